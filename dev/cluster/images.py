@@ -1,0 +1,206 @@
+"""Stand-ins for public images, made of Debian packages because a machine may reach no image registry.
+
+A stand-in has up to three layers: a minimal Debian that all share, its packages, and small files of this machine (the
+CA bundle, pip's settings). Only the last changes from machine to machine, so the first two are cached by themselves.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import os
+import platform
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cache
+import oci
+from commands import run, succeeds
+from errors import ClusterError
+from steps import say, step
+
+SUITE = "bookworm"
+PAUSE = "docker.io/library/pause-only:1"
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+INSTALLER = Path(__file__).with_name("install-layer.sh")
+
+# What decides which index pip reaches and how; the rest of a machine's settings are matters of taste or local folders.
+PIP_SETTINGS = {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
+
+MMDEBSTRAP = (
+    "mmdebstrap",
+    "--quiet",
+    "--variant=minbase",
+    "--mode=root",
+    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    # As in Docker's Debian: an installed package must not start its service.
+    "--customize-hook=printf '#!/bin/sh\\nexit 101\\n' >\"$1/usr/sbin/policy-rc.d\"",
+    '--customize-hook=chmod 755 "$1/usr/sbin/policy-rc.d"',
+    SUITE,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a stand-in differs from the minimal Debian."""
+
+    name: str
+    packages: tuple[str, ...]
+    command: tuple[str, ...]
+    path: str = PATH
+    env: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+
+
+RECIPES = (
+    Recipe(
+        "docker.io/library/python:3.11-slim",
+        packages=("python3", "python3-pip", "python3-venv"),
+        command=("python3",),
+        env={"PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_ROOT_USER_ACTION": "ignore"},
+        links={
+            "usr/local/bin/python": "/usr/bin/python3",
+            "usr/local/bin/python3": "/usr/bin/python3",
+            "usr/local/bin/pip": "/usr/bin/pip3",
+        },
+        # The public image's Python belongs to its user, Debian's to apt.
+        removed=("usr/lib/python3.11/EXTERNALLY-MANAGED",),
+    ),
+    Recipe(
+        "docker.io/library/node:20-slim",
+        packages=("nodejs",),
+        command=("node",),
+        links={"usr/local/bin/node": "/usr/bin/node"},
+    ),
+    Recipe(
+        "docker.io/library/postgres:15-alpine",
+        packages=("postgresql-15", "postgresql-client-15"),
+        command=("postgres",),
+        path=f"/usr/lib/postgresql/15/bin:{PATH}",
+    ),
+    Recipe("docker.io/library/dnf:bookworm", packages=("dnf",), command=("bash",)),
+)
+
+
+def archive(pause: Path) -> Path:
+    """The archive of all images, made if the cache lacks it; `pause` is the static binary."""
+    files = {recipe.name: _files(recipe) for recipe in RECIPES}
+    key = cache.key(
+        [str(RECIPES).encode(), _base_key().encode(), INSTALLER.read_bytes(), pause.read_bytes(), *files.values()]
+    )
+    path = cache.folder() / f"images-{key}.tar"
+    if not path.exists():
+        with cache.lock("images"):
+            if not path.exists():
+                _build_archive(path, files, pause)
+    return path
+
+
+def _build_archive(path: Path, files: Mapping[str, bytes], pause: Path) -> None:
+    say("  building the images (2 to 4 minutes the first time)")
+    with cache.scratch() as work, step("built the images"):
+        built = []
+        for recipe in RECIPES:
+            own = work / f"{recipe.name.replace('/', '_')}.tar"
+            own.write_bytes(files[recipe.name])
+            built.append(oci.BuiltImage(recipe.name, [_base(), _packages(recipe, work), own], _config(recipe)))
+        built.append(_pause_image(pause, work))
+        oci.write_archive(work / "images.tar", built)
+        (work / "images.tar").rename(path)
+
+
+def _pause_image(pause: Path, work: Path) -> oci.BuiltImage:
+    layer = work / "pause.tar"
+    with tarfile.open(layer, "w") as tar:
+        oci.add_file(tar, "pause", pause.read_bytes(), 0o755)
+    return oci.BuiltImage(PAUSE, [layer], {"Entrypoint": ["/pause"], "Env": [f"PATH={PATH}"], "User": "65535:65535"})
+
+
+def _config(recipe: Recipe) -> dict[str, list[str]]:
+    env = {"PATH": recipe.path, "LANG": "C.UTF-8", "SSL_CERT_FILE": CA_BUNDLE, **recipe.env}
+    return {"Env": [f"{name}={value}" for name, value in env.items()], "Cmd": list(recipe.command)}
+
+
+def _base_key() -> str:
+    return cache.key([str(MMDEBSTRAP).encode(), platform.machine().encode()])
+
+
+def _base() -> Path:
+    """The layer that all stand-ins share."""
+    path = cache.folder() / f"layer-debian-{_base_key()}.tar"
+    if not path.exists():
+        with cache.scratch() as work, step("  bootstrapped a minimal Debian"):
+            run([*MMDEBSTRAP, work / "base.tar"])
+            (work / "base.tar").rename(path)
+    return path
+
+
+def _packages(recipe: Recipe, work: Path) -> Path:
+    """The layer with the stand-in's packages; `work` keeps what the next stand-in can use."""
+    key = cache.key([_base_key().encode(), INSTALLER.read_bytes(), str(recipe.packages).encode()])
+    path = cache.folder() / f"layer-{recipe.packages[0]}-{key}.tar"
+    if not path.exists():
+        with step(f"  installed {' '.join(recipe.packages)} for {recipe.name}"):
+            _unpack_base(work)
+            run(["unshare", "--mount", INSTALLER, work, *recipe.packages])
+            (work / "layer.tar").rename(path)
+    return path
+
+
+def _unpack_base(work: Path) -> None:
+    base = work / "base"
+    if not base.exists():
+        base.mkdir()
+        run(["tar", "--extract", "--numeric-owner", "--file", _base(), "--directory", base])
+
+
+def _files(recipe: Recipe) -> bytes:
+    """The layer of what comes from this machine, and of what the recipe links or removes."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        oci.add_file(tar, CA_BUNDLE.lstrip("/"), _ca_bundle())
+        oci.add_file(tar, "etc/pip.conf", _pip_settings().encode())
+        for name, target in recipe.links.items():
+            oci.add_link(tar, name, target)
+        for removed in recipe.removed:
+            folder, _, name = removed.rpartition("/")
+            oci.add_file(tar, f"{folder}/.wh.{name}", b"")
+    return content.getvalue()
+
+
+def _ca_bundle() -> bytes:
+    for candidate in (os.environ.get("SSL_CERT_FILE", ""), CA_BUNDLE, "/etc/pki/tls/certs/ca-bundle.crt"):
+        if candidate and Path(candidate).is_file():
+            return Path(candidate).read_bytes()
+    raise ClusterError(f"no CA bundle found at {CA_BUNDLE}: install ca-certificates")
+
+
+def _pip_settings() -> str:
+    """This machine's way to its package index, as a pip.conf for pods."""
+    listed = run([sys.executable, "-m", "pip", "config", "list"]) if _has_pip() else ""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser["global"] = {"cert": CA_BUNDLE} | pip_index_settings(listed)
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()
+
+
+def pip_index_settings(listed: str) -> dict[str, str]:
+    """What of `pip config list` decides which index pip reaches."""
+    settings = re.findall(r"^[\w:]+\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
+    return {name: value.replace("\\n", "\n") for name, value in settings if name in PIP_SETTINGS}
+
+
+def _has_pip() -> bool:
+    return shutil.which(sys.executable) is not None and succeeds([sys.executable, "-m", "pip", "--version"])
