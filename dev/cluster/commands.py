@@ -16,7 +16,7 @@ SHOWN_LINES = 15
 def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """Run a command and return its standard output; a failure shows the last lines of all that it printed."""
     arguments = [str(argument) for argument in command]
-    done = subprocess.run(  # noqa: S603 - the commands are our own
+    done = subprocess.run(
         arguments,
         env={**os.environ, **(env or {})},
         cwd=cwd,
@@ -34,4 +34,4 @@ def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, 
 
 def succeeds(command: Sequence[str | Path]) -> bool:
     """Whether a command whose output does not matter ends with exit code 0."""
-    return subprocess.run([str(part) for part in command], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return subprocess.run([str(part) for part in command], capture_output=True, check=False).returncode == 0

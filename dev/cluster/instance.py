@@ -72,6 +72,11 @@ class Instance:
         """The network interface that a node's pods hang on."""
         return f"{self.name}-{node.removeprefix('node-')}"
 
+    @property
+    def service_bridge(self) -> str:
+        """The network interface that holds the address of Service `kubernetes`."""
+        return f"{self.name}-api"
+
 
 def of_this_checkout() -> Instance:
     """The cluster of the checkout that this program lies in."""

@@ -1,7 +1,8 @@
 """Gives the nodes and pods addresses that nothing else on the machine uses.
 
-One block of 1024 addresses per cluster: .0 holds the nodes' addresses, .1 and .2 the pods of node-1 and node-2, .3 the
-Services. Every node has a bridge, because the kubelet refuses a loopback address.
+One block of 1024 addresses per cluster: the first 256 are node-1 and its pods, the next node-2 and its pods, the last
+the Services. Every node has a bridge for an address, because the kubelet refuses a loopback address; it is the gateway
+of the node's pods too, because the CNI plugin refuses a bridge with any other address.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shlex
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPV4LENGTH, IPv4Address, IPv4Network
 from pathlib import Path
 
 from commands import run
@@ -31,12 +32,12 @@ class Block:
     network: IPv4Network
 
     def node(self, node: str) -> IPv4Address:
-        """The node's own address."""
-        return self.network[10 + NODE_NAMES.index(node)]
+        """The node's own address, the first of its pods' network."""
+        return self.pods(node)[1]
 
     def pods(self, node: str) -> IPv4Network:
-        """The addresses of the node's pods."""
-        return list(self.network.subnets(new_prefix=24))[1 + NODE_NAMES.index(node)]
+        """The addresses of the node and its pods."""
+        return list(self.network.subnets(new_prefix=24))[NODE_NAMES.index(node)]
 
     @property
     def services(self) -> IPv4Network:
@@ -61,7 +62,7 @@ def choose_block(instance: Instance) -> Block:
 def choose_ports(instance: Instance, count: int) -> list[int]:
     """Free loopback ports; the same ones at every start unless somebody took them."""
     found: list[int] = []
-    for port in random.Random(instance.id).sample(PORTS, len(PORTS)):  # noqa: S311 - not for secrets
+    for port in random.Random(instance.id).sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -77,27 +78,22 @@ def create(instance: Instance, block: Block) -> None:
     """Make the nodes' bridges and let the pods reach the outside."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     for node in NODE_NAMES:
-        _create_bridge(instance.bridge(node), block.node(node))
+        _create_bridge(instance.bridge(node), block.node(node), block.pods(node).prefixlen)
         for rule in _rules(instance, block, node):
             run(["iptables", "--wait", *rule])
-    run(["ip", "address", "add", f"{block.api_service}/32", "dev", instance.bridge(NODE_NAMES[0])])
+    _create_bridge(instance.service_bridge, block.api_service, IPV4LENGTH)
 
 
 def remove(instance: Instance) -> None:
     """Remove bridges and firewall rules, by the cluster's name."""
-    for node in NODE_NAMES:
-        if Path("/sys/class/net", instance.bridge(node)).exists():
-            run(["ip", "link", "delete", instance.bridge(node)])
+    for bridge in (*map(instance.bridge, NODE_NAMES), instance.service_bridge):
+        if Path("/sys/class/net", bridge).exists():
+            run(["ip", "link", "delete", bridge])
     for table in ("nat", "filter"):
         for line in run(["iptables", "--wait", "-t", table, "-S"]).splitlines():
             rule = shlex.split(line)
             if instance.name in rule and rule[0] == "-A":
                 run(["iptables", "--wait", "-t", table, "-D", *rule[1:]])
-
-
-def remains(instance: Instance) -> bool:
-    """Whether a bridge of the cluster exists."""
-    return any(Path("/sys/class/net", instance.bridge(node)).exists() for node in NODE_NAMES)
 
 
 def name_servers() -> list[str]:
@@ -109,12 +105,12 @@ def name_servers() -> list[str]:
     return []
 
 
-def _create_bridge(bridge: str, address: IPv4Address) -> None:
+def _create_bridge(bridge: str, address: IPv4Address, prefix: int) -> None:
     run(["ip", "link", "add", "name", bridge, "type", "bridge"])
     # With an address of its own, the bridge does not change to that of the latest pod, which others have cached.
     hardware = "02:" + ":".join(f"{byte:02x}" for byte in b"\0" + address.packed)
     run(["ip", "link", "set", bridge, "address", hardware, "up"])
-    run(["ip", "address", "add", f"{address}/32", "dev", bridge])
+    run(["ip", "address", "add", f"{address}/{prefix}", "dev", bridge])
 
 
 def _rules(instance: Instance, block: Block, node: str) -> Iterable[list[str]]:
@@ -129,7 +125,7 @@ def _rules(instance: Instance, block: Block, node: str) -> Iterable[list[str]]:
 
 def _candidates(instance: Instance) -> Iterable[IPv4Network]:
     blocks = list(IPv4Network("10.64.0.0/10").subnets(new_prefix=22))
-    return random.Random(instance.id).sample(blocks, len(blocks))  # noqa: S311 - not for secrets
+    return random.Random(instance.id).sample(blocks, len(blocks))
 
 
 def _taken_networks() -> list[IPv4Network]:

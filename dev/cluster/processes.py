@@ -27,7 +27,7 @@ def start(instance: Instance, name: str, command: Sequence[str | Path]) -> None:
     instance.logs.mkdir(exist_ok=True)
     instance.pids.mkdir(exist_ok=True)
     with log_path(instance, name).open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - the commands are our own
+        process = subprocess.Popen(
             [str(argument) for argument in command],
             stdin=subprocess.DEVNULL,
             stdout=log,
