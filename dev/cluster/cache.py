@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,9 +42,14 @@ def lock(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder inside the cache, so that what is made there can be renamed into place atomically."""
-    path = Path(tempfile.mkdtemp(prefix="building-", dir=folder()))
+def scratch(name: str) -> Iterator[Path]:
+    """An empty folder inside the cache, so that what is made there can be renamed into place atomically.
+
+    The caller holds a lock, so what lies there already was left by a run that was killed.
+    """
+    path = folder() / f"building-{name}"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
     try:
         yield path
     finally:

@@ -13,6 +13,7 @@ from processes import kill_until_none
 MOUNTS = Path("/proc/self/mountinfo")
 UNIFIED = Path("/sys/fs/cgroup")
 REMOVE_SECONDS = 10.0
+CONTROLLERS = {"cpu", "cpuset", "hugetlb", "io", "memory", "pids"}
 
 
 def is_v2() -> bool:
@@ -69,8 +70,8 @@ def _create_v2(cgroup: str) -> None:
 
 
 def _delegate_controllers(path: Path) -> None:
-    """Hand all controllers of a v2 cgroup on to its children."""
-    wanted = set((path / "cgroup.controllers").read_text().split())
+    """Hand the controllers that the kubelet uses on to a v2 cgroup's children, as far as the machine has them."""
+    wanted = CONTROLLERS & set((path / "cgroup.controllers").read_text().split())
     missing = wanted - set((path / "cgroup.subtree_control").read_text().split())
     for controller in sorted(missing):
         try:

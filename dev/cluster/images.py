@@ -11,7 +11,6 @@ import io
 import os
 import platform
 import re
-import shutil
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -109,7 +108,7 @@ def archive(pause: Path) -> Path:
 
 def _build_archive(path: Path, files: Mapping[str, bytes], pause: Path) -> None:
     say("  building the images (2 to 4 minutes the first time)")
-    with cache.scratch() as work, step("built the images"):
+    with cache.scratch("images") as work, step("built the images"):
         built = []
         for recipe in RECIPES:
             own = work / f"{recipe.name.replace('/', '_')}.tar"
@@ -117,6 +116,9 @@ def _build_archive(path: Path, files: Mapping[str, bytes], pause: Path) -> None:
             built.append(oci.BuiltImage(recipe.name, [_base(), _packages(recipe, work), own], _config(recipe)))
         built.append(_pause_image(pause, work))
         oci.write_archive(work / "images.tar", built)
+        # An archive is made of cached layers in seconds, so an older one is not worth its space.
+        for older in cache.folder().glob("images-*.tar"):
+            older.unlink()
         (work / "images.tar").rename(path)
 
 
@@ -140,7 +142,7 @@ def _base() -> Path:
     """The layer that all stand-ins share."""
     path = cache.folder() / f"layer-debian-{_base_key()}.tar"
     if not path.exists():
-        with cache.scratch() as work, step("  bootstrapped a minimal Debian"):
+        with cache.scratch("debian") as work, step("  bootstrapped a minimal Debian"):
             run([*MMDEBSTRAP, work / "base.tar"])
             (work / "base.tar").rename(path)
     return path
@@ -188,7 +190,8 @@ def _ca_bundle() -> bytes:
 
 def _pip_settings() -> str:
     """This machine's way to its package index, as a pip.conf for pods."""
-    listed = run([sys.executable, "-m", "pip", "config", "list"]) if _has_pip() else ""
+    has_pip = succeeds([sys.executable, "-m", "pip", "--version"])
+    listed = run([sys.executable, "-m", "pip", "config", "list"]) if has_pip else ""
     parser = configparser.ConfigParser(interpolation=None)
     parser["global"] = {"cert": CA_BUNDLE} | pip_index_settings(listed)
     text = io.StringIO()
@@ -198,9 +201,6 @@ def _pip_settings() -> str:
 
 def pip_index_settings(listed: str) -> dict[str, str]:
     """What of `pip config list` decides which index pip reaches."""
-    settings = re.findall(r"^[\w:]+\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
-    return {name: value.replace("\\n", "\n") for name, value in settings if name in PIP_SETTINGS}
-
-
-def _has_pip() -> bool:
-    return shutil.which(sys.executable) is not None and succeeds([sys.executable, "-m", "pip", "--version"])
+    settings = re.findall(r"^([\w:]+)\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
+    settings.sort(key=lambda setting: setting[0] == ":env:")  # the environment has the last word
+    return {name: value.replace("\\n", "\n") for _, name, value in settings if name in PIP_SETTINGS}

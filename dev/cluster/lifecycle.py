@@ -51,6 +51,7 @@ def down(instance: Instance) -> None:
 
 def status(instance: Instance) -> bool:
     """Print every component's process and the nodes; whether all is well."""
+    prerequisites.check_machine()
     for name in processes.started(instance):
         state = f"pid {processes.pid_of(instance, name)}" if processes.running(instance, name) else "not running"
         say(f"  {name:24} {state:12} {processes.log_path(instance, name)}")

@@ -26,7 +26,7 @@ from network import Block, name_servers
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 # Written to by containerd, CNI plugins and kubelet whatever their settings say.
 PRIVATE_FOLDERS = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
-# Log rotation is tried on node-2: a kubelet looks for logs to rotate every ten seconds at most sizes of ten MiB.
+# node-2 rotates early and often, so that a test sees the rotation of a log within seconds.
 LOG_ROTATION: Mapping[str, Mapping[str, Any]] = {
     "node-1": {"containerLogMaxSize": "10Mi"},
     "node-2": {"containerLogMaxSize": "1Mi", "containerLogMaxFiles": 50, "containerLogMonitorInterval": "3s"},
