@@ -1,0 +1,110 @@
+"""The only module that knows where Airflow keeps things, and in which version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, BaseOperator, get_current_context
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
+
+from airflow_script_provider.kube.names import TaskIdentity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection, Context
+
+__all__ = [
+    "AirflowFailException",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "BaseHook",
+    "BaseOperator",
+    "connection_extra",
+    "current_task",
+    "dag_folder",
+    "depend_on_xcoms_in",
+    "is_resolved_at_run_time",
+    "mask_by_name",
+    "task_identity",
+]
+
+
+def connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
+    """The extra fields of a connection; none for the default connection where nobody has defined it."""
+    if not conn_id:
+        return {}
+    try:
+        connection: Connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        if conn_id != default_conn_id:
+            raise
+        return {}
+    extra: Mapping[str, Any] = connection.extra_dejson
+    return extra
+
+
+def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
+    """The task instance of a context."""
+    ti = context["ti"]
+    return TaskIdentity(
+        dag_id=str(ti.dag_id),
+        task_id=str(ti.task_id),
+        run_id=str(ti.run_id),
+        map_index=-1 if ti.map_index is None else int(ti.map_index),
+        try_number=int(ti.try_number),
+        instance_id=str(getattr(ti, "id", "") or ""),
+    )
+
+
+def current_task() -> TaskIdentity | None:
+    """The task instance that this code runs in, None outside of one."""
+    try:
+        context: Context = get_current_context()
+    except RuntimeError:
+        return None
+    return task_identity(dict(context))
+
+
+def dag_folder(context: Mapping[str, Any]) -> str | None:
+    """The folder of the DAG's file, for relative paths."""
+    dag = context.get("dag")
+    return getattr(dag, "folder", None) or None
+
+
+def mask_by_name(values: Mapping[str, Any] | list[Any] | None) -> None:
+    """Mask, in the task's log, the values whose name Airflow counts as sensitive; others stay readable."""
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.log import mask_secret
+
+    if values:
+        shortest = conf.getint("logging", "min_length_masked_secret", fallback=5)
+        for name, value in _sensitive_candidates(values):
+            if len(value) >= shortest:  # Airflow warns of shorter ones, whatever their name
+                mask_secret(value, name)
+
+
+def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:
+    """All strings with the name they stand under; without a name Airflow would mask every one of them."""
+    if isinstance(values, Mapping):
+        return [pair for key, value in values.items() for pair in _sensitive_candidates(value, str(key))]
+    if isinstance(values, list | tuple):
+        return [pair for value in values for pair in _sensitive_candidates(value, name)]
+    return [(name, values)] if isinstance(values, str) and name else []
+
+
+def is_resolved_at_run_time(value: Any) -> bool:
+    """Whether the value is another task's output, known only when the task runs."""
+    return hasattr(value, "iter_references") and hasattr(value, "resolve")
+
+
+def depend_on_xcoms_in(operator: BaseOperator, *values: Any) -> None:
+    """Make the operator wait for the tasks whose outputs stand in values that we wrap: Airflow doesn't look there."""
+    from airflow.sdk import XComArg
+
+    for value in values:
+        XComArg.apply_upstream_relationship(operator, value)

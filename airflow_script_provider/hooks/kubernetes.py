@@ -1,0 +1,167 @@
+"""From an Airflow connection to a session with the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import connection_extra
+from airflow_script_provider.jobs.api import KubernetesApi
+
+DEFAULT_CONN_ID = "kubernetes_default"
+FALLBACK_NAMESPACE = "default"
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_PREFIX = "extra__kubernetes__"
+
+
+@dataclass(frozen=True)
+class ClusterAccess:
+    """How to reach a cluster: the connection's fields with the arguments over them.
+
+    At most one of ``in_cluster``, ``config_file`` and ``config`` is set; with none of them it is the pod's service
+    account inside a cluster and else ``KUBECONFIG`` or ``~/.kube/config``.
+    """
+
+    in_cluster: bool = False
+    config_file: str | None = None
+    config: Mapping[str, Any] | None = None
+    cluster_context: str | None = None
+    namespace: str | None = None
+    verify_ssl: bool = True
+
+    @classmethod
+    def resolve(
+        cls,
+        conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> ClusterAccess:
+        """Read the connection. Blocks: not for the triggerer's event loop."""
+        extra = connection_extra(conn_id, DEFAULT_CONN_ID)
+        return cls.from_extra(
+            extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+        )
+
+    @classmethod
+    def from_extra(
+        cls,
+        extra: Mapping[str, Any],
+        conn_id: str | None = None,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> ClusterAccess:
+        """The access that these fields and arguments describe; ``ValueError`` if they contradict each other."""
+
+        def field(name: str) -> Any:
+            return extra.get(name) or extra.get(_PREFIX + name) or None
+
+        access = cls(
+            in_cluster=_truth(field("in_cluster")) if in_cluster is None else in_cluster,
+            config_file=config_file or field("kube_config_path"),
+            config=_parsed(field("kube_config"), conn_id),
+            cluster_context=cluster_context or field("cluster_context"),
+            namespace=field("namespace"),
+            verify_ssl=not _truth(field("disable_verify_ssl")),
+        )
+        forms = {"in_cluster": access.in_cluster, "kube_config_path": access.config_file, "kube_config": access.config}
+        chosen = [name for name, value in forms.items() if value]
+        if len(chosen) > 1:
+            raise ValueError(f"connection {conn_id!r}: {' and '.join(chosen)} exclude each other; keep one")
+        return access
+
+    def namespace_for(self, namespace: str | None) -> str:
+        """The argument's namespace, else the connection's, else the pod's own, else ``default``."""
+        return namespace or self.namespace or self._own_namespace() or FALLBACK_NAMESPACE
+
+    def _own_namespace(self) -> str | None:
+        file = _SERVICE_ACCOUNT / "namespace"
+        uses_service_account = self.in_cluster or (not self.config_file and not self.config and _is_in_cluster())
+        return file.read_text().strip() if uses_service_account and file.is_file() else None
+
+
+@asynccontextmanager
+async def open_api(access: ClusterAccess) -> AsyncIterator[KubernetesApi]:
+    """A session with the cluster's API server.
+
+    Raises ``ApiUnreachableError`` where the credentials cannot be loaded.
+    """
+    from kubernetes_asyncio.client import ApiClient
+
+    configuration = await asyncio.to_thread(_load, access)
+    api = KubernetesApi(ApiClient(configuration))
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+def _load(access: ClusterAccess) -> Any:
+    """A client configuration; in a thread of its own, because files are read and plugins run."""
+    from kubernetes_asyncio.client import Configuration
+    from kubernetes_asyncio.config import ConfigException
+
+    configuration = Configuration()
+    try:
+        asyncio.run(_load_into(configuration, access))
+    except (ConfigException, OSError, ValueError) as error:
+        raise exceptions.ApiUnreachableError(
+            f"no credentials for a Kubernetes cluster: {error}. "
+            "Set them in the Kubernetes connection, config_file or KUBECONFIG."
+        ) from None
+    configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
+    return configuration
+
+
+async def _load_into(configuration: Any, access: ClusterAccess) -> None:
+    from kubernetes_asyncio import config
+
+    if access.config:
+        await config.load_kube_config_from_dict(
+            dict(access.config), context=access.cluster_context, client_configuration=configuration
+        )
+    elif access.in_cluster or (not access.config_file and _is_in_cluster()):
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # not annotated there
+    else:
+        await config.load_kube_config(
+            config_file=access.config_file or _default_config_file(),
+            context=access.cluster_context,
+            client_configuration=configuration,
+            persist_config=False,
+        )
+
+
+def _is_in_cluster() -> bool:
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and (_SERVICE_ACCOUNT / "token").is_file()
+
+
+def _default_config_file() -> str:
+    return os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+
+
+def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:
+    """The connection's kubeconfig, which may be JSON text or a mapping."""
+    if not config or isinstance(config, Mapping):
+        return config or None
+    try:
+        parsed = json.loads(config)
+    except ValueError as error:
+        raise ValueError(f"connection {conn_id!r}: kube_config is no JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ValueError(f"connection {conn_id!r}: kube_config is no mapping")
+    return parsed
+
+
+def _truth(value: Any) -> bool:
+    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)

@@ -1,0 +1,323 @@
+"""Running a script on Kubernetes from any Python code: in a ``@task``, in an operator, on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name
+from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
+from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs.launch import JobRef
+from airflow_script_provider.jobs.run import Run
+from airflow_script_provider.jobs.runlog import LoggerRunLog
+from airflow_script_provider.kube import names, outcome
+from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.outcome import Outcome
+from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.payload import Payload
+from airflow_script_provider.kube.request import JobOptions, JobRequest, positive_seconds, request_facts
+from airflow_script_provider.kube.syntax import did_you_mean
+from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.script import Script
+from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.parse import parse
+
+T = TypeVar("T")
+
+_launches: Counter[str] = Counter()
+"""Launches of this process by task instance and try: the ordinal that tells two runs in one task apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptCall:
+    """What one run is asked for, besides the Job's options; the operator's arguments of the same names."""
+
+    script: Any
+    sha256: str | None = None
+    files: Mapping[str, Any] | None = None
+    args: Mapping[str, Any] | Sequence[Any] | None = None
+    arguments: Sequence[str] | None = None
+    env: Mapping[str, str] | None = None
+    namespace: str | None = None
+    get_logs: bool = True
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT
+
+    def checked_before_rendering(self) -> ScriptCall:
+        """Refuse what is wrong whatever the templates turn out to be."""
+        if self.args is not None and self.arguments is not None:
+            raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
+        if isinstance(self.max_output_bytes, bool) or not isinstance(self.max_output_bytes, int):
+            raise ValueError(f"max_output_bytes={self.max_output_bytes!r} must be a whole number of bytes")
+        if self.max_output_bytes < 0:
+            raise ValueError(f"max_output_bytes={self.max_output_bytes!r} must be at least 0")
+        return self
+
+
+class KubernetesScriptHook(BaseHook):
+    """Run scripts as Kubernetes Jobs.
+
+    :param kubernetes_conn_id: connection to the cluster, as the cncf.kubernetes provider defines it; the default one
+        need not exist: then the pod's service account or the usual kubeconfig is used.
+    :param in_cluster: use the pod's service account.
+    :param config_file: path of a kubeconfig.
+    :param cluster_context: context of the kubeconfig.
+    """
+
+    conn_name_attr = "kubernetes_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = "kubernetes"
+    hook_name = "Kubernetes script"
+
+    def __init__(
+        self,
+        kubernetes_conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.in_cluster = in_cluster
+        self.config_file = config_file
+        self.cluster_context = cluster_context
+        self._run = InterruptibleRun()
+
+    def run(self, script: Any, *, folder: str | None = None, **arguments: Any) -> ScriptResult:
+        """Run a script and wait for it.
+
+        :param script: text, URI or source, as the operator takes it.
+        :param folder: what relative paths of files start from, by default the working directory.
+        :param arguments: the operator's arguments of the same names.
+        :return: the result of a script that ended well.
+
+        Raises ``JobFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
+        script cannot be read, ``KubernetesApiError`` and ``LaunchError`` where the Job cannot be created.
+        """
+        result = self.run_to_outcome(*split_arguments(script=script, **arguments), folder=folder)
+        if (error := outcome.failure(result)) is not None:
+            raise error
+        return result.result
+
+    def run_to_outcome(
+        self,
+        call: ScriptCall,
+        options: JobOptions,
+        *,
+        folder: str | None = None,
+        task: TaskIdentity | None = None,
+        seconds_left: float | None = None,
+    ) -> Outcome:
+        """Run and wait, without judging: the outcome of success and failure alike."""
+        access = self._access()
+        request = self._prepare(access, call, options, folder=folder, task=task or current_task(), left=seconds_left)
+        self._say_read(request)
+        log = LoggerRunLog(self._plain_logger(), get_logs=call.get_logs)
+
+        async def main() -> Outcome:
+            async with open_api(access) as api:
+                return await Run(api, request, log, call.max_output_bytes).run()
+
+        return self._run.run(main)
+
+    def prepare(
+        self, call: ScriptCall, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
+    ) -> JobRequest:
+        """Read the script and check everything; nothing is created."""
+        return self._prepare(self._access(), call, options, folder=folder, task=task, left=None)
+
+    def launch(self, request: JobRequest) -> JobRef:
+        """Create the Job of a request and return at once."""
+        return self._once(lambda api: launching.launch(api, request))
+
+    async def follow(self, request: JobRequest, ref: JobRef, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT) -> Outcome:
+        """Follow a launched Job to its outcome; its log goes into this hook's."""
+        access = await asyncio.to_thread(self._access)
+        async with open_api(access) as api:
+            run = Run(api, request, LoggerRunLog(self._plain_logger()), max_output_bytes)
+            return await run.finish(ref, time.monotonic())
+
+    def delete(self, ref: JobRef) -> bool:
+        """Delete a Job with all that belongs to it; False if it was gone already."""
+        return self._once(lambda api: launching.delete(api, ref))
+
+    def kill(self) -> None:
+        """End the run that is under way and delete its Job. May be called from a signal handler."""
+        self._run.kill()
+
+    def _access(self) -> ClusterAccess:
+        return ClusterAccess.resolve(
+            self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            config_file=self.config_file,
+            cluster_context=self.cluster_context,
+        )
+
+    def _prepare(
+        self,
+        access: ClusterAccess,
+        call: ScriptCall,
+        options: JobOptions,
+        *,
+        folder: str | None,
+        task: TaskIdentity | None,
+        left: float | None,
+    ) -> JobRequest:
+        call.checked_before_rendering()
+        options = options.checked()
+        payload = Payload.of(call.args, call.arguments, call.env)
+        mask_by_name(call.env)
+        mask_by_name(call.args)  # type: ignore[arg-type]  # a mapping or a list, as Payload has checked
+        script = _verified(parse(call.script).fetch(folder=folder), call.sha256)
+        files = {path: _source(source, path).fetch(folder=folder) for path, source in (call.files or {}).items()}
+        namespace = access.namespace_for(call.namespace)
+        return JobRequest(
+            script=script,
+            options=options,
+            namespace=namespace,
+            identity=_identity(task, options, request_facts(script, files, options, payload, namespace)),
+            payload=payload,
+            files=files,
+            deadline=_deadline(options, left),
+        )
+
+    def _once(self, do: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        access = self._access()
+
+        async def main() -> T:
+            async with open_api(access) as api:
+                return await do(api)
+
+        return asyncio.run(main())
+
+    def _say_read(self, request: JobRequest) -> None:
+        script = request.script
+        self.log.info("Script: %s, %s bytes, sha256 %s", script.origin, f"{script.size:,}", script.sha256)
+
+    def _plain_logger(self) -> logging.Logger:
+        return cast("logging.Logger", self.log)
+
+
+class InterruptibleRun:
+    """A coroutine run to its end in this thread, which a signal handler may interrupt.
+
+    The handler must do no I/O: it cancels the coroutine, which then deletes its Job by itself.
+    """
+
+    def __init__(self) -> None:
+        self._killed = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._stray: BaseException | None = None
+
+    def kill(self) -> None:
+        """Interrupt the run, or keep one that has not begun from beginning."""
+        self._killed.set()
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run to the end; ``RunKilledError`` if it was killed."""
+        if self._killed.is_set():
+            raise self._killed_error()
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                self._loop.set_exception_handler(self._on_stray)
+                return runner.run(self._main(main))
+        except asyncio.CancelledError as error:
+            raise self._cause_of(error) from None
+        except BaseExceptionGroup as group:
+            raise _interruption_in(group) from None
+        finally:
+            self._loop = self._task = None
+
+    async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._task = asyncio.current_task()
+        if self._killed.is_set():
+            raise self._killed_error()
+        return await main()
+
+    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An interruption that Python raised in a callback of the loop, which would swallow it."""
+        error = context.get("exception")
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
+            self._stray = error
+            if self._task is not None:
+                self._task.cancel()
+        else:
+            loop.default_exception_handler(context)
+
+    def _cause_of(self, error: BaseException) -> BaseException:
+        if self._stray is not None:
+            return self._stray
+        if self._killed.is_set() and isinstance(error, asyncio.CancelledError):
+            return self._killed_error()
+        return error
+
+    def _killed_error(self) -> exceptions.RunKilledError:
+        return exceptions.RunKilledError("the run was killed; its Job is deleted")
+
+
+def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
+    """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
+    for_call = {field.name for field in fields(ScriptCall)}
+    for_options = {field.name for field in fields(JobOptions)}
+    for name in arguments:
+        if name not in for_call | for_options:
+            raise TypeError(f"unknown argument {name!r}{did_you_mean(name, for_call | for_options)}")
+    call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
+    return call, JobOptions(**{name: value for name, value in arguments.items() if name in for_options})
+
+
+def _interruption_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first interruption in a group: what Airflow raised wherever Python happened to be."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _interruption_in(error)
+        if not isinstance(error, Exception):
+            return error
+    return group.exceptions[0]
+
+
+def _verified(script: Script, sha256: str | None) -> Script:
+    if sha256 and sha256.strip().lower() != script.sha256:
+        raise exceptions.ScriptSourceError(
+            f"{script.origin} has the sha256 {script.sha256}, not the expected {sha256}; nothing was created",
+            origin=script.origin,
+            retryable=False,
+        )
+    return script
+
+
+def _source(source: Any, path: str) -> ScriptSource:
+    try:
+        return parse(source)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"files[{path!r}]: {error}") from None
+
+
+def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str, Any]) -> LaunchIdentity:
+    ordinal = 0
+    if task is not None:
+        ordinal = _launches[task.instance_id]
+        _launches[task.instance_id] += 1
+    launch_id = names.launch_id(task.instance_id if task else None, ordinal, facts)
+    return LaunchIdentity(launch_id, names.stem_for(task.task_id if task else None, options.name), task)
+
+
+def _deadline(options: JobOptions, left: float | None) -> int | None:
+    """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
+    timeout = positive_seconds(options.timeout, "timeout", none_allowed=True)
+    bounds = [
+        bound for bound in (timeout, max(1, int(-(-left // 1))) if left is not None else None) if bound is not None
+    ]
+    return min(bounds, default=None)

@@ -1,0 +1,1 @@
+"""Launching, following and deleting a Job: the asynchronous half, which fetches, sleeps and obeys ``kube``."""

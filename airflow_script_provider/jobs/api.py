@@ -1,0 +1,241 @@
+"""The Kubernetes API as plain dicts over one asynchronous session: retried, bounded, with errors that advise."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import aiohttp
+
+from airflow_script_provider import __version__, exceptions
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+PATIENCE = 30.0
+"""Seconds for which a call is repeated while the API server is overloaded, restarting or out of reach."""
+
+_USER_AGENT = f"airflow-script-provider/{__version__}"
+_GROUPS = {"jobs": "/apis/batch/v1"}
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
+    401: exceptions.ApiUnauthorizedError,
+    403: exceptions.ApiForbiddenError,
+    404: exceptions.ApiNotFoundError,
+    409: exceptions.ApiConflictError,
+    410: exceptions.ApiGoneError,
+}
+
+
+class Client(Protocol):
+    """What is used of ``kubernetes_asyncio.client.ApiClient``: its session, its credentials, its address."""
+
+    configuration: Any
+    rest_client: Any
+
+    async def update_params_for_auth(self, headers: Any, queries: Any, auth_settings: Any) -> None:
+        """Add the credentials to the headers."""
+
+    async def close(self) -> None:
+        """End the session."""
+
+
+class KubernetesApi:
+    """Calls on namespaced resources, named in the plural (``jobs``, ``pods``, ``pods/log``, ``events``)."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def host(self) -> str:
+        """Address of the API server."""
+        return str(self._client.configuration.host)
+
+    async def close(self) -> None:
+        """End the session."""
+        await self._client.close()
+
+    async def create(self, resource: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object. Fields that the API does not know are an error."""
+        return await self._call("create", resource, namespace, body=body, query={"fieldValidation": "Strict"})
+
+    async def get(self, resource: str, namespace: str, name: str) -> dict[str, Any]:
+        """Read an object."""
+        return await self._call("get", resource, namespace, name)
+
+    async def list(self, resource: str, namespace: str | None, **query: str) -> dict[str, Any]:
+        """List objects, with ``labelSelector`` or ``fieldSelector``."""
+        return await self._call("list", resource, namespace, query=query)
+
+    async def delete(
+        self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None
+    ) -> bool:
+        """Delete an object, only if it has this uid, its dependents in the background; False if it is gone already."""
+        options: dict[str, Any] = {"propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_period is not None:
+            options["gracePeriodSeconds"] = grace_period
+        try:
+            await self._call("delete", resource, namespace, name, body=options)
+        except (exceptions.ApiNotFoundError, exceptions.ApiConflictError):
+            return False
+        return True
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        verb: str,
+        resource: str,
+        namespace: str,
+        name: str = "",
+        *,
+        read_timeout: float,
+        query: Mapping[str, str],
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """An open answer, a log or a watch; not repeated on errors, and those of reading are the caller's."""
+        response = await self._request(verb, resource, namespace, name, query=query, read_timeout=read_timeout)
+        try:
+            await _raise_for_status(response, verb, resource, namespace)
+            yield response.content
+        finally:
+            response.close()
+
+    async def _call(
+        self,
+        verb: str,
+        resource: str,
+        namespace: str | None,
+        name: str = "",
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """One call, repeated while the server cannot answer; all of ours may be, because names are fixed."""
+        give_up = time.monotonic() + PATIENCE
+        for attempt in range(1_000):
+            try:
+                return await self._once(verb, resource, namespace, name, body, query)
+            except exceptions.KubernetesApiError as error:
+                pause = error.retry_after or backoff(attempt)
+                if not is_transient(error) or time.monotonic() + pause > give_up:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable: patience ends before the attempts do")
+
+    async def _once(
+        self,
+        verb: str,
+        resource: str,
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, str] | None,
+    ) -> dict[str, Any]:
+        response = await self._request(verb, resource, namespace, name, body=body, query=query or {})
+        try:
+            await _raise_for_status(response, verb, resource, namespace)
+            raw = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        finally:
+            response.release()
+        answer: dict[str, Any] = json.loads(raw)
+        return answer
+
+    async def _request(
+        self,
+        verb: str,
+        resource: str,
+        namespace: str | None,
+        name: str,
+        *,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> aiohttp.ClientResponse:
+        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": "application/json"}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
+        try:
+            response: aiohttp.ClientResponse = await self._client.rest_client.request(
+                _METHODS[verb],
+                self.host + path(resource, namespace, name),
+                query_params=list(query.items()),
+                headers=headers,
+                body=body,
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        return response
+
+    def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
+        what = str(error) or type(error).__name__
+        return exceptions.ApiUnreachableError(
+            f"no answer from the API server {self.host}: {what}. Check the Kubernetes connection and the network.",
+            status=0,
+        )
+
+
+_METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "delete": "DELETE"}
+
+
+def path(resource: str, namespace: str | None, name: str = "") -> str:
+    """The URL path of a resource or of an object; ``pods/log`` is a pod's subresource."""
+    kind, _, sub = resource.partition("/")
+    parts = [_GROUPS.get(kind, "/api/v1")]
+    parts += [f"namespaces/{namespace}"] if namespace else []
+    parts += [part for part in (kind, name, sub) if part]
+    return "/".join(parts)
+
+
+def is_transient(error: exceptions.KubernetesApiError) -> bool:
+    """Whether the same call may succeed a little later."""
+    return isinstance(error, exceptions.ApiUnreachableError) or error.status in _TRANSIENT
+
+
+def backoff(attempt: int, *, longest: float = 5.0) -> float:
+    """Seconds to pause after the n-th failure in a row (0 is the first), with jitter."""
+    return float(min(longest, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse, verb: str, resource: str, namespace: str | None) -> None:
+    if response.status < 400:
+        return
+    try:
+        raw = await response.text(errors="replace")
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        raw = ""
+    raise _api_error(response, raw, verb, resource, namespace)
+
+
+def _api_error(
+    response: aiohttp.ClientResponse, raw: str, verb: str, resource: str, namespace: str | None
+) -> exceptions.KubernetesApiError:
+    try:
+        answer = json.loads(raw)
+        said, reason = str(answer.get("message") or raw), str(answer.get("reason") or "")
+    except (ValueError, AttributeError):
+        said, reason = raw[:200] or str(response.reason), ""
+    where = f" in namespace {namespace}" if namespace else ""
+    message = f"the API server refused to {verb} {resource}{where} ({response.status}): {said.strip()}"
+    if response.status == 401:
+        message = (
+            f"the API server refused the credentials (401): {said.strip()}. Renew them in the Kubernetes connection."
+        )
+    if response.status == 403 and "cannot" in said:
+        message += f". Check: kubectl auth can-i {verb} {resource}" + (f" -n {namespace}" if namespace else "")
+    after = response.headers.get("Retry-After", "")
+    return _ERRORS.get(response.status, exceptions.KubernetesApiError)(
+        message,
+        status=response.status,
+        reason=reason,
+        server_message=said,
+        retry_after=float(after) if after.isdigit() else None,
+    )

@@ -1,0 +1,217 @@
+"""Following a Job to its end: the one asynchronous core, the same in worker and triggerer.
+
+It watches, reads logs and sleeps; what is seen means is decided by ``kube.progress``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.launch import JobRef
+from airflow_script_provider.jobs.pod_log import PodLog
+from airflow_script_provider.jobs.runlog import RunLog
+from airflow_script_provider.jobs.watch import Watch
+from airflow_script_provider.kube import announcements, progress
+from airflow_script_provider.kube import pods as podstatus
+from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT, Output
+
+NO_POD_AFTER = 1.0
+"""Seconds without a pod after which the Job's events are watched: they say why there is none."""
+NOT_BEGUN_AFTER = 2.0
+"""Seconds that a pod may take to begin before its events are watched."""
+DRAIN_MARGIN = 5.0
+"""Seconds beyond the grace period in which pods of a Job that was ended may still say something."""
+LOG_MARGIN = 25.0
+"""Seconds in which the logs must be complete after everything has ended."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What following a Job came to: the verdict, everything seen, and the output of each pod by uid."""
+
+    verdict: progress.Verdict
+    view: progress.View
+    outputs: dict[str, Output]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Output:
+        """The output of the pod that decided, else of the last one that had any."""
+        last = next(reversed(self.outputs.values()), Output())
+        return self.outputs.get(self.verdict.pod_uid or "", last)
+
+
+@dataclass
+class Follower:
+    """Follows one Job. ``log`` gets a line at each change of a pod's state, and the script's lines."""
+
+    api: KubernetesApi
+    ref: JobRef
+    limits: progress.Limits
+    log: RunLog
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT
+    own_objects: Sequence[str] = ()
+    view: progress.View = field(default_factory=progress.View)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    _changes: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    _logs: dict[str, PodLog] = field(default_factory=dict)
+    _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
+    _log_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _event_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _said: announcements.Announcer = field(default_factory=announcements.Announcer)
+    _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    _started: float = field(default_factory=time.monotonic)
+    _may_watch_events: bool = True
+
+    async def follow(self) -> Ending:
+        """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""
+        self._said.hide(self.own_objects)
+        outcome: progress.Verdict | exceptions.KubernetesApiError
+        async with self._tasks:
+            feeds = [
+                self._tasks.create_task(self._feed(self._watch("jobs", f"metadata.name={self.ref.name}"), "job")),
+                self._tasks.create_task(self._feed(self._pods(), "pod")),
+            ]
+            try:
+                outcome = await self._until_decided()
+                await self._drain(outcome)
+            except exceptions.KubernetesApiError as error:
+                outcome = error  # raised below: a TaskGroup would wrap it
+            finally:
+                for task in (*feeds, *self._event_tasks.values(), *self._log_tasks.values()):
+                    task.cancel()
+        if isinstance(outcome, exceptions.KubernetesApiError):
+            raise outcome
+        return Ending(outcome, self.view, self.outputs, self._said.warnings)
+
+    async def _until_decided(self) -> progress.Verdict:
+        while True:
+            now = time.monotonic()
+            decision = progress.decide(self.view, self.limits, now)
+            if isinstance(decision, progress.Verdict):
+                return decision
+            self._watch_events_where_stuck(now)
+            moments = [m for m in (decision.until, self._next_event_watch(now)) if m is not None]
+            await self._take_changes(min(moments, default=None))
+
+    async def _take_changes(self, until: float | None) -> None:
+        """Wait for a change, at most until that moment, and take in all that has come."""
+        try:
+            async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+                self._take(await self._changes.get())
+        except TimeoutError:
+            return
+        while not self._changes.empty():
+            self._take(self._changes.get_nowait())
+
+    def _take(self, item: tuple[str, Any]) -> None:
+        kind, change = item
+        now = time.monotonic()
+        if kind == "error":
+            raise change
+        if kind == "event":
+            self._say(self._said.event(change.object, now - self._started))
+        elif kind == "pod":
+            self._take_pod(change.object, now, deleted=change.deleted)
+        elif change.object["metadata"]["uid"] == self.ref.uid:
+            self._say(self._said.job(change.object))
+            self.view = self.view.with_job(change.object, now, deleted=change.deleted)
+        else:
+            # A Job of the same name that is not ours: ours was deleted, and its deletion was missed.
+            self.view = self.view.with_job(self.view.job, now, deleted=True)
+
+    def _take_pod(self, pod: podstatus.Pod, now: float, *, deleted: bool) -> None:
+        uid = podstatus.uid(pod)
+        self.view = self.view.with_pod(pod, now, deleted=deleted)
+        lines = self._said.pod(pod, deleted=deleted)
+        if podstatus.script_has_started(pod) and uid not in self._logs:
+            self._follow_log(uid, podstatus.name(pod))
+        if uid in self._logs and podstatus.script_end(pod):
+            self._last_words.setdefault(uid, []).extend(lines)
+        else:
+            self._say(lines)
+        if uid in self._logs and (deleted or podstatus.script_end(pod)):
+            self._logs[uid].gone = deleted
+            self._logs[uid].ended.set()
+
+    def _say(self, lines: Sequence[announcements.Line]) -> None:
+        for line in lines:
+            self.log.note(line.text, line.level)
+
+    def _follow_log(self, uid: str, pod_name: str) -> None:
+        output = self.outputs.setdefault(uid, Output(self.max_output_bytes))
+
+        def deliver(lines: Sequence[bytes], line_end: bytes) -> None:
+            output.add(lines, line_end=line_end)
+            self.log.output([line.decode("utf-8", "replace") for line in lines])
+
+        def note(text: str) -> None:
+            self.log.note(text, logging.WARNING)
+
+        self._logs[uid] = PodLog(self.api, self.ref.namespace, pod_name, deliver, note)
+        self._log_tasks[uid] = self._tasks.create_task(self._log_then_last_words(uid))
+
+    async def _log_then_last_words(self, uid: str) -> None:
+        """The script's lines, then how it ended: a short script's log is read when its end is known already."""
+        try:
+            await self._logs[uid].follow()
+        finally:
+            self._say(self._last_words.pop(uid, ()))
+
+    async def _drain(self, verdict: progress.Verdict) -> None:
+        """Read the logs to their end; a pod that Kubernetes is ending may use its grace period to say why."""
+        ending_pods = verdict.cause in (progress.Cause.DEADLINE, progress.Cause.JOB_FAILED)
+        give_up = time.monotonic() + (self.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
+        while ending_pods and self._still_running() and time.monotonic() < give_up:
+            await self._take_changes(give_up)
+        for pod_log in self._logs.values():
+            pod_log.ended.set()
+        if self._log_tasks:
+            await asyncio.wait(self._log_tasks.values(), timeout=LOG_MARGIN)
+
+    def _still_running(self) -> bool:
+        return any(not self._logs[uid].ended.is_set() for uid in self._logs)
+
+    def _watch_events_where_stuck(self, now: float) -> None:
+        """Events say what a status doesn't: why there is no pod, or why a volume cannot be mounted."""
+        if not self.view.pods and now >= self._started + NO_POD_AFTER:
+            self._watch_events(self.ref.uid)
+        for uid, pod in self.view.pods.items():
+            if not podstatus.has_begun(pod) and uid not in self.view.gone and now >= self._started + NOT_BEGUN_AFTER:
+                self._watch_events(uid)
+            elif podstatus.has_begun(pod) and uid in self._event_tasks:
+                self._event_tasks[uid].cancel()
+
+    def _next_event_watch(self, now: float) -> float | None:
+        moments = (self._started + NO_POD_AFTER, self._started + NOT_BEGUN_AFTER)
+        return min((moment for moment in moments if moment > now), default=None)
+
+    def _watch_events(self, uid: str) -> None:
+        if uid not in self._event_tasks and self._may_watch_events:
+            watch = self._watch("events", f"involvedObject.uid={uid},type!=Normal")
+            self._event_tasks[uid] = self._tasks.create_task(self._feed(watch, "event"))
+
+    async def _feed(self, watch: Watch, kind: str) -> None:
+        try:
+            async for change in watch.changes():
+                self._changes.put_nowait((kind, change))
+        except exceptions.KubernetesApiError as error:
+            if kind != "event":
+                self._changes.put_nowait(("error", error))
+            elif self._may_watch_events:
+                self._may_watch_events = False
+                self.log.note(f"Events cannot be read, so reasons may be missing: {error}", logging.WARNING)
+
+    def _watch(self, resource: str, selector: str) -> Watch:
+        return Watch(self.api, resource, self.ref.namespace, {"fieldSelector": selector})
+
+    def _pods(self) -> Watch:
+        selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={self.ref.uid}"}
+        return Watch(self.api, "pods", self.ref.namespace, selector)

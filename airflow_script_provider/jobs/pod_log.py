@@ -1,0 +1,136 @@
+"""Following the log of one pod: live while its script runs, complete when it has ended, never an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.api import KubernetesApi, backoff
+from airflow_script_provider.kube.logs import LogLines
+from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
+
+SILENCE = 60.0
+"""Seconds without a byte after which the stream is opened anew: a silent script and a dead connection look alike."""
+IDLE_AFTER_END = 0.1
+"""Seconds that an open stream may stay silent once the container has ended, before what is missing is read."""
+FINAL_PATIENCE = 20.0
+"""Seconds in which the rest of the log must be readable after the container's end."""
+AFTER_CLEAN_END = 1.0
+"""Seconds to wait for news of the container when its stream has ended well, before it is opened again."""
+
+_CHUNK = 64 * 1024
+_READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+@dataclass
+class PodLog:
+    """The log of a pod's script.
+
+    ``deliver`` gets its lines, the last one perhaps without line end (second argument). ``note`` gets what the reader
+    should know of the log itself. ``ended`` is set when the container has ended, ``gone`` when its pod is no more.
+    """
+
+    api: KubernetesApi
+    namespace: str
+    pod_name: str
+    deliver: Callable[[Sequence[bytes], bytes], None]
+    note: Callable[[str], None]
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: bool = False
+    _lines: LogLines = field(default_factory=LogLines)
+    _interrupted: bool = False
+
+    async def follow(self) -> None:
+        """Deliver everything until the container has ended. Errors become notes; ``Exception`` never leaves."""
+        failures = 0
+        while not self.ended.is_set():
+            error = await self._read(follow=True)
+            if error is None:
+                failures = 0
+            elif isinstance(error, exceptions.ApiForbiddenError):
+                return self.note(f"The log cannot be read: {error}")
+            else:
+                failures += 1
+                self._say_interrupted(error)
+            if not self.ended.is_set():
+                await self._pause(backoff(failures) if failures else AFTER_CLEAN_END)
+        await self._read_rest()
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        except TimeoutError:
+            pass
+
+    async def _read_rest(self) -> None:
+        """What the stream has not brought: kubelet ends a followed log at a rotation, and connections break."""
+        give_up = time.monotonic() + FINAL_PATIENCE
+        error: Exception | None = None
+        for attempt in range(1_000):
+            error = await self._read(follow=False)
+            if error is None or self.gone or time.monotonic() > give_up:
+                break
+            if isinstance(error, exceptions.ApiNotFoundError | exceptions.ApiForbiddenError):
+                break
+            await asyncio.sleep(backoff(attempt, longest=2.0))
+        self._deliver(self._lines.finish(), b"")
+        if error is not None:
+            self.note(f"The log of pod {self.pod_name} is incomplete from here: {error}")
+
+    async def _read(self, *, follow: bool) -> Exception | None:
+        """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
+        query = {"container": SCRIPT_CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
+        if since := self._lines.resume():
+            query["sinceTime"] = since
+        try:
+            async with self.api.stream(
+                "get", "pods/log", self.namespace, self.pod_name, read_timeout=SILENCE, query=query
+            ) as content:
+                self._say_resumed()
+                await self._drain(content, until_idle=follow)
+        except TimeoutError as error:
+            return None if follow else error
+        except (exceptions.KubernetesApiError, *_READ_ERRORS) as error:
+            return error
+        return None
+
+    async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
+        while chunk := await self._next_chunk(content, until_idle=until_idle):
+            self._deliver(self._lines.feed(chunk), b"\n")
+            await asyncio.sleep(0)
+
+    async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
+        """The next bytes; empty at the stream's end, or when the container has ended and nothing comes any more."""
+        if not until_idle:
+            return await content.read(_CHUNK)
+        read = asyncio.ensure_future(content.read(_CHUNK))
+        ended = asyncio.ensure_future(self.ended.wait())
+        try:
+            await asyncio.wait({read, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not read.done():
+                await asyncio.wait({read}, timeout=IDLE_AFTER_END)
+            return await read if read.done() else b""
+        finally:
+            for task in (read, ended):
+                task.cancel()
+
+    def _deliver(self, lines: Sequence[bytes], line_end: bytes) -> None:
+        if lines:
+            self.deliver(lines, line_end)
+
+    def _say_interrupted(self, error: Exception) -> None:
+        if not self._interrupted:
+            self._interrupted = True
+            self.note(f"The log of pod {self.pod_name} is interrupted ({error or type(error).__name__}); trying again")
+
+    def _say_resumed(self) -> None:
+        if self._interrupted:
+            self._interrupted = False
+            self.note(f"The log of pod {self.pod_name} goes on where it was interrupted")

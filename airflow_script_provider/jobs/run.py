@@ -1,0 +1,111 @@
+"""One run from launch to outcome."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.follow import Ending, Follower
+from airflow_script_provider.jobs.launch import JobRef
+from airflow_script_provider.jobs.runlog import RunLog
+from airflow_script_provider.kube import diagnosis, outcome
+from airflow_script_provider.kube.outcome import LAST_LINES, Outcome
+from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.progress import Limits
+from airflow_script_provider.kube.request import JobRequest, positive_seconds
+
+
+@dataclass(frozen=True)
+class Run:
+    """A request under way. ``log`` gets our lines and the script's."""
+
+    api: KubernetesApi
+    request: JobRequest
+    log: RunLog
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT
+
+    async def run(self) -> Outcome:
+        """Launch, follow, clear up. Whatever interrupts it, the Job is deleted before the interruption goes on."""
+        started = time.monotonic()
+        ref = await launching.launch(self.api, self.request)
+        self._say_launched(ref)
+        return await self.finish(ref, started)
+
+    async def finish(self, ref: JobRef, started: float) -> Outcome:
+        """Follow a launched Job to its outcome; ``started`` is the monotonic time of its launch."""
+        try:
+            ending = await self._follower(ref).follow()
+        except BaseException:
+            if not await launching.abandon(self.api, ref):
+                self.log.note(f"Job {ref} could not be deleted. Run: {_kubectl('delete', ref)}", logging.ERROR)
+            raise
+        seconds = time.monotonic() - started
+        await self._clear_up(ref, ending)
+        return self._conclude(ref, ending, seconds)
+
+    def _follower(self, ref: JobRef) -> Follower:
+        identity = self.request.identity
+        own = (identity.config_map_name, identity.secret_name)
+        return Follower(self.api, ref, limits_of(self.request), self.log, self.max_output_bytes, own)
+
+    async def _clear_up(self, ref: JobRef, ending: Ending) -> None:
+        """Stop what Kubernetes would go on with, and remove the Secret at once."""
+        try:
+            if ending.verdict.delete_job:
+                await launching.delete(self.api, ref)
+            if self.request.payload.variables:
+                await launching.delete_secret(self.api, ref, self.request.identity.secret_name)
+        except exceptions.KubernetesApiError as error:
+            self.log.note(f"Job {ref} could not be deleted: {error}. Run: {_kubectl('delete', ref)}", logging.WARNING)
+
+    def _conclude(self, ref: JobRef, ending: Ending, seconds: float) -> Outcome:
+        output = ending.output
+        case = diagnosis.Case(
+            str(ref),
+            ending.verdict,
+            ending.view,
+            limits_of(self.request),
+            image=self.request.options.image,
+            program=self.request.interpreter.argv[0],
+            last_lines=output.last_lines(LAST_LINES),
+            warnings=ending.warnings,
+        )
+        concluded = outcome.conclude(
+            case,
+            output,
+            namespace=ref.namespace,
+            job_name=ref.name,
+            script_sha256=self.request.script.sha256,
+            seconds=seconds,
+            skip_codes=self.request.options.skip_codes,
+        )
+        for warning in concluded.value.warnings:
+            self.log.note(warning, logging.WARNING)
+        self.log.note(outcome.summary(concluded.result))
+        return concluded
+
+    def _say_launched(self, ref: JobRef) -> None:
+        chosen = self.request.interpreter
+        how = f"{' '.join(chosen.argv)} (by {chosen.chosen_by}), image {self.request.options.image}"
+        self.log.note(f"Job {ref} created: {how}. Look at it: {_kubectl('describe', ref)}")
+
+
+def limits_of(request: JobRequest) -> Limits:
+    """The bounds of the request's run."""
+    options = request.options
+    return Limits(
+        startup_timeout=positive_seconds(options.startup_timeout, "startup_timeout") or 0,
+        deadline=request.deadline,
+        grace_period=positive_seconds(options.termination_grace_period, "termination_grace_period", zero_allowed=True)
+        or 0,
+        backoff_limit=options.backoff_limit,
+        final_codes=options.final_codes,
+    )
+
+
+def _kubectl(verb: str, ref: JobRef) -> str:
+    return f"kubectl -n {ref.namespace} {verb} job {ref.name}"

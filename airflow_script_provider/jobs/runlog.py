@@ -1,0 +1,37 @@
+"""Where the words of a run go: the operator's own lines and the script's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class RunLog(Protocol):
+    """Two kinds of lines: notes of ours, and the script's lines as printed."""
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line of ours."""
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Lines of the script."""
+
+
+@dataclass(frozen=True)
+class LoggerRunLog:
+    """Both kinds into one logger."""
+
+    logger: logging.Logger
+    get_logs: bool = True
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line of ours."""
+        self.logger.log(level, "%s", text)
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Lines of the script, at INFO: a pod's log does not tell stdout from stderr."""
+        if self.get_logs:
+            info = self.logger.info
+            for line in lines:
+                info("%s", line)

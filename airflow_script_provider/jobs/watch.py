@@ -1,0 +1,129 @@
+"""Changes of a resource as an endless stream that survives time-outs, resets and lost positions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.api import KubernetesApi, backoff, is_transient
+
+SERVER_TIMEOUT = 290
+"""Seconds after which the API server is asked to end a watch, so that none is held for ever."""
+READ_TIMEOUT = 75.0
+"""Seconds of silence after which a watch counts as dead; bookmarks come about once a minute."""
+PATIENCE = 900.0
+"""Seconds without any answer after which the watch gives up: longer than a control plane's upgrade."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object was added, modified or deleted (``deleted``)."""
+
+    object: dict[str, Any]
+    deleted: bool = False
+
+
+@dataclass
+class Watch:
+    """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
+
+    The first answer brings the objects that exist. After a lost position it lists, and tells what went meanwhile.
+    """
+
+    api: KubernetesApi
+    resource: str
+    namespace: str
+    selector: dict[str, str]
+    _version: str = ""
+    _known: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Changes for as long as they are asked for.
+
+        Raises ``KubernetesApiError`` when the right is missing or the server has been silent for ``PATIENCE``.
+        """
+        failures, last_answer = 0, time.monotonic()
+        while True:
+            try:
+                async for change in self._one_stream():
+                    failures, last_answer = 0, time.monotonic()
+                    yield change
+                last_answer = time.monotonic()
+            except exceptions.ApiGoneError:
+                for change in await self._relist():
+                    yield change
+            except exceptions.KubernetesApiError as error:
+                if not is_transient(error) or time.monotonic() - last_answer > PATIENCE:
+                    raise
+                failures += 1
+                await asyncio.sleep(error.retry_after or backoff(failures, longest=10.0))
+
+    async def _one_stream(self) -> AsyncIterator[Change]:
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(SERVER_TIMEOUT),
+            **self.selector,
+        }
+        if self._version:
+            query["resourceVersion"] = self._version
+        async with self.api.stream(
+            "watch", self.resource, self.namespace, read_timeout=READ_TIMEOUT, query=query
+        ) as content:
+            async for line in _lines(content):
+                if change := self._change(json.loads(line)):
+                    yield change
+
+    def _change(self, event: dict[str, Any]) -> Change | None:
+        kind, thing = event["type"], event["object"]
+        if kind == "ERROR":
+            raise _watch_error(thing)
+        self._version = thing["metadata"]["resourceVersion"]
+        if kind == "BOOKMARK":
+            return None
+        return self._remember(Change(thing, deleted=kind == "DELETED"))
+
+    def _remember(self, change: Change) -> Change:
+        uid = change.object["metadata"]["uid"]
+        if change.deleted:
+            self._known.pop(uid, None)
+        else:
+            self._known[uid] = change.object
+        return change
+
+    async def _relist(self) -> list[Change]:
+        answer = await self.api.list(self.resource, self.namespace, **self.selector)
+        self._version = answer["metadata"]["resourceVersion"]
+        listed = {item["metadata"]["uid"]: item for item in answer["items"]}
+        gone = [Change(thing, deleted=True) for uid, thing in self._known.items() if uid not in listed]
+        return [self._remember(change) for change in (*gone, *(Change(item) for item in listed.values()))]
+
+
+def _watch_error(status: dict[str, Any]) -> exceptions.KubernetesApiError:
+    """An error inside a watch; 504 "Too large resource version" means the position is of no use here either."""
+    code, message = int(status.get("code") or 0), str(status.get("message"))
+    if code == 410 or "Too large resource version" in message:
+        return exceptions.ApiGoneError(message, status=410)
+    return exceptions.KubernetesApiError(f"watch ended: {message}", status=code or 500)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; ``StreamReader.readline`` refuses those beyond its buffer."""
+    partial = b""
+    while True:
+        try:
+            chunk = await content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise exceptions.ApiUnreachableError(f"watch broke: {error or type(error).__name__}", status=0) from error
+        if not chunk:
+            return
+        *lines, partial = (partial + chunk).split(b"\n")
+        for line in lines:
+            yield line

@@ -1,0 +1,89 @@
+"""Which program runs a script: explicit, by shebang, by extension, by image, else Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from airflow_script_provider.script import Script
+
+PYTHON = ("python3", "-u")
+
+_BY_EXTENSION = {
+    ".py": PYTHON,
+    ".js": ("node",),
+    ".mjs": ("node",),
+    ".cjs": ("node",),
+    ".sh": ("sh",),
+    ".bash": ("bash",),
+    ".pl": ("perl",),
+    ".rb": ("ruby",),
+    ".sql": ("psql", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-f"),
+}
+_EXTENSION_OF = {
+    "python": ".py", "node": ".js", "sh": ".sh", "dash": ".sh", "ash": ".sh", "bash": ".sh",
+    "perl": ".pl", "ruby": ".rb", "psql": ".sql",
+}  # fmt: skip
+_BY_IMAGE = {
+    "python": PYTHON,
+    "node": ("node",),
+    "postgres": _BY_EXTENSION[".sql"],
+    "perl": ("perl",),
+    "ruby": ("ruby",),
+}
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The argv before the script's path, and what made the choice."""
+
+    argv: tuple[str, ...]
+    chosen_by: str
+
+    @property
+    def program(self) -> str:
+        """The base name of what is executed, without its version: ``python`` for ``/usr/bin/python3.11``."""
+        words = [word for word in self.argv if not word.startswith("-") and "=" not in word]
+        names = [PurePosixPath(word).name for word in words] or [""]
+        name = names[1] if names[0] == "env" and len(names) > 1 else names[0]
+        return name.rstrip("0123456789.")
+
+    def script_file(self, script: Script) -> str:
+        """The file name the script is mounted under: ``script`` with the extension that its language has."""
+        own = PurePosixPath(script.name).suffix
+        extension = own if own in _BY_EXTENSION else _EXTENSION_OF.get(self.program, "")
+        return f"script{extension}"
+
+
+def choose(script: Script, image: str, explicit: Sequence[str] | None = None) -> Interpreter:
+    """The interpreter of a script; the first of explicit, shebang, extension and image that says anything."""
+    if explicit:
+        return Interpreter(tuple(explicit), "interpreter")
+    if script.shebang:
+        return Interpreter(_from_shebang(script.shebang), "shebang")
+    suffix = PurePosixPath(script.name).suffix
+    if suffix in _BY_EXTENSION:
+        return Interpreter(_BY_EXTENSION[suffix], f"extension {suffix}")
+    by_image = _BY_IMAGE.get(_repository(image))
+    return Interpreter(by_image, "image") if by_image else Interpreter(PYTHON, "default")
+
+
+def has_known_extension(text: str) -> bool:
+    """Whether the text ends in an extension that names a language."""
+    return PurePosixPath(text).suffix in _BY_EXTENSION
+
+
+def _from_shebang(shebang: str) -> tuple[str, ...]:
+    """A shebang's argv; Linux would pass all after the program as one word, ``env -S`` and people split it."""
+    words = tuple(shebang.split())
+    if PurePosixPath(words[0]).name == "env" and words[1:2] == ("-S",):
+        words = words[2:]
+    elif PurePosixPath(words[0]).name == "env" and len(words) > 1 and not words[1].startswith("-"):
+        words = words[1:]
+    is_bare_python = len(words) == 1 and PurePosixPath(words[0]).name.startswith("python")
+    return (*words, "-u") if is_bare_python else words
+
+
+def _repository(image: str) -> str:
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]

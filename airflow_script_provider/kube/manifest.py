@@ -1,0 +1,200 @@
+"""The Job, ConfigMap and Secret of a request, spelled as the API takes them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from airflow_script_provider.kube import overrides
+from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.request import JobRequest, positive_seconds
+
+SCRIPT_CONTAINER = overrides.SCRIPT_CONTAINER
+INSTALL_CONTAINER = "install"
+HOME = "/home/script"
+TMP = "/tmp"  # noqa: S108  # a folder of the container
+DIGEST_ANNOTATION = f"{MANAGER}/script-sha256"
+ORIGIN_ANNOTATION = f"{MANAGER}/script-origin"
+
+_SCRIPT_KEY = "script"
+_HIDDEN = "(hidden)"
+
+
+def job(request: JobRequest) -> dict[str, Any]:
+    """The Job. It waits for its ConfigMap, so it can be created first and own the other two."""
+    options = request.options
+    spec: dict[str, Any] = {
+        "backoffLimit": options.backoff_limit,
+        "podFailurePolicy": {"rules": _failure_rules(request)},
+        "template": pod_template(request),
+    }
+    ttl = positive_seconds(
+        options.ttl_seconds_after_finished, "ttl_seconds_after_finished", none_allowed=True, zero_allowed=True
+    )
+    if ttl is not None:
+        spec["ttlSecondsAfterFinished"] = ttl
+    if request.deadline is not None:
+        spec["activeDeadlineSeconds"] = request.deadline
+    metadata = _metadata(request, request.identity.job_name) | {"annotations": _annotations(request)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
+    """The ConfigMap with the script and its files, owned by the Job."""
+    metadata = _metadata(request, request.identity.config_map_name)
+    texts = {_SCRIPT_KEY: request.script.text}
+    texts |= {f"file-{index}": file.text for index, file in enumerate(request.files.values())}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata | _owner(request, job_uid),
+        "immutable": True,
+        "data": texts,
+    }
+
+
+def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = False) -> dict[str, Any] | None:
+    """The Secret with environment and arguments, owned by the Job; None if there is nothing to hide."""
+    if not request.payload.variables:
+        return None
+    metadata = _metadata(request, request.identity.secret_name)
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata | _owner(request, job_uid)}
+    if hide_values:
+        return body | {"type": "Opaque", "stringData": dict.fromkeys(request.payload.variables, _HIDDEN)}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in request.payload.variables.items()}
+    return body | {"type": "Opaque", "immutable": True, "data": encoded}
+
+
+def pod_template(request: JobRequest) -> dict[str, Any]:
+    """The pod's template with the author's overrides merged last."""
+    ours = request.identity.labels()
+    patch = request.options.pod_overrides
+    overrides.check_overrides(patch, ours)
+    template = {
+        "metadata": {"labels": {**(request.options.labels or {}), **ours}, "annotations": _annotations(request)},
+        "spec": _pod_spec(request),
+    }
+    merged: dict[str, Any] = overrides.merge(
+        template, {key: patch[key] for key in ("metadata", "spec") if patch.get(key) is not None}
+    )
+    return merged
+
+
+def _pod_spec(request: JobRequest) -> dict[str, Any]:
+    options = request.options
+    given = {
+        "serviceAccountName": options.service_account_name,
+        "imagePullSecrets": options.image_pull_secrets,
+        "nodeSelector": options.node_selector,
+        "affinity": options.affinity,
+        "tolerations": options.tolerations,
+    }
+    return {
+        "restartPolicy": "Never",
+        # With the pod's pause process as PID 1 a script without a handler dies of SIGTERM; as PID 1 it would ignore it.
+        "shareProcessNamespace": True,
+        "automountServiceAccountToken": bool(options.service_account_name),
+        "terminationGracePeriodSeconds": positive_seconds(
+            options.termination_grace_period, "termination_grace_period", zero_allowed=True
+        ),
+        "securityContext": _pod_security(request),
+        "containers": [_script_container(request)],
+        "volumes": [_script_volume(request), *_scratch_volumes(request), *(options.volumes or [])],
+    } | {key: value for key, value in given.items() if value}
+
+
+def _script_container(request: JobRequest) -> dict[str, Any]:
+    options = request.options
+    given = {"resources": options.container_resources, "envFrom": options.env_from}
+    script_mount = {"name": overrides.SCRIPT_VOLUME, "mountPath": overrides.SCRIPT_FOLDER, "readOnly": True}
+    return {
+        "name": SCRIPT_CONTAINER,
+        "image": options.image,
+        "imagePullPolicy": options.image_pull_policy,
+        "command": [_literal(word) for word in request.interpreter.argv],
+        "args": [f"{overrides.SCRIPT_FOLDER}/{request.script_file}", *request.payload.argv],
+        "env": [*_user_environment(request), *_secret_environment(request)],
+        "volumeMounts": [script_mount, *_scratch_mounts(request), *(options.volume_mounts or [])],
+        "securityContext": _container_security(request),
+    } | {key: value for key, value in given.items() if value}
+
+
+def _literal(word: str) -> str:
+    """The word so that Kubernetes, which expands ``$(NAME)``, leaves it as it is."""
+    return word.replace("$", "$$")
+
+
+def _secret_environment(request: JobRequest) -> list[dict[str, Any]]:
+    name = request.identity.secret_name
+    return [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": variable}}}
+        for variable in request.payload.variables
+    ]
+
+
+def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
+    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise."""
+    if request.options.run_as_uid is None:
+        return []
+    values = {"TMPDIR": TMP, "HOME": HOME, "USER": "script", "LOGNAME": "script"}
+    return [{"name": n, "value": v} for n, v in values.items() if n not in request.payload.variables]
+
+
+def _script_volume(request: JobRequest) -> dict[str, Any]:
+    items = [{"key": _SCRIPT_KEY, "path": request.script_file}]
+    items += [{"key": f"file-{index}", "path": path} for index, path in enumerate(request.files)]
+    source = {"name": request.identity.config_map_name, "defaultMode": 0o555, "items": items}
+    return {"name": overrides.SCRIPT_VOLUME, "configMap": source}
+
+
+def _scratch_mounts(request: JobRequest) -> list[dict[str, Any]]:
+    if request.options.run_as_uid is None:
+        return []
+    taken = {mount.get("mountPath") for mount in request.options.volume_mounts or []}
+    mounts = [{"name": "airflow-tmp", "mountPath": TMP}, {"name": "airflow-home", "mountPath": HOME}]
+    return [mount for mount in mounts if mount["mountPath"] not in taken]
+
+
+def _scratch_volumes(request: JobRequest) -> list[dict[str, Any]]:
+    return [{"name": mount["name"], "emptyDir": {}} for mount in _scratch_mounts(request)]
+
+
+def _pod_security(request: JobRequest) -> dict[str, Any]:
+    user: dict[str, Any] = {}
+    if request.options.run_as_uid is not None:
+        user = {"runAsUser": request.options.run_as_uid, "runAsNonRoot": True}
+    return {"seccompProfile": {"type": "RuntimeDefault"}} | user
+
+
+def _container_security(request: JobRequest) -> dict[str, Any]:
+    context: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    if request.options.run_as_uid is not None:
+        context["readOnlyRootFilesystem"] = True
+    return context
+
+
+def _failure_rules(request: JobRequest) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    ]
+    if request.options.final_codes:
+        codes = {"containerName": SCRIPT_CONTAINER, "operator": "In", "values": sorted(request.options.final_codes)}
+        rules.append({"action": "FailJob", "onExitCodes": codes})
+    return rules
+
+
+def _metadata(request: JobRequest, name: str) -> dict[str, Any]:
+    labels = {**(request.options.labels or {}), **request.identity.labels()}
+    return {"name": name, "namespace": request.namespace, "labels": labels}
+
+
+def _annotations(request: JobRequest) -> dict[str, str]:
+    source = {DIGEST_ANNOTATION: request.script.sha256, ORIGIN_ANNOTATION: request.script.origin}
+    return {**(request.options.annotations or {}), **source, **request.identity.annotations()}
+
+
+def _owner(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
+    if job_uid is None:
+        return {}
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": request.identity.job_name, "uid": job_uid}
+    return {"ownerReferences": [reference]}

@@ -1,0 +1,119 @@
+"""Names, labels and digests of the objects of one launch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_script_provider.kube.syntax import MAX_LABEL
+
+MANAGER = "airflow-script-provider"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+LAUNCH_LABEL = f"{MANAGER}/launch-id"
+TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
+DEFAULT_PREFIX = "script"
+
+_ID_LENGTH = 10
+_ANNOTATED = ("dag_id", "task_id", "run_id", "map_index", "try_number")
+
+
+@dataclass(frozen=True)
+class TaskIdentity:
+    """Which task instance a Job belongs to; ``instance_id`` is new at each try, as Airflow's ``ti.id`` is."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int = -1
+    try_number: int = 1
+    instance_id: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The same for every try of a task instance: what its Jobs are found again by."""
+        return short_digest(self.dag_id, self.task_id, self.run_id, self.map_index)
+
+    def annotations(self) -> dict[str, str]:
+        """The raw values, which may be longer than a label can hold."""
+        return {f"{MANAGER}/{name.replace('_', '-')}": str(getattr(self, name)) for name in _ANNOTATED}
+
+    def labels(self) -> dict[str, str]:
+        """Label values for people and selectors; only the digest is exact."""
+        readable = {
+            f"{MANAGER}/{name}": label_value(getattr(self, name.replace("-", "_"))) for name in ("dag-id", "task-id")
+        }
+        return readable | {TASK_INSTANCE_LABEL: self.digest}
+
+
+@dataclass(frozen=True)
+class LaunchIdentity:
+    """Names of what one launch creates.
+
+    ``launch_id`` decides: a launch repeated with the same id is the same Job.
+    """
+
+    launch_id: str
+    stem: str = DEFAULT_PREFIX
+    task: TaskIdentity | None = None
+    job_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        room = MAX_LABEL - len(self.launch_id) - 1
+        stem = self.stem[:room].rstrip("-") or DEFAULT_PREFIX
+        object.__setattr__(self, "job_name", f"{stem}-{self.launch_id}")
+
+    @property
+    def config_map_name(self) -> str:
+        """Name of the ConfigMap that holds the script."""
+        return f"{self.job_name}-script"
+
+    @property
+    def secret_name(self) -> str:
+        """Name of the Secret that holds environment and arguments."""
+        return f"{self.job_name}-env"
+
+    def labels(self) -> dict[str, str]:
+        """Labels of all objects of the launch; never to be overridden."""
+        ours = {MANAGED_BY_LABEL: MANAGER, LAUNCH_LABEL: self.launch_id}
+        return ours | (self.task.labels() if self.task else {})
+
+    def annotations(self) -> dict[str, str]:
+        """Annotations of Job and pod; never to be overridden."""
+        return self.task.annotations() if self.task else {}
+
+
+def stem_for(task_id: str | None, name: str | None) -> str:
+    """What a Job's name starts with: ``name`` as it is, else ``script-<task>``, else ``script``."""
+    if name:
+        return name
+    slug = dns_slug(task_id or "")
+    return f"{DEFAULT_PREFIX}-{slug}" if slug else DEFAULT_PREFIX
+
+
+def launch_id(instance_id: str | None, ordinal: int | str, request_facts: Mapping[str, Any]) -> str:
+    """The id of a launch: a digest of try, ordinal within the try and request; random outside a task."""
+    if not instance_id:
+        return secrets.token_hex(_ID_LENGTH // 2)
+    return short_digest(instance_id, ordinal, json.dumps(request_facts, sort_keys=True, default=str))
+
+
+def short_digest(*parts: object) -> str:
+    """Ten hexadecimal digits that stand for these parts, whose borders count."""
+    text = json.dumps([str(part) for part in parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def dns_slug(text: str) -> str:
+    """The text as part of a DNS label: lower case, other characters as single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def label_value(text: object) -> str:
+    """The text as a legal label value, cut and replaced where it must be."""
+    legal = re.sub(r"[^A-Za-z0-9_.-]", "_", str(text))[:MAX_LABEL]
+    return legal.strip("-_.")

@@ -1,0 +1,106 @@
+"""What the script is given besides its text: arguments and environment, checked and ready for a Secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_script_provider.kube.syntax import check_env_names
+
+ARGS_VARIABLE = "AIRFLOW_SCRIPT_ARGS"
+ARGUMENT_VARIABLE = "AIRFLOW_SCRIPT_ARGUMENT_{}"
+
+MAX_STRING = 128 * 1024
+"""Linux' MAX_ARG_STRLEN: bytes of one argument or one ``NAME=value``, with its closing NUL."""
+MAX_SECRET = 1024 * 1024
+"""Bytes that all values of a Secret may have together."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Environment, and the arguments as variables that Kubernetes expands in the container's argv.
+
+    ``variables`` are all of them by name; ``argv`` holds the ``$(NAME)`` references. Neither is ever logged.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    argv: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        args: Mapping[str, Any] | Sequence[Any] | None,
+        arguments: Sequence[str] | None,
+        env: Mapping[str, str] | None,
+    ) -> Payload:
+        """Check and gather; ``ValueError`` names the argument and what is wrong with it."""
+        environment = _checked_env(env or {})
+        positional = {} if args is None else {ARGS_VARIABLE: encode_args(args)}
+        positional |= {ARGUMENT_VARIABLE.format(i): text for i, text in enumerate(_checked_arguments(arguments))}
+        _check_sizes(environment | positional)
+        return cls(environment | positional, tuple(f"$({name})" for name in positional))
+
+
+def encode_args(args: Any) -> str:
+    """``args`` as the one JSON string that the script finds in ``argv[1]``."""
+    if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
+        raise ValueError(f"args must be a mapping or a list of JSON values, not {type(args).__name__}")
+    try:
+        text = json.dumps(args, allow_nan=False, ensure_ascii=False)
+        text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"args cannot be written as JSON: {error}") from None
+    return text
+
+
+def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(env, Mapping):
+        raise ValueError(f"env must be a mapping of name to string, not {type(env).__name__}")
+    check_env_names(env, "env")
+    for name, value in env.items():
+        if not isinstance(value, str):
+            raise ValueError(f"env[{name!r}] must be a string, not {type(value).__name__}; write str(…) or quotes")
+        if "\0" in value:
+            raise ValueError(f"env[{name!r}] holds a NUL character, which no environment can carry")
+        if name.startswith(ARGS_VARIABLE.removesuffix("S")):
+            raise ValueError(f"env has a reserved name {name!r}: the arguments travel under it")
+    return dict(env)
+
+
+def _checked_arguments(arguments: Sequence[str] | None) -> list[str]:
+    if arguments is None:
+        return []
+    if isinstance(arguments, str | bytes) or not isinstance(arguments, Sequence):
+        raise ValueError(f"arguments must be a list of strings, not {type(arguments).__name__}")
+    for position, text in enumerate(arguments):
+        if not isinstance(text, str):
+            raise ValueError(f"arguments[{position}] must be a string, not {type(text).__name__}")
+        if "\0" in text:
+            raise ValueError(f"arguments[{position}] holds a NUL character, which no argument can carry")
+    return list(arguments)
+
+
+def _check_sizes(variables: Mapping[str, str]) -> None:
+    total = 0
+    for name, value in variables.items():
+        size = len(value.encode("utf-8", "surrogatepass"))
+        total += size
+        if size + len(name) + 2 > MAX_STRING:
+            raise ValueError(_too_long(name, size))
+    if total > MAX_SECRET:
+        raise ValueError(
+            f"env and args have {total:,} bytes together, more than the {MAX_SECRET:,} that a Secret holds; "
+            "pass large data by reference, through a volume or an object store"
+        )
+
+
+def _too_long(name: str, size: int) -> str:
+    label = {ARGS_VARIABLE: "args"}.get(name, f"env[{name!r}]")
+    if name.startswith(ARGUMENT_VARIABLE.format("")):
+        label = f"arguments[{name.rsplit('_', 1)[-1]}]"
+    return (
+        f"{label} has {size:,} bytes, more than Linux passes in one string ({MAX_STRING:,} with its name); "
+        "pass large data by reference, through files=…, a volume or an object store"
+    )

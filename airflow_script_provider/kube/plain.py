@@ -1,0 +1,32 @@
+"""Kubernetes objects as plain dicts, whether they came as dicts or as models of the Python client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+
+def as_plain(value: Any, argument: str) -> Any:
+    """A deep copy with API spelling (``volumeMounts``); ``TypeError`` names what has no place in a manifest.
+
+    Models are recognised by their ``attribute_map``, so that no client library is imported for it.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item, argument) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_plain(item, argument) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if hasattr(value, "attribute_map"):
+        return _model_as_plain(value, argument)
+    raise TypeError(
+        f"{argument} holds a {type(value).__name__}; expected dicts in API spelling or kubernetes.client models"
+    )
+
+
+def _model_as_plain(model: Any, argument: str) -> dict[str, Any]:
+    entries = {key: getattr(model, name) for name, key in model.attribute_map.items()}
+    return {key: as_plain(item, argument) for key, item in entries.items() if item is not None}

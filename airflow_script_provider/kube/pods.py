@@ -1,0 +1,218 @@
+"""Reading a pod's status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
+from airflow_script_provider.result import Attempt
+
+Pod = Mapping[str, Any]
+
+IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+
+_QUIET = ("ContainerCreating", "PodInitializing")
+# What a registry or containerd says of an image that will not appear by itself, in lower case.
+_PERMANENT = (
+    "not found", "manifest unknown", "name unknown", "unauthorized", "access denied", "denied:",
+    "authorization failed", "insufficient_scope", "invalid reference", "no match for platform", "invalidimagename",
+    "errimageneverpull",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended; ``message`` is the container runtime's."""
+
+    exit_code: int
+    reason: str
+    message: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+@dataclass(frozen=True)
+class PodState:
+    """A pod's state in words; states with the same ``key`` are one, whatever their message says."""
+
+    key: str
+    text: str
+    is_trouble: bool = False
+
+
+def name(pod: Pod) -> str:
+    """The pod's name."""
+    return str(pod["metadata"]["name"])
+
+
+def uid(pod: Pod) -> str:
+    """The pod's uid."""
+    return str(pod["metadata"]["uid"])
+
+
+def node(pod: Pod) -> str | None:
+    """The node it was scheduled to."""
+    name_of_node: str | None = pod.get("spec", {}).get("nodeName")
+    return name_of_node
+
+
+def script_end(pod: Pod) -> ContainerEnd | None:
+    """How the script's container ended, None while it has not."""
+    return container_end(_script_status(pod))
+
+
+def container_end(status: Mapping[str, Any]) -> ContainerEnd | None:
+    """The end that a container status tells of."""
+    ended = status.get("state", {}).get("terminated")
+    if not ended:
+        return None
+    return ContainerEnd(
+        exit_code=ended.get("exitCode", -1),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        started_at=ended.get("startedAt"),
+        finished_at=ended.get("finishedAt"),
+    )
+
+
+def script_has_started(pod: Pod) -> bool:
+    """Whether the script's container runs or has run, so that it has a log."""
+    state = _script_status(pod).get("state", {})
+    return "running" in state or "terminated" in state
+
+
+def has_begun(pod: Pod) -> bool:
+    """Whether any container of the pod runs or has run: the pod is past scheduling and pulling."""
+    return any({"running", "terminated"} & status.get("state", {}).keys() for status in _statuses(pod))
+
+
+def unfinished_others(pod: Pod) -> list[str]:
+    """Containers beside the script's that have not ended well: Kubernetes would not call the pod succeeded."""
+    names = []
+    for status in pod.get("status", {}).get("containerStatuses") or []:
+        end = container_end(status)
+        if status["name"] != SCRIPT_CONTAINER and (end is None or end.exit_code != 0):
+            names.append(status["name"])
+    return names
+
+
+def running_others(pod: Pod) -> list[str]:
+    """Containers beside the script's that still run or have yet to start."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return [s["name"] for s in statuses if s["name"] != SCRIPT_CONTAINER and container_end(s) is None]
+
+
+def is_disrupted(pod: Pod) -> bool:
+    """Whether the cluster ended the pod (eviction, drain, preemption), which is no attempt of the script."""
+    return _condition(pod, "DisruptionTarget") is not None
+
+
+def is_being_deleted(pod: Pod) -> bool:
+    """Whether somebody deletes the pod."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def has_failed(pod: Pod) -> bool:
+    """Whether the pod is an attempt that failed."""
+    end = script_end(pod)
+    failed_script = end is not None and end.exit_code != 0
+    return failed_script or pod.get("status", {}).get("phase") == "Failed"
+
+
+def waiting(pod: Pod) -> tuple[str, str] | None:
+    """Reason and message of the container that keeps the pod from starting, None if none does."""
+    for status in _statuses(pod):
+        state = status.get("state", {}).get("waiting")
+        if state and state.get("reason") and state["reason"] not in _QUIET:
+            return state["reason"], state.get("message", "")
+    return None
+
+
+def has_hopeless_image(pod: Pod) -> bool:
+    """Whether the image cannot be pulled for a reason that time will not mend."""
+    reason, message = waiting(pod) or ("", "")
+    text = f"{reason} {message}".lower()
+    return reason in IMAGE_TROUBLE and any(sign in text for sign in _PERMANENT)
+
+
+def state(pod: Pod) -> PodState:
+    """The pod's state for the log."""
+    where = f" on {node(pod)}" if node(pod) else ""
+    if end := script_end(pod):
+        return PodState("ended", f"ended{where}: {_end_text(end)}")
+    if is_being_deleted(pod):
+        return PodState("terminating", f"is being deleted{where}")
+    if pod.get("status", {}).get("phase") == "Failed":
+        return PodState("failed", f"failed{where}: {_status_text(pod)}", is_trouble=True)
+    if script_has_started(pod):
+        return PodState("running", f"is running{where}")
+    if stuck := waiting(pod):
+        reason, message = stuck
+        key = "image" if reason in IMAGE_TROUBLE else reason
+        return PodState(key, f"is waiting{where}: {reason}: {message}".rstrip(": "), is_trouble=True)
+    return _unstarted_state(pod, where)
+
+
+def attempt(pod: Pod) -> Attempt:
+    """The attempt that this pod is or was."""
+    end = script_end(pod)
+    reason = pod.get("status", {}).get("reason") or (end.reason if end else None)
+    if not reason and is_being_deleted(pod):
+        reason = "Deleted"
+    return Attempt(
+        pod_name=name(pod),
+        node_name=node(pod),
+        exit_code=end.exit_code if end else None,
+        reason=reason or None,
+        started_at=end.started_at if end else _running_since(pod),
+        finished_at=end.finished_at if end else None,
+    )
+
+
+def disruption(pod: Pod) -> str | None:
+    """Why the cluster ended the pod, in its own words."""
+    condition = _condition(pod, "DisruptionTarget")
+    return f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ") if condition else None
+
+
+def _unstarted_state(pod: Pod, where: str) -> PodState:
+    unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    if unscheduled:
+        reason = unscheduled.get("reason", "")
+        return PodState(reason, f"is waiting: {reason}: {unscheduled.get('message', '')}".rstrip(": "), is_trouble=True)
+    return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
+
+
+def _end_text(end: ContainerEnd) -> str:
+    reason = "" if end.reason in ("", "Completed", "Error") else f", {end.reason}"
+    return f"exit code {end.exit_code}{reason}"
+
+
+def _status_text(pod: Pod) -> str:
+    status = pod.get("status", {})
+    return ": ".join(part for part in (status.get("reason"), status.get("message")) if part) or "no reason given"
+
+
+def _running_since(pod: Pod) -> str | None:
+    since: str | None = _script_status(pod).get("state", {}).get("running", {}).get("startedAt")
+    return since
+
+
+def _script_status(pod: Pod) -> Mapping[str, Any]:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((status for status in statuses if status["name"] == SCRIPT_CONTAINER), {})
+
+
+def _statuses(pod: Pod) -> list[Mapping[str, Any]]:
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _conditions(pod: Pod) -> list[Mapping[str, Any]]:
+    return pod.get("status", {}).get("conditions") or []
+
+
+def _condition(pod: Pod, kind: str) -> Mapping[str, Any] | None:
+    return next((c for c in _conditions(pod) if c["type"] == kind and c["status"] == "True"), None)

@@ -1,0 +1,237 @@
+"""Everything that decides a Job, frozen before anything is created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from airflow_script_provider.kube import interpreter as interpreters
+from airflow_script_provider.kube import syntax
+from airflow_script_provider.kube.names import LaunchIdentity
+from airflow_script_provider.kube.payload import Payload
+from airflow_script_provider.kube.plain import as_plain
+from airflow_script_provider.script import Script
+
+DEFAULT_IMAGE = "python:3.11-slim"
+MAX_CONFIG_MAP = 1024 * 1024
+"""Bytes that a ConfigMap may hold: the script and its files together."""
+
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_OBJECTS = ("container_resources", "affinity", "node_selector", "labels", "annotations", "pod_overrides")
+_LISTS = ("env_from", "volumes", "volume_mounts", "tolerations", "image_pull_secrets")
+
+Duration = float | timedelta
+ExitCodes = int | Iterable[int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """How the author wants the Job to be; names and defaults are the operator's.
+
+    Durations are seconds or ``timedelta``. Objects are dicts in API spelling or models of the Kubernetes client.
+    """
+
+    image: str = DEFAULT_IMAGE
+    interpreter: Sequence[str] | None = None
+    run_as_uid: int | None = None
+    container_resources: Any = None
+    env_from: Sequence[Any] | None = None
+    volumes: Sequence[Any] | None = None
+    volume_mounts: Sequence[Any] | None = None
+    affinity: Any = None
+    tolerations: Sequence[Any] | None = None
+    node_selector: Mapping[str, str] | None = None
+    labels: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | None = None
+    image_pull_secrets: Sequence[Any] | None = None
+    image_pull_policy: str = "IfNotPresent"
+    service_account_name: str | None = None
+    pod_overrides: Any = None
+    name: str | None = None
+    timeout: Duration | None = 600
+    startup_timeout: Duration = 300
+    backoff_limit: int = 3
+    ttl_seconds_after_finished: Duration | None = 300
+    termination_grace_period: Duration = 30
+    skip_on_exit_code: ExitCodes = None
+    fail_on_exit_code: ExitCodes = None
+
+    def checked_before_rendering(self) -> JobOptions:
+        """Refuse what is wrong whatever the templates turn out to be; durations become whole seconds."""
+        if self.image_pull_policy not in _PULL_POLICIES:
+            raise ValueError(f"image_pull_policy={self.image_pull_policy!r} is none of {', '.join(_PULL_POLICIES)}")
+        if self.run_as_uid is not None and not _is_whole(self.run_as_uid, 1):
+            raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id of at least 1")
+        if not _is_whole(self.backoff_limit, 0):
+            raise ValueError(f"backoff_limit={self.backoff_limit!r} must be a whole number, 0 or more")
+        if self.interpreter is not None and not _is_argv(self.interpreter):
+            raise ValueError("interpreter must be a list of strings such as ['bash', '-eu']")
+        for name in ("timeout", "startup_timeout"):
+            positive_seconds(getattr(self, name), name, none_allowed=name == "timeout")
+        for name in ("ttl_seconds_after_finished", "termination_grace_period"):
+            positive_seconds(getattr(self, name), name, none_allowed=name.startswith("ttl"), zero_allowed=True)
+        overlap = exit_codes(self.skip_on_exit_code, "skip_on_exit_code") & exit_codes(
+            self.fail_on_exit_code, "fail_on_exit_code"
+        )
+        if overlap:
+            raise ValueError(f"exit code {min(overlap)} stands in skip_on_exit_code and in fail_on_exit_code")
+        return self
+
+    def checked(self) -> JobOptions:
+        """Everything checked and plain: the form that ``manifest`` reads. After rendering only."""
+        self.checked_before_rendering()
+        syntax.check_image(self.image, "image")
+        if self.name:
+            syntax.check_dns_label(self.name, "name")
+        if self.service_account_name:
+            syntax.check_dns_label(self.service_account_name, "service_account_name", limit=253)
+        plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
+        plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
+        plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]
+        syntax.check_labels(plain["labels"], "labels")
+        syntax.check_labels(plain["node_selector"], "node_selector")
+        syntax.check_annotations(plain["annotations"], "annotations")
+        syntax.check_resources(plain["container_resources"], "container_resources")
+        return _replace(self, **plain)
+
+    @property
+    def skip_codes(self) -> frozenset[int]:
+        """Exit codes that skip the task."""
+        return exit_codes(self.skip_on_exit_code, "skip_on_exit_code")
+
+    @property
+    def final_codes(self) -> frozenset[int]:
+        """Exit codes after which there is no other attempt."""
+        return self.skip_codes | exit_codes(self.fail_on_exit_code, "fail_on_exit_code")
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """All that decides one Job.
+
+    ``deadline`` are the seconds of ``activeDeadlineSeconds``: the options' timeout, or less where the task itself
+    has less time left; None for no end. ``files`` are mounted beside the script, by relative path.
+    """
+
+    script: Script
+    options: JobOptions
+    namespace: str
+    identity: LaunchIdentity
+    payload: Payload = field(default_factory=Payload, repr=False)
+    files: Mapping[str, Script] = field(default_factory=dict)
+    deadline: int | None = None
+
+    def __post_init__(self) -> None:
+        syntax.check_dns_label(self.namespace, "namespace")
+        check_script(self.script)
+        _check_files(self.files, self.script_file)
+        _check_size(self.script, self.files)
+
+    @property
+    def interpreter(self) -> interpreters.Interpreter:
+        """The program that runs the script."""
+        return interpreters.choose(self.script, self.options.image, self.options.interpreter)
+
+    @property
+    def script_file(self) -> str:
+        """File name of the script in its folder."""
+        return self.interpreter.script_file(self.script)
+
+
+def request_facts(
+    script: Script, files: Mapping[str, Script], options: JobOptions, payload: Payload, namespace: str
+) -> dict[str, Any]:
+    """What makes two requests the same, as JSON: no secret value is in it, only the names of variables."""
+    return {
+        "script": script.sha256,
+        "files": {path: file.sha256 for path, file in files.items()},
+        "namespace": namespace,
+        "variables": sorted(payload.variables),
+        "options": {name: getattr(options, name) for name in options.__dataclass_fields__},
+    }
+
+
+def check_script(script: Script) -> None:
+    """Refuse a script without anything to run."""
+    if not script.text.strip():
+        raise ValueError(f"script is empty ({script.origin})")
+    if "\0" in script.text:
+        raise ValueError(f"script holds a NUL character ({script.origin}): is it a binary file?")
+
+
+def positive_seconds(
+    value: Duration | None, argument: str, *, none_allowed: bool = False, zero_allowed: bool = False
+) -> int | None:
+    """A duration as whole seconds, rounded up; ``ValueError`` names the argument."""
+    if value is None and none_allowed:
+        return None
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 2**31:
+        raise ValueError(f"{argument}={value!r} must be seconds or a timedelta")
+    if number < 0 or (number == 0 and not zero_allowed):
+        raise ValueError(f"{argument}={value!r} must be {'at least 0' if zero_allowed else 'more than 0'} seconds")
+    return int(-(-number // 1))
+
+
+def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
+    """Exit codes as a set; each from 1 to 255."""
+    codes = frozenset() if value is None else frozenset([value] if isinstance(value, int) else value)
+    for code in codes:
+        if not _is_whole(code, 1) or code > 255:
+            raise ValueError(f"{argument} holds {code!r}; exit codes go from 1 to 255")
+    return codes
+
+
+def _is_whole(value: Any, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _is_argv(value: Any) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_list and bool(value) and all(isinstance(word, str) and word for word in value)
+
+
+def _plain_mapping(value: Any, argument: str) -> dict[str, Any]:
+    plain = as_plain(value, argument) if value is not None else {}
+    if not isinstance(plain, dict):
+        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
+    return plain
+
+
+def _plain_list(value: Any, argument: str) -> list[Any]:
+    plain = as_plain(value, argument) if value is not None else []
+    if not isinstance(plain, list):
+        raise ValueError(f"{argument} must be a list, not {type(value).__name__}")
+    return plain
+
+
+def _pull_secret(entry: Any) -> dict[str, Any]:
+    if isinstance(entry, dict):
+        return entry
+    if isinstance(entry, str) and entry:
+        return {"name": entry}
+    raise ValueError(f"image_pull_secrets holds {entry!r}; expected names or {{'name': …}}")
+
+
+def _replace(options: JobOptions, **changes: Any) -> JobOptions:
+    values = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    return JobOptions(**(values | changes))
+
+
+def _check_files(files: Mapping[str, Script], script_file: str) -> None:
+    for path in files:
+        syntax.check_relative_path(path, "files")
+        if path == script_file:
+            raise ValueError(f"files has the path {path!r}, which is the script's own in the container")
+
+
+def _check_size(script: Script, files: Mapping[str, Script]) -> None:
+    total = script.size + sum(file.size for file in files.values())
+    if total > MAX_CONFIG_MAP:
+        what = "script has" if not files else "script and files have"
+        raise ValueError(
+            f"{what} {total:,} bytes ({script.origin}), more than the {MAX_CONFIG_MAP:,} that a ConfigMap holds; "
+            "put code into the image or onto a volume, and let a short script start it"
+        )

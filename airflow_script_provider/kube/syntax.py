@@ -1,0 +1,120 @@
+"""Kubernetes' rules of spelling: names, labels, images, quantities, environment names, paths.
+
+Every check raises ``ValueError`` with the name of the operator's argument that holds the bad value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MAX_LABEL = 63
+"""Characters of a label's value and of most names."""
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_C_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?")
+# The grammar of container image references: [host[:port]/]path[:tag][@digest].
+_IMAGE = re.compile(
+    r"(?:(?:[a-zA-Z0-9](?:[-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
+)
+
+
+def check_dns_label(value: str, argument: str, *, limit: int = MAX_LABEL) -> None:
+    """Refuse what is no DNS label: the form of namespaces and of our objects' names."""
+    if not _DNS_LABEL.fullmatch(value) or len(value) > limit:
+        raise ValueError(
+            f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits and '-', "
+            f"starting and ending with a letter or digit, at most {limit} characters"
+        )
+
+
+def check_labels(labels: Mapping[str, Any], argument: str) -> None:
+    """Refuse label keys or values that the API server would refuse."""
+    for key, value in labels.items():
+        _check_qualified_name(key, argument)
+        if not isinstance(value, str) or not _LABEL_VALUE.fullmatch(value) or len(value) > MAX_LABEL:
+            raise ValueError(
+                f"{argument}[{key!r}]={value!r} is not a legal label value: a string of at most {MAX_LABEL} letters, "
+                "digits, '-', '_' and '.', starting and ending with a letter or digit"
+            )
+
+
+def check_annotations(annotations: Mapping[str, Any], argument: str) -> None:
+    """Refuse annotation keys that are no qualified names, and values that are no strings."""
+    for key, value in annotations.items():
+        _check_qualified_name(key, argument)
+        if not isinstance(value, str):
+            raise ValueError(f"{argument}[{key!r}] must be a string, not {type(value).__name__}")
+
+
+def _check_qualified_name(key: Any, argument: str) -> None:
+    prefix, _, name = key.rpartition("/") if isinstance(key, str) else ("", "", "")
+    legal_prefix = not prefix or (len(prefix) <= 253 and _LABEL_PREFIX.fullmatch(prefix))
+    if not legal_prefix or len(name) > MAX_LABEL or not _LABEL_NAME.fullmatch(name):
+        raise ValueError(f"{argument} has an illegal key {key!r}: expected NAME or PREFIX/NAME, as kubectl label takes")
+
+
+def check_image(value: str, argument: str) -> None:
+    """Refuse what is no image reference."""
+    if not isinstance(value, str) or not _IMAGE.fullmatch(value):
+        raise ValueError(
+            f"{argument}={value!r} is not an image reference such as python:3.11-slim or host/name@sha256:…"
+        )
+
+
+def check_env_names(names: Iterable[Any], argument: str) -> None:
+    """Refuse names of environment variables that a shell could not read."""
+    for name in names:
+        if not isinstance(name, str) or not _C_IDENTIFIER.fullmatch(name):
+            raise ValueError(f"{argument} has an illegal name {name!r}: letters, digits and '_', no digit first")
+
+
+def check_quantity(value: Any, argument: str) -> None:
+    """Refuse what is no Kubernetes quantity (``500m``, ``2Gi``, 1)."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not _QUANTITY.fullmatch(str(value)):
+        raise ValueError(
+            f"{argument}={value!r} is not a quantity: a number with an optional unit, "
+            "m k M G T P E or Ki Mi Gi Ti Pi Ei (500m, 0.5, 512Mi, 2Gi)"
+        )
+
+
+def check_resources(resources: Mapping[str, Any], argument: str) -> None:
+    """Refuse unknown keys and unknown units of a container's resources."""
+    check_keys(resources, ("requests", "limits", "claims"), argument)
+    for section in ("requests", "limits"):
+        entries = resources.get(section) or {}
+        if not isinstance(entries, Mapping):
+            raise ValueError(f"{argument}[{section!r}] must be a mapping of resource name to quantity")
+        for name, quantity in entries.items():
+            check_quantity(quantity, f"{argument}[{section!r}][{name!r}]")
+
+
+def check_relative_path(path: str, argument: str) -> None:
+    """Refuse paths that would leave the folder they are mounted in."""
+    parts = path.split("/")
+    if not path or path.startswith("/") or ".." in parts or "" in parts or "." in parts or path.startswith(".."):
+        raise ValueError(
+            f"{argument} has an illegal path {path!r}: relative, without '..' and empty parts (lib/util.py)"
+        )
+
+
+def check_keys(mapping: Mapping[str, Any], known: Iterable[str], argument: str) -> None:
+    """Refuse keys that nobody reads, with the nearest known one."""
+    names = tuple(known)
+    for key in mapping:
+        if key not in names:
+            raise ValueError(f"{argument} has an unknown key {key!r}{did_you_mean(str(key), names)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name as the end of a sentence, empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

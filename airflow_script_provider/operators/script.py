@@ -1,0 +1,290 @@
+"""``KubernetesScriptOperator``: run a script as a Kubernetes Job."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on_xcoms_in, task_identity
+from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions
+from airflow_script_provider.operators import _base
+from airflow_script_provider.sources.base import ScriptSource
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+
+    from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptCall
+    from airflow_script_provider.kube.outcome import Outcome
+
+_BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
+
+
+class KubernetesScriptOperator(BaseOperator):
+    """
+    Run a script as a Kubernetes Job, stream its log, return its result.
+
+    The result dict is the XCom ``return_value``, also when the task fails; the JSON that the script printed is the
+    XCom ``value`` too, so that ``task.output["value"]`` reads it.
+
+    :param script: the script: text, or a one-line URI (``file://…``) or a source such as ``FileScript(…)``. (templated)
+    :param script_conn_id: connection of the script's source. (templated)
+    :param sha256: expected digest of the script; another one fails before anything is created. (templated)
+    :param template_script: render Jinja inside the script's text. By default its bytes arrive unchanged.
+    :param files: more files, by relative path, mounted beside the script. (templated)
+    :param args: mapping or list that the script gets as one JSON string in ``argv[1]``. (templated)
+    :param arguments: strings appended to argv as they are; excludes ``args``. (templated)
+    :param env: environment, kept in a Secret that is gone when the Job has ended. (templated)
+    :param env_from: more environment, from Secrets and ConfigMaps that exist (``V1EnvFromSource``).
+    :param image: image of the container. (templated)
+    :param interpreter: argv before the script's path. Default by shebang, extension, image, else ``python3 -u``.
+    :param run_as_uid: run as this user with a read-only root; passes the ``restricted`` pod security standard.
+    :param container_resources: requests and limits of the container. (templated)
+    :param volumes: volumes of the pod.
+    :param volume_mounts: mounts of the container.
+    :param affinity: affinity of the pod.
+    :param tolerations: tolerations of the pod.
+    :param node_selector: labels that the node must have. (templated)
+    :param labels: labels of Job and pod. (templated)
+    :param annotations: annotations of Job and pod. (templated)
+    :param image_pull_secrets: Secrets for the registry, by name or as ``V1LocalObjectReference``.
+    :param image_pull_policy: ``IfNotPresent``, ``Always`` or ``Never``.
+    :param service_account_name: account of the pod, whose token is mounted; without it none is.
+    :param pod_overrides: partial pod template, merged last; containers: ``script``, ``install``. (templated)
+    :param name: what the Job's name starts with, default ``script-<task>``. (templated)
+    :param namespace: default the connection's, else the worker pod's own, else ``default``. (templated)
+    :param timeout: seconds until the Job is ended, all attempts, pulls and queueing included; None for no end.
+    :param startup_timeout: seconds until a container must run.
+    :param backoff_limit: attempts after the first one.
+    :param ttl_seconds_after_finished: seconds that a finished Job is kept; None for ever.
+    :param termination_grace_period: seconds between SIGTERM and SIGKILL.
+    :param skip_on_exit_code: exit codes that skip the task.
+    :param fail_on_exit_code: exit codes after which neither Kubernetes nor Airflow tries again.
+    :param get_logs: show the script's output in the task's log.
+    :param max_output_bytes: how much of the end of the output the result keeps.
+    :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
+    :param in_cluster: use the worker pod's service account.
+    :param config_file: path of a kubeconfig.
+    :param cluster_context: context of the kubeconfig.
+    """
+
+    template_fields: Collection[str] = (
+        "script", "script_conn_id", "sha256", "files", "args", "arguments", "env", "image", "container_resources",
+        "node_selector", "labels", "annotations", "pod_overrides", "name", "namespace",
+    )  # fmt: skip
+    template_ext: Sequence[str] = ()
+    template_fields_renderers: ClassVar[dict[str, str]] = {"container_resources": "json", "pod_overrides": "json"}
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        script: Any = None,
+        script_conn_id: str | None = None,
+        sha256: str | None = None,
+        template_script: bool = False,
+        files: Mapping[str, Any] | None = None,
+        args: Mapping[str, Any] | Sequence[Any] | None = None,
+        arguments: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        env_from: Sequence[Any] | None = None,
+        image: str = DEFAULT_IMAGE,
+        interpreter: Sequence[str] | None = None,
+        run_as_uid: int | None = None,
+        container_resources: Any = None,
+        volumes: Sequence[Any] | None = None,
+        volume_mounts: Sequence[Any] | None = None,
+        affinity: Any = None,
+        tolerations: Sequence[Any] | None = None,
+        node_selector: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        image_pull_secrets: Sequence[Any] | None = None,
+        image_pull_policy: str = "IfNotPresent",
+        service_account_name: str | None = None,
+        pod_overrides: Any = None,
+        name: str | None = None,
+        namespace: str | None = None,
+        timeout: Duration | None = 600,
+        startup_timeout: Duration = 300,
+        backoff_limit: int = 3,
+        ttl_seconds_after_finished: Duration | None = 300,
+        termination_grace_period: Duration = 30,
+        skip_on_exit_code: ExitCodes = None,
+        fail_on_exit_code: ExitCodes = None,
+        get_logs: bool = True,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT,
+        kubernetes_conn_id: str | None = "kubernetes_default",
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _base.refuse_unknown((key for key in kwargs if key not in _BASE_ARGUMENTS), _OUR_ARGUMENTS)
+        super().__init__(**kwargs)
+        if script is None:
+            raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
+        self.script = _base.source_or_later(script, template=template_script)
+        self.script_conn_id = script_conn_id
+        self.sha256 = sha256
+        self.template_script = template_script
+        self.files = {
+            path: _base.source_or_later(file, template=template_script) for path, file in (files or {}).items()
+        }
+        self.args = _base.hidden(args)
+        self.arguments = _base.hidden(arguments)
+        self.env = _base.hidden(env)
+        self.env_from = env_from
+        self.image = image
+        self.interpreter = interpreter
+        self.run_as_uid = run_as_uid
+        self.container_resources = container_resources
+        self.volumes = volumes
+        self.volume_mounts = volume_mounts
+        self.affinity = affinity
+        self.tolerations = tolerations
+        self.node_selector = node_selector
+        self.labels = labels
+        self.annotations = annotations
+        self.image_pull_secrets = image_pull_secrets
+        self.image_pull_policy = image_pull_policy
+        self.service_account_name = service_account_name
+        self.pod_overrides = pod_overrides
+        self.name = name
+        self.namespace = namespace
+        self.timeout = timeout
+        self.startup_timeout = startup_timeout
+        self.backoff_limit = backoff_limit
+        self.ttl_seconds_after_finished = ttl_seconds_after_finished
+        self.termination_grace_period = termination_grace_period
+        self.skip_on_exit_code = skip_on_exit_code
+        self.fail_on_exit_code = fail_on_exit_code
+        self.get_logs = get_logs
+        self.max_output_bytes = max_output_bytes
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.in_cluster = in_cluster
+        self.config_file = config_file
+        self.cluster_context = cluster_context
+        self._hook: KubernetesScriptHook | None = None
+        self._killed = False
+        self._job_options().checked_before_rendering()
+        if args is not None and arguments is not None:
+            raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
+        depend_on_xcoms_in(self, args, arguments, env)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the script; returns the result dict of a run that ended well."""
+        hook = self._hook = self._new_hook()
+        if self._killed:
+            hook.kill()
+        try:
+            outcome = hook.run_to_outcome(
+                self._call(),
+                self._job_options(),
+                folder=dag_folder(context),
+                task=task_identity(context),
+                seconds_left=_seconds(self.execution_timeout),
+            )
+        except exceptions.ScriptProviderError as error:
+            _base.raise_error(error)
+        return self._hand_over(context, outcome)
+
+    def on_kill(self) -> None:
+        """Let the run delete its Job; does no I/O, because Airflow calls it from a signal handler."""
+        self._killed = True
+        if self._hook is not None:
+            self._hook.kill()
+
+    def dry_run(self) -> None:
+        """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
+        import yaml
+
+        from airflow_script_provider.kube import manifest
+
+        request = self._new_hook().prepare(self._call(), self._job_options(), folder=self._dag_folder())
+        objects = (
+            manifest.job(request),
+            manifest.config_map(request, None),
+            manifest.secret(request, None, hide_values=True),
+        )
+        print(yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
+        import jinja2
+
+        for field in ("script", "args", "arguments", "env"):
+            setattr(self, field, copy.copy(getattr(self, field)))
+        self.files = {path: copy.copy(file) for path, file in self.files.items()}
+        try:
+            super().render_template_fields(context, jinja_env)
+        except jinja2.TemplateError as error:
+            if not self.template_script:
+                raise
+            raise ValueError(_template_message(error, self.script)) from None
+
+    def _hand_over(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+        """Push what downstream tasks read, then raise if the run did not end well."""
+        result = outcome.result.to_dict()
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="value", value=outcome.result.value)
+            if outcome.diagnosis is not None:
+                context["ti"].xcom_push(key="return_value", value=result)
+        _base.raise_for(outcome)
+        return result
+
+    def _new_hook(self) -> KubernetesScriptHook:
+        from airflow_script_provider.hooks.script import KubernetesScriptHook
+
+        return KubernetesScriptHook(
+            self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            config_file=self.config_file,
+            cluster_context=self.cluster_context,
+        )
+
+    def _call(self) -> ScriptCall:
+        from airflow_script_provider.hooks.script import ScriptCall
+
+        return ScriptCall(
+            script=self.script,
+            sha256=self.sha256,
+            files=self.files,
+            args=_base.revealed(self.args),
+            arguments=_base.revealed(self.arguments),
+            env=_base.revealed(self.env),
+            namespace=self.namespace,
+            get_logs=self.get_logs,
+            max_output_bytes=self.max_output_bytes,
+        )
+
+    def _job_options(self) -> JobOptions:
+        return JobOptions(**{field.name: getattr(self, field.name) for field in fields(JobOptions)})
+
+    def _dag_folder(self) -> str | None:
+        return self.dag.folder if self.has_dag() else None  # type: ignore[no-untyped-call]  # not annotated in the SDK
+
+
+_OUR_ARGUMENTS = tuple(
+    name for name in KubernetesScriptOperator.__init__.__annotations__ if name not in ("kwargs", "return")
+)
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration is not None else None
+
+
+def _template_message(error: jinja2.TemplateError, script: Any) -> str:
+    """Where Jinja failed in a script: line, its text, and the argument that made Jinja look at it."""
+    line = getattr(error, "lineno", None)
+    text = ""
+    if line is not None and isinstance(script, ScriptSource):
+        lines = str(getattr(script, "text", "")).splitlines()
+        text = f": {lines[line - 1].strip()!r}" if 0 < line <= len(lines) else ""
+    where = f"line {line}{text}: " if line is not None else ""
+    return f"script cannot be rendered: {where}{error}. With template_script=False it would arrive unchanged."

@@ -1,0 +1,29 @@
+"""What Airflow's providers manager reads of this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_script_provider import __version__
+
+_INTEGRATION = "Kubernetes scripts"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's description, valid against ``airflow/provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-script-provider",
+        "name": "Kubernetes scripts",
+        "description": "Run a script as a Kubernetes Job: live log, result in XCom, why it failed in one line.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": _INTEGRATION, "tags": ["software"]}],
+        "operators": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_script_provider.operators.script"]},
+        ],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_script_provider.hooks.script", "airflow_script_provider.hooks.kubernetes"],
+            },
+        ],
+    }

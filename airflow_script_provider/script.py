@@ -1,0 +1,52 @@
+"""A script as it was read: its bytes, where they came from and what they are called."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+_BOM = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Script:
+    """Text of a script.
+
+    ``text`` is what the interpreter gets, line ends untouched. ``origin`` says where it came from, in words fit for
+    a log (``inline``, a path, a URL without credentials). ``name`` is the file name it had there, ``script`` if none.
+    """
+
+    text: str
+    origin: str = "inline"
+    name: str = "script"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, origin: str, name: str) -> Script:
+        """Decode UTF-8, dropping a byte order mark; ``ValueError`` says where the text is no UTF-8."""
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{origin} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
+        return cls(text.removeprefix(_BOM), origin=origin, name=name)
+
+    @cached_property
+    def data(self) -> bytes:
+        """The text as UTF-8."""
+        return self.text.encode("utf-8")
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return len(self.data)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def shebang(self) -> str | None:
+        """The first line's ``#!`` command, None without one."""
+        first = self.text.split("\n", 1)[0].strip()
+        return first[2:].strip() if first.startswith("#!") else None

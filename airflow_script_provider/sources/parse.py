@@ -1,0 +1,53 @@
+"""From what the author wrote for ``script`` to a source."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from airflow_script_provider.kube.interpreter import has_known_extension
+from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.file import FileScript
+from airflow_script_provider.sources.inline import InlineScript
+
+_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)
+_SOURCES = {"file": FileScript}
+_ONE_EXPRESSION = re.compile(r"\{\{[^{}\n]*\}\}")
+
+
+def parse(script: Any, *, template: bool = False) -> ScriptSource:
+    """The source that ``script`` means: a source as it is, a one-line URI, else text.
+
+    Raises ``ValueError`` for what cannot be a script, ``TypeError`` for another type.
+    """
+    if isinstance(script, ScriptSource):
+        return script
+    if not isinstance(script, str):
+        raise TypeError(f"script must be text, a URI or a source such as FileScript(…), not {type(script).__name__}")
+    line = script.strip()
+    if not line:
+        raise ValueError("script is empty")
+    uri = _URI.fullmatch(line)
+    if uri:
+        return _source_of(uri["scheme"].lower(), line)
+    if _looks_like_a_path(line):
+        raise ValueError(
+            f"script={line!r}: this would be run as script text; for a file write file://{line} or FileScript({line!r})"
+        )
+    return InlineScript(script, template=template)
+
+
+def is_one_expression(script: Any) -> bool:
+    """Whether the text is nothing but one Jinja expression, whose value is then the text or URI that is meant."""
+    return isinstance(script, str) and bool(_ONE_EXPRESSION.fullmatch(script.strip()))
+
+
+def _source_of(scheme: str, uri: str) -> ScriptSource:
+    if scheme not in _SOURCES:
+        known = ", ".join(f"{name}://" for name in _SOURCES)
+        raise ValueError(f"script={uri!r} has the scheme {scheme}://, which no source reads; known are {known}")
+    return _SOURCES[scheme](uri)
+
+
+def _looks_like_a_path(line: str) -> bool:
+    return len(line.split()) == 1 and has_known_extension(line)
