@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name
@@ -84,7 +83,7 @@ class KubernetesScriptHook(BaseHook):
         config_file: str | None = None,
         cluster_context: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(logger_name="script")
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
         self.config_file = config_file
@@ -120,7 +119,7 @@ class KubernetesScriptHook(BaseHook):
         access = self._access()
         request = self._prepare(access, call, options, folder=folder, task=task or current_task(), left=seconds_left)
         self._say_read(request)
-        log = LoggerRunLog(self._plain_logger(), get_logs=call.get_logs)
+        log = LoggerRunLog(self.log, get_logs=call.get_logs)
 
         async def main() -> Outcome:
             async with open_api(access) as api:
@@ -142,7 +141,7 @@ class KubernetesScriptHook(BaseHook):
         """Follow a launched Job to its outcome; its log goes into this hook's."""
         access = await asyncio.to_thread(self._access)
         async with open_api(access) as api:
-            run = Run(api, request, LoggerRunLog(self._plain_logger()), max_output_bytes)
+            run = Run(api, request, LoggerRunLog(self.log), max_output_bytes)
             return await run.finish(ref, time.monotonic())
 
     def delete(self, ref: JobRef) -> bool:
@@ -201,9 +200,6 @@ class KubernetesScriptHook(BaseHook):
     def _say_read(self, request: JobRequest) -> None:
         script = request.script
         self.log.info("Script: %s, %s bytes, sha256 %s", script.origin, f"{script.size:,}", script.sha256)
-
-    def _plain_logger(self) -> logging.Logger:
-        return cast("logging.Logger", self.log)
 
 
 class InterruptibleRun:

@@ -15,6 +15,7 @@ from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.kube import diagnosis, outcome
 from airflow_script_provider.kube.outcome import LAST_LINES, Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.overrides import SCRIPT_VOLUME
 from airflow_script_provider.kube.progress import Limits
 from airflow_script_provider.kube.request import JobRequest, positive_seconds
 
@@ -49,7 +50,7 @@ class Run:
 
     def _follower(self, ref: JobRef) -> Follower:
         identity = self.request.identity
-        own = (identity.config_map_name, identity.secret_name)
+        own = (identity.config_map_name, identity.secret_name, f'volume "{SCRIPT_VOLUME}"')
         return Follower(self.api, ref, limits_of(self.request), self.log, self.max_output_bytes, own)
 
     async def _clear_up(self, ref: JobRef, ending: Ending) -> None:

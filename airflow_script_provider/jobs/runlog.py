@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class RunLog(Protocol):
@@ -18,11 +18,21 @@ class RunLog(Protocol):
         """Lines of the script."""
 
 
+class Logger(Protocol):
+    """What is used of a logger: the standard library's has it, and so has Airflow's."""
+
+    def log(self, level: int, message: str, /, *args: Any) -> object:
+        """Log at a level."""
+
+    def info(self, message: str, /, *args: Any) -> object:
+        """Log at INFO."""
+
+
 @dataclass(frozen=True)
 class LoggerRunLog:
     """Both kinds into one logger."""
 
-    logger: logging.Logger
+    logger: Logger
     get_logs: bool = True
 
     def note(self, text: str, level: int = logging.INFO) -> None:

@@ -1,4 +1,4 @@
-"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status`. See README.md beside this file."""
+"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status`; see the README beside."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def create(cgroup: str) -> None:
 
 def remove(cgroup: str) -> None:
     """Remove a cgroup and all below it from every hierarchy; processes still inside are killed."""
-    tops = [top for hierarchy in _mounted("cgroup", "cgroup2") if (top := hierarchy / cgroup.strip("/")).is_dir()]
+    hierarchies = [UNIFIED] if is_v2() else _mounted("cgroup", "cgroup2")  # v1 may have a v2 without controllers beside
+    tops = [top for hierarchy in hierarchies if (top := hierarchy / cgroup.strip("/")).is_dir()]
     kill_until_none(lambda: sorted({pid for top in tops for pid in _processes(top)}))
     for top in tops:
         _remove_tree(top)

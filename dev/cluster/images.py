@@ -189,7 +189,7 @@ def _ca_bundle() -> bytes:
 
 
 def _pip_settings() -> str:
-    """This machine's way to its package index, as a pip.conf for pods."""
+    """The machine's way to its package index, as a pip.conf for pods."""
     has_pip = succeeds([sys.executable, "-m", "pip", "--version"])
     listed = run([sys.executable, "-m", "pip", "config", "list"]) if has_pip else ""
     parser = configparser.ConfigParser(interpolation=None)

@@ -11,7 +11,7 @@ from errors import ClusterError
 NODE_NAMES = ("node-1", "node-2")
 
 # A UNIX socket's path has at most 107 bytes; the longest one below the checkout is the kubelet's pod-resources socket.
-LONGEST_CHECKOUT_PATH = 107 - len("/.cluster/node-1/kubelet/device-plugins/kubelet.sock")
+LONGEST_CHECKOUT_PATH = 107 - len("/.cluster/node-1/kubelet/pod-resources/kubelet.sock")
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,10 @@ LOG_ROTATION: Mapping[str, Mapping[str, Any]] = {
     "node-1": {"containerLogMaxSize": "10Mi"},
     "node-2": {"containerLogMaxSize": "1Mi", "containerLogMaxFiles": 50, "containerLogMonitorInterval": "3s"},
 }
+# What the machine mounts later appears in the node, what the node mounts does not appear outside; within the node,
+# mounts are shared, as pods with mountPropagation expect.
 ENTER_NAMESPACE = """
-mount --make-rslave / && mount --make-rshared /
+mount --make-rshared /
 for folder in $PRIVATE; do mount --bind "$0$folder" "$folder"; done
 exec "$@"
 """
@@ -78,7 +80,16 @@ class Node:
             Path(folder).mkdir(parents=True, exist_ok=True)
             Path(f"{self.folder}/private{folder}").mkdir(parents=True)
         enter = ENTER_NAMESPACE.replace("$PRIVATE", " ".join(PRIVATE_FOLDERS))
-        shell: list[str | Path] = ["unshare", "--mount", "sh", "-euc", enter, self.folder / "private"]
+        shell: list[str | Path] = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "slave",
+            "sh",
+            "-euc",
+            enter,
+            self.folder / "private",
+        ]
         processes.start(self.instance, self.containerd, [*shell, "containerd", "--config", config])
 
     def start_kubelet(self) -> None:

@@ -1,5 +1,5 @@
-// Command cluster is every Kubernetes program of the development cluster in one static binary: linking the shared
-// packages once costs a fifth of the time and space of six separate programs.
+// Command cluster is every Kubernetes program of the development cluster in one static binary: the packages that they
+// share, most of each, are linked and stored once.
 package main
 
 import (

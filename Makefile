@@ -1,0 +1,60 @@
+# Everything that is done with this project, by name. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv demo ui test test-unit test-cluster lint types imports format lock cluster-up cluster-down clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Two processes use a machine of two cores best: cluster tests wait more than they work.
+JOBS ?= 4
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): requirements/dev.txt pyproject.toml dev/venv
+	@PYTHON=$(PYTHON) dev/venv .venv requirements/dev.txt
+
+venv: $(READY)  ## the virtual environment, from the locked requirements
+
+demo: $(READY)  ## a real DAG on a real cluster: log and result in this terminal
+	@dev/demo
+
+ui: $(READY)  ## Airflow's web interface with the example DAGs
+	@dev/ui
+
+cluster-up:  ## the embedded two-node Kubernetes; its kubeconfig is .cluster/kubeconfig
+	@$(PYTHON) dev/cluster up
+
+cluster-down:  ## remove the embedded Kubernetes and everything of it
+	@$(PYTHON) dev/cluster down
+
+lint: $(READY)  ## style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)  ## types
+	@$(BIN)/mypy
+
+imports: $(READY)  ## import contracts
+	@$(BIN)/lint-imports --no-logo
+
+format: $(READY)  ## put the code into the project's form
+	@$(BIN)/ruff check --fix . || true
+	@$(BIN)/ruff format .
+
+test-unit: lint types imports  ## lint, types, import contracts, unit and contract tests: no cluster
+	@$(BIN)/pytest -q -n 2 tests/unit tests/contract
+
+test: lint types imports cluster-up  ## everything that CI runs
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+test-cluster: $(READY) cluster-up  ## the cluster tests alone
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/cluster
+
+lock: $(READY)  ## lock the requirements anew
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
+
+clean: cluster-down  ## remove everything that the targets made in this folder
+	@rm -rf .venv .airflow .cluster
