@@ -1,0 +1,212 @@
+"""What the tests are about, in one word each: ``a_pod(oom_killed=True)``. Everything not named is ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_script_provider.kube.diagnosis import Case, Diagnosis
+from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.outcome import Outcome
+from airflow_script_provider.kube.output import Output, Value
+from airflow_script_provider.kube.payload import Payload
+from airflow_script_provider.kube.pods import ContainerEnd
+from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
+from airflow_script_provider.kube.request import JobOptions, JobRequest
+from airflow_script_provider.result import Attempt, ScriptResult, Status
+from airflow_script_provider.script import Script
+
+LAUNCH_ID = "0123456789"
+IMAGE = "python:3.11-slim"
+PodObject = dict[str, Any]
+
+
+def a_script(text: str = "print('hi')\n", *, name: str = "script", origin: str = "inline") -> Script:
+    """A script in Python."""
+    return Script(text, origin=origin, name=name)
+
+
+def a_task(**changes: Any) -> TaskIdentity:
+    """The task ``load`` of the DAG ``etl``."""
+    values: dict[str, Any] = {"dag_id": "etl", "task_id": "load", "run_id": "r1", "instance_id": "instance-1"}
+    return TaskIdentity(**(values | changes))
+
+
+def a_request(
+    script: Script | str = "print('hi')\n",
+    *,
+    task: TaskIdentity | None = None,
+    args: Mapping[str, Any] | Sequence[Any] | None = None,
+    arguments: Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    files: Mapping[str, Script] | None = None,
+    deadline: int | None = None,
+    namespace: str = "etl",
+    **options: Any,
+) -> JobRequest:
+    """A request whose options are checked; ``options`` are those of ``JobOptions``."""
+    return JobRequest(
+        script=a_script(script) if isinstance(script, str) else script,
+        options=JobOptions(**options).checked(),
+        namespace=namespace,
+        identity=LaunchIdentity(LAUNCH_ID, "script-load", task),
+        payload=Payload.of(args, arguments, env),
+        files=files or {},
+        deadline=deadline,
+    )
+
+
+def a_container(
+    *,
+    name: str = "script",
+    running: bool = False,
+    exit_code: int | None = None,
+    reason: str = "",
+    message: str = "",
+    waiting: str = "",
+) -> dict[str, Any]:
+    """A container's status: waiting, running or ended with an exit code."""
+    if exit_code is not None:
+        ended = {"exitCode": exit_code, "reason": reason or ("Error" if exit_code else "Completed"), "message": message}
+        times = {"startedAt": "2026-01-01T00:00:01Z", "finishedAt": "2026-01-01T00:00:05Z"}
+        return {"name": name, "state": {"terminated": ended | times}}
+    if running:
+        return {"name": name, "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}}
+    return {"name": name, "state": {"waiting": {"reason": waiting or "ContainerCreating", "message": message}}}
+
+
+def a_pod(
+    name: str = "load-x1",
+    *,
+    running: bool = False,
+    exit_code: int | None = None,
+    oom_killed: bool = False,
+    waiting: str = "",
+    reason: str = "",
+    message: str = "",
+    memory: str | None = None,
+    image: str = IMAGE,
+    node: str | None = "node-1",
+    phase: str | None = None,
+    pod_reason: str | None = None,
+    unschedulable: str | None = None,
+    disrupted: str | None = None,
+    being_deleted: bool = False,
+    others: Sequence[Mapping[str, Any]] = (),
+    installers: Sequence[Mapping[str, Any]] = (),
+) -> PodObject:
+    """A pod of the Job as the API tells of it; its uid is ``uid-NAME``, its container's image is being pulled."""
+    if oom_killed:
+        exit_code, reason = 137, "OOMKilled"
+    script = a_container(running=running, exit_code=exit_code, reason=reason, message=message, waiting=waiting)
+    resources = {"resources": {"limits": {"memory": memory}}} if memory else {}
+    conditions = []
+    if unschedulable:
+        conditions.append(_condition("PodScheduled", "False", "Unschedulable", unschedulable))
+    if disrupted:
+        conditions.append(_condition("DisruptionTarget", "True", disrupted, "the node is drained"))
+    statuses: dict[str, Any] = {} if unschedulable else {"containerStatuses": [script, *others]}
+    if installers:
+        statuses["initContainerStatuses"] = list(installers)
+    if phase:
+        statuses["phase"] = phase
+    if pod_reason:
+        statuses["reason"] = pod_reason
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}"}
+        | ({"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {}),
+        "spec": {"containers": [{"name": "script", "image": image} | resources]}
+        | ({"nodeName": node} if node and not unschedulable else {}),
+        "status": {"conditions": conditions} | statuses,
+    }
+
+
+def a_job(
+    condition: str | None = None, *, reason: str = "", message: str = "", failed: int = 0, suspended: bool = False
+) -> dict[str, Any]:
+    """The Job ``load``, perhaps with a condition that is true."""
+    conditions = [_condition(condition, "True", reason, message)] if condition else []
+    return {
+        "metadata": {"name": "load", "uid": "uid-load"},
+        "spec": {"suspend": suspended},
+        "status": {"failed": failed, "conditions": conditions},
+    }
+
+
+def a_view(*pods: PodObject, job: Mapping[str, Any] | None = None, now: float = 0.0, job_deleted: bool = False) -> View:
+    """Everything seen at ``now``; pods in the order they appeared."""
+    view = View().with_job(job or a_job(), now, deleted=job_deleted)
+    for pod in pods:
+        view = view.with_pod(pod, now)
+    return view
+
+
+def some_limits(**changes: Any) -> Limits:
+    """Five minutes to start, ten to run, one attempt."""
+    values: dict[str, Any] = {"startup_timeout": 300, "deadline": 600, "grace_period": 30, "backoff_limit": 0}
+    return Limits(**(values | changes))
+
+
+def a_case(
+    *pods: PodObject,
+    cause: Cause = Cause.SCRIPT_FAILED,
+    reason: str | None = None,
+    message: str = "",
+    job: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    job_name: str = "etl/load",
+    **facts: Any,
+) -> Case:
+    """A run that is over, decided by the last of the pods."""
+    uid = pods[-1]["metadata"]["uid"] if pods else None
+    verdict = Verdict(cause, uid, reason, message)
+    values: dict[str, Any] = {"image": IMAGE, "program": "python3"}
+    return Case(job_name, verdict, a_view(*pods, job=job), limits or some_limits(), **(values | facts))
+
+
+def an_end(exit_code: int = 1, reason: str = "Error", message: str = "") -> ContainerEnd:
+    """The end of a container."""
+    return ContainerEnd(exit_code, reason, message)
+
+
+def an_event(reason: str, message: str, *, kind: str = "Pod", name: str = "load-x1") -> dict[str, Any]:
+    """A Warning event."""
+    return {"type": "Warning", "reason": reason, "message": message, "involvedObject": {"kind": kind, "name": name}}
+
+
+def some_output(*lines: str, **settings: Any) -> Output:
+    """Output of these lines."""
+    output = Output(**settings)
+    output.add([line.encode() for line in lines])
+    return output
+
+
+def a_result(**changes: Any) -> ScriptResult:
+    """The result of a run that ended well."""
+    values: dict[str, Any] = {
+        "status": Status.COMPLETED, "job_name": "load", "namespace": "etl", "pod_name": "load-x1",
+        "execution_time": 1.5, "output": "hi\n", "succeeded": 1, "failed": 0, "exit_code": 0,
+    }  # fmt: skip
+    return ScriptResult(**(values | changes))
+
+
+def a_failed_result(**changes: Any) -> ScriptResult:
+    """The result of a run whose script ended with 3."""
+    values: dict[str, Any] = {
+        "status": Status.FAILED, "succeeded": 0, "failed": 1, "exit_code": 3, "reason": "Error",
+        "error": "Job failed with 1 failures: the script ended with exit code 3",
+        "attempts": (Attempt("load-x1", "node-1", 3, "Error"),),
+    }  # fmt: skip
+    return a_result(**(values | changes))
+
+
+def a_failed_outcome(**changes: Any) -> Outcome:
+    """The outcome of a run whose script ended with 3."""
+    headline = "Job etl/load failed: the script ended with exit code 3."
+    diagnosed = Diagnosis("the script ended with exit code 3", headline, "Error")
+    values: dict[str, Any] = {"result": a_failed_result(), "diagnosis": diagnosed, "value": Value()}
+    return Outcome(**(values | changes))
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
