@@ -171,7 +171,8 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
         others = podstatus.running_others(pod)
         if others and now >= view.ended_at[uid] + OTHERS_GRACE:
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
-        is_last = view.failures > limits.backoff_limit or end.exit_code in limits.final_codes
+        is_last = view.failures > limits.backoff_limit and uid == _last_pod(view)
+        is_last = is_last or end.exit_code in limits.final_codes
         if is_last and not others and not podstatus.is_being_deleted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return None
