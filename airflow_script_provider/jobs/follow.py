@@ -148,9 +148,9 @@ class Follower:
     def _follow_log(self, uid: str, pod_name: str) -> None:
         output = self.outputs.setdefault(uid, Output(self.max_output_bytes))
 
-        def deliver(lines: Sequence[bytes], line_end: bytes) -> None:
-            output.add(lines, line_end=line_end)
-            self.log.output([line.decode("utf-8", "replace") for line in lines])
+        def deliver(lines: Sequence[bytes]) -> None:
+            output.add(lines)
+            self.log.output([line.decode("utf-8", "replace").removesuffix("\n") for line in lines])
 
         def note(text: str) -> None:
             self.log.note(text, logging.WARNING)

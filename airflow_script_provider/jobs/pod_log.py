@@ -31,14 +31,14 @@ _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 class PodLog:
     """The log of a pod's script.
 
-    ``deliver`` gets its lines, the last one perhaps without line end (second argument). ``note`` gets what the reader
+    ``deliver`` gets its lines with their line ends, which the last one may lack. ``note`` gets what the reader
     should know of the log itself. ``ended`` is set when the container has ended, ``gone`` when its pod is no more.
     """
 
     api: KubernetesApi
     namespace: str
     pod_name: str
-    deliver: Callable[[Sequence[bytes], bytes], None]
+    deliver: Callable[[Sequence[bytes]], None]
     note: Callable[[str], None]
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
@@ -80,7 +80,7 @@ class PodLog:
             if isinstance(error, exceptions.ApiNotFoundError | exceptions.ApiForbiddenError):
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
-        self._deliver(self._lines.finish(), b"")
+        self._deliver(self._lines.finish())
         if error is not None:
             self.note(f"The log of pod {self.pod_name} is incomplete from here: {error}")
 
@@ -103,7 +103,7 @@ class PodLog:
 
     async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
         while chunk := await self._next_chunk(content, until_idle=until_idle):
-            self._deliver(self._lines.feed(chunk), b"\n")
+            self._deliver(self._lines.feed(chunk))
             await asyncio.sleep(0)
 
     async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
@@ -121,9 +121,9 @@ class PodLog:
             for task in (read, ended):
                 task.cancel()
 
-    def _deliver(self, lines: Sequence[bytes], line_end: bytes) -> None:
+    def _deliver(self, lines: Sequence[bytes]) -> None:
         if lines:
-            self.deliver(lines, line_end)
+            self.deliver(lines)
 
     def _say_interrupted(self, error: Exception) -> None:
         if not self._interrupted:

@@ -33,14 +33,17 @@ class LogLines:
         self._to_skip = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes, without time stamp and line end."""
+        """The lines that this chunk completes, with their line end and without time stamp.
+
+        A piece of an over-long line has no line end.
+        """
         head, separator, rest = chunk.partition(b"\n")
         if not separator:
             return self._keep_partial(chunk)
         first = b"".join((*self._partial, head))
         *middle, tail = rest.split(b"\n")
         self._partial, self._partial_size = [], 0
-        lines = self._deliver([first, *middle])
+        lines = self._deliver([first + b"\n", *(line + b"\n" for line in middle)])
         return lines + self._keep_partial(tail) if tail else lines
 
     def resume(self) -> str | None:

@@ -33,16 +33,18 @@ class Output:
         self._lines: deque[bytes] = deque()
         self._kept = 0
         self._older_document: Value | None = None
-        self._too_long = 0
+        self._line_size = 0
+        self._line_opens_document = False
+        self._evicted_line_end = True
 
-    def add(self, lines: Iterable[bytes], *, line_end: bytes = b"\n") -> None:
-        """Append lines; ``line_end`` is empty for a last line without one."""
+    def add(self, lines: Iterable[bytes]) -> None:
+        """Append lines with their line ends; one without is continued by the next."""
         for line in lines:
-            entry = line + line_end
-            self._lines.append(entry)
-            self._kept += len(entry)
-            self.size += len(entry)
-        while self._kept - len(self._lines[0]) >= self._keep if self._lines else False:
+            self._lines.append(line)
+            self._kept += len(line)
+            self.size += len(line)
+            self._measure(line)
+        while self._lines and self._kept - len(self._lines[0]) >= self._keep:
             self._evict(self._lines.popleft())
 
     def tail(self) -> str:
@@ -69,18 +71,32 @@ class Output:
         """
         if self.size <= MAX_VALUE and (whole := parse_json(b"".join(self._lines))):
             return whole
-        for line in reversed(self._lines):
-            if _looks_like_document(line) and (found := _parse_line(line)):
+        lines = b"".join(self._lines).split(b"\n")
+        for line in reversed(lines):
+            if len(line) <= MAX_VALUE and _looks_like_document(line) and (found := parse_json(line)):
                 return found
         if self._older_document:
             return self._older_document
-        last = next((line for line in reversed(self._lines) if line.strip()), b"")
+        last = next((line for line in reversed(lines) if line.strip()), b"")
         return parse_json(last) or Value()
+
+    def _measure(self, line: bytes) -> None:
+        """Notice a document that is too long to be kept: the value is then its size, said in a warning."""
+        if self._line_size == 0:
+            self._line_opens_document = line[:1] in (b"{", b"[")
+        self._line_size += len(line)
+        if line.endswith(b"\n"):
+            size, self._line_size = self._line_size - 1, 0
+            if size > MAX_VALUE and self._line_opens_document:
+                warning = f"value: the result has {size:,} bytes, more than the {MAX_VALUE:,} that are kept"
+                self._older_document = Value(None, (f"{warning}; write it to storage and print where it is",))
 
     def _evict(self, line: bytes) -> None:
         self._kept -= len(line)
-        if _looks_like_document(line):
-            self._older_document = _parse_line(line) or self._older_document
+        is_whole = self._evicted_line_end and line.endswith(b"\n")
+        self._evicted_line_end = line.endswith(b"\n")
+        if is_whole and _looks_like_document(line):
+            self._older_document = parse_json(line) or self._older_document
 
 
 def parse_json(text: bytes) -> Value | None:
@@ -100,14 +116,6 @@ def parse_json(text: bytes) -> Value | None:
 def clean_text(text: str) -> str:
     """Text that every database can store: no NUL, no half of a surrogate pair."""
     return text.replace("\0", _REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
-
-
-def _parse_line(line: bytes) -> Value | None:
-    if len(line) > MAX_VALUE + 1:
-        return Value(
-            None, (f"value: the result has {len(line) - 1:,} bytes, more than the {MAX_VALUE:,} that are kept",)
-        )
-    return parse_json(line)
 
 
 def _looks_like_document(line: bytes) -> bool:

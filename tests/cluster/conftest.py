@@ -1,0 +1,74 @@
+"""Fixtures of the tests that run on a real cluster."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.kubectl import Kubectl
+
+_ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the cluster."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """Path of the kubeconfig: KUBECONFIG's, else the embedded cluster's."""
+    path = os.environ.get("KUBECONFIG") or str(_ROOT / ".cluster" / "kubeconfig")
+    if not Path(path).is_file():
+        pytest.fail(f"no cluster: {path} does not exist; run make cluster-up")
+    return path
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: str) -> Kubectl:
+    """The kubectl of this cluster, without a namespace."""
+    return Kubectl(kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def shared_namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace for all tests of this process that leave each other alone."""
+    with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}") as name:
+        yield name
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of this test's own."""
+    with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}") as name:
+        yield name
+
+
+@pytest.fixture
+def shared(kubeconfig: str, shared_namespace: str) -> dict[str, Any]:
+    """Operator arguments for the shared namespace."""
+    return {"config_file": kubeconfig, "namespace": shared_namespace}
+
+
+@pytest.fixture
+def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
+    """Operator arguments for the test's own namespace."""
+    return {"config_file": kubeconfig, "namespace": namespace}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show pods and events of the namespaces that a failed test used."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]  # a pluggy result
+    fixtures = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "kubectl" in fixtures:
+        for name in ("namespace", "shared_namespace"):
+            if name in fixtures:
+                report.sections.append((f"{name} {fixtures[name]}", fixtures["kubectl"].describe(fixtures[name])))

@@ -1,0 +1,66 @@
+"""kubectl, to set up what a test needs and to look at what it left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """Runs kubectl with one kubeconfig."""
+
+    kubeconfig: str
+
+    def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run a command and return what it printed."""
+        command = ["kubectl", "--kubeconfig", self.kubeconfig, *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Create or change objects."""
+        self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def items(self, kind: str, namespace: str, *words: str) -> list[dict[str, Any]]:
+        """Objects of a kind in a namespace."""
+        found: list[dict[str, Any]] = json.loads(self("get", kind, "-n", namespace, "-o", "json", *words))["items"]
+        return found
+
+    def names(self, kind: str, namespace: str, *words: str) -> list[str]:
+        """Their names."""
+        return [item["metadata"]["name"] for item in self.items(kind, namespace, *words)]
+
+    @contextmanager
+    def namespace(self, name: str, labels: dict[str, str] | None = None) -> Iterator[str]:
+        """A namespace that is ready for pods, deleted afterwards."""
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
+        wait_for(lambda: self("get", "serviceaccount", "default", "-n", name, check=False), "the default account")
+        try:
+            yield name
+        finally:
+            self("delete", "namespace", name, "--wait=false", check=False)
+
+    def describe(self, namespace: str) -> str:
+        """Pods and events, for the report of a failed test."""
+        pods = self("get", "jobs,pods,configmaps,secrets", "-n", namespace, "-o", "wide", check=False)
+        return pods + self("get", "events", "-n", namespace, "--sort-by=.lastTimestamp", check=False)
+
+
+def wait_for(look: Callable[[], T], what: str, seconds: float = 60) -> T:
+    """The first true answer; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not come about within {seconds:g} s")

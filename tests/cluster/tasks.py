@@ -1,0 +1,96 @@
+"""Running an operator as Airflow's task runner does, without its database."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from structlog.testing import capture_logs
+
+
+@dataclass
+class FakeTaskInstance:
+    """What a context's ``ti`` gives an operator; keeps the XComs."""
+
+    task_id: str = "task"
+    dag_id: str = "dag"
+    run_id: str = "manual__1"
+    map_index: int = -1
+    try_number: int = 1
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep an XCom."""
+        self.xcoms[key] = value
+
+
+@dataclass
+class TaskRun:
+    """What running a task came to."""
+
+    error: BaseException | None
+    xcoms: dict[str, Any]
+    log: list[dict[str, Any]]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The XCom ``return_value``."""
+        found: dict[str, Any] = self.xcoms["return_value"]
+        return found
+
+    @property
+    def lines(self) -> list[str]:
+        """The log's lines."""
+        return [str(entry["event"]) for entry in self.log]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The lines at WARNING and above."""
+        return [str(entry["event"]) for entry in self.log if entry["log_level"] in ("warning", "error")]
+
+    @property
+    def headline(self) -> str:
+        """The first line of the error."""
+        return str(self.error).splitlines()[0]
+
+    def succeeded(self) -> TaskRun:
+        """This run, if it ended without an error."""
+        if self.error is not None:
+            raise AssertionError("the task failed") from self.error
+        return self
+
+
+def run_task(
+    *, ti: FakeTaskInstance | None = None, folder: str | None = None, task_id: str = "task", **arguments: Any
+) -> TaskRun:
+    """Make an operator of these arguments, render and execute it; errors are kept, not raised."""
+    return run_operator(KubernetesScriptOperator(task_id=task_id, **arguments), ti=ti, folder=folder)
+
+
+def run_operator(
+    operator: KubernetesScriptOperator, *, ti: FakeTaskInstance | None = None, folder: str | None = None
+) -> TaskRun:
+    """Render and execute an operator; errors are kept, not raised."""
+    ti = ti or FakeTaskInstance(task_id=operator.task_id)
+    context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
+    error: BaseException | None = None
+    with capture_logs() as log:
+        try:
+            operator.render_template_fields(context)
+            ti.xcoms["return_value"] = operator.execute(context)
+        except BaseException as caught:  # noqa: BLE001  # the test looks at it
+            error = caught
+    return TaskRun(error, ti.xcoms, [dict(entry) for entry in log])
+
+
+def meanwhile(do: Callable[[], None]) -> threading.Thread:
+    """Do something in a thread while the task runs in this one; join it afterwards."""
+    thread = threading.Thread(target=do)
+    thread.start()
+    return thread
