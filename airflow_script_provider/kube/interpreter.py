@@ -77,10 +77,10 @@ def has_known_extension(text: str) -> bool:
 def _from_shebang(shebang: str) -> tuple[str, ...]:
     """A shebang's argv; Linux would pass all after the program as one word, ``env -S`` and people split it."""
     words = tuple(shebang.split())
-    if PurePosixPath(words[0]).name == "env" and words[1:2] == ("-S",):
-        words = words[2:]
-    elif PurePosixPath(words[0]).name == "env" and len(words) > 1 and not words[1].startswith("-"):
-        words = words[1:]
+    if PurePosixPath(words[0]).name == "env":
+        rest = words[2:] if words[1:2] == ("-S",) else words[1:]
+        is_program = bool(rest) and not rest[0].startswith("-") and "=" not in rest[0]
+        words = rest if is_program else (words[0], *rest)
     is_bare_python = len(words) == 1 and PurePosixPath(words[0]).name.startswith("python")
     return (*words, "-u") if is_bare_python else words
 
