@@ -6,7 +6,7 @@ https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kub
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_script_provider.kube.syntax import check_keys
@@ -53,7 +53,9 @@ def _merge_lists(base: list[Any], patch: list[Any], key: str) -> list[Any]:
 def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str]) -> None:
     """Refuse overrides of what this provider relies on, naming the key."""
     check_keys(overrides, ("metadata", "spec", "apiVersion", "kind"), "pod_overrides")
-    metadata, spec = overrides.get("metadata") or {}, overrides.get("spec") or {}
+    metadata, spec = _part(overrides, "metadata"), _part(overrides, "spec")
+    _refuse_removal(metadata, ("labels",), "metadata")
+    _refuse_removal(spec, ("containers", "volumes"), "spec")
     for label in metadata.get("labels") or {}:
         if label in our_labels:
             raise _refused(f"metadata.labels[{label}]", "the Job is found by it")
@@ -72,9 +74,24 @@ def _check_container(container: Mapping[str, Any]) -> None:
         for key in ("command", "args"):
             if key in container:
                 raise _refused(f"{where}.{key}", "use interpreter, args or arguments")
+        _refuse_removal(container, ("env", "volumeMounts"), where)
     for mount in _entries(container, "volumeMounts"):
         if container.get("name") == SCRIPT_CONTAINER and mount.get("mountPath", "").rstrip("/") == SCRIPT_FOLDER:
             raise _refused(f"{where}.volumeMounts[{SCRIPT_FOLDER}]", "the script is mounted there")
+
+
+def _part(overrides: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = overrides.get(key) or {}
+    if not isinstance(part, Mapping):
+        raise ValueError(f"pod_overrides: {key} must be a mapping, not {type(part).__name__}")
+    return part
+
+
+def _refuse_removal(parent: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+    """A None takes a list away as a whole, and with it what is ours."""
+    for key in keys:
+        if key in parent and parent[key] is None:
+            raise _refused(f"{where}.{key} to None", "some of it is needed to run the script")
 
 
 def _entries(parent: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
