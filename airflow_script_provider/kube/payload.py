@@ -62,8 +62,7 @@ def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
     for name, value in env.items():
         if not isinstance(value, str):
             raise ValueError(f"env[{name!r}] must be a string, not {type(value).__name__}; write str(…) or quotes")
-        if "\0" in value:
-            raise ValueError(f"env[{name!r}] holds a NUL character, which no environment can carry")
+        _check_text(value, f"env[{name!r}]")
         if name.startswith(ARGS_VARIABLE.removesuffix("S")):
             raise ValueError(f"env has a reserved name {name!r}: the arguments travel under it")
     return dict(env)
@@ -77,15 +76,23 @@ def _checked_arguments(arguments: Sequence[str] | None) -> list[str]:
     for position, text in enumerate(arguments):
         if not isinstance(text, str):
             raise ValueError(f"arguments[{position}] must be a string, not {type(text).__name__}")
-        if "\0" in text:
-            raise ValueError(f"arguments[{position}] holds a NUL character, which no argument can carry")
+        _check_text(text, f"arguments[{position}]")
     return list(arguments)
+
+
+def _check_text(text: str, label: str) -> None:
+    if "\0" in text:
+        raise ValueError(f"{label} holds a NUL character, which no argument and no environment can carry")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{label} is no text that UTF-8 can spell: character {error.start} is a surrogate") from None
 
 
 def _check_sizes(variables: Mapping[str, str]) -> None:
     total = 0
     for name, value in variables.items():
-        size = len(value.encode("utf-8", "surrogatepass"))
+        size = len(value.encode("utf-8"))
         total += size
         if size + len(name) + 2 > MAX_STRING:
             raise ValueError(_too_long(name, size))
