@@ -86,7 +86,7 @@ class JobOptions:
         if self.name:
             syntax.check_dns_label(self.name, "name")
         if self.service_account_name:
-            syntax.check_dns_label(self.service_account_name, "service_account_name", limit=253)
+            syntax.check_dns_subdomain(self.service_account_name, "service_account_name")
         plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
         plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
         plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]

@@ -12,27 +12,39 @@ from typing import Any
 
 MAX_LABEL = 63
 """Characters of a label's value and of most names."""
+MAX_SUBDOMAIN = 253
+"""Characters of names that may have dots."""
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _C_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?")
+_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?", re.ASCII)
 # The grammar of container image references: [host[:port]/]path[:tag][@digest].
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
     r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
 )
 
 
-def check_dns_label(value: str, argument: str, *, limit: int = MAX_LABEL) -> None:
+def check_dns_label(value: str, argument: str) -> None:
     """Refuse what is no DNS label: the form of namespaces and of our objects' names."""
-    if not _DNS_LABEL.fullmatch(value) or len(value) > limit:
+    if not _DNS_LABEL.fullmatch(value) or len(value) > MAX_LABEL:
         raise ValueError(
             f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits and '-', "
-            f"starting and ending with a letter or digit, at most {limit} characters"
+            f"starting and ending with a letter or digit, at most {MAX_LABEL} characters"
+        )
+
+
+def check_dns_subdomain(value: str, argument: str) -> None:
+    """Refuse what is no DNS subdomain: labels with dots between, the form of a service account's name."""
+    if not _DNS_SUBDOMAIN.fullmatch(value) or len(value) > MAX_SUBDOMAIN:
+        raise ValueError(
+            f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits, '-' and '.', "
+            f"starting and ending with a letter or digit, at most {MAX_SUBDOMAIN} characters"
         )
 
 
@@ -56,8 +68,8 @@ def check_annotations(annotations: Mapping[str, Any], argument: str) -> None:
 
 
 def _check_qualified_name(key: Any, argument: str) -> None:
-    prefix, _, name = key.rpartition("/") if isinstance(key, str) else ("", "", "")
-    legal_prefix = not prefix or (len(prefix) <= 253 and _LABEL_PREFIX.fullmatch(prefix))
+    prefix, slash, name = key.rpartition("/") if isinstance(key, str) else ("", "", "")
+    legal_prefix = not slash or (len(prefix) <= MAX_SUBDOMAIN and _DNS_SUBDOMAIN.fullmatch(prefix))
     if not legal_prefix or len(name) > MAX_LABEL or not _LABEL_NAME.fullmatch(name):
         raise ValueError(f"{argument} has an illegal key {key!r}: expected NAME or PREFIX/NAME, as kubectl label takes")
 
