@@ -177,7 +177,7 @@ def an_event(reason: str, message: str, *, kind: str = "Pod", name: str = "load-
 def some_output(*lines: str, **settings: Any) -> Output:
     """Output of these lines."""
     output = Output(**settings)
-    output.add([line.encode() for line in lines])
+    output.add([f"{line}\n".encode() for line in lines])
     return output
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_script_provider.kube.progress import (
@@ -16,10 +18,10 @@ from airflow_script_provider.kube.progress import (
 )
 from tests.builders import a_container, a_job, a_pod, a_view, some_limits
 
-HOPELESS = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
+HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
 
 
-def verdict_of(view: View, now: float = 0.0, **limits: object) -> Verdict:
+def verdict_of(view: View, now: float = 0.0, **limits: Any) -> Verdict:
     """The verdict on a view that is expected to have one."""
     decided = decide(view, some_limits(**limits), now)
     assert isinstance(decided, Verdict)

@@ -1,0 +1,100 @@
+"""Names, labels and digests of one launch."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from airflow_script_provider.kube import names
+from airflow_script_provider.kube.names import LaunchIdentity
+from tests.builders import a_task
+
+LONG_DAG = "Sales.Übersicht-" * 16
+LEGAL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LEGAL_LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+def test_a_launch_repeated_is_the_same_job() -> None:
+    """Try, ordinal and request give one id, however often they are asked (R2)."""
+    facts = {"script": "abc", "options": {"image": "x"}}
+    assert names.launch_id("instance-1", 0, facts) == names.launch_id("instance-1", 0, dict(reversed(facts.items())))
+
+
+@pytest.mark.parametrize(("instance", "ordinal", "facts"), [("i2", 0, {}), ("i1", 1, {}), ("i1", 0, {"script": "b"})])
+def test_each_part_makes_another_launch(instance: str, ordinal: int, facts: dict[str, str]) -> None:
+    """Another try, another launch within the try and another request are other Jobs (R8)."""
+    assert names.launch_id(instance, ordinal, facts) != names.launch_id("i1", 0, {})
+
+
+def test_outside_a_task_ids_are_random() -> None:
+    """Without a task two launches are two Jobs."""
+    assert names.launch_id(None, 0, {}) != names.launch_id(None, 0, {})
+
+
+def test_ids_have_ten_hexadecimal_digits() -> None:
+    """Random or not, an id has the same form."""
+    for launch_id in (names.launch_id(None, 0, {}), names.launch_id("i1", 0, {})):
+        assert re.fullmatch("[0-9a-f]{10}", launch_id)
+
+
+def test_borders_count_in_a_digest() -> None:
+    """``("ab", "c")`` and ``("a", "bc")`` are different things."""
+    assert names.short_digest("ab", "c") != names.short_digest("a", "bc")
+
+
+@pytest.mark.parametrize(
+    ("task_id", "name", "stem"),
+    [
+        ("load", None, "script-load"),
+        ("group.Load_All", None, "script-group-load-all"),
+        ("日本", None, "script"),
+        ("load", "nightly", "nightly"),
+        (None, None, "script"),
+    ],
+)
+def test_what_a_name_starts_with(task_id: str | None, name: str | None, stem: str) -> None:
+    """The task's name as part of a DNS label, or the author's."""
+    assert names.stem_for(task_id, name) == stem
+
+
+@pytest.mark.parametrize("task_id", ["x" * 250, "a" * 44 + "-" * 5 + "b", "Ü" * 250, "a.b.C_d"])
+def test_job_names_are_legal(task_id: str) -> None:
+    """However long or strange the task's id, the Job's name is legal, at most 63 characters, and keeps the id (R28)."""
+    job_name = LaunchIdentity("0123456789", names.stem_for(task_id, None)).job_name
+    assert LEGAL_NAME.fullmatch(job_name)
+    assert job_name.endswith("-0123456789")
+
+
+def test_the_objects_are_named_after_the_job() -> None:
+    """ConfigMap and Secret are found by the Job's name."""
+    identity = LaunchIdentity("0123456789", "script-load")
+    assert identity.config_map_name == "script-load-0123456789-script"
+    assert identity.secret_name == "script-load-0123456789-env"
+
+
+def test_labels_of_a_task_are_legal() -> None:
+    """Long ids with dots, capitals and umlauts become legal label values (R28)."""
+    task = a_task(dag_id=LONG_DAG, task_id="ünï.-", map_index=1000)
+    labels = LaunchIdentity("0123456789", task=task).labels()
+    assert all(LEGAL_LABEL.fullmatch(value) for value in labels.values())
+
+
+def test_annotations_hold_the_raw_values() -> None:
+    """What a label has to cut, an annotation keeps whole (R28)."""
+    annotations = LaunchIdentity("0123456789", task=a_task(dag_id=LONG_DAG, map_index=1000)).annotations()
+    assert annotations["airflow-script-provider/dag-id"] == LONG_DAG
+    assert annotations["airflow-script-provider/map-index"] == "1000"
+
+
+def test_tries_share_the_task_instance_label() -> None:
+    """All tries of a task instance are found by one label, those of another map index are not (R28)."""
+    assert a_task(try_number=1).digest == a_task(try_number=2, instance_id="instance-2").digest
+    assert a_task(map_index=0).digest != a_task(map_index=1).digest
+
+
+def test_a_launch_outside_a_task_has_no_task_labels() -> None:
+    """Only what everything of ours has."""
+    identity = LaunchIdentity("0123456789")
+    assert set(identity.labels()) == {names.MANAGED_BY_LABEL, names.LAUNCH_LABEL}
+    assert identity.annotations() == {}
