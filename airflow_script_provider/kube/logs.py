@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 MAX_LINE = 1024 * 1024
 """Bytes after which a line is delivered in pieces, so that output without line ends needs no unbounded memory."""
@@ -27,6 +28,7 @@ class LogLines:
         self._partial_size = 0
         self._stamps: list[list[bytes]] = []
         self._second = b""
+        self._newest = b""
         self._replayed: Counter[bytes] = Counter()
         self._cut_stamp = b""
         self._cut_size = 0
@@ -49,14 +51,16 @@ class LogLines:
     def resume(self) -> str | None:
         """The ``sinceTime`` to open the stream with again, None for its start. What was incomplete comes again."""
         self._partial, self._partial_size = [], 0
-        self._to_skip, self._cut_size = self._cut_size, 0
+        self._to_skip, self._cut_size = self._to_skip + self._cut_size, 0
         self._replayed = Counter(stamp for stamps in self._stamps for stamp in stamps)
-        return self._second.decode() + "Z" if self._second else None
+        # Stamps bear the zone of the pod's node.
+        newest = datetime.fromisoformat(self._newest.decode()).astimezone(UTC) if self._newest else None
+        return newest.strftime("%Y-%m-%dT%H:%M:%SZ") if newest else None
 
     def finish(self) -> list[bytes]:
-        """The last line, if it has no line end."""
+        """The last line, if it has no line end; a stamp without text is none."""
         last, self._partial, self._partial_size = b"".join(self._partial), [], 0
-        return self._deliver([last]) if last else []
+        return [text for text in self._deliver([last]) if text] if last else []
 
     def _keep_partial(self, tail: bytes) -> list[bytes]:
         self._partial.append(tail)
@@ -68,10 +72,13 @@ class LogLines:
     def _deliver_piece(self, start: bytes) -> list[bytes]:
         """A piece of an over-long line; its time stamp stays in front of what follows of the line."""
         stamp, _, text = start.partition(b" ")
-        piece = self._without_delivered(stamp, text)
-        self._cut_stamp = stamp
-        self._cut_size += len(text)
         self._partial, self._partial_size = [stamp + b" "], len(stamp) + 1
+        if self._replayed[stamp]:
+            return []
+        if stamp != self._cut_stamp:
+            self._cut_stamp, self._cut_size, self._to_skip = stamp, 0, 0
+        self._cut_size += len(text)
+        piece = self._without_delivered(stamp, text)
         return [piece] if piece else []
 
     def _without_delivered(self, stamp: bytes, text: bytes) -> bytes:
@@ -85,6 +92,8 @@ class LogLines:
         stamps, texts = [], []
         for line in raw:
             stamp, _, text = line.partition(b" ")
+            if stamp[4:11:6] != b"-T":  # not the container's, but kubelet's own "unable to retrieve container logs …"
+                stamp, text = b"", line
             stamps.append(stamp)
             texts.append(text)
         if self._cut_stamp:
@@ -110,8 +119,8 @@ class LogLines:
         """Keep the time stamps that opening the stream again would bring once more: those of the last second."""
         if not stamps:
             return
-        second = max(stamps[0][:_SECOND], stamps[-1][:_SECOND])
-        if second > self._second:
-            self._second = second
+        newest = max(stamps[0], stamps[-1])
+        if newest[:_SECOND] > self._second:
+            self._second, self._newest = newest[:_SECOND], newest
             self._stamps = []
         self._stamps.append([stamp for stamp in stamps if stamp[:_SECOND] >= self._second])
