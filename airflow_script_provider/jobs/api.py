@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import time
@@ -162,18 +163,25 @@ class KubernetesApi:
         await self._client.update_params_for_auth(headers, [], ["BearerToken"])
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
         try:
-            response: aiohttp.ClientResponse = await self._client.rest_client.request(
+            response: aiohttp.ClientResponse = await self._client.rest_client.pool_manager.request(
                 _METHODS[verb],
                 self.host + path(resource, namespace, name),
-                query_params=list(query.items()),
+                params=dict(query),
                 headers=headers,
-                body=body,
-                _preload_content=False,
-                _request_timeout=timeout,
+                data=_encoded(body) if body is not None else None,
+                timeout=timeout,
+                **self._route(),
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         return response
+
+    def _route(self) -> dict[str, Any]:
+        """Proxy and TLS name of the kubeconfig, which the client keeps beside its session."""
+        rest = self._client.rest_client
+        names = {"proxy": "proxy", "proxy_headers": "proxy_headers", "server_hostname": "server_hostname"}
+        values = {word: getattr(rest, name, None) for word, name in names.items()}
+        return {word: value for word, value in values.items() if value}
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         what = str(error) or type(error).__name__
@@ -193,6 +201,11 @@ def path(resource: str, namespace: str | None, name: str = "") -> str:
     parts += [f"namespaces/{namespace}"] if namespace else []
     parts += [part for part in (kind, name, sub) if part]
     return "/".join(parts)
+
+
+def _encoded(body: Mapping[str, Any]) -> io.BytesIO:
+    """The body as JSON; as a stream, because aiohttp warns of large bodies that are bytes."""
+    return io.BytesIO(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def is_transient(error: exceptions.KubernetesApiError) -> bool:

@@ -96,6 +96,12 @@ def signal_name(exit_code: int) -> str | None:
         return None
 
 
+def registry_answer(message: str) -> str:
+    """What the registry said, without kubelet's and containerd's words around it."""
+    answer = one_line(message).rpartition("desc = ")[2]
+    return re.sub(r'failed to [a-z ]+ "[^"]*": ', "", answer)
+
+
 def event_line(event: Mapping[str, Any]) -> str:
     """A Kubernetes event as one line."""
     thing = event.get("involvedObject", {})
@@ -117,8 +123,8 @@ def _deadline(case: Case) -> Diagnosis:
 
 def _never_started(case: Case) -> Diagnosis:
     why, hint = _why_not_started(case)
-    cause = f"nothing started within startup_timeout of {case.limits.startup_timeout:g} s: {why}"
-    return _diagnosis(case, f"failed: {cause}", hint or "Raise startup_timeout.", "StartupTimeout")
+    cause = f"did not start within startup_timeout of {case.limits.startup_timeout:g} s: {why}"
+    return _diagnosis(case, cause, hint or "Raise startup_timeout.", "StartupTimeout")
 
 
 def _why_not_started(case: Case) -> tuple[str, str]:
@@ -127,14 +133,14 @@ def _why_not_started(case: Case) -> tuple[str, str]:
         why = case.warnings[-1] if case.warnings else "no pod was created"
         return why, hint_for(why)
     state = podstatus.state(case.pod)
-    why = f"pod {podstatus.name(case.pod)} {state.text}"
+    why = one_line(": ".join(podstatus.trouble(case.pod) or (state.text,)))
     if not state.is_trouble and case.warnings:
         why = case.warnings[-1]
     return why, hint_for(why)
 
 
 def _image(case: Case) -> Diagnosis:
-    text = one_line(case.verdict.message)
+    text = registry_answer(case.verdict.message)
     detail = f": {text}" if text else ""
     cause = f"image {_image_of(case)} cannot be pulled ({case.verdict.reason}){detail}"
     return _diagnosis(case, f"failed: {cause}", "Check image and image_pull_secrets.", case.verdict.reason)

@@ -130,6 +130,14 @@ def waiting(pod: Pod) -> tuple[str, str] | None:
     return None
 
 
+def trouble(pod: Pod) -> tuple[str, ...] | None:
+    """Reason and message of what keeps the pod from starting: a container that waits, or no node for it."""
+    unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    if unscheduled:
+        return unscheduled.get("reason", ""), unscheduled.get("message", "")
+    return waiting(pod)
+
+
 def has_hopeless_image(pod: Pod) -> bool:
     """Whether the image cannot be pulled for a reason that time will not mend."""
     reason, message = waiting(pod) or ("", "")
@@ -148,11 +156,10 @@ def state(pod: Pod) -> PodState:
         return PodState("failed", f"failed{where}: {_status_text(pod)}", is_trouble=True)
     if script_has_started(pod):
         return PodState("running", f"is running{where}")
-    if stuck := waiting(pod):
-        reason, message = stuck
-        key = "image" if reason in IMAGE_TROUBLE else reason
-        return PodState(key, f"is waiting{where}: {reason}: {message}".rstrip(": "), is_trouble=True)
-    return _unstarted_state(pod, where)
+    if stuck := trouble(pod):
+        key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
+        return PodState(key, f"is waiting{where}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
+    return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
 
 
 def attempt(pod: Pod) -> Attempt:
@@ -175,14 +182,6 @@ def disruption(pod: Pod) -> str | None:
     """Why the cluster ended the pod, in its own words."""
     condition = _condition(pod, "DisruptionTarget")
     return f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ") if condition else None
-
-
-def _unstarted_state(pod: Pod, where: str) -> PodState:
-    unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
-    if unscheduled:
-        reason = unscheduled.get("reason", "")
-        return PodState(reason, f"is waiting: {reason}: {unscheduled.get('message', '')}".rstrip(": "), is_trouble=True)
-    return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
 
 
 def _end_text(end: ContainerEnd) -> str:

@@ -1,0 +1,221 @@
+"""What a failed run says: object, cause, advice in one line, then warnings and the last lines of output."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import Any
+
+import pytest
+from airflow_script_provider import exceptions
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import meanwhile, run_task
+
+
+def test_exit_code_is_said_with_the_last_lines(shared: dict[str, Any]) -> None:
+    """The first line names Job and exit code in at most 200 characters; the last 20 lines follow (R22)."""
+    script = "for i in range(30): print('step', i)\nraise SystemExit(3)"
+    run = run_task(script=script, backoff_limit=0, **shared)
+    assert isinstance(run.error, exceptions.JobFailedError)
+    assert run.headline == f"Job {shared['namespace']}/{run.result['job_name']} failed: the script ended with exit code 3."
+    assert len(run.headline) <= 200
+    assert str(run.error).splitlines()[-20:] == [f"  step {i}" for i in range(10, 30)]
+    assert run.result["error"] == "Job failed with 1 failures: the script ended with exit code 3"
+
+
+def test_out_of_memory_names_the_limit(shared: dict[str, Any]) -> None:
+    """A script killed for memory is told with its limit (R22)."""
+    run = run_task(
+        script="data = bytearray(300_000_000)",
+        container_resources={"limits": {"memory": "64Mi"}},
+        backoff_limit=0,
+        **shared,
+    )
+    assert "was killed for memory (limit 64Mi, exit 137)" in run.headline
+    assert run.headline.endswith("Raise container_resources limits memory.")
+    assert run.result["reason"] == "OOMKilled"
+
+
+def test_signals_are_named(shared: dict[str, Any]) -> None:
+    """An exit code of 128 + n names the signal (R22)."""
+    run = run_task(script="import os\nos.kill(os.getpid(), 11)", backoff_limit=0, **shared)
+    assert "exit code 139 (SIGSEGV)" in run.headline
+
+
+def test_missing_interpreter_is_named_with_the_image_and_not_retried(shared: dict[str, Any]) -> None:
+    """An interpreter that the image lacks fails at once, whatever backoff_limit says."""
+    run = run_task(script="print 1", interpreter=["ruby"], **shared)
+    assert 'image python:3.11-slim has no "ruby"' in run.headline
+    assert len(run.result["attempts"]) == 1
+
+
+def test_wrong_tag_names_image_and_registry_answer(own: dict[str, Any], registry: str) -> None:
+    """A tag that the registry doesn't know fails in under 60 s with the registry's words (R15)."""
+    start = time.monotonic()
+    run = run_task(script="print(1)", image=f"{registry}/app:nope", **own)
+    assert f"image {registry}/app:nope cannot be pulled" in run.headline
+    assert "not found" in run.headline
+    assert time.monotonic() - start < 60
+
+
+def test_unschedulable_pod_says_why(own: dict[str, Any]) -> None:
+    """A pod that fits on no node is told once, early, with what to change (R15)."""
+    run = run_task(script="print(1)", container_resources={"requests": {"cpu": "500"}}, startup_timeout=6, **own)
+    told = [line for line in run.warnings if "Insufficient cpu" in line]
+    assert len(told) == 1
+    assert "did not start within startup_timeout of 6 s: Unschedulable" in run.headline
+    assert "container_resources" in run.headline
+
+
+def test_job_that_gets_no_pod_says_why(own: dict[str, Any]) -> None:
+    """Without its service account the Job gets no pod: its own event is told once, and stands in the failure (R11)."""
+    run = run_task(script="print(1)", service_account_name="nobody", startup_timeout=8, **own)
+    told = [line for line in run.warnings if "FailedCreate" in line]
+    assert len(told) == 1
+    assert 'serviceaccount "nobody" not found' in told[0]
+    assert "FailedCreate" in run.headline
+
+
+def test_quota_names_the_missing_argument(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A quota on limits is told with the argument that satisfies it, and container_resources does (R18)."""
+    quota = {"hard": {"limits.cpu": "1", "limits.memory": "256Mi"}}
+    kubectl.apply(_object("ResourceQuota", "q", own["namespace"], spec=quota))
+    run = run_task(script="print(1)", startup_timeout=6, **own)
+    assert any("must specify limits" in line and "container_resources" in line for line in run.warnings)
+    run_task(
+        script="print(1)", container_resources={"limits": {"cpu": "500m", "memory": "64Mi"}}, **own
+    ).succeeded()
+
+
+def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl, kubeconfig: str) -> None:
+    """The restricted pod security standard is met but for the user, and the refusal names run_as_uid (R18)."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    with kubectl.namespace("t-restricted", labels) as namespace:
+        access = {"config_file": kubeconfig, "namespace": namespace}
+        run = run_task(script="print(1)", startup_timeout=6, **access)
+        assert any("Set run_as_uid." in line for line in run.warnings)
+        script = "import os, tempfile\nprint(os.getuid(), os.environ['HOME'], tempfile.TemporaryFile().write(b'x'))"
+        run = run_task(script=script, run_as_uid=1000, **access).succeeded()
+        assert run.result["output"] == "1000 /home/script 1\n"
+
+
+def test_dropped_capability_is_suspected(shared: dict[str, Any]) -> None:
+    """A failure that smells of a dropped capability says so."""
+    run = run_task(script="import os\nos.chown('/etc/passwd', 1, 1)", backoff_limit=0, **shared)
+    assert run.headline.endswith("The container has no capabilities; add the one it needs in pod_overrides.")
+
+
+def test_sidecar_that_never_ends(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """The script's end is the task's end, and the sidecar does not outlive it (R12)."""
+    sidecar = {"name": "proxy", "image": "python:3.11-slim", "command": ["sleep", "3600"]}
+    overrides = {"spec": {"containers": [sidecar], "terminationGracePeriodSeconds": 1}}
+    run_task(script="print('done')", pod_overrides=overrides, **own).succeeded()
+    wait_for(lambda: not kubectl.names("pods", own["namespace"]), "the end of the sidecar")
+
+
+def test_failure_beside_a_sidecar_is_final(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """With a sidecar that goes on, the script's exit code is the outcome and nothing starts again (R12)."""
+    sidecar = {"name": "proxy", "image": "python:3.11-slim", "command": ["sleep", "3600"]}
+    overrides = {"spec": {"containers": [sidecar], "terminationGracePeriodSeconds": 1}}
+    run = run_task(script="raise SystemExit(4)", pod_overrides=overrides, **own)
+    assert run.result["exit_code"] == 4
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
+
+
+def test_pod_deleted_while_followed(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A deleted pod counts as an attempt; its replacement is followed and both are in the result (R7, R10)."""
+    script = """
+        import os, time
+        print("in", os.environ["HOSTNAME"])
+        time.sleep(60 if not os.path.exists("/shared/second") and not open("/shared/second", "w").close() else 0)
+    """
+    volume = {"name": "shared", "hostPath": {"path": f"/tmp/{own['namespace']}", "type": "DirectoryOrCreate"}}
+    helper = meanwhile(lambda: _delete_first_running_pod(kubectl, own["namespace"]))
+    run = run_task(
+        script="\n".join(line[8:] for line in script.splitlines()),
+        volumes=[volume],
+        volume_mounts=[{"name": "shared", "mountPath": "/shared"}],
+        node_selector={"kubernetes.io/hostname": "node-1"},
+        termination_grace_period=1,
+        **own,
+    ).succeeded()
+    helper.join()
+    assert len(run.result["attempts"]) == 2
+    assert sum(line.startswith("in script-task-") for line in run.lines) == 2
+    assert any("Attempt 2" in line for line in run.lines)
+
+
+def test_job_deleted_under_the_script(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Somebody deletes the Job: the outcome is unknown, said so, never a success (R9)."""
+    helper = meanwhile(lambda: _delete_job_of_running_pod(kubectl, own["namespace"]))
+    run = run_task(script="import time\ntime.sleep(60)", termination_grace_period=1, **own)
+    helper.join()
+    assert isinstance(run.error, exceptions.OutcomeUnknownError)
+    assert "outcome unknown: the Job was deleted" in run.headline
+
+
+def test_finished_job_is_gone_at_once(shared: dict[str, Any]) -> None:
+    """With a TTL of 0 the outcome is known all the same (R9)."""
+    run = run_task(script="print('quick')", ttl_seconds_after_finished=0, **shared).succeeded()
+    assert run.result["output"] == "quick\n"
+    run = run_task(script="raise SystemExit(5)", ttl_seconds_after_finished=0, backoff_limit=0, **shared)
+    assert run.result["exit_code"] == 5
+
+
+def test_volume_that_cannot_be_mounted_is_told_once(own: dict[str, Any]) -> None:
+    """FailedMount of a missing ConfigMap is in the log once (R15)."""
+    run = run_task(
+        script="print(1)",
+        volumes=[{"name": "v", "configMap": {"name": "missing"}}],
+        volume_mounts=[{"name": "v", "mountPath": "/v"}],
+        startup_timeout=8,
+        **own,
+    )
+    assert len([line for line in run.warnings if 'configmap "missing" not found' in line]) == 1
+    assert run.result["reason"] == "StartupTimeout"
+
+
+def test_missing_secret_key_is_told(own: dict[str, Any]) -> None:
+    """A container that cannot be configured says which Secret is missing (R15)."""
+    run = run_task(script="print(1)", env_from=[{"secretRef": {"name": "missing"}}], startup_timeout=6, **own)
+    assert len([line for line in run.warnings if 'secret "missing" not found' in line]) == 1
+    assert 'secret "missing" not found' in run.headline
+
+
+@pytest.fixture
+def registry() -> Any:
+    """A registry on this machine that knows no tag, as registries say it."""
+    from tests.cluster.registry import empty_registry
+
+    with empty_registry() as address:
+        yield address
+
+
+def _object(kind: str, name: str, namespace: str, **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, **fields}
+
+
+def _running_pod(kubectl: Kubectl, namespace: str) -> str:
+    def look() -> str | None:
+        pods = kubectl.items("pods", namespace, "--field-selector=status.phase=Running")
+        return pods[0]["metadata"]["name"] if pods else None
+
+    return str(wait_for(look, "a running pod"))
+
+
+def _delete_first_running_pod(kubectl: Kubectl, namespace: str) -> None:
+    kubectl("delete", "pod", _running_pod(kubectl, namespace), "-n", namespace, "--wait=false")
+
+
+def _delete_job_of_running_pod(kubectl: Kubectl, namespace: str) -> None:
+    _running_pod(kubectl, namespace)
+    kubectl("delete", "jobs", "--all", "-n", namespace, "--wait=false")
+
+
+def test_kubectl_line_of_the_log_works(shared: dict[str, Any], kubectl: Kubectl) -> None:
+    """The line that says how to look at the Job can be pasted."""
+    run = run_task(script="print(1)", **shared).succeeded()
+    line = next(line for line in run.lines if "Look at it: " in line)
+    command = line.partition("Look at it: ")[2].split()
+    done = subprocess.run([command[0], "--kubeconfig", kubectl.kubeconfig, *command[1:]], check=True, capture_output=True)
+    assert b"Pods Statuses" in done.stdout
