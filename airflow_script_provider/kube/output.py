@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 MAX_VALUE = 1024 * 1024
 """Bytes that a value's JSON may have."""
+MAX_LEVELS = 100
+"""Levels that a value may be nested; whoever copies or stores it recurses."""
 DEFAULT_MAX_OUTPUT = 64 * 1024
 
 _REPLACEMENT = "\ufffd"
@@ -33,9 +36,8 @@ class Output:
         self._lines: deque[bytes] = deque()
         self._kept = 0
         self._older_document: Value | None = None
-        self._line_size = 0
-        self._line_opens_document = False
-        self._evicted_line_end = True
+        self._torn_start = b""
+        self._torn_size = 0
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends; one without is continued by the next."""
@@ -43,7 +45,6 @@ class Output:
             self._lines.append(line)
             self._kept += len(line)
             self.size += len(line)
-            self._measure(line)
         while self._lines and self._kept - len(self._lines[0]) >= self._keep:
             self._evict(self._lines.popleft())
 
@@ -71,42 +72,53 @@ class Output:
         """
         if self.size <= MAX_VALUE and (whole := parse_json(b"".join(self._lines))):
             return whole
-        lines = b"".join(self._lines).split(b"\n")
-        for line in reversed(lines):
-            if len(line) <= MAX_VALUE and _looks_like_document(line) and (found := parse_json(line)):
+        first, *others = b"".join(self._lines).split(b"\n")
+        for line in reversed(others):
+            if found := _document(line):
                 return found
+        if found := self._torn_document(first) if self._torn_size else _document(first):
+            return found
         if self._older_document:
             return self._older_document
-        last = next((line for line in reversed(lines) if line.strip()), b"")
+        last = next((line for line in (*reversed(others), first) if line.strip()), b"")
         return parse_json(last) or Value()
 
-    def _measure(self, line: bytes) -> None:
-        """Notice a document that is too long to be kept: the value is then its size, said in a warning."""
-        if self._line_size == 0:
-            self._line_opens_document = line[:1] in (b"{", b"[")
-        self._line_size += len(line)
-        if line.endswith(b"\n"):
-            size, self._line_size = self._line_size - 1, 0
-            if size > MAX_VALUE and self._line_opens_document:
-                warning = f"value: the result has {size:,} bytes, more than the {MAX_VALUE:,} that are kept"
-                self._older_document = Value(None, (f"{warning}; write it to storage and print where it is",))
+    def _evict(self, piece: bytes) -> None:
+        """Forget a line, or a piece of one, but not the document that it was."""
+        self._kept -= len(piece)
+        if not piece.endswith(b"\n"):
+            self._torn_start = self._torn_start or piece[:1]
+            self._torn_size += len(piece)
+            return
+        document = self._torn_document(piece) if self._torn_size else _document(piece)
+        self._older_document = document or self._older_document
+        self._torn_start, self._torn_size = b"", 0
 
-    def _evict(self, line: bytes) -> None:
-        self._kept -= len(line)
-        is_whole = self._evicted_line_end and line.endswith(b"\n")
-        self._evicted_line_end = line.endswith(b"\n")
-        if is_whole and _looks_like_document(line):
-            self._older_document = parse_json(line) or self._older_document
+    def _torn_document(self, rest: bytes) -> Value | None:
+        """What is left to say of a document whose start is gone."""
+        is_document = self._torn_start in (b"{", b"[") and rest.rstrip()[-1:] in (b"}", b"]")
+        return _too_long(self._torn_size + len(rest.rstrip())) if is_document else None
 
 
 def parse_json(text: bytes) -> Value | None:
-    """The JSON document in these bytes, None if they are none. NaN and Infinity become None, with a warning."""
+    """The JSON document in these bytes, None if they are none or nested too deep.
+
+    NaN, Infinity and floats that are too large become None, with a warning.
+    """
     constants: list[str] = []
+
+    def finite(text: str) -> float | None:
+        number = float(text)
+        if math.isfinite(number):
+            return number
+        constants.append(text)
+        return None
+
     try:
-        parsed = json.loads(text, parse_constant=constants.append)
+        parsed = json.loads(text, parse_constant=constants.append, parse_float=finite)
+        cleaned = _clean(parsed)
     except (ValueError, RecursionError):
         return None
-    cleaned = _clean(parsed)
     warnings = [f"value: {name} is no JSON and became null" for name in dict.fromkeys(constants)]
     if cleaned != parsed:
         warnings.append("value: characters that no database can store were replaced")
@@ -118,16 +130,26 @@ def clean_text(text: str) -> str:
     return text.replace("\0", _REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
 
 
-def _looks_like_document(line: bytes) -> bool:
-    stripped = line.strip()
-    return stripped[:1] in (b"{", b"[") and stripped[-1:] in (b"}", b"]")
+def _document(line: bytes) -> Value | None:
+    """The object or array that a line is, None if it is none; only its size where it is too long."""
+    text = line.strip()
+    if text[:1] not in (b"{", b"[") or text[-1:] not in (b"}", b"]"):
+        return None
+    return parse_json(text) if len(text) <= MAX_VALUE else _too_long(len(text))
 
 
-def _clean(value: Any) -> Any:
+def _too_long(size: int) -> Value:
+    words = f"value: the result has {size:,} bytes, more than the {MAX_VALUE:,} that are kept"
+    return Value(None, (f"{words}; write it to storage and print where it is",))
+
+
+def _clean(value: Any, levels: int = MAX_LEVELS) -> Any:
+    if not levels:
+        raise RecursionError
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_clean(item, levels - 1) for item in value]
     if isinstance(value, dict):
-        return {clean_text(key): _clean(item) for key, item in value.items()}
+        return {clean_text(key): _clean(item, levels - 1) for key, item in value.items()}
     return value
