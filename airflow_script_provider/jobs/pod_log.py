@@ -53,7 +53,7 @@ class PodLog:
             if error is None:
                 failures = 0
             elif isinstance(error, exceptions.ApiForbiddenError):
-                return self.note(f"The log cannot be read: {error}")
+                break
             else:
                 failures += 1
                 self._say_interrupted(error)
@@ -81,7 +81,9 @@ class PodLog:
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
         self._deliver(self._lines.finish())
-        if error is not None:
+        if isinstance(error, exceptions.ApiForbiddenError):
+            self.note(f"The log cannot be read: {error}")
+        elif error is not None:
             self.note(f"The log of pod {self.pod_name} is incomplete from here: {error}")
 
     async def _read(self, *, follow: bool) -> Exception | None:

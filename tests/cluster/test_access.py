@@ -1,0 +1,129 @@
+"""Reaching the cluster: rights, credentials, namespaces, and what is said when one is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import api
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.tasks import run_task
+
+ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "job.yaml"
+
+
+def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
+    """A namespace that does not exist is answered with those that do."""
+    run = run_task(script="print(1)", config_file=kubeconfig, namespace="no-such-place")
+    assert isinstance(run.error, exceptions.LaunchError)
+    assert "namespace 'no-such-place' does not exist" in str(run.error)
+    assert "kube-system" in str(run.error)
+
+
+def test_unreachable_server_is_named(kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server that does not answer is named with its address."""
+    monkeypatch.setattr(api, "PATIENCE", 1.0)
+    config = yaml.safe_load(Path(kubeconfig).read_text())
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace="default")
+    assert isinstance(run.error, exceptions.ApiUnreachableError)
+    assert "no answer from the API server https://127.0.0.1:1" in str(run.error)
+
+
+def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
+    """A kubeconfig that does not exist says where credentials come from."""
+    run = run_task(script="print(1)", config_file=str(tmp_path / "none"), namespace="default")
+    assert isinstance(run.error, exceptions.ApiUnreachableError)
+    assert "no credentials for a Kubernetes cluster" in str(run.error)
+
+
+def test_wrong_token_is_said(kubeconfig: str, tmp_path: Path) -> None:
+    """401 says that the credentials were refused, and where to renew them."""
+    config = _as_user(kubeconfig, "wrong-token")
+    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace="default")
+    assert isinstance(run.error, exceptions.ApiUnauthorizedError)
+    assert "refused the credentials (401)" in str(run.error)
+
+
+def test_missing_right_names_verb_resource_and_check(
+    namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
+) -> None:
+    """403 names verb, resource and namespace with the kubectl line that checks it."""
+    config = _as_user(kubeconfig, kubectl("create", "token", "default", "-n", namespace).strip())
+    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace=namespace)
+    assert isinstance(run.error, exceptions.ApiForbiddenError)
+    assert f"kubectl auth can-i create jobs -n {namespace}" in str(run.error)
+
+
+def test_role_of_the_docs_is_enough(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
+    """With the Role in the docs and nothing more everything works, and no warning is given (R17)."""
+    config = _as_author(kubectl, namespace, kubeconfig, drop=None)
+    run = run_task(script="print(1)", env={"A": "1"}, config_file=_written(config, tmp_path), namespace=namespace)
+    assert run.succeeded().warnings == []
+    assert kubectl.names("secrets", namespace) == []
+
+
+@pytest.mark.parametrize(("resource", "words"), [("events", "Events cannot be read"), ("pods/log", "log cannot be read")])
+def test_without_a_right_one_warning_and_a_result(
+    namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path, resource: str, words: str
+) -> None:
+    """Without events or pods/log: one warning, still a result (R17)."""
+    config = _as_author(kubectl, namespace, kubeconfig, drop=resource)
+    stuck = {"container_resources": {"requests": {"cpu": "500"}}, "startup_timeout": 4} if resource == "events" else {}
+    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace=namespace, **stuck)
+    assert len([line for line in run.warnings if words in line]) == 1
+    assert run.result["status"] == ("failed" if stuck else "completed")
+
+
+def test_connection_with_inline_json(kubeconfig: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that carries the kubeconfig as JSON, with a namespace, needs no argument."""
+    inline = json.dumps(yaml.safe_load(Path(kubeconfig).read_text()))
+    extra = {"kube_config": inline, "namespace": namespace}
+    monkeypatch.setenv("AIRFLOW_CONN_MY_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
+    run = run_task(script="print(1)", kubernetes_conn_id="my_cluster").succeeded()
+    assert run.result["namespace"] == namespace
+
+
+def test_no_connection_and_a_kubeconfig(kubeconfig: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any connection the kubeconfig of KUBECONFIG serves, and nothing is logged about it (R32)."""
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    run = run_task(script="print(1)", namespace=namespace).succeeded()
+    assert run.warnings == []
+
+
+def test_other_context(kubeconfig: str, namespace: str, tmp_path: Path) -> None:
+    """cluster_context chooses among the contexts of a kubeconfig."""
+    config = yaml.safe_load(Path(kubeconfig).read_text())
+    context = dict(config["contexts"][0]["context"])
+    config["contexts"].append({"name": "other", "context": context})
+    config["contexts"][0]["context"] = {"cluster": "nowhere", "user": "nobody"}
+    path = _written(config, tmp_path)
+    run_task(script="print(1)", config_file=path, cluster_context="other", namespace=namespace).succeeded()
+
+
+def _as_author(kubectl: Kubectl, namespace: str, kubeconfig: str, *, drop: str | None) -> dict[str, Any]:
+    """A kubeconfig of an account with the Role of the docs, but for one resource."""
+    role = yaml.safe_load(ROLE.read_text())
+    role["rules"] = [rule for rule in role["rules"] if rule["resources"] != [drop]]
+    role["metadata"]["namespace"] = namespace
+    kubectl.apply(role)
+    kubectl("create", "serviceaccount", "author", "-n", namespace)
+    kubectl("create", "rolebinding", "author", "-n", namespace, "--role", role["metadata"]["name"],
+            f"--serviceaccount={namespace}:author")  # fmt: skip
+    return _as_user(kubeconfig, kubectl("create", "token", "author", "-n", namespace).strip())
+
+
+def _as_user(kubeconfig: str, token: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(Path(kubeconfig).read_text())
+    config["users"][0]["user"] = {"token": token}
+    return config
+
+
+def _written(config: dict[str, Any], folder: Path) -> str:
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)

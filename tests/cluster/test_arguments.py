@@ -1,0 +1,167 @@
+"""Each argument of the operator, as the cluster sees it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from kubernetes.client import V1EmptyDirVolumeSource, V1ResourceRequirements, V1Toleration, V1Volume, V1VolumeMount
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.tasks import run_task
+
+
+@pytest.fixture
+def pod_and_job(own: dict[str, Any], kubectl: Kubectl) -> Any:
+    """Run a script with some arguments; its Job and its pod as the API server has them."""
+
+    def run(**arguments: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        result = run_task(**({"script": "print(1)"} | arguments), **own).succeeded().result
+        job = kubectl.items("jobs", own["namespace"])[0]
+        return kubectl.items("pods", own["namespace"])[0], job, result
+
+    return run
+
+
+def test_defaults_are_restricted(pod_and_job: Any) -> None:
+    """No token, no privilege, no capability, the runtime's seccomp profile; an interpreter without a shell before it."""
+    pod, job, _ = pod_and_job()
+    container = pod["spec"]["containers"][0]
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert (container["command"], container["args"]) == (["python3", "-u"], ["/scripts/script.py"])
+    spec = job["spec"]
+    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (600, 3, 300)
+
+
+def test_labels_and_annotations_go_on_job_and_pod(pod_and_job: Any) -> None:
+    """The author's labels and annotations stand beside ours."""
+    pod, job, _ = pod_and_job(labels={"team": "data"}, annotations={"note": "any text, ünï"})
+    for thing in (pod, job):
+        assert thing["metadata"]["labels"]["team"] == "data"
+        assert thing["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "airflow-script-provider"
+        assert thing["metadata"]["annotations"]["note"] == "any text, ünï"
+
+
+def test_scheduling_arguments(pod_and_job: Any) -> None:
+    """Node selector, affinity and tolerations arrive, as dicts or as models of the client."""
+    term = {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    pod, _, _ = pod_and_job(
+        node_selector={"kubernetes.io/hostname": "node-2"},
+        affinity=affinity,
+        tolerations=[V1Toleration(key="gpu", operator="Exists", effect="NoSchedule")],
+    )
+    assert pod["spec"]["nodeName"] == "node-2"
+    assert pod["spec"]["affinity"] == affinity
+    assert {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["spec"]["tolerations"]
+
+
+def test_volumes_resources_and_models(pod_and_job: Any) -> None:
+    """Volumes, mounts and resources arrive, as models of the client too."""
+    pod, _, result = pod_and_job(
+        script="open('/data/x', 'w').write('1')\nprint('written')",
+        volumes=[V1Volume(name="data", empty_dir=V1EmptyDirVolumeSource())],
+        volume_mounts=[V1VolumeMount(name="data", mount_path="/data")],
+        container_resources=V1ResourceRequirements(requests={"cpu": "50m"}, limits={"memory": "128Mi"}),
+    )
+    assert result["output"] == "written\n"
+    expected = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "128Mi"}}
+    assert pod["spec"]["containers"][0]["resources"] == expected
+
+
+def test_env_from_and_env(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """env_from brings what exists already, env wins over it."""
+    metadata = {"name": "settings", "namespace": own["namespace"]}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"A": "map", "B": "map"}})
+    run = run_task(
+        script="import os\nprint(os.environ['A'], os.environ['B'])",
+        env={"B": "env"},
+        env_from=[{"configMapRef": {"name": "settings"}}],
+        **own,
+    ).succeeded()
+    assert run.result["output"] == "map env\n"
+
+
+def test_durations_as_timedelta(pod_and_job: Any) -> None:
+    """timeout, TTL and grace period take timedelta; None means for ever."""
+    pod, job, _ = pod_and_job(
+        timeout=timedelta(minutes=2),
+        ttl_seconds_after_finished=timedelta(hours=1),
+        termination_grace_period=timedelta(seconds=7),
+        backoff_limit=0,
+    )
+    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (120, 3600)
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 7
+    assert job["spec"]["backoffLimit"] == 0
+
+
+def test_no_deadline_and_no_ttl(pod_and_job: Any) -> None:
+    """timeout=None and ttl_seconds_after_finished=None leave the fields out."""
+    _, job, _ = pod_and_job(timeout=None, ttl_seconds_after_finished=None)
+    assert "activeDeadlineSeconds" not in job["spec"]
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+def test_execution_timeout_bounds_the_deadline(pod_and_job: Any) -> None:
+    """The Job's deadline is never later than the task's."""
+    _, job, _ = pod_and_job(execution_timeout=timedelta(seconds=90))
+    assert job["spec"]["activeDeadlineSeconds"] == 90
+
+
+def test_name_pull_policy_and_pull_secrets(pod_and_job: Any) -> None:
+    """name replaces script-<task>; pull secrets may be plain names."""
+    pod, job, _ = pod_and_job(name="nightly", image_pull_policy="Never", image_pull_secrets=["registry", {"name": "b"}])
+    assert job["metadata"]["name"].startswith("nightly-")
+    assert pod["spec"]["containers"][0]["imagePullPolicy"] == "Never"
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}, {"name": "b"}]
+
+
+def test_service_account_mounts_its_token(own: dict[str, Any]) -> None:
+    """Only with service_account_name is a token mounted."""
+    script = "import os\nprint(os.path.exists('/var/run/secrets/kubernetes.io/serviceaccount/token'))"
+    with_account = run_task(script=script, service_account_name="default", **own).succeeded()
+    without = run_task(script=script, **own).succeeded()
+    assert (with_account.result["value"], without.result["output"]) == (None, "False\n")
+    assert with_account.result["output"] == "True\n"
+
+
+def test_pod_overrides_are_merged_by_key(pod_and_job: Any) -> None:
+    """A partial template changes what it names, and leaves the rest."""
+    container = {"name": "script", "env": [{"name": "X", "value": "1"}], "workingDir": "/tmp"}
+    pod, _, result = pod_and_job(
+        script="import os\nprint(os.getcwd(), os.environ['X'], os.environ['Y'])",
+        env={"Y": "2"},
+        pod_overrides={"spec": {"containers": [container], "hostname": "box"}},
+    )
+    assert result["output"] == "/tmp 1 2\n"
+    assert pod["spec"]["hostname"] == "box"
+    assert [c["name"] for c in pod["spec"]["containers"]] == ["script"]
+
+
+def test_unknown_field_in_overrides_is_refused_by_the_api(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A field that Kubernetes does not know is an error, not ignored."""
+    run = run_task(script="print(1)", pod_overrides={"spec": {"nodeSelctor": {}}}, **own)
+    assert 'unknown field "spec.template.spec.nodeSelctor"' in str(run.error)
+    assert kubectl.names("jobs", own["namespace"]) == []
+
+
+def test_interpreter_and_node_image(own: dict[str, Any]) -> None:
+    """A list before the script's path; without one the image decides."""
+    by_image = run_task(script="console.log(process.argv[2])", image="node:20-slim", args={"a": 1}, **own).succeeded()
+    assert by_image.result["value"] == {"a": 1}
+    explicit = run_task(script="print(__debug__)", interpreter=["python3", "-O"], **own).succeeded()
+    assert explicit.result["output"] == "False\n"
+
+
+def test_dry_run_prints_what_kubectl_takes(own: dict[str, Any], kubectl: Kubectl, capsys: Any) -> None:
+    """The manifests of a dry run are valid for the API server, and hold no value of env or args."""
+    operator = KubernetesScriptOperator(task_id="dry", script="print(1)", args={"k": "s3cret"}, env={"E": "hush"}, **own)
+    operator.dry_run()
+    printed = capsys.readouterr().out
+    assert "s3cret" not in printed
+    assert "hush" not in printed
+    created = kubectl("apply", "--dry-run=server", "-f", "-", stdin=printed)
+    assert created.count("created (server dry run)") == 3

@@ -1,0 +1,114 @@
+"""Attempts are Kubernetes': retried by backoff, replaced after an eviction, ended by exit codes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import FakeTaskInstance, run_task
+
+FAILS_ONCE = """
+import os, sys
+mark = "/shared/mark"
+print("attempt in", os.environ["HOSTNAME"])
+if not os.path.exists(mark):
+    open(mark, "w").close()
+    sys.exit(1)
+print("well done")
+"""
+
+
+def _shared_folder(namespace: str) -> dict[str, Any]:
+    """A folder that the pods of a Job share, on one node."""
+    source = {"path": f"/tmp/{namespace}", "type": "DirectoryOrCreate"}
+    return {
+        "volumes": [{"name": "shared", "hostPath": source}],
+        "volume_mounts": [{"name": "shared", "mountPath": "/shared"}],
+        "node_selector": {"kubernetes.io/hostname": "node-1"},
+    }
+
+
+def test_second_attempt_succeeds(own: dict[str, Any]) -> None:
+    """Fails once, succeeds on attempt 2: success, both logs, both attempts in the result (R7)."""
+    run = run_task(script=FAILS_ONCE, **_shared_folder(own["namespace"]), **own).succeeded()
+    assert [attempt["exit_code"] for attempt in run.result["attempts"]] == [1, 0]
+    assert (run.result["succeeded"], run.result["failed"]) == (1, 1)
+    assert sum(line.startswith("attempt in script-task-") for line in run.lines) == 2
+    assert any(line.startswith("Attempt 2: Pod ") for line in run.lines)
+    assert "well done" in run.result["output"]
+
+
+def test_no_attempt_beyond_the_limit(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """backoff_limit=1 makes two attempts, and the failure counts them (R7)."""
+    run = run_task(script="raise SystemExit(9)", backoff_limit=1, **own)
+    assert [attempt["exit_code"] for attempt in run.result["attempts"]] == [9, 9]
+    assert "(2 attempts)" in run.headline
+    assert len(kubectl.names("pods", own["namespace"])) == 2
+
+
+def test_evicted_pod_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """An eviction is not counted: with backoff_limit=0 the replacement runs to the end (R7)."""
+    script = FAILS_ONCE.replace("sys.exit(1)", "import time; time.sleep(100)")
+    helper = threading.Thread(target=_evict_running_pod, args=(kubectl, own["namespace"]))
+    helper.start()
+    run = run_task(
+        script=script, backoff_limit=0, termination_grace_period=1, **_shared_folder(own["namespace"]), **own
+    )
+    helper.join()
+    assert run.succeeded().result["attempts"][-1]["exit_code"] == 0
+    assert run.result["failed"] == 0
+
+
+def test_fail_on_exit_code_ends_it(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """fail_on_exit_code leaves neither Kubernetes nor Airflow another try."""
+    run = run_task(script="raise SystemExit(42)", fail_on_exit_code=[42], **own)
+    assert isinstance(run.error, AirflowFailException)
+    assert len(run.result["attempts"]) == 1
+    wait_for(lambda: _condition(kubectl, own["namespace"]) == "PodFailurePolicy", "the Job's own verdict")
+
+
+def test_skip_on_exit_code_skips_and_pushes(shared: dict[str, Any]) -> None:
+    """skip_on_exit_code skips the task at once, with its result in XCom."""
+    run = run_task(script="print('[1]')\nraise SystemExit(99)", skip_on_exit_code=99, **shared)
+    assert isinstance(run.error, AirflowSkipException)
+    assert run.result["exit_code"] == 99
+    assert run.xcoms["value"] == [1]
+
+
+def test_launching_twice_in_one_try_makes_two_jobs(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Two runs of one task instance and try are two launches; a new try is another one (R8)."""
+    ti = FakeTaskInstance()
+    for _ in range(2):
+        run_task(script="print(1)", ti=ti, **own).succeeded()
+    run_task(script="print(1)", ti=FakeTaskInstance(try_number=2), **own).succeeded()
+    jobs = kubectl.items("jobs", own["namespace"])
+    assert len({job["metadata"]["name"] for job in jobs}) == 3
+    assert len({job["metadata"]["labels"]["airflow-script-provider/task-instance"] for job in jobs}) == 1
+
+
+def test_names_of_long_ids(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Ids of 250 characters with dots, capitals and unicode give legal, findable names (R28)."""
+    ti = FakeTaskInstance(dag_id="Dağ." + "d" * 246, task_id="Group.Täsk_" + "t" * 239, map_index=1000)
+    run_task(script="print(1)", ti=ti, task_id="task", **own).succeeded()
+    job = kubectl.items("jobs", own["namespace"])[0]["metadata"]
+    assert len(job["name"]) <= 63
+    assert job["annotations"]["airflow-script-provider/dag-id"] == ti.dag_id
+    assert job["annotations"]["airflow-script-provider/map-index"] == "1000"
+    selector = f"airflow-script-provider/task-instance={job['labels']['airflow-script-provider/task-instance']}"
+    assert kubectl.names("jobs", own["namespace"], "-l", selector) == [job["name"]]
+
+
+def _evict_running_pod(kubectl: Kubectl, namespace: str) -> None:
+    running = "--field-selector=status.phase=Running"
+    pod = wait_for(lambda: kubectl.names("pods", namespace, running), "a running pod")[0]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+
+def _condition(kubectl: Kubectl, namespace: str) -> str:
+    conditions = kubectl.items("jobs", namespace)[0].get("status", {}).get("conditions") or [{}]
+    return str(conditions[-1].get("reason"))
