@@ -64,7 +64,11 @@ class ScriptResult:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ScriptResult:
         """The inverse of ``to_dict``; unknown keys of a newer version are dropped."""
-        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        known = _known(cls, data)
         known["status"] = Status(known["status"])
-        known["attempts"] = tuple(Attempt(**attempt) for attempt in known.get("attempts", ()))
+        known["attempts"] = tuple(Attempt(**_known(Attempt, attempt)) for attempt in known.get("attempts", ()))
         return cls(**known)
+
+
+def _known(cls: type[ScriptResult | Attempt], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: data[field.name] for field in fields(cls) if field.name in data}
