@@ -35,8 +35,8 @@ class FileScript:
         raise ScriptSourceError(f"script file {self.path!r} does not exist; tried {places}", origin=str(self))
 
     def _candidates(self, folder: str | None) -> list[Path]:
-        is_uri = self.path.startswith(SCHEME)
-        path = Path(unquote(self.path.removeprefix(SCHEME)) if is_uri else self.path)
+        is_uri = self.path.lower().startswith(SCHEME)
+        path = Path(unquote(self.path[len(SCHEME) :]) if is_uri else self.path)
         if path.is_absolute() or not folder:
             return [path.absolute()]
         return [Path(folder) / path, path.absolute()]
