@@ -105,6 +105,19 @@ def test_states_in_words(pod: pods.Pod, key: str, text: str) -> None:
     assert (state.key, state.text) == (key, text)
 
 
+@pytest.mark.parametrize(
+    ("pod", "trouble"),
+    [
+        (a_pod(waiting="ErrImagePull", message="503"), ("ErrImagePull", "503")),
+        (a_pod(unschedulable="0/2 nodes"), ("Unschedulable", "0/2 nodes")),
+        (a_pod(), None),
+    ],
+)
+def test_trouble_is_reason_and_message(pod: pods.Pod, trouble: tuple[str, ...] | None) -> None:
+    """What keeps a pod from starting: a container that waits, or no node for it."""
+    assert pods.trouble(pod) == trouble
+
+
 def test_pull_and_back_off_are_one_state() -> None:
     """The kubelet's alternation between pulling and waiting is said once (R15)."""
     assert pods.state(a_pod(waiting="ErrImagePull")).key == pods.state(a_pod(waiting="ImagePullBackOff")).key

@@ -1,0 +1,81 @@
+"""A file that the worker can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.sources import FileScript
+
+
+def a_file(folder: Path, name: str = "etl.py", data: bytes = b"print(1)\r\n") -> Path:
+    """A file with these bytes."""
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_path_starts_from_the_dags_folder(tmp_path: Path) -> None:
+    """A relative path is sought beside the DAG's file."""
+    path = a_file(tmp_path, "scripts/etl.py")
+    script = FileScript("scripts/etl.py").fetch(folder=str(tmp_path))
+    assert (script.text, script.name, script.origin) == ("print(1)\r\n", "etl.py", f"file://{path}")
+
+
+def test_else_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no DAG, or not there, the working directory is next."""
+    a_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert FileScript("etl.py").fetch(folder=str(tmp_path / "dags")).name == "etl.py"
+
+
+@pytest.mark.parametrize("prefix", ["", "file://", "FILE://"])
+def test_an_absolute_path_is_itself(tmp_path: Path, prefix: str) -> None:
+    """With or without the scheme, in any case."""
+    path = a_file(tmp_path)
+    assert FileScript(f"{prefix}{path}").fetch(folder="/elsewhere").text == "print(1)\r\n"
+
+
+def test_a_uri_may_be_quoted(tmp_path: Path) -> None:
+    """In a URI ``%20`` is a blank; in a path it is itself."""
+    path = a_file(tmp_path, "my etl.py")
+    assert FileScript(f"file://{path}".replace(" ", "%20")).fetch().name == "my etl.py"
+
+
+def test_a_missing_file_names_every_place(tmp_path: Path) -> None:
+    """The error says where it was sought, and may be tried again."""
+    with pytest.raises(ScriptSourceError) as missing:
+        FileScript("none.py").fetch(folder=str(tmp_path))
+    assert f"script file 'none.py' does not exist; tried {tmp_path}/none.py, {Path.cwd()}/none.py" in str(missing.value)
+    assert missing.value.retryable
+
+
+def test_a_folder_is_no_script(tmp_path: Path) -> None:
+    """A directory of that name does not count."""
+    with pytest.raises(ScriptSourceError, match="does not exist"):
+        FileScript(str(tmp_path)).fetch()
+
+
+def test_a_large_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
+    """More than a ConfigMap holds is refused with size, limit and the way out; no retry helps (R25)."""
+    path = a_file(tmp_path, data=b"#" * (MAX_CONFIG_MAP + 5))
+    with pytest.raises(ScriptSourceError, match="1,048,581 bytes, more than the 1,048,576") as large:
+        FileScript(str(path)).fetch()
+    assert not large.value.retryable
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    """Bytes that are no text are no script; no retry helps."""
+    path = a_file(tmp_path, data=b"\x7fELF\xff")
+    with pytest.raises(ScriptSourceError, match="is not UTF-8 text: byte 4") as binary:
+        FileScript(str(path)).fetch()
+    assert not binary.value.retryable
+
+
+def test_it_is_shown_as_its_path() -> None:
+    """What the Rendered Templates page shows."""
+    assert str(FileScript("scripts/etl.py")) == "file scripts/etl.py"

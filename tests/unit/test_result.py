@@ -1,0 +1,42 @@
+"""The dict that downstream tasks read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_script_provider.result import Attempt, ScriptResult
+from tests.builders import a_failed_result, a_result
+
+SCRIPT_TOOLS_KEYS = [
+    "status", "job_name", "namespace", "pod_name", "execution_time", "output", "succeeded", "failed", "exit_code",
+]  # fmt: skip
+
+
+def test_a_result_is_json() -> None:
+    """XCom stores it as it is."""
+    data = a_failed_result(value={"a": [1, None]}).to_dict()
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_the_script_tools_keys_come_first() -> None:
+    """The nine keys that the Script tool's result has, under the same names."""
+    assert list(a_result().to_dict())[:9] == SCRIPT_TOOLS_KEYS
+
+
+def test_the_status_is_a_plain_string() -> None:
+    """Downstream tasks compare it with text."""
+    assert type(a_result().to_dict()["status"]) is str
+
+
+@pytest.mark.parametrize("result", [a_result(), a_failed_result(value=[1], output_truncated=True)])
+def test_a_result_survives_its_dict(result: ScriptResult) -> None:
+    """``from_dict`` is the inverse of ``to_dict``."""
+    assert ScriptResult.from_dict(result.to_dict()) == result
+
+
+def test_unknown_keys_are_dropped() -> None:
+    """A result of a newer version can be read, its attempts too."""
+    data = a_result().to_dict() | {"new": 1, "attempts": [{"pod_name": "load-x1", "new": 2}]}
+    assert ScriptResult.from_dict(data) == a_result(attempts=(Attempt("load-x1"),))
