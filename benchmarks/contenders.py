@@ -1,0 +1,146 @@
+"""The ways to run a script on Kubernetes that are compared, each as a function that returns when the run is over."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import cluster
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+OURS = "KubernetesScriptOperator"
+POD_OPERATOR = "KubernetesPodOperator"
+JOB_OPERATOR = "KubernetesJobOperator"
+BARE_JOB = "bare Job, Complete seen"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every contender is given."""
+
+    script: str
+    namespace: str
+    node: str | None = None
+
+    @property
+    def node_selector(self) -> Mapping[str, str] | None:
+        """The labels that pin the pod to the node."""
+        return {"kubernetes.io/hostname": self.node} if self.node else None
+
+
+@contextmanager
+def own_airflow_home() -> Iterator[None]:
+    """An Airflow without database and DAGs; to be entered before Airflow is imported."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-airflow-") as home:
+        os.environ |= {
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}',
+        }
+        yield
+
+
+def log_as_a_task(path: str) -> None:
+    """Write all logs as a task does, as JSON without a buffer, but into a file instead of the supervisor's socket."""
+    from airflow.sdk.log import configure_logging
+
+    configure_logging(json_output=True, output=open(path, "wb", buffering=0), sending_to_supervisor=True)  # noqa: SIM115  # open until the process ends
+    sys.excepthook = sys.__excepthook__  # which Airflow has replaced by one that writes into the log
+
+
+def contenders() -> dict[str, Callable[[Task], None]]:
+    """All of them by name; what they import is imported here."""
+    from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+    in_job = {"wait_until_job_complete": True, "ttl_seconds_after_finished": 300}
+    return {
+        OURS: run_ours,
+        POD_OPERATOR: partial(_run_peer, KubernetesPodOperator, {}),
+        JOB_OPERATOR: partial(_run_peer, KubernetesJobOperator, in_job),
+        BARE_JOB: run_bare_job,
+    }
+
+
+def run_ours(task: Task) -> None:
+    """Our own operator."""
+    from airflow_script_provider.operators.script import KubernetesScriptOperator
+
+    operator = KubernetesScriptOperator(
+        task_id="benchmark",
+        script=task.script,
+        image=cluster.IMAGE,
+        namespace=task.namespace,
+        node_selector=task.node_selector,
+        backoff_limit=0,
+    )
+    operator.execute(_context())
+
+
+def _run_peer(operator_class: Any, more: Mapping[str, Any], task: Task) -> None:
+    """An operator of the cncf.kubernetes provider, with the arguments that all of them share."""
+    operator = operator_class(
+        task_id="benchmark",
+        name="benchmark",
+        image=cluster.IMAGE,
+        cmds=["python3", "-u", "-c", task.script],
+        namespace=task.namespace,
+        node_selector=task.node_selector,
+        get_logs=True,
+        do_xcom_push=False,
+        **more,
+    )
+    operator.execute(_context())
+
+
+def run_bare_job(task: Task) -> None:
+    """A Job created and watched with the ``kubernetes`` client until its Complete condition."""
+    from kubernetes.watch import Watch
+
+    batch, name = batch_client(), new_name()
+    batch.create_namespaced_job(task.namespace, cluster.bare_job(name, task.script, task.node))
+    stream = Watch()
+    selector = f"metadata.name={name}"
+    for event in stream.stream(batch.list_namespaced_job, task.namespace, field_selector=selector):
+        conditions = event["object"].status.conditions or []
+        if any(condition.type == "Complete" for condition in conditions):
+            stream.stop()
+
+
+def batch_client() -> Any:
+    """A new client, as each run of an operator makes one."""
+    return cluster.batch_api()
+
+
+def new_name() -> str:
+    """A name that no other run has."""
+    return f"bare-{secrets.token_hex(5)}"
+
+
+def _context() -> Context:
+    """The least that the operators read of a task's context; no database is behind it."""
+    instance = SimpleNamespace(
+        id=str(uuid.uuid4()),
+        dag_id="benchmark",
+        task_id="benchmark",
+        run_id="manual",
+        map_index=-1,
+        try_number=1,
+        start_date=datetime.now(UTC),
+        xcom_push=lambda *_, **__: None,
+    )
+    dag = SimpleNamespace(dag_id="benchmark", parent_dag=None, folder=None)
+    context: Any = {"ti": instance, "task_instance": instance, "dag": dag, "run_id": "manual"}
+    return context  # type: ignore[no-any-return]  # a TypedDict with far more keys
