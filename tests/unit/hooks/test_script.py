@@ -1,0 +1,260 @@
+"""Running a script from any Python code, and ending it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
+from airflow_script_provider.hooks.script import (
+    InterruptibleRun,
+    KubernetesScriptHook,
+    ScriptCall,
+    _deadline,
+    split_arguments,
+)
+from airflow_script_provider.kube.request import JobOptions, JobRequest
+from airflow_script_provider.sources import FileScript
+from tests.builders import a_script, a_task
+
+
+@pytest.fixture
+def run() -> Iterator[InterruptibleRun]:
+    """A run that SIGTERM kills, as Airflow's handler does."""
+    run = InterruptibleRun()
+    before = signal.signal(signal.SIGTERM, lambda *_: run.kill())
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+async def for_ever() -> None:
+    """Wait until cancelled."""
+    await asyncio.Event().wait()
+
+
+def test_a_run_returns_what_its_coroutine_returns(run: InterruptibleRun) -> None:
+    """Undisturbed, a run is its coroutine."""
+
+    async def main() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    assert run.run(main) == "done"
+
+
+def test_an_error_is_passed_on(run: InterruptibleRun) -> None:
+    """What the coroutine raises is raised."""
+
+    async def main() -> None:
+        raise ScriptSourceError("no")
+
+    with pytest.raises(ScriptSourceError, match=r"^no$"):
+        run.run(main)
+
+
+def test_a_signal_ends_the_run(run: InterruptibleRun) -> None:
+    """A SIGTERM in the middle of waiting is a kill, never success (R1)."""
+
+    async def main() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await for_ever()
+
+    with pytest.raises(RunKilledError, match="killed"):
+        run.run(main)
+
+
+def test_a_killed_run_clears_up_first(run: InterruptibleRun) -> None:
+    """The coroutine deletes its Job by itself before the kill goes on (R3)."""
+    deleted = []
+
+    async def main() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await for_ever()
+        finally:
+            await asyncio.sleep(0)
+            deleted.append("job")
+
+    with pytest.raises(RunKilledError):
+        run.run(main)
+    assert deleted == ["job"]
+
+
+def test_a_kill_before_the_run_keeps_it_from_beginning(run: InterruptibleRun) -> None:
+    """Nothing is created once the kill is recorded (R1)."""
+    begun = []
+
+    async def main() -> None:
+        begun.append("job")
+
+    run.kill()
+    with pytest.raises(RunKilledError):
+        run.run(main)
+    assert begun == []
+
+
+def test_a_kill_reaches_tasks_in_a_group(run: InterruptibleRun) -> None:
+    """Children of the coroutine end with it."""
+    ended = []
+
+    async def child() -> None:
+        try:
+            await for_ever()
+        finally:
+            ended.append("child")
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+            await asyncio.sleep(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunKilledError):
+        run.run(main)
+    assert ended == ["child"]
+
+
+def test_a_kill_after_the_end_does_nothing(run: InterruptibleRun) -> None:
+    """A signal that comes late finds nothing to end."""
+
+    async def main() -> str:
+        return "done"
+
+    assert run.run(main) == "done"
+    run.kill()
+
+
+def test_an_interruption_in_a_callback_ends_the_run(run: InterruptibleRun) -> None:
+    """Airflow raises its timeout wherever Python happens to be; the loop would swallow it there (R5)."""
+
+    def interrupt() -> None:
+        raise AirflowTaskTimeout("execution_timeout")
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(interrupt)
+        await for_ever()
+
+    with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
+        run.run(main)
+
+
+def test_an_interruption_in_a_group_is_the_one_raised(run: InterruptibleRun) -> None:
+    """Of a group's errors the interruption is what Airflow must see (R5)."""
+
+    async def child() -> None:
+        raise AirflowTaskTimeout("execution_timeout")
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+
+    with pytest.raises(AirflowTaskTimeout):
+        run.run(main)
+
+
+def test_an_ordinary_stray_error_does_not_end_the_run(run: InterruptibleRun, caplog: pytest.LogCaptureFixture) -> None:
+    """An ``Exception`` in a callback is logged by the loop, and the work goes on."""
+
+    def stray() -> None:
+        raise ValueError("stray")
+
+    async def main() -> str:
+        asyncio.get_running_loop().call_soon(stray)
+        await asyncio.sleep(0)
+        return "done"
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        assert run.run(main) == "done"
+
+
+def test_arguments_are_split_into_call_and_options() -> None:
+    """The hook takes the operator's arguments."""
+    call, options = split_arguments(script="echo", env={"A": "b"}, image="node:22", timeout=5)
+    assert call == ScriptCall(script="echo", env={"A": "b"})
+    assert options == JobOptions(image="node:22", timeout=5)
+
+
+def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
+    """A misspelt argument is refused."""
+    with pytest.raises(TypeError, match=r"unknown argument 'imag'; did you mean 'image'\?"):
+        split_arguments(script="echo", imag="node:22")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"args": {}, "arguments": []}, "args and arguments exclude each other"),
+        ({"max_output_bytes": -1}, "max_output_bytes=-1 must be at least 0"),
+        ({"max_output_bytes": 1.5}, "max_output_bytes=1.5 must be a whole number of bytes"),
+    ],
+)
+def test_a_bad_call_is_refused(values: dict[str, Any], words: str) -> None:
+    """The words name argument and value."""
+    with pytest.raises(ValueError, match=words):
+        ScriptCall(script="echo", **values).checked_before_rendering()
+
+
+def a_prepared(**arguments: Any) -> JobRequest:
+    """What the hook makes of these arguments, without a cluster."""
+    call, options = split_arguments(**({"script": "print('hi')\n"} | arguments))
+    return KubernetesScriptHook(None, config_file="/none").prepare(call, options)
+
+
+def test_a_request_has_the_digest_of_the_script() -> None:
+    """What was read is what is checked and run."""
+    script = a_script()
+    assert a_prepared(sha256=script.sha256.upper()).script == script
+
+
+def test_another_digest_is_refused() -> None:
+    """A script that somebody changed fails before anything is created; no retry helps."""
+    with pytest.raises(ScriptSourceError, match="not the expected abc; nothing was created") as refusal:
+        a_prepared(sha256="abc")
+    assert not refusal.value.retryable
+
+
+def test_files_are_fetched_beside_the_script(tmp_path: Path) -> None:
+    """Each file comes from a source of its own."""
+    (tmp_path / "util.py").write_text("x = 1\n")
+    request = a_prepared(files={"lib/util.py": FileScript(str(tmp_path / "util.py")), "data": "a,b"})
+    assert {path: file.text for path, file in request.files.items()} == {"lib/util.py": "x = 1\n", "data": "a,b"}
+
+
+def test_a_bad_file_is_named() -> None:
+    """The message leads to the entry."""
+    with pytest.raises(ValueError, match=r"files\['a'\]: script is empty"):
+        a_prepared(files={"a": ""})
+
+
+@pytest.mark.parametrize(("timeout", "deadline"), [(600, 600), (0.5, 1), (timedelta(minutes=1), 60), (None, None)])
+def test_the_timeout_is_the_jobs_deadline(timeout: Any, deadline: int | None) -> None:
+    """Whole seconds, rounded up; None is no end (R5)."""
+    assert a_prepared(timeout=timeout).deadline == deadline
+
+
+def test_outside_a_task_each_request_is_a_launch_of_its_own() -> None:
+    """Two runs of the same script are two Jobs."""
+    assert a_prepared().identity != a_prepared().identity
+
+
+def test_two_launches_of_one_try_are_two_jobs() -> None:
+    """The ordinal tells a second run in the same task from the first (R2)."""
+    call, options = split_arguments(script="print('hi')")
+    hook, task = KubernetesScriptHook(None, config_file="/none"), a_task(instance_id="two-launches")
+    names = {hook.prepare(call, options, task=task).identity.job_name for _ in range(2)}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(("timeout", "left", "deadline"), [(600, 60.2, 61), (60, 600, 60), (None, 60, 60), (60, -5, 1)])
+def test_what_is_left_of_the_tasks_time_bounds_the_job(timeout: int | None, left: float, deadline: int) -> None:
+    """``execution_timeout`` ends the Job too, where it is the shorter one (R5)."""
+    assert _deadline(JobOptions(timeout=timeout), left) == deadline

@@ -1,0 +1,230 @@
+"""What the operator takes, shows, renders and hands over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_script_provider.exceptions import JobFailedError, RunKilledError, ScriptSourceError
+from airflow_script_provider.operators import _base
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.sources import FileScript, InlineScript
+from tests.builders import a_failed_outcome, a_failed_result
+
+
+def an_operator(script: Any = "print('hi')", **arguments: Any) -> KubernetesScriptOperator:
+    """An operator of the task ``load``, whose cluster is never asked."""
+    values: dict[str, Any] = {"task_id": "load", "kubernetes_conn_id": None, "config_file": "/none"}
+    return KubernetesScriptOperator(script=script, **(values | arguments))
+
+
+def rendered(operator: KubernetesScriptOperator, **context: Any) -> KubernetesScriptOperator:
+    """The operator after Airflow has rendered its fields with these names."""
+    operator.render_template_fields(context)  # type: ignore[arg-type]  # a few names are a context here
+    return operator
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("env_vars", "env"),
+        ("startup_timeout_seconds", "startup_timeout"),
+        ("active_deadline_seconds", "timeout"),
+        ("cmds", "interpreter"),
+        ("secrets", "env_from"),
+        ("on_finish_action", "ttl_seconds_after_finished"),
+        ("init_containers", "pod_overrides"),
+        ("security_context", "pod_overrides"),
+    ],
+)
+def test_the_pod_operators_arguments_are_answered_with_ours(name: str, ours: str) -> None:
+    """Who comes from the pod operator is told what to write instead (R29)."""
+    with pytest.raises(TypeError, match=f"'{name}' is an argument of the pod or job operator; here .*'{ours}'"):
+        an_operator(**{name: "x"})
+
+
+def test_a_misspelt_argument_is_answered_with_the_nearest() -> None:
+    """The operator has many arguments; a typo finds its own."""
+    with pytest.raises(TypeError, match=r"unknown argument 'timout'; did you mean 'timeout'\?"):
+        an_operator(timout=5)
+
+
+@pytest.mark.parametrize("argument", ["retries", "pool", "trigger_rule", "execution_timeout", "doc_md"])
+def test_airflows_own_arguments_are_taken(argument: str) -> None:
+    """Everything that any operator takes."""
+    values: dict[str, Any] = {"retries": 2, "trigger_rule": "all_done", "execution_timeout": timedelta(minutes=5)}
+    assert getattr(an_operator(**{argument: values.get(argument, "x")}), argument) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"script": None}, "script is missing: text, a URI or a source"),
+        ({"script": "scripts/etl.py"}, "would be run as script text; for a file write file://scripts/etl.py"),
+        ({"script": "ftp://x/y.py"}, "has the scheme ftp://, which no source reads"),
+        ({"args": {}, "arguments": []}, "args and arguments exclude each other"),
+        ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
+        ({"image_pull_policy": "never"}, "image_pull_policy='never' is none of"),
+        ({"files": {"a.txt": ""}}, "script is empty"),
+    ],
+)
+def test_what_cannot_work_fails_at_parse(arguments: dict[str, Any], words: str) -> None:
+    """What needs no rendering is refused when the DAG is parsed (R29)."""
+    with pytest.raises(ValueError, match=words):
+        an_operator(**arguments)
+
+
+def test_templates_are_not_judged_at_parse() -> None:
+    """An image or name that is still a template is checked when it is rendered."""
+    assert an_operator(image="{{ params.image }}", name="{{ params.name }}").image == "{{ params.image }}"
+
+
+def test_fields_are_rendered() -> None:
+    """Arguments, environment and options are templates."""
+    operator = rendered(
+        an_operator(args={"day": "{{ ds }}"}, env={"DAY": "{{ ds }}"}, labels={"day": "{{ ds }}"}), ds="2026-01-01"
+    )
+    assert _base.revealed(operator.args) == {"day": "2026-01-01"}
+    assert _base.revealed(operator.env) == {"DAY": "2026-01-01"}
+    assert operator.labels == {"day": "2026-01-01"}
+
+
+@pytest.mark.parametrize("script", ["echo ${#arr[@]} {{ x }} {% raw", "print(f'{{x}}')"])
+def test_the_script_is_not_rendered(script: str) -> None:
+    """By default a script's bytes arrive unchanged (R24)."""
+    operator = rendered(an_operator(script), x=1)
+    assert operator.script.fetch().text == script
+
+
+def test_the_script_is_rendered_where_that_is_asked_for() -> None:
+    """``template_script`` makes the text a template."""
+    assert rendered(an_operator("echo {{ x }}", template_script=True), x=1).script.fetch().text == "echo 1"
+
+
+def test_a_sources_fields_are_rendered() -> None:
+    """A path may be a template, whether the script's or a file's."""
+    files = {"b.py": FileScript("{{ x }}/b.py")}
+    operator = rendered(an_operator("file:///{{ x }}/a.py", files=files), x="etl")
+    assert (operator.script.path, operator.files["b.py"].path) == ("file:///etl/a.py", "etl/b.py")
+
+
+def test_one_expression_is_what_it_renders_to() -> None:
+    """A script that is nothing but an expression may be a text or a URI; that is told when it is rendered."""
+    assert rendered(an_operator("{{ params.script }}"), params={"script": "file:///a.py"}).script == "file:///a.py"
+
+
+def test_rendering_keeps_the_dags_own_templates() -> None:
+    """A second task instance renders the DAG's templates, not the first one's results."""
+    source, file, env = InlineScript("echo {{ x }}", template=True), FileScript("{{ x }}"), {"X": "{{ x }}"}
+    original = an_operator(source, files={"f": file}, env=env, args=["{{ x }}"])
+    hidden = (original.env, original.args)
+    rendered(original, x=1)
+    assert (source.text, file.path, env) == ("echo {{ x }}", "{{ x }}", {"X": "{{ x }}"})
+    assert [field.value for field in hidden] == [{"X": "{{ x }}"}, ["{{ x }}"]]
+
+
+def test_a_template_error_in_a_script_says_where() -> None:
+    """Line, its text, the error and the argument that made Jinja look."""
+    operator = an_operator("echo\necho ${#arr[@]}\n", template_script=True)
+    with pytest.raises(ValueError, match="script cannot be rendered: line") as error:
+        rendered(operator)
+    assert "'echo ${#arr[@]}'" in str(error.value)
+    assert str(error.value).endswith("With template_script=False it would arrive unchanged.")
+
+
+@pytest.mark.parametrize(
+    ("field", "shown"),
+    [
+        (_base.hidden({"KEY": "hunter2", "B": "hunter2"}), "KEY, B (values hidden)"),
+        (_base.hidden(["hunter2", "hunter2"]), "2 items (values hidden)"),
+        (_base.hidden({}), "none (values hidden)"),
+        (_base.hidden("hunter2"), "(hidden)"),
+    ],
+)
+def test_hidden_fields_show_names_only(field: Any, shown: str) -> None:
+    """What the Rendered Templates page shows of env and args (R26)."""
+    assert str(field) == shown
+
+
+def test_none_is_not_hidden() -> None:
+    """Nothing given is nothing to hide."""
+    assert _base.hidden(None) is None
+
+
+@pytest.mark.parametrize("place", ["args", "arguments", "env", "script", "files"])
+def test_other_tasks_outputs_are_waited_for(place: str) -> None:
+    """A task whose output stands in an argument runs first."""
+    with DAG("outputs", schedule=None):
+        before = BaseOperator(task_id="before")
+        value = (
+            before.output if place == "script" else [before.output] if place == "arguments" else {"A": before.output}
+        )
+        task = an_operator(**{place: value})
+    assert task.upstream_task_ids == {"before"}
+
+
+def test_a_dry_run_prints_the_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    """Job, ConfigMap and Secret as YAML, the Secret's values hidden (R26)."""
+    an_operator(env={"KEY": "hunter2"}, namespace="etl").dry_run()
+    printed = capsys.readouterr().out
+    assert [thing["kind"] for thing in yaml.safe_load_all(printed)] == ["Job", "ConfigMap", "Secret"]
+    assert "hunter2" not in printed
+
+
+def test_a_dry_run_without_values_has_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what would be created is printed."""
+    an_operator().dry_run()
+    assert [thing["kind"] for thing in yaml.safe_load_all(capsys.readouterr().out)] == ["Job", "ConfigMap"]
+
+
+def test_a_dry_run_finds_files_beside_the_dag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Relative paths start from the folder of the DAG's file."""
+    (tmp_path / "etl.py").write_text("print('from file')")
+    with DAG("dry", schedule=None) as dag:
+        dag.fileloc = str(tmp_path / "dag.py")
+        an_operator(FileScript("etl.py")).dry_run()
+    assert "from file" in capsys.readouterr().out
+
+
+def test_a_kill_before_execute_keeps_the_run_from_beginning() -> None:
+    """A task that was killed before it began creates nothing (R1)."""
+
+    class TaskInstance:
+        dag_id, task_id, run_id, map_index, try_number, id = "etl", "load", "r1", -1, 1, "killed-early"
+
+    operator = an_operator()
+    operator.on_kill()
+    with pytest.raises(RunKilledError):
+        operator.execute({"ti": TaskInstance()})  # type: ignore[typeddict-item]  # all of it that is read
+
+
+def test_a_failure_may_be_tried_again() -> None:
+    """An ordinary failure is raised as it is, with its result."""
+    with pytest.raises(JobFailedError) as failure:
+        _base.raise_for(a_failed_outcome())
+    assert failure.value.result == a_failed_result()
+
+
+def test_a_final_failure_is_airflows_own() -> None:
+    """Where no retry helps, Airflow is told so."""
+    with pytest.raises(AirflowFailException, match="exit code 3"):
+        _base.raise_for(a_failed_outcome(retryable=False))
+
+
+def test_an_exit_code_that_skips_skips() -> None:
+    """The first line of the failure, and which argument made it a skip."""
+    words = r"^Job etl/load failed: .* exit code 3. Skipped, as skip_on_exit_code says.$"
+    with pytest.raises(AirflowSkipException, match=words):
+        _base.raise_for(a_failed_outcome(skipped=True, last_lines=["x"]))
+
+
+def test_a_source_that_cannot_be_mended_fails_for_good() -> None:
+    """A wrong digest is not tried again."""
+    with pytest.raises(AirflowFailException, match="wrong"):
+        _base.raise_error(ScriptSourceError("wrong", retryable=False))
