@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.cluster.airflow_server import AirflowServer, airflow_server
 from tests.cluster.kubectl import Kubectl
 
 _ROOT = Path(__file__).parents[2]
@@ -60,6 +63,19 @@ def shared(kubeconfig: str, shared_namespace: str) -> dict[str, Any]:
 def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
     """Operator arguments for the test's own namespace."""
     return {"config_file": kubeconfig, "namespace": namespace}
+
+
+@pytest.fixture(scope="session")
+def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+    """A real Airflow with the DAGs of ``dags/``, whose tasks run in the namespace ``t-airflow-…``."""
+    with kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace:
+        settings = {
+            "TEST_NAMESPACE": namespace,
+            "AIRFLOW_CONN_PARTNER_API": '{"conn_type": "http", "password": "connection-secret"}',
+        }
+        home = tmp_path_factory.mktemp("airflow")
+        with airflow_server(home, kubeconfig, Path(__file__).parent / "dags", settings) as server:
+            yield replace(server, namespace=namespace)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from airflow_script_provider.operators.script import KubernetesScriptOperator
 from structlog.testing import capture_logs
+
+from airflow_script_provider.operators.script import KubernetesScriptOperator
 
 
 @dataclass

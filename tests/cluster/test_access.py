@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs import api
 from tests.cluster.kubectl import Kubectl
@@ -67,7 +68,9 @@ def test_role_of_the_docs_is_enough(namespace: str, kubectl: Kubectl, kubeconfig
     assert kubectl.names("secrets", namespace) == []
 
 
-@pytest.mark.parametrize(("resource", "words"), [("events", "Events cannot be read"), ("pods/log", "log cannot be read")])
+@pytest.mark.parametrize(
+    ("resource", "words"), [("events", "Events cannot be read"), ("pods/log", "log cannot be read")]
+)
 def test_without_a_right_one_warning_and_a_result(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path, resource: str, words: str
 ) -> None:

@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow_script_provider.operators.script import KubernetesScriptOperator
 from kubernetes.client import V1EmptyDirVolumeSource, V1ResourceRequirements, V1Toleration, V1Volume, V1VolumeMount
+
+from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_task
 
@@ -25,7 +26,7 @@ def pod_and_job(own: dict[str, Any], kubectl: Kubectl) -> Any:
 
 
 def test_defaults_are_restricted(pod_and_job: Any) -> None:
-    """No token, no privilege, no capability, the runtime's seccomp profile; an interpreter without a shell before it."""
+    """No token, no privilege, no capability, the runtime's seccomp profile; no shell before the interpreter."""
     pod, job, _ = pod_and_job()
     container = pod["spec"]["containers"][0]
     assert pod["spec"]["automountServiceAccountToken"] is False
@@ -158,7 +159,9 @@ def test_interpreter_and_node_image(own: dict[str, Any]) -> None:
 
 def test_dry_run_prints_what_kubectl_takes(own: dict[str, Any], kubectl: Kubectl, capsys: Any) -> None:
     """The manifests of a dry run are valid for the API server, and hold no value of env or args."""
-    operator = KubernetesScriptOperator(task_id="dry", script="print(1)", args={"k": "s3cret"}, env={"E": "hush"}, **own)
+    operator = KubernetesScriptOperator(
+        task_id="dry", script="print(1)", args={"k": "s3cret"}, env={"E": "hush"}, **own
+    )
     operator.dry_run()
     printed = capsys.readouterr().out
     assert "s3cret" not in printed

@@ -8,11 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from airflow_script_provider.sources import FileScript, InlineScript
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_task
 
-AWKWARD = ["it's", 'a "b"', "$(id)", "$$(id)", "$(AIRFLOW_SCRIPT_ARGS)", "a\nb", "", "-n", "a.py", "c.json", "ünï", "`id`", "\\n"]
+AWKWARD = [
+    "it's",
+    'a "b"',
+    "$(id)",
+    "$$(id)",
+    "$(AIRFLOW_SCRIPT_ARGS)",
+    "a\nb",
+    "",
+    "-n",
+    "a.py",
+    "c.json",
+    "ünï",
+    "`id`",
+    "\\n",
+]
 ECHO = "import json, sys\nprint(json.dumps(sys.argv[1:]))"
 
 
@@ -54,7 +69,7 @@ def test_interpreter_words_are_not_expanded(shared: dict[str, Any]) -> None:
 @pytest.mark.parametrize("language", ["sh", "bash", "perl"])
 def test_awkward_scripts_arrive_with_the_same_digest(shared: dict[str, Any], language: str) -> None:
     """A script that Jinja or a shell would mangle is not touched (R24)."""
-    script = f'#!/usr/bin/env {language}\n# ${{#arr[@]}} {{{{ x }}}} {{% raw %}} `id` $(id) "\' ünï\r\n'
+    script = f"#!/usr/bin/env {language}\n# ${{#arr[@]}} {{{{ x }}}} {{% raw %}} `id` $(id) \"' ünï\r\n"
     script += 'print "ok\\n";\n' if language == "perl" else 'sha256sum "$0"\n'
     run = run_task(script=script, **shared).succeeded()
     digest = hashlib.sha256(script.encode()).hexdigest()

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from airflow_script_provider import exceptions
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.cluster.tasks import meanwhile, run_task
@@ -17,7 +18,9 @@ def test_exit_code_is_said_with_the_last_lines(shared: dict[str, Any]) -> None:
     script = "for i in range(30): print('step', i)\nraise SystemExit(3)"
     run = run_task(script=script, backoff_limit=0, **shared)
     assert isinstance(run.error, exceptions.JobFailedError)
-    assert run.headline == f"Job {shared['namespace']}/{run.result['job_name']} failed: the script ended with exit code 3."
+    assert (
+        run.headline == f"Job {shared['namespace']}/{run.result['job_name']} failed: the script ended with exit code 3."
+    )
     assert len(run.headline) <= 200
     assert str(run.error).splitlines()[-20:] == [f"  step {i}" for i in range(10, 30)]
     assert run.result["error"] == "Job failed with 1 failures: the script ended with exit code 3"
@@ -82,9 +85,7 @@ def test_quota_names_the_missing_argument(own: dict[str, Any], kubectl: Kubectl)
     kubectl.apply(_object("ResourceQuota", "q", own["namespace"], spec=quota))
     run = run_task(script="print(1)", startup_timeout=6, **own)
     assert any("must specify limits" in line and "container_resources" in line for line in run.warnings)
-    run_task(
-        script="print(1)", container_resources={"limits": {"cpu": "500m", "memory": "64Mi"}}, **own
-    ).succeeded()
+    run_task(script="print(1)", container_resources={"limits": {"cpu": "500m", "memory": "64Mi"}}, **own).succeeded()
 
 
 def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl, kubeconfig: str) -> None:
@@ -217,5 +218,7 @@ def test_kubectl_line_of_the_log_works(shared: dict[str, Any], kubectl: Kubectl)
     run = run_task(script="print(1)", **shared).succeeded()
     line = next(line for line in run.lines if "Look at it: " in line)
     command = line.partition("Look at it: ")[2].split()
-    done = subprocess.run([command[0], "--kubeconfig", kubectl.kubeconfig, *command[1:]], check=True, capture_output=True)
+    done = subprocess.run(
+        [command[0], "--kubeconfig", kubectl.kubeconfig, *command[1:]], check=True, capture_output=True
+    )
     assert b"Pods Statuses" in done.stdout

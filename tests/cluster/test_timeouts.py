@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
+
 from airflow_script_provider import exceptions
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl, wait_for
