@@ -32,8 +32,12 @@ class Script:
 
     @cached_property
     def data(self) -> bytes:
-        """The text as UTF-8."""
-        return self.text.encode("utf-8")
+        """The text as UTF-8; ``ValueError`` where it holds half of a surrogate pair."""
+        try:
+            return self.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            why = f"no text that UTF-8 can spell ({self.origin}): character {error.start} is a surrogate"
+            raise ValueError(f"script is {why}") from None
 
     @property
     def size(self) -> int:

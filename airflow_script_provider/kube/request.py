@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ _OBJECTS = ("container_resources", "affinity", "node_selector", "labels", "annot
 _LISTS = ("env_from", "volumes", "volume_mounts", "tolerations", "image_pull_secrets")
 
 Duration = float | timedelta
-ExitCodes = int | Iterable[int] | None
+ExitCodes = int | Collection[int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +177,8 @@ def positive_seconds(
 
 def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
     """Exit codes as a set; each from 1 to 255."""
+    if isinstance(value, str) or not isinstance(value, int | Collection | None):
+        raise ValueError(f"{argument}={value!r} must be an exit code or a list of exit codes")
     codes = frozenset() if value is None else frozenset([value] if isinstance(value, int) else value)
     for code in codes:
         if not _is_whole(code, 1) or code > 255:

@@ -32,7 +32,7 @@ _IMAGE = re.compile(
 
 def check_dns_label(value: str, argument: str) -> None:
     """Refuse what is no DNS label: the form of namespaces and of our objects' names."""
-    if not _DNS_LABEL.fullmatch(value) or len(value) > MAX_LABEL:
+    if not isinstance(value, str) or not _DNS_LABEL.fullmatch(value) or len(value) > MAX_LABEL:
         raise ValueError(
             f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits and '-', "
             f"starting and ending with a letter or digit, at most {MAX_LABEL} characters"
@@ -41,7 +41,7 @@ def check_dns_label(value: str, argument: str) -> None:
 
 def check_dns_subdomain(value: str, argument: str) -> None:
     """Refuse what is no DNS subdomain: labels with dots between, the form of a service account's name."""
-    if not _DNS_SUBDOMAIN.fullmatch(value) or len(value) > MAX_SUBDOMAIN:
+    if not isinstance(value, str) or not _DNS_SUBDOMAIN.fullmatch(value) or len(value) > MAX_SUBDOMAIN:
         raise ValueError(
             f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits, '-' and '.', "
             f"starting and ending with a letter or digit, at most {MAX_SUBDOMAIN} characters"
