@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import airflow
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # it has no stubs of its own
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 

@@ -37,6 +37,8 @@ from tests.builders import a_request, a_script
         ("ttl_seconds_after_finished", -1, "ttl_seconds_after_finished=-1 must be at least 0"),
         ("skip_on_exit_code", 0, "skip_on_exit_code holds 0; exit codes go from 1 to 255"),
         ("fail_on_exit_code", [256], "fail_on_exit_code holds 256"),
+        ("fail_on_exit_code", "3", "fail_on_exit_code='3' must be an exit code or a list of exit codes"),
+        ("skip_on_exit_code", iter([3]), "skip_on_exit_code=<list_iterator"),
         ("fail_on_exit_code", True, "fail_on_exit_code holds True"),
     ],
 )
@@ -52,6 +54,7 @@ def test_wrong_whatever_the_templates_say(option: str, value: Any, words: str) -
         ("image", "Python 3", "image='Python 3' is not an image reference"),
         ("name", "My_Job", "name='My_Job' is not a legal Kubernetes name"),
         ("service_account_name", "Me", "service_account_name='Me' is not a legal Kubernetes name"),
+        ("name", 5, "name=5 is not a legal Kubernetes name"),
         ("labels", {"team": "a b"}, "labels['team']='a b' is not a legal label value"),
         ("labels", ["team"], "labels must be a mapping, not list"),
         ("annotations", {"note": 1}, "annotations['note'] must be a string, not int"),
@@ -127,6 +130,12 @@ def test_a_binary_is_refused() -> None:
     """A NUL character tells a binary from a script."""
     with pytest.raises(ValueError, match="NUL character"):
         a_request("a\0b")
+
+
+def test_what_utf_8_cannot_spell_is_refused() -> None:
+    """Half of a surrogate pair has no bytes to run."""
+    with pytest.raises(ValueError, match=r"script is no text that UTF-8 can spell \(inline\): character 5"):
+        a_request("echo \ud800")
 
 
 def test_the_largest_script_is_accepted() -> None:
