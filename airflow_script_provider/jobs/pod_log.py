@@ -60,7 +60,6 @@ class PodLog:
             if not self.ended.is_set():
                 await self._pause(backoff(failures) if failures else AFTER_CLEAN_END)
         await self._read_rest()
-        return None
 
     async def _pause(self, seconds: float) -> None:
         try:

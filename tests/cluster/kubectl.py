@@ -56,7 +56,7 @@ class Kubectl:
         return pods + self("get", "events", "-n", namespace, "--sort-by=.lastTimestamp", check=False)
 
 
-def wait_for(look: Callable[[], T], what: str, seconds: float = 60) -> T:
+def wait_for(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
     """The first true answer; fails after so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

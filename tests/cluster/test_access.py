@@ -76,7 +76,9 @@ def test_without_a_right_one_warning_and_a_result(
 ) -> None:
     """Without events or pods/log: one warning, still a result (R17)."""
     config = _as_author(kubectl, namespace, kubeconfig, drop=resource)
-    stuck = {"container_resources": {"requests": {"cpu": "500"}}, "startup_timeout": 4} if resource == "events" else {}
+    stuck: dict[str, Any] = (
+        {"container_resources": {"requests": {"cpu": "500"}}, "startup_timeout": 4} if resource == "events" else {}
+    )
     run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace=namespace, **stuck)
     assert len([line for line in run.warnings if words in line]) == 1
     assert run.result["status"] == ("failed" if stuck else "completed")

@@ -92,7 +92,7 @@ def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl
     """The restricted pod security standard is met but for the user, and the refusal names run_as_uid (R18)."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     with kubectl.namespace("t-restricted", labels) as namespace:
-        access = {"config_file": kubeconfig, "namespace": namespace}
+        access: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
         run = run_task(script="print(1)", startup_timeout=6, **access)
         assert any("Set run_as_uid." in line for line in run.warnings)
         script = "import os, tempfile\nprint(os.getuid(), os.environ['HOME'], tempfile.TemporaryFile().write(b'x'))"

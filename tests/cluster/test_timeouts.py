@@ -58,9 +58,9 @@ def test_shell_scripts_trap_the_signal(own: dict[str, Any]) -> None:
 
 def test_execution_timeout_deletes_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """Airflow's own timeout, raised wherever Python happens to be, ends in a deleted Job (R5)."""
-    with_timeout = {"script": "import time\nprint('x')\ntime.sleep(120)", "termination_grace_period": 1}
-    operator = KubernetesScriptOperator(task_id="task", **with_timeout, **own)
-    with airflow_timeout(6):
+    arguments: dict[str, Any] = {"script": "import time\nprint('x')\ntime.sleep(120)", "termination_grace_period": 1}
+    operator = KubernetesScriptOperator(task_id="task", **arguments, **own)
+    with airflow_timeout(6):  # type: ignore[no-untyped-call]  # not annotated in the SDK
         run = run_operator(operator)
     assert isinstance(run.error, AirflowTaskTimeout)
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
@@ -70,7 +70,7 @@ def test_execution_timeout_in_a_busy_log_deletes_the_job(own: dict[str, Any], ku
     """The same while lines pour in, when Python is most likely inside the log's code (R5)."""
     script = "while True: print('x' * 70)"
     operator = KubernetesScriptOperator(task_id="task", script=script, termination_grace_period=1, **own)
-    with airflow_timeout(5):
+    with airflow_timeout(5):  # type: ignore[no-untyped-call]  # not annotated in the SDK
         run = run_operator(operator)
     assert isinstance(run.error, AirflowTaskTimeout)
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
