@@ -30,6 +30,7 @@ __all__ = [
     "depend_on_xcoms_in",
     "is_resolved_at_run_time",
     "mask_by_name",
+    "output_logger",
     "task_identity",
 ]
 
@@ -95,6 +96,24 @@ def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(values, list | tuple):
         return [pair for value in values for pair in _sensitive_candidates(value, name)]
     return [(name, values)] if isinstance(values, str) and name else []
+
+
+def output_logger(name: str) -> Any:
+    """A logger for a script's lines: Airflow's, without what costs much and says nothing of such a line.
+
+    Where in our code it was logged (a walk over the stack for each line) and exceptions. Masking stays.
+    """
+    import structlog
+    from structlog import processors
+
+    idle = (
+        processors.CallsiteParameterAdder,
+        processors.StackInfoRenderer,
+        processors.ExceptionRenderer,
+        processors.UnicodeDecoder,
+    )
+    kept = [processor for processor in structlog.get_config()["processors"] if not isinstance(processor, idle)]
+    return structlog.wrap_logger(None, processors=kept, logger_factory_args=(name,)).bind()
 
 
 def is_resolved_at_run_time(value: Any) -> bool:

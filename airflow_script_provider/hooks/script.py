@@ -6,23 +6,24 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name
+from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name, output_logger
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
 from airflow_script_provider.kube import names, outcome
+from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.payload import Payload
-from airflow_script_provider.kube.request import JobOptions, JobRequest, positive_seconds, request_facts
+from airflow_script_provider.kube.request import JobOptions, JobRequest, request_facts
 from airflow_script_provider.kube.syntax import did_you_mean
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.script import Script
@@ -31,33 +32,11 @@ from airflow_script_provider.sources.parse import parse
 
 T = TypeVar("T")
 
+OUTPUT_LOGGER = "airflow.task.script"
+"""Name of the logger that scripts' lines go to."""
+
 _launches: Counter[str] = Counter()
 """Launches of this process by task instance and try: the ordinal that tells two runs in one task apart."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScriptCall:
-    """What one run is asked for, besides the Job's options; the operator's arguments of the same names."""
-
-    script: Any
-    sha256: str | None = None
-    files: Mapping[str, Any] | None = None
-    args: Mapping[str, Any] | Sequence[Any] | None = None
-    arguments: Sequence[str] | None = None
-    env: Mapping[str, str] | None = None
-    namespace: str | None = None
-    get_logs: bool = True
-    max_output_bytes: int = DEFAULT_MAX_OUTPUT
-
-    def checked_before_rendering(self) -> ScriptCall:
-        """Refuse what is wrong whatever the templates turn out to be."""
-        if self.args is not None and self.arguments is not None:
-            raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
-        if isinstance(self.max_output_bytes, bool) or not isinstance(self.max_output_bytes, int):
-            raise ValueError(f"max_output_bytes={self.max_output_bytes!r} must be a whole number of bytes")
-        if self.max_output_bytes < 0:
-            raise ValueError(f"max_output_bytes={self.max_output_bytes!r} must be at least 0")
-        return self
 
 
 class KubernetesScriptHook(BaseHook):
@@ -119,7 +98,7 @@ class KubernetesScriptHook(BaseHook):
         access = self._access()
         request = self._prepare(access, call, options, folder=folder, task=task or current_task(), left=seconds_left)
         self._say_read(request)
-        log = LoggerRunLog(self.log, get_logs=call.get_logs)
+        log = self._run_log(get_logs=call.get_logs)
 
         async def main() -> Outcome:
             async with open_api(access) as api:
@@ -141,7 +120,7 @@ class KubernetesScriptHook(BaseHook):
         """Follow a launched Job to its outcome; its log goes into this hook's."""
         access = await asyncio.to_thread(self._access)
         async with open_api(access) as api:
-            run = Run(api, request, LoggerRunLog(self.log), max_output_bytes)
+            run = Run(api, request, self._run_log(), max_output_bytes)
             return await run.finish(ref, time.monotonic())
 
     def delete(self, ref: JobRef) -> bool:
@@ -185,8 +164,11 @@ class KubernetesScriptHook(BaseHook):
             identity=_identity(task, options, request_facts(script, files, options, payload, namespace)),
             payload=payload,
             files=files,
-            deadline=_deadline(options, left),
+            deadline=options.deadline_within(left),
         )
+
+    def _run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
+        return LoggerRunLog(self.log, output_logger(OUTPUT_LOGGER) if get_logs else None)
 
     def _once(self, do: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         access = self._access()
@@ -308,12 +290,3 @@ def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str
         _launches[task.instance_id] += 1
     launch_id = names.launch_id(task.instance_id if task else None, ordinal, facts)
     return LaunchIdentity(launch_id, names.stem_for(task.task_id if task else None, options.name), task)
-
-
-def _deadline(options: JobOptions, left: float | None) -> int | None:
-    """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
-    timeout = positive_seconds(options.timeout, "timeout", none_allowed=True)
-    bounds = [
-        bound for bound in (timeout, max(1, int(-(-left // 1))) if left is not None else None) if bound is not None
-    ]
-    return min(bounds, default=None)

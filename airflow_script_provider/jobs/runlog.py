@@ -30,10 +30,10 @@ class Logger(Protocol):
 
 @dataclass(frozen=True)
 class LoggerRunLog:
-    """Both kinds into one logger."""
+    """Notes into one logger, the script's lines into another; None drops them."""
 
     logger: Logger
-    get_logs: bool = True
+    lines: Logger | None
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """A line of ours."""
@@ -41,7 +41,7 @@ class LoggerRunLog:
 
     def output(self, lines: Sequence[str]) -> None:
         """Lines of the script, at INFO: a pod's log does not tell stdout from stderr."""
-        if self.get_logs:
-            info = self.logger.info
+        if self.lines is not None:
+            info = self.lines.info
             for line in lines:
-                info("%s", line)
+                info(line)

@@ -15,6 +15,8 @@ from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
 
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
+MIN_SENTENCE = 160
+"""Characters that object and cause get in it before advice moves to the next line."""
 
 _CAPABILITY_SIGNS = re.compile(r"operation not permitted", re.IGNORECASE)
 _HINTS = (
@@ -36,11 +38,15 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``cause`` without object, ``headline`` with it and with advice, both one line; ``reason`` is Kubernetes' word."""
+    """``cause`` without object, ``headline`` with it and with advice, both one line; ``reason`` is Kubernetes' word.
+
+    ``advice`` is what did not fit into the headline.
+    """
 
     cause: str
     headline: str
     reason: str | None
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,9 @@ def _not_executable(case: Case) -> Diagnosis:
 
 def _attempt_failed(case: Case) -> Diagnosis:
     if case.pod and (why := podstatus.disruption(case.pod)):
-        return _diagnosis(case, f"failed: pod {podstatus.name(case.pod)} was evicted: {one_line(why)}", "", "Evicted")
+        return _diagnosis(
+            case, f"failed: pod {podstatus.name(case.pod)} was ended by the cluster: {one_line(why)}", "", "Evicted"
+        )
     end = case.script_end
     if end is None or end.exit_code == 0:
         return _without_exit_code(case)
@@ -186,20 +194,28 @@ def _advice(case: Case, end: ContainerEnd) -> str:
 
 
 def _unknown(case: Case, why: str, hint: str) -> Diagnosis:
-    headline = _cut(f"Job {case.job}: outcome unknown: {why}.", hint)
-    return Diagnosis(f"outcome unknown: {why}", headline, case.verdict.reason)
+    headline, advice = _headline(f"Job {case.job}: outcome unknown: {why}.", hint)
+    return Diagnosis(f"outcome unknown: {why}", headline, case.verdict.reason, advice)
 
 
 def _diagnosis(case: Case, cause: str, hint: str, reason: str | None) -> Diagnosis:
-    return Diagnosis(cause.removeprefix("failed: "), _cut(f"Job {case.job} {cause.rstrip('.')}.", hint), reason)
+    headline, advice = _headline(f"Job {case.job} {cause.rstrip('.')}.", hint)
+    return Diagnosis(cause.removeprefix("failed: "), headline, reason, advice)
 
 
-def _cut(sentence: str, hint: str) -> str:
-    """Sentence and hint in at most MAX_HEADLINE characters; the hint stays whole, the sentence is cut."""
+def _headline(sentence: str, hint: str) -> tuple[str, str]:
+    """Sentence and hint in at most MAX_HEADLINE characters.
+
+    The cause matters more: where the hint would take too much of it, the hint is given back for the next line.
+    """
     room = MAX_HEADLINE - (len(hint) + 1 if hint else 0)
-    if len(sentence) > room:
-        sentence = sentence[: room - 1].rstrip() + "…"
-    return f"{sentence} {hint}".rstrip()
+    if len(sentence) > room < MIN_SENTENCE:
+        return _cut(sentence, MAX_HEADLINE), hint
+    return f"{_cut(sentence, room)} {hint}".rstrip(), ""
+
+
+def _cut(sentence: str, room: int) -> str:
+    return sentence if len(sentence) <= room else sentence[: room - 1].rstrip() + "…"
 
 
 def _job_deleted(case: Case) -> Diagnosis:

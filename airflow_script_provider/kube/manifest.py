@@ -150,7 +150,7 @@ def _script_volume(request: JobRequest) -> dict[str, Any]:
 def _scratch_mounts(request: JobRequest) -> list[dict[str, Any]]:
     if request.options.run_as_uid is None:
         return []
-    taken = {mount.get("mountPath") for mount in request.options.volume_mounts or []}
+    taken = {str(mount.get("mountPath")).rstrip("/") for mount in request.options.volume_mounts or []}
     mounts = [{"name": "airflow-tmp", "mountPath": TMP}, {"name": "airflow-home", "mountPath": HOME}]
     return [mount for mount in mounts if mount["mountPath"] not in taken]
 

@@ -79,7 +79,8 @@ def failure(outcome: Outcome) -> exceptions.JobFailedError | None:
     """The error of an outcome, None on success: the headline first, then warnings and the last lines of output."""
     if outcome.diagnosis is None:
         return None
-    message = "\n".join([outcome.diagnosis.headline, *_warning_lines(outcome), *_output_lines(outcome)])
+    advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
+    message = "\n".join([outcome.diagnosis.headline, *advice, *_warning_lines(outcome), *_output_lines(outcome)])
     is_timeout = outcome.result.status is Status.TIMEOUT
     kind = exceptions.JobTimeoutError if is_timeout else exceptions.JobFailedError
     if outcome.is_unknown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from airflow_script_provider.kube.names import MANAGER
 from airflow_script_provider.kube.syntax import check_keys
 
 SCRIPT_CONTAINER = "script"
@@ -59,6 +60,9 @@ def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str])
     for label in metadata.get("labels") or {}:
         if label in our_labels:
             raise _refused(f"metadata.labels[{label}]", "the Job is found by it")
+    for annotation in metadata.get("annotations") or {}:
+        if str(annotation).startswith(f"{MANAGER}/"):
+            raise _refused(f"metadata.annotations[{annotation}]", "it says what the Job is of")
     if "restartPolicy" in spec:
         raise _refused("spec.restartPolicy", "attempts are the Job's; set backoff_limit")
     for volume in _entries(spec, "volumes"):
@@ -66,6 +70,18 @@ def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str])
             raise _refused(f"spec.volumes[{SCRIPT_VOLUME}]", "it holds the script; use volumes or files")
     for container in (*_entries(spec, "containers"), *_entries(spec, "initContainers")):
         _check_container(container)
+
+
+def check_volumes(volumes: Iterable[Any], mounts: Iterable[Any]) -> None:
+    """Refuse volumes and mounts in the place of the script's."""
+    if any(isinstance(volume, Mapping) and volume.get("name") == SCRIPT_VOLUME for volume in volumes):
+        raise ValueError(f"volumes has the name {SCRIPT_VOLUME!r}, which is the script's own")
+    if any(isinstance(mount, Mapping) and _is_script_folder(mount) for mount in mounts):
+        raise ValueError(f"volume_mounts has the path {SCRIPT_FOLDER}, where the script is mounted; use files")
+
+
+def _is_script_folder(mount: Mapping[str, Any]) -> bool:
+    return str(mount.get("mountPath", "")).rstrip("/") == SCRIPT_FOLDER
 
 
 def _check_container(container: Mapping[str, Any]) -> None:
@@ -76,7 +92,7 @@ def _check_container(container: Mapping[str, Any]) -> None:
                 raise _refused(f"{where}.{key}", "use interpreter, args or arguments")
         _refuse_removal(container, ("env", "volumeMounts"), where)
     for mount in _entries(container, "volumeMounts"):
-        if container.get("name") == SCRIPT_CONTAINER and mount.get("mountPath", "").rstrip("/") == SCRIPT_FOLDER:
+        if container.get("name") == SCRIPT_CONTAINER and _is_script_folder(mount):
             raise _refused(f"{where}.volumeMounts[{SCRIPT_FOLDER}]", "the script is mounted there")
 
 

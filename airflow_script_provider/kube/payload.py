@@ -16,6 +16,8 @@ MAX_STRING = 128 * 1024
 """Linux' MAX_ARG_STRLEN: bytes of one argument or one ``NAME=value``, with its closing NUL."""
 MAX_SECRET = 1024 * 1024
 """Bytes that all values of a Secret may have together."""
+MAX_EXEC = 2 * 1024 * 1024 - 256 * 1024
+"""Bytes of environment and argv together: a quarter of the usual stack of 8 MiB, less what the image brings itself."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Payload:
         positional = {} if args is None else {ARGS_VARIABLE: encode_args(args)}
         positional |= {ARGUMENT_VARIABLE.format(i): text for i, text in enumerate(_checked_arguments(arguments))}
         _check_sizes(environment | positional)
+        _check_exec_size(environment, positional)
         return cls(environment | positional, tuple(f"$({name})" for name in positional))
 
 
@@ -100,6 +103,16 @@ def _check_sizes(variables: Mapping[str, str]) -> None:
         raise ValueError(
             f"env and args have {total:,} bytes together, more than the {MAX_SECRET:,} that a Secret holds; "
             "pass large data by reference, through a volume or an object store"
+        )
+
+
+def _check_exec_size(environment: Mapping[str, str], positional: Mapping[str, str]) -> None:
+    """Arguments count twice when the program is executed: as the variables they travel in, and in argv."""
+    size = sum(len(value.encode()) for values in (environment, positional, positional) for value in values.values())
+    if size > MAX_EXEC:
+        raise ValueError(
+            f"env and arguments need {size:,} bytes when the script is started, more than the {MAX_EXEC:,} that "
+            "Linux leaves for them; pass large data by reference, through files=…, a volume or an object store"
         )
 
 

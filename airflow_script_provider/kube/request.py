@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from airflow_script_provider.kube import interpreter as interpreters
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.names import LaunchIdentity
+from airflow_script_provider.kube.overrides import check_volumes
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.plain import as_plain
 from airflow_script_provider.script import Script
@@ -90,11 +92,18 @@ class JobOptions:
         plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
         plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
         plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]
+        check_volumes(plain["volumes"], plain["volume_mounts"])
         syntax.check_labels(plain["labels"], "labels")
         syntax.check_labels(plain["node_selector"], "node_selector")
         syntax.check_annotations(plain["annotations"], "annotations")
         syntax.check_resources(plain["container_resources"], "container_resources")
-        return _replace(self, **plain)
+        return replace(self, **plain)
+
+    def deadline_within(self, seconds_left: float | None) -> int | None:
+        """The Job's deadline in seconds: the timeout, or what is left of the task's own time where that is less."""
+        timeout = positive_seconds(self.timeout, "timeout", none_allowed=True)
+        left = None if seconds_left is None else max(1, math.ceil(seconds_left))
+        return min((bound for bound in (timeout, left) if bound is not None), default=None)
 
     @property
     def skip_codes(self) -> frozenset[int]:
@@ -172,7 +181,7 @@ def positive_seconds(
         raise ValueError(f"{argument}={value!r} must be seconds or a timedelta")
     if number < 0 or (number == 0 and not zero_allowed):
         raise ValueError(f"{argument}={value!r} must be {'at least 0' if zero_allowed else 'more than 0'} seconds")
-    return int(-(-number // 1))
+    return math.ceil(number)
 
 
 def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
@@ -215,11 +224,6 @@ def _pull_secret(entry: Any) -> dict[str, Any]:
     if isinstance(entry, str) and entry:
         return {"name": entry}
     raise ValueError(f"image_pull_secrets holds {entry!r}; expected names or {{'name': …}}")
-
-
-def _replace(options: JobOptions, **changes: Any) -> JobOptions:
-    values = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return JobOptions(**(values | changes))
 
 
 def _check_files(files: Mapping[str, Script], script_file: str) -> None:

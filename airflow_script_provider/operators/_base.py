@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from airflow_script_provider import exceptions
@@ -103,10 +103,31 @@ def source_or_later(script: Any, *, template: bool) -> Any:
     return parse(script, template=template)
 
 
-def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
-    """Answer an argument that this operator doesn't have, with ours where another operator's was meant."""
+def sources_or_later(files: Any, *, template: bool) -> Any:
+    """The sources of ``files``; a mapping that another task returns is left for the run."""
+    if files is None or is_resolved_at_run_time(files):
+        return files
+    if not isinstance(files, Mapping):
+        raise ValueError(f"files must be a mapping of relative path to source, not {type(files).__name__}")
+    return {path: source_or_later(file, template=template) for path, file in files.items()}
+
+
+def inputs_of_sources(script: Any, files: Any) -> list[Any]:
+    """What the templates of the sources hold, where outputs of other tasks may stand."""
+    sources = [script, *(files.values() if isinstance(files, Mapping) else [files])]
+    fields = [getattr(source, name) for source in sources for name in getattr(source, "template_fields", ())]
+    return [*(source for source in sources if is_resolved_at_run_time(source)), *fields]
+
+
+def refuse_unknown(arguments: Iterable[str], of_airflow: Collection[str], ours: Iterable[str]) -> None:
+    """Answer an argument that this operator doesn't have, with ours where another operator's was meant.
+
+    ``resources`` is Airflow's own word for something else, but nobody who writes it here means that.
+    """
     known = tuple(ours)
     for name in arguments:
+        if name in of_airflow and name not in _RENAMED:
+            continue
         if name in _RENAMED:
             raise TypeError(f"{name!r} is an argument of the pod or job operator; here it is {_RENAMED[name]!r}")
         if name in _POD_FIELDS:

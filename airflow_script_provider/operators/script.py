@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on_xcoms_in, task_identity
+from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions
 from airflow_script_provider.operators import _base
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptCall
+    from airflow_script_provider.hooks.script import KubernetesScriptHook
     from airflow_script_provider.kube.outcome import Outcome
 
 _BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
@@ -125,7 +126,7 @@ class KubernetesScriptOperator(BaseOperator):
         cluster_context: str | None = None,
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown((key for key in kwargs if key not in _BASE_ARGUMENTS), _OUR_ARGUMENTS)
+        _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         if script is None:
             raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
@@ -133,9 +134,7 @@ class KubernetesScriptOperator(BaseOperator):
         self.script_conn_id = script_conn_id
         self.sha256 = sha256
         self.template_script = template_script
-        self.files = {
-            path: _base.source_or_later(file, template=template_script) for path, file in (files or {}).items()
-        }
+        self.files = _base.sources_or_later(files, template=template_script)
         self.args = _base.hidden(args)
         self.arguments = _base.hidden(arguments)
         self.env = _base.hidden(env)
@@ -173,9 +172,8 @@ class KubernetesScriptOperator(BaseOperator):
         self._hook: KubernetesScriptHook | None = None
         self._killed = False
         self._job_options().checked_before_rendering()
-        if args is not None and arguments is not None:
-            raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
-        depend_on_xcoms_in(self, args, arguments, env)
+        self._call().checked_before_rendering()
+        depend_on_xcoms_in(self, args, arguments, env, *_base.inputs_of_sources(self.script, self.files))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict of a run that ended well."""
@@ -220,7 +218,8 @@ class KubernetesScriptOperator(BaseOperator):
 
         for field in ("script", "args", "arguments", "env"):
             setattr(self, field, copy.copy(getattr(self, field)))
-        self.files = {path: copy.copy(file) for path, file in self.files.items()}
+        if isinstance(self.files, dict):
+            self.files = {path: copy.copy(file) for path, file in self.files.items()}
         try:
             super().render_template_fields(context, jinja_env)
         except jinja2.TemplateError as error:
@@ -249,8 +248,6 @@ class KubernetesScriptOperator(BaseOperator):
         )
 
     def _call(self) -> ScriptCall:
-        from airflow_script_provider.hooks.script import ScriptCall
-
         return ScriptCall(
             script=self.script,
             sha256=self.sha256,

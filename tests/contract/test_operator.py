@@ -13,7 +13,8 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptCall
+from airflow_script_provider.hooks.script import KubernetesScriptHook
+from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.request import JobOptions
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 

@@ -18,10 +18,9 @@ from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
 from airflow_script_provider.hooks.script import (
     InterruptibleRun,
     KubernetesScriptHook,
-    ScriptCall,
-    _deadline,
     split_arguments,
 )
+from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.request import JobOptions, JobRequest
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_script, a_task
@@ -193,7 +192,7 @@ def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
     ("values", "words"),
     [
         ({"args": {}, "arguments": []}, "args and arguments exclude each other"),
-        ({"max_output_bytes": -1}, "max_output_bytes=-1 must be at least 0"),
+        ({"max_output_bytes": -1}, "max_output_bytes=-1 must be a whole number of bytes, at least 0"),
         ({"max_output_bytes": 1.5}, "max_output_bytes=1.5 must be a whole number of bytes"),
     ],
 )
@@ -257,4 +256,4 @@ def test_two_launches_of_one_try_are_two_jobs() -> None:
 @pytest.mark.parametrize(("timeout", "left", "deadline"), [(600, 60.2, 61), (60, 600, 60), (None, 60, 60), (60, -5, 1)])
 def test_what_is_left_of_the_tasks_time_bounds_the_job(timeout: int | None, left: float, deadline: int) -> None:
     """``execution_timeout`` ends the Job too, where it is the shorter one (R5)."""
-    assert _deadline(JobOptions(timeout=timeout), left) == deadline
+    assert JobOptions(timeout=timeout).deadline_within(left) == deadline

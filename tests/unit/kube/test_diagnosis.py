@@ -140,7 +140,7 @@ def test_a_program_that_cannot_be_executed_is_named() -> None:
 def test_an_eviction_is_the_clusters_doing() -> None:
     """An evicted pod says who ended it (R22)."""
     found = diagnose(a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED))
-    assert found.cause == "pod load-x1 was evicted: EvictionByEvictionAPI: the node is drained"
+    assert found.cause == "pod load-x1 was ended by the cluster: EvictionByEvictionAPI: the node is drained"
     assert found.reason == "Evicted"
 
 

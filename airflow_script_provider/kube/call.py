@@ -1,0 +1,53 @@
+"""What one run of a script is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.syntax import check_env_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptCall:
+    """The operator's arguments that are not the Job's options, under the same names.
+
+    Before rendering a value may still be template text, or another task's output that is known at run time only.
+    """
+
+    script: Any
+    sha256: str | None = None
+    files: Mapping[str, Any] | None = None
+    args: Mapping[str, Any] | Sequence[Any] | None = None
+    arguments: Sequence[str] | None = None
+    env: Mapping[str, str] | None = None
+    namespace: str | None = None
+    get_logs: bool = True
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT
+
+    def checked_before_rendering(self) -> ScriptCall:
+        """Refuse what is wrong whatever the templates turn out to be."""
+        if self.args is not None and self.arguments is not None:
+            raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
+        size = self.max_output_bytes
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise ValueError(f"max_output_bytes={size!r} must be a whole number of bytes, at least 0")
+        if isinstance(self.args, bool | int | float | bytes):
+            raise ValueError(f"args must be a mapping or a list of JSON values, not {type(self.args).__name__}")
+        if isinstance(self.env, Mapping):
+            check_env_names(self.env, "env")
+            _refuse_constants(self.env, "env")
+        elif isinstance(self.env, Sequence) and not isinstance(self.env, str):
+            raise ValueError(f"env must be a mapping of name to string, not {type(self.env).__name__}")
+        return self
+
+
+def _refuse_constants(values: Mapping[str, Any], argument: str) -> None:
+    """A constant that is no string will be none after rendering either."""
+    for name, value in values.items():
+        if value is None or isinstance(value, bool | int | float | bytes | list | tuple | dict):
+            raise ValueError(
+                f"{argument}[{name!r}] must be a string, not {type(value).__name__}; write str(…) or quotes"
+            )
