@@ -22,6 +22,8 @@ FINAL_PATIENCE = 20.0
 """Seconds in which the rest of the log must be readable after the container's end."""
 AFTER_CLEAN_END = 1.0
 """Seconds to wait for news of the container when its stream has ended well, before it is opened again."""
+GATHER = 0.02
+"""Seconds in which a live stream gathers lines: a busy script would else be read in tens of thousands of small pieces."""
 
 _CHUNK = 64 * 1024
 _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
@@ -105,7 +107,7 @@ class PodLog:
     async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
         while chunk := await self._next_chunk(content, until_idle=until_idle):
             self._deliver(self._lines.feed(chunk))
-            await asyncio.sleep(0)
+            await asyncio.sleep(GATHER if until_idle and len(chunk) < _CHUNK else 0)
 
     async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
         """The next bytes; empty at the stream's end, or when the container has ended and nothing comes any more."""
