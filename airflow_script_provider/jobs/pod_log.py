@@ -23,7 +23,7 @@ FINAL_PATIENCE = 20.0
 AFTER_CLEAN_END = 1.0
 """Seconds to wait for news of the container when its stream has ended well, before it is opened again."""
 GATHER = 0.02
-"""Seconds in which a live stream gathers lines: a busy script would else be read in tens of thousands of small pieces."""
+"""Seconds in which a live stream gathers lines: a busy script would else be read in thousands of small pieces."""
 
 _CHUNK = 64 * 1024
 _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
