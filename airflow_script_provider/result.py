@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+# The result's keys that the Script tool has, too.
+_TOOL_KEYS = (
+    "status", "job_name", "namespace", "pod_name", "execution_time", "output", "succeeded", "failed", "exit_code",
+)  # fmt: skip
+
 
 class Status(StrEnum):
     """How a run ended."""
@@ -60,6 +65,12 @@ class ScriptResult:
         """The result as plain JSON types, in this order of keys."""
         plain = asdict(self)
         return plain | {"status": str(self.status), "attempts": [asdict(attempt) for attempt in self.attempts]}
+
+    def to_envelope(self) -> dict[str, Any]:
+        """The Script tool's own form: its nine keys under ``data``; ``error`` is one line, None on success."""
+        data = {name: value for name, value in self.to_dict().items() if name in _TOOL_KEYS}
+        status = "success" if self.status is Status.COMPLETED else "error"
+        return {"status": status, "data": data, "error": self.error, "duration_ms": self.duration_ms}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ScriptResult:

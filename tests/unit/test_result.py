@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_script_provider.result import Attempt, ScriptResult
+from airflow_script_provider.result import Attempt, ScriptResult, Status
 from tests.builders import a_failed_result, a_result
 
 SCRIPT_TOOLS_KEYS = [
@@ -40,3 +40,21 @@ def test_unknown_keys_are_dropped() -> None:
     """A result of a newer version can be read, its attempts too."""
     data = a_result().to_dict() | {"new": 1, "attempts": [{"pod_name": "load-x1", "new": 2}]}
     assert ScriptResult.from_dict(data) == a_result(attempts=(Attempt("load-x1"),))
+
+
+def test_the_envelope_of_a_success() -> None:
+    """The Script tool's nine keys under ``data``."""
+    data = {
+        "status": "completed", "job_name": "load", "namespace": "etl", "pod_name": "load-x1",
+        "execution_time": 1.5, "output": "hi\n", "succeeded": 1, "failed": 0, "exit_code": 0,
+    }  # fmt: skip
+    envelope = {"status": "success", "data": data, "error": None, "duration_ms": 1600}
+    assert a_result(duration_ms=1600, value={"n": 1}).to_envelope() == envelope
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])
+def test_the_envelope_of_a_failure(status: Status) -> None:
+    """Whatever made it fail, the envelope says ``error`` and why."""
+    envelope = a_failed_result(status=status).to_envelope()
+    assert (envelope["status"], envelope["data"]["status"]) == ("error", str(status))
+    assert envelope["error"] == "Job failed with 1 failures: the script ended with exit code 3"

@@ -1,0 +1,47 @@
+"""The ``job`` part of a step: how the Job is to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_script_provider.kube.syntax import check_keys
+from airflow_script_provider.spec.settings import a_list, a_mapping, one_of
+
+WHERE = "job"
+
+# Our argument, and the spellings of it in the Script tool's two forms.
+_SPELLINGS = {
+    "image": ("image",),
+    "namespace": ("namespace",),
+    "timeout": ("timeout", "activeDeadlineSeconds", "active_deadline_seconds"),
+    "backoff_limit": ("backoff_limit", "backoffLimit"),
+    "ttl_seconds_after_finished": ("ttl_seconds_after_finished", "ttlSecondsAfterFinished"),
+    "install_dependencies": ("install_dependencies", "installDependencies"),
+    "image_pull_policy": ("image_pull_policy", "imagePullPolicy"),
+    "container_resources": ("resources",),
+    "env": ("env",),
+}
+
+
+def job_arguments(job: Any) -> dict[str, Any]:
+    """The operator's arguments that ``job`` gives; what it leaves out or leaves empty is left out here, too."""
+    job = a_mapping(job, WHERE)
+    check_keys(job, (name for spellings in _SPELLINGS.values() for name in spellings), WHERE)
+    found = {ours: one_of(job, spellings, WHERE) for ours, spellings in _SPELLINGS.items()}
+    given = {ours: value for ours, value in found.items() if value is not None}
+    if "install_dependencies" in given:
+        given["install_dependencies"] = a_list(given["install_dependencies"], f"{WHERE}.install_dependencies")
+    if "env" in given:
+        given["env"] = _as_text(a_mapping(given["env"], f"{WHERE}.env"))
+    return given
+
+
+def _as_text(env: Mapping[str, Any]) -> dict[str, Any]:
+    """The Script tool writes what is no text as JSON (``PORT: 5432``, ``DEBUG: true``); so do we."""
+    return {name: json.dumps(value) if _is_no_text(value) else value for name, value in env.items()}
+
+
+def _is_no_text(value: Any) -> bool:
+    return isinstance(value, bool | int | float | list | dict)

@@ -1,0 +1,39 @@
+"""Reading settings that may be spelled in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+
+def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
+    """The value as a mapping, nothing as an empty one; ``ValueError`` says where it stands."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} must be a mapping, not {type(value).__name__}")
+    return value
+
+
+def a_list(value: Any, where: str) -> list[Any]:
+    """The value as a list, nothing as an empty one; ``ValueError`` says where it stands."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} must be a list, not {type(value).__name__}")
+    return list(value)
+
+
+def one_of(mapping: Mapping[str, Any], spellings: Collection[str], where: str) -> Any:
+    """The value of a setting, None without one; ``ValueError`` for two spellings with different values."""
+    given = {name: mapping[name] for name in spellings if mapping.get(name) is not None}
+    first, *others = given or [""]
+    for name in others:
+        if given[name] != given[first]:
+            raise ValueError(f"{where} says {first}: {given[first]!r} and {name}: {given[name]!r}; keep one of them")
+    return given.get(first)
+
+
+def has_template(value: Any) -> bool:
+    """Whether only rendering tells what the value is."""
+    return isinstance(value, str) and ("{{" in value or "{%" in value)

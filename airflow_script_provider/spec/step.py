@@ -1,0 +1,129 @@
+"""Finding the one step that is meant, in whatever encloses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_script_provider.kube.syntax import check_keys, did_you_mean
+from airflow_script_provider.spec.settings import a_list, a_mapping
+
+KIND = "script"
+
+_OF_PLAYBOOK = (
+    "apiVersion", "kind", "metadata", "name", "path", "version", "description",
+    "workload", "keychain", "executor", "workbook", "workflow",
+)  # fmt: skip
+_BESIDE_A_STEP = ("keychain", "workload")
+_OF_STEP = ("step", "desc", "tool", "next")
+_OF_TOOL = ("kind", "script", "args", "job")
+_OF_KEYCHAIN = ("name", "kind", "scope", "credential")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the Script tool and what stands around it.
+
+    ``tool`` has the keys ``script``, ``args`` and ``job``. ``keychain`` says which connection each of its names
+    means, ``workload`` are the values that a run may replace.
+    """
+
+    tool: Mapping[str, Any]
+    name: str | None = None
+    description: str | None = None
+    keychain: Mapping[str, str] = field(default_factory=dict)
+    workload: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_step(document: Any, name: str | None = None) -> Step:
+    """The step of this name, or the only one that runs a script. ``ValueError`` lists the steps to choose from."""
+    root = {"workflow": document} if isinstance(document, list | tuple) else a_mapping(document, "spec")
+    if "workflow" in root:
+        check_keys(root, _OF_PLAYBOOK, "spec")
+        steps = [_as_step(entry) for entry in a_list(root["workflow"], "workflow")]
+    else:
+        steps = [_as_step({key: value for key, value in root.items() if key not in _BESIDE_A_STEP})]
+    step = _chosen(steps, name)
+    check_keys(step, _OF_STEP, _called(step))
+    return Step(
+        tool=_tool(step),
+        name=step.get("step"),
+        description=step.get("desc"),
+        keychain=_keychain(root.get("keychain")),
+        workload=a_mapping(root.get("workload"), "workload"),
+    )
+
+
+def _as_step(entry: Any) -> dict[str, Any]:
+    """A step whose tool is a mapping, whether the tool stands in it, around it or alone."""
+    step = dict(a_mapping(entry, "a step"))
+    tool = step.get("tool")
+    if "step" not in step and "tool" not in step:
+        return {"tool": step}
+    if isinstance(tool, str):
+        own = {key: value for key, value in step.items() if key in _OF_STEP}
+        return own | {"tool": {"kind": tool} | {key: value for key, value in step.items() if key not in _OF_STEP}}
+    if isinstance(tool, list) and len(tool) == 1 and isinstance(tool[0], Mapping) and len(tool[0]) == 1:
+        return step | {"tool": next(iter(tool[0].values()))}
+    return step
+
+
+def _chosen(steps: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
+    if name is not None:
+        return _named(steps, name)
+    scripts = [step for step in steps if _kind(step) == KIND]
+    if len(scripts) == 1:
+        return scripts[0]
+    if not scripts:
+        found = ", ".join(f"{_called(step)} (tool {_kind(step)!r})" for step in steps) or "none"
+        raise ValueError(f"spec has no step of the tool 'script'; its steps: {found}")
+    raise ValueError(f"spec has several steps; choose with step=…: {_names(scripts)}")
+
+
+def _named(steps: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    found = [step for step in steps if step.get("step") == name]
+    if len(found) > 1:
+        raise ValueError(f"spec has {len(found)} steps with the name {name!r}; names must differ")
+    if not found:
+        known = [str(step["step"]) for step in steps if step.get("step")]
+        raise ValueError(f"spec has no step {name!r}{did_you_mean(name, known)}; its steps: {_names(steps)}")
+    if _kind(found[0]) != KIND:
+        raise ValueError(
+            f"step {name!r} is of the tool {_kind(found[0])!r}, not 'script'; write it as a @task that reads the result"
+        )
+    return found[0]
+
+
+def _names(steps: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(str(step.get("step") or "one without a name") for step in steps)
+
+
+def _called(step: Mapping[str, Any]) -> str:
+    return f"step {step['step']!r}" if step.get("step") else "spec"
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    tool = step.get("tool")
+    if isinstance(tool, list):
+        return "a list of tasks"
+    return str(tool.get("kind", KIND)) if isinstance(tool, Mapping) else KIND
+
+
+def _tool(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    tool = a_mapping(step.get("tool"), f"tool of {_called(step)}")
+    check_keys(tool, _OF_TOOL, _called(step))
+    return tool
+
+
+def _keychain(entries: Any) -> dict[str, str]:
+    """The connection that each name means: its ``credential``, else the name itself."""
+    keychain: dict[str, str] = {}
+    for position, item in enumerate(a_list(entries, "keychain")):
+        where = f"keychain[{position}]"
+        entry = a_mapping(item, where)
+        check_keys(entry, _OF_KEYCHAIN, where)
+        if not entry.get("name"):
+            raise ValueError(f"{where} has no name")
+        keychain[str(entry["name"])] = str(entry.get("credential") or entry["name"])
+    return keychain

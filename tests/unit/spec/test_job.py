@@ -1,0 +1,81 @@
+"""What ``job`` says of the Job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.spec.job import job_arguments
+
+OURS = {
+    "image": "node:20-slim",
+    "namespace": "etl",
+    "timeout": 60,
+    "backoff_limit": 1,
+    "ttl_seconds_after_finished": 30,
+    "install_dependencies": ["numpy"],
+    "image_pull_policy": "Always",
+    "container_resources": {"limits": {"memory": "1Gi"}},
+    "env": {"A": "b"},
+}
+
+
+def test_flat_spelling() -> None:
+    """Snake case, as the flat form has it."""
+    job = {name: value for name, value in OURS.items() if name != "container_resources"}
+    assert job_arguments(job | {"resources": {"limits": {"memory": "1Gi"}}}) == OURS
+
+
+def test_nested_spelling() -> None:
+    """Camel case, as Kubernetes and the nested form have it."""
+    job = {
+        "image": "node:20-slim",
+        "namespace": "etl",
+        "activeDeadlineSeconds": 60,
+        "backoffLimit": 1,
+        "ttlSecondsAfterFinished": 30,
+        "install_dependencies": ["numpy"],
+        "imagePullPolicy": "Always",
+        "resources": {"limits": {"memory": "1Gi"}},
+        "env": {"A": "b"},
+    }
+    assert job_arguments(job) == OURS
+
+
+@pytest.mark.parametrize("job", [None, {}, {"env": None, "timeout": None}])
+def test_nothing_said_is_nothing_given(job: Any) -> None:
+    """Empty parts leave the operator's defaults alone."""
+    assert job_arguments(job) == {}
+
+
+def test_both_spellings_may_agree() -> None:
+    """One setting spelled twice with the same value is kept."""
+    assert job_arguments({"timeout": 60, "activeDeadlineSeconds": 60}) == {"timeout": 60}
+
+
+def test_env_that_is_no_text_is_json() -> None:
+    """Numbers and truth values arrive as YAML spells them."""
+    env = {"PORT": 5432, "DEBUG": True, "RATIO": 0.5, "HOSTS": ["a"], "NAME": "x"}
+    as_text = {"PORT": "5432", "DEBUG": "true", "RATIO": "0.5", "HOSTS": '["a"]', "NAME": "x"}
+    assert job_arguments({"env": env}) == {"env": as_text}
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        ({"imgae": "x"}, "job has an unknown key 'imgae'; did you mean 'image'?"),
+        (
+            {"backoff_limit": 1, "backoffLimit": 2},
+            "job says backoff_limit: 1 and backoffLimit: 2; keep one of them",
+        ),
+        ({"env": ["A=b"]}, "job.env must be a mapping, not list"),
+        ({"install_dependencies": "numpy"}, "job.install_dependencies must be a list, not str"),
+        (["image"], "job must be a mapping, not list"),
+    ],
+)
+def test_a_mistake_is_named(job: Any, message: str) -> None:
+    """The message says which key and what to do."""
+    with pytest.raises(ValueError, match="job") as error:
+        job_arguments(job)
+    assert str(error.value) == message

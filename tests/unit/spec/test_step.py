@@ -1,0 +1,84 @@
+"""Finding the step in what encloses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.spec.step import Step, find_step
+
+TOOL = {"script": {"type": "inline", "content": "echo hi"}}
+LOAD = {"step": "load", "desc": "Loads", "tool": {"kind": "script", **TOOL}}
+CHECK = {"step": "check", "tool": {"kind": "python", "code": "result = 1"}, "next": [{"step": "load"}]}
+FOUND = Step(LOAD["tool"], "load", "Loads")  # type: ignore[arg-type]  # a mapping
+
+
+@pytest.mark.parametrize("document", [TOOL, {"kind": "script", **TOOL}, {"tool": {"kind": "script", **TOOL}}])
+def test_a_tool_alone(document: dict[str, Any]) -> None:
+    """Without a step's name, with or without ``tool`` around it."""
+    found = find_step(document)
+    assert (found.name, found.tool["script"]) == (None, TOOL["script"])
+
+
+@pytest.mark.parametrize("document", [LOAD, [LOAD], {"workflow": [LOAD]}, {"workflow": [CHECK, LOAD]}, [LOAD, CHECK]])
+def test_the_only_script_needs_no_choice(document: Any) -> None:
+    """A step, a list, a workflow; steps of other tools don't count."""
+    assert find_step(document) == FOUND
+
+
+def test_a_playbook() -> None:
+    """All that may stand around a workflow; the keychain's credential is the connection, else the name itself."""
+    keychain = [{"name": "g", "kind": "bearer", "scope": "global", "credential": "google_default"}, {"name": "aws"}]
+    playbook = {"apiVersion": "v10", "kind": "Playbook", "metadata": {}, "workload": {"a": 1}, "keychain": keychain}
+    found = find_step(playbook | {"workflow": [LOAD]})
+    assert found == Step(FOUND.tool, "load", "Loads", {"g": "google_default", "aws": "aws"}, {"a": 1})
+
+
+def test_a_step_is_chosen_by_name() -> None:
+    """One of several."""
+    assert find_step([LOAD, LOAD | {"step": "other"}], "load") == FOUND
+
+
+@pytest.mark.parametrize(
+    "tool", ["script", [{"run": {"kind": "script", **TOOL}}], {"kind": "script", **TOOL}], ids=["short", "list", "long"]
+)
+def test_spellings_of_tool(tool: Any) -> None:
+    """``tool: script`` with all in the step, a list of one named task, a mapping."""
+    step = {"step": "load", "tool": tool} | (TOOL if tool == "script" else {})
+    assert find_step(step).tool["script"] == TOOL["script"]
+
+
+@pytest.mark.parametrize(
+    ("document", "name", "message"),
+    [
+        ([LOAD, LOAD | {"step": "b"}], None, "spec has several steps; choose with step=…: load, b"),
+        ([CHECK], None, "spec has no step of the tool 'script'; its steps: step 'check' (tool 'python')"),
+        ([], None, "spec has no step of the tool 'script'; its steps: none"),
+        ([LOAD, CHECK], "laod", "spec has no step 'laod'; did you mean 'load'?; its steps: load, check"),
+        ([LOAD, LOAD], "load", "spec has 2 steps with the name 'load'; names must differ"),
+        ([LOAD, CHECK], "check", "step 'check' is of the tool 'python', not 'script'; write it as a @task"),
+        (TOOL | {"jop": {}}, None, "spec has an unknown key 'jop'; did you mean 'job'?"),
+        (LOAD | {"descr": "x"}, None, "step 'load' has an unknown key 'descr'; did you mean 'desc'?"),
+        ({"workflows": [LOAD]}, None, "spec has an unknown key 'workflows'"),
+        ({"workflow": [LOAD], "keychan": []}, None, "spec has an unknown key 'keychan'; did you mean 'keychain'?"),
+        (
+            {"workflow": [LOAD], "keychain": [{"nam": "g"}]},
+            None,
+            "keychain[0] has an unknown key 'nam'; did you mean 'name'?",
+        ),
+        ({"workflow": [LOAD], "keychain": [{"kind": "bearer"}]}, None, "keychain[0] has no name"),
+        ("text", None, "spec must be a mapping, not str"),
+        (LOAD | {"tool": "shell"}, None, "spec has no step of the tool 'script'; its steps: step 'load'"),
+        (
+            LOAD | {"tool": [{"a": TOOL}, {"b": TOOL}]},
+            None,
+            "spec has no step of the tool 'script'; its steps: step 'load' (tool 'a list of tasks')",
+        ),
+    ],
+)
+def test_a_mistake_is_named(document: Any, name: str | None, message: str) -> None:
+    """The message lists what there is to choose from."""
+    with pytest.raises(ValueError, match=r"spec|step|keychain") as error:
+        find_step(document, name)
+    assert message in str(error.value)
