@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, get_current_context
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowOptionalProviderFeatureException,
     AirflowSkipException,
     AirflowTaskTimeout,
 )
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseHook",
@@ -28,25 +31,65 @@ __all__ = [
     "current_task",
     "dag_folder",
     "depend_on_xcoms_in",
+    "find_connection",
+    "from_extra",
+    "gcs_hook_class",
+    "http_hook_class",
     "is_resolved_at_run_time",
     "mask_by_name",
+    "mask_values",
     "output_logger",
+    "s3_hook_class",
     "task_identity",
 ]
 
 
-def connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
-    """The extra fields of a connection; none for the default connection where nobody has defined it."""
+def find_connection(conn_id: str | None, default_conn_id: str | None) -> Connection | None:
+    """A connection; None without an id, and for the default connection where nobody has defined it."""
     if not conn_id:
-        return {}
+        return None
     try:
         connection: Connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         if conn_id != default_conn_id:
             raise
-        return {}
-    extra: Mapping[str, Any] = connection.extra_dejson
+        return None
+    return connection
+
+
+def connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
+    """The extra fields of a connection; none for the default connection where nobody has defined it."""
+    connection = find_connection(conn_id, default_conn_id)
+    extra: Mapping[str, Any] = connection.extra_dejson if connection is not None else {}
     return extra
+
+
+def from_extra(extra: str, module: str, name: str) -> Any:
+    """A name of a module that one of this package's extras installs; without it the error has the pip line."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise AirflowOptionalProviderFeatureException(
+            f"{module} cannot be imported ({error}); pip install 'airflow-script-provider[{extra}]'"
+        ) from None
+
+
+def http_hook_class() -> Any:
+    """``HttpHook`` of providers-http, from the extra ``http``."""
+    return from_extra("http", "airflow.providers.http.hooks.http", "HttpHook")
+
+
+def s3_hook_class() -> Any:
+    """``S3Hook`` of providers-amazon, from the extra ``s3``."""
+    return from_extra("s3", "airflow.providers.amazon.aws.hooks.s3", "S3Hook")
+
+
+def gcs_hook_class() -> Any:
+    """``GCSHook`` where providers-google is installed, else None: it brings 1.2 GB, so no extra asks for it."""
+    try:
+        return from_extra("gcs", "airflow.providers.google.cloud.hooks.gcs", "GCSHook")
+    except AirflowOptionalProviderFeatureException:
+        return None
 
 
 def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
@@ -77,16 +120,25 @@ def dag_folder(context: Mapping[str, Any]) -> str | None:
     return getattr(dag, "folder", None) or None
 
 
-def mask_by_name(values: Mapping[str, Any] | list[Any] | None) -> None:
+def mask_by_name(values: Any) -> None:
     """Mask, in the task's log, the values whose name Airflow counts as sensitive; others stay readable."""
+    if values:
+        _mask(_sensitive_candidates(values))
+
+
+def mask_values(values: Iterable[str]) -> None:
+    """Mask these values in the task's log, whatever they are called."""
+    _mask((None, value) for value in values)
+
+
+def _mask(named: Iterable[tuple[str | None, str]]) -> None:
     from airflow.sdk.configuration import conf
     from airflow.sdk.log import mask_secret
 
-    if values:
-        shortest = conf.getint("logging", "min_length_masked_secret", fallback=5)
-        for name, value in _sensitive_candidates(values):
-            if len(value) >= shortest:  # Airflow warns of shorter ones, whatever their name
-                mask_secret(value, name)
+    shortest = conf.getint("logging", "min_length_masked_secret", fallback=5)
+    for name, value in named:
+        if len(value) >= shortest:  # Airflow warns of shorter ones, whatever their name
+            mask_secret(value, name)
 
 
 def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
-from airflow_script_provider.kube import names, outcome
+from airflow_script_provider.kube import interpreter, names, outcome
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
@@ -151,11 +151,13 @@ class KubernetesScriptHook(BaseHook):
     ) -> JobRequest:
         call.checked_before_rendering()
         options = options.checked()
-        payload = Payload.of(call.args, call.arguments, call.env)
         mask_by_name(call.env)
-        mask_by_name(call.args)  # type: ignore[arg-type]  # a mapping or a list, as Payload has checked
+        mask_by_name(call.args)
         script = _verified(parse(call.script).fetch(folder=folder), call.sha256)
         files = {path: _source(source, path).fetch(folder=folder) for path, source in (call.files or {}).items()}
+        chosen = interpreter.choose(script, options.image, options.interpreter)
+        is_sql = chosen.program == "psql"
+        payload = Payload.of(call.args, call.arguments, call.env, as_psql_variables=is_sql)
         namespace = access.namespace_for(call.namespace)
         return JobRequest(
             script=script,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from airflow_script_provider.jobs.watch import Watch
 from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT, Output
+from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
+from airflow_script_provider.kube.provision import INSTALL_CONTAINER, Prelude
 
 NO_POD_AFTER = 1.0
 """Seconds without a pod after which the Job's events are watched: they say why there is none."""
@@ -58,10 +60,11 @@ class Follower:
     log: RunLog
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     own_objects: Sequence[str] = ()
+    prelude_mark: str | None = None
     view: progress.View = field(default_factory=progress.View)
     outputs: dict[str, Output] = field(default_factory=dict)
     _changes: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
-    _logs: dict[str, PodLog] = field(default_factory=dict)
+    _logs: dict[tuple[str, str], PodLog] = field(default_factory=dict)
     _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
     _log_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _event_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -131,38 +134,70 @@ class Follower:
         uid = podstatus.uid(pod)
         self.view = self.view.with_pod(pod, now, deleted=deleted)
         lines = self._said.pod(pod, deleted=deleted)
-        if podstatus.script_has_started(pod) and uid not in self._logs:
-            self._follow_log(uid, podstatus.name(pod))
-        if uid in self._logs and podstatus.script_end(pod):
-            self._last_words.setdefault(uid, []).extend(lines)
-        else:
+        is_end = bool(podstatus.script_end(pod) or podstatus.failed_end(pod))
+        if not is_end:
             self._say(lines)
-        if uid in self._logs and (deleted or podstatus.script_end(pod)):
-            self._logs[uid].gone = deleted
-            self._logs[uid].ended.set()
+        self._take_logs(pod, uid, deleted=deleted)
+        if is_end and uid in self._log_tasks and not self._log_tasks[uid].done():
+            self._last_words.setdefault(uid, []).extend(lines)
+        elif is_end:
+            self._say(lines)
+
+    def _take_logs(self, pod: podstatus.Pod, uid: str, *, deleted: bool) -> None:
+        """Start the logs that there are to read, and tell those whose container has ended."""
+        if podstatus.installation_has_started(pod) and (uid, INSTALL_CONTAINER) not in self._logs:
+            self._follow_installation(uid, podstatus.name(pod))
+        if podstatus.script_has_started(pod) and (uid, SCRIPT_CONTAINER) not in self._logs:
+            self._follow_script(uid, podstatus.name(pod))
+        ends = {INSTALL_CONTAINER: podstatus.install_end(pod), SCRIPT_CONTAINER: podstatus.script_end(pod)}
+        for container, end in ends.items():
+            if (uid, container) in self._logs and (deleted or end):
+                self._logs[uid, container].gone = deleted
+                self._logs[uid, container].ended.set()
 
     def _say(self, lines: Sequence[announcements.Line]) -> None:
         for line in lines:
             self.log.note(line.text, line.level)
 
-    def _follow_log(self, uid: str, pod_name: str) -> None:
+    def _follow_script(self, uid: str, pod_name: str) -> None:
         output = self.outputs.setdefault(uid, Output(self.max_output_bytes))
+        prelude = Prelude(self.prelude_mark)
 
         def deliver(lines: Sequence[bytes]) -> None:
-            output.add(lines)
-            self.log.output([line.decode("utf-8", "replace").removesuffix("\n") for line in lines])
+            before, of_script = prelude.split(lines)
+            output.add(of_script)
+            self.log.output([_text(line) for line in (*before, *of_script)])
 
+        self._follow_log(uid, pod_name, SCRIPT_CONTAINER, deliver)
+
+    def _follow_installation(self, uid: str, pod_name: str) -> None:
+        def deliver(lines: Sequence[bytes]) -> None:
+            self.log.output([_text(line) for line in lines])
+
+        self.log.output(["::group::Installing dependencies"])
+        self._follow_log(uid, pod_name, INSTALL_CONTAINER, deliver)
+
+    def _follow_log(self, uid: str, pod_name: str, container: str, deliver: Callable[[Sequence[bytes]], None]) -> None:
         def note(text: str) -> None:
             self.log.note(text, logging.WARNING)
 
-        self._logs[uid] = PodLog(self.api, self.ref.namespace, pod_name, deliver, note)
-        self._log_tasks[uid] = self._tasks.create_task(self._log_then_last_words(uid))
+        pod_log = PodLog(self.api, self.ref.namespace, pod_name, deliver, note, container)
+        self._logs[uid, container] = pod_log
+        before = self._log_tasks.get(uid)
+        self._log_tasks[uid] = self._tasks.create_task(self._log_then_last_words(uid, pod_log, before))
 
-    async def _log_then_last_words(self, uid: str) -> None:
-        """The script's lines, then how it ended: a short script's log is read when its end is known already."""
+    async def _log_then_last_words(self, uid: str, pod_log: PodLog, before: asyncio.Task[None] | None) -> None:
+        """A container's lines after those of the one before it, then how it ended.
+
+        A short script's log is read when its end is known already.
+        """
+        if before is not None:
+            await asyncio.wait({before})
         try:
-            await self._logs[uid].follow()
+            await pod_log.follow()
         finally:
+            if pod_log.container == INSTALL_CONTAINER:
+                self.log.output(["::endgroup::"])
             self._say(self._last_words.pop(uid, ()))
 
     async def _drain(self, verdict: progress.Verdict) -> None:
@@ -177,7 +212,7 @@ class Follower:
             await asyncio.wait(self._log_tasks.values(), timeout=LOG_MARGIN)
 
     def _still_running(self) -> bool:
-        return any(not self._logs[uid].ended.is_set() for uid in self._logs)
+        return any(not pod_log.ended.is_set() for pod_log in self._logs.values())
 
     def _watch_events_where_stuck(self, now: float) -> None:
         """Events say what a status doesn't: why there is no pod, or why a volume cannot be mounted."""
@@ -215,3 +250,7 @@ class Follower:
     def _pods(self) -> Watch:
         selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={self.ref.uid}"}
         return Watch(self.api, "pods", self.ref.namespace, selector)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").removesuffix("\n")

@@ -31,7 +31,7 @@ _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
 @dataclass
 class PodLog:
-    """The log of a pod's script.
+    """The log of a container, by default the script's.
 
     ``deliver`` gets its lines with their line ends, which the last one may lack. ``note`` gets what the reader
     should know of the log itself. ``ended`` is set when the container has ended, ``gone`` when its pod is no more.
@@ -42,6 +42,7 @@ class PodLog:
     pod_name: str
     deliver: Callable[[Sequence[bytes]], None]
     note: Callable[[str], None]
+    container: str = SCRIPT_CONTAINER
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
     _lines: LogLines = field(default_factory=LogLines)
@@ -89,7 +90,7 @@ class PodLog:
 
     async def _read(self, *, follow: bool) -> Exception | None:
         """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
-        query = {"container": SCRIPT_CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
+        query = {"container": self.container, "timestamps": "true", "follow": str(follow).lower()}
         if since := self._lines.resume():
             query["sinceTime"] = since
         try:

@@ -51,14 +51,15 @@ class Run:
     def _follower(self, ref: JobRef) -> Follower:
         identity = self.request.identity
         own = (identity.config_map_name, identity.secret_name, f'volume "{SCRIPT_VOLUME}"')
-        return Follower(self.api, ref, limits_of(self.request), self.log, self.max_output_bytes, own)
+        mark = identity.launch_id if self.request.provision.packages else None
+        return Follower(self.api, ref, limits_of(self.request), self.log, self.max_output_bytes, own, mark)
 
     async def _clear_up(self, ref: JobRef, ending: Ending) -> None:
         """Stop what Kubernetes would go on with, and remove the Secret at once."""
         try:
             if ending.verdict.delete_job:
                 await launching.delete(self.api, ref)
-            if self.request.payload.variables:
+            if self.request.secret_variables:
                 await launching.delete_secret(self.api, ref, self.request.identity.secret_name)
         except exceptions.KubernetesApiError as error:
             self.log.note(f"Job {ref} could not be deleted: {error}. Run: {_kubectl('delete', ref)}", logging.WARNING)
@@ -93,6 +94,12 @@ class Run:
         chosen = self.request.interpreter
         how = f"{' '.join(chosen.argv)} (by {chosen.chosen_by}), image {self.request.options.image}"
         self.log.note(f"Job {ref} created: {how}. Look at it: {_kubectl('describe', ref)}")
+        if self.request.provision.packages:
+            self.log.note(
+                "install_packages needs root and keeps the runtime's default capabilities; "
+                "an image that has the packages needs neither",
+                logging.WARNING,
+            )
 
 
 def limits_of(request: JobRequest) -> Limits:

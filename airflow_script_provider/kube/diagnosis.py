@@ -166,6 +166,8 @@ def _attempt_failed(case: Case) -> Diagnosis:
         return _diagnosis(
             case, f"failed: pod {podstatus.name(case.pod)} was ended by the cluster: {one_line(why)}", "", "Evicted"
         )
+    if case.pod and (why := podstatus.install_failure(case.pod)):
+        return _diagnosis(case, f"failed: {one_line(why)}", "", "InstallFailed")
     end = case.script_end
     if end is None or end.exit_code == 0:
         return _without_exit_code(case)
@@ -188,6 +190,8 @@ def _advice(case: Case, end: ContainerEnd) -> str:
         return "Raise container_resources limits memory."
     if end.exit_code == 137:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
+    if end.exit_code == 127:
+        return "A command was not found: check image and interpreter."
     if any(_CAPABILITY_SIGNS.search(line) for line in case.last_lines):
         return "The container has no capabilities; add the one it needs in pod_overrides."
     return ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 from airflow_script_provider.kube import overrides
 from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.provision import INSTALL_CONTAINER, PERMANENT, TARGET
 from airflow_script_provider.kube.request import JobRequest, positive_seconds
 
 SCRIPT_CONTAINER = overrides.SCRIPT_CONTAINER
-INSTALL_CONTAINER = "install"
 HOME = "/home/script"
 TMP = "/tmp"  # noqa: S108  # a folder of the container
 DIGEST_ANNOTATION = f"{MANAGER}/script-sha256"
@@ -44,6 +45,7 @@ def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
     metadata = _metadata(request, request.identity.config_map_name)
     texts = {_SCRIPT_KEY: request.script.text}
     texts |= {f"file-{index}": file.text for index, file in enumerate(request.files.values())}
+    texts |= {f"tool-{index}": text for index, text in enumerate(request.provision.tools().values())}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -55,13 +57,13 @@ def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
 
 def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = False) -> dict[str, Any] | None:
     """The Secret with environment and arguments, owned by the Job; None if there is nothing to hide."""
-    if not request.payload.variables:
+    if not request.secret_variables:
         return None
     metadata = _metadata(request, request.identity.secret_name)
     body: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata | _owner(request, job_uid)}
     if hide_values:
-        return body | {"type": "Opaque", "stringData": dict.fromkeys(request.payload.variables, _HIDDEN)}
-    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in request.payload.variables.items()}
+        return body | {"type": "Opaque", "stringData": dict.fromkeys(request.secret_variables, _HIDDEN)}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in request.secret_variables.items()}
     return body | {"type": "Opaque", "immutable": True, "data": encoded}
 
 
@@ -87,6 +89,7 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
         "imagePullSecrets": options.image_pull_secrets,
         "nodeSelector": options.node_selector,
         "affinity": options.affinity,
+        "initContainers": [_install_container(request)] if request.provision.requirements else None,
         "tolerations": options.tolerations,
     }
     return {
@@ -99,23 +102,54 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
         ),
         "securityContext": _pod_security(request),
         "containers": [_script_container(request)],
-        "volumes": [_script_volume(request), *_scratch_volumes(request), *(options.volumes or [])],
+        "volumes": [
+            _script_volume(request),
+            *_scratch_volumes(request),
+            *request.provision.volumes(),
+            *(options.volumes or []),
+        ],
     } | {key: value for key, value in given.items() if value}
 
 
 def _script_container(request: JobRequest) -> dict[str, Any]:
+    words = [*request.provision.prelude(), *request.interpreter.argv]
+    variables = _secret_environment(request, request.payload.variables)
+    return {
+        "name": SCRIPT_CONTAINER,
+        "command": [_literal(word) for word in words],
+        "args": [f"{overrides.SCRIPT_FOLDER}/{request.script_file}", *request.payload.argv],
+        "env": [
+            *_user_environment(request),
+            *variables,
+            *request.provision.script_environment(request.identity.launch_id),
+        ],
+        "securityContext": _container_security(request),
+    } | _of_both_containers(request)
+
+
+def _install_container(request: JobRequest) -> dict[str, Any]:
+    """The init container that installs the requirements: the same image, environment, mounts and limits."""
+    return {
+        "name": INSTALL_CONTAINER,
+        "command": [_literal(word) for word in request.provision.install_command(request.interpreter)],
+        "env": [
+            *_user_environment(request),
+            *_secret_environment(request, request.secret_variables),
+            {"name": "AIRFLOW_SCRIPT_TARGET", "value": TARGET},
+        ],
+        "securityContext": _container_security(request),
+    } | _of_both_containers(request)
+
+
+def _of_both_containers(request: JobRequest) -> dict[str, Any]:
     options = request.options
     given = {"resources": options.container_resources, "envFrom": options.env_from}
     script_mount = {"name": overrides.SCRIPT_VOLUME, "mountPath": overrides.SCRIPT_FOLDER, "readOnly": True}
+    mounts = [script_mount, *_scratch_mounts(request), *request.provision.mounts(), *(options.volume_mounts or [])]
     return {
-        "name": SCRIPT_CONTAINER,
         "image": options.image,
         "imagePullPolicy": options.image_pull_policy,
-        "command": [_literal(word) for word in request.interpreter.argv],
-        "args": [f"{overrides.SCRIPT_FOLDER}/{request.script_file}", *request.payload.argv],
-        "env": [*_user_environment(request), *_secret_environment(request)],
-        "volumeMounts": [script_mount, *_scratch_mounts(request), *(options.volume_mounts or [])],
-        "securityContext": _container_security(request),
+        "volumeMounts": mounts,
     } | {key: value for key, value in given.items() if value}
 
 
@@ -124,11 +158,10 @@ def _literal(word: str) -> str:
     return word.replace("$", "$$")
 
 
-def _secret_environment(request: JobRequest) -> list[dict[str, Any]]:
+def _secret_environment(request: JobRequest, variables: Iterable[str]) -> list[dict[str, Any]]:
     name = request.identity.secret_name
     return [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": variable}}}
-        for variable in request.payload.variables
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": variable}}} for variable in variables
     ]
 
 
@@ -143,6 +176,7 @@ def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
 def _script_volume(request: JobRequest) -> dict[str, Any]:
     items = [{"key": _SCRIPT_KEY, "path": request.script_file}]
     items += [{"key": f"file-{index}", "path": path} for index, path in enumerate(request.files)]
+    items += [{"key": f"tool-{index}", "path": path} for index, path in enumerate(request.provision.tools())]
     source = {"name": request.identity.config_map_name, "defaultMode": 0o555, "items": items}
     return {"name": overrides.SCRIPT_VOLUME, "configMap": source}
 
@@ -167,7 +201,9 @@ def _pod_security(request: JobRequest) -> dict[str, Any]:
 
 
 def _container_security(request: JobRequest) -> dict[str, Any]:
-    context: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    context: dict[str, Any] = {"allowPrivilegeEscalation": False}
+    if not request.provision.packages:  # package managers change owners and users
+        context["capabilities"] = {"drop": ["ALL"]}
     if request.options.run_as_uid is not None:
         context["readOnlyRootFilesystem"] = True
     return context
@@ -180,7 +216,16 @@ def _failure_rules(request: JobRequest) -> list[dict[str, Any]]:
     if request.options.final_codes:
         codes = {"containerName": SCRIPT_CONTAINER, "operator": "In", "values": sorted(request.options.final_codes)}
         rules.append({"action": "FailJob", "onExitCodes": codes})
+    if request.provision.requirements:
+        rules.append(_final_installation(INSTALL_CONTAINER))
+    if request.provision.packages and PERMANENT not in request.options.final_codes:
+        rules.append(_final_installation(SCRIPT_CONTAINER))
     return rules
+
+
+def _final_installation(container: str) -> dict[str, Any]:
+    codes = {"containerName": container, "operator": "In", "values": [PERMANENT]}
+    return {"action": "FailJob", "onExitCodes": codes}
 
 
 def _metadata(request: JobRequest, name: str) -> dict[str, Any]:

@@ -36,14 +36,23 @@ class Payload:
         args: Mapping[str, Any] | Sequence[Any] | None,
         arguments: Sequence[str] | None,
         env: Mapping[str, str] | None,
+        *,
+        as_psql_variables: bool = False,
     ) -> Payload:
-        """Check and gather; ``ValueError`` names the argument and what is wrong with it."""
+        """Check and gather; ``ValueError`` names the argument and what is wrong with it.
+
+        ``as_psql_variables`` passes ``args`` as ``-v name=value``: a positional JSON would be psql's database name.
+        """
         environment = _checked_env(env or {})
-        positional = {} if args is None else {ARGS_VARIABLE: encode_args(args)}
-        positional |= {ARGUMENT_VARIABLE.format(i): text for i, text in enumerate(_checked_arguments(arguments))}
+        texts, flags = _checked_arguments(arguments), []
+        if args is not None and as_psql_variables:
+            texts, flags = _psql_variables(args), ["-v"]
+        positional = {ARGUMENT_VARIABLE.format(index): text for index, text in enumerate(texts)}
+        if args is not None and not as_psql_variables:
+            positional = {ARGS_VARIABLE: encode_args(args)}
         _check_sizes(environment | positional)
         _check_exec_size(environment, positional)
-        return cls(environment | positional, tuple(f"$({name})" for name in positional))
+        return cls(environment | positional, tuple(word for name in positional for word in (*flags, f"$({name})")))
 
 
 def encode_args(args: Any) -> str:
@@ -56,6 +65,16 @@ def encode_args(args: Any) -> str:
     except (TypeError, ValueError) as error:
         raise ValueError(f"args cannot be written as JSON: {error}") from None
     return text
+
+
+def _psql_variables(args: Any) -> list[str]:
+    """``name=value`` of each entry; a value that is no string is its JSON."""
+    encode_args(args)
+    if not isinstance(args, Mapping):
+        raise ValueError("args must be a mapping for psql, whose variables have names")
+    check_env_names(args, "args")
+    texts = {n: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for n, v in args.items()}
+    return _checked_arguments([f"{name}={text}" for name, text in texts.items()])
 
 
 def _checked_env(env: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_script_provider.kube import provision
 from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
 from airflow_script_provider.result import Attempt
 
@@ -63,6 +64,39 @@ def script_end(pod: Pod) -> ContainerEnd | None:
     return container_end(_script_status(pod))
 
 
+def install_end(pod: Pod) -> ContainerEnd | None:
+    """How the container that installs dependencies ended, None while it has not or if there is none."""
+    return container_end(_install_status(pod))
+
+
+def installation_has_started(pod: Pod) -> bool:
+    """Whether the container that installs dependencies runs or has run."""
+    return bool({"running", "terminated"} & _install_status(pod).get("state", {}).keys())
+
+
+def failed_end(pod: Pod) -> ContainerEnd | None:
+    """The end that makes this pod a failed attempt: the script's, or of what should have been installed before it."""
+    for end in (script_end(pod), install_end(pod)):
+        if end is not None and end.exit_code != 0:
+            return end
+    return None
+
+
+def install_failure(pod: Pod) -> str | None:
+    """What could not be installed, None if it was not an installation that failed."""
+    end = install_end(pod)
+    if end is not None and end.exit_code != 0:
+        return end.message or f"could not install: exit code {end.exit_code}"
+    end = script_end(pod)
+    return provision.install_failure(end.message) if end is not None and end.exit_code != 0 else None
+
+
+def has_hopeless_installation(pod: Pod) -> bool:
+    """Whether an installation failed in a way that another attempt would not mend."""
+    end = failed_end(pod)
+    return end is not None and end.exit_code == provision.PERMANENT and install_failure(pod) is not None
+
+
 def container_end(status: Mapping[str, Any]) -> ContainerEnd | None:
     """The end that a container status tells of."""
     ended = status.get("state", {}).get("terminated")
@@ -116,9 +150,7 @@ def is_being_deleted(pod: Pod) -> bool:
 
 def has_failed(pod: Pod) -> bool:
     """Whether the pod is an attempt that failed."""
-    end = script_end(pod)
-    failed_script = end is not None and end.exit_code != 0
-    return failed_script or pod.get("status", {}).get("phase") == "Failed"
+    return failed_end(pod) is not None or pod.get("status", {}).get("phase") == "Failed"
 
 
 def waiting(pod: Pod) -> tuple[str, str] | None:
@@ -150,12 +182,20 @@ def state(pod: Pod) -> PodState:
     where = f" on {node(pod)}" if node(pod) else ""
     if end := script_end(pod):
         return PodState("ended", f"ended{where}: {_end_text(end)}")
+    if failed := install_failure(pod):
+        return PodState("ended", f"failed{where}: {failed}")
     if is_being_deleted(pod):
         return PodState("terminating", f"is being deleted{where}")
     if pod.get("status", {}).get("phase") == "Failed":
         return PodState("failed", f"failed{where}: {_status_text(pod)}", is_trouble=True)
     if script_has_started(pod):
         return PodState("running", f"is running{where}")
+    return _state_before_the_script(pod, where)
+
+
+def _state_before_the_script(pod: Pod, where: str) -> PodState:
+    if installation_has_started(pod):
+        return PodState("installing", f"is installing dependencies{where}")
     if stuck := trouble(pod):
         key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
         return PodState(key, f"is waiting{where}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
@@ -202,6 +242,11 @@ def _running_since(pod: Pod) -> str | None:
 def _script_status(pod: Pod) -> Mapping[str, Any]:
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return next((status for status in statuses if status["name"] == SCRIPT_CONTAINER), {})
+
+
+def _install_status(pod: Pod) -> Mapping[str, Any]:
+    statuses = pod.get("status", {}).get("initContainerStatuses") or []
+    return next((status for status in statuses if status["name"] == provision.INSTALL_CONTAINER), {})
 
 
 def _statuses(pod: Pod) -> list[Mapping[str, Any]]:

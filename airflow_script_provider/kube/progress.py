@@ -163,16 +163,16 @@ def _succeeded(view: View, now: float) -> Verdict | None:
 def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
     """Failure before the Job's controller says so: no attempt left, a final exit code, or nothing another try mends."""
     for uid, pod in view.pods.items():
-        end = podstatus.script_end(pod)
-        if end is None or end.exit_code == 0 or podstatus.is_disrupted(pod) or view.job_deleted:
+        end = podstatus.failed_end(pod)
+        if end is None or podstatus.is_disrupted(pod) or view.job_deleted:
             continue
         if _is_not_executable(end):
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
-        others = podstatus.running_others(pod)
+        others = podstatus.running_others(pod) if podstatus.script_end(pod) else []
         if others and now >= view.ended_at[uid] + OTHERS_GRACE:
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
         is_last = view.failures > limits.backoff_limit and uid == _last_pod(view)
-        is_last = is_last or end.exit_code in limits.final_codes
+        is_last = is_last or end.exit_code in limits.final_codes or podstatus.has_hopeless_installation(pod)
         if is_last and not others and not podstatus.is_being_deleted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return None
@@ -186,8 +186,8 @@ def _is_not_executable(end: podstatus.ContainerEnd) -> bool:
 def _after_deletion(view: View) -> Verdict:
     """The Job is gone without a condition: only a pod that ended by itself still tells something."""
     for uid, pod in reversed(list(view.pods.items())):
-        end = podstatus.script_end(pod)
-        if end and end.exit_code != 0 and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod):
+        end = podstatus.failed_end(pod)
+        if end and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return Verdict(Cause.JOB_DELETED, _last_pod(view), "JobDeleted")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from airflow_script_provider.kube import interpreter as interpreters
@@ -14,6 +15,7 @@ from airflow_script_provider.kube.names import LaunchIdentity
 from airflow_script_provider.kube.overrides import check_volumes
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.plain import as_plain
+from airflow_script_provider.kube.provision import Provision
 from airflow_script_provider.script import Script
 
 DEFAULT_IMAGE = "python:3.11-slim"
@@ -59,6 +61,8 @@ class JobOptions:
     termination_grace_period: Duration = 30
     skip_on_exit_code: ExitCodes = None
     fail_on_exit_code: ExitCodes = None
+    install_dependencies: Sequence[str] | None = None
+    install_packages: Sequence[str] | None = None
 
     def checked_before_rendering(self) -> JobOptions:
         """Refuse what is wrong whatever the templates turn out to be; durations become whole seconds."""
@@ -66,6 +70,8 @@ class JobOptions:
             raise ValueError(f"image_pull_policy={self.image_pull_policy!r} is none of {', '.join(_PULL_POLICIES)}")
         if self.run_as_uid is not None and not _is_whole(self.run_as_uid, 1):
             raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id of at least 1")
+        if self.install_packages and self.run_as_uid is not None:
+            raise ValueError("install_packages needs root, so it excludes run_as_uid; put the packages into the image")
         if not _is_whole(self.backoff_limit, 0):
             raise ValueError(f"backoff_limit={self.backoff_limit!r} must be a whole number, 0 or more")
         if self.interpreter is not None and not _is_argv(self.interpreter):
@@ -136,7 +142,17 @@ class JobRequest:
         syntax.check_dns_label(self.namespace, "namespace")
         check_script(self.script)
         _check_files(self.files, self.script_file)
-        _check_size(self.script, self.files)
+        _check_size(self.script, self.files, self.provision.tools())
+
+    @cached_property
+    def provision(self) -> Provision:
+        """What is installed before the script runs."""
+        return Provision.of(self.options.install_dependencies, self.options.install_packages)
+
+    @property
+    def secret_variables(self) -> dict[str, str]:
+        """Everything that travels in the Secret, by variable."""
+        return {**self.payload.variables, **self.provision.secret_variables()}
 
     @property
     def interpreter(self) -> interpreters.Interpreter:
@@ -233,8 +249,8 @@ def _check_files(files: Mapping[str, Script], script_file: str) -> None:
             raise ValueError(f"files has the path {path!r}, which is the script's own in the container")
 
 
-def _check_size(script: Script, files: Mapping[str, Script]) -> None:
-    total = script.size + sum(file.size for file in files.values())
+def _check_size(script: Script, files: Mapping[str, Script], tools: Mapping[str, str]) -> None:
+    total = script.size + sum(file.size for file in files.values()) + sum(len(text.encode()) for text in tools.values())
     if total > MAX_CONFIG_MAP:
         what = "script has" if not files else "script and files have"
         raise ValueError(

@@ -68,6 +68,8 @@ class KubernetesScriptOperator(BaseOperator):
     :param fail_on_exit_code: exit codes after which neither Kubernetes nor Airflow tries again.
     :param get_logs: show the script's output in the task's log.
     :param max_output_bytes: how much of the end of the output the result keeps.
+    :param install_dependencies: pip requirements, installed by an init container of the same image. (templated)
+    :param install_packages: system packages (apt, apk, dnf), installed before the script; needs root. (templated)
     :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
     :param in_cluster: use the worker pod's service account.
     :param config_file: path of a kubeconfig.
@@ -77,6 +79,7 @@ class KubernetesScriptOperator(BaseOperator):
     template_fields: Collection[str] = (
         "script", "script_conn_id", "sha256", "files", "args", "arguments", "env", "image", "container_resources",
         "node_selector", "labels", "annotations", "pod_overrides", "name", "namespace",
+        "install_dependencies", "install_packages",
     )  # fmt: skip
     template_ext: Sequence[str] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = {"container_resources": "json", "pod_overrides": "json"}
@@ -120,6 +123,8 @@ class KubernetesScriptOperator(BaseOperator):
         fail_on_exit_code: ExitCodes = None,
         get_logs: bool = True,
         max_output_bytes: int = DEFAULT_MAX_OUTPUT,
+        install_dependencies: Sequence[str] | None = None,
+        install_packages: Sequence[str] | None = None,
         kubernetes_conn_id: str | None = "kubernetes_default",
         in_cluster: bool | None = None,
         config_file: str | None = None,
@@ -165,6 +170,8 @@ class KubernetesScriptOperator(BaseOperator):
         self.fail_on_exit_code = fail_on_exit_code
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
+        self.install_dependencies = install_dependencies
+        self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
         self.config_file = config_file

@@ -222,6 +222,13 @@ def test_an_event_is_one_line() -> None:
 
 def test_an_installation_that_failed_has_no_exit_code_of_the_scripts() -> None:
     """Where the script never ran, the Job's words are the cause."""
-    pod = a_pod(installers=[a_container(name="install", exit_code=1)], phase="Failed")
+    pod = a_pod(installers=[a_container(name="prepare", exit_code=1)], phase="Failed")
     case = a_case(pod, cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded", job=a_job(failed=1))
     assert diagnose(case).cause == "BackoffLimitExceeded"
+
+
+def test_an_installation_says_itself_what_failed() -> None:
+    """The termination message of the install container is the cause."""
+    pod = a_pod(installers=[a_container(name="install", exit_code=97, message="could not install x")], phase="Failed")
+    found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED))
+    assert (found.cause, found.reason) == ("could not install x", "InstallFailed")
