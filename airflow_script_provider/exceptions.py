@@ -45,9 +45,14 @@ class ScriptProviderError(Exception):
 
 
 class ScriptSourceError(ScriptProviderError):
-    """The script could not be read. ``origin`` says from where it should have come."""
+    """The script could not be read.
+
+    ``origin`` says from where it should have come, ``retry_after`` in how many seconds the server wants to be asked
+    again.
+    """
 
     origin: str = ""
+    retry_after: float | None = None
 
 
 class KubernetesApiError(ScriptProviderError):

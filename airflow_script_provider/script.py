@@ -15,20 +15,22 @@ class Script:
 
     ``text`` is what the interpreter gets, line ends untouched. ``origin`` says where it came from, in words fit for
     a log (``inline``, a path, a URL without credentials). ``name`` is the file name it had there, ``script`` if none.
+    ``details`` are what else the log should say of it, such as the ETag.
     """
 
     text: str
     origin: str = "inline"
     name: str = "script"
+    details: str = ""
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, origin: str, name: str) -> Script:
+    def from_bytes(cls, data: bytes, *, origin: str, name: str, details: str = "") -> Script:
         """Decode UTF-8, dropping a byte order mark; ``ValueError`` says where the text is no UTF-8."""
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{origin} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
-        return cls(text.removeprefix(_BOM), origin=origin, name=name)
+        return cls(text.removeprefix(_BOM), origin=origin, name=name, details=details)
 
     @cached_property
     def data(self) -> bytes:

@@ -153,8 +153,9 @@ class KubernetesScriptHook(BaseHook):
         options = options.checked()
         mask_by_name(call.env)
         mask_by_name(call.args)
-        script = _verified(parse(call.script).fetch(folder=folder), call.sha256)
-        files = {path: _source(source, path).fetch(folder=folder) for path, source in (call.files or {}).items()}
+        source = parse(call.script, conn_id=call.script_conn_id)
+        script = _verified(source.fetch(folder=folder), call.sha256)
+        files = {path: _source(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}
         chosen = interpreter.choose(script, options.image, options.interpreter)
         is_sql = chosen.program == "psql"
         payload = Payload.of(call.args, call.arguments, call.env, as_psql_variables=is_sql)
@@ -183,7 +184,8 @@ class KubernetesScriptHook(BaseHook):
 
     def _say_read(self, request: JobRequest) -> None:
         script = request.script
-        self.log.info("Script: %s, %s bytes, sha256 %s", script.origin, f"{script.size:,}", script.sha256)
+        details = f", {script.details}" if script.details else ""
+        self.log.info("Script: %s, %s bytes, sha256 %s%s", script.origin, f"{script.size:,}", script.sha256, details)
 
 
 class InterruptibleRun:

@@ -18,6 +18,7 @@ class ScriptCall:
     """
 
     script: Any
+    script_conn_id: str | None = None
     sha256: str | None = None
     files: Mapping[str, Any] | None = None
     args: Mapping[str, Any] | Sequence[Any] | None = None

@@ -96,11 +96,11 @@ def revealed(field: Any) -> Any:
     return field.value if isinstance(field, HiddenValues) else field
 
 
-def source_or_later(script: Any, *, template: bool) -> Any:
+def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) -> Any:
     """The source of a script, or the script itself if only rendering will tell what it is."""
     if is_resolved_at_run_time(script) or is_one_expression(script):
         return script
-    return parse(script, template=template)
+    return parse(script, template=template, conn_id=conn_id)
 
 
 def sources_or_later(files: Any, *, template: bool) -> Any:

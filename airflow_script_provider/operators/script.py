@@ -33,8 +33,10 @@ class KubernetesScriptOperator(BaseOperator):
     The result dict is the XCom ``return_value``, also when the task fails; the JSON that the script printed is the
     XCom ``value`` too, so that ``task.output["value"]`` reads it.
 
-    :param script: the script: text, or a one-line URI (``file://…``) or a source such as ``FileScript(…)``. (templated)
-    :param script_conn_id: connection of the script's source. (templated)
+    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``) or a source such as ``S3Script(…)``.
+        (templated)
+    :param script_conn_id: connection that a script's URI is read with, default ``aws_default`` for ``s3://``,
+        ``google_cloud_default`` for ``gs://``, none for ``http(s)://``. (templated)
     :param sha256: expected digest of the script; another one fails before anything is created. (templated)
     :param template_script: render Jinja inside the script's text. By default its bytes arrive unchanged.
     :param files: more files, by relative path, mounted beside the script. (templated)
@@ -135,7 +137,7 @@ class KubernetesScriptOperator(BaseOperator):
         super().__init__(**kwargs)
         if script is None:
             raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
-        self.script = _base.source_or_later(script, template=template_script)
+        self.script = _base.source_or_later(script, template=template_script, conn_id=script_conn_id)
         self.script_conn_id = script_conn_id
         self.sha256 = sha256
         self.template_script = template_script
@@ -257,6 +259,8 @@ class KubernetesScriptOperator(BaseOperator):
     def _call(self) -> ScriptCall:
         return ScriptCall(
             script=self.script,
+            # A URI's source has it already and renders it with its other fields.
+            script_conn_id=None if isinstance(self.script, ScriptSource) else self.script_conn_id,
             sha256=self.sha256,
             files=self.files,
             args=_base.revealed(self.args),

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_script_provider.kube.interpreter import has_known_extension
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import FileScript
+from airflow_script_provider.sources.gcs import GCSScript
+from airflow_script_provider.sources.http import HttpScript, shown
 from airflow_script_provider.sources.inline import InlineScript
+from airflow_script_provider.sources.s3 import S3Script
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)
-_SOURCES = {"file": FileScript}
+_SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
+    "file": FileScript,
+    "http": HttpScript,
+    "https": HttpScript,
+    "s3": S3Script,
+    "gs": GCSScript,
+}
+_WITHOUT_CONNECTION = ("file",)
 _ONE_EXPRESSION = re.compile(r"\{\{[^{}\n]*\}\}")
 
 
-def parse(script: Any, *, template: bool = False) -> ScriptSource:
+def parse(script: Any, *, template: bool = False, conn_id: str | None = None) -> ScriptSource:
     """The source that ``script`` means: a source as it is, a one-line URI, else text.
 
-    Raises ``ValueError`` for what cannot be a script, ``TypeError`` for another type.
+    ``conn_id`` is the connection of a URI's source, None for the source's own default. Raises ``ValueError`` for what
+    cannot be a script, ``TypeError`` for another type.
     """
     if isinstance(script, ScriptSource):
+        _refuse_connection(conn_id, f"{type(script).__name__}(…) names its own conn_id")
         return script
     if not isinstance(script, str):
         raise TypeError(f"script must be text, a URI or a source such as FileScript(…), not {type(script).__name__}")
@@ -29,11 +42,12 @@ def parse(script: Any, *, template: bool = False) -> ScriptSource:
         raise ValueError("script is empty")
     uri = _URI.fullmatch(line)
     if uri:
-        return _source_of(uri["scheme"].lower(), line)
+        return _source_of(uri["scheme"].lower(), line, conn_id)
     if _looks_like_a_path(line):
         raise ValueError(
             f"script={line!r}: this would be run as script text; for a file write file://{line} or FileScript({line!r})"
         )
+    _refuse_connection(conn_id, "the script is text")
     return InlineScript(script, template=template)
 
 
@@ -42,11 +56,21 @@ def is_one_expression(script: Any) -> bool:
     return isinstance(script, str) and bool(_ONE_EXPRESSION.fullmatch(script.strip()))
 
 
-def _source_of(scheme: str, uri: str) -> ScriptSource:
+def _source_of(scheme: str, uri: str, conn_id: str | None) -> ScriptSource:
     if scheme not in _SOURCES:
         known = ", ".join(f"{name}://" for name in _SOURCES)
-        raise ValueError(f"script={uri!r} has the scheme {scheme}://, which no source reads; known are {known}")
-    return _SOURCES[scheme](uri)
+        raise ValueError(f"script={shown(uri)!r} has the scheme {scheme}://, which no source reads; known are {known}")
+    if scheme in _WITHOUT_CONNECTION:
+        _refuse_connection(conn_id, f"a {scheme}:// script needs none")
+        conn_id = None
+    return _SOURCES[scheme](uri, conn_id=conn_id) if conn_id else _SOURCES[scheme](uri)
+
+
+def _refuse_connection(conn_id: str | None, why: str) -> None:
+    if conn_id:
+        raise ValueError(
+            f"script_conn_id={conn_id!r} has no use: {why}; it belongs to http(s)://, s3:// and gs:// URIs"
+        )
 
 
 def _looks_like_a_path(line: str) -> bool:

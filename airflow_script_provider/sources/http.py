@@ -1,0 +1,351 @@
+"""A script behind a URL."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit, urlunsplit
+
+from airflow_script_provider import _airflow
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP, positive_seconds
+from airflow_script_provider.script import Script
+from airflow_script_provider.sources.base import (
+    CHUNK,
+    RETRY_DELAYS,
+    collected,
+    decoded,
+    refused,
+    too_large,
+    with_retries,
+)
+from airflow_script_provider.sources.network import trouble
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response, Session
+
+_SCHEMES = ("http://", "https://")
+_MAX_REDIRECTS = 5
+_EXCERPT = 200
+_REPEATABLE = ("GET", "HEAD")
+_WHOLE = (200, 201, 203)
+_TRANSIENT = (408, 425, 429)
+_HARMLESS = frozenset({"accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent"})
+
+
+@dataclass(repr=False)
+class HttpScript:
+    """A script that an HTTP server answers with.
+
+    :param uri: full URL, or a path on ``endpoint``, else on the connection's host. (templated)
+    :param conn_id: HTTP connection: login and password are basic auth, a password alone is a bearer token, fields of
+        its extra are headers. None sends no credentials. (templated)
+    :param endpoint: URL that a relative ``uri`` continues. (templated)
+    :param method: method of the request; only GET and HEAD are tried again.
+    :param headers: more headers; never shown, and masked in the log. (templated)
+    :param timeout: seconds for an attempt.
+    :param verify: path of a CA bundle, or False not to check TLS; default the connection's extra, else the system's.
+    """
+
+    uri: str
+    conn_id: str | None = None
+    endpoint: str | None = None
+    method: str = "GET"
+    headers: Mapping[str, str] | None = None
+    timeout: float = 30
+    verify: bool | str | None = None
+    template_fields: Sequence[str] = ("uri", "conn_id", "endpoint", "headers")
+
+    def __post_init__(self) -> None:
+        positive_seconds(self.timeout, "timeout")
+        if _is_url(self.uri) and self.endpoint:
+            raise ValueError(f"HttpScript: uri={shown(self.uri)!r} is a full URL, so endpoint has no use; drop one")
+
+    def fetch(self, *, folder: str | None = None) -> Script:
+        """Ask the server, following redirects; credentials stay with the host they were meant for."""
+        self._mask_headers()
+        with _Access.of(self) as access:
+            delays = RETRY_DELAYS if self.method.upper() in _REPEATABLE else ()
+            return with_retries(lambda: _read(access, self.method.upper(), self.timeout), delays)
+
+    def _mask_headers(self) -> None:
+        secret = [value for name, value in (self.headers or {}).items() if name.lower() not in _HARMLESS]
+        _airflow.mask_values([*secret, *(value.partition(" ")[2] for value in secret)])
+
+    def __str__(self) -> str:
+        where = f" on {shown(self.endpoint)}" if self.endpoint else f" of connection {self.conn_id!r}"
+        return shown(self.uri) if _is_url(self.uri) else f"{self.uri.partition('?')[0]}{where}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, repr=False)
+class _Access:
+    """A session with everything that the request needs, and the words to tell of it."""
+
+    session: Session
+    url: str
+    identity: str
+    secrets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, source: HttpScript) -> _Access:
+        """The access that a source describes, its connection looked up."""
+        import requests
+
+        connection = _connection(source)
+        if connection is None:
+            session, base = requests.Session(), None
+        else:
+            session, base = _session_of(connection, source)
+        url, login = without_login(_full_url(source, base))
+        if login is not None:
+            session.auth = login
+        session.headers.setdefault("Accept-Encoding", "identity")
+        session.headers.update(source.headers or {})
+        session.auth = session.auth or _as_it_is  # else requests looks into ~/.netrc
+        if source.verify is not None:
+            session.verify = source.verify
+        access = cls(session, url, _identity(session, connection), tuple(_secrets(session, url)))
+        _airflow.mask_values(access.secrets)
+        return access
+
+    @property
+    def origin(self) -> str:
+        """The URL without credentials."""
+        return shown(self.url)
+
+    def __enter__(self) -> _Access:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+
+def shown(url: str) -> str:
+    """A URL fit for a log: without login, query and fragment, which may be a signature."""
+    parts = urlsplit(url)
+    netloc = parts.netloc.rpartition("@")[2]
+    _, colon, port = netloc.rpartition(":")
+    if colon and netloc == parts.netloc and not (port.isdigit() or port.endswith("]")) and "{" not in netloc:
+        return f"{parts.scheme}://…"  # a password with a slash in it is no host
+    return urlunsplit((parts.scheme, netloc, parts.path, "", "")) + ("?…" if parts.query else "")
+
+
+def without_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """A URL without its ``user:password@``, and those."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    user, _, password = login.partition(":")
+    return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
+
+
+def _is_url(uri: str) -> bool:
+    return isinstance(uri, str) and uri.strip().lower().startswith(_SCHEMES)
+
+
+def _connection(source: HttpScript) -> Any:
+    try:
+        return _airflow.find_connection(source.conn_id, None)
+    except _airflow.AirflowNotFoundException:
+        raise refused(f"{source} cannot be read: connection {source.conn_id!r} is not defined", str(source)) from None
+
+
+def _session_of(connection: Any, source: HttpScript) -> tuple[Session, str | None]:
+    """The session that providers-http makes of a connection, and the URL of its host."""
+    hook = _airflow.http_hook_class()(method=source.method, http_conn_id=source.conn_id)
+    session: Session = hook.get_conn()
+    if connection.password and not connection.login:
+        session.headers.setdefault("Authorization", f"Bearer {connection.password}")
+    return session, hook.url_from_endpoint("") if connection.host else None
+
+
+def _full_url(source: HttpScript, base: str | None) -> str:
+    uri = source.uri.strip()
+    if not _is_url(uri):
+        base = source.endpoint or base
+        if not base or not _is_url(base):
+            raise refused(
+                f"{source} is no full URL, and there is no host to put it on; "
+                "write http(s)://…, or give a conn_id whose connection has a host, or an endpoint",
+                str(source),
+            )
+        uri = f"{base.rstrip('/')}/{uri.lstrip('/')}"
+    return urlunsplit(urlsplit(uri)._replace(fragment=""))
+
+
+def _identity(session: Session, connection: Any) -> str:
+    owner = f" of connection {connection.conn_id!r}" if connection is not None else ""
+    if isinstance(session.auth, tuple):
+        return f"user {session.auth[0]!r}"
+    if getattr(session.auth, "username", None):
+        return f"user {session.auth.username!r}{owner}"  # type: ignore[union-attr]  # as HTTPBasicAuth has it
+    return f"the Authorization header{owner}" if "Authorization" in session.headers else f"nobody (no login{owner})"
+
+
+def _secrets(session: Session, url: str) -> Iterator[str]:
+    """What must not be seen: the login, header values, and what a presigned URL is signed with."""
+    login = session.auth if isinstance(session.auth, tuple) else (getattr(session.auth, "password", None),)
+    yield from (str(word) for word in login[-1:] if word)
+    for name, value in session.headers.items():
+        if name.lower() not in _HARMLESS | {"connection"}:
+            text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            yield from (text, text.partition(" ")[2])
+    for name, value in parse_qsl(urlsplit(url).query):
+        if any(word in name.lower() for word in ("sig", "token", "key", "secret", "pass", "auth", "credential")):
+            yield from {value, quote(value, safe=""), quote(value)}
+
+
+def _as_it_is(request: PreparedRequest) -> PreparedRequest:
+    return request
+
+
+def _read(access: _Access, method: str, timeout: float) -> Script:
+    until = time.monotonic() + timeout
+    error: ScriptSourceError | None = None
+    try:
+        with _answer(access, method, timeout) as response:
+            data = _body(response, access, until)
+            etag = response.headers.get("ETag")
+    except ScriptSourceError:
+        raise
+    except (OSError, ValueError) as failure:  # every error of requests is an OSError
+        error = _explained(failure, access)
+    except Exception as failure:
+        if not type(failure).__module__.startswith("urllib3"):
+            raise
+        error = _explained(failure, access)
+    if error is not None:
+        raise error  # outside of the handler, so that no context with the whole URL hangs on it
+    name = PurePosixPath(unquote(urlsplit(access.url).path)).name or "script"
+    return decoded(data, origin=access.origin, name=name, details=f"ETag {etag}" if etag else "")
+
+
+def _answer(access: _Access, method: str, timeout: float) -> Response:
+    """The answer after all redirects; another host gets neither credentials nor headers of ours."""
+    session, url = access.session, access.url
+    for _ in range(_MAX_REDIRECTS + 1):
+        response = session.request(
+            method, url, timeout=timeout, allow_redirects=False, stream=True, verify=session.verify
+        )
+        target = session.get_redirect_target(response)
+        if target is None:
+            return response
+        response.close()
+        target = urljoin(url, target)
+        _refuse_downgrade(url, target, access)
+        if not _is_same_host(url, target):
+            session = _stranger(session)
+        if response.status_code in (301, 302, 303) and method != "HEAD":
+            method = "GET"
+        url = target
+    raise refused(f"{access.origin} redirects more than {_MAX_REDIRECTS} times", access.origin)
+
+
+def _refuse_downgrade(url: str, target: str, access: _Access) -> None:
+    if not _is_url(target) or (url.lower().startswith("https:") and target.lower().startswith("http:")):
+        raise refused(f"{access.origin} redirects to {shown(target)}; from https only https is followed", access.origin)
+
+
+def _is_same_host(url: str, target: str) -> bool:
+    """Whether credentials for the one may be sent to the other: the same server, or its TLS side."""
+    here, there = urlsplit(url), urlsplit(target)
+    places = [(part.hostname, part.port or {"http": 80, "https": 443}[part.scheme]) for part in (here, there)]
+    to_tls = (here.scheme, places[0][1], there.scheme, places[1][1]) == ("http", 80, "https", 443)
+    same_place = places[0] == places[1] and here.scheme == there.scheme
+    return same_place or (here.hostname == there.hostname and to_tls)
+
+
+def _stranger(session: Session) -> Session:
+    """A session that trusts and reaches the same servers and knows nothing else."""
+    import requests
+
+    other = requests.Session()
+    other.verify, other.proxies, other.trust_env = session.verify, session.proxies, session.trust_env
+    other.auth = _as_it_is
+    other.headers["Accept-Encoding"] = "identity"
+    return other
+
+
+def _body(response: Response, access: _Access, until: float) -> bytes:
+    if response.status_code not in _WHOLE:
+        raise _refusal(response, access, until)
+    length = response.headers.get("Content-Length", "")
+    if length.isdigit() and int(length) > MAX_CONFIG_MAP:
+        raise too_large(access.origin, int(length))
+    data = collected(_chunks(response), origin=access.origin, until=until)
+    if data.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise refused(f"{access.origin} answered with an HTML page, as login pages are; use the raw URL", access.origin)
+    return data
+
+
+def _chunks(response: Response) -> Iterator[bytes]:
+    """The body as it arrives: a server that sends a byte now and then does not hold us longer than that."""
+    while chunk := response.raw.read1(CHUNK, decode_content=True):
+        yield chunk
+
+
+def _refusal(response: Response, access: _Access, until: float) -> ScriptSourceError:
+    status = response.status_code
+    reason = response.reason or http.client.responses.get(status, "")
+    excerpt = _excerpt(response, access, until)
+    said = f"It said: {excerpt}" if excerpt else ""
+    hint = _hint(status, access)
+    return ScriptSourceError(
+        f"{access.origin} answered {status} {reason}".rstrip() + "".join(f". {part}" for part in (hint, said) if part),
+        origin=access.origin,
+        retryable=status in _TRANSIENT or status >= 500,
+        retry_after=_retry_after(response.headers.get("Retry-After", "")),
+    )
+
+
+def _hint(status: int, access: _Access) -> str:
+    if status in (401, 403):
+        return f"It was asked as {access.identity}; that may not read it"
+    if status in (404, 410):
+        return "There is no such script, or it is hidden from " + access.identity
+    return ""
+
+
+def _excerpt(response: Response, access: _Access, until: float) -> str:
+    """The first bytes of what a server says, on one line, without our secrets in case it repeats them."""
+    data = b""
+    for chunk in _chunks(response):
+        data += chunk
+        if len(data) >= 4 * _EXCERPT or time.monotonic() > until:  # more, so that no secret is cut in half
+            break
+    text = " ".join(data.decode("utf-8", "replace").split())
+    for secret in sorted(access.secrets, key=len, reverse=True):
+        text = text.replace(secret, "***") if secret else text
+    return text[:_EXCERPT]
+
+
+def _retry_after(value: str) -> float | None:
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _explained(error: Exception, access: _Access) -> ScriptSourceError:
+    """An error of requests or urllib3 without their texts, which hold the URL and header values."""
+    name, host = type(error).__name__, urlsplit(access.url).netloc
+    if name in ("ContentDecodingError", "DecodeError"):
+        return refused(f"{access.origin} is not compressed as its Content-Encoding says", access.origin)
+    if isinstance(error, ValueError):  # InvalidURL, InvalidHeader, MissingSchema
+        return refused(f"{access.origin} cannot be asked: {name}; check uri, headers and the extra", access.origin)
+    if type(error) is OSError:
+        return refused(f"{access.origin}: verify names no CA bundle that can be read", access.origin)
+    found = trouble(error)
+    return ScriptSourceError(
+        f"{access.origin} cannot be read: {host} {found.text}", origin=access.origin, retryable=found.passes
+    )
