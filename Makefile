@@ -48,10 +48,10 @@ test-unit: lint types imports  ## lint, types, import contracts, unit and contra
 	@$(BIN)/pytest -q -n 2 tests/unit tests/contract
 
 test: lint types imports cluster-up  ## everything that CI runs
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
 test-cluster: $(READY) cluster-up  ## the cluster tests alone
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup tests/cluster
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/cluster
 
 lock: $(READY)  ## lock the requirements anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt

@@ -15,7 +15,7 @@ from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
 
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
-MIN_SENTENCE = 160
+MIN_SENTENCE = 140
 """Characters that object and cause get in it before advice moves to the next line."""
 
 _CAPABILITY_SIGNS = re.compile(r"operation not permitted", re.IGNORECASE)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
-
 from tests.cluster.airflow_server import AirflowServer
 from tests.cluster.kubectl import Kubectl, wait_for
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 
 def test_sigterm_to_the_task_process(airflow: AirflowServer, kubectl: Kubectl) -> None:
