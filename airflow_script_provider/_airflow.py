@@ -32,8 +32,10 @@ __all__ = [
     "dag_folder",
     "depend_on_xcoms_in",
     "find_connection",
+    "find_variable",
     "from_extra",
     "gcs_hook_class",
+    "google_hook_class",
     "http_hook_class",
     "is_resolved_at_run_time",
     "mask_by_name",
@@ -90,6 +92,22 @@ def gcs_hook_class() -> Any:
         return from_extra("gcs", "airflow.providers.google.cloud.hooks.gcs", "GCSHook")
     except AirflowOptionalProviderFeatureException:
         return None
+
+
+def google_hook_class() -> Any:
+    """``GoogleBaseHook`` where providers-google is installed, else None."""
+    try:
+        return from_extra("gcs", "airflow.providers.google.common.hooks.base_google", "GoogleBaseHook")
+    except AirflowOptionalProviderFeatureException:
+        return None
+
+
+def find_variable(name: str) -> str | None:
+    """The text of a variable, None where nobody has defined it."""
+    from airflow.sdk import Variable
+
+    value: str | None = Variable.get(name, default=None)
+    return value
 
 
 def task_identity(context: Mapping[str, Any]) -> TaskIdentity:

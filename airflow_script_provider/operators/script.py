@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on_xcoms_in, task_identity
@@ -15,6 +15,9 @@ from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions
 from airflow_script_provider.operators import _base
 from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.parse import source_of
+from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens, operator_settings
+from airflow_script_provider.spec.source import SourceSettings
 
 if TYPE_CHECKING:
     import jinja2
@@ -33,8 +36,8 @@ class KubernetesScriptOperator(BaseOperator):
     The result dict is the XCom ``return_value``, also when the task fails; the JSON that the script printed is the
     XCom ``value`` too, so that ``task.output["value"]`` reads it.
 
-    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``) or a source such as ``S3Script(…)``.
-        (templated)
+    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``), a source such as ``S3Script(…)`` or the
+        Script tool's mapping of ``type``, ``uri`` and ``source``. (templated)
     :param script_conn_id: connection that a script's URI is read with, default ``aws_default`` for ``s3://``,
         ``google_cloud_default`` for ``gs://``, none for ``http(s)://``. (templated)
     :param sha256: expected digest of the script; another one fails before anything is created. (templated)
@@ -178,11 +181,44 @@ class KubernetesScriptOperator(BaseOperator):
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
+        is_in_the_tools_format = isinstance(script, Mapping)
+        self._names = PlaybookNames(short_lived=names_of_tokens(script)) if is_in_the_tools_format else None
         self._hook: KubernetesScriptHook | None = None
         self._killed = False
         self._job_options().checked_before_rendering()
         self._call().checked_before_rendering()
         depend_on_xcoms_in(self, args, arguments, env, *_base.inputs_of_sources(self.script, self.files))
+
+    @classmethod
+    def from_spec(
+        cls,
+        *,
+        spec: Mapping[str, Any] | Sequence[Any] | str,
+        task_id: str | None = None,
+        step: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        style: str = "noetl",
+        **overrides: Any,
+    ) -> Self:
+        """Make an operator of a step in the Script tool's format, unchanged (``docs/howto/from-noetl.md``).
+
+        :param spec: mapping or YAML text: the tool, a step, a list of steps or a whole playbook.
+        :param task_id: default the step's name.
+        :param step: which step, where the spec has several.
+        :param variables: scripts by name, for ``type: local``.
+        :param style: ``noetl`` has that tool's namespace, names and label; ``airflow`` keeps this operator's own.
+        :param overrides: arguments of this operator, which go before what the spec says.
+        """
+        given = overrides | ({} if task_id is None else {"task_id": task_id})
+        settings = operator_settings(spec, step=step, variables=variables, style=style, overrides=given)
+        arguments = dict(settings.arguments)
+        if "task_id" not in arguments:
+            raise ValueError("task_id is missing: the spec names no step, so give task_id=…")
+        if isinstance(arguments["script"], SourceSettings):
+            arguments["script"] = source_of(arguments["script"], template=arguments.get("template_script", False))
+        operator = cls(**arguments)
+        operator._names = settings.names
+        return operator
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict of a run that ended well."""
@@ -230,11 +266,19 @@ class KubernetesScriptOperator(BaseOperator):
         if isinstance(self.files, dict):
             self.files = {path: copy.copy(file) for path, file in self.files.items()}
         try:
-            super().render_template_fields(context, jinja_env)
+            super().render_template_fields(self._with_names(context), jinja_env)
         except jinja2.TemplateError as error:
             if not self.template_script:
                 raise
             raise ValueError(_template_message(error, self.script)) from None
+
+    def _with_names(self, context: Context) -> Context:
+        """The context, with ``workload``, ``keychain`` and ``secret`` where the Script tool's format is used."""
+        if self._names is None:
+            return context
+        from airflow_script_provider.hooks.keychain import template_names
+
+        return cast("Context", template_names(context, self._names))
 
     def _hand_over(self, context: Context, outcome: Outcome) -> dict[str, Any]:
         """Push what downstream tasks read, then raise if the run did not end well."""

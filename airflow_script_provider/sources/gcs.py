@@ -90,7 +90,7 @@ def _client_of(extra: Mapping[str, Any], origin: str, conn_id: str | None) -> An
             from google.auth.credentials import AnonymousCredentials
 
             return client_class(project=project, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-        return client_class(project=project, credentials=_credentials(extra))
+        return client_class(project=project, credentials=credentials(extra))
     except Exception as error:
         if isinstance(error, ValueError | OSError) or type(error).__module__ == "google.auth.exceptions":
             raise refused(
@@ -99,7 +99,7 @@ def _client_of(extra: Mapping[str, Any], origin: str, conn_id: str | None) -> An
         raise
 
 
-def _credentials(extra: Mapping[str, Any]) -> Any:
+def credentials(extra: Mapping[str, Any], scope: str = _SCOPE) -> Any:
     """Credentials of a key file or key, perhaps to act as somebody else; None leaves it to the environment."""
     from google.auth import impersonated_credentials
     from google.oauth2 import service_account
@@ -111,20 +111,21 @@ def _credentials(extra: Mapping[str, Any]) -> Any:
     base: Any = None
     if key:
         info = json.loads(key) if isinstance(key, str) else key
-        base = service_account.Credentials.from_service_account_info(info, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
+        base = service_account.Credentials.from_service_account_info(info, scopes=[scope])  # type: ignore[no-untyped-call]
     elif path:
-        base = service_account.Credentials.from_service_account_file(path, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
+        base = service_account.Credentials.from_service_account_file(path, scopes=[scope])  # type: ignore[no-untyped-call]
     if not chain:
         return base
     return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-        source_credentials=base or _default_credentials(),
+        source_credentials=base or default_credentials(),
         target_principal=chain[-1],
         delegates=chain[:-1],
-        target_scopes=[_SCOPE],
+        target_scopes=[scope],
     )
 
 
-def _default_credentials() -> Any:
+def default_credentials() -> Any:
+    """What the environment has."""
     import google.auth
 
     return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]

@@ -13,6 +13,7 @@ from airflow_script_provider.sources.gcs import GCSScript
 from airflow_script_provider.sources.http import HttpScript, shown
 from airflow_script_provider.sources.inline import InlineScript
 from airflow_script_provider.sources.s3 import S3Script
+from airflow_script_provider.spec.source import SourceSettings, source_settings
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)
 _SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
@@ -22,16 +23,24 @@ _SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
     "s3": S3Script,
     "gs": GCSScript,
 }
+_OF_SPEC: Mapping[str, Callable[..., ScriptSource]] = {
+    "file": FileScript,
+    "http": HttpScript,
+    "s3": S3Script,
+    "gcs": GCSScript,
+}
 _WITHOUT_CONNECTION = ("file",)
 _ONE_EXPRESSION = re.compile(r"\{\{[^{}\n]*\}\}")
 
 
 def parse(script: Any, *, template: bool = False, conn_id: str | None = None) -> ScriptSource:
-    """The source that ``script`` means: a source as it is, a one-line URI, else text.
+    """The source that ``script`` means: a source as it is, the Script tool's mapping, a one-line URI, else text.
 
     ``conn_id`` is the connection of a URI's source, None for the source's own default. Raises ``ValueError`` for what
     cannot be a script, ``TypeError`` for another type.
     """
+    if isinstance(script, Mapping):
+        script = source_of(source_settings(script), template=template)
     if isinstance(script, ScriptSource):
         _refuse_connection(conn_id, f"{type(script).__name__}(…) names its own conn_id")
         return script
@@ -49,6 +58,17 @@ def parse(script: Any, *, template: bool = False, conn_id: str | None = None) ->
         )
     _refuse_connection(conn_id, "the script is text")
     return InlineScript(script, template=template)
+
+
+def source_of(settings: SourceSettings, *, template: bool = False) -> ScriptSource:
+    """The source that settings in the Script tool's format describe.
+
+    A text that is nothing but one expression is no script in any language, so it is rendered in any case.
+    """
+    if settings.kind == "inline":
+        text = settings.arguments["text"]
+        return InlineScript(text, template=template or is_one_expression(text))
+    return _OF_SPEC[settings.kind](**settings.arguments)
 
 
 def is_one_expression(script: Any) -> bool:

@@ -17,7 +17,7 @@ NAMESPACE = "noetl"
 LABELS = {"app": "noetl-script"}
 FLAT_NAME = "noetl-script"
 
-_TOKEN = r"(?:session_)?token\b"  # noqa: S105  # the name of a field
+_TOKEN = r"(?:session_|access_)?token\b"  # noqa: S105  # the name of a field
 _ASKS_FOR_TOKEN = re.compile(rf"(?:\b(\w+)|\[['\"]([^'\"]+)['\"]\])(?:\.{_TOKEN}|\[['\"]{_TOKEN}['\"]\])")
 
 

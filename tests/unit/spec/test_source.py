@@ -19,9 +19,9 @@ from airflow_script_provider.spec.source import SourceSettings, is_nested, sourc
         ({"type": "http", "uri": "https://example.com/a.py"}, "http", {"uri": "https://example.com/a.py"}),
         ({"uri": "gs://b/a.py", "source": {"type": "gcs", "auth": "g"}}, "gcs", {"uri": "gs://b/a.py", "conn_id": "g"}),
         (
-            {"uri": "s3://b/a.sql", "source": {"type": "s3", "region": "eu-west-1", "endpoint": "http://s3:9000"}},
+            {"uri": "s3://b/a.sql", "source": {"type": "s3", "region": "eu-west-1"}},
             "s3",
-            {"uri": "s3://b/a.sql", "region": "eu-west-1", "endpoint_url": "http://s3:9000"},
+            {"uri": "s3://b/a.sql", "region": "eu-west-1"},
         ),
     ],
 )
@@ -80,6 +80,10 @@ def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
             "script says type: 'gcs' and source.type: 's3'; keep one of them",
         ),
         ({"type": "gcs", "uri": "gs://b/o", "region": "eu"}, "script has 'region', which type 'gcs' does not read"),
+        (
+            {"type": "s3", "uri": "s3://b/o", "endpoint": "http://x"},
+            "type 's3' does not read; it reads uri, auth, region",
+        ),
         ({"type": "inline", "content": "x", "uri": "y"}, "script has 'uri', which type 'inline' does not read"),
         ({"type": "gcs", "uri": "gs://b/o", "auth": ["g"]}, "script has auth: ['g'], which must be text"),
         ({"type": "local", "uri": "clean"}, "the name 'clean', which variables does not have; it has none"),

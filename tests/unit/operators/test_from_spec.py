@@ -1,0 +1,152 @@
+"""Operators made of steps in the Script tool's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.definitions.param import ParamsDict
+
+from airflow_script_provider.operators import _base
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.sources import FileScript, GCSScript, HttpScript, InlineScript, S3Script
+
+INLINE = {"type": "inline", "content": "echo {{ x }} ${#a[@]}"}
+STEP = """
+- step: load
+  desc: Loads the day
+  tool:
+    kind: script
+    script:
+      uri: s3://scripts/load.py
+      source: {type: s3, region: eu-west-1, auth: warehouse}
+    args:
+      day: "{{ workload.day }}"
+      parts: [{name: a}, {name: b}]
+    job:
+      image: python:3.12-slim
+      ttlSecondsAfterFinished: 60
+      activeDeadlineSeconds: 900
+      install_dependencies: [polars]
+      resources: {limits: {memory: 1Gi, nvidia.com/gpu: 1}}
+      env: {PASSWORD: "{{ secret.db_password }}", RETRIES: 3}
+"""
+
+
+def rendered(operator: KubernetesScriptOperator, **context: Any) -> KubernetesScriptOperator:
+    """The operator after Airflow has rendered its fields."""
+    operator.render_template_fields(context)  # type: ignore[arg-type]  # a few names are a context here
+    return operator
+
+
+def test_a_step_becomes_an_operator() -> None:
+    """Everything that the step says, under our names; what it leaves out as that tool has it."""
+    operator = KubernetesScriptOperator.from_spec(spec=STEP)
+    said = ("task_id", "doc_md", "namespace", "labels", "name", "image", "ttl_seconds_after_finished", "timeout",
+            "install_dependencies", "container_resources", "backoff_limit", "template_script")  # fmt: skip
+    assert {name: getattr(operator, name) for name in said} == {
+        "task_id": "load",
+        "doc_md": "Loads the day",
+        "namespace": "noetl",
+        "labels": {"app": "noetl-script"},
+        "name": None,
+        "image": "python:3.12-slim",
+        "ttl_seconds_after_finished": 60,
+        "timeout": 900,
+        "install_dependencies": ["polars"],
+        "container_resources": {"limits": {"memory": "1Gi", "nvidia.com/gpu": 1}},
+        "backoff_limit": 3,
+        "template_script": False,
+    }
+    assert operator.script == S3Script("s3://scripts/load.py", conn_id="warehouse", region="eu-west-1")
+
+
+def test_its_templates_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``workload`` is the run's, ``secret`` is Airflow's."""
+    monkeypatch.setenv("AIRFLOW_VAR_DB_PASSWORD", "a-password")
+    operator = rendered(KubernetesScriptOperator.from_spec(spec=STEP), params=ParamsDict({"day": "2026-01-01"}))
+    assert _base.revealed(operator.args) == {"day": "2026-01-01", "parts": [{"name": "a"}, {"name": "b"}]}
+    assert _base.revealed(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
+
+
+def test_rendering_keeps_the_names_for_the_next_task_instance() -> None:
+    """Rendering twice in one process renders the spec's templates both times."""
+    first = KubernetesScriptOperator.from_spec(spec={"script": INLINE, "args": {"d": "{{ workload.d }}"}}, task_id="t")
+    with DAG("twice", schedule=None):
+        second = first
+    original = second.args.value
+    rendered(second, params={"d": 1})
+    assert original == {"d": "{{ workload.d }}"}
+
+
+@pytest.mark.parametrize(
+    ("script", "source"),
+    [
+        (INLINE, InlineScript("echo {{ x }} ${#a[@]}")),
+        ({"type": "file", "uri": "a.py"}, FileScript("a.py")),
+        ({"uri": "gs://b/o.py", "source": {"type": "gcs", "auth": "g"}}, GCSScript("gs://b/o.py", conn_id="g")),
+        ({"uri": "gs://b/o.py", "source": {"type": "gcs"}}, GCSScript("gs://b/o.py")),
+        ({"uri": "s3://b/o.py", "source": {"type": "s3"}}, S3Script("s3://b/o.py")),
+        (
+            {"uri": "a.py", "source": {"type": "http", "endpoint": "https://example.com", "timeout": 5, "auth": "h"}},
+            HttpScript("a.py", endpoint="https://example.com", timeout=5, conn_id="h"),
+        ),
+    ],
+    ids=["inline", "file", "gcs", "gcs by default", "s3", "http"],
+)
+def test_the_tools_mapping_is_a_script(script: Mapping[str, Any], source: Any) -> None:
+    """``script=`` of the operator takes it as ``from_spec`` does."""
+    assert KubernetesScriptOperator(task_id="t", script=script).script == source
+    assert KubernetesScriptOperator.from_spec(task_id="t", spec={"script": script}).script == source
+
+
+def test_headers_of_a_mapping_read_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of the Script tool's templates are known wherever its mapping is."""
+    monkeypatch.setenv("AIRFLOW_VAR_API_TOKEN", "token-of-a-variable")
+    headers = {"Authorization": "Bearer {{ secret.api_token }}"}
+    script = {"type": "http", "uri": "https://example.com/a.py", "headers": headers}
+    operator = rendered(KubernetesScriptOperator(task_id="t", script=script))
+    assert operator.script.headers == {"Authorization": "Bearer token-of-a-variable"}
+    assert "token-of" not in str(operator.script)
+
+
+def test_an_inline_script_arrives_unchanged() -> None:
+    """Its text is no template (R24)."""
+    operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec={"script": INLINE}), x=1)
+    assert operator.script.fetch().text == INLINE["content"]
+
+
+def test_a_script_that_is_one_expression_is_rendered() -> None:
+    """No language has such a script: it is the value that is meant."""
+    spec = {"script": {"type": "inline", "content": "{{ workload.code }}\n"}, "workload": {"code": "echo 1"}}
+    assert rendered(KubernetesScriptOperator.from_spec(task_id="t", spec=spec)).script.fetch().text == "echo 1"
+
+
+def test_our_own_style() -> None:
+    """``style="airflow"`` keeps namespace, names, labels and arguments as this operator has them."""
+    operator = KubernetesScriptOperator.from_spec(task_id="t", spec={"script": INLINE}, style="airflow")
+    assert (operator.namespace, operator.name, operator.labels, operator.args) == (None, None, None, None)
+
+
+def test_overrides() -> None:
+    """Arguments of the operator go before the spec."""
+    operator = KubernetesScriptOperator.from_spec(spec=STEP, task_id="mine", namespace="etl", retries=2, timeout=5)
+    assert (operator.task_id, operator.namespace, operator.retries, operator.timeout) == ("mine", "etl", 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"spec": {"script": INLINE}}, ValueError, "task_id is missing: the spec names no step, so give task_id=…"),
+        ({"spec": STEP, "timout": 5}, TypeError, "unknown argument 'timout'; did you mean 'timeout'?"),
+        ({"spec": STEP, "step": "laod"}, ValueError, "spec has no step 'laod'; did you mean 'load'?"),
+        ({"spec": STEP.replace("900", "0")}, ValueError, "timeout=0 must be more than 0 seconds"),
+    ],
+)
+def test_a_mistake_fails_at_parse(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    """What is wrong with a spec or an override is said when the DAG is parsed (R29)."""
+    with pytest.raises(error) as raised:
+        KubernetesScriptOperator.from_spec(**arguments)
+    assert message in str(raised.value)
