@@ -16,6 +16,7 @@ EXAMPLES = sorted((_ROOT / "example_dags").glob("example_*.py"))
 EXPECTED = {
     "example_basic": "3 cities in run",
     "example_branch_on_result": "nothing to load",
+    "example_from_noetl": "shop 30 CHF and web 12 CHF",
     "example_hook_in_task": "9",
     "example_script_in_file": '{"cat": 2, "dog": 1}',
 }

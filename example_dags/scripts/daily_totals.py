@@ -1,0 +1,12 @@
+"""Totals of a day by source, printed as JSON; written for the Script tool, which passes the same argument."""
+
+import json
+import os
+import sys
+
+args = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+totals = {}
+for source in args.get("sources", []):
+    print("reading", source["name"])
+    totals[source["name"]] = sum(source["orders"])
+print(json.dumps({"day": args.get("day"), "totals": totals, "currency": os.environ["CURRENCY"]}))

@@ -1,0 +1,91 @@
+"""Steps in the Script tool's format, run on the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.result import ScriptResult
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.tasks import run_operator
+
+PLAYBOOK = """
+keychain:
+  - {name: partner, kind: bearer, scope: global, credential: partner_api}
+
+workload: {region: north}
+
+workflow:
+  - step: prepare
+    tool: {kind: python, code: "result = 1"}
+  - step: load_orders
+    desc: Loads orders
+    tool:
+      kind: script
+      script:
+        uri: load_orders.py
+        source: {type: file}
+      args:
+        region: "{{ workload.region }}"
+        filters: {status: [open, paid]}
+      job:
+        image: python:3.11-slim
+        backoffLimit: 0
+        ttlSecondsAfterFinished: 120
+        activeDeadlineSeconds: 90
+        resources:
+          limits: {memory: 128Mi}
+        env:
+          TOKEN: "{{ keychain.partner.token }}"
+          PASSWORD: "{{ secret.db_password }}"
+          DEBUG: true
+"""
+SCRIPT = """
+import json, os, sys
+names = ("TOKEN", "PASSWORD", "DEBUG")
+print(json.dumps({"args": json.loads(sys.argv[1]), "env": [os.environ[name][::-1] for name in names]}))
+"""
+FLAT = {"script": {"type": "inline", "content": "import sys\nprint(sys.argv[1])"}, "job": {"backoff_limit": 0}}
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keychain and secret stand for."""
+    monkeypatch.setenv("AIRFLOW_CONN_PARTNER_API", '{"conn_type": "http", "password": "partner-token"}')
+    monkeypatch.setenv("AIRFLOW_VAR_DB_PASSWORD", "db-password")
+
+
+def test_a_playbook_runs_unchanged(own: dict[str, Any], kubectl: Kubectl, tmp_path: Any) -> None:
+    """Arguments, environment, limits, names and labels arrive as the playbook says."""
+    (tmp_path / "load_orders.py").write_text(SCRIPT)
+    run = run_operator(KubernetesScriptOperator.from_spec(spec=PLAYBOOK, **own), folder=str(tmp_path)).succeeded()
+    assert run.result["value"] == {
+        "args": {"region": "north", "filters": {"status": ["open", "paid"]}},
+        "env": ["nekot-rentrap", "drowssap-bd", "eurt"],
+    }
+    job = kubectl.items("jobs", own["namespace"])[0]
+    spec, container = job["spec"], job["spec"]["template"]["spec"]["containers"][0]
+    assert job["metadata"]["name"].startswith("script-load-orders-")
+    assert job["metadata"]["labels"]["app"] == "noetl-script"
+    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (90, 0, 120)
+    assert container["resources"]["limits"] == {"memory": "128Mi"}
+
+
+def test_the_flat_form(own: dict[str, Any]) -> None:
+    """Its Jobs are called as that tool calls them, and a script without arguments gets an empty JSON object."""
+    run = run_operator(KubernetesScriptOperator.from_spec(task_id="flat", spec=FLAT, **own)).succeeded()
+    assert run.result["job_name"].startswith("noetl-script-")
+    assert run.result["output"] == "{}\n"
+
+
+def test_the_envelope_of_a_failure(own: dict[str, Any]) -> None:
+    """The tool's own form of a result is made of ours."""
+    script = {"type": "inline", "content": "print('no rows')\nraise SystemExit(4)"}
+    spec = FLAT | {"script": script}
+    run = run_operator(KubernetesScriptOperator.from_spec(task_id="fails", spec=spec, **own))
+    envelope = ScriptResult.from_dict(run.xcoms["return_value"]).to_envelope()
+    assert (envelope["status"], envelope["data"]["status"]) == ("error", "failed")
+    assert envelope["error"].startswith("Job failed with 1 failures")
+    assert (envelope["data"]["exit_code"], envelope["data"]["output"]) == (4, "no rows\n")
