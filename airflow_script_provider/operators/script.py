@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -266,19 +266,24 @@ class KubernetesScriptOperator(BaseOperator):
         if isinstance(self.files, dict):
             self.files = {path: copy.copy(file) for path, file in self.files.items()}
         try:
-            super().render_template_fields(self._with_names(context), jinja_env)
+            super().render_template_fields(context, jinja_env)
         except jinja2.TemplateError as error:
             if not self.template_script:
                 raise
             raise ValueError(_template_message(error, self.script)) from None
 
-    def _with_names(self, context: Context) -> Context:
-        """The context, with ``workload``, ``keychain`` and ``secret`` where the Script tool's format is used."""
-        if self._names is None:
-            return context
-        from airflow_script_provider.hooks.keychain import template_names
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, *others: Any, **named: Any
+    ) -> None:
+        """Render with ``workload``, ``keychain`` and ``secret``, where the Script tool's format is used.
 
-        return cast("Context", template_names(context, self._names))
+        Airflow calls this for mapped tasks, too, which it renders without ``render_template_fields``.
+        """
+        if parent is self and self._names is not None:
+            from airflow_script_provider.hooks.keychain import template_names
+
+            context = cast("Context", template_names(context, self._names))
+        super()._do_render_template_fields(parent, template_fields, context, *others, **named)
 
     def _hand_over(self, context: Context, outcome: Outcome) -> dict[str, Any]:
         """Push what downstream tasks read, then raise if the run did not end well."""

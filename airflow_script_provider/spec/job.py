@@ -12,7 +12,7 @@ from airflow_script_provider.spec.settings import a_list, a_mapping, one_of
 WHERE = "job"
 
 # Our argument, and the spellings of it in the Script tool's two forms.
-_SPELLINGS = {
+SPELLINGS = {
     "image": ("image",),
     "namespace": ("namespace",),
     "timeout": ("timeout", "activeDeadlineSeconds", "active_deadline_seconds"),
@@ -28,8 +28,8 @@ _SPELLINGS = {
 def job_arguments(job: Any) -> dict[str, Any]:
     """The operator's arguments that ``job`` gives; what it leaves out or leaves empty is left out here, too."""
     job = a_mapping(job, WHERE)
-    check_keys(job, (name for spellings in _SPELLINGS.values() for name in spellings), WHERE)
-    found = {ours: one_of(job, spellings, WHERE) for ours, spellings in _SPELLINGS.items()}
+    check_keys(job, (name for spellings in SPELLINGS.values() for name in spellings), WHERE)
+    found = {ours: one_of(job, spellings, WHERE) for ours, spellings in SPELLINGS.items()}
     given = {ours: value for ours, value in found.items() if value is not None}
     if "install_dependencies" in given:
         given["install_dependencies"] = a_list(given["install_dependencies"], f"{WHERE}.install_dependencies")

@@ -15,9 +15,9 @@ TYPES = ("inline", "local", "file", "http", "gcs", "s3")
 
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _SCHEMES = {"file": ("file",), "http": ("http", "https"), "gcs": ("gs",), "s3": ("s3",)}
-_TRANSPORT = ("auth", "region", "endpoint", "method", "headers", "timeout")
-_OF_SOURCE = ("type", *_TRANSPORT)
-_OF_SCRIPT = ("type", "content", "uri", "source", *_TRANSPORT)
+TRANSPORT = ("auth", "region", "endpoint", "method", "headers", "timeout")
+_OF_SOURCE = ("type", *TRANSPORT)
+_OF_SCRIPT = ("type", "content", "uri", "source", *TRANSPORT)
 # What each type reads besides the script itself.
 _READ_BY = {
     "inline": (),

@@ -11,14 +11,14 @@ from airflow_script_provider.spec.settings import a_list, a_mapping
 
 KIND = "script"
 
-_OF_PLAYBOOK = (
+OF_PLAYBOOK = (
     "apiVersion", "kind", "metadata", "name", "path", "version", "description",
     "workload", "keychain", "executor", "workbook", "workflow",
 )  # fmt: skip
 _BESIDE_A_STEP = ("keychain", "workload")
-_OF_STEP = ("step", "desc", "tool", "next")
-_OF_TOOL = ("kind", "script", "args", "job")
-_OF_KEYCHAIN = ("name", "kind", "scope", "credential")
+OF_STEP = ("step", "desc", "tool", "next")
+OF_TOOL = ("kind", "script", "args", "job")
+OF_KEYCHAIN = ("name", "kind", "scope", "credential")
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ def find_step(document: Any, name: str | None = None) -> Step:
     """The step of this name, or the only one that runs a script. ``ValueError`` lists the steps to choose from."""
     root = {"workflow": document} if isinstance(document, list | tuple) else a_mapping(document, "spec")
     if "workflow" in root:
-        check_keys(root, _OF_PLAYBOOK, "spec")
+        check_keys(root, OF_PLAYBOOK, "spec")
         steps = [_as_step(entry) for entry in a_list(root["workflow"], "workflow")]
     else:
         steps = [_as_step({key: value for key, value in root.items() if key not in _BESIDE_A_STEP})]
     step = _chosen(steps, name)
-    check_keys(step, _OF_STEP, _called(step))
+    check_keys(step, OF_STEP, _called(step))
     return Step(
         tool=_tool(step),
-        name=step.get("step"),
+        name=str(step["step"]) if step.get("step") is not None else None,
         description=step.get("desc"),
         keychain=_keychain(root.get("keychain")),
         workload=a_mapping(root.get("workload"), "workload"),
@@ -62,8 +62,8 @@ def _as_step(entry: Any) -> dict[str, Any]:
     if "step" not in step and "tool" not in step:
         return {"tool": step}
     if isinstance(tool, str):
-        own = {key: value for key, value in step.items() if key in _OF_STEP}
-        return own | {"tool": {"kind": tool} | {key: value for key, value in step.items() if key not in _OF_STEP}}
+        own = {key: value for key, value in step.items() if key in OF_STEP}
+        return own | {"tool": {"kind": tool} | {key: value for key, value in step.items() if key not in OF_STEP}}
     if isinstance(tool, list) and len(tool) == 1 and isinstance(tool[0], Mapping) and len(tool[0]) == 1:
         return step | {"tool": next(iter(tool[0].values()))}
     return step
@@ -82,7 +82,7 @@ def _chosen(steps: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]
 
 
 def _named(steps: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    found = [step for step in steps if step.get("step") == name]
+    found = [step for step in steps if str(step.get("step")) == name]
     if len(found) > 1:
         raise ValueError(f"spec has {len(found)} steps with the name {name!r}; names must differ")
     if not found:
@@ -112,7 +112,7 @@ def _kind(step: Mapping[str, Any]) -> str:
 
 def _tool(step: Mapping[str, Any]) -> Mapping[str, Any]:
     tool = a_mapping(step.get("tool"), f"tool of {_called(step)}")
-    check_keys(tool, _OF_TOOL, _called(step))
+    check_keys(tool, OF_TOOL, _called(step))
     return tool
 
 
@@ -122,7 +122,7 @@ def _keychain(entries: Any) -> dict[str, str]:
     for position, item in enumerate(a_list(entries, "keychain")):
         where = f"keychain[{position}]"
         entry = a_mapping(item, where)
-        check_keys(entry, _OF_KEYCHAIN, where)
+        check_keys(entry, OF_KEYCHAIN, where)
         if not entry.get("name"):
             raise ValueError(f"{where} has no name")
         keychain[str(entry["name"])] = str(entry.get("credential") or entry["name"])

@@ -71,14 +71,14 @@ def test_its_templates_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _base.revealed(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
 
 
-def test_rendering_keeps_the_names_for_the_next_task_instance() -> None:
-    """Rendering twice in one process renders the spec's templates both times."""
-    first = KubernetesScriptOperator.from_spec(spec={"script": INLINE, "args": {"d": "{{ workload.d }}"}}, task_id="t")
-    with DAG("twice", schedule=None):
-        second = first
-    original = second.args.value
-    rendered(second, params={"d": 1})
-    assert original == {"d": "{{ workload.d }}"}
+def test_rendering_keeps_the_specs_templates() -> None:
+    """A second task instance in one process renders the templates, not the first one's results."""
+    operator = KubernetesScriptOperator.from_spec(
+        spec={"script": INLINE, "args": {"d": "{{ workload.d }}"}}, task_id="t"
+    )
+    original = operator.args
+    rendered(operator, params={"d": 1})
+    assert (original.value, _base.revealed(operator.args)) == ({"d": "{{ workload.d }}"}, {"d": "1"})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,18 @@ def test_headers_of_a_mapping_read_secrets(monkeypatch: pytest.MonkeyPatch) -> N
     operator = rendered(KubernetesScriptOperator(task_id="t", script=script))
     assert operator.script.headers == {"Authorization": "Bearer token-of-a-variable"}
     assert "token-of" not in str(operator.script)
+
+
+def test_mapped_tasks_know_the_names_too() -> None:
+    """Airflow renders the tasks of a mapping in its own way."""
+    script = {"type": "file", "uri": "{{ workload.name }}.py"}
+    with DAG("mapped", schedule=None):
+        mapped = KubernetesScriptOperator.partial(task_id="t", script=script).expand(args=[{"n": 1}])
+    operator = mapped.unmap({"args": {"n": 1}})
+    operator._do_render_template_fields(
+        operator, operator.template_fields, {"params": {"name": "etl"}}, operator.get_template_env(), set()
+    )
+    assert vars(operator)["script"] == FileScript("etl.py")
 
 
 def test_an_inline_script_arrives_unchanged() -> None:
