@@ -38,9 +38,9 @@ class ScriptSource(Protocol):
         """Read it. ``folder`` is what relative paths start from. Raises ``ScriptSourceError``."""
 
 
-def with_retries(read: Callable[[], T], delays: Sequence[float] = RETRY_DELAYS) -> T:
+def with_retries(read: Callable[[], T]) -> T:
     """What ``read`` returns, tried again after each delay as long as its ``ScriptSourceError`` may pass."""
-    for delay in delays:
+    for delay in RETRY_DELAYS:
         try:
             return read()
         except ScriptSourceError as error:

@@ -50,6 +50,8 @@ class GCSScript:
         bucket, name = self._address()
         generation = self._generation()
         with closing(self._client()) as client:
+            # Its cache for traces would ask for the bucket in a thread, which takes a right that reading does not need.
+            client._bucket_metadata_cache = None
             reading = _Reading(client, str(self), bucket, name, generation)
             return with_retries(reading.read)
 
@@ -210,13 +212,15 @@ class _Reading:
 
     def _explained(self, error: Exception) -> ScriptSourceError | None:
         """The error in words, None for one that is not Google's or the network's."""
-        module = type(error).__module__
+        module, name = type(error).__module__, type(error).__name__
         if module.startswith("google.api_core"):
             return self._refusal(error)
-        if type(error).__name__ == "DataCorruption":
+        if name == "DataCorruption":
             return ScriptSourceError(f"{self._origin} arrived with another checksum than GCS has", origin=self._origin)
-        if type(error).__name__ == "RefreshError":
+        if name == "RefreshError":
             return refused(f"{self._origin}: the credentials of {self._who()} are not accepted: {error}", self._origin)
+        if name == "InvalidOperation":  # after a 401 google-auth tries to renew credentials that are none
+            return refused(self._denied(""), self._origin)
         if isinstance(error, OSError) or module.startswith(("google.auth", "urllib3")):
             found = trouble(error)
             words = f"{self._origin} cannot be read: Google {found.text}"
@@ -228,15 +232,17 @@ class _Reading:
         if status in (408, 429) or status >= 500:
             return ScriptSourceError(f"{self._origin} cannot be read now: {status} {said}", origin=self._origin)
         if status in (401, 403):
-            words = f"access denied to {self._who()}, which needs storage.objects.get (GCS said: {said})"
-        elif status == 404:
-            words = self._missing(said)
-        else:
-            words = f"GCS answered {status}: {said}"
+            return refused(self._denied(said), self._origin)
+        words = self._missing(said) if status == 404 else f"GCS answered {status}: {said}"
         return refused(f"{self._origin}: {words}", self._origin)
 
+    def _denied(self, said: str) -> str:
+        words = f"{self._origin}: access denied to {self._who()}, which needs storage.objects.get"
+        return f"{words} (GCS said: {said})" if said else words
+
     def _missing(self, said: str) -> str:
-        if "bucket" in said.lower() or not self._bucket_exists():
+        is_object = "no such object" in said.lower()
+        if not is_object and ("bucket" in said.lower() or not self._bucket_exists()):
             return f"there is no bucket {self._bucket!r}"
         of_generation = f" of generation {self._generation}" if self._generation is not None else ""
         return f"the bucket {self._bucket!r} has no object {self._name!r}{of_generation}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit, urlunsplit
@@ -17,7 +18,6 @@ from airflow_script_provider.kube.request import MAX_CONFIG_MAP, positive_second
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import (
     CHUNK,
-    RETRY_DELAYS,
     collected,
     decoded,
     refused,
@@ -70,8 +70,9 @@ class HttpScript:
         """Ask the server, following redirects; credentials stay with the host they were meant for."""
         self._mask_headers()
         with _Access.of(self) as access:
-            delays = RETRY_DELAYS if self.method.upper() in _REPEATABLE else ()
-            return with_retries(lambda: _read(access, self.method.upper(), self.timeout), delays)
+            method = self.method.upper()
+            once = partial(_read, access, method, self.timeout)
+            return with_retries(once) if method in _REPEATABLE else once()
 
     def _mask_headers(self) -> None:
         secret = [value for name, value in (self.headers or {}).items() if name.lower() not in _HARMLESS]
@@ -106,7 +107,7 @@ class _Access:
         url, login = without_login(_full_url(source, base))
         if login is not None:
             session.auth = login
-        session.headers.setdefault("Accept-Encoding", "identity")
+        session.headers["Accept-Encoding"] = "identity"
         session.headers.update(source.headers or {})
         session.auth = session.auth or _as_it_is  # else requests looks into ~/.netrc
         if source.verify is not None:
@@ -129,7 +130,10 @@ class _Access:
 
 def shown(url: str) -> str:
     """A URL fit for a log: without login, query and fragment, which may be a signature."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://…"
     netloc = parts.netloc.rpartition("@")[2]
     _, colon, port = netloc.rpartition(":")
     if colon and netloc == parts.netloc and not (port.isdigit() or port.endswith("]")) and "{" not in netloc:
@@ -178,7 +182,12 @@ def _full_url(source: HttpScript, base: str | None) -> str:
                 str(source),
             )
         uri = f"{base.rstrip('/')}/{uri.lstrip('/')}"
-    return urlunsplit(urlsplit(uri)._replace(fragment=""))
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # a ValueError where it is no number
+    except ValueError:
+        raise refused(f"{shown(uri)} cannot be asked: its host is none", shown(uri)) from None
+    return urlunsplit(parts._replace(fragment=""))
 
 
 def _identity(session: Session, connection: Any) -> str:

@@ -40,7 +40,7 @@ def _tls(cause: BaseException) -> Trouble | None:
             passes=False,
         )
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        reason = (cause.reason or "handshake failed").lower().replace("_", " ")
+        reason = (getattr(cause, "reason", None) or "handshake failed").lower().replace("_", " ")
         return Trouble(f"did not agree on TLS: {reason}", passes=False)
     return None
 

@@ -106,6 +106,7 @@ class _Client:
     def read(self) -> Script:
         """The object; ``ScriptSourceError`` says why not."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             self._client = self._client or self._connected()
@@ -113,6 +114,9 @@ class _Client:
             data = self._body(answer)
         except ClientError as error:
             raise self._refusal(error) from None
+        except ResponseParserError:
+            words = f"{self._origin} cannot be read: what answers is no AWS service; check endpoint_url"
+            raise ScriptSourceError(words, origin=self._origin) from None
         except BotoCoreError as error:
             raise self._failure(error) from None
         return decoded(data, origin=self._origin, name=PurePosixPath(self._key).name, details=_details(answer))
@@ -198,6 +202,7 @@ class _Client:
         """The identity that S3 saw: its ARN, which everybody may ask STS for, else the access key."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         session = self._hook.get_session(region_name=self._hook.region_name)
         try:
@@ -205,7 +210,7 @@ class _Client:
             endpoint = self._hook.conn_config.get_service_endpoint_url("sts")
             sts = session.client("sts", endpoint_url=endpoint, config=quick, verify=self._hook.verify)
             return str(sts.get_caller_identity()["Arn"])
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError, ResponseParserError):
             credentials = session.get_credentials()
             key = f"access key {credentials.access_key}" if credentials is not None else "nobody (no credentials)"
             return f"{key} of {self._owner()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow_script_provider.exceptions import JobFailedError, RunKilledError, ScriptSourceError
 from airflow_script_provider.operators import _base
 from airflow_script_provider.operators.script import KubernetesScriptOperator
-from airflow_script_provider.sources import FileScript, InlineScript
+from airflow_script_provider.sources import FileScript, HttpScript, InlineScript
 from tests.builders import a_failed_outcome, a_failed_result
 
 
@@ -112,6 +113,20 @@ def test_a_sources_fields_are_rendered() -> None:
     files = {"b.py": FileScript("{{ x }}/b.py")}
     operator = rendered(an_operator("file:///{{ x }}/a.py", files=files), x="etl")
     assert (operator.script.path, operator.files["b.py"].path) == ("file:///etl/a.py", "etl/b.py")
+
+
+def test_the_connection_of_a_uri_is_rendered() -> None:
+    """It reaches the source, and is a template too."""
+    operator = rendered(an_operator("s3://{{ x }}/a.py", script_conn_id="{{ x }}_aws"), x="etl")
+    assert (operator.script.uri, operator.script.conn_id) == ("s3://etl/a.py", "etl_aws")
+
+
+def test_headers_are_rendered_and_not_shown() -> None:
+    """Neither in the serialized DAG nor on the page Rendered Templates (R26)."""
+    source = HttpScript("https://h/a.py?sig={{ x }}", headers={"X-Api-Key": "{{ x }}"})
+    operator = rendered(an_operator(source, files={"b.py": copy.copy(source)}), x="hunter2")
+    assert operator.script.headers == {"X-Api-Key": "hunter2"}
+    assert "hunter2" not in f"{operator.script}{operator.files}"
 
 
 def test_one_expression_is_what_it_renders_to() -> None:

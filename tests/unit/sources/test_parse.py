@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.sources import FileScript, InlineScript, ScriptSource
+from airflow_script_provider.sources import FileScript, GCSScript, HttpScript, InlineScript, S3Script, ScriptSource
 from airflow_script_provider.sources.parse import is_one_expression, parse
 
 
@@ -34,6 +34,43 @@ def test_a_one_line_uri_is_a_source(uri: str) -> None:
     assert parse(uri) == FileScript(uri.strip())
 
 
+@pytest.mark.parametrize(
+    ("uri", "source"),
+    [
+        ("https://h/x.py", HttpScript("https://h/x.py")),
+        ("HTTP://h/x.py", HttpScript("HTTP://h/x.py")),
+        ("s3://b/x.py", S3Script("s3://b/x.py")),
+        ("gs://b/{{ ds }}.py", GCSScript("gs://b/{{ ds }}.py")),
+    ],
+)
+def test_a_uri_has_the_source_of_its_scheme(uri: str, source: ScriptSource) -> None:
+    """With that source's own default connection."""
+    assert parse(uri) == source
+
+
+@pytest.mark.parametrize("uri", ["https://h/x.py", "s3://b/x.py", "gs://b/x.py"])
+def test_a_uri_is_read_with_the_connection(uri: str) -> None:
+    """``script_conn_id`` reaches the source."""
+    source = parse(uri, conn_id="mine")
+    assert isinstance(source, HttpScript | S3Script | GCSScript)
+    assert source.conn_id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo hi", "the script is text"),
+        ("file:///x.py", "a file:// script needs none"),
+        (S3Script("s3://b/x.py"), "S3Script(…) names its own conn_id"),
+    ],
+)
+def test_a_connection_without_use_is_refused(script: Any, why: str) -> None:
+    """An argument that cannot work is refused (R29)."""
+    with pytest.raises(ValueError, match="script_conn_id='mine' has no use: ") as refusal:
+        parse(script, conn_id="mine")
+    assert why in str(refusal.value)
+
+
 def test_a_source_stays_what_it_is() -> None:
     """A source object is taken as it is."""
     source = FileScript("x.py")
@@ -50,8 +87,16 @@ def test_a_path_is_not_run_as_text(path: str) -> None:
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     """A URI that no source reads is refused."""
-    with pytest.raises(ValueError, match="has the scheme ftp://, which no source reads; known are file://"):
+    with pytest.raises(
+        ValueError, match="has the scheme ftp://, which no source reads; known are file://, http://, https://, s3://"
+    ):
         parse("ftp://example.com/x.py")
+
+
+def test_a_uri_that_is_refused_is_shown_without_its_login() -> None:
+    """An error goes to the log (R26)."""
+    with pytest.raises(ValueError, match=r"script='ftp://example\.com/x\.py' has the scheme"):
+        parse("ftp://bob:hunter2@example.com/x.py")
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
@@ -82,7 +127,7 @@ def test_one_expression_is_decided_when_rendered(text: str, is_one: bool) -> Non
     assert is_one_expression(text) is is_one
 
 
-@pytest.mark.parametrize("source", [FileScript("x"), InlineScript("x")])
+@pytest.mark.parametrize("source", [FileScript("x"), InlineScript("x"), HttpScript("x"), S3Script("x"), GCSScript("x")])
 def test_sources_fulfil_the_protocol(source: ScriptSource) -> None:
     """Each has template fields and can fetch."""
     assert isinstance(source, ScriptSource)

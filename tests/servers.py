@@ -1,0 +1,206 @@
+"""Servers that stand in for the places that scripts come from: real protocols, on loopback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import trustme
+
+AWS_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "testtest123"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a web server does with a request: answer with a body, perhaps late; or reset the connection."""
+
+    body: bytes | Iterable[bytes] = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    reset: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a web server was asked."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class WebServer(ThreadingHTTPServer):
+    """A web server whose answers a test writes down; it keeps what it was asked."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.requests: list[Request] = []
+        self._answers: dict[str, list[Answer]] = {}
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+        return f"{self._scheme}://127.0.0.1:{self.server_port}"
+
+    def answers(self, path: str, *answers: Answer | bytes) -> str:
+        """Answer requests for a path in this order, the last one for ever; the path's URL."""
+        self._answers[path] = [answer if isinstance(answer, Answer) else Answer(answer) for answer in answers]
+        return f"{self.url}{path}"
+
+    def next_answer(self, path: str) -> Answer:
+        """What the next request for a path gets; 404 where nothing was written down."""
+        waiting = self._answers.get(path, [Answer(b"no such page", 404)])
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: clients that go away in the middle are what some tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: WebServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Do what is written down for this path."""
+        self.server.requests.append(Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = self.server.next_answer(self.path.partition("?")[0])
+        time.sleep(answer.delay)
+        if answer.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        self._send(answer)
+
+    do_POST = do_HEAD = do_GET
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if isinstance(answer.body, bytes):
+            if "Content-Length" not in answer.headers:
+                self.send_header("Content-Length", str(len(answer.body)))
+            else:
+                self.close_connection = True  # a promise that is not kept
+        else:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        for chunk in [answer.body] if isinstance(answer.body, bytes) else answer.body:
+            self.wfile.write(chunk)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the test's output is not this server's."""
+
+
+@contextmanager
+def web_server(ca: trustme.CA | None = None) -> Iterator[WebServer]:
+    """A web server while the block lasts; with TLS if a CA is given."""
+    tls = None
+    if ca is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        ca.issue_cert("127.0.0.1").configure_cert(tls)
+    server = WebServer(tls)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 (moto) on loopback."""
+
+    url: str
+
+    def client(self, service: str = "s3", **arguments: Any) -> Any:
+        """A client of boto3's, with every right."""
+        import boto3  # type: ignore[import-untyped]  # it has no stubs of its own
+
+        values = {"endpoint_url": self.url, "region_name": "us-east-1"} | AWS_KEYS | arguments
+        return boto3.client(service, **values)
+
+    def put(self, bucket: str, key: str, body: bytes) -> str:
+        """Put an object into a new or old bucket with versions; its version."""
+        client = self.client()
+        client.create_bucket(Bucket=bucket)
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        return str(client.put_object(Bucket=bucket, Key=key, Body=body)["VersionId"])
+
+    def connection(self, login: str = "test", password: str = "testtest123", **extra: Any) -> str:
+        """An Airflow connection to it, as JSON."""
+        fields = {"endpoint_url": self.url, "region_name": "us-east-1"} | extra
+        return json.dumps({"conn_type": "aws", "login": login, "password": password, "extra": fields})
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """An S3 while the block lasts."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield S3Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+@dataclass(frozen=True)
+class GCSServer:
+    """A Google Cloud Storage (gcp-storage-emulator) on loopback."""
+
+    url: str
+
+    def put(self, bucket: str, name: str, data: bytes) -> int:
+        """Put an object into a new or old bucket; its generation."""
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import storage
+
+        options = {"api_endpoint": self.url}
+        client = storage.Client("test", AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]
+        try:
+            place = client.bucket(bucket) if client.bucket(bucket).exists() else client.create_bucket(bucket)
+            blob = place.blob(name)
+            blob.upload_from_string(data)
+            return int(blob.generation)
+        finally:
+            client.close()
+
+
+@contextmanager
+def gcs_server() -> Iterator[GCSServer]:
+    """A Google Cloud Storage while the block lasts. Clients find it by STORAGE_EMULATOR_HOST."""
+    from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped]  # not annotated
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    try:
+        yield GCSServer(f"http://127.0.0.1:{port}")
+    finally:
+        server.stop()

@@ -1,0 +1,66 @@
+"""What every source has in common."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.sources import base
+
+
+class Flaky:
+    """Fails so often, then answers."""
+
+    def __init__(self, failures: int, **facts: object) -> None:
+        self.failures = failures
+        self.facts = facts
+        self.calls = 0
+
+    def __call__(self) -> str:
+        """The script, or the error."""
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise ScriptSourceError("busy", **self.facts)
+        return "script"
+
+
+def test_what_may_pass_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """With a line in the log for each."""
+    with caplog.at_level(logging.WARNING):
+        assert base.with_retries(Flaky(2)) == "script"
+    assert [record.message for record in caplog.records] == ["busy; trying again in 0.01 s"] * 2
+
+
+def test_tries_have_an_end() -> None:
+    """The last error is raised."""
+    read = Flaky(9)
+    with pytest.raises(ScriptSourceError, match="busy"):
+        base.with_retries(read)
+    assert read.calls == len(base.RETRY_DELAYS) + 1
+
+
+def test_what_does_not_pass_is_not_tried_again() -> None:
+    """A missing object stays missing."""
+    read = Flaky(1, retryable=False)
+    with pytest.raises(ScriptSourceError):
+        base.with_retries(read)
+    assert read.calls == 1
+
+
+def test_the_server_says_when(caplog: pytest.LogCaptureFixture) -> None:
+    """Its ``Retry-After`` goes before our delay."""
+    with caplog.at_level(logging.WARNING):
+        base.with_retries(Flaky(1, retry_after=0.02))
+    assert caplog.records[0].message.endswith("trying again in 0.02 s")
+
+
+def test_too_much_is_not_kept() -> None:
+    """Reading ends with the chunk that is too much (R25)."""
+    chunks = iter([b"#" * MAX_CONFIG_MAP, b"#", b"never read"])
+    with pytest.raises(ScriptSourceError, match="is larger"):
+        base.collected(chunks, origin="x", until=time.monotonic() + 60)
+    assert next(chunks) == b"never read"

@@ -1,0 +1,285 @@
+"""An object in Google Cloud Storage: an emulator, and a web server of our own for what that never answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.sources import GCSScript
+from tests.servers import Answer, GCSServer, WebServer
+from tests.unit.sources.conftest import Connect
+
+METADATA = "/storage/v1/b/etl/o/x.py"
+CONTENT = "/download/storage/v1/b/etl/o/x.py"
+
+
+def refusal(source: GCSScript) -> ScriptSourceError:
+    """The error of a script that cannot be read."""
+    with pytest.raises(ScriptSourceError) as error:
+        source.fetch()
+    return error.value
+
+
+def an_object(data: bytes, **fields: Any) -> Answer:
+    """What GCS tells of an object."""
+    values = {"name": "x.py", "bucket": "etl", "generation": "7", "size": str(len(data))}
+    return Answer(json.dumps(values | fields).encode(), headers={"Content-Type": "application/json"})
+
+
+def an_error(status: int, message: str) -> Answer:
+    """GCS's way to say no."""
+    body = {"error": {"code": status, "message": message, "errors": [{"message": message}]}}
+    return Answer(json.dumps(body).encode(), status, {"Content-Type": "application/json"})
+
+
+@pytest.fixture
+def key() -> dict[str, str]:
+    """A service account's key, for nobody."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    email = "loader@p.iam.gserviceaccount.com"
+    return {"type": "service_account", "client_email": email, "private_key": pem.decode(), "private_key_id": "k"}
+
+
+@pytest.fixture
+def google(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> WebServer:
+    """A web server that is taken for Google, tokens included."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", web.url)
+    token = {"access_token": "minted-token", "expires_in": 3600, "token_type": "Bearer"}
+    web.answers("/token", Answer(json.dumps(token).encode(), headers={"Content-Type": "application/json"}))
+    web.answers(METADATA, an_object(b"print(1)"))
+    web.answers(CONTENT, b"print(1)")
+    return web
+
+
+@pytest.fixture
+def anonymous(connect: Connect) -> str:
+    """A connection without credentials."""
+    return connect("anonymous", conn_type="google_cloud_platform", extra={"is_anonymous": True, "project": "p"})
+
+
+def test_a_script_is_an_object(gcs: GCSServer, anonymous: str) -> None:
+    """Text, name, origin and generation; CRLF is kept, a byte order mark dropped (R24)."""
+    body = b"\xef\xbb\xbfprint('\xc3\xbc ${#a[@]} {{ x }}')\r\n"
+    generation = gcs.put("etl", "daily/load it.py", body)
+    script = GCSScript("gs://etl/daily/load it.py", conn_id=anonymous).fetch()
+    assert (script.data, script.name, script.origin) == (body[3:], "load it.py", "gs://etl/daily/load it.py")
+    assert script.details == f"generation {generation}"
+
+
+def test_the_default_connection_need_not_exist(gcs: GCSServer) -> None:
+    """Then the application default credentials count; an emulator wants none (R32)."""
+    gcs.put("etl", "plain.py", b"print(1)")
+    assert GCSScript("gs://etl/plain.py").fetch().text == "print(1)"
+
+
+def test_the_generation_is_checked(gcs: GCSServer, anonymous: str) -> None:
+    """An answer with another generation is refused, as is one that is none."""
+    old = gcs.put("etl", "generations.py", b"print('old')")
+    new = gcs.put("etl", "generations.py", b"print('new')")
+    assert GCSScript("gs://etl/generations.py", conn_id=anonymous, generation=str(new)).fetch().text == "print('new')"
+    error = refusal(GCSScript("gs://etl/generations.py", conn_id=anonymous, generation=old))
+    assert f"answered with generation {new}, not {old}" in str(error)
+    assert not error.retryable
+    assert "generation='x' is no number" in str(refusal(GCSScript("gs://etl/x.py", generation="x")))
+
+
+def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str) -> None:
+    """An object that is replaced between the two requests is not mixed up; there are no others."""
+    GCSScript("gs://etl/x.py", conn_id=anonymous).fetch()
+    assert [request.path.partition("?")[0] for request in google.requests] == [METADATA, CONTENT]
+    assert "generation=7" in google.requests[1].path
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("gs://none/x.py", "gs://none/x.py: there is no bucket 'none'"),
+        ("gs://etl/none.py", "gs://etl/none.py: the bucket 'etl' has no object 'none.py'"),
+        ("gs://etl", "uri='gs://etl' is not of the form gs://bucket/object"),
+        ("s3://etl/x.py", "is not of the form gs://bucket/object"),
+    ],
+)
+def test_what_is_missing_is_named(gcs: GCSServer, anonymous: str, uri: str, words: str) -> None:
+    """Bucket or object; no retry helps."""
+    gcs.put("etl", "there.py", b"print(1)")
+    error = refusal(GCSScript(uri, conn_id=anonymous))
+    assert words in str(error)
+    assert not error.retryable
+
+
+def test_a_generation_that_is_missing_is_named(google: WebServer, anonymous: str) -> None:
+    """With its object, in the words of GCS itself."""
+    google.answers(METADATA, an_error(404, "No such object: etl/x.py"))
+    error = refusal(GCSScript("gs://etl/x.py", conn_id=anonymous, generation=5))
+    assert "the bucket 'etl' has no object 'x.py' of generation 5" in str(error)
+
+
+def test_anonymous_callers_are_denied(google: WebServer, anonymous: str) -> None:
+    """As whom, and the permission; no retry helps."""
+    google.answers(METADATA, an_error(401, "Anonymous caller does not have access"))
+    error = refusal(GCSScript("gs://etl/x.py", conn_id=anonymous))
+    assert str(error).endswith("access denied to anonymous callers, which needs storage.objects.get")
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("form", ["dict", "json", "path", "prefixed"])
+def test_a_key_gives_the_credentials(
+    google: WebServer, connect: Connect, key: dict[str, str], tmp_path: Any, form: str
+) -> None:
+    """A token is minted with the key, whichever way the connection has it."""
+    key["token_uri"] = f"{google.url}/token"
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    forms: dict[str, dict[str, Any]] = {
+        "dict": {"keyfile_dict": key},
+        "json": {"keyfile_dict": json.dumps(key)},
+        "path": {"key_path": str(tmp_path / "key.json")},
+        "prefixed": {"extra__google_cloud_platform__keyfile_dict": json.dumps(key)},
+    }
+    extra = forms[form]
+    GCSScript("gs://etl/x.py", conn_id=connect("keyed", conn_type="google_cloud_platform", extra=extra)).fetch()
+    assert google.requests[-1].headers["authorization"] == "Bearer minted-token"
+
+
+def test_denied_says_to_whom_and_what_is_needed(google: WebServer, connect: Connect, key: dict[str, str]) -> None:
+    """The service account and the permission."""
+    google.answers(METADATA, an_error(403, "no"))
+    extra = {"keyfile_dict": key | {"token_uri": f"{google.url}/token"}}
+    error = refusal(
+        GCSScript("gs://etl/x.py", conn_id=connect("keyed", conn_type="google_cloud_platform", extra=extra))
+    )
+    assert f"access denied to {key['client_email']}, which needs storage.objects.get (GCS said: no)" in str(error)
+
+
+def test_a_key_that_is_revoked(google: WebServer, connect: Connect, key: dict[str, str]) -> None:
+    """The token's refusal is told; no retry helps."""
+    google.answers("/token", Answer(b'{"error": "invalid_grant", "error_description": "Invalid JWT"}', 400))
+    extra = {"keyfile_dict": key | {"token_uri": f"{google.url}/token"}}
+    error = refusal(
+        GCSScript("gs://etl/x.py", conn_id=connect("keyed", conn_type="google_cloud_platform", extra=extra))
+    )
+    assert f"the credentials of {key['client_email']} are not accepted: " in str(error)
+    assert "invalid_grant" in str(error)
+    assert not error.retryable
+
+
+def test_another_account_is_impersonated(
+    google: WebServer, connect: Connect, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key's token mints one of the last account in the chain."""
+    from google.auth import iam
+
+    path = "/v1/projects/-/serviceAccounts/reader@p.iam:generateAccessToken"
+    minted = {"accessToken": "impersonated-token", "expireTime": "2999-01-01T00:00:00Z"}
+    endpoint = google.answers(path, Answer(json.dumps(minted).encode(), headers={"Content-Type": "application/json"}))
+    monkeypatch.setattr(iam, "_IAM_ENDPOINT", endpoint.replace("reader@p.iam", "{}"))
+    extra = {"keyfile_dict": key | {"token_uri": f"{google.url}/token"}, "impersonation_chain": "a@p.iam, reader@p.iam"}
+    GCSScript("gs://etl/x.py", conn_id=connect("chain", conn_type="google_cloud_platform", extra=extra)).fetch()
+    assert google.requests[-1].headers["authorization"] == "Bearer impersonated-token"
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"keyfile_dict": "{no json"}, "gives no credentials: keyfile_dict is no JSON"),
+        ({"keyfile_dict": {"type": "service_account"}}, "gives no credentials: "),
+        ({"key_path": "/none.json"}, "No such file or directory: '/none.json'"),
+        ({"key_secret_name": "x"}, "key_secret_name needs apache-airflow-providers-google"),
+    ],
+)
+def test_a_connection_without_credentials_is_refused(
+    gcs: GCSServer, connect: Connect, extra: dict[str, Any], words: str
+) -> None:
+    """What is wrong with it, never its content; no retry helps."""
+    error = refusal(GCSScript("gs://etl/x.py", conn_id=connect("odd", conn_type="google_cloud_platform", extra=extra)))
+    assert words in str(error)
+    assert "connection 'odd'" in str(error)
+    assert not error.retryable
+
+
+def test_no_credentials_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Outside of Google's machines, without a key."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    error = refusal(GCSScript("gs://etl/x.py"))
+    assert "connection 'google_cloud_default' gives no credentials: " in str(error)
+    assert not error.retryable
+
+
+def test_a_connection_that_is_not_defined_is_named() -> None:
+    """No other credentials are tried."""
+    assert "connection 'nobody' is not defined" in str(refusal(GCSScript("gs://etl/x.py", conn_id="nobody")))
+
+
+def test_half_an_object_is_none(google: WebServer, anonymous: str) -> None:
+    """A connection that breaks in the middle is tried again, never taken for the end."""
+    google.answers(CONTENT, Answer(b"print", headers={"Content-Length": "8"}), Answer(b"print(1)"))
+    assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "print(1)"
+
+
+def test_a_busy_store_is_asked_again(google: WebServer, anonymous: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says why and when."""
+    google.answers(METADATA, an_error(503, "busy"), an_object(b"print(1)"))
+    with caplog.at_level(logging.WARNING):
+        assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "print(1)"
+    assert "gs://etl/x.py cannot be read now: 503 busy; trying again in 0.01 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"#" * (MAX_CONFIG_MAP + 5), "has 1,048,581 bytes, more than the 1,048,576"),
+        (b"\x7fELF\xff", "is not UTF-8 text: byte 4 is 0xff"),
+    ],
+)
+def test_what_is_no_script_is_refused(gcs: GCSServer, anonymous: str, data: bytes, words: str) -> None:
+    """Large ones before they are read, binaries; no retry helps (R25)."""
+    gcs.put("etl", "wrong", data)
+    error = refusal(GCSScript("gs://etl/wrong", conn_id=anonymous))
+    assert words in str(error)
+    assert not error.retryable
+
+
+def test_an_endless_answer_is_left(google: WebServer, anonymous: str) -> None:
+    """No more is read than fits, whatever size GCS told (R25)."""
+    google.answers(CONTENT, Answer(b"#" * 65536 for _ in iter(int, 1)))
+    assert "is larger, more than the 1,048,576" in str(refusal(GCSScript("gs://etl/x.py", conn_id=anonymous)))
+
+
+def test_where_providers_google_is_installed_its_hook_makes_the_client(
+    gcs: GCSServer, anonymous: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows more kinds of credentials. Its 1.2 GB are not installed here, so a module takes its place."""
+    asked = []
+
+    class GCSHook:
+        def __init__(self, gcp_conn_id: str) -> None:
+            asked.append(gcp_conn_id)
+
+        def get_conn(self) -> Any:
+            from google.cloud import storage
+
+            return storage.Client()
+
+    module = types.ModuleType("gcs")
+    module.GCSHook = GCSHook  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.cloud.hooks.gcs", module)
+    gcs.put("etl", "hook.py", b"print(1)")
+    assert GCSScript("gs://etl/hook.py", conn_id=anonymous).fetch().text == "print(1)"
+    assert asked == [anonymous]
+
+
+def test_it_is_shown_as_its_uri() -> None:
+    """What the Rendered Templates page shows."""
+    assert str(GCSScript(" gs://etl/x.py\n")) == "gs://etl/x.py"

@@ -1,0 +1,363 @@
+"""A script behind a URL, from a real web server."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.sources import HttpScript
+from airflow_script_provider.sources.http import shown
+from tests.servers import Answer, WebServer
+from tests.unit.sources.conftest import Connect
+
+
+def refusal(source: HttpScript) -> ScriptSourceError:
+    """The error of a script that cannot be read."""
+    with pytest.raises(ScriptSourceError) as error:
+        source.fetch()
+    return error.value
+
+
+def test_a_script_is_what_the_server_answers(web: WebServer) -> None:
+    """Text, name, origin and ETag; CRLF is kept, a byte order mark dropped (R24)."""
+    body = b"\xef\xbb\xbfprint('\xc3\xbc ${#a[@]} {{ x }}')\r\n"
+    uri = web.answers("/etl/load%20it.py", Answer(body, headers={"ETag": '"v1"'}))
+    script = HttpScript(uri).fetch()
+    assert (script.data, script.name, script.origin) == (body[3:], "load it.py", uri)
+    assert script.details == 'ETag "v1"'
+
+
+def test_a_compressed_answer_is_unpacked(web: WebServer) -> None:
+    """Servers may compress even where they are asked not to."""
+    uri = web.answers("/x.py", Answer(gzip.compress(b"print(1)"), headers={"Content-Encoding": "gzip"}))
+    assert HttpScript(uri).fetch().text == "print(1)"
+    assert web.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_broken_compression_is_said(web: WebServer) -> None:
+    """No retry helps."""
+    uri = web.answers("/x.py", Answer(b"no gzip at all", headers={"Content-Encoding": "gzip"}))
+    error = refusal(HttpScript(uri))
+    assert "is not compressed as its Content-Encoding says" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("uri", ["/scripts/x.py", "scripts/x.py"])
+def test_a_relative_uri_is_on_the_connections_host(web: WebServer, connect: Connect, uri: str) -> None:
+    """With or without the slash."""
+    web.answers("/scripts/x.py", b"print(1)")
+    conn_id = connect("repo", conn_type="http", host=web.url)
+    assert HttpScript(uri, conn_id=conn_id).fetch().origin == f"{web.url}/scripts/x.py"
+
+
+def test_a_relative_uri_continues_the_endpoint(web: WebServer) -> None:
+    """An endpoint goes before the connection's host."""
+    web.answers("/base/x.py", b"print(1)")
+    assert HttpScript("/x.py", endpoint=f"{web.url}/base/").fetch().text == "print(1)"
+
+
+def test_a_relative_uri_without_a_host_is_refused() -> None:
+    """The message has the three ways out."""
+    assert "write http(s)://…, or give a conn_id whose connection has a host" in str(refusal(HttpScript("/x.py")))
+
+
+def test_an_endpoint_of_a_full_url_is_refused() -> None:
+    """It could not be used (R29)."""
+    with pytest.raises(ValueError, match="is a full URL, so endpoint has no use"):
+        HttpScript("https://example.com/x.py", endpoint="https://example.org")
+
+
+def test_a_connection_that_is_not_defined_is_named() -> None:
+    """No retry helps."""
+    error = refusal(HttpScript("https://example.com/x.py", conn_id="nobody"))
+    assert "connection 'nobody' is not defined" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"login": "bob", "password": "hunter22"}, "Basic " + base64.b64encode(b"bob:hunter22").decode()),
+        ({"password": "to-ken"}, "Bearer to-ken"),
+        ({"extra": {"Authorization": "Bearer other"}}, "Bearer other"),
+    ],
+)
+def test_the_connection_gives_the_credentials(
+    web: WebServer, connect: Connect, fields: dict[str, Any], sent: str
+) -> None:
+    """Login and password, a bearer token, or a header in the extra; a full URL may have a connection too."""
+    conn_id = connect("repo", conn_type="http", **fields)
+    HttpScript(web.answers("/x.py", b"print(1)"), conn_id=conn_id).fetch()
+    assert web.requests[0].headers["authorization"] == sent
+
+
+def test_a_login_in_the_url_is_used_and_not_shown(web: WebServer) -> None:
+    """As curl does; the origin goes without it (R26)."""
+    uri = web.answers("/x.py", b"print(1)").replace("://", "://bob:hunter%40@")
+    source = HttpScript(uri)
+    assert source.fetch().origin == f"{web.url}/x.py"
+    assert web.requests[0].headers["authorization"] == "Basic " + base64.b64encode(b"bob:hunter@").decode()
+    assert "hunter" not in f"{source} {source!r}"
+
+
+def test_method_and_headers_are_sent(web: WebServer) -> None:
+    """A server may want more than a GET."""
+    HttpScript(web.answers("/x.py", b"print(1)"), method="post", headers={"X-Api-Key": "k"}).fetch()
+    assert (web.requests[0].method, web.requests[0].headers["x-api-key"]) == ("POST", "k")
+
+
+def test_credentials_stay_with_their_host(web: WebServer, other_web: WebServer, connect: Connect) -> None:
+    """A redirect to another host gets neither login nor header nor what the extra says (R26)."""
+    target = other_web.answers("/x.py", b"print(1)")
+    conn_id = connect("repo", conn_type="http", login="bob", password="hunter22", extra={"X-Token": "extra"})
+    uri = web.answers("/x.py", Answer(status=302, headers={"Location": target, "Set-Cookie": "a=b"}))
+    script = HttpScript(uri, conn_id=conn_id, headers={"X-Api-Key": "k"}).fetch()
+    assert script.origin == uri
+    assert not {"authorization", "x-api-key", "x-token", "cookie"} & other_web.requests[0].headers.keys()
+
+
+def test_credentials_follow_on_the_same_host(web: WebServer) -> None:
+    """There they are still wanted."""
+    web.answers("/new.py", b"print(1)")
+    uri = web.answers("/old.py", Answer(status=301, headers={"Location": "/new.py"}))
+    HttpScript(uri, headers={"X-Api-Key": "k"}).fetch()
+    assert web.requests[1].headers["x-api-key"] == "k"
+
+
+def test_a_redirect_from_https_to_http_is_refused(web: WebServer, tls_web: WebServer, ca_file: str) -> None:
+    """Whoever sits on the wire could put in a script of his own."""
+    target = web.answers("/x.py", b"print(1)")
+    uri = tls_web.answers("/x.py", Answer(status=302, headers={"Location": f"{target}?sig=abcdef"}))
+    error = refusal(HttpScript(uri, verify=ca_file))
+    assert f"redirects to {target}?…; from https only https is followed" in str(error)
+    assert web.requests == []
+
+
+def test_redirects_have_an_end(web: WebServer) -> None:
+    """Two pages that send one to each other are not asked for ever."""
+    uri = web.answers("/x.py", Answer(status=302, headers={"Location": "/x.py"}))
+    assert "redirects more than 5 times" in str(refusal(HttpScript(uri)))
+    assert len(web.requests) == 6
+
+
+def test_tls_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file: str) -> None:
+    """The bundle is the source's or in the connection's extra."""
+    uri = tls_web.answers("/x.py", b"print(1)")
+    conn_id = connect("repo", conn_type="http", host=tls_web.url, extra={"verify": ca_file})
+    assert HttpScript(uri, verify=ca_file).fetch().text == "print(1)"
+    assert HttpScript("/x.py", conn_id=conn_id).fetch().text == "print(1)"
+
+
+def test_tls_that_nobody_vouches_for_is_refused(tls_web: WebServer) -> None:
+    """The way out is named; no retry helps."""
+    error = refusal(HttpScript(tls_web.answers("/x.py", b"print(1)")))
+    assert "could not be trusted (TLS)" in str(error)
+    assert "Name the file of its CA in verify" in str(error)
+    assert not error.retryable
+
+
+def test_tls_where_there_is_none_is_said(web: WebServer) -> None:
+    """A server without TLS on an https URL."""
+    uri = web.answers("/x.py", b"print(1)").replace("http:", "https:")
+    assert "did not agree on TLS: " in str(refusal(HttpScript(uri)))
+
+
+def test_a_bundle_that_is_missing_is_said(tls_web: WebServer) -> None:
+    """The option is named."""
+    error = refusal(HttpScript(tls_web.answers("/x.py", b"print(1)"), verify="/none.pem"))
+    assert "verify names no CA bundle that can be read" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "retryable"),
+    [
+        (
+            401,
+            "answered 401 Unauthorized. It was asked as user 'bob' of connection 'repo'; that may not read it",
+            False,
+        ),
+        (403, "answered 403 Forbidden. It was asked as user 'bob' of connection 'repo'; that may not read it", False),
+        (404, "answered 404 Not Found. There is no such script, or it is hidden from user 'bob'", False),
+        (418, "answered 418 I'm a Teapot. It said: why <b>not</b>", False),
+        (503, "answered 503 Service Unavailable. It said: why <b>not</b>", True),
+    ],
+)
+def test_a_status_is_told_with_what_the_server_said(
+    web: WebServer, connect: Connect, status: int, words: str, retryable: bool
+) -> None:
+    """Status, whom it was asked as, and the first words of the answer."""
+    conn_id = connect("repo", conn_type="http", login="bob", password="hunter22", host=web.url)
+    web.answers("/x.py", Answer(b"why <b>not</b>\n", status, {"Retry-After": "0"}))
+    error = refusal(HttpScript("/x.py", conn_id=conn_id))
+    assert words in str(error)
+    assert "why <b>not</b>" in str(error)
+    assert error.retryable is retryable
+    assert len(web.requests) == (5 if retryable else 1)
+
+
+def test_only_the_first_bytes_of_an_error_are_shown(web: WebServer) -> None:
+    """A whole page would hide the rest of the log."""
+    uri = web.answers("/x.py", Answer(b"e" * 100_000, 400))
+    assert str(refusal(HttpScript(uri))).count("e" * 10) == 20
+
+
+def test_a_server_that_repeats_our_secrets_is_not_quoted(web: WebServer, connect: Connect) -> None:
+    """Neither header, password nor signature come back in an error (R26)."""
+    conn_id = connect("repo", conn_type="http", password="bearer-secret", extra={"X-Extra": "extra-secret"})
+    said = b"bearer-secret and header-secret and extra-secret and url-secret"
+    uri = web.answers("/x.py", Answer(said, 400)) + "?X-Amz-Signature=url-secret"
+    error = refusal(HttpScript(uri, conn_id=conn_id, headers={"X-Api-Key": "header-secret"}))
+    assert "It said: *** and *** and *** and ***" in str(error)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize("first", [Answer(b"", 429, {"Retry-After": "0"}), Answer(b"", 502, {"Retry-After": "0"})])
+def test_a_transient_status_is_tried_again(web: WebServer, first: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says why and when; ``Retry-After`` is kept to."""
+    uri = web.answers("/x.py", first, first, Answer(b"print(1)"))
+    with caplog.at_level(logging.WARNING):
+        assert HttpScript(f"{uri}?sig=url-secret").fetch().text == "print(1)"
+    assert [record.message.endswith("; trying again in 0 s") for record in caplog.records] == [True, True]
+    assert "url-secret" not in caplog.text
+
+
+def test_a_reset_is_tried_again(web: WebServer) -> None:
+    """A connection that breaks before the answer."""
+    uri = web.answers("/x.py", Answer(reset=True), Answer(b"print(1)"))
+    assert HttpScript(uri).fetch().text == "print(1)"
+
+
+def test_half_an_answer_is_none(web: WebServer) -> None:
+    """A connection that breaks in the middle of the script is tried again, never taken for its end (R1)."""
+    half = Answer(b"rm -rf /tmp/x", headers={"Content-Length": "20"})
+    uri = web.answers("/x.sh", half, Answer(b"rm -rf /tmp/x/cache/"))
+    assert HttpScript(uri).fetch().text == "rm -rf /tmp/x/cache/"
+
+
+def test_a_post_is_not_tried_again(web: WebServer) -> None:
+    """It may have done something."""
+    uri = web.answers("/x.py", Answer(b"", 503), Answer(b"print(1)"))
+    assert refusal(HttpScript(uri, method="POST")).retryable
+
+
+def test_an_endless_answer_is_left(web: WebServer) -> None:
+    """No more is read than fits into a ConfigMap (R25)."""
+    sent = itertools.count()
+    endless = (b"#" * 65536 for _ in sent)
+    error = refusal(HttpScript(web.answers("/x.py", Answer(endless))))
+    assert "is larger, more than the 1,048,576 that a ConfigMap holds" in str(error)
+    assert not error.retryable
+    assert next(sent) * 65536 < 16 * MAX_CONFIG_MAP
+
+
+def test_a_large_answer_is_refused_by_its_length(web: WebServer) -> None:
+    """Before any of it is read (R25)."""
+    uri = web.answers("/x.py", Answer(b"#", headers={"Content-Length": "5000000"}))
+    assert "has 5,000,000 bytes, more than" in str(refusal(HttpScript(uri)))
+
+
+def test_a_compressed_bomb_is_refused(web: WebServer) -> None:
+    """The limit is that of the unpacked script (R25)."""
+    bomb = Answer(gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), headers={"Content-Encoding": "gzip"})
+    assert "is larger" in str(refusal(HttpScript(web.answers("/x.py", bomb))))
+
+
+def test_a_slow_server_is_left(web: WebServer) -> None:
+    """No answer within the timeout; another try may help. A POST is asked once."""
+    uri = web.answers("/x.py", Answer(b"print(1)", delay=5))
+    error = refusal(HttpScript(uri, timeout=0.2, method="POST"))
+    assert str(error).endswith(f"{web.url.removeprefix('http://')} did not answer in time")
+    assert error.retryable
+
+
+def test_a_server_that_drips_is_left(web: WebServer) -> None:
+    """The timeout is that of the whole attempt, not of a byte."""
+
+    def drip() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.05)
+            yield b"#"
+
+    error = refusal(HttpScript(web.answers("/x.py", Answer(drip())), timeout=0.4, method="POST"))
+    assert "did not arrive in time" in str(error)
+
+
+def test_a_name_that_nobody_knows_is_said() -> None:
+    """DNS, not "connection failed"; a POST is asked once."""
+    error = refusal(HttpScript("http://scripts.invalid/x.py?sig=url-secret", method="POST"))
+    assert "scripts.invalid was not found by name (DNS)" in str(error)
+    assert "url-secret" not in str(error)
+    assert error.retryable
+
+
+def test_a_refused_connection_is_said() -> None:
+    """Nobody listens there."""
+    error = refusal(HttpScript("http://127.0.0.1:1/x.py", method="POST"))
+    assert "127.0.0.1:1 refused the connection" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\x7fELF\xff", "is not UTF-8 text: byte 4 is 0xff"),
+        (b"\n<!DOCTYPE html><p>Log in", "answered with an HTML page"),
+    ],
+)
+def test_what_is_no_script_is_refused(web: WebServer, body: bytes, words: str) -> None:
+    """Binaries and login pages; no retry helps."""
+    error = refusal(HttpScript(web.answers("/x.py", body)))
+    assert words in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize(
+    ("uri", "headers"), [("http://[/x.py", None), ("http://127.0.0.1/x.py", {"X-A": "secret\nvalue"})]
+)
+def test_a_request_that_cannot_be_made_is_refused(uri: str, headers: dict[str, str] | None) -> None:
+    """Without the text of the error, which has the header's value (R26)."""
+    error = refusal(HttpScript(uri, headers=headers))
+    assert "cannot be asked" in str(error)
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://h/x.py", "https://h/x.py"),
+        ("https://u:p@h:8/x.py?X-Amz-Signature=s#f", "https://h:8/x.py?…"),
+        ("https://u:p/w@h/x.py", "https://…"),
+        ("https://u:p?w@h/x.py", "https://…"),
+        ("https://h/@scope/x.js", "https://h/@scope/x.js"),
+        ("https://[::1]:8/x.py", "https://[::1]:8/x.py"),
+        ("https://[::1]/x.py", "https://[::1]/x.py"),
+        ("https://{{ var.value.host }}:8/x.py", "https://{{ var.value.host }}:8/x.py"),
+        ("http://[/x.py", "http://…"),
+    ],
+)
+def test_a_url_is_shown_without_credentials(url: str, expected: str) -> None:
+    """Neither login nor query, even where the URL is malformed (R26)."""
+    assert shown(url) == expected
+
+
+def test_it_is_shown_by_its_place() -> None:
+    """What the Rendered Templates page shows has no header and no query (R26)."""
+    source = HttpScript("/x.py?token=t0", conn_id="repo", headers={"X-Api-Key": "k0"})
+    assert str(source) == repr(source) == "/x.py of connection 'repo'"
+    assert str(HttpScript("x.py", endpoint="https://u:p@h/b")) == "x.py on https://h/b"
+
+
+def test_a_timeout_is_positive() -> None:
+    """Refused when the DAG is parsed (R29)."""
+    with pytest.raises(ValueError, match="timeout=0 must be more than 0"):
+        HttpScript("https://h/x.py", timeout=0)

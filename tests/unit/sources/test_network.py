@@ -1,0 +1,52 @@
+"""What went wrong between here and a server."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+
+from airflow_script_provider.sources.network import trouble
+
+
+class ReadTimeoutError(Exception):
+    """As urllib3 and botocore call it."""
+
+
+class ProtocolError(Exception):
+    """As urllib3 calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "passes"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "was not found by name (DNS): Name or service", True),
+        (ConnectionRefusedError(), "refused the connection", True),
+        (ConnectionResetError(), "broke the connection off", True),
+        (ProtocolError(), "broke the connection off", True),
+        (ReadTimeoutError(), "did not answer in time", True),
+        (TimeoutError(), "did not answer in time", True),
+        (OSError(113, "No route to host"), "could not be reached: No route to host", True),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong"), "did not agree on TLS: ", False),
+        (ssl.SSLEOFError(), "broke the connection off", True),
+        (RuntimeError("https://host/?sig=secret"), "failed with RuntimeError", True),
+    ],
+)
+def test_the_root_is_named(error: Exception, words: str, passes: bool) -> None:
+    """In words, never in those of the library, which may hold a URL (R26)."""
+    found = trouble(error)
+    assert found.text.startswith(words)
+    assert found.passes is passes
+
+
+def test_the_root_is_found_wherever_it_is_kept() -> None:
+    """As an argument, a reason, a cause or botocore's keyword."""
+    root = socket.gaierror(-2, "unknown")
+    kept = Exception("kept")
+    kept.kwargs = {"error": Exception(Exception(root))}  # type: ignore[attr-defined]  # botocore's way
+    reason = Exception("reason")
+    reason.reason = kept  # type: ignore[attr-defined]  # urllib3's way
+    outer = ValueError("outer")
+    outer.__cause__ = reason
+    assert "DNS" in trouble(outer).text

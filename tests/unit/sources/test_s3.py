@@ -1,0 +1,246 @@
+"""An object in S3: moto for the protocol, a web server of our own for what moto never answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.sources import S3Script
+from tests.servers import Answer, S3Server, WebServer
+from tests.unit.sources.conftest import Connect
+
+
+def refusal(source: S3Script) -> ScriptSourceError:
+    """The error of a script that cannot be read."""
+    with pytest.raises(ScriptSourceError) as error:
+        source.fetch()
+    return error.value
+
+
+def an_error(code: str, message: str = "said", status: int = 400, **headers: str) -> Answer:
+    """S3's way to say no."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Answer(body.encode(), status, {"Content-Type": "application/xml"} | headers)
+
+
+@pytest.fixture
+def aws(s3: S3Server, connect: Connect) -> str:
+    """A connection to the S3."""
+    return connect("aws", s3.connection())
+
+
+@pytest.fixture
+def fake(web: WebServer, connect: Connect) -> str:
+    """A connection to a web server that is taken for an S3."""
+    return connect("fake", S3Server(web.url).connection(config_kwargs={"s3": {"addressing_style": "path"}}))
+
+
+@pytest.fixture
+def user_without_rights(s3: S3Server) -> Iterator[tuple[str, str]]:
+    """Keys of a user, while moto looks at who asks."""
+    iam = s3.client("iam")
+    iam.create_user(UserName="bob")
+    key = iam.create_access_key(UserName="bob")["AccessKey"]
+    requests.post(f"{s3.url}/moto-api/reset-auth", data=b"0", timeout=5)
+    yield key["AccessKeyId"], key["SecretAccessKey"]
+    requests.post(f"{s3.url}/moto-api/reset-auth", data=b"inf", timeout=5)
+
+
+def test_a_script_is_an_object(s3: S3Server, aws: str) -> None:
+    """Text, name, origin, ETag and version; CRLF is kept, a byte order mark dropped (R24)."""
+    body = b"\xef\xbb\xbfprint('\xc3\xbc ${#a[@]} {{ x }}')\r\n"
+    version = s3.put("etl", "daily/load it.py", body)
+    script = S3Script("s3://etl/daily/load it.py", conn_id=aws).fetch()
+    assert (script.data, script.name, script.origin) == (body[3:], "load it.py", "s3://etl/daily/load it.py")
+    assert script.details.startswith('ETag "')
+    assert script.details.endswith(f", version {version}")
+
+
+def test_an_older_version(s3: S3Server, aws: str) -> None:
+    """The newest one is only the default."""
+    old = s3.put("etl", "versions.py", b"print('old')")
+    s3.put("etl", "versions.py", b"print('new')")
+    assert S3Script("s3://etl/versions.py", conn_id=aws).fetch().text == "print('new')"
+    assert S3Script("s3://etl/versions.py", conn_id=aws, version_id=old).fetch().text == "print('old')"
+
+
+def test_without_a_connection_the_environment_counts(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``aws_default`` need not exist; no warning says that it does not (R32)."""
+    s3.put("etl", "plain.py", b"print(1)")
+    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "ENDPOINT_URL": s3.url}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    assert S3Script("s3://etl/plain.py").fetch().text == "print(1)"
+
+
+def test_the_endpoint_may_be_the_sources_own(s3: S3Server, connect: Connect) -> None:
+    """Another store than the connection's."""
+    s3.put("etl", "endpoint.py", b"print(1)")
+    conn_id = connect("aws", S3Server("http://127.0.0.1:1").connection())
+    assert S3Script("s3://etl/endpoint.py", conn_id=conn_id, endpoint_url=s3.url).fetch().text == "print(1)"
+
+
+def test_a_role_is_assumed(s3: S3Server, connect: Connect) -> None:
+    """By providers-amazon, as the connection says."""
+    s3.put("etl", "role.py", b"print(1)")
+    services = {"sts": {"endpoint_url": s3.url}}
+    role = "arn:aws:iam::123456789012:role/reader"
+    conn_id = connect("aws", s3.connection(role_arn=role, service_config=services))
+    assert S3Script("s3://etl/role.py", conn_id=conn_id).fetch().text == "print(1)"
+
+
+def test_a_role_that_nobody_may_assume(web: WebServer, connect: Connect) -> None:
+    """The role is named."""
+    web.answers("/", Answer(b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>", 403))
+    role, services = "arn:aws:iam::123456789012:role/reader", {"sts": {"endpoint_url": web.url}}
+    conn_id = connect("aws", S3Server(web.url).connection(role_arn=role, service_config=services))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
+    assert f"the role {role} cannot be assumed: AccessDenied" in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("s3://none/x.py", "s3://none/x.py: there is no bucket 'none'"),
+        ("s3://etl/none.py", "s3://etl/none.py: the bucket 'etl' has no object 'none.py'"),
+        ("s3://etl", "uri='s3://etl' is not of the form s3://bucket/key"),
+        ("gs://etl/x.py", "is not of the form s3://bucket/key"),
+    ],
+)
+def test_what_is_missing_is_named(s3: S3Server, aws: str, uri: str, words: str) -> None:
+    """Bucket or object; no retry helps."""
+    s3.put("etl", "there.py", b"print(1)")
+    error = refusal(S3Script(uri, conn_id=aws))
+    assert words in str(error)
+    assert not error.retryable
+
+
+def test_a_version_that_is_missing_is_named(s3: S3Server, aws: str) -> None:
+    """With its object."""
+    s3.put("etl", "there.py", b"print(1)")
+    error = refusal(S3Script("s3://etl/there.py", conn_id=aws, version_id="none"))
+    assert "the bucket 'etl' has no object 'there.py' of version 'none'" in str(error)
+
+
+def test_denied_says_to_whom_and_what_is_needed(
+    s3: S3Server, connect: Connect, user_without_rights: tuple[str, str]
+) -> None:
+    """The user's ARN and the permission; no retry helps."""
+    conn_id = connect("bob", s3.connection(*user_without_rights))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
+    assert "access denied to arn:aws:iam::123456789012:user/bob, which needs s3:GetObject" in str(error)
+    assert user_without_rights[1] not in str(error)
+    assert not error.retryable
+
+
+def test_denied_without_sts_names_the_key(web: WebServer, fake: str) -> None:
+    """Stores that only speak S3 do not know who asks; a version needs another permission."""
+    web.answers("/etl/x.py", an_error("AccessDenied", status=403))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=fake, version_id="v1"))
+    assert "access denied to access key test of connection 'fake', which needs s3:GetObjectVersion" in str(error)
+
+
+def test_credentials_that_are_wrong_are_said(web: WebServer, fake: str) -> None:
+    """Whose they are."""
+    web.answers("/etl/x.py", an_error("InvalidAccessKeyId", "no such key", 403))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=fake))
+    assert "the credentials of connection 'fake' are not accepted: InvalidAccessKeyId: no such key" in str(error)
+    assert not error.retryable
+
+
+def test_no_credentials_at_all(s3: S3Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to set."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    conn_id = connect("aws", json.dumps({"conn_type": "aws", "extra": {"endpoint_url": s3.url}}))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
+    assert "there are no AWS credentials in connection 'aws' (NoCredentialsError)" in str(error)
+    assert not error.retryable
+
+
+def test_the_wrong_region_names_the_right_one(web: WebServer, fake: str) -> None:
+    """What to set; no retry helps."""
+    headers = {"x-amz-bucket-region": "eu-west-1"}
+    web.answers("/etl/x.py", an_error("PermanentRedirect", status=301, **headers))
+    web.answers("/etl", Answer(b"", 301, headers))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=fake, region="us-west-2"))
+    assert "the bucket 'etl' is in eu-west-1, not in " in str(error)
+    assert str(error).endswith("; set region")
+    assert not error.retryable
+
+
+def test_what_is_no_aws_is_said(web: WebServer, connect: Connect) -> None:
+    """A proxy's page, for example; another try may help."""
+    web.answers("/", Answer(b"Log in first", 200))
+    services = {"sts": {"endpoint_url": web.url}}
+    role = "arn:aws:iam::123456789012:role/reader"
+    conn_id = connect("aws", S3Server(web.url).connection(role_arn=role, service_config=services))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
+    assert "what answers is no AWS service; check endpoint_url" in str(error)
+
+
+def test_another_refusal_is_told(web: WebServer, fake: str) -> None:
+    """In S3's own words."""
+    web.answers("/etl/x.py", an_error("InvalidObjectState", "it is in Glacier", 403))
+    assert "S3 answered InvalidObjectState: it is in Glacier" in str(refusal(S3Script("s3://etl/x.py", conn_id=fake)))
+
+
+def test_half_an_object_is_none(web: WebServer, fake: str) -> None:
+    """A connection that breaks in the middle is tried again, never taken for the end."""
+    half = Answer(b"print", headers={"Content-Length": "8"})
+    web.answers("/etl/x.py", half, Answer(b"print(1)"))
+    assert S3Script("s3://etl/x.py", conn_id=fake).fetch().text == "print(1)"
+
+
+def test_a_busy_store_is_asked_again(web: WebServer, fake: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says why and when."""
+    web.answers("/etl/x.py", an_error("SlowDown", "reduce your rate", 503), Answer(b"print(1)"))
+    with caplog.at_level(logging.WARNING):
+        assert S3Script("s3://etl/x.py", conn_id=fake).fetch().text == "print(1)"
+    assert "s3://etl/x.py cannot be read now: SlowDown: reduce your rate; trying again in 0.01 s" in caplog.text
+
+
+def test_a_connection_that_is_not_defined_is_named() -> None:
+    """S3Hook alone would go on with other credentials."""
+    assert "connection 'nobody' is not defined" in str(refusal(S3Script("s3://etl/x.py", conn_id="nobody")))
+
+
+def test_a_store_with_tls_that_nobody_vouches_for(tls_web: WebServer, connect: Connect) -> None:
+    """The way out is named; no retry helps."""
+    conn_id = connect("aws", S3Server(tls_web.url).connection())
+    error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
+    assert f"{tls_web.url} could not be trusted (TLS)" in str(error)
+    assert not error.retryable
+
+
+def test_a_store_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file: str) -> None:
+    """As the connection's extra says."""
+    path_style = {"s3": {"addressing_style": "path"}}
+    conn_id = connect("aws", S3Server(tls_web.url).connection(verify=ca_file, config_kwargs=path_style))
+    tls_web.answers("/etl/x.py", b"print(1)")
+    assert S3Script("s3://etl/x.py", conn_id=conn_id).fetch().text == "print(1)"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"#" * (MAX_CONFIG_MAP + 5), "has 1,048,581 bytes, more than the 1,048,576"),
+        (b"\x7fELF\xff", "is not UTF-8 text: byte 4 is 0xff"),
+    ],
+)
+def test_what_is_no_script_is_refused(s3: S3Server, aws: str, body: bytes, words: str) -> None:
+    """Large ones before they are read, binaries; no retry helps (R25)."""
+    s3.put("etl", "wrong", body)
+    error = refusal(S3Script("s3://etl/wrong", conn_id=aws))
+    assert words in str(error)
+    assert not error.retryable
+
+
+def test_it_is_shown_as_its_uri() -> None:
+    """What the Rendered Templates page shows."""
+    assert str(S3Script(" s3://etl/x.py\n")) == "s3://etl/x.py"
