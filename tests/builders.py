@@ -12,7 +12,7 @@ from airflow_script_provider.kube.output import Output, Value
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.pods import ContainerEnd
 from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
-from airflow_script_provider.kube.request import JobOptions, JobRequest
+from airflow_script_provider.kube.request import Deadline, JobOptions, JobRequest
 from airflow_script_provider.result import Attempt, ScriptResult, Status
 from airflow_script_provider.script import Script
 
@@ -52,7 +52,7 @@ def a_request(
         identity=LaunchIdentity(LAUNCH_ID, "script-load", task),
         payload=Payload.of(args, arguments, env),
         files=files or {},
-        deadline=deadline,
+        deadline=Deadline(deadline),
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import fields
+from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
@@ -80,7 +83,8 @@ class KubernetesScriptHook(BaseHook):
         Raises ``JobFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
         script cannot be read, ``KubernetesApiError`` and ``LaunchError`` where the Job cannot be created.
         """
-        result = self.run_to_outcome(*split_arguments(script=script, **arguments), folder=folder)
+        with _ended_by_sigterm(self._run):
+            result = self.run_to_outcome(*split_arguments(script=script, **arguments), folder=folder)
         if (error := outcome.failure(result)) is not None:
             raise error
         return result.result
@@ -121,7 +125,7 @@ class KubernetesScriptHook(BaseHook):
         access = await asyncio.to_thread(self._access)
         async with open_api(access) as api:
             run = Run(api, request, self._run_log(), max_output_bytes)
-            return await run.finish(ref, time.monotonic())
+            return await run.follow(ref, time.monotonic())
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with all that belongs to it; False if it was gone already."""
@@ -202,6 +206,8 @@ class InterruptibleRun:
 
     def kill(self) -> None:
         """Interrupt the run, or keep one that has not begun from beginning."""
+        if self._killed.is_set():
+            return  # once is enough: a second cancellation would only disturb the clearing up
         self._killed.set()
         if self._loop is not None and self._task is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._task.cancel)
@@ -242,11 +248,34 @@ class InterruptibleRun:
         if self._stray is not None:
             return self._stray
         if self._killed.is_set() and isinstance(error, asyncio.CancelledError):
-            return self._killed_error()
+            return self._killed_error(error)
         return error
 
-    def _killed_error(self) -> exceptions.RunKilledError:
-        return exceptions.RunKilledError("the run was killed; its Job is deleted")
+    @staticmethod
+    def _killed_error(error: BaseException | None = None) -> exceptions.RunKilledError:
+        """With what became of the Job, which the interruption bears as a note."""
+        notes = getattr(error, "__notes__", None) or ["No Job was created."]
+        return exceptions.RunKilledError(f"the run was killed. {notes[0]}")
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
+    """End the run at SIGTERM: inside a ``@task`` nobody else tells it; an operator's ``on_kill`` does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        run.kill()
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:

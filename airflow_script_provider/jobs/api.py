@@ -162,7 +162,7 @@ class KubernetesApi:
         read_timeout: float = READ_TIMEOUT,
     ) -> aiohttp.ClientResponse:
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": "application/json"}
-        await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        await self._authorize(headers)
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
         try:
             response: aiohttp.ClientResponse = await self._client.rest_client.pool_manager.request(
@@ -177,6 +177,15 @@ class KubernetesApi:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         return response
+
+    async def _authorize(self, headers: dict[str, str]) -> None:
+        """Add the credentials, which a plugin or a file may have to bring: those may fail in any way."""
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        except Exception as error:  # third-party plugins; the call may be repeated
+            what = str(error) or type(error).__name__
+            message = f"no credentials for the API server {self.host}: {what}. Check the Kubernetes connection."
+            raise exceptions.ApiUnreachableError(message, status=0) from error
 
     def _route(self) -> dict[str, Any]:
         """Proxy and TLS name of the kubeconfig, which the client keeps beside its session."""

@@ -31,7 +31,9 @@ NOT_BEGUN_AFTER = 2.0
 DRAIN_MARGIN = 5.0
 """Seconds beyond the grace period in which pods of a Job that was ended may still say something."""
 LOG_MARGIN = 25.0
-"""Seconds in which the logs must be complete after everything has ended."""
+"""Seconds without progress after which what is left of a log is given up, once everything has ended."""
+
+_OF_THE_JOB = (progress.Cause.JOB_SUCCEEDED, progress.Cause.JOB_FAILED, progress.Cause.DEADLINE)
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,24 @@ class Follower:
             now = time.monotonic()
             decision = progress.decide(self.view, self.limits, now)
             if isinstance(decision, progress.Verdict):
-                return decision
+                return await self._confirmed(decision)
             self._watch_events_where_stuck(now)
             moments = [m for m in (decision.until, self._next_event_watch(now)) if m is not None]
             await self._take_changes(min(moments, default=None))
+
+    async def _confirmed(self, verdict: progress.Verdict) -> progress.Verdict:
+        """A verdict of the Job alone, with the pods that the watch may not have told of yet."""
+        if verdict.cause not in _OF_THE_JOB:
+            return verdict
+        try:
+            found = await self.api.list("pods", self.ref.namespace, labelSelector=self._pod_selector)
+        except exceptions.KubernetesApiError as error:
+            self.log.note(f"The pods of Job {self.ref} cannot be listed: {error}", logging.WARNING)
+            return verdict
+        for pod in sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
+            self._take_pod(pod, time.monotonic(), deleted=False)
+        again = progress.decide(self.view, self.limits, time.monotonic())
+        return again if isinstance(again, progress.Verdict) else verdict
 
     async def _take_changes(self, until: float | None) -> None:
         """Wait for a change, at most until that moment, and take in all that has come."""
@@ -160,7 +176,9 @@ class Follower:
             self.log.note(line.text, line.level)
 
     def _follow_script(self, uid: str, pod_name: str) -> None:
-        output = self.outputs.setdefault(uid, Output(self.max_output_bytes))
+        output = Output(self.max_output_bytes)
+        # Attempts before the last one are of no use to the result, and a Job may have many.
+        self.outputs = {old: self.outputs[old] for old in list(self.outputs)[-1:]} | {uid: output}
         prelude = Prelude(self.prelude_mark)
 
         def deliver(lines: Sequence[bytes]) -> None:
@@ -208,21 +226,32 @@ class Follower:
             await self._take_changes(give_up)
         for pod_log in self._logs.values():
             pod_log.ended.set()
-        if self._log_tasks:
-            await asyncio.wait(self._log_tasks.values(), timeout=LOG_MARGIN)
+        await self._read_logs()
+
+    async def _read_logs(self) -> None:
+        """Wait for the logs for as long as they make progress."""
+        while unread := [task for task in self._log_tasks.values() if not task.done()]:
+            newest = max((pod_log.progressed_at for pod_log in self._logs.values()), default=0.0)
+            left = newest + LOG_MARGIN - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.wait(unread, timeout=min(left, 1.0))
+        for (uid, _), pod_log in self._logs.items():
+            if not self._log_tasks[uid].done():
+                pod_log.give_up()
 
     def _still_running(self) -> bool:
         return any(not pod_log.ended.is_set() for pod_log in self._logs.values())
 
     def _watch_events_where_stuck(self, now: float) -> None:
         """Events say what a status doesn't: why there is no pod, or why a volume cannot be mounted."""
-        if not self.view.pods and now >= self._started + NO_POD_AFTER:
+        if self.view.is_without_a_pod and now >= self._started + NO_POD_AFTER:
             self._watch_events(self.ref.uid)
         for uid, pod in self.view.pods.items():
             if not podstatus.has_begun(pod) and uid not in self.view.gone and now >= self._started + NOT_BEGUN_AFTER:
                 self._watch_events(uid)
             elif podstatus.has_begun(pod) and uid in self._event_tasks:
-                self._event_tasks[uid].cancel()
+                self._event_tasks.pop(uid).cancel()
 
     def _next_event_watch(self, now: float) -> float | None:
         moments = (self._started + NO_POD_AFTER, self._started + NOT_BEGUN_AFTER)
@@ -248,8 +277,11 @@ class Follower:
         return Watch(self.api, resource, self.ref.namespace, {"fieldSelector": selector})
 
     def _pods(self) -> Watch:
-        selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={self.ref.uid}"}
-        return Watch(self.api, "pods", self.ref.namespace, selector)
+        return Watch(self.api, "pods", self.ref.namespace, {"labelSelector": self._pod_selector})
+
+    @property
+    def _pod_selector(self) -> str:
+        return f"batch.kubernetes.io/controller-uid={self.ref.uid}"
 
 
 def _text(line: bytes) -> str:

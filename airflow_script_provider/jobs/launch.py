@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.kube import manifest
 from airflow_script_provider.kube.names import LAUNCH_LABEL
 from airflow_script_provider.kube.request import JobRequest
+
+T = TypeVar("T")
 
 ABANDON_TIMEOUT = 4.0
 """Seconds for removing a run that is killed: Airflow sends SIGKILL five seconds after SIGTERM."""
@@ -33,7 +36,8 @@ async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
     """Create Job, Secret and ConfigMap, in this order, the latter two owned by the Job.
 
     Whatever moment the process dies at, deadline, TTL and garbage collection clear up. Launching the same request
-    again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with nothing left behind.
+    again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with nothing left behind, or naming what
+    could not be removed; an interruption bears a note of what became of the Job.
     """
     job = await _create_job(api, request)
     ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
@@ -41,10 +45,24 @@ async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
         if (secret := manifest.secret(request, ref.uid)) is not None:
             await _create_owned(api, "secrets", secret, ref)
         await _create_owned(api, "configmaps", manifest.config_map(request, ref.uid), ref)
-    except BaseException:
-        await abandon(api, ref)
+    except exceptions.ScriptProviderError as error:
+        if await abandon(api, ref):
+            raise
+        raise exceptions.LaunchError(f"{error}\n{left_over(ref)}") from error
+    except BaseException as interruption:
+        interruption.add_note(fate(ref, deleted=await abandon(api, ref)))
         raise
     return ref
+
+
+def fate(ref: JobRef, *, deleted: bool) -> str:
+    """What became of the Job of a run that was interrupted."""
+    return f"Job {ref} is deleted." if deleted else left_over(ref)
+
+
+def left_over(ref: JobRef) -> str:
+    """How to remove a Job that could not be deleted."""
+    return f"Job {ref} could not be deleted. Run: kubectl -n {ref.namespace} delete job {ref.name}"
 
 
 async def delete(api: KubernetesApi, ref: JobRef) -> bool:
@@ -53,15 +71,17 @@ async def delete(api: KubernetesApi, ref: JobRef) -> bool:
 
 
 async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
-    """Delete the Secret of a Job that has ended; the garbage collector does it later where this fails."""
-    try:
+    """Delete the Secret of a Job that has ended. Raises ``KubernetesApiError`` or ``TimeoutError`` if it stays."""
+    async with asyncio.timeout(ABANDON_TIMEOUT):
         await api.delete("secrets", ref.namespace, name)
-    except exceptions.KubernetesApiError:
-        return
 
 
 async def abandon(api: KubernetesApi, ref: JobRef) -> bool:
-    """Delete the Job within ``ABANDON_TIMEOUT``; False if that could not be done."""
+    """Delete the Job within ``ABANDON_TIMEOUT``, whatever interrupts meanwhile; False if that could not be done."""
+    return await _undisturbed(_deleted_in_time(api, ref))
+
+
+async def _deleted_in_time(api: KubernetesApi, ref: JobRef) -> bool:
     try:
         async with asyncio.timeout(ABANDON_TIMEOUT):
             await delete(api, ref)
@@ -70,10 +90,19 @@ async def abandon(api: KubernetesApi, ref: JobRef) -> bool:
     return True
 
 
+async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work that a second interruption must not stop; the first one is still on its way."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
 async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]:
     body = manifest.job(request)
     try:
-        return await _uninterrupted(api, api.create("jobs", request.namespace, body))
+        return await _uninterrupted(api, request, api.create("jobs", request.namespace, body))
     except exceptions.ApiConflictError:
         existing = await api.get("jobs", request.namespace, body["metadata"]["name"])
         if existing["metadata"].get("labels", {}).get(LAUNCH_LABEL) != request.identity.launch_id:
@@ -84,40 +113,63 @@ async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]
         raise await _missing_namespace(api, request.namespace, error) from None
 
 
-async def _uninterrupted(api: KubernetesApi, creating: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """Create; if the run is killed meanwhile, wait for the answer so that the Job can be deleted by its uid."""
+async def _uninterrupted(
+    api: KubernetesApi, request: JobRequest, creating: Coroutine[Any, Any, dict[str, Any]]
+) -> dict[str, Any]:
+    """Create; if the run is interrupted meanwhile, find out what became of the Job and delete it."""
     task = asyncio.ensure_future(creating)
     try:
         return await asyncio.shield(task)
+    except Exception:
+        raise
     except BaseException as interruption:
-        if not task.done() or (
-            not task.cancelled() and task.exception() is None and not isinstance(interruption, Exception)
-        ):
-            await _undo(api, task)
+        interruption.add_note(await _undisturbed(_undo(api, request, task)))
         raise
 
 
-async def _undo(api: KubernetesApi, creating: asyncio.Future[dict[str, Any]]) -> None:
+async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]) -> str:
+    """Delete what an interrupted create may have made; what became of it."""
+    name = request.identity.job_name
     try:
-        async with asyncio.timeout(ABANDON_TIMEOUT / 2):
-            meta = (await creating)["metadata"]
-            await delete(api, JobRef(meta["namespace"], meta["name"], meta["uid"]))
+        async with asyncio.timeout(ABANDON_TIMEOUT):
+            found = await _created(api, request, creating)
+            if found is None:
+                return "No Job was created."
+            ref = JobRef(request.namespace, name, found["metadata"]["uid"])
+            await delete(api, ref)
+            return fate(ref, deleted=True)
     except (TimeoutError, exceptions.KubernetesApiError):
-        return
+        how = f"kubectl -n {request.namespace} delete job {name}"
+        return f"Whether Job {request.namespace}/{name} was created is unknown. Run: {how}"
+
+
+async def _created(
+    api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The Job, from the answer that was waited for or else as it is found by its name; None if there is none."""
+    await asyncio.wait({creating}, timeout=ABANDON_TIMEOUT / 2)
+    if creating.done() and not creating.cancelled() and creating.exception() is None:
+        return creating.result()
+    creating.cancel()
+    try:
+        found = await api.get("jobs", request.namespace, request.identity.job_name)
+    except exceptions.ApiNotFoundError:
+        return None
+    is_ours = found["metadata"].get("labels", {}).get(LAUNCH_LABEL) == request.identity.launch_id
+    return found if is_ours else None
 
 
 async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any], ref: JobRef) -> None:
-    """Create what the Job owns; one that is there already must be this Job's."""
+    """Create what the Job owns.
+
+    One that is there already is ours, of a create whose answer was lost or of an earlier launch of the same request: it
+    is made anew, because reading it takes a right that is not needed otherwise.
+    """
     try:
         await api.create(resource, ref.namespace, body)
     except exceptions.ApiConflictError:
-        name = body["metadata"]["name"]
-        existing = await api.get(resource, ref.namespace, name)
-        owners = existing["metadata"].get("ownerReferences") or []
-        if ref.uid not in [owner["uid"] for owner in owners]:
-            raise exceptions.LaunchError(
-                f"{body['kind']} {ref.namespace}/{name} exists and belongs to another Job; delete it or set name"
-            ) from None
+        await api.delete(resource, ref.namespace, body["metadata"]["name"])
+        await api.create(resource, ref.namespace, body)
 
 
 async def _missing_namespace(

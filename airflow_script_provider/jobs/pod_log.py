@@ -24,6 +24,8 @@ AFTER_CLEAN_END = 1.0
 """Seconds to wait for news of the container when its stream has ended well, before it is opened again."""
 GATHER = 0.02
 """Seconds in which a live stream gathers lines: a busy script would else be read in thousands of small pieces."""
+REFUSALS = 2
+"""Refusals of the rest of a log that are doubted: an API server that has just started may not know a right yet."""
 
 _CHUNK = 64 * 1024
 _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
@@ -45,20 +47,28 @@ class PodLog:
     container: str = SCRIPT_CONTAINER
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
+    progressed_at: float = field(default_factory=time.monotonic)
     _lines: LogLines = field(default_factory=LogLines)
     _interrupted: bool = False
 
     async def follow(self) -> None:
         """Deliver everything until the container has ended. Errors become notes; ``Exception`` never leaves."""
+        try:
+            await self._follow()
+        except Exception as error:  # noqa: BLE001  # logs are best effort, whatever went wrong
+            self._say_incomplete(error)
+
+    def give_up(self) -> None:
+        """Deliver what there is of the last line, and say that more may be missing."""
+        self._deliver(self._lines.finish())
+        self._say_incomplete(TimeoutError("nothing more came"))
+
+    async def _follow(self) -> None:
         failures = 0
         while not self.ended.is_set():
             error = await self._read(follow=True)
-            if error is None:
-                failures = 0
-            elif isinstance(error, exceptions.ApiForbiddenError):
-                break
-            else:
-                failures += 1
+            failures = failures + 1 if error is not None else 0
+            if error is not None:
                 self._say_interrupted(error)
             if not self.ended.is_set():
                 await self._pause(backoff(failures) if failures else AFTER_CLEAN_END)
@@ -77,16 +87,14 @@ class PodLog:
         error: Exception | None = None
         for attempt in range(1_000):
             error = await self._read(follow=False)
-            if error is None or self.gone or time.monotonic() > give_up:
-                break
-            if isinstance(error, exceptions.ApiNotFoundError | exceptions.ApiForbiddenError):
+            is_lost = self.gone and isinstance(error, exceptions.ApiNotFoundError)
+            is_refused = isinstance(error, exceptions.ApiForbiddenError) and attempt >= REFUSALS
+            if error is None or is_lost or is_refused or time.monotonic() > give_up:
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
         self._deliver(self._lines.finish())
-        if isinstance(error, exceptions.ApiForbiddenError):
-            self.note(f"The log cannot be read: {error}")
-        elif error is not None:
-            self.note(f"The log of pod {self.pod_name} is incomplete from here: {error}")
+        if error is not None:
+            self._say_incomplete(error)
 
     async def _read(self, *, follow: bool) -> Exception | None:
         """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
@@ -126,15 +134,20 @@ class PodLog:
                 task.cancel()
 
     def _deliver(self, lines: Sequence[bytes]) -> None:
+        self.progressed_at = time.monotonic()
         if lines:
             self.deliver(lines)
 
     def _say_interrupted(self, error: Exception) -> None:
         if not self._interrupted:
             self._interrupted = True
-            self.note(f"The log of pod {self.pod_name} is interrupted ({error or type(error).__name__}); trying again")
+            self.note(f"The log of pod {self.pod_name} cannot be read, trying again: {error or type(error).__name__}")
 
     def _say_resumed(self) -> None:
         if self._interrupted:
             self._interrupted = False
             self.note(f"The log of pod {self.pod_name} goes on where it was interrupted")
+
+    def _say_incomplete(self, error: Exception) -> None:
+        if not self._interrupted:
+            self.note(f"The log of pod {self.pod_name} is incomplete from here: {error or type(error).__name__}")

@@ -12,7 +12,7 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.follow import Ending, Follower
 from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.runlog import RunLog
-from airflow_script_provider.kube import diagnosis, outcome
+from airflow_script_provider.kube import diagnosis, manifest, outcome
 from airflow_script_provider.kube.outcome import LAST_LINES, Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.overrides import SCRIPT_VOLUME
@@ -30,20 +30,24 @@ class Run:
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
 
     async def run(self) -> Outcome:
-        """Launch, follow, clear up. Whatever interrupts it, the Job is deleted before the interruption goes on."""
+        """Launch, follow, clear up. Whatever interrupts it, the Job is deleted first and the interruption says so."""
         started = time.monotonic()
         ref = await launching.launch(self.api, self.request)
-        self._say_launched(ref)
-        return await self.finish(ref, started)
-
-    async def finish(self, ref: JobRef, started: float) -> Outcome:
-        """Follow a launched Job to its outcome; ``started`` is the monotonic time of its launch."""
         try:
-            ending = await self._follower(ref).follow()
-        except BaseException:
-            if not await launching.abandon(self.api, ref):
-                self.log.note(f"Job {ref} could not be deleted. Run: {_kubectl('delete', ref)}", logging.ERROR)
+            self._say_launched(ref)
+            return await self.follow(ref, started)
+        except BaseException as interruption:
+            fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref))
+            interruption.add_note(fate)
+            self.log.note(fate, logging.WARNING)
             raise
+
+    async def follow(self, ref: JobRef, started: float) -> Outcome:
+        """Follow a launched Job to its outcome; ``started`` is the monotonic time of its launch.
+
+        Interrupted, it leaves the Job alone: that is for the caller to decide.
+        """
+        ending = await self._follower(ref).follow()
         seconds = time.monotonic() - started
         await self._clear_up(ref, ending)
         return self._conclude(ref, ending, seconds)
@@ -56,13 +60,18 @@ class Run:
 
     async def _clear_up(self, ref: JobRef, ending: Ending) -> None:
         """Stop what Kubernetes would go on with, and remove the Secret at once."""
+        if ending.verdict.delete_job and not await launching.abandon(self.api, ref):
+            self.log.note(launching.left_over(ref), logging.WARNING)
+        if not self.request.secret_variables:
+            return
+        name = self.request.identity.secret_name
         try:
-            if ending.verdict.delete_job:
-                await launching.delete(self.api, ref)
-            if self.request.secret_variables:
-                await launching.delete_secret(self.api, ref, self.request.identity.secret_name)
-        except exceptions.KubernetesApiError as error:
-            self.log.note(f"Job {ref} could not be deleted: {error}. Run: {_kubectl('delete', ref)}", logging.WARNING)
+            await launching.delete_secret(self.api, ref, name)
+        except (TimeoutError, exceptions.KubernetesApiError) as error:
+            how = f"kubectl -n {ref.namespace} delete secret {name}"
+            self.log.note(
+                f"Secret {name} stays until its Job goes: {error or 'no answer'}. Run: {how}", logging.WARNING
+            )
 
     def _conclude(self, ref: JobRef, ending: Ending, seconds: float) -> Outcome:
         output = ending.output
@@ -81,7 +90,7 @@ class Run:
             output,
             namespace=ref.namespace,
             job_name=ref.name,
-            script_sha256=self.request.script.sha256,
+            script=self.request.script,
             seconds=seconds,
             skip_codes=self.request.options.skip_codes,
         )
@@ -107,9 +116,10 @@ def limits_of(request: JobRequest) -> Limits:
     options = request.options
     return Limits(
         startup_timeout=positive_seconds(options.startup_timeout, "startup_timeout") or 0,
-        deadline=request.deadline,
-        grace_period=positive_seconds(options.termination_grace_period, "termination_grace_period", zero_allowed=True)
-        or 0,
+        deadline=request.deadline.seconds,
+        deadline_name=request.deadline.argument,
+        # As merged: pod_overrides may say another one.
+        grace_period=manifest.pod_template(request)["spec"]["terminationGracePeriodSeconds"],
         backoff_limit=options.backoff_limit,
         final_codes=options.final_codes,
     )

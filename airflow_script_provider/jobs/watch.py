@@ -21,6 +21,13 @@ READ_TIMEOUT = 75.0
 PATIENCE = 900.0
 """Seconds without any answer after which the watch gives up: longer than a control plane's upgrade."""
 
+REFUSAL_PATIENCE = 60.0
+"""Seconds for which a refusal (401, 403) is doubted once the server has granted the watch before."""
+SHORT_LIFE = 1.0
+"""Seconds that a stream must live for the next one to be opened without a pause."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries at the most."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -43,27 +50,39 @@ class Watch:
     selector: dict[str, str]
     _version: str = ""
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _must_list: bool = False
+    _asked: float = field(default_factory=time.monotonic)
+    _answered: float | None = None
 
     async def changes(self) -> AsyncIterator[Change]:
         """Changes for as long as they are asked for.
 
         Raises ``KubernetesApiError`` when the right is missing or the server has been silent for ``PATIENCE``.
         """
-        failures, last_answer = 0, time.monotonic()
+        failures = 0
         while True:
+            opened = time.monotonic()
             try:
+                if self._must_list:
+                    for change in await self._relist():
+                        yield change
                 async for change in self._one_stream():
-                    failures, last_answer = 0, time.monotonic()
                     yield change
-                last_answer = time.monotonic()
             except exceptions.ApiGoneError:
-                for change in await self._relist():
-                    yield change
+                self._must_list = True
             except exceptions.KubernetesApiError as error:
-                if not is_transient(error) or time.monotonic() - last_answer > PATIENCE:
+                if self._is_final(error):
                     raise
-                failures += 1
-                await asyncio.sleep(error.retry_after or backoff(failures, longest=10.0))
+            failures = 0 if time.monotonic() - opened > SHORT_LIFE else failures + 1
+            if failures:
+                await asyncio.sleep(backoff(failures, longest=LONGEST_PAUSE))
+
+    def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
+        """Whether to give up: at once on a refusal, unless the server has answered before and may only be confused."""
+        silence = time.monotonic() - (self._answered or self._asked)
+        if is_transient(error):
+            return silence > PATIENCE
+        return self._answered is None or silence > REFUSAL_PATIENCE
 
     async def _one_stream(self) -> AsyncIterator[Change]:
         query = {
@@ -77,7 +96,9 @@ class Watch:
         async with self.api.stream(
             "watch", self.resource, self.namespace, read_timeout=READ_TIMEOUT, query=query
         ) as content:
+            self._answered = time.monotonic()
             async for line in _lines(content):
+                self._answered = time.monotonic()
                 if change := self._change(json.loads(line)):
                     yield change
 
@@ -101,6 +122,7 @@ class Watch:
     async def _relist(self) -> list[Change]:
         answer = await self.api.list(self.resource, self.namespace, **self.selector)
         self._version = answer["metadata"]["resourceVersion"]
+        self._must_list, self._answered = False, time.monotonic()
         listed = {item["metadata"]["uid"]: item for item in answer["items"]}
         gone = [Change(thing, deleted=True) for uid, thing in self._known.items() if uid not in listed]
         return [self._remember(change) for change in (*gone, *(Change(item) for item in listed.values()))]

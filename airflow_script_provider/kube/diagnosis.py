@@ -12,6 +12,7 @@ from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import ContainerEnd, Pod
 from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
+from airflow_script_provider.kube.provision import INSTALL_CONTAINER
 
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
@@ -123,8 +124,14 @@ def _deadline(case: Case) -> Diagnosis:
     seconds = f"{case.limits.deadline:g} s" if case.limits.deadline is not None else "its deadline"
     if not case.view.has_begun:
         why, hint = _why_not_started(case)
-        return _diagnosis(case, f"did not start within its timeout of {seconds}: {why}", hint, "DeadlineExceeded")
-    return _diagnosis(case, f"ran longer than its timeout of {seconds}", "Raise timeout.", "DeadlineExceeded")
+        return _diagnosis(
+            case, f"did not start within its {case.limits.deadline_name} of {seconds}: {why}", hint, "DeadlineExceeded"
+        )
+    cause = f"ran longer than its {case.limits.deadline_name} of {seconds}"
+    if case.view.is_without_a_pod and case.warnings:
+        why = case.warnings[-1]
+        return _diagnosis(case, f"{cause}, at last without a pod: {why}", hint_for(why), "DeadlineExceeded")
+    return _diagnosis(case, cause, f"Raise {case.limits.deadline_name}.", "DeadlineExceeded")
 
 
 def _never_started(case: Case) -> Diagnosis:
@@ -148,8 +155,13 @@ def _why_not_started(case: Case) -> tuple[str, str]:
 def _image(case: Case) -> Diagnosis:
     text = registry_answer(case.verdict.message)
     detail = f": {text}" if text else ""
-    cause = f"image {_image_of(case)} cannot be pulled ({case.verdict.reason}){detail}"
-    return _diagnosis(case, f"failed: {cause}", "Check image and image_pull_secrets.", case.verdict.reason)
+    container = (podstatus.waiting(case.pod) if case.pod else None) or podstatus.Waiting()
+    image = podstatus.image_of(case.pod or {}, container.container) or case.image
+    cause = f"image {image} cannot be pulled ({case.verdict.reason}){detail}"
+    hint = "Check image and image_pull_secrets."
+    if container.container not in (SCRIPT_CONTAINER, INSTALL_CONTAINER):
+        hint = f'Check container "{container.container}" in pod_overrides.'
+    return _diagnosis(case, f"failed: {cause}", hint, case.verdict.reason)
 
 
 def _not_executable(case: Case) -> Diagnosis:
@@ -181,6 +193,8 @@ def _without_exit_code(case: Case) -> Diagnosis:
     if case.pod and podstatus.is_being_deleted(case.pod):
         cause = f"pod {podstatus.name(case.pod)} was deleted"
         return _diagnosis(case, f"failed: {cause}", "", "PodDeleted")
+    if case.pod and (why := podstatus.failed_init(case.pod)):
+        return _diagnosis(case, f"failed: {why}", "", "InitContainerFailed")
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     return _diagnosis(case, f"failed: {cause}", hint_for(cause), verdict.reason)
 
@@ -214,11 +228,12 @@ def _headline(sentence: str, hint: str) -> tuple[str, str]:
     """
     room = MAX_HEADLINE - (len(hint) + 1 if hint else 0)
     if len(sentence) > room < MIN_SENTENCE:
-        return _cut(sentence, MAX_HEADLINE), hint
-    return f"{_cut(sentence, room)} {hint}".rstrip(), ""
+        return shortened(sentence, MAX_HEADLINE), hint
+    return f"{shortened(sentence, room)} {hint}".rstrip(), ""
 
 
-def _cut(sentence: str, room: int) -> str:
+def shortened(sentence: str, room: int = MAX_HEADLINE) -> str:
+    """The sentence in at most so many characters."""
     return sentence if len(sentence) <= room else sentence[: room - 1].rstrip() + "…"
 
 
@@ -227,12 +242,13 @@ def _job_deleted(case: Case) -> Diagnosis:
 
 
 def _silence(case: Case) -> Diagnosis:
-    return _unknown(case, "the API server did not tell the Job's end", f"Run kubectl describe job {case.job}.")
+    namespace, _, name = case.job.rpartition("/")
+    advice = f"Run kubectl -n {namespace} describe job {name}."
+    return _unknown(case, "the API server did not tell the Job's end", advice)
 
 
 def _image_of(case: Case) -> str:
-    containers = (case.pod or {}).get("spec", {}).get("containers") or []
-    return next((c["image"] for c in containers if c["name"] == SCRIPT_CONTAINER), case.image)
+    return podstatus.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
 
 
 def _memory_limit(pod: Pod | None) -> str:

@@ -16,6 +16,7 @@ HOME = "/home/script"
 TMP = "/tmp"  # noqa: S108  # a folder of the container
 DIGEST_ANNOTATION = f"{MANAGER}/script-sha256"
 ORIGIN_ANNOTATION = f"{MANAGER}/script-origin"
+SIZE_ANNOTATION = f"{MANAGER}/script-bytes"
 
 _SCRIPT_KEY = "script"
 _HIDDEN = "(hidden)"
@@ -34,8 +35,8 @@ def job(request: JobRequest) -> dict[str, Any]:
     )
     if ttl is not None:
         spec["ttlSecondsAfterFinished"] = ttl
-    if request.deadline is not None:
-        spec["activeDeadlineSeconds"] = request.deadline
+    if request.deadline.seconds is not None:
+        spec["activeDeadlineSeconds"] = request.deadline.seconds
     metadata = _metadata(request, request.identity.job_name) | {"annotations": _annotations(request)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
@@ -234,7 +235,8 @@ def _metadata(request: JobRequest, name: str) -> dict[str, Any]:
 
 
 def _annotations(request: JobRequest) -> dict[str, str]:
-    source = {DIGEST_ANNOTATION: request.script.sha256, ORIGIN_ANNOTATION: request.script.origin}
+    script = request.script
+    source = {DIGEST_ANNOTATION: script.sha256, ORIGIN_ANNOTATION: script.origin, SIZE_ANNOTATION: str(script.size)}
     return {**(request.options.annotations or {}), **source, **request.identity.annotations()}
 
 

@@ -15,6 +15,7 @@ MAX_LEVELS = 100
 """Levels that a value may be nested; whoever copies or stores it recurses."""
 DEFAULT_MAX_OUTPUT = 64 * 1024
 
+_BLOCK = 64 * 1024
 _REPLACEMENT = "\ufffd"
 
 
@@ -33,7 +34,7 @@ class Output:
         self.max_bytes = max_bytes
         self.size = 0
         self._keep = max(max_bytes, MAX_VALUE)
-        self._lines: deque[bytes] = deque()
+        self._blocks: deque[bytes] = deque()
         self._kept = 0
         self._older_document: Value | None = None
         self._torn_start = b""
@@ -41,16 +42,21 @@ class Output:
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends; one without is continued by the next."""
-        for line in lines:
-            self._lines.append(line)
-            self._kept += len(line)
-            self.size += len(line)
-        while self._lines and self._kept - len(self._lines[0]) >= self._keep:
-            self._evict(self._lines.popleft())
+        block = b"".join(lines)
+        self.size += len(block)
+        self._kept += len(block)
+        # Blocks of some size: a short line by itself costs several times its bytes.
+        if self._blocks and len(self._blocks[-1]) + len(block) <= _BLOCK:
+            self._blocks[-1] += block
+        else:
+            self._blocks.append(block)
+        while self._kept - len(self._blocks[0]) >= self._keep:
+            for piece in _pieces(self._blocks.popleft()):
+                self._evict(piece)
 
     def tail(self) -> str:
         """The last ``max_bytes`` as text, in whole lines where more than one fits; bytes that are no text replaced."""
-        data = b"".join(self._lines)[-self.max_bytes :] if self.max_bytes else b""
+        data = b"".join(self._blocks)[-self.max_bytes :] if self.max_bytes else b""
         if self.truncated and b"\n" in data[:-1]:
             data = data.partition(b"\n")[2]
         return clean_text(data.decode("utf-8", "replace"))
@@ -62,7 +68,8 @@ class Output:
 
     def last_lines(self, count: int) -> list[str]:
         """The last lines that are not blank, as text."""
-        texts = [clean_text(line.decode("utf-8", "replace")).rstrip() for line in list(self._lines)[-2 * count :]]
+        lines = b"".join(self._blocks).split(b"\n")[-2 * count :]
+        texts = [clean_text(line.decode("utf-8", "replace")).rstrip() for line in lines]
         return [text for text in texts if text][-count:]
 
     def value(self) -> Value:
@@ -70,9 +77,9 @@ class Output:
 
         The whole output if it is one document, else the last line that is an object or array, else the last line.
         """
-        if self.size <= MAX_VALUE and (whole := parse_json(b"".join(self._lines))):
+        if self.size <= MAX_VALUE and (whole := parse_json(b"".join(self._blocks))):
             return whole
-        first, *others = b"".join(self._lines).split(b"\n")
+        first, *others = b"".join(self._blocks).split(b"\n")
         for line in reversed(others):
             if found := _document(line):
                 return found
@@ -98,6 +105,12 @@ class Output:
         """What is left to say of a document whose start is gone."""
         is_document = self._torn_start in (b"{", b"[") and rest.rstrip()[-1:] in (b"}", b"]")
         return _too_long(self._torn_size + len(rest.rstrip())) if is_document else None
+
+
+def _pieces(block: bytes) -> list[bytes]:
+    """The lines of a block with their line ends, and what follows the last one."""
+    *lines, rest = block.split(b"\n")
+    return [*(line + b"\n" for line in lines), *([rest] if rest else [])]
 
 
 def parse_json(text: bytes) -> Value | None:

@@ -35,6 +35,15 @@ class ContainerEnd:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A container that cannot start yet: why, and which."""
+
+    reason: str = ""
+    message: str = ""
+    container: str = SCRIPT_CONTAINER
+
+
+@dataclass(frozen=True)
 class PodState:
     """A pod's state in words; states with the same ``key`` are one, whatever their message says."""
 
@@ -153,13 +162,34 @@ def has_failed(pod: Pod) -> bool:
     return failed_end(pod) is not None or pod.get("status", {}).get("phase") == "Failed"
 
 
-def waiting(pod: Pod) -> tuple[str, str] | None:
-    """Reason and message of the container that keeps the pod from starting, None if none does."""
+def waiting(pod: Pod) -> Waiting | None:
+    """The container that keeps the pod from starting, None if none does."""
     for status in _statuses(pod):
         state = status.get("state", {}).get("waiting")
         if state and state.get("reason") and state["reason"] not in _QUIET:
-            return state["reason"], state.get("message", "")
+            return Waiting(state["reason"], state.get("message", ""), status["name"])
     return None
+
+
+def failed_init(pod: Pod) -> str | None:
+    """Which init container of the author's failed and how, None if none did."""
+    for status in pod.get("status", {}).get("initContainerStatuses") or []:
+        end = container_end(status)
+        if status["name"] != provision.INSTALL_CONTAINER and end is not None and end.exit_code != 0:
+            return f'init container "{status["name"]}" ended with {_end_text(end)}'
+    return None
+
+
+def image_of(pod: Pod, container: str) -> str | None:
+    """The image of a container."""
+    spec = pod.get("spec", {})
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    return next((c["image"] for c in containers if c["name"] == container), None)
+
+
+def phase(pod: Pod) -> str:
+    """The pod's phase."""
+    return str(pod.get("status", {}).get("phase", ""))
 
 
 def trouble(pod: Pod) -> tuple[str, ...] | None:
@@ -167,14 +197,15 @@ def trouble(pod: Pod) -> tuple[str, ...] | None:
     unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
     if unscheduled:
         return unscheduled.get("reason", ""), unscheduled.get("message", "")
-    return waiting(pod)
+    stuck = waiting(pod)
+    return (stuck.reason, stuck.message) if stuck else None
 
 
 def has_hopeless_image(pod: Pod) -> bool:
     """Whether the image cannot be pulled for a reason that time will not mend."""
-    reason, message = waiting(pod) or ("", "")
-    text = f"{reason} {message}".lower()
-    return reason in IMAGE_TROUBLE and any(sign in text for sign in _PERMANENT)
+    stuck = waiting(pod) or Waiting()
+    text = f"{stuck.reason} {stuck.message}".lower()
+    return stuck.reason in IMAGE_TROUBLE and any(sign in text for sign in _PERMANENT)
 
 
 def state(pod: Pod) -> PodState:
@@ -231,7 +262,8 @@ def _end_text(end: ContainerEnd) -> str:
 
 def _status_text(pod: Pod) -> str:
     status = pod.get("status", {})
-    return ": ".join(part for part in (status.get("reason"), status.get("message")) if part) or "no reason given"
+    said = ": ".join(part for part in (status.get("reason"), status.get("message")) if part)
+    return said or failed_init(pod) or "no reason given"
 
 
 def _running_since(pod: Pod) -> str | None:

@@ -38,10 +38,11 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a run, in seconds; ``deadline`` is the Job's own."""
+    """The bounds of a run, in seconds; ``deadline`` is the Job's own, named after the argument that it comes from."""
 
     startup_timeout: float
     deadline: float | None = None
+    deadline_name: str = "timeout"
     grace_period: float = 30
     backoff_limit: int = 3
     final_codes: frozenset[int] = frozenset()
@@ -102,9 +103,11 @@ class View:
         ended, stuck = dict(self.ended_at), dict(self.stuck_since)
         if podstatus.script_end(pod):
             ended.setdefault(uid, now)
-        if podstatus.has_hopeless_image(pod):
+        if podstatus.script_has_started(pod):
+            stuck.pop(uid, None)
+        elif podstatus.has_hopeless_image(pod):
             stuck.setdefault(uid, now)
-        elif (waiting := podstatus.waiting(pod)) is None or waiting[0] not in podstatus.IMAGE_TROUBLE:
+        elif (waiting := podstatus.waiting(pod)) is None or waiting.reason not in podstatus.IMAGE_TROUBLE:
             stuck.pop(uid, None)
         gone = self.gone | {uid} if deleted else self.gone
         return replace(self, pods={**self.pods, uid: pod}, gone=gone, ended_at=ended, stuck_since=stuck)
@@ -116,14 +119,22 @@ class View:
 
     @property
     def failures(self) -> int:
-        """Attempts that failed, as the Job counts them or as far as seen, whichever is more."""
-        return max(len(self._failed), int(self.job.get("status", {}).get("failed") or 0))
+        """Attempts that failed: as the Job counts them, or those seen that it cannot but count, whichever is more.
+
+        Whether it counts a pod that somebody ended depends: a deleted one yes, one of a suspended Job no.
+        """
+        own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
+        return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
 
     @property
-    def _failed(self) -> list[str]:
-        lost = [uid for uid in self.gone if not podstatus.script_end(self.pods[uid])]
-        failed = [uid for uid, pod in self.pods.items() if podstatus.has_failed(pod)]
-        return [uid for uid in {*lost, *failed} if not podstatus.is_disrupted(self.pods[uid])]
+    def is_without_a_pod(self) -> bool:
+        """Whether no pod of the run is on its way or at work."""
+        ended = {uid for uid, pod in self.pods.items() if podstatus.script_end(pod) or podstatus.has_failed(pod)}
+        return not self.pods.keys() - ended - self.gone
+
+
+def _failed_by_itself(pod: Pod) -> bool:
+    return podstatus.has_failed(pod) and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod)
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
@@ -141,7 +152,7 @@ def _job_condition(view: View) -> Verdict | None:
         if condition["status"] != "True":
             continue
         if condition["type"] in ("Complete", "SuccessCriteriaMet"):
-            return Verdict(Cause.JOB_SUCCEEDED, _last_pod(view))
+            return Verdict(Cause.JOB_SUCCEEDED, _succeeded_pod(view) or _last_pod(view))
         if condition["type"] in ("Failed", "FailureTarget"):
             reason, message = condition.get("reason", ""), condition.get("message", "")
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
@@ -155,6 +166,8 @@ def _succeeded(view: View, now: float) -> Verdict | None:
         end = podstatus.script_end(pod)
         if end is None or end.exit_code != 0 or podstatus.is_disrupted(pod) or podstatus.is_being_deleted(pod):
             continue
+        if podstatus.phase(pod) == "Failed":
+            continue  # the cluster's word on the pod: its own deadline, or a node that gave it up
         if not podstatus.running_others(pod) or now >= view.ended_at[uid] + OTHERS_GRACE:
             return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=bool(podstatus.unfinished_others(pod)))
     return None
@@ -195,8 +208,8 @@ def _after_deletion(view: View) -> Verdict:
 def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     for uid, since in view.stuck_since.items():
         if now >= since + IMAGE_GRACE and uid not in view.gone:
-            reason, message = podstatus.waiting(view.pods[uid]) or ("", "")
-            return Verdict(Cause.IMAGE, uid, reason, message, delete_job=True)
+            waiting = podstatus.waiting(view.pods[uid]) or podstatus.Waiting()
+            return Verdict(Cause.IMAGE, uid, waiting.reason, waiting.message, delete_job=True)
     if view.started_at is None:
         return None
     if not view.has_begun and now >= view.started_at + limits.startup_timeout:
@@ -223,6 +236,11 @@ def _silence(view: View, limits: Limits) -> float | None:
     if view.started_at is None or limits.deadline is None:
         return None
     return view.started_at + limits.deadline + limits.grace_period + SILENCE_GRACE
+
+
+def _succeeded_pod(view: View) -> str | None:
+    ends = {uid: podstatus.script_end(pod) for uid, pod in view.pods.items()}
+    return next((uid for uid, end in ends.items() if end is not None and end.exit_code == 0), None)
 
 
 def _last_pod(view: View) -> str | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_script_provider.kube import interpreter as interpreters
 from airflow_script_provider.kube import syntax
-from airflow_script_provider.kube.names import LaunchIdentity
+from airflow_script_provider.kube.names import MANAGED_BY_LABEL, MANAGER, LaunchIdentity
 from airflow_script_provider.kube.overrides import check_volumes
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.plain import as_plain
@@ -21,6 +23,9 @@ from airflow_script_provider.script import Script
 DEFAULT_IMAGE = "python:3.11-slim"
 MAX_CONFIG_MAP = 1024 * 1024
 """Bytes that a ConfigMap may hold: the script and its files together."""
+MAX_BODY = 3 * 1024 * 1024 - 64 * 1024
+"""Bytes of the texts as JSON: the API server takes bodies of 3 MiB, of which names and paths need a little."""
+MAX_UID = 2**31 - 1
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _OBJECTS = ("container_resources", "affinity", "node_selector", "labels", "annotations", "pod_overrides")
@@ -28,6 +33,14 @@ _LISTS = ("env_from", "volumes", "volume_mounts", "tolerations", "image_pull_sec
 
 Duration = float | timedelta
 ExitCodes = int | Collection[int] | None
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Seconds after which Kubernetes ends the Job, None for never, and the argument that they come from."""
+
+    seconds: int | None = None
+    argument: str = "timeout"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +81,16 @@ class JobOptions:
         """Refuse what is wrong whatever the templates turn out to be; durations become whole seconds."""
         if self.image_pull_policy not in _PULL_POLICIES:
             raise ValueError(f"image_pull_policy={self.image_pull_policy!r} is none of {', '.join(_PULL_POLICIES)}")
-        if self.run_as_uid is not None and not _is_whole(self.run_as_uid, 1):
-            raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id of at least 1")
+        if self.run_as_uid is not None and not (_is_whole(self.run_as_uid, 1) and self.run_as_uid <= MAX_UID):
+            raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id of at least 1, at most {MAX_UID}")
         if self.install_packages and self.run_as_uid is not None:
             raise ValueError("install_packages needs root, so it excludes run_as_uid; put the packages into the image")
         if not _is_whole(self.backoff_limit, 0):
             raise ValueError(f"backoff_limit={self.backoff_limit!r} must be a whole number, 0 or more")
         if self.interpreter is not None and not _is_argv(self.interpreter):
             raise ValueError("interpreter must be a list of strings such as ['bash', '-eu']")
+        for name in (*_OBJECTS, *_LISTS):
+            syntax.check_depth(getattr(self, name), name)
         for name in ("timeout", "startup_timeout"):
             positive_seconds(getattr(self, name), name, none_allowed=name == "timeout")
         for name in ("ttl_seconds_after_finished", "termination_grace_period"):
@@ -98,18 +113,24 @@ class JobOptions:
         plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
         plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
         plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]
+        for name in _LISTS:
+            _check_entries(plain[name], name)
         check_volumes(plain["volumes"], plain["volume_mounts"])
         syntax.check_labels(plain["labels"], "labels")
         syntax.check_labels(plain["node_selector"], "node_selector")
         syntax.check_annotations(plain["annotations"], "annotations")
+        _refuse_ours(plain["labels"], "labels")
+        _refuse_ours(plain["annotations"], "annotations")
         syntax.check_resources(plain["container_resources"], "container_resources")
         return replace(self, **plain)
 
-    def deadline_within(self, seconds_left: float | None) -> int | None:
-        """The Job's deadline in seconds: the timeout, or what is left of the task's own time where that is less."""
+    def deadline_within(self, seconds_left: float | None) -> Deadline:
+        """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
         timeout = positive_seconds(self.timeout, "timeout", none_allowed=True)
         left = None if seconds_left is None else max(1, math.ceil(seconds_left))
-        return min((bound for bound in (timeout, left) if bound is not None), default=None)
+        if left is not None and (timeout is None or left < timeout):
+            return Deadline(left, "execution_timeout")
+        return Deadline(timeout, "timeout")
 
     @property
     def skip_codes(self) -> frozenset[int]:
@@ -126,8 +147,7 @@ class JobOptions:
 class JobRequest:
     """All that decides one Job.
 
-    ``deadline`` are the seconds of ``activeDeadlineSeconds``: the options' timeout, or less where the task itself
-    has less time left; None for no end. ``files`` are mounted beside the script, by relative path.
+    ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
     """
 
     script: Script
@@ -136,13 +156,14 @@ class JobRequest:
     identity: LaunchIdentity
     payload: Payload = field(default_factory=Payload, repr=False)
     files: Mapping[str, Script] = field(default_factory=dict)
-    deadline: int | None = None
+    deadline: Deadline = Deadline()
 
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")
         check_script(self.script)
         _check_files(self.files, self.script_file)
         _check_size(self.script, self.files, self.provision.tools())
+        _check_body_size(self.script, self.files)
 
     @cached_property
     def provision(self) -> Provision:
@@ -242,11 +263,28 @@ def _pull_secret(entry: Any) -> dict[str, Any]:
     raise ValueError(f"image_pull_secrets holds {entry!r}; expected names or {{'name': …}}")
 
 
+def _check_entries(entries: Sequence[Any], argument: str) -> None:
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{argument}[{position}] must be a mapping, not {type(entry).__name__}")
+
+
+def _refuse_ours(keys: Iterable[str], argument: str) -> None:
+    """Our labels and annotations say what a Job is of and find it again: what the author puts there would be lost."""
+    for key in keys:
+        if key == MANAGED_BY_LABEL or key.startswith(f"{MANAGER}/"):
+            raise ValueError(f"{argument} may not set {key!r}: this provider sets it; choose another key")
+
+
 def _check_files(files: Mapping[str, Script], script_file: str) -> None:
     for path in files:
         syntax.check_relative_path(path, "files")
         if path == script_file:
             raise ValueError(f"files has the path {path!r}, which is the script's own in the container")
+    places = {*files, script_file}
+    for path in files:
+        if folder := next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in places), None):
+            raise ValueError(f"files has the path {path!r}, but {folder!r} is a file, not a folder")
 
 
 def _check_size(script: Script, files: Mapping[str, Script], tools: Mapping[str, str]) -> None:
@@ -257,3 +295,18 @@ def _check_size(script: Script, files: Mapping[str, Script], tools: Mapping[str,
             f"{what} {total:,} bytes ({script.origin}), more than the {MAX_CONFIG_MAP:,} that a ConfigMap holds; "
             "put code into the image or onto a volume, and let a short script start it"
         )
+
+
+def _check_body_size(script: Script, files: Mapping[str, Script]) -> None:
+    """JSON spells a control character with six bytes, a quote with two."""
+    sizes = {"script": _json_size(script.text)} | {f"files[{path!r}]": _json_size(f.text) for path, f in files.items()}
+    if sum(sizes.values()) > MAX_BODY:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise ValueError(
+            f"{largest} has {sizes[largest]:,} bytes as JSON, and the API server takes {MAX_BODY:,} in all; "
+            "control characters and quotes grow there: compress and encode them, or put the data into the image"
+        )
+
+
+def _json_size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode())

@@ -11,10 +11,9 @@ import yaml
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs import api
+from tests.cluster.accounts import as_user, author, written
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_task
-
-ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "job.yaml"
 
 
 def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
@@ -30,7 +29,7 @@ def test_unreachable_server_is_named(kubeconfig: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr(api, "PATIENCE", 1.0)
     config = yaml.safe_load(Path(kubeconfig).read_text())
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
-    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace="default")
+    run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace="default")
     assert isinstance(run.error, exceptions.ApiUnreachableError)
     assert "no answer from the API server https://127.0.0.1:1" in str(run.error)
 
@@ -44,8 +43,8 @@ def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
 
 def test_wrong_token_is_said(kubeconfig: str, tmp_path: Path) -> None:
     """401 says that the credentials were refused, and where to renew them."""
-    config = _as_user(kubeconfig, "wrong-token")
-    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace="default")
+    config = as_user(kubeconfig, "wrong-token")
+    run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace="default")
     assert isinstance(run.error, exceptions.ApiUnauthorizedError)
     assert "refused the credentials (401)" in str(run.error)
 
@@ -54,32 +53,30 @@ def test_missing_right_names_verb_resource_and_check(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
     """403 names verb, resource and namespace with the kubectl line that checks it."""
-    config = _as_user(kubeconfig, kubectl("create", "token", "default", "-n", namespace).strip())
-    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace=namespace)
+    config = as_user(kubeconfig, kubectl("create", "token", "default", "-n", namespace).strip())
+    run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace=namespace)
     assert isinstance(run.error, exceptions.ApiForbiddenError)
     assert f"kubectl auth can-i create jobs -n {namespace}" in str(run.error)
 
 
 def test_role_of_the_docs_is_enough(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
     """With the Role in the docs and nothing more everything works, and no warning is given (R17)."""
-    config = _as_author(kubectl, namespace, kubeconfig, drop=None)
-    run = run_task(script="print(1)", env={"A": "1"}, config_file=_written(config, tmp_path), namespace=namespace)
+    config = author(kubectl, namespace, kubeconfig)
+    run = run_task(script="print(1)", env={"A": "1"}, config_file=written(config, tmp_path), namespace=namespace)
     assert run.succeeded().warnings == []
     assert kubectl.names("secrets", namespace) == []
 
 
-@pytest.mark.parametrize(
-    ("resource", "words"), [("events", "Events cannot be read"), ("pods/log", "log cannot be read")]
-)
+@pytest.mark.parametrize(("resource", "words"), [("events", "Events cannot be read"), ("pods/log", "The log of pod")])
 def test_without_a_right_one_warning_and_a_result(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path, resource: str, words: str
 ) -> None:
     """Without events or pods/log: one warning, still a result (R17)."""
-    config = _as_author(kubectl, namespace, kubeconfig, drop=resource)
+    config = author(kubectl, namespace, kubeconfig, drop=resource)
     stuck: dict[str, Any] = (
         {"container_resources": {"requests": {"cpu": "500"}}, "startup_timeout": 4} if resource == "events" else {}
     )
-    run = run_task(script="print(1)", config_file=_written(config, tmp_path), namespace=namespace, **stuck)
+    run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace=namespace, **stuck)
     assert len([line for line in run.warnings if words in line]) == 1
     assert run.result["status"] == ("failed" if stuck else "completed")
 
@@ -106,29 +103,5 @@ def test_other_context(kubeconfig: str, namespace: str, tmp_path: Path) -> None:
     context = dict(config["contexts"][0]["context"])
     config["contexts"].append({"name": "other", "context": context})
     config["contexts"][0]["context"] = {"cluster": "nowhere", "user": "nobody"}
-    path = _written(config, tmp_path)
+    path = written(config, tmp_path)
     run_task(script="print(1)", config_file=path, cluster_context="other", namespace=namespace).succeeded()
-
-
-def _as_author(kubectl: Kubectl, namespace: str, kubeconfig: str, *, drop: str | None) -> dict[str, Any]:
-    """A kubeconfig of an account with the Role of the docs, but for one resource."""
-    role = yaml.safe_load(ROLE.read_text())
-    role["rules"] = [rule for rule in role["rules"] if rule["resources"] != [drop]]
-    role["metadata"]["namespace"] = namespace
-    kubectl.apply(role)
-    kubectl("create", "serviceaccount", "author", "-n", namespace)
-    kubectl("create", "rolebinding", "author", "-n", namespace, "--role", role["metadata"]["name"],
-            f"--serviceaccount={namespace}:author")  # fmt: skip
-    return _as_user(kubeconfig, kubectl("create", "token", "author", "-n", namespace).strip())
-
-
-def _as_user(kubeconfig: str, token: str) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(Path(kubeconfig).read_text())
-    config["users"][0]["user"] = {"token": token}
-    return config
-
-
-def _written(config: dict[str, Any], folder: Path) -> str:
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return str(path)

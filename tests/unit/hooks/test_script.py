@@ -21,7 +21,7 @@ from airflow_script_provider.hooks.script import (
     split_arguments,
 )
 from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.request import JobOptions, JobRequest
+from airflow_script_provider.kube.request import Deadline, JobOptions, JobRequest
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_script, a_task
 
@@ -237,7 +237,7 @@ def test_a_bad_file_is_named() -> None:
 @pytest.mark.parametrize(("timeout", "deadline"), [(600, 600), (0.5, 1), (timedelta(minutes=1), 60), (None, None)])
 def test_the_timeout_is_the_jobs_deadline(timeout: Any, deadline: int | None) -> None:
     """Whole seconds, rounded up; None is no end (R5)."""
-    assert a_prepared(timeout=timeout).deadline == deadline
+    assert a_prepared(timeout=timeout).deadline == Deadline(deadline, "timeout")
 
 
 def test_outside_a_task_each_request_is_a_launch_of_its_own() -> None:
@@ -253,7 +253,15 @@ def test_two_launches_of_one_try_are_two_jobs() -> None:
     assert len(names) == 2
 
 
-@pytest.mark.parametrize(("timeout", "left", "deadline"), [(600, 60.2, 61), (60, 600, 60), (None, 60, 60), (60, -5, 1)])
-def test_what_is_left_of_the_tasks_time_bounds_the_job(timeout: int | None, left: float, deadline: int) -> None:
+@pytest.mark.parametrize(
+    ("timeout", "left", "deadline"),
+    [
+        (600, 60.2, Deadline(61, "execution_timeout")),
+        (60, 600, Deadline(60, "timeout")),
+        (None, 60, Deadline(60, "execution_timeout")),
+        (60, -5, Deadline(1, "execution_timeout")),
+    ],
+)
+def test_what_is_left_of_the_tasks_time_bounds_the_job(timeout: int | None, left: float, deadline: Deadline) -> None:
     """``execution_timeout`` ends the Job too, where it is the shorter one (R5)."""
     assert JobOptions(timeout=timeout).deadline_within(left) == deadline

@@ -220,11 +220,11 @@ def test_an_event_is_one_line() -> None:
     assert event_line(an_event("FailedMount", "a\nb")) == "Pod load-x1: FailedMount: a b"
 
 
-def test_an_installation_that_failed_has_no_exit_code_of_the_scripts() -> None:
-    """Where the script never ran, the Job's words are the cause."""
+def test_an_init_container_that_failed_is_named() -> None:
+    """Where the script never ran, the container that failed is the cause."""
     pod = a_pod(installers=[a_container(name="prepare", exit_code=1)], phase="Failed")
     case = a_case(pod, cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded", job=a_job(failed=1))
-    assert diagnose(case).cause == "BackoffLimitExceeded"
+    assert diagnose(case).cause == 'init container "prepare" ended with exit code 1'
 
 
 def test_an_installation_says_itself_what_failed() -> None:

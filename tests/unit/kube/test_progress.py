@@ -105,10 +105,23 @@ def test_an_evicted_pod_is_no_attempt() -> None:
     assert isinstance(decide(evicted, some_limits(), 1), Wait)
 
 
-def test_a_pod_deleted_while_it_runs_is_an_attempt() -> None:
-    """A running pod that somebody deleted counts as a failed attempt (R7)."""
+def test_a_pod_that_somebody_ended_counts_if_the_job_counts_it() -> None:
+    """A deleted pod is an attempt, one of a suspended Job is none: the Job knows which it was (R7)."""
     pod = a_pod(running=True)
-    assert a_view(pod).with_pod(pod, 1, deleted=True).failures == 1
+    assert a_view(pod).with_pod(pod, 1, deleted=True).failures == 0
+    assert a_view(pod, job=a_job(failed=1)).with_pod(pod, 1, deleted=True).failures == 1
+
+
+def test_a_pod_that_failed_as_a_whole_is_no_early_success() -> None:
+    """A script that ends with 0 because its pod's own deadline ended it has not done its work (R1)."""
+    view = a_view(a_pod(exit_code=0, phase="Failed"))
+    assert isinstance(decide(view, some_limits(), 1), Wait)
+
+
+def test_an_image_beside_a_running_script_ends_nothing() -> None:
+    """A sidecar whose image cannot be pulled is no reason to end a script at work."""
+    pod = a_pod(running=True, others=[a_container(name="proxy", waiting="ErrImageNeverPull")])
+    assert isinstance(decide(a_view(pod), some_limits(), 100), Wait)
 
 
 def test_exit_code_zero_of_an_evicted_pod_proves_nothing() -> None:
