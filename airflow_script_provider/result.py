@@ -60,6 +60,8 @@ class ScriptResult:
     output_bytes: int = 0
     output_truncated: bool = False
     script_sha256: str | None = None
+    script_origin: str | None = None
+    script_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types, in this order of keys."""

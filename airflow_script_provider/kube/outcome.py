@@ -11,6 +11,7 @@ from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.output import Output, Value
 from airflow_script_provider.result import ScriptResult, Status
+from airflow_script_provider.script import Script
 
 LAST_LINES = 20
 """Lines of output that a failure shows again."""
@@ -36,7 +37,7 @@ def conclude(
     *,
     namespace: str,
     job_name: str,
-    script_sha256: str,
+    script: Script,
     seconds: float,
     skip_codes: frozenset[int] = frozenset(),
 ) -> Outcome:
@@ -60,7 +61,9 @@ def conclude(
         duration_ms=round(seconds * 1000),
         output_bytes=output.size,
         output_truncated=output.truncated,
-        script_sha256=script_sha256,
+        script_sha256=script.sha256,
+        script_origin=script.origin,
+        script_bytes=script.size,
     )
     is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
     return Outcome(

@@ -18,6 +18,7 @@ OUR_LABELS = {
 SCRIPT_ANNOTATIONS = {
     "airflow-script-provider/script-sha256": HI_SHA256,
     "airflow-script-provider/script-origin": "inline",
+    "airflow-script-provider/script-bytes": "12",
 }
 
 MINIMAL_JOB = {

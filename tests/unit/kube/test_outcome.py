@@ -18,6 +18,7 @@ from tests.builders import (
     a_failed_result,
     a_pod,
     a_result,
+    a_script,
     some_limits,
     some_output,
 )
@@ -25,7 +26,7 @@ from tests.builders import (
 
 def concluded(case: Case, output: Output | None = None, **facts: Any) -> Outcome:
     """The outcome of a case after a second and a half."""
-    values: dict[str, Any] = {"namespace": "etl", "job_name": "load", "script_sha256": "abc", "seconds": 1.5}
+    values: dict[str, Any] = {"namespace": "etl", "job_name": "load", "script": a_script(), "seconds": 1.5}
     return conclude(case, output or some_output("hi"), **(values | facts))
 
 
@@ -48,7 +49,9 @@ def test_the_result_of_a_success() -> None:
         attempts=(Attempt("load-x1", "node-1", 0, "Completed", "2026-01-01T00:00:01Z", "2026-01-01T00:00:05Z"),),
         duration_ms=1500,
         output_bytes=9,
-        script_sha256="abc",
+        script_sha256=a_script().sha256,
+        script_origin="inline",
+        script_bytes=12,
     )
 
 
