@@ -7,61 +7,13 @@ from typing import Any, NoReturn
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException, is_resolved_at_run_time
+from airflow_script_provider.kube import foreign
 from airflow_script_provider.kube import outcome as outcomes
+from airflow_script_provider.kube.diagnosis import MAX_HEADLINE, shortened
 from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.kube.syntax import did_you_mean
 from airflow_script_provider.sources.parse import is_one_expression, parse
 
-_RENAMED = {
-    "env_vars": "env",
-    "resources": "container_resources",
-    "startup_timeout_seconds": "startup_timeout",
-    "schedule_timeout_seconds": "startup_timeout",
-    "active_deadline_seconds": "timeout",
-    "cmds": "interpreter",
-    "secrets": "env_from",
-    "configmaps": "env_from",
-    "on_finish_action": "ttl_seconds_after_finished",
-    "on_kill_action": "ttl_seconds_after_finished",
-    "fail_on_exit_codes": "fail_on_exit_code",
-    "random_name_suffix": "name",
-    "job_template_file": "pod_overrides",
-}
-# The rest of what the cncf.kubernetes provider's pod and job operators take and we spell in the pod's own words.
-_POD_FIELDS = frozenset(
-    [
-        "automount_service_account_token",
-        "base_container_name",
-        "container_logs",
-        "container_security_context",
-        "dns_config",
-        "dns_policy",
-        "full_pod_spec",
-        "host_aliases",
-        "hostname",
-        "hostnetwork",
-        "init_containers",
-        "init_container_logs",
-        "pod_template_dict",
-        "pod_template_file",
-        "ports",
-        "priority_class_name",
-        "runtime_class_name",
-        "schedulername",
-        "security_context",
-        "shareprocessnamespace",
-        "share_process_namespace",
-        "subdomain",
-        "termination_message_policy",
-        "working_dir",
-        "completion_mode",
-        "completions",
-        "parallelism",
-        "manual_selector",
-        "selector",
-        "suspend",
-    ]
-)
+_SKIPPED = " Skipped, as skip_on_exit_code says."
 
 
 class HiddenValues:
@@ -124,15 +76,8 @@ def refuse_unknown(arguments: Iterable[str], of_airflow: Collection[str], ours: 
 
     ``resources`` is Airflow's own word for something else, but nobody who writes it here means that.
     """
-    known = tuple(ours)
-    for name in arguments:
-        if name in of_airflow and name not in _RENAMED:
-            continue
-        if name in _RENAMED:
-            raise TypeError(f"{name!r} is an argument of the pod or job operator; here it is {_RENAMED[name]!r}")
-        if name in _POD_FIELDS:
-            raise TypeError(f"{name!r} is an argument of the pod or job operator; here set it in 'pod_overrides'")
-        raise TypeError(f"unknown argument {name!r}{did_you_mean(name, known)}")
+    unknown = (name for name in arguments if name not in of_airflow or foreign.is_renamed(name))
+    foreign.refuse_unknown(unknown, ours)
 
 
 def raise_for(outcome: Outcome) -> None:
@@ -141,7 +86,8 @@ def raise_for(outcome: Outcome) -> None:
     if error is None:
         return
     if outcome.skipped:
-        raise AirflowSkipException(f"{error.message.splitlines()[0]} Skipped, as skip_on_exit_code says.")
+        headline = shortened(error.message.splitlines()[0], MAX_HEADLINE - len(_SKIPPED))
+        raise AirflowSkipException(headline + _SKIPPED)
     raise_error(error)
 
 
