@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.syntax import check_env_names
+from airflow_script_provider.kube.syntax import check_depth, check_env_names, check_flag, check_relative_path
+
+# Types of values that are no strings, and won't be after rendering either.
+_CONSTANTS = (bool, int, float, bytes, list, tuple, set, dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,18 @@ class ScriptCall:
         size = self.max_output_bytes
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise ValueError(f"max_output_bytes={size!r} must be a whole number of bytes, at least 0")
+        check_flag(self.get_logs, "get_logs")
+        self._check_values()
+        if isinstance(self.sha256, _CONSTANTS):
+            raise ValueError(f"sha256={self.sha256!r} must be a string of 64 hexadecimal digits")
+        for path in self.files if isinstance(self.files, Mapping) else ():
+            check_relative_path(path, "files")
+        return self
+
+    def _check_values(self) -> None:
+        """What the script is given."""
+        for name in ("args", "arguments", "env"):
+            check_depth(getattr(self, name), name)
         if isinstance(self.args, bool | int | float | bytes):
             raise ValueError(f"args must be a mapping or a list of JSON values, not {type(self.args).__name__}")
         if isinstance(self.env, Mapping):
@@ -42,13 +57,12 @@ class ScriptCall:
             _refuse_constants(self.env, "env")
         elif isinstance(self.env, Sequence) and not isinstance(self.env, str):
             raise ValueError(f"env must be a mapping of name to string, not {type(self.env).__name__}")
-        return self
 
 
 def _refuse_constants(values: Mapping[str, Any], argument: str) -> None:
     """A constant that is no string will be none after rendering either."""
     for name, value in values.items():
-        if value is None or isinstance(value, bool | int | float | bytes | list | tuple | dict):
+        if value is None or isinstance(value, _CONSTANTS):
             raise ValueError(
                 f"{argument}[{name!r}] must be a string, not {type(value).__name__}; write str(…) or quotes"
             )

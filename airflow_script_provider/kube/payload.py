@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.syntax import check_env_names
+from airflow_script_provider.kube.syntax import check_depth, check_env_names
 
 ARGS_VARIABLE = "AIRFLOW_SCRIPT_ARGS"
 ARGUMENT_VARIABLE = "AIRFLOW_SCRIPT_ARGUMENT_{}"
@@ -59,6 +59,7 @@ def encode_args(args: Any) -> str:
     """``args`` as the one JSON string that the script finds in ``argv[1]``."""
     if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
         raise ValueError(f"args must be a mapping or a list of JSON values, not {type(args).__name__}")
+    check_depth(args, "args")
     try:
         text = json.dumps(args, allow_nan=False, ensure_ascii=False)
         text.encode("utf-8")

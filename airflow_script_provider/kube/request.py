@@ -89,7 +89,7 @@ class JobOptions:
             raise ValueError(f"backoff_limit={self.backoff_limit!r} must be a whole number, 0 or more")
         if self.interpreter is not None and not _is_argv(self.interpreter):
             raise ValueError("interpreter must be a list of strings such as ['bash', '-eu']")
-        for name in (*_OBJECTS, *_LISTS):
+        for name in (*_OBJECTS, *_LISTS, "install_dependencies", "install_packages"):
             syntax.check_depth(getattr(self, name), name)
         for name in ("timeout", "startup_timeout"):
             positive_seconds(getattr(self, name), name, none_allowed=name == "timeout")

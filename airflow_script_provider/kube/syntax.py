@@ -8,19 +8,24 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 MAX_LABEL = 63
 """Characters of a label's value and of most names."""
 MAX_SUBDOMAIN = 253
 """Characters of names that may have dots."""
+MAX_DEPTH = 100
+"""Levels of a nested value: more than any author writes, less than what renders and spells it can follow."""
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _C_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?", re.ASCII)
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?", re.ASCII)
+_UNITS = {unit: Decimal(1000) ** power for power, unit in enumerate(["n", "u", "m", "", *"kMGTPE"], start=-3)}
+_UNITS |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)}
 # The grammar of container image references: [host[:port]/]path[:tag][@digest].
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
@@ -90,32 +95,73 @@ def check_env_names(names: Iterable[Any], argument: str) -> None:
 
 
 def check_quantity(value: Any, argument: str) -> None:
-    """Refuse what is no Kubernetes quantity (``500m``, ``2Gi``, 1)."""
+    """Refuse what is no Kubernetes quantity (``500m``, ``2Gi``, 1) of at least 0."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not _QUANTITY.fullmatch(str(value)):
         raise ValueError(
             f"{argument}={value!r} is not a quantity: a number with an optional unit, "
             "m k M G T P E or Ki Mi Gi Ti Pi Ei (500m, 0.5, 512Mi, 2Gi)"
         )
+    if str(value).startswith("-"):
+        raise ValueError(f"{argument}={value!r} is negative; a quantity is at least 0")
+
+
+def quantity(value: str | float) -> Decimal:
+    """The number that a legal quantity stands for."""
+    match = _QUANTITY.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not a quantity")
+    number, unit = match[1], match[2] or ""
+    return Decimal(number) * _UNITS[unit] if unit in _UNITS else Decimal(number + unit)
 
 
 def check_resources(resources: Mapping[str, Any], argument: str) -> None:
-    """Refuse unknown keys and unknown units of a container's resources."""
+    """Refuse unknown keys, quantities that are none, and requests over their limits."""
     check_keys(resources, ("requests", "limits", "claims"), argument)
     for section in ("requests", "limits"):
         entries = resources.get(section) or {}
         if not isinstance(entries, Mapping):
             raise ValueError(f"{argument}[{section!r}] must be a mapping of resource name to quantity")
-        for name, quantity in entries.items():
-            check_quantity(quantity, f"{argument}[{section!r}][{name!r}]")
+        for name, value in entries.items():
+            check_quantity(value, f"{argument}[{section!r}][{name!r}]")
+    requests, limits = (resources.get(section) or {} for section in ("requests", "limits"))
+    for name in requests:
+        if name in limits and quantity(requests[name]) > quantity(limits[name]):
+            more = f"{argument}['requests'][{name!r}]={requests[name]!r}"
+            raise ValueError(f"{more} is more than its limit {limits[name]!r}; raise the limit or ask for less")
+
+
+def check_depth(value: Any, argument: str) -> None:
+    """Refuse mappings and lists that are nested too deep to be rendered and written, or that hold themselves."""
+    level = _containers([value])
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return
+        level = _containers(item for container in level for item in _items(container))
+    raise ValueError(f"{argument} is nested more than {MAX_DEPTH} levels deep, or holds itself")
+
+
+def _items(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, Mapping) else container
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    """Those that hold others, each once."""
+    return list({id(value): value for value in values if isinstance(value, Mapping | list | tuple | set)}.values())
 
 
 def check_relative_path(path: str, argument: str) -> None:
     """Refuse paths that would leave the folder they are mounted in."""
-    parts = path.split("/")
-    if not path or path.startswith("/") or ".." in parts or "" in parts or "." in parts or path.startswith(".."):
+    parts = path.split("/") if isinstance(path, str) else [""]
+    if {"", ".", ".."} & set(parts) or parts[0].startswith(".."):
         raise ValueError(
             f"{argument} has an illegal path {path!r}: relative, without '..' and empty parts (lib/util.py)"
         )
+
+
+def check_flag(value: Any, argument: str, *, none_allowed: bool = False) -> None:
+    """Refuse what is neither True nor False: ``"no"`` would be true."""
+    if not isinstance(value, bool) and not (value is None and none_allowed):
+        raise ValueError(f"{argument}={value!r} must be True or False{' or None' if none_allowed else ''}")
 
 
 def check_keys(mapping: Mapping[str, Any], known: Iterable[str], argument: str) -> None:

@@ -13,6 +13,7 @@ from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions
+from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import source_of
@@ -138,6 +139,8 @@ class KubernetesScriptOperator(BaseOperator):
     ) -> None:
         _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
+        check_flag(template_script, "template_script")
+        check_flag(in_cluster, "in_cluster", none_allowed=True)
         if script is None:
             raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
         self.script = _base.source_or_later(script, template=template_script, conn_id=script_conn_id)

@@ -25,6 +25,9 @@ from airflow_script_provider.kube.request import Deadline, JobOptions, JobReques
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_script, a_task
 
+A_CIRCLE: dict[str, Any] = {}
+A_CIRCLE["me"] = A_CIRCLE
+
 
 @pytest.fixture
 def run() -> Iterator[InterruptibleRun]:
@@ -194,6 +197,10 @@ def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
         ({"args": {}, "arguments": []}, "args and arguments exclude each other"),
         ({"max_output_bytes": -1}, "max_output_bytes=-1 must be a whole number of bytes, at least 0"),
         ({"max_output_bytes": 1.5}, "max_output_bytes=1.5 must be a whole number of bytes"),
+        ({"get_logs": "no"}, "get_logs='no' must be True or False"),
+        ({"sha256": 5}, "sha256=5 must be a string of 64 hexadecimal digits"),
+        ({"files": {1: "x"}}, "files has an illegal path 1"),
+        ({"args": A_CIRCLE}, "args is nested more than 100 levels deep, or holds itself"),
     ],
 )
 def test_a_bad_call_is_refused(values: dict[str, Any], words: str) -> None:

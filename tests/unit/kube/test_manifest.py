@@ -287,13 +287,6 @@ def test_without_a_uid_nothing_is_owned() -> None:
     assert "ownerReferences" not in manifest.config_map(a_request(), None)["metadata"]
 
 
-def test_labels_of_ours_win() -> None:
-    """The author's labels can't replace what a Job is found by (R28)."""
-    ours = "app.kubernetes.io/managed-by"
-    labels = manifest.job(a_request(labels={ours: "me"}))["metadata"]["labels"]
-    assert labels[ours] == "airflow-script-provider"
-
-
 def test_a_mount_of_the_authors_replaces_ours() -> None:
     """Whoever mounts /tmp gets no second one there."""
     mount = {"name": "fast", "mountPath": "/tmp"}

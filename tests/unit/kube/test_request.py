@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,9 @@ from airflow_script_provider.kube.request import (
 )
 from tests.builders import a_request, a_script
 
+A_CIRCLE: list[Any] = []
+A_CIRCLE.append(A_CIRCLE)
+
 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
@@ -25,6 +29,10 @@ from tests.builders import a_request, a_script
         ("image_pull_policy", "Sometimes", "image_pull_policy='Sometimes' is none of Always, IfNotPresent, Never"),
         ("run_as_uid", 0, "run_as_uid=0 must be a user id of at least 1"),
         ("run_as_uid", True, "run_as_uid=True must be a user id"),
+        ("run_as_uid", 2**31, "run_as_uid=2147483648 must be a user id of at least 1, at most 2147483647"),
+        ("tolerations", A_CIRCLE, "tolerations is nested more than 100 levels deep, or holds itself"),
+        ("pod_overrides", {"spec": A_CIRCLE}, "pod_overrides is nested more than 100 levels deep"),
+        ("install_dependencies", A_CIRCLE, "install_dependencies is nested more than 100 levels deep"),
         ("backoff_limit", -1, "backoff_limit=-1 must be a whole number, 0 or more"),
         ("backoff_limit", 1.5, "backoff_limit=1.5 must be a whole number"),
         ("interpreter", "bash -eu", "interpreter must be a list of strings"),
@@ -66,6 +74,17 @@ def test_wrong_whatever_the_templates_say(option: str, value: Any, words: str) -
         ),
         ("volumes", {"name": "x"}, "volumes must be a list, not dict"),
         ("image_pull_secrets", [1], "image_pull_secrets holds 1; expected names"),
+        ("env_from", ["x"], "env_from[0] must be a mapping, not str"),
+        ("tolerations", [{}, None], "tolerations[1] must be a mapping, not NoneType"),
+        ("volumes", ["data"], "volumes[0] must be a mapping, not str"),
+        ("volume_mounts", ["/data"], "volume_mounts[0] must be a mapping, not str"),
+        ("labels", {"app.kubernetes.io/managed-by": "me"}, "labels may not set 'app.kubernetes.io/managed-by'"),
+        ("labels", {"airflow-script-provider/x": "y"}, "labels may not set 'airflow-script-provider/x'"),
+        (
+            "annotations",
+            {"airflow-script-provider/dag-id": "y"},
+            "annotations may not set 'airflow-script-provider/dag",
+        ),
     ],
 )
 def test_wrong_once_rendered(option: str, value: Any, words: str) -> None:
@@ -165,6 +184,34 @@ def test_a_file_cannot_leave_the_folder() -> None:
     """Paths with ``..`` are refused."""
     with pytest.raises(ValueError, match=r"files has an illegal path '\.\./x'"):
         a_request(files={"../x": a_script()})
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["a", "a/b"], "files has the path 'a/b', but 'a' is a file, not a folder"),
+        (["a/b/c", "a"], "files has the path 'a/b/c', but 'a' is a file"),
+        (["script.py/x"], "files has the path 'script.py/x', but 'script.py' is a file"),
+    ],
+)
+def test_a_path_is_a_file_or_a_folder(paths: list[str], words: str) -> None:
+    """One path cannot be both."""
+    with pytest.raises(ValueError, match=words):
+        a_request(files={path: a_script() for path in paths})
+
+
+def test_files_may_share_a_folder() -> None:
+    """Paths that only begin alike don't meet."""
+    assert len(a_request(files={"a/b": a_script(), "a/c": a_script(), "a.py": a_script()}).files) == 3
+
+
+@pytest.mark.parametrize("place", ["script", "files['data.bin']"])
+def test_what_grows_too_large_as_json_is_refused(place: str) -> None:
+    """A MiB of control characters is six of JSON, which the API server takes from nobody (R25)."""
+    large = a_script("\x01" * (MAX_CONFIG_MAP - 100))
+    files = {} if place == "script" else {"data.bin": large}
+    with pytest.raises(ValueError, match=f"^{re.escape(place)} has 6,290,858 bytes as JSON.*takes 3,080,192 in all"):
+        a_request(a_script() if files else large, files=files)
 
 
 def test_an_illegal_namespace_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -89,6 +90,43 @@ def test_illegal_quantities(quantity: Any) -> None:
         syntax.check_quantity(quantity, "q")
 
 
+@pytest.mark.parametrize("quantity", ["-1Gi", -1, "-0.5"])
+def test_negative_quantities(quantity: Any) -> None:
+    """Nobody has less than nothing."""
+    with pytest.raises(ValueError, match=f"q={quantity!r} is negative"):
+        syntax.check_quantity(quantity, "q")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [
+        ("500m", "0.5"),
+        (2, "2"),
+        ("1e3", "1000"),
+        ("1E", "1e18"),
+        ("1Ki", "1024"),
+        ("1.5Gi", "1610612736"),
+        (".5", "0.5"),
+    ],
+)
+def test_quantities_are_numbers(quantity: Any, number: str) -> None:
+    """Each unit by its factor; ``E`` alone is one, before digits it is an exponent."""
+    assert syntax.quantity(quantity) == Decimal(number)
+
+
+@pytest.mark.parametrize(("request_", "limit"), [("2Gi", "2000Mi"), (1, "999m"), ("1e9", "900M")])
+def test_a_request_over_its_limit_is_refused(request_: Any, limit: Any) -> None:
+    """Request and limit are compared as quantities, and named (R29)."""
+    words = rf"^r\['requests'\]\['x'\]={request_!r} is more than its limit {limit!r}"
+    with pytest.raises(ValueError, match=words):
+        syntax.check_resources({"requests": {"x": request_}, "limits": {"x": limit}}, "r")
+
+
+def test_a_request_may_be_its_limit() -> None:
+    """Two spellings of the same quantity are equal."""
+    syntax.check_resources({"requests": {"memory": "1Gi"}, "limits": {"memory": "1024Mi"}}, "r")
+
+
 def test_resources_name_the_bad_entry() -> None:
     """The message leads to the entry, as the author wrote it."""
     with pytest.raises(ValueError, match=r"container_resources\['limits'\]\['memory'\]='2GB'"):
@@ -112,8 +150,8 @@ def test_legal_paths(path: str) -> None:
     syntax.check_relative_path(path, "files")
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../x", "a//b", "a/", "./a", "..a"])
-def test_illegal_paths(path: str) -> None:
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../x", "a//b", "a/", "./a", "..a", 1, None])
+def test_illegal_paths(path: Any) -> None:
     """Paths that leave the folder, or that a ConfigMap's items cannot have."""
     with pytest.raises(ValueError, match="files has an illegal path"):
         syntax.check_relative_path(path, "files")
@@ -128,3 +166,45 @@ def test_the_nearest_name_is_offered() -> None:
 def test_nothing_near_offers_nothing() -> None:
     """A key far from all known ones gets no guess."""
     assert syntax.did_you_mean("zebra", ["requests", "limits"]) == ""
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """A mapping in a mapping, so many levels deep."""
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"x": value}
+    return value
+
+
+def a_circle() -> list[Any]:
+    """A list that holds itself."""
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize("value", [nested(101), nested(100_000), a_circle(), {"a": (a_circle(),)}])
+def test_what_is_nested_without_end_is_refused(value: Any) -> None:
+    """Named, where everybody else would run out of stack (R29)."""
+    with pytest.raises(ValueError, match=r"^args is nested more than 100 levels deep, or holds itself$"):
+        syntax.check_depth(value, "args")
+
+
+def test_a_value_may_stand_in_many_places() -> None:
+    """What is shared is no circle, and costs no time."""
+    value: Any = "x"
+    for _ in range(60):
+        value = [value, value]
+    syntax.check_depth(value, "args")
+
+
+@pytest.mark.parametrize("value", ["no", 0, 1, None])
+def test_a_flag_is_true_or_false(value: Any) -> None:
+    """A text that reads like no would be true."""
+    with pytest.raises(ValueError, match=f"^get_logs={value!r} must be True or False$"):
+        syntax.check_flag(value, "get_logs")
+
+
+def test_a_flag_may_be_left_open() -> None:
+    """None where something else decides."""
+    syntax.check_flag(None, "in_cluster", none_allowed=True)

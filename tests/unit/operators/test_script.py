@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_script_provider.exceptions import JobFailedError, RunKilledError, ScriptSourceError
+from airflow_script_provider.kube.diagnosis import Diagnosis
 from airflow_script_provider.operators import _base
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import FileScript, HttpScript, InlineScript
 from tests.builders import a_failed_outcome, a_failed_result
+
+A_CIRCLE: list[Any] = []
+A_CIRCLE.append(A_CIRCLE)
 
 
 def an_operator(script: Any = "print('hi')", **arguments: Any) -> KubernetesScriptOperator:
@@ -73,6 +78,10 @@ def test_airflows_own_arguments_are_taken(argument: str) -> None:
         ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
         ({"image_pull_policy": "never"}, "image_pull_policy='never' is none of"),
         ({"files": {"a.txt": ""}}, "script is empty"),
+        ({"template_script": "no"}, "template_script='no' must be True or False"),
+        ({"in_cluster": "yes"}, "in_cluster='yes' must be True or False or None"),
+        ({"args": A_CIRCLE}, "args is nested more than 100 levels deep, or holds itself"),
+        ({"pod_overrides": {"spec": A_CIRCLE}}, "pod_overrides is nested more than 100 levels deep"),
     ],
 )
 def test_what_cannot_work_fails_at_parse(arguments: dict[str, Any], words: str) -> None:
@@ -243,3 +252,12 @@ def test_a_source_that_cannot_be_mended_fails_for_good() -> None:
     """A wrong digest is not tried again."""
     with pytest.raises(AirflowFailException, match="wrong"):
         _base.raise_error(ScriptSourceError("wrong", retryable=False))
+
+
+def test_a_skip_is_one_short_line() -> None:
+    """However long the cause is, the skip's line says which argument made it one (R22)."""
+    long = replace(a_failed_outcome(skipped=True), diagnosis=Diagnosis("x", "Job " + "x" * 196, "Error"))
+    with pytest.raises(AirflowSkipException) as skip:
+        _base.raise_for(long)
+    assert str(skip.value).endswith("x… Skipped, as skip_on_exit_code says.")
+    assert len(str(skip.value)) == 200
