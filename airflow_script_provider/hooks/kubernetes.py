@@ -14,6 +14,7 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import connection_extra
 from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.kube.syntax import check_flag
 
 DEFAULT_CONN_ID = "kubernetes_default"
 FALLBACK_NAMESPACE = "default"
@@ -63,6 +64,7 @@ class ClusterAccess:
         cluster_context: str | None = None,
     ) -> ClusterAccess:
         """The access that these fields and arguments describe; ``ValueError`` if they contradict each other."""
+        check_flag(in_cluster, "in_cluster", none_allowed=True)
 
         def field(name: str) -> Any:
             return extra.get(name) or extra.get(_PREFIX + name) or None
@@ -135,7 +137,7 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # not annotated there
     else:
         await config.load_kube_config(
-            config_file=access.config_file or _default_config_file(),
+            config_file=_config_files(access),
             context=access.cluster_context,
             client_configuration=configuration,
             persist_config=False,
@@ -146,8 +148,12 @@ def _is_in_cluster() -> bool:
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and (_SERVICE_ACCOUNT / "token").is_file()
 
 
-def _default_config_file() -> str:
-    return os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+def _config_files(access: ClusterAccess) -> str:
+    """The kubeconfig, or several as ``KUBECONFIG`` lists them; the client only warns where there is none of them."""
+    files = access.config_file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    if not any(Path(file).expanduser().exists() for file in files.split(os.pathsep) if file):
+        raise FileNotFoundError(f"{files} does not exist")
+    return files
 
 
 def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:

@@ -38,7 +38,8 @@ def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
     """A kubeconfig that does not exist says where credentials come from."""
     run = run_task(script="print(1)", config_file=str(tmp_path / "none"), namespace="default")
     assert isinstance(run.error, exceptions.ApiUnreachableError)
-    assert "no credentials for a Kubernetes cluster" in str(run.error)
+    assert f"no credentials for a Kubernetes cluster: {tmp_path}/none does not exist" in str(run.error)
+    assert run.warnings == []
 
 
 def test_wrong_token_is_said(kubeconfig: str, tmp_path: Path) -> None:

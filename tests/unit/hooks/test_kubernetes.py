@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,18 @@ def test_one_rule_for_the_namespace(argument: str | None, connection: str | None
     assert ClusterAccess(config_file="/k", namespace=connection).namespace_for(argument) == namespace
 
 
-async def test_without_credentials_the_error_says_where_to_put_them(tmp_path: Path) -> None:
+async def test_without_credentials_the_error_says_where_to_put_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A missing kubeconfig is named, with the ways to give one (R16)."""
-    with pytest.raises(exceptions.ApiUnreachableError, match=r"no credentials.*config_file or KUBECONFIG"):
+    words = f"no credentials.*: {tmp_path}/none does not exist. .*config_file or KUBECONFIG"
+    with caplog.at_level(logging.WARNING), pytest.raises(exceptions.ApiUnreachableError, match=words):
         async with open_api(ClusterAccess(config_file=str(tmp_path / "none"))):
             pass
+    assert caplog.records == []
+
+
+def test_in_cluster_is_true_or_false() -> None:
+    """A text that reads like no would be true."""
+    with pytest.raises(ValueError, match="in_cluster='no' must be True or False or None"):
+        ClusterAccess.from_extra({}, in_cluster="no")  # type: ignore[arg-type]  # the mistake
