@@ -17,7 +17,15 @@ LAUNCH_GRACE = 10.0
 
 # What these say is in the pod's status or in the Job's conditions, and said from there.
 _SAID_ELSEWHERE = frozenset(
-    {"Failed", "BackOff", "FailedScheduling", "InspectFailed", "BackoffLimitExceeded", "DeadlineExceeded"}
+    [
+        "Failed",
+        "BackOff",
+        "FailedScheduling",
+        "InspectFailed",
+        "ErrImageNeverPull",
+        "BackoffLimitExceeded",
+        "DeadlineExceeded",
+    ]
 )
 _RANDOM_SUFFIX = re.compile(r"-[a-z0-9]{5}(?=[\"' ]|$)")
 

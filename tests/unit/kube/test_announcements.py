@@ -108,3 +108,10 @@ def test_a_suspended_job_says_why_nothing_happens() -> None:
         "Job load is suspended; waiting for it to be resumed",
         "Job load is resumed",
     ]
+
+
+def test_an_image_that_may_not_be_pulled_is_said_once() -> None:
+    """The pod's state says it, so the event need not (R15)."""
+    announcer = Announcer()
+    assert len(announcer.pod(a_pod(waiting="ErrImageNeverPull", message="Container image is not present"))) == 1
+    assert announcer.event(an_event("ErrImageNeverPull", "Container image is not present"), LATER) == []

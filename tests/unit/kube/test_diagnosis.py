@@ -165,6 +165,11 @@ def test_an_unknown_outcome_is_called_unknown(cause: Cause, words: str) -> None:
     assert diagnose(a_case(cause=cause)).headline.startswith(f"Job etl/load: outcome unknown: {words}. ")
 
 
+def test_silence_names_a_command_that_kubectl_takes() -> None:
+    """The line can be pasted."""
+    assert diagnose(a_case(cause=Cause.SILENCE)).headline.endswith("Run kubectl -n etl describe job load.")
+
+
 LONG = "x" * 300
 EVERY_CAUSE = [
     a_case(a_pod(oom_killed=True, memory="512Mi")),
