@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from structlog.processors import TimeStamper
 from structlog.testing import capture_logs
 
 from airflow_script_provider.operators.script import KubernetesScriptOperator
@@ -33,7 +37,7 @@ class FakeTaskInstance:
 
 @dataclass
 class TaskRun:
-    """What running a task came to."""
+    """What running a task came to. An entry of the log has ``event``, ``log_level`` and ``at``, the time of day."""
 
     error: BaseException | None
     xcoms: dict[str, Any]
@@ -81,7 +85,7 @@ def run_operator(
     ti = ti or FakeTaskInstance(task_id=operator.task_id)
     context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
     error: BaseException | None = None
-    with capture_logs() as log:
+    with capture_logs([TimeStamper(fmt=None, key="at")]) as log:
         try:
             operator.render_template_fields(context)
             ti.xcoms["return_value"] = operator.execute(context)
@@ -95,3 +99,24 @@ def meanwhile(do: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=do)
     thread.start()
     return thread
+
+
+def run_and_kill(
+    operator: KubernetesScriptOperator, when: Callable[[], object], *, after: Sequence[float] = (0,)
+) -> TaskRun:
+    """Execute an operator in a process that gets SIGTERM: at each of these moments after ``when`` has returned."""
+
+    def kill() -> None:
+        when()
+        start = time.monotonic()
+        for moment in after:
+            time.sleep(max(0.0, start + moment - time.monotonic()))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    killer = meanwhile(kill)
+    try:
+        return run_operator(operator)
+    finally:
+        killer.join()
+        signal.signal(signal.SIGTERM, previous)

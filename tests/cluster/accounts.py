@@ -1,0 +1,38 @@
+"""Kubeconfigs of accounts with few rights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.kubectl import Kubectl
+
+ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "job.yaml"
+
+
+def author(kubectl: Kubectl, namespace: str, kubeconfig: str, *, drop: str | None = None) -> dict[str, Any]:
+    """A kubeconfig of an account with the Role of the docs, but for one resource."""
+    role = yaml.safe_load(ROLE.read_text())
+    role["rules"] = [rule for rule in role["rules"] if rule["resources"] != [drop]]
+    role["metadata"]["namespace"] = namespace
+    kubectl.apply(role)
+    kubectl("create", "serviceaccount", "author", "-n", namespace)
+    kubectl("create", "rolebinding", "author", "-n", namespace, "--role", role["metadata"]["name"],
+            f"--serviceaccount={namespace}:author")  # fmt: skip
+    return as_user(kubeconfig, kubectl("create", "token", "author", "-n", namespace).strip())
+
+
+def as_user(kubeconfig: str, token: str) -> dict[str, Any]:
+    """The kubeconfig with another token."""
+    config: dict[str, Any] = yaml.safe_load(Path(kubeconfig).read_text())
+    config["users"][0]["user"] = {"token": token}
+    return config
+
+
+def written(config: dict[str, Any], folder: Path) -> str:
+    """The path of a file with this kubeconfig."""
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)

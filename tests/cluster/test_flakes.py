@@ -1,0 +1,205 @@
+"""A network that loses, delays and refuses: no wrong verdict, no second Job, no lost line, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import follow, watch
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from tests.cluster.accounts import author
+from tests.cluster.faulty_api import FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi, faulty_api
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import meanwhile, run_and_kill, run_task
+
+CREATE = r"^POST .*/{}\?"
+WATCH = r"^GET .*[?&]watch=1"
+WATCH_PODS = r"^GET .*/pods\?.*watch=1"
+WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
+LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
+LOG = r"^GET .*/log\?"
+DELETE = r"^DELETE "
+
+GONE = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
+NUMBERED = "import time\nfor i in range(40):\n    print('n', i)\n    time.sleep(0.5)"
+QUIET = "import time\nprint('begun')\ntime.sleep(10)\nprint('[7]')"
+ENDLESS = "import time\ntime.sleep(120)"
+OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+
+
+@pytest.fixture
+def api(kubeconfig: str, tmp_path: Path) -> Iterator[FaultyApi]:
+    """The API server behind a proxy that makes faults."""
+    with faulty_api(kubeconfig, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
+    """Operator arguments for the test's own namespace by way of that proxy."""
+    return {"config_file": api.kubeconfig, "namespace": namespace, "termination_grace_period": 1}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=429, retry_after=1), Fault(status=500), Fault(status=503)],
+    ids=["429", "500", "503"],
+)
+def test_two_of_three_calls_fail(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, fault: Fault) -> None:
+    """Overload and errors are waited out: success with one Job (R14)."""
+    api.on(".", fault, numbers=TWO_OF_THREE)
+    run = run_task(script="print('[1]')", env={"A": "b"}, **flaky).succeeded()
+    assert run.result["value"] == [1]
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+@pytest.mark.parametrize("resource", ["jobs", "secrets", "configmaps"])
+def test_lost_answer_of_a_create(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, resource: str) -> None:
+    """A create whose answer is lost is found again by its name (R6)."""
+    api.on(CREATE.format(resource), Fault(lost=True), numbers=FIRST)
+    run_task(script="print(1)", env={"A": "b"}, **flaky).succeeded()
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+@pytest.mark.parametrize("resource", ["jobs", "secrets", "configmaps"])
+def test_lost_answer_with_the_role_of_the_docs(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, resource: str
+) -> None:
+    """The same without any right beyond those in the docs (R6, R17)."""
+    config = author(kubectl, flaky["namespace"], api.kubeconfig)
+    Path(api.kubeconfig).write_text(yaml.safe_dump(config))
+    api.on(CREATE.format(resource), Fault(lost=True), numbers=FIRST)
+    run_task(script="print(1)", env={"A": "b"}, **flaky).succeeded()
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+def test_refused_secret_takes_the_job_along(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """Where the Secret may not be created the error is that refusal, and the Job goes again (R6)."""
+    api.on(CREATE.format("secrets"), Fault(status=403, message='User "x" cannot create resource "secrets"'))
+    run = run_task(script="print(1)", env={"A": "b"}, **flaky)
+    assert isinstance(run.error, exceptions.ApiForbiddenError)
+    assert 'User "x" cannot create resource "secrets"' in str(run.error)
+    wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", flaky["namespace"], *OURS), "the end of all")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*(Fault(status=status) for status in (400, 403, 404, 410, 429, 500)), Fault(cut=2)],
+    ids=["400", "403", "404", "410", "429", "500", "cut"],
+)
+def test_log_fails_for_a_while(api: FaultyApi, flaky: dict[str, Any], fault: Fault) -> None:
+    """A log that cannot be read for 13 s is declared and then read from where it stopped (R13, R19)."""
+    api.on(LOG, fault, seconds=13)
+    run = run_task(script=NUMBERED, **flaky).succeeded()
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(40)]
+    assert any("The log of pod" in line and "interrupted" in line for line in run.warnings)
+
+
+def test_log_is_refused_once(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """One 403, as a restarting API server gives, does not end the log (R13)."""
+    api.on(LOG, Fault(status=403, message='User "x" cannot get resource "pods/log"'), numbers=FIRST)
+    run = run_task(script=NUMBERED.replace("40", "12"), **flaky).succeeded()
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(12)]
+
+
+def test_slow_log_is_read_to_its_end(api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds the log after the script's end is a lack of progress, not its length (R19)."""
+    monkeypatch.setattr(follow, "LOG_MARGIN", 3.0)
+    api.on(LOG, Fault(rate=45_000))
+    run = run_task(script="for i in range(4_000): print('n', i, 'x' * 55)", **flaky).succeeded()
+    assert [line.split()[1] for line in run.lines if line.endswith("x" * 55)] == [str(i) for i in range(4_000)]
+
+
+def test_watches_that_are_cut_all_the_time(
+    api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer that cuts idle connections does not use up the patience: the server does answer (R14)."""
+    monkeypatch.setattr(watch, "PATIENCE", 5.0)
+    api.on(WATCH, Fault(cut=1.5))
+    run = run_task(script=QUIET, **flaky).succeeded()
+    assert run.result["value"] == [7]
+
+
+def test_watches_that_end_at_once_are_not_hammered(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """A watch that ends well at once every time is opened anew at a bounded rate (R14)."""
+    api.on(WATCH, Fault(end=0.02))
+    run = run_task(script=QUIET.replace("10", "6"), **flaky).succeeded()
+    assert run.result["value"] == [7]
+    assert api.count(WATCH) < 40
+
+
+def test_lost_position_while_the_server_is_overloaded(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """A watch whose position is lost lists with the same patience that it watches with (R14)."""
+    api.on(WATCH_PODS, Fault(cut=3), numbers=FIRST)
+    api.on(WATCH_PODS, Fault(status=200, body=GONE + "\n"), numbers=SECOND)
+    api.on(LIST_PODS, Fault(status=503), seconds=3)
+    run = run_task(script=QUIET, **flaky).succeeded()
+    assert run.result["value"] == [7]
+    assert api.count(LIST_PODS) > 1
+
+
+def test_pods_that_are_seen_after_the_jobs_end(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """When the Job's end is known before its pods are, they are waited for: the result is complete (R21)."""
+    api.on(WATCH_PODS, Fault(status=503), seconds=6)
+    run = run_task(script="import time\ntime.sleep(1)\nprint('[1]')", **flaky).succeeded()
+    assert run.result["pod_name"].startswith(run.result["job_name"])
+    assert (run.result["exit_code"], run.result["output"], run.result["value"]) == (0, "[1]\n", [1])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_watch_is_refused_once(api: FaultyApi, flaky: dict[str, Any], status: int) -> None:
+    """One 401 or 403 in the middle, as while credentials or an API server are renewed, ends nothing (R14, R16)."""
+    api.on(WATCH_PODS, Fault(cut=3), numbers=FIRST)
+    api.on(WATCH_PODS, Fault(status=status, message='User "x" cannot watch resource "pods"'), numbers=SECOND)
+    run = run_task(script=QUIET, **flaky).succeeded()
+    assert run.result["value"] == [7]
+
+
+def test_outage_in_the_middle(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """An API server that cannot be reached for 8 s fails nothing, and no line is lost (R14, R19)."""
+
+    def outage() -> None:
+        wait_for(lambda: api.count(LOG), "the log")
+        time.sleep(2)
+        api.outage(8)
+
+    helper = meanwhile(outage)
+    run = run_task(script=NUMBERED.replace("40", "30"), **flaky).succeeded()
+    helper.join()
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(30)]
+
+
+def test_second_signal_does_not_spare_the_job(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """A second SIGTERM while the Job is being deleted does not interrupt that (R1)."""
+    api.on(DELETE, Fault(delay=0.5))
+    operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, **flaky)
+    run = run_and_kill(operator, lambda: wait_for(lambda: api.count(LOG), "the log"), after=(0, 0.2))
+    assert isinstance(run.error, exceptions.RunKilledError)
+    assert kubectl.items("jobs", flaky["namespace"]) == []
+
+
+def test_kill_while_the_job_is_created(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """A SIGTERM before the answer of the create comes leaves no Job (R1, R6)."""
+    api.on(CREATE.format("jobs"), Fault(late=1.5))
+    operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, **flaky)
+    run = run_and_kill(operator, lambda: wait_for(lambda: api.count(CREATE.format("jobs")), "the create"))
+    assert isinstance(run.error, exceptions.RunKilledError)
+    assert kubectl.items("jobs", flaky["namespace"]) == []
+
+
+def test_kill_while_the_server_is_out_of_reach(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """A Job that could not be deleted is not called deleted, and the line that deletes it is there (R1)."""
+    api.on(DELETE, Fault(reset=True))
+    operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, **flaky)
+    run = run_and_kill(operator, lambda: wait_for(lambda: api.count(LOG), "the log"))
+    job = kubectl.names("jobs", flaky["namespace"])[0]
+    assert isinstance(run.error, exceptions.RunKilledError)
+    assert "could not be deleted" in str(run.error)
+    assert f"kubectl -n {flaky['namespace']} delete job {job}" in str(run.error)
