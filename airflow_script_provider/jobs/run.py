@@ -101,8 +101,9 @@ class Run:
 
     def _say_launched(self, ref: JobRef) -> None:
         chosen = self.request.interpreter
-        how = f"{' '.join(chosen.argv)} (by {chosen.chosen_by}), image {self.request.options.image}"
-        self.log.note(f"Job {ref} created: {how}. Look at it: {_kubectl('describe', ref)}")
+        self.log.note(f"Job {ref} created. Look at it: {_kubectl('describe', ref)}")
+        how = f"{' '.join(chosen.argv)} (by {chosen.chosen_by})"
+        self.log.note(f"Interpreter: {how}, image {self.request.options.image}")
         if self.request.provision.packages:
             self.log.note(
                 "install_packages needs root and keeps the runtime's default capabilities; "
