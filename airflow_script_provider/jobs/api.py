@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from airflow_script_provider import __version__, exceptions
+from airflow_script_provider.kube import refusal
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
@@ -255,17 +256,9 @@ def _api_error(
         said, reason = str(answer.get("message") or raw), str(answer.get("reason") or "")
     except (ValueError, AttributeError):
         said, reason = raw[:200] or str(response.reason), ""
-    where = f" in namespace {namespace}" if namespace else ""
-    message = f"the API server refused to {verb} {resource}{where} ({response.status}): {said.strip()}"
-    if response.status == 401:
-        message = (
-            f"the API server refused the credentials (401): {said.strip()}. Renew them in the Kubernetes connection."
-        )
-    if response.status == 403 and "cannot" in said:
-        message += f". Check: kubectl auth can-i {verb} {resource}" + (f" -n {namespace}" if namespace else "")
     after = response.headers.get("Retry-After", "")
     return _ERRORS.get(response.status, exceptions.KubernetesApiError)(
-        message,
+        refusal.message(verb, resource, namespace, response.status, said),
         status=response.status,
         reason=reason,
         server_message=said,

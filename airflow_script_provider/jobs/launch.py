@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.kube import manifest
+from airflow_script_provider.kube import manifest, refusal
 from airflow_script_provider.kube.names import LAUNCH_LABEL
 from airflow_script_provider.kube.request import JobRequest
 
@@ -179,10 +179,7 @@ async def _missing_namespace(
     try:
         names = [item["metadata"]["name"] for item in (await api.list("namespaces", None))["items"]]
     except exceptions.KubernetesApiError:
-        return exceptions.LaunchError(f"{error}. Create the namespace, or set namespace to one that exists.")
+        return exceptions.LaunchError(refusal.missing_namespace(namespace, None, str(error)))
     if namespace in names:
         return exceptions.LaunchError(str(error))
-    known = ", ".join(sorted(names)[:20])
-    return exceptions.LaunchError(
-        f"namespace {namespace!r} does not exist. Create it, or set namespace to one of: {known}."
-    )
+    return exceptions.LaunchError(refusal.missing_namespace(namespace, names, str(error)))

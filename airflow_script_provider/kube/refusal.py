@@ -1,0 +1,103 @@
+"""What the API server's refusals mean to the author: which right, which namespace, which argument."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import fields
+
+from airflow_script_provider.exceptions import KubernetesApiError
+from airflow_script_provider.kube.diagnosis import MAX_HEADLINE
+from airflow_script_provider.kube.request import JobOptions
+
+MAX_NAMES = 20
+"""Namespaces that are named where another one does not exist."""
+
+_PATH = re.compile(r"\bspec(?:\.[A-Za-z]\w*(?:\[[^\]\s]*\])?)+")
+_CONTAINER = r"spec\.template\.spec\.(?:c|initC)ontainers(?:\[\d+\])?\."
+_ARGUMENTS = tuple(
+    (re.compile(rf"{path}\b"), argument)
+    for path, argument in {
+        r"spec\.template\.spec\.tolerations": "tolerations",
+        r"spec\.template\.spec\.affinity": "affinity",
+        r"spec\.template\.spec\.nodeSelector": "node_selector",
+        r"spec\.template\.spec\.imagePullSecrets": "image_pull_secrets",
+        r"spec\.template\.spec\.volumes": "volumes",
+        _CONTAINER + "envFrom": "env_from",
+        _CONTAINER + "volumeMounts": "volume_mounts",
+        _CONTAINER + "resources": "container_resources",
+    }.items()
+)
+_INVALID = (400, 422)
+_USER = re.compile(r'User "([^"]+)" cannot')
+
+
+def message(verb: str, resource: str, namespace: str | None, status: int, said: str) -> str:
+    """A refusal in words: call, status and advice in the first line, what the server said there or in the next."""
+    if status == 401:
+        head, advice = "the API server refused the credentials (401)", "Renew them in the Kubernetes connection."
+    else:
+        where = f" in namespace {namespace}" if namespace else ""
+        head, advice = f"the API server refused to {verb} {resource}{where} ({status})", ""
+    if status == 403 and "cannot" in said:
+        advice = f"Check: {_can_i(verb, resource, namespace, said)}"
+    whole = f"{head}: {said.strip().rstrip('.')}. {advice}".rstrip()
+    if len(whole) <= MAX_HEADLINE and "\n" not in whole:
+        return whole
+    return with_advice(f"{head}.", advice) + f"\n{said.strip()}"
+
+
+def with_advice(text: str, advice: str) -> str:
+    """Advice at the end of the first line, where there is room, else in a line of its own."""
+    first, _, rest = text.partition("\n")
+    fits = len(first) + 1 + len(advice) <= MAX_HEADLINE
+    lines = [f"{first} {advice}".rstrip()] if fits else [first, advice]
+    return "\n".join([*lines, rest] if rest else lines)
+
+
+def missing_namespace(namespace: str, existing: Collection[str] | None, said: str) -> str:
+    """What to say of a namespace that does not exist; ``existing`` are those that do, None where nobody may know."""
+    first = f"namespace {namespace!r} does not exist. Create it, or set namespace to one that exists."
+    if existing is None:
+        return f"{first}\n{said}"
+    names = sorted(existing)
+    more = f", … ({len(names)} in all)" if len(names) > MAX_NAMES else ""
+    return f"{first}\nThese do: {', '.join(names[:MAX_NAMES])}{more}"
+
+
+def explained(error: KubernetesApiError, options: JobOptions) -> KubernetesApiError:
+    """The refusal of a Job with the argument to look at, if it is about a field; otherwise as it is."""
+    given = [field.name for field in fields(options) if getattr(options, field.name)]
+    names = arguments_in(error.server_message, given) if error.status in _INVALID else []
+    if not names:
+        return error
+    facts = {name: value for name, value in vars(error).items() if name != "message"}
+    return type(error)(with_advice(error.message, f"Check {' and '.join(names)}."), **facts)
+
+
+def arguments_in(said: str, given: Iterable[str]) -> list[str]:
+    """The operator's arguments that the fields in a message come from, each once.
+
+    A field whose own argument is not among the given ones was set in ``pod_overrides``.
+    """
+    known = set(given)
+    found = (_argument_of(path) for path in _PATH.findall(said) if path.startswith("spec.template."))
+    if "pod_overrides" in known:
+        found = (name if name in known else "pod_overrides" for name in found)
+    return list(dict.fromkeys(found))
+
+
+def _argument_of(path: str) -> str:
+    return next((argument for pattern, argument in _ARGUMENTS if pattern.match(path)), "pod_overrides")
+
+
+def _can_i(verb: str, resource: str, namespace: str | None, said: str) -> str:
+    """The kubectl line that asks for the right, as the user that the server saw."""
+    kind, _, sub = resource.partition("/")
+    user = _USER.search(said)
+    words = ["kubectl", "auth", "can-i", verb, kind]
+    words += [f"--subresource={sub}"] if sub else []
+    words += ["-n", namespace] if namespace else []
+    words += [f"--as={user[1]}"] if user else []
+    return shlex.join(words)
