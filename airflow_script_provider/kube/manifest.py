@@ -17,7 +17,6 @@ TMP = "/tmp"  # noqa: S108  # a folder of the container
 DIGEST_ANNOTATION = f"{MANAGER}/script-sha256"
 ORIGIN_ANNOTATION = f"{MANAGER}/script-origin"
 SIZE_ANNOTATION = f"{MANAGER}/script-bytes"
-SIZE_ANNOTATION = f"{MANAGER}/script-bytes"
 
 _SCRIPT_KEY = "script"
 _HIDDEN = "(hidden)"
