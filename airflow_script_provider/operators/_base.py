@@ -11,7 +11,7 @@ from airflow_script_provider.kube import foreign
 from airflow_script_provider.kube import outcome as outcomes
 from airflow_script_provider.kube.diagnosis import MAX_HEADLINE, shortened
 from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.sources.parse import is_one_expression, parse
+from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
 
 _SKIPPED = " Skipped, as skip_on_exit_code says."
 
@@ -50,7 +50,7 @@ def revealed(field: Any) -> Any:
 
 def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) -> Any:
     """The source of a script, or the script itself if only rendering will tell what it is."""
-    if is_resolved_at_run_time(script) or is_one_expression(script):
+    if _is_known_later(script):
         return script
     return parse(script, template=template, conn_id=conn_id)
 
@@ -61,7 +61,14 @@ def sources_or_later(files: Any, *, template: bool) -> Any:
         return files
     if not isinstance(files, Mapping):
         raise ValueError(f"files must be a mapping of relative path to source, not {type(files).__name__}")
-    return {path: source_or_later(file, template=template) for path, file in files.items()}
+    return {
+        path: file if _is_known_later(file) else parse_file(file, path, template=template)
+        for path, file in files.items()
+    }
+
+
+def _is_known_later(source: Any) -> bool:
+    return is_resolved_at_run_time(source) or is_one_expression(source)
 
 
 def inputs_of_sources(script: Any, files: Any) -> list[Any]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.diagnosis import shortened
 from airflow_script_provider.kube.request import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import decoded, too_large
 
 SCHEME = "file://"
+
+_MAX_SHOWN = 120
+_MISSING = "it does not exist"
 
 
 @dataclass
@@ -27,12 +32,18 @@ class FileScript:
 
     def fetch(self, *, folder: str | None = None) -> Script:
         """Read the file; the error names every path that was tried."""
-        tried = self._candidates(folder)
-        for path in tried:
-            if path.is_file():
+        problems = {}
+        for path in self._candidates(folder):
+            problem = _problem(path)
+            if problem is None:
                 return self._read(path)
-        places = ", ".join(str(path) for path in tried)
-        raise ScriptSourceError(f"script file {self.path!r} does not exist; tried {places}", origin=str(self))
+            problems[path] = problem
+        name = shortened(self.path, _MAX_SHOWN)
+        places = ", ".join(str(path) for path in problems)
+        why = f"does not exist; tried {places}"
+        if found := {path: problem for path, problem in problems.items() if problem != _MISSING}:
+            why = f"cannot be read: {found.popitem()[1]}\nTried {places}"
+        raise ScriptSourceError(f"script file {name!r} {why}", origin=str(self))
 
     def _candidates(self, folder: str | None) -> list[Path]:
         is_uri = self.path.lower().startswith(SCHEME)
@@ -55,3 +66,16 @@ class FileScript:
 
     def __str__(self) -> str:
         return f"file {self.path}"
+
+
+def _problem(path: Path) -> str | None:
+    """Why there is no file to read, None if there is one."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return _MISSING
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    if stat.S_ISDIR(mode):
+        return "it is a folder, not a file"
+    return None if stat.S_ISREG(mode) else "it is no regular file"

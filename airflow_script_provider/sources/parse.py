@@ -60,6 +60,16 @@ def parse(script: Any, *, template: bool = False, conn_id: str | None = None) ->
     return InlineScript(script, template=template)
 
 
+def parse_file(file: Any, path: str, *, template: bool = False) -> ScriptSource:
+    """The source of one of ``files``, where an empty text is a file too (``__init__.py``); errors name the entry."""
+    if isinstance(file, str) and not file.strip():
+        return InlineScript(file, template=template)
+    try:
+        return parse(file, template=template)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"files[{path!r}]{str(error).removeprefix('script')}") from None
+
+
 def source_of(settings: SourceSettings, *, template: bool = False) -> ScriptSource:
     """The source that settings in the Script tool's format describe.
 

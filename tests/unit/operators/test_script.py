@@ -77,7 +77,7 @@ def test_airflows_own_arguments_are_taken(argument: str) -> None:
         ({"args": {}, "arguments": []}, "args and arguments exclude each other"),
         ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
         ({"image_pull_policy": "never"}, "image_pull_policy='never' is none of"),
-        ({"files": {"a.txt": ""}}, "script is empty"),
+        ({"files": {"data.py": "schema.sql"}}, r"^files\['data.py'\]='schema.sql': this would be run as script text"),
         ({"template_script": "no"}, "template_script='no' must be True or False"),
         ({"in_cluster": "yes"}, "in_cluster='yes' must be True or False or None"),
         ({"args": A_CIRCLE}, "args is nested more than 100 levels deep, or holds itself"),
@@ -140,7 +140,15 @@ def test_headers_are_rendered_and_not_shown() -> None:
 
 def test_one_expression_is_what_it_renders_to() -> None:
     """A script that is nothing but an expression may be a text or a URI; that is told when it is rendered."""
-    assert rendered(an_operator("{{ params.script }}"), params={"script": "file:///a.py"}).script == "file:///a.py"
+    operator = rendered(an_operator("{{ params.script }}"), params={"script": "file:///a.py"})
+    assert operator.script == FileScript("file:///a.py")
+
+
+def test_one_expression_may_be_a_presigned_url() -> None:
+    """The page Rendered Templates shows it without what it is signed with; its connection is kept (R26)."""
+    operator = rendered(an_operator("{{ x }}", script_conn_id="mine"), x="https://h/a.py?sig=hunter2")
+    assert (operator.script.uri, operator.script.conn_id) == ("https://h/a.py?sig=hunter2", "mine")
+    assert str(operator.script) == "https://h/a.py?…"
 
 
 def test_rendering_keeps_the_dags_own_templates() -> None:
@@ -261,3 +269,9 @@ def test_a_skip_is_one_short_line() -> None:
         _base.raise_for(long)
     assert str(skip.value).endswith("x… Skipped, as skip_on_exit_code says.")
     assert len(str(skip.value)) == 200
+
+
+def test_an_empty_file_may_stand_beside_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """A package needs its ``__init__.py``."""
+    an_operator(files={"lib/__init__.py": ""}).dry_run()
+    assert "path: lib/__init__.py" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,46 @@ def test_a_missing_file_names_every_place(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_script(tmp_path: Path) -> None:
-    """A directory of that name does not count."""
-    with pytest.raises(ScriptSourceError, match="does not exist"):
-        FileScript(str(tmp_path)).fetch()
+    """A directory is not called missing."""
+    with pytest.raises(ScriptSourceError, match=f"script file '{tmp_path}' cannot be read: it is a folder, not a file"):
+        FileScript(f"{tmp_path}").fetch()
+
+
+def test_a_folder_does_not_hide_the_next_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of that name beside the DAG, the file in the working directory."""
+    a_file(tmp_path)
+    (tmp_path / "dags" / "etl.py").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert FileScript("etl.py").fetch(folder=str(tmp_path / "dags")).origin == f"file://{tmp_path}/etl.py"
+
+
+def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
+    """The first line stays short, the paths are in the next."""
+    with pytest.raises(ScriptSourceError) as refusal:
+        FileScript("file://" + "x" * 300).fetch(folder=str(tmp_path))
+    first, second = str(refusal.value).split("\n")
+    assert first.startswith("script file 'file://xxx")
+    assert first.endswith("…' cannot be read: File name too long")
+    assert len(first) <= 200
+    assert second.startswith(f"Tried {tmp_path}/xxx")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the worker may not see is not called missing."""
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)  # root may look everywhere
+    with pytest.raises(ScriptSourceError, match=r"script file '/closed/etl.py' cannot be read: Permission denied"):
+        FileScript("/closed/etl.py").fetch()
+
+
+def test_a_pipe_is_no_script(tmp_path: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ScriptSourceError, match="cannot be read: it is no regular file"):
+        FileScript(str(tmp_path / "pipe")).fetch()
 
 
 def test_a_large_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:

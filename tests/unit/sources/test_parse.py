@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.sources import FileScript, GCSScript, HttpScript, InlineScript, S3Script, ScriptSource
-from airflow_script_provider.sources.parse import is_one_expression, parse
+from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,24 @@ def test_one_expression_is_decided_when_rendered(text: str, is_one: bool) -> Non
 def test_sources_fulfil_the_protocol(source: ScriptSource) -> None:
     """Each has template fields and can fetch."""
     assert isinstance(source, ScriptSource)
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_a_file_may_be_empty(text: str) -> None:
+    """An ``__init__.py`` beside the script."""
+    assert parse_file(text, "lib/__init__.py") == InlineScript(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("schema.sql", "files['data.py']='schema.sql': this would be run as script text"),
+        ("ftp://x/y", "files['data.py']='ftp://x/y' has the scheme ftp://"),
+        (5, "files['data.py'] must be text, a URI or a source"),
+    ],
+)
+def test_a_bad_file_is_named(file: Any, words: str) -> None:
+    """Not as the script, which it is not."""
+    with pytest.raises((TypeError, ValueError)) as refusal:
+        parse_file(file, "data.py")
+    assert str(refusal.value).startswith(words)
