@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -19,6 +20,14 @@ if not os.path.exists(mark):
     open(mark, "w").close()
     sys.exit(1)
 print("well done")
+"""
+FAILS_AFTER_A_SUSPENSION = """
+import os, sys, time
+number = len(os.listdir("/shared"))
+open(f"/shared/{number}", "w").close()
+print("run", number)
+time.sleep(100 if number == 0 else 0)
+sys.exit(1 if number == 1 else 0)
 """
 
 
@@ -61,6 +70,18 @@ def test_evicted_pod_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> Non
     helper.join()
     assert run.succeeded().result["attempts"][-1]["exit_code"] == 0
     assert run.result["failed"] == 0
+
+
+def test_suspension_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A suspended Job's pod is not counted: after it backoff_limit=1 allows a failure and a success (R7)."""
+    helper = threading.Thread(target=_suspend_for_a_while, args=(kubectl, own["namespace"]))
+    helper.start()
+    folder = _shared_folder(own["namespace"])
+    run = run_task(script=FAILS_AFTER_A_SUSPENSION, backoff_limit=1, termination_grace_period=1, **folder, **own)
+    helper.join()
+    run.succeeded()
+    assert [line for line in run.lines if line.startswith("run ")] == ["run 0", "run 1", "run 2"]
+    assert run.result["attempts"][-1]["exit_code"] == 0
 
 
 def test_fail_on_exit_code_ends_it(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -108,6 +129,17 @@ def _evict_running_pod(kubectl: Kubectl, namespace: str) -> None:
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+
+def _suspend_for_a_while(kubectl: Kubectl, namespace: str) -> None:
+    running = "--field-selector=status.phase=Running"
+    wait_for(lambda: kubectl.names("pods", namespace, running), "a running pod")
+    wait_for(lambda: "run 0" in kubectl("logs", "-n", namespace, "-l", "batch.kubernetes.io/job-name"), "its line")
+    job = kubectl.names("jobs", namespace)[0]
+    kubectl("patch", "job", job, "-n", namespace, "-p", '{"spec": {"suspend": true}}')
+    wait_for(lambda: not kubectl.names("pods", namespace, running), "the suspension")
+    time.sleep(2)
+    kubectl("patch", "job", job, "-n", namespace, "-p", '{"spec": {"suspend": false}}')
 
 
 def _condition(kubectl: Kubectl, namespace: str) -> str:

@@ -142,6 +142,15 @@ def test_lines_of_a_burst_arrive_once_in_order(shared: dict[str, Any]) -> None:
     assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(20_000)]
 
 
+def test_lines_are_logged_while_the_script_runs(shared: dict[str, Any]) -> None:
+    """Each line is in the log within two seconds of being printed, not at the script's end (R20)."""
+    script = "import time\nfor i in range(6):\n    print('at', time.time())\n    time.sleep(1)"
+    run = run_task(script=script, **shared).succeeded()
+    printed = [(float(str(entry["event"])[3:]), entry["at"]) for entry in run.log if entry["event"].startswith("at ")]
+    assert len(printed) == 6
+    assert max(logged - at for at, logged in printed) < 2
+
+
 def test_lines_survive_the_rotation_of_the_log(shared: dict[str, Any]) -> None:
     """A log that the kubelet rotates (node-2: at 1 MiB) is read whole (R10)."""
     script = "import time\nfor i in range(60_000):\n    print('%06d' % i, 'x' * 60)\n    i % 100 or time.sleep(0.02)"

@@ -88,6 +88,16 @@ def test_quota_names_the_missing_argument(own: dict[str, Any], kubectl: Kubectl)
     run_task(script="print(1)", container_resources={"limits": {"cpu": "500m", "memory": "64Mi"}}, **own).succeeded()
 
 
+def test_quota_that_forbids_the_second_attempt_says_so(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A Job whose failed pod cannot be replaced tells why, in the log and in the failure (R11)."""
+    quota = _object("ResourceQuota", "q", own["namespace"], spec={"hard": {"count/pods": "1"}})
+    kubectl.apply(quota)
+    wait_for(lambda: kubectl.items("quota", own["namespace"])[0].get("status", {}).get("hard"), "the quota")
+    run = run_task(script="raise SystemExit(7)", timeout=25, termination_grace_period=1, **own)
+    assert len([line for line in run.warnings if "FailedCreate" in line and "exceeded quota" in line]) == 1
+    assert "exceeded quota" in str(run.error)
+
+
 def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl, kubeconfig: str) -> None:
     """The restricted pod security standard is met but for the user, and the refusal names run_as_uid (R18)."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -123,6 +133,22 @@ def test_failure_beside_a_sidecar_is_final(own: dict[str, Any], kubectl: Kubectl
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
 
 
+def test_sidecar_without_an_image_does_not_end_the_script(own: dict[str, Any]) -> None:
+    """A script that runs is left alone, however long a sidecar's image cannot be pulled (R12)."""
+    sidecar = {"name": "proxy", "image": "no-such-image-here", "imagePullPolicy": "Never"}
+    script = "import time\ntime.sleep(30)\nprint('[1]')"
+    run = run_task(script=script, pod_overrides={"spec": {"containers": [sidecar]}}, backoff_limit=0, **own)
+    assert run.succeeded().result["value"] == [1]
+
+
+def test_failing_init_container_is_named(own: dict[str, Any]) -> None:
+    """An init container that fails is named with its exit code, not the script (R22)."""
+    prep = {"name": "prep", "image": "python:3.11-slim", "command": ["sh", "-c", "exit 3"]}
+    run = run_task(script="print(1)", pod_overrides={"spec": {"initContainers": [prep]}}, backoff_limit=0, **own)
+    assert "prep" in run.headline
+    assert "exit code 3" in run.headline
+
+
 def test_pod_deleted_while_followed(own: dict[str, Any], kubectl: Kubectl) -> None:
     """A deleted pod counts as an attempt; its replacement is followed and both are in the result (R7, R10)."""
     script = """
@@ -153,6 +179,16 @@ def test_job_deleted_under_the_script(own: dict[str, Any], kubectl: Kubectl) -> 
     helper.join()
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
     assert "outcome unknown: the Job was deleted" in run.headline
+
+
+def test_deleted_job_takes_secret_and_script_along(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """What a Job owned goes with it when somebody deletes it (R9)."""
+    helper = meanwhile(lambda: _delete_job_of_running_pod(kubectl, own["namespace"]))
+    run = run_task(script="import time\ntime.sleep(60)", env={"A": "b"}, termination_grace_period=1, **own)
+    helper.join()
+    assert isinstance(run.error, exceptions.OutcomeUnknownError)
+    ours = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+    wait_for(lambda: not kubectl.names("secrets,configmaps", own["namespace"], *ours), "the end of what the Job owned")
 
 
 def test_finished_job_is_gone_at_once(shared: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from typing import Any
@@ -13,7 +12,7 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow_script_provider import exceptions
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl, wait_for
-from tests.cluster.tasks import run_operator, run_task
+from tests.cluster.tasks import run_and_kill, run_operator, run_task
 
 TALKATIVE = """
 import signal, sys, time
@@ -24,6 +23,7 @@ signal.signal(signal.SIGTERM, bye)
 print("working")
 time.sleep(120)
 """
+SLEEP: dict[str, Any] = {"script": "import time\ntime.sleep(120)", "termination_grace_period": 1}
 
 
 def test_timeout_ends_the_job_and_says_so(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -40,6 +40,13 @@ def test_output_of_the_grace_period_is_logged(own: dict[str, Any]) -> None:
     run = run_task(script=TALKATIVE, timeout=6, **own)
     assert "asked to end by SIGTERM" in run.lines
     assert run.result["status"] == "timeout", "a script that ends well when it is ended has not done its work"
+
+
+def test_deadline_of_the_pod_is_no_success(own: dict[str, Any]) -> None:
+    """A pod that its own activeDeadlineSeconds ended has failed, even if its script ended well at the signal (R5)."""
+    run = run_task(script=TALKATIVE, pod_overrides={"spec": {"activeDeadlineSeconds": 4}}, backoff_limit=0, **own)
+    assert isinstance(run.error, exceptions.JobFailedError)
+    assert run.result["status"] == "failed"
 
 
 def test_script_without_a_handler_dies_at_once(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -78,22 +85,21 @@ def test_execution_timeout_in_a_busy_log_deletes_the_job(own: dict[str, Any], ku
 
 def test_on_kill_deletes_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """on_kill, called from a signal handler, ends in a deleted Job and a failed task (R1)."""
-    operator = KubernetesScriptOperator(
-        task_id="task", script="import time\ntime.sleep(120)", termination_grace_period=1, **own
-    )
-    previous = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-    main = threading.main_thread().ident
-    killer = threading.Thread(target=lambda: _signal_when_running(kubectl, own["namespace"], main))
-    killer.start()
-    try:
-        start = time.monotonic()
-        run = run_operator(operator)
-    finally:
-        killer.join()
-        signal.signal(signal.SIGTERM, previous)
+    operator = KubernetesScriptOperator(task_id="task", **SLEEP, **own)
+    start = time.monotonic()
+    run = run_and_kill(operator, lambda: _running(kubectl, own["namespace"]))
     assert isinstance(run.error, exceptions.RunKilledError)
     assert time.monotonic() - start < 60
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
+
+
+def test_on_kill_leaves_no_secret(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """With its Job go the script's ConfigMap and the Secret with its environment (R3)."""
+    operator = KubernetesScriptOperator(task_id="task", env={"API_KEY": "x"}, **SLEEP, **own)
+    run = run_and_kill(operator, lambda: _running(kubectl, own["namespace"]))
+    assert isinstance(run.error, exceptions.RunKilledError)
+    ours = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+    wait_for(lambda: not kubectl.names("secrets,configmaps", own["namespace"], *ours), "the end of what the Job owned")
 
 
 def test_on_kill_before_the_launch_creates_nothing(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -121,9 +127,8 @@ def test_suspended_job_waits_without_a_clock(own: dict[str, Any], kubectl: Kubec
     assert run.result["output"].endswith("ran\n")
 
 
-def _signal_when_running(kubectl: Kubectl, namespace: str, thread: int | None) -> None:
+def _running(kubectl: Kubectl, namespace: str) -> None:
     wait_for(lambda: kubectl.names("pods", namespace, "--field-selector=status.phase=Running"), "a running pod")
-    signal.pthread_kill(thread or 0, signal.SIGTERM)
 
 
 def _suspend(kubectl: Kubectl, job: str, namespace: str, *, suspended: bool) -> None:

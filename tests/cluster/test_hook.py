@@ -1,0 +1,53 @@
+"""The hook from any Python code: launched, followed and deleted one by one, or run in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from airflow.sdk.execution_time.context import set_current_context
+
+from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import FakeTaskInstance
+
+
+def test_launched_job_is_followed_to_its_outcome(kubeconfig: str, namespace: str) -> None:
+    """launch returns at once with the Job, follow brings its outcome (R2)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    request = hook.prepare(*split_arguments(script="print('[1]')", namespace=namespace))
+    ref = hook.launch(request)
+    outcome = asyncio.run(hook.follow(request, ref))
+    assert outcome.result.job_name == ref.name
+    assert outcome.result.value == [1]
+
+
+def test_launch_repeated_is_the_same_job(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """A request that is launched again, as after a crash, finds its Job (R2, R6)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    request = hook.prepare(*split_arguments(script="print('[1]')", env={"A": "b"}, namespace=namespace))
+    assert hook.launch(request) == hook.launch(request)
+    assert len(kubectl.names("jobs", namespace)) == 1
+
+
+def test_deleted_job_is_gone(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """delete says whether there was a Job to delete, and takes along what it owned (R3)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    arguments = {"script": "import time\ntime.sleep(120)", "env": {"A": "b"}, "termination_grace_period": 1}
+    ref = hook.launch(hook.prepare(*split_arguments(**arguments, namespace=namespace)))
+    assert hook.delete(ref) is True
+    ours = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+    wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", namespace, *ours), "the end of all")
+    assert hook.delete(ref) is False
+
+
+def test_two_runs_in_one_task_are_two_jobs(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """Each run in a task is a launch of its own, and both Jobs are found by the task instance (R8)."""
+    context: Any = {"ti": FakeTaskInstance()}
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    with set_current_context(context):
+        results = [hook.run("print('[1]')", namespace=namespace) for _ in range(2)]
+    assert [result.value for result in results] == [[1], [1]]
+    jobs = kubectl.items("jobs", namespace)
+    assert {job["metadata"]["name"] for job in jobs} == {result.job_name for result in results}
+    assert len({job["metadata"]["labels"]["airflow-script-provider/task-instance"] for job in jobs}) == 1
