@@ -274,6 +274,12 @@ class KubernetesScriptOperator(BaseOperator):
             if not self.template_script:
                 raise
             raise ValueError(_template_message(error, self.script)) from None
+        # An expression may turn out to be a presigned URL, which a plain field would show.
+        self.script = _base.source_or_later(self.script, template=False, conn_id=self._conn_id_of_text())
+
+    def _conn_id_of_text(self) -> str | None:
+        """The connection for a script that is no source yet; a source has it, rendered with its other fields."""
+        return None if isinstance(self.script, ScriptSource) else self.script_conn_id
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, *others: Any, **named: Any
@@ -311,8 +317,7 @@ class KubernetesScriptOperator(BaseOperator):
     def _call(self) -> ScriptCall:
         return ScriptCall(
             script=self.script,
-            # A URI's source has it already and renders it with its other fields.
-            script_conn_id=None if isinstance(self.script, ScriptSource) else self.script_conn_id,
+            script_conn_id=self._conn_id_of_text(),
             sha256=self.sha256,
             files=self.files,
             args=_base.revealed(self.args),

@@ -79,8 +79,10 @@ class HttpScript:
         _airflow.mask_values([*secret, *(value.partition(" ")[2] for value in secret)])
 
     def __str__(self) -> str:
-        where = f" on {shown(self.endpoint)}" if self.endpoint else f" of connection {self.conn_id!r}"
-        return shown(self.uri) if _is_url(self.uri) else f"{self.uri.partition('?')[0]}{where}"
+        if _is_url(self.uri):
+            return shown(self.uri.strip())
+        owner = f" of connection {self.conn_id!r}" if self.conn_id else ""
+        return f"{self.uri.partition('?')[0]}{f' on {shown(self.endpoint)}' if self.endpoint else owner}"
 
     __repr__ = __str__
 
@@ -330,7 +332,8 @@ def _excerpt(response: Response, access: _Access, until: float) -> str:
         data += chunk
         if len(data) >= 4 * _EXCERPT or time.monotonic() > until:  # more, so that no secret is cut in half
             break
-    text = " ".join(data.decode("utf-8", "replace").split())
+    text = "".join(letter if letter.isprintable() else " " for letter in data.decode("utf-8", "replace"))
+    text = " ".join(text.split())
     for secret in sorted(access.secrets, key=len, reverse=True):
         text = text.replace(secret, "***") if secret else text
     return text[:_EXCERPT]

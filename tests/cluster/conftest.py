@@ -13,6 +13,7 @@ import pytest
 
 from tests.cluster.airflow_server import AirflowServer, airflow_server
 from tests.cluster.kubectl import Kubectl
+from tests.servers import Answer, web_server
 
 _ROOT = Path(__file__).parents[2]
 
@@ -68,8 +69,12 @@ def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
     """A real Airflow with the DAGs of ``dags/``, whose tasks run in the namespace ``t-airflow-…``."""
-    with kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace:
+    with kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace, web_server() as scripts:
+        scripts.answers("/echo.sh", b'echo "$1" | tr s z')
+        scripts.answers("/denied.sh", Answer(b"no connection-secret, no signature-secret", 403))
         settings = {
+            "TEST_SCRIPT_URL": scripts.url,
+            "AIRFLOW_VAR_SIGNATURE": "signature-secret",
             "TEST_NAMESPACE": namespace,
             "AIRFLOW_CONN_PARTNER_API": '{"conn_type": "http", "password": "connection-secret"}',
         }

@@ -21,6 +21,19 @@ def test_sigterm_to_the_task_process(airflow: AirflowServer, kubectl: Kubectl) -
     assert "the run was killed. Job " in str(airflow.log("sleeps", run, "sleep"))
 
 
+def test_what_a_script_is_fetched_with_is_hidden(airflow: AirflowServer, kubectl: Kubectl) -> None:
+    """A header from a connection and a signature are in no log, rendered field and object, on failure too (R26)."""
+    run = airflow.trigger("fetches")
+    states = {task: airflow.final_state("fetches", run, task) for task in ("fetch", "presigned", "denied")}
+    assert states == {"fetch": "success", "presigned": "success", "denied": "failed"}
+    objects = kubectl("get", "jobs,pods,configmaps,secrets", "-n", airflow.namespace, "-o", "yaml")
+    for task in states:
+        log, shown = str(airflow.log("fetches", run, task)), str(airflow.rendered_fields("fetches", run, task))
+        assert "-secret" not in log + shown + objects
+        assert ".sh?…" in log
+        assert ".sh?…" in shown
+
+
 def test_marking_failed_ends_the_job(airflow: AirflowServer, kubectl: Kubectl) -> None:
     """A running task that somebody marks as failed takes its Job along (R1)."""
     run = airflow.trigger("sleeps")

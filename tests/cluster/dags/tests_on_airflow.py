@@ -7,7 +7,9 @@ import os
 from airflow.sdk import DAG
 
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.sources import HttpScript
 
+SCRIPT_URL = os.environ.get("TEST_SCRIPT_URL", "http://127.0.0.1:1")
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 
 with DAG("sleeps", schedule=None):
@@ -39,3 +41,14 @@ with DAG("hides", schedule=None):
             "PARTNER": "{{ conn.partner_api.password }}",
         },
     )
+
+with DAG("fetches", schedule=None):
+    for task, script in {
+        "fetch": HttpScript(
+            f"{SCRIPT_URL}/echo.sh?sig={{{{ var.value.signature }}}}",
+            headers={"X-Api-Key": "{{ conn.partner_api.password }}"},
+        ),
+        "denied": HttpScript(f"{SCRIPT_URL}/denied.sh?sig={{{{ var.value.signature }}}}", conn_id="partner_api"),
+        "presigned": f"{{{{ '{SCRIPT_URL}/echo.sh?sig=' + var.value.signature }}}}",
+    }.items():
+        KubernetesScriptOperator(task_id=task, namespace=NAMESPACE, script=script)

@@ -1,0 +1,40 @@
+"""What a source needs that is not installed, or not defined."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
+
+from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.sources import GCSScript, HttpScript, S3Script, ScriptSource
+from tests.unit.sources.conftest import Connect
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "extra"),
+    [
+        (HttpScript("https://h/x.py", conn_id="mine"), "airflow.providers.http.hooks.http", "http"),
+        (S3Script("s3://b/x.py"), "airflow.providers.amazon.aws.hooks.s3", "s3"),
+        (GCSScript("gs://b/x.py"), "google.cloud.storage", "gcs"),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_pip_line(
+    source: ScriptSource, module: str, extra: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where the script is fetched: a DAG parses without it."""
+    connect("mine", conn_type="http")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(AirflowOptionalProviderFeatureException) as missing:
+        source.fetch()
+    assert str(missing.value).endswith(f"pip install 'airflow-script-provider[{extra}]'")
+
+
+@pytest.mark.parametrize("uri", ["https://h/x.py", "s3://b/x.py", "gs://b/x.py"])
+def test_the_hook_reads_with_the_connection(uri: str) -> None:
+    """``script_conn_id`` reaches the source of a URI."""
+    call, options = split_arguments(script=uri, script_conn_id="nobody")
+    with pytest.raises(ScriptSourceError, match="connection 'nobody' is not defined"):
+        KubernetesScriptHook(None, config_file="/none").prepare(call, options)
