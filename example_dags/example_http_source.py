@@ -10,6 +10,6 @@ from airflow_script_provider.sources import HttpScript
 with DAG("example_http_source", schedule=None, tags=["script-provider"]):
     KubernetesScriptOperator(
         task_id="report",
-        script=HttpScript("/scripts/report.py", conn_id="script_server", headers={"X-Run": "{{ run_id }}"}),
+        script=HttpScript("/scripts/report.py", conn_id="script_server", headers={"Accept": "text/x-python"}),
         args={"region": "north", "orders": [12, 30]},
     )

@@ -47,7 +47,7 @@ def with_retries(read: Callable[[], T]) -> T:
             if not error.retryable:
                 raise
             wait = delay if error.retry_after is None else min(error.retry_after, _MAX_RETRY_AFTER)
-            _log.warning("%s; trying again in %g s", error, wait)
+            _log.warning("%s; trying again in %g s", error.message.splitlines()[0], wait)
         time.sleep(wait)
     return read()
 

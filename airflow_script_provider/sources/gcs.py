@@ -238,7 +238,7 @@ class _Reading:
 
     def _denied(self, said: str) -> str:
         words = f"{self._origin}: access denied to {self._who()}, which needs storage.objects.get"
-        return f"{words} (GCS said: {said})" if said else words
+        return f"{words}\nGCS said: {said}" if said else words
 
     def _missing(self, said: str) -> str:
         is_object = "no such object" in said.lower()

@@ -281,7 +281,7 @@ def _stranger(session: Session) -> Session:
     other = requests.Session()
     other.verify, other.proxies, other.trust_env = session.verify, session.proxies, session.trust_env
     other.auth = _as_it_is
-    other.headers["Accept-Encoding"] = "identity"
+    other.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
     return other
 
 
@@ -306,11 +306,10 @@ def _chunks(response: Response) -> Iterator[bytes]:
 def _refusal(response: Response, access: _Access, until: float) -> ScriptSourceError:
     status = response.status_code
     reason = response.reason or http.client.responses.get(status, "")
-    excerpt = _excerpt(response, access, until)
-    said = f"It said: {excerpt}" if excerpt else ""
-    hint = _hint(status, access)
+    excerpt, hint = _excerpt(response, access, until), _hint(status, access)
+    words = f"{access.origin} answered {status} {reason}".rstrip() + (f". {hint}" if hint else "")
     return ScriptSourceError(
-        f"{access.origin} answered {status} {reason}".rstrip() + "".join(f". {part}" for part in (hint, said) if part),
+        words + (f"\nIt said: {excerpt}" if excerpt else ""),
         origin=access.origin,
         retryable=status in _TRANSIENT or status >= 500,
         retry_after=_retry_after(response.headers.get("Retry-After", "")),

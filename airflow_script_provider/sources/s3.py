@@ -160,7 +160,7 @@ class _Client:
             words = f"the bucket {self._bucket!r} has no object {self._key!r}{self._of_version()}"
         elif code in _DENIED:
             right = "s3:GetObjectVersion" if self._version else "s3:GetObject"
-            words = f"access denied to {self._who()}, which needs {right} (S3 said: {said})"
+            words = f"access denied to {self._who()}, which needs {right}\nS3 said: {said}"
         elif code in _BAD_CREDENTIALS:
             words = f"the credentials of {self._owner()} are not accepted: {code}: {said}"
         elif code in _WRONG_REGION:

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 from airflow_script_provider.sources import GCSScript, HttpScript, S3Script, ScriptSource
+from tests.servers import WebServer
 from tests.unit.sources.conftest import Connect
 
 
@@ -30,6 +31,15 @@ def test_a_missing_extra_is_named_with_its_pip_line(
     with pytest.raises(AirflowOptionalProviderFeatureException) as missing:
         source.fetch()
     assert str(missing.value).endswith(f"pip install 'airflow-script-provider[{extra}]'")
+
+
+def test_an_empty_script_is_none(web: WebServer) -> None:
+    """The place is named; a file beside the script may be empty."""
+    uri = web.answers("/x.py", b"\xef\xbb\xbf \n")
+    assert HttpScript(uri).fetch().text == " \n"
+    call, options = split_arguments(script=uri)
+    with pytest.raises(ValueError, match=r"script is empty \(http://127"):
+        KubernetesScriptHook(None, config_file="/none").prepare(call, options)
 
 
 @pytest.mark.parametrize("uri", ["https://h/x.py", "s3://b/x.py", "gs://b/x.py"])

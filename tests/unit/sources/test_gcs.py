@@ -159,7 +159,7 @@ def test_denied_says_to_whom_and_what_is_needed(google: WebServer, connect: Conn
     error = refusal(
         GCSScript("gs://etl/x.py", conn_id=connect("keyed", conn_type="google_cloud_platform", extra=extra))
     )
-    assert f"access denied to {key['client_email']}, which needs storage.objects.get (GCS said: no)" in str(error)
+    assert f"access denied to {key['client_email']}, which needs storage.objects.get\nGCS said: no" in str(error)
 
 
 def test_a_key_that_is_revoked(google: WebServer, connect: Connect, key: dict[str, str]) -> None:

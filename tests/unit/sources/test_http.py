@@ -188,8 +188,8 @@ def test_a_bundle_that_is_missing_is_said(tls_web: WebServer) -> None:
         ),
         (403, "answered 403 Forbidden. It was asked as user 'bob' of connection 'repo'; that may not read it", False),
         (404, "answered 404 Not Found. There is no such script, or it is hidden from user 'bob'", False),
-        (418, "answered 418 I'm a Teapot. It said: why <b>not</b>", False),
-        (503, "answered 503 Service Unavailable. It said: why <b>not</b>", True),
+        (418, "answered 418 I'm a Teapot\nIt said: why <b>not</b>", False),
+        (503, "answered 503 Service Unavailable\nIt said: why <b>not</b>", True),
     ],
 )
 def test_a_status_is_told_with_what_the_server_said(
