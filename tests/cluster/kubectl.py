@@ -8,9 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_OF_THE_EMBEDDED_CLUSTER = Path(__file__).parents[2] / ".cluster" / "kubectl"
+PROGRAM = str(_OF_THE_EMBEDDED_CLUSTER) if _OF_THE_EMBEDDED_CLUSTER.exists() else "kubectl"
+"""The embedded cluster's kubectl where there is one: a fresh machine has no other."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Kubectl:
 
     def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
         """Run a command and return what it printed."""
-        command = ["kubectl", "--kubeconfig", self.kubeconfig, *words]
+        command = [PROGRAM, "--kubeconfig", self.kubeconfig, *words]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import time
+import uuid
 from typing import Any
 
 import pytest
 
 from airflow_script_provider import exceptions
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import PROGRAM, Kubectl, wait_for
 from tests.cluster.tasks import meanwhile, run_task
 
 
@@ -101,7 +102,7 @@ def test_quota_that_forbids_the_second_attempt_says_so(own: dict[str, Any], kube
 def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl, kubeconfig: str) -> None:
     """The restricted pod security standard is met but for the user, and the refusal names run_as_uid (R18)."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    with kubectl.namespace("t-restricted", labels) as namespace:
+    with kubectl.namespace(f"t-restricted-{uuid.uuid4().hex[:8]}", labels) as namespace:
         access: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
         run = run_task(script="print(1)", startup_timeout=6, **access)
         assert any("Set run_as_uid." in line for line in run.warnings)
@@ -254,7 +255,5 @@ def test_kubectl_line_of_the_log_works(shared: dict[str, Any], kubectl: Kubectl)
     run = run_task(script="print(1)", **shared).succeeded()
     line = next(line for line in run.lines if "Look at it: " in line)
     command = line.partition("Look at it: ")[2].split()
-    done = subprocess.run(
-        [command[0], "--kubeconfig", kubectl.kubeconfig, *command[1:]], check=True, capture_output=True
-    )
+    done = subprocess.run([PROGRAM, "--kubeconfig", kubectl.kubeconfig, *command[1:]], check=True, capture_output=True)
     assert b"Pods Statuses" in done.stdout
