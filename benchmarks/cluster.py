@@ -120,10 +120,11 @@ class AuditLog:
         if not self.path.is_file():
             return None
         seen: dict[str, tuple[float, str]] = {}
-        with self.path.open() as lines:
-            for line in lines:
-                if namespace in line and (request := _request_of(line, namespace)):
-                    seen[request[0]] = request[1:]
+        for path in sorted(self.path.parent.glob("audit*.log")):  # what was set aside when it grew large, too
+            with path.open() as lines:
+                for line in lines:
+                    if namespace in line and (request := _request_of(line, namespace)):
+                        seen[request[0]] = request[1:]
         return list(seen.values())
 
 

@@ -112,6 +112,9 @@ class ControlPlane:
             "service-account-signing-key-file": secrets.service_account_key,
             "audit-policy-file": self._audit_policy,
             "audit-log-path": self.instance.audit_log,
+            # MB of a file, and older files beside it: the tests alone write 45 MB in an hour.
+            "audit-log-maxsize": 50,
+            "audit-log-maxbackup": 1,
             # With the grace period below, a dead node's pods are given up 50 s after its death, not 340 s.
             "default-not-ready-toleration-seconds": 30,
             "default-unreachable-toleration-seconds": 30,

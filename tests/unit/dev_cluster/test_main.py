@@ -1,0 +1,31 @@
+"""The command line of the development cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLUSTER = Path(__file__).parents[3] / "dev" / "cluster"
+# Another user may not be able to read this Python or checkout, so all is imported before.
+AS_ANOTHER_USER = """
+import os, runpy, sys
+sys.path.insert(0, sys.argv[1])
+main = runpy.run_path(sys.argv.pop(1) + "/__main__.py")["main"]
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status"])
+def test_without_root_one_line_says_what_is_missing(command: str) -> None:
+    """No traceback, and nothing is begun."""
+    words = [sys.executable, "-B", "-c", AS_ANOTHER_USER, str(CLUSTER), command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    line = "dev/cluster: the development cluster needs root (mounts, cgroups, bridges): run it with sudo\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
