@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-unit test-cluster lint types imports format lock cluster-up cluster-down clean
+.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests lint types imports format lock cluster-up cluster-down clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Two processes use a machine of two cores best: cluster tests wait more than they work.
+# More processes than cores: cluster tests wait more than they work.
 JOBS ?= 4
 
 help:  ## list the targets
@@ -18,7 +18,9 @@ $(READY): requirements/dev.txt pyproject.toml dev/venv
 
 venv: $(READY)  ## the virtual environment, from the locked requirements
 
-demo: $(READY)  ## a real DAG on a real cluster: log and result in this terminal
+demo:  ## a real DAG on a real cluster: log and result in this terminal
+	@$(if $(KUBECONFIG),$(PYTHON) dev/which_cluster.py)
+	@$(MAKE) -s venv
 	@dev/demo
 
 ui: $(READY)  ## Airflow's web interface with the example DAGs
@@ -26,6 +28,9 @@ ui: $(READY)  ## Airflow's web interface with the example DAGs
 
 cluster-up:  ## the embedded two-node Kubernetes; its kubeconfig is .cluster/kubeconfig
 	@$(PYTHON) dev/cluster up
+
+cluster-for-tests:
+	@$(PYTHON) $(if $(KUBECONFIG),dev/which_cluster.py,dev/cluster up)
 
 cluster-down:  ## remove the embedded Kubernetes and everything of it
 	@$(PYTHON) dev/cluster down
@@ -47,10 +52,10 @@ format: $(READY)  ## put the code into the project's form
 test-unit: lint types imports  ## lint, types, import contracts, unit and contract tests: no cluster
 	@$(BIN)/pytest -q -n 2 tests/unit tests/contract
 
-test: lint types imports cluster-up  ## everything that CI runs
+test: lint types imports cluster-for-tests  ## everything that CI runs
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
-test-cluster: $(READY) cluster-up  ## the cluster tests alone
+test-cluster: $(READY) cluster-for-tests  ## the cluster tests alone
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/cluster
 
 lock: $(READY)  ## lock the requirements anew
