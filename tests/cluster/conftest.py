@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.airflow_server import AirflowServer, airflow_server
-from tests.cluster.kubectl import Kubectl
+from tests.cluster.kubectl import Kubectl, wait_for
 from tests.servers import Answer, web_server
 
 _ROOT = Path(__file__).parents[2]
@@ -64,6 +64,38 @@ def shared(kubeconfig: str, shared_namespace: str) -> dict[str, Any]:
 def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
     """Operator arguments for the test's own namespace."""
     return {"config_file": kubeconfig, "namespace": namespace}
+
+
+@pytest.fixture(scope="session")
+def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]]:
+    """A PostgreSQL in a pod; the PG* variables that reach it."""
+    setup = (
+        "mkdir /data && chown postgres /data && cd /data && "
+        "su postgres -c 'initdb -D /data/db -A trust >/dev/null && "
+        "echo host all all all trust >> /data/db/pg_hba.conf && "
+        "exec postgres -D /data/db -h 0.0.0.0 -k /tmp'"
+    )
+    container = {"name": "postgres", "image": "postgres:15-alpine", "command": ["sh", "-c", setup]}
+    metadata = {"name": "postgres", "namespace": shared_namespace}
+    kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
+    probe = (
+        "exec",
+        "postgres",
+        "-n",
+        shared_namespace,
+        "--",
+        "psql",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "postgres",
+        "-tc",
+        "select 1",
+    )
+    wait_for(lambda: kubectl(*probe, check=False).strip() == "1", "PostgreSQL", 90)
+    address = kubectl("get", "pod", "postgres", "-n", shared_namespace, "-o", "jsonpath={.status.podIP}")
+    yield {"PGHOST": address, "PGUSER": "postgres", "PGDATABASE": "postgres"}
+    kubectl("delete", "pod", "postgres", "-n", shared_namespace, "--wait=false")
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.kubectl import Kubectl, wait_for
 from tests.cluster.tasks import run_task
 
 POSTGRES = "postgres:15-alpine"
@@ -38,38 +36,6 @@ def test_extension_chooses_the_interpreter(shared: dict[str, Any], tmp_path: Pat
     (tmp_path / "count.pl").write_text('print "perl $0\\n";')
     run = run_task(script="file://count.pl", folder=str(tmp_path), **shared).succeeded()
     assert run.result["output"] == "perl /scripts/script.pl\n"
-
-
-@pytest.fixture(scope="module")
-def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]]:
-    """A PostgreSQL in a pod; the PG* variables that reach it."""
-    setup = (
-        "mkdir /data && chown postgres /data && cd /data && "
-        "su postgres -c 'initdb -D /data/db -A trust >/dev/null && "
-        "echo host all all all trust >> /data/db/pg_hba.conf && "
-        "exec postgres -D /data/db -h 0.0.0.0 -k /tmp'"
-    )
-    container = {"name": "postgres", "image": POSTGRES, "command": ["sh", "-c", setup]}
-    metadata = {"name": "postgres", "namespace": shared_namespace}
-    kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
-    probe = (
-        "exec",
-        "postgres",
-        "-n",
-        shared_namespace,
-        "--",
-        "psql",
-        "-h",
-        "127.0.0.1",
-        "-U",
-        "postgres",
-        "-tc",
-        "select 1",
-    )
-    wait_for(lambda: kubectl(*probe, check=False).strip() == "1", "PostgreSQL", 90)
-    address = kubectl("get", "pod", "postgres", "-n", shared_namespace, "-o", "jsonpath={.status.podIP}")
-    yield {"PGHOST": address, "PGUSER": "postgres", "PGDATABASE": "postgres"}
-    kubectl("delete", "pod", "postgres", "-n", shared_namespace, "--wait=false")
 
 
 def test_sql_with_variables(shared: dict[str, Any], database: dict[str, str]) -> None:
