@@ -72,8 +72,11 @@ def explained(error: KubernetesApiError, options: JobOptions) -> KubernetesApiEr
     names = arguments_in(error.server_message, given) if error.status in _INVALID else []
     if not names:
         return error
+    text, advice = error.message, f"Check {' and '.join(names)}."
+    if "\n" not in text and len(text) + 1 + len(advice) > MAX_HEADLINE:
+        text = text.replace(": ", ".\n", 1)  # advice goes before the server's words
     facts = {name: value for name, value in vars(error).items() if name != "message"}
-    return type(error)(with_advice(error.message, f"Check {' and '.join(names)}."), **facts)
+    return type(error)(with_advice(text, advice), **facts)
 
 
 def arguments_in(said: str, given: Iterable[str]) -> list[str]:

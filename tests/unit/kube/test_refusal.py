@@ -118,6 +118,14 @@ def test_a_refused_job_names_the_argument() -> None:
     assert (second, error.status, error.reason, error.server_message) == (said, 422, "Invalid", said)
 
 
+def test_advice_goes_before_what_the_server_said() -> None:
+    """Where both do not fit into the first line."""
+    said = f'unknown field "spec.template.spec.volumes[1].{"x" * 80}"'
+    first, second = str(refusal.explained(an_error(said, 400), a_request(volumes=[{"name": "v"}]).options)).split("\n")
+    assert first == "the API server refused to create jobs in namespace etl (400). Check volumes."
+    assert second == f"{said}."
+
+
 def test_another_refusal_stays_as_it_is() -> None:
     """What is about no field, or no matter of the Job's form, is passed on."""
     denied = ApiForbiddenError("no", status=403, server_message="spec.template.spec.volumes")
