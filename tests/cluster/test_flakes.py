@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import api as calls
 from airflow_script_provider.jobs import follow, watch
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
@@ -135,8 +136,11 @@ def test_watches_that_end_at_once_are_not_hammered(api: FaultyApi, flaky: dict[s
     assert api.count(WATCH) < 40
 
 
-def test_lost_position_while_the_server_is_overloaded(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
-    """A watch whose position is lost lists with the same patience that it watches with (R14)."""
+def test_lost_position_while_the_server_is_overloaded(
+    api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch whose position is lost lists with its own patience, not with that of a single call (R14)."""
+    monkeypatch.setattr(calls, "PATIENCE", 1.0)
     api.on(WATCH_PODS, Fault(cut=3), numbers=FIRST)
     api.on(WATCH_PODS, Fault(status=200, body=GONE + "\n"), numbers=SECOND)
     api.on(LIST_PODS, Fault(status=503), seconds=3)
@@ -185,9 +189,10 @@ def test_second_signal_does_not_spare_the_job(api: FaultyApi, flaky: dict[str, A
     assert kubectl.items("jobs", flaky["namespace"]) == []
 
 
-def test_kill_while_the_job_is_created(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+@pytest.mark.parametrize("seconds", [1.5, 5])
+def test_kill_while_the_job_is_created(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, seconds: float) -> None:
     """A SIGTERM before the answer of the create comes leaves no Job (R1, R6)."""
-    api.on(CREATE.format("jobs"), Fault(late=1.5))
+    api.on(CREATE.format("jobs"), Fault(late=seconds))
     operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, **flaky)
     run = run_and_kill(operator, lambda: wait_for(lambda: api.count(CREATE.format("jobs")), "the create"))
     assert isinstance(run.error, exceptions.RunKilledError)
