@@ -25,7 +25,7 @@ _READ_BY = {
     "file": (),
     "http": ("auth", "endpoint", "method", "headers", "timeout"),
     "gcs": ("auth",),
-    "s3": ("auth", "region"),  # the endpoint of another store is the connection's
+    "s3": ("auth", "region", "endpoint"),
 }
 
 
@@ -100,7 +100,8 @@ def _check_use(merged: Mapping[str, Any], kind: str) -> None:
 
 def _names_in(kind: str) -> dict[str, str]:
     """The tool's name of each setting, and the source's argument for it."""
-    return {name: "conn_id" if name == "auth" else name for name in _READ_BY[kind]}
+    renamed = {"auth": "conn_id"} | ({"endpoint": "endpoint_url"} if kind == "s3" else {})
+    return {name: renamed.get(name, name) for name in _READ_BY[kind]}
 
 
 def _checked_uri(merged: Mapping[str, Any], kind: str) -> str:

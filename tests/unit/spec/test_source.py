@@ -81,8 +81,8 @@ def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
         ),
         ({"type": "gcs", "uri": "gs://b/o", "region": "eu"}, "script has 'region', which type 'gcs' does not read"),
         (
-            {"type": "s3", "uri": "s3://b/o", "endpoint": "http://x"},
-            "type 's3' does not read; it reads uri, auth, region",
+            {"type": "s3", "uri": "s3://b/o", "method": "GET"},
+            "type 's3' does not read; it reads uri, auth, region, endpoint",
         ),
         ({"type": "inline", "content": "x", "uri": "y"}, "script has 'uri', which type 'inline' does not read"),
         ({"type": "gcs", "uri": "gs://b/o", "auth": ["g"]}, "script has auth: ['g'], which must be text"),
@@ -106,3 +106,9 @@ def test_a_missing_variable_is_answered_with_the_nearest() -> None:
 def test_the_two_forms_are_told_apart(script: dict[str, Any], nested: bool) -> None:
     """The nested form has ``source``."""
     assert is_nested(script) is nested
+
+
+def test_an_s3_store_of_ones_own_is_an_endpoint_url() -> None:
+    """The tool's endpoint is what S3Script calls endpoint_url."""
+    found = source_settings({"type": "s3", "uri": "s3://b/o", "endpoint": "http://minio:9000"})
+    assert found == SourceSettings("s3", {"uri": "s3://b/o", "endpoint_url": "http://minio:9000"})
