@@ -20,18 +20,16 @@ from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
-from airflow_script_provider.kube import interpreter, names, outcome
+from airflow_script_provider.kube import foreign, interpreter, names, outcome
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.request import JobOptions, JobRequest, request_facts
-from airflow_script_provider.kube.syntax import did_you_mean
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import ScriptSource
-from airflow_script_provider.sources.parse import parse
+from airflow_script_provider.sources.parse import parse, parse_file
 
 T = TypeVar("T")
 
@@ -159,7 +157,7 @@ class KubernetesScriptHook(BaseHook):
         mask_by_name(call.args)
         source = parse(call.script, conn_id=call.script_conn_id)
         script = _verified(source.fetch(folder=folder), call.sha256)
-        files = {path: _source(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}
+        files = {path: parse_file(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}
         chosen = interpreter.choose(script, options.image, options.interpreter)
         is_sql = chosen.program == "psql"
         payload = Payload.of(call.args, call.arguments, call.env, as_psql_variables=is_sql)
@@ -282,9 +280,7 @@ def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
     """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
     for_call = {field.name for field in fields(ScriptCall)}
     for_options = {field.name for field in fields(JobOptions)}
-    for name in arguments:
-        if name not in for_call | for_options:
-            raise TypeError(f"unknown argument {name!r}{did_you_mean(name, for_call | for_options)}")
+    foreign.refuse_unknown(arguments, for_call | for_options)
     call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
     return call, JobOptions(**{name: value for name, value in arguments.items() if name in for_options})
 
@@ -307,13 +303,6 @@ def _verified(script: Script, sha256: str | None) -> Script:
             retryable=False,
         )
     return script
-
-
-def _source(source: Any, path: str) -> ScriptSource:
-    try:
-        return parse(source)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"files[{path!r}]: {error}") from None
 
 
 def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str, Any]) -> LaunchIdentity:

@@ -111,6 +111,8 @@ async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]
         return existing
     except exceptions.ApiNotFoundError as error:
         raise await _missing_namespace(api, request.namespace, error) from None
+    except exceptions.KubernetesApiError as error:
+        raise refusal.explained(error, request.options) from None
 
 
 async def _uninterrupted(

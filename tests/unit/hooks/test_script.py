@@ -237,8 +237,14 @@ def test_files_are_fetched_beside_the_script(tmp_path: Path) -> None:
 
 def test_a_bad_file_is_named() -> None:
     """The message leads to the entry."""
-    with pytest.raises(ValueError, match=r"files\['a'\]: script is empty"):
-        a_prepared(files={"a": ""})
+    with pytest.raises(ValueError, match=r"files\['a'\]='x.sql'"):
+        a_prepared(files={"a": "x.sql"})
+
+
+def test_an_argument_of_another_operator_is_answered() -> None:
+    """The hook answers as the operator does."""
+    with pytest.raises(TypeError, match="here it is 'env'"):
+        split_arguments(script="echo", env_vars={})
 
 
 @pytest.mark.parametrize(("timeout", "deadline"), [(600, 600), (0.5, 1), (timedelta(minutes=1), 60), (None, None)])
