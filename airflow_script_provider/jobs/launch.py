@@ -171,7 +171,8 @@ async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any],
         await api.create(resource, ref.namespace, body)
     except exceptions.ApiConflictError:
         await api.delete(resource, ref.namespace, body["metadata"]["name"])
-        await api.create(resource, ref.namespace, body)
+        with contextlib.suppress(exceptions.ApiConflictError):  # this create's own answer was lost, too
+            await api.create(resource, ref.namespace, body)
 
 
 async def _missing_namespace(

@@ -195,6 +195,10 @@ def _without_exit_code(case: Case) -> Diagnosis:
         return _diagnosis(case, f"failed: {cause}", "", "PodDeleted")
     if case.pod and (why := podstatus.failed_init(case.pod)):
         return _diagnosis(case, f"failed: {why}", "", "InitContainerFailed")
+    if case.pod and (why := podstatus.failure(case.pod)):
+        return _diagnosis(
+            case, f"failed: pod {podstatus.name(case.pod)} failed: {one_line(why)}", hint_for(why), verdict.reason
+        )
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     return _diagnosis(case, f"failed: {cause}", hint_for(cause), verdict.reason)
 

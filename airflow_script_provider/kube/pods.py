@@ -180,6 +180,13 @@ def failed_init(pod: Pod) -> str | None:
     return None
 
 
+def failure(pod: Pod) -> str | None:
+    """Why the pod failed as a whole, in its own words: its deadline, its node; None if it says nothing."""
+    status = pod.get("status", {})
+    said = [part for part in (status.get("reason"), status.get("message")) if part]
+    return ": ".join(said) if said and phase(pod) == "Failed" else None
+
+
 def image_of(pod: Pod, container: str) -> str | None:
     """The image of a container."""
     spec = pod.get("spec", {})
@@ -261,9 +268,7 @@ def _end_text(end: ContainerEnd) -> str:
 
 
 def _status_text(pod: Pod) -> str:
-    status = pod.get("status", {})
-    said = ": ".join(part for part in (status.get("reason"), status.get("message")) if part)
-    return said or failed_init(pod) or "no reason given"
+    return failure(pod) or failed_init(pod) or "no reason given"
 
 
 def _running_since(pod: Pod) -> str | None:

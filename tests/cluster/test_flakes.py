@@ -50,8 +50,8 @@ def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(status=429, retry_after=1), Fault(status=500), Fault(status=503)],
-    ids=["429", "500", "503"],
+    [Fault(status=429, retry_after=1), Fault(status=500), Fault(status=503), Fault(lost=True)],
+    ids=["429", "500", "503", "lost"],
 )
 def test_two_of_three_calls_fail(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, fault: Fault) -> None:
     """Overload and errors are waited out: success with one Job (R14)."""
