@@ -10,6 +10,7 @@ from airflow_script_provider.sources import FileScript
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_task
 
+SIX_WHEEL = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
 VERSION = "import six\nprint(six.__version__)"
 
 
@@ -62,16 +63,18 @@ def test_missing_requirement_fails_at_once_and_is_named(own: dict[str, Any], kub
 
 
 def test_requirements_file_with_hashes(own: dict[str, Any], tmp_path: Path) -> None:
-    """A -r file passed in files is read, and wrong hashes are refused."""
-    (tmp_path / "reqs.txt").write_text(f"six==1.16.0 --hash=sha256:{hashlib.sha256(b'').hexdigest()}\n")
-    run = run_task(
-        script=VERSION,
-        install_dependencies=["--require-hashes", "-r reqs.txt"],
-        files={"reqs.txt": FileScript("reqs.txt")},
-        folder=str(tmp_path),
+    """A -r file passed in files is read; pinned hashes work, and wrong ones are refused."""
+    arguments: dict[str, Any] = {
+        "script": VERSION,
+        "install_dependencies": ["--require-hashes", "-r reqs.txt"],
+        "files": {"reqs.txt": FileScript("reqs.txt")},
+        "folder": str(tmp_path),
         **own,
-    )
-    assert "could not install: a hash does not match" in run.headline
+    }
+    (tmp_path / "reqs.txt").write_text(f"six==1.16.0 --hash=sha256:{SIX_WHEEL}\n")
+    assert run_task(**arguments).succeeded().result["output"] == "1.16.0\n"
+    (tmp_path / "reqs.txt").write_text(f"six==1.16.0 --hash=sha256:{hashlib.sha256(b'').hexdigest()}\n")
+    assert "could not install: a hash does not match" in run_task(**arguments).headline
 
 
 def test_environment_reaches_the_installation(own: dict[str, Any]) -> None:
