@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name, output_logger
+from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name, mask_values, output_logger
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.launch import JobRef
@@ -26,6 +26,7 @@ from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.payload import Payload
+from airflow_script_provider.kube.provision import logins_in
 from airflow_script_provider.kube.request import JobOptions, JobRequest, request_facts
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.script import Script
@@ -155,6 +156,7 @@ class KubernetesScriptHook(BaseHook):
         options = options.checked()
         mask_by_name(call.env)
         mask_by_name(call.args)
+        mask_values(logins_in(options.install_dependencies or ()))
         source = parse(call.script, conn_id=call.script_conn_id)
         script = _verified(source.fetch(folder=folder), call.sha256)
         files = {path: parse_file(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}

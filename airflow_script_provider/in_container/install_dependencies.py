@@ -16,8 +16,10 @@ TARGET = os.environ["AIRFLOW_SCRIPT_TARGET"]
 PERMANENT = 97
 # Words of pip and uv, in lower case. A connection that fails also ends in "no matching distribution".
 _CONNECTION = (
-    "retrying (", "connection", "timed out", "temporary failure", "name resolution", "max retries", "http error 5",
-    "http error 429", "failed to fetch", "error sending request", "dns error",
+    "retrying (", "connection refused", "connection reset", "connection broken", "connection aborted",
+    "connection error", "connectionerror", "newconnectionerror", "timed out", "temporary failure", "name resolution",
+    "max retries", "http error 5", "http error 408", "http error 429", "failed to fetch", "error sending request",
+    "dns error",
 )  # fmt: skip
 _CAUSES = (
     (r"no matching distribution found for (?P<what>[^\s(]+)", "no matching distribution"),
@@ -28,6 +30,10 @@ _CAUSES = (
     (r"(?P<what>)hash mismatch", "a hash does not match"),
     (r"(?P<what>)hashes are required in --require-hashes", "a requirement has no hash"),
     (r"could not open requirements file.*?: '(?P<what>[^']+)'", "no such file; pass it in files"),
+    (r"(?P<what>)http error 4\d\d", "the server refuses it (see the error above)"),
+    (r"(?P<what>)resolutionimpossible|(?P<what_>)conflicting dependencies", "the requirements conflict"),
+    (r"(?P<what>)requires a different python", "it requires a different Python"),
+    (r"(?P<what>)failed building wheel|(?P<what_>)failed to build", "a package cannot be built"),
     (r"(?P<what>)no space left on device", "no space left on device"),
 )
 
@@ -47,9 +53,20 @@ def main() -> int:
 
 
 def command(requirements: str) -> list[str]:
-    """The installer's command: uv where the image has it, else pip."""
-    if shutil.which("uv"):
-        return ["uv", "pip", "install", "--python", sys.executable, "--target", TARGET, "-r", requirements]
+    """The installer's command: uv where the image has it and nothing speaks to pip, whose settings uv does not read."""
+    if shutil.which("uv") and not any(name.startswith("PIP_") for name in os.environ):
+        return [
+            "uv",
+            "pip",
+            "install",
+            "--no-cache",
+            "--python",
+            sys.executable,
+            "--target",
+            TARGET,
+            "-r",
+            requirements,
+        ]
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--no-cache-dir"]
     return [sys.executable, "-m", "pip", "install", *options, "--target", TARGET, "-r", requirements]
 
@@ -58,11 +75,17 @@ def run(words: list[str]) -> tuple[int, list[str]]:
     """Run the installer, show what it prints as it comes; exit code and lines."""
     lines = []
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
+        for printed in process.stdout or ():
+            line = without_login(printed)
             sys.stdout.write(line)
             sys.stdout.flush()
             lines.append(line.strip())
     return process.returncode, lines
+
+
+def without_login(text: str) -> str:
+    """The text without the logins of URLs."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def explain(lines: list[str]) -> tuple[str, bool]:
@@ -74,7 +97,7 @@ def explain(lines: list[str]) -> tuple[str, bool]:
     for pattern, why in _CAUSES:
         found = re.search(pattern, text)
         if found:
-            what = found.group("what").strip(" ,.'\"")
+            what = (found.group("what") or "").strip(" ,.'\"")
             named = f' "{what}"' if what else ""
             return f"could not install{named}: {why}", was_connected
     errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:] or ["no output"]

@@ -115,6 +115,12 @@ def install_failure(message: str) -> str | None:
     return message.removeprefix(MESSAGE_PREFIX) if message.startswith(MESSAGE_PREFIX) else None
 
 
+def logins_in(lines: Sequence[str]) -> list[str]:
+    """User and password of the URLs in requirements, as they stand there, and the passwords alone."""
+    logins = [login for line in lines for login in re.findall(r"//([^/@\s]+)@", str(line))]
+    return [word for login in logins for word in (login, login.partition(":")[2]) if word]
+
+
 def _with_folder(line: str) -> str:
     """``-r more.txt`` names a file of ``files``, which lies beside the script."""
     found = _FILE_OPTION.fullmatch(line)

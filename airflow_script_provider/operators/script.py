@@ -178,7 +178,7 @@ class KubernetesScriptOperator(BaseOperator):
         self.fail_on_exit_code = fail_on_exit_code
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = install_dependencies
+        self.install_dependencies = _base.hidden(install_dependencies)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
@@ -190,7 +190,9 @@ class KubernetesScriptOperator(BaseOperator):
         self._killed = False
         self._job_options().checked_before_rendering()
         self._call().checked_before_rendering()
-        depend_on_xcoms_in(self, args, arguments, env, *_base.inputs_of_sources(self.script, self.files))
+        depend_on_xcoms_in(
+            self, args, arguments, env, install_dependencies, *_base.inputs_of_sources(self.script, self.files)
+        )
 
     @classmethod
     def from_spec(
@@ -264,7 +266,7 @@ class KubernetesScriptOperator(BaseOperator):
         """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
         import jinja2
 
-        for field in ("script", "args", "arguments", "env"):
+        for field in ("script", "args", "arguments", "env", "install_dependencies"):
             setattr(self, field, copy.copy(getattr(self, field)))
         if isinstance(self.files, dict):
             self.files = {path: copy.copy(file) for path, file in self.files.items()}
@@ -329,7 +331,7 @@ class KubernetesScriptOperator(BaseOperator):
         )
 
     def _job_options(self) -> JobOptions:
-        return JobOptions(**{field.name: getattr(self, field.name) for field in fields(JobOptions)})
+        return JobOptions(**{field.name: _base.revealed(getattr(self, field.name)) for field in fields(JobOptions)})
 
     def _dag_folder(self) -> str | None:
         return self.dag.folder if self.has_dag() else None  # type: ignore[no-untyped-call]  # not annotated in the SDK

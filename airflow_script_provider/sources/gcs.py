@@ -218,7 +218,9 @@ class _Reading:
         if name == "DataCorruption":
             return ScriptSourceError(f"{self._origin} arrived with another checksum than GCS has", origin=self._origin)
         if name == "RefreshError":
-            return refused(f"{self._origin}: the credentials of {self._who()} are not accepted: {error}", self._origin)
+            words = f"{self._origin}: the credentials of {self._who()} are not accepted: {error}"
+            passes = bool(getattr(error, "retryable", False))
+            return ScriptSourceError(words, origin=self._origin, retryable=passes)
         if name == "InvalidOperation":  # after a 401 google-auth tries to renew credentials that are none
             return refused(self._denied(""), self._origin)
         if isinstance(error, OSError) or module.startswith(("google.auth", "urllib3")):

@@ -194,17 +194,24 @@ def _full_url(source: HttpScript, base: str | None) -> str:
 
 def _identity(session: Session, connection: Any) -> str:
     owner = f" of connection {connection.conn_id!r}" if connection is not None else ""
-    if isinstance(session.auth, tuple):
-        return f"user {session.auth[0]!r}"
-    if getattr(session.auth, "username", None):
-        return f"user {session.auth.username!r}{owner}"  # type: ignore[union-attr]  # as HTTPBasicAuth has it
+    user, password = _login(session)
+    if user:  # a login without a password is a token
+        named = f"user {user!r}" if password else "the login without a password"
+        return f"{named} in the URL" if isinstance(session.auth, tuple) else f"{named}{owner}"
     return f"the Authorization header{owner}" if "Authorization" in session.headers else f"nobody (no login{owner})"
+
+
+def _login(session: Session) -> tuple[str, str]:
+    """User and password of the URL, or of the connection; empty without any."""
+    auth = session.auth
+    pair = auth if isinstance(auth, tuple) else (getattr(auth, "username", ""), getattr(auth, "password", ""))
+    return str(pair[0] or ""), str(pair[1] or "")
 
 
 def _secrets(session: Session, url: str) -> Iterator[str]:
     """What must not be seen: the login, header values, and what a presigned URL is signed with."""
-    login = session.auth if isinstance(session.auth, tuple) else (getattr(session.auth, "password", None),)
-    yield from (str(word) for word in login[-1:] if word)
+    user, password = _login(session)
+    yield from (word for word in (password or user,) if word)
     for name, value in session.headers.items():
         if name.lower() not in _HARMLESS | {"connection"}:
             text = value.decode("latin-1") if isinstance(value, bytes) else str(value)

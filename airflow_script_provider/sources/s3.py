@@ -172,12 +172,15 @@ class _Client:
     def _failure(self, error: Exception) -> ScriptSourceError:
         """What botocore found before or after S3's answer."""
         name = type(error).__name__
-        if name in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"):
+        if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
             return refused(
                 f"{self._origin} cannot be read: there are no AWS credentials in {self._owner()} ({name}); "
                 "set login and password of the connection, or a role for the worker",
                 self._origin,
             )
+        if name == "CredentialRetrievalError":  # a metadata service or a plugin, which may answer the next time
+            words = f"{self._origin} cannot be read: credentials of {self._owner()} cannot be had: {error}"
+            return ScriptSourceError(words, origin=self._origin, retryable=True)
         if name in ("ParamValidationError", "InvalidRegionError", "NoRegionError", "UnknownEndpointError"):
             return refused(f"{self._origin} cannot be asked for: {error}", self._origin)
         found = trouble(error)

@@ -29,6 +29,10 @@ _READ_BY = {
 }
 
 
+# What may hold a secret, which an error at parse would show to all.
+_NOT_SHOWN = ("headers", "content", "uri")
+
+
 @dataclass(frozen=True)
 class SourceSettings:
     """A source by its kind (``inline``, ``file``, ``http``, ``gcs``, ``s3``) and its arguments."""
@@ -66,9 +70,10 @@ def _merged(script: Mapping[str, Any]) -> dict[str, Any]:
     inner = {name: value for name, value in source.items() if value is not None}
     for name in outer.keys() & inner.keys():
         if outer[name] != inner[name]:
-            raise ValueError(
-                f"script says {name}: {outer[name]!r} and source.{name}: {inner[name]!r}; keep one of them"
-            )
+            values = f"{outer[name]!r} and source.{name}: {inner[name]!r}"
+            if name in _NOT_SHOWN:
+                values = f"one thing and source.{name} another"
+            raise ValueError(f"script says {name}: {values}; keep one of them")
     return outer | inner
 
 
@@ -110,14 +115,16 @@ def _checked_uri(merged: Mapping[str, Any], kind: str) -> str:
         raise ValueError(f"script has the type {kind!r} and no uri")
     if has_template(uri):
         return uri
-    scheme = _SCHEME.match(uri)
+    scheme, shown = _SCHEME.match(uri), _shown(uri)
     expected = " or ".join(f"{name}://" for name in _SCHEMES[kind])
     if scheme and scheme["scheme"].lower() not in _SCHEMES[kind]:
-        raise ValueError(f"script has the type {kind!r} and the uri {uri!r}; a uri of that type begins with {expected}")
+        raise ValueError(
+            f"script has the type {kind!r} and the uri {_shown(uri)!r}; a uri of that type begins with {expected}"
+        )
     if not scheme and kind in ("gcs", "s3"):
-        raise ValueError(f"script has the type {kind!r}, whose uri begins with {expected}, and the uri {uri!r}")
+        raise ValueError(f"script has the type {kind!r}, whose uri begins with {expected}, and the uri {shown!r}")
     if not scheme and kind == "http" and not merged.keys() & {"endpoint", "auth"}:
-        raise ValueError(f"script has the relative uri {uri!r}; give source.endpoint, or source.auth with a host")
+        raise ValueError(f"script has the relative uri {shown!r}; give source.endpoint, or source.auth with a host")
     return uri
 
 
@@ -141,3 +148,8 @@ def _local(merged: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {"inline": _inline, "local": _local}
+
+
+def _shown(uri: str) -> str:
+    """A URI without its login and its query, which may be a presigned URL's."""
+    return re.sub(r"//[^/@\s]*@", "//", uri.partition("?")[0])

@@ -107,6 +107,8 @@ def _kind(step: Mapping[str, Any]) -> str:
     tool = step.get("tool")
     if isinstance(tool, list):
         return "a list of tasks"
+    if tool is None and "script" not in step and step.get("step"):
+        return "nothing"  # a step that only leads to others
     return str(tool.get("kind", KIND)) if isinstance(tool, Mapping) else KIND
 
 

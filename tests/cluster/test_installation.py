@@ -99,7 +99,9 @@ def test_requirements_under_a_restricted_user(own: dict[str, Any]) -> None:
 def test_credentials_in_a_requirement_stay_in_the_secret(own: dict[str, Any], kubectl: Kubectl) -> None:
     """A URL with a password is in no object but the Secret, which is gone (R26)."""
     line = "six @ http://user:hunter2-secret@127.0.0.1:9/six.whl"
-    run_task(script=VERSION, install_dependencies=[line], backoff_limit=0, **own)
+    run = run_task(script=VERSION, install_dependencies=[line], backoff_limit=0, **own)
+    assert "hunter2-secret" not in str(run.error)
+    assert "hunter2-secret" not in str(run.log)
     assert "hunter2-secret" not in kubectl("get", "jobs,pods,configmaps", "-n", own["namespace"], "-o", "yaml")
     assert kubectl.names("secrets", own["namespace"]) == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_script_provider.kube.interpreter import Interpreter
-from airflow_script_provider.kube.provision import Prelude, Provision, install_failure
+from airflow_script_provider.kube.provision import Prelude, Provision, install_failure, logins_in
 
 
 def test_nothing_to_install_changes_nothing() -> None:
@@ -74,3 +74,9 @@ def test_only_our_termination_message_is_an_installations() -> None:
     """A script may leave a message of its own."""
     assert install_failure("airflow-script: could not install packages: x") == "could not install packages: x"
     assert install_failure("the script's words") is None
+
+
+def test_logins_in_requirements_are_found() -> None:
+    """User and password of a URL, together and the password alone, are what the log must not show."""
+    lines = ["six==1.16.0", "--index-url https://u:hunter2@host/simple", "a @ https://token123@host/a.whl"]
+    assert logins_in(lines) == ["u:hunter2", "hunter2", "token123"]

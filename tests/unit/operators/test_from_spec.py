@@ -46,7 +46,7 @@ def test_a_step_becomes_an_operator() -> None:
     operator = KubernetesScriptOperator.from_spec(spec=STEP)
     said = ("task_id", "doc_md", "namespace", "labels", "name", "image", "ttl_seconds_after_finished", "timeout",
             "install_dependencies", "container_resources", "backoff_limit", "template_script")  # fmt: skip
-    assert {name: getattr(operator, name) for name in said} == {
+    assert {name: _base.revealed(getattr(operator, name)) for name in said} == {
         "task_id": "load",
         "doc_md": "Loads the day",
         "namespace": "noetl",

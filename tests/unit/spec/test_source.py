@@ -112,3 +112,11 @@ def test_an_s3_store_of_ones_own_is_an_endpoint_url() -> None:
     """The tool's endpoint is what S3Script calls endpoint_url."""
     found = source_settings({"type": "s3", "uri": "s3://b/o", "endpoint": "http://minio:9000"})
     assert found == SourceSettings("s3", {"uri": "s3://b/o", "endpoint_url": "http://minio:9000"})
+
+
+def test_headers_that_disagree_are_not_shown() -> None:
+    """An error at parse is read by many; header values may be secrets."""
+    script = {"type": "http", "uri": "https://h/a.py", "headers": {"A": "one-secret"}}
+    with pytest.raises(ValueError, match=r"headers: one thing and source\.headers another") as caught:
+        source_settings(script | {"source": {"type": "http", "headers": {"A": "other-secret"}}})
+    assert "secret" not in str(caught.value)

@@ -82,3 +82,9 @@ def test_a_mistake_is_named(document: Any, name: str | None, message: str) -> No
     with pytest.raises(ValueError, match=r"spec|step|keychain") as error:
         find_step(document, name)
     assert message in str(error.value)
+
+
+def test_steps_that_only_lead_to_others_do_not_count() -> None:
+    """A playbook's start and end have neither tool nor script."""
+    steps = [{"step": "start", "next": [{"step": "load"}]}, LOAD, {"step": "end"}]
+    assert find_step({"workflow": steps}) == FOUND
