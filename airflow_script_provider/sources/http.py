@@ -107,6 +107,7 @@ class _Access:
         else:
             session, base = _session_of(connection, source)
         url, login = without_login(_full_url(source, base))
+        _refuse_stranger(source, base, url)
         if login is not None:
             session.auth = login
         session.headers["Accept-Encoding"] = "identity"
@@ -190,6 +191,17 @@ def _full_url(source: HttpScript, base: str | None) -> str:
     except ValueError:
         raise refused(f"{shown(uri)} cannot be asked: its host is none", shown(uri)) from None
     return urlunsplit(parts._replace(fragment=""))
+
+
+def _refuse_stranger(source: HttpScript, base: str | None, url: str) -> None:
+    """The login of a connection is for its host: a URL that a template made must not send it elsewhere."""
+    host = urlsplit(base).hostname if base else None
+    if host and host != urlsplit(url).hostname:
+        raise refused(
+            f"{shown(url)} is on another host than connection {source.conn_id!r} ({host}), whose login it must not "
+            "get; use a connection for that host, or none",
+            shown(url),
+        )
 
 
 def _identity(session: Session, connection: Any) -> str:

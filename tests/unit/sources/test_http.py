@@ -361,3 +361,18 @@ def test_a_timeout_is_positive() -> None:
     """Refused when the DAG is parsed (R29)."""
     with pytest.raises(ValueError, match="timeout=0 must be more than 0"):
         HttpScript("https://h/x.py", timeout=0)
+
+
+def test_a_connections_login_is_not_sent_to_another_host(web: WebServer, connect: Connect) -> None:
+    """A URL that a template made may name any host; the connection is for its own (R26)."""
+    conn_id = connect("repo", conn_type="http", host=web.url, login="bob", password="hunter22")
+    error = refusal(HttpScript("https://elsewhere.example/x.py", conn_id=conn_id))
+    assert f"is on another host than connection {conn_id!r}" in str(error)
+    assert not error.retryable
+
+
+def test_a_login_without_a_password_is_a_token(web: WebServer) -> None:
+    """It is not named where access is denied (R26)."""
+    web.answers("/x.py", Answer(b"no", status=403))
+    error = refusal(HttpScript(web.url.replace("://", "://ghp_TOKEN123456@") + "/x.py"))
+    assert "ghp_TOKEN123456" not in str(error)
