@@ -27,7 +27,7 @@ ui: $(READY)  ## Airflow's web interface with the example DAGs
 	@dev/ui
 
 cluster-up:  ## the embedded two-node Kubernetes; its kubeconfig is .cluster/kubeconfig
-	@$(PYTHON) dev/cluster up || { echo "the start failed; once more from nothing" >&2; $(PYTHON) dev/cluster down; $(PYTHON) dev/cluster up; }
+	@$(PYTHON) dev/cluster up || { echo "the start failed; once more from nothing" >&2; $(PYTHON) dev/cluster up; }
 
 cluster-for-tests:
 	@$(PYTHON) $(if $(KUBECONFIG),dev/which_cluster.py,dev/cluster up)

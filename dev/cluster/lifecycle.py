@@ -38,6 +38,7 @@ def up(instance: Instance) -> None:
         prerequisites.install_missing()
         _remove_remains(instance)
         _start(instance, *_build())
+        _mark(instance).touch()
         say(f"cluster is up after {time.monotonic() - started:.0f} s; kubectl is {instance.state}/kubectl")
         say(f"export KUBECONFIG={instance.kubeconfig}")
 
@@ -64,13 +65,18 @@ def status(instance: Instance) -> bool:
 
 
 def healthy(instance: Instance) -> bool:
-    """Whether all components run and both nodes are Ready."""
+    """Whether the cluster was started to the end, images and all, its components run and both nodes are Ready."""
     names = processes.started(instance)
-    if not names or not instance.kubeconfig.exists():
+    if not names or not instance.kubeconfig.exists() or not _mark(instance).exists():
         return False
     if not all(processes.running(instance, name) for name in names):
         return False
     return api.from_kubeconfig(instance.kubeconfig).ready_nodes() == set(NODE_NAMES)
+
+
+def _mark(instance: Instance) -> Path:
+    """The file that says that a start came to its end; nodes are Ready before their images are loaded."""
+    return instance.state / "started"
 
 
 def _build() -> tuple[binaries.Binaries, Path]:
