@@ -27,6 +27,7 @@ _EXTENSION_OF = {
 }  # fmt: skip
 _BY_IMAGE = {
     "python": PYTHON,
+    "bash": ("bash",),
     "node": ("node",),
     "postgres": _BY_EXTENSION[".sql"],
     "perl": ("perl",),

@@ -45,6 +45,8 @@ def test_else_the_extension_decides(name: str, program: str) -> None:
         ("docker.io/library/ruby@sha256:abc", "ruby"),
         ("host:5000/postgres:17", "psql"),
         ("python", "python3"),
+        ("bash:5", "bash"),
+        ("host:5000/tools/bash", "bash"),
     ],
 )
 def test_else_the_image_decides(image: str, program: str) -> None:
