@@ -116,11 +116,12 @@ def test_packages_are_installed_before_the_script(own: dict[str, Any]) -> None:
 
 
 def test_missing_package_fails_at_once_and_is_named(own: dict[str, Any]) -> None:
-    """A package that does not exist is named, and told apart from the script's own failure."""
+    """A package that does not exist is named, told apart from the script's own failure, and sought only once."""
     run = run_task(script="print(1)", install_packages=["no-such-package"], **own)
     assert "could not install packages: E: Unable to locate package no-such-package" in run.headline
     assert run.result["reason"] == "InstallFailed"
     assert run.result["output"] == ""
+    assert len(run.result["attempts"]) == 1
 
 
 def test_packages_need_root(own: dict[str, Any]) -> None:
