@@ -51,6 +51,14 @@ class Script:
         """Hexadecimal digest of the bytes."""
         return hashlib.sha256(self.data).hexdigest()
 
+    def is_pinned_by(self, sha256: str) -> bool:
+        """Whether this is the digest of the text, or of the text behind a byte order mark.
+
+        Reading drops the mark; ``sha256sum`` of the file that was read counts it.
+        """
+        with_mark = hashlib.sha256(_BOM.encode() + self.data).hexdigest()
+        return sha256.strip().lower() in (self.sha256, with_mark)
+
     @property
     def shebang(self) -> str | None:
         """The first line's ``#!`` command, None without one."""

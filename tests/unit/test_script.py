@@ -30,6 +30,20 @@ def test_other_encodings_are_refused_with_the_place() -> None:
         Script.from_bytes(b"h\xfcllo", origin="file:///x", name="x")
 
 
+@pytest.mark.parametrize("pinned", [b"print(1)\n", b"\xef\xbb\xbfprint(1)\n"])
+@pytest.mark.parametrize("read", [b"print(1)\n", b"\xef\xbb\xbfprint(1)\n"])
+def test_a_pin_counts_the_byte_order_mark_or_not(pinned: bytes, read: bytes) -> None:
+    """What ``sha256sum`` prints of the file pins it, and so does the digest of the text; both stand for one text."""
+    script = Script.from_bytes(read, origin="x", name="x")
+    assert script.is_pinned_by(f" {hashlib.sha256(pinned).hexdigest().upper()}\n")
+    assert script.sha256 == hashlib.sha256(b"print(1)\n").hexdigest()
+
+
+def test_another_text_is_not_pinned() -> None:
+    """Nor is one whose mark stands elsewhere."""
+    assert not a_script("print(1)").is_pinned_by(hashlib.sha256("print(1)\ufeff".encode()).hexdigest())
+
+
 @pytest.mark.parametrize(
     ("text", "shebang"),
     [

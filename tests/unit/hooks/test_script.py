@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import signal
@@ -226,6 +227,20 @@ def test_another_digest_is_refused() -> None:
     with pytest.raises(ScriptSourceError, match="not the expected abc; nothing was created") as refusal:
         a_prepared(sha256="abc")
     assert not refusal.value.retryable
+
+
+def test_an_empty_digest_pins_nothing_and_is_refused() -> None:
+    """A template that renders to nothing must not take the pin away."""
+    with pytest.raises(ScriptSourceError, match="not the expected one, which is empty"):
+        a_prepared(sha256="")
+
+
+def test_the_digest_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """What ``sha256sum`` prints of the file is accepted."""
+    data = b"\xef\xbb\xbfprint('hi')\n"
+    (tmp_path / "etl.py").write_bytes(data)
+    file, digest = FileScript(str(tmp_path / "etl.py")), hashlib.sha256(data).hexdigest()
+    assert a_prepared(script=file, sha256=digest).script.text == "print('hi')\n"
 
 
 def test_files_are_fetched_beside_the_script(tmp_path: Path) -> None:
