@@ -299,8 +299,9 @@ def _interruption_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _verified(script: Script, sha256: str | None) -> Script:
     if sha256 is not None and not script.is_pinned_by(sha256):
+        expected = sha256 or "one, which is empty"
         raise exceptions.ScriptSourceError(
-            f"{script.origin} has the sha256 {script.sha256}, not the expected {sha256 or 'one, which is empty'}; nothing was created",
+            f"{script.origin} has the sha256 {script.sha256}, not the expected {expected}; nothing was created",
             origin=script.origin,
             retryable=False,
         )
