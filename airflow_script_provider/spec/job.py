@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_script_provider.kube.syntax import check_keys
-from airflow_script_provider.spec.settings import a_list, a_mapping, one_of
+from airflow_script_provider.spec.settings import a_list, a_mapping, as_number, one_of
 
 WHERE = "job"
 
@@ -23,12 +23,16 @@ SPELLINGS = {
     "container_resources": ("resources",),
     "env": ("env",),
 }
+NUMBERS = ("timeout", "backoff_limit", "ttl_seconds_after_finished")
+
+_SPELLINGS_OF_NUMBERS = tuple(spelling for ours in NUMBERS for spelling in SPELLINGS[ours])
 
 
 def job_arguments(job: Any) -> dict[str, Any]:
     """The operator's arguments that ``job`` gives; what it leaves out or leaves empty is left out here, too."""
     job = a_mapping(job, WHERE)
     check_keys(job, (name for spellings in SPELLINGS.values() for name in spellings), WHERE)
+    job = {name: as_number(value) if name in _SPELLINGS_OF_NUMBERS else value for name, value in job.items()}
     found = {ours: one_of(job, spellings, WHERE) for ours, spellings in SPELLINGS.items()}
     given = {ours: value for ours, value in found.items() if value is not None}
     if "install_dependencies" in given:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 
 def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -32,6 +35,14 @@ def one_of(mapping: Mapping[str, Any], spellings: Collection[str], where: str) -
         if given[name] != given[first]:
             raise ValueError(f"{where} says {first}: {given[first]!r} and {name}: {given[name]!r}; keep one of them")
     return given.get(first)
+
+
+def as_number(value: Any) -> Any:
+    """The number that a text spells, anything else as it is: authors quote numbers, and templates render to text."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
 
 
 def has_template(value: Any) -> bool:

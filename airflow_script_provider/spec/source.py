@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.syntax import check_keys, did_you_mean
-from airflow_script_provider.spec.settings import a_mapping, has_template
+from airflow_script_provider.spec.settings import a_mapping, as_number, has_template
 
 WHERE = "script"
 TYPES = ("inline", "local", "file", "http", "gcs", "s3")
@@ -66,8 +66,7 @@ def _merged(script: Mapping[str, Any]) -> dict[str, Any]:
     source = a_mapping(script.get("source"), f"{WHERE}.source")
     check_keys(script, _OF_SCRIPT, WHERE)
     check_keys(source, _OF_SOURCE, f"{WHERE}.source")
-    outer = {name: value for name, value in script.items() if name != "source" and value is not None}
-    inner = {name: value for name, value in source.items() if value is not None}
+    outer, inner = _given(script), _given(source)
     for name in outer.keys() & inner.keys():
         if outer[name] != inner[name]:
             values = f"{outer[name]!r} and source.{name}: {inner[name]!r}"
@@ -75,6 +74,12 @@ def _merged(script: Mapping[str, Any]) -> dict[str, Any]:
                 values = f"one thing and source.{name} another"
             raise ValueError(f"script says {name}: {values}; keep one of them")
     return outer | inner
+
+
+def _given(level: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one level that say something."""
+    given = {name: value for name, value in level.items() if name != "source" and value is not None}
+    return given | ({"timeout": as_number(given["timeout"])} if "timeout" in given else {})
 
 
 def _kind(merged: Mapping[str, Any]) -> str:

@@ -155,6 +155,8 @@ def test_overrides() -> None:
         ({"spec": STEP, "timout": 5}, TypeError, "unknown argument 'timout'; did you mean 'timeout'?"),
         ({"spec": STEP, "step": "laod"}, ValueError, "spec has no step 'laod'; did you mean 'load'?"),
         ({"spec": STEP.replace("900", "0")}, ValueError, "timeout=0 must be more than 0 seconds"),
+        ({"spec": STEP.replace("900", "'15 min'")}, ValueError, "timeout='15 min' must be seconds or a timedelta"),
+        ({"spec": STEP.replace("900", "'-1'")}, ValueError, "timeout=-1 must be more than 0 seconds"),
     ],
 )
 def test_a_mistake_fails_at_parse(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

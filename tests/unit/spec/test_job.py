@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -52,6 +53,31 @@ def test_nothing_said_is_nothing_given(job: Any) -> None:
 def test_both_spellings_may_agree() -> None:
     """One setting spelled twice with the same value is kept."""
     assert job_arguments({"timeout": 60, "activeDeadlineSeconds": 60}) == {"timeout": 60}
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("60", 60),
+        (" 60 ", 60),
+        ("60.0", 60),
+        ("1.5", 1.5),
+        ("-1", -1),
+        ("1 minute", "1 minute"),
+        ("", ""),
+        ("9" * 400, math.inf),
+    ],
+)
+def test_quoted_numbers_are_numbers(written: str, number: Any) -> None:
+    """Authors quote; what is no number is left for the operator to refuse by name."""
+    quoted = {"timeout": written, "backoffLimit": written, "ttl_seconds_after_finished": written}
+    expected = {"timeout": number, "backoff_limit": number, "ttl_seconds_after_finished": number}
+    assert job_arguments(quoted) == expected
+
+
+def test_a_quoted_spelling_agrees_with_a_number() -> None:
+    """``"60"`` and 60 say the same."""
+    assert job_arguments({"timeout": "60", "activeDeadlineSeconds": 60}) == {"timeout": 60}
 
 
 def test_env_that_is_no_text_is_json() -> None:

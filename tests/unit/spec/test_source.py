@@ -37,6 +37,12 @@ def test_http_with_all_its_settings() -> None:
     assert settings == SourceSettings("http", {"uri": "s/a.py", "conn_id": "web", **transport})
 
 
+def test_a_quoted_time_limit_is_a_number() -> None:
+    """Quoted or not, in either place, it says the same."""
+    script = {"uri": "https://example.com/a.py", "timeout": "30", "source": {"type": "http", "timeout": 30}}
+    assert source_settings(script).arguments["timeout"] == 30
+
+
 @pytest.mark.parametrize("name", ["content", "uri"])
 def test_local_reads_a_variable(name: str) -> None:
     """``type: local`` names a variable that holds the script."""
