@@ -18,6 +18,8 @@ from airflow_script_provider.operators import _base
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import source_of
 from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens, operator_settings
+from airflow_script_provider.spec.job import NUMBERS, TEMPLATES_OF_A_SPEC
+from airflow_script_provider.spec.settings import as_number, has_template
 from airflow_script_provider.spec.source import SourceSettings
 
 if TYPE_CHECKING:
@@ -221,8 +223,12 @@ class KubernetesScriptOperator(BaseOperator):
             raise ValueError("task_id is missing: the spec names no step, so give task_id=…")
         if isinstance(arguments["script"], SourceSettings):
             arguments["script"] = source_of(arguments["script"], template=arguments.get("template_script", False))
+        templates = {name: arguments.pop(name) for name in TEMPLATES_OF_A_SPEC if has_template(arguments.get(name))}
         operator = cls(**arguments)
         operator._names = settings.names
+        operator.template_fields = (*cls.template_fields, *templates)
+        for name, template in templates.items():
+            setattr(operator, name, template)
         return operator
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -276,6 +282,8 @@ class KubernetesScriptOperator(BaseOperator):
             if not self.template_script:
                 raise
             raise ValueError(_template_message(error, self.script)) from None
+        for field in NUMBERS:
+            setattr(self, field, as_number(getattr(self, field)))
         # An expression may turn out to be a presigned URL, which a plain field would show.
         self.script = _base.source_or_later(self.script, template=False, conn_id=self._conn_id_of_text())
 

@@ -24,6 +24,8 @@ SPELLINGS = {
     "env": ("env",),
 }
 NUMBERS = ("timeout", "backoff_limit", "ttl_seconds_after_finished")
+TEMPLATES_OF_A_SPEC = (*NUMBERS, "image_pull_policy")
+"""Arguments that are templates in a spec only: the operator itself checks them when the DAG is parsed."""
 
 _SPELLINGS_OF_NUMBERS = tuple(spelling for ours in NUMBERS for spelling in SPELLINGS[ours])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +70,49 @@ def test_its_templates_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = rendered(KubernetesScriptOperator.from_spec(spec=STEP), params=ParamsDict({"day": "2026-01-01"}))
     assert _base.revealed(operator.args) == {"day": "2026-01-01", "parts": [{"name": "a"}, {"name": "b"}]}
     assert _base.revealed(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
+
+
+OF_THE_JOB = ("timeout", "backoff_limit", "ttl_seconds_after_finished", "image_pull_policy")
+JOB_OF_TEMPLATES = {
+    "activeDeadlineSeconds": "{{ workload.minutes * 60 }}",
+    "backoffLimit": "{{ attempts | default(1) }}",
+    "ttl_seconds_after_finished": "{% if workload.keep is defined %}{{ workload.keep }}{% else %}60{% endif %}",
+    "image_pull_policy": "{{ workload.pull }}",
+}
+
+
+def test_settings_of_the_job_may_be_templates() -> None:
+    """Numbers, too, which rendering makes of text."""
+    spec = {"script": INLINE, "job": JOB_OF_TEMPLATES, "workload": {"minutes": 1.5, "pull": "Always"}}
+    operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec=spec), params={"keep": 0})
+    assert [getattr(operator, name) for name in OF_THE_JOB] == [90, 1, 0, "Always"]
+    assert operator._job_options().checked().timeout == 90
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"timeout": "soon"}, "timeout='soon' must be seconds or a timedelta"),
+        ({"timeout": ""}, "timeout='' must be seconds or a timedelta"),
+        ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
+        ({"backoff_limit": 1.5}, "backoff_limit=1.5 must be a whole number, 0 or more"),
+        ({"image_pull_policy": "Often"}, "image_pull_policy='Often' is none of Always, IfNotPresent, Never"),
+    ],
+)
+def test_what_a_template_renders_to_is_checked(said: dict[str, Any], message: str) -> None:
+    """As it is at parse where there is no template."""
+    spec = {"script": INLINE, "job": {name: f"{{{{ workload.{name} }}}}" for name in said}}
+    operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec=spec), params=said)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        operator._job_options().checked()
+
+
+def test_only_a_specs_operator_has_these_templates() -> None:
+    """Elsewhere a template in them is an error when the DAG is parsed, as every mistake of an argument is."""
+    one = KubernetesScriptOperator.from_spec(task_id="t", spec={"script": INLINE, "job": {"timeout": "{{ x }}"}})
+    assert set(one.template_fields) - set(KubernetesScriptOperator.template_fields) == {"timeout"}
+    with pytest.raises(ValueError, match="must be seconds or a timedelta"):
+        KubernetesScriptOperator(task_id="t", script="echo", timeout="{{ x }}")  # type: ignore[arg-type]  # on purpose
 
 
 def test_rendering_keeps_the_specs_templates() -> None:
