@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -40,7 +40,8 @@ class ScriptResult:
     ``execution_time`` is in seconds from the launch to the outcome, ``duration_ms`` the same with the reading of the
     script. ``output``, ``pod_name`` and ``exit_code`` are the last attempt's; ``output`` is the tail of what the
     script wrote to stdout and stderr, ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count
-    pods. ``value`` is the JSON that the script printed. ``error`` is one line, None on success.
+    pods. ``value`` is the JSON that the script printed. ``error`` is one line, None on success. ``files`` are those
+    beside the script: path to ``sha256``, ``origin`` and ``bytes``.
     """
 
     status: Status
@@ -62,6 +63,7 @@ class ScriptResult:
     script_sha256: str | None = None
     script_origin: str | None = None
     script_bytes: int | None = None
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types, in this order of keys."""

@@ -20,7 +20,7 @@ from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
-from airflow_script_provider.kube import foreign, interpreter, names, outcome
+from airflow_script_provider.kube import foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
@@ -187,9 +187,8 @@ class KubernetesScriptHook(BaseHook):
         return asyncio.run(main())
 
     def _say_read(self, request: JobRequest) -> None:
-        script = request.script
-        details = f", {script.details}" if script.details else ""
-        self.log.info("Script: %s, %s bytes, sha256 %s%s", script.origin, f"{script.size:,}", script.sha256, details)
+        for line in provenance.lines(request.script, request.files):
+            self.log.info("%s", line)
 
 
 class InterruptibleRun:

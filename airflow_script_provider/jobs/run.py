@@ -91,6 +91,7 @@ class Run:
             namespace=ref.namespace,
             job_name=ref.name,
             script=self.request.script,
+            files=self.request.files,
             seconds=seconds,
             skip_codes=self.request.options.skip_codes,
         )

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_script_provider.kube import overrides
+from airflow_script_provider.kube import overrides, provenance
 from airflow_script_provider.kube.names import MANAGER
 from airflow_script_provider.kube.provision import INSTALL_CONTAINER, PERMANENT, TARGET
 from airflow_script_provider.kube.request import JobRequest, positive_seconds
@@ -237,6 +237,7 @@ def _metadata(request: JobRequest, name: str) -> dict[str, Any]:
 def _annotations(request: JobRequest) -> dict[str, str]:
     script = request.script
     source = {DIGEST_ANNOTATION: script.sha256, ORIGIN_ANNOTATION: script.origin, SIZE_ANNOTATION: str(script.size)}
+    source |= provenance.annotation(request.files)
     return {**(request.options.annotations or {}), **source, **request.identity.annotations()}
 
 

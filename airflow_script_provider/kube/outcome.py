@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.kube import diagnosis, progress
+from airflow_script_provider.kube import diagnosis, progress, provenance
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.output import Output, Value
@@ -38,6 +38,7 @@ def conclude(
     namespace: str,
     job_name: str,
     script: Script,
+    files: Mapping[str, Script],
     seconds: float,
     skip_codes: frozenset[int] = frozenset(),
 ) -> Outcome:
@@ -64,6 +65,7 @@ def conclude(
         script_sha256=script.sha256,
         script_origin=script.origin,
         script_bytes=script.size,
+        files=provenance.of_files(files),
     )
     is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
     return Outcome(

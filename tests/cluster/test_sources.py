@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from airflow_script_provider.sources import GCSScript, HttpScript, S3Script
+from airflow_script_provider.sources.parse import parse
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import TaskRun, run_task
 from tests.servers import Answer, gcs_server, s3_server, web_server
@@ -141,6 +142,21 @@ def test_files_come_from_anywhere(shared: dict[str, Any], https: Store, s3: Stor
     files = {"lib/helpers.py": HttpScript(uri, verify=str(tmp_path / "ca.pem"))}
     run = run_task(script="from lib.helpers import twice\nprint(twice(21))", files=files, **shared).succeeded()
     assert run.result["output"] == "42\n"
+
+
+def test_files_are_told_of_as_the_script_is(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
+    """Origin, digest and size of each in log, annotation and result; no secret anywhere (R24, R26)."""
+    put = store.put("lib/helpers.py", b"\xef\xbb\xbfdef twice(x): return 2 * x\n")
+    file = parse(put["script"], conn_id=put["script_conn_id"])
+    run = run_task(script="import helpers\nprint(helpers.twice(21))", files={"helpers.py": file}, **own).succeeded()
+    digest = hashlib.sha256(b"def twice(x): return 2 * x\n").hexdigest()
+    told = run.result["files"]["helpers.py"]
+    assert told == {"sha256": digest, "origin": str(file), "bytes": 27}
+    path = "jsonpath={.metadata.annotations.airflow-script-provider/files}"
+    annotation = kubectl("get", "job", run.result["job_name"], "-n", own["namespace"], "-o", path)
+    assert json.loads(annotation) == {"helpers.py": told}
+    assert any(line.startswith(f"helpers.py: {file}, 27 bytes, sha256 {digest}, ") for line in run.lines)
+    assert store.secret not in shown(run, kubectl, own["namespace"])
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from tests.builders import a_failed_result, a_result
 SCRIPT_TOOLS_KEYS = [
     "status", "job_name", "namespace", "pod_name", "execution_time", "output", "succeeded", "failed", "exit_code",
 ]  # fmt: skip
+FILES = {"lib/a.py": {"sha256": "ab12", "origin": "gs://etl/a.py", "bytes": 7}}
 
 
 def test_a_result_is_json() -> None:
     """XCom stores it as it is."""
-    data = a_failed_result(value={"a": [1, None]}).to_dict()
+    data = a_failed_result(value={"a": [1, None]}, files=FILES).to_dict()
     assert json.loads(json.dumps(data)) == data
 
 
@@ -30,7 +31,7 @@ def test_the_status_is_a_plain_string() -> None:
     assert type(a_result().to_dict()["status"]) is str
 
 
-@pytest.mark.parametrize("result", [a_result(), a_failed_result(value=[1], output_truncated=True)])
+@pytest.mark.parametrize("result", [a_result(files=FILES), a_failed_result(value=[1], output_truncated=True)])
 def test_a_result_survives_its_dict(result: ScriptResult) -> None:
     """``from_dict`` is the inverse of ``to_dict``."""
     assert ScriptResult.from_dict(result.to_dict()) == result

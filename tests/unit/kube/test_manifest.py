@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube import manifest
+from airflow_script_provider.kube import manifest, provenance
 from tests.builders import LAUNCH_ID, a_request, a_script, a_task
 
 HI = "print('hi')\n"
@@ -105,6 +106,7 @@ FULL_LABELS = {
 FULL_ANNOTATIONS = {
     "note": "nightly",
     **SCRIPT_ANNOTATIONS,
+    **provenance.annotation({"lib/a.sh": a_script("x")}),
     "airflow-script-provider/dag-id": "etl",
     "airflow-script-provider/task-id": "load",
     "airflow-script-provider/run-id": "r1",
@@ -293,6 +295,14 @@ def test_a_mount_of_the_authors_replaces_ours() -> None:
     pod = manifest.pod_template(a_request(run_as_uid=1000, volume_mounts=[mount]))["spec"]
     assert [m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == "/tmp"] == [mount]
     assert "airflow-tmp" not in [volume["name"] for volume in pod["volumes"]]
+
+
+def test_annotations_tell_where_files_came_from() -> None:
+    """On Job and pod, as of the script (R24)."""
+    job = manifest.job(a_request(HI, files={"a.py": a_script("x", origin="gs://etl/a.py")}))
+    expected = {"a.py": {"sha256": a_script("x").sha256, "origin": "gs://etl/a.py", "bytes": 1}}
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        assert json.loads(metadata["annotations"]["airflow-script-provider/files"]) == expected
 
 
 def test_overrides_reach_the_scripts_container() -> None:

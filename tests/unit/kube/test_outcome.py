@@ -26,7 +26,7 @@ from tests.builders import (
 
 def concluded(case: Case, output: Output | None = None, **facts: Any) -> Outcome:
     """The outcome of a case after a second and a half."""
-    values: dict[str, Any] = {"namespace": "etl", "job_name": "load", "script": a_script(), "seconds": 1.5}
+    values: dict[str, Any] = {"namespace": "etl", "job_name": "load", "script": a_script(), "files": {}, "seconds": 1.5}
     return conclude(case, output or some_output("hi"), **(values | facts))
 
 
@@ -53,6 +53,13 @@ def test_the_result_of_a_success() -> None:
         script_origin="inline",
         script_bytes=12,
     )
+
+
+def test_the_result_tells_of_the_files() -> None:
+    """Of each that lay beside the script: digest, origin and size."""
+    files = {"lib/a.py": a_script("x\n", origin="gs://etl/a.py")}
+    facts = {"sha256": a_script("x\n").sha256, "origin": "gs://etl/a.py", "bytes": 2}
+    assert concluded(SUCCESS, files=files).result.files == {"lib/a.py": facts}
 
 
 def test_a_success_has_no_error() -> None:
