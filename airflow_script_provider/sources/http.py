@@ -6,6 +6,7 @@ import http.client
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,17 +15,11 @@ from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit, urlunspli
 
 from airflow_script_provider import _airflow
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP, positive_seconds
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP, Duration, positive_seconds
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import (
-    CHUNK,
-    collected,
-    decoded,
-    refused,
-    too_large,
-    with_retries,
-)
+from airflow_script_provider.sources.base import CHUNK, collected, decoded, refused, too_large, with_retries
 from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.spec.settings import as_number, has_template
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -33,6 +28,7 @@ _SCHEMES = ("http://", "https://")
 _MAX_REDIRECTS = 5
 _EXCERPT = 200
 _REPEATABLE = ("GET", "HEAD")
+_METHODS = (*_REPEATABLE, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _WHOLE = (200, 201, 203)
 _TRANSIENT = (408, 425, 429)
 _HARMLESS = frozenset({"accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent"})
@@ -46,9 +42,9 @@ class HttpScript:
     :param conn_id: HTTP connection: login and password are basic auth, a password alone is a bearer token, fields of
         its extra are headers. None sends no credentials. (templated)
     :param endpoint: URL that a relative ``uri`` continues. (templated)
-    :param method: method of the request; only GET and HEAD are tried again.
+    :param method: method of the request; only GET and HEAD are tried again. (templated)
     :param headers: more headers; never shown, and masked in the log. (templated)
-    :param timeout: seconds for an attempt.
+    :param timeout: seconds for an attempt. (templated)
     :param verify: path of a CA bundle, or False not to check TLS; default the connection's extra, else the system's.
     """
 
@@ -57,21 +53,27 @@ class HttpScript:
     endpoint: str | None = None
     method: str = "GET"
     headers: Mapping[str, str] | None = None
-    timeout: float = 30
+    timeout: Duration | str = 30
     verify: bool | str | None = None
-    template_fields: Sequence[str] = ("uri", "conn_id", "endpoint", "headers")
+    template_fields: Sequence[str] = ("uri", "conn_id", "endpoint", "method", "headers", "timeout")
 
     def __post_init__(self) -> None:
-        positive_seconds(self.timeout, "timeout")
+        if not has_template(self.timeout):
+            _seconds(self.timeout)
+        if not has_template(self.method):
+            _known_method(self.method)
         if _is_url(self.uri) and self.endpoint:
             raise ValueError(f"HttpScript: uri={shown(self.uri)!r} is a full URL, so endpoint has no use; drop one")
 
     def fetch(self, *, folder: str | None = None) -> Script:
         """Ask the server, following redirects; credentials stay with the host they were meant for."""
         self._mask_headers()
+        try:
+            method, timeout = _known_method(self.method), _seconds(self.timeout)
+        except ValueError as error:
+            raise refused(f"{self} cannot be asked: {error}", str(self)) from None
         with _Access.of(self) as access:
-            method = self.method.upper()
-            once = partial(_read, access, method, self.timeout)
+            once = partial(_read, access, method, timeout)
             return with_retries(once) if method in _REPEATABLE else once()
 
     def _mask_headers(self) -> None:
@@ -152,6 +154,18 @@ def without_login(url: str) -> tuple[str, tuple[str, str] | None]:
         return url, None
     user, _, password = login.partition(":")
     return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
+
+
+def _known_method(method: str) -> str:
+    if method.strip().upper() not in _METHODS:
+        raise ValueError(f"method={method!r} is none of {', '.join(_METHODS)}")
+    return method.strip().upper()
+
+
+def _seconds(timeout: Duration | str) -> float:
+    number = as_number(timeout)
+    positive_seconds(number, "timeout")
+    return number.total_seconds() if isinstance(number, timedelta) else float(number)
 
 
 def _is_url(uri: str) -> bool:

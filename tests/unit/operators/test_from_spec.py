@@ -156,6 +156,14 @@ def test_headers_of_a_mapping_read_secrets(monkeypatch: pytest.MonkeyPatch) -> N
     assert "token-of" not in str(operator.script)
 
 
+def test_method_and_time_limit_of_a_mapping_may_be_templates() -> None:
+    """As every setting of a source."""
+    script = {"type": "http", "uri": "https://h/a.py", "method": "{{ workload.how }}", "timeout": "{{ workload.long }}"}
+    spec = {"script": script, "workload": {"how": "post", "long": 5}}
+    operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec=spec))
+    assert operator.script == HttpScript("https://h/a.py", method="post", timeout="5")
+
+
 def test_mapped_tasks_know_the_names_too() -> None:
     """Airflow renders the tasks of a mapping in its own way."""
     script = {"type": "file", "uri": "{{ workload.name }}.py"}

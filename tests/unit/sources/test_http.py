@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -357,10 +358,30 @@ def test_it_is_shown_by_its_place() -> None:
     assert str(HttpScript("x.py", endpoint="https://u:p@h/b")) == "x.py on https://h/b"
 
 
-def test_a_timeout_is_positive() -> None:
-    """Refused when the DAG is parsed (R29)."""
-    with pytest.raises(ValueError, match="timeout=0 must be more than 0"):
-        HttpScript("https://h/x.py", timeout=0)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"timeout": 0}, "timeout=0 must be more than 0"),
+        ({"timeout": "soon"}, "timeout='soon' must be seconds"),
+        ({"method": "GTE"}, "method='GTE' is none of GET, HEAD, POST"),
+    ],
+)
+def test_a_mistake_is_said_at_parse_or_when_it_is_rendered(wrong: dict[str, Any], message: str) -> None:
+    """A template is checked once it is rendered; nothing is asked then, and no retry helps (R29)."""
+    with pytest.raises(ValueError, match=message):
+        HttpScript("https://h/x.py", **wrong)
+    templates: dict[str, Any] = dict.fromkeys(wrong, "{{ params.x }}")
+    source = HttpScript("https://h/x.py", **templates)
+    vars(source).update(wrong)
+    error = refusal(source)
+    assert message in str(error)
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("timeout", [5, "5", "0.5", timedelta(seconds=5)])
+def test_a_timeout_is_a_number_however_it_is_written(web: WebServer, timeout: Any) -> None:
+    """Seconds, the text that a template renders to, or a timedelta."""
+    assert HttpScript(web.answers("/x.py", b"print(1)"), timeout=timeout).fetch().text == "print(1)"
 
 
 def test_a_connections_login_is_not_sent_to_another_host(web: WebServer, connect: Connect) -> None:
