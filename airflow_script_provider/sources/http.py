@@ -19,12 +19,12 @@ from airflow_script_provider.kube.request import MAX_CONFIG_MAP, Duration, posit
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import CHUNK, collected, decoded, refused, too_large, with_retries
 from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.sources.url import is_same_host, is_url, shown, without_login
 from airflow_script_provider.spec.settings import as_number, has_template
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
 
-_SCHEMES = ("http://", "https://")
 _MAX_REDIRECTS = 5
 _EXCERPT = 200
 _REPEATABLE = ("GET", "HEAD")
@@ -62,7 +62,7 @@ class HttpScript:
             _seconds(self.timeout)
         if not has_template(self.method):
             _known_method(self.method)
-        if _is_url(self.uri) and self.endpoint:
+        if is_url(self.uri) and self.endpoint:
             raise ValueError(f"HttpScript: uri={shown(self.uri)!r} is a full URL, so endpoint has no use; drop one")
 
     def fetch(self, *, folder: str | None = None) -> Script:
@@ -81,7 +81,7 @@ class HttpScript:
         _airflow.mask_values([*secret, *(value.partition(" ")[2] for value in secret)])
 
     def __str__(self) -> str:
-        if _is_url(self.uri):
+        if is_url(self.uri):
             return shown(self.uri.strip())
         owner = f" of connection {self.conn_id!r}" if self.conn_id else ""
         return f"{self.uri.partition('?')[0]}{f' on {shown(self.endpoint)}' if self.endpoint else owner}"
@@ -133,29 +133,6 @@ class _Access:
         self.session.close()
 
 
-def shown(url: str) -> str:
-    """A URL fit for a log: without login, query and fragment, which may be a signature."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{url.partition('://')[0]}://…"
-    netloc = parts.netloc.rpartition("@")[2]
-    _, colon, port = netloc.rpartition(":")
-    if colon and netloc == parts.netloc and not (port.isdigit() or port.endswith("]")) and "{" not in netloc:
-        return f"{parts.scheme}://…"  # a password with a slash in it is no host
-    return urlunsplit((parts.scheme, netloc, parts.path, "", "")) + ("?…" if parts.query else "")
-
-
-def without_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """A URL without its ``user:password@``, and those."""
-    parts = urlsplit(url)
-    login, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, None
-    user, _, password = login.partition(":")
-    return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
-
-
 def _known_method(method: str) -> str:
     if method.strip().upper() not in _METHODS:
         raise ValueError(f"method={method!r} is none of {', '.join(_METHODS)}")
@@ -166,10 +143,6 @@ def _seconds(timeout: Duration | str) -> float:
     number = as_number(timeout)
     positive_seconds(number, "timeout")
     return number.total_seconds() if isinstance(number, timedelta) else float(number)
-
-
-def _is_url(uri: str) -> bool:
-    return isinstance(uri, str) and uri.strip().lower().startswith(_SCHEMES)
 
 
 def _connection(source: HttpScript) -> Any:
@@ -190,9 +163,9 @@ def _session_of(connection: Any, source: HttpScript) -> tuple[Session, str | Non
 
 def _full_url(source: HttpScript, base: str | None) -> str:
     uri = source.uri.strip()
-    if not _is_url(uri):
+    if not is_url(uri):
         base = source.endpoint or base
-        if not base or not _is_url(base):
+        if not base or not is_url(base):
             raise refused(
                 f"{source} is no full URL, and there is no host to put it on; "
                 "write http(s)://…, or give a conn_id whose connection has a host, or an endpoint",
@@ -285,7 +258,7 @@ def _answer(access: _Access, method: str, timeout: float) -> Response:
         response.close()
         target = urljoin(url, target)
         _refuse_downgrade(url, target, access)
-        if not _is_same_host(url, target):
+        if not is_same_host(url, target):
             session = _stranger(session)
         if response.status_code in (301, 302, 303) and method != "HEAD":
             method = "GET"
@@ -294,17 +267,8 @@ def _answer(access: _Access, method: str, timeout: float) -> Response:
 
 
 def _refuse_downgrade(url: str, target: str, access: _Access) -> None:
-    if not _is_url(target) or (url.lower().startswith("https:") and target.lower().startswith("http:")):
+    if not is_url(target) or (url.lower().startswith("https:") and target.lower().startswith("http:")):
         raise refused(f"{access.origin} redirects to {shown(target)}; from https only https is followed", access.origin)
-
-
-def _is_same_host(url: str, target: str) -> bool:
-    """Whether credentials for the one may be sent to the other: the same server, or its TLS side."""
-    here, there = urlsplit(url), urlsplit(target)
-    places = [(part.hostname, part.port or {"http": 80, "https": 443}[part.scheme]) for part in (here, there)]
-    to_tls = (here.scheme, places[0][1], there.scheme, places[1][1]) == ("http", 80, "https", 443)
-    same_place = places[0] == places[1] and here.scheme == there.scheme
-    return same_place or (here.hostname == there.hostname and to_tls)
 
 
 def _stranger(session: Session) -> Session:

@@ -10,9 +10,10 @@ from airflow_script_provider.kube.interpreter import has_known_extension
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import FileScript
 from airflow_script_provider.sources.gcs import GCSScript
-from airflow_script_provider.sources.http import HttpScript, shown
+from airflow_script_provider.sources.http import HttpScript
 from airflow_script_provider.sources.inline import InlineScript
 from airflow_script_provider.sources.s3 import S3Script
+from airflow_script_provider.sources.url import shown
 from airflow_script_provider.spec.source import SourceSettings, source_settings
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)

@@ -16,7 +16,6 @@ import pytest
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request import MAX_CONFIG_MAP
 from airflow_script_provider.sources import HttpScript
-from airflow_script_provider.sources.http import shown
 from tests.servers import Answer, WebServer
 from tests.unit.sources.conftest import Connect
 
@@ -330,25 +329,6 @@ def test_a_request_that_cannot_be_made_is_refused(uri: str, headers: dict[str, s
     error = refusal(HttpScript(uri, headers=headers))
     assert "cannot be asked" in str(error)
     assert "secret" not in str(error)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://h/x.py", "https://h/x.py"),
-        ("https://u:p@h:8/x.py?X-Amz-Signature=s#f", "https://h:8/x.py?…"),
-        ("https://u:p/w@h/x.py", "https://…"),
-        ("https://u:p?w@h/x.py", "https://…"),
-        ("https://h/@scope/x.js", "https://h/@scope/x.js"),
-        ("https://[::1]:8/x.py", "https://[::1]:8/x.py"),
-        ("https://[::1]/x.py", "https://[::1]/x.py"),
-        ("https://{{ var.value.host }}:8/x.py", "https://{{ var.value.host }}:8/x.py"),
-        ("http://[/x.py", "http://…"),
-    ],
-)
-def test_a_url_is_shown_without_credentials(url: str, expected: str) -> None:
-    """Neither login nor query, even where the URL is malformed (R26)."""
-    assert shown(url) == expected
 
 
 def test_it_is_shown_by_its_place() -> None:
