@@ -41,7 +41,7 @@ class HttpScript:
     :param uri: full URL, or a path on ``endpoint``, else on the connection's host. (templated)
     :param conn_id: HTTP connection: login and password are basic auth, a password alone is a bearer token, fields of
         its extra are headers. None sends no credentials. (templated)
-    :param endpoint: URL that a relative ``uri`` continues. (templated)
+    :param endpoint: URL that a relative ``uri`` continues; a full ``uri`` must be of the same server. (templated)
     :param method: method of the request; only GET and HEAD are tried again. (templated)
     :param headers: more headers; never shown, and masked in the log. (templated)
     :param timeout: seconds for an attempt. (templated)
@@ -62,14 +62,15 @@ class HttpScript:
             _seconds(self.timeout)
         if not has_template(self.method):
             _known_method(self.method)
-        if is_url(self.uri) and self.endpoint:
-            raise ValueError(f"HttpScript: uri={shown(self.uri)!r} is a full URL, so endpoint has no use; drop one")
+        if not has_template(self.uri) and not has_template(self.endpoint):
+            _refuse_other_endpoint(self.uri, self.endpoint)
 
     def fetch(self, *, folder: str | None = None) -> Script:
         """Ask the server, following redirects; credentials stay with the host they were meant for."""
         self._mask_headers()
         try:
             method, timeout = _known_method(self.method), _seconds(self.timeout)
+            _refuse_other_endpoint(self.uri, self.endpoint)
         except ValueError as error:
             raise refused(f"{self} cannot be asked: {error}", str(self)) from None
         with _Access.of(self) as access:
@@ -143,6 +144,25 @@ def _seconds(timeout: Duration | str) -> float:
     number = as_number(timeout)
     positive_seconds(number, "timeout")
     return number.total_seconds() if isinstance(number, timedelta) else float(number)
+
+
+def _refuse_other_endpoint(uri: str, endpoint: str | None) -> None:
+    """A full URL needs no endpoint; one that says another server leaves open which of them is meant."""
+    if not endpoint or not is_url(uri):
+        return
+    base = endpoint if is_url(endpoint) else f"{uri.strip().partition('://')[0]}://{endpoint}"
+    if not _is_one_server(base.strip(), uri.strip()):
+        raise ValueError(
+            f"uri={shown(uri)!r} is a full URL, on another server than endpoint={shown(base)!r}; "
+            "drop the endpoint, or write a path on it"
+        )
+
+
+def _is_one_server(url: str, other: str) -> bool:
+    try:
+        return is_same_host(url, other)
+    except ValueError:  # a port that is no number
+        return False
 
 
 def _connection(source: HttpScript) -> Any:

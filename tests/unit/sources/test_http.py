@@ -6,6 +6,7 @@ import base64
 import gzip
 import itertools
 import logging
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -70,10 +71,36 @@ def test_a_relative_uri_without_a_host_is_refused() -> None:
     assert "write http(s)://…, or give a conn_id whose connection has a host" in str(refusal(HttpScript("/x.py")))
 
 
-def test_an_endpoint_of_a_full_url_is_refused() -> None:
-    """It could not be used (R29)."""
-    with pytest.raises(ValueError, match="is a full URL, so endpoint has no use"):
-        HttpScript("https://example.com/x.py", endpoint="https://example.org")
+@pytest.mark.parametrize("path", ["", "/api/v1", "/api/v1?key=1"])
+def test_a_full_url_goes_before_an_endpoint_of_its_server(web: WebServer, path: str) -> None:
+    """Whatever path the endpoint has; nobody need be told."""
+    uri = web.answers("/x.py", b"print(1)")
+    assert HttpScript(uri, endpoint=f"{web.url}{path}").fetch().origin == uri
+    assert HttpScript(uri, endpoint=web.url.removeprefix("http://")).fetch().origin == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("https://example.com/x.py", "https://u:secret@example.org"),
+        ("https://example.com/x.py", "u:secret@example.org"),
+        ("https://example.com/x.py", "https://example.com:8443"),
+        ("http://example.com/x.py", "https://example.com"),
+        ("https://example.com/x.py", "https://u:sec/ret@example.com"),
+        ("https://example.com/x.py", "https://[/secret"),
+    ],
+)
+def test_a_full_url_on_another_server_than_its_endpoint_is_refused(uri: str, endpoint: str) -> None:
+    """At parse, or when templates are rendered: which of the two is meant is open. No login is shown (R26, R29)."""
+    message = r"is a full URL, on another server than endpoint=.*; drop the endpoint, or write a path on it"
+    with pytest.raises(ValueError, match=message) as at_parse:
+        HttpScript(uri, endpoint=endpoint)
+    source = HttpScript(uri, endpoint="{{ params.endpoint }}")
+    source.endpoint = endpoint
+    when_rendered = refusal(source)
+    assert re.search(message, str(when_rendered))
+    assert not when_rendered.retryable
+    assert "sec" not in f"{at_parse.value} {when_rendered}"
 
 
 def test_a_connection_that_is_not_defined_is_named() -> None:
