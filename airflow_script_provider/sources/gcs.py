@@ -75,30 +75,30 @@ class GCSScript:
             connection = _airflow.find_connection(self.conn_id, DEFAULT_CONN_ID)
         except _airflow.AirflowNotFoundException:
             raise refused(f"{self} cannot be read: connection {self.conn_id!r} is not defined", str(self)) from None
-        if connection is not None and from_hook is not None:
-            return from_hook(gcp_conn_id=self.conn_id).get_conn()
-        return _client_of(connection.extra_dejson if connection is not None else {}, str(self), self.conn_id)
+        try:
+            if connection is not None and from_hook is not None:
+                return from_hook(gcp_conn_id=self.conn_id).get_conn()
+            return _client_of(connection.extra_dejson if connection is not None else {})
+        except Exception as error:
+            if not _is_of_credentials(error):
+                raise
+            words = f"{self} cannot be read: connection {self.conn_id!r} gives no credentials: {_why(error)}"
+            passes = bool(getattr(error, "retryable", False))
+            raise ScriptSourceError(words, origin=str(self), retryable=passes) from None
 
     def __str__(self) -> str:
         return self.uri.strip()
 
 
-def _client_of(extra: Mapping[str, Any], origin: str, conn_id: str | None) -> Any:
+def _client_of(extra: Mapping[str, Any]) -> Any:
     """A client with the credentials that a connection's extra describes."""
     client_class = _airflow.from_extra("gcs", "google.cloud.storage", "Client")
     project = _field(extra, "project")
-    try:
-        if _truth(_field(extra, "is_anonymous")):
-            from google.auth.credentials import AnonymousCredentials
+    if _truth(_field(extra, "is_anonymous")):
+        from google.auth.credentials import AnonymousCredentials
 
-            return client_class(project=project, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-        return client_class(project=project, credentials=credentials(extra))
-    except Exception as error:
-        if isinstance(error, ValueError | OSError) or type(error).__module__ == "google.auth.exceptions":
-            raise refused(
-                f"{origin} cannot be read: connection {conn_id!r} gives no credentials: {_why(error)}", origin
-            ) from None
-        raise
+        return client_class(project=project, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+    return client_class(project=project, credentials=credentials(extra))
 
 
 def credentials(extra: Mapping[str, Any], scope: str = _SCOPE) -> Any:
@@ -147,8 +147,17 @@ def _truth(value: Any) -> bool:
     return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
 
 
+def _is_of_credentials(error: Exception) -> bool:
+    """Whether an error is about credentials: Google's libraries raise their own, its hook a plain AirflowException."""
+    kind = type(error)
+    is_googles = kind.__module__.startswith(("google.auth", "google.api_core"))
+    return is_googles or isinstance(error, ValueError | OSError | KeyError) or kind.__name__ == "AirflowException"
+
+
 def _why(error: Exception) -> str:
     """Why credentials are none; a key that is no JSON is not repeated."""
+    if isinstance(error, KeyError):  # of a key without it, from the hook
+        return f"the key has no {error}"
     return "keyfile_dict is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
 
 

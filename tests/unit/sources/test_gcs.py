@@ -9,6 +9,7 @@ import types
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request import MAX_CONFIG_MAP
@@ -16,6 +17,7 @@ from airflow_script_provider.sources import GCSScript
 from tests.servers import Answer, GCSServer, WebServer
 from tests.unit.sources.conftest import Connect
 
+BROKEN = {"no_json": AirflowException("Invalid key JSON."), "no_key": KeyError("private_key")}
 METADATA = "/storage/v1/b/etl/o/x.py"
 CONTENT = "/download/storage/v1/b/etl/o/x.py"
 
@@ -257,10 +259,12 @@ def test_an_endless_answer_is_left(google: WebServer, anonymous: str) -> None:
     assert "is larger, more than the 1,048,576" in str(refusal(GCSScript("gs://etl/x.py", conn_id=anonymous)))
 
 
-def test_where_providers_google_is_installed_its_hook_makes_the_client(
-    gcs: GCSServer, anonymous: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It knows more kinds of credentials. Its 1.2 GB are not installed here, so a module takes its place."""
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The connections that a stand-in for providers-google's GCSHook was asked for: it weighs 1.2 GB.
+
+    Of the connections in ``BROKEN`` it says what the real one says.
+    """
     asked = []
 
     class GCSHook:
@@ -270,14 +274,34 @@ def test_where_providers_google_is_installed_its_hook_makes_the_client(
         def get_conn(self) -> Any:
             from google.cloud import storage
 
+            if asked[-1] in BROKEN:
+                raise BROKEN[asked[-1]]
             return storage.Client()
 
     module = types.ModuleType("gcs")
     module.GCSHook = GCSHook  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, "airflow.providers.google.cloud.hooks.gcs", module)
+    return asked
+
+
+def test_where_providers_google_is_installed_its_hook_makes_the_client(
+    gcs: GCSServer, anonymous: str, hook: list[str]
+) -> None:
+    """It knows more kinds of credentials."""
     gcs.put("etl", "hook.py", b"print(1)")
     assert GCSScript("gs://etl/hook.py", conn_id=anonymous).fetch().text == "print(1)"
-    assert asked == [anonymous]
+    assert hook == [anonymous]
+
+
+@pytest.mark.usefixtures("hook")
+@pytest.mark.parametrize(
+    ("conn_id", "words"), [("no_json", "Invalid key JSON."), ("no_key", "the key has no 'private_key'")]
+)
+def test_what_the_hook_says_of_a_connection_is_told(connect: Connect, conn_id: str, words: str) -> None:
+    """With source and connection, as of our own clients; no retry helps."""
+    error = refusal(GCSScript("gs://etl/x.py", conn_id=connect(conn_id, conn_type="google_cloud_platform")))
+    assert str(error) == f"gs://etl/x.py cannot be read: connection {conn_id!r} gives no credentials: {words}"
+    assert not error.retryable
 
 
 def test_it_is_shown_as_its_uri() -> None:
