@@ -27,6 +27,11 @@ GATHER = 0.02
 REFUSALS = 2
 """Refusals of the rest of a log that are doubted: an API server that has just started may not know a right yet."""
 
+BURST = 100
+"""Lines within a container's last second after which its log is looked at once more: see ``_read_what_is_late``."""
+LATE_FLUSH = 0.25
+"""Seconds that the node gets to write the end of a burst."""
+
 _CHUNK = 64 * 1024
 _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
@@ -50,6 +55,7 @@ class PodLog:
     progressed_at: float = field(default_factory=time.monotonic)
     _lines: LogLines = field(default_factory=LogLines)
     _interrupted: bool = False
+    _delivered: int = 0
 
     async def follow(self) -> None:
         """Deliver everything until the container has ended. Errors become notes; ``Exception`` never leaves."""
@@ -92,9 +98,24 @@ class PodLog:
             if error is None or is_lost or is_refused or time.monotonic() > give_up:
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
+        if error is None and self._lines.in_last_second >= BURST:
+            await self._read_what_is_late()
         self._deliver(self._lines.finish())
         if error is not None:
             self._say_incomplete(error)
+
+    async def _read_what_is_late(self) -> None:
+        """Read on for as long as there is more.
+
+        containerd tells a container's end without waiting for its logger, which may still hold 4 KiB of lines
+        (``NewCRILogger``); where the disk is slow, the file ends before the output does.
+        """
+        give_up = time.monotonic() + FINAL_PATIENCE
+        before = -1
+        while self._delivered > before and time.monotonic() < give_up:
+            before = self._delivered
+            await asyncio.sleep(LATE_FLUSH)
+            await self._read(follow=False)
 
     async def _read(self, *, follow: bool) -> Exception | None:
         """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
@@ -135,6 +156,7 @@ class PodLog:
 
     def _deliver(self, lines: Sequence[bytes]) -> None:
         self.progressed_at = time.monotonic()
+        self._delivered += len(lines)
         if lines:
             self.deliver(lines)
 

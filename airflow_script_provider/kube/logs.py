@@ -34,6 +34,11 @@ class LogLines:
         self._cut_size = 0
         self._to_skip = 0
 
+    @property
+    def in_last_second(self) -> int:
+        """How many lines were delivered that bear the newest second."""
+        return sum(len(stamps) for stamps in self._stamps)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that this chunk completes, with their line end and without time stamp.
 

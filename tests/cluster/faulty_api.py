@@ -35,7 +35,7 @@ class Fault:
 
     ``delay`` seconds pass before the server gets the request, ``late`` seconds before its answer goes on. ``reset``
     closes the connection in the server's place, ``lost`` when it has answered. The body of an answer is ``cut`` off or
-    comes to a proper ``end`` after so many seconds, or is passed on at ``rate`` bytes a second.
+    comes to a proper ``end`` after so many seconds or ``size`` bytes, or is passed on at ``rate`` bytes a second.
     """
 
     status: int | None = None
@@ -48,6 +48,7 @@ class Fault:
     late: float = 0
     cut: float | None = None
     end: float | None = None
+    size: int | None = None
     rate: int | None = None
 
 
@@ -195,7 +196,7 @@ async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse, fau
     try:
         await response.prepare(request)
         async with asyncio.timeout(fault.end if fault.cut is None else fault.cut):
-            async for chunk in answer.content.iter_any():
+            async for chunk in _first(fault.size, answer.content):
                 await _write(response, chunk, fault.rate)
     except TimeoutError:
         if fault.cut is not None:
@@ -203,6 +204,16 @@ async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse, fau
     except ConnectionError:  # the operator has gone
         return response
     return response
+
+
+async def _first(size: int | None, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The chunks of an answer, at most so many bytes of it."""
+    left = size
+    async for chunk in content.iter_any():
+        yield chunk[:left]
+        left = None if left is None else left - len(chunk)
+        if left is not None and left <= 0:
+            return
 
 
 async def _write(response: web.StreamResponse, chunk: bytes, rate: int | None) -> None:

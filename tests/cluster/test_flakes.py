@@ -110,6 +110,14 @@ def test_log_is_refused_once(api: FaultyApi, flaky: dict[str, Any]) -> None:
     assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(12)]
 
 
+def test_end_of_a_burst_is_written_late(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """What the node had not yet written when the container's end was known is read, too (R19)."""
+    api.on(f"{LOG}.*follow=true", Fault(size=100_000))
+    api.on(f"{LOG}.*follow=false", Fault(size=150_000), numbers=FIRST)
+    run = run_task(script="for i in range(5_000): print('n', i)", **flaky).succeeded()
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(5_000)]
+
+
 def test_slow_log_is_read_to_its_end(api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What bounds the log after the script's end is a lack of progress, not its length (R19)."""
     monkeypatch.setattr(follow, "LOG_MARGIN", 3.0)
