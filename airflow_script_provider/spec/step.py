@@ -16,8 +16,9 @@ OF_PLAYBOOK = (
     "workload", "keychain", "executor", "workbook", "workflow",
 )  # fmt: skip
 _BESIDE_A_STEP = ("keychain", "workload")
-OF_STEP = ("step", "desc", "tool", "next")
-OF_TOOL = ("kind", "script", "args", "job")
+_BESIDE_A_TOOL = ("script", "args", "job")
+OF_STEP = ("step", "desc", "tool", "next", *_BESIDE_A_TOOL)
+OF_TOOL = ("kind", *_BESIDE_A_TOOL)
 OF_KEYCHAIN = ("name", "kind", "scope", "credential")
 
 
@@ -56,14 +57,13 @@ def find_step(document: Any, name: str | None = None) -> Step:
 
 
 def _as_step(entry: Any) -> dict[str, Any]:
-    """A step whose tool is a mapping, whether the tool stands in it, around it or alone."""
+    """A step whose tool is a mapping, whether the tool stands in it, is named by it or stands alone."""
     step = dict(a_mapping(entry, "a step"))
-    tool = step.get("tool")
     if "step" not in step and "tool" not in step:
         return {"tool": step}
+    tool = step["tool"] if step.get("tool") is not None else step.pop("kind", None)
     if isinstance(tool, str):
-        own = {key: value for key, value in step.items() if key in OF_STEP}
-        return own | {"tool": {"kind": tool} | {key: value for key, value in step.items() if key not in OF_STEP}}
+        return step | {"tool": {"kind": tool}}
     if isinstance(tool, list) and len(tool) == 1 and isinstance(tool[0], Mapping) and len(tool[0]) == 1:
         return step | {"tool": next(iter(tool[0].values()))}
     return step
@@ -113,9 +113,27 @@ def _kind(step: Mapping[str, Any]) -> str:
 
 
 def _tool(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The step's tool with what stands beside it: each setting may be written in either place."""
     tool = a_mapping(step.get("tool"), f"tool of {_called(step)}")
     check_keys(tool, OF_TOOL, _called(step))
-    return tool
+    beside = {name: step[name] for name in _BESIDE_A_TOOL if step.get(name) is not None}
+    for name, value in beside.items():
+        for setting in _contradictions(value, tool.get(name), name):
+            raise ValueError(f"{_called(step)} says {setting} differently beside tool and in it; keep one of them")
+    return {**tool, **{name: _together(value, tool.get(name)) for name, value in beside.items()}}
+
+
+def _contradictions(beside: Any, within: Any, name: str) -> list[str]:
+    """The names, not the values, of what is said differently: values may be secrets."""
+    if within is None or beside == within:
+        return []
+    if not isinstance(beside, Mapping) or not isinstance(within, Mapping):
+        return [name]
+    return [f"{name}.{key}" for key in beside if key in within and beside[key] != within[key]]
+
+
+def _together(beside: Any, within: Any) -> Any:
+    return {**within, **beside} if isinstance(beside, Mapping) and isinstance(within, Mapping) else beside
 
 
 def _keychain(entries: Any) -> dict[str, str]:

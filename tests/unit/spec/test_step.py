@@ -49,6 +49,48 @@ def test_spellings_of_tool(tool: Any) -> None:
     assert find_step(step).tool["script"] == TOOL["script"]
 
 
+@pytest.mark.parametrize("tool", [{"kind": "script"}, {"kind": "script", **TOOL}, "script", None])
+def test_all_of_a_tool_may_stand_beside_it(tool: Any) -> None:
+    """``script``, ``args`` and ``job`` in the step, beside ``tool``."""
+    step = {"step": "load", "tool": tool, **TOOL, "args": {"n": 1}, "job": {"timeout": 5}}
+    found = find_step([step, CHECK]).tool
+    assert {name: found[name] for name in found if name != "kind"} == TOOL | {"args": {"n": 1}, "job": {"timeout": 5}}
+
+
+def test_a_step_may_name_its_tool_by_kind() -> None:
+    """Without ``tool`` around its settings; steps of other tools don't count here either."""
+    steps = [{"step": "check", "kind": "python", "code": "result = 1"}, {"step": "load", "kind": "script", **TOOL}]
+    assert find_step(steps) == Step({"kind": "script", **TOOL}, "load")
+
+
+def test_both_places_are_read_together() -> None:
+    """Settings of the Job here, others there; the same said twice is no contradiction."""
+    tool = {"kind": "script", **TOOL, "args": ["a"], "job": {"timeout": 5, "image": "x"}}
+    found = find_step({"step": "load", "tool": tool, "args": ["a"], "job": {"timeout": 5, "backoffLimit": 1}}).tool
+    assert found["job"] == {"timeout": 5, "image": "x", "backoffLimit": 1}
+    assert found["args"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "within", "message"),
+    [
+        (
+            {"job": {"timeout": 5}},
+            {"job": {"timeout": 6}},
+            "says job.timeout differently beside tool and in it",
+        ),
+        ({"args": {"key": "s3cr"}}, {"args": {"key": "t0k"}}, "says args.key differently beside tool"),
+        ({"args": ["a"]}, {"args": {"a": 1}}, "says args differently beside tool"),
+    ],
+)
+def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, message: str) -> None:
+    """It is named, without values that may be secrets."""
+    with pytest.raises(ValueError, match="step 'load' says") as error:
+        find_step({"step": "load", "tool": {"kind": "script", **TOOL, **within}, **beside})
+    assert message in str(error.value)
+    assert "s3cr" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("document", "name", "message"),
     [
@@ -59,6 +101,7 @@ def test_spellings_of_tool(tool: Any) -> None:
         ([LOAD, LOAD], "load", "spec has 2 steps with the name 'load'; names must differ"),
         ([LOAD, CHECK], "check", "step 'check' is of the tool 'python', not 'script'; write it as a @task"),
         (TOOL | {"jop": {}}, None, "spec has an unknown key 'jop'; did you mean 'job'?"),
+        (LOAD | {"tool": "script", "jop": {}}, None, "step 'load' has an unknown key 'jop'; did you mean 'job'?"),
         (LOAD | {"descr": "x"}, None, "step 'load' has an unknown key 'descr'; did you mean 'desc'?"),
         ({"workflows": [LOAD]}, None, "spec has an unknown key 'workflows'"),
         ({"workflow": [LOAD], "keychan": []}, None, "spec has an unknown key 'keychan'; did you mean 'keychain'?"),
