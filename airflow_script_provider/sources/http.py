@@ -19,6 +19,7 @@ from airflow_script_provider.kube.request import MAX_CONFIG_MAP, Duration, posit
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import CHUNK, collected, decoded, refused, too_large, with_retries
 from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.sources.sensitive import is_sensitive, secrets_in_header
 from airflow_script_provider.sources.url import is_same_host, is_url, shown, without_login
 from airflow_script_provider.spec.settings import as_number, has_template
 
@@ -31,7 +32,6 @@ _REPEATABLE = ("GET", "HEAD")
 _METHODS = (*_REPEATABLE, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _WHOLE = (200, 201, 203)
 _TRANSIENT = (408, 425, 429)
-_HARMLESS = frozenset({"accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent"})
 
 
 @dataclass(repr=False)
@@ -43,7 +43,7 @@ class HttpScript:
         its extra are headers. None sends no credentials. (templated)
     :param endpoint: URL that a relative ``uri`` continues; a full ``uri`` must be of the same server. (templated)
     :param method: method of the request; only GET and HEAD are tried again. (templated)
-    :param headers: more headers; never shown, and masked in the log. (templated)
+    :param headers: more headers; never shown, and secrets among them masked in the log. (templated)
     :param timeout: seconds for an attempt. (templated)
     :param verify: path of a CA bundle, or False not to check TLS; default the connection's extra, else the system's.
     """
@@ -78,8 +78,9 @@ class HttpScript:
             return with_retries(once) if method in _REPEATABLE else once()
 
     def _mask_headers(self) -> None:
-        secret = [value for name, value in (self.headers or {}).items() if name.lower() not in _HARMLESS]
-        _airflow.mask_values([*secret, *(value.partition(" ")[2] for value in secret)])
+        headers = {name: str(value) for name, value in (self.headers or {}).items()}
+        _airflow.mask_by_name(headers)
+        _airflow.mask_values(word for header in headers.items() for word in secrets_in_header(*header))
 
     def __str__(self) -> str:
         if is_url(self.uri):
@@ -118,7 +119,7 @@ class _Access:
         session.auth = session.auth or _as_it_is  # else requests looks into ~/.netrc
         if source.verify is not None:
             session.verify = source.verify
-        access = cls(session, url, _identity(session, connection), tuple(_secrets(session, url)))
+        access = cls(session, url, _identity(session, connection), tuple(_secrets(session, url, source)))
         _airflow.mask_values(access.secrets)
         return access
 
@@ -227,16 +228,16 @@ def _login(session: Session) -> tuple[str, str]:
     return str(pair[0] or ""), str(pair[1] or "")
 
 
-def _secrets(session: Session, url: str) -> Iterator[str]:
-    """What must not be seen: the login, header values, and what a presigned URL is signed with."""
+def _secrets(session: Session, url: str, source: HttpScript) -> Iterator[str]:
+    """What must not be seen: the login, headers of the connection and secret ones, what a URL is signed with."""
     user, password = _login(session)
+    own = {name.lower() for name in source.headers or {}}
     yield from (word for word in (password or user,) if word)
     for name, value in session.headers.items():
-        if name.lower() not in _HARMLESS | {"connection"}:
-            text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            yield from (text, text.partition(" ")[2])
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        yield from secrets_in_header(name, text, of_connection=name.lower() not in own)
     for name, value in parse_qsl(urlsplit(url).query):
-        if any(word in name.lower() for word in ("sig", "token", "key", "secret", "pass", "auth", "credential")):
+        if is_sensitive(name):
             yield from {value, quote(value, safe=""), quote(value)}
 
 
