@@ -7,31 +7,70 @@ with lines that were seen already. They are told by the time stamps that ``times
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 MAX_LINE = 1024 * 1024
 """Bytes after which a line is delivered in pieces, so that output without line ends needs no unbounded memory."""
 
 _SECOND = len("2026-01-01T00:00:00")
+_NANOSECONDS = slice(_SECOND + 1, _SECOND + 10)
+_DISORDER = 1_000_000
+"""Nanoseconds by which a line may bear an earlier time than the one before it: stdout and stderr are stamped apart."""
+
+
+@dataclass(frozen=True)
+class LogPosition:
+    """What of a container's log was delivered, for whoever reads on: only complete lines count.
+
+    ``newest`` is the newest time stamp as the kubelet spelled it, empty for none. Lines older than a millisecond before
+    it were all delivered; of those since then, ``offsets`` has the nanoseconds before ``newest`` of each that was.
+    ``cut`` is the stamp of an over-long line whose first bytes were delivered, and how many. ``complete`` says that
+    there is nothing to come.
+    """
+
+    newest: str = ""
+    offsets: tuple[int, ...] = ()
+    cut: tuple[str, int] | None = None
+    complete: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        given = {"newest": self.newest, "offsets": list(self.offsets), "cut": self.cut and list(self.cut)}
+        return {name: value for name, value in given.items() if value} | ({"complete": True} if self.complete else {})
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> LogPosition:
+        """From ``to_dict``."""
+        cut = given.get("cut")
+        return cls(
+            newest=given.get("newest", ""),
+            offsets=tuple(given.get("offsets", ())),
+            cut=(str(cut[0]), int(cut[1])) if cut else None,
+            complete=bool(given.get("complete")),
+        )
 
 
 class LogLines:
     """Cuts the bytes of one container's log into lines and drops what was delivered before.
 
     ``feed`` takes what the stream brings; ``resume`` is called before the stream is opened again, ``finish`` when the
-    container has ended and everything was read.
+    container has ended and everything was read. With a ``position``, what was delivered until there counts as
+    delivered; ``resume`` must be called before the first stream, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, position: LogPosition = LogPosition()) -> None:
         self._partial: list[bytes] = []
         self._partial_size = 0
-        self._stamps: list[list[bytes]] = []
-        self._second = b""
-        self._newest = b""
+        self._newest = position.newest.encode()
+        self._second = self._newest[:_SECOND]
+        self._stamps = [[_earlier(self._newest, offset) for offset in position.offsets]]
         self._replayed: Counter[bytes] = Counter()
-        self._cut_stamp = b""
-        self._cut_size = 0
+        self._old_before = _earlier(self._newest, _DISORDER) if self._newest else b""
+        self._is_old_before = b""
+        self._cut_stamp, self._cut_size = (b"", 0) if position.cut is None else _encoded(position.cut)
         self._to_skip = 0
 
     @property
@@ -58,9 +97,23 @@ class LogLines:
         self._partial, self._partial_size = [], 0
         self._to_skip, self._cut_size = self._to_skip + self._cut_size, 0
         self._replayed = Counter(stamp for stamps in self._stamps for stamp in stamps)
+        self._is_old_before = self._old_before
         # Stamps bear the zone of the pod's node.
         newest = datetime.fromisoformat(self._newest.decode()).astimezone(UTC) if self._newest else None
         return newest.strftime("%Y-%m-%dT%H:%M:%SZ") if newest else None
+
+    def position(self, *, complete: bool = False) -> LogPosition:
+        """What was delivered so far."""
+        stamps = [stamp for stamps in self._stamps for stamp in stamps]
+        newest = max(stamps, default=b"")
+        oldest = _earlier(newest, _DISORDER) if newest else b""
+        cut = (self._cut_stamp.decode(), self._cut_size + self._to_skip) if self._cut_size + self._to_skip else None
+        return LogPosition(
+            newest=newest.decode(),
+            offsets=tuple(_nanoseconds(newest) - _nanoseconds(stamp) for stamp in stamps if stamp >= oldest and newest),
+            cut=cut,
+            complete=complete,
+        )
 
     def finish(self) -> list[bytes]:
         """The last line, if it has no line end; a stamp without text is none."""
@@ -78,7 +131,7 @@ class LogLines:
         """A piece of an over-long line; its time stamp stays in front of what follows of the line."""
         stamp, _, text = start.partition(b" ")
         self._partial, self._partial_size = [stamp + b" "], len(stamp) + 1
-        if self._replayed[stamp]:
+        if self._replayed[stamp] or stamp < self._is_old_before:
             return []
         if stamp != self._cut_stamp:
             self._cut_stamp, self._cut_size, self._to_skip = stamp, 0, 0
@@ -104,7 +157,7 @@ class LogLines:
         if self._cut_stamp:
             texts = [self._without_delivered(stamp, text) for stamp, text in zip(stamps, texts, strict=True)]
             self._cut_stamp, self._cut_size = (b"", 0) if not self._to_skip else (self._cut_stamp, self._cut_size)
-        if self._replayed:
+        if self._replayed or self._is_old_before:
             stamps, texts = self._not_replayed(stamps, texts)
         self._remember(stamps)
         return texts
@@ -114,10 +167,10 @@ class LogLines:
         for index, stamp in enumerate(stamps):
             if self._replayed[stamp] > 0:
                 self._replayed[stamp] -= 1
-            else:
+            elif not stamp or stamp >= self._is_old_before:
                 fresh.append(index)
         if stamps and stamps[-1][:_SECOND] > self._second:
-            self._replayed = Counter()
+            self._replayed, self._is_old_before = Counter(), b""
         return [stamps[i] for i in fresh], [texts[i] for i in fresh]
 
     def _remember(self, stamps: list[bytes]) -> None:
@@ -127,5 +180,21 @@ class LogLines:
         newest = max(stamps[0], stamps[-1])
         if newest[:_SECOND] > self._second:
             self._second, self._newest = newest[:_SECOND], newest
-            self._stamps = []
+            self._stamps, self._old_before = [], b""
         self._stamps.append([stamp for stamp in stamps if stamp[:_SECOND] >= self._second])
+
+
+def _nanoseconds(stamp: bytes) -> int:
+    """Nanoseconds within the second."""
+    return int(stamp[_NANOSECONDS])
+
+
+def _earlier(stamp: bytes, nanoseconds: int) -> bytes:
+    """The stamp so much earlier, but within its second: streams are opened from whole seconds."""
+    fraction = max(0, _nanoseconds(stamp) - nanoseconds)
+    return stamp[: _SECOND + 1] + b"%09d" % fraction + stamp[_NANOSECONDS.stop :]
+
+
+def _encoded(cut: tuple[str, int]) -> tuple[bytes, int]:
+    stamp, size = cut
+    return stamp.encode(), size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from airflow_script_provider.kube.logs import MAX_LINE, LogLines
+from airflow_script_provider.kube.logs import MAX_LINE, LogLines, LogPosition
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BERLIN = timezone(timedelta(hours=1))
@@ -77,6 +78,23 @@ def follow(kubelet: Kubelet, rng: random.Random, *, cuts: int, largest: int = 20
     return b"".join([*delivered, *lines.finish()])
 
 
+def hand_over(kubelet: Kubelet, rng: random.Random, *, readers: int, largest: int = 200, whole: bool = False) -> bytes:
+    """What is delivered by readers that follow each other, each from the position of the one before it.
+
+    ``whole`` lets each of them read the log from its start.
+    """
+    position, delivered = LogPosition(), []
+    for reader in range(readers):
+        lines = LogLines(LogPosition.from_dict(json.loads(json.dumps(position.to_dict()))))
+        since = lines.resume()
+        data = kubelet.read(None if whole else since)
+        until = len(data) if reader == readers - 1 else rng.randint(0, len(data))
+        for chunk in pieces_of(data[:until], rng, largest):
+            delivered += lines.feed(chunk)
+        position = lines.position()
+    return b"".join([*delivered, *lines.finish()])
+
+
 def printed(kubelet: Kubelet) -> bytes:
     """What the container wrote."""
     return b"".join(text for _, text in kubelet.lines)
@@ -96,6 +114,51 @@ def test_a_rotation_between_streams_loses_nothing_delivered(seed: int) -> None:
     rng = random.Random(seed)
     kubelet = a_random_log(rng, 200)
     assert follow(kubelet, rng, cuts=10, rotate=True) == printed(kubelet)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_readers_that_follow_each_other(seed: int, whole: bool) -> None:
+    """Worker, trigger and worker deliver each line once between them, wherever one hands over to the next (R19)."""
+    rng = random.Random(seed)
+    kubelet = a_random_log(rng, 200)
+    assert hand_over(kubelet, rng, readers=8, whole=whole) == printed(kubelet)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_readers_that_follow_each_other_within_a_long_line(seed: int) -> None:
+    """A line of megabytes that was delivered in part goes on where it was (R19)."""
+    rng = random.Random(seed)
+    kubelet = a_random_log(rng, 8, long_lines=True)
+    assert hand_over(kubelet, rng, readers=4, largest=300_000) == printed(kubelet)
+
+
+def test_a_reader_that_follows_may_lose_its_stream() -> None:
+    """What was delivered before the hand-over stays delivered when the stream is opened again in the same second."""
+    kubelet = Kubelet()
+    for number in range(3):
+        kubelet.write(b"%d\n" % number, 1 + number * 400_000_000)
+    first = LogLines()
+    first.feed(kubelet.read(None))
+    second = LogLines(first.position())
+    for _ in range(2):
+        assert second.feed(kubelet.read(second.resume())) == []
+
+
+def test_a_position_is_small() -> None:
+    """It travels in a trigger's row: of a second of output it keeps the last millisecond."""
+    kubelet, lines = Kubelet(), LogLines()
+    for number in range(5_000):
+        kubelet.write(b"x\n", number * 190_000)
+    lines.feed(kubelet.read(None))
+    assert lines.position() == LogPosition(
+        "2026-01-01T00:00:00.949810000Z", (950000, 760000, 570000, 380000, 190000, 0)
+    )
+
+
+def test_nothing_was_delivered() -> None:
+    """The position of a log that nobody has read is empty."""
+    assert LogLines().position().to_dict() == {}
 
 
 @pytest.mark.parametrize("seed", range(6))
