@@ -113,6 +113,7 @@ def find_variable(name: str) -> str | None:
 def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
     """The task instance of a context."""
     ti = context["ti"]
+    max_tries = getattr(ti, "max_tries", None)
     return TaskIdentity(
         dag_id=str(ti.dag_id),
         task_id=str(ti.task_id),
@@ -120,6 +121,7 @@ def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
         map_index=-1 if ti.map_index is None else int(ti.map_index),
         try_number=int(ti.try_number),
         instance_id=str(getattr(ti, "id", "") or ""),
+        max_tries=None if max_tries is None else int(max_tries),
     )
 
 

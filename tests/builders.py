@@ -17,6 +17,7 @@ from airflow_script_provider.result import Attempt, ScriptResult, Status
 from airflow_script_provider.script import Script
 
 LAUNCH_ID = "0123456789"
+REQUEST_DIGEST = "abcdef0123"
 IMAGE = "python:3.11-slim"
 PodObject = dict[str, Any]
 
@@ -27,9 +28,9 @@ def a_script(text: str = "print('hi')\n", *, name: str = "script", origin: str =
 
 
 def a_task(**changes: Any) -> TaskIdentity:
-    """The task ``load`` of the DAG ``etl``."""
+    """The first try of the task ``load`` of the DAG ``etl``, which has two retries."""
     values: dict[str, Any] = {"dag_id": "etl", "task_id": "load", "run_id": "r1", "instance_id": "instance-1"}
-    return TaskIdentity(**(values | changes))
+    return TaskIdentity(**(values | {"max_tries": 2} | changes))
 
 
 def a_request(
@@ -49,7 +50,7 @@ def a_request(
         script=a_script(script) if isinstance(script, str) else script,
         options=JobOptions(**options).checked(),
         namespace=namespace,
-        identity=LaunchIdentity(LAUNCH_ID, "script-load", task),
+        identity=LaunchIdentity(LAUNCH_ID, "script-load", task, REQUEST_DIGEST if task else ""),
         payload=Payload.of(args, arguments, env),
         files=files or {},
         deadline=Deadline(deadline),

@@ -37,8 +37,9 @@ T = TypeVar("T")
 OUTPUT_LOGGER = "airflow.task.script"
 """Name of the logger that scripts' lines go to."""
 
-_launches: Counter[str] = Counter()
-"""Launches of this process by task instance and try: the ordinal that tells two runs in one task apart."""
+_launches: Counter[tuple[str, str]] = Counter()
+"""Launches of this process by try and request: the ordinal that tells two equal runs in one task apart."""
+_counting = threading.Lock()
 
 
 class KubernetesScriptHook(BaseHook):
@@ -308,9 +309,18 @@ def _verified(script: Script, sha256: str | None) -> Script:
 
 
 def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str, Any]) -> LaunchIdentity:
-    ordinal = 0
-    if task is not None:
-        ordinal = _launches[task.instance_id]
-        _launches[task.instance_id] += 1
-    launch_id = names.launch_id(task.instance_id if task else None, ordinal, facts)
-    return LaunchIdentity(launch_id, names.stem_for(task.task_id if task else None, options.name), task)
+    if task is None:
+        return LaunchIdentity(names.launch_id(None, 0, facts), names.stem_for(None, options.name))
+    ordinal = _ordinal(task, facts)
+    launch_id = names.launch_id(task.instance_id, ordinal, facts)
+    return LaunchIdentity(
+        launch_id, names.stem_for(task.task_id, options.name), task, names.request_digest(ordinal, facts)
+    )
+
+
+def _ordinal(task: TaskIdentity, facts: Mapping[str, Any]) -> int:
+    """Which of the equal launches of this try it is: whatever order threads start theirs in, each try has the same."""
+    launch = (task.instance_id, names.request_digest(0, facts))
+    with _counting:
+        _launches[launch] += 1
+        return _launches[launch] - 1

@@ -16,15 +16,23 @@ MANAGER = "airflow-script-provider"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 LAUNCH_LABEL = f"{MANAGER}/launch-id"
 TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
+REQUEST_LABEL = f"{MANAGER}/request"
+TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"
+MAX_TRIES_ANNOTATION = f"{MANAGER}/max-tries"
+READ_ANNOTATION = f"{MANAGER}/read"
+"""When the outcome of a Job was read: no later try of the task asks for it."""
 DEFAULT_PREFIX = "script"
 
 _ID_LENGTH = 10
-_ANNOTATED = ("dag_id", "task_id", "run_id", "map_index", "try_number")
+_ANNOTATED = ("dag_id", "task_id", "run_id", "map_index", "try_number", "max_tries")
 
 
 @dataclass(frozen=True)
 class TaskIdentity:
-    """Which task instance a Job belongs to; ``instance_id`` is new at each try, as Airflow's ``ti.id`` is."""
+    """Which task instance a Job belongs to; ``instance_id`` is new at each try, as Airflow's ``ti.id`` is.
+
+    ``max_tries`` is Airflow's: the last try that is followed by another one.
+    """
 
     dag_id: str
     task_id: str
@@ -32,6 +40,12 @@ class TaskIdentity:
     map_index: int = -1
     try_number: int = 1
     instance_id: str = ""
+    max_tries: int | None = None
+
+    @property
+    def has_tries_left(self) -> bool:
+        """Whether Airflow tries again if this try fails."""
+        return self.max_tries is not None and self.try_number <= self.max_tries
 
     @property
     def digest(self) -> str:
@@ -40,7 +54,10 @@ class TaskIdentity:
 
     def annotations(self) -> dict[str, str]:
         """The raw values, which may be longer than a label can hold."""
-        return {f"{MANAGER}/{name.replace('_', '-')}": str(getattr(self, name)) for name in _ANNOTATED}
+        values = {name: getattr(self, name) for name in _ANNOTATED}
+        return {
+            f"{MANAGER}/{name.replace('_', '-')}": str(value) for name, value in values.items() if value is not None
+        }
 
     def labels(self) -> dict[str, str]:
         """Label values for people and selectors; only the digest is exact."""
@@ -54,12 +71,14 @@ class TaskIdentity:
 class LaunchIdentity:
     """Names of what one launch creates.
 
-    ``launch_id`` decides: a launch repeated with the same id is the same Job.
+    ``launch_id`` decides: a launch repeated with the same id is the same Job. ``request`` is what another try of the
+    task finds the same launch again by.
     """
 
     launch_id: str
     stem: str = DEFAULT_PREFIX
     task: TaskIdentity | None = None
+    request: str = ""
     job_name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +99,7 @@ class LaunchIdentity:
     def labels(self) -> dict[str, str]:
         """Labels of all objects of the launch; never to be overridden."""
         ours = {MANAGED_BY_LABEL: MANAGER, LAUNCH_LABEL: self.launch_id}
+        ours |= {REQUEST_LABEL: self.request} if self.request else {}
         return ours | (self.task.labels() if self.task else {})
 
     def annotations(self) -> dict[str, str]:
@@ -99,13 +119,22 @@ def launch_id(instance_id: str | None, ordinal: int | str, request_facts: Mappin
     """The id of a launch: a digest of try, ordinal within the try and request; random outside a task."""
     if not instance_id:
         return secrets.token_hex(_ID_LENGTH // 2)
-    return short_digest(instance_id, ordinal, json.dumps(request_facts, sort_keys=True, default=str))
+    return short_digest(instance_id, ordinal, _as_text(request_facts))
+
+
+def request_digest(ordinal: int | str, request_facts: Mapping[str, Any]) -> str:
+    """What is the same for every try of a launch, and another for every other launch of the task."""
+    return short_digest(ordinal, _as_text(request_facts))
 
 
 def short_digest(*parts: object) -> str:
     """Ten hexadecimal digits that stand for these parts, whose borders count."""
     text = json.dumps([str(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def _as_text(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def dns_slug(text: str) -> str:

@@ -26,6 +26,7 @@ MESSAGE_PREFIX = "airflow-script: "
 """What the prelude's termination message starts with: nothing of it is the script's."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
+_LOGIN = re.compile(r"//([^/@\s]+)@")
 _FILE_OPTION = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
@@ -117,8 +118,13 @@ def install_failure(message: str) -> str | None:
 
 def logins_in(lines: Sequence[str]) -> list[str]:
     """User and password of the URLs in requirements, as they stand there, and the passwords alone."""
-    logins = [login for line in lines for login in re.findall(r"//([^/@\s]+)@", str(line))]
+    logins = [login for line in lines for login in _LOGIN.findall(str(line))]
     return [word for login in logins for word in (login, login.partition(":")[2]) if word]
+
+
+def without_logins(lines: Sequence[str]) -> list[str]:
+    """The requirements as they may be told: the same for every password of their URLs."""
+    return [_LOGIN.sub("//", str(line)) for line in lines]
 
 
 def _with_folder(line: str) -> str:

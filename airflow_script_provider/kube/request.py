@@ -17,7 +17,7 @@ from airflow_script_provider.kube.names import MANAGED_BY_LABEL, MANAGER, Launch
 from airflow_script_provider.kube.overrides import check_volumes
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.plain import as_plain
-from airflow_script_provider.kube.provision import Provision
+from airflow_script_provider.kube.provision import Provision, without_logins
 from airflow_script_provider.script import Script
 
 DEFAULT_IMAGE = "python:3.11-slim"
@@ -190,12 +190,13 @@ def request_facts(
     script: Script, files: Mapping[str, Script], options: JobOptions, payload: Payload, namespace: str
 ) -> dict[str, Any]:
     """What makes two requests the same, as JSON: no secret value is in it, only the names of variables."""
+    as_given = {name: getattr(options, name) for name in options.__dataclass_fields__}
     return {
         "script": script.sha256,
         "files": {path: file.sha256 for path, file in files.items()},
         "namespace": namespace,
         "variables": sorted(payload.variables),
-        "options": {name: getattr(options, name) for name in options.__dataclass_fields__},
+        "options": as_given | {"install_dependencies": without_logins(options.install_dependencies or ())},
     }
 
 

@@ -281,6 +281,18 @@ def test_two_launches_of_one_try_are_two_jobs() -> None:
     assert len(names) == 2
 
 
+def test_the_next_try_finds_each_launch_again_whatever_their_order() -> None:
+    """Two scripts that threads start in another order at the next try keep their digests (R2)."""
+    hook = KubernetesScriptHook(None, config_file="/none")
+
+    def digests(instance: str, *scripts: str) -> dict[str, str]:
+        calls = {script: split_arguments(script=script) for script in scripts}
+        task = a_task(instance_id=instance)
+        return {script: hook.prepare(*call, task=task).identity.request for script, call in calls.items()}
+
+    assert digests("try-1", "print(1)", "print(2)") == digests("try-2", "print(2)", "print(1)")
+
+
 @pytest.mark.parametrize(
     ("timeout", "left", "deadline"),
     [

@@ -102,6 +102,7 @@ FULL_LABELS = {
     "airflow-script-provider/dag-id": "etl",
     "airflow-script-provider/task-id": "load",
     "airflow-script-provider/task-instance": a_task().digest,
+    "airflow-script-provider/request": "abcdef0123",
 }
 FULL_ANNOTATIONS = {
     "note": "nightly",
@@ -112,6 +113,7 @@ FULL_ANNOTATIONS = {
     "airflow-script-provider/run-id": "r1",
     "airflow-script-provider/map-index": "-1",
     "airflow-script-provider/try-number": "1",
+    "airflow-script-provider/max-tries": "2",
 }
 
 

@@ -27,6 +27,14 @@ def test_each_part_makes_another_launch(instance: str, ordinal: int, facts: dict
     assert names.launch_id(instance, ordinal, facts) != names.launch_id("i1", 0, {})
 
 
+def test_tries_share_the_digest_of_their_request() -> None:
+    """Another launch of the task and another request have other digests, another try has not: it finds its Job (R2)."""
+    digest = names.request_digest(0, {"script": "abc", "image": "x"})
+    assert digest == names.request_digest(0, {"image": "x", "script": "abc"})
+    assert digest != names.request_digest(1, {"script": "abc", "image": "x"})
+    assert digest != names.request_digest(0, {"script": "abc", "image": "y"})
+
+
 def test_outside_a_task_ids_are_random() -> None:
     """Without a task two launches are two Jobs."""
     assert names.launch_id(None, 0, {}) != names.launch_id(None, 0, {})
@@ -85,6 +93,19 @@ def test_annotations_hold_the_raw_values() -> None:
     annotations = LaunchIdentity("0123456789", task=a_task(dag_id=LONG_DAG, map_index=1000)).annotations()
     assert annotations["airflow-script-provider/dag-id"] == LONG_DAG
     assert annotations["airflow-script-provider/map-index"] == "1000"
+
+
+def test_what_airflow_does_not_tell_is_no_annotation() -> None:
+    """A task instance without ``max_tries`` has no annotation of that name."""
+    assert "airflow-script-provider/max-tries" not in a_task(max_tries=None).annotations()
+
+
+@pytest.mark.parametrize(
+    ("try_number", "max_tries", "left"), [(1, 0, False), (1, 1, True), (2, 1, False), (1, None, False)]
+)
+def test_tries_left(try_number: int, max_tries: int | None, left: bool) -> None:
+    """``max_tries`` counts the tries that are followed by another one; where it is not known none is counted on."""
+    assert a_task(try_number=try_number, max_tries=max_tries).has_tries_left is left
 
 
 def test_tries_share_the_task_instance_label() -> None:

@@ -237,6 +237,14 @@ def test_facts_hold_names_not_values() -> None:
     assert "hunter2" not in str(facts)
 
 
+def test_facts_hold_no_login_of_a_requirement() -> None:
+    """A password in a requirement's URL does not count, so a renewed one is the same request (R26)."""
+    first, renewed = (f"pkg @ https://me:{password}@pypi.example.com/pkg.whl" for password in ("hunter2", "hunter3"))
+    facts = facts_of(a_request(install_dependencies=[first]))
+    assert facts == facts_of(a_request(install_dependencies=[renewed]))
+    assert "hunter2" not in str(facts)
+
+
 @pytest.mark.parametrize("change", [{"script": "other"}, {"image": "node:22"}, {"namespace": "other"}, {"timeout": 5}])
 def test_facts_tell_requests_apart(change: dict[str, Any]) -> None:
     """Another script, option or namespace is another request."""
