@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.result import ScriptResult
+from tests.cluster.example_sources import example_sources
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_operator
 
@@ -89,3 +92,65 @@ def test_the_envelope_of_a_failure(own: dict[str, Any]) -> None:
     assert (envelope["status"], envelope["data"]["status"]) == ("error", "failed")
     assert envelope["error"].startswith("Job failed with 1 failures")
     assert (envelope["data"]["exit_code"], envelope["data"]["output"]) == (4, "no rows\n")
+
+
+OF_A_PLACE = """
+keychain: [{name: store, credential: CONNECTION}]
+workload: {region: north, minutes: 2, pull: IfNotPresent}
+workflow:
+  - step: report
+    tool: {kind: script}
+    script: SCRIPT
+    args: {orders: [1, 2, 3], region: "{{ workload.region }}"}
+    job:
+      activeDeadlineSeconds: "{{ workload.minutes * 60 }}"
+      backoffLimit: "1"
+      ttl_seconds_after_finished: "{{ ttl | default(90) }}"
+      imagePullPolicy: "{{ pull }}"
+"""
+HTTP = (
+    "{type: http, auth: store, endpoint: SERVER, method: \"{{ how | default('get') }}\", "
+    'headers: {X-Api-Key: "{{ secret.db_password }}"}, timeout: "{{ minutes * 10 }}"}'
+)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A web server with TLS and a login, an S3 and a Google Cloud Storage, by Airflow's settings."""
+    with example_sources(tmp_path_factory.mktemp("places")) as settings:
+        yield settings
+
+
+@pytest.mark.parametrize(
+    ("connection", "script", "origin"),
+    [
+        ("script_server", f"{{uri: scripts/report.py, source: {HTTP}}}", "SERVER/scripts/report.py"),
+        ("script_server", f"{{uri: SERVER/scripts/report.py, source: {HTTP}}}", "SERVER/scripts/report.py"),
+        (
+            "script_bucket",
+            "{uri: s3://example-scripts/report.py, source: {type: s3, auth: store, region: us-east-1}}",
+            "s3://example-scripts/report.py",
+        ),
+        (
+            "google_scripts",
+            "{uri: gs://example-scripts/report.py, source: {type: gcs, auth: store}}",
+            "gs://example-scripts/report.py",
+        ),
+    ],
+    ids=["http on an endpoint", "http by a full URL", "s3", "gcs"],
+)
+def test_a_script_of_each_place(
+    own: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, places: dict[str, str],
+    connection: str, script: str, origin: str,
+) -> None:  # fmt: skip
+    """Read with the keychain's credential, run with its arguments; templates and quoted numbers reach the Job."""
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    server = json.loads(places["AIRFLOW_CONN_SCRIPT_SERVER"])["host"]
+    spec = OF_A_PLACE.replace("SCRIPT", script).replace("CONNECTION", connection).replace("SERVER", server)
+    run = run_operator(KubernetesScriptOperator.from_spec(spec=spec, **own)).succeeded()
+    assert run.result["output"] == "3 orders in the north, 6 in all\n"
+    assert run.result["script_origin"] == origin.replace("SERVER", server)
+    job = kubectl.items("jobs", own["namespace"])[0]["spec"]
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (120, 1, 90)
+    assert "db-password" not in "\n".join(run.lines)
