@@ -18,20 +18,39 @@ PERMANENT = 97
 _CONNECTION = (
     "retrying (", "connection refused", "connection reset", "connection broken", "connection aborted",
     "connection error", "connectionerror", "newconnectionerror", "timed out", "temporary failure", "name resolution",
-    "max retries", "http error 5", "http error 408", "http error 429", "failed to fetch", "error sending request",
-    "dns error",
+    "max retries", "http error 5", "http error 408", "http error 429", " server error", "408 client error",
+    "429 client error", "request failed after", "error sending request", "are you offline", "dns error",
+    "status client error (408", "status client error (429",
 )  # fmt: skip
+# Settings of pip that do not decide what is installed from where.
+_MATTERS_OF_TASTE = {
+    f"PIP_{name}"
+    for name in (
+        "BREAK_SYSTEM_PACKAGES", "CACHE_DIR", "DEFAULT_TIMEOUT", "DISABLE_PIP_VERSION_CHECK", "NO_CACHE_DIR",
+        "NO_COLOR", "NO_INPUT", "NO_PYTHON_VERSION_WARNING", "NO_WARN_SCRIPT_LOCATION", "PROGRESS_BAR", "QUIET",
+        "RETRIES", "ROOT_USER_ACTION", "TIMEOUT", "VERBOSE",
+    )
+}  # fmt: skip
+_PIP_CONF = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
+_INDEX_OF_UV = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE")
+_DENIED = "the index denies access (see the error above); check its credentials"
 _CAUSES = (
+    (r"(?P<what>)could not fetch url \S+ 40[13] client error", _DENIED),
+    (r"(?P<what>)lack of valid authentication credentials|(?P<what_>)returned a 403 forbidden", _DENIED),
     (r"no matching distribution found for (?P<what>[^\s(]+)", "no matching distribution"),
     (r"because (?P<what>\S+) was not found in the package registry", "no matching distribution"),
     (r"because there (?:is|are) no versions? of (?P<what>\S+)", "no matching distribution"),
     (r"invalid requirement: (?P<what>.+?)(?::|$)", "not a requirement"),
+    (r"(?P<what>)couldn't parse requirement", "not a requirement (see the error above)"),
     (r"(?P<what>)do not match the hashes", "a hash does not match"),
     (r"(?P<what>)hash mismatch", "a hash does not match"),
     (r"(?P<what>)hashes are required in --require-hashes", "a requirement has no hash"),
+    (r"(?P<what>)all requirements must have a hash", "a requirement has no hash"),
     (r"could not open requirements file.*?: '(?P<what>[^']+)'", "no such file; pass it in files"),
-    (r"(?P<what>)http error 4\d\d", "the server refuses it (see the error above)"),
+    (r"failed to read from file `(?P<what>[^`]+)`: no such file", "no such file; pass it in files"),
+    (r"(?P<what>)http error 4\d\d|(?P<what_>)status client error", "the server refuses it (see the error above)"),
     (r"(?P<what>)resolutionimpossible|(?P<what_>)conflicting dependencies", "the requirements conflict"),
+    (r"(?P<what>)requirements are unsatisfiable", "the requirements conflict"),
     (r"(?P<what>)requires a different python", "it requires a different Python"),
     (r"(?P<what>)failed building wheel|(?P<what_>)failed to build", "a package cannot be built"),
     (r"(?P<what>)no space left on device", "no space left on device"),
@@ -40,41 +59,45 @@ _CAUSES = (
 
 def main() -> int:
     """Install and report; the exit code tells Kubernetes whether to try again."""
-    requirements = os.path.join(os.environ.get("TMPDIR", "/tmp"), "airflow-requirements.txt")
+    folder = os.environ.get("TMPDIR", "/tmp")
+    requirements, log = os.path.join(folder, "airflow-requirements.txt"), os.path.join(folder, "airflow-pip.log")
     with open(requirements, "w") as file:
         file.write(os.environ["AIRFLOW_SCRIPT_REQUIREMENTS"] + "\n")
     os.chdir("/scripts")
-    code, lines = run(command(requirements))
+    code, lines = run(command(requirements, log))
     if code == 0:
         return 0
-    cause, is_permanent = explain(lines)
+    cause, is_permanent = explain(lines + refusals_in(log))
     report(cause)
     return PERMANENT if is_permanent else 1
 
 
-def command(requirements: str) -> list[str]:
-    """The installer's command: uv where the image has it and nothing speaks to pip, whose settings uv does not read."""
-    if shutil.which("uv") and not any(name.startswith("PIP_") for name in os.environ):
-        return [
-            "uv",
-            "pip",
-            "install",
-            "--no-cache",
-            "--python",
-            sys.executable,
-            "--target",
-            TARGET,
-            "-r",
-            requirements,
-        ]
-    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--no-cache-dir"]
-    return [sys.executable, "-m", "pip", "install", *options, "--target", TARGET, "-r", requirements]
+def command(requirements: str, log: str) -> list[str]:
+    """The installer's command: uv where the image has it, unless pip alone is told where to look."""
+    what = ["--target", TARGET, "-r", requirements]
+    if shutil.which("uv") and not setting_of_pip():
+        return ["uv", "pip", "install", "--no-cache", "--python", sys.executable, *what]
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--no-cache-dir", "--log", log]
+    return [sys.executable, "-m", "pip", "install", *options, *what]
+
+
+def setting_of_pip() -> str | None:
+    """What tells pip where to look, where nothing tells uv.
+
+    uv reads none of pip's settings: asking the public index for a company's package would let in whoever took its name.
+    """
+    if any(name in os.environ for name in _INDEX_OF_UV):
+        return None
+    files = [os.path.expanduser(path) for path in (*_PIP_CONF, os.path.join(sys.prefix, "pip.conf"))]
+    names = [name for name in sorted(os.environ) if name.startswith("PIP_") and name not in _MATTERS_OF_TASTE]
+    return next((found for found in (*names, *filter(os.path.exists, files))), None)
 
 
 def run(words: list[str]) -> tuple[int, list[str]]:
     """Run the installer, show what it prints as it comes; exit code and lines."""
     lines = []
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(words, **told) as process:
         for printed in process.stdout or ():
             line = without_login(printed)
             sys.stdout.write(line)
@@ -83,9 +106,20 @@ def run(words: list[str]) -> tuple[int, list[str]]:
     return process.returncode, lines
 
 
+def refusals_in(log: str) -> list[str]:
+    """What an index answered instead of a list: pip tells that only its log and prints "no matching distribution"."""
+    if not os.path.exists(log):
+        return []
+    with open(log, errors="replace") as file:
+        found = [without_login(line).strip() for line in file if "Could not fetch URL" in line]
+    lines = [line for line in found if " 404 " not in line]  # as an index says of every package that it does not have
+    print(*lines, sep="\n", end="\n" if lines else "")
+    return lines
+
+
 def without_login(text: str) -> str:
-    """The text without the logins of URLs."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    """The text without the logins of URLs, also of one with an ``@`` in its password."""
+    return re.sub(r"//[^/\s]+@", "//***@", text)
 
 
 def explain(lines: list[str]) -> tuple[str, bool]:
@@ -93,15 +127,22 @@ def explain(lines: list[str]) -> tuple[str, bool]:
     text = "\n".join(lines).lower()
     was_connected = not any(sign in text for sign in _CONNECTION)
     if "no module named pip" in text:
-        return "could not install: the image has neither pip nor uv", True
+        return f"could not install: {without_pip()}", True
     for pattern, why in _CAUSES:
-        found = re.search(pattern, text)
+        found = re.search(pattern, text) or re.search(pattern, " ".join(text.split()))  # uv's older versions wrap lines
         if found:
             what = (found.group("what") or "").strip(" ,.'\"")
             named = f' "{what}"' if what else ""
             return f"could not install{named}: {why}", was_connected
     errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:] or ["no output"]
     return f"could not install: {errors[-1][:300]}", False
+
+
+def without_pip() -> str:
+    """Why nothing was installed where there is no pip."""
+    if not shutil.which("uv"):
+        return "the image has neither pip nor uv"
+    return f"the image has uv and not pip, and {setting_of_pip()} is for pip; set UV_DEFAULT_INDEX"
 
 
 def report(cause: str) -> None:

@@ -1,19 +1,46 @@
-"""What the installer makes of pip's and uv's words."""
+"""Which installer the program takes, and what it makes of pip's and uv's words."""
 
 from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 PIP_MISSING = "ERROR: No matching distribution found for pandaz"
+DENIED = "could not install: the index denies access (see the error above); check its credentials"
+SEE_ABOVE = "could not install: the server refuses it (see the error above)"
 
 
 @pytest.fixture
-def installer(monkeypatch: pytest.MonkeyPatch) -> object:
+def installer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The program, as it is imported where it runs."""
     monkeypatch.setenv("AIRFLOW_SCRIPT_TARGET", "/airflow-packages")
     from airflow_script_provider.in_container import install_dependencies
 
     return install_dependencies
+
+
+@pytest.fixture
+def image(installer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of an image's programs, with a uv among them; its home has no settings."""
+    (tmp_path / "uv").write_text("#!/bin/sh\n")
+    (tmp_path / "uv").chmod(0o755)
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    # This machine may have settings of pip's, too.
+    monkeypatch.setattr(installer, "_PIP_CONF", [path for path in installer._PIP_CONF if path.startswith("~")])
+    return tmp_path
+
+
+def program_of(command: list[str]) -> str:
+    """Whether pip or uv is run."""
+    return "uv" if command[0] == "uv" else command[2]
 
 
 @pytest.mark.parametrize(
@@ -26,23 +53,171 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> object:
             True,
         ),
         (["Retrying (Retry(total=4", PIP_MISSING], 'could not install "pandaz": no matching distribution', False),
-        (
-            ["ERROR: HTTP error 404 while getting x"],
-            "could not install: the server refuses it (see the error above)",
-            True,
-        ),
+        (["ERROR: HTTP error 404 while getting x"], SEE_ABOVE, True),
         (["ERROR: HTTP error 503 while getting x"], "could not install: ERROR: HTTP error 503 while getting x", False),
         (["ERROR: ResolutionImpossible: for help"], "could not install: the requirements conflict", True),
         (["ERROR: Failed building wheel for x"], "could not install: a package cannot be built", True),
-        (["/usr/bin/python3: No module named pip"], "could not install: the image has neither pip nor uv", True),
+        ([PIP_MISSING, "Could not fetch URL http://h/: 401 Client Error: Unauthorized for url"], DENIED, True),
+        (
+            [PIP_MISSING, "Could not fetch URL http://h/: HTTPConnectionPool: Max retries exceeded with url"],
+            'could not install "pandaz": no matching distribution',
+            False,
+        ),
+        (
+            [PIP_MISSING, "Could not fetch URL http://h/: 502 Server Error: Bad Gateway for url: http://h/"],
+            'could not install "pandaz": no matching distribution',
+            False,
+        ),
     ],
 )
-def test_causes_and_whether_they_pass(installer: object, lines: list[str], cause: str, is_permanent: bool) -> None:
+def test_pips_causes_and_whether_they_pass(installer: Any, lines: list[str], cause: str, is_permanent: bool) -> None:
     """A cause that another attempt would meet again is permanent, a connection's is not."""
-    assert installer.explain(lines) == (cause, is_permanent)  # type: ignore[attr-defined]  # a module
+    assert installer.explain(lines) == (cause, is_permanent)
 
 
-def test_logins_of_urls_are_not_repeated(installer: object) -> None:
-    """What pip or uv print of a URL loses its login."""
-    line = "Looking in indexes: https://user:hunter2@host/simple"
-    assert installer.without_login(line) == "Looking in indexes: https://***@host/simple"  # type: ignore[attr-defined]  # a module
+@pytest.mark.parametrize(
+    ("said", "cause", "is_permanent"),
+    [
+        (
+            "Because pandaz was not found in the package registry and you require pandaz, we can conclude that your "
+            "requirements are unsatisfiable.",
+            'could not install "pandaz": no matching distribution',
+            True,
+        ),
+        (
+            "╰─▶ Because pandaz was not found in the package\n      registry and you require pandaz",
+            'could not install "pandaz": no matching distribution',
+            True,
+        ),
+        (
+            "Because there is no version of six==99.1 and you require six==99.1, we can conclude",
+            'could not install "six==99.1": no matching distribution',
+            True,
+        ),
+        (
+            "Because you require six==1 and six==2, we can conclude that your requirements are unsatisfiable.",
+            "could not install: the requirements conflict",
+            True,
+        ),
+        (
+            "error: Couldn't parse requirement in `r.txt` at position 0",
+            "could not install: not a requirement (see the error above)",
+            True,
+        ),
+        (
+            "  cause: failed to read from file `/scripts/no.txt`: No such file or directory (os error 2)",
+            'could not install "/scripts/no.txt": no such file; pass it in files',
+            True,
+        ),
+        ("  cause: Hash mismatch for `six==1.16.0`", "could not install: a hash does not match", True),
+        (
+            "error: In `--require-hashes` mode, all requirements must have a hash, but none were provided for: six",
+            "could not install: a requirement has no hash",
+            True,
+        ),
+        (
+            "Because six was not found in the package registry\nhint: An index URL (http://h) could not be queried "
+            "due to a lack of valid authentication credentials (401 Unauthorized)",
+            DENIED,
+            True,
+        ),
+        ("hint: An index (http://h) returned a 403 Forbidden error. Check that", DENIED, True),
+        ("  cause: HTTP status client error (403 Forbidden) for url (http://h/x.whl)", SEE_ABOVE, True),
+        ("  cause: HTTP status client error (429 Too Many Requests) for url (http://h/x.whl)", SEE_ABOVE, False),
+        (
+            "error: Request failed after 3 retries in 9s\n  cause: HTTP status server error (503 Service Unavailable)",
+            "could not install: error: Request failed after 3 retries in 9s",
+            False,
+        ),
+        (
+            "error: Request failed after 3 retries in 7s\n  cause: error sending request for url (http://h/simple/six/)",
+            "could not install: error: Request failed after 3 retries in 7s",
+            False,
+        ),
+    ],
+)
+def test_uvs_causes_and_whether_they_pass(installer: Any, said: str, cause: str, is_permanent: bool) -> None:
+    """uv 0.13's words, and how older versions wrapped them."""
+    assert installer.explain(said.splitlines()) == (cause, is_permanent)
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@host/simple", "https://user:hun@ter2@host/simple"])
+def test_logins_of_urls_are_not_repeated(installer: Any, url: str) -> None:
+    """What pip or uv print of a URL loses its login, and nothing else."""
+    assert installer.without_login(f"Looking in indexes: {url}") == "Looking in indexes: https://***@host/simple"
+    assert installer.without_login("https://host/@scope/x") == "https://host/@scope/x"
+
+
+def test_uv_installs_where_the_image_has_it(installer: Any, image: Path) -> None:
+    """By the Python that runs the script, into the folder of the requirements."""
+    expected = ["uv", "pip", "install", "--no-cache", "--python", sys.executable, "--target", "/airflow-packages"]
+    assert installer.command("/tmp/r.txt", "/tmp/log") == [*expected, "-r", "/tmp/r.txt"]
+
+
+def test_pip_installs_where_there_is_no_uv(installer: Any, image: Path) -> None:
+    """The same Python's."""
+    (image / "uv").unlink()
+    command = installer.command("/tmp/r.txt", "/tmp/log")
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert command[-4:] == ["--target", "/airflow-packages", "-r", "/tmp/r.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "program"),
+    [
+        ({"PIP_INDEX_URL": "https://pypi.example/simple"}, "pip"),
+        ({"PIP_FIND_LINKS": "/wheels"}, "pip"),
+        ({"PIP_NO_CACHE_DIR": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, "uv"),
+        ({"PIP_INDEX_URL": "https://pypi.example/simple", "UV_DEFAULT_INDEX": "https://uv.example/simple"}, "uv"),
+    ],
+)
+def test_whoever_is_told_where_to_look_installs(
+    installer: Any, image: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], program: str
+) -> None:
+    """uv reads none of pip's settings and would ask the public index; those of taste it may go without."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert program_of(installer.command("r.txt", "log")) == program
+
+
+@pytest.mark.parametrize("place", ["pip.conf", ".config/pip/pip.conf", ".pip/pip.conf"])
+def test_a_file_of_pips_settings_counts_too(installer: Any, image: Path, place: str) -> None:
+    """The user's or that of the Python."""
+    (image / place).parent.mkdir(parents=True, exist_ok=True)
+    (image / place).write_text("[global]\nindex-url = https://pypi.example/simple\n")
+    assert program_of(installer.command("r.txt", "log")) == "pip"
+
+
+def test_an_image_without_any_installer(installer: Any, image: Path) -> None:
+    """Another attempt would find none either."""
+    (image / "uv").unlink()
+    lines = ["/usr/bin/python3: No module named pip"]
+    assert installer.explain(lines) == ("could not install: the image has neither pip nor uv", True)
+
+
+def test_settings_of_pip_for_an_image_with_uv_alone(
+    installer: Any, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The public index is not asked in place of the one that was named."""
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:hunter2@pypi.example/simple")
+    cause = "could not install: the image has uv and not pip, and PIP_INDEX_URL is for pip; set UV_DEFAULT_INDEX"
+    assert installer.explain(["/usr/bin/python3: No module named pip"]) == (cause, True)
+
+
+def test_what_an_index_answered_is_in_pips_log(
+    installer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refusals are shown without logins; "not found" is what every index says of what it does not have."""
+    denied = "Could not fetch URL http://u:hunter2@h/six/: 401 Client Error: Unauthorized for url: http://h/six/"
+    (tmp_path / "log").write_text(f"Looking\n{denied}\nCould not fetch URL http://h/six/: 404 Client Error\n")
+    shown = denied.replace("u:hunter2", "***")
+    assert installer.refusals_in(str(tmp_path / "log")) == [shown]
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
+def test_without_pips_log_nothing_was_refused(
+    installer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """uv writes none."""
+    assert installer.refusals_in(str(tmp_path / "none")) == []
+    assert capsys.readouterr().out == ""
