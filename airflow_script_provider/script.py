@@ -10,6 +10,15 @@ _BOM = "\ufeff"
 
 
 @dataclass(frozen=True)
+class ScriptFacts:
+    """What is told of a script after it was read; ``size`` in bytes."""
+
+    origin: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Script:
     """Text of a script.
 
@@ -58,6 +67,11 @@ class Script:
         """
         with_mark = hashlib.sha256(_BOM.encode() + self.data).hexdigest()
         return sha256.strip().lower() in (self.sha256, with_mark)
+
+    @property
+    def facts(self) -> ScriptFacts:
+        """What is told of it."""
+        return ScriptFacts(self.origin, self.sha256, self.size)
 
     @property
     def shebang(self) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
+from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import Output, Value
@@ -140,6 +141,17 @@ def a_view(*pods: PodObject, job: Mapping[str, Any] | None = None, now: float = 
     for pod in pods:
         view = view.with_pod(pod, now)
     return view
+
+
+def a_launched_job(**changes: Any) -> LaunchedJob:
+    """The Job ``etl/load``, launched at the start of 2026."""
+    values: dict[str, Any] = {
+        "ref": JobRef("etl", "load", "job-uid"),
+        "launched_at": 1_767_225_600.0,
+        "limits": some_limits(),
+        "script": a_script().facts,
+    }
+    return LaunchedJob(**(values | changes))
 
 
 def some_limits(**changes: Any) -> Limits:

@@ -17,11 +17,11 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name, mask_values, output_logger
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
 from airflow_script_provider.kube import foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
@@ -125,7 +125,7 @@ class KubernetesScriptHook(BaseHook):
         access = await asyncio.to_thread(self._access)
         async with open_api(access) as api:
             run = Run(api, request, self._run_log(), max_output_bytes)
-            return await run.follow(ref, time.monotonic())
+            return await run.follow(ref, time.time())
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with all that belongs to it; False if it was gone already."""

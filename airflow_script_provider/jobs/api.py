@@ -20,9 +20,11 @@ CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 PATIENCE = 30.0
 """Seconds for which a call is repeated while the API server is overloaded, restarting or out of reach."""
+REVIEW_TIMEOUT = 5.0
+"""Seconds for the answer to a question about rights."""
 
 _USER_AGENT = f"airflow-script-provider/{__version__}"
-_GROUPS = {"jobs": "/apis/batch/v1"}
+_GROUPS = {"jobs": "/apis/batch/v1", "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1"}
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
     401: exceptions.ApiUnauthorizedError,
@@ -74,6 +76,23 @@ class KubernetesApi:
     async def list(self, resource: str, namespace: str | None, **query: str) -> dict[str, Any]:
         """List objects, with ``labelSelector`` or ``fieldSelector``."""
         return await self._call("list", resource, namespace, query=query)
+
+    async def patch(self, resource: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge these fields into an object, only if it has the uid of ``metadata.uid`` in them."""
+        return await self._call("patch", resource, namespace, name, body=body)
+
+    async def can_i(self, verb: str, resource: str, namespace: str) -> bool:
+        """Whether this account may; True where the server does not say."""
+        group = path(resource, None).split("/")[2] if resource in _GROUPS else ""
+        asked = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        body = kind | {"spec": {"resourceAttributes": asked}}
+        try:
+            async with asyncio.timeout(REVIEW_TIMEOUT):
+                answer = await self._once("create", "selfsubjectaccessreviews", None, "", body, None)
+        except (TimeoutError, exceptions.KubernetesApiError):
+            return True
+        return bool(answer.get("status", {}).get("allowed", True))
 
     async def delete(
         self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None
@@ -162,7 +181,8 @@ class KubernetesApi:
         body: Mapping[str, Any] | None = None,
         read_timeout: float = READ_TIMEOUT,
     ) -> aiohttp.ClientResponse:
-        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": "application/json"}
+        content_type = "application/merge-patch+json" if verb == "patch" else "application/json"
+        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": content_type}
         await self._authorize(headers)
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
         try:
@@ -203,7 +223,7 @@ class KubernetesApi:
         )
 
 
-_METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "delete": "DELETE"}
+_METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE"}
 
 
 def path(resource: str, namespace: str | None, name: str = "") -> str:

@@ -8,19 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.launch import JobRef
-from airflow_script_provider.jobs.pod_log import PodLog
+from airflow_script_provider.jobs.changes import Changes, pod_selector
+from airflow_script_provider.jobs.pod_log import SILENCE, PodLog
 from airflow_script_provider.jobs.runlog import RunLog
-from airflow_script_provider.jobs.watch import Watch
+from airflow_script_provider.jobs.slots import StreamSlots
+from airflow_script_provider.jobs.watch import Change
 from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT, Output
+from airflow_script_provider.kube.handover import Handover
+from airflow_script_provider.kube.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.output import Output
 from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
 from airflow_script_provider.kube.provision import INSTALL_CONTAINER, Prelude
 
@@ -54,39 +57,58 @@ class Ending:
 
 @dataclass
 class Follower:
-    """Follows one Job. ``log`` gets a line at each change of a pod's state, and the script's lines."""
+    """Follows one Job. ``log`` gets a line at each change of a pod's state, and the script's lines.
+
+    ``start`` is how far an earlier follower came: what it said and logged is not repeated. ``keeps_output`` reads the
+    script's log for the result, too; without it and without ``job.get_logs`` no log is read.
+    """
 
     api: KubernetesApi
-    ref: JobRef
-    limits: progress.Limits
+    job: LaunchedJob
     log: RunLog
-    max_output_bytes: int = DEFAULT_MAX_OUTPUT
-    own_objects: Sequence[str] = ()
-    prelude_mark: str | None = None
+    changes: Changes
+    start: Handover = field(default_factory=Handover)
+    keeps_output: bool = True
+    slots: StreamSlots | None = None
+    log_silence: float = SILENCE
     view: progress.View = field(default_factory=progress.View)
     outputs: dict[str, Output] = field(default_factory=dict)
-    _changes: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     _logs: dict[tuple[str, str], PodLog] = field(default_factory=dict)
     _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
     _log_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _event_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _said: announcements.Announcer = field(default_factory=announcements.Announcer)
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _started: float = field(default_factory=time.monotonic)
     _may_watch_events: bool = True
 
-    async def follow(self) -> Ending:
-        """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""
-        self._said.hide(self.own_objects)
-        outcome: progress.Verdict | exceptions.KubernetesApiError
+    def __post_init__(self) -> None:
+        self._said = announcements.Announcer.after(self.start.said)
+        self._said.hide(self.job.own_objects)
+        if self.start.clock is not None:
+            self.view = replace(self.view, started_at=_monotonic(self.start.clock))
+        self._started = min(self._started, _monotonic(self.job.launched_at))
+
+    @property
+    def ref(self) -> JobRef:
+        """The Job."""
+        return self.job.ref
+
+    async def follow(self, until: float | None = None) -> Ending | None:
+        """Follow to the end; None if at the monotonic time ``until`` there is none, for another to follow on.
+
+        Raises ``KubernetesApiError`` when Job or pods cannot be watched.
+        """
+        outcome: progress.Verdict | exceptions.KubernetesApiError | None
         async with self._tasks:
             feeds = [
-                self._tasks.create_task(self._feed(self._watch("jobs", f"metadata.name={self.ref.name}"), "job")),
-                self._tasks.create_task(self._feed(self._pods(), "pod")),
+                self._tasks.create_task(self._feed(self.changes.of_job(self.ref), "job")),
+                self._tasks.create_task(self._feed(self.changes.of_pods(self.ref), "pod")),
             ]
             try:
-                outcome = await self._until_decided()
-                await self._drain(outcome)
+                outcome = await self._until_decided(until)
+                if outcome is not None:
+                    await self._drain(outcome)
             except exceptions.KubernetesApiError as error:
                 outcome = error  # raised below: a TaskGroup would wrap it
             finally:
@@ -94,16 +116,43 @@ class Follower:
                     task.cancel()
         if isinstance(outcome, exceptions.KubernetesApiError):
             raise outcome
-        return Ending(outcome, self.view, self.outputs, self._said.warnings)
+        return Ending(outcome, self.view, self.outputs, self._said.warnings) if outcome is not None else None
 
-    async def _until_decided(self) -> progress.Verdict:
+    async def read_logs_of(self, verdict: progress.Verdict, view: progress.View) -> Ending:
+        """The ending of a Job that another has followed to its end: what is left to read of the logs, and the output.
+
+        The log of the pod that decided is read again from its beginning, because lines don't travel.
+        """
+        self.view = view
+        async with self._tasks:
+            for uid, pod in view.pods.items():
+                is_read = self.start.position(uid, SCRIPT_CONTAINER).complete
+                if podstatus.script_has_started(pod) and (uid == verdict.pod_uid or not is_read):
+                    self._follow_script(uid, podstatus.name(pod))
+                    self._logs[uid, SCRIPT_CONTAINER].gone = uid in view.gone or view.job_deleted
+                    self._logs[uid, SCRIPT_CONTAINER].ended.set()
+            await self._read_logs()
+            for task in self._log_tasks.values():
+                task.cancel()
+        return Ending(verdict, view, self.outputs, self._said.warnings)
+
+    @property
+    def handover(self) -> Handover:
+        """How far this follower came, for the next one."""
+        logs = {key: log.position for key, log in self._logs.items()}
+        clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
+        return Handover({**self.start.logs, **logs}, self._said.said, clock)
+
+    async def _until_decided(self, until: float | None) -> progress.Verdict | None:
         while True:
             now = time.monotonic()
-            decision = progress.decide(self.view, self.limits, now)
+            decision = progress.decide(self.view, self.job.limits, now)
             if isinstance(decision, progress.Verdict):
                 return await self._confirmed(decision)
+            if until is not None and now >= until:
+                return None
             self._watch_events_where_stuck(now)
-            moments = [m for m in (decision.until, self._next_event_watch(now)) if m is not None]
+            moments = [m for m in (decision.until, self._next_event_watch(now), until) if m is not None]
             await self._take_changes(min(moments, default=None))
 
     async def _confirmed(self, verdict: progress.Verdict) -> progress.Verdict:
@@ -111,24 +160,24 @@ class Follower:
         if verdict.cause not in _OF_THE_JOB:
             return verdict
         try:
-            found = await self.api.list("pods", self.ref.namespace, labelSelector=self._pod_selector)
+            found = await self.api.list("pods", self.ref.namespace, labelSelector=pod_selector(self.ref))
         except exceptions.KubernetesApiError as error:
             self.log.note(f"The pods of Job {self.ref} cannot be listed: {error}", logging.WARNING)
             return verdict
         for pod in sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
             self._take_pod(pod, time.monotonic(), deleted=False)
-        again = progress.decide(self.view, self.limits, time.monotonic())
+        again = progress.decide(self.view, self.job.limits, time.monotonic())
         return again if isinstance(again, progress.Verdict) else verdict
 
     async def _take_changes(self, until: float | None) -> None:
         """Wait for a change, at most until that moment, and take in all that has come."""
         try:
             async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
-                self._take(await self._changes.get())
+                self._take(await self._queue.get())
         except TimeoutError:
             return
-        while not self._changes.empty():
-            self._take(self._changes.get_nowait())
+        while not self._queue.empty():
+            self._take(self._queue.get_nowait())
 
     def _take(self, item: tuple[str, Any]) -> None:
         kind, change = item
@@ -161,9 +210,9 @@ class Follower:
 
     def _take_logs(self, pod: podstatus.Pod, uid: str, *, deleted: bool) -> None:
         """Start the logs that there are to read, and tell those whose container has ended."""
-        if podstatus.installation_has_started(pod) and (uid, INSTALL_CONTAINER) not in self._logs:
+        if podstatus.installation_has_started(pod) and self._is_to_be_read(uid, INSTALL_CONTAINER):
             self._follow_installation(uid, podstatus.name(pod))
-        if podstatus.script_has_started(pod) and (uid, SCRIPT_CONTAINER) not in self._logs:
+        if podstatus.script_has_started(pod) and self._is_to_be_read(uid, SCRIPT_CONTAINER):
             self._follow_script(uid, podstatus.name(pod))
         ends = {INSTALL_CONTAINER: podstatus.install_end(pod), SCRIPT_CONTAINER: podstatus.script_end(pod)}
         for container, end in ends.items():
@@ -171,35 +220,60 @@ class Follower:
                 self._logs[uid, container].gone = deleted
                 self._logs[uid, container].ended.set()
 
+    def _is_to_be_read(self, uid: str, container: str) -> bool:
+        if (uid, container) in self._logs or not (self.job.get_logs or self.keeps_output):
+            return False
+        return self.keeps_output or not self.start.position(uid, container).complete
+
     def _say(self, lines: Sequence[announcements.Line]) -> None:
         for line in lines:
             self.log.note(line.text, line.level)
 
     def _follow_script(self, uid: str, pod_name: str) -> None:
-        output = Output(self.max_output_bytes)
-        # Attempts before the last one are of no use to the result, and a Job may have many.
-        self.outputs = {old: self.outputs[old] for old in list(self.outputs)[-1:]} | {uid: output}
-        prelude = Prelude(self.prelude_mark)
+        output = Output(self.job.max_output_bytes)
+        if self.keeps_output:
+            # Attempts before the last one are of no use to the result, and a Job may have many.
+            self.outputs = {old: self.outputs[old] for old in list(self.outputs)[-1:]} | {uid: output}
+        prelude = Prelude(self.job.mark)
 
-        def deliver(lines: Sequence[bytes]) -> None:
-            before, of_script = prelude.split(lines)
-            output.add(of_script)
-            self.log.output([_text(line) for line in (*before, *of_script)])
+        def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+            if self.keeps_output:
+                output.add(prelude.of_script(lines))
+            self.log.output([_text(line) for line in prelude.shown(new)])
 
         self._follow_log(uid, pod_name, SCRIPT_CONTAINER, deliver)
 
     def _follow_installation(self, uid: str, pod_name: str) -> None:
-        def deliver(lines: Sequence[bytes]) -> None:
-            self.log.output([_text(line) for line in lines])
+        def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+            self.log.output([_text(line) for line in new])
 
-        self.log.output(["::group::Installing dependencies"])
+        if (uid, INSTALL_CONTAINER) not in self.start.logs:
+            self.log.output(["::group::Installing dependencies"])
         self._follow_log(uid, pod_name, INSTALL_CONTAINER, deliver)
 
-    def _follow_log(self, uid: str, pod_name: str, container: str, deliver: Callable[[Sequence[bytes]], None]) -> None:
+    def _follow_log(
+        self,
+        uid: str,
+        pod_name: str,
+        container: str,
+        deliver: Callable[[Sequence[bytes], Sequence[bytes]], None],
+    ) -> None:
         def note(text: str) -> None:
             self.log.note(text, logging.WARNING)
 
-        pod_log = PodLog(self.api, self.ref.namespace, pod_name, deliver, note, container)
+        start = self.start.position(uid, container)
+        pod_log = PodLog(
+            self.api,
+            self.ref.namespace,
+            pod_name,
+            deliver,
+            note,
+            container,
+            start=start,
+            again=self.keeps_output and (uid, container) in self.start.logs,
+            slots=self.slots,
+            silence=self.log_silence,
+        )
         self._logs[uid, container] = pod_log
         before = self._log_tasks.get(uid)
         self._log_tasks[uid] = self._tasks.create_task(self._log_then_last_words(uid, pod_log, before))
@@ -221,7 +295,7 @@ class Follower:
     async def _drain(self, verdict: progress.Verdict) -> None:
         """Read the logs to their end; a pod that Kubernetes is ending may use its grace period to say why."""
         ending_pods = verdict.cause in (progress.Cause.DEADLINE, progress.Cause.JOB_FAILED)
-        give_up = time.monotonic() + (self.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
+        give_up = time.monotonic() + (self.job.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
         while ending_pods and self._still_running() and time.monotonic() < give_up:
             await self._take_changes(give_up)
         for pod_log in self._logs.values():
@@ -259,29 +333,24 @@ class Follower:
 
     def _watch_events(self, uid: str) -> None:
         if uid not in self._event_tasks and self._may_watch_events:
-            watch = self._watch("events", f"involvedObject.uid={uid},type!=Normal")
-            self._event_tasks[uid] = self._tasks.create_task(self._feed(watch, "event"))
+            events = self.changes.of_events(self.ref, uid)
+            self._event_tasks[uid] = self._tasks.create_task(self._feed(events, "event"))
 
-    async def _feed(self, watch: Watch, kind: str) -> None:
+    async def _feed(self, changes: AsyncIterator[Change], kind: str) -> None:
         try:
-            async for change in watch.changes():
-                self._changes.put_nowait((kind, change))
+            async for change in changes:
+                self._queue.put_nowait((kind, change))
         except exceptions.KubernetesApiError as error:
             if kind != "event":
-                self._changes.put_nowait(("error", error))
+                self._queue.put_nowait(("error", error))
             elif self._may_watch_events:
                 self._may_watch_events = False
                 self.log.note(f"Events cannot be read, so reasons may be missing: {error}", logging.WARNING)
 
-    def _watch(self, resource: str, selector: str) -> Watch:
-        return Watch(self.api, resource, self.ref.namespace, {"fieldSelector": selector})
 
-    def _pods(self) -> Watch:
-        return Watch(self.api, "pods", self.ref.namespace, {"labelSelector": self._pod_selector})
-
-    @property
-    def _pod_selector(self) -> str:
-        return f"batch.kubernetes.io/controller-uid={self.ref.uid}"
+def _monotonic(time_of_day: float) -> float:
+    """A time of day on the monotonic clock."""
+    return time.monotonic() - (time.time() - time_of_day)
 
 
 def _text(line: bytes) -> str:

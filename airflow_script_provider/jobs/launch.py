@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.kube import manifest, refusal
+from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import LAUNCH_LABEL
 from airflow_script_provider.kube.request import JobRequest
 
@@ -18,18 +18,6 @@ T = TypeVar("T")
 
 ABANDON_TIMEOUT = 4.0
 """Seconds for removing a run that is killed: Airflow sends SIGKILL five seconds after SIGTERM."""
-
-
-@dataclass(frozen=True)
-class JobRef:
-    """A Job, and no other of its name."""
-
-    namespace: str
-    name: str
-    uid: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
 
 
 async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi, backoff
-from airflow_script_provider.kube.logs import LogLines
+from airflow_script_provider.jobs.slots import TURN, StreamSlots
+from airflow_script_provider.kube.logs import LogLines, LogPosition
 from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
 
 SILENCE = 60.0
@@ -40,22 +43,37 @@ _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 class PodLog:
     """The log of a container, by default the script's.
 
-    ``deliver`` gets its lines with their line ends, which the last one may lack. ``note`` gets what the reader
-    should know of the log itself. ``ended`` is set when the container has ended, ``gone`` when its pod is no more.
+    ``deliver`` gets its lines with their line ends, which the last one may lack: all of them, and those of them that
+    come after ``start``, where an earlier reader stopped. ``again`` reads the log from its beginning all the same,
+    else the two are one. ``note`` gets what the reader should know of the log itself. ``ended`` is set when the
+    container has ended, ``gone`` when its pod is no more.
     """
 
     api: KubernetesApi
     namespace: str
     pod_name: str
-    deliver: Callable[[Sequence[bytes]], None]
+    deliver: Callable[[Sequence[bytes], Sequence[bytes]], None]
     note: Callable[[str], None]
     container: str = SCRIPT_CONTAINER
+    start: LogPosition = field(default_factory=LogPosition)
+    again: bool = False
+    slots: StreamSlots | None = None
+    silence: float = SILENCE
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
     progressed_at: float = field(default_factory=time.monotonic)
-    _lines: LogLines = field(default_factory=LogLines)
     _interrupted: bool = False
     _delivered: int = 0
+    _complete: bool = False
+
+    def __post_init__(self) -> None:
+        self._lines = LogLines(LogPosition() if self.again else self.start)
+        self._new = LogLines(self.start) if self.again else self._lines
+
+    @property
+    def position(self) -> LogPosition:
+        """How far the lines after ``start`` were delivered."""
+        return self._new.position(complete=self._complete)
 
     async def follow(self) -> None:
         """Deliver everything until the container has ended. Errors become notes; ``Exception`` never leaves."""
@@ -66,7 +84,7 @@ class PodLog:
 
     def give_up(self) -> None:
         """Deliver what there is of the last line, and say that more may be missing."""
-        self._deliver(self._lines.finish())
+        self._finish()
         self._say_incomplete(TimeoutError("nothing more came"))
 
     async def _follow(self) -> None:
@@ -100,7 +118,8 @@ class PodLog:
             await asyncio.sleep(backoff(attempt, longest=2.0))
         if error is None and self._lines.in_last_second >= BURST:
             await self._read_what_is_late()
-        self._deliver(self._lines.finish())
+        self._finish()
+        self._complete = error is None
         if error is not None:
             self._say_incomplete(error)
 
@@ -120,12 +139,18 @@ class PodLog:
     async def _read(self, *, follow: bool) -> Exception | None:
         """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
         query = {"container": self.container, "timestamps": "true", "follow": str(follow).lower()}
-        if since := self._lines.resume():
+        since = self._lines.resume()
+        if self.again:
+            self._new.resume()
+        if since:
             query["sinceTime"] = since
         try:
-            async with self.api.stream(
-                "get", "pods/log", self.namespace, self.pod_name, read_timeout=SILENCE, query=query
-            ) as content:
+            async with (
+                self.slots.taken() if self.slots is not None else contextlib.nullcontext(),
+                self.api.stream(
+                    "get", "pods/log", self.namespace, self.pod_name, read_timeout=self.silence, query=query
+                ) as content,
+            ):
                 self._say_resumed()
                 await self._drain(content, until_idle=follow)
         except TimeoutError as error:
@@ -136,29 +161,44 @@ class PodLog:
 
     async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
         while chunk := await self._next_chunk(content, until_idle=until_idle):
-            self._deliver(self._lines.feed(chunk))
+            lines = self._lines.feed(chunk)
+            self._deliver(lines, self._new.feed(chunk) if self.again else lines)
             await asyncio.sleep(GATHER if until_idle and len(chunk) < _CHUNK else 0)
 
     async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
         """The next bytes; empty at the stream's end, or when the container has ended and nothing comes any more."""
         if not until_idle:
             return await content.read(_CHUNK)
-        read = asyncio.ensure_future(content.read(_CHUNK))
-        ended = asyncio.ensure_future(self.ended.wait())
+        read = asyncio.create_task(content.read(_CHUNK))
+        ended = asyncio.create_task(self.ended.wait())
         try:
-            await asyncio.wait({read, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not read.done():
+            await self._either(read, ended)
+            if not read.done() and ended.done():
                 await asyncio.wait({read}, timeout=IDLE_AFTER_END)
             return await read if read.done() else b""
         finally:
             for task in (read, ended):
                 task.cancel()
 
-    def _deliver(self, lines: Sequence[bytes]) -> None:
+    async def _either(self, read: asyncio.Task[bytes], ended: asyncio.Task[Any]) -> None:
+        """Wait for bytes or for the container's end; or until somebody else wants the slot of this stream."""
+        both: set[asyncio.Task[Any]] = {read, ended}
+        while not (read.done() or ended.done()):
+            turn = TURN if self.slots is not None else None
+            await asyncio.wait(both, timeout=turn, return_when=asyncio.FIRST_COMPLETED)
+            if self.slots is not None and self.slots.is_wanted:
+                return
+
+    def _deliver(self, lines: Sequence[bytes], new: Sequence[bytes]) -> None:
         self.progressed_at = time.monotonic()
         self._delivered += len(lines)
-        if lines:
-            self.deliver(lines)
+        if lines or new:
+            self.deliver(lines, new)
+
+    def _finish(self) -> None:
+        """What came after the last line end, if it was not delivered before."""
+        last = self._lines.finish()
+        self._deliver(last, [] if self.start.complete else self._new.finish() if self.again else last)
 
     def _say_interrupted(self, error: Exception) -> None:
         if not self._interrupted:

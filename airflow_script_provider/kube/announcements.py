@@ -38,6 +38,24 @@ class Line:
     level: int = logging.INFO
 
 
+@dataclass(frozen=True)
+class Said:
+    """What was said of a run: the state of each pod by uid, each warning by what makes it one, whether suspended."""
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    suspended: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Said:
+        """From ``to_dict``."""
+        return cls(given.get("states", {}), given.get("warnings", {}), bool(given.get("suspended")))
+
+
 @dataclass
 class Announcer:
     """Remembers what was said of one run."""
@@ -46,6 +64,16 @@ class Announcer:
     _warnings: dict[str, str] = field(default_factory=dict)
     _own: tuple[str, ...] = ()
     _suspended: bool = False
+
+    @classmethod
+    def after(cls, said: Said) -> Announcer:
+        """One that goes on where another has stopped."""
+        return cls(dict(said.states), dict(said.warnings), _suspended=said.suspended)
+
+    @property
+    def said(self) -> Said:
+        """What was said so far."""
+        return Said(dict(self._states), dict(self._warnings), self._suspended)
 
     def hide(self, own_objects: Sequence[str]) -> None:
         """Names of objects that the launch itself is still creating."""

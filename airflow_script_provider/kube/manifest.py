@@ -30,11 +30,8 @@ def job(request: JobRequest) -> dict[str, Any]:
         "podFailurePolicy": {"rules": _failure_rules(request)},
         "template": pod_template(request),
     }
-    ttl = positive_seconds(
-        options.ttl_seconds_after_finished, "ttl_seconds_after_finished", none_allowed=True, zero_allowed=True
-    )
-    if ttl is not None:
-        spec["ttlSecondsAfterFinished"] = ttl
+    if request.first_ttl is not None:
+        spec["ttlSecondsAfterFinished"] = request.first_ttl
     if request.deadline.seconds is not None:
         spec["activeDeadlineSeconds"] = request.deadline.seconds
     metadata = _metadata(request, request.identity.job_name) | {"annotations": _annotations(request)}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.kube import diagnosis, progress, provenance
+from airflow_script_provider.kube import diagnosis, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
+from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.output import Output, Value
 from airflow_script_provider.result import ScriptResult, Status
-from airflow_script_provider.script import Script
 
 LAST_LINES = 20
 """Lines of output that a failure shows again."""
@@ -30,25 +30,25 @@ class Outcome:
     is_unknown: bool = False
     retryable: bool = True
 
+    @property
+    def is_retried(self) -> bool:
+        """Whether Airflow tries again, where the task has tries left."""
+        return self.diagnosis is not None and not self.skipped and self.retryable
+
 
 def conclude(
     case: Case,
     output: Output,
-    *,
-    namespace: str,
-    job_name: str,
-    script: Script,
-    files: Mapping[str, Script],
+    launched: LaunchedJob,
     seconds: float,
-    skip_codes: frozenset[int] = frozenset(),
 ) -> Outcome:
     """The outcome of a case; ``seconds`` from launch to now."""
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     value = output.value()
     result = ScriptResult(
         status=_status(case),
-        job_name=job_name,
-        namespace=namespace,
+        job_name=launched.ref.name,
+        namespace=launched.ref.namespace,
         pod_name=podstatus.name(case.pod) if case.pod else None,
         execution_time=round(seconds, 3),
         output=output.tail(),
@@ -62,10 +62,10 @@ def conclude(
         duration_ms=round(seconds * 1000),
         output_bytes=output.size,
         output_truncated=output.truncated,
-        script_sha256=script.sha256,
-        script_origin=script.origin,
-        script_bytes=script.size,
-        files=provenance.of_files(files),
+        script_sha256=launched.script.sha256,
+        script_origin=launched.script.origin,
+        script_bytes=launched.script.size,
+        files=launched.files,
     )
     is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
     return Outcome(
@@ -74,7 +74,7 @@ def conclude(
         value,
         warnings=case.warnings,
         last_lines=case.last_lines,
-        skipped=diagnosed is not None and result.exit_code in skip_codes,
+        skipped=diagnosed is not None and result.exit_code in launched.skip_codes,
         is_unknown=case.verdict.is_unknown,
         retryable=not is_final,
     )

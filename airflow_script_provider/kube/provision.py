@@ -97,13 +97,16 @@ class Prelude:
         self._last = f"{_END_OF_GROUP}{mark}\n".encode()
         self._is_over = mark is None
 
-    def split(self, lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """The lines before the script, and the script's."""
+    def of_script(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Those of the next lines that are the script's."""
         if self._is_over or self._last not in lines:
-            return ([], list(lines)) if self._is_over else (list(lines), [])
+            return list(lines) if self._is_over else []
         self._is_over = True
-        end = list(lines).index(self._last)
-        return [*lines[:end], _END_OF_GROUP.encode()], list(lines[end + 1 :])
+        return list(lines[list(lines).index(self._last) + 1 :])
+
+    def shown(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Lines as the log shows them: the last one of the installation ends its group."""
+        return [_END_OF_GROUP.encode() if line == self._last else line for line in lines]
 
 
 def program(name: str) -> str:

@@ -71,6 +71,7 @@ class JobOptions:
     startup_timeout: Duration = 300
     backoff_limit: int = 3
     ttl_seconds_after_finished: Duration | None = 300
+    unread_ttl: Duration = 24 * 60 * 60
     termination_grace_period: Duration = 30
     skip_on_exit_code: ExitCodes = None
     fail_on_exit_code: ExitCodes = None
@@ -91,7 +92,7 @@ class JobOptions:
             raise ValueError("interpreter must be a list of strings such as ['bash', '-eu']")
         for name in (*_OBJECTS, *_LISTS, "install_dependencies", "install_packages"):
             syntax.check_depth(getattr(self, name), name)
-        for name in ("timeout", "startup_timeout"):
+        for name in ("timeout", "startup_timeout", "unread_ttl"):
             positive_seconds(getattr(self, name), name, none_allowed=name == "timeout")
         for name in ("ttl_seconds_after_finished", "termination_grace_period"):
             positive_seconds(getattr(self, name), name, none_allowed=name.startswith("ttl"), zero_allowed=True)
@@ -148,6 +149,7 @@ class JobRequest:
     """All that decides one Job.
 
     ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
+    ``may_be_marked`` says whether its Job may be changed when its outcome was read.
     """
 
     script: Script
@@ -157,6 +159,7 @@ class JobRequest:
     payload: Payload = field(default_factory=Payload, repr=False)
     files: Mapping[str, Script] = field(default_factory=dict)
     deadline: Deadline = Deadline()
+    may_be_marked: bool = True
 
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")
@@ -169,6 +172,22 @@ class JobRequest:
     def provision(self) -> Provision:
         """What is installed before the script runs."""
         return Provision.of(self.options.install_dependencies, self.options.install_packages)
+
+    @property
+    def first_ttl(self) -> int | None:
+        """Seconds that the finished Job is kept while nobody has read its outcome; None for ever."""
+        unread_ttl = positive_seconds(self.options.unread_ttl, "unread_ttl") or 0
+        return self._ttl if self._ttl is None or not self.may_be_marked else max(self._ttl, unread_ttl)
+
+    @property
+    def ttl_when_read(self) -> int | None:
+        """What that becomes once somebody has; None if it stays."""
+        return self._ttl if self._ttl != self.first_ttl else None
+
+    @property
+    def _ttl(self) -> int | None:
+        ttl = self.options.ttl_seconds_after_finished
+        return positive_seconds(ttl, "ttl_seconds_after_finished", none_allowed=True, zero_allowed=True)
 
     @property
     def secret_variables(self) -> dict[str, str]:

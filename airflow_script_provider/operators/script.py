@@ -71,6 +71,7 @@ class KubernetesScriptOperator(BaseOperator):
     :param startup_timeout: seconds until a container must run.
     :param backoff_limit: attempts after the first one.
     :param ttl_seconds_after_finished: seconds that a finished Job is kept; None for ever.
+    :param unread_ttl: seconds that it is kept at least while its outcome is unread: for a retry after a lost worker.
     :param termination_grace_period: seconds between SIGTERM and SIGKILL.
     :param skip_on_exit_code: exit codes that skip the task.
     :param fail_on_exit_code: exit codes after which neither Kubernetes nor Airflow tries again.
@@ -126,6 +127,7 @@ class KubernetesScriptOperator(BaseOperator):
         startup_timeout: Duration = 300,
         backoff_limit: int = 3,
         ttl_seconds_after_finished: Duration | None = 300,
+        unread_ttl: Duration = 24 * 60 * 60,
         termination_grace_period: Duration = 30,
         skip_on_exit_code: ExitCodes = None,
         fail_on_exit_code: ExitCodes = None,
@@ -175,6 +177,7 @@ class KubernetesScriptOperator(BaseOperator):
         self.startup_timeout = startup_timeout
         self.backoff_limit = backoff_limit
         self.ttl_seconds_after_finished = ttl_seconds_after_finished
+        self.unread_ttl = unread_ttl
         self.termination_grace_period = termination_grace_period
         self.skip_on_exit_code = skip_on_exit_code
         self.fail_on_exit_code = fail_on_exit_code
@@ -243,10 +246,12 @@ class KubernetesScriptOperator(BaseOperator):
                 folder=dag_folder(context),
                 task=task_identity(context),
                 seconds_left=_seconds(self.execution_timeout),
+                hand_over=lambda outcome: self._hand_over(context, outcome),
             )
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        return self._hand_over(context, outcome)
+        _base.raise_for(outcome)
+        return outcome.result.to_dict()
 
     def on_kill(self) -> None:
         """Let the run delete its Job; does no I/O, because Airflow calls it from a signal handler."""
@@ -304,15 +309,14 @@ class KubernetesScriptOperator(BaseOperator):
             context = cast("Context", template_names(context, self._names))
         super()._do_render_template_fields(parent, template_fields, context, *others, **named)
 
-    def _hand_over(self, context: Context, outcome: Outcome) -> dict[str, Any]:
-        """Push what downstream tasks read, then raise if the run did not end well."""
-        result = outcome.result.to_dict()
+    def _hand_over(self, context: Context, outcome: Outcome) -> None:
+        """Push what downstream tasks read, of failures too.
+
+        Airflow pushes the result of a success once more, but only when nobody could read the Job's again.
+        """
         if self.do_xcom_push:
             context["ti"].xcom_push(key="value", value=outcome.result.value)
-            if outcome.diagnosis is not None:
-                context["ti"].xcom_push(key="return_value", value=result)
-        _base.raise_for(outcome)
-        return result
+            context["ti"].xcom_push(key="return_value", value=outcome.result.to_dict())
 
     def _new_hook(self) -> KubernetesScriptHook:
         from airflow_script_provider.hooks.script import KubernetesScriptHook

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -36,7 +38,7 @@ MINIMAL_JOB = {
         "podFailurePolicy": {
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
-        "ttlSecondsAfterFinished": 300,
+        "ttlSecondsAfterFinished": 86400,
         "template": {
             "metadata": {"labels": OUR_LABELS, "annotations": SCRIPT_ANNOTATIONS},
             "spec": {
@@ -226,6 +228,29 @@ def test_the_job_of_a_full_request() -> None:
         **FULL_OPTIONS,
     )  # fmt: skip
     assert manifest.job(request) == FULL_JOB
+
+
+@pytest.mark.parametrize(
+    ("ttl", "unread_ttl", "first", "when_read"),
+    [
+        (300, 86400, 86400, 300),
+        (0, timedelta(minutes=1), 60, 0),
+        (600, 60, 600, None),
+        (None, 60, None, None),
+    ],
+)
+def test_an_unread_job_is_kept_longer(ttl: Any, unread_ttl: Any, first: int | None, when_read: int | None) -> None:
+    """The author's TTL counts once the outcome was read, unless it is the longer one anyhow (R9)."""
+    request = a_request(ttl_seconds_after_finished=ttl, unread_ttl=unread_ttl)
+    assert manifest.job(request)["spec"].get("ttlSecondsAfterFinished") == first
+    assert request.ttl_when_read == when_read
+
+
+def test_a_job_that_nobody_may_mark_has_the_authors_ttl() -> None:
+    """Without the right to change the Job later nothing is put off (R17)."""
+    request = replace(a_request(), may_be_marked=False)
+    assert manifest.job(request)["spec"]["ttlSecondsAfterFinished"] == 300
+    assert request.ttl_when_read is None
 
 
 def test_the_config_map_holds_script_and_files() -> None:

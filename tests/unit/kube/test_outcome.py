@@ -16,6 +16,7 @@ from tests.builders import (
     a_case,
     a_failed_outcome,
     a_failed_result,
+    a_launched_job,
     a_pod,
     a_result,
     a_script,
@@ -26,11 +27,19 @@ from tests.builders import (
 
 def concluded(case: Case, output: Output | None = None, **facts: Any) -> Outcome:
     """The outcome of a case after a second and a half."""
-    values: dict[str, Any] = {"namespace": "etl", "job_name": "load", "script": a_script(), "files": {}, "seconds": 1.5}
-    return conclude(case, output or some_output("hi"), **(values | facts))
+    return conclude(case, output or some_output("hi"), a_launched_job(**facts), 1.5)
 
 
 SUCCESS = a_case(a_pod(exit_code=0), cause=Cause.SCRIPT_SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_retried"),
+    [({}, True), ({"retryable": False}, False), ({"skipped": True}, False), ({"diagnosis": None}, False)],
+)
+def test_what_airflow_tries_again(changes: dict[str, Any], is_retried: bool) -> None:
+    """A failure that is neither final nor a skip."""
+    assert a_failed_outcome(**changes).is_retried is is_retried
 
 
 def test_the_result_of_a_success() -> None:
@@ -57,9 +66,8 @@ def test_the_result_of_a_success() -> None:
 
 def test_the_result_tells_of_the_files() -> None:
     """Of each that lay beside the script: digest, origin and size."""
-    files = {"lib/a.py": a_script("x\n", origin="gs://etl/a.py")}
-    facts = {"sha256": a_script("x\n").sha256, "origin": "gs://etl/a.py", "bytes": 2}
-    assert concluded(SUCCESS, files=files).result.files == {"lib/a.py": facts}
+    files = {"lib/a.py": {"sha256": a_script("x\n").sha256, "origin": "gs://etl/a.py", "bytes": 2}}
+    assert concluded(SUCCESS, files=files).result.files == files
 
 
 def test_a_success_has_no_error() -> None:

@@ -60,14 +60,19 @@ def test_the_scripts_own_python_installs(argv: tuple[str, ...], python: str) -> 
 def test_the_prelude_ends_at_its_own_mark() -> None:
     """Lines up to the mark are the installation's; a script that prints the like is not mistaken."""
     prelude = Prelude("abc")
-    assert prelude.split([b"apt\n", b"::endgroup::\n"]) == ([b"apt\n", b"::endgroup::\n"], [])
-    assert prelude.split([b"more\n", b"::endgroup::abc\n", b"mine\n"]) == ([b"more\n", b"::endgroup::"], [b"mine\n"])
-    assert prelude.split([b"::endgroup::abc\n"]) == ([], [b"::endgroup::abc\n"])
+    assert prelude.of_script([b"apt\n", b"::endgroup::\n"]) == []
+    assert prelude.of_script([b"more\n", b"::endgroup::abc\n", b"mine\n"]) == [b"mine\n"]
+    assert prelude.of_script([b"::endgroup::abc\n"]) == [b"::endgroup::abc\n"]
+
+
+def test_the_mark_is_shown_as_the_end_of_a_group() -> None:
+    """Airflow folds what lies between the words, and the mark is for us only."""
+    assert Prelude("abc").shown([b"more\n", b"::endgroup::abc\n"]) == [b"more\n", b"::endgroup::"]
 
 
 def test_without_a_prelude_every_line_is_the_scripts() -> None:
     """No mark: nothing comes before the script."""
-    assert Prelude(None).split([b"a\n"]) == ([], [b"a\n"])
+    assert Prelude(None).of_script([b"a\n"]) == [b"a\n"]
 
 
 def test_only_our_termination_message_is_an_installations() -> None:

@@ -43,6 +43,7 @@ A_CIRCLE.append(A_CIRCLE)
         ("startup_timeout", None, "startup_timeout=None must be seconds"),
         ("termination_grace_period", -1, "termination_grace_period=-1 must be at least 0 seconds"),
         ("ttl_seconds_after_finished", -1, "ttl_seconds_after_finished=-1 must be at least 0"),
+        ("unread_ttl", 0, "unread_ttl=0 must be more than 0"),
         ("skip_on_exit_code", 0, "skip_on_exit_code holds 0; exit codes go from 1 to 255"),
         ("fail_on_exit_code", [256], "fail_on_exit_code holds 256"),
         ("fail_on_exit_code", "3", "fail_on_exit_code='3' must be an exit code or a list of exit codes"),

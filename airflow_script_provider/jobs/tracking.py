@@ -1,0 +1,101 @@
+"""From a launched Job to its outcome: followed here, or concluded where another has followed it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.changes import OwnChanges
+from airflow_script_provider.jobs.follow import Ending, Follower
+from airflow_script_provider.jobs.runlog import RunLog
+from airflow_script_provider.kube import diagnosis, outcome
+from airflow_script_provider.kube.handover import Ended, Handover
+from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.kube.outcome import LAST_LINES, Outcome
+from airflow_script_provider.kube.progress import Cause, Verdict
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A launched Job, followed by a worker. ``log`` gets our lines and the script's.
+
+    Interrupted, it leaves the Job alone: that is for the caller to decide.
+    """
+
+    api: KubernetesApi
+    job: LaunchedJob
+    log: RunLog
+
+    async def follow(self, start: Handover | None = None) -> Outcome:
+        """Follow to the outcome, from where another follower stopped."""
+        followed = await self.follow_until(None, start)
+        if isinstance(followed, Handover):
+            raise AssertionError("unreachable: nothing ends a follower without an end")
+        return followed
+
+    async def follow_until(self, until: float | None, start: Handover | None = None) -> Outcome | Handover:
+        """The outcome; or, if there is none at that time of the monotonic clock, what the next follower must know."""
+        follower = self._follower(start)
+        ending = await follower.follow(until)
+        if ending is None:
+            return follower.handover
+        return await self._conclude(ending, time.time() - self.job.launched_at)
+
+    async def take_back(self, start: Handover) -> Outcome:
+        """Follow on in the place of a follower that could not. The Job may have gone meanwhile."""
+        ref = self.job.ref
+        try:
+            found = await self.api.get("jobs", ref.namespace, ref.name)
+        except exceptions.ApiNotFoundError:
+            found = {"metadata": {}}
+        if found["metadata"].get("uid") == ref.uid:
+            return await self.follow(start)
+        follower = self._follower(start)
+        gone = Verdict(Cause.JOB_DELETED, None, "JobDeleted")
+        return await self._conclude(Ending(gone, follower.view, {}), time.time() - self.job.launched_at)
+
+    async def conclude(self, ended: Ended) -> Outcome:
+        """The outcome of a Job that another has followed to its end."""
+        ending = await self._follower(ended.handover).read_logs_of(ended.verdict, ended.view)
+        return await self._conclude(ending, ended.seconds)
+
+    def _follower(self, start: Handover | None) -> Follower:
+        return Follower(self.api, self.job, self.log, OwnChanges(self.api), start or Handover())
+
+    async def _conclude(self, ending: Ending, seconds: float) -> Outcome:
+        await self._clear_up(ending)
+        output = ending.output
+        case = diagnosis.Case(
+            str(self.job.ref),
+            ending.verdict,
+            ending.view,
+            self.job.limits,
+            image=self.job.image,
+            program=self.job.program,
+            last_lines=output.last_lines(LAST_LINES),
+            warnings=ending.warnings,
+        )
+        concluded = outcome.conclude(case, output, self.job, seconds)
+        for warning in concluded.value.warnings:
+            self.log.note(warning, logging.WARNING)
+        self.log.note(outcome.summary(concluded.result))
+        return concluded
+
+    async def _clear_up(self, ending: Ending) -> None:
+        """Stop what Kubernetes would go on with, and remove the Secret at once."""
+        ref, name = self.job.ref, self.job.secret_name
+        if ending.verdict.delete_job and not await launching.abandon(self.api, ref):
+            self.log.note(launching.left_over(ref), logging.WARNING)
+        if name is None:
+            return
+        try:
+            await launching.delete_secret(self.api, ref, name)
+        except (TimeoutError, exceptions.KubernetesApiError) as error:
+            how = f"kubectl -n {ref.namespace} delete secret {name}"
+            self.log.note(
+                f"Secret {name} stays until its Job goes: {error or 'no answer'}. Run: {how}", logging.WARNING
+            )

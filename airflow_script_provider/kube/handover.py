@@ -1,0 +1,95 @@
+"""What one follower of a Job leaves to the next: worker to trigger, trigger to triggerer, trigger to worker.
+
+All of it is JSON: positions and names, no line of a log. Times of day are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_script_provider.kube.announcements import Said
+from airflow_script_provider.kube.logs import LogPosition
+from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.progress import Cause, Verdict, View
+from airflow_script_provider.kube.pruning import pruned_job, pruned_pod
+
+HANDOVER_ANNOTATION = f"{MANAGER}/handover"
+MAX_PODS = 16
+"""Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """How far a follower came.
+
+    ``logs`` are positions by pod uid and container, ``said`` what was announced. ``clock`` is the time of day that
+    the Job's clock started at, None while it is suspended. ``is_final`` is False for what was saved along the way,
+    by a follower that went on afterwards.
+    """
+
+    logs: Mapping[tuple[str, str], LogPosition] = field(default_factory=dict)
+    said: Said = field(default_factory=Said)
+    clock: float | None = None
+    is_final: bool = True
+
+    def position(self, uid: str, container: str) -> LogPosition:
+        """Where reading the log of a pod's container stopped."""
+        return self.logs.get((uid, container), LogPosition())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        logs = {f"{uid}/{container}": position.to_dict() for (uid, container), position in self.logs.items()}
+        return {"logs": logs, "said": self.said.to_dict(), "clock": self.clock, "is_final": self.is_final}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Handover:
+        """From ``to_dict``."""
+        logs = {}
+        for key, position in given.get("logs", {}).items():
+            uid, _, container = key.partition("/")
+            logs[uid, container] = LogPosition.from_dict(position)
+        return cls(logs, Said.from_dict(given.get("said", {})), given.get("clock"), bool(given.get("is_final", True)))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A Job that is over: the verdict, the little of the view that the result is made of, and seconds since launch."""
+
+    verdict: Verdict
+    view: View
+    seconds: float
+    handover: Handover = field(default_factory=Handover)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        verdict = {
+            "cause": self.verdict.cause.value,
+            "pod_uid": self.verdict.pod_uid,
+            "reason": self.verdict.reason,
+            "message": self.verdict.message,
+            "delete_job": self.verdict.delete_job,
+        }
+        pods = list(self.view.pods.values())[-MAX_PODS:]
+        return {
+            "verdict": verdict,
+            "job": pruned_job(self.view.job) if self.view.job else {},
+            "job_deleted": self.view.job_deleted,
+            "pods": [pruned_pod(pod) for pod in pods],
+            "gone": sorted(self.view.gone),
+            "seconds": self.seconds,
+            "handover": self.handover.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Ended:
+        """From ``to_dict``."""
+        verdict = Verdict(**given["verdict"] | {"cause": Cause(given["verdict"]["cause"])})
+        view = View(
+            job=given["job"],
+            job_deleted=given["job_deleted"],
+            pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
+            gone=frozenset(given["gone"]),
+        )
+        return cls(verdict, view, given["seconds"], Handover.from_dict(given["handover"]))

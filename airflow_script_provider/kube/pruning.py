@@ -1,0 +1,72 @@
+"""What is kept of Jobs and pods: the few fields that decide, so that a thousand of them fit into little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_script_provider.kube.names import MANAGER
+
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_CONDITION = ("type", "status", "reason", "message")
+_CONTAINER = ("name", "image", "resources")
+_CONTAINER_STATUS = ("name", "state")
+_CONTROLLER_LABEL = "batch.kubernetes.io/controller-uid"
+
+
+def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A Job with what following, adopting and diagnosing it read."""
+    spec, status = job.get("spec", {}), job.get("status", {})
+    kept = _picked(status, ("failed", "succeeded", "active", "startTime", "completionTime"))
+    return {
+        "metadata": _metadata(job),
+        "spec": _picked(spec, ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")),
+        "status": kept | _conditions(status),
+    }
+
+
+def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod with what following and diagnosing it read."""
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    statuses = {
+        kind: [_picked(entry, _CONTAINER_STATUS) for entry in status[kind]]
+        for kind in ("initContainerStatuses", "containerStatuses")
+        if status.get(kind)
+    }
+    containers = {
+        kind: [_picked(entry, _CONTAINER) for entry in spec[kind]]
+        for kind in ("initContainers", "containers")
+        if spec.get(kind)
+    }
+    return {
+        "metadata": _metadata(pod),
+        "spec": _picked(spec, ("nodeName",)) | containers,
+        "status": _picked(status, ("phase", "reason", "message")) | _conditions(status) | statuses,
+    }
+
+
+def controller_of(pod: Mapping[str, Any]) -> str:
+    """The uid of the Job that a pod belongs to."""
+    return str((pod["metadata"].get("labels") or {}).get(_CONTROLLER_LABEL, ""))
+
+
+def _metadata(thing: Mapping[str, Any]) -> dict[str, Any]:
+    given = thing["metadata"]
+    ours = {
+        key: {name: value for name, value in (given.get(key) or {}).items() if _is_ours(name)}
+        for key in ("labels", "annotations")
+    }
+    return _picked(given, _METADATA) | {key: values for key, values in ours.items() if values}
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(f"{MANAGER}/") or name == _CONTROLLER_LABEL
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:
+    kept = [_picked(condition, _CONDITION) for condition in status.get("conditions") or []]
+    return {"conditions": kept} if kept else {}
+
+
+def _picked(thing: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: thing[name] for name in names if thing.get(name) is not None}
