@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import api
 import binaries
@@ -26,6 +28,7 @@ READY_SECONDS = 120.0
 ADDRESS = "127.0.0.1"
 # Renewed after a quarter of it: twice before the controller manager calls a node dead.
 LEASE_SECONDS = 36
+CHUNK = 100
 
 
 def up(instance: Instance, count: int, group: str = fake_nodes.DEFAULT_GROUP) -> None:
@@ -106,11 +109,16 @@ def _create(instance: Instance, count: int, group: str) -> None:
 
 def _remove(instance: Instance, client: api.Api, names: set[str]) -> None:
     """The nodes first, so that what a controller creates anew finds none; then what was on them."""
-    if not names:
-        return
-    _kubectl(instance, "delete", "node", "--ignore-not-found", "--wait=false", *sorted(names))
-    for namespace, pods in _pods_on(client, names).items():
+    for some in _in_chunks(sorted(names)):
+        selector = quote(f"{fake_nodes.GROUP_LABEL},kubernetes.io/hostname in ({','.join(some)})")
+        _kubectl(instance, "delete", "--raw", f"/api/v1/nodes?labelSelector={selector}")
+    for namespace, pods in (_pods_on(client, names) if names else {}).items():
         _kubectl(instance, "-n", namespace, "delete", "pod", "--ignore-not-found", "--force", "--wait=false", *pods)
+
+
+def _in_chunks(names: list[str]) -> Iterator[list[str]]:
+    """As many names as fit into one URL."""
+    return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
 
 
 def _pods_on(client: api.Api, names: set[str]) -> dict[str, list[str]]:
@@ -123,8 +131,8 @@ def _pods_on(client: api.Api, names: set[str]) -> dict[str, list[str]]:
 
 def _names(client: api.Api, group: str | None = None) -> set[str]:
     """The fake nodes that exist."""
-    selector = fake_nodes.GROUP_LABEL if group is None else f"{fake_nodes.GROUP_LABEL}%3D{group}"
-    return {node["metadata"]["name"] for node in _items(client, f"/api/v1/nodes?labelSelector={selector}")}
+    selector = fake_nodes.GROUP_LABEL if group is None else f"{fake_nodes.GROUP_LABEL}={group}"
+    return {node["metadata"]["name"] for node in _items(client, f"/api/v1/nodes?labelSelector={quote(selector)}")}
 
 
 def _items(client: api.Api, path: str) -> list[dict[str, Any]]:
