@@ -17,6 +17,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name, mask_values, output_logger
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs import reading
+from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
 from airflow_script_provider.kube import foreign, interpreter, names, outcome, provenance
@@ -97,8 +99,12 @@ class KubernetesScriptHook(BaseHook):
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
+        hand_over: Callable[[Outcome], None] | None = None,
     ) -> Outcome:
-        """Run and wait, without judging: the outcome of success and failure alike."""
+        """Run and wait, without judging: the outcome of success and failure alike.
+
+        ``hand_over`` gets it before the Job is marked as read: until then another try of the task would take it over.
+        """
         access = self._access()
         request = self._prepare(access, call, options, folder=folder, task=task or current_task(), left=seconds_left)
         self._say_read(request)
@@ -106,7 +112,8 @@ class KubernetesScriptHook(BaseHook):
 
         async def main() -> Outcome:
             async with open_api(access) as api:
-                return await Run(api, request, log, call.max_output_bytes).run()
+                allowed = await reading.allowed(api, request, log)
+                return await Run(api, allowed, log, call.max_output_bytes).run(hand_over)
 
         return self._run.run(main)
 
@@ -117,15 +124,21 @@ class KubernetesScriptHook(BaseHook):
         return self._prepare(self._access(), call, options, folder=folder, task=task, left=None)
 
     def launch(self, request: JobRequest) -> JobRef:
-        """Create the Job of a request and return at once."""
-        return self._once(lambda api: launching.launch(api, request))
+        """Create the Job of a request and return at once; unless it is followed, it is kept for ``unread_ttl``."""
+
+        async def launched(api: KubernetesApi) -> JobRef:
+            return await launching.launch(api, await reading.allowed(api, request, self._run_log()))
+
+        return self._once(launched)
 
     async def follow(self, request: JobRequest, ref: JobRef, *, max_output_bytes: int = DEFAULT_MAX_OUTPUT) -> Outcome:
         """Follow a launched Job to its outcome; its log goes into this hook's."""
         access = await asyncio.to_thread(self._access)
         async with open_api(access) as api:
             run = Run(api, request, self._run_log(), max_output_bytes)
-            return await run.follow(ref, time.time())
+            concluded = await run.follow(ref, time.time())
+            await run.close(ref, concluded)
+            return concluded
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with all that belongs to it; False if it was gone already."""

@@ -10,8 +10,8 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.launch import JobRef
 from airflow_script_provider.jobs.runlog import RunLog
+from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import READ_ANNOTATION
 from airflow_script_provider.kube.request import JobRequest
 

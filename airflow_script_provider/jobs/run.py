@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs import reading
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.tracking import Tracking
@@ -27,13 +30,33 @@ class Run:
     log: RunLog
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
 
-    async def run(self) -> Outcome:
-        """Launch, follow, clear up. Whatever interrupts it, the Job is deleted first and the interruption says so."""
+    async def run(self, hand_over: Callable[[Outcome], None] | None = None) -> Outcome:
+        """Launch, follow, clear up. Whatever interrupts it, the Job is deleted first and the interruption says so.
+
+        ``hand_over`` gets the outcome before the Job is marked as read; what it raises leaves the Job unread.
+        """
         started = time.time()
         ref = await launching.launch(self.api, self.request)
-        try:
+        async with self._deleted_if_interrupted(ref):
             self._say_launched(ref)
-            return await self.follow(ref, started)
+            concluded = await self.follow(ref, started)
+        if hand_over is not None:
+            hand_over(concluded)
+        async with self._deleted_if_interrupted(ref):
+            await self.close(ref, concluded)
+        return concluded
+
+    async def close(self, ref: JobRef, concluded: Outcome) -> None:
+        """The last call: mark the Job as read."""
+        task = self.request.identity.task
+        is_retried = task is not None and task.has_tries_left and concluded.is_retried
+        may_be_marked, ttl = self.request.may_be_marked, self.request.ttl_when_read
+        await reading.close(self.api, ref, ttl, self.log, may_be_marked=may_be_marked, is_retried=is_retried)
+
+    @asynccontextmanager
+    async def _deleted_if_interrupted(self, ref: JobRef) -> AsyncIterator[None]:
+        try:
+            yield
         except BaseException as interruption:
             fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref))
             interruption.add_note(fate)
