@@ -1,25 +1,16 @@
-"""A real Airflow: scheduler, DAG processor, triggerer and API server, driven through its REST API."""
+"""A real Airflow, driven and looked at through its REST API."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import signal
-import socket
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.kubectl import wait_for
 
-_ROOT = Path(__file__).parents[2]
-_BIN = _ROOT / ".venv" / "bin"
 FINAL = {"success", "failed", "skipped", "up_for_retry", "upstream_failed"}
 
 
@@ -91,65 +82,6 @@ class AirflowServer:
         """The pid of the process that runs the operator, the child of its supervisor."""
         instance = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")["id"]
         return int(wait_for(lambda: _process_titled(f"airflow worker -- {instance}"), f"the process of {instance}"))
-
-
-@contextmanager
-def airflow_server(home: Path, kubeconfig: str, dags: Path, connections: dict[str, str]) -> Iterator[AirflowServer]:
-    """Airflow with these DAGs, until the end of the block; everything it started is ended with it."""
-    port = _free_port()
-    environment = _environment(home, port, kubeconfig, dags) | connections
-    log = (home / "standalone.log").open("wb")
-    command = ["unshare", "-p", "--fork", "--kill-child", "--mount-proc", str(_BIN / "airflow"), "standalone"]
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: _is_healthy(url), f"Airflow ({home / 'standalone.log'})", 180)
-        yield AirflowServer(url, home, _token(url))
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        log.close()
-
-
-def _environment(home: Path, port: int, kubeconfig: str, dags: Path) -> dict[str, str]:
-    return dict(os.environ) | {
-        "PATH": f"{_BIN}:{os.environ['PATH']}",
-        "KUBECONFIG": kubeconfig,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(16),
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-    }
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
-            health = json.load(answer)
-    except (OSError, ValueError):
-        return False
-    return all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "metadatabase"))
-
-
-def _token(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/auth/token", timeout=30) as answer:
-        return str(json.load(answer)["access_token"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _process_titled(title: str) -> int | None:

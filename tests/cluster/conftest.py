@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.airflow_server import AirflowServer, airflow_server
+from tests.cluster.airflow_start import Airflow, airflow_server
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.servers import Answer, web_server
 
@@ -99,7 +99,7 @@ def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """A real Airflow with the DAGs of ``dags/``, whose tasks run in the namespace ``t-airflow-…``."""
     with kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace, web_server() as scripts:
         scripts.answers("/echo.sh", b'echo "$1" | tr s z')

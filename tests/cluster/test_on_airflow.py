@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cluster.airflow_server import AirflowServer
+from tests.cluster.airflow_start import Airflow
 from tests.cluster.kubectl import Kubectl, wait_for
 
 
-def test_sigterm_to_the_task_process(airflow: AirflowServer, kubectl: Kubectl) -> None:
+def test_sigterm_to_the_task_process(airflow: Airflow, kubectl: Kubectl) -> None:
     """SIGTERM to a real task process: the task is failed or up for retry, its Job is gone (R1a)."""
     run = airflow.trigger("sleeps")
     selector = "airflow-script-provider/dag-id=sleeps"
@@ -21,7 +21,7 @@ def test_sigterm_to_the_task_process(airflow: AirflowServer, kubectl: Kubectl) -
     assert "the run was killed. Job " in str(airflow.log("sleeps", run, "sleep"))
 
 
-def test_what_a_script_is_fetched_with_is_hidden(airflow: AirflowServer, kubectl: Kubectl) -> None:
+def test_what_a_script_is_fetched_with_is_hidden(airflow: Airflow, kubectl: Kubectl) -> None:
     """A header from a connection and a signature are in no log, rendered field and object, on failure too (R26)."""
     run = airflow.trigger("fetches")
     states = {task: airflow.final_state("fetches", run, task) for task in ("fetch", "presigned", "denied")}
@@ -34,7 +34,7 @@ def test_what_a_script_is_fetched_with_is_hidden(airflow: AirflowServer, kubectl
         assert ".sh?…" in shown
 
 
-def test_marking_failed_ends_the_job(airflow: AirflowServer, kubectl: Kubectl) -> None:
+def test_marking_failed_ends_the_job(airflow: Airflow, kubectl: Kubectl) -> None:
     """A running task that somebody marks as failed takes its Job along (R1)."""
     run = airflow.trigger("sleeps")
     selector = "airflow-script-provider/dag-id=sleeps"
@@ -45,7 +45,7 @@ def test_marking_failed_ends_the_job(airflow: AirflowServer, kubectl: Kubectl) -
     assert airflow.state("sleeps", run, "sleep") == "failed"
 
 
-def test_failure_in_the_log_and_in_xcom(airflow: AirflowServer) -> None:
+def test_failure_in_the_log_and_in_xcom(airflow: Airflow) -> None:
     """One ERROR entry says why, and the result of the failure can be read by downstream tasks (R22)."""
     run = airflow.trigger("fails")
     assert airflow.final_state("fails", run, "fail") == "failed"
@@ -56,7 +56,7 @@ def test_failure_in_the_log_and_in_xcom(airflow: AirflowServer) -> None:
     assert (result["status"], result["exit_code"], result["output"]) == ("failed", 3, "before\n")
 
 
-def test_secrets_are_hidden_and_harmless_values_are_not(airflow: AirflowServer, kubectl: Kubectl) -> None:
+def test_secrets_are_hidden_and_harmless_values_are_not(airflow: Airflow, kubectl: Kubectl) -> None:
     """Values of connections and of sensitive names are masked in the log and absent elsewhere (R26)."""
     run = airflow.trigger("hides")
     assert airflow.final_state("hides", run, "hide") == "success"

@@ -1,0 +1,61 @@
+"""A PostgreSQL of a test's own, from Debian's packages: a folder, a unix socket in it, no port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+USER = "postgres"
+"""Who runs it if the test is root, which PostgreSQL refuses: the user that comes with Debian's package."""
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "listen_addresses": "",
+    "autovacuum": "off",
+}
+
+
+def url(folder: Path) -> str:
+    """The address of the database that ``start`` makes in a folder."""
+    return f"postgresql+psycopg://{USER}@/postgres?host={folder}"
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Make a database in an empty folder and serve it."""
+    programs = _programs()
+    options = " ".join(f"-c {name}={value!r}" for name, value in _SETTINGS.items())
+    script = (
+        f"{programs}/initdb -D data -U {USER} -A trust -E UTF8 --locale=C --no-sync --no-instructions >&2 && "
+        f"exec {programs}/postgres -D data -k {folder} {options}"
+    )
+    user: dict[str, str | list[str]] = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, USER, USER)
+        user = {"user": USER, "group": USER, "extra_groups": []}
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(["sh", "-c", script], cwd=folder, stdout=log, stderr=log, **user)  # type: ignore[call-overload,no-any-return]  # mypy does not look into **
+
+
+def wait_until_ready(folder: Path, server: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """Return as soon as it answers."""
+    command = [f"{_programs()}/pg_isready", "-q", "-h", str(folder)]
+    end = time.monotonic() + seconds
+    while subprocess.run(command, check=False).returncode:
+        if server.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()}")
+        time.sleep(0.05)
+
+
+def _programs() -> Path:
+    """The folder of the newest server that is installed; Debian keeps it off the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    if on_path := shutil.which("initdb"):
+        return Path(on_path).resolve().parent
+    raise RuntimeError("PostgreSQL is missing: dev/postgresql installs it (make test does so)")
