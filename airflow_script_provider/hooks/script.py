@@ -171,6 +171,7 @@ class KubernetesScriptHook(BaseHook):
         mask_by_name(call.env)
         mask_by_name(call.args)
         mask_values(logins_in(options.install_dependencies or ()))
+        mask_values(logins_in(call.env.values() if isinstance(call.env, Mapping) else ()))
         source = parse(call.script, conn_id=call.script_conn_id)
         script = _verified(source.fetch(folder=folder), call.sha256)
         files = {path: parse_file(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}

@@ -96,8 +96,9 @@ def setting_of_pip() -> str | None:
 def run(words: list[str]) -> tuple[int, list[str]]:
     """Run the installer, show what it prints as it comes; exit code and lines."""
     lines = []
-    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
-    with subprocess.Popen(words, **told) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+    ) as process:
         for printed in process.stdout or ():
             line = without_login(printed)
             sys.stdout.write(line)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+from urllib.parse import unquote
 
 from airflow_script_provider.kube.interpreter import Interpreter
 from airflow_script_provider.kube.overrides import SCRIPT_FOLDER
@@ -26,7 +27,7 @@ MESSAGE_PREFIX = "airflow-script: "
 """What the prelude's termination message starts with: nothing of it is the script's."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
-_LOGIN = re.compile(r"//([^/@\s]+)@")
+_LOGIN = re.compile(r"//([^/\s]+)@")
 _FILE_OPTION = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
@@ -119,10 +120,11 @@ def install_failure(message: str) -> str | None:
     return message.removeprefix(MESSAGE_PREFIX) if message.startswith(MESSAGE_PREFIX) else None
 
 
-def logins_in(lines: Sequence[str]) -> list[str]:
-    """User and password of the URLs in requirements, as they stand there, and the passwords alone."""
-    logins = [login for line in lines for login in _LOGIN.findall(str(line))]
-    return [word for login in logins for word in (login, login.partition(":")[2]) if word]
+def logins_in(texts: Iterable[str]) -> list[str]:
+    """User and password of the URLs in these texts, as they stand there, and the passwords alone, decoded too."""
+    logins = [login for text in texts for login in _LOGIN.findall(str(text))]
+    passwords = [login.partition(":")[2] for login in logins]
+    return [word for word in dict.fromkeys([*logins, *passwords, *map(unquote, passwords)]) if word]
 
 
 def without_logins(lines: Sequence[str]) -> list[str]:

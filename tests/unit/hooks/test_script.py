@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk._shared.secrets_masker import redact
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
@@ -241,6 +242,13 @@ def test_the_digest_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "etl.py").write_bytes(data)
     file, digest = FileScript(str(tmp_path / "etl.py")), hashlib.sha256(data).hexdigest()
     assert a_prepared(script=file, sha256=digest).script.text == "print('hi')\n"
+
+
+def test_the_login_of_a_url_in_env_is_masked() -> None:
+    """As that of an index is, under a name that nobody calls sensitive (R26)."""
+    a_prepared(env={"PIP_INDEX_URL": "https://bob:index-hunter2@pypi.example/simple"})
+    assert redact("https://bob:index-hunter2@pypi.example") == "https://***@pypi.example"
+    assert redact("index-hunter2") == "***"
 
 
 def test_files_are_fetched_beside_the_script(tmp_path: Path) -> None:

@@ -84,4 +84,10 @@ def test_only_our_termination_message_is_an_installations() -> None:
 def test_logins_in_requirements_are_found() -> None:
     """User and password of a URL, together and the password alone, are what the log must not show."""
     lines = ["six==1.16.0", "--index-url https://u:hunter2@host/simple", "a @ https://token123@host/a.whl"]
-    assert logins_in(lines) == ["u:hunter2", "hunter2", "token123"]
+    assert logins_in(lines) == ["u:hunter2", "token123", "hunter2"]
+
+
+@pytest.mark.parametrize("url", ["https://u:hun@ter@host/", "https://u:hun%40ter@host/"])
+def test_a_password_with_an_at_sign_is_found_whole(url: str) -> None:
+    """Whether it is encoded, as it should be, or not."""
+    assert "hun@ter" in logins_in([url])
