@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import connection_extra
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.api import KubernetesApi, Session
 from airflow_script_provider.kube.syntax import check_flag
 
 DEFAULT_CONN_ID = "kubernetes_default"
@@ -94,36 +95,67 @@ class ClusterAccess:
 
 
 @asynccontextmanager
-async def open_api(access: ClusterAccess) -> AsyncIterator[KubernetesApi]:
-    """A session with the cluster's API server.
+async def open_api(access: ClusterAccess, *, connections: int = 100) -> AsyncIterator[KubernetesApi]:
+    """A session with the cluster's API server, of at most so many connections.
 
     Raises ``ApiUnreachableError`` where the credentials cannot be loaded.
     """
-    from kubernetes_asyncio.client import ApiClient
 
-    configuration = await asyncio.to_thread(_load, access)
-    api = KubernetesApi(ApiClient(configuration))
+    async def session() -> Session:
+        return _session(*await asyncio.to_thread(_load, access), connections)
+
+    api = KubernetesApi(await session(), session)
     try:
         yield api
     finally:
         await api.close()
 
 
-def _load(access: ClusterAccess) -> Any:
-    """A client configuration; in a thread of its own, because files are read and plugins run."""
+def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Session:
+    import aiohttp
+
+    names = {"proxy": "proxy", "proxy_headers": "proxy_headers", "server_hostname": "tls_server_name"}
+    values = {word: getattr(configuration, name, None) for word, name in names.items()}
+
+    async def authorization() -> str | None:
+        key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
+        return key
+
+    return Session(
+        host=str(configuration.host),
+        http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, ssl=trust), trust_env=True),
+        route={word: value for word, value in values.items() if value},
+        authorization=authorization,
+    )
+
+
+def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
+    """A client configuration and whom to trust; in a thread of its own, because files are read and plugins run."""
     from kubernetes_asyncio.client import Configuration
     from kubernetes_asyncio.config import ConfigException
 
     configuration = Configuration()
     try:
         asyncio.run(_load_into(configuration, access))
+        configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
+        return configuration, _trust(configuration)
     except (ConfigException, OSError, ValueError) as error:
         raise exceptions.ApiUnreachableError(
             f"no credentials for a Kubernetes cluster: {error}. "
             "Set them in the Kubernetes connection, config_file or KUBECONFIG."
         ) from None
-    configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
-    return configuration
+
+
+def _trust(configuration: Any) -> ssl.SSLContext:
+    """The server's authority and our certificate."""
+    trust = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        trust.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    if not configuration.verify_ssl:
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    if configuration.disable_strict_ssl_verification:
+        trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return trust
 
 
 async def _load_into(configuration: Any, access: ClusterAccess) -> None:
@@ -134,7 +166,8 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
             dict(access.config), context=access.cluster_context, client_configuration=configuration
         )
     elif access.in_cluster or (not access.config_file and _is_in_cluster()):
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # not annotated there
+        # Its own refreshing reads the file in the event loop; a 401 makes us read it anew.
+        config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]  # not annotated there
     else:
         await config.load_kube_config(
             config_file=_config_files(access),

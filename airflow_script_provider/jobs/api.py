@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
 
@@ -23,6 +27,11 @@ PATIENCE = 30.0
 REVIEW_TIMEOUT = 5.0
 """Seconds for the answer to a question about rights."""
 
+READ_BUFFER = 256 * 1024
+"""Bytes of an answer that may wait to be read; of hundreds of log streams each has such a buffer."""
+RENEW_INTERVAL = 10.0
+"""Seconds between two readings of the credentials: a server that refuses them for good is not asked for ever."""
+
 _USER_AGENT = f"airflow-script-provider/{__version__}"
 _GROUPS = {"jobs": "/apis/batch/v1", "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1"}
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
@@ -35,33 +44,46 @@ _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
 }
 
 
-class Client(Protocol):
-    """What is used of ``kubernetes_asyncio.client.ApiClient``: its session, its credentials, its address."""
+@dataclass(frozen=True)
+class Session:
+    """Connections to one API server, and what every request needs.
 
-    configuration: Any
-    rest_client: Any
+    ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``authorization`` gives the header's value; it
+    may ask a plugin or a file, and fail in any way.
+    """
 
-    async def update_params_for_auth(self, headers: Any, queries: Any, auth_settings: Any) -> None:
-        """Add the credentials to the headers."""
-
-    async def close(self) -> None:
-        """End the session."""
+    host: str
+    http: aiohttp.ClientSession
+    route: Mapping[str, Any]
+    authorization: Callable[[], Awaitable[str | None]]
 
 
 class KubernetesApi:
-    """Calls on namespaced resources, named in the plural (``jobs``, ``pods``, ``pods/log``, ``events``)."""
+    """Calls on namespaced resources, named in the plural (``jobs``, ``pods``, ``pods/log``, ``events``).
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    ``renew`` opens a session with credentials that were read anew, for when the server has had enough of the old ones.
+    """
+
+    def __init__(self, session: Session, renew: Callable[[], Awaitable[Session]] | None = None) -> None:
+        self._session = session
+        self._renew = renew
+        self._renewed_at = -RENEW_INTERVAL
+        self._renewing = asyncio.Lock()
+        self._old_sessions: list[Session] = []
 
     @property
     def host(self) -> str:
         """Address of the API server."""
-        return str(self._client.configuration.host)
+        return self._session.host
+
+    def now(self) -> datetime:
+        """The API server's time of day to the second, as its last answer has it; this machine's before the first."""
+        return datetime.fromtimestamp(time.time() + self._clock_ahead, UTC)
 
     async def close(self) -> None:
         """End the session, and let the sockets close that were aborted: that takes the loop a few rounds."""
-        await self._client.close()
+        for session in (*self._old_sessions, self._session):
+            await session.http.close()
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -167,6 +189,7 @@ class KubernetesApi:
             raise self._unreachable(error) from error
         finally:
             response.release()
+        self._set_clock(response.headers.get("Date", ""))
         answer: dict[str, Any] = json.loads(raw)
         return answer
 
@@ -181,39 +204,73 @@ class KubernetesApi:
         body: Mapping[str, Any] | None = None,
         read_timeout: float = READ_TIMEOUT,
     ) -> aiohttp.ClientResponse:
+        """An answer, whatever its status; after a 401 the credentials are read once more."""
+        session = self._session
+        response = await self._send(session, verb, resource, namespace, name, query, body, read_timeout)
+        if response.status == 401 and await self._is_renewed(session):
+            response.release()
+            response = await self._send(self._session, verb, resource, namespace, name, query, body, read_timeout)
+        return response
+
+    async def _is_renewed(self, used: Session) -> bool:
+        """Whether there are other credentials than those that were used; tokens expire, and files and plugins renew."""
+        async with self._renewing:
+            if self._session is not used:
+                return True
+            if self._renew is None or time.monotonic() < self._renewed_at + RENEW_INTERVAL:
+                return False
+            self._renewed_at = time.monotonic()
+            try:
+                session = await self._renew()
+            except exceptions.KubernetesApiError:
+                return False
+            self._old_sessions.append(used)  # with its open streams, which live on
+            self._session = session
+            return True
+
+    async def _send(
+        self,
+        session: Session,
+        verb: str,
+        resource: str,
+        namespace: str | None,
+        name: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        read_timeout: float,
+    ) -> aiohttp.ClientResponse:
         content_type = "application/merge-patch+json" if verb == "patch" else "application/json"
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": content_type}
-        await self._authorize(headers)
+        if authorization := await self._authorization(session):
+            headers["Authorization"] = authorization
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
         try:
-            response: aiohttp.ClientResponse = await self._client.rest_client.pool_manager.request(
+            response: aiohttp.ClientResponse = await session.http.request(
                 _METHODS[verb],
                 self.host + path(resource, namespace, name),
                 params=dict(query),
                 headers=headers,
                 data=_encoded(body) if body is not None else None,
                 timeout=timeout,
-                **self._route(),
+                read_bufsize=READ_BUFFER,
+                **session.route,
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         return response
 
-    async def _authorize(self, headers: dict[str, str]) -> None:
-        """Add the credentials, which a plugin or a file may have to bring: those may fail in any way."""
+    def _set_clock(self, date: str) -> None:
+        with contextlib.suppress(ValueError):
+            self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
+
+    async def _authorization(self, session: Session) -> str | None:
+        """The credentials, which a plugin or a file may have to bring."""
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+            return await session.authorization()
         except Exception as error:  # third-party plugins; the call may be repeated
             what = str(error) or type(error).__name__
             message = f"no credentials for the API server {self.host}: {what}. Check the Kubernetes connection."
             raise exceptions.ApiUnreachableError(message, status=0) from error
-
-    def _route(self) -> dict[str, Any]:
-        """Proxy and TLS name of the kubeconfig, which the client keeps beside its session."""
-        rest = self._client.rest_client
-        names = {"proxy": "proxy", "proxy_headers": "proxy_headers", "server_hostname": "server_hostname"}
-        values = {word: getattr(rest, name, None) for word, name in names.items()}
-        return {word: value for word, value in values.items() if value}
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         what = str(error) or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ SHORT_LIFE = 1.0
 """Seconds that a stream must live for the next one to be opened without a pause."""
 LONGEST_PAUSE = 10.0
 """Seconds between two tries at the most."""
+PAGE = 250
+"""Objects of one answer to a list: parsing thousands at once would hold up whatever shares the event loop."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,25 @@ class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
     The first answer brings the objects that exist. After a lost position it lists, and tells what went meanwhile.
+    ``keep`` makes of an object what is told and remembered of it. ``lists_first`` lists to begin with, so that after
+    ``listed`` it is known what does not exist.
     """
 
     api: KubernetesApi
     resource: str
     namespace: str
     selector: dict[str, str]
+    keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda thing: thing
+    lists_first: bool = False
+    listed: asyncio.Event = field(default_factory=asyncio.Event)
     _version: str = ""
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
     _must_list: bool = False
     _asked: float = field(default_factory=time.monotonic)
     _answered: float | None = None
+
+    def __post_init__(self) -> None:
+        self._must_list = self.lists_first
 
     async def changes(self) -> AsyncIterator[Change]:
         """Changes for as long as they are asked for.
@@ -66,6 +76,7 @@ class Watch:
                 if self._must_list:
                     for change in await self._relist():
                         yield change
+                    self.listed.set()
                 async for change in self._one_stream():
                     yield change
             except exceptions.ApiGoneError:
@@ -109,7 +120,7 @@ class Watch:
         self._version = thing["metadata"]["resourceVersion"]
         if kind == "BOOKMARK":
             return None
-        return self._remember(Change(thing, deleted=kind == "DELETED"))
+        return self._remember(Change(self.keep(thing), deleted=kind == "DELETED"))
 
     def _remember(self, change: Change) -> Change:
         uid = change.object["metadata"]["uid"]
@@ -120,10 +131,16 @@ class Watch:
         return change
 
     async def _relist(self) -> list[Change]:
-        answer = await self.api.list(self.resource, self.namespace, **self.selector)
+        listed: dict[str, dict[str, Any]] = {}
+        page = {"limit": str(PAGE)}
+        while True:
+            answer = await self.api.list(self.resource, self.namespace, **self.selector, **page)
+            listed |= {item["metadata"]["uid"]: self.keep(item) for item in answer["items"]}
+            if not answer["metadata"].get("continue"):
+                break
+            page["continue"] = answer["metadata"]["continue"]
         self._version = answer["metadata"]["resourceVersion"]
         self._must_list, self._answered = False, time.monotonic()
-        listed = {item["metadata"]["uid"]: item for item in answer["items"]}
         gone = [Change(thing, deleted=True) for uid, thing in self._known.items() if uid not in listed]
         return [self._remember(change) for change in (*gone, *(Change(item) for item in listed.values()))]
 

@@ -45,6 +45,13 @@ def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def pruned_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event with what announcing it reads."""
+    concerned = _picked(event["involvedObject"], ("kind", "name", "uid"))
+    metadata = _picked(event["metadata"], ("uid",))
+    return {"metadata": metadata, "involvedObject": concerned} | _picked(event, ("reason", "message"))
+
+
 def controller_of(pod: Mapping[str, Any]) -> str:
     """The uid of the Job that a pod belongs to."""
     return str((pod["metadata"].get("labels") or {}).get(_CONTROLLER_LABEL, ""))
