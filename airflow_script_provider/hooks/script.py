@@ -21,6 +21,7 @@ from airflow_script_provider.jobs import reading
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
+from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.launched import JobRef
@@ -100,10 +101,12 @@ class KubernetesScriptHook(BaseHook):
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
         hand_over: Callable[[Outcome], None] | None = None,
+        alone: bool = False,
     ) -> Outcome:
         """Run and wait, without judging: the outcome of success and failure alike.
 
         ``hand_over`` gets it before the Job is marked as read: until then another try of the task would take it over.
+        ``alone`` says that the task runs nothing else, so what an earlier try has left is this run's, or nobody's.
         """
         access = self._access()
         request = self._prepare(access, call, options, folder=folder, task=task or current_task(), left=seconds_left)
@@ -112,8 +115,7 @@ class KubernetesScriptHook(BaseHook):
 
         async def main() -> Outcome:
             async with open_api(access) as api:
-                allowed = await reading.allowed(api, request, log)
-                return await Run(api, allowed, log, call.max_output_bytes).run(hand_over)
+                return await Run(api, request, log, call.max_output_bytes, alone).run(hand_over)
 
         return self._run.run(main)
 
@@ -136,8 +138,9 @@ class KubernetesScriptHook(BaseHook):
         access = await asyncio.to_thread(self._access)
         async with open_api(access) as api:
             run = Run(api, request, self._run_log(), max_output_bytes)
-            concluded = await run.follow(ref, time.time())
-            await run.close(ref, concluded)
+            job = run.launched(ref, time.time())
+            concluded = await Tracking(api, job, run.log).follow()
+            await run.close(job, concluded)
             return concluded
 
     def delete(self, ref: JobRef) -> bool:

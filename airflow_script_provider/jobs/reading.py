@@ -11,7 +11,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.runlog import RunLog
-from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import READ_ANNOTATION
 from airflow_script_provider.kube.request import JobRequest
 
@@ -43,21 +43,19 @@ async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
         return
 
 
-async def close(
-    api: KubernetesApi, ref: JobRef, ttl: int | None, log: RunLog, *, may_be_marked: bool = True, is_retried: bool
-) -> None:
+async def close(api: KubernetesApi, job: LaunchedJob, log: RunLog, *, is_retried: bool) -> None:
     """Mark the Job as read, which is the last that is done to it; that it fails is a warning.
 
     A Job that is there and not marked is one that nobody has read. So it is deleted where it cannot be marked and
     another try of the task, which would take it over, follows (``is_retried``).
     """
-    if may_be_marked:
+    if job.may_be_marked:
         try:
-            await mark_read(api, ref, ttl)
+            await mark_read(api, job.ref, job.ttl_when_read)
         except exceptions.KubernetesApiError as error:
-            log.note(f"Job {ref} could not be marked as read: {error}", logging.WARNING)
+            log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
         else:
             return
     if is_retried:
-        fate = launching.fate(ref, deleted=await launching.abandon(api, ref))
+        fate = launching.fate(job.ref, deleted=await launching.abandon(api, job.ref))
         log.note(f"The next try would take an unmarked Job for one that nobody has read. {fate}")

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from airflow_script_provider.jobs import adopt, reading
 from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs import reading
+from airflow_script_provider.jobs.adopt import Adopted
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import manifest, provenance
+from airflow_script_provider.kube.handover import Handover
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
@@ -23,35 +25,55 @@ from airflow_script_provider.kube.request import JobRequest, positive_seconds
 
 @dataclass(frozen=True)
 class Run:
-    """A request under way. ``log`` gets our lines and the script's."""
+    """A request under way. ``log`` gets our lines and the script's.
+
+    ``alone`` means that its task runs nothing else: what an earlier try has left and this run doesn't take over is of
+    no use.
+    """
 
     api: KubernetesApi
     request: JobRequest
     log: RunLog
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
+    alone: bool = False
 
     async def run(self, hand_over: Callable[[Outcome], None] | None = None) -> Outcome:
-        """Launch, follow, clear up. Whatever interrupts it, the Job is deleted first and the interruption says so.
+        """Begin, follow, clear up. Whatever interrupts it, the Job is deleted first and the interruption says so.
 
         ``hand_over`` gets the outcome before the Job is marked as read; what it raises leaves the Job unread.
         """
-        started = time.time()
-        ref = await launching.launch(self.api, self.request)
-        async with self._deleted_if_interrupted(ref):
-            self._say_launched(ref)
-            concluded = await self.follow(ref, started)
+        job, start = await self.begin()
+        async with self._deleted_if_interrupted(job.ref):
+            concluded = await Tracking(self.api, job, self.log).follow(start)
         if hand_over is not None:
             hand_over(concluded)
-        async with self._deleted_if_interrupted(ref):
-            await self.close(ref, concluded)
+        async with self._deleted_if_interrupted(job.ref):
+            await self.close(job, concluded)
         return concluded
 
-    async def close(self, ref: JobRef, concluded: Outcome) -> None:
+    async def begin(self) -> tuple[LaunchedJob, Handover]:
+        """The Job to follow: one that an earlier try has left, else a new one. And what is known of it already."""
+        adopted = await adopt.find(self.api, self.request, self.log, alone=self.alone)
+        if adopted is None:
+            return await self._launch(), Handover()
+        async with self._deleted_if_interrupted(adopted.ref):
+            await adopt.complete(self.api, adopted, self.log)
+            self._say_adopted(adopted)
+        return self.launched(adopted.ref, adopted.launched_at, adopted.request), Handover(clock=adopted.clock)
+
+    async def _launch(self) -> LaunchedJob:
+        request = await reading.allowed(self.api, self.request, self.log)
+        started = time.time()
+        ref = await launching.launch(self.api, request)
+        async with self._deleted_if_interrupted(ref):
+            self._say_launched(ref)
+        return self.launched(ref, started, request)
+
+    async def close(self, job: LaunchedJob, concluded: Outcome) -> None:
         """The last call: mark the Job as read."""
         task = self.request.identity.task
         is_retried = task is not None and task.has_tries_left and concluded.is_retried
-        may_be_marked, ttl = self.request.may_be_marked, self.request.ttl_when_read
-        await reading.close(self.api, ref, ttl, self.log, may_be_marked=may_be_marked, is_retried=is_retried)
+        await reading.close(self.api, job, self.log, is_retried=is_retried)
 
     @asynccontextmanager
     async def _deleted_if_interrupted(self, ref: JobRef) -> AsyncIterator[None]:
@@ -63,16 +85,9 @@ class Run:
             self.log.note(fate, logging.WARNING)
             raise
 
-    async def follow(self, ref: JobRef, started: float) -> Outcome:
-        """Follow a launched Job to its outcome; ``started`` is the time of day of its launch.
-
-        Interrupted, it leaves the Job alone: that is for the caller to decide.
-        """
-        return await Tracking(self.api, self.launched(ref, started), self.log).follow()
-
-    def launched(self, ref: JobRef, started: float) -> LaunchedJob:
-        """What is needed of the request from now on."""
-        request = self.request
+    def launched(self, ref: JobRef, started: float, request: JobRequest | None = None) -> LaunchedJob:
+        """What is needed of the request from now on; ``started`` is the time of day of its launch."""
+        request = request or self.request
         return LaunchedJob(
             ref,
             started,
@@ -86,6 +101,15 @@ class Run:
             mark=request.identity.launch_id if request.provision.packages else None,
             skip_codes=request.options.skip_codes,
             max_output_bytes=self.max_output_bytes,
+            ttl_when_read=request.ttl_when_read,
+            may_be_marked=request.may_be_marked,
+        )
+
+    def _say_adopted(self, adopted: Adopted) -> None:
+        ref = adopted.ref
+        self.log.note(
+            f"Job {ref} of try {adopted.try_number}, whose worker was lost, is taken over: its log comes from its "
+            f"start. Look at it: {_kubectl('describe', ref)}"
         )
 
     def _say_launched(self, ref: JobRef) -> None:

@@ -30,7 +30,8 @@ class LaunchedJob:
 
     ``launched_at`` is the time of day in seconds since 1970. ``secret_name`` is None where there is no Secret to
     remove. ``mark`` is the last line of what prepares the script's container, None if nothing does. ``ttl_when_read``
-    is what the Job's TTL becomes once its outcome was read, None if it stays as it is. ``files`` is the result's entry.
+    is what the Job's TTL becomes once its outcome was read, None if it stays as it is; without ``may_be_marked``
+    nothing is changed then. ``files`` is the result's entry.
     """
 
     ref: JobRef
@@ -47,6 +48,7 @@ class LaunchedJob:
     get_logs: bool = True
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     ttl_when_read: int | None = None
+    may_be_marked: bool = True
 
     @property
     def own_objects(self) -> tuple[str, ...]:

@@ -247,6 +247,7 @@ class KubernetesScriptOperator(BaseOperator):
                 task=task_identity(context),
                 seconds_left=_seconds(self.execution_timeout),
                 hand_over=lambda outcome: self._hand_over(context, outcome),
+                alone=True,
             )
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)

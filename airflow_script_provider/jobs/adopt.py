@@ -1,0 +1,97 @@
+"""Taking over the Job of a try whose worker was lost, instead of running the script once more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.runlog import RunLog
+from airflow_script_provider.kube import adoption, manifest, names
+from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.request import JobRequest
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A Job of an earlier try, and the request with the identity that it was launched with.
+
+    ``launched_at`` and ``clock`` are times of day of this machine, in seconds since 1970: when the run began, and when
+    the Job's clock did, None while it is suspended. They come from what the API server says of the Job and of its own
+    time: this machine's clock may differ, and a Job must not be ended for that.
+    """
+
+    request: JobRequest
+    ref: JobRef
+    try_number: int
+    launched_at: float
+    clock: float | None
+    has_ended: bool
+
+
+async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool) -> Adopted | None:
+    """The unread Job of an earlier try that this launch is a repetition of; those that nobody will read are deleted.
+
+    A first try makes no request. ``alone`` means that the task launches nothing else. Raises ``KubernetesApiError``:
+    to go on without an answer might run the script twice.
+    """
+    task = request.identity.task
+    if task is None or task.try_number <= 1:
+        return None
+    selector = f"{names.TASK_INSTANCE_LABEL}={task.digest}"
+    try:
+        jobs = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
+    except exceptions.ApiForbiddenError as error:
+        log.note(f"Whether an earlier try has left a Job cannot be seen, a new one is made: {error}", logging.WARNING)
+        return None
+    plan = adoption.plan(jobs, request.identity, alone=alone)
+    for job in plan.useless:
+        await _delete(api, request.namespace, job, log)
+    return _adopted(api, request, plan.adopted) if plan.adopted is not None else None
+
+
+async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
+    """Create what the lost worker did not come to: Secret or ConfigMap, without which the script waits for ever.
+
+    Those that are there stay as they are. An error is a warning: most likely nothing is missing.
+    """
+    if adopted.has_ended:
+        return
+    request, uid = adopted.request, adopted.ref.uid
+    owned = {"secrets": manifest.secret(request, uid), "configmaps": manifest.config_map(request, uid)}
+    for resource, body in owned.items():
+        try:
+            if body is not None:
+                await api.create(resource, request.namespace, body)
+        except exceptions.ApiConflictError:
+            continue
+        except exceptions.KubernetesApiError as error:
+            log.note(f"What Job {adopted.ref} may lack could not be created: {error}", logging.WARNING)
+
+
+def _adopted(api: KubernetesApi, request: JobRequest, job: adoption.Job) -> Adopted:
+    metadata, now = job["metadata"], api.now()
+    launch_id = metadata["labels"][names.LAUNCH_LABEL]
+    on_the_clock = adoption.seconds_on_the_clock(job, now)
+    return Adopted(
+        replace(request, identity=replace(request.identity, launch_id=launch_id)),
+        JobRef(request.namespace, metadata["name"], metadata["uid"]),
+        adoption.try_number(job) or 0,
+        launched_at=time.time() - adoption.seconds_since_launch(job, now),
+        clock=None if on_the_clock is None else time.time() - on_the_clock,
+        has_ended=adoption.has_ended(job),
+    )
+
+
+async def _delete(api: KubernetesApi, namespace: str, job: adoption.Job, log: RunLog) -> None:
+    ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
+    why = f"Job {ref} of try {adoption.try_number(job)} is not what this try runs, and nobody will read its outcome."
+    try:
+        await launching.delete(api, ref)
+    except exceptions.KubernetesApiError as error:
+        log.note(f"{why} {launching.left_over(ref)} ({error})", logging.WARNING)
+    else:
+        log.note(f"{why} It is deleted.")
