@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_script_provider.sources import FileScript
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.node_folder import node_folder
 from tests.cluster.tasks import run_task
 
 SIX_WHEEL = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
@@ -32,17 +33,12 @@ def test_externally_managed_python(own: dict[str, Any]) -> None:
 
 def test_python_of_a_virtual_environment(own: dict[str, Any]) -> None:
     """An image that runs its Python from a virtual environment finds the requirements there."""
-    folder = {"name": "venv", "hostPath": {"path": f"/tmp/{own['namespace']}", "type": "DirectoryOrCreate"}}
-    arguments: dict[str, Any] = {
-        "volumes": [folder],
-        "volume_mounts": [{"name": "venv", "mountPath": "/venv"}],
-        "node_selector": {"kubernetes.io/hostname": "node-1"},
-        **own,
-    }
-    run_task(script="import venv\nvenv.create('/venv', with_pip=True)", **arguments).succeeded()
     script = "import six, sys\nprint(six.__version__, sys.prefix)"
     python = ["/venv/bin/python", "-u"]
-    run = run_task(script=script, interpreter=python, install_dependencies=["six==1.16.0"], **arguments).succeeded()
+    with node_folder(own) as folder:
+        where = folder.mounted("/venv")
+        run_task(script="import venv\nvenv.create('/venv', with_pip=True)", **where).succeeded()
+        run = run_task(script=script, interpreter=python, install_dependencies=["six==1.16.0"], **where).succeeded()
     assert run.result["output"] == "1.16.0 /venv\n"
 
 
