@@ -30,9 +30,20 @@ airflow_packages() {
     # A pipe would lose the exit code, so it travels in a file.
     { airflow_install "$@" 2>&1; echo $? > "$airflow_log.code"; } | tee "$airflow_log"
     [ "$(cat "$airflow_log.code" 2>/dev/null || echo 97)" = 0 ] && rm -f "$airflow_log" "$airflow_log.code" && return
-    airflow_cause=$(grep -i -E 'unable to locate package|has no installation candidate|unable to find a match|no match for argument|no package|no such package|none of apt-get' "$airflow_log" | tail -n 1)
+    # A repository that was not reached has no package either, and may be reached by another attempt.
+    airflow_cause=$(airflow_said "$airflow_unreached")
+    [ -n "$airflow_cause" ] && airflow_fail 98 "could not install packages: $airflow_cause"
+    airflow_cause=$(airflow_said "$airflow_missing")
     [ -n "$airflow_cause" ] && airflow_fail 97 "could not install packages: $airflow_cause"
     airflow_fail 98 "could not install packages: $(tail -n 1 "$airflow_log")"
+}
+
+# Words of apt, apk, dnf and microdnf, in this order.
+airflow_unreached='failed to fetch|temporary failure|temporary error|network error|failed to download metadata|cannot download repomd'
+airflow_missing='unable to locate package|has no installation candidate|no such package|unable to find a match|no match for argument|no package|none of apt-get'
+
+airflow_said() { # extended regular expression: the last line of the installation with it, without blanks in front
+    grep -i -E "$1" "$airflow_log" | tail -n 1 | sed 's/^ *//'
 }
 
 if [ -n "$AIRFLOW_SCRIPT_PACKAGES" ]; then
