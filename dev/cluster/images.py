@@ -88,7 +88,13 @@ RECIPES = (
         command=("postgres",),
         path=f"/usr/lib/postgresql/15/bin:{PATH}",
     ),
-    Recipe("docker.io/library/dnf:bookworm", packages=("dnf",), command=("bash",)),
+    Recipe(
+        "docker.io/library/dnf:bookworm",
+        # The other two make a repository, for there is none to be reached.
+        packages=("dnf", "rpm", "createrepo-c"),
+        command=("bash",),
+        removed=("usr/bin/apt-get",),
+    ),
 )
 
 
