@@ -93,8 +93,9 @@ def shown(run: TaskRun, kubectl: Kubectl, namespace: str) -> str:
 
 
 def test_a_script_arrives_as_it_is(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
-    """Same bytes but for the byte order mark; origin, size and digest told; no secret anywhere (R24, R26)."""
-    run = run_task(**store.put("etl/job.sh", AWKWARD), **own).succeeded()
+    """Same bytes but for the byte order mark, pinned with it; origin, size and digest told; no secret (R24, R26)."""
+    pin = hashlib.sha256(AWKWARD).hexdigest()
+    run = run_task(**store.put("etl/job.sh", AWKWARD), sha256=pin, **own).succeeded()
     digest = hashlib.sha256(AWKWARD[3:]).hexdigest()
     assert run.result["output"].startswith(digest)
     assert (run.result["script_sha256"], run.result["script_bytes"]) == (digest, len(AWKWARD) - 3)
