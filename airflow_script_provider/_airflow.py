@@ -43,6 +43,7 @@ __all__ = [
     "output_logger",
     "s3_hook_class",
     "task_identity",
+    "task_state",
 ]
 
 
@@ -132,6 +133,20 @@ def current_task() -> TaskIdentity | None:
     except RuntimeError:
         return None
     return task_identity(dict(context))
+
+
+def task_state(task: TaskIdentity) -> str:
+    """The state that Airflow has for a task instance now, ``gone`` if it has none; raises where it cannot be asked.
+
+    Blocks until the supervisor answers, so never in a signal handler: it may have interrupted another question.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        task.dag_id, map_index=task.map_index, task_ids=[task.task_id], run_ids=[task.run_id]
+    )
+    key = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
+    return str(states.get(task.run_id, {}).get(key) or "gone")
 
 
 def dag_folder(context: Mapping[str, Any]) -> str | None:

@@ -126,7 +126,7 @@ class OutcomeUnknownError(JobFailedError):
 
 
 class RunKilledError(RunError):
-    """The run was ended on request; its Job is deleted."""
+    """The run was ended on request; its Job is deleted, or left to the task's next try, as the message says."""
 
 
 def _rebuild_failure(cls: type[JobFailedError], message: str, result: ScriptResult, retryable: bool) -> JobFailedError:

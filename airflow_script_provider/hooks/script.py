@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import fields
-from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import BaseHook, current_task, mask_by_name, mask_values, output_logger
+from airflow_script_provider._airflow import (
+    BaseHook,
+    current_task,
+    mask_by_name,
+    mask_values,
+    output_logger,
+    task_state,
+)
+from airflow_script_provider.hooks.interruption import InterruptibleRun, answer_of, ended_by_sigterm
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs import reading
@@ -22,7 +27,7 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
 from airflow_script_provider.jobs.tracking import Tracking
-from airflow_script_provider.kube import foreign, interpreter, names, outcome, provenance
+from airflow_script_provider.kube import adoption, foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
@@ -39,6 +44,9 @@ T = TypeVar("T")
 
 OUTPUT_LOGGER = "airflow.task.script"
 """Name of the logger that scripts' lines go to."""
+
+STATE_TIMEOUT = 2.0
+"""Seconds for Airflow to tell the state of a task that is killed; SIGKILL comes five seconds after SIGTERM."""
 
 _launches: Counter[tuple[str, str]] = Counter()
 """Launches of this process by try and request: the ordinal that tells two equal runs in one task apart."""
@@ -86,7 +94,7 @@ class KubernetesScriptHook(BaseHook):
         Raises ``JobFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
         script cannot be read, ``KubernetesApiError`` and ``LaunchError`` where the Job cannot be created.
         """
-        with _ended_by_sigterm(self._run):
+        with ended_by_sigterm(self._run):
             result = self.run_to_outcome(*split_arguments(script=script, **arguments), folder=folder)
         if (error := outcome.failure(result)) is not None:
             raise error
@@ -108,14 +116,15 @@ class KubernetesScriptHook(BaseHook):
         ``hand_over`` gets it before the Job is marked as read: until then another try of the task would take it over.
         ``alone`` says that the task runs nothing else, so what an earlier try has left is this run's, or nobody's.
         """
-        access = self._access()
-        request = self._prepare(access, call, options, folder=folder, task=task or current_task(), left=seconds_left)
+        access, task = self._access(), task or current_task()
+        request = self._prepare(access, call, options, folder=folder, task=task, left=seconds_left)
         self._say_read(request)
         log = self._run_log(get_logs=call.get_logs)
 
         async def main() -> Outcome:
             async with open_api(access) as api:
-                return await Run(api, request, log, call.max_output_bytes, alone).run(hand_over)
+                run = Run(api, request, log, call.max_output_bytes, alone, lambda: self._meaning_of_kill(task))
+                return await run.run(hand_over)
 
         return self._run.run(main)
 
@@ -150,6 +159,12 @@ class KubernetesScriptHook(BaseHook):
     def kill(self) -> None:
         """End the run that is under way and delete its Job. May be called from a signal handler."""
         self._run.kill()
+
+    async def _meaning_of_kill(self, task: TaskIdentity | None) -> adoption.Kill | None:
+        """What an interruption means if it is a kill of a task that is tried again; None otherwise."""
+        if not self._run.is_killed or task is None or not task.has_tries_left:
+            return None
+        return adoption.meaning_of_kill(await answer_of(lambda: task_state(task), STATE_TIMEOUT))
 
     def _access(self) -> ClusterAccess:
         return ClusterAccess.resolve(
@@ -209,92 +224,6 @@ class KubernetesScriptHook(BaseHook):
             self.log.info("%s", line)
 
 
-class InterruptibleRun:
-    """A coroutine run to its end in this thread, which a signal handler may interrupt.
-
-    The handler must do no I/O: it cancels the coroutine, which then deletes its Job by itself.
-    """
-
-    def __init__(self) -> None:
-        self._killed = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._stray: BaseException | None = None
-
-    def kill(self) -> None:
-        """Interrupt the run, or keep one that has not begun from beginning."""
-        if self._killed.is_set():
-            return  # once is enough: a second cancellation would only disturb the clearing up
-        self._killed.set()
-        if self._loop is not None and self._task is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._task.cancel)
-
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run to the end; ``RunKilledError`` if it was killed."""
-        if self._killed.is_set():
-            raise self._killed_error()
-        try:
-            with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
-                self._loop.set_exception_handler(self._on_stray)
-                return runner.run(self._main(main))
-        except asyncio.CancelledError as error:
-            raise self._cause_of(error) from None
-        except BaseExceptionGroup as group:
-            raise _interruption_in(group) from None
-        finally:
-            self._loop = self._task = None
-
-    async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        self._task = asyncio.current_task()
-        if self._killed.is_set():
-            raise self._killed_error()
-        return await main()
-
-    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An interruption that Python raised in a callback of the loop, which would swallow it."""
-        error = context.get("exception")
-        if isinstance(error, BaseException) and not isinstance(error, Exception):
-            self._stray = error
-            if self._task is not None:
-                self._task.cancel()
-        else:
-            loop.default_exception_handler(context)
-
-    def _cause_of(self, error: BaseException) -> BaseException:
-        if self._stray is not None:
-            return self._stray
-        if self._killed.is_set() and isinstance(error, asyncio.CancelledError):
-            return self._killed_error(error)
-        return error
-
-    @staticmethod
-    def _killed_error(error: BaseException | None = None) -> exceptions.RunKilledError:
-        """With what became of the Job, which the interruption bears as a note."""
-        notes = getattr(error, "__notes__", None) or ["No Job was created."]
-        return exceptions.RunKilledError(f"the run was killed. {notes[0]}")
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
-    """End the run at SIGTERM: inside a ``@task`` nobody else tells it; an operator's ``on_kill`` does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.getsignal(signal.SIGTERM)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        run.kill()
-        if callable(previous):
-            previous(number, frame)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
     """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
     for_call = {field.name for field in fields(ScriptCall)}
@@ -302,16 +231,6 @@ def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
     foreign.refuse_unknown(arguments, for_call | for_options)
     call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
     return call, JobOptions(**{name: value for name, value in arguments.items() if name in for_options})
-
-
-def _interruption_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first interruption in a group: what Airflow raised wherever Python happened to be."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            return _interruption_in(error)
-        if not isinstance(error, Exception):
-            return error
-    return group.exceptions[0]
 
 
 def _verified(script: Script, sha256: str | None) -> Script:

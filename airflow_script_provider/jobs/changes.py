@@ -33,9 +33,12 @@ class OwnChanges:
 
     api: KubernetesApi
 
-    def of_job(self, ref: JobRef) -> AsyncIterator[Change]:
+    async def of_job(self, ref: JobRef) -> AsyncIterator[Change]:
         """The Job by its name."""
-        return self._watch("jobs", ref, {"fieldSelector": f"metadata.name={ref.name}"})
+        watch = Watch(self.api, "jobs", ref.namespace, {"fieldSelector": f"metadata.name={ref.name}"})
+        watch.expect({"metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}})
+        async for change in watch.changes():
+            yield change
 
     def of_pods(self, ref: JobRef) -> AsyncIterator[Change]:
         """Its pods by the label that the Job's controller gives them."""

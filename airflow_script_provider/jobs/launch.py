@@ -64,21 +64,21 @@ async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
         await api.delete("secrets", ref.namespace, name)
 
 
-async def abandon(api: KubernetesApi, ref: JobRef) -> bool:
-    """Delete the Job within ``ABANDON_TIMEOUT``, whatever interrupts meanwhile; False if that could not be done."""
-    return await _undisturbed(_deleted_in_time(api, ref))
+async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEOUT) -> bool:
+    """Delete the Job within so many seconds, whatever interrupts meanwhile; False if that could not be done."""
+    return await undisturbed(_deleted_in_time(api, ref, within))
 
 
-async def _deleted_in_time(api: KubernetesApi, ref: JobRef) -> bool:
+async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
     try:
-        async with asyncio.timeout(ABANDON_TIMEOUT):
+        async with asyncio.timeout(within):
             await delete(api, ref)
     except (TimeoutError, exceptions.KubernetesApiError):
         return False
     return True
 
 
-async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
+async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
     """The result of work that a second interruption must not stop; the first one is still on its way."""
     task = asyncio.ensure_future(work)
     while not task.done():
@@ -113,7 +113,7 @@ async def _uninterrupted(
     except Exception:
         raise
     except BaseException as interruption:
-        interruption.add_note(await _undisturbed(_undo(api, request, task)))
+        interruption.add_note(await undisturbed(_undo(api, request, task)))
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import manifest, provenance
+from airflow_script_provider.kube.adoption import Kill
 from airflow_script_provider.kube.handover import Handover
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.outcome import Outcome
@@ -28,7 +29,7 @@ class Run:
     """A request under way. ``log`` gets our lines and the script's.
 
     ``alone`` means that its task runs nothing else: what an earlier try has left and this run doesn't take over is of
-    no use.
+    no use. ``meaning_of_kill`` is asked when the run is interrupted; without an answer its Job is deleted.
     """
 
     api: KubernetesApi
@@ -36,18 +37,19 @@ class Run:
     log: RunLog
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     alone: bool = False
+    meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
 
     async def run(self, hand_over: Callable[[Outcome], None] | None = None) -> Outcome:
-        """Begin, follow, clear up. Whatever interrupts it, the Job is deleted first and the interruption says so.
+        """Begin, follow, clear up. Whatever interrupts it, it sees to the Job first and the interruption says how.
 
         ``hand_over`` gets the outcome before the Job is marked as read; what it raises leaves the Job unread.
         """
         job, start = await self.begin()
-        async with self._deleted_if_interrupted(job.ref):
+        async with self._interruptible(job.ref):
             concluded = await Tracking(self.api, job, self.log).follow(start)
         if hand_over is not None:
             hand_over(concluded)
-        async with self._deleted_if_interrupted(job.ref):
+        async with self._interruptible(job.ref):
             await self.close(job, concluded)
         return concluded
 
@@ -56,7 +58,7 @@ class Run:
         adopted = await adopt.find(self.api, self.request, self.log, alone=self.alone)
         if adopted is None:
             return await self._launch(), Handover()
-        async with self._deleted_if_interrupted(adopted.ref):
+        async with self._interruptible(adopted.ref):
             await adopt.complete(self.api, adopted, self.log)
             self._say_adopted(adopted)
         return self.launched(adopted.ref, adopted.launched_at, adopted.request), Handover(clock=adopted.clock)
@@ -65,7 +67,7 @@ class Run:
         request = await reading.allowed(self.api, self.request, self.log)
         started = time.time()
         ref = await launching.launch(self.api, request)
-        async with self._deleted_if_interrupted(ref):
+        async with self._interruptible(ref):
             self._say_launched(ref)
         return self.launched(ref, started, request)
 
@@ -76,14 +78,24 @@ class Run:
         await reading.close(self.api, job, self.log, is_retried=is_retried)
 
     @asynccontextmanager
-    async def _deleted_if_interrupted(self, ref: JobRef) -> AsyncIterator[None]:
+    async def _interruptible(self, ref: JobRef) -> AsyncIterator[None]:
         try:
             yield
         except BaseException as interruption:
-            fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref))
+            fate = await launching.undisturbed(self._end(ref))
             interruption.add_note(fate)
             self.log.note(fate, logging.WARNING)
             raise
+
+    async def _end(self, ref: JobRef) -> str:
+        """Delete the Job of an interrupted run, or leave it, within ``ABANDON_TIMEOUT``; what became of it."""
+        began = time.monotonic()
+        kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
+        if kill is not None and kill.leaves_job:
+            return f"{kill.seen}: Job {ref} is left to the next try, which takes it over."
+        left = launching.ABANDON_TIMEOUT - (time.monotonic() - began)
+        fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref, left))
+        return f"{kill.seen}: {fate}" if kill is not None else fate
 
     def launched(self, ref: JobRef, started: float, request: JobRequest | None = None) -> LaunchedJob:
         """What is needed of the request from now on; ``started`` is the time of day of its launch."""

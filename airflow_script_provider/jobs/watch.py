@@ -64,6 +64,11 @@ class Watch:
     def __post_init__(self) -> None:
         self._must_list = self.lists_first
 
+    def expect(self, thing: dict[str, Any]) -> None:
+        """Tell of this object's deletion even if it is gone before the watch begins, which never says what is not."""
+        self._known[thing["metadata"]["uid"]] = thing
+        self._must_list = True
+
     async def changes(self) -> AsyncIterator[Change]:
         """Changes for as long as they are asked for.
 

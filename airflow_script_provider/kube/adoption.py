@@ -23,6 +23,26 @@ class Plan:
     useless: tuple[Job, ...] = ()
 
 
+@dataclass(frozen=True)
+class Kill:
+    """What was seen when a run with tries left was killed, in words, and whether its Job is left to the next try."""
+
+    seen: str
+    leaves_job: bool
+
+
+def meaning_of_kill(state: str | None) -> Kill:
+    """Why a run was killed, from the state that Airflow has for its task instance; None if it does not say.
+
+    A user who acts changes the state. Where it is still running the worker goes, and so it may where nobody answers.
+    """
+    if state is None:
+        return Kill("Airflow cannot be asked what it wants of the task", leaves_job=True)
+    if state == "running":
+        return Kill("The task is still running for Airflow, so it is its worker that ends", leaves_job=True)
+    return Kill(f"The task is {state} for Airflow", leaves_job=False)
+
+
 def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Plan:
     """What becomes of the Jobs of a task instance when another try of it is about to launch.
 

@@ -1,24 +1,17 @@
-"""Running a script from any Python code, and ending it."""
+"""Running a script from any Python code: what becomes of the arguments."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
-import os
-import signal
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk._shared.secrets_masker import redact
-from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
+from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import (
-    InterruptibleRun,
     KubernetesScriptHook,
     split_arguments,
 )
@@ -29,155 +22,6 @@ from tests.builders import a_script, a_task
 
 A_CIRCLE: dict[str, Any] = {}
 A_CIRCLE["me"] = A_CIRCLE
-
-
-@pytest.fixture
-def run() -> Iterator[InterruptibleRun]:
-    """A run that SIGTERM kills, as Airflow's handler does."""
-    run = InterruptibleRun()
-    before = signal.signal(signal.SIGTERM, lambda *_: run.kill())
-    yield run
-    signal.signal(signal.SIGTERM, before)
-
-
-async def for_ever() -> None:
-    """Wait until cancelled."""
-    await asyncio.Event().wait()
-
-
-def test_a_run_returns_what_its_coroutine_returns(run: InterruptibleRun) -> None:
-    """Undisturbed, a run is its coroutine."""
-
-    async def main() -> str:
-        await asyncio.sleep(0)
-        return "done"
-
-    assert run.run(main) == "done"
-
-
-def test_an_error_is_passed_on(run: InterruptibleRun) -> None:
-    """What the coroutine raises is raised."""
-
-    async def main() -> None:
-        raise ScriptSourceError("no")
-
-    with pytest.raises(ScriptSourceError, match=r"^no$"):
-        run.run(main)
-
-
-def test_a_signal_ends_the_run(run: InterruptibleRun) -> None:
-    """A SIGTERM in the middle of waiting is a kill, never success (R1)."""
-
-    async def main() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        await for_ever()
-
-    with pytest.raises(RunKilledError, match="killed"):
-        run.run(main)
-
-
-def test_a_killed_run_clears_up_first(run: InterruptibleRun) -> None:
-    """The coroutine deletes its Job by itself before the kill goes on (R3)."""
-    deleted = []
-
-    async def main() -> None:
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            await for_ever()
-        finally:
-            await asyncio.sleep(0)
-            deleted.append("job")
-
-    with pytest.raises(RunKilledError):
-        run.run(main)
-    assert deleted == ["job"]
-
-
-def test_a_kill_before_the_run_keeps_it_from_beginning(run: InterruptibleRun) -> None:
-    """Nothing is created once the kill is recorded (R1)."""
-    begun = []
-
-    async def main() -> None:
-        begun.append("job")
-
-    run.kill()
-    with pytest.raises(RunKilledError):
-        run.run(main)
-    assert begun == []
-
-
-def test_a_kill_reaches_tasks_in_a_group(run: InterruptibleRun) -> None:
-    """Children of the coroutine end with it."""
-    ended = []
-
-    async def child() -> None:
-        try:
-            await for_ever()
-        finally:
-            ended.append("child")
-
-    async def main() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(child())
-            await asyncio.sleep(0)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(RunKilledError):
-        run.run(main)
-    assert ended == ["child"]
-
-
-def test_a_kill_after_the_end_does_nothing(run: InterruptibleRun) -> None:
-    """A signal that comes late finds nothing to end."""
-
-    async def main() -> str:
-        return "done"
-
-    assert run.run(main) == "done"
-    run.kill()
-
-
-def test_an_interruption_in_a_callback_ends_the_run(run: InterruptibleRun) -> None:
-    """Airflow raises its timeout wherever Python happens to be; the loop would swallow it there (R5)."""
-
-    def interrupt() -> None:
-        raise AirflowTaskTimeout("execution_timeout")
-
-    async def main() -> None:
-        asyncio.get_running_loop().call_soon(interrupt)
-        await for_ever()
-
-    with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
-        run.run(main)
-
-
-def test_an_interruption_in_a_group_is_the_one_raised(run: InterruptibleRun) -> None:
-    """Of a group's errors the interruption is what Airflow must see (R5)."""
-
-    async def child() -> None:
-        raise AirflowTaskTimeout("execution_timeout")
-
-    async def main() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(child())
-
-    with pytest.raises(AirflowTaskTimeout):
-        run.run(main)
-
-
-def test_an_ordinary_stray_error_does_not_end_the_run(run: InterruptibleRun, caplog: pytest.LogCaptureFixture) -> None:
-    """An ``Exception`` in a callback is logged by the loop, and the work goes on."""
-
-    def stray() -> None:
-        raise ValueError("stray")
-
-    async def main() -> str:
-        asyncio.get_running_loop().call_soon(stray)
-        await asyncio.sleep(0)
-        return "done"
-
-    with caplog.at_level(logging.ERROR, "asyncio"):
-        assert run.run(main) == "done"
 
 
 def test_arguments_are_split_into_call_and_options() -> None:

@@ -165,3 +165,17 @@ def test_the_jobs_clock_does_not_start_anew(job: dict[str, Any], seconds: float 
 def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
     """A Job with a final condition needs nothing any more."""
     assert adoption.has_ended(a_left_job(ended=ended)) is has_ended
+
+
+@pytest.mark.parametrize(
+    ("state", "leaves_job"),
+    [("running", True), (None, True), ("failed", False), ("success", False), ("restarting", False), ("gone", False)],
+)
+def test_what_a_kill_means(state: str | None, leaves_job: bool) -> None:
+    """A user who acts has changed the state; else the worker goes, or Airflow is out of reach (R2, R3)."""
+    assert adoption.meaning_of_kill(state).leaves_job is leaves_job
+
+
+def test_the_state_that_was_seen_is_said() -> None:
+    """The log must say why a Job was deleted."""
+    assert adoption.meaning_of_kill("restarting").seen == "The task is restarting for Airflow"

@@ -1,0 +1,140 @@
+"""Running a coroutine in a thread that Airflow interrupts: by signals, timeouts and kills."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
+from typing import Any, TypeVar
+
+from airflow_script_provider import exceptions
+
+T = TypeVar("T")
+
+
+class InterruptibleRun:
+    """A coroutine run to its end in this thread, which a signal handler may interrupt.
+
+    The handler must do no I/O: it cancels the coroutine, which then deletes its Job by itself.
+    """
+
+    def __init__(self) -> None:
+        self._killed = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._stray: BaseException | None = None
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether the run ends because of a kill, not because of what Airflow or Python raised meanwhile."""
+        return self._killed.is_set() and self._stray is None
+
+    def kill(self) -> None:
+        """Interrupt the run, or keep one that has not begun from beginning."""
+        if self._killed.is_set():
+            return  # once is enough: a second cancellation would only disturb the clearing up
+        self._killed.set()
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run to the end; ``RunKilledError`` if it was killed."""
+        if self._killed.is_set():
+            raise self._killed_error()
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                self._loop.set_exception_handler(self._on_stray)
+                return runner.run(self._main(main))
+        except asyncio.CancelledError as error:
+            raise self._cause_of(error) from None
+        except BaseExceptionGroup as group:
+            raise _interruption_in(group) from None
+        finally:
+            self._loop = self._task = None
+
+    async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._task = asyncio.current_task()
+        if self._killed.is_set():
+            raise self._killed_error()
+        return await main()
+
+    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An interruption that Python raised in a callback of the loop, which would swallow it."""
+        error = context.get("exception")
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
+            self._stray = error
+            if self._task is not None:
+                self._task.cancel()
+        else:
+            loop.default_exception_handler(context)
+
+    def _cause_of(self, error: BaseException) -> BaseException:
+        if self._stray is not None:
+            return self._stray
+        if self._killed.is_set() and isinstance(error, asyncio.CancelledError):
+            return self._killed_error(error)
+        return error
+
+    @staticmethod
+    def _killed_error(error: BaseException | None = None) -> exceptions.RunKilledError:
+        """With what became of the Job, which the interruption bears as a note."""
+        notes = getattr(error, "__notes__", None) or ["No Job was created."]
+        return exceptions.RunKilledError(f"the run was killed. {notes[0]}")
+
+
+@contextlib.contextmanager
+def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
+    """End the run at SIGTERM: inside a ``@task`` nobody else tells it; an operator's ``on_kill`` does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        run.kill()
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+async def answer_of(question: Callable[[], T], seconds: float) -> T | None:
+    """The answer of something that blocks; None if it raises, or takes longer. Its thread is never waited for."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T | None] = loop.create_future()
+
+    def give(value: T | None) -> None:
+        if not answer.done():
+            answer.set_result(value)
+
+    def ask() -> None:
+        value = None
+        with contextlib.suppress(Exception):
+            value = question()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(give, value)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError:
+        return None
+
+
+def _interruption_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first interruption in a group: what Airflow raised wherever Python happened to be."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _interruption_in(error)
+        if not isinstance(error, Exception):
+            return error
+    return group.exceptions[0]
