@@ -27,6 +27,7 @@ __all__ = [
     "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",
+    "async_connection_extra",
     "connection_extra",
     "current_task",
     "dag_folder",
@@ -64,6 +65,22 @@ def connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, 
     """The extra fields of a connection; none for the default connection where nobody has defined it."""
     connection = find_connection(conn_id, default_conn_id)
     extra: Mapping[str, Any] = connection.extra_dejson if connection is not None else {}
+    return extra
+
+
+async def async_connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
+    """``connection_extra`` for the triggerer, whose event loop nothing may block."""
+    from airflow.providers.common.compat.connection import get_async_connection
+
+    if not conn_id:
+        return {}
+    try:
+        connection = await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        if conn_id != default_conn_id:
+            raise
+        return {}
+    extra: Mapping[str, Any] = connection.extra_dejson
     return extra
 
 

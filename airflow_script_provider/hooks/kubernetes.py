@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import connection_extra
+from airflow_script_provider._airflow import async_connection_extra, connection_extra
 from airflow_script_provider.jobs.api import KubernetesApi, Session
 from airflow_script_provider.kube.syntax import check_flag
 
@@ -50,6 +50,21 @@ class ClusterAccess:
     ) -> ClusterAccess:
         """Read the connection. Blocks: not for the triggerer's event loop."""
         extra = connection_extra(conn_id, DEFAULT_CONN_ID)
+        return cls.from_extra(
+            extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+        )
+
+    @classmethod
+    async def aresolve(
+        cls,
+        conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> ClusterAccess:
+        """``resolve`` for the triggerer."""
+        extra = await async_connection_extra(conn_id, DEFAULT_CONN_ID)
         return cls.from_extra(
             extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
         )

@@ -141,7 +141,7 @@ class Follower:
         """How far this follower came, for the next one."""
         logs = {key: log.position for key, log in self._logs.items()}
         clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
-        return Handover({**self.start.logs, **logs}, self._said.said, clock)
+        return Handover({**self.start.logs, **logs}, self._said.said, clock, deferral=self.start.deferral)
 
     async def _until_decided(self, until: float | None) -> progress.Verdict | None:
         while True:

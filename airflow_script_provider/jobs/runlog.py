@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+OUTPUT_LOGGER = "airflow.task.script"
+"""Name of the logger that scripts' lines go to."""
 
 
 class RunLog(Protocol):
@@ -45,3 +49,23 @@ class LoggerRunLog:
             info = self.lines.info
             for line in lines:
                 info(line)
+
+
+@dataclass(frozen=True)
+class CountingRunLog(LoggerRunLog):
+    """One that tells whether the script has printed: since somebody last cleared ``printed``, and ever."""
+
+    printed: asyncio.Event = field(default_factory=asyncio.Event)
+    _ever: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def has_printed(self) -> bool:
+        """Whether there was a line at all."""
+        return self._ever.is_set()
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Lines of the script."""
+        super().output(lines)
+        if lines:
+            self.printed.set()
+            self._ever.set()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,9 @@ from airflow_script_provider.kube.pruning import controller_of, pruned_event, pr
 
 _OURS = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGER}"}
 _WARNINGS = {"fieldSelector": "type!=Normal"}
+
+LINGER = 5.0
+"""Seconds that a watch goes on without a listener: the next one often comes at once."""
 
 _Queue = asyncio.Queue[Change | exceptions.KubernetesApiError]
 
@@ -35,7 +39,7 @@ class Broadcast:
 
     async def listen(
         self, key: str, if_unknown: Callable[[], Awaitable[Change]] | None = None
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         """What is known of ``key``, then what changes.
 
         ``if_unknown`` is asked for a first change where the watch knows of none. Raises ``KubernetesApiError`` when the
@@ -61,6 +65,7 @@ class Broadcast:
 
     def _start(self) -> None:
         if self._task is None:
+            self._listed.clear()
             # A context of its own: the watch belongs to none of those who listen, and its words to no one's log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
@@ -69,9 +74,14 @@ class Broadcast:
         if not self._listeners[key]:
             del self._listeners[key]
         if not self._listeners:
-            self._stop()
+            asyncio.get_running_loop().call_later(LINGER, self._stop_unheard)
 
-    def _stop(self) -> None:
+    def _stop_unheard(self) -> None:
+        if not self._listeners:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the watch and forget what it told."""
         if self._task is not None:
             self._task.cancel()
         self._task = None
@@ -124,17 +134,28 @@ class SharedChanges:
         self._pods = broadcast("pods", _OURS, pruned_pod, controller_of)
         self._events = broadcast("events", _WARNINGS, pruned_event, _concerned)
 
-    def of_job(self, ref: JobRef) -> AsyncIterator[Change]:
+    def of_job(self, ref: JobRef) -> AsyncGenerator[Change, None]:
         """The Job; one that the watch does not know is looked up, because the watch may be behind."""
         return self._jobs.listen(ref.uid, lambda: self._look_up(ref))
 
-    def of_pods(self, ref: JobRef) -> AsyncIterator[Change]:
+    def of_pods(self, ref: JobRef) -> AsyncGenerator[Change, None]:
         """Its pods."""
         return self._pods.listen(ref.uid)
 
-    def of_events(self, ref: JobRef, uid: str) -> AsyncIterator[Change]:
+    def of_events(self, ref: JobRef, uid: str) -> AsyncGenerator[Change, None]:
         """Warning events of the object with this uid."""
         return self._events.listen(uid)
+
+    async def job(self, ref: JobRef) -> dict[str, Any] | None:
+        """The Job as it is now, None if it is gone."""
+        async with aclosing(self.of_job(ref)) as changes:
+            change = await anext(changes)
+        return None if change.deleted else change.object
+
+    def close(self) -> None:
+        """End the watches."""
+        for broadcast in (self._jobs, self._pods, self._events):
+            broadcast.stop()
 
     async def _look_up(self, ref: JobRef) -> Change:
         try:

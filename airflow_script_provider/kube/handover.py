@@ -5,6 +5,7 @@ All of it is JSON: positions and names, no line of a log. Times of day are secon
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,13 +27,14 @@ class Handover:
 
     ``logs`` are positions by pod uid and container, ``said`` what was announced. ``clock`` is the time of day that
     the Job's clock started at, None while it is suspended. ``is_final`` is False for what was saved along the way,
-    by a follower that went on afterwards.
+    by a follower that went on afterwards. ``deferral`` tells one deferral of a task from another.
     """
 
     logs: Mapping[tuple[str, str], LogPosition] = field(default_factory=dict)
     said: Said = field(default_factory=Said)
     clock: float | None = None
     is_final: bool = True
+    deferral: str = ""
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -41,7 +43,13 @@ class Handover:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         logs = {f"{uid}/{container}": position.to_dict() for (uid, container), position in self.logs.items()}
-        return {"logs": logs, "said": self.said.to_dict(), "clock": self.clock, "is_final": self.is_final}
+        return {
+            "logs": logs,
+            "said": self.said.to_dict(),
+            "clock": self.clock,
+            "is_final": self.is_final,
+            "deferral": self.deferral,
+        }
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Handover:
@@ -50,7 +58,23 @@ class Handover:
         for key, position in given.get("logs", {}).items():
             uid, _, container = key.partition("/")
             logs[uid, container] = LogPosition.from_dict(position)
-        return cls(logs, Said.from_dict(given.get("said", {})), given.get("clock"), bool(given.get("is_final", True)))
+        return cls(
+            logs,
+            Said.from_dict(given.get("said", {})),
+            given.get("clock"),
+            bool(given.get("is_final", True)),
+            given.get("deferral", ""),
+        )
+
+
+def saved_handover(job: Mapping[str, Any], deferral: str) -> Handover | None:
+    """What a follower saved in the annotations of its Job during this deferral; None if that is nothing."""
+    text = (job["metadata"].get("annotations") or {}).get(HANDOVER_ANNOTATION)
+    try:
+        saved = Handover.from_dict(json.loads(text)) if text else None
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+    return saved if saved is not None and saved.deferral == deferral else None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from airflow_script_provider.kube.announcements import Announcer, Said
-from airflow_script_provider.kube.handover import MAX_PODS, Ended, Handover
+from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, MAX_PODS, Ended, Handover, saved_handover
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.logs import LogPosition
 from airflow_script_provider.kube.progress import Cause, Verdict
@@ -23,7 +25,9 @@ def a_handover() -> Handover:
     """One with everything in it."""
     position = LogPosition("2026-01-01T00:00:00.000000005Z", (0, 3), ("2026-01-01T00:00:00.000000009Z", 7))
     said = Said({"uid-1": "running"}, {"Pod x: FailedMount": "Pod x: FailedMount"}, suspended=True)
-    return Handover({("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)}, said, 12.5)
+    return Handover(
+        {("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)}, said, 12.5, False, "d1"
+    )
 
 
 def test_a_handover_arrives() -> None:
@@ -35,6 +39,21 @@ def test_an_empty_handover_is_one() -> None:
     """A follower without a predecessor starts at the beginning."""
     assert Handover.from_dict({}) == Handover()
     assert Handover().position("uid", "script") == LogPosition()
+
+
+def test_what_was_saved_with_the_job_is_found() -> None:
+    """Of the same deferral only: another try of the task wants the log from its start."""
+    text = json.dumps(a_handover().to_dict())
+    job = {"metadata": {"annotations": {HANDOVER_ANNOTATION: text}}}
+    assert saved_handover(job, "d1") == a_handover()
+    assert saved_handover(job, "d2") is None
+    assert saved_handover({"metadata": {}}, "") is None
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "7", '{"logs": 1}', '{"logs": {"a": 1}}'])
+def test_what_somebody_else_wrote_there_is_nothing(text: str) -> None:
+    """Everybody who may patch Jobs can write annotations."""
+    assert saved_handover({"metadata": {"annotations": {HANDOVER_ANNOTATION: text}}}, "") is None
 
 
 def test_an_ended_job_arrives() -> None:

@@ -1,0 +1,1 @@
+"""Waiting for scripts without a worker."""

@@ -1,0 +1,239 @@
+"""``ScriptTrigger``: follow a script's Job in the triggerer, with its log, until it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import output_logger, task_identity, task_state
+from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess
+from airflow_script_provider.jobs import launch as launching
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.follow import Ending, Follower
+from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, CountingRunLog
+from airflow_script_provider.kube import pods as podstatus
+from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, Ended, Handover, saved_handover
+from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.kube.progress import Cause, Verdict, View
+from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_cluster
+
+STATE_TIMEOUT = 10.0
+"""Seconds for Airflow to tell the state of a task; ``on_kill`` has thirty."""
+SAVE_INTERVAL = 30.0
+"""Seconds between two savings of the log position of a script that prints."""
+SAVE_TIMEOUT = 5.0
+"""Seconds that saving may take when the triggerer ends."""
+LOG_SILENCE = 300.0
+"""Seconds without a byte after which a log stream is opened anew."""
+
+
+class ScriptTrigger(BaseTrigger):
+    """
+    Follow a launched Job until it is over; its log goes live into the task's.
+
+    The event has the Job and either ``ended``, what the result is made of, or ``handed_back``, why the triggerer could
+    not follow it: then a worker does. All arguments are names, positions and times of day; the credentials come from
+    the connection, which is looked up here.
+
+    :param job: what was launched, as ``LaunchedJob.to_dict`` has it.
+    :param handover: how far the worker came, as ``Handover.to_dict`` has it.
+    :param kubernetes_conn_id: connection to the cluster.
+    :param in_cluster: use the triggerer pod's service account.
+    :param config_file: path of a kubeconfig on the triggerer.
+    :param cluster_context: context of the kubeconfig.
+    :param server: address of the API server that the worker has used.
+    :param expires_at: when the task's ``execution_timeout`` is over, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        job: Mapping[str, Any],
+        handover: Mapping[str, Any] | None = None,
+        kubernetes_conn_id: str | None = DEFAULT_CONN_ID,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+        server: str | None = None,
+        expires_at: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated in Airflow
+        self.job = dict(job)
+        self.handover = dict(handover or {})
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.in_cluster = in_cluster
+        self.config_file = config_file
+        self.cluster_context = cluster_context
+        self.server = server
+        self.expires_at = expires_at
+        self._launched = LaunchedJob.from_dict(self.job)
+        self._follower: Follower | None = None
+        self._run_log = CountingRunLog(self.log, None)
+        self._is_over = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        arguments = {
+            "job": self.job,
+            "handover": self.handover,
+            "kubernetes_conn_id": self.kubernetes_conn_id,
+            "in_cluster": self.in_cluster,
+            "config_file": self.config_file,
+            "cluster_context": self.cluster_context,
+            "server": self.server,
+            "expires_at": self.expires_at,
+        }
+        return "airflow_script_provider.triggers.script.ScriptTrigger", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """One event, when the Job is over or cannot be followed here."""
+        try:
+            told = {"ended": (await self._follow()).to_dict()}
+        except Exception as error:  # noqa: BLE001  # healthy work must not fail for what goes wrong here
+            told = {"handed_back": {"reason": _words(error), "handover": self._position().to_dict()}}
+        self._is_over = True
+        yield TriggerEvent({"job": self._launched.to_dict()} | told)  # type: ignore[no-untyped-call]  # as above
+
+    async def on_kill(self) -> None:
+        """Delete the Job, if a user acted on the task.
+
+        Airflow calls this, too, when another triggerer takes over: then the task is still deferred.
+        """
+        state = await self._state_of_task()
+        if state in (None, "deferred"):
+            return
+        self._is_over = True
+        async with shared_cluster(await self._access()) as cluster:
+            deleted = await launching.abandon(cluster.api, self._launched.ref)
+        self._run_log.note(f"The task is {state}. {launching.fate(self._launched.ref, deleted=deleted)}")
+
+    async def cleanup(self) -> None:
+        """Save how far the log was read, for the triggerer that takes over."""
+        if self._is_over or self._follower is None:
+            return
+        with contextlib.suppress(TimeoutError, exceptions.ScriptProviderError):
+            async with asyncio.timeout(SAVE_TIMEOUT), shared_cluster(await self._access()) as cluster:
+                await self._save(cluster.api, is_final=True)
+
+    async def _state_of_task(self) -> str | None:
+        """What Airflow says of the task, None where it does not answer."""
+        try:
+            async with asyncio.timeout(STATE_TIMEOUT):
+                return await sync_to_async(task_state)(task_identity({"ti": self.task_instance}))
+        except Exception:  # noqa: BLE001  # whatever keeps Airflow from answering, there is no answer
+            return None
+
+    async def _follow(self) -> Ended:
+        async with shared_cluster(await self._access()) as cluster:
+            changes = cluster.changes_in(self._launched.ref.namespace)
+            found = await changes.job(self._launched.ref)
+            if found is None and self.server not in (None, cluster.api.host):
+                raise exceptions.KubernetesApiError(
+                    f"{cluster.api.host} has no Job {self._launched.ref}, which the worker launched on {self.server}"
+                )
+            lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
+            self._run_log = CountingRunLog(self.log, lines)
+            self._follower = self._new_follower(cluster, self._start(found))
+            async with self._saving(cluster.api):
+                ending = await self._follower.follow(self._expiry())
+            return await self._ended(cluster.api, self._follower, ending)
+
+    async def _access(self) -> ClusterAccess:
+        return await ClusterAccess.aresolve(
+            self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            config_file=self.config_file,
+            cluster_context=self.cluster_context,
+        )
+
+    def _new_follower(self, cluster: SharedCluster, start: Handover) -> Follower:
+        return Follower(
+            cluster.api,
+            self._launched,
+            self._run_log,
+            cluster.changes_in(self._launched.ref.namespace),
+            start,
+            keeps_output=False,
+            slots=cluster.slots,
+            log_silence=LOG_SILENCE,
+        )
+
+    def _start(self, job: Mapping[str, Any] | None) -> Handover:
+        """Where the last triggerer stopped, else the worker."""
+        given = Handover.from_dict(self.handover)
+        saved = saved_handover(job, given.deferral) if job is not None else None
+        if saved is None:
+            return given
+        if not saved.is_final:
+            self._run_log.note(
+                "The triggerer that followed this script is gone; what it logged last is repeated below.",
+                logging.WARNING,
+            )
+        return saved
+
+    def _position(self) -> Handover:
+        return self._follower.handover if self._follower is not None else Handover.from_dict(self.handover)
+
+    def _expiry(self) -> float | None:
+        return None if self.expires_at is None else time.monotonic() + self.expires_at - time.time()
+
+    async def _ended(self, api: KubernetesApi, follower: Follower, ending: Ending | None) -> Ended:
+        seconds = time.time() - self._launched.launched_at
+        if ending is None:
+            verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+            limits = replace(self._launched.limits, deadline=round(seconds), deadline_name="execution_timeout")
+            self._launched = replace(self._launched, limits=limits)
+        else:
+            verdict = ending.verdict
+        if verdict.delete_job and not _has_output(verdict, follower.view):
+            # Now, not when a worker has time: what should not start must not start meanwhile.
+            await launching.abandon(api, self._launched.ref)
+        return Ended(verdict, follower.view, seconds, follower.handover)
+
+    @asynccontextmanager
+    async def _saving(self, api: KubernetesApi) -> AsyncIterator[None]:
+        """Save the position along the way, for the case that this process is killed."""
+        saving = asyncio.create_task(self._save_along(api))
+        try:
+            yield
+        finally:
+            saving.cancel()
+
+    async def _save_along(self, api: KubernetesApi) -> None:
+        while True:
+            await self._run_log.printed.wait()
+            self._run_log.printed.clear()
+            with contextlib.suppress(exceptions.KubernetesApiError):
+                await self._save(api, is_final=False)
+            await asyncio.sleep(SAVE_INTERVAL)
+
+    async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:
+        if not self._run_log.has_printed:
+            return
+        saved = replace(self._position(), is_final=is_final)
+        metadata = {
+            "uid": self._launched.ref.uid,
+            "annotations": {HANDOVER_ANNOTATION: json.dumps(saved.to_dict(), separators=(",", ":"))},
+        }
+        await api.patch("jobs", self._launched.ref.namespace, self._launched.ref.name, {"metadata": metadata})
+
+
+def _has_output(verdict: Verdict, view: View) -> bool:
+    """Whether the worker has something to read before the Job goes."""
+    pod = view.pods.get(verdict.pod_uid or "")
+    return pod is not None and podstatus.script_end(pod) is not None
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,84 @@
+"""One session with a cluster for all triggers of a process: its connections, watches and log streams are shared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from weakref import WeakKeyDictionary
+
+from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.shared_changes import SharedChanges
+from airflow_script_provider.jobs.slots import StreamSlots
+
+LOG_STREAMS = 256
+"""Log streams that a process keeps open to one cluster; more scripts than that take turns."""
+OTHER_CONNECTIONS = 32
+"""Connections beside those: watches, looks at single Jobs, positions to be saved."""
+
+
+@dataclass
+class SharedCluster:
+    """What triggers share: calls, changes by namespace, slots for log streams."""
+
+    api: KubernetesApi
+    slots: StreamSlots = field(default_factory=lambda: StreamSlots(LOG_STREAMS))
+    _changes: dict[str, SharedChanges] = field(default_factory=dict)
+
+    def changes_in(self, namespace: str) -> SharedChanges:
+        """The changes of a namespace."""
+        if namespace not in self._changes:
+            self._changes[namespace] = SharedChanges(self.api, namespace)
+        return self._changes[namespace]
+
+    def close(self) -> None:
+        """End the watches."""
+        for changes in self._changes.values():
+            changes.close()
+
+
+@dataclass
+class _Entry:
+    """A session and how many use it; opened by the first of them, closed by the last."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    cluster: SharedCluster | None = None
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+_entries: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Entry]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_cluster(access: ClusterAccess) -> AsyncIterator[SharedCluster]:
+    """The session that this event loop has with a cluster. Raises ``ApiUnreachableError`` without credentials."""
+    entries = _entries.setdefault(asyncio.get_running_loop(), {})
+    entry = entries.setdefault(json.dumps(asdict(access), sort_keys=True, default=str), _Entry())
+    entry.users += 1
+    try:
+        yield await _opened(entry, access)
+    finally:
+        entry.users -= 1
+        if not entry.users:
+            await _close(entry)
+
+
+async def _opened(entry: _Entry, access: ClusterAccess) -> SharedCluster:
+    async with entry.lock:
+        if entry.cluster is None:
+            api = await entry.stack.enter_async_context(open_api(access, connections=LOG_STREAMS + OTHER_CONNECTIONS))
+            entry.cluster = SharedCluster(api)
+        return entry.cluster
+
+
+async def _close(entry: _Entry) -> None:
+    async with entry.lock:
+        if entry.users or entry.cluster is None:
+            return
+        entry.cluster.close()
+        entry.cluster = None
+        await entry.stack.aclose()

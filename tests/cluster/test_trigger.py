@@ -1,0 +1,219 @@
+"""The trigger by itself: in one event loop that nothing may block, without Airflow's triggerer around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from structlog.testing import capture_logs
+
+from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.jobs.launch import launch
+from airflow_script_provider.jobs.run import Run
+from airflow_script_provider.jobs.runlog import LoggerRunLog
+from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, Ended, Handover
+from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.kube.progress import Cause
+from airflow_script_provider.triggers import script as trigger_module
+from airflow_script_provider.triggers.script import ScriptTrigger
+from tests.cluster.kubectl import Kubectl
+
+Log = list[Any]
+
+
+@pytest.fixture
+def nothing_blocks() -> Iterator[BlockBuster]:
+    """Calls of ours that block the event loop are errors; credentials are loaded in a loop of their own thread."""
+    with blockbuster_ctx("airflow_script_provider") as blocking:
+        for function in blocking.functions.values():
+            function.can_block_in("hooks/kubernetes.py", "_load")
+        yield blocking
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What the trigger logs."""
+    with capture_logs() as entries:
+        yield entries
+
+
+async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> LaunchedJob:
+    """A Job that runs this script, and that nobody follows."""
+    hook = KubernetesScriptHook(config_file=shared["config_file"])
+    call, options = split_arguments(script=script, namespace=shared["namespace"], **arguments)
+    request = await asyncio.to_thread(hook.prepare, call, options)
+    async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
+        ref = await launch(api, request)
+        run = Run(api, request, LoggerRunLog(hook.log, None))
+        return run.launched(ref, time.time())
+
+
+def a_trigger(job: LaunchedJob, shared: dict[str, Any], **arguments: Any) -> ScriptTrigger:
+    """A trigger as it comes out of the database."""
+    kwargs = {"job": job.to_dict(), "config_file": shared["config_file"], "kubernetes_conn_id": None} | arguments
+    path, travelled = ScriptTrigger(**kwargs).serialize()
+    assert path == "airflow_script_provider.triggers.script.ScriptTrigger"
+    return ScriptTrigger(**json.loads(json.dumps(travelled)))
+
+
+async def event_of(trigger: ScriptTrigger, seconds: float = 90) -> dict[str, Any]:
+    """The payload of its one event."""
+    async with asyncio.timeout(seconds):
+        events = [event async for event in trigger.run()]
+    await trigger.cleanup()
+    assert len(events) == 1
+    payload: dict[str, Any] = json.loads(json.dumps(events[0].payload))
+    return payload
+
+
+def lines(log: Log, start: str) -> list[str]:
+    """The logged lines that start so."""
+    return [str(entry["event"]) for entry in log if str(entry["event"]).startswith(start)]
+
+
+async def test_success_is_told_with_its_log(shared: dict[str, Any], log: Log, nothing_blocks: BlockBuster) -> None:
+    """The event has the end, the log has the lines, and nothing blocked the event loop meanwhile (R30)."""
+    asyncio.get_running_loop().set_debug(True)
+    job = await launched(shared, "import time\nfor i in range(5):\n    print('n', i)\n    time.sleep(0.3)")
+    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    assert ended.verdict.cause is Cause.SCRIPT_SUCCEEDED
+    assert lines(log, "n ") == [f"n {i}" for i in range(5)]
+
+
+async def test_failure_is_told_with_its_log(shared: dict[str, Any], log: Log) -> None:
+    """A failed Job's log is as complete as a successful one's (R20)."""
+    job = await launched(shared, "print('n 0')\nraise SystemExit(3)", backoff_limit=0)
+    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    assert ended.verdict.cause is Cause.SCRIPT_FAILED
+    assert lines(log, "n ") == ["n 0"]
+
+
+async def test_nothing_secret_travels(shared: dict[str, Any]) -> None:
+    """Neither arguments nor event hold a value of env or args, script text or a credential (R16, R26)."""
+    job = await launched(shared, "print('text-secret-1')", env={"A": "env-secret-2"}, args={"a": "args-secret-3"})
+    trigger = a_trigger(job, shared)
+    event = await event_of(trigger)
+    told = json.dumps([trigger.serialize()[1], event])
+    assert "-secret-" not in told
+    assert "certificate" not in told
+
+
+async def test_without_logs_none_is_read(shared: dict[str, Any], log: Log) -> None:
+    """``get_logs=False`` opens no stream."""
+    job = replace(await launched(shared, "print('n 0')"), get_logs=False)
+    await event_of(a_trigger(job, shared))
+    assert lines(log, "n ") == []
+
+
+async def test_a_job_that_is_gone(shared: dict[str, Any], kubectl: Kubectl) -> None:
+    """Somebody deleted the Job before the trigger began: its end is unknown, and nobody waits for ever (R9)."""
+    job = await launched(shared, "import time\ntime.sleep(60)")
+    await asyncio.to_thread(kubectl, "delete", "job", job.ref.name, "-n", job.ref.namespace, "--wait=false")
+    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    assert ended.verdict.cause is Cause.JOB_DELETED
+
+
+async def test_a_triggerer_without_the_kubeconfig_hands_back(shared: dict[str, Any]) -> None:
+    """The worker follows what the triggerer cannot reach; another cluster is never asked instead (R16)."""
+    job = await launched(shared, "print(1)")
+    event = await event_of(a_trigger(job, shared, config_file="/nowhere/kubeconfig"))
+    assert "/nowhere/kubeconfig does not exist" in event["handed_back"]["reason"]
+
+
+async def test_another_cluster_is_told_from_a_deleted_job(shared: dict[str, Any]) -> None:
+    """A Job that this server does not have, launched on another one, was not deleted (R16)."""
+    job = await launched(shared, "print(1)")
+    stranger = replace(job, ref=replace(job.ref, uid="of-another-cluster"))
+    event = await event_of(a_trigger(stranger, shared, server="https://elsewhere:6443"))
+    assert "which the worker launched on https://elsewhere:6443" in event["handed_back"]["reason"]
+
+
+async def test_a_timeout_of_the_task_ends_the_job(shared: dict[str, Any], kubectl: Kubectl) -> None:
+    """``execution_timeout`` ends a Job whose own clock does not run, because it is suspended (R5)."""
+    job = await launched(shared, "print(1)", pod_overrides={"spec": {"nodeSelector": {"no": "node"}}})
+    patch = '{"spec": {"suspend": true}}'
+    await asyncio.to_thread(kubectl, "patch", "job", job.ref.name, "-n", job.ref.namespace, "-p", patch)
+    event = await event_of(a_trigger(job, shared, expires_at=time.time() + 3))
+    assert Ended.from_dict(event["ended"]).verdict.cause is Cause.DEADLINE
+    assert job.ref.name not in str(await asyncio.to_thread(kubectl.names, "jobs", job.ref.namespace))
+
+
+@asynccontextmanager
+async def running(trigger: ScriptTrigger) -> AsyncIterator[asyncio.Task[dict[str, Any]]]:
+    """The trigger at work, until the block cancels it as a triggerer's end does: then ``cleanup`` runs."""
+    task = asyncio.create_task(event_of(trigger))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+COUNTS = "import time\nfor i in range(40):\n    print('n', i)\n    time.sleep(0.25)"
+
+
+async def logged(log: Log, start: str, count: int) -> None:
+    """Wait until so many lines that start so are in the log."""
+    async with asyncio.timeout(60):
+        while len(lines(log, start)) < count:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_triggerer_ends_and_the_next_goes_on(shared: dict[str, Any], log: Log) -> None:
+    """The position is saved with the Job; the next triggerer logs each line that is missing, and no other (R4, R19)."""
+    job = await launched(shared, COUNTS)
+    first = a_trigger(job, shared)
+    async with running(first):
+        await logged(log, "n ", 8)
+    await first.cleanup()
+    await event_of(a_trigger(job, shared))
+    assert lines(log, "n ") == [f"n {i}" for i in range(40)]
+    assert not lines(log, "The triggerer that followed")
+
+
+async def test_a_killed_triggerers_last_lines_are_repeated(
+    shared: dict[str, Any], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a SIGKILL the lines since the last saving come again, under one line that says so (R4, R19)."""
+    monkeypatch.setattr(trigger_module, "SAVE_INTERVAL", 2.0)
+    job = await launched(shared, COUNTS)
+    async with running(a_trigger(job, shared)):
+        await logged(log, "n ", 15)
+    await event_of(a_trigger(job, shared))
+    assert set(lines(log, "n ")) == {f"n {i}" for i in range(40)}
+    said = [str(entry["event"]) for entry in log]
+    mark = next(index for index, line in enumerate(said) if line.startswith("The triggerer that followed"))
+    before, after = ([line for line in part if line.startswith("n ")] for part in (said[:mark], said[mark:]))
+    assert before == [f"n {i}" for i in range(len(before))]
+    assert after == [f"n {i}" for i in range(int(after[0][2:]), 40)]
+    assert 0 < len(before) + len(after) - 40 <= 12
+
+
+async def test_the_worker_stopped_in_the_middle(shared: dict[str, Any], log: Log) -> None:
+    """A position of the worker's: what it logged does not come again."""
+    job = await launched(shared, COUNTS.replace("40", "6"))
+    async with running(a_trigger(job, shared)) as task:
+        position = Ended.from_dict((await task)["ended"]).handover
+    log.clear()
+    await event_of(a_trigger(job, shared, handover=replace(position, deferral="next").to_dict()))
+    assert lines(log, "n ") == []
+    assert not [entry for entry in log if "Pod" in str(entry["event"])]
+
+
+async def test_saved_positions_are_small(shared: dict[str, Any], kubectl: Kubectl) -> None:
+    """What is saved with the Job is a position, not what was read."""
+    job = await launched(shared, "for i in range(3000):\n    print('n', i)\nimport time\ntime.sleep(5)")
+    await event_of(a_trigger(job, shared))
+    where = (job.ref.name, "-n", job.ref.namespace, "-o", "json")
+    found = json.loads(await asyncio.to_thread(kubectl, "get", "job", *where))
+    saved = found["metadata"]["annotations"][HANDOVER_ANNOTATION]
+    assert len(saved) < 4096
+    assert Handover.from_dict(json.loads(saved)).logs
