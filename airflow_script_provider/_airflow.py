@@ -31,6 +31,7 @@ __all__ = [
     "connection_extra",
     "current_task",
     "dag_folder",
+    "default_deferrable",
     "depend_on_xcoms_in",
     "find_connection",
     "find_variable",
@@ -118,6 +119,13 @@ def google_hook_class() -> Any:
         return from_extra("gcs", "airflow.providers.google.common.hooks.base_google", "GoogleBaseHook")
     except AirflowOptionalProviderFeatureException:
         return None
+
+
+def default_deferrable() -> bool:
+    """What operators do that are not told: the setting ``operators.default_deferrable``."""
+    from airflow.sdk.configuration import conf
+
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
 def find_variable(name: str) -> str | None:

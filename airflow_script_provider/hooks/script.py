@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter
@@ -24,11 +25,13 @@ from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAcc
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs import reading
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.run import Run
+from airflow_script_provider.jobs.guard import Guard
+from airflow_script_provider.jobs.run import Deferral, HandOver, Run, see_through
 from airflow_script_provider.jobs.runlog import LoggerRunLog
 from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import adoption, foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.handover import Handover, from_event
 from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
@@ -108,7 +111,7 @@ class KubernetesScriptHook(BaseHook):
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        hand_over: Callable[[Outcome], None] | None = None,
+        hand_over: HandOver | None = None,
         alone: bool = False,
     ) -> Outcome:
         """Run and wait, without judging: the outcome of success and failure alike.
@@ -116,15 +119,49 @@ class KubernetesScriptHook(BaseHook):
         ``hand_over`` gets it before the Job is marked as read: until then another try of the task would take it over.
         ``alone`` says that the task runs nothing else, so what an earlier try has left is this run's, or nobody's.
         """
-        access, task = self._access(), task or current_task()
-        request = self._prepare(access, call, options, folder=folder, task=task, left=seconds_left)
-        self._say_read(request)
-        log = self._run_log(get_logs=call.get_logs)
+        return self._begun(
+            call, options, lambda run: run.run(hand_over), folder=folder, task=task, left=seconds_left, alone=alone
+        )
+
+    def run_or_defer(
+        self,
+        call: ScriptCall,
+        options: JobOptions,
+        defer_after: float,
+        *,
+        folder: str | None = None,
+        task: TaskIdentity | None = None,
+        seconds_left: float | None = None,
+        hand_over: HandOver | None = None,
+    ) -> Outcome | Deferral:
+        """As ``run_to_outcome`` with ``alone``; but a Job that is not over after so many seconds is a trigger's.
+
+        ``resume`` takes that trigger's event.
+        """
+        return self._begun(
+            call,
+            options,
+            lambda run: run.run_or_defer(defer_after, hand_over),
+            folder=folder,
+            task=task,
+            left=seconds_left,
+            alone=True,
+        )
+
+    def resume(
+        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, hand_over: HandOver | None = None
+    ) -> Outcome:
+        """The outcome of a run from the event of its trigger; follows on where the trigger could not."""
+        access = self._access()
+        job, told = from_event(event)
+        log = self._run_log(get_logs=job.get_logs)
+        if event.get("reason"):
+            log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
 
         async def main() -> Outcome:
             async with open_api(access) as api:
-                run = Run(api, request, log, call.max_output_bytes, alone, lambda: self._meaning_of_kill(task))
-                return await run.run(hand_over)
+                guard = Guard(api, log, lambda: self._meaning_of_kill(task))
+                return await see_through(Tracking(api, job, log), guard, told, task, hand_over)
 
         return self._run.run(main)
 
@@ -148,9 +185,8 @@ class KubernetesScriptHook(BaseHook):
         async with open_api(access) as api:
             run = Run(api, request, self._run_log(), max_output_bytes)
             job = run.launched(ref, time.time())
-            concluded = await Tracking(api, job, run.log).follow()
-            await run.close(job, concluded)
-            return concluded
+            guard = Guard(api, run.log)
+            return await see_through(Tracking(api, job, run.log), guard, Handover(), request.identity.task)
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with all that belongs to it; False if it was gone already."""
@@ -159,6 +195,29 @@ class KubernetesScriptHook(BaseHook):
     def kill(self) -> None:
         """End the run that is under way and delete its Job. May be called from a signal handler."""
         self._run.kill()
+
+    def _begun(
+        self,
+        call: ScriptCall,
+        options: JobOptions,
+        do: Callable[[Run], Coroutine[Any, Any, T]],
+        *,
+        folder: str | None,
+        task: TaskIdentity | None,
+        left: float | None,
+        alone: bool,
+    ) -> T:
+        access, task = self._access(), task or current_task()
+        request = self._prepare(access, call, options, folder=folder, task=task, left=left)
+        self._say_read(request)
+        log = self._run_log(get_logs=call.get_logs)
+
+        async def main() -> T:
+            async with open_api(access) as api:
+                limit, meaning = call.max_output_bytes, lambda: self._meaning_of_kill(task)
+                return await do(Run(api, request, log, limit, alone, meaning, call.get_logs))
+
+        return self._run.run(main)
 
     async def _meaning_of_kill(self, task: TaskIdentity | None) -> adoption.Kill | None:
         """What an interruption means if it is a kill of a task that is tried again; None otherwise."""

@@ -94,7 +94,14 @@ class Follower:
         """The Job."""
         return self.job.ref
 
-    async def follow(self, until: float | None = None) -> Ending | None:
+    async def follow(self) -> Ending:
+        """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""
+        ending = await self.follow_until(None)
+        if ending is None:
+            raise AssertionError("unreachable: without a time to stop at it follows to the end")
+        return ending
+
+    async def follow_until(self, until: float | None) -> Ending | None:
         """Follow to the end; None if at the monotonic time ``until`` there is none, for another to follow on.
 
         Raises ``KubernetesApiError`` when Job or pods cannot be watched.

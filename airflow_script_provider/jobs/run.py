@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from airflow_script_provider.jobs import adopt, reading
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.adopt import Adopted
 from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.guard import Guard
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import manifest, provenance
 from airflow_script_provider.kube.adoption import Kill
-from airflow_script_provider.kube.handover import Handover
+from airflow_script_provider.kube.handover import Ended, Handover
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.progress import Limits
 from airflow_script_provider.kube.request import JobRequest, positive_seconds
+
+HandOver = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True)
+class Deferral:
+    """A Job that a trigger is to follow on, how far the worker came, and the API server that it runs on."""
+
+    job: LaunchedJob
+    handover: Handover
+    server: str
 
 
 @dataclass(frozen=True)
@@ -38,27 +50,33 @@ class Run:
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     alone: bool = False
     meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
+    get_logs: bool = True
 
-    async def run(self, hand_over: Callable[[Outcome], None] | None = None) -> Outcome:
-        """Begin, follow, clear up. Whatever interrupts it, it sees to the Job first and the interruption says how.
+    async def run(self, hand_over: HandOver | None = None) -> Outcome:
+        """Begin, follow, clear up; an interruption sees to the Job first.
 
         ``hand_over`` gets the outcome before the Job is marked as read; what it raises leaves the Job unread.
         """
         job, start = await self.begin()
-        async with self._interruptible(job.ref):
-            concluded = await Tracking(self.api, job, self.log).follow(start)
-        if hand_over is not None:
-            hand_over(concluded)
-        async with self._interruptible(job.ref):
-            await self.close(job, concluded)
-        return concluded
+        return await see_through(Tracking(self.api, job, self.log), self._guard, start, self._task, hand_over)
+
+    async def run_or_defer(self, defer_after: float, hand_over: HandOver | None = None) -> Outcome | Deferral:
+        """As ``run``; but a Job that is not over ``defer_after`` seconds after its launch is left to a trigger."""
+        job, start = await self.begin()
+        tracking = Tracking(self.api, job, self.log)
+        async with self._guard.over(job.ref):
+            until = time.monotonic() + defer_after - (time.time() - job.launched_at)
+            followed = await tracking.outcome_until(until, start)
+        if isinstance(followed, Handover):
+            return Deferral(job, followed, self.api.host)
+        return await finish(tracking, self._guard, followed, self._task, hand_over)
 
     async def begin(self) -> tuple[LaunchedJob, Handover]:
         """The Job to follow: one that an earlier try has left, else a new one. And what is known of it already."""
         adopted = await adopt.find(self.api, self.request, self.log, alone=self.alone)
         if adopted is None:
             return await self._launch(), Handover()
-        async with self._interruptible(adopted.ref):
+        async with self._guard.over(adopted.ref):
             await adopt.complete(self.api, adopted, self.log)
             self._say_adopted(adopted)
         return self.launched(adopted.ref, adopted.launched_at, adopted.request), Handover(clock=adopted.clock)
@@ -67,35 +85,17 @@ class Run:
         request = await reading.allowed(self.api, self.request, self.log)
         started = time.time()
         ref = await launching.launch(self.api, request)
-        async with self._interruptible(ref):
+        async with self._guard.over(ref):
             self._say_launched(ref)
         return self.launched(ref, started, request)
 
-    async def close(self, job: LaunchedJob, concluded: Outcome) -> None:
-        """The last call: mark the Job as read."""
-        task = self.request.identity.task
-        is_retried = task is not None and task.has_tries_left and concluded.is_retried
-        await reading.close(self.api, job, self.log, is_retried=is_retried)
+    @property
+    def _task(self) -> TaskIdentity | None:
+        return self.request.identity.task
 
-    @asynccontextmanager
-    async def _interruptible(self, ref: JobRef) -> AsyncIterator[None]:
-        try:
-            yield
-        except BaseException as interruption:
-            fate = await launching.undisturbed(self._end(ref))
-            interruption.add_note(fate)
-            self.log.note(fate, logging.WARNING)
-            raise
-
-    async def _end(self, ref: JobRef) -> str:
-        """Delete the Job of an interrupted run, or leave it, within ``ABANDON_TIMEOUT``; what became of it."""
-        began = time.monotonic()
-        kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
-        if kill is not None and kill.leaves_job:
-            return f"{kill.seen}: Job {ref} is left to the next try, which takes it over."
-        left = launching.ABANDON_TIMEOUT - (time.monotonic() - began)
-        fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref, left))
-        return f"{kill.seen}: {fate}" if kill is not None else fate
+    @property
+    def _guard(self) -> Guard:
+        return Guard(self.api, self.log, self.meaning_of_kill)
 
     def launched(self, ref: JobRef, started: float, request: JobRequest | None = None) -> LaunchedJob:
         """What is needed of the request from now on; ``started`` is the time of day of its launch."""
@@ -115,6 +115,7 @@ class Run:
             max_output_bytes=self.max_output_bytes,
             ttl_when_read=request.ttl_when_read,
             may_be_marked=request.may_be_marked,
+            get_logs=self.get_logs,
         )
 
     def _say_adopted(self, adopted: Adopted) -> None:
@@ -135,6 +136,31 @@ class Run:
                 "an image that has the packages needs neither",
                 logging.WARNING,
             )
+
+
+async def see_through(
+    tracking: Tracking,
+    guard: Guard,
+    told: Handover | Ended,
+    task: TaskIdentity | None,
+    hand_over: HandOver | None = None,
+) -> Outcome:
+    """From what is known of a launched Job to its outcome, which is handed over and the Job marked as read."""
+    async with guard.over(tracking.job.ref):
+        concluded = await tracking.outcome(told)
+    return await finish(tracking, guard, concluded, task, hand_over)
+
+
+async def finish(
+    tracking: Tracking, guard: Guard, concluded: Outcome, task: TaskIdentity | None, hand_over: HandOver | None
+) -> Outcome:
+    """Hand an outcome over; then, as the last call, mark the Job as read."""
+    if hand_over is not None:
+        hand_over(concluded)
+    async with guard.over(tracking.job.ref):
+        is_retried = task is not None and task.has_tries_left and concluded.is_retried
+        await reading.close(tracking.api, tracking.job, tracking.log, is_retried=is_retried)
+    return concluded
 
 
 def limits_of(request: JobRequest) -> Limits:

@@ -16,7 +16,6 @@ from airflow_script_provider.kube import diagnosis, outcome
 from airflow_script_provider.kube.handover import Ended, Handover
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.outcome import LAST_LINES, Outcome
-from airflow_script_provider.kube.progress import Cause, Verdict
 
 
 @dataclass(frozen=True)
@@ -30,41 +29,25 @@ class Tracking:
     job: LaunchedJob
     log: RunLog
 
-    async def follow(self, start: Handover | None = None) -> Outcome:
-        """Follow to the outcome, from where another follower stopped."""
-        followed = await self.follow_until(None, start)
-        if isinstance(followed, Handover):
-            raise AssertionError("unreachable: nothing ends a follower without an end")
-        return followed
+    async def outcome(self, told: Handover | Ended) -> Outcome:
+        """The outcome: followed to from where another stopped, or concluded where another has followed to the end."""
+        if isinstance(told, Handover):
+            return await self._conclude(await self._follower(told).follow(), self._seconds)
+        ending = await self._follower(told.handover).read_logs_of(told.verdict, told.view)
+        return await self._conclude(ending, told.seconds)
 
-    async def follow_until(self, until: float | None, start: Handover | None = None) -> Outcome | Handover:
+    async def outcome_until(self, until: float, start: Handover) -> Outcome | Handover:
         """The outcome; or, if there is none at that time of the monotonic clock, what the next follower must know."""
         follower = self._follower(start)
-        ending = await follower.follow(until)
-        if ending is None:
-            return follower.handover
-        return await self._conclude(ending, time.time() - self.job.launched_at)
+        ending = await follower.follow_until(until)
+        return follower.handover if ending is None else await self._conclude(ending, self._seconds)
 
-    async def take_back(self, start: Handover) -> Outcome:
-        """Follow on in the place of a follower that could not. The Job may have gone meanwhile."""
-        ref = self.job.ref
-        try:
-            found = await self.api.get("jobs", ref.namespace, ref.name)
-        except exceptions.ApiNotFoundError:
-            found = {"metadata": {}}
-        if found["metadata"].get("uid") == ref.uid:
-            return await self.follow(start)
-        follower = self._follower(start)
-        gone = Verdict(Cause.JOB_DELETED, None, "JobDeleted")
-        return await self._conclude(Ending(gone, follower.view, {}), time.time() - self.job.launched_at)
+    @property
+    def _seconds(self) -> float:
+        return time.time() - self.job.launched_at
 
-    async def conclude(self, ended: Ended) -> Outcome:
-        """The outcome of a Job that another has followed to its end."""
-        ending = await self._follower(ended.handover).read_logs_of(ended.verdict, ended.view)
-        return await self._conclude(ending, ended.seconds)
-
-    def _follower(self, start: Handover | None) -> Follower:
-        return Follower(self.api, self.job, self.log, OwnChanges(self.api), start or Handover())
+    def _follower(self, start: Handover) -> Follower:
+        return Follower(self.api, self.job, self.log, OwnChanges(self.api), start)
 
     async def _conclude(self, ending: Ending, seconds: float) -> Outcome:
         await self._clear_up(ending)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.announcements import Said
+from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.logs import LogPosition
 from airflow_script_provider.kube.names import MANAGER
 from airflow_script_provider.kube.progress import Cause, Verdict, View
@@ -117,3 +118,18 @@ class Ended:
             gone=frozenset(given["gone"]),
         )
         return cls(verdict, view, given["seconds"], Handover.from_dict(given["handover"]))
+
+
+def to_event(job: LaunchedJob, told: Ended | Handover, reason: str = "") -> dict[str, Any]:
+    """What a trigger tells the worker: the Job and its end, or how far it came and why it did not go on."""
+    if isinstance(told, Ended):
+        return {"job": job.to_dict(), "ended": told.to_dict()}
+    return {"job": job.to_dict(), "handed_back": told.to_dict(), "reason": reason}
+
+
+def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, Ended | Handover]:
+    """From ``to_event``."""
+    job = LaunchedJob.from_dict(event["job"])
+    if "ended" in event:
+        return job, Ended.from_dict(event["ended"])
+    return job, Handover.from_dict(event["handed_back"])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException, is_resolved_at_run_time
-from airflow_script_provider.kube import foreign
+from airflow_script_provider.kube import foreign, manifest
 from airflow_script_provider.kube import outcome as outcomes
 from airflow_script_provider.kube.diagnosis import MAX_HEADLINE, shortened
 from airflow_script_provider.kube.outcome import Outcome
+from airflow_script_provider.kube.request import JobRequest
+from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
+
+if TYPE_CHECKING:
+    import jinja2
 
 _SKIPPED = " Skipped, as skip_on_exit_code says."
 
@@ -103,3 +108,26 @@ def raise_error(error: exceptions.ScriptProviderError) -> NoReturn:
     if error.retryable:
         raise error from None
     raise AirflowFailException(error.message) from error
+
+
+def template_message(error: jinja2.TemplateError, script: Any) -> str:
+    """Where Jinja failed in a script: line, its text, and the argument that made Jinja look at it."""
+    line = getattr(error, "lineno", None)
+    text = ""
+    if line is not None and isinstance(script, ScriptSource):
+        lines = str(getattr(script, "text", "")).splitlines()
+        text = f": {lines[line - 1].strip()!r}" if 0 < line <= len(lines) else ""
+    where = f"line {line}{text}: " if line is not None else ""
+    return f"script cannot be rendered: {where}{error}. With template_script=False it would arrive unchanged."
+
+
+def print_objects(request: JobRequest) -> None:
+    """The objects that a request would create, as YAML."""
+    import yaml
+
+    objects = (
+        manifest.job(request),
+        manifest.config_map(request, None),
+        manifest.secret(request, None, hide_values=True),
+    )
+    print(yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for

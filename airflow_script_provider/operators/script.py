@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import copy
+import time
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on_xcoms_in, task_identity
+from airflow_script_provider._airflow import (
+    BaseOperator,
+    dag_folder,
+    default_deferrable,
+    depend_on_xcoms_in,
+    task_identity,
+)
 from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions
+from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions, positive_seconds
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base
 from airflow_script_provider.sources.base import ScriptSource
@@ -27,7 +37,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_script_provider.hooks.script import KubernetesScriptHook
-    from airflow_script_provider.kube.outcome import Outcome
+    from airflow_script_provider.jobs.run import Deferral
 
 _BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
 
@@ -79,6 +89,8 @@ class KubernetesScriptOperator(BaseOperator):
     :param max_output_bytes: how much of the end of the output the result keeps.
     :param install_dependencies: pip requirements, installed by an init container of the same image. (templated)
     :param install_packages: system packages (apt, apk, dnf), installed before the script; needs root. (templated)
+    :param deferrable: wait in the triggerer instead of in a worker, default ``operators.default_deferrable``.
+    :param defer_after: seconds after the launch within which a Job that ends is finished in the worker.
     :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
     :param in_cluster: use the worker pod's service account.
     :param config_file: path of a kubeconfig.
@@ -139,6 +151,8 @@ class KubernetesScriptOperator(BaseOperator):
         in_cluster: bool | None = None,
         config_file: str | None = None,
         cluster_context: str | None = None,
+        deferrable: bool = default_deferrable(),
+        defer_after: Duration = 3,
         **kwargs: Any,
     ) -> None:
         _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
@@ -189,10 +203,15 @@ class KubernetesScriptOperator(BaseOperator):
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
+        check_flag(deferrable, "deferrable")
+        self.deferrable = deferrable
+        positive_seconds(defer_after, "defer_after", zero_allowed=True)
+        self.defer_after = defer_after
         is_in_the_tools_format = isinstance(script, Mapping)
         self._names = PlaybookNames(short_lived=names_of_tokens(script)) if is_in_the_tools_format else None
         self._hook: KubernetesScriptHook | None = None
         self._killed = False
+        self._expires_at: float | None = None
         self._job_options().checked_before_rendering()
         self._call().checked_before_rendering()
         depend_on_xcoms_in(
@@ -240,17 +259,50 @@ class KubernetesScriptOperator(BaseOperator):
         if self._killed:
             hook.kill()
         try:
-            outcome = hook.run_to_outcome(
-                self._call(),
-                self._job_options(),
-                folder=dag_folder(context),
-                task=task_identity(context),
-                seconds_left=_seconds(self.execution_timeout),
-                hand_over=lambda outcome: self._hand_over(context, outcome),
-                alone=True,
-            )
+            followed = self._run(hook, context)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
+        return self._judged(followed) if isinstance(followed, Outcome) else self._defer(followed)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on where the trigger has stopped, in a worker."""
+        hook = self._hook = self._new_hook()
+        if self._killed:
+            hook.kill()
+        try:
+            outcome = hook.resume(event, task=task_identity(context), hand_over=partial(self._hand_over, context))
+        except exceptions.ScriptProviderError as error:
+            _base.raise_error(error)
+        return self._judged(outcome)
+
+    def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
+        call, options = self._call(), self._job_options()
+        folder, task, left = dag_folder(context), task_identity(context), _seconds(self.execution_timeout)
+        hand_over = partial(self._hand_over, context)
+        if not self.deferrable:
+            return hook.run_to_outcome(
+                call, options, folder=folder, task=task, seconds_left=left, hand_over=hand_over, alone=True
+            )
+        self._expires_at = None if left is None else time.time() + left
+        after = positive_seconds(self.defer_after, "defer_after", zero_allowed=True) or 0
+        return hook.run_or_defer(call, options, after, folder=folder, task=task, seconds_left=left, hand_over=hand_over)
+
+    def _defer(self, deferral: Deferral) -> NoReturn:
+        from airflow_script_provider.triggers.script import ScriptTrigger
+
+        handover = replace(deferral.handover, deferral=uuid.uuid4().hex[:8])
+        trigger = ScriptTrigger(
+            job=deferral.job.to_dict(),
+            handover=handover.to_dict(),
+            server=deferral.server,
+            expires_at=self._expires_at,
+            **self._connection,
+        )
+        self.log.info("Job %s goes on; the triggerer follows it", deferral.job.ref)
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    @staticmethod
+    def _judged(outcome: Outcome) -> dict[str, Any]:
         _base.raise_for(outcome)
         return outcome.result.to_dict()
 
@@ -262,17 +314,7 @@ class KubernetesScriptOperator(BaseOperator):
 
     def dry_run(self) -> None:
         """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
-        import yaml
-
-        from airflow_script_provider.kube import manifest
-
-        request = self._new_hook().prepare(self._call(), self._job_options(), folder=self._dag_folder())
-        objects = (
-            manifest.job(request),
-            manifest.config_map(request, None),
-            manifest.secret(request, None, hide_values=True),
-        )
-        print(yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
+        _base.print_objects(self._new_hook().prepare(self._call(), self._job_options(), folder=self._dag_folder()))
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
@@ -287,7 +329,7 @@ class KubernetesScriptOperator(BaseOperator):
         except jinja2.TemplateError as error:
             if not self.template_script:
                 raise
-            raise ValueError(_template_message(error, self.script)) from None
+            raise ValueError(_base.template_message(error, self.script)) from None
         for field in NUMBERS:
             setattr(self, field, as_number(getattr(self, field)))
         # An expression may turn out to be a presigned URL, which a plain field would show.
@@ -322,12 +364,12 @@ class KubernetesScriptOperator(BaseOperator):
     def _new_hook(self) -> KubernetesScriptHook:
         from airflow_script_provider.hooks.script import KubernetesScriptHook
 
-        return KubernetesScriptHook(
-            self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
+        return KubernetesScriptHook(**self._connection)
+
+    @property
+    def _connection(self) -> dict[str, Any]:
+        names = ("kubernetes_conn_id", "in_cluster", "config_file", "cluster_context")
+        return {name: getattr(self, name) for name in names}
 
     def _call(self) -> ScriptCall:
         return ScriptCall(
@@ -357,14 +399,3 @@ _OUR_ARGUMENTS = tuple(
 
 def _seconds(duration: timedelta | None) -> float | None:
     return duration.total_seconds() if duration is not None else None
-
-
-def _template_message(error: jinja2.TemplateError, script: Any) -> str:
-    """Where Jinja failed in a script: line, its text, and the argument that made Jinja look at it."""
-    line = getattr(error, "lineno", None)
-    text = ""
-    if line is not None and isinstance(script, ScriptSource):
-        lines = str(getattr(script, "text", "")).splitlines()
-        text = f": {lines[line - 1].strip()!r}" if 0 < line <= len(lines) else ""
-    where = f"line {line}{text}: " if line is not None else ""
-    return f"script cannot be rendered: {where}{error}. With template_script=False it would arrive unchanged."

@@ -23,7 +23,7 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.follow import Ending, Follower
 from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, CountingRunLog
 from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, Ended, Handover, saved_handover
+from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, Ended, Handover, saved_handover, to_event
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.progress import Cause, Verdict, View
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_cluster
@@ -99,11 +99,12 @@ class ScriptTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when the Job is over or cannot be followed here."""
         try:
-            told = {"ended": (await self._follow()).to_dict()}
+            ended = await self._follow()
+            event = to_event(self._launched, ended)
         except Exception as error:  # noqa: BLE001  # healthy work must not fail for what goes wrong here
-            told = {"handed_back": {"reason": _words(error), "handover": self._position().to_dict()}}
+            event = to_event(self._launched, self._position(), _words(error))
         self._is_over = True
-        yield TriggerEvent({"job": self._launched.to_dict()} | told)  # type: ignore[no-untyped-call]  # as above
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # as above
 
     async def on_kill(self) -> None:
         """Delete the Job, if a user acted on the task.
@@ -146,7 +147,7 @@ class ScriptTrigger(BaseTrigger):
             self._run_log = CountingRunLog(self.log, lines)
             self._follower = self._new_follower(cluster, self._start(found))
             async with self._saving(cluster.api):
-                ending = await self._follower.follow(self._expiry())
+                ending = await self._follower.follow_until(self._expiry())
             return await self._ended(cluster.api, self._follower, ending)
 
     async def _access(self) -> ClusterAccess:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import json
 import os
 import signal
 import threading
@@ -12,21 +15,24 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from airflow.sdk.exceptions import TaskDeferred
 from structlog.processors import TimeStamper
 from structlog.testing import capture_logs
 
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.triggers.script import ScriptTrigger
 
 
 @dataclass
 class FakeTaskInstance:
-    """What a context's ``ti`` gives an operator; keeps the XComs."""
+    """What a context's ``ti`` gives an operator; keeps the XComs. ``max_tries`` is the number of retries."""
 
     task_id: str = "task"
     dag_id: str = "dag"
     run_id: str = "manual__1"
     map_index: int = -1
     try_number: int = 1
+    max_tries: int = 0
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     xcoms: dict[str, Any] = field(default_factory=dict)
 
@@ -85,13 +91,36 @@ def run_operator(
     ti = ti or FakeTaskInstance(task_id=operator.task_id)
     context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
     error: BaseException | None = None
+    again = copy.copy(operator)
     with capture_logs([TimeStamper(fmt=None, key="at")]) as log:
         try:
             operator.render_template_fields(context)
             ti.xcoms["return_value"] = operator.execute(context)
+        except TaskDeferred as deferred:
+            error = _resume(again, context, deferred)
         except BaseException as caught:  # noqa: BLE001  # the test looks at it
             error = caught
     return TaskRun(error, ti.xcoms, [dict(entry) for entry in log])
+
+
+def _resume(operator: KubernetesScriptOperator, context: Any, deferred: TaskDeferred) -> BaseException | None:
+    """Run the trigger as a triggerer does, then the operator anew, as another worker does."""
+    path, arguments = deferred.trigger.serialize()
+    assert (path, deferred.method_name) == (f"{ScriptTrigger.__module__}.ScriptTrigger", "execute_complete")
+    try:
+        event = asyncio.run(_event_of(ScriptTrigger(**json.loads(json.dumps(arguments)))))
+        operator.render_template_fields(context)
+        context["ti"].xcoms["return_value"] = operator.execute_complete(context, event)
+    except BaseException as caught:  # noqa: BLE001  # the test looks at it
+        return caught
+    return None
+
+
+async def _event_of(trigger: ScriptTrigger) -> Any:
+    try:
+        return json.loads(json.dumps([event.payload async for event in trigger.run()][0]))
+    finally:
+        await trigger.cleanup()
 
 
 def meanwhile(do: Callable[[], None]) -> threading.Thread:

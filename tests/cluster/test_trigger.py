@@ -125,7 +125,7 @@ async def test_a_triggerer_without_the_kubeconfig_hands_back(shared: dict[str, A
     """The worker follows what the triggerer cannot reach; another cluster is never asked instead (R16)."""
     job = await launched(shared, "print(1)")
     event = await event_of(a_trigger(job, shared, config_file="/nowhere/kubeconfig"))
-    assert "/nowhere/kubeconfig does not exist" in event["handed_back"]["reason"]
+    assert "/nowhere/kubeconfig does not exist" in event["reason"]
 
 
 async def test_another_cluster_is_told_from_a_deleted_job(shared: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ async def test_another_cluster_is_told_from_a_deleted_job(shared: dict[str, Any]
     job = await launched(shared, "print(1)")
     stranger = replace(job, ref=replace(job.ref, uid="of-another-cluster"))
     event = await event_of(a_trigger(stranger, shared, server="https://elsewhere:6443"))
-    assert "which the worker launched on https://elsewhere:6443" in event["handed_back"]["reason"]
+    assert "which the worker launched on https://elsewhere:6443" in event["reason"]
 
 
 async def test_a_timeout_of_the_task_ends_the_job(shared: dict[str, Any], kubectl: Kubectl) -> None:
