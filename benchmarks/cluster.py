@@ -15,6 +15,7 @@ from typing import Any
 IMAGE = "docker.io/library/python:3.11-slim"
 OBSERVER = "benchmark-observer"
 """User agent of requests that belong to the measuring, not to what is measured."""
+_NOT_MEASURED = (OBSERVER, "kwok/")
 
 
 def core_api(*, user_agent: str | None = None) -> Any:
@@ -53,9 +54,10 @@ def own_namespace() -> Iterator[str]:
 
 
 def ready_node() -> str:
-    """The first node that is ready: contenders that are compared by their log run on the same one."""
+    """The first node that is ready and no fake: contenders that are compared by their log run on the same one."""
     for node in core_api(user_agent=OBSERVER).list_node().items:
-        if any(condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions):
+        is_ready = any(condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions)
+        if is_ready and not node.spec.taints:
             return str(node.metadata.name)
     raise LookupError("no node is ready; look at: kubectl get nodes")
 
@@ -84,7 +86,7 @@ def bare_job(name: str, script: str, node: str | None = None) -> dict[str, Any]:
     }
 
 
-def watch_plainly(list_objects: Any, namespace: str, **query: str) -> Iterator[dict[str, Any]]:
+def watch_plainly(list_objects: Any, namespace: str, **query: str | int) -> Iterator[dict[str, Any]]:
     """Objects as dicts as they change; not through the client's models, which take their time."""
     from kubernetes.watch.watch import iter_resp_lines
 
@@ -135,7 +137,8 @@ def _request_of(line: str, namespace: str) -> tuple[str, float, str] | None:
     except ValueError:  # the line that is being written
         return None
     thing = event.get("objectRef", {})
-    is_ordinary = not event["user"]["username"].startswith("system:") and event.get("userAgent") != OBSERVER
+    is_ordinary = not event["user"]["username"].startswith("system:")
+    is_ordinary = is_ordinary and not event.get("userAgent", "").startswith(_NOT_MEASURED)
     if thing.get("namespace") != namespace or thing.get("resource") == "namespaces" or not is_ordinary:
         return None
     resource = "/".join(part for part in (thing["resource"], thing.get("subresource")) if part)
