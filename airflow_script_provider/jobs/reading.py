@@ -39,8 +39,20 @@ async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
         body["spec"] = {"ttlSecondsAfterFinished": ttl}
     try:
         await api.patch("jobs", ref.namespace, ref.name, body)
+    except exceptions.KubernetesApiError:
+        if await _is_there(api, ref):
+            raise
+
+
+async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
+    """Whether it is still that Job: the server has several words for a uid that is another one's."""
+    try:
+        found = await api.get("jobs", ref.namespace, ref.name)
     except exceptions.ApiNotFoundError:
-        return
+        return False
+    except exceptions.KubernetesApiError:
+        return True
+    return bool(found["metadata"]["uid"] == ref.uid)
 
 
 async def close(api: KubernetesApi, job: LaunchedJob, log: RunLog, *, is_retried: bool) -> None:

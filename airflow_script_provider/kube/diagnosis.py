@@ -122,6 +122,9 @@ def one_line(text: str) -> str:
 
 def _deadline(case: Case) -> Diagnosis:
     seconds = f"{case.limits.deadline:g} s" if case.limits.deadline is not None else "its deadline"
+    if case.view.has_unseen_pods:
+        cause = f"was ended by its {case.limits.deadline_name} of {seconds}; its pods are gone, with what they said"
+        return _diagnosis(case, cause, f"Raise {case.limits.deadline_name}.", "DeadlineExceeded")
     if not case.view.has_begun:
         why, hint = _why_not_started(case)
         return _diagnosis(

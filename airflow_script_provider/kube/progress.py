@@ -127,6 +127,13 @@ class View:
         return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
 
     @property
+    def has_unseen_pods(self) -> bool:
+        """Whether the Job had pods of which nothing was seen: they were gone before somebody looked."""
+        status = self.job.get("status", {})
+        counts = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods")
+        return not self.pods and any(status.get(count) for count in counts)
+
+    @property
     def is_without_a_pod(self) -> bool:
         """Whether no pod of the run is on its way or at work."""
         ended = {uid for uid, pod in self.pods.items() if podstatus.script_end(pod) or podstatus.has_failed(pod)}

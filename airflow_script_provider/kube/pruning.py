@@ -8,6 +8,7 @@ from typing import Any
 from airflow_script_provider.kube.names import MANAGER
 
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _CONDITION = ("type", "status", "reason", "message")
 _CONTAINER = ("name", "image", "resources")
 _CONTAINER_STATUS = ("name", "state")
@@ -17,7 +18,7 @@ _CONTROLLER_LABEL = "batch.kubernetes.io/controller-uid"
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     """A Job with what following, adopting and diagnosing it read."""
     spec, status = job.get("spec", {}), job.get("status", {})
-    kept = _picked(status, ("failed", "succeeded", "active", "startTime", "completionTime"))
+    kept = _picked(status, _COUNTS)
     return {
         "metadata": _metadata(job),
         "spec": _picked(spec, ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")),

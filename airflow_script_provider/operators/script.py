@@ -277,8 +277,8 @@ class KubernetesScriptOperator(BaseOperator):
 
     def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
         call, options = self._call(), self._job_options()
-        folder, task, left = dag_folder(context), task_identity(context), _seconds(self.execution_timeout)
-        hand_over = partial(self._hand_over, context)
+        left, hand_over = _seconds(self.execution_timeout), partial(self._hand_over, context)
+        folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return hook.run_to_outcome(
                 call, options, folder=folder, task=task, seconds_left=left, hand_over=hand_over, alone=True
@@ -296,6 +296,7 @@ class KubernetesScriptOperator(BaseOperator):
             handover=handover.to_dict(),
             server=deferral.server,
             expires_at=self._expires_at,
+            execution_timeout=_seconds(self.execution_timeout),
             **self._connection,
         )
         self.log.info("Job %s goes on; the triggerer follows it", deferral.job.ref)

@@ -28,6 +28,8 @@ from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.progress import Cause, Verdict, View
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_cluster
 
+EXPIRY_MARGIN = 5.0
+"""Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
 STATE_TIMEOUT = 10.0
 """Seconds for Airflow to tell the state of a task; ``on_kill`` has thirty."""
 SAVE_INTERVAL = 30.0
@@ -54,6 +56,7 @@ class ScriptTrigger(BaseTrigger):
     :param cluster_context: context of the kubeconfig.
     :param server: address of the API server that the worker has used.
     :param expires_at: when the task's ``execution_timeout`` is over, in seconds since 1970.
+    :param execution_timeout: that timeout, in seconds.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ScriptTrigger(BaseTrigger):
         cluster_context: str | None = None,
         server: str | None = None,
         expires_at: float | None = None,
+        execution_timeout: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # not annotated in Airflow
         self.job = dict(job)
@@ -77,6 +81,7 @@ class ScriptTrigger(BaseTrigger):
         self.cluster_context = cluster_context
         self.server = server
         self.expires_at = expires_at
+        self.execution_timeout = execution_timeout
         self._launched = LaunchedJob.from_dict(self.job)
         self._follower: Follower | None = None
         self._run_log = CountingRunLog(self.log, None)
@@ -93,6 +98,7 @@ class ScriptTrigger(BaseTrigger):
             "cluster_context": self.cluster_context,
             "server": self.server,
             "expires_at": self.expires_at,
+            "execution_timeout": self.execution_timeout,
         }
         return "airflow_script_provider.triggers.script.ScriptTrigger", arguments
 
@@ -112,9 +118,9 @@ class ScriptTrigger(BaseTrigger):
         Airflow calls this, too, when another triggerer takes over: then the task is still deferred.
         """
         state = await self._state_of_task()
+        self._is_over = True  # another triggerer has taken over, or there is nothing to follow: no position of ours
         if state in (None, "deferred"):
             return
-        self._is_over = True
         async with shared_cluster(await self._access()) as cluster:
             deleted = await launching.abandon(cluster.api, self._launched.ref)
         self._run_log.note(f"The task is {state}. {launching.fate(self._launched.ref, deleted=deleted)}")
@@ -187,13 +193,16 @@ class ScriptTrigger(BaseTrigger):
         return self._follower.handover if self._follower is not None else Handover.from_dict(self.handover)
 
     def _expiry(self) -> float | None:
-        return None if self.expires_at is None else time.monotonic() + self.expires_at - time.time()
+        if self.expires_at is None:
+            return None
+        return time.monotonic() + max(0.0, self.expires_at - time.time()) + EXPIRY_MARGIN
 
     async def _ended(self, api: KubernetesApi, follower: Follower, ending: Ending | None) -> Ended:
         seconds = time.time() - self._launched.launched_at
         if ending is None:
             verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
-            limits = replace(self._launched.limits, deadline=round(seconds), deadline_name="execution_timeout")
+            deadline = self.execution_timeout or round(seconds)
+            limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._launched = replace(self._launched, limits=limits)
         else:
             verdict = ending.verdict

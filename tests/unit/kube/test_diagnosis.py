@@ -237,3 +237,10 @@ def test_an_installation_says_itself_what_failed() -> None:
     pod = a_pod(installers=[a_container(name="install", exit_code=97, message="could not install x")], phase="Failed")
     found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED))
     assert (found.cause, found.reason) == ("could not install x", "InstallFailed")
+
+
+def test_a_deadline_that_nobody_watched() -> None:
+    """The Job had a pod, which its controller has deleted: nobody says that there was none."""
+    job = a_job("Failed", reason="DeadlineExceeded", failed=1)
+    case = a_case(job=job, cause=Cause.DEADLINE, limits=some_limits(deadline=12))
+    assert "was ended by its timeout of 12 s; its pods are gone" in diagnose(case).headline
