@@ -26,4 +26,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_script_provider.hooks.script", "airflow_script_provider.hooks.kubernetes"],
             },
         ],
+        "triggers": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_script_provider.triggers.script"]},
+        ],
     }

@@ -28,6 +28,8 @@ from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.progress import Cause, Verdict, View
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_cluster
 
+HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+"""Whether Airflow tells a trigger of a user's act (3.3); else it looks like a triggerer's end."""
 EXPIRY_MARGIN = 5.0
 """Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
 STATE_TIMEOUT = 10.0
@@ -115,23 +117,29 @@ class ScriptTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the Job, if a user acted on the task.
 
-        Airflow calls this, too, when another triggerer takes over: then the task is still deferred.
+        Airflow calls this, too, when another triggerer has taken over: then the task is still deferred.
         """
-        state = await self._state_of_task()
-        self._is_over = True  # another triggerer has taken over, or there is nothing to follow: no position of ours
-        if state in (None, "deferred"):
-            return
-        async with shared_cluster(await self._access()) as cluster:
-            deleted = await launching.abandon(cluster.api, self._launched.ref)
-        self._run_log.note(f"The task is {state}. {launching.fate(self._launched.ref, deleted=deleted)}")
+        await self._delete_if_the_task_is_over()
+        self._is_over = True  # whoever follows the Job now saves its own position
 
     async def cleanup(self) -> None:
         """Save how far the log was read, for the triggerer that takes over."""
         if self._is_over or self._follower is None:
             return
         with contextlib.suppress(TimeoutError, exceptions.ScriptProviderError):
+            if not HAS_ON_KILL and await self._delete_if_the_task_is_over():
+                return
             async with asyncio.timeout(SAVE_TIMEOUT), shared_cluster(await self._access()) as cluster:
                 await self._save(cluster.api, is_final=True)
+
+    async def _delete_if_the_task_is_over(self) -> bool:
+        state = await self._state_of_task()
+        if state in (None, "deferred"):
+            return False
+        async with shared_cluster(await self._access()) as cluster:
+            deleted = await launching.abandon(cluster.api, self._launched.ref)
+        self._run_log.note(f"The task is {state}. {launching.fate(self._launched.ref, deleted=deleted)}")
+        return True
 
     async def _state_of_task(self) -> str | None:
         """What Airflow says of the task, None where it does not answer."""

@@ -14,6 +14,12 @@ from tests.cluster.tasks import run_task
 
 
 @pytest.fixture
+def own(own: dict[str, Any], waiting: dict[str, Any]) -> dict[str, Any]:
+    """Everything here holds in a worker and deferred (R29)."""
+    return own | waiting
+
+
+@pytest.fixture
 def pod_and_job(own: dict[str, Any], kubectl: Kubectl) -> Any:
     """Run a script with some arguments; its Job and its pod as the API server has them."""
 

@@ -23,6 +23,7 @@ EXAMPLES = sorted((_ROOT / "example_dags").glob("example_*.py"))
 EXPECTED = {
     "example_basic": "3 cities in run",
     "example_branch_on_result": "nothing to load",
+    "example_deferrable": "waited 8 seconds without a worker",
     "example_dependencies": "gruezi-zurich",
     "example_env_from_connection": "calling partner.example with a key of 14 characters",
     "example_from_noetl": "shop 30 CHF and web 12 CHF",

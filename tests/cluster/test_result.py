@@ -10,6 +10,12 @@ import pytest
 from tests.cluster.tasks import run_task
 
 
+@pytest.fixture
+def shared(shared: dict[str, Any], waiting: dict[str, Any]) -> dict[str, Any]:
+    """Everything here holds in a worker and deferred (R29)."""
+    return shared | waiting
+
+
 def test_result_of_a_script(shared: dict[str, Any]) -> None:
     """The result says how the run went, and value is the JSON that the script printed (R21)."""
     run = run_task(script='print("hello")\nprint(\'{"rows": 3}\')', **shared).succeeded()

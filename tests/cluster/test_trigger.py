@@ -217,3 +217,38 @@ async def test_saved_positions_are_small(shared: dict[str, Any], kubectl: Kubect
     saved = found["metadata"]["annotations"][HANDOVER_ANNOTATION]
     assert len(saved) < 4096
     assert Handover.from_dict(json.loads(saved)).logs
+
+
+def exists(kubectl: Kubectl, job: LaunchedJob) -> bool:
+    """Whether the Job is there and nobody deletes it."""
+    template = "jsonpath={.items[?(@.metadata.name=='%s')].metadata.deletionTimestamp}-{.items[*].metadata.name}"
+    deleted, _, names = kubectl("get", "jobs", "-n", job.ref.namespace, "-o", template % job.ref.name).partition("-")
+    return job.ref.name in names.split() and not deleted
+
+
+@pytest.mark.parametrize("has_on_kill", [True, False], ids=["3.3", "3.1"])
+@pytest.mark.parametrize(("state", "stays"), [("failed", False), ("gone", False), ("deferred", True), (None, True)])
+async def test_a_user_acts_or_does_not(
+    shared: dict[str, Any],
+    log: Log,
+    kubectl: Kubectl,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str | None,
+    stays: bool,
+    has_on_kill: bool,
+) -> None:
+    """What ends a trigger ends the Job only if Airflow says that the task is over (R3, R4)."""
+
+    async def answer(trigger: ScriptTrigger) -> str | None:
+        return state
+
+    monkeypatch.setattr(trigger_module, "HAS_ON_KILL", has_on_kill)
+    monkeypatch.setattr(ScriptTrigger, "_state_of_task", answer)
+    job = await launched(shared, COUNTS, termination_grace_period=1)
+    trigger = a_trigger(job, shared)
+    async with running(trigger):
+        await logged(log, "n ", 2)
+    if has_on_kill:
+        await trigger.on_kill()
+    await trigger.cleanup()
+    assert await asyncio.to_thread(exists, kubectl, job) == stays
