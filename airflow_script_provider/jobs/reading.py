@@ -15,6 +15,9 @@ from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import READ_ANNOTATION
 from airflow_script_provider.kube.request import JobRequest
 
+_OTHER_UID = (409, 422)
+"""What the server may answer to a change of a Job with another uid: a conflict, or fields that cannot be changed."""
+
 
 async def allowed(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
     """The request as this account can see it through: without the right to patch Jobs nothing is put off to the end."""
@@ -39,13 +42,15 @@ async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
         body["spec"] = {"ttlSecondsAfterFinished": ttl}
     try:
         await api.patch("jobs", ref.namespace, ref.name, body)
-    except exceptions.KubernetesApiError:
-        if await _is_there(api, ref):
+    except exceptions.ApiNotFoundError:
+        return
+    except exceptions.KubernetesApiError as error:
+        if error.status not in _OTHER_UID or await _is_there(api, ref):
             raise
 
 
 async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
-    """Whether it is still that Job: the server has several words for a uid that is another one's."""
+    """Whether it is still that Job, not another one of its name."""
     try:
         found = await api.get("jobs", ref.namespace, ref.name)
     except exceptions.ApiNotFoundError:

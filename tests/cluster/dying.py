@@ -1,0 +1,45 @@
+"""Task processes that die, as by kill -9, right after a call of the Kubernetes API was answered."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from airflow_script_provider.jobs.api import KubernetesApi
+from tests.cluster.tasks import FakeTaskInstance, run_task
+
+_workers = multiprocessing.get_context("forkserver")
+_workers.set_forkserver_preload([__name__])  # importing Airflow takes longer than everything else
+
+
+def die_after(is_last: Callable[[int, str], bool]) -> None:
+    """Let this process die after the first call that is the last one: its number and its verb and resource decide."""
+    numbers, ask = count(1), KubernetesApi._request
+
+    async def asked(self: KubernetesApi, verb: str, resource: str, *others: Any, **named: Any) -> Any:
+        answer = await ask(self, verb, resource, *others, **named)
+        if is_last(next(numbers), f"{verb} {resource}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    KubernetesApi._request = asked  # type: ignore[method-assign]  # in a process that is about to die
+
+
+def run_doomed_task(last_call: str, ti: dict[str, Any], **arguments: Any) -> None:
+    """Execute an operator in a process of its own, which is lost after that call."""
+    worker = _workers.Process(target=_work, args=(last_call, ti, arguments))
+    worker.start()
+    worker.join(120)
+    if worker.exitcode != -signal.SIGKILL:
+        worker.kill()
+        raise AssertionError(f"the worker was not lost after {last_call}; it ended with {worker.exitcode}")
+
+
+def _work(last_call: str, ti: dict[str, Any], arguments: dict[str, Any]) -> None:
+    die_after(lambda number, call: call == last_call)
+    run = run_task(ti=FakeTaskInstance(**ti), **arguments)
+    raise AssertionError("the worker has lived on") from run.error

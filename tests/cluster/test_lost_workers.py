@@ -1,0 +1,315 @@
+"""Workers that die: their Job goes on, the retry takes it over, and nothing runs twice or for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from tests.cluster.accounts import author
+from tests.cluster.dying import run_doomed_task
+from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_task
+
+COUNTING = """
+import json, os, time
+for i in range(12):
+    print("n", i)
+    time.sleep(0.5)
+print(json.dumps(os.environ["A"]))
+"""
+ECHO = "import json, os\nprint(json.dumps(os.environ['A']))"
+ENDLESS = "import time\ntime.sleep(300)"
+OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+READ = "airflow-script-provider/read"
+PATCH = r"^PATCH .*/jobs/"
+
+
+def a_try(number: int, *, retries: int = 2) -> dict[str, Any]:
+    """A try of the one task of these tests."""
+    return {"try_number": number, "max_tries": retries}
+
+
+def retried(number: int = 2, *, retries: int = 2, **arguments: Any) -> TaskRun:
+    """The run of another try."""
+    return run_task(ti=FakeTaskInstance(**a_try(number, retries=retries)), **arguments)
+
+
+def lines_of(run: TaskRun) -> list[str]:
+    """What the counting script has logged."""
+    return [line for line in run.lines if line.startswith("n ")]
+
+
+def is_complete(kubectl: Kubectl, namespace: str) -> bool:
+    """Whether a Job is."""
+    return any(job["status"].get("succeeded") for job in kubectl.items("jobs", namespace))
+
+
+@pytest.mark.parametrize("last_call", ["create jobs", "create secrets", "create configmaps", "get pods/log"])
+def test_a_retry_takes_over_what_a_lost_worker_began(own: dict[str, Any], kubectl: Kubectl, last_call: str) -> None:
+    """kill -9 after any call of the launch: one Job, one pod, the side effect once, the whole log (R2, R6)."""
+    arguments = {"script": COUNTING, "env": {"A": "b"}, **own}
+    run_doomed_task(last_call, a_try(1), **arguments)
+    before = kubectl.items("jobs", own["namespace"])
+    run = retried(**arguments).succeeded()
+    after = kubectl.items("jobs", own["namespace"])
+    assert [job["metadata"]["uid"] for job in before] == [job["metadata"]["uid"] for job in after]
+    assert len(kubectl.names("pods", own["namespace"])) == 1
+    assert lines_of(run) == [f"n {i}" for i in range(12)]
+    assert run.result["value"] == "b"
+    assert run.result["job_name"] == before[0]["metadata"]["name"]
+    assert len([line for line in run.lines if "of try 1, whose worker was lost, is taken over" in line]) == 1
+
+
+def test_an_outcome_waits_for_its_reader(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A Job that has ended meanwhile is read, not repeated; its TTL of 0 counts only from then on (R2, R9)."""
+    arguments = {"script": COUNTING, "env": {"A": "b"}, "ttl_seconds_after_finished": 0, **own}
+    run_doomed_task("get pods/log", a_try(1), **arguments)
+    wait_for(lambda: is_complete(kubectl, own["namespace"]), "the end of the Job")
+    time.sleep(2)
+    run = retried(**arguments).succeeded()
+    assert lines_of(run) == [f"n {i}" for i in range(12)]
+    assert run.result["execution_time"] < 12
+    wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", own["namespace"], *OURS), "the end of all")
+
+
+def test_a_failure_that_waits_for_its_reader(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """The retry of a lost worker reads the failure; the retry after that runs the script again (R8)."""
+    arguments: dict[str, Any] = {"script": "raise SystemExit(3)", "backoff_limit": 0, **own}
+    run_doomed_task("create configmaps", a_try(1), **arguments)
+    runs = [retried(number, **arguments) for number in (2, 3)]
+    assert [run.result["exit_code"] for run in runs] == [3, 3]
+    first, second = (run.result["job_name"] for run in runs)
+    assert first != second
+    assert len(kubectl.names("jobs", own["namespace"])) == 2
+
+
+def test_a_failure_that_was_told_is_not_told_again(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """An ordinary retry launches anew, and the failed Job stays to be looked at (R8)."""
+    arguments: dict[str, Any] = {"script": "raise SystemExit(3)", "backoff_limit": 0, **own}
+    runs = [retried(number, **arguments) for number in (1, 2)]
+    assert runs[0].result["job_name"] != runs[1].result["job_name"]
+    jobs = kubectl.items("jobs", own["namespace"])
+    assert [READ in job["metadata"]["annotations"] for job in jobs] == [True, True]
+    assert [job["spec"]["ttlSecondsAfterFinished"] for job in jobs] == [300, 300]
+
+
+@pytest.mark.parametrize("cleared", [{"number": 2, "retries": 3}, {"number": 3, "retries": 1}], ids=["raised", "last"])
+def test_a_cleared_task_runs_again(own: dict[str, Any], kubectl: Kubectl, cleared: dict[str, int]) -> None:
+    """It never returns the old result, and the Job that nobody will read is deleted (R8)."""
+    last = cleared["number"] - 1
+    arguments = {"script": ECHO, **own}
+    run_doomed_task("create configmaps", a_try(last, retries=min(cleared["retries"], 2)), env={"A": "old"}, **arguments)
+    wait_for(lambda: is_complete(kubectl, own["namespace"]), "the end of the Job")
+    run = retried(**cleared, env={"A": "new"}, **arguments).succeeded()
+    assert run.result["value"] == "new"
+    wait_for(lambda: kubectl.names("jobs", own["namespace"]) == [run.result["job_name"]], "the end of the old Job")
+
+
+def test_a_changed_script_is_run(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Whoever mends the DAG between two tries wants the new script; the old one's Job ends (R8)."""
+    run_doomed_task("create configmaps", a_try(1), script=ENDLESS, termination_grace_period=1, **own)
+    run = retried(script="print('[2]')", termination_grace_period=1, **own).succeeded()
+    assert run.result["value"] == [2]
+    wait_for(lambda: kubectl.names("jobs", own["namespace"]) == [run.result["job_name"]], "the end of the old Job")
+
+
+def test_two_lost_workers(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """The third try takes over what the second had taken over (R2)."""
+    arguments = {"script": COUNTING, "env": {"A": "b"}, **own}
+    run_doomed_task("create jobs", a_try(1), **arguments)
+    run_doomed_task("get pods/log", a_try(2), **arguments)
+    run = retried(3, **arguments).succeeded()
+    assert lines_of(run) == [f"n {i}" for i in range(12)]
+    assert len(kubectl.names("jobs,pods", own["namespace"])) == 2
+
+
+def test_a_job_that_was_evicted_meanwhile(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Its dead pod is not what is followed, but the one that replaces it (R7, R8)."""
+    arguments = {"script": COUNTING.replace("0.5", "1"), "env": {"A": "b"}, "termination_grace_period": 1, **own}
+    run_doomed_task("get pods/log", a_try(1), **arguments)
+    evicted = kubectl.names("pods", own["namespace"])[0]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": evicted}}
+    path = f"/api/v1/namespaces/{own['namespace']}/pods/{evicted}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    wait_for(lambda: set(kubectl.names("pods", own["namespace"])) - {evicted}, "the pod that replaces it")
+    run = retried(**arguments).succeeded()
+    assert run.result["pod_name"] != evicted
+    assert lines_of(run)[-12:] == [f"n {i}" for i in range(12)]
+
+
+def test_a_retry_after_an_eviction_makes_a_new_job(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A run that lost pod and Job is over; its retry is a run of its own (R8)."""
+
+    def drain() -> None:
+        running = ("--field-selector=status.phase=Running",)
+        wait_for(lambda: kubectl.names("pods", own["namespace"], *running), "a running pod")
+        kubectl("delete", "jobs", "--all", "-n", own["namespace"])
+
+    script = "import os, time\ntime.sleep(int(os.environ['SECONDS']))\nprint('[1]')"
+    helper = meanwhile(drain)
+    lost = retried(1, script=script, env={"SECONDS": "60"}, termination_grace_period=1, **own)
+    helper.join()
+    assert isinstance(lost.error, exceptions.OutcomeUnknownError)
+    run = retried(2, script=script, env={"SECONDS": "0"}, termination_grace_period=1, **own).succeeded()
+    assert run.result["value"] == [1]
+    assert run.result["job_name"] != lost.result["job_name"]
+
+
+def test_the_startup_clock_does_not_start_anew(own: dict[str, Any]) -> None:
+    """A pod that cannot be scheduled has no more time for being followed by another worker (R5)."""
+    arguments: dict[str, Any] = {"script": ENDLESS, "node_selector": {"no": "where"}, "startup_timeout": 20, **own}
+    run_doomed_task("create configmaps", a_try(1), **arguments)
+    time.sleep(10)
+    begun = time.monotonic()
+    run = retried(**arguments)
+    assert run.result["reason"] == "StartupTimeout"
+    assert time.monotonic() - begun < 14
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["gone", "another"])
+def test_a_job_that_goes_before_it_is_followed(
+    kubeconfig: str, namespace: str, kubectl: Kubectl, replaced: bool
+) -> None:
+    """Neither its absence nor another Job of its name is waited for: the outcome is unknown (R8, R9)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    arguments = {"script": ENDLESS, "termination_grace_period": 1, "namespace": namespace}
+    request = hook.prepare(*split_arguments(**arguments))
+    ref = hook.launch(request)
+    kubectl("delete", "job", ref.name, "-n", namespace)
+    if replaced:
+        kubectl("create", "job", ref.name, "-n", namespace, "--image=python:3.11-slim", "--", "sleep", "60")
+    outcome = asyncio.run(asyncio.wait_for(hook.follow(request, ref), 20))
+    assert outcome.is_unknown
+    assert len(kubectl.names("jobs", namespace)) == replaced
+
+
+def test_a_cleaner_of_finished_jobs(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Something deletes each Job as soon as it is complete: the outcome is known, or is said to be unknown (R9)."""
+    stop = Event()
+
+    def clean() -> None:
+        while not stop.wait(0.05):
+            kubectl("delete", "jobs", "--field-selector=status.successful=1", "-n", own["namespace"], check=False)
+
+    helper = meanwhile(clean)
+    try:
+        runs = [run_task(script="print('[1]')", **own) for _ in range(8)]
+    finally:
+        stop.set()
+        helper.join()
+    for run in runs:
+        assert isinstance(run.error, exceptions.OutcomeUnknownError) or run.succeeded().result["value"] == [1]
+    assert kubectl.names("jobs", own["namespace"], "--field-selector=status.successful=1") == []
+
+
+@pytest.fixture
+def api(kubeconfig: str, tmp_path: Path) -> Iterator[FaultyApi]:
+    """The API server behind a proxy that makes faults."""
+    with faulty_api(kubeconfig, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
+    """Operator arguments for the test's own namespace by way of that proxy."""
+    return {"config_file": api.kubeconfig, "namespace": namespace, "termination_grace_period": 1}
+
+
+@pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=403), Fault(status=409)], ids=["401", "403", "409"])
+def test_a_mark_that_is_refused_is_a_warning(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, fault: Fault
+) -> None:
+    """The run has succeeded, whatever becomes of its Job (R17)."""
+    api.on(PATCH, fault)
+    run = run_task(script="print('[1]')", **flaky).succeeded()
+    assert run.xcoms["value"] == [1]
+    assert [line for line in run.warnings if "could not be marked as read" in line] == run.warnings
+    assert len(run.warnings) == 1
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+def test_a_failure_that_cannot_be_marked_is_not_told_again(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl
+) -> None:
+    """Its Job is deleted where another try follows, which would take it for one that nobody has read (R8)."""
+    api.on(PATCH, Fault(status=403))
+    arguments: dict[str, Any] = {"script": "raise SystemExit(3)", "backoff_limit": 0, **flaky}
+    runs = [retried(number, retries=1, **arguments) for number in (1, 2)]
+    assert runs[0].result["job_name"] != runs[1].result["job_name"]
+    assert kubectl.names("jobs", flaky["namespace"]) == [runs[1].result["job_name"]]
+    assert any(f"{runs[0].result['job_name']} is deleted" in line for line in runs[0].lines)
+
+
+def test_a_mark_of_a_job_that_is_gone(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """Nothing is left to be marked, and nothing to be warned of (R9)."""
+    api.on(PATCH, Fault(delay=3))
+
+    def delete() -> None:
+        wait_for(lambda: api.count(PATCH), "the mark")
+        kubectl("delete", "jobs", "--all", "-n", flaky["namespace"])
+
+    helper = meanwhile(delete)
+    run = run_task(script="print('[1]')", **flaky).succeeded()
+    helper.join()
+    assert run.warnings == []
+
+
+def test_another_job_of_that_name_is_not_marked(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """The mark is for the Job with the uid that was followed (R8)."""
+    api.on(PATCH, Fault(delay=4))
+
+    def replace() -> None:
+        wait_for(lambda: api.count(PATCH), "the mark")
+        name = kubectl.names("jobs", flaky["namespace"])[0]
+        kubectl("delete", "job", name, "-n", flaky["namespace"])
+        kubectl("create", "job", name, "-n", flaky["namespace"], "--image=python:3.11-slim", "--", "sleep", "60")
+
+    helper = meanwhile(replace)
+    run = run_task(script="print('[1]')", **flaky).succeeded()
+    helper.join()
+    assert run.warnings == []
+    assert READ not in kubectl.items("jobs", flaky["namespace"])[0]["metadata"].get("annotations", {})
+
+
+def test_without_the_right_to_mark(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """One warning, the author's TTL from the start, and nothing is tried (R17)."""
+    config = author(kubectl, flaky["namespace"], api.kubeconfig, drop_verb=("jobs", "patch"))
+    Path(api.kubeconfig).write_text(yaml.safe_dump(config))
+    run = run_task(script="print('[1]')", **flaky).succeeded()
+    assert [line for line in run.warnings if "The right to patch jobs is missing" in line] == run.warnings
+    assert len(run.warnings) == 1
+    assert f"kubectl auth can-i patch jobs -n {flaky['namespace']}" in run.warnings[0]
+    assert kubectl.items("jobs", flaky["namespace"])[0]["spec"]["ttlSecondsAfterFinished"] == 300
+    assert api.count(PATCH) == 0
+
+
+def test_what_is_asked_about_rights_may_stay_unanswered(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """A cluster that refuses the question is no reason to do without the mark (R17)."""
+    api.on("selfsubjectaccessreviews", Fault(status=403))
+    assert run_task(script="print('[1]')", **flaky).succeeded().warnings == []
+    assert api.count(PATCH) == 1
+
+
+def test_jobs_that_may_not_be_listed(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """Without the right to list Jobs a retry goes on without looking, and says so (R17)."""
+    api.on(r"^GET .*/jobs\?labelSelector", Fault(status=403, message='User "x" cannot list resource "jobs"'))
+    run = retried(script="print('[1]')", **flaky).succeeded()
+    assert [line for line in run.warnings if "Whether an earlier try has left a Job cannot be seen" in line]
+    assert "kubectl auth can-i list jobs" in run.warnings[0]
+
+
+def test_a_first_try_does_not_look_for_others(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """There is no earlier try."""
+    retried(1, script="print('[1]')", **flaky).succeeded()
+    assert api.count(r"^GET .*/jobs\?labelSelector") == 0
