@@ -29,13 +29,19 @@ from tests.cluster.kubectl import Kubectl
 Log = list[Any]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def nothing_blocks() -> Iterator[BlockBuster]:
     """Calls of ours that block the event loop are errors; credentials are loaded in a loop of their own thread."""
     with blockbuster_ctx("airflow_script_provider") as blocking:
         for function in blocking.functions.values():
             function.can_block_in("hooks/kubernetes.py", "_load")
         yield blocking
+
+
+@pytest.fixture(autouse=True)
+async def asyncio_tells() -> None:
+    """asyncio's debug mode: what is never awaited is a warning, and warnings are errors."""
+    asyncio.get_running_loop().set_debug(True)
 
 
 @pytest.fixture
@@ -79,9 +85,8 @@ def lines(log: Log, start: str) -> list[str]:
     return [str(entry["event"]) for entry in log if str(entry["event"]).startswith(start)]
 
 
-async def test_success_is_told_with_its_log(shared: dict[str, Any], log: Log, nothing_blocks: BlockBuster) -> None:
+async def test_success_is_told_with_its_log(shared: dict[str, Any], log: Log) -> None:
     """The event has the end, the log has the lines, and nothing blocked the event loop meanwhile (R30)."""
-    asyncio.get_running_loop().set_debug(True)
     job = await launched(shared, "import time\nfor i in range(5):\n    print('n', i)\n    time.sleep(0.3)")
     ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
     assert ended.verdict.cause is Cause.SCRIPT_SUCCEEDED
