@@ -136,7 +136,7 @@ class Follower:
                 is_read = self.start.position(uid, SCRIPT_CONTAINER).complete
                 if podstatus.script_has_started(pod) and (uid == verdict.pod_uid or not is_read):
                     self._follow_script(uid, podstatus.name(pod))
-                    self._logs[uid, SCRIPT_CONTAINER].gone = uid in view.gone or view.job_deleted
+                    self._logs[uid, SCRIPT_CONTAINER].gone = True  # a 404 is final: nobody makes this pod again
                     self._logs[uid, SCRIPT_CONTAINER].ended.set()
             await self._read_logs()
             for task in self._log_tasks.values():

@@ -192,6 +192,7 @@ class PodLog:
     def _deliver(self, lines: Sequence[bytes], new: Sequence[bytes]) -> None:
         self.progressed_at = time.monotonic()
         self._delivered += len(lines)
+        self._say_what_kubelet_said()
         if lines or new:
             self.deliver(lines, new)
 
@@ -210,6 +211,14 @@ class PodLog:
             self._interrupted = False
             self.note(f"The log of pod {self.pod_name} goes on where it was interrupted")
 
+    def _say_what_kubelet_said(self) -> None:
+        """In the place of lines; mostly that the file is gone, which the end of the log says again."""
+        for words in dict.fromkeys(self._lines.of_kubelet):
+            self.note(f"The log of pod {self.pod_name}: {words}")
+        self._lines.of_kubelet.clear()
+
     def _say_incomplete(self, error: Exception) -> None:
-        if not self._interrupted:
+        if self.start.complete:
+            self.note(f"The log of pod {self.pod_name} is gone, so the result has no output: {error}")
+        elif not self._interrupted:
             self.note(f"The log of pod {self.pod_name} is incomplete from here: {error or type(error).__name__}")

@@ -58,10 +58,12 @@ class LogLines:
 
     ``feed`` takes what the stream brings; ``resume`` is called before the stream is opened again, ``finish`` when the
     container has ended and everything was read. With a ``position``, what was delivered until there counts as
-    delivered; ``resume`` must be called before the first stream, too.
+    delivered; ``resume`` must be called before the first stream, too. Lines without a time stamp are no container's,
+    but kubelet's own "unable to retrieve container logs …": they are kept in ``of_kubelet``.
     """
 
     def __init__(self, position: LogPosition = LogPosition()) -> None:
+        self.of_kubelet: list[str] = []
         self._partial: list[bytes] = []
         self._partial_size = 0
         self._newest = position.newest.encode()
@@ -118,6 +120,8 @@ class LogLines:
     def finish(self) -> list[bytes]:
         """The last line, if it has no line end; a stamp without text is none."""
         last, self._partial, self._partial_size = b"".join(self._partial), [], 0
+        if b" " not in last[: 2 * _SECOND]:  # a stamp that the stream's end has torn
+            return []
         return [text for text in self._deliver([last]) if text] if last else []
 
     def _keep_partial(self, tail: bytes) -> list[bytes]:
@@ -150,8 +154,9 @@ class LogLines:
         stamps, texts = [], []
         for line in raw:
             stamp, _, text = line.partition(b" ")
-            if stamp[4:11:6] != b"-T":  # not the container's, but kubelet's own "unable to retrieve container logs …"
-                stamp, text = b"", line
+            if stamp[4:11:6] != b"-T":
+                self.of_kubelet.append(line.decode("utf-8", "replace").strip())
+                continue
             stamps.append(stamp)
             texts.append(text)
         if self._cut_stamp:
@@ -167,7 +172,7 @@ class LogLines:
         for index, stamp in enumerate(stamps):
             if self._replayed[stamp] > 0:
                 self._replayed[stamp] -= 1
-            elif not stamp or stamp >= self._is_old_before:
+            elif stamp >= self._is_old_before:
                 fresh.append(index)
         if stamps and stamps[-1][:_SECOND] > self._second:
             self._replayed, self._is_old_before = Counter(), b""

@@ -224,12 +224,13 @@ def test_the_last_line_may_lack_its_end() -> None:
     assert lines.finish() == [b"no end"]
 
 
-@pytest.mark.parametrize("rest", [b"", b"2026-01-01T00", b"2026-01-01T00:00:00.000000001Z " + b"x" * MAX_LINE])
+@pytest.mark.parametrize("rest", [b"", b"2026", b"2026-01-01T00", b"2026-01-01T00:00:00.000000001Z " + b"x" * MAX_LINE])
 def test_nothing_left_is_nothing(rest: bytes) -> None:
     """Neither a torn time stamp nor the end of a long line's last piece becomes a blank line (R23)."""
     lines = LogLines()
     lines.feed(rest)
     assert lines.finish() == []
+    assert lines.of_kubelet == []
 
 
 def test_the_first_stream_starts_at_the_beginning() -> None:
@@ -263,9 +264,10 @@ def test_slight_disorder_of_time_stamps_loses_nothing() -> None:
     assert delivered == [b"0\n", b"1\n", b"2\n"]
 
 
-def test_words_of_the_kubelets_own_have_no_time() -> None:
-    """What kubelet says in the log's place is shown whole and doesn't move the time to resume from (R13)."""
+def test_words_of_the_kubelets_own_are_no_lines() -> None:
+    """What kubelet says in the log's place has no time stamp: it is told apart and moves no position (R13)."""
     lines = LogLines()
     lines.feed(b"2026-01-01T00:00:07.000000001Z x\n")
-    assert lines.feed(b"unable to retrieve container logs\n") == [b"unable to retrieve container logs\n"]
+    assert lines.feed(b"unable to retrieve container logs\n") == []
+    assert lines.of_kubelet == ["unable to retrieve container logs"]
     assert lines.resume() == "2026-01-01T00:00:07Z"
