@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import async_connection_extra, connection_extra
@@ -22,6 +26,10 @@ FALLBACK_NAMESPACE = "default"
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PREFIX = "extra__kubernetes__"
+_QUOTED = re.compile(r"\{.*\}", re.DOTALL)
+_FAILED_PLUGIN = re.compile(r"exec: process returned -?\d+")
+
+_heard: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
 
 
 @dataclass(frozen=True)
@@ -134,11 +142,11 @@ def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Ses
 
     async def authorization() -> str | None:
         key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
-        return key
+        return key.strip() if key else None  # a file of a token may end with a line's end
 
     return Session(
         host=str(configuration.host),
-        http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, ssl=trust), trust_env=True),
+        http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, ssl=trust)),
         route={word: value for word, value in values.items() if value},
         authorization=authorization,
     )
@@ -147,18 +155,62 @@ def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Ses
 def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
     """A client configuration and whom to trust; in a thread of its own, because files are read and plugins run."""
     from kubernetes_asyncio.client import Configuration
-    from kubernetes_asyncio.config import ConfigException
 
     configuration = Configuration()
     try:
-        asyncio.run(_load_into(configuration, access))
+        with _complaints() as complaints:
+            asyncio.run(_load_into(configuration, access))
+        if complaints:
+            raise ValueError(complaints[0])
         configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
+        configuration.proxy = configuration.proxy or _proxy_of_environment(str(configuration.host))
         return configuration, _trust(configuration)
-    except (ConfigException, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  # whatever a file holds or a plugin does
         raise exceptions.ApiUnreachableError(
-            f"no credentials for a Kubernetes cluster: {error}. "
+            f"no credentials for a Kubernetes cluster: {_words(error, access)}. "
             "Set them in the Kubernetes connection, config_file or KUBECONFIG."
         ) from None
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What the client logs as an error while it loads: with a plugin's words in it, which may be a credential."""
+    logging.getLogger("kubernetes_asyncio.config.kube_config").addFilter(_is_not_ours)
+    complaints: list[str] = []
+    token = _heard.set(complaints)
+    try:
+        yield complaints
+    finally:
+        _heard.reset(token)
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Whether a line may be logged; the client serves others in this process, too."""
+    heard = _heard.get()
+    if heard is None or record.levelno < logging.ERROR:
+        return True
+    heard.append(record.getMessage())
+    return False
+
+
+def _words(error: Exception, access: ClusterAccess) -> str:
+    """What went wrong, without what the client quotes: the words of a plugin, a whole user of a kubeconfig."""
+    from kubernetes_asyncio.config import ConfigException
+
+    text = " ".join(_QUOTED.sub("{…}", str(error)).split()) or type(error).__name__
+    if failed := _FAILED_PLUGIN.match(text):
+        return f"{failed[0]}; run the kubeconfig's plugin by hand, its words may be secret and are not shown"
+    if isinstance(error, ConfigException | OSError | ValueError):
+        return text
+    return f"{'kube_config' if access.config else _named_files(access)} is no kubeconfig: {text}"
+
+
+def _proxy_of_environment(host: str) -> str | None:
+    """What HTTPS_PROXY and NO_PROXY say; left to itself, aiohttp would take a login from ~/.netrc as well."""
+    from requests.utils import get_environ_proxies
+
+    proxy: str | None = get_environ_proxies(host).get(urlsplit(host).scheme)
+    return proxy
 
 
 def _trust(configuration: Any) -> ssl.SSLContext:
@@ -184,9 +236,10 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
         # Its own refreshing reads the file in the event loop; a 401 makes us read it anew.
         config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]  # not annotated there
     else:
+        files = _config_files(access)
         await config.load_kube_config(
-            config_file=_config_files(access),
-            context=access.cluster_context,
+            config_file=os.pathsep.join(files),
+            context=access.cluster_context or _current_context(files),
             client_configuration=configuration,
             persist_config=False,
         )
@@ -196,12 +249,27 @@ def _is_in_cluster() -> bool:
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and (_SERVICE_ACCOUNT / "token").is_file()
 
 
-def _config_files(access: ClusterAccess) -> str:
-    """The kubeconfig, or several as ``KUBECONFIG`` lists them; the client only warns where there is none of them."""
-    files = access.config_file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    if not any(Path(file).expanduser().exists() for file in files.split(os.pathsep) if file):
-        raise FileNotFoundError(f"{files} does not exist")
+def _named_files(access: ClusterAccess) -> str:
+    return access.config_file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+
+
+def _config_files(access: ClusterAccess) -> list[str]:
+    """The kubeconfig, or those of several that exist, as ``KUBECONFIG`` lists them; the client warns if none does."""
+    named = _named_files(access)
+    files = [file for file in named.split(os.pathsep) if file and Path(file).expanduser().exists()]
+    if not files:
+        raise FileNotFoundError(f"{named} does not exist")
     return files
+
+
+def _current_context(files: Sequence[str]) -> str | None:
+    """The first that one of several kubeconfigs names, as kubectl has it; the client takes the last."""
+    import yaml
+
+    if len(files) == 1:
+        return None
+    configs = (yaml.safe_load(Path(file).expanduser().read_text()) or {} for file in files)
+    return next((config["current-context"] for config in configs if config.get("current-context")), None)
 
 
 def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:

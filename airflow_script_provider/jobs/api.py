@@ -10,15 +10,17 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 
 from airflow_script_provider import __version__, exceptions
 from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.listing import metadata_of
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
@@ -56,6 +58,12 @@ class Session:
     http: aiohttp.ClientSession
     route: Mapping[str, Any]
     authorization: Callable[[], Awaitable[str | None]]
+    answers: WeakSet[aiohttp.ClientResponse] = field(default_factory=WeakSet)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is being read."""
+        return all(answer.closed for answer in self.answers)
 
 
 class KubernetesApi:
@@ -68,6 +76,7 @@ class KubernetesApi:
         self._session = session
         self._renew = renew
         self._renewed_at = -RENEW_INTERVAL
+        self._not_renewed: str | None = None
         self._renewing = asyncio.Lock()
         self._old_sessions: list[Session] = []
 
@@ -99,6 +108,16 @@ class KubernetesApi:
         """List objects, with ``labelSelector`` or ``fieldSelector``."""
         return await self._call("list", resource, namespace, query=query)
 
+    async def pages(self, resource: str, namespace: str, size: int, **query: str) -> AsyncIterator[str]:
+        """A list as text, in pages of so many objects: ``kube.listing`` takes them apart."""
+        page = {"limit": str(size)}
+        while True:
+            text = (await self._answer("list", resource, namespace, query={**query, **page})).decode()
+            yield text
+            if not (token := metadata_of(text).get("continue")):
+                return
+            page["continue"] = token
+
     async def patch(self, resource: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Merge these fields into an object, only if it has the uid of ``metadata.uid`` in them."""
         return await self._call("patch", resource, namespace, name, body=body)
@@ -111,7 +130,7 @@ class KubernetesApi:
         body = kind | {"spec": {"resourceAttributes": asked}}
         try:
             async with asyncio.timeout(REVIEW_TIMEOUT):
-                answer = await self._once("create", "selfsubjectaccessreviews", None, "", body, None)
+                answer = json.loads(await self._once("create", "selfsubjectaccessreviews", None, "", body, None))
         except (TimeoutError, exceptions.KubernetesApiError):
             return True
         return bool(answer.get("status", {}).get("allowed", True))
@@ -160,6 +179,19 @@ class KubernetesApi:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(await self._answer(verb, resource, namespace, name, body=body, query=query))
+        return answer
+
+    async def _answer(
+        self,
+        verb: str,
+        resource: str,
+        namespace: str | None,
+        name: str = "",
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> bytes:
         """One call, repeated while the server cannot answer; all of ours may be, because names are fixed."""
         give_up = time.monotonic() + PATIENCE
         for attempt in range(1_000):
@@ -180,7 +212,7 @@ class KubernetesApi:
         name: str,
         body: Mapping[str, Any] | None,
         query: Mapping[str, str] | None,
-    ) -> dict[str, Any]:
+    ) -> bytes:
         response = await self._request(verb, resource, namespace, name, body=body, query=query or {})
         try:
             await _raise_for_status(response, verb, resource, namespace)
@@ -190,8 +222,7 @@ class KubernetesApi:
         finally:
             response.release()
         self._set_clock(response.headers.get("Date", ""))
-        answer: dict[str, Any] = json.loads(raw)
-        return answer
+        return raw
 
     async def _request(
         self,
@@ -213,20 +244,37 @@ class KubernetesApi:
         return response
 
     async def _is_renewed(self, used: Session) -> bool:
-        """Whether there are other credentials than those that were used; tokens expire, and files and plugins renew."""
+        """Whether there are other credentials than those that were used; tokens expire, and files and plugins renew.
+
+        Raises ``ApiUnreachableError`` where they cannot be read, so that the call is repeated.
+        """
         async with self._renewing:
             if self._session is not used:
                 return True
-            if self._renew is None or time.monotonic() < self._renewed_at + RENEW_INTERVAL:
+            if self._renew is None:
                 return False
-            self._renewed_at = time.monotonic()
-            try:
-                session = await self._renew()
-            except exceptions.KubernetesApiError:
-                return False
+            if time.monotonic() >= self._renewed_at + RENEW_INTERVAL:
+                await self._try_to_renew(self._renew)
+            if self._not_renewed is not None:
+                raise exceptions.ApiUnreachableError(self._not_renewed, status=0)
+            return self._session is not used
+
+    async def _try_to_renew(self, renew: Callable[[], Awaitable[Session]]) -> None:
+        used = self._session
+        try:
+            self._session, self._not_renewed = await renew(), None
+        except exceptions.KubernetesApiError as error:
+            self._not_renewed = error.message
+        else:
+            await self._close_old_sessions()
             self._old_sessions.append(used)  # with its open streams, which live on
-            self._session = session
-            return True
+        self._renewed_at = time.monotonic()
+
+    async def _close_old_sessions(self) -> None:
+        """Close those whose streams have ended: a triggerer renews its credentials every few minutes, for weeks."""
+        for session in [session for session in self._old_sessions if session.is_idle]:
+            self._old_sessions.remove(session)
+            await session.http.close()
 
     async def _send(
         self,
@@ -257,6 +305,7 @@ class KubernetesApi:
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
+        session.answers.add(response)
         return response
 
     def _set_clock(self, date: str) -> None:
@@ -274,6 +323,8 @@ class KubernetesApi:
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         what = str(error) or type(error).__name__
+        if isinstance(error, aiohttp.ClientResponseError):  # would quote the proxy's URL, with its password
+            what = f"{error.status} {error.message}"
         return exceptions.ApiUnreachableError(
             f"no answer from the API server {self.host}: {what}. Check the Kubernetes connection and the network.",
             status=0,

@@ -13,11 +13,10 @@ from typing import Any
 from airflow_script_provider.kube.announcements import Said
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.logs import LogPosition
-from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 from airflow_script_provider.kube.progress import Cause, Verdict, View
 from airflow_script_provider.kube.pruning import pruned_job, pruned_pod
 
-HANDOVER_ANNOTATION = f"{MANAGER}/handover"
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
 
@@ -120,11 +119,11 @@ class Ended:
         return cls(verdict, view, given["seconds"], Handover.from_dict(given["handover"]))
 
 
-def to_event(job: LaunchedJob, told: Ended | Handover, reason: str = "") -> dict[str, Any]:
-    """What a trigger tells the worker: the Job and its end, or how far it came and why it did not go on."""
+def to_event(job: Mapping[str, Any], told: Ended | Handover, reason: str = "") -> dict[str, Any]:
+    """What a trigger tells the worker: the Job (as JSON) and its end, or how far it came and why it did not go on."""
     if isinstance(told, Ended):
-        return {"job": job.to_dict(), "ended": told.to_dict()}
-    return {"job": job.to_dict(), "handed_back": told.to_dict(), "reason": reason}
+        return {"job": job, "ended": told.to_dict()}
+    return {"job": job, "handed_back": told.to_dict(), "reason": reason}
 
 
 def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, Ended | Handover]:

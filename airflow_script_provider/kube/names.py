@@ -21,6 +21,7 @@ TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"
 MAX_TRIES_ANNOTATION = f"{MANAGER}/max-tries"
 READ_ANNOTATION = f"{MANAGER}/read"
 """When the outcome of a Job was read: no later try of the task asks for it."""
+HANDOVER_ANNOTATION = f"{MANAGER}/handover"
 DEFAULT_PREFIX = "script"
 
 _ID_LENGTH = 10

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 
-_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _CONDITION = ("type", "status", "reason", "message")
 _CONTAINER = ("name", "image", "resources")
@@ -20,7 +20,7 @@ def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     spec, status = job.get("spec", {}), job.get("status", {})
     kept = _picked(status, _COUNTS)
     return {
-        "metadata": _metadata(job),
+        "metadata": _metadata(job, "annotations", HANDOVER_ANNOTATION),
         "spec": _picked(spec, ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")),
         "status": kept | _conditions(status),
     }
@@ -40,7 +40,7 @@ def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
         if spec.get(kind)
     }
     return {
-        "metadata": _metadata(pod),
+        "metadata": _metadata(pod, "labels", _CONTROLLER_LABEL),
         "spec": _picked(spec, ("nodeName",)) | containers,
         "status": _picked(status, ("phase", "reason", "message")) | _conditions(status) | statuses,
     }
@@ -58,17 +58,11 @@ def controller_of(pod: Mapping[str, Any]) -> str:
     return str((pod["metadata"].get("labels") or {}).get(_CONTROLLER_LABEL, ""))
 
 
-def _metadata(thing: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(thing: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """The object's names and times, and the one label or annotation of it that is read."""
     given = thing["metadata"]
-    ours = {
-        key: {name: value for name, value in (given.get(key) or {}).items() if _is_ours(name)}
-        for key in ("labels", "annotations")
-    }
-    return _picked(given, _METADATA) | {key: values for key, values in ours.items() if values}
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(f"{MANAGER}/") or name == _CONTROLLER_LABEL
+    value = (given.get(kind) or {}).get(name)
+    return _picked(given, _METADATA) | ({kind: {name: value}} if value else {})
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:

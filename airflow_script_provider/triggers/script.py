@@ -23,10 +23,11 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.follow import Ending, Follower
 from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, CountingRunLog
 from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, Ended, Handover, saved_handover, to_event
+from airflow_script_provider.kube.handover import Ended, Handover, saved_handover, to_event
 from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 from airflow_script_provider.kube.progress import Cause, Verdict, View
-from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_cluster
+from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_access, shared_cluster
 
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow tells a trigger of a user's act (3.3); else it looks like a triggerer's end."""
@@ -108,9 +109,9 @@ class ScriptTrigger(BaseTrigger):
         """One event, when the Job is over or cannot be followed here."""
         try:
             ended = await self._follow()
-            event = to_event(self._launched, ended)
+            event = to_event(self.job, ended)
         except Exception as error:  # noqa: BLE001  # healthy work must not fail for what goes wrong here
-            event = to_event(self._launched, self._position(), _words(error))
+            event = to_event(self.job, self._position(), _words(error))
         self._is_over = True
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # as above
 
@@ -160,12 +161,12 @@ class ScriptTrigger(BaseTrigger):
             lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
             self._run_log = CountingRunLog(self.log, lines)
             self._follower = self._new_follower(cluster, self._start(found))
-            async with self._saving(cluster.api):
+            async with self._saving(cluster.api) if lines is not None else contextlib.nullcontext():
                 ending = await self._follower.follow_until(self._expiry())
             return await self._ended(cluster.api, self._follower, ending)
 
     async def _access(self) -> ClusterAccess:
-        return await ClusterAccess.aresolve(
+        return await shared_access(
             self.kubernetes_conn_id,
             in_cluster=self.in_cluster,
             config_file=self.config_file,
@@ -211,7 +212,7 @@ class ScriptTrigger(BaseTrigger):
             verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
-            self._launched = replace(self._launched, limits=limits)
+            self.job = replace(self._launched, limits=limits).to_dict()
         else:
             verdict = ending.verdict
         if verdict.delete_job and not _has_output(verdict, follower.view):

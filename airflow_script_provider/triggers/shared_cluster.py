@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from weakref import WeakKeyDictionary
@@ -16,6 +17,8 @@ from airflow_script_provider.jobs.slots import StreamSlots
 
 LOG_STREAMS = 256
 """Log streams that a process keeps open to one cluster; more scripts than that take turns."""
+LOOKUP_INTERVAL = 30.0
+"""Seconds for which a connection that was looked up serves others: a thousand triggers may start together."""
 OTHER_CONNECTIONS = 32
 """Connections beside those: watches, looks at single Jobs, positions to be saved."""
 
@@ -50,7 +53,32 @@ class _Entry:
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
+@dataclass
+class _Lookup:
+    """What a connection says, until when of the monotonic clock; one trigger looks it up while others wait."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    access: ClusterAccess | None = None
+    until: float = 0.0
+
+
+_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Lookup]] = WeakKeyDictionary()
 _entries: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Entry]] = WeakKeyDictionary()
+
+
+async def shared_access(
+    conn_id: str | None, *, in_cluster: bool | None, config_file: str | None, cluster_context: str | None
+) -> ClusterAccess:
+    """``ClusterAccess.aresolve``, looked up once for all triggers that ask within ``LOOKUP_INTERVAL``."""
+    lookups = _lookups.setdefault(asyncio.get_running_loop(), {})
+    lookup = lookups.setdefault((conn_id, in_cluster, config_file, cluster_context), _Lookup())
+    async with lookup.lock:
+        if lookup.access is None or time.monotonic() > lookup.until:
+            lookup.access = await ClusterAccess.aresolve(
+                conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+            )
+            lookup.until = time.monotonic() + LOOKUP_INTERVAL
+        return lookup.access
 
 
 @asynccontextmanager

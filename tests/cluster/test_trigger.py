@@ -19,8 +19,9 @@ from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arg
 from airflow_script_provider.jobs.launch import launch
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
-from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, Ended, Handover
+from airflow_script_provider.kube.handover import Ended, Handover
 from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 from airflow_script_provider.kube.progress import Cause
 from airflow_script_provider.triggers import script as trigger_module
 from airflow_script_provider.triggers.script import ScriptTrigger

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.announcements import Announcer, Said
-from airflow_script_provider.kube.handover import HANDOVER_ANNOTATION, MAX_PODS, Ended, Handover, saved_handover
+from airflow_script_provider.kube.handover import MAX_PODS, Ended, Handover, saved_handover
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.logs import LogPosition
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 from airflow_script_provider.kube.progress import Cause, Verdict
 from airflow_script_provider.kube.pruning import pruned_pod
 from tests.builders import a_job, a_launched_job, a_pod, a_view, some_limits

@@ -9,6 +9,7 @@ import pytest
 from airflow_script_provider.kube import announcements
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.diagnosis import diagnose
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 from airflow_script_provider.kube.progress import View, decide
 from airflow_script_provider.kube.pruning import controller_of, pruned_job, pruned_pod
 from tests.builders import a_case, a_job, a_pod, a_view, some_limits
@@ -44,9 +45,15 @@ def test_a_pruned_job_decides_the_same(condition: str) -> None:
 def test_what_is_of_no_use_is_dropped() -> None:
     """Fields managers and other people's annotations weigh more than all the rest."""
     pod = a_pod(running=True)
-    pod["metadata"] |= {"managedFields": [{}], "annotations": {"theirs": "x", "airflow-script-provider/read": "y"}}
-    assert "managedFields" not in pruned_pod(pod)["metadata"]
-    assert pruned_pod(pod)["metadata"]["annotations"] == {"airflow-script-provider/read": "y"}
+    pod["metadata"] |= {"managedFields": [{}], "annotations": {"theirs": "x"}, "labels": {"theirs": "x"}}
+    assert not {"managedFields", "annotations", "labels"} & pruned_pod(pod)["metadata"].keys()
+
+
+def test_where_a_triggerer_stopped_is_kept() -> None:
+    """The position that it saved with the Job is what the next one begins with."""
+    job = a_job()
+    job["metadata"]["annotations"] = {"theirs": "x", HANDOVER_ANNOTATION: "{}"}
+    assert pruned_job(job)["metadata"]["annotations"] == {HANDOVER_ANNOTATION: "{}"}
 
 
 def test_an_empty_job_stays_one() -> None:

@@ -1,0 +1,37 @@
+"""A list of the API, taken apart item by item.
+
+Parsed in one piece, thousands of objects stay alive until the last one is looked at: that costs their memory at once
+and Python's full garbage collections, which hold up whatever shares the process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+_START = '"items":['
+_DECODER = json.JSONDecoder()
+
+
+def metadata_of(text: str) -> dict[str, Any]:
+    """The list's own metadata: its version, and where it goes on."""
+    head, separator, _ = text.partition(_START)
+    try:
+        metadata: dict[str, Any] = json.loads(head.rstrip(" \n,") + "}" if separator else text)["metadata"]
+    except (ValueError, KeyError):
+        metadata = json.loads(text)["metadata"]
+    return metadata
+
+
+def items_of(text: str) -> Iterator[dict[str, Any]]:
+    """The objects, one after the other; in one piece where the text does not look as the API server writes it."""
+    start = text.find(_START)
+    if start < 0:
+        yield from json.loads(text).get("items") or []
+        return
+    position = start + len(_START)
+    while text[position] != "]":
+        item, position = _DECODER.raw_decode(text, position)
+        yield item
+        position += text[position] == ","
