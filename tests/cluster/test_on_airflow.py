@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
+import pytest
+
+from airflow_script_provider.kube.names import TASK_INSTANCE_LABEL, TaskIdentity
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.kubectl import Kubectl, wait_for
 
@@ -45,6 +50,47 @@ def test_marking_failed_ends_the_job(airflow: Airflow, kubectl: Kubectl) -> None
     assert airflow.state("sleeps", run, "sleep") == "failed"
 
 
+@pytest.mark.parametrize("target", ["task", "supervisor"])
+def test_a_worker_that_is_told_to_end(airflow: Airflow, kubectl: Kubectl, target: str) -> None:
+    """SIGTERM where nobody acted on the task: its Job is left, and the retry takes it over (R1, R2)."""
+    run, process = _counting(airflow, kubectl)
+    os.kill(process if target == "task" else _parent(process), signal.SIGTERM)
+    _assert_taken_over(airflow, kubectl, run, "is still running for Airflow")
+
+
+def test_a_worker_that_is_told_to_end_while_airflow_is_away(airflow: Airflow, kubectl: Kubectl) -> None:
+    """SIGTERM while Airflow's API does not answer: nobody knows why, so the Job is left to the retry (R1, R2)."""
+    run, process = _counting(airflow, kubectl)
+    airflow.processes.tell("signal-group", "api-server", str(int(signal.SIGSTOP)))
+    try:
+        os.kill(process, signal.SIGTERM)
+        time.sleep(4)
+    finally:
+        airflow.processes.tell("signal-group", "api-server", str(int(signal.SIGCONT)))
+    _assert_taken_over(airflow, kubectl, run, "Airflow cannot be asked")
+
+
+def test_marking_failed_ends_the_job_of_a_task_with_retries(airflow: Airflow, kubectl: Kubectl) -> None:
+    """A user who acts means the Job, too: Airflow's state tells it from a worker's end (R1)."""
+    run, _ = _counting(airflow, kubectl)
+    airflow.call("PATCH", f"dags/counts/dagRuns/{run}/taskInstances/count", {"new_state": "failed"})
+    wait_for(lambda: not _objects(kubectl, airflow, run), "the end of Job and pod")
+    assert airflow.state("counts", run, "count") == "failed"
+    assert "The task is failed for Airflow: Job " in str(airflow.log("counts", run, "count"))
+
+
+def test_clearing_a_running_task_ends_its_job(airflow: Airflow, kubectl: Kubectl) -> None:
+    """The new try runs anew, not what the old one had begun (R8)."""
+    run, _ = _counting(airflow, kubectl)
+    first = _objects(kubectl, airflow, run)
+    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["count"], "only_failed": False}
+    airflow.call("POST", "dags/counts/clearTaskInstances", body)
+    wait_for(lambda: not first & _objects(kubectl, airflow, run), "the end of the first Job and pod")
+    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success", 90)
+    assert "The task is restarting for Airflow: Job " in str(airflow.log("counts", run, "count", 1))
+    assert len(_objects(kubectl, airflow, run)) == 2
+
+
 def test_failure_in_the_log_and_in_xcom(airflow: Airflow) -> None:
     """One ERROR entry says why, and the result of the failure can be read by downstream tasks (R22)."""
     run = airflow.trigger("fails")
@@ -70,3 +116,31 @@ def test_secrets_are_hidden_and_harmless_values_are_not(airflow: Airflow, kubect
         assert secret not in objects
     assert "DEBUG is DEBUG" in log
     assert "LOG_LEVEL, API_KEY, PARTNER (values hidden)" in shown
+
+
+def _counting(airflow: Airflow, kubectl: Kubectl) -> tuple[str, int]:
+    """A run whose script counts already, and the process of its task."""
+    run = airflow.trigger("counts")
+    wait_for(lambda: _objects(kubectl, airflow, run), "a Job")
+    wait_for(lambda: "n 2" in str(airflow.log("counts", run, "count")), "the third line")
+    return run, airflow.task_process("counts", run, "count")
+
+
+def _assert_taken_over(airflow: Airflow, kubectl: Kubectl, run: str, seen: str) -> None:
+    """The first try says what was seen, the second has the whole log of the one Job that there is."""
+    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success", 90)
+    first, second = (airflow.log("counts", run, "count", number) for number in (1, 2))
+    assert len([entry for entry in first if seen in entry["event"]]) == 1
+    assert "is left to the next try" in str(first)
+    assert [entry["event"] for entry in second if entry["event"].startswith("n ")] == [f"n {i}" for i in range(15)]
+    assert len(_objects(kubectl, airflow, run)) == 2
+
+
+def _objects(kubectl: Kubectl, airflow: Airflow, run: str) -> set[str]:
+    """The uids of the Jobs and pods of the task that counts."""
+    selector = f"{TASK_INSTANCE_LABEL}={TaskIdentity('counts', 'count', run).digest}"
+    return {thing["metadata"]["uid"] for thing in kubectl.items("jobs,pods", airflow.namespace, "-l", selector)}
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from airflow.sdk import DAG
 
@@ -18,6 +19,16 @@ with DAG("sleeps", schedule=None):
         namespace=NAMESPACE,
         script="import time\nprint('asleep')\ntime.sleep(300)",
         termination_grace_period=1,
+    )
+
+with DAG("counts", schedule=None):
+    KubernetesScriptOperator(
+        task_id="count",
+        namespace=NAMESPACE,
+        script="import time\nfor i in range(15):\n    print('n', i)\n    time.sleep(1)",
+        termination_grace_period=1,
+        retries=1,
+        retry_delay=timedelta(seconds=1),
     )
 
 with DAG("fails", schedule=None):
