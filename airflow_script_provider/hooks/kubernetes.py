@@ -199,7 +199,7 @@ def _words(error: Exception, access: ClusterAccess) -> str:
 
     text = " ".join(_QUOTED.sub("{…}", str(error)).split()) or type(error).__name__
     if failed := _FAILED_PLUGIN.match(text):
-        return f"{failed[0]}; run the kubeconfig's plugin by hand, its words may be secret and are not shown"
+        return f"{failed[0]} (its words may be secret: run the plugin by hand)"
     if isinstance(error, ConfigException | OSError | ValueError):
         return text
     return f"{'kube_config' if access.config else _named_files(access)} is no kubeconfig: {text}"
