@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import async_connection_extra, connection_extra
-from airflow_script_provider.jobs.api import KubernetesApi, Session
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.sessions import Session
 from airflow_script_provider.kube.syntax import check_flag
 
 DEFAULT_CONN_ID = "kubernetes_default"

@@ -10,15 +10,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 
 from airflow_script_provider import __version__, exceptions
+from airflow_script_provider.jobs.sessions import Session, Sessions
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.listing import metadata_of
 
@@ -31,8 +30,6 @@ REVIEW_TIMEOUT = 5.0
 
 READ_BUFFER = 256 * 1024
 """Bytes of an answer that may wait to be read; of hundreds of log streams each has such a buffer."""
-RENEW_INTERVAL = 10.0
-"""Seconds between two readings of the credentials: a server that refuses them for good is not asked for ever."""
 
 _USER_AGENT = f"airflow-script-provider/{__version__}"
 _GROUPS = {"jobs": "/apis/batch/v1", "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1"}
@@ -46,26 +43,6 @@ _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
 }
 
 
-@dataclass(frozen=True)
-class Session:
-    """Connections to one API server, and what every request needs.
-
-    ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``authorization`` gives the header's value; it
-    may ask a plugin or a file, and fail in any way.
-    """
-
-    host: str
-    http: aiohttp.ClientSession
-    route: Mapping[str, Any]
-    authorization: Callable[[], Awaitable[str | None]]
-    answers: WeakSet[aiohttp.ClientResponse] = field(default_factory=WeakSet)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no answer is being read."""
-        return all(answer.closed for answer in self.answers)
-
-
 class KubernetesApi:
     """Calls on namespaced resources, named in the plural (``jobs``, ``pods``, ``pods/log``, ``events``).
 
@@ -73,17 +50,14 @@ class KubernetesApi:
     """
 
     def __init__(self, session: Session, renew: Callable[[], Awaitable[Session]] | None = None) -> None:
-        self._session = session
-        self._renew = renew
-        self._renewed_at = -RENEW_INTERVAL
-        self._not_renewed: str | None = None
-        self._renewing = asyncio.Lock()
-        self._old_sessions: list[Session] = []
+        self._sessions = Sessions(session, renew)
 
     @property
     def host(self) -> str:
         """Address of the API server."""
-        return self._session.host
+        return self._sessions.current.host
+
+    _clock_ahead = 0.0
 
     def now(self) -> datetime:
         """The API server's time of day to the second, as its last answer has it; this machine's before the first."""
@@ -91,8 +65,7 @@ class KubernetesApi:
 
     async def close(self) -> None:
         """End the session, and let the sockets close that were aborted: that takes the loop a few rounds."""
-        for session in (*self._old_sessions, self._session):
-            await session.http.close()
+        await self._sessions.close()
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -236,45 +209,19 @@ class KubernetesApi:
         read_timeout: float = READ_TIMEOUT,
     ) -> aiohttp.ClientResponse:
         """An answer, whatever its status; after a 401 the credentials are read once more."""
-        session = self._session
+        session = self._sessions.current
         response = await self._send(session, verb, resource, namespace, name, query, body, read_timeout)
-        if response.status == 401 and await self._is_renewed(session):
-            response.release()
-            response = await self._send(self._session, verb, resource, namespace, name, query, body, read_timeout)
-        return response
-
-    async def _is_renewed(self, used: Session) -> bool:
-        """Whether there are other credentials than those that were used; tokens expire, and files and plugins renew.
-
-        Raises ``ApiUnreachableError`` where they cannot be read, so that the call is repeated.
-        """
-        async with self._renewing:
-            if self._session is not used:
-                return True
-            if self._renew is None:
-                return False
-            if time.monotonic() >= self._renewed_at + RENEW_INTERVAL:
-                await self._try_to_renew(self._renew)
-            if self._not_renewed is not None:
-                raise exceptions.ApiUnreachableError(self._not_renewed, status=0)
-            return self._session is not used
-
-    async def _try_to_renew(self, renew: Callable[[], Awaitable[Session]]) -> None:
-        used = self._session
+        if response.status != 401:
+            return response
         try:
-            self._session, self._not_renewed = await renew(), None
-        except exceptions.KubernetesApiError as error:
-            self._not_renewed = error.message
-        else:
-            await self._close_old_sessions()
-            self._old_sessions.append(used)  # with its open streams, which live on
-        self._renewed_at = time.monotonic()
-
-    async def _close_old_sessions(self) -> None:
-        """Close those whose streams have ended: a triggerer renews its credentials every few minutes, for weeks."""
-        for session in [session for session in self._old_sessions if session.is_idle]:
-            self._old_sessions.remove(session)
-            await session.http.close()
+            renewed = await self._sessions.renewed(session)
+        except BaseException:
+            response.release()
+            raise
+        if renewed is None:
+            return response
+        response.release()
+        return await self._send(renewed, verb, resource, namespace, name, query, body, read_timeout)
 
     async def _send(
         self,
