@@ -92,8 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_HEAD = do_GET
 
     def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
+        self.send_response_only(answer.status)
+        for name, value in ({"Date": self.date_time_string()} | answer.headers).items():
             self.send_header(name, value)
         if isinstance(answer.body, bytes):
             if "Content-Length" not in answer.headers:

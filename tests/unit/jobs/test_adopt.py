@@ -1,0 +1,98 @@
+"""Looking for the Job of an earlier try, from an API server that answers as it likes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider.jobs import adopt
+from airflow_script_provider.jobs import api as calls
+from airflow_script_provider.jobs.adopt import Adopted
+from airflow_script_provider.kube.manifest import job
+from tests.builders import a_request, a_task
+from tests.servers import Answer, WebServer, web_server
+
+JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+RETRY = a_request(task=a_task(try_number=2))
+
+
+class KeptLog:
+    """A log that keeps our lines."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str, level: int = 0) -> None:
+        """Keep a line."""
+        self.notes.append(text)
+
+    def output(self, lines: Any) -> None:
+        """No script runs here."""
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    """What is asked as the API server."""
+    with web_server() as server:
+        yield server
+
+
+async def found(server: WebServer, log: KeptLog) -> Adopted | None:
+    """The Job that a second try takes over."""
+    clusters = [{"name": "c", "cluster": {"server": server.url}}]
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    users = [{"name": "u", "user": {"token": "t"}}]
+    config = {"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users}
+    async with open_api(ClusterAccess(config=config)) as api:
+        return await adopt.find(api, RETRY, log, alone=True)
+
+
+@pytest.mark.parametrize("ahead", [-90, 0, 90])
+async def test_the_age_of_a_job_is_told_by_the_servers_clock(server: WebServer, ahead: int) -> None:
+    """A worker whose clock is wrong ends no healthy Job for not starting (R5)."""
+    now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=ahead)
+    left = job(a_request(task=a_task()))
+    created = (now - timedelta(seconds=10)).isoformat()
+    left["metadata"] |= {"uid": "uid-1", "creationTimestamp": created}
+    server.answers(JOBS, Answer(json.dumps({"items": [left]}).encode(), headers={"Date": format_datetime(now, True)}))
+    adopted = await found(server, KeptLog())
+    assert adopted is not None
+    assert adopted.clock is not None
+    assert adopted.launched_at == pytest.approx(time.time() - 10, abs=2)
+    assert adopted.clock == pytest.approx(time.time() - 10, abs=2)
+
+
+async def test_what_is_taken_over_keeps_its_names(server: WebServer) -> None:
+    """Its ConfigMap and Secret are those that its pod mounts."""
+    left = job(a_request(task=a_task()))
+    left["metadata"] |= {"uid": "uid-1", "creationTimestamp": "2026-01-01T00:00:00Z", "name": "script-load-0123456789"}
+    server.answers(JOBS, json.dumps({"items": [left]}).encode())
+    adopted = await found(server, KeptLog())
+    assert adopted is not None
+    assert (adopted.ref.name, adopted.ref.uid, adopted.try_number) == ("script-load-0123456789", "uid-1", 1)
+    assert adopted.request.identity.config_map_name == "script-load-0123456789-script"
+
+
+async def test_without_the_right_to_list_nothing_is_taken_over(server: WebServer) -> None:
+    """One line says so, and which right it is (R17)."""
+    log = KeptLog()
+    server.answers(JOBS, Answer(b'{"message": "User \\"me\\" cannot list resource \\"jobs\\""}', 403))
+    assert await found(server, log) is None
+    assert len(log.notes) == 1
+    assert "kubectl auth can-i list jobs -n etl" in log.notes[0]
+
+
+async def test_without_an_answer_nothing_is_launched(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To go on could run the script twice (R2)."""
+    monkeypatch.setattr(calls, "PATIENCE", 0.0)
+    server.answers(JOBS, Answer(b"{}", 503))
+    with pytest.raises(exceptions.KubernetesApiError):
+        await found(server, KeptLog())
