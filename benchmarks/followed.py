@@ -85,8 +85,8 @@ class Run:
 
     @property
     def growth(self) -> int:
-        """Bytes by which the last third of the time needs more than the first one, at the most."""
-        by_second = self.measured.memory_by_second
+        """Bytes by which the last third of the time in which lines came needs more than the first one, at the most."""
+        by_second = self.measured.memory_by_second[int(_LEAD) + 1 :]
         third = max(1, len(by_second) // 3)
         return max(by_second[-third:]) - max(by_second[:third])
 
