@@ -131,7 +131,11 @@ def meanwhile(do: Callable[[], None]) -> threading.Thread:
 
 
 def run_and_kill(
-    operator: KubernetesScriptOperator, when: Callable[[], object], *, after: Sequence[float] = (0,)
+    operator: KubernetesScriptOperator,
+    when: Callable[[], object],
+    *,
+    after: Sequence[float] = (0,),
+    ti: FakeTaskInstance | None = None,
 ) -> TaskRun:
     """Execute an operator in a process that gets SIGTERM: at each of these moments after ``when`` has returned."""
 
@@ -145,7 +149,7 @@ def run_and_kill(
     previous = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
     killer = meanwhile(kill)
     try:
-        return run_operator(operator)
+        return run_operator(operator, ti=ti)
     finally:
         killer.join()
         signal.signal(signal.SIGTERM, previous)

@@ -6,20 +6,24 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 import yaml
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
 from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
 from tests.cluster.kubectl import Kubectl, wait_for
-from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_task
+from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, run_operator, run_task
 
 COUNTING = """
 import json, os, time
@@ -48,6 +52,12 @@ def retried(number: int = 2, *, retries: int = 2, **arguments: Any) -> TaskRun:
 def lines_of(run: TaskRun) -> list[str]:
     """What the counting script has logged."""
     return [line for line in run.lines if line.startswith("n ")]
+
+
+def running_pods(kubectl: Kubectl, namespace: str) -> list[str]:
+    """The pods that run, as soon as there is one."""
+    words = ("pods", namespace, "--field-selector=status.phase=Running")
+    return wait_for(lambda: kubectl.names(*words), "a running pod") or []
 
 
 def is_complete(kubectl: Kubectl, namespace: str) -> bool:
@@ -177,6 +187,27 @@ def test_the_startup_clock_does_not_start_anew(own: dict[str, Any]) -> None:
     assert time.monotonic() - begun < 14
 
 
+def test_a_kill_that_nobody_explains_leaves_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Tries are left and Airflow cannot be asked: the retry takes over what was begun (R1, R2)."""
+    arguments = {"script": COUNTING, "env": {"A": "b"}, **own}
+    operator = KubernetesScriptOperator(task_id="task", **arguments)
+    killed = run_and_kill(operator, lambda: running_pods(kubectl, own["namespace"]), ti=FakeTaskInstance(**a_try(1)))
+    assert isinstance(killed.error, exceptions.RunKilledError)
+    assert "is left to the next try" in killed.headline
+    run = retried(**arguments).succeeded()
+    assert lines_of(run) == [f"n {i}" for i in range(12)]
+    assert len(kubectl.names("jobs,pods", own["namespace"])) == 2
+
+
+def test_a_timeout_leaves_no_job_to_the_next_try(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """``execution_timeout`` is no lost worker: what took too long is over (R5)."""
+    operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, termination_grace_period=1, **own)
+    with airflow_timeout(6):  # type: ignore[no-untyped-call]  # not annotated in the SDK
+        run = run_operator(operator, ti=FakeTaskInstance(**a_try(1)))
+    assert isinstance(run.error, AirflowTaskTimeout)
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
+
+
 @pytest.mark.parametrize("replaced", [False, True], ids=["gone", "another"])
 def test_a_job_that_goes_before_it_is_followed(
     kubeconfig: str, namespace: str, kubectl: Kubectl, replaced: bool
@@ -224,6 +255,16 @@ def api(kubeconfig: str, tmp_path: Path) -> Iterator[FaultyApi]:
 def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
     """Operator arguments for the test's own namespace by way of that proxy."""
     return {"config_file": api.kubeconfig, "namespace": namespace, "termination_grace_period": 1}
+
+
+def test_a_kill_during_the_launch_leaves_nothing(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """What was not launched whole is not left to the next try (R6)."""
+    api.on(r"^POST .*/jobs", Fault(late=1.5))
+    operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, **flaky)
+    creating = partial(wait_for, lambda: api.count(r"^POST .*/jobs"), "the create")
+    run = run_and_kill(operator, creating, ti=FakeTaskInstance(**a_try(1)))
+    assert isinstance(run.error, exceptions.RunKilledError)
+    assert kubectl.items("jobs", flaky["namespace"]) == []
 
 
 @pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=403), Fault(status=409)], ids=["401", "403", "409"])
