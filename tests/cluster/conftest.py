@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -66,6 +67,12 @@ def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
     return {"config_file": kubeconfig, "namespace": namespace}
 
 
+@pytest.fixture(params=["in_a_worker", "deferred"])
+def waiting(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Operator arguments for each way of waiting: the same must come out of both (R29)."""
+    return {"deferrable": True, "defer_after": 0} if request.param == "deferred" else {}
+
+
 @pytest.fixture(scope="session")
 def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]]:
     """A PostgreSQL in a pod; the PG* variables that reach it."""
@@ -104,7 +111,9 @@ def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPath
     with kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace, web_server() as scripts:
         scripts.answers("/echo.sh", b'echo "$1" | tr s z')
         scripts.answers("/denied.sh", Answer(b"no connection-secret, no signature-secret", 403))
+        inline = {"kube_config": kubectl("config", "view", "--raw", "--flatten", "-o", "json")}
         settings = {
+            "AIRFLOW_CONN_INLINE_CLUSTER": json.dumps({"conn_type": "kubernetes", "extra": inline}),
             "TEST_SCRIPT_URL": scripts.url,
             "AIRFLOW_VAR_SIGNATURE": "signature-secret",
             "TEST_NAMESPACE": namespace,
