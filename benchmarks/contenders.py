@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 OURS = "KubernetesScriptOperator"
 POD_OPERATOR = "KubernetesPodOperator"
 JOB_OPERATOR = "KubernetesJobOperator"
+OURS_DEFERRED = f"{OURS}, deferrable"
+POD_OPERATOR_DEFERRED = f"{POD_OPERATOR}, deferrable"
+JOB_OPERATOR_DEFERRED = f"{JOB_OPERATOR}, deferrable"
 BARE_JOB = "bare Job, Complete seen"
 
 
@@ -70,39 +74,67 @@ def contenders() -> dict[str, Callable[[Task], None]]:
         OURS: run_ours,
         POD_OPERATOR: partial(_run_peer, KubernetesPodOperator, {}),
         JOB_OPERATOR: partial(_run_peer, KubernetesJobOperator, in_job),
+        OURS_DEFERRED: partial(run_ours, deferrable=True),
+        POD_OPERATOR_DEFERRED: partial(_run_peer, KubernetesPodOperator, {"deferrable": True}),
+        JOB_OPERATOR_DEFERRED: partial(_run_peer, KubernetesJobOperator, in_job | {"deferrable": True}),
         BARE_JOB: run_bare_job,
     }
 
 
-def run_ours(task: Task) -> None:
-    """Our own operator."""
+def run_ours(task: Task, *, deferrable: bool = False) -> None:
+    """Our own operator; deferrable, it defers at once."""
     from airflow_script_provider.operators.script import KubernetesScriptOperator
 
-    operator = KubernetesScriptOperator(
-        task_id="benchmark",
-        script=task.script,
-        image=cluster.IMAGE,
-        namespace=task.namespace,
-        node_selector=task.node_selector,
-        backoff_limit=0,
+    _execute(
+        lambda: KubernetesScriptOperator(
+            task_id="benchmark",
+            script=task.script,
+            image=cluster.IMAGE,
+            namespace=task.namespace,
+            node_selector=task.node_selector,
+            backoff_limit=0,
+            deferrable=deferrable,
+            defer_after=0,
+        )
     )
-    operator.execute(_context())
 
 
 def _run_peer(operator_class: Any, more: Mapping[str, Any], task: Task) -> None:
     """An operator of the cncf.kubernetes provider, with the arguments that all of them share."""
-    operator = operator_class(
-        task_id="benchmark",
-        name="benchmark",
-        image=cluster.IMAGE,
-        cmds=["python3", "-u", "-c", task.script],
-        namespace=task.namespace,
-        node_selector=task.node_selector,
-        get_logs=True,
-        do_xcom_push=False,
-        **more,
+    _execute(
+        lambda: operator_class(
+            task_id="benchmark",
+            name="benchmark",
+            image=cluster.IMAGE,
+            cmds=["python3", "-u", "-c", task.script],
+            namespace=task.namespace,
+            node_selector=task.node_selector,
+            get_logs=True,
+            do_xcom_push=False,
+            **more,
+        )
     )
-    operator.execute(_context())
+
+
+def _execute(make: Callable[[], Any]) -> None:
+    """Execute an operator; what it defers is run at once and resumed by another one, as ``airflow dags test`` does."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    context = _context()
+    try:
+        make().execute(context)
+    except TaskDeferred as deferred:
+        _, arguments = deferred.trigger.serialize()
+        event = asyncio.run(_first_event(type(deferred.trigger)(**arguments)))
+        getattr(make(), deferred.method_name)(context, event=event, **(deferred.kwargs or {}))
+
+
+async def _first_event(trigger: Any) -> Any:
+    try:
+        async with aclosing(trigger.run()) as events:
+            return (await anext(events)).payload
+    finally:
+        await trigger.cleanup()
 
 
 def run_bare_job(task: Task) -> None:
