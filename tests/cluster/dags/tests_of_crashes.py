@@ -16,12 +16,14 @@ from tests.cluster.dying import die_after
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 CALLS = {"worker": 16, "deferred": 10}
 """More than the workers of a run make, by the task that it is walked with."""
+SECONDS = {"worker": 2, "deferred": 10}
+"""A busy scheduler that hears of the deferral only when the task runs again takes it for lost: that is Airflow's."""
 LAST_CALL = "patch jobs"
 EFFECT = """
 import json, os, ssl, sys, time, urllib.request
 
-walk, number = json.loads(sys.argv[1])
-time.sleep(2)
+walk, number, seconds = json.loads(sys.argv[1])
+time.sleep(seconds)
 account = "/var/run/secrets/kubernetes.io/serviceaccount"
 token, namespace = (open(f"{account}/{name}").read() for name in ("token", "namespace"))
 server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
@@ -66,4 +68,4 @@ with DAG("crashes", schedule=None):
             ttl_seconds_after_finished=2,
             retries=1,
             retry_delay=timedelta(seconds=1),
-        ).expand(args=[[walk, number] for number in range(calls)])
+        ).expand(args=[[walk, number, SECONDS[walk]] for number in range(calls)])
