@@ -27,7 +27,7 @@ from airflow_script_provider.jobs import reading
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.guard import Guard
 from airflow_script_provider.jobs.run import Deferral, HandOver, Run, see_through
-from airflow_script_provider.jobs.runlog import LoggerRunLog
+from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, LoggerRunLog
 from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import adoption, foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
@@ -44,9 +44,6 @@ from airflow_script_provider.script import Script
 from airflow_script_provider.sources.parse import parse, parse_file
 
 T = TypeVar("T")
-
-OUTPUT_LOGGER = "airflow.task.script"
-"""Name of the logger that scripts' lines go to."""
 
 STATE_TIMEOUT = 2.0
 """Seconds for Airflow to tell the state of a task that is killed; SIGKILL comes five seconds after SIGTERM."""
@@ -138,15 +135,20 @@ class KubernetesScriptHook(BaseHook):
 
         ``resume`` takes that trigger's event.
         """
-        return self._begun(
-            call,
-            options,
-            lambda run: run.run_or_defer(defer_after, hand_over),
-            folder=folder,
-            task=task,
-            left=seconds_left,
-            alone=True,
-        )
+        deferred: list[Deferral] = []
+
+        async def run_or_defer(run: Run) -> Outcome | Deferral:
+            followed = await run.run_or_defer(defer_after, hand_over)
+            if isinstance(followed, Deferral):
+                deferred.append(followed)
+            return followed
+
+        try:
+            return self._begun(call, options, run_or_defer, folder=folder, task=task, left=seconds_left, alone=True)
+        except exceptions.RunKilledError:
+            if deferred:  # the kill came while the session was being closed
+                raise self.killed(deferred[0].job.ref) from None
+            raise
 
     def resume(
         self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, hand_over: HandOver | None = None
@@ -158,12 +160,29 @@ class KubernetesScriptHook(BaseHook):
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
 
+        guards: list[Guard] = []
+
         async def main() -> Outcome:
             async with open_api(access) as api:
-                guard = Guard(api, log, lambda: self._meaning_of_kill(task))
-                return await see_through(Tracking(api, job, log), guard, told, task, hand_over)
+                await launching.check_server(api, job.ref, event.get("server"))
+                guards.append(Guard(api, log, lambda: self._meaning_of_kill(task)))
+                return await see_through(Tracking(api, job, log), guards[0], told, task, hand_over)
 
-        return self._run.run(main)
+        try:
+            return self._run.run(main)
+        except exceptions.RunKilledError:
+            if not guards:  # the kill came while the credentials were loaded
+                raise self.killed(job.ref) from None
+            raise
+
+    def killed(self, ref: JobRef) -> exceptions.RunKilledError:
+        """Delete the Job of a run that was killed when nothing followed it; the error that says so."""
+        try:
+            self.delete(ref)
+            fate = launching.fate(ref, deleted=True)
+        except exceptions.KubernetesApiError:
+            fate = launching.fate(ref, deleted=False)
+        return exceptions.RunKilledError(f"the run was killed. {fate}")
 
     def prepare(
         self, call: ScriptCall, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None

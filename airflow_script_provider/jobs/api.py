@@ -152,7 +152,11 @@ class KubernetesApi:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(await self._answer(verb, resource, namespace, name, body=body, query=query))
+        raw = await self._answer(verb, resource, namespace, name, body=body, query=query)
+        try:
+            answer: dict[str, Any] = json.loads(raw)
+        except ValueError as error:  # a proxy's page in the server's place
+            raise self._unreachable(error) from error
         return answer
 
     async def _answer(

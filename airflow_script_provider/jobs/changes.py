@@ -14,7 +14,8 @@ from airflow_script_provider.kube.launched import JobRef
 class Changes(Protocol):
     """Changes of one Job, of its pods, and Warning events, each for as long as they are asked for.
 
-    Each iterator raises ``KubernetesApiError`` when it cannot go on. A Job that is gone is told as deleted.
+    Each iterator raises ``KubernetesApiError`` when it cannot go on. A Job that is gone is told as deleted. ``LISTED``
+    among the changes says that everything which exists has been told.
     """
 
     def of_job(self, ref: JobRef) -> AsyncIterator[Change]:
@@ -29,9 +30,10 @@ class Changes(Protocol):
 
 @dataclass(frozen=True)
 class OwnChanges:
-    """Three watches for one Job."""
+    """Three watches for one Job. ``lists_pods`` tells when all pods are known that the Job has had so far."""
 
     api: KubernetesApi
+    lists_pods: bool = False
 
     async def of_job(self, ref: JobRef) -> AsyncIterator[Change]:
         """The Job by its name."""
@@ -42,14 +44,13 @@ class OwnChanges:
 
     def of_pods(self, ref: JobRef) -> AsyncIterator[Change]:
         """Its pods by the label that the Job's controller gives them."""
-        return self._watch("pods", ref, {"labelSelector": pod_selector(ref)})
+        selector = {"labelSelector": pod_selector(ref)}
+        return Watch(self.api, "pods", ref.namespace, selector, lists_first=self.lists_pods).changes()
 
     def of_events(self, ref: JobRef, uid: str) -> AsyncIterator[Change]:
         """Events by the object that they are about."""
-        return self._watch("events", ref, {"fieldSelector": f"involvedObject.uid={uid},type!=Normal"})
-
-    def _watch(self, resource: str, ref: JobRef, selector: dict[str, str]) -> AsyncIterator[Change]:
-        return Watch(self.api, resource, ref.namespace, selector).changes()
+        selector = {"fieldSelector": f"involvedObject.uid={uid},type!=Normal"}
+        return Watch(self.api, "events", ref.namespace, selector).changes()
 
 
 def pod_selector(ref: JobRef) -> str:

@@ -18,7 +18,7 @@ from airflow_script_provider.jobs.changes import Changes, pod_selector
 from airflow_script_provider.jobs.pod_log import SILENCE, PodLog
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.slots import StreamSlots
-from airflow_script_provider.jobs.watch import Change
+from airflow_script_provider.jobs.watch import LISTED, Change
 from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.handover import Handover
@@ -31,6 +31,8 @@ NO_POD_AFTER = 1.0
 """Seconds without a pod after which the Job's events are watched: they say why there is none."""
 NOT_BEGUN_AFTER = 2.0
 """Seconds that a pod may take to begin before its events are watched."""
+LISTING_PATIENCE = 30.0
+"""Seconds beyond the time to stop at, in which a follower that took over learns of the pods there are."""
 DRAIN_MARGIN = 5.0
 """Seconds beyond the grace period in which pods of a Job that was ended may still say something."""
 LOG_MARGIN = 25.0
@@ -77,6 +79,7 @@ class Follower:
     _logs: dict[tuple[str, str], PodLog] = field(default_factory=dict)
     _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
     _log_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _readers: list[asyncio.Task[None]] = field(default_factory=list)
     _event_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _started: float = field(default_factory=time.monotonic)
@@ -86,7 +89,8 @@ class Follower:
         self._said = announcements.Announcer.after(self.start.said)
         self._said.hide(self.job.own_objects)
         if self.start.clock is not None:
-            self.view = replace(self.view, started_at=_monotonic(self.start.clock))
+            # What another has seen of the pods is not known here: until it is, no time is over.
+            self.view = replace(self.view, started_at=_monotonic(self.start.clock), pods_known=False)
         self._started = min(self._started, _monotonic(self.job.launched_at))
 
     @property
@@ -119,7 +123,7 @@ class Follower:
             except exceptions.KubernetesApiError as error:
                 outcome = error  # raised below: a TaskGroup would wrap it
             finally:
-                for task in (*feeds, *self._event_tasks.values(), *self._log_tasks.values()):
+                for task in (*feeds, *self._event_tasks.values(), *self._readers):
                     task.cancel()
         if isinstance(outcome, exceptions.KubernetesApiError):
             raise outcome
@@ -139,7 +143,7 @@ class Follower:
                     self._logs[uid, SCRIPT_CONTAINER].gone = True  # a 404 is final: nobody makes this pod again
                     self._logs[uid, SCRIPT_CONTAINER].ended.set()
             await self._read_logs()
-            for task in self._log_tasks.values():
+            for task in self._readers:
                 task.cancel()
         return Ending(verdict, view, self.outputs, self._said.warnings)
 
@@ -156,7 +160,7 @@ class Follower:
             decision = progress.decide(self.view, self.job.limits, now)
             if isinstance(decision, progress.Verdict):
                 return await self._confirmed(decision)
-            if until is not None and now >= until:
+            if until is not None and now >= until + (0 if self.view.pods_known else LISTING_PATIENCE):
                 return None
             self._watch_events_where_stuck(now)
             moments = [m for m in (decision.until, self._next_event_watch(now), until) if m is not None]
@@ -191,6 +195,9 @@ class Follower:
         now = time.monotonic()
         if kind == "error":
             raise change
+        if change is LISTED:
+            self.view = replace(self.view, pods_known=self.view.pods_known or kind == "pod")
+            return
         if kind == "event":
             self._say(self._said.event(change.object, now - self._started))
         elif kind == "pod":
@@ -220,7 +227,10 @@ class Follower:
         if podstatus.installation_has_started(pod) and self._is_to_be_read(uid, INSTALL_CONTAINER):
             self._follow_installation(uid, podstatus.name(pod))
         if podstatus.script_has_started(pod) and self._is_to_be_read(uid, SCRIPT_CONTAINER):
-            self._follow_script(uid, podstatus.name(pod))
+            end = podstatus.script_end(pod)
+            # A success that nobody has followed live is read by the worker alone, who reads it in any case.
+            if self.keeps_output or end is None or end.exit_code != 0:
+                self._follow_script(uid, podstatus.name(pod))
         ends = {INSTALL_CONTAINER: podstatus.install_end(pod), SCRIPT_CONTAINER: podstatus.script_end(pod)}
         for container, end in ends.items():
             if (uid, container) in self._logs and (deleted or end):
@@ -284,6 +294,7 @@ class Follower:
         self._logs[uid, container] = pod_log
         before = self._log_tasks.get(uid)
         self._log_tasks[uid] = self._tasks.create_task(self._log_then_last_words(uid, pod_log, before))
+        self._readers.append(self._log_tasks[uid])
 
     async def _log_then_last_words(self, uid: str, pod_log: PodLog, before: asyncio.Task[None] | None) -> None:
         """A container's lines after those of the one before it, then how it ended.

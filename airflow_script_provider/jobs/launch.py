@@ -53,6 +53,23 @@ def left_over(ref: JobRef) -> str:
     return f"Job {ref} could not be deleted. Run: kubectl -n {ref.namespace} delete job {ref.name}"
 
 
+async def check_server(api: KubernetesApi, ref: JobRef, server: str | None) -> None:
+    """Raise ``KubernetesApiError`` where this is another API server than that of the launch, and has no such Job."""
+    if server in (None, api.host):
+        return
+    try:
+        found = await api.get("jobs", ref.namespace, ref.name)
+    except exceptions.ApiNotFoundError:
+        found = {"metadata": {}}
+    if found["metadata"].get("uid") != ref.uid:
+        raise not_found(ref, api.host, server)
+
+
+def not_found(ref: JobRef, host: str, server: str | None) -> exceptions.KubernetesApiError:
+    """What to say where an API server does not have a Job."""
+    return exceptions.KubernetesApiError(f"{host} has no Job {ref}, which the worker launched on {server or host}")
+
+
 async def delete(api: KubernetesApi, ref: JobRef) -> bool:
     """Delete the Job and, in the background, its pods, ConfigMap and Secret; False if it was gone already."""
     return await api.delete("jobs", ref.namespace, ref.name, uid=ref.uid)

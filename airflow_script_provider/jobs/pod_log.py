@@ -64,6 +64,7 @@ class PodLog:
     progressed_at: float = field(default_factory=time.monotonic)
     _interrupted: bool = False
     _delivered: int = 0
+    _turn_began: float = 0.0
     _complete: bool = False
 
     def __post_init__(self) -> None:
@@ -146,12 +147,13 @@ class PodLog:
             query["sinceTime"] = since
         try:
             async with (
-                self.slots.taken() if self.slots is not None else contextlib.nullcontext(),
+                self.slots.taken() if self.slots is not None and follow else contextlib.nullcontext(),
                 self.api.stream(
                     "get", "pods/log", self.namespace, self.pod_name, read_timeout=self.silence, query=query
                 ) as content,
             ):
                 self._say_resumed()
+                self._turn_began = time.monotonic()
                 await self._drain(content, until_idle=follow)
         except TimeoutError as error:
             return None if follow else error
@@ -163,7 +165,15 @@ class PodLog:
         while chunk := await self._next_chunk(content, until_idle=until_idle):
             lines = self._lines.feed(chunk)
             self._deliver(lines, self._new.feed(chunk) if self.again else lines)
+            if until_idle and self._has_had_its_turn:
+                return
             await asyncio.sleep(GATHER if until_idle and len(chunk) < _CHUNK else 0)
+
+    @property
+    def _has_had_its_turn(self) -> bool:
+        """Whether somebody else wants the slot of this stream, which has had it for long enough."""
+        is_wanted = self.slots is not None and self.slots.is_wanted
+        return is_wanted and time.monotonic() >= self._turn_began + TURN and not self.ended.is_set()
 
     async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
         """The next bytes; empty at the stream's end, or when the container has ended and nothing comes any more."""
@@ -186,7 +196,7 @@ class PodLog:
         while not (read.done() or ended.done()):
             turn = TURN if self.slots is not None else None
             await asyncio.wait(both, timeout=turn, return_when=asyncio.FIRST_COMPLETED)
-            if self.slots is not None and self.slots.is_wanted:
+            if self._has_had_its_turn:
                 return
 
     def _deliver(self, lines: Sequence[bytes], new: Sequence[bytes]) -> None:

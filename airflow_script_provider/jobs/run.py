@@ -61,12 +61,11 @@ class Run:
         return await see_through(Tracking(self.api, job, self.log), self._guard, start, self._task, hand_over)
 
     async def run_or_defer(self, defer_after: float, hand_over: HandOver | None = None) -> Outcome | Deferral:
-        """As ``run``; but a Job that is not over ``defer_after`` seconds after its launch is left to a trigger."""
+        """As ``run``; but a Job that is not over after ``defer_after`` seconds is left to a trigger."""
         job, start = await self.begin()
         tracking = Tracking(self.api, job, self.log)
         async with self._guard.over(job.ref):
-            until = time.monotonic() + defer_after - (time.time() - job.launched_at)
-            followed = await tracking.outcome_until(until, start)
+            followed = await tracking.outcome_until(time.monotonic() + defer_after, start)
         if isinstance(followed, Handover):
             return Deferral(job, followed, self.api.host)
         return await finish(tracking, self._guard, followed, self._task, hand_over)

@@ -12,12 +12,12 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.watch import Change, Watch
+from airflow_script_provider.jobs.watch import LISTED, Change, Watch
 from airflow_script_provider.kube.launched import JobRef
-from airflow_script_provider.kube.names import MANAGED_BY_LABEL, MANAGER
+from airflow_script_provider.kube.names import LAUNCH_LABEL
 from airflow_script_provider.kube.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 
-_OURS = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGER}"}
+_OURS = {"labelSelector": LAUNCH_LABEL}
 _WARNINGS = {"fieldSelector": "type!=Normal"}
 
 LINGER = 5.0
@@ -36,6 +36,7 @@ class Broadcast:
     _listeners: dict[str, set[_Queue]] = field(default_factory=lambda: defaultdict(set))
     _listed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
+    _error: exceptions.KubernetesApiError | None = None
 
     async def listen(
         self, key: str, if_unknown: Callable[[], Awaitable[Change]] | None = None
@@ -50,11 +51,14 @@ class Broadcast:
         try:
             self._start()
             await self._listed.wait()
+            if self._error is not None:
+                raise self._error
             known = list(self._known.get(key, {}).values())
             if not known and if_unknown is not None and queue.empty():
                 yield await if_unknown()
             for thing in known:
                 yield Change(thing)
+            yield LISTED
             while True:
                 change = await queue.get()
                 if isinstance(change, exceptions.KubernetesApiError):
@@ -66,6 +70,8 @@ class Broadcast:
     def _start(self) -> None:
         if self._task is None:
             self._listed.clear()
+            self._known.clear()
+            self._error = None
             # A context of its own: the watch belongs to none of those who listen, and its words to no one's log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
@@ -89,21 +95,21 @@ class Broadcast:
         self._known.clear()
 
     async def _run(self) -> None:
-        watch = self.watch()
-        listed = asyncio.create_task(self._tell_listed(watch))
         try:
-            async for change in watch.changes():
-                self._tell(change)
+            async for change in self.watch().changes():
+                if change is LISTED:
+                    self._listed.set()
+                else:
+                    self._tell(change)
         except exceptions.KubernetesApiError as error:
-            self._task = None
-            for queue in self._everybody():
-                queue.put_nowait(error)
-            self._listed.set()
-        finally:
-            listed.cancel()
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001  # those who listen must hear of it, whatever it is
+            self._fail(exceptions.ApiUnreachableError(f"the watch broke: {type(error).__name__}: {error}", status=0))
 
-    async def _tell_listed(self, watch: Watch) -> None:
-        await watch.listed.wait()
+    def _fail(self, error: exceptions.KubernetesApiError) -> None:
+        self._task, self._error = None, error
+        for queue in self._everybody():
+            queue.put_nowait(error)
         self._listed.set()
 
     def _tell(self, change: Change) -> None:

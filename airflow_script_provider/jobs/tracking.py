@@ -47,7 +47,7 @@ class Tracking:
         return time.time() - self.job.launched_at
 
     def _follower(self, start: Handover) -> Follower:
-        return Follower(self.api, self.job, self.log, OwnChanges(self.api), start)
+        return Follower(self.api, self.job, self.log, OwnChanges(self.api, lists_pods=start.clock is not None), start)
 
     async def _conclude(self, ending: Ending, seconds: float) -> Outcome:
         await self._clear_up(ending)

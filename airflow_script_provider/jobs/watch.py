@@ -42,13 +42,17 @@ class Change:
     deleted: bool = False
 
 
+LISTED = Change({})
+"""Told after a list: whatever exists has been told of."""
+
+
 @dataclass
 class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
     The first answer brings the objects that exist. After a lost position it lists, and tells what went meanwhile.
     ``keep`` makes of an object what is told and remembered of it. ``lists_first`` lists to begin with, so that after
-    ``listed`` it is known what does not exist.
+    ``LISTED`` it is known what does not exist.
     """
 
     api: KubernetesApi
@@ -57,7 +61,6 @@ class Watch:
     selector: dict[str, str]
     keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda thing: thing
     lists_first: bool = False
-    listed: asyncio.Event = field(default_factory=asyncio.Event)
     _version: str = ""
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
     _must_list: bool = False
@@ -81,11 +84,7 @@ class Watch:
         while True:
             opened = time.monotonic()
             try:
-                if self._must_list:
-                    for change in await self._relist():
-                        yield change
-                    self.listed.set()
-                async for change in self._one_stream():
+                async for change in self._one_round():
                     yield change
             except exceptions.ApiGoneError:
                 self._must_list = True
@@ -95,6 +94,18 @@ class Watch:
             failures = 0 if time.monotonic() - opened > SHORT_LIFE else failures + 1
             if failures:
                 await asyncio.sleep(backoff(failures, longest=LONGEST_PAUSE))
+
+    async def _one_round(self) -> AsyncIterator[Change]:
+        """A list, where one is due, and a stream to its end."""
+        try:
+            if self._must_list:
+                for change in await self._relist():
+                    yield change
+                yield LISTED
+            async for change in self._one_stream():
+                yield change
+        except (ValueError, KeyError, TypeError) as error:  # a proxy's page in the server's place
+            raise exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0) from error
 
     def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether to give up: at once on a refusal, unless the server has answered before and may only be confused."""

@@ -14,6 +14,7 @@ from airflow_script_provider.kube.announcements import Said
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.logs import LogPosition
 from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
+from airflow_script_provider.kube.output import cleaned
 from airflow_script_provider.kube.progress import Cause, Verdict, View
 from airflow_script_provider.kube.pruning import pruned_job, pruned_pod
 
@@ -98,7 +99,7 @@ class Ended:
         pods = list(self.view.pods.values())[-MAX_PODS:]
         return {
             "verdict": verdict,
-            "job": pruned_job(self.view.job) if self.view.job else {},
+            "job": {"status": pruned_job(self.view.job)["status"]} if self.view.job else {},
             "job_deleted": self.view.job_deleted,
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
@@ -122,8 +123,11 @@ class Ended:
 def to_event(job: Mapping[str, Any], told: Ended | Handover, reason: str = "") -> dict[str, Any]:
     """What a trigger tells the worker: the Job (as JSON) and its end, or how far it came and why it did not go on."""
     if isinstance(told, Ended):
-        return {"job": job, "ended": told.to_dict()}
-    return {"job": job, "handed_back": told.to_dict(), "reason": reason}
+        said: dict[str, Any] = {"ended": told.to_dict()}
+    else:
+        said = {"handed_back": told.to_dict(), "reason": reason}
+    event: dict[str, Any] = cleaned({"job": job} | said)
+    return event
 
 
 def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, Ended | Handover]:

@@ -10,7 +10,7 @@ from airflow_script_provider.kube import diagnosis, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.launched import LaunchedJob
-from airflow_script_provider.kube.output import Output, Value
+from airflow_script_provider.kube.output import Output, Value, clean_text
 from airflow_script_provider.result import ScriptResult, Status
 
 LAST_LINES = 20
@@ -112,8 +112,8 @@ def _error(case: Case, diagnosed: Diagnosis | None) -> str | None:
     if diagnosed is None:
         return None
     if case.verdict.cause is progress.Cause.DEADLINE or case.verdict.is_unknown:
-        return f"Job {diagnosed.cause}"
-    return f"Job failed with {case.view.failures} failures: {diagnosed.cause}"
+        return clean_text(f"Job {diagnosed.cause}")
+    return clean_text(f"Job failed with {case.view.failures} failures: {diagnosed.cause}")
 
 
 def _warning_lines(outcome: Outcome) -> list[str]:

@@ -129,13 +129,13 @@ def parse_json(text: bytes) -> Value | None:
 
     try:
         parsed = json.loads(text, parse_constant=constants.append, parse_float=finite)
-        cleaned = _clean(parsed)
+        clean = cleaned(parsed)
     except (ValueError, RecursionError):
         return None
     warnings = [f"value: {name} is no JSON and became null" for name in dict.fromkeys(constants)]
-    if cleaned != parsed:
+    if clean != parsed:
         warnings.append("value: characters that no database can store were replaced")
-    return Value(cleaned, tuple(warnings))
+    return Value(clean, tuple(warnings))
 
 
 def clean_text(text: str) -> str:
@@ -156,13 +156,14 @@ def _too_long(size: int) -> Value:
     return Value(None, (f"{words}; write it to storage and print where it is",))
 
 
-def _clean(value: Any, levels: int = MAX_LEVELS) -> Any:
+def cleaned(value: Any, levels: int = MAX_LEVELS) -> Any:
+    """JSON with texts that every database can store; ``RecursionError`` if it is nested too deep."""
     if not levels:
         raise RecursionError
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_clean(item, levels - 1) for item in value]
+        return [cleaned(item, levels - 1) for item in value]
     if isinstance(value, dict):
-        return {clean_text(key): _clean(item, levels - 1) for key, item in value.items()}
+        return {clean_text(key): cleaned(item, levels - 1) for key, item in value.items()}
     return value

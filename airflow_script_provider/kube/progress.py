@@ -81,7 +81,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class View:
-    """All that was seen of a run: the Job and its pods, the newest of each, in the order the pods appeared."""
+    """All that was seen of a run: the Job and its pods, the newest of each, in the order the pods appeared.
+
+    ``pods_known`` is False while there may be pods of which nothing was seen yet.
+    """
 
     job: Mapping[str, Any] = field(default_factory=dict)
     job_deleted: bool = False
@@ -90,6 +93,7 @@ class View:
     started_at: float | None = None
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
+    pods_known: bool = True
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run."""
@@ -219,7 +223,7 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
             return Verdict(Cause.IMAGE, uid, waiting.reason, waiting.message, delete_job=True)
     if view.started_at is None:
         return None
-    if not view.has_begun and now >= view.started_at + limits.startup_timeout:
+    if view.pods_known and not view.has_begun and now >= view.started_at + limits.startup_timeout:
         return Verdict(Cause.STARTUP_TIMEOUT, _last_pod(view), "StartupTimeout", delete_job=True)
     silence = _silence(view, limits)
     if silence is not None and now >= silence:

@@ -92,11 +92,11 @@ def refuse_unknown(arguments: Iterable[str], of_airflow: Collection[str], ours: 
     foreign.refuse_unknown(unknown, ours)
 
 
-def raise_for(outcome: Outcome) -> None:
-    """Raise what Airflow understands of an outcome that is no success."""
+def judged(outcome: Outcome) -> dict[str, Any]:
+    """The result of an outcome that is a success; raises what Airflow understands of any other."""
     error = outcomes.failure(outcome)
     if error is None:
-        return
+        return outcome.result.to_dict()
     if outcome.skipped:
         headline = shortened(error.message.splitlines()[0], MAX_HEADLINE - len(_SKIPPED))
         raise AirflowSkipException(headline + _SKIPPED)

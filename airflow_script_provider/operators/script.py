@@ -255,25 +255,20 @@ class KubernetesScriptOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict of a run that ended well."""
-        hook = self._hook = self._new_hook()
-        if self._killed:
-            hook.kill()
         try:
-            followed = self._run(hook, context)
+            followed = self._run(self._started_hook(), context)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        return self._judged(followed) if isinstance(followed, Outcome) else self._defer(followed)
+        return _base.judged(followed) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger has stopped, in a worker."""
-        hook = self._hook = self._new_hook()
-        if self._killed:
-            hook.kill()
+        task, hand_over = task_identity(context), partial(self._hand_over, context)
         try:
-            outcome = hook.resume(event, task=task_identity(context), hand_over=partial(self._hand_over, context))
+            outcome = self._started_hook().resume(event, task=task, hand_over=hand_over)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        return self._judged(outcome)
+        return _base.judged(outcome)
 
     def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
         call, options = self._call(), self._job_options()
@@ -299,13 +294,10 @@ class KubernetesScriptOperator(BaseOperator):
             execution_timeout=_seconds(self.execution_timeout),
             **self._connection,
         )
+        if self._killed and self._hook is not None:
+            raise self._hook.killed(deferral.job.ref)
         self.log.info("Job %s goes on; the triggerer follows it", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
-
-    @staticmethod
-    def _judged(outcome: Outcome) -> dict[str, Any]:
-        _base.raise_for(outcome)
-        return outcome.result.to_dict()
 
     def on_kill(self) -> None:
         """Let the run delete its Job; does no I/O, because Airflow calls it from a signal handler."""
@@ -361,6 +353,13 @@ class KubernetesScriptOperator(BaseOperator):
         if self.do_xcom_push:
             context["ti"].xcom_push(key="value", value=outcome.result.value)
             context["ti"].xcom_push(key="return_value", value=outcome.result.to_dict())
+
+    def _started_hook(self) -> KubernetesScriptHook:
+        """A hook that knows of a kill, whether it came before or comes now."""
+        hook = self._hook = self._new_hook()
+        if self._killed:
+            hook.kill()
+        return hook
 
     def _new_hook(self) -> KubernetesScriptHook:
         from airflow_script_provider.hooks.script import KubernetesScriptHook

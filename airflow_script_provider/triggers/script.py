@@ -10,22 +10,25 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import output_logger, task_identity, task_state
+from airflow_script_provider._airflow import AirflowNotFoundException, output_logger, task_identity, task_state
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.follow import Ending, Follower
 from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, CountingRunLog
+from airflow_script_provider.kube import adoption
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.handover import Ended, Handover, saved_handover, to_event
 from airflow_script_provider.kube.launched import LaunchedJob
-from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
+from airflow_script_provider.kube.names import HANDOVER_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.progress import Cause, Verdict, View
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_access, shared_cluster
 
@@ -85,10 +88,14 @@ class ScriptTrigger(BaseTrigger):
         self.server = server
         self.expires_at = expires_at
         self.execution_timeout = execution_timeout
-        self._launched = LaunchedJob.from_dict(self.job)
         self._follower: Follower | None = None
         self._run_log = CountingRunLog(self.log, None)
         self._is_over = False
+
+    @cached_property
+    def _launched(self) -> LaunchedJob:
+        # Not in the constructor: what it raises there would end the whole triggerer.
+        return LaunchedJob.from_dict(self.job)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -110,8 +117,11 @@ class ScriptTrigger(BaseTrigger):
         try:
             ended = await self._follow()
             event = to_event(self.job, ended)
-        except Exception as error:  # noqa: BLE001  # healthy work must not fail for what goes wrong here
+        except Exception as error:  # healthy work must not fail for what goes wrong here
+            if not isinstance(error, exceptions.ScriptProviderError | AirflowNotFoundException | ValueError):
+                self.log.exception("Following the Job failed in an unexpected way; a worker goes on with it")
             event = to_event(self.job, self._position(), _words(error))
+        event["server"] = self.server
         self._is_over = True
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # as above
 
@@ -121,26 +131,33 @@ class ScriptTrigger(BaseTrigger):
         Airflow calls this, too, when another triggerer has taken over: then the task is still deferred.
         """
         await self._delete_if_the_task_is_over()
-        self._is_over = True  # whoever follows the Job now saves its own position
 
     async def cleanup(self) -> None:
-        """Save how far the log was read, for the triggerer that takes over."""
-        if self._is_over or self._follower is None:
+        """Before Airflow 3.3: look whether a user acted on the task."""
+        if HAS_ON_KILL or self._is_over or self._follower is None:
             return
-        with contextlib.suppress(TimeoutError, exceptions.ScriptProviderError):
-            if not HAS_ON_KILL and await self._delete_if_the_task_is_over():
-                return
-            async with asyncio.timeout(SAVE_TIMEOUT), shared_cluster(await self._access()) as cluster:
-                await self._save(cluster.api, is_final=True)
+        with contextlib.suppress(exceptions.ScriptProviderError):
+            await self._delete_if_the_task_is_over()
 
     async def _delete_if_the_task_is_over(self) -> bool:
         state = await self._state_of_task()
-        if state in (None, "deferred"):
+        if state in (None, "deferred", "running"):
             return False
         async with shared_cluster(await self._access()) as cluster:
+            if await self._is_in_good_hands(cluster.api, state):
+                return False
             deleted = await launching.abandon(cluster.api, self._launched.ref)
         self._run_log.note(f"The task is {state}. {launching.fate(self._launched.ref, deleted=deleted)}")
         return True
+
+    async def _is_in_good_hands(self, api: KubernetesApi, state: str) -> bool:
+        """Whether another triggerer has followed the Job to its end, and a worker reads its outcome or has read it."""
+        try:
+            job = await api.get("jobs", self._launched.ref.namespace, self._launched.ref.name)
+        except exceptions.ApiNotFoundError:
+            return True
+        is_read = READ_ANNOTATION in (job["metadata"].get("annotations") or {})
+        return is_read or (state in ("scheduled", "queued") and adoption.has_ended(job))
 
     async def _state_of_task(self) -> str | None:
         """What Airflow says of the task, None where it does not answer."""
@@ -154,15 +171,19 @@ class ScriptTrigger(BaseTrigger):
         async with shared_cluster(await self._access()) as cluster:
             changes = cluster.changes_in(self._launched.ref.namespace)
             found = await changes.job(self._launched.ref)
-            if found is None and self.server not in (None, cluster.api.host):
-                raise exceptions.KubernetesApiError(
-                    f"{cluster.api.host} has no Job {self._launched.ref}, which the worker launched on {self.server}"
-                )
+            if found is None:  # deleted, or this is another cluster, which may have the same address
+                raise launching.not_found(self._launched.ref, cluster.api.host, self.server)
             lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
             self._run_log = CountingRunLog(self.log, lines)
-            self._follower = self._new_follower(cluster, self._start(found))
-            async with self._saving(cluster.api) if lines is not None else contextlib.nullcontext():
-                ending = await self._follower.follow_until(self._expiry())
+            self._follower = self._new_follower(cluster, self._start(found, cluster.api.now()))
+            try:
+                async with self._saving(cluster.api) if lines is not None else contextlib.nullcontext():
+                    ending = await self._follower.follow_until(self._expiry())
+            except asyncio.CancelledError as cancelled:
+                # A triggerer that ends answers no lookup of a connection any more, so not in cleanup().
+                if not cancelled.args:  # Airflow gives a reason where it is not the triggerer that ends
+                    await self._save_in_time(cluster.api)
+                raise
             return await self._ended(cluster.api, self._follower, ending)
 
     async def _access(self) -> ClusterAccess:
@@ -185,9 +206,12 @@ class ScriptTrigger(BaseTrigger):
             log_silence=LOG_SILENCE,
         )
 
-    def _start(self, job: Mapping[str, Any] | None) -> Handover:
-        """Where the last triggerer stopped, else the worker."""
+    def _start(self, job: Mapping[str, Any] | None, now: datetime) -> Handover:
+        """Where the last triggerer stopped, else the worker; ``now`` is the API server's time."""
         given = Handover.from_dict(self.handover)
+        if given.clock is None and job is not None:
+            on_the_clock = adoption.seconds_on_the_clock(job, now)
+            given = replace(given, clock=None if on_the_clock is None else time.time() - on_the_clock)
         saved = saved_handover(job, given.deferral) if job is not None else None
         if saved is None:
             return given
@@ -236,6 +260,12 @@ class ScriptTrigger(BaseTrigger):
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._save(api, is_final=False)
             await asyncio.sleep(SAVE_INTERVAL)
+
+    async def _save_in_time(self, api: KubernetesApi) -> None:
+        """Save how far the log was read, for the triggerer that takes over."""
+        with contextlib.suppress(TimeoutError, exceptions.ScriptProviderError):
+            async with asyncio.timeout(SAVE_TIMEOUT):
+                await self._save(api, is_final=True)
 
     async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:
         if not self._run_log.has_printed:

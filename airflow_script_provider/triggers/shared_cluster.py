@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Hashable
@@ -85,7 +86,8 @@ async def shared_access(
 async def shared_cluster(access: ClusterAccess) -> AsyncIterator[SharedCluster]:
     """The session that this event loop has with a cluster. Raises ``ApiUnreachableError`` without credentials."""
     entries = _entries.setdefault(asyncio.get_running_loop(), {})
-    entry = entries.setdefault(json.dumps(asdict(access), sort_keys=True, default=str), _Entry())
+    key = hashlib.sha256(json.dumps(asdict(access), sort_keys=True, default=str).encode()).hexdigest()
+    entry = entries.setdefault(key, _Entry())
     entry.users += 1
     try:
         yield await _opened(entry, access)
@@ -93,6 +95,8 @@ async def shared_cluster(access: ClusterAccess) -> AsyncIterator[SharedCluster]:
         entry.users -= 1
         if not entry.users:
             await _close(entry)
+            if not entry.users and entries.get(key) is entry:
+                del entries[key]
 
 
 async def _opened(entry: _Entry, access: ClusterAccess) -> SharedCluster:

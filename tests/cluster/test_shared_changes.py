@@ -23,7 +23,7 @@ from tests.cluster.kubectl import Kubectl
 WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
 LIST_JOBS = r"^GET .*/jobs\?(?!.*watch=1)"
 GET_JOB = r"^GET .*/jobs/"
-OURS = {"app.kubernetes.io/managed-by": "airflow-script-provider"}
+OURS = {"airflow-script-provider/launch-id": "0123456789"}
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ async def everything_within(seconds: float, changes: AsyncIterator[Change]) -> l
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             async for change in changes:
-                heard.append(change)
+                if change is not watch.LISTED:
+                    heard.append(change)
     return heard
 
 
@@ -181,3 +182,29 @@ async def test_a_long_list_comes_in_pages(
             async with aclosing(changes.of_job(ref)) as stream:
                 assert (await first(stream)).object["metadata"]["uid"] == ref.uid
     assert (api.count(LIST_JOBS), api.count(GET_JOB)) == (3, 0)
+
+
+async def test_a_page_in_the_servers_place_is_an_error_for_all(
+    api: FaultyApi, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's login page is no end of the world: everybody hears of it, and nobody waits for ever (R14)."""
+    monkeypatch.setattr(watch, "PATIENCE", 1.0)
+    api.on(LIST_JOBS, Fault(status=200, body="<html>please log in</html>"))
+    async with shared(api, namespace) as changes:
+        streams = [changes.of_job(JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]
+        results = await asyncio.gather(*(first(stream) for stream in streams), return_exceptions=True)
+    assert all(isinstance(result, KubernetesApiError) for result in results)
+
+
+async def test_a_watch_begins_anew_after_an_error(api: FaultyApi, kubectl: Kubectl, namespace: str) -> None:
+    """What the broken watch knew is forgotten: a Job that went meanwhile is not told as there."""
+    ref = a_suspended_job(kubectl, namespace, "job")
+    async with shared(api, namespace) as changes:
+        async with aclosing(changes.of_job(ref)) as stream:
+            await first(stream)
+            changes._jobs._fail(KubernetesApiError("broken", status=500))
+            with pytest.raises(KubernetesApiError):
+                await everything_within(5, stream)
+        await asyncio.to_thread(kubectl, "delete", "job", "job", "-n", namespace)
+        async with aclosing(changes.of_job(ref)) as stream:
+            assert (await first(stream)).deleted

@@ -120,11 +120,14 @@ async def test_without_logs_none_is_read(shared: dict[str, Any], log: Log) -> No
 
 
 async def test_a_job_that_is_gone(shared: dict[str, Any], kubectl: Kubectl) -> None:
-    """Somebody deleted the Job before the trigger began: its end is unknown, and nobody waits for ever (R9)."""
+    """Somebody deleted the Job before the trigger began: the worker finds out, and nobody waits for ever (R9)."""
     job = await launched(shared, "import time\ntime.sleep(60)")
     await asyncio.to_thread(kubectl, "delete", "job", job.ref.name, "-n", job.ref.namespace, "--wait=false")
-    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
-    assert ended.verdict.cause is Cause.JOB_DELETED
+    event = await event_of(a_trigger(job, shared))
+    assert f"has no Job {job.ref}, which the worker launched" in event["reason"]
+    hook = KubernetesScriptHook(None, config_file=shared["config_file"])
+    outcome = await asyncio.to_thread(hook.resume, event)
+    assert "was deleted" in outcome.diagnosis.headline
 
 
 async def test_a_triggerer_without_the_kubeconfig_hands_back(shared: dict[str, Any]) -> None:
@@ -153,13 +156,13 @@ async def test_a_timeout_of_the_task_ends_the_job(shared: dict[str, Any], kubect
 
 
 @asynccontextmanager
-async def running(trigger: ScriptTrigger) -> AsyncIterator[asyncio.Task[dict[str, Any]]]:
-    """The trigger at work, until the block cancels it as a triggerer's end does: then ``cleanup`` runs."""
+async def running(trigger: ScriptTrigger, *, ends: bool = True) -> AsyncIterator[asyncio.Task[dict[str, Any]]]:
+    """The trigger at work, until the block cancels it: as a triggerer's end does, else so that it saves nothing."""
     task = asyncio.create_task(event_of(trigger))
     try:
         yield task
     finally:
-        task.cancel()
+        task.cancel(*(() if ends else ("a user acted, or another triggerer took over",)))
         await asyncio.wait({task})
 
 
@@ -176,10 +179,8 @@ async def logged(log: Log, start: str, count: int) -> None:
 async def test_a_triggerer_ends_and_the_next_goes_on(shared: dict[str, Any], log: Log) -> None:
     """The position is saved with the Job; the next triggerer logs each line that is missing, and no other (R4, R19)."""
     job = await launched(shared, COUNTS)
-    first = a_trigger(job, shared)
-    async with running(first):
+    async with running(a_trigger(job, shared)):
         await logged(log, "n ", 8)
-    await first.cleanup()
     await event_of(a_trigger(job, shared))
     assert lines(log, "n ") == [f"n {i}" for i in range(40)]
     assert not lines(log, "The triggerer that followed")
@@ -191,7 +192,7 @@ async def test_a_killed_triggerers_last_lines_are_repeated(
     """After a SIGKILL the lines since the last saving come again, under one line that says so (R4, R19)."""
     monkeypatch.setattr(trigger_module, "SAVE_INTERVAL", 2.0)
     job = await launched(shared, COUNTS)
-    async with running(a_trigger(job, shared)):
+    async with running(a_trigger(job, shared), ends=False):
         await logged(log, "n ", 15)
     await event_of(a_trigger(job, shared))
     assert set(lines(log, "n ")) == {f"n {i}" for i in range(40)}
@@ -201,6 +202,27 @@ async def test_a_killed_triggerers_last_lines_are_repeated(
     assert before == [f"n {i}" for i in range(len(before))]
     assert after == [f"n {i}" for i in range(int(after[0][2:]), 40)]
     assert 0 < len(before) + len(after) - 40 <= 12
+
+
+async def test_a_take_over_after_startup_timeout_is_harmless(shared: dict[str, Any], log: Log) -> None:
+    """The clock of a script that runs is not taken for one of a script that never began (R4)."""
+    job = await launched(shared, COUNTS, startup_timeout=3)
+    async with running(a_trigger(job, shared)):
+        await logged(log, "n ", 20)
+    late = replace(job, launched_at=job.launched_at - 100)
+    handover = Handover(clock=job.launched_at - 100, deferral="other").to_dict()
+    ended = Ended.from_dict((await event_of(a_trigger(late, shared, handover=handover)))["ended"])
+    assert ended.verdict.cause is Cause.SCRIPT_SUCCEEDED
+
+
+async def test_a_take_over_does_not_restart_the_clock(shared: dict[str, Any]) -> None:
+    """A script that cannot begin ends at its ``startup_timeout``, whoever follows it when (R5)."""
+    job = await launched(shared, "print(1)", node_selector={"no": "such-node"}, startup_timeout=20)
+    async with running(a_trigger(job, shared)):
+        await asyncio.sleep(15)
+    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    assert ended.verdict.cause is Cause.STARTUP_TIMEOUT
+    assert ended.seconds < 34  # from the beginning of the second trigger it would be 35
 
 
 async def test_the_worker_stopped_in_the_middle(shared: dict[str, Any], log: Log) -> None:
@@ -252,7 +274,7 @@ async def test_a_user_acts_or_does_not(
     monkeypatch.setattr(ScriptTrigger, "_state_of_task", answer)
     job = await launched(shared, COUNTS, termination_grace_period=1)
     trigger = a_trigger(job, shared)
-    async with running(trigger):
+    async with running(trigger, ends=False):
         await logged(log, "n ", 2)
     if has_on_kill:
         await trigger.on_kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -265,3 +266,10 @@ def test_without_a_deadline_a_running_script_may_run_for_ever() -> None:
 def test_failures_are_the_more_of_seen_and_counted() -> None:
     """Attempts that this run never saw are counted by the Job."""
     assert a_view(a_pod(exit_code=1), job=a_job(failed=2)).failures == 2
+
+
+def test_no_startup_timeout_before_the_pods_are_known() -> None:
+    """Who takes over a Job that is long on its way does not know yet whether its script has begun (R4)."""
+    view = replace(a_view(), pods_known=False)
+    assert isinstance(decide(view, some_limits(), 301.0), Wait)
+    assert isinstance(decide(replace(view, pods_known=True), some_limits(), 301.0), Verdict)
