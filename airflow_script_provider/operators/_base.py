@@ -100,7 +100,7 @@ def judged(outcome: Outcome) -> dict[str, Any]:
     if outcome.skipped:
         headline = shortened(error.message.splitlines()[0], MAX_HEADLINE - len(_SKIPPED))
         raise AirflowSkipException(headline + _SKIPPED)
-    raise_error(error)
+    return raise_error(error)
 
 
 def raise_error(error: exceptions.ScriptProviderError) -> NoReturn:

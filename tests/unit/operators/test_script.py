@@ -239,21 +239,21 @@ def test_a_kill_before_execute_keeps_the_run_from_beginning() -> None:
 def test_a_failure_may_be_tried_again() -> None:
     """An ordinary failure is raised as it is, with its result."""
     with pytest.raises(JobFailedError) as failure:
-        _base.raise_for(a_failed_outcome())
+        _base.judged(a_failed_outcome())
     assert failure.value.result == a_failed_result()
 
 
 def test_a_final_failure_is_airflows_own() -> None:
     """Where no retry helps, Airflow is told so."""
     with pytest.raises(AirflowFailException, match="exit code 3"):
-        _base.raise_for(a_failed_outcome(retryable=False))
+        _base.judged(a_failed_outcome(retryable=False))
 
 
 def test_an_exit_code_that_skips_skips() -> None:
     """The first line of the failure, and which argument made it a skip."""
     words = r"^Job etl/load failed: .* exit code 3. Skipped, as skip_on_exit_code says.$"
     with pytest.raises(AirflowSkipException, match=words):
-        _base.raise_for(a_failed_outcome(skipped=True, last_lines=["x"]))
+        _base.judged(a_failed_outcome(skipped=True, last_lines=["x"]))
 
 
 def test_a_source_that_cannot_be_mended_fails_for_good() -> None:
@@ -266,7 +266,7 @@ def test_a_skip_is_one_short_line() -> None:
     """However long the cause is, the skip's line says which argument made it one (R22)."""
     long = replace(a_failed_outcome(skipped=True), diagnosis=Diagnosis("x", "Job " + "x" * 196, "Error"))
     with pytest.raises(AirflowSkipException) as skip:
-        _base.raise_for(long)
+        _base.judged(long)
     assert str(skip.value).endswith("x… Skipped, as skip_on_exit_code says.")
     assert len(str(skip.value)) == 200
 
