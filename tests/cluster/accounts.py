@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,17 @@ def author(
 
 def as_user(kubeconfig: str, token: str) -> dict[str, Any]:
     """The kubeconfig with another token."""
-    config: dict[str, Any] = yaml.safe_load(Path(kubeconfig).read_text())
-    config["users"][0]["user"] = {"token": token}
-    return config
+    return with_user(yaml.safe_load(Path(kubeconfig).read_text()), {"token": token})
+
+
+def with_user(config: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
+    """A kubeconfig whose user has other credentials."""
+    return {**config, "users": [{**config["users"][0], "user": dict(user)}]}
+
+
+def token_of(config: Mapping[str, Any]) -> str:
+    """The token that a kubeconfig's user has."""
+    return str(config["users"][0]["user"]["token"])
 
 
 def written(config: dict[str, Any], folder: Path) -> str:

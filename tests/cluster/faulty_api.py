@@ -58,12 +58,13 @@ class _Rule:
     fault: Fault
     numbers: Container[int]
     seconds: float | None
+    token: str | None
     seen: Counter[str] = field(default_factory=Counter)
     since: float | None = None
 
-    def takes(self, line: str) -> bool:
+    def takes(self, line: str, token: str) -> bool:
         """Whether this request is one that the rule is for; requests of one method and path are counted from 0."""
-        if not self.requests.search(line):
+        if not self.requests.search(line) or self.token not in (None, token):
             return False
         now = time.monotonic()
         self.since = now if self.since is None else self.since
@@ -75,12 +76,15 @@ class _Rule:
 class FaultyApi:
     """The proxy: ``on`` adds a rule, ``kubeconfig`` is a file whose server it is, ``seen`` what was asked of it.
 
+    ``tokens`` are those that it was asked with, one for each request.
     It needs a kubeconfig with a token, as the embedded cluster's is, and passes on whatever token it is given.
     """
 
     def __init__(self, kubeconfig: str, folder: Path) -> None:
         self.kubeconfig = str(folder / "faulty-kubeconfig")
         self.seen: list[str] = []
+        self.tokens: list[str] = []
+        self.clusters: list[dict[str, Any]] = []
         self._config: dict[str, Any] = yaml.safe_load(Path(kubeconfig).read_text())
         self._server = self._config["clusters"][0]["cluster"]
         self._trust = ssl.create_default_context(cafile=self._server.get("certificate-authority"))
@@ -91,10 +95,19 @@ class FaultyApi:
         self._done = asyncio.Event()
 
     def on(
-        self, requests: str, fault: Fault, *, numbers: Container[int] = ALWAYS, seconds: float | None = None
+        self,
+        requests: str,
+        fault: Fault,
+        *,
+        numbers: Container[int] = ALWAYS,
+        seconds: float | None = None,
+        token: str | None = None,
     ) -> None:
-        """Do this to requests whose ``METHOD path?query`` matches: of each path those ``numbers``, for so long."""
-        self._rules.append(_Rule(re.compile(requests), fault, numbers, seconds))
+        """Do this to requests whose ``METHOD path?query`` matches: of each path those ``numbers``, for so long.
+
+        With a ``token`` only to those that bear it.
+        """
+        self._rules.append(_Rule(re.compile(requests), fault, numbers, seconds, token))
 
     def count(self, requests: str) -> int:
         """How many requests there were whose ``METHOD path?query`` matches."""
@@ -137,18 +150,20 @@ class FaultyApi:
             await runner.cleanup()
 
     def _write_kubeconfig(self, port: int) -> None:
-        clusters = [{**self._config["clusters"][0], "cluster": {"server": f"http://127.0.0.1:{port}"}}]
-        Path(self.kubeconfig).write_text(yaml.safe_dump({**self._config, "clusters": clusters}))
+        self.clusters = [{**self._config["clusters"][0], "cluster": {"server": f"http://127.0.0.1:{port}"}}]
+        Path(self.kubeconfig).write_text(yaml.safe_dump({**self._config, "clusters": self.clusters}))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         line = f"{request.method} {request.path_qs}"
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.seen.append(line)
-        fault = Fault(reset=True) if self._is_down else self._fault_of(line)
+        self.tokens.append(token)
+        fault = Fault(reset=True) if self._is_down else self._fault_of(line, token)
         with self._registered(request):
             return await self._answer(request, fault)
 
-    def _fault_of(self, line: str) -> Fault:
-        taken = [rule.fault for rule in self._rules if rule.takes(line)]
+    def _fault_of(self, line: str, token: str) -> Fault:
+        taken = [rule.fault for rule in self._rules if rule.takes(line, token)]
         return taken[0] if taken else Fault()
 
     @contextmanager

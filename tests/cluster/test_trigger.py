@@ -127,7 +127,7 @@ async def test_a_job_that_is_gone(shared: dict[str, Any], kubectl: Kubectl) -> N
     assert f"has no Job {job.ref}, which the worker launched" in event["reason"]
     hook = KubernetesScriptHook(None, config_file=shared["config_file"])
     outcome = await asyncio.to_thread(hook.resume, event)
-    assert "was deleted" in outcome.diagnosis.headline
+    assert "was deleted" in str(outcome.result.error)
 
 
 async def test_a_triggerer_without_the_kubeconfig_hands_back(shared: dict[str, Any]) -> None:
