@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
+from structlog.testing import capture_logs
 
 from tests.cluster.airflow_start import Airflow, airflow_server
 from tests.cluster.kubectl import Kubectl, wait_for
@@ -71,6 +73,22 @@ def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
 def waiting(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Operator arguments for each way of waiting: the same must come out of both (R29)."""
     return {"deferrable": True, "defer_after": 0} if request.param == "deferred" else {}
+
+
+@pytest.fixture
+def nothing_blocks() -> Iterator[None]:
+    """Calls of ours that block the event loop are errors; credentials are loaded in a loop of their own thread."""
+    with blockbuster_ctx("airflow_script_provider") as blocking:
+        for function in blocking.functions.values():
+            function.can_block_in("hooks/kubernetes.py", "_load")
+        yield
+
+
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    """What triggers and hooks log meanwhile."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from blockbuster import blockbuster_ctx
-from structlog.testing import capture_logs
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.script import KubernetesScriptHook
@@ -57,22 +55,6 @@ def place(account: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / ".kube" / "config"))
         yield found
-
-
-@pytest.fixture
-def nothing_blocks() -> Iterator[None]:
-    """Calls of ours that block the event loop are errors; credentials are loaded in a loop of their own thread."""
-    with blockbuster_ctx("airflow_script_provider") as blocking:
-        for function in blocking.functions.values():
-            function.can_block_in("hooks/kubernetes.py", "_load")
-        yield
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    """What the triggers log."""
-    with capture_logs() as entries:
-        yield entries
 
 
 @pytest.fixture

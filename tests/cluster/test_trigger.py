@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
-from structlog.testing import capture_logs
 
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
@@ -29,27 +27,13 @@ from tests.cluster.kubectl import Kubectl
 
 Log = list[Any]
 
-
-@pytest.fixture(autouse=True)
-def nothing_blocks() -> Iterator[BlockBuster]:
-    """Calls of ours that block the event loop are errors; credentials are loaded in a loop of their own thread."""
-    with blockbuster_ctx("airflow_script_provider") as blocking:
-        for function in blocking.functions.values():
-            function.can_block_in("hooks/kubernetes.py", "_load")
-        yield blocking
+pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
 
 @pytest.fixture(autouse=True)
 async def asyncio_tells() -> None:
     """asyncio's debug mode: what is never awaited is a warning, and warnings are errors."""
     asyncio.get_running_loop().set_debug(True)
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    """What the trigger logs."""
-    with capture_logs() as entries:
-        yield entries
 
 
 async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> LaunchedJob:
