@@ -111,11 +111,13 @@ def _running_pods(namespace: str, count: int) -> dict[str, str]:
     """The pods' names by those of their Jobs."""
     running: dict[str, str] = {}
     core = cluster.core_api(user_agent=cluster.OBSERVER)
-    for pod in cluster.watch_plainly(core.list_namespaced_pod, namespace, timeout_seconds=_PATIENCE):
-        if cluster.container_states(pod, "running"):
-            running[pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]] = pod["metadata"]["name"]
-        if len(running) == count:
-            return running
+    give_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < give_up:  # a watch may end early
+        for pod in cluster.watch_plainly(core.list_namespaced_pod, namespace, timeout_seconds=_PATIENCE):
+            if cluster.container_states(pod, "running"):
+                running[pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]] = pod["metadata"]["name"]
+            if len(running) == count:
+                return running
     raise TimeoutError(f"only {len(running)} of {count} pods run; look at: kubectl -n {namespace} get pods")
 
 
