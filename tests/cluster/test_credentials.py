@@ -33,7 +33,7 @@ ALL = r"."
 CREATE_JOB = r"^POST .*/jobs\?"
 LOG = r"^GET .*/log\?"
 FAILS = "echo 'bad token stderr-secret' >&2; exit 1"
-SHARED_WATCH = r"^GET .*/jobs\?(?=.*watch=1).*managed-by"
+SHARED_WATCH = r"^GET .*/jobs\?(?=.*watch=1).*labelSelector="
 
 
 @pytest.fixture(scope="module")
