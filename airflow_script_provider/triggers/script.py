@@ -36,8 +36,10 @@ HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow tells a trigger of a user's act (3.3); else it looks like a triggerer's end."""
 EXPIRY_MARGIN = 5.0
 """Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
+KILL_TIMEOUT = 25.0
+"""Seconds for everything that ``on_kill`` does; Airflow gives it thirty."""
 STATE_TIMEOUT = 10.0
-"""Seconds for Airflow to tell the state of a task; ``on_kill`` has thirty."""
+"""Seconds for Airflow to tell the state of a task."""
 SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
 SAVE_TIMEOUT = 5.0
@@ -128,9 +130,16 @@ class ScriptTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the Job, if a user acted on the task.
 
-        Airflow calls this, too, when another triggerer has taken over: then the task is still deferred.
+        Airflow calls this, too, when another triggerer has taken over: then the task is still deferred. It cancels a
+        trigger anew each second until it has ended, and this with it.
         """
-        await self._delete_if_the_task_is_over()
+
+        async def in_time() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILL_TIMEOUT):
+                    await self._delete_if_the_task_is_over()
+
+        await launching.undisturbed(in_time())
 
     async def cleanup(self) -> None:
         """Before Airflow 3.3: look whether a user acted on the task."""

@@ -118,7 +118,8 @@ def _resume(operator: KubernetesScriptOperator, context: Any, deferred: TaskDefe
 
 async def _event_of(trigger: ScriptTrigger) -> Any:
     try:
-        return json.loads(json.dumps([event.payload async for event in trigger.run()][0]))
+        (payload,) = [event.payload async for event in trigger.run()]
+        return json.loads(json.dumps(payload))
     finally:
         await trigger.cleanup()
 

@@ -264,3 +264,22 @@ async def test_a_user_acts_or_does_not(
         await trigger.on_kill()
     await trigger.cleanup()
     assert await asyncio.to_thread(exists, kubectl, job) == stays
+
+
+async def test_a_kill_survives_being_cancelled(
+    shared: dict[str, Any], log: Log, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow cancels a trigger once a second until it has ended, also while it is being killed (R3)."""
+
+    async def slow_answer(trigger: ScriptTrigger) -> str:
+        await asyncio.sleep(1)
+        return "failed"
+
+    monkeypatch.setattr(ScriptTrigger, "_state_of_task", slow_answer)
+    job = await launched(shared, COUNTS, termination_grace_period=1)
+    killing = asyncio.create_task(a_trigger(job, shared).on_kill())
+    for _ in range(5):
+        await asyncio.sleep(0.2)
+        killing.cancel()
+    await asyncio.wait({killing})
+    assert not await asyncio.to_thread(exists, kubectl, job)
