@@ -24,6 +24,8 @@ from airflow_script_provider.kube.syntax import check_flag
 
 DEFAULT_CONN_ID = "kubernetes_default"
 FALLBACK_NAMESPACE = "default"
+LOAD_TIMEOUT = 60.0
+"""Seconds for a kubeconfig's plugin to answer; one that waits for somebody at a keyboard never does."""
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PREFIX = "extra__kubernetes__"
@@ -160,7 +162,7 @@ def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
     configuration = Configuration()
     try:
         with _complaints() as complaints:
-            asyncio.run(_load_into(configuration, access))
+            asyncio.run(_load_in_time(configuration, access))
         if complaints:
             raise ValueError(complaints[0])
         configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
@@ -224,6 +226,14 @@ def _trust(configuration: Any) -> ssl.SSLContext:
     if configuration.disable_strict_ssl_verification:
         trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return trust
+
+
+async def _load_in_time(configuration: Any, access: ClusterAccess) -> None:
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT):
+            await _load_into(configuration, access)
+    except TimeoutError:
+        raise ValueError(f"the kubeconfig's plugin has not answered within {LOAD_TIMEOUT:g} s") from None
 
 
 async def _load_into(configuration: Any, access: ClusterAccess) -> None:

@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.hooks import kubernetes as module
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.jobs import api as calls
 from tests.servers import web_server
@@ -163,6 +164,13 @@ async def test_a_plugin_that_gives_nothing(tmp_path: Path, caplog: pytest.LogCap
     config = a_kubeconfig(**a_plugin(tmp_path, f"echo '{json.dumps(answer)}'"))
     assert "missing token or clientCertificateData" in await refusal(ClusterAccess(config=config))
     assert caplog.records == []
+
+
+async def test_a_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that asks for a password waits for ever; a task doesn't (R10)."""
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", 0.2)
+    config = a_kubeconfig(**a_plugin(tmp_path, "exec sleep 2"))
+    assert "plugin has not answered within 0.2 s" in await refusal(ClusterAccess(config=config))
 
 
 async def test_another_ones_errors_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
