@@ -253,7 +253,7 @@ def test_a_pods_token_is_rotated(kubectl: Kubectl, pod: PodLike, shared_namespac
     pod.gets_token(kubectl("create", "token", "author", *where, *bound).strip())
 
     def rotate() -> None:
-        wait_for(lambda: "rotated" in str(kubectl.names("jobs", shared_namespace)), "the Job")
+        wait_for(lambda: "rotated" in str(kubectl.names("jobs", shared_namespace)), "the Job", 150)
         pod.gets_token(next_token)
         kubectl("delete", "secret", "bound", *where)
 
