@@ -240,23 +240,24 @@ class KubernetesApi:
     ) -> aiohttp.ClientResponse:
         content_type = "application/merge-patch+json" if verb == "patch" else "application/json"
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": content_type}
-        if authorization := await self._authorization(session):
-            headers["Authorization"] = authorization
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
-        try:
-            response: aiohttp.ClientResponse = await session.http.request(
-                _METHODS[verb],
-                self.host + path(resource, namespace, name),
-                params=dict(query),
-                headers=headers,
-                data=_encoded(body) if body is not None else None,
-                timeout=timeout,
-                read_bufsize=READ_BUFFER,
-                **session.route,
-            )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._unreachable(error) from error
-        session.answers.add(response)
+        with session.asking():
+            if authorization := await self._authorization(session):
+                headers["Authorization"] = authorization
+            try:
+                response: aiohttp.ClientResponse = await session.http.request(
+                    _METHODS[verb],
+                    self.host + path(resource, namespace, name),
+                    params=dict(query),
+                    headers=headers,
+                    data=_encoded(body) if body is not None else None,
+                    timeout=timeout,
+                    read_bufsize=READ_BUFFER,
+                    **session.route,
+                )
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise self._unreachable(error) from error
+            session.answers.add(response)
         return response
 
     def _set_clock(self, date: str) -> None:

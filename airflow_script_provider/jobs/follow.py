@@ -8,17 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.changes import Changes, pod_selector
+from airflow_script_provider.jobs.changes import Changes, Kind, News, Stop, WatchEvents, pod_selector
 from airflow_script_provider.jobs.pod_log import SILENCE, PodLog
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.slots import StreamSlots
-from airflow_script_provider.jobs.watch import LISTED, Change
+from airflow_script_provider.jobs.watch import LISTED
 from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.handover import Handover
@@ -75,12 +74,12 @@ class Follower:
     log_silence: float = SILENCE
     view: progress.View = field(default_factory=progress.View)
     outputs: dict[str, Output] = field(default_factory=dict)
-    _queue: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[tuple[Kind, News]] = field(default_factory=asyncio.Queue)
     _logs: dict[tuple[str, str], PodLog] = field(default_factory=dict)
     _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
     _log_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
-    _event_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _watched: dict[str, Stop] = field(default_factory=dict)
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _started: float = field(default_factory=time.monotonic)
     _may_watch_events: bool = True
@@ -111,20 +110,16 @@ class Follower:
         Raises ``KubernetesApiError`` when Job or pods cannot be watched.
         """
         outcome: progress.Verdict | exceptions.KubernetesApiError | None
-        async with self._tasks:
-            feeds = [
-                self._tasks.create_task(self._feed(self.changes.of_job(self.ref), "job")),
-                self._tasks.create_task(self._feed(self.changes.of_pods(self.ref), "pod")),
-            ]
+        async with self._tasks, self.changes.told(self.ref, self._hear) as watch_events:
             try:
-                outcome = await self._until_decided(until)
+                outcome = await self._until_decided(until, watch_events)
                 if outcome is not None:
                     await self._drain(outcome)
             except exceptions.KubernetesApiError as error:
                 outcome = error  # raised below: a TaskGroup would wrap it
             finally:
-                for task in (*feeds, *self._event_tasks.values(), *self._readers):
-                    task.cancel()
+                for reader in self._readers:
+                    reader.cancel()
         if isinstance(outcome, exceptions.KubernetesApiError):
             raise outcome
         return Ending(outcome, self.view, self.outputs, self._said.warnings) if outcome is not None else None
@@ -154,7 +149,7 @@ class Follower:
         clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
         return Handover({**self.start.logs, **logs}, self._said.said, clock, deferral=self.start.deferral)
 
-    async def _until_decided(self, until: float | None) -> progress.Verdict | None:
+    async def _until_decided(self, until: float | None, watch_events: WatchEvents) -> progress.Verdict | None:
         while True:
             now = time.monotonic()
             decision = progress.decide(self.view, self.job.limits, now)
@@ -162,7 +157,7 @@ class Follower:
                 return await self._confirmed(decision)
             if until is not None and now >= until + (0 if self.view.pods_known else LISTING_PATIENCE):
                 return None
-            self._watch_events_where_stuck(now)
+            self._watch_events_where_stuck(now, watch_events)
             moments = [m for m in (decision.until, self._next_event_watch(now), until) if m is not None]
             await self._take_changes(min(moments, default=None))
 
@@ -190,17 +185,19 @@ class Follower:
         while not self._queue.empty():
             self._take(self._queue.get_nowait())
 
-    def _take(self, item: tuple[str, Any]) -> None:
+    def _hear(self, kind: Kind, news: News) -> None:
+        self._queue.put_nowait((kind, news))
+
+    def _take(self, item: tuple[Kind, News]) -> None:
         kind, change = item
         now = time.monotonic()
-        if kind == "error":
-            raise change
-        if change is LISTED:
-            self.view = replace(self.view, pods_known=self.view.pods_known or kind == "pod")
-            return
-        if kind == "event":
+        if isinstance(change, exceptions.KubernetesApiError):
+            self._take_error(kind, change)
+        elif change is LISTED:
+            self.view = replace(self.view, pods_known=self.view.pods_known or kind is Kind.POD)
+        elif kind is Kind.EVENT:
             self._say(self._said.event(change.object, now - self._started))
-        elif kind == "pod":
+        elif kind is Kind.POD:
             self._take_pod(change.object, now, deleted=change.deleted)
         elif change.object["metadata"]["uid"] == self.ref.uid:
             self._say(self._said.job(change.object))
@@ -208,6 +205,14 @@ class Follower:
         else:
             # A Job of the same name that is not ours: ours was deleted, and its deletion was missed.
             self.view = self.view.with_job(self.view.job, now, deleted=True)
+
+    def _take_error(self, kind: Kind, error: exceptions.KubernetesApiError) -> None:
+        """Without the Job or its pods there is nothing to follow; events are only reasons."""
+        if kind is not Kind.EVENT:
+            raise error
+        if self._may_watch_events:
+            self._may_watch_events = False
+            self.log.note(f"Events cannot be read, so reasons may be missing: {error}", logging.WARNING)
 
     def _take_pod(self, pod: podstatus.Pod, now: float, *, deleted: bool) -> None:
         uid = podstatus.uid(pod)
@@ -335,35 +340,21 @@ class Follower:
     def _still_running(self) -> bool:
         return any(not pod_log.ended.is_set() for pod_log in self._logs.values())
 
-    def _watch_events_where_stuck(self, now: float) -> None:
+    def _watch_events_where_stuck(self, now: float, watch_events: WatchEvents) -> None:
         """Events say what a status doesn't: why there is no pod, or why a volume cannot be mounted."""
-        if self.view.is_without_a_pod and now >= self._started + NO_POD_AFTER:
-            self._watch_events(self.ref.uid)
+        stuck = [self.ref.uid] if self.view.is_without_a_pod and now >= self._started + NO_POD_AFTER else []
         for uid, pod in self.view.pods.items():
             if not podstatus.has_begun(pod) and uid not in self.view.gone and now >= self._started + NOT_BEGUN_AFTER:
-                self._watch_events(uid)
-            elif podstatus.has_begun(pod) and uid in self._event_tasks:
-                self._event_tasks.pop(uid).cancel()
+                stuck.append(uid)
+            elif podstatus.has_begun(pod) and uid in self._watched:
+                self._watched.pop(uid)()
+        for uid in stuck:
+            if uid not in self._watched and self._may_watch_events:
+                self._watched[uid] = watch_events(uid)
 
     def _next_event_watch(self, now: float) -> float | None:
         moments = (self._started + NO_POD_AFTER, self._started + NOT_BEGUN_AFTER)
         return min((moment for moment in moments if moment > now), default=None)
-
-    def _watch_events(self, uid: str) -> None:
-        if uid not in self._event_tasks and self._may_watch_events:
-            events = self.changes.of_events(self.ref, uid)
-            self._event_tasks[uid] = self._tasks.create_task(self._feed(events, "event"))
-
-    async def _feed(self, changes: AsyncIterator[Change], kind: str) -> None:
-        try:
-            async for change in changes:
-                self._queue.put_nowait((kind, change))
-        except exceptions.KubernetesApiError as error:
-            if kind != "event":
-                self._queue.put_nowait(("error", error))
-            elif self._may_watch_events:
-                self._may_watch_events = False
-                self.log.note(f"Events cannot be read, so reasons may be missing: {error}", logging.WARNING)
 
 
 def _monotonic(time_of_day: float) -> float:

@@ -25,7 +25,7 @@ FINAL_PATIENCE = 20.0
 """Seconds in which the rest of the log must be readable after the container's end."""
 AFTER_CLEAN_END = 1.0
 """Seconds to wait for news of the container when its stream has ended well, before it is opened again."""
-GATHER = 0.02
+GATHER = 0.1
 """Seconds in which a live stream gathers lines: a busy script would else be read in thousands of small pieces."""
 REFUSALS = 2
 """Refusals of the rest of a log that are doubted: an API server that has just started may not know a right yet."""
@@ -35,7 +35,8 @@ BURST = 100
 LATE_FLUSH = 0.25
 """Seconds that the node gets to write the end of a burst."""
 
-_CHUNK = 64 * 1024
+_CHUNK = 16 * 1024
+"""Bytes that are dealt with in one go: about a millisecond of decoding and logging."""
 _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -163,11 +164,14 @@ class PodLog:
 
     async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
         while chunk := await self._next_chunk(content, until_idle=until_idle):
-            lines = self._lines.feed(chunk)
-            self._deliver(lines, self._new.feed(chunk) if self.again else lines)
+            async with self.slots.delivery if self.slots is not None else contextlib.nullcontext():
+                lines = self._lines.feed(chunk)
+                self._deliver(lines, self._new.feed(chunk) if self.again else lines)
+                await asyncio.sleep(0)
             if until_idle and self._has_had_its_turn:
                 return
-            await asyncio.sleep(GATHER if until_idle and len(chunk) < _CHUNK else 0)
+            if until_idle and len(chunk) < _CHUNK:
+                await self._pause(GATHER)
 
     @property
     def _has_had_its_turn(self) -> bool:

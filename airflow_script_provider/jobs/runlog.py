@@ -32,7 +32,7 @@ class Logger(Protocol):
         """Log at INFO."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoggerRunLog:
     """Notes into one logger, the script's lines into another; None drops them."""
 
@@ -51,21 +51,16 @@ class LoggerRunLog:
                 info(line)
 
 
-@dataclass(frozen=True)
+@dataclass
 class CountingRunLog(LoggerRunLog):
     """One that tells whether the script has printed: since somebody last cleared ``printed``, and ever."""
 
+    has_printed: bool = False
     printed: asyncio.Event = field(default_factory=asyncio.Event)
-    _ever: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def has_printed(self) -> bool:
-        """Whether there was a line at all."""
-        return self._ever.is_set()
 
     def output(self, lines: Sequence[str]) -> None:
         """Lines of the script."""
         super().output(lines)
         if lines:
+            self.has_printed = True
             self.printed.set()
-            self._ever.set()

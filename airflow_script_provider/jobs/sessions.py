@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
@@ -22,7 +23,8 @@ class Session:
     """Connections to one API server, and what every request needs.
 
     ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``authorization`` gives the header's value; it
-    may ask a plugin or a file, and fail in any way. ``answers`` are those that somebody may still read.
+    may ask a plugin or a file, and fail in any way. ``answers`` are those that somebody may still read, ``asked`` the
+    requests without one.
     """
 
     host: str
@@ -30,11 +32,22 @@ class Session:
     route: Mapping[str, Any]
     authorization: Callable[[], Awaitable[str | None]]
     answers: WeakSet[aiohttp.ClientResponse] = field(default_factory=WeakSet)
+    asked: set[object] = field(default_factory=set)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Keep the session open during a request."""
+        request = object()
+        self.asked.add(request)
+        try:
+            yield
+        finally:
+            self.asked.remove(request)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no answer is being read."""
-        return all(answer.closed for answer in self.answers)
+        """Whether no answer is awaited or read."""
+        return not self.asked and all(answer.closed for answer in self.answers)
 
 
 class Sessions:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.changes import Kind, News, Stop, Tell, WatchEvents
 from airflow_script_provider.jobs.watch import LISTED, Change, Watch
 from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import LAUNCH_LABEL
@@ -23,60 +25,38 @@ _WARNINGS = {"fieldSelector": "type!=Normal"}
 LINGER = 5.0
 """Seconds that a watch goes on without a listener: the next one often comes at once."""
 
-_Queue = asyncio.Queue[Change | exceptions.KubernetesApiError]
+_Listener = Callable[[News], None]
 
 
 @dataclass
 class Broadcast:
-    """One watch, told to whom each object concerns (``key``). It runs while somebody listens, in a task of its own."""
+    """One watch, told to whom each object concerns (``key``). It runs while somebody listens, in a task of its own.
+
+    Listeners are called, not queued for: a queue and a task for each of a thousand would cost more than all else.
+    """
 
     watch: Callable[[], Watch]
     key: Callable[[dict[str, Any]], str]
     _known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    _listeners: dict[str, set[_Queue]] = field(default_factory=lambda: defaultdict(set))
-    _listed: asyncio.Event = field(default_factory=asyncio.Event)
+    _listeners: dict[str, list[_Listener]] = field(default_factory=lambda: defaultdict(list))
+    _is_listed: bool = False
     _task: asyncio.Task[None] | None = None
-    _error: exceptions.KubernetesApiError | None = None
 
-    async def listen(
-        self, key: str, if_unknown: Callable[[], Awaitable[Change]] | None = None
-    ) -> AsyncGenerator[Change, None]:
-        """What is known of ``key``, then what changes.
-
-        ``if_unknown`` is asked for a first change where the watch knows of none. Raises ``KubernetesApiError`` when the
-        watch cannot go on.
-        """
-        queue: _Queue = asyncio.Queue()
-        self._listeners[key].add(queue)
-        try:
-            self._start()
-            await self._listed.wait()
-            if self._error is not None:
-                raise self._error
-            known = list(self._known.get(key, {}).values())
-            if not known and if_unknown is not None and queue.empty():
-                yield await if_unknown()
-            for thing in known:
-                yield Change(thing)
-            yield LISTED
-            while True:
-                change = await queue.get()
-                if isinstance(change, exceptions.KubernetesApiError):
-                    raise change
-                yield change
-        finally:
-            self._leave(key, queue)
-
-    def _start(self) -> None:
+    def listen(self, key: str, listener: _Listener) -> Stop:
+        """Tell what is known of ``key``, then ``LISTED``, then what changes; or the error that ends the watch."""
+        self._listeners[key].append(listener)
         if self._task is None:
-            self._listed.clear()
-            self._known.clear()
-            self._error = None
             # A context of its own: the watch belongs to none of those who listen, and its words to no one's log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+        elif self._is_listed:
+            for thing in self._known.get(key, {}).values():
+                listener(Change(thing))
+            listener(LISTED)
+        return partial(self._leave, key, listener)
 
-    def _leave(self, key: str, queue: _Queue) -> None:
-        self._listeners[key].discard(queue)
+    def _leave(self, key: str, listener: _Listener) -> None:
+        if listener in self._listeners.get(key, ()):
+            self._listeners[key].remove(listener)
         if not self._listeners[key]:
             del self._listeners[key]
         if not self._listeners:
@@ -90,15 +70,18 @@ class Broadcast:
         """End the watch and forget what it told."""
         if self._task is not None:
             self._task.cancel()
-        self._task = None
-        self._listed.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._task, self._is_listed = None, False
         self._known.clear()
 
     async def _run(self) -> None:
         try:
             async for change in self.watch().changes():
                 if change is LISTED:
-                    self._listed.set()
+                    self._is_listed = True
+                    self._tell_all(LISTED)
                 else:
                     self._tell(change)
         except exceptions.KubernetesApiError as error:
@@ -107,10 +90,9 @@ class Broadcast:
             self._fail(exceptions.ApiUnreachableError(f"the watch broke: {type(error).__name__}: {error}", status=0))
 
     def _fail(self, error: exceptions.KubernetesApiError) -> None:
-        self._task, self._error = None, error
-        for queue in self._everybody():
-            queue.put_nowait(error)
-        self._listed.set()
+        """The next listener tries anew."""
+        self._forget()
+        self._tell_all(error)
 
     def _tell(self, change: Change) -> None:
         key, uid = self.key(change.object), change.object["metadata"]["uid"]
@@ -120,11 +102,12 @@ class Broadcast:
                 del self._known[key]
         else:
             self._known[key][uid] = change.object
-        for queue in self._listeners.get(key, ()):
-            queue.put_nowait(change)
+        for listener in self._listeners.get(key, ()):
+            listener(change)
 
-    def _everybody(self) -> list[_Queue]:
-        return [queue for queues in self._listeners.values() for queue in queues]
+    def _tell_all(self, news: News) -> None:
+        for listener in [listener for listeners in self._listeners.values() for listener in listeners]:
+            listener(news)
 
 
 class SharedChanges:
@@ -132,6 +115,7 @@ class SharedChanges:
 
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self._api = api
+        self._look_ups: set[asyncio.Task[None]] = set()
 
         def broadcast(resource: str, selector: dict[str, str], keep: Any, key: Any) -> Broadcast:
             return Broadcast(lambda: Watch(api, resource, namespace, selector, keep, lists_first=True), key)
@@ -140,28 +124,70 @@ class SharedChanges:
         self._pods = broadcast("pods", _OURS, pruned_pod, controller_of)
         self._events = broadcast("events", _WARNINGS, pruned_event, _concerned)
 
-    def of_job(self, ref: JobRef) -> AsyncGenerator[Change, None]:
-        """The Job; one that the watch does not know is looked up, because the watch may be behind."""
-        return self._jobs.listen(ref.uid, lambda: self._look_up(ref))
+    @asynccontextmanager
+    async def told(self, ref: JobRef, tell: Tell) -> AsyncIterator[WatchEvents]:
+        """By the watches that all share; a Job that they do not know is looked up, because they may be behind."""
+        stops = [self._listen_to_job(ref, partial(tell, Kind.JOB))]
+        stops.append(self._pods.listen(ref.uid, partial(tell, Kind.POD)))
 
-    def of_pods(self, ref: JobRef) -> AsyncGenerator[Change, None]:
-        """Its pods."""
-        return self._pods.listen(ref.uid)
+        def watch_events(uid: str) -> Stop:
+            stops.append(self._events.listen(uid, partial(tell, Kind.EVENT)))
+            return stops[-1]
 
-    def of_events(self, ref: JobRef, uid: str) -> AsyncGenerator[Change, None]:
-        """Warning events of the object with this uid."""
-        return self._events.listen(uid)
+        try:
+            yield watch_events
+        finally:
+            for stop in stops:
+                stop()
 
     async def job(self, ref: JobRef) -> dict[str, Any] | None:
-        """The Job as it is now, None if it is gone."""
-        async with aclosing(self.of_job(ref)) as changes:
-            change = await anext(changes)
+        """The Job as it is now, None if it is gone. Raises ``KubernetesApiError`` where the watch cannot go on."""
+        first: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
+
+        def take(news: News) -> None:
+            if first.done() or news is LISTED:
+                return
+            if isinstance(news, Change):
+                first.set_result(news)
+            else:
+                first.set_exception(news)
+
+        stop = self._listen_to_job(ref, take)
+        try:
+            change = await first
+        finally:
+            stop()
         return None if change.deleted else change.object
 
     def close(self) -> None:
         """End the watches."""
         for broadcast in (self._jobs, self._pods, self._events):
             broadcast.stop()
+        for look_up in self._look_ups:
+            look_up.cancel()
+
+    def _listen_to_job(self, ref: JobRef, listener: _Listener) -> Stop:
+        is_known = False
+
+        def tell(news: News) -> None:
+            nonlocal is_known
+            if news is LISTED and not is_known:
+                self._begin_look_up(ref, lambda found: None if is_known else tell(found))
+            is_known = is_known or news is not LISTED
+            listener(news)
+
+        return self._jobs.listen(ref.uid, tell)
+
+    def _begin_look_up(self, ref: JobRef, tell: _Listener) -> None:
+        async def look_up() -> None:
+            try:
+                tell(await self._look_up(ref))
+            except exceptions.KubernetesApiError as error:
+                tell(error)
+
+        task = asyncio.create_task(look_up(), context=contextvars.Context())
+        self._look_ups.add(task)
+        task.add_done_callback(self._look_ups.discard)
 
     async def _look_up(self, ref: JobRef) -> Change:
         try:

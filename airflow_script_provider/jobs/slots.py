@@ -11,9 +11,14 @@ TURN = 5.0
 
 
 class StreamSlots:
-    """``size`` streams may be open at once; who waits longest is next."""
+    """``size`` streams may be open at once; who waits longest is next.
+
+    ``delivery`` is held by the one whose lines are being dealt with: what all have ready at a time would hold up the
+    event loop for seconds.
+    """
 
     def __init__(self, size: int) -> None:
+        self.delivery = asyncio.Lock()
         self._free = asyncio.Semaphore(size)
         self._waiting = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from airflow_script_provider.exceptions import KubernetesApiError
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.jobs import shared_changes, watch
+from airflow_script_provider.jobs.changes import Kind, News
 from airflow_script_provider.jobs.shared_changes import SharedChanges
 from airflow_script_provider.jobs.watch import Change
 from airflow_script_provider.kube.launched import JobRef
@@ -55,6 +56,22 @@ def a_suspended_job(kubectl: Kubectl, namespace: str, name: str) -> JobRef:
     return JobRef(namespace, name, uid)
 
 
+async def of_job(changes: SharedChanges, ref: JobRef) -> AsyncGenerator[Change, None]:
+    """What is told of a Job, one change after the other."""
+    told: asyncio.Queue[News] = asyncio.Queue()
+
+    def tell(kind: Kind, news: News) -> None:
+        if kind is Kind.JOB:
+            told.put_nowait(news)
+
+    async with changes.told(ref, tell):
+        while True:
+            news = await told.get()
+            if isinstance(news, KubernetesApiError):
+                raise news
+            yield news
+
+
 async def first(changes: AsyncIterator[Change]) -> Change:
     """The next change, within 20 s."""
     async with asyncio.timeout(20):
@@ -85,7 +102,7 @@ async def test_many_listeners_cost_one_watch(api: FaultyApi, kubectl: Kubectl, n
     """The API server's load does not grow with the number of followers (R30)."""
     refs = [a_suspended_job(kubectl, namespace, f"job-{number}") for number in range(5)]
     async with shared(api, namespace) as changes:
-        streams = [changes.of_job(ref) for ref in refs for _ in range(10)]
+        streams = [of_job(changes, ref) for ref in refs for _ in range(10)]
         seen = await asyncio.gather(*(first(stream) for stream in streams))
         assert {change.object["metadata"]["uid"] for change in seen} == {ref.uid for ref in refs}
         await asyncio.sleep(1)
@@ -99,8 +116,8 @@ async def test_each_hears_of_its_own(api: FaultyApi, kubectl: Kubectl, namespace
     one, other = (a_suspended_job(kubectl, namespace, name) for name in ("one", "other"))
     async with (
         shared(api, namespace) as changes,
-        aclosing(changes.of_job(one)) as ones,
-        aclosing(changes.of_job(other)) as others,
+        aclosing(of_job(changes, one)) as ones,
+        aclosing(of_job(changes, other)) as others,
     ):
         await asyncio.gather(first(ones), first(others))
         await asyncio.to_thread(kubectl, "delete", "job", "one", "-n", namespace)
@@ -112,7 +129,7 @@ async def test_each_hears_of_its_own(api: FaultyApi, kubectl: Kubectl, namespace
 async def test_a_job_that_is_gone_is_told_as_deleted(api: FaultyApi, kubectl: Kubectl, namespace: str) -> None:
     """A watch never says what does not exist; the listener must not wait for ever (R9)."""
     gone = JobRef(namespace, "gone", "no-such-uid")
-    async with shared(api, namespace) as changes, aclosing(changes.of_job(gone)) as stream:
+    async with shared(api, namespace) as changes, aclosing(of_job(changes, gone)) as stream:
         assert (await first(stream)).deleted
 
 
@@ -122,10 +139,10 @@ async def test_a_job_that_the_watch_does_not_know_yet_is_looked_up(
     """A watch may lag behind; a Job that exists is never taken for deleted (R9)."""
     api.on(WATCH_JOBS, Fault(late=30))
     known = a_suspended_job(kubectl, namespace, "known")
-    async with shared(api, namespace) as changes, aclosing(changes.of_job(known)) as stream:
+    async with shared(api, namespace) as changes, aclosing(of_job(changes, known)) as stream:
         await first(stream)
         new = await asyncio.to_thread(a_suspended_job, kubectl, namespace, "new")
-        async with aclosing(changes.of_job(new)) as other:
+        async with aclosing(of_job(changes, new)) as other:
             change = await first(other)
     assert (change.deleted, change.object["metadata"]["uid"]) == (False, new.uid)
 
@@ -140,7 +157,7 @@ async def test_a_lost_position_is_made_good(
     lost = f'{{"type": "ERROR", "object": {{"kind": "Status", "code": {code}, "message": "{message}"}}}}\n'
     ref = a_suspended_job(kubectl, namespace, "job")
     api.on(WATCH_JOBS, Fault(delay=2, status=200, body=lost), numbers=FIRST)
-    async with shared(api, namespace) as changes, aclosing(changes.of_job(ref)) as stream:
+    async with shared(api, namespace) as changes, aclosing(of_job(changes, ref)) as stream:
         await first(stream)
         await asyncio.to_thread(kubectl, "delete", "job", "job", "-n", namespace)
         assert await deleted(stream)
@@ -151,7 +168,7 @@ async def test_a_watch_that_may_not_be_is_an_error_for_all(api: FaultyApi, names
     """Everybody who listens is told why there is nothing to hear (R17)."""
     api.on(LIST_JOBS, Fault(status=403, message='User "x" cannot list resource "jobs"'))
     async with shared(api, namespace) as changes:
-        streams = [changes.of_job(JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]
+        streams = [of_job(changes, JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]
         results = await asyncio.gather(*(first(stream) for stream in streams), return_exceptions=True)
     assert all(isinstance(result, KubernetesApiError) for result in results)
 
@@ -164,7 +181,7 @@ async def test_nothing_is_left_when_nobody_listens(
     ref = a_suspended_job(kubectl, namespace, "job")
     before = asyncio.all_tasks()
     async with shared(api, namespace) as changes:
-        async with aclosing(changes.of_job(ref)) as stream:
+        async with aclosing(of_job(changes, ref)) as stream:
             await first(stream)
             assert asyncio.all_tasks() - before
         await asyncio.sleep(1)
@@ -179,7 +196,7 @@ async def test_a_long_list_comes_in_pages(
     refs = [a_suspended_job(kubectl, namespace, f"job-{number}") for number in range(5)]
     async with shared(api, namespace) as changes:
         for ref in refs:
-            async with aclosing(changes.of_job(ref)) as stream:
+            async with aclosing(of_job(changes, ref)) as stream:
                 assert (await first(stream)).object["metadata"]["uid"] == ref.uid
     assert (api.count(LIST_JOBS), api.count(GET_JOB)) == (3, 0)
 
@@ -191,7 +208,7 @@ async def test_a_page_in_the_servers_place_is_an_error_for_all(
     monkeypatch.setattr(watch, "PATIENCE", 1.0)
     api.on(LIST_JOBS, Fault(status=200, body="<html>please log in</html>"))
     async with shared(api, namespace) as changes:
-        streams = [changes.of_job(JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]
+        streams = [of_job(changes, JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]
         results = await asyncio.gather(*(first(stream) for stream in streams), return_exceptions=True)
     assert all(isinstance(result, KubernetesApiError) for result in results)
 
@@ -200,11 +217,11 @@ async def test_a_watch_begins_anew_after_an_error(api: FaultyApi, kubectl: Kubec
     """What the broken watch knew is forgotten: a Job that went meanwhile is not told as there."""
     ref = a_suspended_job(kubectl, namespace, "job")
     async with shared(api, namespace) as changes:
-        async with aclosing(changes.of_job(ref)) as stream:
+        async with aclosing(of_job(changes, ref)) as stream:
             await first(stream)
             changes._jobs._fail(KubernetesApiError("broken", status=500))
             with pytest.raises(KubernetesApiError):
                 await everything_within(5, stream)
         await asyncio.to_thread(kubectl, "delete", "job", "job", "-n", namespace)
-        async with aclosing(changes.of_job(ref)) as stream:
+        async with aclosing(of_job(changes, ref)) as stream:
             assert (await first(stream)).deleted

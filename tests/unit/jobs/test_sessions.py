@@ -132,3 +132,14 @@ async def test_a_stream_outlives_its_credentials(opened: Opened, impatient: None
         assert len(await answer.read()) == 4_000_000
         await sessions.renewed(sessions.current)
     assert opened[0].http.closed
+
+
+async def test_a_request_without_an_answer_keeps_its_session(opened: Opened, impatient: None) -> None:
+    """Credentials may be renewed twice while a slow server has not answered yet."""
+    sessions = Sessions(await opened.one(), opened.one)
+    with opened[0].asking():
+        for _ in range(3):
+            await sessions.renewed(sessions.current)
+        assert not opened[0].http.closed
+    await sessions.renewed(sessions.current)
+    assert opened[0].http.closed
