@@ -32,7 +32,7 @@ class AirflowServer:
             "Accept": "application/json",
         }
         request = urllib.request.Request(f"{self.url}/api/v2/{path}", data=data, method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read() or b"null")
 
     def trigger(self, dag_id: str) -> str:

@@ -103,12 +103,18 @@ class Airflow(AirflowServer):
         self.triggerers.append(Triggerer(name, max(self._triggerer_jobs() - known), self.processes))
         return self.triggerer
 
-    def trigger_arguments(self) -> list[dict[str, Any]]:
-        """The arguments of each trigger in the database, where Airflow keeps those of a task as plain JSON."""
+    def kept_while_deferred(self) -> list[Any]:
+        """What the database keeps of deferred tasks, in plain JSON: the arguments of triggers and of the resume."""
+        queries = ("select kwargs from trigger", "select next_kwargs from task_instance where next_kwargs is not null")
+        kept = [value for query in queries for value in self._query(query) if value is not None]
+        return [json.loads(value) if isinstance(value, str) else value for value in kept]
+
+    def _query(self, query: str) -> list[Any]:
+        """The only column of a query."""
         import psycopg
 
         with psycopg.connect(host=str(self.database), user=postgresql.USER, dbname="postgres") as connection:
-            return [json.loads(arguments) for (arguments,) in connection.execute("select kwargs from trigger")]
+            return [row[0] for row in connection.execute(query).fetchall()]
 
     def _triggerer_jobs(self) -> set[int]:
         jobs: list[dict[str, Any]] = self.call("GET", "jobs?job_type=TriggererJob")["jobs"]

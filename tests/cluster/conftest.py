@@ -15,6 +15,7 @@ from blockbuster import blockbuster_ctx
 from structlog.testing import capture_logs
 
 from tests.cluster.airflow_start import Airflow, airflow_server
+from tests.cluster.faulty_api import Fault, faulty_api
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.servers import Answer, web_server
 
@@ -126,18 +127,26 @@ def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]
 @pytest.fixture(scope="session")
 def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """A real Airflow with the DAGs of ``dags/``, whose tasks run in the namespace ``t-airflow-…``."""
-    with kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace, web_server() as scripts:
+    home = tmp_path_factory.mktemp("airflow")
+    with (
+        kubectl.namespace(f"t-airflow-{uuid.uuid4().hex[:6]}") as namespace,
+        web_server() as scripts,
+        faulty_api(kubeconfig, home) as slow,
+    ):
         scripts.answers("/echo.sh", b'echo "$1" | tr s z')
         scripts.answers("/denied.sh", Answer(b"no connection-secret, no signature-secret", 403))
+        slow.on("^DELETE .*/jobs/", Fault(delay=3))
         inline = {"kube_config": kubectl("config", "view", "--raw", "--flatten", "-o", "json")}
         settings = {
             "AIRFLOW_CONN_INLINE_CLUSTER": json.dumps({"conn_type": "kubernetes", "extra": inline}),
-            "TEST_SCRIPT_URL": scripts.url,
+            "AIRFLOW_CONN_SLOW_TO_DELETE": json.dumps(
+                {"conn_type": "kubernetes", "extra": {"kube_config_path": slow.kubeconfig}}
+            ),
+            "AIRFLOW_CONN_PARTNER_API": '{"conn_type": "http", "password": "connection-secret"}',
             "AIRFLOW_VAR_SIGNATURE": "signature-secret",
             "TEST_NAMESPACE": namespace,
-            "AIRFLOW_CONN_PARTNER_API": '{"conn_type": "http", "password": "connection-secret"}',
+            "TEST_SCRIPT_URL": scripts.url,
         }
-        home = tmp_path_factory.mktemp("airflow")
         with airflow_server(home, kubeconfig, Path(__file__).parent / "dags", settings) as server:
             yield replace(server, namespace=namespace)
 

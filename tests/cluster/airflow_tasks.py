@@ -1,0 +1,126 @@
+"""A task instance of a real Airflow, with what it shows and what it has in Kubernetes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_script_provider.kube.names import TASK_INSTANCE_LABEL, TaskIdentity
+from tests.cluster.airflow_server import FINAL
+from tests.cluster.airflow_start import Airflow
+from tests.cluster.kubectl import Kubectl, wait_for
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """A task instance of a run."""
+
+    airflow: Airflow
+    kubectl: Kubectl
+    dag_id: str
+    run_id: str
+    task_id: str
+
+    @property
+    def state(self) -> str:
+        """Its state."""
+        return self.airflow.state(self.dag_id, self.run_id, self.task_id)
+
+    def ended(self, seconds: float = 120) -> str:
+        """Its state once it has ended or is up for retry."""
+        return self.airflow.final_state(self.dag_id, self.run_id, self.task_id, seconds)
+
+    def deferred(self) -> None:
+        """Wait until a triggerer runs its trigger and its pod exists."""
+
+        def waits() -> bool:
+            task = self.airflow.call("GET", self._path)
+            if task["state"] in FINAL:
+                raise AssertionError(f"{self.dag_id}.{self.task_id} is {task['state']} instead of deferred")
+            return task["state"] == "deferred" and task["triggerer_job"] is not None
+
+        wait_for(waits, f"the deferral of {self.dag_id}.{self.task_id}", 120)
+        wait_for(self.pods, f"the pod of {self.dag_id}.{self.task_id}")
+
+    def running(self) -> None:
+        """Wait until it is deferred and its script runs."""
+        self.deferred()
+        wait_for(lambda: self.pods("--field-selector=status.phase=Running"), f"the script of {self.task_id}")
+
+    def touch(self, path: str) -> None:
+        """Make a file in its script's container."""
+        (pod,) = self.kubectl.names("pods", self.airflow.namespace, *self._selector)
+        self.kubectl("exec", pod, "-n", self.airflow.namespace, "-c", "script", "--", "touch", path)
+
+    def mark(self, state: str) -> None:
+        """Set its state, as a user does."""
+        self.airflow.call("PATCH", self._path, {"new_state": state})
+
+    def clear(self) -> None:
+        """Let it run again, as a user does."""
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": [self.task_id], "only_failed": False}
+        self.airflow.call("POST", f"dags/{self.dag_id}/clearTaskInstances", body)
+
+    def log(self, try_number: int = 1) -> list[dict[str, Any]]:
+        """The log of a try."""
+        return self.airflow.log(self.dag_id, self.run_id, self.task_id, try_number)
+
+    def lines(self, try_number: int = 1) -> list[str]:
+        """Its lines."""
+        return [str(entry["event"]) for entry in self.log(try_number)]
+
+    def errors(self) -> list[str]:
+        """Its entries at ERROR, with all that belongs to them."""
+        return [str(entry) for entry in self.log() if entry.get("level") == "error"]
+
+    def deferrals(self, try_number: int = 1) -> int:
+        """How often it was deferred."""
+        return sum("DEFERRED" in line for line in self.lines(try_number))
+
+    def xcom(self, key: str = "return_value") -> Any:
+        """What it pushed."""
+        return self.airflow.xcom(self.dag_id, self.run_id, self.task_id, key)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Its Jobs, those of all tries."""
+        return self.kubectl.items("jobs", self.airflow.namespace, *self._selector)
+
+    def pods(self, *words: str) -> list[dict[str, Any]]:
+        """Its pods."""
+        return self.kubectl.items("pods", self.airflow.namespace, *self._selector, *words)
+
+    def objects(self) -> list[str]:
+        """The names of all that it has."""
+        return self.kubectl.names("jobs,pods,configmaps,secrets", self.airflow.namespace, *self._selector)
+
+    def uids(self) -> set[str]:
+        """The uids of its Jobs and pods."""
+        return {thing["metadata"]["uid"] for thing in (*self.jobs(), *self.pods())}
+
+    @property
+    def _selector(self) -> tuple[str, str]:
+        digest = TaskIdentity(self.dag_id, self.task_id, self.run_id).digest
+        return ("-l", f"{TASK_INSTANCE_LABEL}={digest}")
+
+    @property
+    def _path(self) -> str:
+        return f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{self.task_id}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a DAG; ``run["task"]`` is a task of it."""
+
+    airflow: Airflow
+    kubectl: Kubectl
+    dag_id: str
+    run_id: str
+
+    def __getitem__(self, task_id: str) -> RunningTask:
+        return RunningTask(self.airflow, self.kubectl, self.dag_id, self.run_id, task_id)
+
+    def delete(self) -> None:
+        """Delete it, as a user does, who has to mark it first: Airflow does not delete what is running."""
+        path = f"dags/{self.dag_id}/dagRuns/{self.run_id}"
+        self.airflow.call("PATCH", path, {"state": "failed"})
+        self.airflow.call("DELETE", path)
