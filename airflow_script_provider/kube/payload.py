@@ -54,6 +54,22 @@ class Payload:
         _check_exec_size(environment, positional)
         return cls(environment | positional, tuple(word for name in positional for word in (*flags, f"$({name})")))
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """``argv`` with the values in the place of the references, for where nobody expands them."""
+        return tuple(self.variables[_name_in(word)] if _name_in(word) else word for word in self.argv)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that ``argv`` does not refer to: the author's."""
+        references = {_name_in(word) for word in self.argv}
+        return {name: value for name, value in self.variables.items() if name not in references}
+
+
+def _name_in(word: str) -> str:
+    """The variable that a word of ``argv`` refers to; empty for a flag."""
+    return word[2:-1] if word.startswith("$(") else ""
+
 
 def encode_args(args: Any) -> str:
     """``args`` as the one JSON string that the script finds in ``argv[1]``."""

@@ -164,7 +164,7 @@ class JobRequest:
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")
         check_script(self.script)
-        _check_files(self.files, self.script_file)
+        check_files(self.files, self.script_file)
         _check_size(self.script, self.files, self.provision.tools())
         _check_body_size(self.script, self.files)
 
@@ -296,7 +296,8 @@ def _refuse_ours(keys: Iterable[str], argument: str) -> None:
             raise ValueError(f"{argument} may not set {key!r}: this provider sets it; choose another key")
 
 
-def _check_files(files: Mapping[str, Script], script_file: str) -> None:
+def check_files(files: Mapping[str, Script], script_file: str) -> None:
+    """Refuse files whose places are not free in the script's folder."""
     for path in files:
         syntax.check_relative_path(path, "files")
         if path == script_file:

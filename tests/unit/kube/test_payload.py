@@ -125,3 +125,15 @@ def test_what_a_secret_cannot_hold_is_refused() -> None:
 def test_a_payload_shows_no_value() -> None:
     """The repr of a payload holds references only (R26)."""
     assert "hunter2" not in repr(Payload.of(["hunter2"], None, {"KEY": "hunter2"}))
+
+
+def test_arguments_and_environment_without_references() -> None:
+    """Where nobody expands references, the values stand in their place and the environment is the author's."""
+    payload = Payload.of({"a": "$(B)"}, None, {"B": "1"})
+    assert (payload.arguments, payload.environment) == (('{"a": "$(B)"}',), {"B": "1"})
+
+
+def test_psql_variables_without_references() -> None:
+    """Flags stay between the values."""
+    payload = Payload.of({"a": "x", "b": 2}, None, None, as_psql_variables=True)
+    assert payload.arguments == ("-v", "a=x", "-v", "b=2")

@@ -1,0 +1,33 @@
+# Sent through stdin in front of the code that calls these functions.
+# airflow_nonce: marks our lines; airflow_dir: the working directory; airflow_folder: the private folder, once made.
+
+airflow_fail() { # what failed
+    printf '%s failed %s\n' "$airflow_nonce" "$1"
+    [ -z "$airflow_folder" ] || rm -rf -- "$airflow_folder"
+    exit 125
+}
+
+airflow_say() { # tells of this process, if it leads its group: then group and start time
+    IFS= read -r airflow_stat < "/proc/$$/stat"
+    # The program's name in brackets may hold anything, so what comes after the last one counts.
+    # shellcheck disable=SC2086
+    set -- ${airflow_stat##*) }
+    if [ "$3" = "$$" ]; then
+        printf '%s started %s %s\n' "$airflow_nonce" "$3" "${20}"
+    else
+        printf '%s started\n' "$airflow_nonce"
+    fi
+}
+
+airflow_enter() {
+    CDPATH='' cd -- "$airflow_dir" >/dev/null 2>&1
+}
+
+airflow_make_folder() {
+    for airflow_parent in /dev/shm "${TMPDIR:-/tmp}" /tmp; do
+        airflow_folder=$airflow_parent/airflow-script-$airflow_nonce
+        (umask 077 && mkdir -- "$airflow_folder") 2>/dev/null && return
+    done
+    airflow_folder=
+    airflow_fail folder
+}
