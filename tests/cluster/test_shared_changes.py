@@ -75,7 +75,9 @@ async def of_job(changes: SharedChanges, ref: JobRef) -> AsyncGenerator[Change, 
 async def first(changes: AsyncIterator[Change]) -> Change:
     """The next change, within 20 s."""
     async with asyncio.timeout(20):
-        return await anext(changes)
+        while (change := await anext(changes)) is watch.LISTED:
+            pass
+        return change
 
 
 async def everything_within(seconds: float, changes: AsyncIterator[Change]) -> list[Change]:
@@ -219,6 +221,7 @@ async def test_a_watch_begins_anew_after_an_error(api: FaultyApi, kubectl: Kubec
     async with shared(api, namespace) as changes:
         async with aclosing(of_job(changes, ref)) as stream:
             await first(stream)
+            changes._jobs.stop()
             changes._jobs._fail(KubernetesApiError("broken", status=500))
             with pytest.raises(KubernetesApiError):
                 await everything_within(5, stream)
