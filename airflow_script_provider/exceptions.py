@@ -12,7 +12,8 @@
     │   ├── ApiConflictError           409
     │   └── ApiGoneError               410, a watch's position is too old
     ├── LaunchError                    the Job's objects could not be created
-    └── RunError                       the Job exists, and the run did not succeed
+    ├── TargetError                    there is no running pod to run in
+    └── RunError                       it was begun, and the run did not succeed
         ├── JobFailedError             with the result
         │   ├── JobTimeoutError        ended by its deadline
         │   └── OutcomeUnknownError    nobody can tell any more how it ended
@@ -92,12 +93,19 @@ class LaunchError(ScriptProviderError):
     """The Job or one of its objects could not be created; nothing of it is left."""
 
 
+class TargetError(ScriptProviderError):
+    """No running pod or container is what was asked for; nothing was started."""
+
+
 class RunError(ScriptProviderError):
-    """The Job existed and the run did not succeed."""
+    """The run was begun, in a Job or in a running pod, and did not succeed."""
 
 
 class JobFailedError(RunError):
-    """The script's Job failed. ``result`` is what XCom gets; ``reason`` and ``exit_code`` are read from it."""
+    """The script failed, in its Job or in a running pod.
+
+    ``result`` is what XCom gets; ``reason`` and ``exit_code`` are read from it.
+    """
 
     def __init__(self, message: str, *, result: ScriptResult, retryable: bool = True) -> None:
         super().__init__(message, result=result, retryable=retryable)
@@ -118,11 +126,11 @@ class JobFailedError(RunError):
 
 
 class JobTimeoutError(JobFailedError):
-    """The Job's deadline ended it."""
+    """Its timeout ended it."""
 
 
 class OutcomeUnknownError(JobFailedError):
-    """How the script ended cannot be told: its Job was deleted, or the API server stayed silent."""
+    """How the script ended cannot be told: its Job was deleted, the API server stayed silent, a connection broke."""
 
 
 class RunKilledError(RunError):

@@ -42,10 +42,13 @@ class ScriptResult:
     script wrote to stdout and stderr, ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count
     pods. ``value`` is the JSON that the script printed. ``error`` is one line, None on success. ``files`` are those
     beside the script: path to ``sha256``, ``origin`` and ``bytes``.
+
+    What ran in a pod that was there already has no ``job_name``; it has ``container_name`` and the two streams apart,
+    which a Job's log does not tell apart.
     """
 
     status: Status
-    job_name: str
+    job_name: str | None
     namespace: str
     pod_name: str | None
     execution_time: float
@@ -64,6 +67,9 @@ class ScriptResult:
     script_origin: str | None = None
     script_bytes: int | None = None
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    container_name: str | None = None
+    stdout_tail: str | None = None
+    stderr_tail: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types, in this order of keys."""

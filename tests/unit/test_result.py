@@ -31,7 +31,14 @@ def test_the_status_is_a_plain_string() -> None:
     assert type(a_result().to_dict()["status"]) is str
 
 
-@pytest.mark.parametrize("result", [a_result(files=FILES), a_failed_result(value=[1], output_truncated=True)])
+@pytest.mark.parametrize(
+    "result",
+    [
+        a_result(files=FILES),
+        a_failed_result(value=[1], output_truncated=True),
+        a_result(job_name=None, container_name="api", stdout_tail="hi\n", stderr_tail=""),
+    ],
+)
 def test_a_result_survives_its_dict(result: ScriptResult) -> None:
     """``from_dict`` is the inverse of ``to_dict``."""
     assert ScriptResult.from_dict(result.to_dict()) == result

@@ -1,0 +1,82 @@
+"""The websocket protocol of exec: channels, frames, and the status that says how the process ended."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+"""The newest first; only the first can end stdin."""
+MAX_FRAME = 32 * 1024
+"""Bytes of stdin in one frame."""
+
+_MISSING = re.compile(r'exec: \\?"([^"\\]+)\\?": (?:executable file not found|stat \S+: no such file)')
+_NOT_STARTED = re.compile(r"OCI runtime exec failed|failed to (?:start exec|exec in container)")
+
+
+class Channel(IntEnum):
+    """What a frame is of: the number in its first byte."""
+
+    STDIN = 0
+    STDOUT = 1
+    STDERR = 2
+    STATUS = 3
+    RESIZE = 4
+    CLOSE = 255
+
+
+@dataclass(frozen=True)
+class ExecStatus:
+    """How the process ended: its exit code, or None with Kubernetes' reason and message where it has none."""
+
+    exit_code: int | None
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def missing_program(self) -> str | None:
+        """The program that the image does not have, None if it was started or failed otherwise."""
+        found = _MISSING.search(self.message)
+        return found[1] if found else None
+
+    @property
+    def is_start_failure(self) -> bool:
+        """Whether the container runtime could not start the process, so that nothing of it ran."""
+        return self.missing_program is not None or bool(_NOT_STARTED.search(self.message))
+
+
+def parse_status(raw: bytes) -> ExecStatus:
+    """The status frame's ``v1.Status``; text that is none is a failure with that message."""
+    try:
+        status = json.loads(raw)
+        causes = (status.get("details") or {}).get("causes") or []
+    except (ValueError, AttributeError):
+        return ExecStatus(None, "Unreadable", raw.decode("utf-8", "replace"))
+    if status.get("status") == "Success":
+        return ExecStatus(0)
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    codes = [str(cause.get("message")) for cause in causes if cause.get("reason") == "ExitCode"]
+    has_code = reason == "NonZeroExitCode" and bool(codes) and codes[0].isdigit()
+    return ExecStatus(int(codes[0]) if has_code else None, reason, message)
+
+
+def frame(channel: Channel, data: bytes) -> bytes:
+    """A frame to send."""
+    return bytes([channel]) + data
+
+
+def stdin_frames(data: bytes) -> list[bytes]:
+    """Data for stdin as frames that every server takes."""
+    return [frame(Channel.STDIN, data[start : start + MAX_FRAME]) for start in range(0, len(data), MAX_FRAME)]
+
+
+def end_of_stdin() -> bytes:
+    """The frame that ends stdin; the newest protocol has it."""
+    return frame(Channel.CLOSE, bytes([Channel.STDIN]))
+
+
+def resize(width: int, height: int) -> bytes:
+    """The frame that tells a terminal its size, in characters."""
+    return frame(Channel.RESIZE, json.dumps({"Width": width, "Height": height}).encode())
