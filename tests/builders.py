@@ -8,6 +8,8 @@ from typing import Any
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.node_plan import NodePlan, OnNodes
+from airflow_script_provider.kube.node_record import RunRecord
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import Output, Value
 from airflow_script_provider.kube.payload import Payload
@@ -44,6 +46,7 @@ def a_request(
     files: Mapping[str, Script] | None = None,
     deadline: int | None = None,
     namespace: str = "etl",
+    on_nodes: OnNodes | None = None,
     **options: Any,
 ) -> JobRequest:
     """A request whose options are checked; ``options`` are those of ``JobOptions``."""
@@ -51,10 +54,11 @@ def a_request(
         script=a_script(script) if isinstance(script, str) else script,
         options=JobOptions(**options).checked(),
         namespace=namespace,
-        identity=LaunchIdentity(LAUNCH_ID, "script-load", task, REQUEST_DIGEST if task else ""),
+        identity=LaunchIdentity(LAUNCH_ID, "script-load", task, REQUEST_DIGEST if task else "", on_nodes is not None),
         payload=Payload.of(args, arguments, env),
         files=files or {},
         deadline=Deadline(deadline),
+        on_nodes=on_nodes,
     )
 
 
@@ -223,3 +227,41 @@ def a_failed_outcome(**changes: Any) -> Outcome:
 
 def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
     return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def a_node(
+    name: str = "node-1",
+    *,
+    ready: str = "True",
+    cordoned: bool = False,
+    being_deleted: bool = False,
+    taints: Sequence[Mapping[str, str]] = (),
+    **labels: str,
+) -> dict[str, Any]:
+    """A node; one that is cordoned has the taint that says so."""
+    cordon = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}] if cordoned else []
+    deleted = {"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {}
+    return {
+        "metadata": {"name": name, "labels": dict(labels)} | deleted,
+        "spec": {"unschedulable": cordoned, "taints": [*taints, *cordon]},
+        "status": {"conditions": [_condition("Ready", ready, "", "")]},
+    }
+
+
+def a_plan(*nodes: str, **settings: Any) -> NodePlan:
+    """A plan for these nodes."""
+    return NodePlan(nodes=nodes, **settings)
+
+
+def a_record(index: int = 0, **changes: Any) -> RunRecord:
+    """A run on a node that ended well."""
+    values: dict[str, Any] = {
+        "status": Status.COMPLETED, "job_name": "load-a-0", "pod_name": "load-a-0-x1", "exit_code": 0, "output": "hi\n",
+        "execution_time": 1.5,
+    }  # fmt: skip
+    return RunRecord(index, **(values | changes))
+
+
+def a_failed_record(index: int = 0, **changes: Any) -> RunRecord:
+    """A run on a node whose script ended with 3."""
+    return a_record(index, **({"status": Status.FAILED, "exit_code": 3, "reason": "Error", "failures": 1} | changes))

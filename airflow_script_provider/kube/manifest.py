@@ -6,8 +6,9 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_script_provider.kube import overrides, provenance
+from airflow_script_provider.kube import node_manifest, overrides, provenance
 from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.node_plan import PLAN_ANNOTATION, Mode
 from airflow_script_provider.kube.provision import INSTALL_CONTAINER, PERMANENT, TARGET
 from airflow_script_provider.kube.request import JobRequest, positive_seconds
 
@@ -35,6 +36,9 @@ def job(request: JobRequest) -> dict[str, Any]:
     if request.deadline.seconds is not None:
         spec["activeDeadlineSeconds"] = request.deadline.seconds
     metadata = _metadata(request, request.identity.job_name) | {"annotations": _annotations(request)}
+    if request.on_nodes is not None:
+        spec |= node_manifest.OWNER
+        metadata["annotations"] |= {PLAN_ANNOTATION: request.on_nodes.plan.to_text()}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
@@ -82,6 +86,7 @@ def pod_template(request: JobRequest) -> dict[str, Any]:
 
 def _pod_spec(request: JobRequest) -> dict[str, Any]:
     options = request.options
+    of_host = request.on_nodes is not None and request.on_nodes.mode is Mode.HOST
     given = {
         "serviceAccountName": options.service_account_name,
         "imagePullSecrets": options.image_pull_secrets,
@@ -89,11 +94,13 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
         "affinity": options.affinity,
         "initContainers": [_install_container(request)] if request.provision.requirements else None,
         "tolerations": options.tolerations,
+        "hostPID": of_host,
     }
     return {
         "restartPolicy": "Never",
         # With the pod's pause process as PID 1 a script without a handler dies of SIGTERM; as PID 1 it would ignore it.
-        "shareProcessNamespace": True,
+        # Among the node's processes it is not PID 1 in any case.
+        "shareProcessNamespace": not of_host,
         "automountServiceAccountToken": bool(options.service_account_name),
         "terminationGracePeriodSeconds": positive_seconds(
             options.termination_grace_period, "termination_grace_period", zero_allowed=True
@@ -104,6 +111,7 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
             _script_volume(request),
             *_scratch_volumes(request),
             *request.provision.volumes(),
+            *(node_manifest.host_volumes(request.on_nodes) if request.on_nodes else []),
             *(options.volumes or []),
         ],
     } | {key: value for key, value in given.items() if value}
@@ -143,7 +151,9 @@ def _of_both_containers(request: JobRequest) -> dict[str, Any]:
     options = request.options
     given = {"resources": options.container_resources, "envFrom": options.env_from}
     script_mount = {"name": overrides.SCRIPT_VOLUME, "mountPath": overrides.SCRIPT_FOLDER, "readOnly": True}
-    mounts = [script_mount, *_scratch_mounts(request), *request.provision.mounts(), *(options.volume_mounts or [])]
+    mounts = [script_mount, *_scratch_mounts(request), *request.provision.mounts()]
+    mounts += node_manifest.host_mounts(request.on_nodes) if request.on_nodes else []
+    mounts += options.volume_mounts or []
     return {
         "image": options.image,
         "imagePullPolicy": options.image_pull_policy,
@@ -164,11 +174,15 @@ def _secret_environment(request: JobRequest, variables: Iterable[str]) -> list[d
 
 
 def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
-    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise."""
+    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise.
+
+    And what tells a script on a node where it is.
+    """
+    where = node_manifest.environment(request.on_nodes) if request.on_nodes else []
     if request.options.run_as_uid is None:
-        return []
+        return where
     values = {"TMPDIR": TMP, "HOME": HOME, "USER": "script", "LOGNAME": "script"}
-    return [{"name": n, "value": v} for n, v in values.items() if n not in request.payload.variables]
+    return [*where, *({"name": n, "value": v} for n, v in values.items() if n not in request.payload.variables)]
 
 
 def _script_volume(request: JobRequest) -> dict[str, Any]:
@@ -199,6 +213,8 @@ def _pod_security(request: JobRequest) -> dict[str, Any]:
 
 
 def _container_security(request: JobRequest) -> dict[str, Any]:
+    if request.on_nodes is not None and (privileged := node_manifest.security(request.on_nodes)):
+        return privileged
     context: dict[str, Any] = {"allowPrivilegeEscalation": False}
     if not request.provision.packages:  # package managers change owners and users
         context["capabilities"] = {"drop": ["ALL"]}

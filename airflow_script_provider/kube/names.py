@@ -17,6 +17,8 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 LAUNCH_LABEL = f"{MANAGER}/launch-id"
 TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
 REQUEST_LABEL = f"{MANAGER}/request"
+NODES_LABEL = f"{MANAGER}/nodes"
+"""Launch id of the Job that owns those which run the same script on several nodes."""
 TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"
 MAX_TRIES_ANNOTATION = f"{MANAGER}/max-tries"
 READ_ANNOTATION = f"{MANAGER}/read"
@@ -73,13 +75,14 @@ class LaunchIdentity:
     """Names of what one launch creates.
 
     ``launch_id`` decides: a launch repeated with the same id is the same Job. ``request`` is what another try of the
-    task finds the same launch again by.
+    task finds the same launch again by. ``is_for_nodes``: its Job owns others.
     """
 
     launch_id: str
     stem: str = DEFAULT_PREFIX
     task: TaskIdentity | None = None
     request: str = ""
+    is_for_nodes: bool = False
     job_name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +104,7 @@ class LaunchIdentity:
         """Labels of all objects of the launch; never to be overridden."""
         ours = {MANAGED_BY_LABEL: MANAGER, LAUNCH_LABEL: self.launch_id}
         ours |= {REQUEST_LABEL: self.request} if self.request else {}
+        ours |= {NODES_LABEL: self.launch_id} if self.is_for_nodes else {}
         return ours | (self.task.labels() if self.task else {})
 
     def annotations(self) -> dict[str, str]:

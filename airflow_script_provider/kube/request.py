@@ -14,6 +14,7 @@ from typing import Any
 from airflow_script_provider.kube import interpreter as interpreters
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.names import MANAGED_BY_LABEL, MANAGER, LaunchIdentity
+from airflow_script_provider.kube.node_plan import OnNodes
 from airflow_script_provider.kube.overrides import check_volumes
 from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.plain import as_plain
@@ -149,7 +150,7 @@ class JobRequest:
     """All that decides one Job.
 
     ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
-    ``may_be_marked`` says whether its Job may be changed when its outcome was read.
+    ``may_be_marked`` says whether its Job may be changed when its outcome was read. ``on_nodes``: it runs on nodes.
     """
 
     script: Script
@@ -160,6 +161,7 @@ class JobRequest:
     files: Mapping[str, Script] = field(default_factory=dict)
     deadline: Deadline = Deadline()
     may_be_marked: bool = True
+    on_nodes: OnNodes | None = None
 
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")
