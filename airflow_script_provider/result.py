@@ -44,12 +44,12 @@ class ScriptResult:
     beside the script: path to ``sha256``, ``origin`` and ``bytes``.
 
     What ran in a pod that was there already has no ``job_name``; it has ``container_name`` and the two streams apart,
-    which a Job's log does not tell apart.
+    which a Job's log does not tell apart. Outside of Kubernetes there is no ``namespace`` either.
     """
 
     status: Status
     job_name: str | None
-    namespace: str
+    namespace: str | None
     pod_name: str | None
     execution_time: float
     output: str

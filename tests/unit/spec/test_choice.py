@@ -1,0 +1,88 @@
+"""Which executor runs a script, and in which namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from airflow_script_provider.spec.choice import candidates, first_available, namespace
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed", "options", "expected"),
+    [
+        (None, None, (), ("local", "container", "kubernetes")),
+        (None, ["container", "local"], (), ("container", "local")),
+        ("local", ["container", "local"], (), ("local",)),
+        ("job", None, (), ("job",)),
+        (None, None, ("--deployment",), ("kubernetes",)),
+        (None, ["container", "local", "kubernetes"], ("--namespace",), ("kubernetes",)),
+        (None, None, ("--image",), ("container",)),
+        (None, None, ("--tty",), ("local", "container", "kubernetes")),
+        ("kubernetes", None, ("--namespace", "--deployment", "--tty"), ("kubernetes",)),
+        (None, None, ("--timeout",), ("local", "container", "kubernetes")),
+    ],
+)
+def test_candidates(
+    asked: str | None, listed: list[str] | None, options: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    """The task's order, or the default one; ``-x`` takes one of them; an option leaves those that read it."""
+    assert candidates(asked, listed, options) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed", "options", "words"),
+    [
+        ("kubernetes", ["container", "local"], (), "'kubernetes' is not one that the task allows: container, local"),
+        ("moon", None, (), "no executor 'moon'; known are local, container, kubernetes, job"),
+        ("local", None, ("--deployment",), "--deployment is read by kubernetes only, not by local"),
+        ("job", None, ("--tty",), "--tty is read by local and container and kubernetes only, not by job"),
+        (None, ["local"], ("--image",), "--image is read by container and job only, not by local"),
+    ],
+)
+def test_no_candidate(asked: str | None, listed: list[str] | None, options: tuple[str, ...], words: str) -> None:
+    """What cannot be is said with what could be."""
+    with pytest.raises(ValueError, match=words):
+        candidates(asked, listed, options)
+
+
+def test_the_first_available_one_runs() -> None:
+    """The first executor without an objection is taken, and those after it are not asked."""
+    asked: list[str] = []
+
+    def why_not(name: str) -> str | None:
+        asked.append(name)
+        return "no engine" if name == "container" else None
+
+    assert first_available(("container", "local", "kubernetes"), why_not) == "local"
+    assert asked == ["container", "local"]
+
+
+def test_the_only_one_says_why_it_is_not_available() -> None:
+    """An executor that was chosen says why it is not available."""
+    with pytest.raises(ValueError, match=r"^the executor 'container' is not available: no engine$"):
+        first_available(("container",), lambda name: "no engine")
+
+
+def test_each_says_why_it_is_not_available() -> None:
+    """Where none is available, each says why."""
+    with pytest.raises(ValueError, match="container: none of container; local: none of local"):
+        first_available(("container", "local"), lambda name: f"none of {name}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "environ", "in_file", "of_context", "expected"),
+    [
+        ("flag", {"K8S_NAMESPACE": "environment"}, "file", "context", "flag"),
+        (None, {"K8S_NAMESPACE": "environment"}, "file", "context", "environment"),
+        (None, {"K8S_NAMESPACE": ""}, "file", "context", "file"),
+        (None, {}, None, "context", "context"),
+        (None, {}, None, None, "default"),
+    ],
+)
+def test_namespace(
+    flag: str | None, environ: Mapping[str, str], in_file: str | None, of_context: str | None, expected: str
+) -> None:
+    """The flag, ``K8S_NAMESPACE``, the file, the kubeconfig's context, ``default``: the first that says anything."""
+    assert namespace(flag, environ, in_file, lambda: of_context) == expected
