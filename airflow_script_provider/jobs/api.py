@@ -8,7 +8,7 @@ import io
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +18,7 @@ import aiohttp
 
 from airflow_script_provider import __version__, exceptions
 from airflow_script_provider.jobs.sessions import Session, Sessions
+from airflow_script_provider.jobs.upgrade import Upgrade
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.listing import metadata_of
 
@@ -32,7 +33,13 @@ READ_BUFFER = 256 * 1024
 """Bytes of an answer that may wait to be read; of hundreds of log streams each has such a buffer."""
 
 _USER_AGENT = f"airflow-script-provider/{__version__}"
-_GROUPS = {"jobs": "/apis/batch/v1", "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1"}
+_GROUPS = {
+    "jobs": "/apis/batch/v1",
+    "deployments": "/apis/apps/v1",
+    "replicasets": "/apis/apps/v1",
+    "statefulsets": "/apis/apps/v1",
+    "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
+}
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
     401: exceptions.ApiUnauthorizedError,
@@ -142,6 +149,35 @@ class KubernetesApi:
         finally:
             _abort(response)
 
+    async def connect(
+        self, resource: str, namespace: str, name: str, query: Sequence[tuple[str, str]], upgrade: Upgrade
+    ) -> aiohttp.ClientWebSocketResponse:
+        """An open websocket, which the caller closes; not repeated on errors, and those of reading are the caller's."""
+        session, where = self._sessions.current, path(resource, namespace, name)
+        try:
+            socket = await upgrade.of(session, where, query, await self._headers(session))
+            if socket is None and (renewed := await self._sessions.renewed(session)) is not None:
+                socket = await upgrade.of(renewed, where, query, await self._headers(renewed))
+        except aiohttp.WSServerHandshakeError as refused:
+            raise await self._words_of(refused, resource, namespace, name) from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        if socket is None:
+            raise exceptions.ApiUnauthorizedError(refusal.message("get", resource, namespace, 401, "Unauthorized"))
+        return socket
+
+    async def _words_of(
+        self, refused: aiohttp.WSServerHandshakeError, resource: str, namespace: str, name: str
+    ) -> exceptions.KubernetesApiError:
+        """What the server says of a refused websocket: the client drops its words, so they are asked for once more."""
+        try:
+            await self._once("get", resource, namespace, name, None, None)
+        except exceptions.KubernetesApiError as error:
+            if error.status == refused.status:
+                return error
+        words = refusal.message("get", resource, namespace, refused.status, refused.message)
+        return exceptions.KubernetesApiError(words, status=refused.status)
+
     async def _call(
         self,
         verb: str,
@@ -239,11 +275,10 @@ class KubernetesApi:
         read_timeout: float,
     ) -> aiohttp.ClientResponse:
         content_type = "application/merge-patch+json" if verb == "patch" else "application/json"
-        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json, */*", "Content-Type": content_type}
+        headers = {"Accept": "application/json, */*", "Content-Type": content_type}
         timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
         with session.asking():
-            if authorization := await self._authorization(session):
-                headers["Authorization"] = authorization
+            headers |= await self._headers(session)
             try:
                 response: aiohttp.ClientResponse = await session.http.request(
                     _METHODS[verb],
@@ -264,14 +299,15 @@ class KubernetesApi:
         with contextlib.suppress(ValueError):
             self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
-    async def _authorization(self, session: Session) -> str | None:
-        """The credentials, which a plugin or a file may have to bring."""
+    async def _headers(self, session: Session) -> dict[str, str]:
+        """Who we are, and the credentials, which a plugin or a file may have to bring."""
         try:
-            return await session.authorization()
+            authorization = await session.authorization()
         except Exception as error:  # third-party plugins; the call may be repeated
             what = str(error) or type(error).__name__
             message = f"no credentials for the API server {self.host}: {what}. Check the Kubernetes connection."
             raise exceptions.ApiUnreachableError(message, status=0) from error
+        return {"User-Agent": _USER_AGENT} | ({"Authorization": authorization} if authorization else {})
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         what = str(error) or type(error).__name__

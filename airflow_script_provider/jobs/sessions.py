@@ -31,7 +31,7 @@ class Session:
     http: aiohttp.ClientSession
     route: Mapping[str, Any]
     authorization: Callable[[], Awaitable[str | None]]
-    answers: WeakSet[aiohttp.ClientResponse] = field(default_factory=WeakSet)
+    answers: WeakSet[aiohttp.ClientResponse | aiohttp.ClientWebSocketResponse] = field(default_factory=WeakSet)
     asked: set[object] = field(default_factory=set)
 
     @contextmanager
