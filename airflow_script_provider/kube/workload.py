@@ -1,0 +1,234 @@
+"""Which pod of a Deployment, StatefulSet or selector something runs in, and which container of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_script_provider.exceptions import TargetError
+from airflow_script_provider.kube.refusal import MAX_NAMES
+
+Object = Mapping[str, Any]
+
+KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet", "pod": "Pod", "label_selector": "selector"}
+"""The operator's arguments, and what they name."""
+RESOURCES = {"deployment": "deployments", "statefulset": "statefulsets", "pod": "pods"}
+
+_REVISION = "deployment.kubernetes.io/revision"
+_REVISION_LABEL = "controller-revision-hash"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the author named: one of ``KINDS`` and its name, or the selector."""
+
+    kind: str
+    name: str
+    namespace: str
+
+    def __str__(self) -> str:
+        if self.kind == "label_selector":
+            return f"label_selector {self.name!r} in namespace {self.namespace}"
+        return f"{KINDS[self.kind]} {self.namespace}/{self.name}"
+
+    @property
+    def resource(self) -> str | None:
+        """The API's resource, None for a selector."""
+        return RESOURCES.get(self.kind)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The pods that belong to a workload; ``owner`` says to which part of it, such as its ReplicaSet."""
+
+    workload: Workload
+    pods: Sequence[Object]
+    owner: str = ""
+
+
+def named(namespace: str, **names: str | None) -> Workload:
+    """The one workload that is named; ``ValueError`` for none or several."""
+    given = {kind: name for kind, name in names.items() if name is not None}
+    if len(given) != 1:
+        what = f"{' and '.join(given)} exclude each other" if given else "it is not said where to run"
+        raise ValueError(f"{what}: give exactly one of deployment, statefulset, pod and label_selector")
+    kind, name = next(iter(given.items()))
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{kind}={name!r} must be a name that is not empty")
+    return Workload(kind, name, namespace)
+
+
+def selector_of(found: Object) -> str:
+    """The selector of a Deployment or StatefulSet, as a list call takes it."""
+    selector = found["spec"].get("selector") or {}
+    equal = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    return ",".join([*equal, *(_expression(term) for term in selector.get("matchExpressions") or ())])
+
+
+def is_observed(found: Object) -> bool:
+    """Whether the controller has seen the newest change; before that, the current ReplicaSet is still the old one."""
+    return int(found.get("status", {}).get("observedGeneration", 0)) >= int(found["metadata"].get("generation", 0))
+
+
+def of_deployment(
+    workload: Workload, found: Object, replica_sets: Iterable[Object], pods: Iterable[Object]
+) -> Candidates:
+    """The pods of the Deployment's current ReplicaSet: during a rollout, those of the new one."""
+    revision = _revision(found)
+    owned = [item for item in replica_sets if _owner_uid(item) == found["metadata"]["uid"]]
+    current = next((item for item in owned if _revision(item) == revision), None)
+    if current is None:
+        return Candidates(workload, [], "its ReplicaSet is not there yet")
+    ours = [pod for pod in pods if _owner_uid(pod) == current["metadata"]["uid"]]
+    return Candidates(workload, ours, f"ReplicaSet {current['metadata']['name']}")
+
+
+def of_stateful_set(workload: Workload, found: Object, pods: Iterable[Object]) -> Candidates:
+    """The pods of the StatefulSet's newest revision."""
+    revision = found.get("status", {}).get("updateRevision", "")
+    owned = [pod for pod in pods if _owner_uid(pod) == found["metadata"]["uid"]]
+    ours = [pod for pod in owned if (pod["metadata"].get("labels") or {}).get(_REVISION_LABEL, revision) == revision]
+    return Candidates(workload, ours, f"revision {revision}")
+
+
+def choose(candidates: Candidates) -> Object:
+    """The first ready pod by name; ``TargetError`` says how many there are and in which state."""
+    ready = sorted((pod for pod in candidates.pods if is_ready(pod)), key=_name)
+    if not ready:
+        raise TargetError(_no_ready_pod(candidates))
+    return ready[0]
+
+
+def choose_named(workload: Workload, pod: Object) -> Object:
+    """A pod that the author named: it must run, but need not be ready."""
+    if pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") != "Running":
+        advice = f"Check: kubectl -n {workload.namespace} describe pod {workload.name}"
+        raise TargetError(f"{workload} does not run: it is {state(pod)}. {advice}")
+    return pod
+
+
+def choose_container(pod: Object, container: str | None) -> Mapping[str, Any]:
+    """The container of this name, or the only one; ``TargetError`` names those that there are."""
+    main = pod["spec"]["containers"]
+    sidecars = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    where, names = f"pod {_full_name(pod)}", ", ".join(c["name"] for c in (*main, *sidecars))
+    if container is None and len(main) > 1:
+        raise TargetError(f"{where} has several containers: {names}. Set container to one of them.", retryable=False)
+    found = main[0] if container is None else next((c for c in (*main, *sidecars) if c["name"] == container), None)
+    if found is None:
+        raise TargetError(f"{where} has no container {container!r}. It has: {names}.", retryable=False)
+    if not _runs(pod, found["name"]):
+        raise TargetError(f"container {found['name']!r} of {where} does not run: the pod is {state(pod)}.")
+    result: Mapping[str, Any] = found
+    return result
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the pod is ready and nobody is deleting it."""
+    return not pod["metadata"].get("deletionTimestamp") and _condition(pod, "Ready") == "True"
+
+
+def state(pod: Object) -> str:
+    """A pod's state in a few words, as ``kubectl get pods`` has it."""
+    status = pod.get("status", {})
+    if pod["metadata"].get("deletionTimestamp"):
+        return "Terminating"
+    states = [item.get("state", {}) for item in status.get("containerStatuses") or ()]
+    for item in states:
+        reason = (item.get("waiting") or item.get("terminated") or {}).get("reason")
+        if reason:
+            return str(reason)
+    is_running = status.get("phase") == "Running"
+    return "running but not ready" if is_running and not is_ready(pod) else str(status.get("phase") or "Unknown")
+
+
+def not_found(workload: Workload, existing: Sequence[str] | None) -> TargetError:
+    """What to say of a workload that does not exist; ``existing`` are those that do, None where nobody may know."""
+    first = f"{workload} does not exist."
+    if existing is None:
+        return TargetError(f"{first} Check {workload.kind} and namespace.")
+    if not existing:
+        return TargetError(f"{first} The namespace has no {KINDS[workload.kind]}: check namespace.")
+    names = sorted(existing)
+    more = f", … ({len(names)} in all)" if len(names) > MAX_NAMES else ""
+    return TargetError(f"{first} These do: {', '.join(names[:MAX_NAMES])}{more}")
+
+
+def gone_since(chosen: Object, now: Object | None, container: str) -> str | None:
+    """Why the process that ran in a chosen pod cannot run any more, None if the pod is as it was."""
+    if now is None or now["metadata"]["uid"] != chosen["metadata"]["uid"]:
+        return "the pod was deleted or rolled out while the script ran"
+    if now["metadata"].get("deletionTimestamp"):
+        return "the pod is being deleted or rolled out"
+    before, after = _container_status(chosen, container), _container_status(now, container)
+    if before.get("containerID") != after.get("containerID") or "terminated" in (after.get("state") or {}):
+        return f'container "{container}" ended while the script ran{_how_ended(after)}'
+    return (
+        f"the pod has {now['status'].get('phase')}" if now["status"].get("phase") in ("Failed", "Succeeded") else None
+    )
+
+
+def _no_ready_pod(candidates: Candidates) -> str:
+    workload, pods = candidates.workload, candidates.pods
+    owner = f" of {candidates.owner}" if candidates.owner else ""
+    states = [state(pod) for pod in pods]
+    counted = ", ".join(f"{states.count(word)} {word}" for word in dict.fromkeys(states))
+    seen = f"{len(pods)} pods{owner}: {counted}" if pods else f"no pods{owner}"
+    kubectl = ["kubectl", "-n", workload.namespace]
+    if workload.kind == "label_selector":
+        check = shlex.join([*kubectl, "get", "pods", "-l", workload.name])
+    else:
+        check = shlex.join([*kubectl, "rollout", "status", workload.kind, workload.name])
+    return f"{workload} has no ready pod ({seen}). Check: {check}"
+
+
+def _how_ended(status: Mapping[str, Any]) -> str:
+    ends = [(status.get(name) or {}).get("terminated") for name in ("state", "lastState")]
+    end = next((end for end in ends if end), None)
+    return f" ({end.get('reason') or 'Error'}, exit code {end.get('exitCode')})" if end else ""
+
+
+def _expression(term: Mapping[str, Any]) -> str:
+    key, operator, values = term["key"], term["operator"], ",".join(term.get("values") or ())
+    forms: dict[str, str] = {
+        "In": f"{key} in ({values})",
+        "NotIn": f"{key} notin ({values})",
+        "Exists": key,
+        "DoesNotExist": f"!{key}",
+    }
+    return str(forms[operator])
+
+
+def _runs(pod: Object, container: str) -> bool:
+    return "running" in (_container_status(pod, container).get("state") or {})
+
+
+def _container_status(pod: Object, container: str) -> Mapping[str, Any]:
+    status = pod.get("status", {})
+    every = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return next((item for item in every if item["name"] == container), {})
+
+
+def _condition(pod: Object, kind: str) -> str | None:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return next((str(item["status"]) for item in conditions if item["type"] == kind), None)
+
+
+def _revision(item: Object) -> str | None:
+    revision: str | None = (item["metadata"].get("annotations") or {}).get(_REVISION)
+    return revision
+
+
+def _owner_uid(item: Object) -> str | None:
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
+
+def _name(pod: Object) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def _full_name(pod: Object) -> str:
+    return f"{pod['metadata']['namespace']}/{_name(pod)}"
