@@ -21,7 +21,8 @@ class InterruptibleRun:
     The handler must do no I/O: it cancels the coroutine, which then deletes its Job by itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nothing_begun: str = "No Job was created.") -> None:
+        self._nothing_begun = nothing_begun
         self._killed = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -79,10 +80,9 @@ class InterruptibleRun:
             return self._killed_error(error)
         return error
 
-    @staticmethod
-    def _killed_error(error: BaseException | None = None) -> exceptions.RunKilledError:
-        """With what became of the Job, which the interruption bears as a note."""
-        notes = getattr(error, "__notes__", None) or ["No Job was created."]
+    def _killed_error(self, error: BaseException | None = None) -> exceptions.RunKilledError:
+        """With what became of the Job, or of the process, which the interruption bears as a note."""
+        notes = getattr(error, "__notes__", None) or [self._nothing_begun]
         return exceptions.RunKilledError(f"the run was killed. {notes[0]}")
 
 

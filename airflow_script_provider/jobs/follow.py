@@ -22,6 +22,7 @@ from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.handover import Handover
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.lines import text_of
 from airflow_script_provider.kube.output import Output
 from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
 from airflow_script_provider.kube.provision import INSTALL_CONTAINER, Prelude
@@ -261,13 +262,13 @@ class Follower:
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
             if self.keeps_output:
                 output.add(prelude.of_script(lines))
-            self.log.output([_text(line) for line in prelude.shown(new)])
+            self.log.output([text_of(line) for line in prelude.shown(new)])
 
         self._follow_log(uid, pod_name, SCRIPT_CONTAINER, deliver)
 
     def _follow_installation(self, uid: str, pod_name: str) -> None:
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
-            self.log.output([_text(line) for line in new])
+            self.log.output([text_of(line) for line in new])
 
         if (uid, INSTALL_CONTAINER) not in self.start.logs:
             self.log.output(["::group::Installing dependencies"])
@@ -360,7 +361,3 @@ class Follower:
 def _monotonic(time_of_day: float) -> float:
     """A time of day on the monotonic clock."""
     return time.monotonic() - (time.time() - time_of_day)
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").removesuffix("\n")

@@ -115,7 +115,8 @@ async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]
             raise exceptions.LaunchError(f"a Job {name} exists that is not ours; delete it or set name") from None
         return existing
     except exceptions.ApiNotFoundError as error:
-        raise await _missing_namespace(api, request.namespace, error) from None
+        words = await missing_namespace(api, request.namespace, str(error)) or str(error)
+        raise exceptions.LaunchError(words) from None
     except exceptions.KubernetesApiError as error:
         raise refusal.explained(error, request.options) from None
 
@@ -180,14 +181,13 @@ async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any],
             await api.create(resource, ref.namespace, body)
 
 
-async def _missing_namespace(
-    api: KubernetesApi, namespace: str, error: exceptions.KubernetesApiError
-) -> exceptions.LaunchError:
-    """The error for a namespace that does not exist, with those that do where they may be listed."""
+async def missing_namespace(api: KubernetesApi, namespace: str, said: str = "") -> str | None:
+    """What to say if a namespace does not exist, with those that do; None if it exists.
+
+    Where namespaces may not be listed, nobody knows: with what the server ``said`` of it, it counts as missing.
+    """
     try:
         names = [item["metadata"]["name"] for item in (await api.list("namespaces", None))["items"]]
     except exceptions.KubernetesApiError:
-        return exceptions.LaunchError(refusal.missing_namespace(namespace, None, str(error)))
-    if namespace in names:
-        return exceptions.LaunchError(str(error))
-    return exceptions.LaunchError(refusal.missing_namespace(namespace, names, str(error)))
+        return refusal.missing_namespace(namespace, None, said) if said else None
+    return None if namespace in names else refusal.missing_namespace(namespace, names, said)

@@ -22,6 +22,16 @@ class RunLog(Protocol):
         """Lines of the script."""
 
 
+class StreamsLog(Protocol):
+    """The same, where stdout and stderr are told apart: lines of the latter are warnings."""
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line of ours."""
+
+    def output(self, lines: Sequence[str], level: int = logging.INFO) -> None:
+        """Lines of the script."""
+
+
 class Logger(Protocol):
     """What is used of a logger: the standard library's has it, and so has Airflow's."""
 
@@ -30,6 +40,9 @@ class Logger(Protocol):
 
     def info(self, message: str, /, *args: Any) -> object:
         """Log at INFO."""
+
+    def warning(self, message: str, /, *args: Any) -> object:
+        """Log at WARNING."""
 
 
 @dataclass
@@ -43,12 +56,12 @@ class LoggerRunLog:
         """A line of ours."""
         self.logger.log(level, "%s", text)
 
-    def output(self, lines: Sequence[str]) -> None:
-        """Lines of the script, at INFO: a pod's log does not tell stdout from stderr."""
+    def output(self, lines: Sequence[str], level: int = logging.INFO) -> None:
+        """Lines of the script, those of stderr as warnings; a pod's log does not tell it from stdout."""
         if self.lines is not None:
-            info = self.lines.info
+            write = self.lines.info if level < logging.WARNING else self.lines.warning
             for line in lines:
-                info(line)
+                write(line)
 
 
 @dataclass
@@ -58,9 +71,9 @@ class CountingRunLog(LoggerRunLog):
     has_printed: bool = False
     printed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def output(self, lines: Sequence[str]) -> None:
+    def output(self, lines: Sequence[str], level: int = logging.INFO) -> None:
         """Lines of the script."""
-        super().output(lines)
+        super().output(lines, level)
         if lines:
             self.has_printed = True
             self.printed.set()

@@ -219,16 +219,16 @@ def _advice(case: Case, end: ContainerEnd) -> str:
 
 
 def _unknown(case: Case, why: str, hint: str) -> Diagnosis:
-    headline, advice = _headline(f"Job {case.job}: outcome unknown: {why}.", hint)
+    headline, advice = headline_of(f"Job {case.job}: outcome unknown: {why}.", hint)
     return Diagnosis(f"outcome unknown: {why}", headline, case.verdict.reason, advice)
 
 
 def _diagnosis(case: Case, cause: str, hint: str, reason: str | None) -> Diagnosis:
-    headline, advice = _headline(f"Job {case.job} {cause.rstrip('.')}.", hint)
+    headline, advice = headline_of(f"Job {case.job} {cause.rstrip('.')}.", hint)
     return Diagnosis(cause.removeprefix("failed: "), headline, reason, advice)
 
 
-def _headline(sentence: str, hint: str) -> tuple[str, str]:
+def headline_of(sentence: str, hint: str) -> tuple[str, str]:
     """Sentence and hint in at most MAX_HEADLINE characters.
 
     The cause matters more: where the hint would take too much of it, the hint is given back for the next line.

@@ -5,6 +5,11 @@ from __future__ import annotations
 from airflow_script_provider.kube.logs import MAX_LINE
 
 
+def text_of(line: bytes) -> str:
+    """A line as a log has it: without its end, bytes that are no text replaced."""
+    return line.decode("utf-8", "replace").removesuffix("\n")
+
+
 class Lines:
     """Cuts what comes in pieces into lines with their line ends; an over-long line is delivered in pieces."""
 

@@ -44,7 +44,7 @@ class Payload:
         ``as_psql_variables`` passes ``args`` as ``-v name=value``: a positional JSON would be psql's database name.
         """
         environment = _checked_env(env or {})
-        texts, flags = _checked_arguments(arguments), []
+        texts, flags = checked_words(arguments, "arguments"), []
         if args is not None and as_psql_variables:
             texts, flags = _psql_variables(args), ["-v"]
         positional = {ARGUMENT_VARIABLE.format(index): text for index, text in enumerate(texts)}
@@ -91,7 +91,7 @@ def _psql_variables(args: Any) -> list[str]:
         raise ValueError("args must be a mapping for psql, whose variables have names")
     check_env_names(args, "args")
     texts = {n: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for n, v in args.items()}
-    return _checked_arguments([f"{name}={text}" for name, text in texts.items()])
+    return checked_words([f"{name}={text}" for name, text in texts.items()], "args")
 
 
 def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
@@ -107,16 +107,17 @@ def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
     return dict(env)
 
 
-def _checked_arguments(arguments: Sequence[str] | None) -> list[str]:
-    if arguments is None:
+def checked_words(words: Sequence[str] | None, argument: str) -> list[str]:
+    """Words of a command line; ``ValueError`` names the argument that they come from."""
+    if words is None:
         return []
-    if isinstance(arguments, str | bytes) or not isinstance(arguments, Sequence):
-        raise ValueError(f"arguments must be a list of strings, not {type(arguments).__name__}")
-    for position, text in enumerate(arguments):
+    if isinstance(words, str | bytes) or not isinstance(words, Sequence):
+        raise ValueError(f"{argument} must be a list of strings, not {type(words).__name__}")
+    for position, text in enumerate(words):
         if not isinstance(text, str):
-            raise ValueError(f"arguments[{position}] must be a string, not {type(text).__name__}")
-        _check_text(text, f"arguments[{position}]")
-    return list(arguments)
+            raise ValueError(f"{argument}[{position}] must be a string, not {type(text).__name__}")
+        _check_text(text, f"{argument}[{position}]")
+    return list(words)
 
 
 def _check_text(text: str, label: str) -> None:

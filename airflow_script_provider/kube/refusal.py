@@ -56,6 +56,12 @@ def with_advice(text: str, advice: str) -> str:
     return "\n".join([*lines, rest] if rest else lines)
 
 
+def with_exec_rights(text: str, namespace: str) -> str:
+    """A refusal of an exec with both rights that it takes: a websocket is opened by a GET."""
+    checks = [_can_i(verb, "pods/exec", namespace, text) for verb in ("create", "get")]
+    return f"{text}\nBoth create and get on pods/exec are needed. Check: {' ; '.join(checks)}"
+
+
 def missing_namespace(namespace: str, existing: Collection[str] | None, said: str) -> str:
     """What to say of a namespace that does not exist; ``existing`` are those that do, None where nobody may know."""
     first = f"namespace {namespace!r} does not exist. Create it, or set namespace to one that exists."

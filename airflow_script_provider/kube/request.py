@@ -43,6 +43,15 @@ class Deadline:
     seconds: int | None = None
     argument: str = "timeout"
 
+    @classmethod
+    def within(cls, timeout: Duration | None, seconds_left: float | None) -> Deadline:
+        """The timeout, or what is left of the task's own time where that is less."""
+        seconds = positive_seconds(timeout, "timeout", none_allowed=True)
+        left = None if seconds_left is None else max(1, math.ceil(seconds_left))
+        if left is not None and (seconds is None or left < seconds):
+            return cls(left, "execution_timeout")
+        return cls(seconds)
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
@@ -128,11 +137,7 @@ class JobOptions:
 
     def deadline_within(self, seconds_left: float | None) -> Deadline:
         """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
-        timeout = positive_seconds(self.timeout, "timeout", none_allowed=True)
-        left = None if seconds_left is None else max(1, math.ceil(seconds_left))
-        if left is not None and (timeout is None or left < timeout):
-            return Deadline(left, "execution_timeout")
-        return Deadline(timeout, "timeout")
+        return Deadline.within(self.timeout, seconds_left)
 
     @property
     def skip_codes(self) -> frozenset[int]:

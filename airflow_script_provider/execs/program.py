@@ -1,0 +1,164 @@
+"""One program in a container, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec
+from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.runlog import StreamsLog
+from airflow_script_provider.kube import stdin_program
+from airflow_script_provider.kube.exec_outcome import Broken, End, Exited, NotStarted, Printed
+from airflow_script_provider.kube.exec_status import Channel, ExecStatus
+from airflow_script_provider.kube.lines import Lines, text_of
+from airflow_script_provider.kube.stdin_program import Invocation, Preamble
+
+ANSWER_TIMEOUT = 15.0
+"""Seconds for a small exec of ours to answer."""
+ANNOUNCED_WITHIN = 1.5
+"""Seconds that a run which is killed at once waits to hear what it has started."""
+
+
+class Streams:
+    """Whole lines of both streams, in the order of arrival, into the log and into what the result keeps."""
+
+    def __init__(self, log: StreamsLog, printed: Printed) -> None:
+        self.log = log
+        self.printed = printed
+        self._lines = {Channel.STDOUT: Lines(), Channel.STDERR: Lines()}
+
+    def add(self, channel: Channel, data: bytes) -> None:
+        """Bytes of a stream."""
+        self._deliver(channel, self._lines[channel].feed(data))
+
+    def finish(self) -> None:
+        """Last lines without a line end."""
+        for channel, lines in self._lines.items():
+            self._deliver(channel, lines.finish())
+
+    def _deliver(self, channel: Channel, lines: Sequence[bytes]) -> None:
+        if not lines:
+            return
+        is_stdout = channel is Channel.STDOUT
+        self.printed.both.add(lines)
+        (self.printed.stdout if is_stdout else self.printed.stderr).add(lines)
+        self.log.output([text_of(line) for line in lines], logging.INFO if is_stdout else logging.WARNING)
+
+
+class Program:
+    """An invocation in a container. ``run`` starts it and reads it to its end, ``end`` ends it meanwhile."""
+
+    def __init__(self, api: KubernetesApi, target: ExecTarget, invocation: Invocation, streams: Streams) -> None:
+        self.api = api
+        self.target = target
+        self.invocation = invocation
+        self.preamble = Preamble(invocation)
+        self._streams = streams
+        self._announced = asyncio.Event()
+
+    async def run(self) -> End:
+        """Through the container's shell, which everything that it is given travels to on stdin."""
+        began = time.monotonic()
+        status, why = await self._run(stdin_program.argv(), stdin_program.encode(self.invocation))
+        self._streams.add(Channel.STDOUT, self.preamble.rest())
+        return self._end_of(status, why, time.monotonic() - began)
+
+    async def run_without_shell(self) -> End:
+        """A bare command in a container that has no shell."""
+        began = time.monotonic()
+        self.preamble.rest()
+        status, why = await self._run(list(self.invocation.argv), b"")
+        return self._end_of(status, why, time.monotonic() - began)
+
+    async def runs(self) -> bool | None:
+        """Whether the process is there, None where that cannot be found out."""
+        if self.preamble.process is None:
+            return None
+        said = await self._ask(stdin_program.look_argv(self.preamble.process), ANSWER_TIMEOUT)
+        return {"running": True, "gone": False}.get(said or "")
+
+    async def end(self, grace: float, within: float) -> str:
+        """End the process and its group; what came of it within so many seconds, in words.
+
+        What it started in the pod goes on by itself: KILL follows after ``grace`` seconds, whether we wait or not.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(within, ANNOUNCED_WITHIN)):
+                await self._announced.wait()
+        process = self.preamble.process
+        if process is None:
+            return "it could not be ended, because the pod has not said which process it is"
+        said = await self._ask(stdin_program.end_argv(process, self.invocation, grace), within)
+        words = {
+            "gone": "it had ended",
+            "ended": "it was ended",
+            "killed": f"it was killed, {grace:g} s after SIGTERM",
+            "left": f"process {process.group} cannot be killed",
+            "": f"process {process.group} has got SIGTERM, SIGKILL follows after {grace:g} s",
+        }
+        by_hand = f"process {process.group} could not be ended. Run: {self._kill_by_hand(process.group)}"
+        return words.get(said, by_hand) if said is not None else by_hand
+
+    def _kill_by_hand(self, group: int) -> str:
+        where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"
+        return f"kubectl exec {where} -- sh -c 'kill -- -{group}'"
+
+    async def _run(self, argv: Sequence[str], data: bytes) -> tuple[ExecStatus | None, str]:
+        """How it ended, or None and why nobody knows."""
+        try:
+            async with open_exec(self.api, self.target, argv, stdin=bool(data)) as session:
+                return await self._read(session, data)
+        finally:
+            self._streams.finish()
+
+    async def _read(self, session: ExecSession, data: bytes) -> tuple[ExecStatus | None, str]:
+        feeding = asyncio.ensure_future(_feed(session, data))
+        try:
+            async for channel, received in session:
+                is_stdout = channel is Channel.STDOUT
+                self._streams.add(channel, self.preamble.feed(received) if is_stdout else received)
+                if self.preamble.is_over:
+                    self._announced.set()
+        except exceptions.ApiUnreachableError as error:
+            return None, str(error)
+        finally:
+            feeding.cancel()
+            await asyncio.wait({feeding})
+        return session.status, ""
+
+    def _end_of(self, status: ExecStatus | None, why: str, seconds: float) -> End:
+        if status is None:
+            return Broken(why, seconds)
+        if self.preamble.failure is not None:
+            return NotStarted(self.preamble.failure)
+        if status.is_start_failure:
+            is_shell = status.missing_program == "sh" and self.invocation.argv[0] != "sh"
+            return NotStarted("sh" if is_shell else "program", status.message)
+        if status.exit_code is None:
+            return Broken(f"{status.reason}: {status.message}", seconds)
+        return Exited(status.exit_code)
+
+    async def _ask(self, argv: Sequence[str], within: float) -> str | None:
+        """The word that a small program of ours prints; empty if it takes longer, None if it was not even started."""
+        said: str | None = None
+        try:
+            async with asyncio.timeout(within), open_exec(self.api, self.target, argv, stdin=False) as session:
+                said = ""
+                async for channel, data in session:
+                    said += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
+        except TimeoutError:
+            return said
+        except exceptions.KubernetesApiError:
+            return said
+        return said.strip()
+
+
+async def _feed(session: ExecSession, data: bytes) -> None:
+    """Send all; that the other end went away is told by the status, or by the stream's end."""
+    with contextlib.suppress(exceptions.ApiUnreachableError):
+        await session.send(data)
