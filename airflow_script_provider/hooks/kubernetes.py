@@ -114,6 +114,20 @@ class ClusterAccess:
         """The argument's namespace, else the connection's, else the pod's own, else ``default``."""
         return namespace or self.namespace or self._own_namespace() or FALLBACK_NAMESPACE
 
+    def namespace_of_context(self) -> str | None:
+        """What the kubeconfig's context says, for the command line; None where there is no kubeconfig."""
+        if self.in_cluster or (not self.config_file and not self.config and _is_in_cluster()):
+            return None
+        try:
+            configs = [self.config] if self.config else _read_configs(_config_files(self))
+        except (OSError, ValueError):
+            return None  # said by whoever connects
+        current = (config["current-context"] for config in configs if config.get("current-context"))
+        context = self.cluster_context or next(current, None)
+        contexts = (entry for config in configs for entry in config.get("contexts") or ())
+        found: Mapping[str, Any] = next((entry for entry in contexts if entry.get("name") == context), {})
+        return (found.get("context") or {}).get("namespace") or None
+
     def _own_namespace(self) -> str | None:
         file = _SERVICE_ACCOUNT / "namespace"
         uses_service_account = self.in_cluster or (not self.config_file and not self.config and _is_in_cluster())
@@ -275,12 +289,20 @@ def _config_files(access: ClusterAccess) -> list[str]:
 
 def _current_context(files: Sequence[str]) -> str | None:
     """The first that one of several kubeconfigs names, as kubectl has it; the client takes the last."""
-    import yaml
-
     if len(files) == 1:
         return None
-    configs = (yaml.safe_load(Path(file).expanduser().read_text()) or {} for file in files)
+    configs = _read_configs(files)
     return next((config["current-context"] for config in configs if config.get("current-context")), None)
+
+
+def _read_configs(files: Sequence[str]) -> list[Mapping[str, Any]]:
+    """What stands in each; ``ValueError`` for one that is no YAML."""
+    import yaml
+
+    try:
+        return [yaml.safe_load(Path(file).expanduser().read_text()) or {} for file in files]
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:

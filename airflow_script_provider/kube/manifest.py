@@ -69,6 +69,15 @@ def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = Fals
     return body | {"type": "Opaque", "immutable": True, "data": encoded}
 
 
+def as_yaml(request: JobRequest) -> str:
+    """The objects as ``kubectl apply`` takes them, values hidden, each in a namespace and owned by nobody."""
+    import yaml  # a DAG that creates Jobs need not load it
+
+    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True))
+    text: str = yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True)
+    return text
+
+
 def pod_template(request: JobRequest) -> dict[str, Any]:
     """The pod's template with the author's overrides merged last."""
     ours = request.identity.labels()

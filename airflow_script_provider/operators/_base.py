@@ -123,11 +123,4 @@ def template_message(error: jinja2.TemplateError, script: Any) -> str:
 
 def print_objects(request: JobRequest) -> None:
     """The objects that a request would create, as YAML."""
-    import yaml
-
-    objects = (
-        manifest.job(request),
-        manifest.config_map(request, None),
-        manifest.secret(request, None, hide_values=True),
-    )
-    print(yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
+    print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for

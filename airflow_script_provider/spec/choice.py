@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from airflow_script_provider.exceptions import TargetError
+
 LOCAL = "local"
 CONTAINER = "container"
 KUBERNETES = "kubernetes"
@@ -48,7 +50,7 @@ def candidates(asked: str | None, listed: Sequence[str] | None, options: Collect
 
 
 def first_available(order: Sequence[str], why_not: Callable[[str], str | None]) -> str:
-    """The first executor that ``why_not`` has nothing against; ``ValueError`` says what it has against each."""
+    """The first executor that ``why_not`` has nothing against; ``TargetError`` says what it has against each."""
     reasons: dict[str, str] = {}
     for name in order:
         reason = why_not(name)
@@ -57,9 +59,9 @@ def first_available(order: Sequence[str], why_not: Callable[[str], str | None]) 
         reasons[name] = reason
     if len(reasons) == 1:
         name, reason = reasons.popitem()
-        raise ValueError(f"the executor {name!r} is not available: {reason}")
+        raise TargetError(f"the executor {name!r} is not available: {reason}")
     told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    raise ValueError(f"no executor is available. {told}")
+    raise TargetError(f"no executor is available. {told}")
 
 
 def namespace(

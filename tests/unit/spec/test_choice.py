@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.spec.choice import candidates, first_available, namespace
 
 
@@ -61,13 +62,13 @@ def test_the_first_available_one_runs() -> None:
 
 def test_the_only_one_says_why_it_is_not_available() -> None:
     """An executor that was chosen says why it is not available."""
-    with pytest.raises(ValueError, match=r"^the executor 'container' is not available: no engine$"):
+    with pytest.raises(TargetError, match=r"^the executor 'container' is not available: no engine$"):
         first_available(("container",), lambda name: "no engine")
 
 
 def test_each_says_why_it_is_not_available() -> None:
     """Where none is available, each says why."""
-    with pytest.raises(ValueError, match="container: none of container; local: none of local"):
+    with pytest.raises(TargetError, match="container: none of container; local: none of local"):
         first_available(("container", "local"), lambda name: f"none of {name}")
 
 

@@ -1,0 +1,64 @@
+"""Values that the command line gives the script: args and environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def args(text: str | None, entries: Sequence[str] | None) -> Any:
+    """``--args`` as JSON, or the ``--arg`` entries as a mapping of text; None without either."""
+    if text is not None:
+        return _json(text)
+    return dict(_pair(entry, "--arg") for entry in entries) if entries else None
+
+
+def env(entries: Sequence[str] | None, files: Sequence[str] | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The files' variables and over them those of ``--env``; a name alone passes our own variable on."""
+    found: dict[str, str] = {}
+    for file in files or ():
+        found |= _resolved(_lines(file), environ, file)
+    return found | _resolved(entries or (), environ, "--env")
+
+
+def _json(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--args is no JSON: {error}") from None
+    if not isinstance(value, dict | list):
+        raise ValueError(f"--args must be a JSON object or array, not {text.strip()[:40]}")
+    return value
+
+
+def _lines(file: str) -> list[str]:
+    """Docker's format: ``K=V`` up to the line's end, nothing quoted, ``#`` begins a comment line."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ValueError(f"--env-file {file} cannot be read: {why}") from None
+    lines = (line.lstrip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _resolved(entries: Iterable[str], environ: Mapping[str, str], where: str) -> dict[str, str]:
+    found = {}
+    for entry in entries:
+        if "=" in entry:
+            name, value = _pair(entry, where)
+            found[name] = value
+        elif entry in environ:
+            found[entry] = environ[entry]
+        else:
+            raise ValueError(f"{where}: {entry} is not set here; write {entry}=VALUE")
+    return found
+
+
+def _pair(entry: str, where: str) -> tuple[str, str]:
+    name, equals, value = entry.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{where} must be NAME=VALUE, not {name!r}")
+    return name, value

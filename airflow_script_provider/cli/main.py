@@ -1,0 +1,141 @@
+"""The program ``airflow-script``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from types import FrameType
+from typing import cast
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.cli import arguments
+from airflow_script_provider.cli.plan import Plan, plan
+from airflow_script_provider.cli.screen import StreamScreen, opened
+from airflow_script_provider.executors.base import Executor, Task
+from airflow_script_provider.result import ScriptResult, Status
+from airflow_script_provider.spec import choice
+
+MISUSE = 2
+TIMED_OUT = 124
+NOT_RUN = 125
+"""As ``docker run`` and ``timeout`` have it."""
+BY_SIGNAL = 128
+
+# Imported only when they are asked: each brings a client of its own.
+_EXECUTORS = {
+    choice.LOCAL: ("local", "LocalExecutor"),
+    choice.CONTAINER: ("container", "ContainerExecutor"),
+    choice.KUBERNETES: ("kubernetes", "KubernetesExecutor"),
+    choice.JOB: ("job", "JobExecutor"),
+}
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ended_by: list[int] = []
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, and return the exit code."""
+    found = arguments.parse(sys.argv[1:] if argv is None else argv)
+    for number in _ENDING:
+        signal.signal(number, _end)
+    try:
+        return _render(found) if found.command == "render" else _run(found)
+    except KeyboardInterrupt:
+        return BY_SIGNAL + (_ended_by[0] if _ended_by else signal.SIGINT)
+    except exceptions.ScriptProviderError as error:
+        return _failed(str(error), NOT_RUN)
+    except (ValueError, TypeError) as error:
+        return _failed(str(error), MISUSE)
+
+
+def _run(found: Namespace) -> int:
+    _check_terminal(found)
+    planned = plan(found, os.environ)
+    with opened(found.log_file) as log_file:
+        screen = StreamScreen(result_to_stdout=found.output == "json", verbose=found.verbose, log_file=log_file)
+        name = choice.first_available(
+            planned.order, lambda name: _executor(name).unavailable(_placed(planned, found, name))
+        )
+        task = _placed(planned, found, name)
+        screen.note(f"executor {name}, {task.source}")
+        try:
+            with screen.waiting(f"{name}: {task.source}"):
+                result = _executor(name).run(task, screen)
+        except KeyboardInterrupt:
+            if screen.is_broken:
+                _close_stdout()
+                return BY_SIGNAL + signal.SIGPIPE
+            raise
+        if result.error is not None:
+            screen.note(result.error, important=True)
+    if found.output == "json":
+        print(json.dumps(result.to_dict(), ensure_ascii=False))  # noqa: T201  # what was asked for
+    return _exit_code(result)
+
+
+def _render(found: Namespace) -> int:
+    from airflow_script_provider.executors.job import requested
+    from airflow_script_provider.kube import manifest
+
+    request = requested(_placed(plan(found, os.environ), found, choice.JOB))
+    print(manifest.as_yaml(request), end="")  # noqa: T201  # what was asked for
+    return 0
+
+
+def _executor(name: str) -> Executor:
+    module, kind = _EXECUTORS[name]
+    return cast(Executor, getattr(importlib.import_module(f"airflow_script_provider.executors.{module}"), kind)())
+
+
+def _placed(planned: Plan, found: Namespace, name: str) -> Task:
+    """The task with the namespace it runs in, where its executor has such a thing."""
+    task = planned.task
+    if name not in choice.READ_BY["--namespace"]:
+        return task
+
+    def of_context() -> str | None:
+        from airflow_script_provider.hooks.kubernetes import ClusterAccess
+
+        access = ClusterAccess.resolve(task.place.conn_id, cluster_context=task.place.context)
+        return access.namespace or access.namespace_of_context() or access.namespace_for(None)
+
+    namespace = choice.namespace(found.namespace, os.environ, planned.namespace_in_file, of_context)
+    return replace(task, place=replace(task.place, namespace=namespace))
+
+
+def _check_terminal(found: Namespace) -> None:
+    if found.tty and not sys.stdin.isatty():
+        raise ValueError("-t needs a terminal on stdin; leave it out in a pipe")
+    if found.tty and found.output == "json":
+        raise ValueError("-t and --output json exclude each other: a terminal has one stream, which is not the result")
+
+
+def _exit_code(result: ScriptResult) -> int:
+    if result.status is Status.TIMEOUT:
+        return TIMED_OUT
+    return NOT_RUN if result.exit_code is None else result.exit_code
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Whoever ends us ends the script, as with Ctrl+C."""
+    _ended_by.append(number)
+    signal.raise_signal(signal.SIGINT)
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"{arguments.PROGRAM}: {message}", file=sys.stderr)  # noqa: T201  # where errors go
+    return code
+
+
+def _close_stdout() -> None:
+    """Keep Python from complaining, at its end, of what nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What the user sees: the script's output, our notes, a spinner while nothing has come yet."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from airflow_script_provider.cli.arguments import PROGRAM
+
+
+class StreamScreen:
+    """Output as it comes, unchanged, to our own stdout and stderr, and to the log file.
+
+    With ``result_to_stdout`` the script's stdout goes to stderr. Once nobody reads stdout any more, ``is_broken``, the
+    run is ended as by Ctrl+C.
+    """
+
+    def __init__(self, *, result_to_stdout: bool, verbose: bool, log_file: BinaryIO | None) -> None:
+        self.is_broken = False
+        self._out: BinaryIO = sys.stderr.buffer if result_to_stdout else sys.stdout.buffer
+        self._err: BinaryIO = sys.stderr.buffer
+        self._is_watched = verbose or sys.stderr.isatty()
+        self._log = log_file
+        self._spinner: Any = None
+
+    def stdout(self, data: bytes) -> None:
+        """The script's stdout."""
+        self._write(self._out, data)
+
+    def stderr(self, data: bytes) -> None:
+        """The script's stderr."""
+        self._write(self._err, data)
+
+    def note(self, text: str, *, important: bool = False) -> None:
+        """A line of ours on stderr."""
+        if important or self._is_watched:
+            self._write(self._err, f"{PROGRAM}: {text}\n".encode(errors="replace"))
+
+    @contextlib.contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A spinner on a terminal, until the first output comes."""
+        self._spinner = _spinner(text) if sys.stderr.isatty() else None
+        try:
+            yield
+        finally:
+            self._stop_spinner()
+
+    def _write(self, stream: BinaryIO, data: bytes) -> None:
+        self._stop_spinner()
+        if self._log is not None:
+            self._log.write(data)
+            self._log.flush()
+        if self.is_broken:
+            return
+        try:
+            stream.write(data)
+            stream.flush()
+        except BrokenPipeError:
+            self.is_broken = True
+            signal.raise_signal(signal.SIGINT)
+
+    def _stop_spinner(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+
+@contextlib.contextmanager
+def opened(path: str | None) -> Iterator[BinaryIO | None]:
+    """The log file, None without one; ``ValueError`` where it cannot be written."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = Path(path).open("wb")  # noqa: SIM115  # closed below; an error of the run is no error of the file
+    except OSError as error:
+        raise ValueError(f"--log-file {path} cannot be written: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def _spinner(text: str) -> Any:
+    """None where rich is not installed."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    status = Console(stderr=True).status(text)
+    status.start()
+    return status

@@ -1,0 +1,1 @@
+"""Where the command line runs a script: one module for each place."""
