@@ -17,6 +17,7 @@
         ├── JobFailedError             with the result
         │   ├── JobTimeoutError        ended by its deadline
         │   └── OutcomeUnknownError    nobody can tell any more how it ended
+        ├── NodesFailedError           on some of several nodes, with the result
         └── RunKilledError             ended on request of Airflow or a user
 
 Misuse of an argument is a plain ``ValueError`` or ``TypeError`` that names the argument.
@@ -24,6 +25,7 @@ Misuse of an argument is a plain ``ValueError`` or ``TypeError`` that names the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -131,6 +133,12 @@ class JobTimeoutError(JobFailedError):
 
 class OutcomeUnknownError(JobFailedError):
     """How the script ended cannot be told: its Job was deleted, the API server stayed silent, a connection broke."""
+
+
+class NodesFailedError(RunError):
+    """The script failed on some of its nodes. ``result`` is what XCom gets, empty where nothing is known any more."""
+
+    result: Mapping[str, Any] = {}
 
 
 class RunKilledError(RunError):
