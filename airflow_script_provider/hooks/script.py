@@ -12,14 +12,9 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import (
-    BaseHook,
-    current_task,
-    mask_by_name,
-    mask_values,
-    output_logger,
-    task_state,
-)
+from airflow_script_provider._airflow import current_task, mask_values, task_state
+from airflow_script_provider.hooks.connected import ConnectedHook
+from airflow_script_provider.hooks.fetching import fetch
 from airflow_script_provider.hooks.interruption import InterruptibleRun, answer_of, ended_by_sigterm
 from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
@@ -27,7 +22,6 @@ from airflow_script_provider.jobs import reading
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.guard import Guard
 from airflow_script_provider.jobs.run import Deferral, HandOver, Run, see_through
-from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, LoggerRunLog
 from airflow_script_provider.jobs.tracking import Tracking
 from airflow_script_provider.kube import adoption, foreign, interpreter, names, outcome, provenance
 from airflow_script_provider.kube.call import ScriptCall
@@ -40,8 +34,6 @@ from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.provision import logins_in
 from airflow_script_provider.kube.request import JobOptions, JobRequest, request_facts
 from airflow_script_provider.result import ScriptResult
-from airflow_script_provider.script import Script
-from airflow_script_provider.sources.parse import parse, parse_file
 
 T = TypeVar("T")
 
@@ -53,7 +45,7 @@ _launches: Counter[tuple[str, str]] = Counter()
 _counting = threading.Lock()
 
 
-class KubernetesScriptHook(BaseHook):
+class KubernetesScriptHook(ConnectedHook):
     """Run scripts as Kubernetes Jobs.
 
     :param kubernetes_conn_id: connection to the cluster, as the cncf.kubernetes provider defines it; the default one
@@ -63,9 +55,6 @@ class KubernetesScriptHook(BaseHook):
     :param cluster_context: context of the kubeconfig.
     """
 
-    conn_name_attr = "kubernetes_conn_id"
-    default_conn_name = DEFAULT_CONN_ID
-    conn_type = "kubernetes"
     hook_name = "Kubernetes script"
 
     def __init__(
@@ -76,11 +65,9 @@ class KubernetesScriptHook(BaseHook):
         config_file: str | None = None,
         cluster_context: str | None = None,
     ) -> None:
-        super().__init__(logger_name="script")
-        self.kubernetes_conn_id = kubernetes_conn_id
-        self.in_cluster = in_cluster
-        self.config_file = config_file
-        self.cluster_context = cluster_context
+        super().__init__(
+            kubernetes_conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+        )
         self._run = InterruptibleRun()
 
     def run(self, script: Any, *, folder: str | None = None, **arguments: Any) -> ScriptResult:
@@ -244,14 +231,6 @@ class KubernetesScriptHook(BaseHook):
             return None
         return adoption.meaning_of_kill(await answer_of(lambda: task_state(task), STATE_TIMEOUT))
 
-    def _access(self) -> ClusterAccess:
-        return ClusterAccess.resolve(
-            self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
-
     def _prepare(
         self,
         access: ClusterAccess,
@@ -264,13 +243,10 @@ class KubernetesScriptHook(BaseHook):
     ) -> JobRequest:
         call.checked_before_rendering()
         options = options.checked()
-        mask_by_name(call.env)
-        mask_by_name(call.args)
         mask_values(logins_in(options.install_dependencies or ()))
-        mask_values(logins_in(call.env.values() if isinstance(call.env, Mapping) else ()))
-        source = parse(call.script, conn_id=call.script_conn_id)
-        script = _verified(source.fetch(folder=folder), call.sha256)
-        files = {path: parse_file(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}
+        script, files = fetch(call, folder)
+        if script is None:
+            raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
         chosen = interpreter.choose(script, options.image, options.interpreter)
         is_sql = chosen.program == "psql"
         payload = Payload.of(call.args, call.arguments, call.env, as_psql_variables=is_sql)
@@ -284,9 +260,6 @@ class KubernetesScriptHook(BaseHook):
             files=files,
             deadline=options.deadline_within(left),
         )
-
-    def _run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
-        return LoggerRunLog(self.log, output_logger(OUTPUT_LOGGER) if get_logs else None)
 
     def _once(self, do: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         access = self._access()
@@ -309,17 +282,6 @@ def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
     foreign.refuse_unknown(arguments, for_call | for_options)
     call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
     return call, JobOptions(**{name: value for name, value in arguments.items() if name in for_options})
-
-
-def _verified(script: Script, sha256: str | None) -> Script:
-    if sha256 is not None and not script.is_pinned_by(sha256):
-        expected = sha256 or "one, which is empty"
-        raise exceptions.ScriptSourceError(
-            f"{script.origin} has the sha256 {script.sha256}, not the expected {expected}; nothing was created",
-            origin=script.origin,
-            retryable=False,
-        )
-    return script
 
 
 def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str, Any]) -> LaunchIdentity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from airflow_script_provider.kube.syntax import did_you_mean
 
@@ -56,6 +56,7 @@ _POD_FIELDS = frozenset(
         "suspend",
     ]
 )
+_DEFERRED = frozenset(["deferrable", "defer_after"])
 
 
 def is_renamed(name: str) -> bool:
@@ -69,8 +70,18 @@ def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
     for name in arguments:
         if name in known:
             continue
+        if "pod_overrides" not in known:
+            _refuse_for_running_pods(name, known)
         if name in _RENAMED:
             raise TypeError(f"{name!r} is an argument of the pod or job operator; here it is {_RENAMED[name]!r}")
         if name in _POD_FIELDS:
             raise TypeError(f"{name!r} is an argument of the pod or job operator; here set it in 'pod_overrides'")
         raise TypeError(f"unknown argument {name!r}{did_you_mean(name, known)}")
+
+
+def _refuse_for_running_pods(name: str, known: Collection[str]) -> None:
+    """What makes no sense where nothing is created."""
+    if name in _DEFERRED:
+        raise TypeError(f"{name!r}: an exec lives as long as its connection, so it cannot be deferred")
+    if name in _POD_FIELDS or (name in _RENAMED and _RENAMED[name] not in known):
+        raise TypeError(f"{name!r} is an argument of the pod or job operator; a running pod cannot be changed")

@@ -1,0 +1,121 @@
+"""Running a script or a command in a pod that is there, from any Python code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from airflow_script_provider.execs.run import ExecRun
+from airflow_script_provider.hooks.connected import ConnectedHook
+from airflow_script_provider.hooks.fetching import fetch
+from airflow_script_provider.hooks.interruption import InterruptibleRun, ended_by_sigterm
+from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
+from airflow_script_provider.kube import foreign, outcome, provenance, workload
+from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.exec_request import ExecOptions, ExecRequest
+from airflow_script_provider.kube.outcome import Outcome
+from airflow_script_provider.kube.request import Deadline
+from airflow_script_provider.kube.syntax import check_dns_label
+from airflow_script_provider.result import ScriptResult
+
+
+class KubernetesExecHook(ConnectedHook):
+    """Run scripts and commands in pods that run already.
+
+    :param kubernetes_conn_id: connection to the cluster, as the cncf.kubernetes provider defines it; the default one
+        need not exist: then the pod's service account or the usual kubeconfig is used.
+    :param in_cluster: use the pod's service account.
+    :param config_file: path of a kubeconfig.
+    :param cluster_context: context of the kubeconfig.
+    """
+
+    hook_name = "Kubernetes exec"
+
+    def __init__(
+        self,
+        kubernetes_conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> None:
+        super().__init__(
+            kubernetes_conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+        )
+        self._run = InterruptibleRun(nothing_begun="Nothing was started.")
+
+    def run(
+        self,
+        script: Any = None,
+        *,
+        command: Sequence[str] | None = None,
+        folder: str | None = None,
+        **arguments: Any,
+    ) -> ScriptResult:
+        """Run a script, or a command, and wait for it.
+
+        :param script: text, URI or source, as the operator takes it.
+        :param command: a list in the script's place.
+        :param folder: what relative paths of files start from, by default the working directory.
+        :param arguments: the operator's arguments of the same names.
+        :return: the result of what ended well.
+
+        Raises ``JobFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
+        script cannot be read, ``TargetError`` and ``KubernetesApiError`` where there is no pod to run in.
+        """
+        with ended_by_sigterm(self._run):
+            result = self.run_to_outcome(*split_arguments(script=script, command=command, **arguments), folder=folder)
+        if (error := outcome.failure(result)) is not None:
+            raise error
+        return result.result
+
+    def run_to_outcome(
+        self, call: ScriptCall, options: ExecOptions, *, folder: str | None = None, seconds_left: float | None = None
+    ) -> Outcome:
+        """Run and wait, without judging: the outcome of success and failure alike."""
+        access = self._access()
+        request = self._prepare(access, call, options, folder, seconds_left)
+        if request.script is not None:
+            for line in provenance.lines(request.script, request.files):
+                self.log.info("%s", line)
+        log = self._run_log(get_logs=call.get_logs)
+
+        async def main() -> Outcome:
+            async with open_api(access) as api:
+                return await ExecRun(api, request, log, call.max_output_bytes).outcome()
+
+        return self._run.run(main)
+
+    def prepare(self, call: ScriptCall, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
+        """Read the script and check everything; nothing is started, and the cluster is not asked."""
+        return self._prepare(self._access(), call, options, folder, None)
+
+    def kill(self) -> None:
+        """End the run that is under way with its processes. May be called from a signal handler."""
+        self._run.kill()
+
+    def _prepare(
+        self,
+        access: ClusterAccess,
+        call: ScriptCall,
+        options: ExecOptions,
+        folder: str | None,
+        seconds_left: float | None,
+    ) -> ExecRequest:
+        call.checked_before_rendering()
+        options.checked_before_rendering(call)
+        namespace = access.namespace_for(call.namespace)
+        check_dns_label(namespace, "namespace")
+        place = workload.named(namespace, **options.places)
+        script, files = fetch(call, folder)
+        return ExecRequest(place, options, call, script, files, Deadline.within(options.timeout, seconds_left))
+
+
+def split_arguments(**arguments: Any) -> tuple[ScriptCall, ExecOptions]:
+    """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
+    for_call = {field.name for field in fields(ScriptCall)}
+    for_options = {field.name for field in fields(ExecOptions)}
+    foreign.refuse_unknown(arguments, for_call | for_options)
+    call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
+    return call, ExecOptions(**{name: value for name, value in arguments.items() if name in for_options})
