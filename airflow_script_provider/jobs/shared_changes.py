@@ -25,6 +25,9 @@ _WARNINGS = {"fieldSelector": "type!=Normal"}
 LINGER = 5.0
 """Seconds that a watch goes on without a listener: the next one often comes at once."""
 
+AT_ONCE = 20
+"""Listeners that are told before they have their turn: a thousand that wake up together would hold up the loop."""
+
 _Listener = Callable[[News], None]
 
 
@@ -48,9 +51,9 @@ class Broadcast:
         if self._task is None:
             # A context of its own: the watch belongs to none of those who listen, and its words to no one's log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
-        elif self._is_listed:
-            for thing in self._known.get(key, {}).values():
-                listener(Change(thing))
+        for thing in self._known.get(key, {}).values():
+            listener(Change(thing))
+        if self._is_listed:
             listener(LISTED)
         return partial(self._leave, key, listener)
 
@@ -78,21 +81,34 @@ class Broadcast:
 
     async def _run(self) -> None:
         try:
+            told = 0
             async for change in self.watch().changes():
                 if change is LISTED:
-                    self._is_listed = True
-                    self._tell_all(LISTED)
+                    await self._tell_listed()
                 else:
                     self._tell(change)
+                told += 1
+                if not told % AT_ONCE:
+                    await asyncio.sleep(0)
         except exceptions.KubernetesApiError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # those who listen must hear of it, whatever it is
             self._fail(exceptions.ApiUnreachableError(f"the watch broke: {type(error).__name__}: {error}", status=0))
 
+    async def _tell_listed(self) -> None:
+        """Whoever comes from now on is told at once."""
+        self._is_listed = True
+        for number, (key, listener) in enumerate(self._everybody()):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if listener in self._listeners.get(key, ()):
+                listener(LISTED)
+
     def _fail(self, error: exceptions.KubernetesApiError) -> None:
         """The next listener tries anew."""
         self._forget()
-        self._tell_all(error)
+        for _, listener in self._everybody():
+            listener(error)
 
     def _tell(self, change: Change) -> None:
         key, uid = self.key(change.object), change.object["metadata"]["uid"]
@@ -105,9 +121,8 @@ class Broadcast:
         for listener in self._listeners.get(key, ()):
             listener(change)
 
-    def _tell_all(self, news: News) -> None:
-        for listener in [listener for listeners in self._listeners.values() for listener in listeners]:
-            listener(news)
+    def _everybody(self) -> list[tuple[str, _Listener]]:
+        return [(key, listener) for key, listeners in self._listeners.items() for listener in listeners]
 
 
 class SharedChanges:
