@@ -18,12 +18,22 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "integrations": [{"integration-name": _INTEGRATION, "tags": ["software"]}],
         "operators": [
-            {"integration-name": _INTEGRATION, "python-modules": ["airflow_script_provider.operators.script"]},
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [
+                    "airflow_script_provider.operators.script",
+                    "airflow_script_provider.operators.exec",
+                ],
+            },
         ],
         "hooks": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": ["airflow_script_provider.hooks.script", "airflow_script_provider.hooks.kubernetes"],
+                "python-modules": [
+                    "airflow_script_provider.hooks.script",
+                    "airflow_script_provider.hooks.exec",
+                    "airflow_script_provider.hooks.kubernetes",
+                ],
             },
         ],
         "triggers": [

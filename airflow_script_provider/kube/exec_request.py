@@ -136,3 +136,29 @@ class ExecRequest:
     def is_bare(self) -> bool:
         """Whether a container without a shell can run it: a command that is given nothing."""
         return self.script is None and not self.call.env and not self.files and self.options.working_dir is None
+
+
+def described(request: ExecRequest) -> dict[str, Any]:
+    """What would run where, as plain JSON types; every value of arguments and environment is hidden."""
+    place, options, script = request.workload, request.options, request.script
+    invocation, interpreter = request.invocation(""), request.interpreter("")
+    what: dict[str, Any] = {"command": list(options.command or ())}
+    if script is not None and interpreter is not None:
+        what = {
+            "script": {"origin": script.origin, "sha256": script.sha256, "bytes": script.size},
+            "interpreter": list(interpreter.argv),
+            "interpreter_chosen_by": f"{interpreter.chosen_by}; the container's image may choose another",
+            "arguments": f"{len(invocation.payload.arguments)} (values hidden)",
+        }
+        if interpreter.chosen_by != "default":
+            what["interpreter_chosen_by"] = interpreter.chosen_by
+    return {
+        "namespace": place.namespace,
+        place.kind: place.name,
+        "container": options.container or "the pod's only one",
+        **what,
+        "env": dict.fromkeys(invocation.payload.environment, "(hidden)"),
+        "working_dir": options.working_dir or "the container's",
+        "files": {path: file.sha256 for path, file in request.files.items()},
+        request.deadline.argument: request.deadline.seconds,
+    }

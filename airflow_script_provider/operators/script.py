@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
@@ -24,8 +22,7 @@ from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions, positive_seconds
 from airflow_script_provider.kube.syntax import check_flag
-from airflow_script_provider.operators import _base
-from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.operators import _base, _task
 from airflow_script_provider.sources.parse import source_of
 from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens, operator_settings
 from airflow_script_provider.spec.job import NUMBERS, TEMPLATES_OF_A_SPEC
@@ -263,7 +260,7 @@ class KubernetesScriptOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger has stopped, in a worker."""
-        task, hand_over = task_identity(context), partial(self._hand_over, context)
+        task, hand_over = task_identity(context), partial(_task.hand_over, self, context)
         try:
             outcome = self._started_hook().resume(event, task=task, hand_over=hand_over)
         except exceptions.ScriptProviderError as error:
@@ -272,7 +269,7 @@ class KubernetesScriptOperator(BaseOperator):
 
     def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
         call, options = self._call(), self._job_options()
-        left, hand_over = _seconds(self.execution_timeout), partial(self._hand_over, context)
+        left, hand_over = _task.seconds(self.execution_timeout), partial(_task.hand_over, self, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return hook.run_to_outcome(
@@ -291,8 +288,8 @@ class KubernetesScriptOperator(BaseOperator):
             handover=handover.to_dict(),
             server=deferral.server,
             expires_at=self._expires_at,
-            execution_timeout=_seconds(self.execution_timeout),
-            **self._connection,
+            execution_timeout=_task.seconds(self.execution_timeout),
+            **_task.connection_of(self),
         )
         if self._killed and self._hook is not None:
             raise self._hook.killed(deferral.job.ref)
@@ -307,30 +304,14 @@ class KubernetesScriptOperator(BaseOperator):
 
     def dry_run(self) -> None:
         """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
-        _base.print_objects(self._new_hook().prepare(self._call(), self._job_options(), folder=self._dag_folder()))
+        _base.print_objects(self._new_hook().prepare(self._call(), self._job_options(), folder=_task.folder_of(self)))
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
-        import jinja2
-
-        for field in ("script", "args", "arguments", "env", "install_dependencies"):
-            setattr(self, field, copy.copy(getattr(self, field)))
-        if isinstance(self.files, dict):
-            self.files = {path: copy.copy(file) for path, file in self.files.items()}
-        try:
+        with _task.rendering(self, ("args", "arguments", "env", "install_dependencies")):
             super().render_template_fields(context, jinja_env)
-        except jinja2.TemplateError as error:
-            if not self.template_script:
-                raise
-            raise ValueError(_base.template_message(error, self.script)) from None
         for field in NUMBERS:
             setattr(self, field, as_number(getattr(self, field)))
-        # An expression may turn out to be a presigned URL, which a plain field would show.
-        self.script = _base.source_or_later(self.script, template=False, conn_id=self._conn_id_of_text())
-
-    def _conn_id_of_text(self) -> str | None:
-        """The connection for a script that is no source yet; a source has it, rendered with its other fields."""
-        return None if isinstance(self.script, ScriptSource) else self.script_conn_id
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, *others: Any, **named: Any
@@ -345,15 +326,6 @@ class KubernetesScriptOperator(BaseOperator):
             context = cast("Context", template_names(context, self._names))
         super()._do_render_template_fields(parent, template_fields, context, *others, **named)
 
-    def _hand_over(self, context: Context, outcome: Outcome) -> None:
-        """Push what downstream tasks read, of failures too.
-
-        Airflow pushes the result of a success once more, but only when nobody could read the Job's again.
-        """
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="value", value=outcome.result.value)
-            context["ti"].xcom_push(key="return_value", value=outcome.result.to_dict())
-
     def _started_hook(self) -> KubernetesScriptHook:
         """A hook that knows of a kill, whether it came before or comes now."""
         hook = self._hook = self._new_hook()
@@ -364,17 +336,12 @@ class KubernetesScriptOperator(BaseOperator):
     def _new_hook(self) -> KubernetesScriptHook:
         from airflow_script_provider.hooks.script import KubernetesScriptHook
 
-        return KubernetesScriptHook(**self._connection)
-
-    @property
-    def _connection(self) -> dict[str, Any]:
-        names = ("kubernetes_conn_id", "in_cluster", "config_file", "cluster_context")
-        return {name: getattr(self, name) for name in names}
+        return KubernetesScriptHook(**_task.connection_of(self))
 
     def _call(self) -> ScriptCall:
         return ScriptCall(
             script=self.script,
-            script_conn_id=self._conn_id_of_text(),
+            script_conn_id=_task.conn_id_of_text(self),
             sha256=self.sha256,
             files=self.files,
             args=_base.revealed(self.args),
@@ -388,14 +355,7 @@ class KubernetesScriptOperator(BaseOperator):
     def _job_options(self) -> JobOptions:
         return JobOptions(**{field.name: _base.revealed(getattr(self, field.name)) for field in fields(JobOptions)})
 
-    def _dag_folder(self) -> str | None:
-        return self.dag.folder if self.has_dag() else None  # type: ignore[no-untyped-call]  # not annotated in the SDK
-
 
 _OUR_ARGUMENTS = tuple(
     name for name in KubernetesScriptOperator.__init__.__annotations__ if name not in ("kwargs", "return")
 )
-
-
-def _seconds(duration: timedelta | None) -> float | None:
-    return duration.total_seconds() if duration is not None else None

@@ -1,0 +1,202 @@
+"""``KubernetesExecScriptOperator``: run a script or a command in a pod that runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on_xcoms_in
+from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.exec_request import ExecOptions, described
+from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.request import Duration, ExitCodes
+from airflow_script_provider.kube.syntax import check_flag
+from airflow_script_provider.operators import _base, _task
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+
+    from airflow_script_provider.hooks.exec import KubernetesExecHook
+
+_BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
+_HIDDEN = ("args", "arguments", "env")
+
+
+class KubernetesExecScriptOperator(BaseOperator):
+    """
+    Run a script, or a command, in a pod that runs already: with its code, its network and its secrets.
+
+    Script, arguments and environment travel through stdin, and nothing is left in the pod. The result dict is the XCom
+    ``return_value``, also when the task fails; the JSON that was printed to stdout is the XCom ``value`` too. Each
+    Airflow retry chooses a pod anew. An exec lives as long as its connection, so it cannot be deferred.
+
+    :param deployment: run in the first ready pod of this Deployment's current ReplicaSet. (templated)
+    :param statefulset: run in the first ready pod of this StatefulSet's newest revision. (templated)
+    :param pod: run in this pod. (templated)
+    :param label_selector: run in the first ready pod that this selects, such as ``app=api,tier!=web``. (templated)
+    :param container: which container; needed where the pod has several. (templated)
+    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``), or a source such as ``S3Script(…)``.
+        (templated)
+    :param command: a list instead of a script, such as ``["npx", "prisma", "migrate", "deploy"]``. (templated)
+    :param script_conn_id: connection that a script's URI is read with. (templated)
+    :param sha256: expected digest of the script; another one fails before anything is started. (templated)
+    :param template_script: render Jinja inside the script's text. By default its bytes arrive unchanged.
+    :param files: more files, by relative path, in a private folder with the script, which is removed at the end; its
+        name is in ``AIRFLOW_SCRIPT_FILES``. (templated)
+    :param args: mapping or list that the script gets as one JSON string in ``argv[1]``. (templated)
+    :param arguments: strings appended to argv as they are; excludes ``args``. (templated)
+    :param env: environment, over the container's own. (templated)
+    :param working_dir: the directory it starts in, default the container's. (templated)
+    :param interpreter: argv before the script's path. Default by shebang, extension, image, else ``python3 -u``.
+    :param namespace: default the connection's, else the worker pod's own, else ``default``. (templated)
+    :param timeout: seconds until its process group is ended; None for no end.
+    :param termination_grace_period: seconds between SIGTERM and SIGKILL.
+    :param skip_on_exit_code: exit codes that skip the task.
+    :param get_logs: show the output in the task's log: stdout as INFO, stderr as WARNING.
+    :param max_output_bytes: how much of the end of each output the result keeps.
+    :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
+    :param in_cluster: use the worker pod's service account.
+    :param config_file: path of a kubeconfig.
+    :param cluster_context: context of the kubeconfig.
+    """
+
+    template_fields: Collection[str] = (
+        "deployment", "statefulset", "pod", "label_selector", "container", "script", "command", "script_conn_id",
+        "sha256", "files", "args", "arguments", "env", "working_dir", "namespace",
+    )  # fmt: skip
+    template_ext: Sequence[str] = ()
+    ui_color = "#e8f7ee"
+
+    def __init__(
+        self,
+        *,
+        deployment: str | None = None,
+        statefulset: str | None = None,
+        pod: str | None = None,
+        label_selector: str | None = None,
+        container: str | None = None,
+        script: Any = None,
+        command: Sequence[str] | None = None,
+        script_conn_id: str | None = None,
+        sha256: str | None = None,
+        template_script: bool = False,
+        files: Mapping[str, Any] | None = None,
+        args: Mapping[str, Any] | Sequence[Any] | None = None,
+        arguments: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        working_dir: str | None = None,
+        interpreter: Sequence[str] | None = None,
+        namespace: str | None = None,
+        timeout: Duration | None = 600,
+        termination_grace_period: Duration = 30,
+        skip_on_exit_code: ExitCodes = None,
+        get_logs: bool = True,
+        max_output_bytes: int = DEFAULT_MAX_OUTPUT,
+        kubernetes_conn_id: str | None = "kubernetes_default",
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
+        super().__init__(**kwargs)
+        check_flag(template_script, "template_script")
+        check_flag(in_cluster, "in_cluster", none_allowed=True)
+        self.deployment = deployment
+        self.statefulset = statefulset
+        self.pod = pod
+        self.label_selector = label_selector
+        self.container = container
+        self.script = script
+        if script is not None:
+            self.script = _base.source_or_later(script, template=template_script, conn_id=script_conn_id)
+        self.command = command
+        self.script_conn_id = script_conn_id
+        self.sha256 = sha256
+        self.template_script = template_script
+        self.files = _base.sources_or_later(files, template=template_script)
+        self.args = _base.hidden(args)
+        self.arguments = _base.hidden(arguments)
+        self.env = _base.hidden(env)
+        self.working_dir = working_dir
+        self.interpreter = interpreter
+        self.namespace = namespace
+        self.timeout = timeout
+        self.termination_grace_period = termination_grace_period
+        self.skip_on_exit_code = skip_on_exit_code
+        self.get_logs = get_logs
+        self.max_output_bytes = max_output_bytes
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.in_cluster = in_cluster
+        self.config_file = config_file
+        self.cluster_context = cluster_context
+        self._hook: KubernetesExecHook | None = None
+        self._killed = False
+        self._options().checked_before_rendering(self._call().checked_before_rendering())
+        depend_on_xcoms_in(self, args, arguments, env, *_base.inputs_of_sources(self.script, self.files))
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run it; returns the result dict of a run that ended well."""
+        left = _task.seconds(self.execution_timeout)
+        hook = self._started_hook()
+        try:
+            outcome = hook.run_to_outcome(self._call(), self._options(), folder=dag_folder(context), seconds_left=left)
+        except exceptions.ScriptProviderError as error:
+            _base.raise_error(error)
+        _task.hand_over(self, context, outcome)
+        return _base.judged(outcome)
+
+    def on_kill(self) -> None:
+        """Let the run end its processes; does no I/O, because Airflow calls it from a signal handler."""
+        self._killed = True
+        if self._hook is not None:
+            self._hook.kill()
+
+    def dry_run(self) -> None:
+        """Print as YAML what would run where, values hidden. Reads the script, does not ask the cluster."""
+        import yaml
+
+        request = self._new_hook().prepare(self._call(), self._options(), folder=_task.folder_of(self))
+        print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
+        with _task.rendering(self, _HIDDEN):
+            super().render_template_fields(context, jinja_env)
+
+    def _started_hook(self) -> KubernetesExecHook:
+        """A hook that knows of a kill, whether it came before or comes now."""
+        hook = self._hook = self._new_hook()
+        if self._killed:
+            hook.kill()
+        return hook
+
+    def _new_hook(self) -> KubernetesExecHook:
+        from airflow_script_provider.hooks.exec import KubernetesExecHook
+
+        return KubernetesExecHook(**_task.connection_of(self))
+
+    def _call(self) -> ScriptCall:
+        return ScriptCall(
+            script=self.script,
+            script_conn_id=_task.conn_id_of_text(self) if self.script is not None else self.script_conn_id,
+            sha256=self.sha256,
+            files=self.files,
+            args=_base.revealed(self.args),
+            arguments=_base.revealed(self.arguments),
+            env=_base.revealed(self.env),
+            namespace=self.namespace,
+            get_logs=self.get_logs,
+            max_output_bytes=self.max_output_bytes,
+        )
+
+    def _options(self) -> ExecOptions:
+        return ExecOptions(**{field.name: getattr(self, field.name) for field in fields(ExecOptions)})
+
+
+_OUR_ARGUMENTS = tuple(
+    name for name in KubernetesExecScriptOperator.__init__.__annotations__ if name not in ("kwargs", "return")
+)
