@@ -32,16 +32,17 @@ class Adopted:
     has_ended: bool
 
 
-async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool) -> Adopted | None:
+async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool, kind: str = "") -> Adopted | None:
     """The unread Job of an earlier try that this launch is a repetition of; those that nobody will read are deleted.
 
-    A first try makes no request. ``alone`` means that the task launches nothing else. Raises ``KubernetesApiError``:
+    A first try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is a label selector of
+    the Jobs in question where the task instance has others. Raises ``KubernetesApiError``:
     to go on without an answer might run the script twice.
     """
     task = request.identity.task
     if task is None or task.try_number <= 1:
         return None
-    selector = f"{names.TASK_INSTANCE_LABEL}={task.digest}"
+    selector = f"{names.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
     try:
         jobs = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
     except exceptions.ApiForbiddenError as error:

@@ -52,7 +52,7 @@ def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Plan:
     if identity.task is None:
         return Plan()
     unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
-    adoptable = sorted((job for job in unread if _is_the_same(job, identity)), key=_age_key)
+    adoptable = sorted((job for job in unread if is_the_same(job, identity)), key=_age_key)
     adopted = adoptable[-1] if adoptable else None
     others = [job for job in unread if job is not adopted]
     return Plan(adopted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
@@ -89,8 +89,8 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
     return number is not None and number < task.try_number and not is_read and "deletionTimestamp" not in metadata
 
 
-def _is_the_same(job: Job, identity: LaunchIdentity) -> bool:
-    """Whether it is what this launch would start."""
+def is_the_same(job: Job, identity: LaunchIdentity) -> bool:
+    """Whether the Job of an earlier try is what this launch would start, and nobody has cleared the task since."""
     return _is_repeated_by(job, identity.task) and _request(job) == identity.request
 
 

@@ -8,10 +8,11 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
 from airflow_script_provider.kube.names import MANAGER
+from airflow_script_provider.kube.syntax import check_flag
 
 PLAN_ANNOTATION = f"{MANAGER}/plan"
 """On the Job that owns those of the nodes: what is to be done, packed, for whoever goes on with it."""
@@ -105,6 +106,54 @@ class NodePlan:
         return cls(**known | {"nodes": tuple(known["nodes"]), "earlier": tuple(known.get("earlier", ()))})
 
 
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """What the author says of the runs; names and defaults are the operator's."""
+
+    mode: str = Mode.NORMAL.value
+    runs: int = 1
+    interval: float | timedelta = 0
+    history_limit: int = 10
+    max_parallel: int | None = None
+    stop_after_failures: int | None = None
+    retry_failed_only: bool = True
+
+    def checked(self) -> NodeSettings:
+        """Refuse counts that are none, and unknown modes; ``ValueError`` names the argument."""
+        check_flag(self.retry_failed_only, "retry_failed_only")
+        if self.mode not in tuple(Mode):
+            raise ValueError(f"mode={self.mode!r} is none of {', '.join(Mode)}")
+        for name in ("runs", "history_limit", "max_parallel", "stop_after_failures"):
+            value = getattr(self, name)
+            is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not is_count and not (value is None and name in ("max_parallel", "stop_after_failures")):
+                raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
+        self._seconds()
+        return self
+
+    def on_nodes(self, *, timeout: int | None, expires_at: float | None) -> OnNodes:
+        """How to run; the plan has no nodes yet."""
+        return OnNodes(
+            Mode(self.mode),
+            NodePlan(
+                nodes=(),
+                runs=self.runs,
+                interval=self._seconds(),
+                history_limit=self.history_limit,
+                max_parallel=self.max_parallel,
+                stop_after_failures=self.stop_after_failures,
+                timeout=timeout,
+                expires_at=expires_at,
+            ),
+        )
+
+    def _seconds(self) -> float:
+        seconds = self.interval.total_seconds() if isinstance(self.interval, timedelta) else self.interval
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 2**31:
+            raise ValueError(f"interval={self.interval!r} must be seconds or a timedelta, at least 0")
+        return float(seconds)
+
+
 @dataclass(frozen=True)
 class OnNodes:
     """That a request is run on nodes, how, and what is planned for them."""
@@ -167,17 +216,3 @@ def must_stop(plan: NodePlan, states: Mapping[str, NodeState]) -> bool:
 def is_done(plan: NodePlan, state: NodeState) -> bool:
     """Whether a node gets no other run."""
     return not state.is_running and (state.ended >= plan.runs or state.is_lost)
-
-
-def check_counts(
-    *, runs: Any, interval: Any, history_limit: Any, max_parallel: Any, stop_after_failures: Any, mode: Any
-) -> None:
-    """Refuse counts that are none, and unknown modes; ``ValueError`` names the argument."""
-    counts = {"runs": runs, "history_limit": history_limit, "max_parallel": max_parallel}
-    counts |= {"stop_after_failures": stop_after_failures}
-    for name, value in counts.items():
-        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not is_count and not (value is None and name in ("max_parallel", "stop_after_failures")):
-            raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
-    if mode not in tuple(Mode):
-        raise ValueError(f"mode={mode!r} is none of {', '.join(Mode)}")

@@ -160,7 +160,7 @@ def check_max_output(value: Any) -> None:
         )
 
 
-def outcomes(annotations: Mapping[str, str] | None) -> RunRecord | None:
+def of_job(job: Mapping[str, Any]) -> RunRecord | None:
     """The record that a Job bears, None while it has none."""
-    text = (annotations or {}).get(OUTCOME_ANNOTATION)
+    text = (job["metadata"].get("annotations") or {}).get(OUTCOME_ANNOTATION)
     return from_text(text) if text else None

@@ -74,6 +74,11 @@ def title(node: str, plan: NodePlan, record: RunRecord) -> str:
     return f"Node {node}{run}: {how} in {record.execution_time:.1f} s"
 
 
+def values(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the newest run of each node printed as JSON, by node."""
+    return {name: node["runs"][-1]["value"] for name, node in result["nodes"].items() if node["runs"]}
+
+
 def summary(outcome: NodesOutcome) -> str:
     """One line on how all of it ended."""
     result = outcome.result

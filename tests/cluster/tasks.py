@@ -16,11 +16,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.module_loading import import_string
 from structlog.processors import TimeStamper
 from structlog.testing import capture_logs
 
+from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.triggers.script import ScriptTrigger
+
+Operator = KubernetesScriptOperator | KubernetesNodeScriptOperator
 
 
 @dataclass
@@ -84,9 +88,7 @@ def run_task(
     return run_operator(KubernetesScriptOperator(task_id=task_id, **arguments), ti=ti, folder=folder)
 
 
-def run_operator(
-    operator: KubernetesScriptOperator, *, ti: FakeTaskInstance | None = None, folder: str | None = None
-) -> TaskRun:
+def run_operator(operator: Operator, *, ti: FakeTaskInstance | None = None, folder: str | None = None) -> TaskRun:
     """Render and execute an operator; errors are kept, not raised."""
     ti = ti or FakeTaskInstance(task_id=operator.task_id)
     context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
@@ -103,12 +105,12 @@ def run_operator(
     return TaskRun(error, ti.xcoms, [dict(entry) for entry in log])
 
 
-def _resume(operator: KubernetesScriptOperator, context: Any, deferred: TaskDeferred) -> BaseException | None:
+def _resume(operator: Operator, context: Any, deferred: TaskDeferred) -> BaseException | None:
     """Run the trigger as a triggerer does, then the operator anew, as another worker does."""
     path, arguments = deferred.trigger.serialize()
-    assert (path, deferred.method_name) == (f"{ScriptTrigger.__module__}.ScriptTrigger", "execute_complete")
+    assert deferred.method_name == "execute_complete"
     try:
-        event = asyncio.run(_event_of(ScriptTrigger(**json.loads(json.dumps(arguments)))))
+        event = asyncio.run(_event_of(import_string(path)(**json.loads(json.dumps(arguments)))))
         operator.render_template_fields(context)
         context["ti"].xcoms["return_value"] = operator.execute_complete(context, event)
     except BaseException as caught:  # noqa: BLE001  # the test looks at it
@@ -132,7 +134,7 @@ def meanwhile(do: Callable[[], None]) -> threading.Thread:
 
 
 def run_and_kill(
-    operator: KubernetesScriptOperator,
+    operator: Operator,
     when: Callable[[], object],
     *,
     after: Sequence[float] = (0,),

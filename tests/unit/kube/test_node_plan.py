@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from airflow_script_provider.kube.node_plan import (
     MARGIN,
     Mode,
     NodePlan,
+    NodeSettings,
     NodeState,
+    OnNodes,
     Start,
     Step,
-    check_counts,
     next_step,
 )
 from tests.builders import a_plan
@@ -21,9 +23,6 @@ from tests.builders import a_plan
 ENDED = NodeState(ended=1, ended_at=10.0)
 FAILED = NodeState(ended=1, failed=1, ended_at=10.0)
 RUNNING = NodeState(is_running=True)
-COUNTS: dict[str, Any] = {
-    "runs": 1, "interval": 0, "history_limit": 10, "max_parallel": None, "stop_after_failures": None, "mode": "normal",
-}  # fmt: skip
 
 
 def test_all_nodes_start_at_once() -> None:
@@ -121,25 +120,26 @@ def test_as_many_nodes_as_kubernetes_has_fit() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [
-        ("runs", 0),
-        ("runs", True),
-        ("runs", None),
-        ("history_limit", 0),
-        ("max_parallel", 0),
-        ("stop_after_failures", -1),
-    ],
-)
-def test_counts_are_counts(argument: str, value: Any) -> None:
+    [("runs", 0), ("runs", True), ("runs", None), ("history_limit", 0), ("max_parallel", 0),
+     ("stop_after_failures", -1), ("interval", -1), ("interval", "5"), ("retry_failed_only", "no")],
+)  # fmt: skip
+def test_settings_are_checked(argument: str, value: Any) -> None:
     """The error names the argument."""
     with pytest.raises(ValueError, match=f"{argument}="):
-        check_counts(**COUNTS | {argument: value})
+        NodeSettings(**{argument: value}).checked()
 
 
 def test_unknown_modes_are_refused() -> None:
     """With those that there are."""
     with pytest.raises(ValueError, match="mode='root' is none of normal, privileged, host"):
-        check_counts(**COUNTS | {"mode": "root"})
+        NodeSettings(mode="root").checked()
+
+
+def test_settings_become_a_plan() -> None:
+    """Whose nodes are chosen later."""
+    settings = NodeSettings(mode="host", runs=2, interval=timedelta(minutes=1)).checked()
+    plan = a_plan(runs=2, interval=60.0, timeout=100, expires_at=5.0)
+    assert settings.on_nodes(timeout=100, expires_at=5.0) == OnNodes(Mode.HOST, plan)
 
 
 def test_modes_say_what_they_grant() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_script_provider.kube import node_record
 from airflow_script_provider.kube.node_progress import Lost
-from airflow_script_provider.kube.node_record import RunRecord, from_text, of_case, of_lost
+from airflow_script_provider.kube.node_record import OUTCOME_ANNOTATION, RunRecord, from_text, of_case, of_lost
 from airflow_script_provider.kube.output import Output
 from airflow_script_provider.kube.progress import Cause
 from airflow_script_provider.result import Status
@@ -100,8 +100,8 @@ def test_a_record_travels() -> None:
     """In an annotation of its Job."""
     record = a_failed_record(value={"a": [1, "ü"]}, started_at="2026-01-01T00:00:01Z")
     assert from_text(record.to_text()) == record
-    assert node_record.outcomes({node_record.OUTCOME_ANNOTATION: record.to_text()}) == record
-    assert node_record.outcomes(None) is None
+    assert node_record.of_job({"metadata": {"annotations": {OUTCOME_ANNOTATION: record.to_text()}}}) == record
+    assert node_record.of_job({"metadata": {}}) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"index": 0}', '{"index": 0, "status": "odd"}'])

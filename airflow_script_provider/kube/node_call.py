@@ -1,0 +1,45 @@
+"""What a script on nodes is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from airflow_script_provider.kube import node_manifest, node_record, nodes
+from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.node_plan import Mode, NodeSettings
+from airflow_script_provider.kube.nodes import NodeChoice
+from airflow_script_provider.kube.plain import as_plain
+from airflow_script_provider.kube.request import JobOptions, positive_seconds
+
+
+@dataclass(frozen=True)
+class NodeCall:
+    """A script, the nodes, and how to run it there."""
+
+    call: ScriptCall
+    options: JobOptions
+    choice: NodeChoice
+    settings: NodeSettings
+
+    def checked_before_rendering(self) -> NodeCall:
+        """Refuse what is wrong whatever the templates turn out to be."""
+        self.call.checked_before_rendering()
+        self.options.checked_before_rendering()
+        self.choice.checked_before_rendering()
+        self.settings.checked()
+        node_record.check_max_output(self.call.max_output_bytes)
+        if self.settings.mode != Mode.NORMAL and self.options.run_as_uid is not None:
+            raise ValueError(f"mode={self.settings.mode!r} runs as root, so it excludes run_as_uid")
+        if isinstance(self.call.env, Mapping):
+            node_manifest.check_variables(list(self.call.env))
+        return self
+
+    @property
+    def options_of_pods(self) -> JobOptions:
+        """The options with the tolerations that nodes need, and without attempts: a node's runs are the plan's."""
+        options = self.options
+        given = None if options.tolerations is None else as_plain(list(options.tolerations), "tolerations")
+        startup_timeout = positive_seconds(options.startup_timeout, "startup_timeout") or 0
+        tolerations = nodes.tolerations(given, self.choice, startup_timeout)
+        return replace(options, tolerations=tolerations, backoff_limit=0, node_selector=None)
