@@ -17,7 +17,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.cli import arguments
 from airflow_script_provider.cli.plan import Plan, plan
 from airflow_script_provider.cli.screen import StreamScreen, opened
-from airflow_script_provider.executors.base import Executor, Task
+from airflow_script_provider.executors.base import Executor, Task, unsaid
 from airflow_script_provider.result import ScriptResult, Status
 from airflow_script_provider.spec import choice
 
@@ -58,9 +58,7 @@ def _run(found: Namespace) -> int:
     planned = plan(found, os.environ)
     with opened(found.log_file) as log_file:
         screen = StreamScreen(result_to_stdout=found.output == "json", verbose=found.verbose, log_file=log_file)
-        name = choice.first_available(
-            planned.order, lambda name: _executor(name).unavailable(_placed(planned, found, name))
-        )
+        name = choice.first_available(planned.order, lambda name: _why_not(name, planned, found))
         task = _placed(planned, found, name)
         screen.note(f"executor {name}, {task.source}")
         try:
@@ -85,6 +83,11 @@ def _render(found: Namespace) -> int:
     request = requested(_placed(plan(found, os.environ), found, choice.JOB))
     print(manifest.as_yaml(request), end="")  # noqa: T201  # what was asked for
     return 0
+
+
+def _why_not(name: str, planned: Plan, found: Namespace) -> str | None:
+    """Why an executor cannot run the task; one that nobody has told where is not even loaded."""
+    return unsaid(name, planned.task.place) or _executor(name).unavailable(_placed(planned, found, name))
 
 
 def _executor(name: str) -> Executor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.payload import Payload
+from airflow_script_provider.spec import choice
 
 if TYPE_CHECKING:
     from airflow_script_provider.result import ScriptResult
@@ -72,6 +73,15 @@ class Task:
     def payload(self, program: str) -> Payload:
         """Arguments and environment, checked; psql takes ``args`` in a form of its own."""
         return Payload.of(self.args, self.arguments, self.env, as_psql_variables=program == "psql")
+
+
+def unsaid(executor: str, place: Place) -> str | None:
+    """What nobody has said that this executor must know, None where it knows enough."""
+    if executor == choice.KUBERNETES and place.deployment is None:
+        return "neither the task's component nor --deployment says in whose pod"
+    if executor == choice.CONTAINER and not (place.container or place.service or place.image):
+        return "neither the task's component nor --container or --image says in which container"
+    return None
 
 
 class Executor(Protocol):

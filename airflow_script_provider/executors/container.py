@@ -37,8 +37,6 @@ class ContainerExecutor:
     def unavailable(self, task: Task) -> str | None:
         """What the engine lacks, or that there is none."""
         place = task.place
-        if not (place.container or place.service or place.image):
-            return "neither the task's component nor --container or --image says in which container"
         try:
             with _engine() as engine:
                 if place.container or not place.image:

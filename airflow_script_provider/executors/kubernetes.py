@@ -32,9 +32,7 @@ class KubernetesExecutor:
     """Runs a script by an exec in the first ready pod."""
 
     def unavailable(self, task: Task) -> str | None:
-        """That no Deployment is named or none of its pods is ready, or what the API server refuses."""
-        if task.place.deployment is None:
-            return "neither the task's component nor --deployment says in whose pod"
+        """That none of the Deployment's pods is ready, or what the API server refuses."""
         try:
             asyncio.run(_look(task.place))
         except exceptions.ScriptProviderError as error:

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import async_connection_extra, connection_extra
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.sessions import Session
 from airflow_script_provider.kube.syntax import check_flag
@@ -59,8 +58,8 @@ class ClusterAccess:
         config_file: str | None = None,
         cluster_context: str | None = None,
     ) -> ClusterAccess:
-        """Read the connection. Blocks: not for the triggerer's event loop."""
-        extra = connection_extra(conn_id, DEFAULT_CONN_ID)
+        """Read the connection, if there is one. Blocks: not for the triggerer's event loop."""
+        extra = _connection_extra(conn_id)
         return cls.from_extra(
             extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
         )
@@ -75,6 +74,8 @@ class ClusterAccess:
         cluster_context: str | None = None,
     ) -> ClusterAccess:
         """``resolve`` for the triggerer."""
+        from airflow_script_provider._airflow import async_connection_extra
+
         extra = await async_connection_extra(conn_id, DEFAULT_CONN_ID)
         return cls.from_extra(
             extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
@@ -132,6 +133,15 @@ class ClusterAccess:
         file = _SERVICE_ACCOUNT / "namespace"
         uses_service_account = self.in_cluster or (not self.config_file and not self.config and _is_in_cluster())
         return file.read_text().strip() if uses_service_account and file.is_file() else None
+
+
+def _connection_extra(conn_id: str | None) -> Mapping[str, Any]:
+    """The fields of a connection; without one Airflow is not even imported, which takes the command line seconds."""
+    if not conn_id:
+        return {}
+    from airflow_script_provider._airflow import connection_extra
+
+    return connection_extra(conn_id, DEFAULT_CONN_ID)
 
 
 @asynccontextmanager

@@ -1,0 +1,66 @@
+"""Runs ``airflow-script`` as a user does: as a process, with a terminal where one is wanted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pexpect
+
+PROGRAM = Path(sys.executable).with_name("airflow-script")
+# A machine's own settings must not decide what a test sees.
+_FOREIGN = (
+    "K8S_NAMESPACE", "KUBECONFIG", "DOCKER_HOST", "COMPOSE_PROJECT_NAME", "NO_COLOR", "AIRFLOW__CORE__UNIT_TEST_MODE",
+)  # fmt: skip
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the program finds in its environment."""
+    return {name: value for name, value in os.environ.items() if name not in _FOREIGN} | dict(env or {})
+
+
+def airflow_script(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"", folder: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run to the end, in pipes."""
+    command = [str(PROGRAM), *arguments]
+    return subprocess.run(
+        command, env=environment(env), input=stdin, capture_output=True, cwd=folder, timeout=120, check=False
+    )
+
+
+def started(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Started in pipes."""
+    command = [str(PROGRAM), *arguments]
+    return subprocess.Popen(command, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def on_a_terminal(*arguments: str, env: Mapping[str, str] | None = None, size: tuple[int, int] = (24, 80)) -> Any:
+    """Started on a pseudo-terminal of so many lines and columns."""
+    settings = environment({"TERM": "xterm", **(env or {})})
+    return pexpect.spawn(str(PROGRAM), list(arguments), env=settings, dimensions=size, timeout=60)
+
+
+def interrupted(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple[int, bytes, bytes]:
+    """Send a signal after the first output; exit code, the rest of stdout, stderr."""
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(number)
+    rest, err = process.communicate(timeout=60)
+    return process.returncode, first + rest, err
+
+
+def wait_until_gone(pid: int, seconds: float = 10) -> bool:
+    """Whether the process ends within so many seconds."""
+    until = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True

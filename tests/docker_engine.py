@@ -1,0 +1,115 @@
+"""A Docker engine for tests: Debian's dockerd with folders and sockets of its own, and the cluster's Python image."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+
+IMAGE = "python:3.11-slim"
+_ARCHIVED = f"docker.io/library/{IMAGE}"
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+@contextlib.contextmanager
+def docker_engine() -> Iterator[str]:
+    """The address of an engine that has the image; it ends with the block and leaves nothing behind."""
+    folder = Path(tempfile.mkdtemp(prefix="dockerd-"))
+    address = f"unix://{folder}/docker.sock"
+    try:
+        with _running(folder, address) as engine:
+            _load_image(engine)
+            yield address
+    finally:
+        _unmount(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _running(folder: Path, address: str) -> Iterator[Any]:
+    path = f"{os.environ['PATH']}:{_SYSTEM_PATH}"
+    if shutil.which("dockerd", path=path) is None:
+        raise FileNotFoundError("no dockerd on this machine; run dev/docker")
+    command = [
+        "dockerd", "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
+        "--pidfile", f"{folder}/pid", "--bridge", "none", "--iptables=false",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PATH": path})
+    try:
+        with contextlib.closing(_answering(daemon, address, folder / "log")) as engine:
+            yield engine
+            for container in engine.containers.list(all=True):
+                container.remove(force=True)
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+
+
+def _answering(daemon: subprocess.Popen[bytes], address: str, log: Path) -> Any:
+    for _ in range(600):
+        if daemon.poll() is not None:
+            break
+        with contextlib.suppress(docker.errors.DockerException, OSError):
+            return docker.DockerClient(base_url=address, timeout=120)
+        time.sleep(0.1)
+    raise RuntimeError(f"dockerd does not answer:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _load_image(engine: Any) -> None:
+    """Docker 20.10 reads no OCI archives, so the cluster's image is put into Docker's own form."""
+    with tempfile.TemporaryFile() as archive:
+        _write_docker_archive(_cached_images(), archive)
+        archive.seek(0)
+        engine.images.load(archive)
+
+
+def _cached_images() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-script-provider"
+    found = sorted(cache.glob("images-*.tar"))
+    if not found:
+        raise FileNotFoundError(f"{cache} has no images; run make cluster-up, which makes them")
+    return found[-1]
+
+
+def _write_docker_archive(images: Path, target: Any) -> None:
+    with tarfile.open(images) as source, tarfile.open(fileobj=target, mode="w") as archive:
+        index = _json(source, "index.json")
+        entry = next(e for e in index["manifests"] if e["annotations"]["io.containerd.image.name"] == _ARCHIVED)
+        manifest = _json(source, _blob(entry))
+        blobs = [manifest["config"], *manifest["layers"]]
+        for blob in blobs:
+            member = source.getmember(_blob(blob))
+            archive.addfile(member, source.extractfile(member))
+        config, *layers = (_blob(blob) for blob in blobs)
+        content = json.dumps([{"Config": config, "RepoTags": [IMAGE], "Layers": layers}]).encode()
+        header = tarfile.TarInfo("manifest.json")
+        header.size = len(content)
+        archive.addfile(header, io.BytesIO(content))
+
+
+def _json(archive: tarfile.TarFile, name: str) -> Any:
+    file = archive.extractfile(name)
+    return json.load(file) if file is not None else None
+
+
+def _blob(descriptor: dict[str, Any]) -> str:
+    return "blobs/" + str(descriptor["digest"]).replace(":", "/")
+
+
+def _unmount(folder: Path) -> None:
+    """What a daemon that was killed has left mounted, the innermost first."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)

@@ -1,0 +1,203 @@
+"""``airflow-script run`` on this machine, as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import airflow_script, interrupted, started, wait_until_gone
+
+LOCAL = ("-x", "local")
+SHOWS = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ.get('A')]))"
+
+
+def a_file(folder: Path, text: str, name: str = "script.py") -> str:
+    """A script in a file."""
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_output_arrives_unchanged_in_its_streams(tmp_path: Path) -> None:
+    """Bytes of any kind arrive unchanged, stdout and stderr apart, and nothing is added in a pipe."""
+    script = "import os; os.write(1, bytes(range(256))); os.write(2, b'no line end')"
+    done = airflow_script("run", a_file(tmp_path, script), *LOCAL)
+    assert (done.returncode, done.stdout, done.stderr) == (0, bytes(range(256)), b"no line end")
+
+
+def test_the_exit_code_is_passed_on(tmp_path: Path) -> None:
+    """The script's exit code is the program's, and one line says so."""
+    done = airflow_script("run", a_file(tmp_path, "raise SystemExit(7)"))
+    assert (done.returncode, done.stderr) == (7, b"airflow-script: script failed: exit code 7\n")
+
+
+def test_death_by_signal_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
+    """A signal's death is exit code 128 + n, and the signal is named."""
+    done = airflow_script("run", a_file(tmp_path, "kill -SEGV $$", "x.sh"))
+    assert (done.returncode, b"SIGSEGV" in done.stderr) == (128 + signal.SIGSEGV, True)
+
+
+def test_args_and_environment_arrive(tmp_path: Path) -> None:
+    """``--arg`` is one JSON in argv[1]; quotes and line ends in ``--env`` arrive."""
+    done = airflow_script("run", a_file(tmp_path, SHOWS), "--arg", "name=it's", "--env", "A=x\n\"y'")
+    assert json.loads(done.stdout) == [['{"name": "it\'s"}'], "x\n\"y'"]
+
+
+def test_words_after_two_dashes_are_arguments(tmp_path: Path) -> None:
+    """What stands after ``--`` is the script's own, options as well."""
+    done = airflow_script("run", a_file(tmp_path, SHOWS), "--", "--output", "-x", "a b")
+    assert json.loads(done.stdout)[0] == ["--output", "-x", "a b"]
+
+
+def test_an_env_file_is_read(tmp_path: Path) -> None:
+    """``--env-file`` has Docker's format; ``--env`` goes before it, and a name alone passes our variable on."""
+    file = a_file(tmp_path, '# comment\n\nA="quoted" # kept\nB=b\n', "env")
+    show = "import os; print([os.environ[name] for name in 'ABC'])"
+    done = airflow_script("run", show, *LOCAL, "--env-file", file, "-e", "B=2", "-e", "C", env={"C": "ours"})
+    assert done.stdout.decode().strip() == str(['"quoted" # kept', "2", "ours"])
+
+
+def test_the_script_reads_nothing_of_our_stdin(tmp_path: Path) -> None:
+    """As in a Job, stdin is empty, unless ``-i`` passes it on."""
+    script = a_file(tmp_path, "import sys; print(repr(sys.stdin.read()))")
+    assert airflow_script("run", script, stdin=b"text").stdout == b"''\n"
+    assert airflow_script("run", script, "-i", stdin=b"text").stdout == b"'text'\n"
+
+
+def test_large_input_is_passed_on_to_its_end(tmp_path: Path) -> None:
+    """With ``-i`` a pipe of some megabytes arrives, and its end as well."""
+    script = a_file(tmp_path, "import sys, hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())")
+    data = bytes(range(256)) * 12_000
+    done = airflow_script("run", script, "-i", stdin=data)
+    assert done.stdout.decode().strip() == __import__("hashlib").sha256(data).hexdigest()
+
+
+def test_the_script_may_come_from_stdin() -> None:
+    """``-`` reads the script from stdin."""
+    assert airflow_script("run", "-", stdin=b"print(6 * 7)").stdout == b"42\n"
+
+
+def test_json_is_the_result_on_stdout(tmp_path: Path) -> None:
+    """With ``--output json`` stdout is the result alone; the script's output goes to stderr."""
+    script = a_file(tmp_path, "import sys; print('{\"rows\": 3}'); print('warned', file=sys.stderr); sys.exit(4)")
+    done = airflow_script("run", script, "--output", "json")
+    result = json.loads(done.stdout)
+    seen = {name: result[name] for name in ("status", "exit_code", "value", "stdout_tail", "stderr_tail", "error")}
+    assert (done.returncode, seen) == (
+        4,
+        {
+            "status": "failed",
+            "exit_code": 4,
+            "value": {"rows": 3},
+            "stdout_tail": '{"rows": 3}\n',
+            "stderr_tail": "warned\n",
+            "error": "script failed: exit code 4",
+        },
+    )
+    assert done.stderr == b'{"rows": 3}\nwarned\nairflow-script: script failed: exit code 4\n'
+
+
+def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
+    """``--timeout`` ends the script and its children with TERM, and the exit code is 124."""
+    script = "trap 'echo ended; exit 0' TERM; sleep 60 & echo $!; wait"
+    done = airflow_script("run", a_file(tmp_path, script, "x.sh"), "--timeout", "0.5")
+    child, *last_words = done.stdout.decode().split()
+    assert (done.returncode, last_words) == (124, ["ended"])
+    assert wait_until_gone(int(child))
+    assert b"ended after 0.5 s" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int) -> None:
+    """Ctrl+C, SIGTERM and a hang-up end the script, whose last words are still shown."""
+    script = "trap 'echo ended; exit 0' TERM; echo $$; sleep 60 & wait"
+    ended, out, _ = interrupted(started("run", a_file(tmp_path, script, "x.sh")), number)
+    pid, *last_words = out.decode().split()
+    assert (ended, last_words) == (code, ["ended"])
+    assert wait_until_gone(int(pid))
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """Children that the script left, and the folder that it lay in, are gone."""
+    done = airflow_script("run", a_file(tmp_path, "sleep 60 & echo $!; echo $0", "x.sh"), env={"TMPDIR": str(tmp_path)})
+    child, path = done.stdout.decode().split()
+    assert wait_until_gone(int(child))
+    assert Path(path).parent.parent == tmp_path
+    assert not Path(path).parent.exists()
+
+
+def test_a_reader_that_goes_away_ends_the_script(tmp_path: Path) -> None:
+    """``airflow-script … | head -1`` ends at once, without a traceback."""
+    script = a_file(tmp_path, "import time\nfor n in range(10**6): print(n, flush=True); time.sleep(0.01)")
+    process = started("run", script)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"0\n"
+    process.stdout.close()
+    assert (process.wait(30), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
+    process.stderr.close()
+
+
+def test_the_log_file_keeps_output_and_notes(tmp_path: Path) -> None:
+    """``--log-file`` has what was shown."""
+    script = a_file(tmp_path, "import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(1)")
+    log = tmp_path / "log"
+    done = airflow_script("run", script, "--log-file", str(log))
+    assert log.read_bytes() == done.stdout + done.stderr == b"out\nerr\nairflow-script: script failed: exit code 1\n"
+
+
+def test_the_working_directory_is_entered(tmp_path: Path) -> None:
+    """``--workdir`` is where the script starts."""
+    done = airflow_script("run", "pwd ; true", "--interpreter", "sh", "-w", str(tmp_path))
+    assert done.stdout.decode() == f"{tmp_path}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run"], 2, "say what to run"),
+        (["run", "missing.py"], 2, "there is no file 'missing.py'"),
+        (["run", "true", "-x", "moon"], 2, "invalid choice: 'moon'"),
+        (["run", "echo 1", "--args", "{"], 2, "--args is no JSON"),
+        (["run", "echo 1", "--arg", "a"], 2, "--arg must be NAME=VALUE"),
+        (["run", "echo 1", "--arg", "a=1", "--", "x"], 2, "exclude arguments after --"),
+        (["run", "echo 1", "-e", "NOT_SET_HERE"], 2, "NOT_SET_HERE is not set here"),
+        (["run", "echo 1", "-x", "local", "--deployment", "d"], 2, "--deployment is read by kubernetes only"),
+        (["run", "echo 1", "--timeout", "0"], 2, "0 is not above 0"),
+        (["run", "echo 1", "-t"], 2, "-t needs a terminal on stdin"),
+        (["run", "echo 1", "--log-file", "/nowhere/log"], 2, "--log-file /nowhere/log cannot be written"),
+        (["run", "-f", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read: No such file or directory"),
+        (["run", "x", "--flavor", "y"], 2, "--flavor needs a task file"),
+        (["run", "x y", "--interpreter", "nothing-of-that-name"], 125, "this machine has no 'nothing-of-that-name'"),
+        (["run", "x y", "-x", "local", "-w", "/nowhere"], 125, "this machine has no folder '/nowhere'"),
+        (["run", "x y", "-x", "kubernetes"], 125, "'kubernetes' is not available: neither the task's component nor"),
+        (["run", "x y", "-x", "container"], 125, "'container' is not available: neither the task's component nor"),
+    ],
+)
+def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    """Misuse is exit code 2, what could not be run 125, each with one line that says what to do."""
+    done = airflow_script(*arguments, folder=tmp_path)
+    said = done.stderr.decode()
+    assert (done.returncode, words in said, said.count("\n"), done.stdout) == (code, True, 1, b"")
+
+
+def test_no_engine_is_said_with_its_address() -> None:
+    """Where no Docker engine answers, its address is named."""
+    done = airflow_script("run", "true ;", "-x", "container", "--image", "x", env={"DOCKER_HOST": "unix:///nowhere"})
+    assert (done.returncode, b"no Docker engine answers at unix:///nowhere" in done.stderr) == (125, True)
+
+
+def test_a_local_run_does_not_import_airflow(tmp_path: Path) -> None:
+    """Neither Airflow nor a client of Kubernetes or Docker is imported for a script that runs here."""
+    program = (
+        "import sys; from airflow_script_provider.cli.main import main; code = main(sys.argv[1:]); "
+        "print(sorted({'airflow', 'kubernetes_asyncio', 'aiohttp', 'docker', 'rich'} & set(sys.modules)), code)"
+    )
+    command = [sys.executable, "-c", program, "run", a_file(tmp_path, "print('ran')")]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=tempfile.gettempdir())
+    assert done.stdout == b"ran\n[] 0\n"

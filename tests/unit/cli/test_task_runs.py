@@ -1,0 +1,92 @@
+"""``airflow-script run`` with a task file or a step, on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import airflow_script
+
+TASKS = """
+tasks:
+  show: {script: 'echo "$GREETING" "$0"', env: {GREETING: "${env:GREETING:-hello}"}, executors: [local]}
+  file: {script: scripts/show.py, args: {a: 1}, executor: local}
+  lists: {script: "true", executors: [container, kubernetes]}
+  first: {script: "echo here", executors: [container, local]}
+flavors:
+  loud: {patch: [{op: replace, path: /tasks/show/env/GREETING, value: HELLO}]}
+"""
+STEP = """
+- step: load
+  tool: {kind: script, script: {type: file, uri: scripts/show.py}, args: {table: t}, job: {image: "python:3.11-slim"}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a task file, a step and a script."""
+    (tmp_path / "airflow-script.yaml").write_text(TASKS)
+    (tmp_path / "step.yaml").write_text(STEP)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "show.py").write_text("import sys; print(sys.argv[1:])")
+    return tmp_path
+
+
+def test_a_task_of_this_folder_is_found(project: Path) -> None:
+    """A task is named alone where its file is called ``airflow-script.yaml``; its text is a shell's."""
+    assert airflow_script("run", "show", folder=project).stdout.split()[0] == b"hello"
+
+
+def test_a_flavor_changes_a_task(project: Path) -> None:
+    """``--flavor`` patches the file first; ``--env`` has the last word."""
+    assert airflow_script("run", "show", "--flavor", "loud", folder=project).stdout.split()[0] == b"HELLO"
+    done = airflow_script("run", "show", "--flavor", "loud", "-e", "GREETING=hi", folder=project)
+    assert done.stdout.split()[0] == b"hi"
+
+
+def test_files_start_from_the_task_file(project: Path) -> None:
+    """A task's script is found beside the file, wherever the command is given."""
+    done = airflow_script("run", "file", "-f", str(project / "airflow-script.yaml"), folder=Path("/"))
+    assert done.stdout == b"""['{"a": 1}']\n"""
+
+
+def test_an_executor_outside_the_list_is_refused(project: Path) -> None:
+    """``-x`` chooses one of the task's executors; another one fails naming them."""
+    done = airflow_script("run", "lists", "-x", "local", folder=project)
+    assert (done.returncode, b"not one that the task allows: container, kubernetes" in done.stderr) == (2, True)
+
+
+def test_the_next_executor_is_taken_where_the_first_is_not_available(project: Path) -> None:
+    """Without a component there is no container, so the second of the list runs the task."""
+    assert airflow_script("run", "first", folder=project).stdout == b"here\n"
+
+
+def test_each_executor_of_the_list_says_why_not(project: Path) -> None:
+    """Where none is available, each says why."""
+    done = airflow_script("run", "lists", folder=project)
+    assert (done.returncode, b"container: neither" in done.stderr, b"kubernetes: neither" in done.stderr) == (
+        125,
+        True,
+        True,
+    )
+
+
+def test_a_name_that_is_nothing_is_refused(project: Path) -> None:
+    """What is neither task nor file nor URI is an error, not a script."""
+    done = airflow_script("run", "shw", folder=project)
+    assert (done.returncode, b"no file 'shw', no task of that name" in done.stderr) == (2, True)
+
+
+def test_a_step_of_the_script_tool_runs_here(project: Path) -> None:
+    """``-f`` takes a step as ``from_spec`` does; ``-x local`` runs its script with its args."""
+    done = airflow_script("run", "-f", "step.yaml", "-x", "local", "--output", "json", folder=project)
+    assert json.loads(done.stdout)["stdout_tail"] == """['{"table": "t"}']\n"""
+
+
+def test_templates_of_a_step_are_refused(project: Path) -> None:
+    """Nobody renders a step's templates here, so they are refused by name."""
+    (project / "step.yaml").write_text(STEP.replace("table: t", 'table: "{{ workload.table }}"'))
+    done = airflow_script("run", "-f", "step.yaml", "-x", "local", folder=project)
+    assert (done.returncode, b"the step's args has a template, which only Airflow renders" in done.stderr) == (2, True)
