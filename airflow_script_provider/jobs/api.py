@@ -88,7 +88,7 @@ class KubernetesApi:
         """List objects, with ``labelSelector`` or ``fieldSelector``."""
         return await self._call("list", resource, namespace, query=query)
 
-    async def pages(self, resource: str, namespace: str, size: int, **query: str) -> AsyncIterator[str]:
+    async def pages(self, resource: str, namespace: str | None, size: int, **query: str) -> AsyncIterator[str]:
         """A list as text, in pages of so many objects: ``kube.listing`` takes them apart."""
         page = {"limit": str(size)}
         while True:
