@@ -1,0 +1,88 @@
+"""``airflow-script run -t`` on this machine, on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.command_line import PROGRAM, on_a_terminal
+
+LOCAL = ("-x", "local", "-t")
+
+
+def a_shell_script(folder: Path, text: str) -> str:
+    """A shell script in a file."""
+    (folder / "script.sh").write_text(text)
+    return str(folder / "script.sh")
+
+
+def test_the_script_has_a_terminal(tmp_path: Path) -> None:
+    """stdin and stdout are a terminal of our size, and what is typed arrives."""
+    script = a_shell_script(
+        tmp_path, "test -t 0 && test -t 1 && test -t 2; stty size; read line; echo got $line; exit 5"
+    )
+    child = on_a_terminal("run", script, *LOCAL, size=(31, 77))
+    child.expect_exact("31 77")
+    child.sendline("typed")
+    child.expect_exact("got typed")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 5
+
+
+def test_a_new_size_is_passed_on(tmp_path: Path) -> None:
+    """When the window changes, the script gets SIGWINCH and finds the new size."""
+    script = a_shell_script(tmp_path, "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.1; done")
+    child = on_a_terminal("run", script, *LOCAL)
+    child.expect_exact("ready")
+    child.setwinsize(40, 132)
+    child.expect_exact("40 132")
+    child.expect(pexpect.EOF)
+
+
+def test_ctrl_c_reaches_the_script(tmp_path: Path) -> None:
+    """Ctrl+C is the script's: it may handle it, and its exit code is passed on."""
+    script = a_shell_script(tmp_path, "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done")
+    child = on_a_terminal("run", script, *LOCAL)
+    child.expect_exact("ready")
+    child.sendintr()
+    child.expect_exact("caught")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 9
+
+
+def test_ctrl_d_ends_the_input(tmp_path: Path) -> None:
+    """Ctrl+D is the end of what the script reads."""
+    child = on_a_terminal("run", a_shell_script(tmp_path, "echo ready; cat; echo over"), *LOCAL)
+    child.expect_exact("ready")
+    child.sendline("line")
+    child.sendeof()
+    child.expect_exact("over")
+    child.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize("end", ["exit 3", "kill -KILL $$", "sleep 60"])
+def test_the_terminal_is_as_before(tmp_path: Path, end: str) -> None:
+    """However the script ends, or is ended by the timeout, the terminal echoes and cooks again."""
+    script = a_shell_script(tmp_path, f"stty raw -echo; echo ready; {end}")
+    around = 'stty -a > "$1"; "$0" run "$3" -x local -t --timeout 1; stty -a > "$2"'
+    before, after = tmp_path / "before", tmp_path / "after"
+    shell = pexpect.spawn("sh", ["-c", around, str(PROGRAM), str(before), str(after), script], timeout=60)
+    shell.expect_exact("ready")
+    shell.expect(pexpect.EOF)
+    assert after.read_text() == before.read_text()
+
+
+def test_a_spinner_is_shown_on_a_terminal_only_until_output_comes(tmp_path: Path) -> None:
+    """On a terminal a line says what is waited for; NO_COLOR takes the colours away."""
+    script = a_shell_script(tmp_path, "sleep 1; echo out")
+    coloured = on_a_terminal("run", script, "-x", "local")
+    coloured.expect(pexpect.EOF)
+    plain = on_a_terminal("run", script, "-x", "local", env={"NO_COLOR": "1"})
+    plain.expect(pexpect.EOF)
+    assert b"\x1b[32m" in coloured.before
+    assert b"\x1b[32m" not in plain.before
+    assert b"local: file" in plain.before
