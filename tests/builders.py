@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.diagnosis import Case, Diagnosis
+from airflow_script_provider.kube.exec_request import ExecOptions, ExecRequest
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.node_plan import NodePlan, OnNodes
@@ -16,6 +18,7 @@ from airflow_script_provider.kube.payload import Payload
 from airflow_script_provider.kube.pods import ContainerEnd
 from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.request import Deadline, JobOptions, JobRequest
+from airflow_script_provider.kube.workload import Workload
 from airflow_script_provider.result import Attempt, ScriptResult, Status
 from airflow_script_provider.script import Script
 
@@ -60,6 +63,16 @@ def a_request(
         deadline=Deadline(deadline),
         on_nodes=on_nodes,
     )
+
+
+def an_exec_request(script: Script | str | None = "print('hi')\n", **arguments: Any) -> ExecRequest:
+    """A request to run in the Deployment ``shop/api``; arguments are those of ``ScriptCall`` and ``ExecOptions``."""
+    for_call = {name for name in ScriptCall.__dataclass_fields__ if name != "files"} & set(arguments)
+    call = ScriptCall(script=script, **{name: arguments.pop(name) for name in for_call})
+    files = arguments.pop("files", {})
+    options = ExecOptions(deployment="api", **arguments)
+    text = a_script(script) if isinstance(script, str) else script
+    return ExecRequest(Workload("deployment", "api", "shop"), options, call, text, files, Deadline.within(600, None))
 
 
 def a_container(
