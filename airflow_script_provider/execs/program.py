@@ -66,14 +66,14 @@ class Program:
         began = time.monotonic()
         status, why = await self._run(stdin_program.argv(), stdin_program.encode(self.invocation))
         self._streams.add(Channel.STDOUT, self.preamble.rest())
-        return self._end_of(status, why, time.monotonic() - began)
+        return self._end_of(status, why, time.monotonic() - began, through_shell=True)
 
     async def run_without_shell(self) -> End:
         """A bare command in a container that has no shell."""
         began = time.monotonic()
         self.preamble.rest()
         status, why = await self._run(list(self.invocation.argv), b"")
-        return self._end_of(status, why, time.monotonic() - began)
+        return self._end_of(status, why, time.monotonic() - began, through_shell=False)
 
     async def runs(self) -> bool | None:
         """Whether the process is there, None where that cannot be found out."""
@@ -131,14 +131,13 @@ class Program:
             await asyncio.wait({feeding})
         return session.status, ""
 
-    def _end_of(self, status: ExecStatus | None, why: str, seconds: float) -> End:
+    def _end_of(self, status: ExecStatus | None, why: str, seconds: float, *, through_shell: bool) -> End:
         if status is None:
             return Broken(why, seconds)
         if self.preamble.failure is not None:
             return NotStarted(self.preamble.failure)
         if status.is_start_failure:
-            is_shell = status.missing_program == "sh" and self.invocation.argv[0] != "sh"
-            return NotStarted("sh" if is_shell else "program", status.message)
+            return _not_started(status, through_shell=through_shell)
         if status.exit_code is None:
             return Broken(f"{status.reason}: {status.message}", seconds)
         return Exited(status.exit_code)
@@ -156,6 +155,13 @@ class Program:
         except exceptions.KubernetesApiError:
             return said
         return said.strip()
+
+
+def _not_started(status: ExecStatus, *, through_shell: bool) -> NotStarted:
+    missing = status.missing_program
+    if through_shell and missing == "sh":
+        return NotStarted("sh")
+    return NotStarted("program", f'the image has no "{missing}"' if missing else status.message)
 
 
 async def _feed(session: ExecSession, data: bytes) -> None:

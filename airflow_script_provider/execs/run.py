@@ -134,10 +134,10 @@ class ExecRun:
 
     async def _why_gone(self, chosen: Chosen) -> str | None:
         """Why the pod or container ended; kubelet tells of a container a moment later."""
-        for _ in range(_LOOKS):
+        for look in range(_LOOKS):
+            await asyncio.sleep(_PAUSE if look else 0)
             if why := await why_gone(self.api, chosen):
                 return why
-            await asyncio.sleep(_PAUSE)
         return None
 
     def _say_chosen(self, chosen: Chosen) -> None:
