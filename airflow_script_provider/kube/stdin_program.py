@@ -202,8 +202,15 @@ def _code(invocation: Invocation) -> list[bytes]:
     lines.append(b"airflow_say")
     if not invocation.has_folder:
         return [*lines, *_becomes(invocation)]
-    # A signal to the group is the program's; the shell stays to clear up.
-    lines += [b"trap : INT TERM HUP QUIT", b"(", *_becomes(invocation), b")"]
+    # A signal to the group is the program's; the shell stays to clear up, and does not tell of the signal.
+    lines += [
+        b"trap : INT TERM HUP QUIT",
+        b"exec 4>&2 2>/dev/null",
+        b"(",
+        b"exec 2>&4 4>&-",
+        *_becomes(invocation),
+        b")",
+    ]
     return [*lines, b"airflow_code=$?", b'rm -rf -- "$airflow_folder"', b'exit "$airflow_code"']
 
 

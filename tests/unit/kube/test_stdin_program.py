@@ -254,7 +254,8 @@ def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, 
     remote = announced(process, invocation)
     assert ends(shell, stdin_program.look_argv(remote)) == "running"
     assert ends(shell, stdin_program.end_argv(remote, invocation, 0.2)) == said
-    process.communicate()
+    out, err = process.communicate()
+    assert (out.strip(), err) == (b"", b""), "the shell tells nothing of the signal"
     assert ends(shell, stdin_program.look_argv(remote)) == "gone"
     assert not left_over(invocation)
 
