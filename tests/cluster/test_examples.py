@@ -17,7 +17,8 @@ from tests.cluster.example_sources import example_sources
 from tests.cluster.kubectl import Kubectl
 
 _ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((_ROOT / "example_dags").glob("example_*.py"))
+_FOLDER = _ROOT / "example_dags"
+EXAMPLES = [*sorted(_FOLDER.glob("example_*.py")), _FOLDER / "exec_app" / "exec_app.py"]
 
 # What each example's tasks end as, and what the last one returns.
 EXPECTED = {
@@ -35,6 +36,7 @@ EXPECTED = {
     "example_s3_source": "1 orders in the south, 7 in all",
     "example_script_in_file": '{"cat": 2, "dog": 1}',
     "example_sql_migration": "Bern has 137000 people",
+    "exec_app": "release 2026.1 has its database at version 2",
 }
 # No node of the tests has a GPU: its Job is shown to the API server, which checks it.
 NOT_RUN = {"example_gpu"}
@@ -69,9 +71,28 @@ def connections(sources: dict[str, str], database: dict[str, str]) -> dict[str, 
     }
 
 
+@pytest.fixture(scope="session")
+def deployed(kubectl: Kubectl) -> Iterator[None]:
+    """The application of ``exec_app``, as its manifests have it."""
+    manifests = [_FOLDER / "exec_app" / f"{name}.yaml" for name in ("namespace", "api", "web")]
+    kubectl("apply", *(word for path in manifests for word in ("-f", str(path))))
+    for name in ("api", "web"):
+        kubectl("rollout", "status", f"deployment/{name}", "-n", "exec-app", "--timeout=90s")
+    yield
+    kubectl("delete", "namespace", "exec-app", "--wait=false")
+
+
 @pytest.mark.parametrize("example", [path for path in EXAMPLES if path.stem not in NOT_RUN], ids=lambda path: path.stem)
-def test_example_runs(example: Path, airflow_home: Path, connections: dict[str, str], kubeconfig: str) -> None:
+def test_example_runs(
+    example: Path,
+    airflow_home: Path,
+    connections: dict[str, str],
+    kubeconfig: str,
+    request: pytest.FixtureRequest,
+) -> None:
     """The example ends well and says what it should."""
+    if example.stem == "exec_app":
+        request.getfixturevalue("deployed")
     environment = {
         **os.environ,
         **connections,

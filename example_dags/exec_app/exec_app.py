@@ -1,0 +1,42 @@
+"""Run a migration in the pod of the deployed application, with its environment and its volume.
+
+The application: kubectl apply -f namespace.yaml -f api.yaml -f web.yaml
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import dag, task
+
+from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
+from airflow_script_provider.sources import FileScript
+
+
+@dag(schedule=None, catchup=False, tags=["script-provider"])
+def exec_app() -> None:
+    """Migrate the database where the API runs, then ask the web server's container for its release."""
+    migrate = KubernetesExecScriptOperator(
+        task_id="migrate",
+        namespace="exec-app",
+        deployment="api",
+        script=FileScript("migrate.py"),
+        files={"migrations/steps.py": FileScript("steps.py")},
+        args={"target": 2},
+    )
+    release = KubernetesExecScriptOperator(
+        task_id="release",
+        namespace="exec-app",
+        deployment="web",
+        container="web",
+        command=["sh", "-c", 'echo "\\"$RELEASE\\""'],
+    )
+
+    @task
+    def report(migrated: dict[str, int], release: str) -> None:
+        """Say what was done."""
+        print(f"release {release} has its database at version {migrated['to']}")
+
+    migrate >> release
+    report(migrate.output["value"], release.output["value"])
+
+
+exec_app()
