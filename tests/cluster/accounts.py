@@ -10,7 +10,7 @@ import yaml
 
 from tests.cluster.kubectl import Kubectl
 
-ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "job.yaml"
+_ROLES = Path(__file__).parents[2] / "docs" / "reference" / "rbac"
 
 
 def author(
@@ -20,12 +20,14 @@ def author(
     *,
     drop: str | None = None,
     drop_verb: tuple[str, str] | None = None,
+    role_file: str = "job.yaml",
 ) -> dict[str, Any]:
     """A kubeconfig of an account with the Role of the docs, but for one resource, or one verb on a resource."""
-    role = yaml.safe_load(ROLE.read_text())
+    role = yaml.safe_load((_ROLES / role_file).read_text())
     role["rules"] = [rule for rule in role["rules"] if rule["resources"] != [drop]]
     for rule in role["rules"]:
         rule["verbs"] = [verb for verb in rule["verbs"] if drop_verb is None or drop_verb != (*rule["resources"], verb)]
+    role["rules"] = [rule for rule in role["rules"] if rule["verbs"]]
     role["metadata"]["namespace"] = namespace
     kubectl.apply(role)
     kubectl("create", "serviceaccount", "author", "-n", namespace)

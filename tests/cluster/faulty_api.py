@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 import ssl
@@ -19,6 +20,7 @@ from typing import Any
 import aiohttp
 import yaml
 from aiohttp import web
+from yarl import URL
 
 ALWAYS = range(1_000_000)
 FIRST = range(1)
@@ -181,11 +183,33 @@ class FaultyApi:
             return _reset(request)
         if fault.status is not None:
             return _refusal(fault, fault.status)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._bridge(request)
         async with self._asked(request) as answer:
             if fault.lost:
                 return _reset(request)
             await asyncio.sleep(fault.late)
             return await _pass_on(request, answer, fault)
+
+    async def _bridge(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A websocket to the server and one to the client, each frame passed on."""
+        offered = [word.strip() for word in request.headers["Sec-WebSocket-Protocol"].split(",")]
+        headers = {name: value for name, value in request.headers.items() if name.lower() == "authorization"}
+        url = URL(f"{self._server['server']}{request.path_qs}", encoded=True)
+        try:
+            server = await self._session.ws_connect(url, protocols=offered, headers=headers, max_msg_size=0)
+        except aiohttp.WSServerHandshakeError as refused:
+            return web.Response(status=refused.status)
+        client = web.WebSocketResponse(protocols=[server.protocol or ""])
+        await client.prepare(request)
+        try:
+            await asyncio.wait(
+                [asyncio.ensure_future(_pump(server, client)), asyncio.ensure_future(_pump(client, server))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            await server.close()
+        return client
 
     @asynccontextmanager
     async def _asked(self, request: web.BaseRequest) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -236,6 +260,15 @@ async def _write(response: web.StreamResponse, chunk: bytes, rate: int | None) -
     for start in range(0, len(chunk), piece):
         await response.write(chunk[start : start + piece])
         await asyncio.sleep(0 if rate is None else _TICK)
+
+
+async def _pump(
+    source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+) -> None:
+    with contextlib.suppress(ConnectionError):
+        async for message in source:
+            await target.send_bytes(message.data)
 
 
 def _reset(request: web.BaseRequest) -> web.Response:

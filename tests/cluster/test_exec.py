@@ -1,0 +1,413 @@
+"""Running scripts and commands in pods that run already."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.execs import session
+from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
+from tests.cluster.accounts import author, written
+from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, processes_in, rolled_out
+from tests.cluster.faulty_api import faulty_api
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator
+
+SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
+HANDLES_TERM = """
+import signal, sys, time
+def bye(number, frame):
+    print('bye', flush=True)
+    sys.exit(9)
+signal.signal(signal.SIGTERM, bye)
+print('up', flush=True)
+time.sleep(300)
+"""
+IGNORES_TERM = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
+
+
+@pytest.fixture(scope="module")
+def app(kubectl: Kubectl, kubeconfig: str, shared_namespace: str) -> dict[str, Any]:
+    """Operator arguments for the namespace of Deployments with one and two containers, none ready, and no shell."""
+    apps = [
+        a_deployment("api", shared_namespace, env=[("FROM_POD", "pod"), ("OVER", "pod")], replicas=2),
+        a_deployment("two", shared_namespace, "main", "helper"),
+        a_deployment("bare", shared_namespace, image=NO_SHELL),
+    ]
+    kubectl.apply(a_deployment("unready", shared_namespace, ready=False))
+    rolled_out(kubectl, *apps)
+    return {"config_file": kubeconfig, "namespace": shared_namespace}
+
+
+def an_exec(**arguments: Any) -> Any:
+    """An operator that runs in the Deployment ``api``, if not said otherwise."""
+    places = {"deployment", "statefulset", "pod", "label_selector"}
+    where = {} if places & set(arguments) else {"deployment": "api"}
+    return KubernetesExecScriptOperator(task_id="task", **(where | arguments))
+
+
+def run_exec(**arguments: Any) -> TaskRun:
+    """Execute such an operator."""
+    return run_operator(an_exec(**arguments))
+
+
+def first_pod(kubectl: Kubectl, app: dict[str, Any], name: str = "api") -> str:
+    """The pod that a Deployment's runs are in."""
+    return pods_of(kubectl, app["namespace"], name)[0]
+
+
+def wait_until_up(kubectl: Kubectl, app: dict[str, Any], name: str = "api") -> str:
+    """The pod of a script that sleeps, when it does."""
+    pod = first_pod(kubectl, app, name)
+    wait_for(lambda: any("sleep 300" in line for line in processes_in(kubectl, app["namespace"], pod)), "the script")
+    return pod
+
+
+def test_script_has_the_pods_environment_and_its_own(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """The first ready pod by name runs it, with the pod's environment, the author's over it, and args as JSON."""
+    script = (
+        "import json, os, sys\n"
+        "print('oops', file=sys.stderr)\n"
+        "print(json.dumps([sys.argv[1], os.environ['FROM_POD'], os.environ['OVER'], os.getcwd()]))"
+    )
+    run = run_exec(script=script, args={"a": "it's\n$(id)"}, env={"OVER": "ours\n'"}, working_dir="/usr", **app)
+    result = run.succeeded().result
+    assert result["value"] == ['{"a": "it\'s\\n$(id)"}', "pod", "ours\n'", "/usr"]
+    assert (result["stderr_tail"], result["job_name"], result["exit_code"]) == ("oops\n", None, 0)
+    assert result["pod_name"] == first_pod(kubectl, app)
+    levels = {entry["event"]: entry["log_level"] for entry in run.log}
+    assert (levels["oops"], levels[result["stdout_tail"].strip()]) == ("warning", "info")
+    assert any("the first of 2 ready pods of ReplicaSet api-" in line for line in run.lines)
+
+
+def test_value_is_from_stdout_only(app: dict[str, Any]) -> None:
+    """JSON on stderr is no result."""
+    run = run_exec(script="echo '{\"n\": 1}'; sleep 0.3; echo '{\"n\": 2}' >&2", interpreter=["sh"], **app)
+    assert run.succeeded().xcoms["value"] == {"n": 1}
+    assert run.result["output"] == '{"n": 1}\n{"n": 2}\n'
+
+
+def test_any_bytes_are_printed(app: dict[str, Any]) -> None:
+    """Bytes that are no text, and a last line without an end, fail nothing (R13)."""
+    run = run_exec(script="import sys\nsys.stdout.buffer.write(bytes(range(256)) + b'end')", **app)
+    assert run.succeeded().result["output_bytes"] == 259
+    assert run.result["stdout_tail"].endswith("end")
+
+
+def test_twenty_megabytes_arrive_byte_for_byte(app: dict[str, Any]) -> None:
+    """A flood on both streams is complete."""
+    script = (
+        "import base64, random, sys\n"
+        "r = random.Random(7)\n"
+        "for n in range(20):\n"
+        "  for _ in range(700): print(base64.b64encode(r.randbytes(1100)).decode())\n"
+        "  print(n, file=sys.stderr)\n"
+    )
+    run = run_exec(script=script, max_output_bytes=32 * 1024 * 1024, **app)
+    numbers = random.Random(7)
+    lines = [base64.b64encode(numbers.randbytes(1100)) + b"\n" for _ in range(14_000)]
+    expected = hashlib.sha256(b"".join(lines)).hexdigest()
+    assert hashlib.sha256(run.succeeded().result["stdout_tail"].encode()).hexdigest() == expected
+    assert run.result["stderr_tail"] == "".join(f"{n}\n" for n in range(20))
+    assert run.result["output_bytes"] > 20_000_000
+
+
+def test_nothing_is_left_in_the_pod(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """Neither a script that is read from an open file nor one among files leaves a file or a process."""
+    files = {"lib/util.py": "text = 'found'\n", "data.txt": "x" * 300_000}
+    script = (
+        "import lib.util, os; print(lib.util.text, os.path.getsize(os.environ['AIRFLOW_SCRIPT_FILES'] + '/data.txt'))"
+    )
+    assert run_exec(script="print(1)", **app).succeeded()
+    assert run_exec(script=script, files=files, **app).succeeded().result["output"] == "found 300000\n"
+    pod = first_pod(kubectl, app)
+    found = ("sh", "-c", "find / -xdev -name 'airflow-script*'; ls -A /dev/shm /tmp")
+    listed = kubectl("exec", "-n", app["namespace"], pod, "--", *found)
+    assert listed == "/dev/shm:\n\n/tmp:\n"
+    assert processes_in(kubectl, app["namespace"], pod) == []
+
+
+def test_a_command_in_a_container_that_is_named(app: dict[str, Any]) -> None:
+    """A command runs as it is, in one container of two."""
+    run = run_exec(
+        deployment="two", container="helper", command=["sh", "-c", 'echo "$0" "$A"', "a b"], env={"A": "1"}, **app
+    )
+    assert (run.succeeded().result["output"], run.result["container_name"]) == ("a b 1\n", "helper")
+    assert run.result["script_sha256"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"deployment": "two"}, "has several containers: main, helper. Set container to one of them."),
+        ({"deployment": "two", "container": "web"}, "has no container 'web'. It has: main, helper."),
+        ({"deployment": "apu"}, "does not exist. These do: api, bare"),
+        ({"deployment": "unready"}, "has no ready pod (1 pods of ReplicaSet unready-"),
+        ({"pod": "api-0"}, "does not exist. These do: api-"),
+        ({"label_selector": "app=none"}, "kubectl -n {namespace} get pods -l app=none"),
+        ({"statefulset": "db"}, "The namespace has no StatefulSet: check namespace."),
+        ({"namespace": "no-such-place"}, "namespace 'no-such-place' does not exist"),
+        ({"namespace": "no-such-place", "label_selector": "a=b"}, "kube-system"),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_what_there_is_instead(arguments: dict[str, str], said: str, app: dict[str, Any]) -> None:
+    """The error names what was asked for, what there is, and what to do."""
+    run = run_exec(command=["true"], **(app | arguments))
+    assert isinstance(run.error, exceptions.TargetError | AirflowFailException)
+    assert said.format(**app) in str(run.error)
+
+
+def test_pods_may_be_selected_or_named(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """A selector and a name lead to a pod as well."""
+    pod = pods_of(kubectl, app["namespace"], "api")[1]
+    assert run_exec(label_selector="app in (api,x),tier!=web", command=["true"], **app).succeeded()
+    assert run_exec(pod=pod, command=["true"], **app).succeeded().result["pod_name"] == pod
+
+
+def test_exit_code_fails_or_skips(app: dict[str, Any]) -> None:
+    """The exit code is the task's, with the last lines; one of ``skip_on_exit_code`` skips it, its result is there."""
+    failed = run_exec(script="echo why; exit 3", interpreter=["sh"], **app)
+    assert isinstance(failed.error, exceptions.JobFailedError)
+    assert failed.headline.endswith(": the script ended with exit code 3.")
+    assert "why" in str(failed.error)
+    assert (failed.result["exit_code"], failed.result["status"]) == (3, "failed")
+    skipped = run_exec(script="exit 99", interpreter=["sh"], skip_on_exit_code=99, **app)
+    assert isinstance(skipped.error, AirflowSkipException)
+    assert skipped.result["exit_code"] == 99
+
+
+def test_missing_interpreter_is_explained(app: dict[str, Any]) -> None:
+    """127 names the interpreter and the image."""
+    run = run_exec(script="x", interpreter=["php"], **app)
+    assert 'perhaps "php" itself: check that image python:3.11-slim has it' in str(run.error)
+
+
+def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
+    """A script needs a shell and says so; a bare command runs without it, and cannot be ended then."""
+    script = run_exec(deployment="bare", script="echo 1", interpreter=["sh"], **app)
+    assert isinstance(script.error, AirflowFailException)
+    assert 'image pause-only:1 has no "sh", so the script cannot run. Without sh, give it as command=[…]' in str(
+        script.error
+    )
+    missing = run_exec(deployment="bare", command=["/none"], **app)
+    assert 'the command cannot be started: the image has no "/none"' in str(missing.error)
+    command = run_exec(deployment="bare", command=["/pause"], timeout=3, **app)
+    assert isinstance(command.error, exceptions.JobTimeoutError)
+    assert "it could not be ended" in str(command.error)
+
+
+@pytest.mark.parametrize(
+    ("script", "ending", "printed"),
+    [
+        (SLEEPS, "it was ended", "up\n"),
+        (HANDLES_TERM, "it was ended", "up\nbye\n"),
+        (IGNORES_TERM, "it was killed, 1 s after SIGTERM", "up\n"),
+    ],
+    ids=["sleeps", "handles", "ignores"],
+)
+def test_timeout_ends_the_whole_group(
+    script: str, ending: str, printed: str, app: dict[str, Any], kubectl: Kubectl
+) -> None:
+    """At the timeout script and children get SIGTERM, then SIGKILL; last words are logged; nothing runs on (R5)."""
+    run = run_exec(script=script, timeout=4, termination_grace_period=1, files={"x": "folder\n"}, **app)
+    assert isinstance(run.error, exceptions.JobTimeoutError)
+    assert f"ran longer than its timeout of 4 s; {ending}." in run.headline
+    assert (run.result["output"], run.result["status"]) == (printed, "timeout")
+    nothing_runs(kubectl, app["namespace"], first_pod(kubectl, app))
+    assert "airflow" not in kubectl("exec", "-n", app["namespace"], first_pod(kubectl, app), "--", "ls", "/dev/shm")
+
+
+def test_kill_ends_the_process(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """Airflow's kill ends the process in the pod within its five seconds (R3)."""
+    began = []
+
+    def up() -> None:
+        wait_until_up(kubectl, app)
+        began.append(time.monotonic())
+
+    run = run_and_kill(an_exec(script=SLEEPS, **app), up)
+    assert time.monotonic() - began[0] < 5
+    assert isinstance(run.error, exceptions.RunKilledError)
+    assert "it was ended." in str(run.error)
+    nothing_runs(kubectl, app["namespace"], first_pod(kubectl, app))
+
+
+def test_kill_reaches_who_ignores_it_after_we_have_gone(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """SIGKILL follows in the pod after the grace period, though nobody waits for it any more."""
+    pod = first_pod(kubectl, app)
+
+    def up() -> None:
+        wait_for(lambda: processes_in(kubectl, app["namespace"], pod), "the script")
+        time.sleep(2)
+
+    run = run_and_kill(an_exec(script=IGNORES_TERM, termination_grace_period=8, **app), up)
+    assert "has got SIGTERM, SIGKILL follows after 8 s" in str(run.error)
+    assert processes_in(kubectl, app["namespace"], pod)
+    nothing_runs(kubectl, app["namespace"], pod)
+
+
+def test_silence_is_no_end(app: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that is silent for longer than the other end is trusted is asked for, and goes on."""
+    monkeypatch.setattr(session, "HEARTBEAT", 1.0)
+    assert run_exec(script="import time\ntime.sleep(5)\nprint('done')", **app).succeeded().result["output"] == "done\n"
+
+
+def test_no_value_is_in_the_request(app: dict[str, Any], kubeconfig: str, tmp_path: Path) -> None:
+    """Neither script nor arguments nor environment stand in the exec's URL, which audit logs keep (R26)."""
+    with faulty_api(kubeconfig, tmp_path) as api:
+        secrets = {
+            "script": "echo secret-1",
+            "args": ["secret-2"],
+            "env": {"A": "secret-3"},
+            "files": {"f": "secret-4\n"},
+        }
+        run = run_exec(interpreter=["sh"], **(app | secrets | {"config_file": api.kubeconfig}))
+        assert run.succeeded().result["output"] == "secret-1\n"
+        assert api.count("GET .*/exec.*command=sh") == 1
+        assert not api.count("secret-")
+        assert not [line for line in run.lines if "secret-2" in line or "secret-3" in line]
+
+
+def test_broken_connection_is_no_success_and_not_tried_again(
+    app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
+) -> None:
+    """Where the process still runs, the outcome is unknown, and a second one is not started beside it (R1)."""
+    with faulty_api(kubeconfig, tmp_path) as api:
+
+        def cut() -> None:
+            wait_until_up(kubectl, app)
+            api.outage(0.5)
+
+        cutting = meanwhile(cut)
+        run = run_exec(script=SLEEPS, **(app | {"config_file": api.kubeconfig}))
+        cutting.join()
+    assert isinstance(run.error, AirflowFailException)
+    assert "Outcome unknown: the connection to pod " in run.headline
+    assert "It still runs, so nothing is tried again. To end it: kubectl exec" in str(run.error)
+    assert (run.result["status"], run.result["reason"]) == ("failed", "ConnectionBroken")
+    command = str(run.error).split("To end it: kubectl ")[1].splitlines()[0]
+    group = command.split("kill -- -")[1].rstrip("'")
+    pod = first_pod(kubectl, app)
+    kubectl("exec", "-n", app["namespace"], pod, "--", "sh", "-c", f"kill -- -{group}")
+    nothing_runs(kubectl, app["namespace"], pod)
+
+
+def test_broken_connection_to_a_process_that_has_ended(
+    app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
+) -> None:
+    """Where the process is gone its outcome is unknown all the same, and Airflow may try again."""
+    with faulty_api(kubeconfig, tmp_path) as api:
+
+        def cut() -> None:
+            wait_until_up(kubectl, app)
+            api.outage(4)
+
+        cutting = meanwhile(cut)
+        script = SLEEPS.replace("subprocess.run(['sleep', '300'])", "subprocess.run(['timeout', '2', 'sleep', '300'])")
+        run = run_exec(script=script, **(app | {"config_file": api.kubeconfig}))
+        cutting.join()
+    assert isinstance(run.error, exceptions.OutcomeUnknownError)
+    assert "It runs no longer" in str(run.error)
+
+
+@pytest.fixture
+def web(kubectl: Kubectl, kubeconfig: str, namespace: str) -> dict[str, Any]:
+    """Operator arguments for a Deployment of the test's own."""
+    rolled_out(kubectl, a_deployment("web", namespace))
+    return {"config_file": kubeconfig, "namespace": namespace, "deployment": "web"}
+
+
+def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new_pod(
+    web: dict[str, Any], kubectl: Kubectl
+) -> None:
+    """A pod that goes while the script runs is the reason; another try chooses anew."""
+    old = []
+
+    def roll_out() -> None:
+        old.append(wait_until_up(kubectl, web, "web"))
+        rolled_out(kubectl, a_deployment("web", web["namespace"], env=[("NEW", "1")]))
+
+    rolling = meanwhile(roll_out)
+    run = run_exec(script=SLEEPS, **web)
+    rolling.join()
+    assert isinstance(run.error, exceptions.JobFailedError)
+    assert "was deleted or rolled out" in run.headline or "is being deleted or rolled out" in run.headline
+    assert (run.result["pod_name"], run.result["reason"]) == (old[0], "PodEnded")
+    again = run_exec(script="import os; print(os.environ['NEW'])", **web).succeeded()
+    assert again.result["output"] == "1\n"
+
+
+def test_old_pods_are_not_taken_during_a_rollout(web: dict[str, Any], kubectl: Kubectl) -> None:
+    """While the new pods are not ready there is none to run in, although old ones are ready."""
+    kubectl.apply(a_deployment("web", web["namespace"], ready=False))
+    run = run_exec(command=["true"], **web)
+    assert isinstance(run.error, exceptions.TargetError)
+    assert f"Check: kubectl -n {web['namespace']} rollout status deployment web" in str(run.error)
+
+
+def test_container_that_ends_is_the_reason(web: dict[str, Any], kubectl: Kubectl) -> None:
+    """The pod's container ends under the script: its reason and exit code are told, not just 137."""
+
+    def end() -> None:
+        pod = wait_until_up(kubectl, web, "web")
+        kubectl("exec", "-n", web["namespace"], pod, "--", "sh", "-c", "kill -9 -1; kill -15 1", check=False)
+
+    ending = meanwhile(end)
+    run = run_exec(
+        pod=first_pod(kubectl, web, "web"), script=SLEEPS, **{k: v for k, v in web.items() if k != "deployment"}
+    )
+    ending.join()
+    assert isinstance(run.error, exceptions.JobFailedError)
+
+
+def test_role_of_the_docs_is_enough(web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
+    """With the Role in the docs and nothing more everything works, and no warning is given (R17)."""
+    config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml")
+    limited = web | {"config_file": written(config, tmp_path)}
+    assert run_exec(script="print(1)", **limited).succeeded().warnings == []
+    assert "These do: web" in str(run_exec(script="print(1)", **(limited | {"deployment": "none"})).error)
+    assert isinstance(run_exec(script=SLEEPS, timeout=3, **limited).error, exceptions.JobTimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (("pods/exec", "get"), "kubectl auth can-i create pods --subresource=exec"),
+        (("pods", "list"), "kubectl auth can-i list pods"),
+        (("deployments", "get"), "kubectl auth can-i get deployments"),
+        (("replicasets", "list"), "kubectl auth can-i list replicasets"),
+    ],
+    ids=str,
+)
+def test_missing_right_is_named(
+    missing: tuple[str, str],
+    said: str,
+    app: dict[str, Any],
+    namespace: str,
+    kubectl: Kubectl,
+    kubeconfig: str,
+    tmp_path: Path,
+) -> None:
+    """403 names verb, resource and namespace with the kubectl line that checks it (R17)."""
+    rolled_out(kubectl, a_deployment("web", namespace))
+    config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=missing)
+    run = run_exec(deployment="web", script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
+    assert isinstance(run.error, exceptions.ApiForbiddenError)
+    assert said in str(run.error)
+
+
+def test_sql_in_the_databases_own_pod(database: dict[str, str], app: dict[str, Any]) -> None:
+    """psql reads its script from the open file, its variables from args."""
+    script = "-- migration\nselect :'who' as who \\gset\n\\echo :who"
+    env = {"PGHOST": "127.0.0.1", "PGUSER": database["PGUSER"]}
+    run = run_exec(pod="postgres", script=script, args={"who": "it's"}, env=env, **app)
+    assert run.succeeded().result["output"] == "it's\n"
