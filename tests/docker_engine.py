@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -18,7 +19,8 @@ from typing import Any
 import docker
 
 IMAGE = "python:3.11-slim"
-_ARCHIVED = f"docker.io/library/{IMAGE}"
+NO_SHELL = "pause-only:1"
+_ARCHIVED = "docker.io/library/"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -61,10 +63,15 @@ def _answering(daemon: subprocess.Popen[bytes], address: str, log: Path) -> Any:
     for _ in range(600):
         if daemon.poll() is not None:
             break
-        with contextlib.suppress(docker.errors.DockerException, OSError):
+        if _answers(address.removeprefix("unix://")):
             return docker.DockerClient(base_url=address, timeout=120)
         time.sleep(0.1)
     raise RuntimeError(f"dockerd does not answer:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(path) == 0
 
 
 def _load_image(engine: Any) -> None:
@@ -85,18 +92,23 @@ def _cached_images() -> Path:
 
 def _write_docker_archive(images: Path, target: Any) -> None:
     with tarfile.open(images) as source, tarfile.open(fileobj=target, mode="w") as archive:
-        index = _json(source, "index.json")
-        entry = next(e for e in index["manifests"] if e["annotations"]["io.containerd.image.name"] == _ARCHIVED)
-        manifest = _json(source, _blob(entry))
-        blobs = [manifest["config"], *manifest["layers"]]
-        for blob in blobs:
-            member = source.getmember(_blob(blob))
-            archive.addfile(member, source.extractfile(member))
-        config, *layers = (_blob(blob) for blob in blobs)
-        content = json.dumps([{"Config": config, "RepoTags": [IMAGE], "Layers": layers}]).encode()
+        entries = [_copied(name, source, archive) for name in (IMAGE, NO_SHELL)]
+        content = json.dumps(entries).encode()
         header = tarfile.TarInfo("manifest.json")
         header.size = len(content)
         archive.addfile(header, io.BytesIO(content))
+
+
+def _copied(name: str, source: tarfile.TarFile, archive: tarfile.TarFile) -> dict[str, Any]:
+    """Copy an image's blobs; what Docker's manifest says of it."""
+    entries = _json(source, "index.json")["manifests"]
+    entry = next(e for e in entries if e["annotations"]["io.containerd.image.name"] == _ARCHIVED + name)
+    manifest = _json(source, _blob(entry))
+    blobs = [_blob(blob) for blob in (manifest["config"], *manifest["layers"])]
+    for blob in blobs:
+        member = source.getmember(blob)
+        archive.addfile(member, source.extractfile(member))
+    return {"Config": blobs[0], "RepoTags": [name], "Layers": blobs[1:]}
 
 
 def _json(archive: tarfile.TarFile, name: str) -> Any:

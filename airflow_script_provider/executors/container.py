@@ -233,6 +233,7 @@ class ContainerProcess:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._attached.close()
+        self._socket.close()
 
     async def _write(self, data: bytes) -> None:
         await asyncio.to_thread(self._socket.sendall, data)

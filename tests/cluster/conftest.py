@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.cluster.airflow_start import Airflow, airflow_server
 from tests.cluster.faulty_api import Fault, faulty_api
 from tests.cluster.kubectl import Kubectl, wait_for
+from tests.docker_engine import docker_engine
 from tests.servers import Answer, web_server
 
 _ROOT = Path(__file__).parents[2]
@@ -122,6 +123,13 @@ def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]
     address = kubectl("get", "pod", "postgres", "-n", shared_namespace, "-o", "jsonpath={.status.podIP}")
     yield {"PGHOST": address, "PGUSER": "postgres", "PGDATABASE": "postgres"}
     kubectl("delete", "pod", "postgres", "-n", shared_namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """The address of a Docker engine of our own."""
+    with docker_engine() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,157 @@
+"""The same scripts through every executor: the same exit code, output, argv and result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.executors.base import Executor, Place, Task
+from airflow_script_provider.executors.container import ContainerExecutor
+from airflow_script_provider.executors.job import JobExecutor
+from airflow_script_provider.executors.kubernetes import KubernetesExecutor
+from airflow_script_provider.executors.local import LocalExecutor
+from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.sources import InlineScript
+from tests.cluster.apps import a_deployment, rolled_out
+from tests.cluster.kubectl import Kubectl
+from tests.docker_engine import IMAGE
+
+EXECUTORS: dict[str, type[Executor]] = {
+    "local": LocalExecutor,
+    "container": ContainerExecutor,
+    "kubernetes": KubernetesExecutor,
+    "job": JobExecutor,
+}
+SHOWS = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ.get('A'), sys.stdin.read()]))"
+EVERYTHING = 'it\'s "quoted"\n$HOME `id` \\ ünï *'
+
+
+@dataclass
+class Shown:
+    """A screen that keeps what it is given."""
+
+    out: bytes = b""
+    err: bytes = b""
+    notes: list[str] = field(default_factory=list)
+
+    def stdout(self, data: bytes) -> None:
+        """The script's stdout."""
+        self.out += data
+
+    def stderr(self, data: bytes) -> None:
+        """The script's stderr."""
+        self.err += data
+
+    def note(self, text: str, *, important: bool = False) -> None:
+        """A line of ours."""
+        self.notes.append(text)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """An executor and the place in which it runs scripts."""
+
+    name: str
+    place: Place
+
+    def run(self, text: str, **arguments: Any) -> tuple[ScriptResult, Shown]:
+        """Run a script; its result and what was shown."""
+        task = Task(source=InlineScript(text), place=self.place, **arguments)
+        executor, shown = EXECUTORS[self.name](), Shown()
+        assert executor.unavailable(task) is None
+        return executor.run(task, shown), shown
+
+    @property
+    def tells_streams_apart(self) -> bool:
+        """A Job's log does not."""
+        return self.name != "job"
+
+
+@pytest.fixture(scope="module")
+def api(kubectl: Kubectl, shared_namespace: str) -> str:
+    """The namespace of a Deployment ``contract``."""
+    rolled_out(kubectl, a_deployment("contract", shared_namespace))
+    return shared_namespace
+
+
+@pytest.fixture(params=list(EXECUTORS))
+def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contract]:
+    """Each executor in turn."""
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    place = Place()
+    if request.param == "container":
+        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_host"))
+        place = Place(image=IMAGE)
+    elif request.param != "local":
+        place = Place(namespace=request.getfixturevalue("api"), deployment="contract")
+    yield Contract(request.param, place)
+
+
+def test_success(contract: Contract) -> None:
+    """A script that prints nothing and ends well."""
+    result, shown = contract.run("pass")
+    assert (result.status, result.exit_code, result.output, result.value) == ("completed", 0, "", None)
+    assert (result.succeeded, result.failed, result.error, shown.out + shown.err) == (1, 0, None, b"")
+
+
+def test_failure(contract: Contract) -> None:
+    """A script that fails: its exit code, both streams in the order in which they were written."""
+    text = "import os, sys, time\nos.write(1, b'first\\n'); time.sleep(.2)\nos.write(2, b'second\\n'); time.sleep(.2)\n"
+    result, shown = contract.run(text + "os.write(1, b'third\\n'); sys.exit(7)")
+    assert (result.status, result.exit_code, result.output) == ("failed", 7, "first\nsecond\nthird\n")
+    assert (result.succeeded, result.failed) == (0, 1)
+    if contract.tells_streams_apart:
+        assert (shown.out, shown.err) == (b"first\nthird\n", b"second\n")
+        assert (result.stdout_tail, result.stderr_tail) == ("first\nthird\n", "second\n")
+
+
+def test_args_and_environment(contract: Contract) -> None:
+    """``args`` is one JSON in argv[1], environment arrives with quotes and line ends, stdin is empty (R24)."""
+    result, _ = contract.run(SHOWS, args={"text": EVERYTHING}, env={"A": EVERYTHING})
+    argv, variable, stdin = result.value
+    assert (__import__("json").loads(argv[0]), variable, stdin) == ({"text": EVERYTHING}, EVERYTHING, "")
+    assert len(argv) == 1
+
+
+def test_arguments(contract: Contract) -> None:
+    """``arguments`` are words of argv as they are."""
+    words = ["-n", "", "a b", EVERYTHING]
+    result, _ = contract.run(SHOWS, arguments=words)
+    assert result.value[0] == words
+
+
+def test_any_bytes(contract: Contract) -> None:
+    """Bytes that are no text are shown as they are, and the result has the same text of them."""
+    data = bytes(byte for byte in range(256) if byte != 10) + b"\n"
+    result, shown = contract.run("import os\nos.write(1, bytes(b for b in range(256) if b != 10) + b'\\n')")
+    assert result.output == data.decode("utf-8", "replace").replace("\0", "\ufffd")
+    if contract.tells_streams_apart:
+        assert shown.out == data
+
+
+def test_value(contract: Contract) -> None:
+    """The last line that is a JSON object is the value."""
+    result, _ = contract.run('print("loading")\nprint(\'{"rows": [1, 2.5, null]}\')\nprint("done")')
+    assert result.value == {"rows": [1, 2.5, None]}
+
+
+def test_interpreter(contract: Contract) -> None:
+    """Another interpreter than the default one."""
+    result, _ = contract.run('echo "$0" >/dev/null; echo "$2-$1"', interpreter=["sh", "-eu"], arguments=["a", "b"])
+    assert (result.exit_code, result.output) == (0, "b-a\n")
+
+
+def test_killed(contract: Contract) -> None:
+    """A script that is killed has exit code 137."""
+    result, _ = contract.run("import os\nprint('up', flush=True)\nos.kill(os.getpid(), 9)")
+    assert (result.status, result.exit_code, result.output) == ("failed", 137, "up\n")
+
+
+def test_timeout(contract: Contract) -> None:
+    """A script that runs too long is ended, and its status says so."""
+    result, _ = contract.run("import time\ntime.sleep(300)", timeout=4)
+    assert (result.status, result.succeeded) == ("timeout", 0)
+    assert result.error is not None
