@@ -35,7 +35,7 @@ class NodeOutcomes:
         """The record of a run that is over, of a node of which so many runs have failed before."""
         facts = self._facts(run, failures)
         if isinstance(decision, Lost):
-            return node_record.of_lost(decision, output, run.node, **facts)
+            return node_record.of_lost(decision, output, **facts)
         case = Case(
             f"{self.job.ref.namespace}/{run.name}",
             decision,

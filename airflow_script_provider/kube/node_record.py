@@ -98,13 +98,13 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
         exit_code=end.exit_code if end else None,
         started_at=attempt.started_at if attempt else None,
         reason=reason,
-        error=diagnosed.headline if diagnosed else None,
+        error=f"{diagnosed.cause}." if diagnosed else None,
         **facts,
     )
     return _counted(_with_output(record, output))
 
 
-def of_lost(lost: Lost, output: Output, node: str, **facts: Any) -> RunRecord:
+def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
     """The record of a run whose node was lost."""
     doubt = "" if lost.is_confirmed else f"; pod {lost.pod_name} cannot be confirmed dead and may still run"
     record = RunRecord(
@@ -112,7 +112,7 @@ def of_lost(lost: Lost, output: Output, node: str, **facts: Any) -> RunRecord:
         pod_name=lost.pod_name,
         started_at=lost.started_at,
         reason=lost.reason,
-        error=f"node {node} is {lost.reason}: {lost.message}{doubt}",
+        error=f"the node is {lost.reason}: {lost.message}{doubt}",
         **facts,
     )
     return _counted(_with_output(record, output))

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from airflow_script_provider.jobs.api import KubernetesApi
-from tests.cluster.tasks import FakeTaskInstance, run_task
+from tests.cluster.tasks import FakeTaskInstance, TaskRun, run_task
 
 _workers = multiprocessing.get_context("forkserver")
 _workers.set_forkserver_preload([__name__])  # importing Airflow takes longer than everything else
@@ -29,9 +29,11 @@ def die_after(is_last: Callable[[int, str], bool]) -> None:
     KubernetesApi._request = asked  # type: ignore[method-assign]  # in a process that is about to die
 
 
-def run_doomed_task(last_call: str, ti: dict[str, Any], **arguments: Any) -> None:
+def run_doomed_task(
+    last_call: str, ti: dict[str, Any], *, run: Callable[..., TaskRun] = run_task, **arguments: Any
+) -> None:
     """Execute an operator in a process of its own, which is lost after that call."""
-    worker = _workers.Process(target=_work, args=(last_call, ti, arguments))
+    worker = _workers.Process(target=_work, args=(last_call, ti, run, arguments))
     worker.start()
     worker.join(120)
     if worker.exitcode != -signal.SIGKILL:
@@ -39,7 +41,7 @@ def run_doomed_task(last_call: str, ti: dict[str, Any], **arguments: Any) -> Non
         raise AssertionError(f"the worker was not lost after {last_call}; it ended with {worker.exitcode}")
 
 
-def _work(last_call: str, ti: dict[str, Any], arguments: dict[str, Any]) -> None:
+def _work(last_call: str, ti: dict[str, Any], run: Callable[..., TaskRun], arguments: dict[str, Any]) -> None:
     die_after(lambda number, call: call == last_call)
-    run = run_task(ti=FakeTaskInstance(**ti), **arguments)
-    raise AssertionError("the worker has lived on") from run.error
+    done = run(ti=FakeTaskInstance(**ti), **arguments)
+    raise AssertionError("the worker has lived on") from done.error

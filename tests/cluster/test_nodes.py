@@ -1,0 +1,238 @@
+"""Scripts on the nodes of the cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.node_tasks import FAILS_ON_NODE_2, SAYS_WHERE, SLEEPS, an_operator, group_of, owners, run_nodes
+from tests.cluster.tasks import FakeTaskInstance, run_and_kill
+
+
+@pytest.fixture(params=["in_a_worker", "deferred"])
+def waiting(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Both ways of waiting: the same must come out of them (R29)."""
+    return {"deferrable": request.param == "deferred"}
+
+
+def test_every_node_runs_it(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """Each node has its result, each run its lines in a group of their own; the XCom value is by node."""
+    run = run_nodes(script=SAYS_WHERE, **shared, **waiting).succeeded()
+    assert run.xcoms["value"] == {name: {"node": name, "run": 0} for name in ("node-1", "node-2")}
+    assert {name: node["status"] for name, node in run.result["nodes"].items()} == {
+        "node-1": "completed", "node-2": "completed"
+    }  # fmt: skip
+    assert (run.result["succeeded"], run.result["failed"], run.result["skipped"]) == (2, 0, 0)
+    for name in ("node-1", "node-2"):
+        assert group_of(run, f"Node {name}: completed") == [f"on {name}", json.dumps({"node": name, "run": 0})]
+
+
+def test_runs_follow_each_other(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """Three runs on each node, of which the result keeps two; the Jobs of older ones are gone."""
+    run = run_nodes(script=SAYS_WHERE, runs=3, interval=0.5, history_limit=2, **shared, **waiting).succeeded()
+    for node in run.result["nodes"].values():
+        assert [one["value"]["run"] for one in node["runs"]] == [1, 2]
+    assert len([line for line in run.lines if line.startswith("::group::Node node-1, run ")]) == 3
+
+
+def test_one_failing_node_does_not_stop_the_others(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """The task fails with the node's name and exit code in its first line; the result is there."""
+    run = run_nodes(script=FAILS_ON_NODE_2, **shared, **waiting)
+    assert isinstance(run.error, exceptions.NodesFailedError)
+    assert run.headline == "1 of 2 nodes failed: node-2 (exit 3)"
+    assert run.result["nodes"]["node-1"]["status"] == "completed"
+    assert run.result["nodes"]["node-2"]["runs"][0]["exit_code"] == 3
+    assert run.result["nodes"]["node-2"]["runs"][0]["output"] == "tried\n"
+
+
+def test_rolling_work_stops_at_a_failure(shared: dict[str, Any], kubectl: Kubectl, namespace: str) -> None:
+    """With one node at a time the second is not touched when the first has failed; lines are live."""
+    where = shared | {"namespace": namespace}
+    script = "print('tried', flush=True)\nraise SystemExit(1)"
+    run = run_nodes(script=script, max_parallel=1, stop_after_failures=1, **where)
+    assert run.headline == "1 of 2 nodes failed: node-1 (exit 1); 1 not started (stop_after_failures=1)"
+    assert run.result["nodes"]["node-2"]["status"] == "skipped"
+    assert len(kubectl.names("jobs", namespace)) == 2, "the owner's and one run's"
+
+
+def test_lines_of_a_single_node_are_live(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """They come while the script runs, each once, in one group with what is said of the pod."""
+    script = "import time\nfor i in range(6):\n    print('n', i, flush=True)\n    time.sleep(0.5)"
+    run = run_nodes(script=script, nodes=["node-1"], **shared, **waiting).succeeded()
+    lines = [entry for entry in run.log if str(entry["event"]).startswith("n ")]
+    assert [entry["event"] for entry in lines] == [f"n {i}" for i in range(6)]
+    assert lines[-1]["at"] - lines[0]["at"] > 1.5
+    assert set(group_of(run, "Node node-1")) > {f"n {i}" for i in range(6)}
+
+
+@contextmanager
+def changed(kubectl: Kubectl, *words: str, back: tuple[str, ...]) -> Iterator[None]:
+    """node-2, changed by kubectl while the block lasts."""
+    kubectl(*words)
+    try:
+        yield
+    finally:
+        kubectl(*back)
+
+
+def test_cordoned_and_tainted_nodes_run_it_too(shared: dict[str, Any], kubectl: Kubectl) -> None:
+    """As a DaemonSet would; ``include_cordoned=False`` leaves a cordoned one out, and says so."""
+    cordon = changed(kubectl, "cordon", "node-2", back=("uncordon", "node-2"))
+    taint = changed(
+        kubectl, "taint", "node", "node-2", "test=yes:NoSchedule", back=("taint", "node", "node-2", "test-")
+    )
+    with cordon, taint:
+        everywhere = run_nodes(script=SAYS_WHERE, **shared).succeeded()
+        without = run_nodes(script=SAYS_WHERE, include_cordoned=False, **shared).succeeded()
+        untolerated = run_nodes(script=SAYS_WHERE, tolerations=[], **shared).succeeded()
+    assert everywhere.result["succeeded"] == 2
+    assert without.result["nodes"]["node-2"] == {
+        "status": "skipped", "reason": "cordoned (include_cordoned)", "runs": []
+    }  # fmt: skip
+    assert untolerated.result["nodes"]["node-2"]["reason"] == "untolerated taint test=yes:NoSchedule (tolerations)"
+
+
+def test_a_selector_without_a_match(shared: dict[str, Any], kubectl: Kubectl, namespace: str) -> None:
+    """The error says which labels there are; nothing is created, and no other try would help."""
+    run = run_nodes(script="true", node_selector="kubernetes.io/hostname=node-9", **shared | {"namespace": namespace})
+    assert "matches none of " in run.headline
+    assert "kubernetes.io/hostname=node-1 (1)" in run.headline
+    assert kubectl.names("jobs", namespace) == []
+
+
+def test_a_selector_that_is_none(shared: dict[str, Any]) -> None:
+    """The API server's words, and the argument."""
+    run = run_nodes(script="true", node_selector="a in b", **shared)
+    assert run.headline.startswith("node_selector 'a in b' is no selector: ")
+
+
+def test_a_label_selects(shared: dict[str, Any]) -> None:
+    """As text with sets, as kubectl takes it."""
+    run = run_nodes(script=SAYS_WHERE, node_selector="kubernetes.io/hostname in (node-1, node-2)", **shared)
+    assert run.succeeded().result["succeeded"] == 2
+
+
+def test_nothing_is_left_of_the_secret(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """One Secret serves all runs, and is gone when they have ended; the Jobs go with their owner."""
+    run_nodes(script="import os\nprint(len(os.environ['KEY']))", env={"KEY": "value"}, **own).succeeded()
+    assert kubectl.names("secrets", own["namespace"]) == []
+    (owner,) = owners(kubectl, own["namespace"])
+    assert owner["spec"]["ttlSecondsAfterFinished"] == 300
+    kubectl("delete", "job", owner["metadata"]["name"], "-n", own["namespace"])
+    wait_for(lambda: not kubectl.names("jobs,configmaps", own["namespace"], "-l", "airflow-script-provider/nodes"), "")
+
+
+def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """``timeout`` is each run's; what it printed is there."""
+    run = run_nodes(**SLEEPS, timeout=5, **shared, **waiting)
+    assert run.headline == "2 of 2 nodes failed: node-1 (DeadlineExceeded), node-2 (DeadlineExceeded)"
+    (last,) = run.result["nodes"]["node-1"]["runs"]
+    assert (last["status"], last["output"]) == ("timeout", "begun\n")
+
+
+def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """The scheduler still checks resources; its words are in the result, and the pod does not stay."""
+    asks = {"requests": {"cpu": "900"}}
+    run = run_nodes(script="true", container_resources=asks, startup_timeout=4, runs=3, **shared, **waiting)
+    assert run.headline == "2 of 2 nodes failed: node-1 (unschedulable), node-2 (unschedulable)"
+    (last,) = run.result["nodes"]["node-1"]["runs"]
+    assert "Insufficient cpu" in last["error"]
+
+
+def test_a_kill_removes_every_job(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """One delete removes the runs on all nodes, with their pods, script and environment."""
+
+    def two_pods_run() -> bool:
+        pods = kubectl.items("pods", own["namespace"])
+        return len([pod for pod in pods if pod["status"]["phase"] == "Running"]) == 2
+
+    operator = an_operator(**SLEEPS, env={"KEY": "value"}, **own)
+    run = run_and_kill(operator, lambda: wait_for(two_pods_run, "two running pods"))
+    assert isinstance(run.error, exceptions.RunKilledError)
+    assert "is deleted" in str(run.error)
+    kinds = "jobs,pods,secrets"
+    wait_for(lambda: not kubectl.names(kinds, own["namespace"]), "the end of everything", 30)
+
+
+class TestRetries:
+    """What a retry runs again."""
+
+    def test_only_what_has_not_succeeded(self, own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any]) -> None:
+        """The node that succeeded is left alone; its result is that of the earlier try."""
+        first = FakeTaskInstance(max_tries=1)
+        assert run_nodes(ti=first, script=FAILS_ON_NODE_2, **own, **waiting).error is not None
+        second = FakeTaskInstance(max_tries=1, try_number=2)
+        run = run_nodes(ti=second, script=FAILS_ON_NODE_2, **own, **waiting)
+        assert run.headline == "1 of 2 nodes failed: node-2 (exit 3)"
+        assert "1 nodes succeeded in an earlier try and are left alone" in run.lines
+        assert run.result["nodes"]["node-1"]["runs"][0]["output"] == "tried\n"
+        on_node_1 = kubectl.names("jobs", own["namespace"], "-l", "airflow-script-provider/node=node-1")
+        assert len(on_node_1) == 1
+        assert {owner["spec"]["ttlSecondsAfterFinished"] for owner in owners(kubectl, own["namespace"])} == {300}
+
+    def test_everything_on_request(self, shared: dict[str, Any]) -> None:
+        """``retry_failed_only=False``."""
+        ti = FakeTaskInstance(task_id="all", max_tries=1)
+        arguments = {"script": FAILS_ON_NODE_2, "task_id": "all", "retry_failed_only": False} | shared
+        run_nodes(ti=ti, **arguments)
+        run = run_nodes(ti=replace(ti, id="other", try_number=2, xcoms={}), **arguments)
+        assert len([line for line in run.lines if line.startswith("::group::Node node-1")]) == 1
+
+    def test_a_cleared_task_runs_everywhere(self, shared: dict[str, Any]) -> None:
+        """A clear raises ``max_tries``: nothing of before counts (R8)."""
+        ti = FakeTaskInstance(task_id="cleared", max_tries=1)
+        arguments = {"script": FAILS_ON_NODE_2, "task_id": "cleared"} | shared
+        run_nodes(ti=ti, **arguments)
+        run = run_nodes(ti=replace(ti, id="other", try_number=2, max_tries=2, xcoms={}), **arguments)
+        assert len([line for line in run.lines if line.startswith("::group::Node node-1")]) == 1
+        assert "Nothing is left of an earlier try that was the same: the script runs on every node" in run.lines
+
+
+@pytest.fixture(scope="module")
+def planted() -> Iterator[Path]:
+    """A file on the nodes, which share the machine's disk."""
+    path = Path("/var/tmp") / f"planted-{os.getpid()}"
+    path.write_text("found it\n")
+    yield path
+    path.unlink()
+
+
+CAPABILITIES = "print([line for line in open('/proc/self/status') if line.startswith('CapEff')][0].split()[1])"
+
+
+class TestModes:
+    """What the script may do."""
+
+    def test_normal(self, shared: dict[str, Any]) -> None:
+        """No capability, no file of the node, and no word about privileges."""
+        script = f"import os\n{CAPABILITIES}\nprint(os.path.exists('/host'))"
+        run = run_nodes(script=script, nodes=["node-1"], **shared).succeeded()
+        assert run.result["nodes"]["node-1"]["runs"][0]["output"] == "0000000000000000\nFalse\n"
+        assert run.warnings == []
+
+    def test_privileged(self, shared: dict[str, Any]) -> None:
+        """All capabilities, but neither files nor processes of the node; one warning says what is granted."""
+        script = f"import os\n{CAPABILITIES}\nprint(os.path.exists('/host'))"
+        run = run_nodes(script=script, nodes=["node-1"], mode="privileged", **shared).succeeded()
+        capabilities, has_host = run.result["nodes"]["node-1"]["runs"][0]["output"].split()
+        assert int(capabilities, 16).bit_count() > 30
+        assert has_host == "False"
+        assert run.warnings == ["mode='privileged' grants the script all capabilities and all devices of its node"]
+
+    def test_host(self, shared: dict[str, Any], planted: Path) -> None:
+        """The node's files are at /host, its processes are seen, and chroot makes the node's programs run."""
+        script = f"cat /host{planted}; chroot /host cat {planted}; cat /proc/[0-9]*/comm | sort -u"
+        run = run_nodes(script=script, interpreter=["bash"], nodes=["node-1"], mode="host", **shared).succeeded()
+        first, second, *processes = run.result["nodes"]["node-1"]["runs"][0]["output"].splitlines()
+        assert first == second == "found it"
+        assert "containerd" in processes
+        assert run.warnings[0].startswith("mode='host' grants the script all capabilities, all devices, all processes")
