@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import json
 import os
 import signal
@@ -16,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
-from airflow.sdk.module_loading import import_string
 from structlog.processors import TimeStamper
 from structlog.testing import capture_logs
 
@@ -110,7 +110,9 @@ def _resume(operator: Operator, context: Any, deferred: TaskDeferred) -> BaseExc
     path, arguments = deferred.trigger.serialize()
     assert deferred.method_name == "execute_complete"
     try:
-        event = asyncio.run(_event_of(import_string(path)(**json.loads(json.dumps(arguments)))))
+        module, _, name = path.rpartition(".")
+        trigger = getattr(importlib.import_module(module), name)
+        event = asyncio.run(_event_of(trigger(**json.loads(json.dumps(arguments)))))
         operator.render_template_fields(context)
         context["ti"].xcoms["return_value"] = operator.execute_complete(context, event)
     except BaseException as caught:  # noqa: BLE001  # the test looks at it

@@ -253,7 +253,12 @@ class TestLostNodes:
     def test_one_that_does_not_answer(self, own: dict[str, Any], kubectl: Kubectl) -> None:
         """Given up after ``startup_timeout``; its pod cannot be confirmed dead, which is said, and it is not forced."""
         name = f"paper-{own['namespace']}"
-        arguments = {"nodes": ["node-1", name], "startup_timeout": 10, "termination_grace_period": 1, "runs": 2}
+        arguments: dict[str, Any] = {
+            "nodes": ["node-1", name],
+            "startup_timeout": 10,
+            "termination_grace_period": 1,
+            "runs": 2,
+        }
         with a_node_of_paper(kubectl, name):
             player = meanwhile(lambda: play_the_start(kubectl, own["namespace"], name))
             run = run_nodes(script="print('hi')", **arguments, **own)
