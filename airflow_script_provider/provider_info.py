@@ -23,6 +23,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_script_provider.operators.script",
                     "airflow_script_provider.operators.exec",
+                    "airflow_script_provider.operators.node",
                 ],
             },
         ],
@@ -32,11 +33,18 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_script_provider.hooks.script",
                     "airflow_script_provider.hooks.exec",
+                    "airflow_script_provider.hooks.node",
                     "airflow_script_provider.hooks.kubernetes",
                 ],
             },
         ],
         "triggers": [
-            {"integration-name": _INTEGRATION, "python-modules": ["airflow_script_provider.triggers.script"]},
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [
+                    "airflow_script_provider.triggers.script",
+                    "airflow_script_provider.triggers.node",
+                ],
+            },
         ],
     }

@@ -70,10 +70,14 @@ def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = Fals
 
 
 def as_yaml(request: JobRequest) -> str:
-    """The objects as ``kubectl apply`` takes them, values hidden, each in a namespace and owned by nobody."""
+    """The objects as ``kubectl apply`` takes them, values hidden, each in a namespace and owned by nobody.
+
+    Of what runs on nodes also the Job of the first run.
+    """
     import yaml  # a DAG that creates Jobs need not load it
 
-    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True))
+    first_run = node_manifest.first_run(job(request)) if request.on_nodes is not None else None
+    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True), first_run)
     text: str = yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True)
     return text
 

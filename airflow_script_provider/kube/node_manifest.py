@@ -126,6 +126,13 @@ def run_job(owner: Mapping[str, Any], start: Start, deadline: int | None) -> dic
     return body
 
 
+def first_run(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """The Job of the first run of an owner that was not created yet, to be shown."""
+    plan = plan_of(owner)
+    created = {**owner, "metadata": owner["metadata"] | {"uid": "…"}}
+    return run_job(created, Start(plan.nodes[0], 0), plan.timeout)
+
+
 def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
     """The reference by which the garbage collector removes a run with its owner."""
     return {"apiVersion": "batch/v1", "kind": "Job"} | {key: owner["metadata"][key] for key in ("name", "uid")}

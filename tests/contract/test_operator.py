@@ -15,16 +15,21 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_script_provider.hooks.exec import KubernetesExecHook
+from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.exec_request import ExecOptions
+from airflow_script_provider.kube.node_plan import NodeSettings
+from airflow_script_provider.kube.nodes import NodeChoice
 from airflow_script_provider.kube.request import JobOptions
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
+from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 
 PROMISES: list[tuple[Any, Any, list[type]]] = [
     (KubernetesScriptOperator, KubernetesScriptHook, [JobOptions, ScriptCall]),
     (KubernetesExecScriptOperator, KubernetesExecHook, [ExecOptions, ScriptCall]),
+    (KubernetesNodeScriptOperator, KubernetesNodeScriptHook, [NodeChoice, NodeSettings]),
 ]
 """Each operator, the hook behind it, and what that is given."""
 
