@@ -14,7 +14,7 @@ from types import FrameType
 from typing import cast
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.cli import arguments
+from airflow_script_provider.cli import arguments, stdout
 from airflow_script_provider.cli.plan import Plan, plan
 from airflow_script_provider.cli.screen import StreamScreen, opened
 from airflow_script_provider.executors.base import Executor, Task, unsaid
@@ -55,9 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(found: Namespace) -> int:
     _check_terminal(found)
-    planned = plan(found, os.environ)
-    with opened(found.log_file) as log_file:
-        screen = StreamScreen(result_to_stdout=found.output == "json", verbose=found.verbose, log_file=log_file)
+    found.on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    is_result_wanted = found.output == "json"
+    with stdout.reserved() as ours, opened(found.log_file) as log_file:
+        planned = plan(found, os.environ)
+        out = sys.stderr.buffer if is_result_wanted else ours
+        screen = StreamScreen(out, sys.stderr.buffer, verbose=found.verbose, log_file=log_file)
         name = choice.first_available(planned.order, lambda name: _why_not(name, planned, found))
         task = _placed(planned, found, name)
         screen.note(f"executor {name}, {task.source}")
@@ -66,13 +69,13 @@ def _run(found: Namespace) -> int:
                 result = _executor(name).run(task, screen)
         except KeyboardInterrupt:
             if screen.is_broken:
-                _close_stdout()
+                stdout.abandon(ours)
                 return BY_SIGNAL + signal.SIGPIPE
             raise
         if result.error is not None:
             screen.note(result.error, important=True)
-    if found.output == "json":
-        print(json.dumps(result.to_dict(), ensure_ascii=False))  # noqa: T201  # what was asked for
+        if is_result_wanted:
+            ours.write(json.dumps(result.to_dict(), ensure_ascii=False).encode() + b"\n")
     return _exit_code(result)
 
 
@@ -80,8 +83,9 @@ def _render(found: Namespace) -> int:
     from airflow_script_provider.executors.job import requested
     from airflow_script_provider.kube import manifest
 
-    request = requested(_placed(plan(found, os.environ), found, choice.JOB))
-    print(manifest.as_yaml(request), end="")  # noqa: T201  # what was asked for
+    with stdout.reserved() as ours:
+        request = requested(_placed(plan(found, os.environ), found, choice.JOB))
+        ours.write(manifest.as_yaml(request).encode())
     return 0
 
 
@@ -133,11 +137,6 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _failed(message: str, code: int) -> int:
     print(f"{arguments.PROGRAM}: {message}", file=sys.stderr)  # noqa: T201  # where errors go
     return code
-
-
-def _close_stdout() -> None:
-    """Keep Python from complaining, at its end, of what nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

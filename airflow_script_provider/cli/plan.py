@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -161,7 +160,7 @@ def _order(found: Namespace, listed: tuple[str, ...] | None) -> tuple[str, ...]:
 
 def _has_terminal(found: Namespace) -> bool:
     """Whether an interactive task can have one: not in a pipe, and not where the result is asked for."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and found.__dict__.get("output") != "json"
+    return bool(found.__dict__.get("on_terminal")) and found.output != "json"
 
 
 def _seconds(value: Any, task: str) -> float | None:

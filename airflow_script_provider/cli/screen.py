@@ -13,16 +13,15 @@ from airflow_script_provider.cli.arguments import PROGRAM
 
 
 class StreamScreen:
-    """Output as it comes, unchanged, to our own stdout and stderr, and to the log file.
+    """Output as it comes, unchanged, to our own streams and to the log file.
 
-    With ``result_to_stdout`` the script's stdout goes to stderr. Once nobody reads stdout any more, ``is_broken``, the
-    run is ended as by Ctrl+C.
+    Once nobody reads them any more, ``is_broken``, the run is ended as by Ctrl+C.
     """
 
-    def __init__(self, *, result_to_stdout: bool, verbose: bool, log_file: BinaryIO | None) -> None:
+    def __init__(self, out: BinaryIO, err: BinaryIO, *, verbose: bool, log_file: BinaryIO | None) -> None:
         self.is_broken = False
-        self._out: BinaryIO = sys.stderr.buffer if result_to_stdout else sys.stdout.buffer
-        self._err: BinaryIO = sys.stderr.buffer
+        self._out = out
+        self._err = err
         self._is_watched = verbose or sys.stderr.isatty()
         self._log = log_file
         self._spinner: Any = None

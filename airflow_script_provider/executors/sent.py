@@ -85,20 +85,25 @@ class Sent:
         """How the script ended; ``TargetError`` where there is no shell that could have read it."""
         if self._preamble.failure:
             return End(status.exit_code, cause=f"script was not started: {_FAILURES[self._preamble.failure]}")
-        missing = (
-            status.missing_program or ExecStatus(None, message=self._early.decode(errors="replace")).missing_program
-        )
-        if missing and self._preamble.process is None:
+        if missing := status.missing_program or self._missing:
             raise TargetError(f"{self._where} has no {missing!r}, which is needed to read the script")
         if status.exit_code is None:
             return End(None, cause=f"outcome unknown: {status.message or 'the connection broke while the script ran'}")
         return End(status.exit_code)
 
     def _noted(self, data: bytes) -> bytes:
-        """The runtime says in the output why it could not start a program."""
+        """The data, but for a runtime's words, before anything is announced, on what it could not start."""
         if self._preamble.process is None and len(self._early) < _EARLY:
             self._early += data[:_EARLY]
+            return b"" if self._missing else data
         return data
+
+    @property
+    def _missing(self) -> str | None:
+        """The program that a runtime says the image has not."""
+        if self._preamble.process is not None:
+            return None
+        return ExecStatus(None, message=self._early.decode(errors="replace")).missing_program
 
 
 _FAILURES = {

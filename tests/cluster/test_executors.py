@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +77,7 @@ def api(kubectl: Kubectl, shared_namespace: str) -> str:
 
 
 @pytest.fixture(params=list(EXECUTORS))
-def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contract]:
+def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Contract:
     """Each executor in turn."""
     monkeypatch.setenv("KUBECONFIG", kubeconfig)
     place = Place()
@@ -87,7 +86,7 @@ def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytes
         place = Place(image=IMAGE)
     elif request.param != "local":
         place = Place(namespace=request.getfixturevalue("api"), deployment="contract")
-    yield Contract(request.param, place)
+    return Contract(request.param, place)
 
 
 def test_success(contract: Contract) -> None:

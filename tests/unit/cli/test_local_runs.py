@@ -196,8 +196,9 @@ def test_a_local_run_does_not_import_airflow(tmp_path: Path) -> None:
     """Neither Airflow nor a client of Kubernetes or Docker is imported for a script that runs here."""
     program = (
         "import sys; from airflow_script_provider.cli.main import main; code = main(sys.argv[1:]); "
-        "print(sorted({'airflow', 'kubernetes_asyncio', 'aiohttp', 'docker', 'rich'} & set(sys.modules)), code)"
+        "loaded = sorted({'airflow', 'kubernetes_asyncio', 'aiohttp', 'docker', 'rich'} & set(sys.modules)); "
+        "print(loaded, code, file=sys.stderr)"
     )
     command = [sys.executable, "-c", program, "run", a_file(tmp_path, "print('ran')")]
     done = subprocess.run(command, capture_output=True, check=True, cwd=tempfile.gettempdir())
-    assert done.stdout == b"ran\n[] 0\n"
+    assert (done.stdout, done.stderr) == (b"ran\n", b"[] 0\n")

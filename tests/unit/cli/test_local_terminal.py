@@ -7,7 +7,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.command_line import PROGRAM, on_a_terminal
+from tests.command_line import PROGRAM, airflow_script, on_a_terminal
 
 LOCAL = ("-x", "local", "-t")
 
@@ -86,3 +86,17 @@ def test_a_spinner_is_shown_on_a_terminal_only_until_output_comes(tmp_path: Path
     assert b"\x1b[32m" in coloured.before
     assert b"\x1b[32m" not in plain.before
     assert b"local: file" in plain.before
+
+
+def test_an_interactive_task_has_a_terminal_where_there_is_one(tmp_path: Path) -> None:
+    """A task that says ``interactive`` gets a terminal on a terminal, and our stdin in a pipe."""
+    tasks = 'tasks: {shell: {script: "tty; read line; echo got $line", interactive: true, executor: local}}'
+    (tmp_path / "tasks.yaml").write_text(tasks)
+    arguments = ("run", "shell", "-f", str(tmp_path / "tasks.yaml"))
+    child = on_a_terminal(*arguments)
+    child.expect_exact("/dev/pts/")
+    child.sendline("typed")
+    child.expect_exact("got typed")
+    child.expect(pexpect.EOF)
+    done = airflow_script(*arguments, stdin=b"piped\n")
+    assert done.stdout == b"not a tty\ngot piped\n"

@@ -1,0 +1,25 @@
+"""Our stdout: the script's output or its result, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+_STDOUT, _STDERR = 1, 2
+
+
+def reserved() -> BinaryIO:
+    """A stream to stdout that only who has it writes to: what libraries print from now on goes to stderr.
+
+    Airflow logs to stdout, while it is imported even before anybody could configure it.
+    """
+    ours = os.fdopen(os.dup(_STDOUT), "wb")
+    os.dup2(_STDERR, _STDOUT)
+    return ours
+
+
+def abandon(ours: BinaryIO) -> None:
+    """Nobody reads it any more; Python would complain, at its end, of what could not be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, ours.fileno())
+    os.close(nowhere)

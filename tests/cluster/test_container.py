@@ -1,0 +1,195 @@
+"""The container executor on a real Docker engine."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from airflow_script_provider.executors.container import PROJECT_LABEL, SERVICE_LABEL
+from tests.cluster.kubectl import wait_for
+from tests.command_line import airflow_script, interrupted, started
+from tests.docker_engine import IMAGE, NO_SHELL
+
+SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
+NEW = ("-x", "container", "--image", IMAGE)
+OF_THE_TASK = ("-x", "container")
+TASKS = "tasks: {show: {script: 'echo $WHERE', component: api}}"
+
+
+@pytest.fixture
+def engine(docker_host: str) -> Iterator[Any]:
+    """The engine, whose containers are removed after the test."""
+    client = docker.DockerClient(base_url=docker_host)
+    yield client
+    for container in client.containers.list(all=True):
+        container.remove(force=True)
+    client.close()
+
+
+@pytest.fixture
+def env(docker_host: str) -> dict[str, str]:
+    """The environment that leads to the engine."""
+    return {"DOCKER_HOST": docker_host}
+
+
+@pytest.fixture
+def compose(engine: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Starts a service's container as Compose labels it; a task file in the test's folder uses the service ``api``."""
+    (tmp_path / "airflow-script.yaml").write_text(TASKS)
+
+    def up(service: str = "api", project: str = "shop", image: str = IMAGE, **settings: Any) -> Any:
+        labels = {SERVICE_LABEL: service, PROJECT_LABEL: project}
+        command = None if image == NO_SHELL else ["sleep", "300"]
+        name = f"{project}-{service}-1"
+        return engine.containers.run(image, command, name=name, labels=labels, detach=True, **settings)
+
+    return up
+
+
+def processes_in(container: Any) -> list[str]:
+    """The command lines of what runs in a container, but for its first process."""
+    return [words[-1] for words in container.top()["Processes"] if words[-1] != "sleep 300"]
+
+
+def nothing_runs_in(container: Any) -> bool:
+    """Whether nothing but its own runs in a container, after some time to end."""
+    return wait_for(lambda: not processes_in(container), "the end of every process", 20)
+
+
+def test_a_new_container_is_removed(engine: Any, env: dict[str, str]) -> None:
+    """``--image`` makes a container, which is gone afterwards, whatever the exit code."""
+    done = airflow_script("run", "import sys; print(1); sys.exit(3)", *NEW, env=env)
+    assert (done.returncode, done.stdout) == (3, b"1\n")
+    assert not engine.containers.list(all=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_ends_us_ends_the_new_container(engine: Any, env: dict[str, str], number: int, code: int) -> None:
+    """Ctrl+C and SIGTERM remove it too."""
+    ended, _, _ = interrupted(started("run", SLEEPS, *NEW, env=env), number)
+    assert ended == code
+    assert not engine.containers.list(all=True)
+
+
+def test_a_new_container_ends_even_if_we_are_killed(engine: Any, env: dict[str, str]) -> None:
+    """It runs for the timeout and a little more at most, so that nothing has to be removed by hand."""
+    process = started("run", SLEEPS, *NEW, "--timeout", "60", env=env)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.kill()
+    process.communicate()
+    (container,) = engine.containers.list()
+    assert container.attrs["Config"]["Entrypoint"] == ["sleep", "140"]
+    assert container.attrs["HostConfig"]["AutoRemove"]
+
+
+def test_a_service_of_compose(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
+    """A component's task runs in the container of its service, with that container's environment."""
+    container = compose(environment={"WHERE": "in the service"})
+    compose("web")
+    done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"in the service\n")
+    assert nothing_runs_in(container)
+
+
+def test_container_goes_before_kubernetes(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
+    """A task that lists container first runs there while the service is up, and on this machine when it is not."""
+    listed = TASKS.replace("component: api", "component: api, executors: [container, local]")
+    container = compose(environment={"WHERE": "in the service"})
+    (tmp_path / "airflow-script.yaml").write_text(listed)
+    assert airflow_script("run", "show", env=env, folder=tmp_path).stdout == b"in the service\n"
+    container.remove(force=True)
+    assert airflow_script("run", "show", env=env | {"WHERE": "here"}, folder=tmp_path).stdout == b"here\n"
+
+
+def test_a_service_of_several_projects(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
+    """Two projects with that service: the error names them, COMPOSE_PROJECT_NAME chooses."""
+    compose(project="one", environment={"WHERE": "in one"})
+    compose(project="two")
+    done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
+    assert (done.returncode, b"several projects: one, two" in done.stderr) == (125, True)
+    chosen = airflow_script("run", "show", *OF_THE_TASK, env=env | {"COMPOSE_PROJECT_NAME": "one"}, folder=tmp_path)
+    assert chosen.stdout == b"in one\n"
+
+
+def test_a_service_that_does_not_run(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
+    """The error names the services that do."""
+    compose("web")
+    done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
+    assert done.returncode == 125
+    assert b"no container of the Compose service 'api' runs (docker compose up); running services: web" in done.stderr
+
+
+def test_a_container_by_name(compose: Callable[..., Any], env: dict[str, str]) -> None:
+    """``--container`` names any running one; a wrong name is answered with those that run."""
+    compose(environment={"WHERE": "by name"})
+    show = ("run", "echo $WHERE ; true", "-x", "container", "--interpreter", "sh")
+    assert airflow_script(*show, "-c", "shop-api-1", env=env).stdout == b"by name\n"
+    done = airflow_script(*show, "-c", "shop-apy-1", env=env)
+    assert (done.returncode, b"there is no container 'shop-apy-1'; running: shop-api-1" in done.stderr) == (125, True)
+
+
+def test_an_image_without_a_shell(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
+    """A container that has no sh cannot read a script, and the error says so."""
+    compose(image=NO_SHELL)
+    done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert b"container shop-api-1 has no 'sh', which is needed to read the script" in done.stderr
+
+
+def test_an_image_that_cannot_be_pulled(engine: Any, env: dict[str, str]) -> None:
+    """The engine's own words say why there is no image."""
+    done = airflow_script("run", "print(1); print(2)", "-x", "container", "--image", "127.0.0.1:1/none:1", env=env)
+    assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
+    assert b"127.0.0.1:1" in done.stderr
+
+
+def test_ctrl_c_ends_what_runs_in_a_service(compose: Callable[..., Any], env: dict[str, str]) -> None:
+    """The script and its children end, the service's container goes on."""
+    container = compose()
+    ended, _, _ = interrupted(started("run", SLEEPS, "-x", "container", "-c", "shop-api-1", env=env))
+    assert ended == 130
+    assert nothing_runs_in(container)
+    container.reload()
+    assert container.status == "running"
+
+
+def test_a_timeout_kills_what_ignores_it(compose: Callable[..., Any], env: dict[str, str]) -> None:
+    """TERM, and KILL after the grace period, for the whole group."""
+    container = compose()
+    ignores = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
+    began = time.monotonic()
+    done = airflow_script("run", ignores, "-x", "container", "-c", "shop-api-1", "--timeout", "2", env=env)
+    assert (done.returncode, done.stdout) == (124, b"up\n")
+    assert time.monotonic() - began > 12
+    assert nothing_runs_in(container)
+
+
+def test_working_directory_and_its_error(engine: Any, env: dict[str, str]) -> None:
+    """``--workdir`` is a folder of the container; one that is not there is said."""
+    where = ("run", "import os; print(os.getcwd())", *NEW)
+    assert airflow_script(*where, "-w", "/var", env=env).stdout == b"/var\n"
+    done = airflow_script(*where, "-w", "/nowhere", env=env)
+    assert b"script was not started: the working directory cannot be entered" in done.stderr
+
+
+def test_large_output_arrives_byte_for_byte(engine: Any, env: dict[str, str]) -> None:
+    """20 MB of any bytes."""
+    data = hashlib.shake_256(b"seed").digest(20_000_000)
+    script = "import hashlib, os, sys; sys.stdout.buffer.write(hashlib.shake_256(b'seed').digest(20_000_000))"
+    assert airflow_script("run", script, *NEW, env=env).stdout == data
+
+
+def test_input_is_passed_on(engine: Any, env: dict[str, str]) -> None:
+    """``-i`` passes stdin on, to its end."""
+    script = "import sys, hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
+    data = bytes(range(256)) * 8000
+    done = airflow_script("run", script, *NEW, "-i", env=env, stdin=data)
+    assert done.stdout.decode().strip() == hashlib.sha256(data).hexdigest()
