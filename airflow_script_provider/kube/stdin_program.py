@@ -29,10 +29,11 @@ NOT_STARTED = 125
 
 # Where stdin breaks off, the code is no complete command, and nothing of it runs.
 _PROGRAM = 'IFS= read -r n && eval "$(head -c "$n")"'
-# A terminal would show the code, and cut its lines.
+# A terminal would show the code, and cut its lines. There bash reads more than a line, and busybox' head more than it is
+# asked for: so dd reads the length, and nothing may follow the code before it has announced itself.
 _TERMINAL_PROGRAM = (
     "s=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
-    'IFS= read -r n && p=$(head -c "$n") && stty "$s" && eval "$p"'
+    'n=$(dd bs=1 count=10 2>/dev/null) && p=$(head -c "$n") && stty "$s" && eval "$p"'
 )
 _READY = b"airflow-script ready\n"
 # Those that read a file which has no name any more; Node.js looks for it by its real path.
@@ -115,9 +116,9 @@ def argv(*, terminal: bool = False) -> list[str]:
 
 
 def encode(invocation: Invocation) -> bytes:
-    """What is sent to stdin: the length of the code as a line, then the code. It holds every secret value."""
+    """What is sent to stdin: the length of the code in a line of ten bytes, then the code, with every secret value."""
     code = b"\n".join([b"{", *_code(invocation), b"}"])
-    return b"%d\n%s" % (len(code), code)
+    return b"%09d\n%s" % (len(code), code)
 
 
 def end_argv(process: RemoteProcess, invocation: Invocation, grace: float) -> list[str]:

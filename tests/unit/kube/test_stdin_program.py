@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     folder.mkdir()
     program = shutil.which(request.param)
     is_busybox = request.param == "busybox"
-    for name in ("sh", "head", "mkdir", "rm", "sleep"):
+    for name in ("sh", "head", "mkdir", "rm", "sleep", "stty", "dd"):
         (folder / name).symlink_to(str(program) if is_busybox or name == "sh" else str(shutil.which(name)))
     for name in ("python3", "node", "perl", "bash"):
         (folder / name).symlink_to(sys.executable if name == "python3" else str(shutil.which(name)))
@@ -313,3 +314,27 @@ def test_files_cannot_leave_the_folder() -> None:
     for path in ("../x", "/x", "script.py"):
         with pytest.raises(ValueError, match="files has"):
             an_invocation(files={path: a_script("x")})
+
+
+def test_a_terminal_shows_nothing_of_the_code(shell: str) -> None:
+    """On a terminal the code is sent when it is awaited, is not shown, and the terminal is as it was afterwards."""
+    invocation = an_invocation("import os; print(input(), os.isatty(0))", keeps_stdin=True)
+    ours, theirs = os.openpty()
+    program = [f"{shell}/sh", *stdin_program.argv(terminal=True)[1:]]
+    process = subprocess.Popen(
+        program, env={"PATH": shell}, start_new_session=True, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    preamble, shown, to_send = Preamble(invocation), b"", [b"typed\n", encode(invocation)]
+    while b"True" not in shown:
+        shown += preamble.feed(os.read(ours, 4096))
+        if (preamble.is_ready and len(to_send) == 2) or (preamble.is_over and to_send):
+            threading.Thread(target=_write_all, args=(ours, to_send.pop())).start()
+    assert process.wait() == 0
+    assert shown.replace(b"\r\n", b"\n").strip() == b"typed\ntyped True", "a terminal shows what is typed"
+    os.close(ours)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
