@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.api import PATIENCE, KubernetesApi
 from airflow_script_provider.jobs.runlog import StreamsLog
 from airflow_script_provider.kube import stdin_program
 from airflow_script_provider.kube.exec_outcome import Broken, End, Exited, NotStarted, Printed
@@ -60,6 +60,7 @@ class Program:
         self.preamble = Preamble(invocation)
         self._streams = streams
         self._announced = asyncio.Event()
+        self._is_sent = False
 
     async def run(self) -> End:
         """Through the container's shell, which everything that it is given travels to on stdin."""
@@ -77,6 +78,8 @@ class Program:
 
     async def runs(self) -> bool | None:
         """Whether the process is there, None where that cannot be found out."""
+        if not self._is_sent:
+            return False  # of code that breaks off nothing runs
         if self.preamble.process is None:
             return None
         said = await self._ask(stdin_program.look_argv(self.preamble.process), ANSWER_TIMEOUT)
@@ -111,13 +114,15 @@ class Program:
     async def _run(self, argv: Sequence[str], data: bytes) -> tuple[ExecStatus | None, str]:
         """How it ended, or None and why nobody knows."""
         try:
-            async with open_exec(self.api, self.target, argv, stdin=bool(data)) as session:
+            # What waits for its stdin has done nothing, if the connection does not come about.
+            patience = PATIENCE if data else 0
+            async with open_exec(self.api, self.target, argv, stdin=bool(data), patience=patience) as session:
                 return await self._read(session, data)
         finally:
             self._streams.finish()
 
     async def _read(self, session: ExecSession, data: bytes) -> tuple[ExecStatus | None, str]:
-        feeding = asyncio.ensure_future(_feed(session, data))
+        feeding = asyncio.ensure_future(self._feed(session, data))
         try:
             async for channel, received in session:
                 is_stdout = channel is Channel.STDOUT
@@ -130,6 +135,12 @@ class Program:
             feeding.cancel()
             await asyncio.wait({feeding})
         return session.status, ""
+
+    async def _feed(self, session: ExecSession, data: bytes) -> None:
+        """Send all; that the other end went away is told by the status, or by the stream's end."""
+        with contextlib.suppress(exceptions.ApiUnreachableError):
+            await session.send(data)
+            self._is_sent = True
 
     def _end_of(self, status: ExecStatus | None, why: str, seconds: float, *, through_shell: bool) -> End:
         if status is None:
@@ -146,7 +157,8 @@ class Program:
         """The word that a small program of ours prints; empty if it takes longer, None if it was not even started."""
         said: str | None = None
         try:
-            async with asyncio.timeout(within), open_exec(self.api, self.target, argv, stdin=False) as session:
+            asking = open_exec(self.api, self.target, argv, stdin=False, patience=within)
+            async with asyncio.timeout(within), asking as session:
                 said = ""
                 async for channel, data in session:
                     said += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
@@ -162,9 +174,3 @@ def _not_started(status: ExecStatus, *, through_shell: bool) -> NotStarted:
     if through_shell and missing == "sh":
         return NotStarted("sh")
     return NotStarted("program", f'the image has no "{missing}"' if missing else status.message)
-
-
-async def _feed(session: ExecSession, data: bytes) -> None:
-    """Send all; that the other end went away is told by the status, or by the stream's end."""
-    with contextlib.suppress(exceptions.ApiUnreachableError):
-        await session.send(data)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.api import KubernetesApi, patiently
 from airflow_script_provider.jobs.upgrade import Upgrade
 from airflow_script_provider.kube import exec_status
 from airflow_script_provider.kube.exec_status import Channel, ExecStatus
@@ -85,17 +85,29 @@ class ExecSession:
 
 @asynccontextmanager
 async def open_exec(
-    api: KubernetesApi, target: ExecTarget, argv: Sequence[str], *, stdin: bool = True, tty: bool = False
+    api: KubernetesApi,
+    target: ExecTarget,
+    argv: Sequence[str],
+    *,
+    stdin: bool = True,
+    tty: bool = False,
+    patience: float = 0,
 ) -> AsyncIterator[ExecSession]:
     """Start a program in a container. Leaving the block closes the connection, which does not end the program.
 
-    With ``tty`` all output comes as stdout. Raises ``KubernetesApiError`` where the API server refuses.
+    With ``tty`` all output comes as stdout. For ``patience`` seconds it is tried again where the API server is
+    overloaded or out of reach: only for what does nothing before it is fed, or may be done twice. Raises
+    ``KubernetesApiError``.
     """
     flags = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
     query = [("container", target.container), *(("command", word) for word in argv)]
     query += [(name, "true") for name, is_set in flags.items() if is_set]
     upgrade = Upgrade(exec_status.PROTOCOLS, HEARTBEAT)
-    socket = await api.connect("pods/exec", target.namespace, target.pod, query, upgrade)
+
+    async def connect() -> aiohttp.ClientWebSocketResponse:
+        return await api.connect("pods/exec", target.namespace, target.pod, query, upgrade)
+
+    socket = await patiently(connect, patience)
     try:
         yield ExecSession(socket, target)
     finally:

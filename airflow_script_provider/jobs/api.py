@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import random
 import time
@@ -12,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -21,6 +22,8 @@ from airflow_script_provider.jobs.sessions import Session, Sessions
 from airflow_script_provider.jobs.upgrade import Upgrade
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.listing import metadata_of
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
@@ -206,16 +209,7 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
     ) -> bytes:
         """One call, repeated while the server cannot answer; all of ours may be, because names are fixed."""
-        give_up = time.monotonic() + PATIENCE
-        for attempt in range(1_000):
-            try:
-                return await self._once(verb, resource, namespace, name, body, query)
-            except exceptions.KubernetesApiError as error:
-                pause = error.retry_after or backoff(attempt)
-                if not is_transient(error) or time.monotonic() + pause > give_up:
-                    raise
-            await asyncio.sleep(pause)
-        raise AssertionError("unreachable: patience ends before the attempts do")
+        return await patiently(lambda: self._once(verb, resource, namespace, name, body, query), PATIENCE)
 
     async def _once(
         self,
@@ -342,6 +336,20 @@ def _abort(response: aiohttp.ClientResponse) -> None:
 def _encoded(body: Mapping[str, Any]) -> io.BytesIO:
     """The body as JSON; as a stream, because aiohttp warns of large bodies that are bytes."""
     return io.BytesIO(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
+    """The answer of a call, which is repeated for so many seconds while the server cannot give one."""
+    give_up = time.monotonic() + patience
+    for attempt in itertools.count():
+        try:
+            return await call()
+        except exceptions.KubernetesApiError as error:
+            pause = error.retry_after or backoff(attempt)
+            if not is_transient(error) or time.monotonic() + pause > give_up:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable: patience ends")
 
 
 def is_transient(error: exceptions.KubernetesApiError) -> bool:
