@@ -19,9 +19,10 @@ def a_deployment(
     replicas: int = 1,
     ready: bool = True,
     env: Sequence[tuple[str, str]] = (),
+    command: Sequence[str] = ("sleep", "infinity"),
 ) -> dict[str, Any]:
     """A Deployment whose containers sleep; one that is not ``ready`` never becomes so."""
-    sleeps = {"command": ["sleep", "infinity"]} if image != NO_SHELL else {}
+    sleeps = {"command": list(command)} if image != NO_SHELL else {}
     probe = {} if ready else {"readinessProbe": {"exec": {"command": ["false"]}}}
     variables = [{"name": key, "value": value} for key, value in env]
     template = [{"name": one, "image": image, "env": variables} | sleeps | probe for one in containers or (name,)]
@@ -38,6 +39,12 @@ def a_deployment(
             },
         },
     }
+
+
+def a_stateful_set(name: str, namespace: str) -> dict[str, Any]:
+    """A StatefulSet whose container sleeps."""
+    deployment = a_deployment(name, namespace)
+    return deployment | {"kind": "StatefulSet", "spec": deployment["spec"] | {"serviceName": name}}
 
 
 def rolled_out(kubectl: Kubectl, *deployments: dict[str, Any]) -> None:

@@ -6,32 +6,21 @@ import base64
 import hashlib
 import random
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.execs import session
-from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
-from tests.cluster.accounts import author, written
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, processes_in, rolled_out
-from tests.cluster.faulty_api import faulty_api
+from tests.cluster.execs import HANDLES_TERM, IGNORES_TERM, SLEEPS, an_exec, first_pod, run_exec, wait_until_up
+from tests.cluster.faulty_api import FIRST, Fault, faulty_api
 from tests.cluster.kubectl import Kubectl, wait_for
-from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator
-
-SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
-HANDLES_TERM = """
-import signal, sys, time
-def bye(number, frame):
-    print('bye', flush=True)
-    sys.exit(9)
-signal.signal(signal.SIGTERM, bye)
-print('up', flush=True)
-time.sleep(300)
-"""
-IGNORES_TERM = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
+from tests.cluster.tasks import meanwhile, run_and_kill
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +34,6 @@ def app(kubectl: Kubectl, kubeconfig: str, shared_namespace: str) -> dict[str, A
     kubectl.apply(a_deployment("unready", shared_namespace, ready=False))
     rolled_out(kubectl, *apps)
     return {"config_file": kubeconfig, "namespace": shared_namespace}
-
-
-def an_exec(**arguments: Any) -> Any:
-    """An operator that runs in the Deployment ``api``, if not said otherwise."""
-    places = {"deployment", "statefulset", "pod", "label_selector"}
-    where = {} if places & set(arguments) else {"deployment": "api"}
-    return KubernetesExecScriptOperator(task_id="task", **(where | arguments))
-
-
-def run_exec(**arguments: Any) -> TaskRun:
-    """Execute such an operator."""
-    return run_operator(an_exec(**arguments))
-
-
-def first_pod(kubectl: Kubectl, app: dict[str, Any], name: str = "api") -> str:
-    """The pod that a Deployment's runs are in."""
-    return pods_of(kubectl, app["namespace"], name)[0]
-
-
-def wait_until_up(kubectl: Kubectl, app: dict[str, Any], name: str = "api") -> str:
-    """The pod of a script that sleeps, when it does."""
-    pod = first_pod(kubectl, app, name)
-    wait_for(lambda: any("sleep 300" in line for line in processes_in(kubectl, app["namespace"], pod)), "the script")
-    return pod
 
 
 def test_script_has_the_pods_environment_and_its_own(app: dict[str, Any], kubectl: Kubectl) -> None:
@@ -255,6 +220,21 @@ def test_kill_reaches_who_ignores_it_after_we_have_gone(app: dict[str, Any], kub
     nothing_runs(kubectl, app["namespace"], pod)
 
 
+def test_airflows_timeout_ends_the_process(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """What Airflow raises wherever Python happens to be ends the process, and passes (R5)."""
+    with airflow_timeout(4):  # type: ignore[no-untyped-call]  # not annotated in the SDK
+        run = run_exec(script=SLEEPS, **app)
+    assert isinstance(run.error, AirflowTaskTimeout)
+    nothing_runs(kubectl, app["namespace"], first_pod(kubectl, app))
+
+
+def test_execution_timeout_is_the_sooner_end(app: dict[str, Any]) -> None:
+    """The task's own time bounds the run, and is named as what to raise."""
+    run = run_exec(script=SLEEPS, execution_timeout=timedelta(seconds=4), **app)
+    assert isinstance(run.error, exceptions.JobTimeoutError)
+    assert "ran longer than its execution_timeout of 4 s" in run.headline
+
+
 def test_silence_is_no_end(app: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A script that is silent for longer than the other end is trusted is asked for, and goes on."""
     monkeypatch.setattr(session, "HEARTBEAT", 1.0)
@@ -275,6 +255,17 @@ def test_no_value_is_in_the_request(app: dict[str, Any], kubeconfig: str, tmp_pa
         assert api.count("GET .*/exec.*command=sh") == 1
         assert not api.count("secret-")
         assert not [line for line in run.lines if "secret-2" in line or "secret-3" in line]
+
+
+@pytest.mark.parametrize("status", [401, 429, 503, None], ids=str)
+def test_flakes_at_the_start_are_outlived(
+    status: int | None, app: dict[str, Any], kubeconfig: str, tmp_path: Path
+) -> None:
+    """An API server that is overloaded, or has had enough of a token, is asked again: nothing has begun (R14, R16)."""
+    with faulty_api(kubeconfig, tmp_path) as api:
+        api.on("GET .*/exec", Fault(status=status, reset=status is None), numbers=FIRST)
+        run = run_exec(script="print('once')", **(app | {"config_file": api.kubeconfig}))
+    assert run.succeeded().result["output"] == "once\n"
 
 
 def test_broken_connection_is_no_success_and_not_tried_again(
@@ -354,55 +345,21 @@ def test_old_pods_are_not_taken_during_a_rollout(web: dict[str, Any], kubectl: K
     assert f"Check: kubectl -n {web['namespace']} rollout status deployment web" in str(run.error)
 
 
-def test_container_that_ends_is_the_reason(web: dict[str, Any], kubectl: Kubectl) -> None:
+def test_container_that_ends_is_the_reason(kubectl: Kubectl, kubeconfig: str, namespace: str) -> None:
     """The pod's container ends under the script: its reason and exit code are told, not just 137."""
+    ends_at_term = ["python3", "-c", "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(3))\nsignal.pause()"]
+    rolled_out(kubectl, a_deployment("web", namespace, command=ends_at_term))
+    web = {"config_file": kubeconfig, "namespace": namespace}
 
     def end() -> None:
         pod = wait_until_up(kubectl, web, "web")
-        kubectl("exec", "-n", web["namespace"], pod, "--", "sh", "-c", "kill -9 -1; kill -15 1", check=False)
+        kubectl("exec", "-n", namespace, pod, "--", "sh", "-c", "kill 1", check=False)
 
     ending = meanwhile(end)
-    run = run_exec(
-        pod=first_pod(kubectl, web, "web"), script=SLEEPS, **{k: v for k, v in web.items() if k != "deployment"}
-    )
+    run = run_exec(deployment="web", script=SLEEPS, **web)
     ending.join()
     assert isinstance(run.error, exceptions.JobFailedError)
-
-
-def test_role_of_the_docs_is_enough(web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
-    """With the Role in the docs and nothing more everything works, and no warning is given (R17)."""
-    config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml")
-    limited = web | {"config_file": written(config, tmp_path)}
-    assert run_exec(script="print(1)", **limited).succeeded().warnings == []
-    assert "These do: web" in str(run_exec(script="print(1)", **(limited | {"deployment": "none"})).error)
-    assert isinstance(run_exec(script=SLEEPS, timeout=3, **limited).error, exceptions.JobTimeoutError)
-
-
-@pytest.mark.parametrize(
-    ("missing", "said"),
-    [
-        (("pods/exec", "get"), "kubectl auth can-i create pods --subresource=exec"),
-        (("pods", "list"), "kubectl auth can-i list pods"),
-        (("deployments", "get"), "kubectl auth can-i get deployments"),
-        (("replicasets", "list"), "kubectl auth can-i list replicasets"),
-    ],
-    ids=str,
-)
-def test_missing_right_is_named(
-    missing: tuple[str, str],
-    said: str,
-    app: dict[str, Any],
-    namespace: str,
-    kubectl: Kubectl,
-    kubeconfig: str,
-    tmp_path: Path,
-) -> None:
-    """403 names verb, resource and namespace with the kubectl line that checks it (R17)."""
-    rolled_out(kubectl, a_deployment("web", namespace))
-    config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=missing)
-    run = run_exec(deployment="web", script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
-    assert isinstance(run.error, exceptions.ApiForbiddenError)
-    assert said in str(run.error)
+    assert 'container "web" ended while the script ran (Error, exit code 3)' in run.headline
 
 
 def test_sql_in_the_databases_own_pod(database: dict[str, str], app: dict[str, Any]) -> None:

@@ -1,0 +1,69 @@
+"""Running in running pods with few rights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from tests.cluster.accounts import author, written
+from tests.cluster.apps import a_deployment, a_stateful_set, rolled_out
+from tests.cluster.execs import SLEEPS, run_exec
+from tests.cluster.kubectl import Kubectl
+
+
+@pytest.fixture
+def web(kubectl: Kubectl, kubeconfig: str, namespace: str) -> dict[str, Any]:
+    """Operator arguments for a Deployment of the test's own."""
+    rolled_out(kubectl, a_deployment("web", namespace))
+    return {"config_file": kubeconfig, "namespace": namespace, "deployment": "web"}
+
+
+def test_role_of_the_docs_is_enough(web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
+    """With the Role in the docs and nothing more everything works, and no warning is given (R17)."""
+    config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml")
+    limited = web | {"config_file": written(config, tmp_path)}
+    assert run_exec(script="print(1)", **limited).succeeded().warnings == []
+    assert "These do: web" in str(run_exec(script="print(1)", **(limited | {"deployment": "none"})).error)
+    assert isinstance(run_exec(script=SLEEPS, timeout=3, **limited).error, exceptions.JobTimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (("pods/exec", "get"), "kubectl auth can-i create pods --subresource=exec"),
+        (("pods", "list"), "kubectl auth can-i list pods"),
+        (("deployments", "get"), "kubectl auth can-i get deployments"),
+        (("replicasets", "list"), "kubectl auth can-i list replicasets"),
+    ],
+    ids=str,
+)
+def test_missing_right_is_named(
+    missing: tuple[str, str], said: str, web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
+) -> None:
+    """403 names verb, resource and namespace with the kubectl line that checks it (R17)."""
+    config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml", drop_verb=missing)
+    run = run_exec(script="print(1)", **(web | {"config_file": written(config, tmp_path)}))
+    assert isinstance(run.error, exceptions.ApiForbiddenError)
+    assert f"{said} -n {web['namespace']}" in str(run.error)
+
+
+def test_without_the_right_to_list_there_are_no_names(
+    namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
+) -> None:
+    """A name that does not exist is told all the same."""
+    config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=("deployments", "list"))
+    run = run_exec(script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
+    assert str(run.error) == f"Deployment {namespace}/api does not exist. Check deployment and namespace."
+
+
+def test_stateful_set_needs_no_more(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
+    """The first ready pod of a StatefulSet, with the same Role."""
+    kubectl.apply(a_stateful_set("db", namespace))
+    kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=90s")
+    config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml")
+    run = run_exec(statefulset="db", script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
+    assert run.succeeded().result["pod_name"] == "db-0"
+    assert run.warnings == []
