@@ -273,5 +273,7 @@ class NodeRuns:
             start = Handover.from_dict(json.loads(run.handover)) if run.handover else Handover()
             lines = self._lines.live(start)
             self._lines.open(f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else ""))
+            if run.is_taken_over and not run.handover:
+                self.log.note(f"What was shown of node {run.node} before is repeated below", logging.WARNING)
             self._live[run.start] = lines, self._tasks.create_task(lines.follow())
         self._live[run.start][0].see(run.seen.view)

@@ -26,7 +26,10 @@ _ENDED = f"{MANAGER}/ended-"
 
 @dataclass
 class NodeRun:
-    """A run that is under way. ``name`` is its Job's, ``uid`` None until the Job was seen."""
+    """A run that is under way. ``name`` is its Job's, ``uid`` None until the Job was seen.
+
+    ``handover`` says how far another one has shown its lines; ``is_taken_over`` that there was another one.
+    """
 
     start: Start
     name: str
@@ -36,6 +39,7 @@ class NodeRun:
     uid: str | None = None
     is_concluding: bool = False
     handover: str | None = None
+    is_taken_over: bool = False
     said: Announcer = field(default_factory=Announcer)
     look_at: float | None = None
 
@@ -99,7 +103,7 @@ class Board:
         run = self.runs.get(start)
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
-            run.seen = run.seen.since(now - (clock or 0.0))
+            run.seen, run.is_taken_over = run.seen.since(now - (clock or 0.0)), True
         run.uid, run.handover = job["metadata"]["uid"], _handover(job)
         run.limits = replace(run.limits, **self._deadline(job))
         run.seen = run.seen.with_job(job, now, deleted=deleted)

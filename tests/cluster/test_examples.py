@@ -33,6 +33,7 @@ EXPECTED = {
     "example_http_source": "2 orders in the north, 42 in all",
     "example_mapped": "the squares sum up to 29",
     "example_node": '{"sum":12}',
+    "example_node_script": "a table of 2 nodes",
     "example_s3_source": "1 orders in the south, 7 in all",
     "example_script_in_file": '{"cat": 2, "dog": 1}',
     "example_sql_migration": "Bern has 137000 people",

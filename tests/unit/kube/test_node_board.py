@@ -56,6 +56,7 @@ def test_what_was_left_is_not_started_again() -> None:
     board.take_job(a_run(Start("b", 0), **{OUTCOME_ANNOTATION: a_record().to_text()}), 0.0, 5.0)
     assert board.next_step(0.0, is_expired=False).starts == [Start("c", 0)]
     assert board.records == {Start("b", 0): a_record()}
+    assert board.runs[FIRST].is_taken_over
 
 
 def test_a_pod_that_ended_ends_its_run() -> None:

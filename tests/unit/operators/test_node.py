@@ -18,7 +18,7 @@ from tests.builders import a_launched_job
 
 def an_operator(**arguments: Any) -> KubernetesNodeScriptOperator:
     """An operator for all nodes, unless the arguments say others."""
-    given = {"task_id": "disks", "script": "df -h", "all_nodes": True}
+    given: dict[str, Any] = {"task_id": "disks", "script": "df -h", "all_nodes": True}
     return KubernetesNodeScriptOperator(**(given | arguments))
 
 
@@ -56,7 +56,7 @@ def test_unknown_arguments_are_answered(argument: str, words: str) -> None:
 def test_a_mapping_may_select() -> None:
     """Its values are templates like any text."""
     operator = an_operator(all_nodes=False, node_selector={"role": "{{ params.role }}"})
-    operator.render_template_fields({"params": {"role": "db"}})  # type: ignore[typeddict-item]
+    operator.render_template_fields({"params": {"role": "db"}})
     assert operator._node_call().choice.checked().label_selector == "role=db"
 
 
