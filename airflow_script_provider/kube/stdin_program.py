@@ -29,8 +29,8 @@ NOT_STARTED = 125
 
 # Where stdin breaks off, the code is no complete command, and nothing of it runs.
 _PROGRAM = 'IFS= read -r n && eval "$(head -c "$n")"'
-# A terminal would show the code, and cut its lines. There bash reads more than a line, and busybox' head more than it is
-# asked for: so dd reads the length, and nothing may follow the code before it has announced itself.
+# A terminal would show the code, and cut its lines. There bash reads more than a line, and busybox' head more than it
+# is asked for: so dd reads the length, and nothing may follow the code before it has announced itself.
 _TERMINAL_PROGRAM = (
     "s=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
     'n=$(dd bs=1 count=10 2>/dev/null) && p=$(head -c "$n") && stty "$s" && eval "$p"'
