@@ -1,0 +1,40 @@
+"""What the documentation says of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from airflow_script_provider.cli import arguments
+from airflow_script_provider.spec import taskfile
+from airflow_script_provider.spec.text import read_yaml
+
+PAGE = (Path(__file__).parents[3] / "docs" / "howto" / "command-line.md").read_text()
+COMMANDS = [line.strip().partition(" #")[0] for line in PAGE.splitlines() if line.startswith("    airflow-script ")]
+KEYS = {*taskfile.OF_TASK, *taskfile.OF_FILE, *taskfile.OF_KUBERNETES, *taskfile.OF_COMPONENT}
+
+
+def test_the_task_file_of_the_page_is_one() -> None:
+    """The page's task file says what its text says."""
+    document = read_yaml(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0])
+    task = taskfile.read_task(document, "migrate", {}, flavor="staging")
+    assert (task.namespace, task.context, task.working_dir) == ("staging", "minikube", "/app")
+    assert task.component == taskfile.Component("api-server", "web", "api", None)
+    assert taskfile.read_task(document, "console", {}).interactive
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_key_is_on_the_page(key: str) -> None:
+    """A key that a task file may have stands on the page."""
+    assert re.search(rf"\b{key}\b", PAGE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_are_some(command: str) -> None:
+    """Each command of the page is one that is understood."""
+    words = shlex.split(re.split(r" 2>| \|", command)[0])
+    assert isinstance(arguments.parse(words[1:]), argparse.Namespace)
