@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.cluster.node_tasks import FAILS_ON_NODE_2, SAYS_WHERE, SLEEPS, an_operator, group_of, owners, run_nodes
 from tests.cluster.tasks import FakeTaskInstance, run_and_kill
@@ -119,6 +120,24 @@ def test_a_label_selects(shared: dict[str, Any]) -> None:
     """As text with sets, as kubectl takes it."""
     run = run_nodes(script=SAYS_WHERE, node_selector="kubernetes.io/hostname in (node-1, node-2)", **shared)
     assert run.succeeded().result["succeeded"] == 2
+
+
+def test_the_hook_does_the_same(shared: dict[str, Any]) -> None:
+    """From any Python code: the result, or an error that has it."""
+    hook = KubernetesNodeScriptHook(None, config_file=shared["config_file"])
+    where = {"nodes": ["node-2"], "namespace": shared["namespace"]}
+    assert hook.run_on_nodes(SAYS_WHERE, **where)["nodes"]["node-2"]["runs"][0]["value"]["node"] == "node-2"
+    with pytest.raises(exceptions.NodesFailedError, match=r"1 of 1 nodes failed: node-2 \(exit 3\)") as caught:
+        hook.run_on_nodes(FAILS_ON_NODE_2, **where)
+    assert caught.value.result["failed"] == 1
+
+
+def test_requirements_are_installed_on_each_node(shared: dict[str, Any]) -> None:
+    """By an init container, whose lines are the run's, too."""
+    run = run_nodes(script="import six\nprint(six.__name__)", install_dependencies=["six"], **shared).succeeded()
+    lines = group_of(run, "Node node-2")
+    assert lines[-1] == "six"
+    assert any("six" in line for line in lines[:-1])
 
 
 def test_nothing_is_left_of_the_secret(own: dict[str, Any], kubectl: Kubectl) -> None:
