@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import re
 import ssl
@@ -92,6 +93,7 @@ class FaultyApi:
         self._trust = ssl.create_default_context(cafile=self._server.get("certificate-authority"))
         self._rules: list[_Rule] = []
         self._open: set[asyncio.Transport] = set()
+        self._steps: list[tuple[str, int]] = []
         self._is_down = False
         self._loop = asyncio.new_event_loop()
         self._done = asyncio.Event()
@@ -115,6 +117,11 @@ class FaultyApi:
         """How many requests there were whose ``METHOD path?query`` matches."""
         return sum(bool(re.search(requests, line)) for line in self.seen)
 
+    def most_at_once(self, requests: str) -> int:
+        """How many requests at most were open at one time whose ``METHOD path?query`` matches."""
+        steps = (step for line, step in self._steps if re.search(requests, line))
+        return max(itertools.accumulate(steps), default=0)
+
     def outage(self, seconds: float) -> None:
         """Break all connections, and every new one, for so long."""
         self._is_down = True
@@ -122,6 +129,11 @@ class FaultyApi:
             self._loop.call_soon_threadsafe(transport.abort)
         time.sleep(seconds)
         self._is_down = False
+
+    def freeze(self) -> None:
+        """Hear nothing more from the connections that are open now, and tell nobody: new ones work."""
+        for transport in list(self._open):
+            self._loop.call_soon_threadsafe(transport.pause_reading)
 
     @contextmanager
     def running(self) -> Iterator[FaultyApi]:
@@ -161,7 +173,7 @@ class FaultyApi:
         self.seen.append(line)
         self.tokens.append(token)
         fault = Fault(reset=True) if self._is_down else self._fault_of(line, token)
-        with self._registered(request):
+        with self._registered(request, line):
             return await self._answer(request, fault)
 
     def _fault_of(self, line: str, token: str) -> Fault:
@@ -169,13 +181,15 @@ class FaultyApi:
         return taken[0] if taken else Fault()
 
     @contextmanager
-    def _registered(self, request: web.BaseRequest) -> Iterator[None]:
+    def _registered(self, request: web.BaseRequest, line: str) -> Iterator[None]:
         transports = {request.transport} if request.transport is not None else set()
         self._open |= transports
+        self._steps.append((line, 1))
         try:
             yield
         finally:
             self._open -= transports
+            self._steps.append((line, -1))
 
     async def _answer(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
         await asyncio.sleep(fault.delay)

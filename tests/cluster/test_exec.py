@@ -268,15 +268,17 @@ def test_flakes_at_the_start_are_outlived(
     assert run.succeeded().result["output"] == "once\n"
 
 
+@pytest.mark.parametrize("how", ["cut", "frozen"])
 def test_broken_connection_is_no_success_and_not_tried_again(
-    app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
+    how: str, app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the process still runs, the outcome is unknown, and a second one is not started beside it (R1)."""
+    """Where the process still runs, the outcome is unknown, and a second one is not started beside it (R1, R10)."""
+    monkeypatch.setattr(session, "HEARTBEAT", 1.0)
     with faulty_api(kubeconfig, tmp_path) as api:
 
         def cut() -> None:
             wait_until_up(kubectl, app)
-            api.outage(0.5)
+            api.outage(0.5) if how == "cut" else api.freeze()
 
         cutting = meanwhile(cut)
         run = run_exec(script=SLEEPS, **(app | {"config_file": api.kubeconfig}))

@@ -132,3 +132,14 @@ def test_another_refusal_stays_as_it_is() -> None:
     options = a_request().options
     assert refusal.explained(denied, options) is denied
     assert refusal.explained(other := an_error("Job is invalid: metadata.name"), options) is other
+
+
+def test_an_exec_names_both_rights() -> None:
+    """A websocket is opened by a GET, so ``create`` alone does not do."""
+    said = 'pods "api-x1" is forbidden: User "etl" cannot get resource "pods/exec"'
+    text = refusal.with_exec_rights(refusal.message("get", "pods/exec", "shop", 403, said), "shop")
+    assert text.splitlines()[-1] == (
+        "Both create and get on pods/exec are needed. Check: "
+        "kubectl auth can-i create pods --subresource=exec -n shop --as=etl ; "
+        "kubectl auth can-i get pods --subresource=exec -n shop --as=etl"
+    )
