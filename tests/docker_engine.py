@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+from requests import RequestException
 
 IMAGE = "python:3.11-slim"
 NO_SHELL = "pause-only:1"
@@ -52,8 +53,9 @@ def _running(folder: Path, address: str) -> Iterator[Any]:
     try:
         with contextlib.closing(_answering(daemon, address, folder / "log")) as engine:
             yield engine
-            for container in engine.containers.list(all=True):
-                container.remove(force=True)
+            with contextlib.suppress(RequestException):  # a test has ended the engine
+                for container in engine.containers.list(all=True):
+                    container.remove(force=True)
     finally:
         daemon.terminate()
         daemon.wait(30)

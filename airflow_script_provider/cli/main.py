@@ -65,7 +65,7 @@ def _run(found: Namespace) -> int:
         task = _placed(planned, found, name)
         screen.note(f"executor {name}, {task.source}")
         try:
-            with screen.waiting(f"{name}: {task.source}"):
+            with screen.waiting(None if task.interactive else f"{name}: {task.source}"):
                 result = _executor(name).run(task, screen)
         except KeyboardInterrupt:
             if screen.is_broken:

@@ -139,6 +139,8 @@ def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str])
         raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
     place = {"deployment": found.__dict__.get("deployment"), "container": found.__dict__.get("container")}
     place |= {"image": found.image, "context": found.context, "conn_id": found.conn_id}
+    if found.image:  # a new container, not the service's
+        place["service"] = None
     is_terminal = bool(found.__dict__.get("tty"))
     return replace(
         task,
@@ -148,7 +150,7 @@ def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str])
         timeout=found.timeout or task.timeout,
         interactive=bool(found.__dict__.get("interactive")) or is_terminal or task.interactive,
         terminal=is_terminal or task.terminal,
-        place=replace(task.place, **{name: value for name, value in place.items() if value}),
+        place=replace(task.place, **{name: value for name, value in place.items() if value or name == "service"}),
     )
 
 

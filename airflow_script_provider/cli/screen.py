@@ -40,9 +40,9 @@ class StreamScreen:
             self._write(self._err, f"{PROGRAM}: {text}\n".encode(errors="replace"))
 
     @contextlib.contextmanager
-    def waiting(self, text: str) -> Iterator[None]:
-        """A spinner on a terminal, until the first output comes."""
-        self._spinner = _spinner(text) if sys.stderr.isatty() else None
+    def waiting(self, text: str | None) -> Iterator[None]:
+        """A spinner on a terminal, until the first output comes; none without a text."""
+        self._spinner = _spinner(text) if text and sys.stderr.isatty() else None
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
@@ -12,6 +13,7 @@ from airflow_script_provider.spec import choice
 
 if TYPE_CHECKING:
     from airflow_script_provider.result import ScriptResult
+    from airflow_script_provider.script import Script
     from airflow_script_provider.sources.base import ScriptSource
 
 GRACE = 10.0
@@ -69,6 +71,11 @@ class Task:
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     place: Place = field(default_factory=Place)
     job_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def script(self) -> Script:
+        """The script, read once."""
+        return self.source.fetch(folder=self.folder)
 
     def payload(self, program: str) -> Payload:
         """Arguments and environment, checked; psql takes ``args`` in a form of its own."""

@@ -29,6 +29,7 @@ OWN_LABEL = "airflow-script"
 _PIECE = 64 * 1024
 _NO_END = 24 * 60 * 60
 _CALL_TIMEOUT = 60
+_RESIZE_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class ContainerExecutor:
@@ -39,7 +40,7 @@ class ContainerExecutor:
         place = task.place
         try:
             with _engine() as engine:
-                if place.container or not place.image:
+                if place.container or place.service:
                     _running(engine, place)
         except TargetError as error:
             return error.message
@@ -47,7 +48,7 @@ class ContainerExecutor:
 
     def run(self, task: Task, screen: Screen) -> ScriptResult:
         """Run it in the container."""
-        script = task.source.fetch(folder=task.folder)
+        script = task.script
         with _engine() as engine, _container(engine, task, screen) as container:
             image = str(container.attrs.get("Config", {}).get("Image") or "")
             invocation = invocation_of(script, image, task)
@@ -61,6 +62,7 @@ def _engine() -> Iterator[Any]:
     """The engine; ``TargetError`` says why there is none."""
     try:
         import docker
+        from requests import RequestException
     except ImportError:
         raise TargetError("the Docker SDK is missing: pip install 'airflow-script-provider[cli]'") from None
     where = os.environ.get("DOCKER_HOST") or "its usual socket"
@@ -71,7 +73,7 @@ def _engine() -> Iterator[Any]:
         raise TargetError(f"no Docker engine answers at {where}: {' '.join(str(error).split())}") from None
     try:
         yield engine
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, RequestException) as error:
         raise TargetError(f"the Docker engine at {where} said: {' '.join(str(error).split())}") from None
     finally:
         engine.close()
@@ -80,7 +82,7 @@ def _engine() -> Iterator[Any]:
 @contextlib.contextmanager
 def _container(engine: Any, task: Task, screen: Screen) -> Iterator[Any]:
     """A running container; a new one of the image is removed at the end."""
-    if task.place.container or not task.place.image:
+    if task.place.image is None or task.place.container or task.place.service:
         container = _running(engine, task.place)
         screen.note(f"Running in container {container.name}")
         yield container
@@ -120,9 +122,11 @@ def _with_tag(image: str) -> tuple[str, str | None]:
 
 
 def _remove(container: Any) -> None:
+    """What an engine that has gone does not remove removes itself."""
     from docker.errors import APIError, NotFound
+    from requests import RequestException
 
-    with contextlib.suppress(NotFound):
+    with contextlib.suppress(NotFound, RequestException):
         try:
             container.remove(force=True, v=True)
         except APIError as error:
@@ -218,8 +222,14 @@ class ContainerProcess:
             self._socket.shutdown(socket.SHUT_WR)
 
     async def resize(self, size: Size) -> None:
-        """Tell the engine, which tells the terminal."""
-        await asyncio.to_thread(self._api.exec_resize, self._exec, height=size.lines, width=size.columns)
+        """Tell the engine, which tells the terminal; it knows none until the process has begun."""
+        from docker.errors import APIError
+
+        for pause in _RESIZE_PAUSES:
+            with contextlib.suppress(APIError):
+                await asyncio.to_thread(self._api.exec_resize, self._exec, height=size.lines, width=size.columns)
+                return
+            await asyncio.sleep(pause)
 
     async def end(self, grace: float) -> None:
         """Through a second exec: Docker itself ends containers only."""
@@ -248,5 +258,11 @@ class ContainerProcess:
         return [(Channel.STDOUT, data)] if self._frames is None else self._frames.feed(data)
 
     def _exit_code(self) -> int | None:
-        code = self._api.exec_inspect(self._exec)["ExitCode"]
+        """None where the engine does not know, or has gone."""
+        from requests import RequestException
+
+        try:
+            code = self._api.exec_inspect(self._exec)["ExitCode"]
+        except RequestException:
+            return None
         return None if code is None else int(code)

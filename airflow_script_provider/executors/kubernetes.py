@@ -41,7 +41,7 @@ class KubernetesExecutor:
 
     def run(self, task: Task, screen: Screen) -> ScriptResult:
         """Run it in the pod."""
-        return asyncio.run(_run(task, task.source.fetch(folder=task.folder), screen))
+        return asyncio.run(_run(task, task.script, screen))
 
 
 async def _look(place: Place) -> None:

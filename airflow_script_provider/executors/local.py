@@ -38,7 +38,7 @@ class LocalExecutor:
 
     def unavailable(self, task: Task) -> str | None:
         """The interpreter or the working directory that this machine lacks."""
-        program = _chosen(task.source.fetch(folder=task.folder), task).argv[0]
+        program = _chosen(task.script, task).argv[0]
         if shutil.which(program) is None:
             return f"this machine has no {program!r} on its PATH"
         if task.working_dir and not Path(task.working_dir).is_dir():
@@ -47,7 +47,7 @@ class LocalExecutor:
 
     def run(self, task: Task, screen: Screen) -> ScriptResult:
         """Run it, and leave no process and no file behind."""
-        script = task.source.fetch(folder=task.folder)
+        script = task.script
         chosen = _chosen(script, task)
         payload = task.payload(chosen.program)
         recording = Recording(task, screen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from airflow_script_provider.executors.container import PROJECT_LABEL, SERVICE_LABEL
 from tests.cluster.kubectl import wait_for
 from tests.command_line import airflow_script, interrupted, started
-from tests.docker_engine import IMAGE, NO_SHELL
+from tests.docker_engine import IMAGE, NO_SHELL, docker_engine
 
 SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
 NEW = ("-x", "container", "--image", IMAGE)
@@ -119,6 +120,15 @@ def test_a_service_of_several_projects(compose: Callable[..., Any], env: dict[st
     assert chosen.stdout == b"in one\n"
 
 
+def test_an_image_on_the_command_line_goes_before_the_service(
+    compose: Callable[..., Any], env: dict[str, str], tmp_path: Path
+) -> None:
+    """``--image`` is a new container of it, also for a task whose service runs."""
+    compose(environment={"WHERE": "in the service"})
+    done = airflow_script("run", "show", *NEW, "-e", "WHERE=in a new one", env=env, folder=tmp_path)
+    assert done.stdout == b"in a new one\n"
+
+
 def test_a_service_that_does_not_run(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
     """The error names the services that do."""
     compose("web")
@@ -193,3 +203,15 @@ def test_input_is_passed_on(engine: Any, env: dict[str, str]) -> None:
     data = bytes(range(256)) * 8000
     done = airflow_script("run", script, *NEW, "-i", env=env, stdin=data)
     assert done.stdout.decode().strip() == hashlib.sha256(data).hexdigest()
+
+
+def test_an_engine_that_goes_away() -> None:
+    """How the script ended cannot be told then, and that is what is said."""
+    with docker_engine() as host:
+        process = started("run", SLEEPS, *NEW, env={"DOCKER_HOST": host})
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        engine = int(Path(host.removeprefix("unix://")).with_name("pid").read_text())
+        os.kill(engine, signal.SIGTERM)
+        _, err = process.communicate(timeout=90)
+    assert (process.returncode, b"outcome unknown" in err, err.count(b"\n")) == (125, True, 1), err
