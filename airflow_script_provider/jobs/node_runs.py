@@ -26,7 +26,7 @@ from airflow_script_provider.jobs.pod_log import SILENCE
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.slots import StreamSlots
 from airflow_script_provider.jobs.watch import LISTED, Watch
-from airflow_script_provider.kube import adoption, node_board, node_manifest, node_result
+from airflow_script_provider.kube import node_board, node_manifest, node_result
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.diagnosis import hint_for
 from airflow_script_provider.kube.handover import Handover
@@ -142,7 +142,7 @@ class NodeRuns:
         if change is LISTED:
             self._listed[kind].set()
         elif kind is Kind.JOB and change.object:
-            clock = adoption.seconds_on_the_clock(change.object, self.api.now())
+            clock = node_board.clock_of(change.object, self.api.now())
             self.board.take_job(change.object, now, clock, deleted=change.deleted)
         elif kind is Kind.POD and (run := self.board.take_pod(change.object, now, deleted=change.deleted)):
             self._say(run, change.object, deleted=change.deleted)
@@ -223,7 +223,8 @@ class NodeRuns:
     async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
         """Read what the run said, tell how it ended, write its outcome."""
         before = self.board.failures_before(run.node)
-        async with self._reading:
+        # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
+        async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._outcomes.of(run, decision, Output(0), before)
             output = await self._output_of(run, node_result.title(run.node, self.plan, bare))
             record = await self._outcomes.of(run, decision, output, before)
@@ -232,6 +233,8 @@ class NodeRuns:
     async def _output_of(self, run: NodeRun, title: str) -> Output:
         """What the run said, which is shown if it was not while the run went on."""
         if run.start not in self._live:
+            if not self.job.get_logs:
+                self.log.note(title)
             return await self._lines.whole(run.seen.view, title)
         lines, task = self._live[run.start]
         lines.see(run.seen.view, is_over=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube import node_manifest, node_progress
+from airflow_script_provider.kube import adoption, node_manifest, node_progress
 from airflow_script_provider.kube.announcements import Announcer
 from airflow_script_provider.kube.names import HANDOVER_ANNOTATION, MANAGER, short_digest
 from airflow_script_provider.kube.node_manifest import NODE_ANNOTATION, RUN_LABEL
@@ -89,7 +90,7 @@ class Board:
         )
 
     def take_job(self, job: Mapping[str, Any], now: float, clock: float | None, *, deleted: bool = False) -> None:
-        """A Job as it is now. ``clock`` are the seconds that it has been at it, as the API server counts."""
+        """A Job as it is now. ``clock`` is ``clock_of`` it."""
         node = node_manifest.node_of(job)
         if node is None:
             self._take_owner(job, now, deleted=deleted)
@@ -98,7 +99,7 @@ class Board:
         record = of_job(job)
         if start in self.records or record is not None:
             if record is not None:
-                self.end(start, record, now)
+                self.end(start, record, now - (clock or 0.0))
             return
         run = self.runs.get(start)
         if run is None:
@@ -165,6 +166,17 @@ class Board:
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")
         name = "timeout" if seconds == self.plan.timeout else "execution_timeout"
         return {"deadline": seconds, "deadline_name": name}
+
+
+def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds for which a run has been at it, or since it was over, by the API server's clock; None if that is unknown.
+
+    None, too, while the Job is suspended.
+    """
+    record = of_job(job)
+    if record is None:
+        return adoption.seconds_on_the_clock(job, now)
+    return (now - datetime.fromisoformat(record.finished_at)).total_seconds() if record.finished_at else None
 
 
 def owner_annotation(node: str, record: RunRecord) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -255,3 +256,13 @@ class TestModes:
         assert first == second == "found it"
         assert "containerd" in processes
         assert run.warnings[0].startswith("mode='host' grants the script all capabilities, all devices, all processes")
+
+    def test_a_namespace_that_forbids_it(self, kubectl: Kubectl, kubeconfig: str) -> None:
+        """Why there is no pod is said while it is waited for, and in the result."""
+        labels = {"pod-security.kubernetes.io/enforce": "baseline"}
+        with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
+            where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace, "startup_timeout": 8}
+            run = run_nodes(script="true", nodes=["node-1"], mode="privileged", **where)
+        assert run.headline == "1 of 1 nodes failed: node-1 (StartupTimeout)"
+        assert "violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]
+        assert any("violates PodSecurity" in line for line in run.warnings)

@@ -163,10 +163,11 @@ async def test_the_tasks_time_bounds_all_runs(own: dict[str, Any], kubectl: Kube
     await asyncio.to_thread(wait_for, lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of all", 20)
 
 
-def test_a_retry_takes_over_what_a_lost_worker_began(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """The run that is over is not repeated, the others are followed or started: two pods in all (R2)."""
+@pytest.mark.parametrize("last_call", ["create jobs", "create configmaps", "patch jobs"])
+def test_a_retry_takes_over_what_a_lost_worker_began(own: dict[str, Any], kubectl: Kubectl, last_call: str) -> None:
+    """Lost after the owner's creation, before the first run, after the first outcome: two pods in all (R2, R6)."""
     arguments = {"script": SAYS_WHERE, "max_parallel": 1} | own
-    run_doomed_task("patch jobs", {"max_tries": 1}, run=run_nodes, **arguments)
+    run_doomed_task(last_call, {"max_tries": 1}, run=run_nodes, **arguments)
     run = run_nodes(ti=FakeTaskInstance(max_tries=1, try_number=2), **arguments).succeeded()
     assert run.xcoms["value"] == {name: {"node": name, "run": 0} for name in BOTH["nodes"]}
     assert [line for line in run.lines if "whose worker was lost, is taken over" in line]

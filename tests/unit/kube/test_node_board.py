@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider.kube import node_board
@@ -22,7 +23,7 @@ def a_board(*nodes: str, **settings: Any) -> Board:
     return Board(a_plan(*nodes, **settings), some_limits(startup_timeout=60))
 
 
-def a_run(start: Start = FIRST, **annotations: str) -> dict[str, Any]:
+def a_run(start: Start = FIRST, /, **annotations: str) -> dict[str, Any]:
     """The Job of a run."""
     job = a_job()
     job["metadata"]["annotations"] = {"airflow-script-provider/node": start.node, **annotations}
@@ -97,6 +98,17 @@ def test_an_outcome_that_another_one_has_written_ends_the_run() -> None:
     board.take_job(a_run(**{OUTCOME_ANNOTATION: a_record().to_text()}), 1.0, 1.0)
     assert board.runs == {}
     assert board.next_step(1.0, is_expired=False).is_over
+
+
+def test_a_pause_goes_on_when_somebody_takes_over() -> None:
+    """It is counted from the run's end, by the API server's clock."""
+    text = a_record(finished_at="2026-01-01T00:00:00+00:00").to_text()
+    job = a_run(**{OUTCOME_ANNOTATION: text})
+    clock = node_board.clock_of(job, datetime(2026, 1, 1, 0, 0, 40, tzinfo=UTC))
+    assert clock == 40.0
+    board = a_board("a", runs=2, interval=60)
+    board.take_job(job, 1000.0, clock)
+    assert board.next_step(1000.0, is_expired=False) == Step([], until=1020.0)
 
 
 def test_news_of_a_run_that_is_over_are_nothing() -> None:
