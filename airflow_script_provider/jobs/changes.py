@@ -14,6 +14,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.watch import Change, Watch
 from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.pruning import CONTROLLER_LABEL
 
 
 class Kind(StrEnum):
@@ -86,7 +87,7 @@ class OwnChanges:
 
 def pod_selector(ref: JobRef) -> str:
     """Selects the pods of a Job."""
-    return f"batch.kubernetes.io/controller-uid={ref.uid}"
+    return f"{CONTROLLER_LABEL}={ref.uid}"
 
 
 async def _feed(watch: Watch, tell: Callable[[News], None]) -> None:

@@ -6,18 +6,19 @@ It watches, reads logs and sleeps; what is seen means is decided by ``kube.progr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.jobs.api import KubernetesApi, is_transient
 from airflow_script_provider.jobs.changes import Changes, Kind, News, Stop, WatchEvents, pod_selector
 from airflow_script_provider.jobs.pod_log import SILENCE, PodLog
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.slots import StreamSlots
-from airflow_script_provider.jobs.watch import LISTED
+from airflow_script_provider.jobs.watch import LISTED, Change
 from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
 from airflow_script_provider.kube.handover import Handover
@@ -35,6 +36,8 @@ LISTING_PATIENCE = 30.0
 """Seconds beyond the time to stop at, in which a follower that took over learns of the pods there are."""
 DRAIN_MARGIN = 5.0
 """Seconds beyond the grace period in which pods of a Job that was ended may still say something."""
+DOUBT = 1.0
+"""Seconds after which a decision that the API server did not confirm is made again."""
 LOG_MARGIN = 25.0
 """Seconds without progress after which what is left of a log is given up, once everything has ended."""
 
@@ -105,8 +108,10 @@ class Follower:
             raise AssertionError("unreachable: without a time to stop at it follows to the end")
         return ending
 
-    async def follow_until(self, until: float | None) -> Ending | None:
+    async def follow_until(self, until: float | None, *, surely: bool = False) -> Ending | None:
         """Follow to the end; None if at the monotonic time ``until`` there is none, for another to follow on.
+
+        ``surely`` asks the API server once more by then: a watch may be dead without anybody knowing.
 
         Raises ``KubernetesApiError`` when Job or pods cannot be watched.
         """
@@ -114,6 +119,8 @@ class Follower:
         async with self._tasks, self.changes.told(self.ref, self._hear) as watch_events:
             try:
                 outcome = await self._until_decided(until, watch_events)
+                if outcome is None and surely:
+                    outcome = await self._after_a_look()
                 if outcome is not None:
                     await self._drain(outcome)
             except exceptions.KubernetesApiError as error:
@@ -155,26 +162,53 @@ class Follower:
             now = time.monotonic()
             decision = progress.decide(self.view, self.job.limits, now)
             if isinstance(decision, progress.Verdict):
-                return await self._confirmed(decision)
-            if until is not None and now >= until + (0 if self.view.pods_known else LISTING_PATIENCE):
+                if confirmed := await self._confirmed(decision):
+                    return confirmed
+                decision = progress.Wait(time.monotonic() + DOUBT)
+            stop = None if until is None else until + (0 if self.view.pods_known else LISTING_PATIENCE)
+            if stop is not None and now >= stop:
                 return None
             self._watch_events_where_stuck(now, watch_events)
-            moments = [m for m in (decision.until, self._next_event_watch(now), until) if m is not None]
+            moments = [m for m in (decision.until, self._next_event_watch(now), stop) if m is not None]
             await self._take_changes(min(moments, default=None))
 
-    async def _confirmed(self, verdict: progress.Verdict) -> progress.Verdict:
-        """A verdict of the Job alone, with the pods that the watch may not have told of yet."""
-        if verdict.cause not in _OF_THE_JOB:
+    async def _confirmed(self, verdict: progress.Verdict) -> progress.Verdict | None:
+        """The verdict by what the API server has now, where a watch that is late or dead could have misled us.
+
+        None if it was wrong, or if nobody can tell while the server does not answer: then the watch's patience and the
+        end of the run's own time are what ends the waiting.
+        """
+        if verdict.cause not in _OF_THE_JOB and not verdict.is_by_time:
             return verdict
         try:
-            found = await self.api.list("pods", self.ref.namespace, labelSelector=pod_selector(self.ref))
+            await self._look()
         except exceptions.KubernetesApiError as error:
-            self.log.note(f"The pods of Job {self.ref} cannot be listed: {error}", logging.WARNING)
+            if verdict.cause is progress.Cause.STARTUP_TIMEOUT and is_transient(error):
+                return None
+            self.log.note(f"Job {self.ref} and its pods cannot be looked at: {error}", logging.WARNING)
             return verdict
+        again = progress.decide(self.view, self.job.limits, time.monotonic())
+        if isinstance(again, progress.Verdict):
+            return again
+        return None if verdict.is_by_time else verdict
+
+    async def _after_a_look(self) -> progress.Verdict | None:
+        """What the API server's answer comes to; None if that is nothing, or there is none."""
+        with contextlib.suppress(exceptions.KubernetesApiError):
+            await self._look()
+        decision = progress.decide(self.view, self.job.limits, time.monotonic())
+        return decision if isinstance(decision, progress.Verdict) else None
+
+    async def _look(self) -> None:
+        """Take in Job and pods as the API server has them now."""
+        found = await self.api.list("pods", self.ref.namespace, labelSelector=pod_selector(self.ref))
+        try:
+            job = await self.api.get("jobs", self.ref.namespace, self.ref.name)
+        except exceptions.ApiNotFoundError:
+            job = {"metadata": {"uid": ""}}
         for pod in sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
             self._take_pod(pod, time.monotonic(), deleted=False)
-        again = progress.decide(self.view, self.job.limits, time.monotonic())
-        return again if isinstance(again, progress.Verdict) else verdict
+        self._take((Kind.JOB, Change(job)))
 
     async def _take_changes(self, until: float | None) -> None:
         """Wait for a change, at most until that moment, and take in all that has come."""
@@ -312,7 +346,8 @@ class Follower:
         try:
             await pod_log.follow()
         finally:
-            if pod_log.container == INSTALL_CONTAINER:
+            # Where another goes on with this log, the group goes on, too.
+            if pod_log.container == INSTALL_CONTAINER and pod_log.ended.is_set():
                 self.log.output(["::endgroup::"])
             self._say(self._last_words.pop(uid, ()))
 

@@ -96,7 +96,10 @@ async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bo
 
 
 async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
-    """The result of work that a second interruption must not stop; the first one is still on its way."""
+    """The result of work that a second interruption must not stop; the first one is still on its way.
+
+    One that comes while there was none before is lost: what this is used for ends the run in any case.
+    """
     task = asyncio.ensure_future(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

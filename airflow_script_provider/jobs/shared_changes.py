@@ -22,6 +22,8 @@ from airflow_script_provider.kube.pruning import controller_of, pruned_event, pr
 _OURS = {"labelSelector": LAUNCH_LABEL}
 _WARNINGS = {"fieldSelector": "type!=Normal"}
 
+FIRST_PATIENCE = 60.0
+"""Seconds without a first answer after which there is none: a worker may reach what this process cannot."""
 LINGER = 5.0
 """Seconds that a watch goes on without a listener: the next one often comes at once."""
 
@@ -44,6 +46,11 @@ class Broadcast:
     _listeners: dict[str, list[_Listener]] = field(default_factory=lambda: defaultdict(list))
     _is_listed: bool = False
     _task: asyncio.Task[None] | None = None
+    _end: asyncio.TimerHandle | None = None
+
+    def knows(self, key: str) -> bool:
+        """Whether there is an object that concerns this key."""
+        return key in self._known
 
     def listen(self, key: str, listener: _Listener) -> Stop:
         """Tell what is known of ``key``, then ``LISTED``, then what changes; or the error that ends the watch."""
@@ -63,7 +70,9 @@ class Broadcast:
         if not self._listeners[key]:
             del self._listeners[key]
         if not self._listeners:
-            asyncio.get_running_loop().call_later(LINGER, self._stop_unheard)
+            if self._end is not None:
+                self._end.cancel()
+            self._end = asyncio.get_running_loop().call_later(LINGER, self._stop_unheard)
 
     def _stop_unheard(self) -> None:
         if not self._listeners:
@@ -73,6 +82,8 @@ class Broadcast:
         """End the watch and forget what it told."""
         if self._task is not None:
             self._task.cancel()
+        if self._end is not None:
+            self._end.cancel()
         self._forget()
 
     def _forget(self) -> None:
@@ -133,7 +144,10 @@ class SharedChanges:
         self._look_ups: set[asyncio.Task[None]] = set()
 
         def broadcast(resource: str, selector: dict[str, str], keep: Any, key: Any) -> Broadcast:
-            return Broadcast(lambda: Watch(api, resource, namespace, selector, keep, lists_first=True), key)
+            def watch() -> Watch:
+                return Watch(api, resource, namespace, selector, keep, lists_first=True, first_patience=FIRST_PATIENCE)
+
+            return Broadcast(watch, key)
 
         self._jobs = broadcast("jobs", _OURS, pruned_job, _uid)
         self._pods = broadcast("pods", _OURS, pruned_pod, controller_of)
@@ -182,13 +196,9 @@ class SharedChanges:
             look_up.cancel()
 
     def _listen_to_job(self, ref: JobRef, listener: _Listener) -> Stop:
-        is_known = False
-
         def tell(news: News) -> None:
-            nonlocal is_known
-            if news is LISTED and not is_known:
-                self._begin_look_up(ref, lambda found: None if is_known else tell(found))
-            is_known = is_known or news is not LISTED
+            if news is LISTED and not self._jobs.knows(ref.uid):
+                self._begin_look_up(ref, lambda found: None if self._jobs.knows(ref.uid) else listener(found))
             listener(news)
 
         return self._jobs.listen(ref.uid, tell)
@@ -196,9 +206,12 @@ class SharedChanges:
     def _begin_look_up(self, ref: JobRef, tell: _Listener) -> None:
         async def look_up() -> None:
             try:
-                tell(await self._look_up(ref))
+                found: News = await self._look_up(ref)
             except exceptions.KubernetesApiError as error:
-                tell(error)
+                found = error
+            except Exception as error:  # noqa: BLE001  # who waits must hear of it, whatever it is
+                found = exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0)
+            tell(found)
 
         task = asyncio.create_task(look_up(), context=contextvars.Context())
         self._look_ups.add(task)

@@ -52,7 +52,8 @@ class Watch:
 
     The first answer brings the objects that exist. After a lost position it lists, and tells what went meanwhile.
     ``keep`` makes of an object what is told and remembered of it. ``lists_first`` lists to begin with, so that after
-    ``LISTED`` it is known what does not exist.
+    ``LISTED`` it is known what does not exist. ``first_patience`` are the seconds to wait for the first answer, by
+    default ``PATIENCE``.
     """
 
     api: KubernetesApi
@@ -61,11 +62,13 @@ class Watch:
     selector: dict[str, str]
     keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda thing: thing
     lists_first: bool = False
+    first_patience: float | None = None
     _version: str = ""
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
     _must_list: bool = False
     _asked: float = field(default_factory=time.monotonic)
     _answered: float | None = None
+    _opened: float | None = None
 
     def __post_init__(self) -> None:
         self._must_list = self.lists_first
@@ -82,7 +85,7 @@ class Watch:
         """
         failures = 0
         while True:
-            opened = time.monotonic()
+            self._opened = None
             try:
                 async for change in self._one_round():
                     yield change
@@ -91,7 +94,8 @@ class Watch:
             except exceptions.KubernetesApiError as error:
                 if self._is_final(error):
                     raise
-            failures = 0 if time.monotonic() - opened > SHORT_LIFE else failures + 1
+            has_lived = self._opened is not None and time.monotonic() - self._opened > SHORT_LIFE
+            failures = 0 if has_lived else failures + 1
             if failures:
                 await asyncio.sleep(backoff(failures, longest=LONGEST_PAUSE))
 
@@ -111,7 +115,8 @@ class Watch:
         """Whether to give up: at once on a refusal, unless the server has answered before and may only be confused."""
         silence = time.monotonic() - (self._answered or self._asked)
         if is_transient(error):
-            return silence > PATIENCE
+            is_first = self._answered is None and self.first_patience is not None
+            return silence > (self.first_patience or 0.0 if is_first else PATIENCE)
         return self._answered is None or silence > REFUSAL_PATIENCE
 
     async def _one_stream(self) -> AsyncIterator[Change]:
@@ -126,7 +131,7 @@ class Watch:
         async with self.api.stream(
             "watch", self.resource, self.namespace, read_timeout=READ_TIMEOUT, query=query
         ) as content:
-            self._answered = time.monotonic()
+            self._opened = self._answered = time.monotonic()
             async for line in _lines(content):
                 self._answered = time.monotonic()
                 if change := self._change(json.loads(line)):

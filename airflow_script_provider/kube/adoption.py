@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube import names
+from airflow_script_provider.kube import names, progress
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 
 Job = Mapping[str, Any]
 
-_FINAL = ("Complete", "SuccessCriteriaMet", "Failed", "FailureTarget")
+_FINAL = (*progress.SUCCEEDED, *progress.FAILED)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ SILENCE_GRACE = 120.0
 """Seconds after the Job's deadline and grace period in which the API server may still tell its end."""
 
 
+SUCCEEDED = ("Complete", "SuccessCriteriaMet")
+FAILED = ("Failed", "FailureTarget")
+"""Conditions of a Job after which nothing of it starts any more; the early ones are as final as the late ones."""
+
+
 class Cause(Enum):
     """Why a run is over."""
 
@@ -65,6 +70,11 @@ class Verdict:
     def is_success(self) -> bool:
         """Whether the script did its work."""
         return self.cause in (Cause.SCRIPT_SUCCEEDED, Cause.JOB_SUCCEEDED)
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it rests on what was not seen in time."""
+        return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.SILENCE)
 
     @property
     def is_unknown(self) -> bool:
@@ -158,13 +168,13 @@ def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
 
 
 def _job_condition(view: View) -> Verdict | None:
-    """What the Job's controller has decided; the early conditions are as final as the late ones."""
+    """What the Job's controller has decided."""
     for condition in view.job.get("status", {}).get("conditions") or []:
         if condition["status"] != "True":
             continue
-        if condition["type"] in ("Complete", "SuccessCriteriaMet"):
+        if condition["type"] in SUCCEEDED:
             return Verdict(Cause.JOB_SUCCEEDED, _succeeded_pod(view) or _last_pod(view))
-        if condition["type"] in ("Failed", "FailureTarget"):
+        if condition["type"] in FAILED:
             reason, message = condition.get("reason", ""), condition.get("message", "")
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
             return Verdict(cause, _last_pod(view), reason, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import unquote
@@ -110,6 +111,7 @@ class Prelude:
         return [_END_OF_GROUP.encode() if line == self._last else line for line in lines]
 
 
+@cache
 def program(name: str) -> str:
     """The text of a program that runs in the container."""
     return (files("airflow_script_provider.in_container") / name).read_text(encoding="utf-8")

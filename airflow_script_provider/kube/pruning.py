@@ -12,7 +12,7 @@ _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedP
 _CONDITION = ("type", "status", "reason", "message")
 _CONTAINER = ("name", "image", "resources")
 _CONTAINER_STATUS = ("name", "state")
-_CONTROLLER_LABEL = "batch.kubernetes.io/controller-uid"
+CONTROLLER_LABEL = "batch.kubernetes.io/controller-uid"
 
 
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
         if spec.get(kind)
     }
     return {
-        "metadata": _metadata(pod, "labels", _CONTROLLER_LABEL),
+        "metadata": _metadata(pod, "labels", CONTROLLER_LABEL),
         "spec": _picked(spec, ("nodeName",)) | containers,
         "status": _picked(status, ("phase", "reason", "message")) | _conditions(status) | statuses,
     }
@@ -55,7 +55,7 @@ def pruned_event(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def controller_of(pod: Mapping[str, Any]) -> str:
     """The uid of the Job that a pod belongs to."""
-    return str((pod["metadata"].get("labels") or {}).get(_CONTROLLER_LABEL, ""))
+    return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_LABEL, ""))
 
 
 def _metadata(thing: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:

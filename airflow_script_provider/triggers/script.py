@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -36,10 +35,10 @@ HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow tells a trigger of a user's act (3.3); else it looks like a triggerer's end."""
 EXPIRY_MARGIN = 5.0
 """Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
-KILL_TIMEOUT = 25.0
+KILL_TIMEOUT = 28.0
 """Seconds for everything that ``on_kill`` does; Airflow gives it thirty."""
-STATE_TIMEOUT = 10.0
-"""Seconds for Airflow to tell the state of a task."""
+STATE_TIMEOUT = 20.0
+"""Seconds for Airflow to tell the state of a task: a thousand may ask together when their run is marked."""
 SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
 SAVE_TIMEOUT = 5.0
@@ -81,7 +80,7 @@ class ScriptTrigger(BaseTrigger):
         execution_timeout: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # not annotated in Airflow
-        self.job = dict(job)
+        self._job: Mapping[str, Any] | LaunchedJob = job
         self.handover = dict(handover or {})
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
@@ -94,10 +93,18 @@ class ScriptTrigger(BaseTrigger):
         self._run_log = CountingRunLog(self.log, None)
         self._is_over = False
 
-    @cached_property
+    @property
+    def job(self) -> dict[str, Any]:
+        """What was launched, as it is stored."""
+        return self._job.to_dict() if isinstance(self._job, LaunchedJob) else dict(self._job)
+
+    @property
     def _launched(self) -> LaunchedJob:
-        # Not in the constructor: what it raises there would end the whole triggerer.
-        return LaunchedJob.from_dict(self.job)
+        # Not in the constructor: what it raises there would end the whole triggerer. And not kept beside the stored
+        # form, because there may be thousands of triggers.
+        if not isinstance(self._job, LaunchedJob):
+            self._job = LaunchedJob.from_dict(self._job)
+        return self._job
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -170,9 +177,10 @@ class ScriptTrigger(BaseTrigger):
 
     async def _state_of_task(self) -> str | None:
         """What Airflow says of the task, None where it does not answer."""
+        ask = sync_to_async(task_state, thread_sensitive=False)  # else all triggers would share one thread
         try:
             async with asyncio.timeout(STATE_TIMEOUT):
-                return await sync_to_async(task_state)(task_identity({"ti": self.task_instance}))
+                return await ask(task_identity({"ti": self.task_instance}))
         except Exception:  # noqa: BLE001  # whatever keeps Airflow from answering, there is no answer
             return None
 
@@ -187,7 +195,7 @@ class ScriptTrigger(BaseTrigger):
             self._follower = self._new_follower(cluster, self._start(found, cluster.api.now()))
             try:
                 async with self._saving(cluster.api) if lines is not None else contextlib.nullcontext():
-                    ending = await self._follower.follow_until(self._expiry())
+                    ending = await self._follower.follow_until(self._expiry(), surely=True)
             except asyncio.CancelledError as cancelled:
                 # A triggerer that ends answers no lookup of a connection any more, so not in cleanup().
                 if not cancelled.args:  # Airflow gives a reason where it is not the triggerer that ends
@@ -245,7 +253,7 @@ class ScriptTrigger(BaseTrigger):
             verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
-            self.job = replace(self._launched, limits=limits).to_dict()
+            self._job = replace(self._launched, limits=limits)
         else:
             verdict = ending.verdict
         if verdict.delete_job and not _has_output(verdict, follower.view):

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Hashable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,8 @@ LOG_STREAMS = 256
 """Log streams that a process keeps open to one cluster; more scripts than that take turns."""
 LOOKUP_INTERVAL = 30.0
 """Seconds for which a connection that was looked up serves others: a thousand triggers may start together."""
+FAILURE_INTERVAL = 10.0
+"""Seconds for which what kept one trigger from the cluster is told to others, who need not try, too."""
 OTHER_CONNECTIONS = 32
 """Connections beside those: watches, looks at single Jobs, positions to be saved."""
 
@@ -44,6 +46,26 @@ class SharedCluster:
             changes.close()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, and until when of the monotonic clock nobody tries again."""
+
+    error: Exception
+    until: float
+
+    @classmethod
+    @contextmanager
+    def remembered(cls, by: _Entry | _Lookup) -> Iterator[None]:
+        """Raise what was remembered; remember what the block raises."""
+        if by.failure is not None and time.monotonic() < by.failure.until:
+            raise by.failure.error.with_traceback(None)
+        try:
+            yield
+        except Exception as error:
+            by.failure = cls(error, time.monotonic() + FAILURE_INTERVAL)
+            raise
+
+
 @dataclass
 class _Entry:
     """A session and how many use it; opened by the first of them, closed by the last."""
@@ -51,6 +73,7 @@ class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     cluster: SharedCluster | None = None
+    failure: Failure | None = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -61,6 +84,7 @@ class _Lookup:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     access: ClusterAccess | None = None
     until: float = 0.0
+    failure: Failure | None = None
 
 
 _lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Lookup]] = WeakKeyDictionary()
@@ -75,9 +99,10 @@ async def shared_access(
     lookup = lookups.setdefault((conn_id, in_cluster, config_file, cluster_context), _Lookup())
     async with lookup.lock:
         if lookup.access is None or time.monotonic() > lookup.until:
-            lookup.access = await ClusterAccess.aresolve(
-                conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
-            )
+            with Failure.remembered(lookup):
+                lookup.access = await ClusterAccess.aresolve(
+                    conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+                )
             lookup.until = time.monotonic() + LOOKUP_INTERVAL
         return lookup.access
 
@@ -102,8 +127,9 @@ async def shared_cluster(access: ClusterAccess) -> AsyncIterator[SharedCluster]:
 async def _opened(entry: _Entry, access: ClusterAccess) -> SharedCluster:
     async with entry.lock:
         if entry.cluster is None:
-            api = await entry.stack.enter_async_context(open_api(access, connections=LOG_STREAMS + OTHER_CONNECTIONS))
-            entry.cluster = SharedCluster(api)
+            with Failure.remembered(entry):
+                opened = open_api(access, connections=LOG_STREAMS + OTHER_CONNECTIONS)
+                entry.cluster = SharedCluster(await entry.stack.enter_async_context(opened))
         return entry.cluster
 
 

@@ -74,7 +74,8 @@ def test_lines_are_live_and_none_is_lost_or_doubled(runs: Runs) -> None:
 
     wait_for(look, "the end of the script", 180)
     assert _numbers(task.lines()) == list(range(40))
-    assert sum(seen_at < ended_at[0] for seen_at in seen.values()) > 20, "live, not at the end"
+    # With a line a second: visible within ten seconds.
+    assert sum(seen_at < ended_at[0] for seen_at in seen.values()) >= 29
     (error,) = task.errors()
     assert "failed: the script ended with exit code 1." in error
     assert task.xcom()["exit_code"] == 1

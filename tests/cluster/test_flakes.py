@@ -165,6 +165,13 @@ def test_pods_that_are_seen_after_the_jobs_end(api: FaultyApi, flaky: dict[str, 
     assert (run.result["exit_code"], run.result["output"], run.result["value"]) == (0, "[1]\n", [1])
 
 
+def test_a_watch_that_tells_nothing_does_not_end_a_healthy_script(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """Before a script counts as not begun, the API server is asked: the watch may be dead (R5, R14)."""
+    api.on(WATCH_PODS, Fault(late=60), numbers=FIRST)
+    run = run_task(script="import time\ntime.sleep(8)\nprint('[1]')", startup_timeout=4, **flaky).succeeded()
+    assert (run.result["exit_code"], run.result["value"]) == (0, [1])
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_watch_is_refused_once(api: FaultyApi, flaky: dict[str, Any], status: int) -> None:
     """One 401 or 403 in the middle, as while credentials or an API server are renewed, ends nothing (R14, R16)."""

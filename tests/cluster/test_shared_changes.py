@@ -23,6 +23,8 @@ from tests.cluster.kubectl import Kubectl
 
 WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
 LIST_JOBS = r"^GET .*/jobs\?(?!.*watch=1)"
+LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
+WATCH_PODS = r"^GET .*/pods\?.*watch=1"
 GET_JOB = r"^GET .*/jobs/"
 OURS = {"airflow-script-provider/launch-id": "0123456789"}
 
@@ -111,6 +113,7 @@ async def test_many_listeners_cost_one_watch(api: FaultyApi, kubectl: Kubectl, n
         for stream in streams:
             await stream.aclose()
     assert (api.count(LIST_JOBS), api.count(WATCH_JOBS), api.count(GET_JOB)) == (1, 1, 0)
+    assert (api.count(LIST_PODS), api.count(WATCH_PODS)) == (1, 1)
 
 
 async def test_each_hears_of_its_own(api: FaultyApi, kubectl: Kubectl, namespace: str) -> None:
@@ -207,7 +210,7 @@ async def test_a_page_in_the_servers_place_is_an_error_for_all(
     api: FaultyApi, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy's login page is no end of the world: everybody hears of it, and nobody waits for ever (R14)."""
-    monkeypatch.setattr(watch, "PATIENCE", 1.0)
+    monkeypatch.setattr(shared_changes, "FIRST_PATIENCE", 1.0)
     api.on(LIST_JOBS, Fault(status=200, body="<html>please log in</html>"))
     async with shared(api, namespace) as changes:
         streams = [of_job(changes, JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import time
 from collections.abc import AsyncIterator
@@ -11,16 +12,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 from airflow_script_provider.jobs.launch import launch
 from airflow_script_provider.jobs.run import Run
 from airflow_script_provider.jobs.runlog import LoggerRunLog
+from airflow_script_provider.jobs.tracking import Tracking
+from airflow_script_provider.kube import manifest
 from airflow_script_provider.kube.handover import Ended, Handover
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
 from airflow_script_provider.kube.progress import Cause
+from airflow_script_provider.kube.provision import INSTALL_CONTAINER
 from airflow_script_provider.triggers import script as trigger_module
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.cluster.kubectl import Kubectl
@@ -41,6 +46,7 @@ async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> Lau
     hook = KubernetesScriptHook(config_file=shared["config_file"])
     call, options = split_arguments(script=script, namespace=shared["namespace"], **arguments)
     request = await asyncio.to_thread(hook.prepare, call, options)
+    await asyncio.to_thread(manifest.config_map, request, None)  # reads what is put into the pod, which blocks
     async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
         ref = await launch(api, request)
         run = Run(api, request, LoggerRunLog(hook.log, None))
@@ -98,7 +104,7 @@ async def test_nothing_secret_travels(shared: dict[str, Any]) -> None:
 
 async def test_without_logs_none_is_read(shared: dict[str, Any], log: Log) -> None:
     """``get_logs=False`` opens no stream."""
-    job = replace(await launched(shared, "print('n 0')"), get_logs=False)
+    job = replace(await launched(shared, "import time\nprint('n 0')\ntime.sleep(3)"), get_logs=False)
     await event_of(a_trigger(job, shared))
     assert lines(log, "n ") == []
 
@@ -210,14 +216,44 @@ async def test_a_take_over_does_not_restart_the_clock(shared: dict[str, Any]) ->
 
 
 async def test_the_worker_stopped_in_the_middle(shared: dict[str, Any], log: Log) -> None:
-    """A position of the worker's: what it logged does not come again."""
-    job = await launched(shared, COUNTS.replace("40", "6"))
-    async with running(a_trigger(job, shared)) as task:
-        position = Ended.from_dict((await task)["ended"]).handover
-    log.clear()
+    """What the worker logged and said before it deferred does not come again, and nothing is left out (R19)."""
+    job = await launched(shared, COUNTS.replace("40", "24"))
+    async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
+        worker = Tracking(api, job, LoggerRunLog(structlog.get_logger(), structlog.get_logger()))
+        position = await worker.outcome_until(time.monotonic() + 4, Handover())
+    assert isinstance(position, Handover)
+    before = len(lines(log, "n "))
+    assert 0 < before < 24
     await event_of(a_trigger(job, shared, handover=replace(position, deferral="next").to_dict()))
-    assert lines(log, "n ") == []
-    assert not [entry for entry in log if "Pod" in str(entry["event"])]
+    assert lines(log, "n ") == [f"n {i}" for i in range(24)]
+    said = [str(entry["event"]) for entry in log if str(entry["event"]).startswith("Pod ")]
+    assert len(said) == len(set(said))
+
+
+async def test_a_hand_over_while_packages_are_installed(shared: dict[str, Any], log: Log) -> None:
+    """The group of the installation's lines is opened once and closed once, when its log is complete (R19)."""
+    slow = "import time\nfor i in range(12):\n    print('n', i, flush=True)\n    time.sleep(0.4)"
+    install = {"name": INSTALL_CONTAINER, "command": ["python3", "-c", slow]}
+    overrides = {"spec": {"initContainers": [install]}}
+    job = await launched(shared, "print('done')", install_dependencies=["six"], pod_overrides=overrides)
+    async with running(a_trigger(job, shared)):
+        await logged(log, "n ", 4)
+    await event_of(a_trigger(job, shared))
+    said = [str(entry["event"]) for entry in log]
+    group = [line for line in said if line.startswith(("n ", "::"))]
+    assert group == ["::group::Installing dependencies", *(f"n {i}" for i in range(12)), "::endgroup::"]
+
+
+def test_the_row_holds_all_arguments() -> None:
+    """What a triggerer makes of the stored row is the same trigger, argument by argument."""
+    given: dict[str, Any] = {
+        "job": {"ref": {}}, "handover": {"logs": []}, "kubernetes_conn_id": "a", "in_cluster": True, "config_file": "b",
+        "cluster_context": "c", "server": "d", "expires_at": 1.5, "execution_timeout": 2.5,
+    }  # fmt: skip
+    path, travelled = ScriptTrigger(**given).serialize()
+    assert travelled == given
+    assert set(given) == set(inspect.signature(ScriptTrigger).parameters)
+    assert ScriptTrigger(**json.loads(json.dumps(travelled))).serialize() == (path, given)
 
 
 async def test_saved_positions_are_small(shared: dict[str, Any], kubectl: Kubectl) -> None:
