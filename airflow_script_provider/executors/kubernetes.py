@@ -16,7 +16,7 @@ from airflow_script_provider.executors.sent import Sent, invocation_of
 from airflow_script_provider.executors.terminal import Size
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.kube import stdin_program
+from airflow_script_provider.kube import refusal, stdin_program
 from airflow_script_provider.kube.exec_status import Channel, ExecStatus
 from airflow_script_provider.kube.stdin_program import Invocation
 from airflow_script_provider.kube.workload import named
@@ -54,15 +54,22 @@ async def _run(task: Task, script: Script, screen: Screen) -> ScriptResult:
         chosen = await _chosen(api, task.place)
         place = chosen.place
         screen.note(f"pod {place}, container {place.container} (image {place.image}), {place.owner}")
-        invocation = invocation_of(script, place.image, task)
         recording = Recording(task, screen)
-        async with open_exec(
-            api, chosen.target, stdin_program.argv(terminal=task.terminal), tty=task.terminal
-        ) as session:
-            process = PodProcess(api, chosen, session, invocation, task.terminal)
-            end = await see_through(process, task, recording.take)
+        end = await _seen_through(api, chosen, invocation_of(script, place.image, task), task, recording)
     whereabouts = Whereabouts(namespace=place.namespace, pod_name=place.pod, container_name=place.container)
     return recording.result(end, script, whereabouts)
+
+
+async def _seen_through(
+    api: KubernetesApi, chosen: Chosen, invocation: Invocation, task: Task, recording: Recording
+) -> End:
+    argv = stdin_program.argv(terminal=task.terminal)
+    try:
+        async with open_exec(api, chosen.target, argv, tty=task.terminal) as session:
+            process = PodProcess(api, chosen, session, invocation, task.terminal)
+            return await see_through(process, task, recording.take)
+    except exceptions.ApiForbiddenError as error:
+        raise exceptions.ApiForbiddenError(refusal.with_exec_rights(error.message, chosen.place.namespace)) from None
 
 
 @contextlib.asynccontextmanager

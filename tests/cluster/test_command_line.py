@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.accounts import author, written
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, rolled_out
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.command_line import airflow_script, interrupted, started
@@ -164,6 +165,19 @@ def test_a_rollout_in_the_middle(kubectl: Kubectl, apps: str, env: dict[str, str
     kubectl("rollout", "restart", "deployment/rolling", "-n", apps)
     _, err = process.communicate(timeout=90)
     assert (process.returncode, b"rolled out" in err) == (137, True), err
+
+
+def test_the_rights_of_exec_suffice(kubectl: Kubectl, namespace: str, kubeconfig: str, tmp_path: Path) -> None:
+    """The Role of the docs and nothing more (R17); without a right on exec the error names both that are needed."""
+    rolled_out(kubectl, a_deployment("api", namespace))
+    config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml")
+    env = {"KUBECONFIG": written(config, tmp_path)}
+    assert run("print(1); print(2)", namespace, env=env).stdout == b"1\n2\n"
+    kubectl("delete", "rolebinding", "author", "-n", namespace)
+    kubectl("delete", "serviceaccount", "author", "-n", namespace)
+    config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=("pods/exec", "get"))
+    done = run("print(1); print(2)", namespace, env={"KUBECONFIG": written(config, tmp_path)})
+    assert (done.returncode, b"Both create and get on pods/exec are needed" in done.stderr) == (125, True), done.stderr
 
 
 def test_render_makes_what_kubectl_applies(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
