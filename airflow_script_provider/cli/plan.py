@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_script_provider.cli import given
 from airflow_script_provider.cli.arguments import options_used
-from airflow_script_provider.cli.script import source_of_argument, source_of_step, source_of_task
+from airflow_script_provider.cli.script import source_of_argument, source_of_file, source_of_step, source_of_task
 from airflow_script_provider.executors.base import Place, Task
 from airflow_script_provider.spec import choice, taskfile
 from airflow_script_provider.spec.settings import as_number, has_template
@@ -84,6 +84,7 @@ def _of_task(found: Namespace, environ: Mapping[str, str], document: Any, folder
         args=settings.args,
         arguments=settings.arguments,
         env=settings.env,
+        files={path: source_of_file(file, folder, path) for path, file in settings.files.items()},
         interpreter=settings.interpreter or (SHELL if is_command else None),
         working_dir=settings.working_dir,
         timeout=_seconds(settings.timeout, settings.name),

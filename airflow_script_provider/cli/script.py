@@ -51,6 +51,16 @@ def source_of_task(script: Any, folder: Path, conn_id: str | None) -> tuple[Scri
     return InlineScript(script), not text.startswith("#!")
 
 
+def source_of_file(file: Any, folder: Path, path: str) -> ScriptSource:
+    """What one of a task's ``files`` names: as a script, but an empty text is a file too (``__init__.py``)."""
+    if isinstance(file, str) and not file.strip():
+        return InlineScript(file)
+    try:
+        return source_of_task(file, folder, None)[0]
+    except ValueError as error:
+        raise ValueError(f"files[{path!r}]: {error}") from None
+
+
 def source_of_step(settings: SourceSettings) -> ScriptSource:
     """What a step's ``script`` names."""
     if settings.kind == "inline":

@@ -63,6 +63,7 @@ class Task:
     args: Any = None
     arguments: Sequence[str] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, ScriptSource] = field(default_factory=dict)
     interpreter: Sequence[str] | None = None
     working_dir: str | None = None
     timeout: float | None = None
@@ -76,6 +77,11 @@ class Task:
     def script(self) -> Script:
         """The script, read once."""
         return self.source.fetch(folder=self.folder)
+
+    @cached_property
+    def file_contents(self) -> dict[str, Script]:
+        """The files beside it, by relative path, read once."""
+        return {path: source.fetch(folder=self.folder) for path, source in self.files.items()}
 
     def payload(self, program: str) -> Payload:
         """Arguments and environment, checked; psql takes ``args`` in a form of its own."""

@@ -39,6 +39,7 @@ def _arguments(task: Task) -> dict[str, Any]:
         "args": task.args,
         "arguments": task.arguments,
         "env": task.env or None,
+        "files": task.files or None,
         "interpreter": task.interpreter,
         "image": task.place.image,
         "namespace": task.place.namespace,

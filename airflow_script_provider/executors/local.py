@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from airflow_script_provider.executors.attended import Take, see_through
@@ -23,6 +23,7 @@ from airflow_script_provider.executors.terminal import Size
 from airflow_script_provider.kube import interpreter
 from airflow_script_provider.kube.exec_status import Channel
 from airflow_script_provider.kube.interpreter import Interpreter
+from airflow_script_provider.kube.request import check_files
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.script import Script
 
@@ -51,7 +52,8 @@ class LocalExecutor:
         chosen = _chosen(script, task)
         payload = task.payload(chosen.program)
         recording = Recording(task, screen)
-        with _as_file(script, chosen) as path:
+        check_files(task.file_contents, chosen.script_file(script))
+        with _as_files(script, task.file_contents, chosen) as path:
             argv = [*chosen.argv, path, *payload.arguments]
             end = asyncio.run(_run(argv, os.environ | payload.environment, task, recording.take))
         return recording.result(end, script, Whereabouts())
@@ -62,12 +64,15 @@ def _chosen(script: Script, task: Task) -> Interpreter:
 
 
 @contextlib.contextmanager
-def _as_file(script: Script, chosen: Interpreter) -> Iterator[str]:
-    """The script in a private folder, which is removed."""
+def _as_files(script: Script, files: Mapping[str, Script], chosen: Interpreter) -> Iterator[str]:
+    """The path of the script in a private folder, which has the files beside it and is removed."""
     with tempfile.TemporaryDirectory(prefix="airflow-script-") as folder:
-        path = Path(folder) / chosen.script_file(script)
-        path.write_bytes(script.data)
-        yield str(path)
+        own = chosen.script_file(script)
+        for name, content in {**files, own: script}.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.data)
+        yield str(Path(folder) / own)
 
 
 async def _run(argv: Sequence[str], env: dict[str, str], task: Task, take: Take) -> End:

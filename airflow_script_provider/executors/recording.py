@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from airflow_script_provider.executors.base import Screen, Task
+from airflow_script_provider.kube import provenance
 from airflow_script_provider.kube.exec_status import Channel
 from airflow_script_provider.kube.lines import Lines
 from airflow_script_provider.kube.output import Output
@@ -73,6 +74,7 @@ class Recording:
             script_sha256=script.sha256,
             script_origin=script.origin,
             script_bytes=script.size,
+            files=provenance.of_files(self._task.file_contents),
             container_name=whereabouts.container_name,
             stdout_tail=stdout.tail(),
             stderr_tail=None if self._task.terminal else stderr.tail(),

@@ -26,6 +26,7 @@ def invocation_of(script: Script, image: str, task: Task) -> Invocation:
         image,
         task.payload(program),
         interpreter=task.interpreter,
+        files=task.file_contents,
         working_dir=task.working_dir,
         keeps_stdin=task.interactive or task.terminal,
     )

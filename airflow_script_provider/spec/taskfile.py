@@ -17,7 +17,7 @@ FILE_NAMES = ("airflow-script.yaml", "airflow-script.yml")
 OF_FILE = ("tasks", "kubernetes", "components", "flavors")
 OF_TASK = (
     "script", "description", "executor", "executors", "component", "args", "arguments", "env", "working_dir",
-    "interpreter", "interactive", "image", "timeout",
+    "interpreter", "interactive", "image", "timeout", "files",
 )  # fmt: skip
 OF_KUBERNETES = ("namespace", "context")
 OF_COMPONENT = ("kubernetes", "container")
@@ -50,6 +50,7 @@ class TaskSettings:
     args: Any = None
     arguments: list[Any] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Any] = field(default_factory=dict)
     working_dir: str | None = None
     interpreter: list[Any] | None = None
     interactive: bool = False
@@ -91,6 +92,7 @@ def read_task(
         executors=_executors(task, f"tasks.{name}"),
         component=_component(file.get("components"), task.get("component"), environ, f"tasks.{name}"),
         env=_env(task.get("env"), f"tasks.{name}.env"),
+        files=a_mapping(task.get("files"), f"tasks.{name}.files"),
         arguments=_list_or_none(task.get("arguments"), f"tasks.{name}.arguments"),
         interpreter=_list_or_none(task.get("interpreter"), f"tasks.{name}.interpreter"),
         interactive=_flag(task.get("interactive"), f"tasks.{name}.interactive"),

@@ -137,6 +137,13 @@ def test_value(contract: Contract) -> None:
     assert result.value == {"rows": [1, 2.5, None]}
 
 
+def test_files(contract: Contract) -> None:
+    """Files lie beside the script, in folders, and the result tells of them."""
+    files = {"lib/__init__.py": InlineScript(""), "lib/words.py": InlineScript("WORD = 'found'")}
+    result, _ = contract.run("from lib import words\nprint(words.WORD)", files=files)
+    assert (result.output, sorted(result.files)) == ("found\n", sorted(files))
+
+
 def test_interpreter(contract: Contract) -> None:
     """Another interpreter than the default one."""
     result, _ = contract.run('echo "$0" >/dev/null; echo "$2-$1"', interpreter=["sh", "-eu"], arguments=["a", "b"])

@@ -79,6 +79,14 @@ def test_a_name_that_is_nothing_is_refused(project: Path) -> None:
     assert (done.returncode, b"no file 'shw', no task of that name" in done.stderr) == (2, True)
 
 
+def test_the_example_migrates_a_database_here(tmp_path: Path) -> None:
+    """The example's task file runs its migration with its files, on this machine too."""
+    example = Path(__file__).parents[3] / "example_dags" / "exec_app" / "airflow-script.yaml"
+    database = f"DATABASE={tmp_path / 'shop.db'}"
+    done = airflow_script("run", "migrate", "-f", str(example), "-x", "local", "-e", database, folder=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, b'{"from": 0, "to": 2}'), done.stderr
+
+
 def test_a_step_of_the_script_tool_runs_here(project: Path) -> None:
     """``-f`` takes a step as ``from_spec`` does; ``-x local`` runs its script with its args."""
     done = airflow_script("run", "-f", "step.yaml", "-x", "local", "--output", "json", folder=project)

@@ -112,6 +112,7 @@ def test_executor_is_a_list_of_one() -> None:
         ({"interactive": "yes"}, "tasks.migrate.interactive must be true or false"),
         ({"env": {"A": None}}, "tasks.migrate.env.A must be text, not NoneType"),
         ({"env": ["A=b"]}, "tasks.migrate.env must be a mapping, not list"),
+        ({"files": ["x"]}, "tasks.migrate.files must be a mapping, not list"),
         ({"arguments": "x"}, "tasks.migrate.arguments must be a list, not str"),
         ({"component": "apy"}, "tasks.migrate.component is 'apy'; did you mean 'api'?; components: api"),
     ],
