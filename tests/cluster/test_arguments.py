@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kubernetes.client import V1EmptyDirVolumeSource, V1ResourceRequirements, V1Toleration, V1Volume, V1VolumeMount
 
 from airflow_script_provider.operators.script import KubernetesScriptOperator
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import run_task
+from airflow_script_provider.sources import HttpScript
+from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.tasks import meanwhile, run_task
+from tests.servers import WebServer, web_server
 
 
 @pytest.fixture
@@ -29,6 +37,116 @@ def pod_and_job(own: dict[str, Any], kubectl: Kubectl) -> Any:
         return kubectl.items("pods", own["namespace"])[0], job, result
 
     return run
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    """A web server, to which the connection ``scripts`` logs in."""
+    with web_server() as server:
+        fields = {"conn_type": "http", "host": server.url, "login": "bob", "password": "sesame"}
+        monkeypatch.setenv("AIRFLOW_CONN_SCRIPTS", json.dumps(fields))
+        yield server
+
+
+def test_a_script_and_files_of_a_connection(own: dict[str, Any], scripts: WebServer) -> None:
+    """Read once, in the worker, with the connection's login, and pinned; a worker that resumes reads nothing (R24)."""
+    text = b"from lib.helpers import twice\nprint(twice(21))"
+    run = run_task(
+        script=scripts.answers("/job.py", text),
+        script_conn_id="{{ 'scripts' }}",
+        sha256=hashlib.sha256(text).hexdigest(),
+        files={"lib/helpers.py": HttpScript(scripts.answers("/helpers.py", b"def twice(x): return 2 * x"))},
+        **own,
+    ).succeeded()
+    assert run.result["output"] == "42\n"
+    assert run.result["script_sha256"] == hashlib.sha256(text).hexdigest()
+    assert list(run.result["files"]) == ["lib/helpers.py"]
+    asked = {request.path: "authorization" in request.headers for request in scripts.requests}
+    assert (asked, len(scripts.requests)) == ({"/job.py": True, "/helpers.py": False}, 2)
+
+
+def test_another_digest_creates_nothing(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A script that is not the expected one is not deferred either."""
+    run = run_task(script="print(1)", sha256="0" * 64, **own)
+    assert "not the expected 0000" in run.headline
+    assert kubectl.names("jobs", own["namespace"]) == []
+
+
+def test_a_rendered_script_with_arguments_of_its_own(own: dict[str, Any]) -> None:
+    """Jinja renders the text where it is asked to; arguments are appended to argv as they are (R24)."""
+    arguments = ["--of", "it's $(id) \n ünï", "{{ run_id }}"]
+    script = "import sys, json\nprint(json.dumps(['{{ run_id }}', *sys.argv[1:]]))"
+    run = run_task(script=script, template_script=True, arguments=arguments, **own).succeeded()
+    assert run.result["value"] == ["manual__1", "--of", "it's $(id) \n ünï", "manual__1"]
+
+
+def test_another_user_and_requirements(own: dict[str, Any]) -> None:
+    """A user who can write nothing but /tmp and HOME, with requirements that were installed under the same bounds."""
+    script = """
+import json, os, pathlib, six
+pathlib.Path(os.environ["HOME"], "x").write_text("1")
+print(json.dumps([os.getuid(), os.access("/", os.W_OK), os.access("/tmp", os.W_OK), six.__version__]))
+"""
+    run = run_task(script=script, run_as_uid=1234, install_dependencies=["six==1.16.0"], **own).succeeded()
+    assert run.result["value"] == [1234, False, True, "1.16.0"]
+
+
+def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """While nobody has read the outcome the Job has ``unread_ttl``, afterwards the author's TTL."""
+    seen: list[int] = []
+
+    def look() -> None:
+        job = wait_for(lambda: kubectl.items("jobs", own["namespace"]), "the Job")[0]
+        seen.append(job["spec"]["ttlSecondsAfterFinished"])
+
+    looking = meanwhile(look)
+    script = "import time\ntime.sleep(3)"
+    run_task(script=script, unread_ttl=timedelta(hours=2), ttl_seconds_after_finished=45, **own).succeeded()
+    looking.join()
+    seen.append(kubectl.items("jobs", own["namespace"])[0]["spec"]["ttlSecondsAfterFinished"])
+    assert seen == [7200, 45]
+
+
+def test_a_script_that_cannot_start(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """``startup_timeout`` ends it, and its Job."""
+    run = run_task(script="print(1)", node_selector={"no": "such-node"}, startup_timeout=2, **own)
+    assert "did not start within startup_timeout of 2 s" in run.headline
+    assert kubectl.names("jobs", own["namespace"]) == []
+
+
+def test_exit_codes_that_skip_or_are_final(own: dict[str, Any]) -> None:
+    """Neither is tried again, whatever ``backoff_limit`` says; the XCom has both."""
+    codes: dict[str, Any] = {"skip_on_exit_code": [99, 100], "fail_on_exit_code": 4, "backoff_limit": 2}
+    skipped = run_task(script="print([1])\nraise SystemExit(100)", **codes, **own)
+    final = run_task(script="print([2])\nraise SystemExit(4)", **codes, **own)
+    assert (type(skipped.error), type(final.error)) == (AirflowSkipException, AirflowFailException)
+    assert [run.xcoms["value"] for run in (skipped, final)] == [[1], [2]]
+    assert [len(run.result["attempts"]) for run in (skipped, final)] == [1, 1]
+
+
+def test_a_context_of_a_kubeconfig(kubeconfig: str, namespace: str, waiting: dict[str, Any], tmp_path: Path) -> None:
+    """config_file, cluster_context and namespace lead worker and triggerer to one place, past the current context."""
+    config = yaml.safe_load(Path(kubeconfig).read_text())
+    config["contexts"].append({**config["contexts"][0], "name": "the-right-one"})
+    config["clusters"].append({"name": "elsewhere", "cluster": {"server": "https://127.0.0.1:9"}})
+    config["contexts"].append({"name": "the-wrong-one", "context": {"cluster": "elsewhere", "user": "nobody"}})
+    config["users"].append({"name": "nobody", "user": {}})
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config | {"current-context": "the-wrong-one"}))
+    run = run_task(
+        script="print([1])", config_file=str(path), cluster_context="the-right-one", namespace=namespace, **waiting
+    ).succeeded()
+    assert (run.result["value"], run.result["namespace"]) == ([1], namespace)
+
+
+def test_a_connection_to_the_cluster(
+    kubeconfig: str, namespace: str, waiting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubernetes_conn_id leads worker and triggerer to one place, and its namespace is the default."""
+    extra = {"kube_config_path": kubeconfig, "namespace": namespace}
+    monkeypatch.setenv("AIRFLOW_CONN_A_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
+    run = run_task(script="print([1])", kubernetes_conn_id="a_cluster", **waiting).succeeded()
+    assert (run.result["value"], run.result["namespace"]) == ([1], namespace)
 
 
 def test_defaults_are_restricted(pod_and_job: Any) -> None:

@@ -70,9 +70,11 @@ def with_repository(kubectl: Kubectl, own: dict[str, Any], url: str) -> dict[str
     }
 
 
-def test_dnf_installs_before_the_script(own: dict[str, Any], kubectl: Kubectl, repository: str) -> None:
-    """The package's program is there; dnf's lines are a group and no part of the output."""
-    arguments = with_repository(kubectl, own, repository)
+def test_dnf_installs_before_the_script(
+    own: dict[str, Any], kubectl: Kubectl, repository: str, waiting: dict[str, Any]
+) -> None:
+    """The package's program is there; dnf's lines are a group and no part of the output. Deferred, too (R29)."""
+    arguments = with_repository(kubectl, own | waiting, repository)
     run = run_task(script=GREET, install_packages=["script-greeter"], **arguments).succeeded()
     assert run.result["output"] == "hello from a package\n"
     start, end = run.lines.index("::group::Installing packages: script-greeter"), run.lines.index("::endgroup::")
