@@ -39,12 +39,14 @@ class Process(Protocol):
 
 async def see_through(process: Process, task: Task, take: Take, grace: float = GRACE) -> End:
     """Follow to the end. When this is cancelled the process is ended first, and what it says meanwhile still shown."""
-    following = asyncio.ensure_future(process.follow(take))
+    following: asyncio.Future[End] | None = None
     try:
-        async with _attached(process, task):
+        async with _attached(process, task):  # it must have its terminal's size before it can ask
+            following = asyncio.ensure_future(process.follow(take))
             done, _ = await asyncio.wait({following}, timeout=task.timeout)
     except BaseException:
-        await _ended(process, following, grace)
+        if following is not None:
+            await _ended(process, following, grace)
         raise
     if done:
         return following.result()

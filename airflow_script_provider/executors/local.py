@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from airflow_script_provider.executors import terminal
 from airflow_script_provider.executors.attended import Take, see_through
 from airflow_script_provider.executors.base import Screen, Task
 from airflow_script_provider.executors.recording import End, Recording, Whereabouts
@@ -147,7 +148,7 @@ class LocalProcess:
 
     async def resize(self, size: Size) -> None:
         """The kernel tells the terminal's processes."""
-        fcntl.ioctl(next(iter(self._ours)), termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+        _set_size(next(iter(self._ours)), size)
 
     async def end(self, grace: float) -> None:
         """TERM for the group, and KILL for what is left of it."""
@@ -185,9 +186,14 @@ class LocalProcess:
 
     def _terminal(self) -> tuple[int, int, int]:
         ours, theirs = os.openpty()
+        _set_size(ours, terminal.size())  # before anybody can ask for it
         self._ours = {ours: Channel.STDOUT}
         self._input = ours
         return theirs, theirs, theirs
+
+
+def _set_size(descriptor: int, size: Size) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
 
 
 def _take_terminal() -> None:
