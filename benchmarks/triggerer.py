@@ -375,7 +375,7 @@ def main() -> None:
         log_as_a_task(asked.log)
         warm_up, *jobs = fake_jobs.from_file(Path(asked.jobs))
         measured = asyncio.run(measure(contenders()[asked.contender], warm_up, jobs))
-    Path(asked.out).write_text(json.dumps(asdict(measured))); Path("/tmp/measured.json").write_text(json.dumps(asdict(measured)))
+    Path(asked.out).write_text(json.dumps(asdict(measured)))
 
 
 if __name__ == "__main__":
