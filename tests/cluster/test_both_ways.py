@@ -22,11 +22,11 @@ LASTING: dict[str, dict[str, Any]] = {
         "backoff_limit": 0,
     },
     "no such image": {"script": "print(1)", "image": "python:no-such-tag", "startup_timeout": 10},
-    "no such program": {"script": "print(1)", "interpreter": ["no-such-program"]},
     "never starts": {"script": "print(1)", "node_selector": {"no": "such-node"}, "startup_timeout": 5},
     "without logs": {"script": LONG, "get_logs": False},
 }
 SHORT: dict[str, dict[str, Any]] = {
+    "no such program": {"script": "print(1)", "interpreter": ["no-such-program"]},
     "installs": {"script": "import six\nprint('n', six.__name__)", "install_dependencies": ["six"]},
     "prints too much": {"script": "print('x' * 200_000)\nprint('n', 1)", "max_output_bytes": 1000},
     "prints nothing": {"script": "pass"},
@@ -78,9 +78,9 @@ def theirs(log: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [line for line in log if line[1].startswith(("n ", "x", "[1]"))]
 
 
-def both(case: dict[str, Any], shared: dict[str, Any]) -> tuple[TaskRun, TaskRun]:
-    """The same task waited for in a worker, then in the triggerer."""
-    runs = [run_task(**case, **shared), run_task(**case, **shared, deferrable=True, defer_after=1)]
+def both(case: dict[str, Any], shared: dict[str, Any], *, defer_after: float = 1) -> tuple[TaskRun, TaskRun]:
+    """The same task waited for in a worker, then in the triggerer; so late that the worker has said something, too."""
+    runs = [run_task(**case, **shared), run_task(**case, **shared, deferrable=True, defer_after=defer_after)]
     assert [sum(line.endswith(_DEFERRED) for line in run.lines) for run in runs] == [0, 1]
     return runs[0], runs[1]
 
@@ -96,7 +96,7 @@ def test_the_same_comes_out(shared: dict[str, Any], case: str) -> None:
 @pytest.mark.parametrize("case", SHORT)
 def test_the_same_comes_out_of_short_scripts(shared: dict[str, Any], case: str) -> None:
     """Same XCom, same error, same lines; but a success that no triggerer saw running is read after its end was told."""
-    in_a_worker, deferred = both(SHORT[case], shared)
+    in_a_worker, deferred = both(SHORT[case], shared, defer_after=0)
     assert outcome(deferred) == outcome(in_a_worker)
     assert ours(log_of(deferred)) == ours(log_of(in_a_worker))
     assert theirs(log_of(deferred)) == theirs(log_of(in_a_worker))
