@@ -7,12 +7,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec
 from airflow_script_provider.jobs.api import PATIENCE, KubernetesApi
 from airflow_script_provider.jobs.runlog import StreamsLog
 from airflow_script_provider.kube import stdin_program
+from airflow_script_provider.kube.diagnosis import signal_name
 from airflow_script_provider.kube.exec_outcome import Broken, End, Exited, NotStarted, Printed
 from airflow_script_provider.kube.exec_status import Channel, ExecStatus
 from airflow_script_provider.kube.lines import Lines, text_of
@@ -22,6 +24,16 @@ ANSWER_TIMEOUT = 15.0
 """Seconds for a small exec of ours to answer."""
 ANNOUNCED_WITHIN = 1.5
 """Seconds that a run which is killed at once waits to hear what it has started."""
+
+
+_OVER = ("gone", "ended", "killed")
+
+
+class Ending(NamedTuple):
+    """What came of ending a process, in words; ``may_run`` unless it is known to be gone."""
+
+    words: str
+    may_run: bool
 
 
 class Streams:
@@ -60,7 +72,8 @@ class Program:
         self.preamble = Preamble(invocation)
         self._streams = streams
         self._announced = asyncio.Event()
-        self._is_sent = False
+        self._is_sent = False  # or being sent
+        self._is_given_up = False
 
     async def run(self) -> End:
         """Through the container's shell, which everything that it is given travels to on stdin."""
@@ -73,6 +86,7 @@ class Program:
         """A bare command in a container that has no shell."""
         began = time.monotonic()
         self.preamble.rest()
+        self._is_sent = True  # with the request
         status, why = await self._run(list(self.invocation.argv), b"")
         return self._end_of(status, why, time.monotonic() - began, through_shell=False)
 
@@ -85,17 +99,20 @@ class Program:
         said = await self._ask(stdin_program.look_argv(self.preamble.process), ANSWER_TIMEOUT)
         return {"running": True, "gone": False}.get(said or "")
 
-    async def end(self, grace: float, within: float) -> str:
-        """End the process and its group; what came of it within so many seconds, in words.
+    async def end(self, grace: float, within: float) -> Ending:
+        """End the process and its group; what came of it within so many seconds. What has not begun never will.
 
         What it started in the pod goes on by itself: KILL follows after ``grace`` seconds, whether we wait or not.
         """
+        if not self._is_sent:
+            self._is_given_up = True
+            return Ending("it had not begun", may_run=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(within, ANNOUNCED_WITHIN)):
                 await self._announced.wait()
         process = self.preamble.process
         if process is None:
-            return "it could not be ended, because the pod has not said which process it is"
+            return Ending("it could not be ended, because the pod has not said which process it is", may_run=True)
         said = await self._ask(stdin_program.end_argv(process, self.invocation, grace), within)
         words = {
             "gone": "it had ended",
@@ -105,7 +122,7 @@ class Program:
             "": f"process {process.group} has got SIGTERM, SIGKILL follows after {grace:g} s",
         }
         by_hand = f"process {process.group} could not be ended. Run: {self._kill_by_hand(process.group)}"
-        return words.get(said, by_hand) if said is not None else by_hand
+        return Ending(by_hand if said is None else words.get(said, by_hand), said not in _OVER)
 
     def _kill_by_hand(self, group: int) -> str:
         where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"
@@ -137,10 +154,15 @@ class Program:
         return session.status, ""
 
     async def _feed(self, session: ExecSession, data: bytes) -> None:
-        """Send all; that the other end went away is told by the status, or by the stream's end."""
+        """Send all; that the other end went away is told by the status, or by the stream's end.
+
+        Nothing begins before the last byte, so until then it can be given up.
+        """
         with contextlib.suppress(exceptions.ApiUnreachableError):
-            await session.send(data)
-            self._is_sent = True
+            await session.send(data[:-1])
+            if not self._is_given_up:
+                self._is_sent = True
+                await session.send(data[-1:])
 
     def _end_of(self, status: ExecStatus | None, why: str, seconds: float, *, through_shell: bool) -> End:
         if status is None:
@@ -151,6 +173,8 @@ class Program:
             return _not_started(status, through_shell=through_shell)
         if status.exit_code is None:
             return Broken(f"{status.reason}: {status.message}", seconds)
+        if through_shell and self.preamble.is_silent and not signal_name(status.exit_code):
+            return NotStarted("code", f"exit code {status.exit_code}")
         return Exited(status.exit_code)
 
     async def _ask(self, argv: Sequence[str], within: float) -> str | None:

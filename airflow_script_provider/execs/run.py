@@ -17,6 +17,7 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.launch import ABANDON_TIMEOUT, undisturbed
 from airflow_script_provider.jobs.runlog import StreamsLog
 from airflow_script_provider.kube import exec_outcome, refusal
+from airflow_script_provider.kube.diagnosis import signal_name
 from airflow_script_provider.kube.exec_outcome import (
     Broken,
     End,
@@ -34,7 +35,6 @@ LAST_WORDS = 5.0
 """Seconds for what a process has printed before it was ended."""
 MARGIN = 10.0
 """Seconds beyond the grace period for ending a process."""
-_FIRST_SIGNAL = 128
 _LOOKS, _PAUSE = 3, 1.0
 
 
@@ -107,16 +107,16 @@ class ExecRun:
         self.log.note(f"{self.request.deadline.argument} is over: {self.request.noun} gets SIGTERM", logging.WARNING)
         ending = await program.end(grace, grace + MARGIN)
         await asyncio.wait({running}, timeout=LAST_WORDS)
-        return TimedOut(ending)
+        return TimedOut(ending.words, ending.may_run)
 
     async def _abandon(self, program: Program) -> str:
         """End the process in the few seconds that Airflow leaves; what came of it."""
         ending = await program.end(self.request.options.grace, ABANDON_TIMEOUT)
-        return f"In pod {program.target} {ending}."
+        return f"In pod {program.target} {ending.words}."
 
     async def _with_reason(self, end: End, program: Program, chosen: Chosen) -> End:
         """The end with what became of pod or process, where the end itself does not tell."""
-        if isinstance(end, Exited) and end.code > _FIRST_SIGNAL:
+        if isinstance(end, Exited) and signal_name(end.code):
             why = await self._why_gone(chosen)
             return PodEnded(why, end.code) if why else end
         if not isinstance(end, Broken):

@@ -39,7 +39,7 @@ class Exited:
 
 @dataclass(frozen=True)
 class NotStarted:
-    """Nothing of it ran. ``what`` is ``sh``, ``program``, ``working_dir``, ``folder`` or ``write``."""
+    """Nothing of it ran. ``what`` is ``sh``, ``code``, ``program``, ``working_dir``, ``folder`` or ``write``."""
 
     what: str
     message: str = ""
@@ -47,9 +47,10 @@ class NotStarted:
 
 @dataclass(frozen=True)
 class TimedOut:
-    """It was ended at its deadline; ``ending`` says what came of that, in words."""
+    """It was ended at its deadline; ``ending`` says what came of that, in words. ``may_run`` where that failed."""
 
     ending: str
+    may_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,17 @@ def _result(case: ExecCase, code: int | None, diagnosed: Diagnosis | None, value
 def _is_retryable(end: End) -> bool:
     """Whether another try can help, and cannot run beside this one.
 
-    After a broken connection only where the process was seen to be gone.
+    After a broken connection only where the process was seen to be gone, after a timeout where it could be ended.
     """
-    if isinstance(end, Broken):
-        return end.runs is False
-    return not isinstance(end, NotStarted) or end.what in ("folder", "write")
+    match end:
+        case Broken():
+            return end.runs is False
+        case TimedOut():
+            return not end.may_run
+        case NotStarted():
+            return end.what in ("code", "folder", "write")
+        case _:
+            return True
 
 
 def _diagnose(case: ExecCase) -> Diagnosis:
@@ -174,10 +181,11 @@ def _diagnose(case: ExecCase) -> Diagnosis:
             return _exited(case, code)
         case NotStarted():
             return _not_started(case, case.end)
-        case TimedOut(ending):
+        case TimedOut(ending, may_run):
             deadline = case.request.deadline
             cause = f"{case.request.noun} ran longer than its {deadline.argument} of {deadline.seconds} s; {ending}"
-            return _diagnosis(case, cause, f"Raise {deadline.argument}.", "DeadlineExceeded")
+            hint = "Nothing is tried again beside it." if may_run else f"Raise {deadline.argument}."
+            return _diagnosis(case, cause, hint, "DeadlineExceeded")
         case PodEnded(why):
             return _diagnosis(case, one_line(why), "A retry chooses a ready pod anew.", "PodEnded")
         case Broken():
@@ -208,6 +216,10 @@ def _not_started(case: ExecCase, end: NotStarted) -> Diagnosis:
     no_shell = "give it as command=[…] without env, files and working_dir, or use an image with sh"
     causes = {
         "sh": (f'image {image} has no "sh", so {case.request.noun} cannot run', f"Without sh, {no_shell}."),
+        "code": (
+            f"sh in image {image} could not read {case.request.noun} ({end.message})",
+            "Check that the image has head, mkdir and rm.",
+        ),
         "program": (f"{case.request.noun} cannot be started: {one_line(end.message)}", "Check command and image."),
         "working_dir": (
             f"working_dir {options.working_dir!r} cannot be entered in image {image}",

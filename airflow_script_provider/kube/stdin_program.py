@@ -27,13 +27,15 @@ FILES_VARIABLE = "AIRFLOW_SCRIPT_FILES"
 NOT_STARTED = 125
 """Exit code of our code where it could not come to the program; the reason is in ``Preamble.failure``."""
 
-# Where stdin breaks off, the code is no complete command, and nothing of it runs.
-_PROGRAM = 'IFS= read -r n && eval "$(head -c "$n")"'
+# Where stdin breaks off, the code is no complete command, and nothing of it runs. Where head is missing, eval would
+# succeed with nothing. The variable's name is ours: one of the container's would be changed for the program.
+_PROGRAM = 'IFS= read -r airflow_size && eval "$(head -c "$airflow_size" || echo exit 127)"'
 # A terminal would show the code, and cut its lines. There bash reads more than a line, and busybox' head more than it
 # is asked for: so dd reads the length, and nothing may follow the code before it has announced itself.
 _TERMINAL_PROGRAM = (
-    "s=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
-    'n=$(dd bs=1 count=10 2>/dev/null) && p=$(head -c "$n") && stty "$s" && eval "$p"'
+    "airflow_tty=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
+    'airflow_size=$(dd bs=1 count=10 2>/dev/null) && airflow_code=$(head -c "$airflow_size") && '
+    'stty "$airflow_tty" && eval "$airflow_code"'
 )
 _READY = b"airflow-script ready\n"
 # Those that read a file which has no name any more; Node.js looks for it by its real path.
@@ -68,8 +70,9 @@ class Invocation:
 
     def __post_init__(self) -> None:
         _check_files(self)
-        if self.working_dir is not None and (not self.working_dir or "\0" in self.working_dir):
-            raise ValueError(f"working_dir={self.working_dir!r} must be a path")
+        folder = self.working_dir
+        if folder is not None and (not isinstance(folder, str) or not folder or "\0" in folder):
+            raise ValueError(f"working_dir={folder!r} must be a path")
 
     @classmethod
     def of_script(
@@ -139,11 +142,12 @@ class Preamble:
     """Takes our own lines off the start of stdout.
 
     ``is_ready`` says that a terminal awaits the code, ``process`` what runs (None where its group is not its own),
-    ``failure`` why nothing does: ``working_dir``, ``folder`` or ``write``.
+    ``failure`` why nothing does: ``working_dir``, ``folder`` or ``write``. While ``is_silent`` nothing has begun.
     """
 
     def __init__(self, invocation: Invocation) -> None:
         self.is_ready = False
+        self.is_silent = True
         self.process: RemoteProcess | None = None
         self.failure: str | None = None
         self._mark = invocation.nonce.encode() + b" "
@@ -156,6 +160,7 @@ class Preamble:
 
     def feed(self, data: bytes) -> bytes:
         """What of these bytes is the script's."""
+        self.is_silent = False
         if self._waiting is None:
             return data
         self._waiting += data
@@ -240,9 +245,14 @@ def _writes(invocation: Invocation) -> list[bytes]:
 
 
 def _write(path: str, data: bytes) -> bytes:
-    """A command that writes a file; a NUL, which no argument can hold, is printf's."""
-    prints = b" && printf '\\000' && ".join(b"printf %s " + _quoted_bytes(part) for part in data.split(b"\0"))
-    return b'{ %s; } > "$airflow_folder"/%s || airflow_fail write' % (prints, _quoted(path))
+    """A command that writes a file; a NUL, which no argument can hold, is printf's.
+
+    One word for all of it: a shell takes a chain of some ten thousand commands recursively and breaks down.
+    """
+    form = b"%s"
+    if b"\0" in data:
+        form, data = b"%b", data.replace(b"\\", b"\\\\").replace(b"\0", b"\\0000")
+    return b'printf %s %s > "$airflow_folder"/%s || airflow_fail write' % (form, _quoted_bytes(data), _quoted(path))
 
 
 def _check_files(invocation: Invocation) -> None:

@@ -166,8 +166,19 @@ def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
     missing = run_exec(deployment="bare", command=["/none"], **app)
     assert 'the command cannot be started: the image has no "/none"' in str(missing.error)
     command = run_exec(deployment="bare", command=["/pause"], timeout=3, **app)
-    assert isinstance(command.error, exceptions.JobTimeoutError)
+    assert isinstance(command.error, AirflowFailException)
     assert "it could not be ended" in str(command.error)
+    assert "Nothing is tried again beside it." in str(command.error)
+
+
+def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """Where sh cannot read what it is sent, nothing has run, and the error says what is missing (R1)."""
+    only_a_shell = "/bin/mkdir /x; /bin/cp /bin/sh /x/sh; exec /bin/sleep infinity"
+    command = ["/bin/sh", "-c", only_a_shell]
+    rolled_out(kubectl, a_deployment("lone", app["namespace"], env=[("PATH", "/x")], command=command))
+    run = run_exec(deployment="lone", script="echo 1", interpreter=["sh"], **app)
+    assert isinstance(run.error, exceptions.JobFailedError)
+    assert "could not read the script (exit code 127). Check that the image has head, mkdir and rm." in str(run.error)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +277,15 @@ def test_flakes_at_the_start_are_outlived(
         api.on("GET .*/exec", Fault(status=status, reset=status is None), numbers=FIRST)
         run = run_exec(script="print('once')", **(app | {"config_file": api.kubeconfig}))
     assert run.succeeded().result["output"] == "once\n"
+
+
+def test_timeout_before_anything_has_begun(app: dict[str, Any], kubeconfig: str, tmp_path: Path) -> None:
+    """What was never sent needs no end, never begins, and may be tried again."""
+    with faulty_api(kubeconfig, tmp_path) as api:
+        api.on("GET .*/exec", Fault(status=503))
+        run = run_exec(script="print('late')", timeout=2, **(app | {"config_file": api.kubeconfig}))
+    assert isinstance(run.error, exceptions.JobTimeoutError)
+    assert "ran longer than its timeout of 2 s; it had not begun" in run.headline
 
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])

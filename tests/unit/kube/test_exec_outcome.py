@@ -86,6 +86,11 @@ def test_a_success_has_everything_apart() -> None:
             "Pod shop/api-x1: working_dir '/app' cannot be entered in image api:1. Check working_dir.",
         ),
         (
+            NotStarted("code", "exit code 127"),
+            "Pod shop/api-x1: sh in image api:1 could not read the script (exit code 127). "
+            "Check that the image has head, mkdir and rm.",
+        ),
+        (
             NotStarted("folder"),
             "Pod shop/api-x1: the container has no folder that can be written to. "
             "Mount an emptyDir at /tmp, or set TMPDIR.",
@@ -97,6 +102,11 @@ def test_a_success_has_everything_apart() -> None:
         (
             TimedOut("it was ended"),
             "Pod shop/api-x1: the script ran longer than its timeout of 600 s; it was ended. Raise timeout.",
+        ),
+        (
+            TimedOut("it could not be ended", may_run=True),
+            "Pod shop/api-x1: the script ran longer than its timeout of 600 s; it could not be ended. "
+            "Nothing is tried again beside it.",
         ),
         (
             PodEnded("the pod was deleted or rolled out while the script ran"),
@@ -135,6 +145,8 @@ def test_last_lines_follow() -> None:
     [
         (Exited(1), JobFailedError, True),
         (TimedOut("it was ended"), JobTimeoutError, True),
+        (TimedOut("it could not be ended", may_run=True), JobTimeoutError, False),
+        (NotStarted("code", "exit code 127"), JobFailedError, True),
         (PodEnded("gone", 137), JobFailedError, True),
         (NotStarted("sh"), JobFailedError, False),
         (NotStarted("program", "x"), JobFailedError, False),

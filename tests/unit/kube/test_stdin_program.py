@@ -78,7 +78,7 @@ def run(shell: str, invocation: Invocation, env: Mapping[str, str] | None = None
     out = process.stdout.read()
     _, err = process.communicate()
     preamble = Preamble(invocation)
-    shown = preamble.feed(out) + preamble.rest()
+    shown = (preamble.feed(out) if out else b"") + preamble.rest()
     assert not left_over(invocation)
     return Ended(process.returncode, shown, err.decode(), preamble)
 
@@ -108,6 +108,13 @@ def test_environment_is_the_containers_and_the_callers(shell: str) -> None:
     ended = run(shell, an_invocation(payload=Payload.of(None, None, {"A": "ours"})), {"A": "theirs", "B": "theirs"})
     _, environment, _, stdin = json.loads(ended.out)
     assert (environment["A"], environment["B"], stdin) == ("ours", "theirs", "")
+
+
+def test_variables_of_the_container_keep_their_values(shell: str) -> None:
+    """Also those with short names."""
+    theirs = dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "theirs")
+    environment = json.loads(run(shell, an_invocation(), theirs).out)[1]
+    assert {name: environment[name] for name in theirs} == theirs
 
 
 def test_nothing_of_ours_is_in_the_environment(shell: str) -> None:
@@ -157,6 +164,14 @@ def test_files_lie_beside_the_script(shell: str) -> None:
     assert (ended.code, ended.out) == (0, b"True\n"), ended.err
 
 
+def test_a_file_of_many_nuls(shell: str) -> None:
+    """What a shell would follow recursively is written all the same, as in text of UTF-16."""
+    once = r"x\0\c%s" + "\0" + "7'\n"
+    script = f"import os; print(open(os.environ['AIRFLOW_SCRIPT_FILES'] + '/data').read() == {once!r} * 60_000)"
+    ended = run(shell, an_invocation(script, files={"data": a_script(once * 60_000)}))
+    assert (ended.code, ended.out) == (0, b"True\n"), ended.err
+
+
 def test_a_command_needs_no_script(shell: str) -> None:
     """A command runs with arguments, environment and folder, and leaves no folder."""
     command = ["python3", "-c", SHOWS]
@@ -200,6 +215,14 @@ def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
         assert (out, process.returncode == 0) == (b"", False), missing
 
 
+def test_code_that_cannot_be_read_is_no_success(shell: str) -> None:
+    """Where head is missing or killed nothing runs, nothing is announced, and the exit code is not 0."""
+    (Path(shell) / "head").unlink()
+    (Path(shell) / "head").symlink_to(str(shutil.which("false")))
+    ended = run(shell, an_invocation("print('ran')"))
+    assert (ended.code, ended.out, ended.preamble.is_silent) == (127, b"", True)
+
+
 def test_kept_stdin_is_the_scripts(shell: str) -> None:
     """What is sent after the announcement is the script's stdin."""
     invocation = an_invocation("print(input())", keeps_stdin=True)
@@ -215,7 +238,8 @@ def test_no_value_is_in_any_command_line(shell: str) -> None:
     script = "import pathlib\nfor p in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n  print(p.read_bytes())"
     ended = run(shell, an_invocation(script, payload=Payload.of(None, None, {"A": "very-secret"})))
     assert b"very-secret" not in ended.out
-    assert stdin_program.argv() == ["sh", "-c", 'IFS= read -r n && eval "$(head -c "$n")"']
+    constant = 'IFS= read -r airflow_size && eval "$(head -c "$airflow_size" || echo exit 127)"'
+    assert stdin_program.argv() == ["sh", "-c", constant]
 
 
 def announced(process: subprocess.Popen[bytes], invocation: Invocation) -> RemoteProcess:
