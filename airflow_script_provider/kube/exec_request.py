@@ -50,7 +50,7 @@ class ExecOptions:
             raise ValueError("give exactly one of script and command")
         if self.command is not None:
             self._check_command(call)
-        if isinstance(self.interpreter, Sequence):
+        if self.interpreter is not None:
             self._check_words("interpreter", self.interpreter)
         positive_seconds(self.timeout, "timeout", none_allowed=True)
         positive_seconds(self.termination_grace_period, "termination_grace_period", zero_allowed=True)
@@ -78,7 +78,7 @@ class ExecOptions:
                 raise ValueError(f"{name} belongs to script; a command is a list that has its arguments")
         if self.interpreter is not None:
             raise ValueError("interpreter belongs to script; a command names its program itself")
-        if isinstance(self.command, str | Sequence):
+        if isinstance(self.command, Sequence | Mapping | int):
             self._check_words("command", self.command)
 
     def _check_words(self, name: str, words: Any) -> None:
@@ -113,7 +113,7 @@ class ExecRequest:
         """What runs in a container of this image."""
         if self.script is None:
             payload = Payload.of(None, None, self.call.env)
-            command = tuple(self.options.command or ())
+            command = tuple(checked_words(self.options.command, "command"))
             return Invocation(command, payload, files=self.files, working_dir=self.options.working_dir)
         chosen = self.interpreter(image)
         is_sql = chosen is not None and chosen.program == "psql"

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.refusal import MAX_NAMES
+from airflow_script_provider.kube.syntax import check_dns_subdomain
 
 Object = Mapping[str, Any]
 
@@ -57,6 +58,8 @@ def named(namespace: str, **names: str | None) -> Workload:
     kind, name = next(iter(given.items()))
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{kind}={name!r} must be a name that is not empty")
+    if kind in RESOURCES:
+        check_dns_subdomain(name, kind)  # it becomes a part of the path
     return Workload(kind, name, namespace)
 
 

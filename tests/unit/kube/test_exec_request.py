@@ -31,7 +31,10 @@ def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **opti
         ({"script": None, "command": ["ls"], "interpreter": ["sh"]}, "interpreter belongs to script"),
         ({"script": None, "command": ["ls"], "call": {"args": {}}}, "args belongs to script"),
         ({"script": None, "command": ["ls"], "call": {"sha256": "a"}}, "sha256 belongs to script"),
+        ({"script": None, "command": {"ls": 1}}, "command must be a list of strings, not dict"),
+        ({"script": None, "command": 5}, "command must be a list of strings, not int"),
         ({"interpreter": "bash"}, "interpreter='bash' must be a list of strings"),
+        ({"interpreter": {"sh": 1}}, "interpreter must be a list of strings, not dict"),
         ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
         ({"termination_grace_period": -1}, "termination_grace_period=-1 must be at least 0 seconds"),
         ({"skip_on_exit_code": 300}, "skip_on_exit_code holds 300"),
@@ -47,6 +50,19 @@ def test_templates_are_left_for_the_run() -> None:
     """A place that is a template, or a command that another task returns, is no mistake."""
     assert checked(deployment="{{ params.app }}").deployment == "{{ params.app }}"
     assert checked(None, command=object()).command
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"command": {"ls": 1}}, "command must be a list of strings, not dict"),
+        ({"command": ["ls"], "working_dir": 5}, "working_dir=5 must be a path"),
+    ],
+)
+def test_what_rendering_made_of_them_is_checked(options: dict[str, Any], said: str) -> None:
+    """A template or another task may give anything."""
+    with pytest.raises(ValueError, match=said):
+        an_exec_request(None, **options)
 
 
 def test_empty_script_is_refused() -> None:

@@ -160,6 +160,13 @@ def test_exactly_one_is_named() -> None:
             workload.named("shop", **{"deployment": None, **names})
 
 
+@pytest.mark.parametrize("name", ["api/status", "../secrets/x", "api?x=1", " api"])
+def test_a_name_is_no_path(name: str) -> None:
+    """What a template made of a name leads nowhere else."""
+    with pytest.raises(ValueError, match="is not a legal Kubernetes name"):
+        workload.named("shop", deployment=name)
+
+
 def test_the_only_container_is_taken() -> None:
     """A pod with one container needs no name of it, a sidecar beside it neither."""
     assert workload.choose_container(a_running_pod(sidecar="proxy"), None)["name"] == "api"
