@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi, is_transient
 from airflow_script_provider.jobs.changes import Changes, Kind, News, Stop, WatchEvents, pod_selector
-from airflow_script_provider.jobs.pod_log import SILENCE, PodLog
+from airflow_script_provider.jobs.outputs import Outputs
+from airflow_script_provider.jobs.pod_log import IF_GONE, IF_KEPT, SILENCE, PodLog
 from airflow_script_provider.jobs.runlog import RunLog
 from airflow_script_provider.jobs.slots import StreamSlots
 from airflow_script_provider.jobs.watch import LISTED, Change
 from airflow_script_provider.kube import announcements, progress
 from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.handover import Handover
+from airflow_script_provider.kube.handover import Handover, Kept
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.lines import text_of
 from airflow_script_provider.kube.output import Output
@@ -41,23 +42,15 @@ DOUBT = 1.0
 LOG_MARGIN = 25.0
 """Seconds without progress after which what is left of a log is given up, once everything has ended."""
 
-_OF_THE_JOB = (progress.Cause.JOB_SUCCEEDED, progress.Cause.JOB_FAILED, progress.Cause.DEADLINE)
-
 
 @dataclass(frozen=True)
 class Ending:
-    """What following a Job came to: the verdict, everything seen, and the output of each pod by uid."""
+    """What following a Job came to: the verdict, everything seen, and the output of the pod that decided."""
 
     verdict: progress.Verdict
     view: progress.View
-    outputs: dict[str, Output]
+    output: Output
     warnings: tuple[str, ...] = ()
-
-    @property
-    def output(self) -> Output:
-        """The output of the pod that decided, else of the last one that had any."""
-        last = next(reversed(self.outputs.values()), Output())
-        return self.outputs.get(self.verdict.pod_uid or "", last)
 
 
 @dataclass
@@ -77,7 +70,6 @@ class Follower:
     slots: StreamSlots | None = None
     log_silence: float = SILENCE
     view: progress.View = field(default_factory=progress.View)
-    outputs: dict[str, Output] = field(default_factory=dict)
     _queue: asyncio.Queue[tuple[Kind, News]] = field(default_factory=asyncio.Queue)
     _logs: dict[tuple[str, str], PodLog] = field(default_factory=dict)
     _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
@@ -87,8 +79,10 @@ class Follower:
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _started: float = field(default_factory=time.monotonic)
     _may_watch_events: bool = True
+    _if_gone: str = IF_GONE
 
     def __post_init__(self) -> None:
+        self._outputs = Outputs(self.job.max_output_bytes, whole=self.keeps_output)
         self._said = announcements.Announcer.after(self.start.said)
         self._said.hide(self.job.own_objects)
         if self.start.clock is not None:
@@ -130,14 +124,16 @@ class Follower:
                     reader.cancel()
         if isinstance(outcome, exceptions.KubernetesApiError):
             raise outcome
-        return Ending(outcome, self.view, self.outputs, self._said.warnings) if outcome is not None else None
+        return None if outcome is None else self._ending(outcome)
 
-    async def read_logs_of(self, verdict: progress.Verdict, view: progress.View) -> Ending:
+    async def read_logs_of(self, verdict: progress.Verdict, view: progress.View, kept: Kept | None = None) -> Ending:
         """The ending of a Job that another has followed to its end: what is left to read of the logs, and the output.
 
-        The log of the pod that decided is read again from its beginning, because lines don't travel.
+        The log of the pod that decided is read again from its beginning, because lines don't travel; ``kept`` is what
+        there is of it where it has gone with its pod.
         """
         self.view = view
+        self._if_gone = IF_KEPT if kept is not None and kept.text else IF_GONE
         async with self._tasks:
             for uid, pod in view.pods.items():
                 is_read = self.start.position(uid, SCRIPT_CONTAINER).complete
@@ -148,7 +144,14 @@ class Follower:
             await self._read_logs()
             for task in self._readers:
                 task.cancel()
-        return Ending(verdict, view, self.outputs, self._said.warnings)
+        return self._ending(verdict, kept)
+
+    def kept_for(self, verdict: progress.Verdict) -> Kept:
+        """What another cannot read any more once this follower has ended: the output of a pod that is deleted."""
+        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods else Kept()
+
+    def _ending(self, verdict: progress.Verdict, kept: Kept | None = None) -> Ending:
+        return Ending(verdict, self.view, self._outputs.of(verdict.pod_uid, kept), self._said.warnings)
 
     @property
     def handover(self) -> Handover:
@@ -178,7 +181,7 @@ class Follower:
         None if it was wrong, or if nobody can tell while the server does not answer: then the watch's patience and the
         end of the run's own time are what ends the waiting.
         """
-        if verdict.cause not in _OF_THE_JOB and not verdict.is_by_time:
+        if not verdict.is_of_the_job and not verdict.is_by_time:
             return verdict
         try:
             await self._look()
@@ -287,15 +290,13 @@ class Follower:
             self.log.note(line.text, line.level)
 
     def _follow_script(self, uid: str, pod_name: str) -> None:
-        output = Output(self.job.max_output_bytes)
-        if self.keeps_output:
-            # Attempts before the last one are of no use to the result, and a Job may have many.
-            self.outputs = {old: self.outputs[old] for old in list(self.outputs)[-1:]} | {uid: output}
-        prelude = Prelude(self.job.mark)
+        output = self._outputs.begin(uid)
+        # Where another has read the beginning, the prelude's last line may be in it.
+        is_continued = not self.keeps_output and bool(self.start.position(uid, SCRIPT_CONTAINER).newest)
+        prelude = Prelude(None if is_continued else self.job.mark)
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
-            if self.keeps_output:
-                output.add(prelude.of_script(lines))
+            output.add(prelude.of_script(lines))
             self.log.output([text_of(line) for line in prelude.shown(new)])
 
         self._follow_log(uid, pod_name, SCRIPT_CONTAINER, deliver)
@@ -330,6 +331,7 @@ class Follower:
             again=self.keeps_output and (uid, container) in self.start.logs,
             slots=self.slots,
             silence=self.log_silence,
+            if_gone=self._if_gone,
         )
         self._logs[uid, container] = pod_log
         before = self._log_tasks.get(uid)

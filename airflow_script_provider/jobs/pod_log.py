@@ -19,6 +19,8 @@ from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
 
 SILENCE = 60.0
 """Seconds without a byte after which the stream is opened anew: a silent script and a dead connection look alike."""
+IF_GONE = "so the result has no output"
+IF_KEPT = "so the result has the end of its output that the triggerer has kept"
 IDLE_AFTER_END = 0.1
 """Seconds that an open stream may stay silent once the container has ended, before what is missing is read."""
 FINAL_PATIENCE = 20.0
@@ -47,7 +49,7 @@ class PodLog:
     ``deliver`` gets its lines with their line ends, which the last one may lack: all of them, and those of them that
     come after ``start``, where an earlier reader stopped. ``again`` reads the log from its beginning all the same,
     else the two are one. ``note`` gets what the reader should know of the log itself. ``ended`` is set when the
-    container has ended, ``gone`` when its pod is no more.
+    container has ended, ``gone`` when its pod is no more; ``if_gone`` says what that means where another has read all.
     """
 
     api: KubernetesApi
@@ -60,6 +62,7 @@ class PodLog:
     again: bool = False
     slots: StreamSlots | None = None
     silence: float = SILENCE
+    if_gone: str = IF_GONE
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
     progressed_at: float = field(default_factory=time.monotonic)
@@ -233,6 +236,6 @@ class PodLog:
 
     def _say_incomplete(self, error: Exception) -> None:
         if self.start.complete:
-            self.note(f"The log of pod {self.pod_name} is gone, so the result has no output: {error}")
+            self.note(f"The log of pod {self.pod_name} is gone, {self.if_gone}: {error}")
         elif not self._interrupted:
             self.note(f"The log of pod {self.pod_name} is incomplete from here: {error or type(error).__name__}")

@@ -33,7 +33,7 @@ class Tracking:
         """The outcome: followed to from where another stopped, or concluded where another has followed to the end."""
         if isinstance(told, Handover):
             return await self._conclude(await self._follower(told).follow(), self._seconds)
-        ending = await self._follower(told.handover).read_logs_of(told.verdict, told.view)
+        ending = await self._follower(told.handover).read_logs_of(told.verdict, told.view, told.kept)
         return await self._conclude(ending, told.seconds)
 
     async def outcome_until(self, until: float, start: Handover) -> Outcome | Handover:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.announcements import Said
@@ -79,13 +79,25 @@ def saved_handover(job: Mapping[str, Any], deferral: str) -> Handover | None:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The end of an output whose log goes with its pod, and the bytes of all of it that were read."""
+
+    text: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
 class Ended:
-    """A Job that is over: the verdict, the little of the view that the result is made of, and seconds since launch."""
+    """A Job that is over: the verdict, the little of the view that the result is made of, and seconds since launch.
+
+    ``kept`` is empty where a worker can read the output from the pod's log.
+    """
 
     verdict: Verdict
     view: View
     seconds: float
     handover: Handover = field(default_factory=Handover)
+    kept: Kept = Kept()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -105,6 +117,7 @@ class Ended:
             "gone": sorted(self.view.gone),
             "seconds": self.seconds,
             "handover": self.handover.to_dict(),
+            "kept": asdict(self.kept),
         }
 
     @classmethod
@@ -117,7 +130,8 @@ class Ended:
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
         )
-        return cls(verdict, view, given["seconds"], Handover.from_dict(given["handover"]))
+        handover, kept = Handover.from_dict(given["handover"]), Kept(**given.get("kept", {}))
+        return cls(verdict, view, given["seconds"], handover, kept)
 
 
 def to_event(job: Mapping[str, Any], told: Ended | Handover, reason: str = "") -> dict[str, Any]:

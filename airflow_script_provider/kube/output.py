@@ -27,6 +27,32 @@ class Value:
     warnings: tuple[str, ...] = ()
 
 
+class Tail:
+    """The last ``max_bytes`` of lines, for the case that their log goes with its pod; ``size`` are the bytes of all."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.size = 0
+        self._blocks: deque[bytes] = deque()
+        self._kept = 0
+
+    def add(self, lines: Iterable[bytes]) -> None:
+        """Append lines with their line ends."""
+        block = b"".join(lines)
+        self._blocks.append(block)
+        self.size += len(block)
+        self._kept += len(block)
+        while self._kept - len(self._blocks[0]) >= self.max_bytes and len(self._blocks) > 1:
+            self._kept -= len(self._blocks.popleft())
+
+    def text(self) -> str:
+        """In whole lines, where more than one fits."""
+        data = b"".join(self._blocks)[-self.max_bytes :] if self.max_bytes else b""
+        if self.size > self.max_bytes and b"\n" in data[:-1]:
+            data = data.partition(b"\n")[2]
+        return data.decode("utf-8", "replace")
+
+
 class Output:
     """Collects lines in bounded memory: the last ``max_bytes`` for ``tail``, and what ``value`` is sought in."""
 
@@ -39,6 +65,7 @@ class Output:
         self._older_document: Value | None = None
         self._torn_start = b""
         self._torn_size = 0
+        self._lacks_start = False
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends; one without is continued by the next."""
@@ -54,17 +81,25 @@ class Output:
             for piece in _pieces(self._blocks.popleft()):
                 self._evict(piece)
 
+    def add_end(self, text: str, size: int) -> None:
+        """Append what was kept of ``size`` bytes that nobody can read any more: their end."""
+        self.add([text.encode("utf-8", "replace")])
+        kept = len(text.encode("utf-8", "replace"))
+        self._lacks_start = self._lacks_start or size > kept
+        self.size += max(0, size - kept)
+
     def tail(self) -> str:
         """The last ``max_bytes`` as text, in whole lines where more than one fits; bytes that are no text replaced."""
         data = b"".join(self._blocks)[-self.max_bytes :] if self.max_bytes else b""
-        if self.truncated and b"\n" in data[:-1]:
+        is_cut = self._kept > self.max_bytes or (self.size > self.max_bytes and not self._lacks_start)
+        if is_cut and b"\n" in data[:-1]:
             data = data.partition(b"\n")[2]
         return clean_text(data.decode("utf-8", "replace"))
 
     @property
     def truncated(self) -> bool:
         """Whether ``tail`` is less than everything."""
-        return self.size > self.max_bytes
+        return self._lacks_start or self.size > self.max_bytes
 
     def last_lines(self, count: int) -> list[str]:
         """The last lines that are not blank, as text."""

@@ -72,9 +72,19 @@ class Verdict:
         return self.cause in (Cause.SCRIPT_SUCCEEDED, Cause.JOB_SUCCEEDED)
 
     @property
+    def is_of_the_job(self) -> bool:
+        """Whether the Job's controller has decided, which may know of more pods than were seen."""
+        return self.cause in (Cause.JOB_SUCCEEDED, Cause.JOB_FAILED, Cause.DEADLINE)
+
+    @property
     def is_by_time(self) -> bool:
         """Whether it rests on what was not seen in time."""
         return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.SILENCE)
+
+    @property
+    def ends_pods(self) -> bool:
+        """Whether pods may still run, which Kubernetes then deletes, and their logs with them."""
+        return self.cause in (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.SILENCE)
 
     @property
     def is_unknown(self) -> bool:

@@ -259,7 +259,7 @@ class ScriptTrigger(BaseTrigger):
         if verdict.delete_job and not _has_output(verdict, follower.view):
             # Now, not when a worker has time: what should not start must not start meanwhile.
             await launching.abandon(api, self._launched.ref)
-        return Ended(verdict, follower.view, seconds, follower.handover)
+        return Ended(verdict, follower.view, seconds, follower.handover, follower.kept_for(verdict))
 
     @asynccontextmanager
     async def _saving(self, api: KubernetesApi) -> AsyncIterator[None]:

@@ -28,7 +28,7 @@ from airflow_script_provider.kube.progress import Cause
 from airflow_script_provider.kube.provision import INSTALL_CONTAINER
 from airflow_script_provider.triggers import script as trigger_module
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.cluster.kubectl import Kubectl
+from tests.cluster.kubectl import Kubectl, wait_for
 
 Log = list[Any]
 
@@ -265,6 +265,22 @@ async def test_saved_positions_are_small(shared: dict[str, Any], kubectl: Kubect
     saved = found["metadata"]["annotations"][HANDOVER_ANNOTATION]
     assert len(saved) < 4096
     assert Handover.from_dict(json.loads(saved)).logs
+
+
+async def test_the_output_of_a_pod_that_is_gone(shared: dict[str, Any], log: Log, kubectl: Kubectl) -> None:
+    """At its deadline Kubernetes deletes the pod: what the triggerer has read of it is in the result (R5, R21)."""
+    job = await launched(shared, "print('n 0')\nprint('{\"a\": 1}')\nimport time\ntime.sleep(60)", timeout=8)
+    event = await event_of(a_trigger(job, shared))
+    of_the_job = ("-l", f"job-name={job.ref.name}")
+    await asyncio.to_thread(
+        wait_for, lambda: not kubectl.names("pods", job.ref.namespace, *of_the_job), "the end of the pod"
+    )
+    hook = KubernetesScriptHook(None, config_file=shared["config_file"])
+    result = (await asyncio.to_thread(hook.resume, event)).result
+    assert (result.output, result.value) == ('n 0\n{"a": 1}\n', {"a": 1})
+    assert (result.output_bytes, result.output_truncated) == (13, False)
+    assert "n 0" in str(result.error) or result.reason == "DeadlineExceeded"
+    assert "the result has the end of its output that the triggerer has kept" in str(log)
 
 
 def exists(kubectl: Kubectl, job: LaunchedJob) -> bool:

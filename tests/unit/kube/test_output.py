@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.output import MAX_VALUE, Output, Value, clean_text, parse_json
+from airflow_script_provider.kube.output import MAX_VALUE, Output, Tail, Value, clean_text, parse_json
 from tests.builders import some_output
 
 
@@ -163,3 +163,20 @@ def test_a_larger_value_in_pieces_is_a_size_too(after: int) -> None:
     value = output.value()
     assert value.value is None
     assert "2,097,155 bytes" in value.warnings[0]
+
+
+def test_a_tail_keeps_whole_lines_and_counts_all() -> None:
+    """The end of an output in bounded memory."""
+    tail = Tail(20)
+    for number in range(1000):
+        tail.add([b"line %d\n" % number])
+    assert tail.text() == "line 998\nline 999\n"
+    assert tail.size == sum(len(b"line %d\n" % number) for number in range(1000))
+
+
+def test_the_end_of_an_output_that_is_gone() -> None:
+    """What somebody kept of it is its tail; it says that there was more."""
+    output = Output(1000)
+    output.add_end('line 998\n{"a": 1}\n', 5000)
+    assert (output.tail(), output.value().value) == ('line 998\n{"a": 1}\n', {"a": 1})
+    assert (output.size, output.truncated) == (5000, True)
