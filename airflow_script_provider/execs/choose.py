@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -75,7 +76,7 @@ async def _pod_of(api: KubernetesApi, workload: Workload) -> tuple[Mapping[str, 
 
 async def _candidates(api: KubernetesApi, workload: Workload) -> Candidates:
     if workload.kind == "label_selector":
-        return Candidates(workload, await _selected(api, workload, workload.name))
+        return Candidates(workload, await _matching(api, workload))
     found = await _observed(api, workload)
     selector = workloads.selector_of(found)
     if workload.kind == "statefulset":
@@ -106,6 +107,19 @@ async def _found(api: KubernetesApi, workload: Workload) -> Mapping[str, Any]:
         return await api.get(resource, workload.namespace, workload.name)
     except exceptions.ApiNotFoundError:
         raise await _not_found(api, workload, resource) from None
+
+
+async def _matching(api: KubernetesApi, workload: Workload) -> list[Mapping[str, Any]]:
+    """The pods of the author's own selector, which may be none that Kubernetes understands."""
+    try:
+        return await _selected(api, workload, workload.name)
+    except exceptions.KubernetesApiError as error:
+        if error.status != HTTPStatus.BAD_REQUEST:
+            raise
+        example = "Write it as kubectl get pods -l does: app=api,tier!=web."
+        raise exceptions.TargetError(
+            f"{workload} is no selector: {error.server_message.rstrip('.')}. {example}", retryable=False
+        ) from None
 
 
 async def _selected(api: KubernetesApi, workload: Workload, selector: str) -> list[Mapping[str, Any]]:

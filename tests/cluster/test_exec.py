@@ -117,6 +117,7 @@ def test_a_command_in_a_container_that_is_named(app: dict[str, Any]) -> None:
         ({"deployment": "apu"}, "does not exist. These do: api, bare"),
         ({"deployment": "unready"}, "has no ready pod (1 pods of ReplicaSet unready-"),
         ({"pod": "api-0"}, "does not exist. These do: api-"),
+        ({"label_selector": "a==b==c"}, "is no selector: found '=='"),
         ({"label_selector": "app=none"}, "kubectl -n {namespace} get pods -l app=none"),
         ({"statefulset": "db"}, "The namespace has no StatefulSet: check namespace."),
         ({"namespace": "no-such-place"}, "namespace 'no-such-place' does not exist"),
