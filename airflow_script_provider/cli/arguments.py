@@ -114,7 +114,10 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return seconds

@@ -36,11 +36,11 @@ def _json(text: str) -> Any:
 def _lines(file: str) -> list[str]:
     """Docker's format: ``K=V`` up to the line's end, nothing quoted, ``#`` begins a comment line."""
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"--env-file {file} cannot be read: {why}") from None
-    lines = (line.lstrip() for line in text.splitlines())
+    lines = (line.lstrip() for line in text.split("\n"))  # Python knows more line ends than Docker
     return [line for line in lines if line and not line.startswith("#")]
 
 

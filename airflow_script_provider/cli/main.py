@@ -10,11 +10,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
-from types import FrameType
 from typing import cast
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.cli import arguments, stdout
+from airflow_script_provider.cli import arguments, interruption, stdout
 from airflow_script_provider.cli.plan import Plan, plan
 from airflow_script_provider.cli.screen import StreamScreen, opened
 from airflow_script_provider.executors.base import Executor, Task, unsaid
@@ -34,21 +33,22 @@ _EXECUTORS = {
     choice.KUBERNETES: ("kubernetes", "KubernetesExecutor"),
     choice.JOB: ("job", "JobExecutor"),
 }
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-_ended_by: list[int] = []
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and return the exit code."""
     found = arguments.parse(sys.argv[1:] if argv is None else argv)
-    for number in _ENDING:
-        signal.signal(number, _end)
+    interruption.heed()
     try:
         return _render(found) if found.command == "render" else _run(found)
     except KeyboardInterrupt:
-        return BY_SIGNAL + (_ended_by[0] if _ended_by else signal.SIGINT)
+        return BY_SIGNAL + interruption.signal_received()
+    except BrokenPipeError:  # who read our output has seen enough, as head has
+        return BY_SIGNAL + signal.SIGPIPE
     except exceptions.ScriptProviderError as error:
         return _failed(str(error), NOT_RUN)
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), NOT_RUN)
     except (ValueError, TypeError) as error:
         return _failed(str(error), MISUSE)
 
@@ -68,14 +68,13 @@ def _run(found: Namespace) -> int:
             with screen.waiting(None if task.interactive else f"{name}: {task.source}"):
                 result = _executor(name).run(task, screen)
         except KeyboardInterrupt:
-            if screen.is_broken:
-                stdout.abandon(ours)
-                return BY_SIGNAL + signal.SIGPIPE
+            if screen.failure is not None:
+                raise screen.failure from None
             raise
         if result.error is not None:
             screen.note(result.error, important=True)
         if is_result_wanted:
-            ours.write(json.dumps(result.to_dict(), ensure_ascii=False).encode() + b"\n")
+            stdout.write(ours, json.dumps(result.to_dict(), ensure_ascii=False).encode() + b"\n")
     return _exit_code(result)
 
 
@@ -85,7 +84,7 @@ def _render(found: Namespace) -> int:
 
     with stdout.reserved() as ours:
         request = requested(_placed(plan(found, os.environ), found, choice.JOB))
-        ours.write(manifest.as_yaml(request).encode())
+        stdout.write(ours, manifest.as_yaml(request).encode())
     return 0
 
 
@@ -126,12 +125,6 @@ def _exit_code(result: ScriptResult) -> int:
     if result.status is Status.TIMEOUT:
         return TIMED_OUT
     return NOT_RUN if result.exit_code is None else result.exit_code
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """Whoever ends us ends the script, as with Ctrl+C."""
-    _ended_by.append(number)
-    signal.raise_signal(signal.SIGINT)
 
 
 def _failed(message: str, code: int) -> int:

@@ -40,7 +40,7 @@ def plan(found: Namespace, environ: Mapping[str, str]) -> Plan:
     file = _file(found)
     if file is None:
         return _of_argument(found, environ)
-    document = read_yaml(_text_of(file))
+    document = _document(file)
     if taskfile.is_task_file(document):
         return _of_task(found, environ, document, file.parent)
     return _of_step(found, environ, document, file.parent)
@@ -55,8 +55,16 @@ def _file(found: Namespace) -> Path | None:
         if found.flavor:
             raise ValueError(f"--flavor needs a task file: -f FILE, or {taskfile.FILE_NAMES[0]} in this folder")
         return None
-    is_named = found.script is None or found.script in taskfile.task_names(read_yaml(_text_of(here)))
+    is_named = found.script is None or found.script in taskfile.task_names(_document(here))
     return here if is_named or found.flavor else None
+
+
+def _document(file: Path) -> Any:
+    text = _text_of(file)
+    try:
+        return read_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _text_of(file: Path) -> str:
@@ -146,13 +154,20 @@ def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str])
     return replace(
         task,
         env={**task.env, **given.env(found.env, found.env_file, environ)},
-        interpreter=shlex.split(found.interpreter) if found.interpreter else task.interpreter,
+        interpreter=_words_of(found.interpreter) if found.interpreter else task.interpreter,
         working_dir=found.__dict__.get("workdir") or task.working_dir,
         timeout=found.timeout or task.timeout,
         interactive=bool(found.__dict__.get("interactive")) or is_terminal or task.interactive,
         terminal=is_terminal or task.terminal,
         place=replace(task.place, **{name: value for name, value in place.items() if value or name == "service"}),
     )
+
+
+def _words_of(interpreter: str) -> list[str]:
+    try:
+        return shlex.split(interpreter)
+    except ValueError as error:
+        raise ValueError(f"--interpreter {interpreter} cannot be split into words: {error}") from None
 
 
 def _order(found: Namespace, listed: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from airflow_script_provider.cli import interruption, stdout
 from airflow_script_provider.cli.arguments import PROGRAM
 
 
 class StreamScreen:
     """Output as it comes, unchanged, to our own streams and to the log file.
 
-    Once nobody reads them any more, ``is_broken``, the run is ended as by Ctrl+C.
+    Once one of them takes no more, ``failure`` says why, and the run is ended as by Ctrl+C.
     """
 
     def __init__(self, out: BinaryIO, err: BinaryIO, *, verbose: bool, log_file: BinaryIO | None) -> None:
-        self.is_broken = False
+        self.failure: OSError | None = None
         self._out = out
         self._err = err
         self._is_watched = verbose or sys.stderr.isatty()
@@ -50,17 +50,16 @@ class StreamScreen:
 
     def _write(self, stream: BinaryIO, data: bytes) -> None:
         self._stop_spinner()
-        if self._log is not None:
-            self._log.write(data)
-            self._log.flush()
-        if self.is_broken:
-            return
+        for target in (self._log, stream):
+            if target is not None:
+                self._write_to(target, data)
+
+    def _write_to(self, target: BinaryIO, data: bytes) -> None:
         try:
-            stream.write(data)
-            stream.flush()
-        except BrokenPipeError:
-            self.is_broken = True
-            signal.raise_signal(signal.SIGINT)
+            stdout.write(target, data)
+        except OSError as error:
+            self.failure = error
+            interruption.interrupt()
 
     def _stop_spinner(self) -> None:
         if self._spinner is not None:

@@ -18,8 +18,19 @@ def reserved() -> BinaryIO:
     return ours
 
 
-def abandon(ours: BinaryIO) -> None:
-    """Nobody reads it any more; Python would complain, at its end, of what could not be written."""
+def write(stream: BinaryIO, data: bytes) -> None:
+    """Write all of it now. Where that fails the ``OSError`` has its name, and the stream takes nothing more."""
+    try:
+        stream.write(data)
+        stream.flush()
+    except OSError as error:
+        _abandon(stream)
+        error.filename = stream.name if isinstance(stream.name, str) else "stdout"
+        raise
+
+
+def _abandon(stream: BinaryIO) -> None:
+    """Python would try once more, at its end, what could not be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, ours.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

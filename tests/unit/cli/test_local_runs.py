@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import airflow_script, interrupted, started, wait_until_gone
+from tests.command_line import PROGRAM, airflow_script, environment, interrupted, started, wait_until_gone
 
 LOCAL = ("-x", "local")
 SHOWS = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ.get('A')]))"
@@ -56,10 +56,10 @@ def test_words_after_two_dashes_are_arguments(tmp_path: Path) -> None:
 
 def test_an_env_file_is_read(tmp_path: Path) -> None:
     """``--env-file`` has Docker's format; ``--env`` goes before it, and a name alone passes our variable on."""
-    file = a_file(tmp_path, '# comment\n\nA="quoted" # kept\nB=b\n', "env")
+    file = a_file(tmp_path, '\ufeff# comment\n\nA="quoted" # kept\u2028and on\nB=b\n', "env")
     show = "import os; print([os.environ[name] for name in 'ABC'])"
     done = airflow_script("run", show, *LOCAL, "--env-file", file, "-e", "B=2", "-e", "C", env={"C": "ours"})
-    assert done.stdout.decode().strip() == str(['"quoted" # kept', "2", "ours"])
+    assert done.stdout.decode().strip() == str(['"quoted" # kept\u2028and on', "2", "ours"])
 
 
 def test_the_script_reads_nothing_of_our_stdin(tmp_path: Path) -> None:
@@ -122,6 +122,28 @@ def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int)
     assert wait_until_gone(int(pid))
 
 
+def test_a_background_job_can_be_ended(tmp_path: Path) -> None:
+    """A shell starts a background job deaf to SIGINT; SIGTERM ends it and its script all the same."""
+    script = a_file(tmp_path, "trap 'echo ended; exit 0' TERM; echo $$; sleep 60 & wait", "x.sh")
+    shell = '"$0" run "$1" & pid=$!; read go; kill -TERM $pid; wait $pid'
+    job = subprocess.Popen(
+        ["sh", "-c", shell, str(PROGRAM), script], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert job.stdout is not None
+    pid = job.stdout.readline()
+    out, _ = job.communicate(b"go\n", timeout=60)
+    assert (job.returncode, out) == (128 + signal.SIGTERM, b"ended\n")
+    assert wait_until_gone(int(pid))
+
+
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    """Started deaf to a hang-up, as by nohup, it stays so."""
+    script = a_file(tmp_path, "echo up; sleep 1; echo over", "x.sh")
+    command = ["sh", "-c", 'trap "" HUP; exec "$0" run "$1"', str(PROGRAM), script]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert interrupted(process, signal.SIGHUP) == (0, b"up\nover\n", b"")
+
+
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """Children that the script left, and the folder that it lay in, are gone."""
     done = airflow_script("run", a_file(tmp_path, "sleep 60 & echo $!; echo $0", "x.sh"), env={"TMPDIR": str(tmp_path)})
@@ -141,6 +163,52 @@ def test_a_reader_that_goes_away_ends_the_script(tmp_path: Path) -> None:
     process.stdout.close()
     assert (process.wait(30), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "print(1); print(2)", "--output", "json"), ("render", "print(1); print(2)", "-n", "x")]
+)
+def test_nobody_reads_what_is_printed_at_the_end(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """``… --output json | true`` and ``render | true`` end as programs do, without a traceback."""
+    process = started(*arguments)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, b"Traceback" in err) == (128 + signal.SIGPIPE, False), err
+
+
+def onto_a_full_disk(*arguments: str) -> tuple[int, str]:
+    """Run with a stdout that takes nothing; exit code, the last line of stderr."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [str(PROGRAM), *arguments], env=environment(), stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    return done.returncode, done.stderr.decode().splitlines()[-1]
+
+
+def test_a_full_disk_ends_the_script(tmp_path: Path) -> None:
+    """Where the output cannot be written the script is ended, and one line says why; exit code 125."""
+    endless = a_file(tmp_path, "import time\nprint(1, flush=True)\ntime.sleep(300)")
+    said = "airflow-script: {}: No space left on device"
+    assert onto_a_full_disk("run", endless) == (125, said.format("stdout"))
+    done = airflow_script("run", endless, "--log-file", "/dev/full")
+    assert (done.returncode, done.stderr.decode().strip()) == (125, said.format("/dev/full"))
+
+
+def test_a_result_that_cannot_be_written_is_said() -> None:
+    """The result of ``--output json`` as well."""
+    ended = onto_a_full_disk("run", "print(1); print(2)", "--output", "json")
+    assert ended == (125, "airflow-script: stdout: No space left on device")
+
+
+def test_too_much_for_this_machine_is_said(tmp_path: Path) -> None:
+    """Environment that the system does not take is one line, not a traceback."""
+    file = a_file(tmp_path, "".join(f"A{n}={'x' * 120_000}\n" for n in range(3)), "env")
+    run = 'ulimit -s 256; exec "$0" run "$1" -x local --env-file "$2"'
+    command = ["sh", "-c", run, str(PROGRAM), a_file(tmp_path, "pass"), file]
+    done = subprocess.run(command, env=environment(), capture_output=True, check=False, timeout=60)
+    words = b"airflow-script: this machine cannot start 'python3': Argument list too long\n"
+    assert (done.returncode, done.stderr) == (125, words)
 
 
 def test_the_log_file_keeps_output_and_notes(tmp_path: Path) -> None:
@@ -169,6 +237,8 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
         (["run", "echo 1", "-e", "NOT_SET_HERE"], 2, "NOT_SET_HERE is not set here"),
         (["run", "echo 1", "-x", "local", "--deployment", "d"], 2, "--deployment is read by kubernetes only"),
         (["run", "echo 1", "--timeout", "0"], 2, "0 is not above 0"),
+        (["run", "echo 1", "--timeout", "1m"], 2, "'1m' is no number of seconds"),
+        (["run", "echo 1", "--interpreter", "sh '"], 2, "--interpreter sh ' cannot be split into words"),
         (["run", "echo 1", "-t"], 2, "-t needs a terminal on stdin"),
         (["run", "echo 1", "--log-file", "/nowhere/log"], 2, "--log-file /nowhere/log cannot be written"),
         (["run", "-f", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read: No such file or directory"),

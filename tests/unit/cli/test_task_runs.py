@@ -79,6 +79,13 @@ def test_a_name_that_is_nothing_is_refused(project: Path) -> None:
     assert (done.returncode, b"no file 'shw', no task of that name" in done.stderr) == (2, True)
 
 
+def test_a_file_that_is_no_yaml_is_named(project: Path) -> None:
+    """The error names the file: a task file may have been found unasked."""
+    (project / "airflow-script.yaml").write_text("tasks: [")
+    done = airflow_script("run", "show", folder=project)
+    assert (done.returncode, done.stderr.startswith(b"airflow-script: airflow-script.yaml: ")) == (2, True), done.stderr
+
+
 def test_the_example_migrates_a_database_here(tmp_path: Path) -> None:
     """The example's task file runs its migration with its files, on this machine too."""
     example = Path(__file__).parents[3] / "example_dags" / "exec_app" / "airflow-script.yaml"
