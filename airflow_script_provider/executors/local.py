@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.executors import terminal
 from airflow_script_provider.executors.attended import Take, see_through
 from airflow_script_provider.executors.base import Screen, Task
@@ -104,6 +105,8 @@ class LocalProcess:
                 argv, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=env, cwd=task.working_dir,
                 start_new_session=True, preexec_fn=_take_terminal if task.terminal else None,  # noqa: PLW1509  # no threads yet
             )  # fmt: skip
+        except OSError as error:  # too much of args and environment together, a folder that may not be entered
+            raise TargetError(f"this machine cannot start {argv[0]!r}: {error.strerror}") from None
         finally:
             for descriptor in {descriptor for descriptor in theirs if descriptor >= 0}:
                 os.close(descriptor)

@@ -52,7 +52,7 @@ class TaskSettings:
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Any] = field(default_factory=dict)
     working_dir: str | None = None
-    interpreter: list[Any] | None = None
+    interpreter: list[str] | None = None
     interactive: bool = False
     image: str | None = None
     timeout: Any = None
@@ -67,7 +67,7 @@ def is_task_file(document: Any) -> bool:
 
 def task_names(document: Any) -> list[str]:
     """The names of a task file's tasks."""
-    return [str(name) for name in a_mapping(a_mapping(document, "task file").get("tasks"), "tasks")]
+    return list(_by_name(a_mapping(document, "task file").get("tasks"), "tasks"))
 
 
 def read_task(
@@ -80,13 +80,13 @@ def read_task(
     file = _patched(a_mapping(document, "task file"), flavor)
     check_keys(file, OF_FILE, "task file")
     name = _chosen(task_names(file), name)
-    task = a_mapping(_substituted(file["tasks"][name], environ, f"tasks.{name}"), f"tasks.{name}")
+    task = a_mapping(_substituted(_by_name(file["tasks"], "tasks")[name], environ, f"tasks.{name}"), f"tasks.{name}")
     check_keys(task, OF_TASK, f"tasks.{name}")
     kubernetes = a_mapping(_substituted(file.get("kubernetes"), environ, "kubernetes"), "kubernetes")
     check_keys(kubernetes, OF_KUBERNETES, "kubernetes")
     if not task.get("script"):
         raise ValueError(f"tasks.{name} has no script")
-    as_they_are = ("script", "args", "working_dir", "image", "timeout")
+    as_they_are = ("script", "args", "timeout")
     return TaskSettings(
         name=name,
         executors=_executors(task, f"tasks.{name}"),
@@ -94,7 +94,9 @@ def read_task(
         env=_env(task.get("env"), f"tasks.{name}.env"),
         files=a_mapping(task.get("files"), f"tasks.{name}.files"),
         arguments=_list_or_none(task.get("arguments"), f"tasks.{name}.arguments"),
-        interpreter=_list_or_none(task.get("interpreter"), f"tasks.{name}.interpreter"),
+        interpreter=_words(task.get("interpreter"), f"tasks.{name}.interpreter"),
+        working_dir=_text(task.get("working_dir"), f"tasks.{name}.working_dir"),
+        image=_text(task.get("image"), f"tasks.{name}.image"),
         interactive=_flag(task.get("interactive"), f"tasks.{name}.interactive"),
         namespace=_text(kubernetes.get("namespace"), "kubernetes.namespace"),
         context=_text(kubernetes.get("context"), "kubernetes.context"),
@@ -126,7 +128,9 @@ def _apply(file: Mapping[str, Any], patch: list[Any], where: str) -> Mapping[str
     try:
         patched: Mapping[str, Any] = jsonpatch.apply_patch(dict(file), patch)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
-        raise ValueError(f"{where}.patch cannot be applied: {error}") from None
+        # Some of its errors go on with the whole document, values included.
+        said = str(error).partition(" not found in {")
+        raise ValueError(f"{where}.patch cannot be applied: {said[0]}{' not found' if said[1] else ''}") from None
     return patched
 
 
@@ -183,7 +187,7 @@ def _component(components: Any, name: Any, environ: Mapping[str, str], where: st
     if name is None:
         return None
     name = str(name)
-    of_all = a_mapping(components, "components")
+    of_all = _by_name(components, "components")
     if of_all and name not in of_all:
         raise ValueError(
             f"{where}.component is {name!r}{did_you_mean(name, of_all)}; components: {', '.join(map(str, of_all))}"
@@ -214,6 +218,19 @@ def _env(env: Any, where: str) -> dict[str, str]:
 
 def _list_or_none(value: Any, where: str) -> list[Any] | None:
     return None if value is None else a_list(value, where)
+
+
+def _words(value: Any, where: str) -> list[str] | None:
+    words = _list_or_none(value, where)
+    for word in words or ():
+        if not isinstance(word, str):
+            raise ValueError(f"{where} must be a list of text, not of {type(word).__name__}: quote {word!r}")
+    return words
+
+
+def _by_name(value: Any, where: str) -> dict[str, Any]:
+    """A mapping by its keys as text: YAML reads ``2024`` as a number."""
+    return {str(name): item for name, item in a_mapping(value, where).items()}
 
 
 def _text(value: Any, where: str) -> str | None:

@@ -114,6 +114,9 @@ def test_executor_is_a_list_of_one() -> None:
         ({"env": ["A=b"]}, "tasks.migrate.env must be a mapping, not list"),
         ({"files": ["x"]}, "tasks.migrate.files must be a mapping, not list"),
         ({"arguments": "x"}, "tasks.migrate.arguments must be a list, not str"),
+        ({"interpreter": ["sh", 5]}, "tasks.migrate.interpreter must be a list of text, not of int: quote 5"),
+        ({"working_dir": 5}, "tasks.migrate.working_dir must be text, not int"),
+        ({"image": ["x"]}, "tasks.migrate.image must be text, not list"),
         ({"component": "apy"}, "tasks.migrate.component is 'apy'; did you mean 'api'?; components: api"),
     ],
 )
@@ -139,6 +142,20 @@ def test_refused_tasks(task: dict[str, Any], words: str) -> None:
 def test_refused_files(document: Any, name: str | None, flavor: str | None, words: str) -> None:
     """What is wrong in a file is named with its place."""
     assert words in refusal(document, name, flavor)
+
+
+def test_a_patch_that_misses_does_not_show_the_file() -> None:
+    """The error names what is missing; values of the file may be secrets."""
+    patch = {"patch": [{"op": "replace", "path": "/nowhere/x", "value": 1}]}
+    said = refusal(a_file({"env": {"TOKEN": "secret"}}, flavors={"x": patch}), flavor="x")
+    assert said == "flavors.x.patch cannot be applied: member 'nowhere' not found"
+
+
+def test_names_may_look_like_numbers() -> None:
+    """YAML reads 2024 as a number; the command line and ``component`` have it as text."""
+    file = {"tasks": {2024: {"script": "true", "component": 5}}, "components": {5: {"container": {"service": "s"}}}}
+    found = read_task(file, "2024", {})
+    assert (found.name, found.component) == ("2024", Component("5", None, "s", None))
 
 
 def test_a_step_is_no_task_file() -> None:
