@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests lint types imports format lock cluster-up cluster-down clean
+.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests busybox-for-tests lint types imports format lock cluster-up cluster-down clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +35,9 @@ cluster-for-tests:
 database-for-tests:
 	@dev/postgresql
 
+busybox-for-tests:
+	@dev/busybox
+
 docker-for-tests:
 	@dev/docker
 
@@ -55,10 +58,10 @@ format: $(READY)  ## put the code into the project's form
 	@$(BIN)/ruff check --fix . || true
 	@$(BIN)/ruff format .
 
-test-unit: lint types imports  ## lint, types, import contracts, unit and contract tests: no cluster
+test-unit: lint types imports busybox-for-tests  ## lint, types, import contracts, unit and contract tests: no cluster
 	@$(BIN)/pytest -q -n 2 tests/unit tests/contract
 
-test: lint types imports cluster-for-tests database-for-tests docker-for-tests  ## everything that CI runs
+test: lint types imports cluster-for-tests database-for-tests docker-for-tests busybox-for-tests  ## everything that CI runs
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
 test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests  ## the cluster tests alone
