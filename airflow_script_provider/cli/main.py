@@ -45,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BY_SIGNAL + interruption.signal_received()
     except BrokenPipeError:  # who read our output has seen enough, as head has
         return BY_SIGNAL + signal.SIGPIPE
-    except exceptions.ScriptProviderError as error:
-        return _failed(str(error), NOT_RUN)
-    except OSError as error:
-        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), NOT_RUN)
+    except (exceptions.ScriptProviderError, OSError) as error:
+        return _failed(_words(error), NOT_RUN)
     except (ValueError, TypeError) as error:
         return _failed(str(error), MISUSE)
+    except _airflows_own() as error:
+        return _failed(str(error), NOT_RUN)
 
 
 def _run(found: Namespace) -> int:
@@ -125,6 +125,18 @@ def _exit_code(result: ScriptResult) -> int:
     if result.status is Status.TIMEOUT:
         return TIMED_OUT
     return NOT_RUN if result.exit_code is None else result.exit_code
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _airflows_own() -> tuple[type[Exception], ...]:
+    """Airflow's errors, where it was imported at all: no such connection, or an extra that is not installed."""
+    loaded = sys.modules.get("airflow.sdk.exceptions")
+    return () if loaded is None else (loaded.AirflowException,)
 
 
 def _failed(message: str, code: int) -> int:

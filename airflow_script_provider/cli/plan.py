@@ -146,6 +146,8 @@ def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str])
         task = replace(task, args=args, arguments=found.arguments)
     if task.args is not None and task.arguments is not None:
         raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
+    if found.image and found.__dict__.get("container"):
+        raise ValueError("--image and --container exclude each other: a new container, or one that runs")
     place = {"deployment": found.__dict__.get("deployment"), "container": found.__dict__.get("container")}
     place |= {"image": found.image, "context": found.context, "conn_id": found.conn_id}
     if found.image:  # a new container, not the service's

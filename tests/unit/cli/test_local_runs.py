@@ -239,6 +239,7 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
         (["run", "echo 1", "--timeout", "0"], 2, "0 is not above 0"),
         (["run", "echo 1", "--timeout", "1m"], 2, "'1m' is no number of seconds"),
         (["run", "echo 1", "--interpreter", "sh '"], 2, "--interpreter sh ' cannot be split into words"),
+        (["run", "echo 1", "--image", "x", "-c", "y"], 2, "--image and --container exclude each other"),
         (["run", "echo 1", "-t"], 2, "-t needs a terminal on stdin"),
         (["run", "echo 1", "--log-file", "/nowhere/log"], 2, "--log-file /nowhere/log cannot be written"),
         (["run", "-f", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read: No such file or directory"),

@@ -1,4 +1,4 @@
-"""Scripts that are read over the network, without a connection of Airflow's."""
+"""What needs Airflow, without its database: scripts that are read over the network, connections."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
         env = {"AIRFLOW_HOME": str(tmp_path)}
         done = airflow_script("run", f"{scripts.url}/hello.sh", "-x", "local", env=env)
     assert (done.returncode, b"404" in done.stderr, done.stdout) == (125, True, b"")
+
+
+def test_a_connection_that_nobody_has_defined(tmp_path: Path) -> None:
+    """Airflow's own errors are one line too, not a traceback with the exit code of a script."""
+    env = {"AIRFLOW_HOME": str(tmp_path)}
+    done = airflow_script("run", "echo 1", "-x", "job", "-n", "x", "--conn-id", "not_defined", env=env)
+    said = done.stderr.decode().splitlines()[-1]
+    assert (done.returncode, said.startswith("airflow-script: "), "not_defined" in said) == (125, True, True)
+    assert "Traceback" not in done.stderr.decode()
