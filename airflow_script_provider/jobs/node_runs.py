@@ -116,7 +116,7 @@ class NodeRuns:
                 self._tasks.create_task(self._start(run))
             if step.is_over:
                 return
-            moments = [m for m in (step.until, self.board.next_look(), self._expiry) if m is not None]
+            moments = [m for m in (step.until, self.board.next_look(), self._next_expiry(now)) if m is not None]
             await self._take_changes(min(moments, default=None))
 
     async def _take_everything_there_is(self) -> None:
@@ -186,6 +186,12 @@ class NodeRuns:
         if self.plan.expires_at is None:
             return None
         return time.monotonic() + self.plan.expires_at - time.time() + EXPIRY_MARGIN
+
+    def _next_expiry(self, now: float) -> float | None:
+        """When to look again: at the end of the task's time nothing is started, a little later what runs is ended."""
+        ended = self._expiry
+        coming = () if ended is None else (at for at in (ended - EXPIRY_MARGIN, ended) if at > now)
+        return min(coming, default=None)
 
     async def _start(self, run: NodeRun) -> None:
         """Create the Job of a run; one that is there already is the same."""

@@ -24,6 +24,7 @@ from airflow_script_provider.kube.adoption import Kill
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import (
+    MAX_TRIES_ANNOTATION,
     NODES_LABEL,
     READ_ANNOTATION,
     REQUEST_LABEL,
@@ -157,11 +158,10 @@ class NodeTask:
         records: dict[str, list[RunRecord]] = {}
         if task is None or not runs.plan.earlier:
             return records
-        labels, nodes = runs.owner["metadata"]["labels"], frozenset(runs.plan.earlier)
+        nodes = frozenset(runs.plan.earlier)
         async for job in self._jobs_of(runs.job.ref.namespace, task):
             node, record = node_manifest.node_of(job), node_record.of_job(job)
-            is_the_same = job["metadata"]["labels"].get(REQUEST_LABEL) == labels.get(REQUEST_LABEL)
-            if node in nodes and record and not record.failures and is_the_same:
+            if node in nodes and record and not record.failures and _series(job) == _series(runs.owner):
                 records.setdefault(str(node), []).append(record)
         return records
 
@@ -179,6 +179,7 @@ class NodeTask:
             runs.plan,
             runs.board.history() | await self._records_of_earlier(runs, task),
             seconds=time.time() - runs.job.launched_at,
+            missing=runs.board.missing(is_expired=runs.is_expired),
             job_name=ref.name,
             namespace=ref.namespace,
             script_sha256=runs.job.script.sha256,
@@ -223,6 +224,12 @@ class NodeTask:
     async def _patch_owner(self, namespace: str, name: str, body: dict[str, Any]) -> None:
         with contextlib.suppress(exceptions.ApiNotFoundError):
             await self.api.patch("jobs", namespace, name, body)
+
+
+def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """What is the same of all tries that repeat a request; a clear begins another series."""
+    metadata = job["metadata"]
+    return metadata["labels"].get(REQUEST_LABEL), metadata["annotations"].get(MAX_TRIES_ANNOTATION)
 
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:

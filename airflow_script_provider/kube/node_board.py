@@ -15,7 +15,7 @@ from airflow_script_provider.kube import adoption, node_manifest, node_progress
 from airflow_script_provider.kube.announcements import Announcer
 from airflow_script_provider.kube.names import HANDOVER_ANNOTATION, MANAGER, short_digest
 from airflow_script_provider.kube.node_manifest import NODE_ANNOTATION, RUN_LABEL
-from airflow_script_provider.kube.node_plan import NodePlan, NodeState, Start, Step, next_step
+from airflow_script_provider.kube.node_plan import NodePlan, NodeState, Start, Step, must_stop, next_step
 from airflow_script_provider.kube.node_progress import Lost, NodeView
 from airflow_script_provider.kube.node_record import OUTCOME_ANNOTATION, RunRecord, from_text, of_job
 from airflow_script_provider.kube.progress import Cause, Limits, Verdict, Wait
@@ -65,6 +65,7 @@ class Board:
     records: dict[Start, RunRecord] = field(default_factory=dict)
     states: dict[str, NodeState] = field(default_factory=dict)
     is_owner_deleted: bool = False
+    is_owner_complete: bool = False
 
     def begin(self, start: Start, name: str, now: float) -> NodeRun:
         """A run that is about to have a Job."""
@@ -141,9 +142,19 @@ class Board:
 
     def next_step(self, now: float, *, is_expired: bool) -> Step:
         """What to start now."""
-        if self.is_owner_deleted or is_expired:
+        if self.is_owner_deleted or self.is_owner_complete or is_expired:
             return Step(is_over=not self.runs)
         return next_step(self.plan, self.states, now)
+
+    def missing(self, *, is_expired: bool) -> str:
+        """What became of runs that have no outcome when all is over."""
+        if must_stop(self.plan, self.states):
+            return f"not started (stop_after_failures={self.plan.stop_after_failures})"
+        if self.is_owner_deleted:
+            return "not started (the Job that owns them was deleted)"
+        if is_expired:
+            return "not started (execution_timeout)"
+        return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
 
     def failures_before(self, node: str) -> int:
         """How many runs of a node have failed."""
@@ -158,6 +169,7 @@ class Board:
 
     def _take_owner(self, owner: Mapping[str, Any], now: float, *, deleted: bool) -> None:
         self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
+        self.is_owner_complete = self.is_owner_complete or node_manifest.is_complete(owner)
         for name, text in (owner["metadata"].get("annotations") or {}).items():
             if name.startswith(_ENDED) and (record := from_text(text)) is not None:
                 self.end(Start(json.loads(text)["node"], record.index), record, now)
@@ -189,6 +201,8 @@ def kept_job(job: Mapping[str, Any], *, with_output: bool) -> dict[str, Any]:
     """A Job with what the board reads of it; without ``with_output`` its outcome has none."""
     kept = pruned_job(job)
     annotations = job["metadata"].get("annotations") or {}
+    if "completions" in job.get("spec", {}):
+        kept["spec"]["completions"] = job["spec"]["completions"]
     names = [name for name in annotations if name in (NODE_ANNOTATION, HANDOVER_ANNOTATION) or name.startswith(_ENDED)]
     said = {name: annotations[name] for name in names}
     if (record := of_job(job)) is not None:

@@ -144,6 +144,11 @@ def node_of(job: Mapping[str, Any]) -> str | None:
     return node
 
 
+def is_complete(owner: Mapping[str, Any]) -> bool:
+    """Whether somebody has said that all its runs are over."""
+    return bool(owner.get("spec", {}).get("completions") == COMPLETE["completions"])
+
+
 def index_of(job: Mapping[str, Any]) -> int:
     """Which run on its node it is."""
     return int(job["metadata"]["labels"][RUN_LABEL])

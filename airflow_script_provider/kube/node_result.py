@@ -14,6 +14,7 @@ from airflow_script_provider.result import Status
 MAX_RESULT = 4 * 1024 * 1024
 """Bytes that the result may have as JSON."""
 SKIPPED = "skipped"
+NOT_STARTED = "not started"
 
 Records = Mapping[str, Sequence[RunRecord]]
 
@@ -31,14 +32,22 @@ class NodesOutcome:
         return self.error is None
 
 
-def conclude(plan: NodePlan, records: Records, *, seconds: float, **facts: Any) -> NodesOutcome:
-    """The outcome from the runs of each node, in whatever order; ``facts`` are further entries of the result."""
+def conclude(
+    plan: NodePlan, records: Records, *, seconds: float, missing: str = NOT_STARTED, **facts: Any
+) -> NodesOutcome:
+    """The outcome from the runs of each node, in whatever order; ``facts`` are further entries of the result.
+
+    ``missing`` is what became of runs that have no record.
+    """
     kept = {
         node: _newest(records[node], plan.history_limit) for node in (*plan.earlier, *plan.nodes) if node in records
     }
-    error = headline(plan, kept)
+    error = headline(plan, kept, missing)
     bounded = _within(kept, MAX_RESULT)
-    nodes = {name: _of_node(name, plan, bounded, kept) for name in sorted({*plan.nodes, *plan.earlier, *plan.skipped})}
+    nodes = {
+        name: _of_node(name, plan, bounded, kept, missing)
+        for name in sorted({*plan.nodes, *plan.earlier, *plan.skipped})
+    }
     counts = [node["status"] for node in nodes.values()]
     result = {
         "status": str(Status.FAILED if error else Status.COMPLETED),
@@ -53,9 +62,9 @@ def conclude(plan: NodePlan, records: Records, *, seconds: float, **facts: Any) 
     return NodesOutcome(result | facts, error)
 
 
-def headline(plan: NodePlan, records: Records) -> str | None:
+def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> str | None:
     """Which nodes failed and why, in one line; None if none did."""
-    failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ())))}
+    failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ()), plan, missing))}
     not_run = [node for node in plan.nodes if not records.get(node)]
     if not failed and not not_run:
         return None
@@ -64,7 +73,7 @@ def headline(plan: NodePlan, records: Records) -> str | None:
     first = f"{len(failed)} of {total} nodes failed: {words}" if failed else f"0 of {total} nodes failed"
     if not not_run:
         return first
-    return f"{first}; {len(not_run)} not started ({_why_not_started(plan)})"
+    return f"{first}; {len(not_run)} {missing}"
 
 
 def title(node: str, plan: NodePlan, record: RunRecord) -> str:
@@ -86,7 +95,7 @@ def summary(outcome: NodesOutcome) -> str:
     return f"{len(result['nodes'])} nodes in {result['execution_time']:.1f} s: {counts or 'none'}"
 
 
-def _of_node(name: str, plan: NodePlan, records: Records, before: Records) -> dict[str, Any]:
+def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:
     if name in plan.skipped:
         return {"status": SKIPPED, "reason": plan.skipped[name], "runs": []}
     runs = records.get(name, ())
@@ -96,23 +105,20 @@ def _of_node(name: str, plan: NodePlan, records: Records, before: Records) -> di
     if name in plan.earlier:
         return {"status": str(Status.COMPLETED), "reason": "succeeded in an earlier try"} | shown
     if not before.get(name):
-        return {"status": SKIPPED, "reason": f"not started ({_why_not_started(plan)})"} | shown
-    why = _why_failed(before[name])
+        return {"status": SKIPPED, "reason": missing} | shown
+    why = _why_failed(before[name], plan, missing)
     return {"status": str(Status.FAILED if why else Status.COMPLETED), "reason": why} | shown
 
 
-def _why_failed(runs: Sequence[RunRecord]) -> str | None:
-    """Why a node counts as failed: its last run that failed; None if none did, also of those that are forgotten."""
+def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:
+    """Why a node counts as failed: its last run that failed, one that is forgotten, or one that never was."""
     failed = [run.why for run in runs if run.status is not Status.COMPLETED]
     if failed:
         return failed[-1]
-    return "an earlier run" if runs and max(run.failures for run in runs) else None
-
-
-def _why_not_started(plan: NodePlan) -> str:
-    if plan.stop_after_failures is not None:
-        return f"stop_after_failures={plan.stop_after_failures}"
-    return "the Job that owns them was deleted"
+    if runs and max(run.failures for run in runs):
+        return "an earlier run"
+    ended = max((run.index + 1 for run in runs), default=plan.runs)
+    return f"{ended} of {plan.runs} runs, the others {missing}" if ended < plan.runs else None
 
 
 def _newest(runs: Iterable[RunRecord], limit: int) -> tuple[RunRecord, ...]:

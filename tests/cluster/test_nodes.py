@@ -216,6 +216,17 @@ class TestRetries:
         assert len([line for line in run.lines if line.startswith("::group::Node node-1")]) == 1
         assert "Nothing is left of an earlier try that was the same: the script runs on every node" in run.lines
 
+    def test_a_retry_after_a_clear_shows_what_came_after_it(self, own: dict[str, Any]) -> None:
+        """Not what the same node had said before the clear, though its Jobs are still there (R8)."""
+        arguments = {"script": f"import time\nprint(time.time())\n{FAILS_ON_NODE_2}"} | own
+        results = [
+            run_nodes(ti=FakeTaskInstance(try_number=number, max_tries=tries), **arguments).result
+            for number, tries in ((1, 0), (2, 2), (3, 2))
+        ]
+        before, cleared, retried = (result["nodes"]["node-1"]["runs"] for result in results)
+        assert before != cleared
+        assert retried == cleared
+
 
 @pytest.fixture(scope="module")
 def planted() -> Iterator[Path]:

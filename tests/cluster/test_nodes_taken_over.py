@@ -30,11 +30,11 @@ CLUSTER_ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "node
 COUNTS = "import time\nfor i in range(12):\n    print('n', i, flush=True)\n    time.sleep(0.25)\n"
 
 
-async def deferred(where: dict[str, Any], **arguments: Any) -> NodeScriptTrigger:
+async def deferred(where: dict[str, Any], seconds_left: float | None = None, **arguments: Any) -> NodeScriptTrigger:
     """The trigger of an operator that has deferred, as it comes out of the database."""
     hook = KubernetesNodeScriptHook(None, config_file=where["config_file"])
     call = an_operator(**arguments, **where)._node_call()
-    launched = await asyncio.to_thread(hook.launch_on_nodes, call)
+    launched = await asyncio.to_thread(hook.launch_on_nodes, call, seconds_left=seconds_left)
     assert isinstance(launched, NodesDeferral)
     given = {"job": launched.job.to_dict(), "server": launched.server, "config_file": where["config_file"]}
     return again(NodeScriptTrigger(**given, kubernetes_conn_id=None))
@@ -150,17 +150,35 @@ async def test_a_user_acts_or_does_not(
 
 async def test_the_tasks_time_bounds_all_runs(own: dict[str, Any], kubectl: Kubectl) -> None:
     """``execution_timeout`` while deferred: runs end by themselves, no other is started, nothing is left (R5)."""
-    hook = KubernetesNodeScriptHook(None, config_file=own["config_file"])
-    call = an_operator(**SLEEPS, runs=3, **own)._node_call()
-    launched = await asyncio.to_thread(lambda: hook.launch_on_nodes(call, seconds_left=6))
-    assert isinstance(launched, NodesDeferral)
-    given = {"job": launched.job.to_dict(), "server": launched.server, "config_file": own["config_file"]}
+    trigger = await deferred(own, 6, **SLEEPS, runs=3)
     began = time.monotonic()
-    event = await event_of(NodeScriptTrigger(**given, kubernetes_conn_id=None))
+    event = await event_of(trigger)
     outcome = await outcome_of(event, own)
     assert time.monotonic() - began < 40
     assert outcome.error == "2 of 2 nodes failed: node-1 (DeadlineExceeded), node-2 (DeadlineExceeded)"
     await asyncio.to_thread(wait_for, lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of all", 20)
+
+
+async def test_the_tasks_time_ends_between_two_runs(own: dict[str, Any]) -> None:
+    """It is no success that only the first run went well, and no pause is waited for any more (R1, R5)."""
+    trigger = await deferred(own, 20, script=SAYS_WHERE, runs=2, interval=300)
+    began = time.monotonic()
+    event = await event_of(trigger)
+    assert time.monotonic() - began < 35
+    outcome = await outcome_of(event, own)
+    why = "1 of 2 runs, the others not started (execution_timeout)"
+    assert outcome.error == f"2 of 2 nodes failed: node-1 ({why}), node-2 ({why})"
+    assert outcome.result["nodes"]["node-1"]["runs"][0]["status"] == "completed"
+
+
+async def test_a_job_that_is_deleted_before_its_outcome_is_read(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """By a cleaner of finished Jobs, before a worker resumes: the run is not repeated, its outcome is unknown (R9)."""
+    event = await event_of(await deferred(own, script=SAYS_WHERE))
+    selector = "airflow-script-provider/node=node-1"
+    await asyncio.to_thread(kubectl, "delete", "job", "-n", own["namespace"], "-l", selector)
+    outcome = await outcome_of(event, own)
+    assert outcome.error == "0 of 2 nodes failed; 1 of unknown outcome (their Jobs were deleted)"
+    assert await asyncio.to_thread(kubectl.names, "jobs", own["namespace"], "-l", selector) == []
 
 
 @pytest.mark.parametrize("last_call", ["create jobs", "create configmaps", "patch jobs"])

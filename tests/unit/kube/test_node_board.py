@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_script_provider.kube import node_board
+from airflow_script_provider.kube import node_board, node_manifest
 from airflow_script_provider.kube.node_board import Board
 from airflow_script_provider.kube.node_plan import Start, Step
 from airflow_script_provider.kube.node_record import OUTCOME_ANNOTATION
@@ -137,6 +137,26 @@ def test_an_owner_that_was_deleted_starts_nothing() -> None:
     assert board.next_step(1.0, is_expired=False) == Step(is_over=False)
     board.end(FIRST, a_failed_record(), 1.0)
     assert board.next_step(1.0, is_expired=False) == Step(is_over=True)
+
+
+def test_an_owner_that_is_complete_starts_nothing() -> None:
+    """A run whose Job somebody has deleted since is not run again: nobody has asked for that (R9)."""
+    owner = a_job()
+    owner["spec"] |= node_manifest.COMPLETE
+    board = a_board("a")
+    board.take_job(node_board.kept_job(owner, with_output=True), 0.0, 0.0)
+    assert board.next_step(0.0, is_expired=False) == Step(is_over=True)
+    assert board.missing(is_expired=False) == "of unknown outcome (their Jobs were deleted)"
+
+
+def test_why_runs_are_missing() -> None:
+    """The author's own bound, the task's time, or somebody."""
+    board = a_board("a", "b", stop_after_failures=1)
+    assert board.missing(is_expired=True) == "not started (execution_timeout)"
+    board.take_job(a_job(), 0.0, 0.0, deleted=True)
+    assert board.missing(is_expired=True) == "not started (the Job that owns them was deleted)"
+    board.end(FIRST, a_failed_record(), 1.0)
+    assert board.missing(is_expired=True) == "not started (stop_after_failures=1)"
 
 
 def test_the_owner_remembers_runs_without_a_job() -> None:

@@ -66,7 +66,8 @@ def test_nodes_that_were_left_out() -> None:
 def test_nodes_that_were_not_started() -> None:
     """The headline counts them, the result says why."""
     plan = a_plan("a", "b", "c", max_parallel=1, stop_after_failures=1)
-    outcome = conclude(plan, {"a": [a_failed_record()]}, seconds=1)
+    missing = "not started (stop_after_failures=1)"
+    outcome = conclude(plan, {"a": [a_failed_record()]}, seconds=1, missing=missing)
     assert outcome.error == "1 of 3 nodes failed: a (exit 3); 2 not started (stop_after_failures=1)"
     assert outcome.result["nodes"]["c"]["reason"] == "not started (stop_after_failures=1)"
 
@@ -79,10 +80,19 @@ def test_nodes_that_succeeded_in_an_earlier_try() -> None:
     assert outcome.result["succeeded"] == 1
 
 
-def test_an_owner_that_somebody_deleted() -> None:
-    """What had not begun never will."""
-    assert headline(a_plan("a", "b"), {"a": [a_record()]}) == (
-        "0 of 2 nodes failed; 1 not started (the Job that owns them was deleted)"
+def test_runs_that_are_missing_make_a_node_fail() -> None:
+    """Green means done: one run of three is no success, however well it went (R1)."""
+    plan = a_plan("a", "b", runs=3)
+    records = {"a": [a_record(0)], "b": [a_record(index) for index in range(3)]}
+    outcome = conclude(plan, records, seconds=1, missing="not started (execution_timeout)")
+    assert outcome.error == "1 of 2 nodes failed: a (1 of 3 runs, the others not started (execution_timeout))"
+    assert {name: node["status"] for name, node in outcome.result["nodes"].items()} == {"a": "failed", "b": "completed"}
+
+
+def test_a_node_that_never_began_is_no_success() -> None:
+    """Even where no node failed."""
+    assert headline(a_plan("a", "b"), {"a": [a_record()]}, "not started (execution_timeout)") == (
+        "0 of 2 nodes failed; 1 not started (execution_timeout)"
     )
 
 
