@@ -40,6 +40,10 @@ class NodeChoice:
         if len(chosen) != 1:
             found = " and ".join(chosen) or "none of them"
             raise ValueError(f"give exactly one of node_selector, nodes and all_nodes=True, not {found}")
+        if isinstance(self.node_selector, str | Mapping) and not self.node_selector:
+            raise ValueError("node_selector is empty; all_nodes=True selects every node")
+        if isinstance(self.nodes, Sequence) and not self.nodes:
+            raise ValueError("nodes is empty; name at least one node")
         return self
 
     def checked(self) -> NodeChoice:
@@ -59,8 +63,6 @@ class NodeChoice:
     def _check_names(nodes: Any) -> None:
         if isinstance(nodes, str) or not isinstance(nodes, Sequence):
             raise ValueError(f"nodes must be a list of names, not {type(nodes).__name__}")
-        if not nodes:
-            raise ValueError("nodes is empty; name at least one node")
         for name in nodes:
             check_dns_subdomain(name, "nodes")
 

@@ -45,6 +45,13 @@ def test_what_chooses_nothing_is_refused(choice: dict[str, Any], words: str) -> 
         NodeChoice(**choice).checked()
 
 
+@pytest.mark.parametrize("choice", [{"node_selector": ""}, {"node_selector": {}}, {"nodes": []}])
+def test_what_is_empty_is_refused_at_parse(choice: dict[str, Any]) -> None:
+    """No template makes something of nothing (R29)."""
+    with pytest.raises(ValueError, match="is empty"):
+        NodeChoice(**choice).checked_before_rendering()
+
+
 def test_a_mapping_is_a_selector() -> None:
     """Labels as a mapping are the same as their text."""
     assert NodeChoice(node_selector={"role": "db", "zone": "a"}).label_selector == "role=db,zone=a"
