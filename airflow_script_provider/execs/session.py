@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from socket import SHUT_RDWR
 
 import aiohttp
 
@@ -108,7 +110,11 @@ async def open_exec(
         return await api.connect("pods/exec", target.namespace, target.pod, query, upgrade)
 
     socket = await patiently(connect, patience)
+    connection = socket.get_extra_info("socket")
     try:
         yield ExecSession(socket, target)
     finally:
         await socket.close()
+        # Without waiting for the farewell of the TLS session, which a proxy or a node that is gone never sends.
+        with contextlib.suppress(OSError):
+            connection.shutdown(SHUT_RDWR)

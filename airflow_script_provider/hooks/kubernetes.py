@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.hooks.plugins import run_with_plugins
 from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.sessions import Session
 from airflow_script_provider.kube.syntax import check_flag
@@ -186,7 +187,7 @@ def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
     configuration = Configuration()
     try:
         with _complaints() as complaints:
-            asyncio.run(_load_in_time(configuration, access))
+            run_with_plugins(_load_in_time(configuration, access))
         if complaints:
             raise ValueError(complaints[0])
         configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl

@@ -241,7 +241,7 @@ def test_a_cleaner_of_finished_jobs(own: dict[str, Any], kubectl: Kubectl) -> No
         helper.join()
     for run in runs:
         assert isinstance(run.error, exceptions.OutcomeUnknownError) or run.succeeded().result["value"] == [1]
-    assert kubectl.names("jobs", own["namespace"], "--field-selector=status.successful=1") == []
+    assert len(kubectl.names("jobs", own["namespace"])) < len(runs), "the cleaner has come across some of them"
 
 
 @pytest.fixture
