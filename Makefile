@@ -30,7 +30,7 @@ cluster-up:  ## the embedded two-node Kubernetes; its kubeconfig is .cluster/kub
 	@$(PYTHON) dev/cluster up || { echo "the start failed; once more from nothing" >&2; $(PYTHON) dev/cluster up; }
 
 cluster-for-tests:
-	@$(PYTHON) $(if $(KUBECONFIG),dev/which_cluster.py,dev/cluster up)
+	@$(if $(KUBECONFIG),$(PYTHON) dev/which_cluster.py,$(MAKE) -s cluster-up)
 
 database-for-tests:
 	@dev/postgresql

@@ -1,7 +1,8 @@
 """Starts the cluster's processes and finds them again.
 
-Every process gets a variable in its environment that names the cluster; what inherits it (containerd's shims) is the
-cluster's too. So no process of anyone else is ever signalled, even where a process id was used anew.
+A component is known by its process id and the time at which the process started, so an id that was used anew is nobody
+we know. Every process also gets a variable in its environment that names the cluster; what inherits it (containerd's
+shims) is the cluster's too. So no process of anyone else is ever signalled.
 """
 
 from __future__ import annotations
@@ -36,21 +37,22 @@ def start(instance: Instance, name: str, command: Sequence[str | Path]) -> None:
             env={"PATH": os.environ["PATH"], "HOME": "/root", MARKER: instance.id},
             start_new_session=True,
         )
-    _pid_path(instance, name).write_text(f"{process.pid}\n")
+    _pid_path(instance, name).write_text(f"{process.pid} {_start_time(process.pid)}\n")
 
 
 def running(instance: Instance, name: str) -> bool:
-    """Whether a component that was started still runs."""
-    pid = pid_of(instance, name)
-    return pid is not None and _is_ours(instance, pid)
+    """Whether a component that was started still runs.
+
+    Its environment would not do: it is empty for the instant in which a process executes another program.
+    """
+    recorded = _recorded(instance, name)
+    return recorded is not None and _start_time(recorded[0]) == recorded[1]
 
 
 def pid_of(instance: Instance, name: str) -> int | None:
     """The recorded process id of a component."""
-    try:
-        return int(_pid_path(instance, name).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+    recorded = _recorded(instance, name)
+    return recorded[0] if recorded else None
 
 
 def started(instance: Instance) -> list[str]:
@@ -67,7 +69,7 @@ def stop(instance: Instance, name: str) -> None:
     """End one component, which the cluster can do without, and forget that it was started."""
     pid = pid_of(instance, name)
     if pid is not None:
-        kill_until_none(lambda: [pid] if _is_ours(instance, pid) else [])
+        kill_until_none(lambda: [pid] if running(instance, name) else [])
     _pid_path(instance, name).unlink(missing_ok=True)
 
 
@@ -78,7 +80,7 @@ def kill(instance: Instance) -> None:
     """
     for name in started(instance):
         pid = pid_of(instance, name)
-        if name.startswith("kubelet") and pid is not None and _is_ours(instance, pid):
+        if name.startswith("kubelet") and pid is not None and running(instance, name):
             _send_kill(pid)
     kill_until_none(lambda: ours(instance))
 
@@ -108,6 +110,25 @@ def log_tail(instance: Instance, name: str) -> str:
 
 def _pid_path(instance: Instance, name: str) -> Path:
     return instance.pids / f"{name}.pid"
+
+
+def _recorded(instance: Instance, name: str) -> tuple[int, int] | None:
+    """Process id and start time of a component, as they were when it was started."""
+    try:
+        pid, started_at = map(int, _pid_path(instance, name).read_text().split())
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid, started_at
+
+
+def _start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; None once it has ended, collected or not."""
+    try:
+        _, _, after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except OSError:
+        return None
+    fields = after_name.split()
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _all_pids() -> list[int]:

@@ -1,0 +1,72 @@
+"""How the processes of a cluster are known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import processes
+import pytest
+from instance import Instance
+
+# Executes itself anew until its argument has counted down, then waits: containerd is reached by three of them.
+EXECUTES_ITSELF = 'if [ "$2" -gt 0 ]; then exec sh -c "$1" sh "$1" $(($2 - 1)); fi; exec sleep 60'
+
+
+# A component is meant to outlive the program that starts it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    """A cluster's folders, and nothing left running."""
+    instance = Instance(tmp_path)
+    instance.state.mkdir()
+    yield instance
+    processes.kill(instance)
+
+
+def test_a_process_runs_while_it_executes_another_program(instance: Instance) -> None:
+    """A start was given up because a component that was between two programs counted as ended."""
+    processes.start(instance, "component", ["sh", "-c", EXECUTES_ITSELF, "sh", EXECUTES_ITSELF, "300"])
+    pid = processes.pid_of(instance, "component")
+    looks = []
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
+        looks.append(processes.running(instance, "component"))
+        assert time.monotonic() < deadline
+    assert len(looks) > 300
+    assert all(looks)
+
+
+def test_a_process_that_ended_does_not_run(instance: Instance) -> None:
+    """Neither before nor after somebody has collected it."""
+    processes.start(instance, "component", ["sleep", "60"])
+    pid = processes.pid_of(instance, "component")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.running(instance, "component")
+    os.waitpid(pid, 0)
+    assert not processes.running(instance, "component")
+    assert processes.pid_of(instance, "component") == pid
+
+
+def test_an_id_that_was_used_anew_is_nobody_we_know(instance: Instance) -> None:
+    """The id alone would name any process that came later."""
+    instance.pids.mkdir()
+    (instance.pids / "component.pid").write_text(f"{os.getpid()} 1\n")
+    assert not processes.running(instance, "component")
+
+
+def test_a_component_without_a_record_does_not_run(instance: Instance) -> None:
+    """Also where a start was cut off before its record was written whole."""
+    assert not processes.running(instance, "component")
+    instance.pids.mkdir()
+    (instance.pids / "component.pid").write_text("")
+    assert not processes.running(instance, "component")
