@@ -26,8 +26,7 @@ _log = logging.getLogger(__name__)
 class ScriptSource(Protocol):
     """Reads a script.
 
-    ``str()`` is fit for a log and for the Rendered
-    Templates page: origin and size, never content or credentials.
+    ``str()`` is fit for a log and for the page Rendered Templates: origin and size, never content or credentials.
     """
 
     @property

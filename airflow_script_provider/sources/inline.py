@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from airflow_script_provider.script import Script
 
@@ -20,6 +20,7 @@ class InlineScript:
     text: str
     template: bool = False
     name: str = "script"
+    _is_shown: bool = field(default=False, repr=False, compare=False)
 
     @property
     def template_fields(self) -> Sequence[str]:
@@ -29,6 +30,14 @@ class InlineScript:
     def fetch(self, *, folder: str | None = None) -> Script:
         """The text as a script."""
         return Script(self.text, origin="inline", name=self.name)
+
+    def shown(self) -> InlineScript:
+        """A copy whose text the page Rendered Templates shows, unless values were put into it: they may be secrets."""
+        return replace(self, _is_shown=not self.template)
+
+    def serialize(self) -> str:
+        """What Airflow keeps of it: of a DAG its size, which does not grow with it, of a task what that page shows."""
+        return self.text if self._is_shown else str(self)
 
     def __str__(self) -> str:
         return f"inline script, {len(self.text.encode('utf-8', 'replace')):,} bytes"
