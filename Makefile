@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests busybox-for-tests lint types imports format lock cluster-up cluster-down clean
+.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format lock cluster-up cluster-down clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,9 @@ busybox-for-tests:
 docker-for-tests:
 	@dev/docker
 
+browser-for-tests:
+	@dev/chromium
+
 cluster-down:  ## remove the embedded Kubernetes and everything of it
 	@$(PYTHON) dev/cluster down
 
@@ -61,11 +64,14 @@ format: $(READY)  ## put the code into the project's form
 test-unit: lint types imports busybox-for-tests  ## lint, types, import contracts, unit and contract tests: no cluster
 	@$(BIN)/pytest -q -n 2 tests/unit tests/contract
 
-test: lint types imports cluster-for-tests database-for-tests docker-for-tests busybox-for-tests  ## everything that CI runs
+test: lint types imports cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## everything that CI runs
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
-test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests  ## the cluster tests alone
+test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests browser-for-tests  ## the cluster tests alone
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/cluster
+
+screenshots: $(READY) cluster-for-tests database-for-tests browser-for-tests  ## the documentation's pictures of the web interface
+	@SCREENSHOTS=docs/images $(BIN)/pytest -q tests/cluster/test_ui_on_airflow.py
 
 lock: $(READY)  ## lock the requirements anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
