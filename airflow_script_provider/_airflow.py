@@ -6,27 +6,45 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook, BaseOperator, get_current_context
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowNotFoundException,
-    AirflowOptionalProviderFeatureException,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-)
+from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, get_current_context
+from asgiref.sync import sync_to_async
 
 from airflow_script_provider.kube.names import TaskIdentity
+
+try:
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowOptionalProviderFeatureException,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferred,
+    )
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # the types are those of 3.3
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowOptionalProviderFeatureException,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferred,
+    )
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
 
 __all__ = [
+    "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
+    "TaskDeferred",
     "async_connection_extra",
     "connection_extra",
     "current_task",
@@ -40,6 +58,8 @@ __all__ = [
     "google_hook_class",
     "http_hook_class",
     "is_resolved_at_run_time",
+    "is_set_during_execution",
+    "job_url_setting",
     "mask_by_name",
     "mask_values",
     "output_logger",
@@ -71,17 +91,23 @@ def connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, 
 
 async def async_connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
     """``connection_extra`` for the triggerer, whose event loop nothing may block."""
-    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.sdk import Connection
 
+    if not hasattr(Connection, "aextra_dejson"):
+        # Before 3.3.2 Airflow masks what it has looked up by a call that an event loop must not make.
+        of_connection: Mapping[str, Any] = await sync_to_async(connection_extra, thread_sensitive=False)(
+            conn_id, default_conn_id
+        )
+        return of_connection
     if not conn_id:
         return {}
     try:
-        connection = await get_async_connection(conn_id)
+        connection = await BaseHook.aget_connection(conn_id)
     except AirflowNotFoundException:
         if conn_id != default_conn_id:
             raise
         return {}
-    extra: Mapping[str, Any] = connection.extra_dejson
+    extra: Mapping[str, Any] = await connection.aextra_dejson()
     return extra
 
 
@@ -123,9 +149,21 @@ def google_hook_class() -> Any:
 
 def default_deferrable() -> bool:
     """What operators do that are not told: the setting ``operators.default_deferrable``."""
-    from airflow.sdk.configuration import conf
+    return bool(_configuration().getboolean("operators", "default_deferrable", fallback=False))
 
-    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+def job_url_setting() -> str | None:
+    """The setting ``script_provider.job_url``: where pages about Jobs are; None where nobody has set it."""
+    return _configuration().get("script_provider", "job_url", fallback=None) or None
+
+
+def _configuration() -> Any:
+    """Airflow's configuration."""
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:  # Airflow 3.1
+        from airflow.configuration import conf
+    return conf
 
 
 def find_variable(name: str) -> str | None:
@@ -192,10 +230,9 @@ def mask_values(values: Iterable[str]) -> None:
 
 
 def _mask(named: Iterable[tuple[str | None, str]]) -> None:
-    from airflow.sdk.configuration import conf
     from airflow.sdk.log import mask_secret
 
-    shortest = conf.getint("logging", "min_length_masked_secret", fallback=5)
+    shortest = _configuration().getint("logging", "min_length_masked_secret", fallback=5)
     for name, value in named:
         if len(value) >= shortest:  # Airflow warns of shorter ones, whatever their name
             mask_secret(value, name)
@@ -231,6 +268,13 @@ def output_logger(name: str) -> Any:
 def is_resolved_at_run_time(value: Any) -> bool:
     """Whether the value is another task's output, known only when the task runs."""
     return hasattr(value, "iter_references") and hasattr(value, "resolve")
+
+
+def is_set_during_execution(value: Any) -> bool:
+    """Whether the value is what stands in the place of what a decorated function will return."""
+    from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
+
+    return isinstance(value, type(SET_DURING_EXECUTION))
 
 
 def depend_on_xcoms_in(operator: BaseOperator, *values: Any) -> None:

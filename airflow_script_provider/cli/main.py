@@ -135,7 +135,7 @@ def _words(error: Exception) -> str:
 
 def _airflows_own() -> tuple[type[Exception], ...]:
     """Airflow's errors, where it was imported at all: no such connection, or an extra that is not installed."""
-    loaded = sys.modules.get("airflow.sdk.exceptions")
+    loaded = sys.modules.get("airflow_script_provider._airflow")
     return () if loaded is None else (loaded.AirflowException,)
 
 
