@@ -39,6 +39,7 @@ __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowOptionalProviderFeatureException",
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseHook",

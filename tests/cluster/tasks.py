@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.sdk.exceptions import TaskDeferred
 from structlog.processors import TimeStamper
 from structlog.testing import capture_logs
 
+from airflow_script_provider._airflow import TaskDeferred
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.triggers.script import ScriptTrigger

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kubernetes.client import V1EmptyDirVolumeSource, V1ResourceRequirements, V1Toleration, V1Volume, V1VolumeMount
 
+from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
 from tests.cluster.kubectl import Kubectl, wait_for

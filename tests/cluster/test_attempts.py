@@ -7,8 +7,7 @@ import threading
 import time
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-
+from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.cluster.tasks import FakeTaskInstance, run_task
 

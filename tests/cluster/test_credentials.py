@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import TaskDeferred
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.jobs import sessions, watch
 from airflow_script_provider.operators.script import KubernetesScriptOperator

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow_script_provider.execs import session
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, processes_in, rolled_out
 from tests.cluster.execs import HANDLES_TERM, IGNORES_TERM, SLEEPS, an_exec, first_pod, run_exec, wait_until_up

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author

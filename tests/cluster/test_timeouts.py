@@ -6,10 +6,10 @@ import threading
 import time
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl, wait_for
 from tests.cluster.tasks import run_and_kill, run_operator, run_task

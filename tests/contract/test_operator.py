@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_script_provider.hooks.exec import KubernetesExecHook
 from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
@@ -25,6 +24,7 @@ from airflow_script_provider.kube.request import JobOptions
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from tests.airflow_versions import DagSerialization
 
 PROMISES: list[tuple[Any, Any, list[type]]] = [
     (KubernetesScriptOperator, KubernetesScriptHook, [JobOptions, ScriptCall]),

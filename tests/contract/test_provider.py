@@ -12,10 +12,10 @@ from pathlib import Path
 import airflow
 import jsonschema  # type: ignore[import-untyped]  # it has no stubs of its own
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
 from airflow_script_provider import __version__
 from airflow_script_provider.provider_info import get_provider_info
+from tests.airflow_versions import DagBag
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 MODULES = [

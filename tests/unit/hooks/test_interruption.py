@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
 
+from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
 from airflow_script_provider.hooks.interruption import InterruptibleRun, answer_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowNotFoundException
 from airflow_script_provider.hooks import kubernetes as module
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.jobs import api as calls

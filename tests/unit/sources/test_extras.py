@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
+from airflow_script_provider._airflow import AirflowOptionalProviderFeatureException
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 from airflow_script_provider.sources import GCSScript, HttpScript, S3Script, ScriptSource

@@ -9,8 +9,8 @@ import types
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException
 
+from airflow_script_provider._airflow import AirflowException
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request import MAX_CONFIG_MAP
 from airflow_script_provider.sources import GCSScript
