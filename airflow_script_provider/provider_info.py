@@ -47,4 +47,23 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             },
         ],
+        "extra-links": ["airflow_script_provider.operators.links.KubernetesJobLink"],
+        "config": {
+            "script_provider": {
+                "description": "How tasks that run scripts on Kubernetes are shown.",
+                "options": {
+                    "job_url": {
+                        "description": (
+                            "Where pages about Kubernetes Jobs are: the address of a task's link `Kubernetes Job`, "
+                            "with {namespace} and {job_name} in it. Without it tasks have no such link. Read by "
+                            "workers and DAG processors."
+                        ),
+                        "version_added": __version__,
+                        "type": "string",
+                        "example": "https://dashboard.example.com/#/job/{namespace}/{job_name}",
+                        "default": None,
+                    },
+                },
+            },
+        },
     }

@@ -9,8 +9,8 @@ from typing import Any
 from airflow_script_provider.execs.run import ExecRun
 from airflow_script_provider.hooks.connected import ConnectedHook
 from airflow_script_provider.hooks.fetching import fetch
-from airflow_script_provider.hooks.interruption import InterruptibleRun, ended_by_sigterm
-from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
+from airflow_script_provider.hooks.interruption import ended_by_sigterm
+from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.kube import foreign, outcome, provenance, workload
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.exec_request import ExecOptions, ExecRequest
@@ -21,29 +21,10 @@ from airflow_script_provider.result import ScriptResult
 
 
 class KubernetesExecHook(ConnectedHook):
-    """Run scripts and commands in pods that run already.
-
-    :param kubernetes_conn_id: connection to the cluster, as the cncf.kubernetes provider defines it; the default one
-        need not exist: then the pod's service account or the usual kubeconfig is used.
-    :param in_cluster: use the pod's service account.
-    :param config_file: path of a kubeconfig.
-    :param cluster_context: context of the kubeconfig.
-    """
+    """Run scripts and commands in pods that run already."""
 
     hook_name = "Kubernetes exec"
-
-    def __init__(
-        self,
-        kubernetes_conn_id: str | None = DEFAULT_CONN_ID,
-        *,
-        in_cluster: bool | None = None,
-        config_file: str | None = None,
-        cluster_context: str | None = None,
-    ) -> None:
-        super().__init__(
-            kubernetes_conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
-        )
-        self._run = InterruptibleRun(nothing_begun="Nothing was started.")
+    _nothing_begun = "Nothing was started."
 
     def run(
         self,
@@ -90,10 +71,6 @@ class KubernetesExecHook(ConnectedHook):
     def prepare(self, call: ScriptCall, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
         """Read the script and check everything; nothing is started, and the cluster is not asked."""
         return self._prepare(self._access(), call, options, folder, None)
-
-    def kill(self) -> None:
-        """End the run that is under way with its processes. May be called from a signal handler."""
-        self._run.kill()
 
     def _prepare(
         self,

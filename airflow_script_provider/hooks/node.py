@@ -152,6 +152,9 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
                 bounds = Run(api, request, log, call.call.max_output_bytes, get_logs=call.call.get_logs)
                 retried = call.settings.retry_failed_only
                 job = await nodes.begin(request, on_nodes, choice, bounds=bounds, retry_failed_only=retried)
+                if self.on_launch is not None:
+                    async with nodes.guard.over(job.ref):
+                        self.on_launch(job.ref)
                 return await do(nodes, job)
 
         return self._run.run(main)

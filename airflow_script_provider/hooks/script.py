@@ -15,8 +15,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import current_task, mask_values, task_state
 from airflow_script_provider.hooks.connected import ConnectedHook
 from airflow_script_provider.hooks.fetching import fetch
-from airflow_script_provider.hooks.interruption import InterruptibleRun, answer_of, ended_by_sigterm
-from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess, open_api
+from airflow_script_provider.hooks.interruption import answer_of, ended_by_sigterm
+from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs import reading
 from airflow_script_provider.jobs.api import KubernetesApi
@@ -46,29 +46,10 @@ _counting = threading.Lock()
 
 
 class KubernetesScriptHook(ConnectedHook):
-    """Run scripts as Kubernetes Jobs.
-
-    :param kubernetes_conn_id: connection to the cluster, as the cncf.kubernetes provider defines it; the default one
-        need not exist: then the pod's service account or the usual kubeconfig is used.
-    :param in_cluster: use the pod's service account.
-    :param config_file: path of a kubeconfig.
-    :param cluster_context: context of the kubeconfig.
-    """
+    """Run scripts as Kubernetes Jobs. ``on_launch`` is told the Job as soon as there is one."""
 
     hook_name = "Kubernetes script"
-
-    def __init__(
-        self,
-        kubernetes_conn_id: str | None = DEFAULT_CONN_ID,
-        *,
-        in_cluster: bool | None = None,
-        config_file: str | None = None,
-        cluster_context: str | None = None,
-    ) -> None:
-        super().__init__(
-            kubernetes_conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
-        )
-        self._run = InterruptibleRun()
+    on_launch: Callable[[JobRef], None] | None = None
 
     def run(self, script: Any, *, folder: str | None = None, **arguments: Any) -> ScriptResult:
         """Run a script and wait for it.
@@ -198,10 +179,6 @@ class KubernetesScriptHook(ConnectedHook):
         """Delete a Job with all that belongs to it; False if it was gone already."""
         return self._once(lambda api: launching.delete(api, ref))
 
-    def kill(self) -> None:
-        """End the run that is under way and delete its Job. May be called from a signal handler."""
-        self._run.kill()
-
     def _begun(
         self,
         call: ScriptCall,
@@ -221,7 +198,7 @@ class KubernetesScriptHook(ConnectedHook):
         async def main() -> T:
             async with open_api(access) as api:
                 limit, meaning = call.max_output_bytes, lambda: self._meaning_of_kill(task)
-                return await do(Run(api, request, log, limit, alone, meaning, call.get_logs))
+                return await do(Run(api, request, log, limit, alone, meaning, call.get_logs, self.on_launch))
 
         return self._run.run(main)
 

@@ -65,7 +65,7 @@ class NodeTask:
         """
         adopted = await adopt.find(self.api, request, self.log, alone=True, kind=_OWNERS)
         if adopted is not None:
-            async with self._guard.over(adopted.ref):
+            async with self.guard.over(adopted.ref):
                 await adopt.complete(self.api, adopted, self.log)
                 self.log.note(f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over")
             return bounds.launched(adopted.ref, adopted.launched_at, adopted.request)
@@ -80,13 +80,13 @@ class NodeTask:
         self, job: LaunchedJob, task: TaskIdentity | None, hand_over: HandOver | None
     ) -> NodesOutcome:
         """Follow all runs, from wherever they are, to their outcome; the owner is then marked as read."""
-        async with self._guard.over(job.ref):
+        async with self.guard.over(job.ref):
             runs = NodeRuns(self.api, job, await self.owner(job), self.log)
             await runs.follow()
             outcome = await self._conclude(runs, task)
         if hand_over is not None:
             hand_over(outcome)
-        async with self._guard.over(job.ref):
+        async with self.guard.over(job.ref):
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
             await self._close(runs, task, is_retried=is_retried)
         return outcome
@@ -113,14 +113,15 @@ class NodeTask:
             self.log.note(f"Job {job.ref} could not be completed: {error}", logging.WARNING)
 
     @property
-    def _guard(self) -> Guard:
+    def guard(self) -> Guard:
+        """What sees to the Jobs when the run is interrupted."""
         return Guard(self.api, self.log, self.meaning_of_kill)
 
     async def _launch(self, request: JobRequest, bounds: Run) -> LaunchedJob:
         request = await reading.allowed(self.api, request, self.log)
         started = time.time()
         ref = await launching.launch(self.api, request)
-        async with self._guard.over(ref):
+        async with self.guard.over(ref):
             self._say_launched(request, str(ref))
         return bounds.launched(ref, started, request)
 

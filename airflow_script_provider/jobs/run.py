@@ -42,6 +42,7 @@ class Run:
 
     ``alone`` means that its task runs nothing else: what an earlier try has left and this run doesn't take over is of
     no use. ``meaning_of_kill`` is asked when the run is interrupted; without an answer its Job is deleted.
+    ``on_launch`` is told which Job it is, new or taken over.
     """
 
     api: KubernetesApi
@@ -51,6 +52,7 @@ class Run:
     alone: bool = False
     meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
     get_logs: bool = True
+    on_launch: Callable[[JobRef], None] | None = None
 
     async def run(self, hand_over: HandOver | None = None) -> Outcome:
         """Begin, follow, clear up; an interruption sees to the Job first.
@@ -78,6 +80,7 @@ class Run:
         async with self._guard.over(adopted.ref):
             await adopt.complete(self.api, adopted, self.log)
             self._say_adopted(adopted)
+            self._announce(adopted.ref)
         return self.launched(adopted.ref, adopted.launched_at, adopted.request), Handover(clock=adopted.clock)
 
     async def _launch(self) -> LaunchedJob:
@@ -86,6 +89,7 @@ class Run:
         ref = await launching.launch(self.api, request)
         async with self._guard.over(ref):
             self._say_launched(ref)
+            self._announce(ref)
         return self.launched(ref, started, request)
 
     @property
@@ -116,6 +120,10 @@ class Run:
             may_be_marked=request.may_be_marked,
             get_logs=self.get_logs,
         )
+
+    def _announce(self, ref: JobRef) -> None:
+        if self.on_launch is not None:
+            self.on_launch(ref)
 
     def _say_adopted(self, adopted: Adopted) -> None:
         ref = adopted.ref

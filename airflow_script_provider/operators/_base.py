@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException, is_resolved_at_run_time
+from airflow_script_provider._airflow import (
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    is_resolved_at_run_time,
+    is_set_during_execution,
+)
 from airflow_script_provider.kube import foreign, manifest
 from airflow_script_provider.kube import outcome as outcomes
 from airflow_script_provider.kube.diagnosis import MAX_HEADLINE, shortened
@@ -18,6 +24,7 @@ from airflow_script_provider.sources.parse import is_one_expression, parse, pars
 if TYPE_CHECKING:
     import jinja2
 
+_OF_AIRFLOW = frozenset(BaseOperator.__init__.__annotations__)
 _SKIPPED = " Skipped, as skip_on_exit_code says."
 
 
@@ -39,7 +46,7 @@ class HiddenValues:
         if isinstance(self.value, Mapping):
             return f"{', '.join(str(name) for name in self.value) or 'none'} (values hidden)"
         if isinstance(self.value, list | tuple):
-            return f"{len(self.value)} items (values hidden)"
+            return f"{len(self.value)} {'item' if len(self.value) == 1 else 'items'} (values hidden)"
         return "(hidden)"
 
 
@@ -73,7 +80,7 @@ def sources_or_later(files: Any, *, template: bool) -> Any:
 
 
 def _is_known_later(source: Any) -> bool:
-    return is_resolved_at_run_time(source) or is_one_expression(source)
+    return is_resolved_at_run_time(source) or is_set_during_execution(source) or is_one_expression(source)
 
 
 def inputs_of_sources(script: Any, files: Any) -> list[Any]:
@@ -83,12 +90,17 @@ def inputs_of_sources(script: Any, files: Any) -> list[Any]:
     return [*(source for source in sources if is_resolved_at_run_time(source)), *fields]
 
 
-def refuse_unknown(arguments: Iterable[str], of_airflow: Collection[str], ours: Iterable[str]) -> None:
-    """Answer an argument that this operator doesn't have, with ours where another operator's was meant.
+def arguments_of(operator: type[BaseOperator]) -> tuple[str, ...]:
+    """The arguments that an operator's own constructor names."""
+    return tuple(name for name in operator.__init__.__annotations__ if name not in ("kwargs", "return"))
+
+
+def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
+    """Answer an argument that neither this operator nor Airflow has, with ours where another operator's was meant.
 
     ``resources`` is Airflow's own word for something else, but nobody who writes it here means that.
     """
-    unknown = (name for name in arguments if name not in of_airflow or foreign.is_renamed(name))
+    unknown = (name for name in arguments if name not in _OF_AIRFLOW or foreign.is_renamed(name))
     foreign.refuse_unknown(unknown, ours)
 
 

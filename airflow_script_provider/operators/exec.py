@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import BaseOperator, dag_folder, depend_on_xcoms_in
+from airflow_script_provider._airflow import dag_folder, depend_on_xcoms_in
 from airflow_script_provider.kube.call import ScriptCall
 from airflow_script_provider.kube.exec_request import ExecOptions, described
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
@@ -16,16 +16,12 @@ from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
     from airflow_script_provider.hooks.exec import KubernetesExecHook
 
-_BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
-_HIDDEN = ("args", "arguments", "env")
 
-
-class KubernetesExecScriptOperator(BaseOperator):
+class KubernetesExecScriptOperator(_task.ScriptTask):
     """
     Run a script, or a command, in a pod that runs already: with its code, its network and its secrets.
 
@@ -101,7 +97,7 @@ class KubernetesExecScriptOperator(BaseOperator):
         cluster_context: str | None = None,
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
+        _base.refuse_unknown(kwargs, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -133,27 +129,19 @@ class KubernetesExecScriptOperator(BaseOperator):
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
-        self._hook: KubernetesExecHook | None = None
-        self._killed = False
         self._options().checked_before_rendering(self._call().checked_before_rendering())
         depend_on_xcoms_in(self, args, arguments, env, *_base.inputs_of_sources(self.script, self.files))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run it; returns the result dict of a run that ended well."""
         left = _task.seconds(self.execution_timeout)
-        hook = self._started_hook()
+        hook = self._started(self._new_hook())
         try:
             outcome = hook.run_to_outcome(self._call(), self._options(), folder=dag_folder(context), seconds_left=left)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        _task.hand_over(self, context, outcome)
+        self._push(context, outcome.result.value, outcome.result.to_dict())
         return _base.judged(outcome)
-
-    def on_kill(self) -> None:
-        """Let the run end its processes; does no I/O, because Airflow calls it from a signal handler."""
-        self._killed = True
-        if self._hook is not None:
-            self._hook.kill()
 
     def dry_run(self) -> None:
         """Print as YAML what would run where, values hidden. Reads the script, does not ask the cluster."""
@@ -161,18 +149,6 @@ class KubernetesExecScriptOperator(BaseOperator):
 
         request = self._new_hook().prepare(self._call(), self._options(), folder=_task.folder_of(self))
         print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
-
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
-        with _task.rendering(self, _HIDDEN):
-            super().render_template_fields(context, jinja_env)
-
-    def _started_hook(self) -> KubernetesExecHook:
-        """A hook that knows of a kill, whether it came before or comes now."""
-        hook = self._hook = self._new_hook()
-        if self._killed:
-            hook.kill()
-        return hook
 
     def _new_hook(self) -> KubernetesExecHook:
         from airflow_script_provider.hooks.exec import KubernetesExecHook
@@ -197,6 +173,4 @@ class KubernetesExecScriptOperator(BaseOperator):
         return ExecOptions(**{field.name: getattr(self, field.name) for field in fields(ExecOptions)})
 
 
-_OUR_ARGUMENTS = tuple(
-    name for name in KubernetesExecScriptOperator.__init__.__annotations__ if name not in ("kwargs", "return")
-)
+_OUR_ARGUMENTS = _base.arguments_of(KubernetesExecScriptOperator)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import (
-    BaseOperator,
     dag_folder,
     default_deferrable,
     depend_on_xcoms_in,
@@ -27,16 +26,12 @@ from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
     from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
 
-_BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
-_WRAPPED = ("args", "arguments", "env", "install_dependencies")
 
-
-class KubernetesNodeScriptOperator(BaseOperator):
+class KubernetesNodeScriptOperator(_task.ScriptTask):
     """
     Run a script on nodes of the cluster, as a Kubernetes Job on each, and return what it came to on all of them.
 
@@ -105,6 +100,8 @@ class KubernetesNodeScriptOperator(BaseOperator):
     )  # fmt: skip
     template_ext: Sequence[str] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = {"container_resources": "json", "pod_overrides": "json"}
+    operator_extra_links = _task.job_links()
+    wrapped_fields: ClassVar[tuple[str, ...]] = (*_task.ScriptTask.wrapped_fields, "install_dependencies")
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -163,7 +160,7 @@ class KubernetesNodeScriptOperator(BaseOperator):
         deferrable: bool = default_deferrable(),
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
+        _base.refuse_unknown(kwargs, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -221,8 +218,6 @@ class KubernetesNodeScriptOperator(BaseOperator):
         self.config_file = config_file
         self.cluster_context = cluster_context
         self.deferrable = deferrable
-        self._hook: KubernetesNodeScriptHook | None = None
-        self._killed = False
         self._node_call().checked_before_rendering()
         inputs = _base.inputs_of_sources(self.script, self.files)
         depend_on_xcoms_in(self, args, arguments, env, install_dependencies, *inputs)
@@ -231,7 +226,8 @@ class KubernetesNodeScriptOperator(BaseOperator):
         """Run the script; returns the result dict where it ended well on every node."""
         from airflow_script_provider.hooks.node import NodesDeferral
 
-        hook, left = self._started_hook(), _task.seconds(self.execution_timeout)
+        hook, left = self._started(self._new_hook()), _task.seconds(self.execution_timeout)
+        hook.on_launch = partial(self._announce, context)
         run = hook.launch_on_nodes if self.deferrable else hook.nodes_to_outcome
         expires_at = None if left is None else time.time() + left
         try:
@@ -250,34 +246,24 @@ class KubernetesNodeScriptOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take the outcome that the trigger has left in the cluster, or go on where it has stopped."""
+        self._resumed(event)
         task, hand_over = task_identity(context), partial(self._hand_over, context)
         try:
-            outcome = self._started_hook().resume_on_nodes(event, task=task, hand_over=hand_over)
+            outcome = self._started(self._new_hook()).resume_on_nodes(event, task=task, hand_over=hand_over)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
         return self._judged(outcome)
-
-    def on_kill(self) -> None:
-        """Let the run delete its Jobs; does no I/O, because Airflow calls it from a signal handler."""
-        self._killed = True
-        if self._hook is not None:
-            self._hook.kill()
 
     def dry_run(self) -> None:
         """Print what would be created as YAML, with the Job of one run; asks nothing of the cluster."""
         hook = self._new_hook()
         _base.print_objects(hook.prepare_on_nodes(self._node_call(), folder=_task.folder_of(self)))
 
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
-        with _task.rendering(self, _WRAPPED):
-            super().render_template_fields(context, jinja_env)
-
     def _defer(self, deferral: NodesDeferral, expires_at: float | None) -> NoReturn:
         from airflow_script_provider.triggers.node import NodeScriptTrigger
 
-        if self._killed and self._hook is not None:
-            raise self._hook.killed(deferral.job.ref)
+        if self._killed:
+            raise self._new_hook().killed(deferral.job.ref)
         trigger = NodeScriptTrigger(
             job=deferral.job.to_dict(),
             server=deferral.server,
@@ -289,10 +275,7 @@ class KubernetesNodeScriptOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def _hand_over(self, context: Context, outcome: NodesOutcome) -> None:
-        """Push what downstream tasks read, of failures too."""
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="value", value=values(outcome.result))
-            context["ti"].xcom_push(key="return_value", value=outcome.result)
+        self._push(context, values(outcome.result), outcome.result)
 
     @staticmethod
     def _judged(outcome: NodesOutcome) -> dict[str, Any]:
@@ -302,13 +285,6 @@ class KubernetesNodeScriptOperator(BaseOperator):
             return successful(outcome)
         except exceptions.NodesFailedError as error:
             _base.raise_error(error)
-
-    def _started_hook(self) -> KubernetesNodeScriptHook:
-        """A hook that knows of a kill, whether it came before or comes now."""
-        hook = self._hook = self._new_hook()
-        if self._killed:
-            hook.kill()
-        return hook
 
     def _new_hook(self) -> KubernetesNodeScriptHook:
         from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
@@ -333,6 +309,4 @@ class KubernetesNodeScriptOperator(BaseOperator):
         return _base.revealed(getattr(self, name))
 
 
-_OUR_ARGUMENTS = tuple(
-    name for name in KubernetesNodeScriptOperator.__init__.__annotations__ if name not in ("kwargs", "return")
-)
+_OUR_ARGUMENTS = _base.arguments_of(KubernetesNodeScriptOperator)

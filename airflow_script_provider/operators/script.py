@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import (
-    BaseOperator,
     dag_folder,
     default_deferrable,
     depend_on_xcoms_in,
@@ -36,10 +35,8 @@ if TYPE_CHECKING:
     from airflow_script_provider.hooks.script import KubernetesScriptHook
     from airflow_script_provider.jobs.run import Deferral
 
-_BASE_ARGUMENTS = frozenset(BaseOperator.__init__.__annotations__)
 
-
-class KubernetesScriptOperator(BaseOperator):
+class KubernetesScriptOperator(_task.ScriptTask):
     """
     Run a script as a Kubernetes Job, stream its log, return its result.
 
@@ -101,6 +98,8 @@ class KubernetesScriptOperator(BaseOperator):
     )  # fmt: skip
     template_ext: Sequence[str] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = {"container_resources": "json", "pod_overrides": "json"}
+    operator_extra_links = _task.job_links()
+    wrapped_fields: ClassVar[tuple[str, ...]] = (*_task.ScriptTask.wrapped_fields, "install_dependencies")
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -152,7 +151,7 @@ class KubernetesScriptOperator(BaseOperator):
         defer_after: Duration = 3,
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown(kwargs, _BASE_ARGUMENTS, _OUR_ARGUMENTS)
+        _base.refuse_unknown(kwargs, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -206,8 +205,6 @@ class KubernetesScriptOperator(BaseOperator):
         self.defer_after = defer_after
         is_in_the_tools_format = isinstance(script, Mapping)
         self._names = PlaybookNames(short_lived=names_of_tokens(script)) if is_in_the_tools_format else None
-        self._hook: KubernetesScriptHook | None = None
-        self._killed = False
         self._expires_at: float | None = None
         self._job_options().checked_before_rendering()
         self._call().checked_before_rendering()
@@ -253,23 +250,24 @@ class KubernetesScriptOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict of a run that ended well."""
         try:
-            followed = self._run(self._started_hook(), context)
+            followed = self._run(self._launching_hook(context), context)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
         return _base.judged(followed) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger has stopped, in a worker."""
-        task, hand_over = task_identity(context), partial(_task.hand_over, self, context)
+        self._resumed(event)
+        task, hand_over = task_identity(context), partial(self._hand_over, context)
         try:
-            outcome = self._started_hook().resume(event, task=task, hand_over=hand_over)
+            outcome = self._started(self._new_hook()).resume(event, task=task, hand_over=hand_over)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
         return _base.judged(outcome)
 
     def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
         call, options = self._call(), self._job_options()
-        left, hand_over = _task.seconds(self.execution_timeout), partial(_task.hand_over, self, context)
+        left, hand_over = _task.seconds(self.execution_timeout), partial(self._hand_over, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return hook.run_to_outcome(
@@ -291,25 +289,18 @@ class KubernetesScriptOperator(BaseOperator):
             execution_timeout=_task.seconds(self.execution_timeout),
             **_task.connection_of(self),
         )
-        if self._killed and self._hook is not None:
-            raise self._hook.killed(deferral.job.ref)
+        if self._killed:
+            raise self._new_hook().killed(deferral.job.ref)
         self.log.info("Job %s goes on; the triggerer follows it", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
-
-    def on_kill(self) -> None:
-        """Let the run delete its Job; does no I/O, because Airflow calls it from a signal handler."""
-        self._killed = True
-        if self._hook is not None:
-            self._hook.kill()
 
     def dry_run(self) -> None:
         """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
         _base.print_objects(self._new_hook().prepare(self._call(), self._job_options(), folder=_task.folder_of(self)))
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
-        with _task.rendering(self, ("args", "arguments", "env", "install_dependencies")):
-            super().render_template_fields(context, jinja_env)
+        """Render; numbers of a spec may have been templates."""
+        super().render_template_fields(context, jinja_env)
         for field in NUMBERS:
             setattr(self, field, as_number(getattr(self, field)))
 
@@ -326,11 +317,12 @@ class KubernetesScriptOperator(BaseOperator):
             context = cast("Context", template_names(context, self._names))
         super()._do_render_template_fields(parent, template_fields, context, *others, **named)
 
-    def _started_hook(self) -> KubernetesScriptHook:
-        """A hook that knows of a kill, whether it came before or comes now."""
-        hook = self._hook = self._new_hook()
-        if self._killed:
-            hook.kill()
+    def _hand_over(self, context: Context, outcome: Outcome) -> None:
+        self._push(context, outcome.result.value, outcome.result.to_dict())
+
+    def _launching_hook(self, context: Context) -> KubernetesScriptHook:
+        hook = self._started(self._new_hook())
+        hook.on_launch = partial(self._announce, context)
         return hook
 
     def _new_hook(self) -> KubernetesScriptHook:
@@ -356,6 +348,4 @@ class KubernetesScriptOperator(BaseOperator):
         return JobOptions(**{field.name: _base.revealed(getattr(self, field.name)) for field in fields(JobOptions)})
 
 
-_OUR_ARGUMENTS = tuple(
-    name for name in KubernetesScriptOperator.__init__.__annotations__ if name not in ("kwargs", "return")
-)
+_OUR_ARGUMENTS = _base.arguments_of(KubernetesScriptOperator)

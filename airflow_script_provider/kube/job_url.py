@@ -1,0 +1,23 @@
+"""Where a page about a Job is, as the setting ``[script_provider] job_url`` says."""
+
+from __future__ import annotations
+
+from string import Formatter
+from urllib.parse import quote, urlsplit
+
+from airflow_script_provider.kube.launched import JobRef
+
+PLACEHOLDERS = ("namespace", "job_name")
+
+
+def job_url(template: str, ref: JobRef) -> str:
+    """The address of a Job's page. Raises ``ValueError`` for a template that cannot lead there."""
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"job_url {template!r} is no template: {error}") from None
+    if unknown := sorted(names - set(PLACEHOLDERS)):
+        raise ValueError(f"job_url has the placeholder {{{unknown[0]}}}; there are {{namespace}} and {{job_name}}")
+    if urlsplit(template).scheme not in ("http", "https"):
+        raise ValueError(f"job_url {template!r} must begin with http:// or https://")
+    return template.format(namespace=quote(ref.namespace, safe=""), job_name=quote(ref.name, safe=""))

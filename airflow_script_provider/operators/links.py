@@ -1,0 +1,36 @@
+"""Links of a task in Airflow's web interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_script_provider._airflow import BaseOperatorLink, job_url_setting
+from airflow_script_provider.kube.job_url import job_url
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
+
+
+class KubernetesJobLink(BaseOperatorLink):
+    """
+    From a task to a page about its Job, where the setting ``[script_provider] job_url`` says that such pages are.
+
+    It is shown as soon as the Job is there, with the Job of the latest try.
+    """
+
+    name = "Kubernetes Job"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """The address as Airflow asks for it, in the worker when the task is over."""
+        return self.address(operator)
+
+    def address(self, operator: Any) -> str:
+        """The address of the page about the Job of this try; nothing for a task that has no Job."""
+        template, job = job_url_setting(), getattr(operator, "launched_job", None)
+        if not template or job is None:
+            return ""
+        try:
+            return job_url(template, job)
+        except ValueError as error:
+            operator.log.warning("No link to the Job: %s", error)
+            return ""
