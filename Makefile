@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format lock cluster-up cluster-down clean
+.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format docs lock cluster-up cluster-down clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -72,6 +72,9 @@ test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests bro
 
 screenshots: $(READY) cluster-for-tests database-for-tests browser-for-tests  ## the documentation's pictures of the web interface
 	@SCREENSHOTS=docs/images $(BIN)/pytest -q tests/cluster/test_ui_on_airflow.py
+
+docs: $(READY)  ## the documentation site, in site/; warnings are errors
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs site
 
 lock: $(READY)  ## lock the requirements anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt

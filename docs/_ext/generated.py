@@ -1,0 +1,77 @@
+"""Pages that are made of the code itself: the command line's help, the settings in Airflow's configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from airflow_script_provider.provider_info import get_provider_info
+
+_LINK_TO_FOLDER = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)\s]*/\)")
+
+
+class CommandHelp(SphinxDirective):
+    """``{command-help} run``: what ``airflow-script run --help`` prints."""
+
+    has_content = False
+    optional_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {}
+
+    def run(self) -> list[nodes.Node]:
+        """A literal block."""
+        block = nodes.literal_block(text := _help(*self.arguments), text)
+        block["language"] = "text"
+        return [block]
+
+
+class ProviderSettings(SphinxDirective):
+    """``{provider-settings}``: the options of ``provider_info``'s ``config``, each with its description."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """A definition for each option."""
+        text = "\n".join(line for section in get_provider_info().get("config", {}).values() for line in _spelt(section))
+        return self.parse_text_to_nodes(StringList(text.splitlines(), source="provider_info.py"))
+
+
+def without_links_to_folders(app: Sphinx, name: str, source: list[str]) -> None:
+    """A link to a folder of the repository leads somewhere where the page is read as a file, but not in a site."""
+    source[0] = _LINK_TO_FOLDER.sub(r"\1", source[0])
+
+
+def _help(*command: str) -> str:
+    environment = os.environ | {"COLUMNS": "92", "NO_COLOR": "1", "TERM": "dumb"}
+    program = [sys.executable, "-m", "airflow_script_provider.cli.main", *command, "--help"]
+    done = subprocess.run(program, env=environment, check=True, capture_output=True, text=True)  # noqa: S603  # our own program
+    return done.stdout.rstrip()
+
+
+def _spelt(section: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, option in section["options"].items():
+        description = " ".join(option["description"].split())
+        example = f" Example: `{option['example']}`." if option.get("example") else ""
+        default = f" Default: {option['default']!r}." if option.get("default") is not None else " No default."
+        lines += [
+            f"`{name}` ({option['type']}, since {option['version_added']})",
+            f": {description}{default}{example}",
+            "",
+        ]
+    return lines
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("command-help", CommandHelp)
+    app.add_directive("provider-settings", ProviderSettings)
+    app.connect("source-read", without_links_to_folders)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,81 @@
+"""What the pages say of the code, held against the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+import yaml
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.hooks.kubernetes import ClusterAccess
+from airflow_script_provider.result import ScriptResult
+from tests.docs.markdown import ROOT, commands, page, table
+
+RIGHTS = table(page("docs/reference/rights.md"), "right")
+COLUMNS = {"job.yaml": "[Job](#a-script-as-a-job)", "exec.yaml": "[exec](#in-a-pod-that-runs-already)"}
+OF_NODES = "[nodes](#on-nodes)"
+
+
+@pytest.mark.parametrize(("manifest", "column"), COLUMNS.items())
+def test_the_table_of_rights_is_what_the_role_grants(manifest: str, column: str) -> None:
+    """A right in the table is one of the Role, and the other way round."""
+    assert _in_table(column) == _granted(manifest)
+
+
+def test_the_table_of_rights_for_nodes_is_what_both_roles_grant() -> None:
+    """On nodes it takes the Role for Jobs and the ClusterRole."""
+    assert _in_table(OF_NODES) == _granted("job.yaml") | _granted("nodes.yaml")
+
+
+def test_every_field_of_the_connection_is_told() -> None:
+    """A field that is read of the connection stands in the table."""
+    read = set(re.findall(r'field\("(\w+)"\)', inspect.getsource(ClusterAccess.from_extra)))
+    rows = table(page("docs/reference/connection.md"), "fieldoftheconnection'sextra")
+    assert {row["field of the connection's extra"].strip("`") for row in rows} == read
+
+
+def test_every_key_of_the_result_is_told() -> None:
+    """The table of the result has its keys and no other."""
+    rows = table(page("docs/reference/result.md"), "key")
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row["key"])} == set(ScriptResult.__dataclass_fields__)
+
+
+def test_every_error_is_in_the_tree() -> None:
+    """The tree in the docstring, which the page shows, has each class."""
+    classes = {name for name, thing in vars(exceptions).items() if inspect.isclass(thing) and name.endswith("Error")}
+    assert classes == set(re.findall(r"(?:── |^)(\w+Error)", exceptions.__doc__ or "", re.MULTILINE)) | {
+        "ScriptProviderError"
+    }
+
+
+def test_the_quickstart_is_the_readme() -> None:
+    """The README's commands are those of the quickstart, but for the tests, which a user does not run."""
+    section = page("README.md").partition("## Try it")[2].partition("\n## ")[0]
+    of_readme = [command for command in commands(section) if command != "make test"]
+    assert of_readme
+    assert set(of_readme) <= {part for line in commands(page("docs/quickstart.md")) for part in line.split(" && ")}
+
+
+def test_the_targets_of_the_quickstart_exist() -> None:
+    """A target of make that the quickstart names is one."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {line.split()[1] for line in commands(page("docs/quickstart.md")) if line.startswith("make ")}
+    assert named
+    assert named <= targets
+
+
+def _in_table(column: str) -> set[tuple[str, str]]:
+    rights = [row["right"] for row in RIGHTS if row[column]]
+    return {
+        (resource, verb)
+        for right in rights
+        for resource in re.findall(r"`([^`]+)`", right)
+        for verb in re.sub(r"`[^`]+`,?|\(.*\)", "", right).replace(",", " ").split()
+    }
+
+
+def _granted(manifest: str) -> set[tuple[str, str]]:
+    role = yaml.safe_load((ROOT / "docs/reference/rbac" / manifest).read_text())
+    return {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}

@@ -1,0 +1,113 @@
+"""The documentation site: it builds without a warning, links lead somewhere, nothing is fetched from elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests.docs.markdown import ROOT, anchors, links
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks/README.md"])
+SOURCES_OF_BROWSERS = ("script", "img", "iframe", "source", "embed")
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a page links to, what it loads by itself, and the anchors that it has."""
+
+    file: Path
+    links: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    anchors: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Read the file."""
+        super().__init__()
+        self.feed(self.file.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take what counts of a tag."""
+        given = {name: value for name, value in attrs if value}
+        self.anchors |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag in SOURCES_OF_BROWSERS and "src" in given:
+            self.loaded.append(given["src"])
+        if tag == "link" and given.get("rel") in ("stylesheet", "icon", "preload", "preconnect"):
+            self.loaded.append(given["href"])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """The site, built as `make docs` does."""
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(ROOT / "docs"), str(site)]
+    return subprocess.run(command, capture_output=True, text=True, check=False), site
+
+
+@pytest.fixture(scope="module")
+def site(built: tuple[subprocess.CompletedProcess[str], Path]) -> dict[Path, Page]:
+    """All pages of the site."""
+    return {file: Page(file) for file in built[1].rglob("*.html")}
+
+
+def test_it_builds_without_a_warning(built: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """A warning of Sphinx is an error: a name that does not exist, a page in no table of contents."""
+    assert built[0].returncode == 0, built[0].stderr
+
+
+def test_every_link_leads_somewhere(site: dict[Path, Page]) -> None:
+    """A link within the site leads to a file that is there, and to an anchor that it has."""
+    dead = [
+        f"{page.file.name}: {link}" for page in site.values() for link in page.links if not _leads(page, link, site)
+    ]
+    assert dead == []
+
+
+def test_nothing_is_fetched_from_elsewhere(site: dict[Path, Page]) -> None:
+    """Whoever reads the site within a closed network sees all of it, and nobody learns who reads."""
+    foreign = [address for page in site.values() for address in page.loaded if urlsplit(address).netloc]
+    assert foreign == []
+
+
+def test_every_picture_is_there(site: dict[Path, Page]) -> None:
+    """What a page shows lies beside it."""
+    missing = [
+        address
+        for page in site.values()
+        for address in page.loaded
+        if not (page.file.parent / unquote(urlsplit(address).path)).is_file()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_work_where_markdown_is_read(page: Path) -> None:
+    """The same pages are read as files: each relative link leads to a file, and to a heading of it."""
+    assert [link for link in links(page) if not _leads_from(page, link)] == []
+
+
+def _leads(page: Page, link: str, site: dict[Path, Page]) -> bool:
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc:
+        return True
+    target = (page.file.parent / unquote(parts.path)).resolve() if parts.path else page.file
+    if not target.is_file():
+        return False
+    return not parts.fragment or target not in site or unquote(parts.fragment) in site[target].anchors
+
+
+def _leads_from(page: Path, link: str) -> bool:
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc:
+        return True
+    target = page.parent / unquote(parts.path) if parts.path else page
+    if not target.exists():
+        return False
+    return not parts.fragment or target.suffix != ".md" or parts.fragment in anchors(target)
