@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,11 +15,9 @@ from structlog.testing import capture_logs
 
 from tests.cluster.airflow_start import Airflow, airflow_server
 from tests.cluster.faulty_api import Fault, faulty_api
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests, wait_for
 from tests.docker_engine import docker_engine
 from tests.servers import Answer, web_server
-
-_ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,11 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> str:
-    """Path of the kubeconfig: KUBECONFIG's, else the embedded cluster's."""
-    path = os.environ.get("KUBECONFIG") or str(_ROOT / ".cluster" / "kubeconfig")
-    if not Path(path).is_file():
-        pytest.fail(f"no cluster: {path} does not exist; run make cluster-up")
-    return path
+    """Path of the kubeconfig."""
+    return kubeconfig_of_tests()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,17 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_OF_THE_EMBEDDED_CLUSTER = Path(__file__).parents[2] / ".cluster" / "kubectl"
-PROGRAM = str(_OF_THE_EMBEDDED_CLUSTER) if _OF_THE_EMBEDDED_CLUSTER.exists() else "kubectl"
+_EMBEDDED_CLUSTER = Path(__file__).parents[2] / ".cluster"
+PROGRAM = str(_EMBEDDED_CLUSTER / "kubectl") if (_EMBEDDED_CLUSTER / "kubectl").exists() else "kubectl"
 """The embedded cluster's kubectl where there is one: a fresh machine has no other."""
+
+
+def kubeconfig_of_tests() -> str:
+    """Path of the kubeconfig: KUBECONFIG's, else the embedded cluster's."""
+    path = os.environ.get("KUBECONFIG") or str(_EMBEDDED_CLUSTER / "kubeconfig")
+    if not Path(path).is_file():
+        raise AssertionError(f"no cluster: {path} does not exist; run make cluster-up")
+    return path
 
 
 @dataclass(frozen=True)
