@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-unit test-cluster cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format docs lock cluster-up cluster-down clean
+.PHONY: help venv demo ui test test-unit test-cluster test-matrix wheel-test dist audit cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format docs lock cluster-up cluster-down clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -75,6 +75,19 @@ screenshots: $(READY) cluster-for-tests database-for-tests browser-for-tests  ##
 
 docs: $(READY)  ## the documentation site, in site/; warnings are errors
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs site
+
+wheel-test: $(READY) cluster-for-tests  ## the wheel in an empty environment, without the source tree
+	@$(BIN)/pytest -q tests/packaging
+
+test-matrix: $(READY) cluster-for-tests busybox-for-tests  ## other versions of Airflow and its Kubernetes provider; one of them: ROW=oldest
+	@$(BIN)/python dev/test_matrix.py $(ROW)
+
+dist: $(READY)  ## wheel and source distribution in dist/
+	@rm -rf dist
+	@$(BIN)/uv build -q --no-build-isolation --python $(BIN)/python -o dist
+
+audit: $(READY)  ## known vulnerabilities of the locked requirements; asks an advisory service
+	@$(BIN)/python dev/audit.py
 
 lock: $(READY)  ## lock the requirements anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
