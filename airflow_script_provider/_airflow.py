@@ -6,7 +6,9 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, get_current_context
+from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from asgiref.sync import sync_to_async
 
 from airflow_script_provider.kube.names import TaskIdentity
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
 
 __all__ = [
+    "SET_DURING_EXECUTION",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -45,6 +48,7 @@ __all__ = [
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
+    "DecoratedOperator",
     "TaskDeferred",
     "async_connection_extra",
     "connection_extra",
@@ -52,6 +56,7 @@ __all__ = [
     "dag_folder",
     "default_deferrable",
     "depend_on_xcoms_in",
+    "determine_kwargs",
     "find_connection",
     "find_variable",
     "from_extra",
@@ -65,6 +70,7 @@ __all__ = [
     "mask_values",
     "output_logger",
     "s3_hook_class",
+    "task_decorator_factory",
     "task_identity",
     "task_state",
 ]
@@ -273,8 +279,6 @@ def is_resolved_at_run_time(value: Any) -> bool:
 
 def is_set_during_execution(value: Any) -> bool:
     """Whether the value is what stands in the place of what a decorated function will return."""
-    from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
-
     return isinstance(value, type(SET_DURING_EXECUTION))
 
 

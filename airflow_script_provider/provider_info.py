@@ -47,6 +47,13 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             },
         ],
+        "task-decorators": [
+            {
+                "name": f"kubernetes_{kind}",
+                "class-name": f"airflow_script_provider.decorators.{module}.kubernetes_{kind}_task",
+            }
+            for module, kind in (("script", "script"), ("exec", "exec_script"), ("node", "node_script"))
+        ],
         "extra-links": ["airflow_script_provider.operators.links.KubernetesJobLink"],
         "config": {
             "script_provider": {

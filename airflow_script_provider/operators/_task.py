@@ -86,10 +86,9 @@ def job_links() -> tuple[KubernetesJobLink, ...]:
 @contextmanager
 def _rendering(operator: Any, wrapped: Iterable[str]) -> Iterator[None]:
     """Render inside this: sources and ``wrapped`` fields are copies then, so the DAG's own keep their templates."""
-    for field in ("script", *wrapped):
+    operator.script = _copy_of_script(operator.script)
+    for field in wrapped:
         setattr(operator, field, copy.copy(getattr(operator, field)))
-    if isinstance(operator.script, InlineScript):
-        operator.script = operator.script.shown()
     if isinstance(operator.files, dict):
         operator.files = {path: copy.copy(file) for path, file in operator.files.items()}
     with _template_errors(operator, operator.script):
@@ -101,10 +100,15 @@ def _rendering(operator: Any, wrapped: Iterable[str]) -> Iterator[None]:
 
 def rendered_script(operator: Any, source: ScriptSource, context: Context) -> ScriptSource:
     """A source with its templates rendered, for an operator whose other fields are rendered already."""
-    source = copy.copy(source)
+    source = _copy_of_script(source)
     with _template_errors(operator, source):
         operator.render_template(source, context, operator.get_template_env())
     return source
+
+
+def _copy_of_script(script: Any) -> Any:
+    """A copy to be rendered, and shown as it runs."""
+    return script.shown() if isinstance(script, InlineScript) else copy.copy(script)
 
 
 @contextmanager

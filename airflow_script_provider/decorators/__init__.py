@@ -1,0 +1,1 @@
+"""TaskFlow: functions that return the script of a task."""

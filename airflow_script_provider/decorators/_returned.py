@@ -1,0 +1,121 @@
+"""What the decorators share: the script is what a function returns when the task runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
+
+from typing_extensions import ParamSpec
+
+from airflow_script_provider._airflow import (
+    SET_DURING_EXECUTION,
+    BaseOperator,
+    DecoratedOperator,
+    determine_kwargs,
+    task_decorator_factory,
+)
+from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.operators import _task
+from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.parse import parse
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import Task
+
+P = ParamSpec("P")
+F = ParamSpec("F")
+R = TypeVar("R", bound="str | ScriptSource")
+
+
+class ReturnedScript(DecoratedOperator, _task.ScriptTask):
+    """Takes the script from a function, once that was called with the task's context; to be mixed into an operator.
+
+    :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
+    :param op_args: positional arguments of the function. (templated)
+    :param op_kwargs: named arguments of the function. (templated)
+    """
+
+    overwrite_rtif_after_execution: bool = True
+    custom_operator_name: str
+    script: Any
+    script_conn_id: str | None
+    template_script: bool
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        name = python_callable.__name__
+        if inspect.iscoroutinefunction(python_callable):
+            raise TypeError(
+                f"{name} is async; {self.custom_operator_name} needs a plain function that returns the script"
+            )
+        if "script" in kwargs:
+            raise TypeError(f"script is what {name} returns; {self.custom_operator_name} takes no such argument")
+        super().__init__(
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            script=SET_DURING_EXECUTION,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Call the function, then run the script that it returns."""
+        self._take_script(context)
+        return super().execute(context)
+
+    def dry_run(self) -> None:
+        """Print what would be created; calls the function, without a context."""
+        self.script = self._returned({})
+        super().dry_run()
+
+    def _take_script(self, context: Context) -> None:
+        self.script = _task.rendered_script(self, self._returned(context), context)
+
+    def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
+        """As the operator's. The function is not called again, so of its script only the facts are shown."""
+        job = super()._resumed(event)
+        self.script = f"{job.script.origin}, {job.script.size:,} bytes, sha256 {job.script.sha256}"
+        return job
+
+    def _returned(self, context: Mapping[str, Any]) -> ScriptSource:
+        """The source that the function returns."""
+        named = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
+        script = self.python_callable(*self.op_args, **named)
+        name = self.python_callable.__name__
+        if not isinstance(script, str | ScriptSource):
+            kind = type(script).__name__
+            raise TypeError(f"{name} returned {kind}, but must return the script: text, a URI or a source object")
+        try:
+            return parse(script, template=self.template_script, conn_id=self.script_conn_id)
+        except ValueError as error:
+            raise ValueError(f"what {name} returned: {error}") from None
+
+
+class ScriptTaskDecorator(Protocol[P]):
+    """Makes a task of a function that returns a script. Takes the arguments of the operator but ``script``."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # all arguments of an operator have names
+        self, python_callable: Callable[F, R], /
+    ) -> Task[F, R]: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[Callable[F, R]], Task[F, R]]: ...
+
+
+def decorator_for(decorated: type[BaseOperator], operator: Callable[P, Any]) -> ScriptTaskDecorator[P]:
+    """The decorator whose tasks are of the class ``decorated``; editors complete the arguments of ``operator``."""
+
+    def decorate(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
+        return task_decorator_factory(python_callable, decorated_operator_class=decorated, **kwargs)
+
+    decorate.__doc__ = f"{decorated.__doc__}"
+    return cast("ScriptTaskDecorator[P]", decorate)
