@@ -39,7 +39,6 @@ class ReturnedScript(DecoratedOperator, _task.ScriptTask):
 
     overwrite_rtif_after_execution: bool = True
     custom_operator_name: str
-    script: Any
     script_conn_id: str | None
     template_script: bool
 

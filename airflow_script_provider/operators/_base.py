@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,14 +18,21 @@ from airflow_script_provider.kube import foreign, manifest
 from airflow_script_provider.kube import outcome as outcomes
 from airflow_script_provider.kube.diagnosis import MAX_HEADLINE, shortened
 from airflow_script_provider.kube.outcome import Outcome
+from airflow_script_provider.kube.provision import without_logins
 from airflow_script_provider.kube.request import JobRequest
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
 
 if TYPE_CHECKING:
     import jinja2
+    from airflow.sdk import XComArg
+
+    from airflow_script_provider.types import ScriptMapping
+
+    ScriptLike = str | ScriptSource | ScriptMapping | Mapping[str, Any] | XComArg
 
 _OF_AIRFLOW = frozenset(BaseOperator.__init__.__annotations__)
+_QUERY = re.compile(r"\?\S+")
 _SKIPPED = " Skipped, as skip_on_exit_code says."
 
 
@@ -50,9 +58,18 @@ class HiddenValues:
         return "(hidden)"
 
 
-def hidden(value: Any) -> Any:
+class Requirements(HiddenValues):
+    """Lines of a requirements file, shown but for what their addresses carry."""
+
+    def __str__(self) -> str:
+        if not isinstance(self.value, list | tuple):
+            return super().__str__()
+        return "\n".join(_QUERY.sub("?…", line) for line in without_logins(self.value))
+
+
+def hidden(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
     """The value as a hidden field; None stays None, another task's output is resolved by Airflow first."""
-    return None if value is None else HiddenValues(value)
+    return None if value is None else kind(value)
 
 
 def revealed(field: Any) -> Any:

@@ -74,7 +74,7 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         pod: str | None = None,
         label_selector: str | None = None,
         container: str | None = None,
-        script: Any = None,
+        script: _base.ScriptLike | None = None,
         command: Sequence[str] | None = None,
         script_conn_id: str | None = None,
         sha256: str | None = None,

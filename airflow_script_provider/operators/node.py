@@ -27,8 +27,10 @@ from airflow_script_provider.operators import _base, _task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
     from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
+    from airflow_script_provider.types import ContainerResources
 
 
 class KubernetesNodeScriptOperator(_task.ScriptTask):
@@ -107,7 +109,7 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
     def __init__(
         self,
         *,
-        script: Any = None,
+        script: _base.ScriptLike | None = None,
         node_selector: str | Mapping[str, str] | None = None,
         nodes: Sequence[str] | None = None,
         all_nodes: bool = False,
@@ -131,17 +133,17 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         image: str = DEFAULT_IMAGE,
         interpreter: Sequence[str] | None = None,
         run_as_uid: int | None = None,
-        container_resources: Any = None,
+        container_resources: ContainerResources | V1ResourceRequirements | str | None = None,
         volumes: Sequence[Any] | None = None,
         volume_mounts: Sequence[Any] | None = None,
-        affinity: Any = None,
+        affinity: Mapping[str, Any] | V1Affinity | None = None,
         tolerations: Sequence[Any] | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
         image_pull_secrets: Sequence[Any] | None = None,
         image_pull_policy: str = "IfNotPresent",
         service_account_name: str | None = None,
-        pod_overrides: Any = None,
+        pod_overrides: Mapping[str, Any] | V1PodTemplateSpec | str | None = None,
         name: str | None = None,
         namespace: str | None = None,
         timeout: Duration | None = 600,
@@ -211,7 +213,7 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         self.termination_grace_period = termination_grace_period
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = _base.hidden(install_dependencies)
+        self.install_dependencies = _base.hidden(install_dependencies, _base.Requirements)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster

@@ -31,9 +31,11 @@ from airflow_script_provider.spec.source import SourceSettings
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
+    from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
     from airflow_script_provider.hooks.script import KubernetesScriptHook
     from airflow_script_provider.jobs.run import Deferral
+    from airflow_script_provider.types import ContainerResources
 
 
 class KubernetesScriptOperator(_task.ScriptTask):
@@ -105,7 +107,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
     def __init__(
         self,
         *,
-        script: Any = None,
+        script: _base.ScriptLike | None = None,
         script_conn_id: str | None = None,
         sha256: str | None = None,
         template_script: bool = False,
@@ -117,10 +119,10 @@ class KubernetesScriptOperator(_task.ScriptTask):
         image: str = DEFAULT_IMAGE,
         interpreter: Sequence[str] | None = None,
         run_as_uid: int | None = None,
-        container_resources: Any = None,
+        container_resources: ContainerResources | V1ResourceRequirements | str | None = None,
         volumes: Sequence[Any] | None = None,
         volume_mounts: Sequence[Any] | None = None,
-        affinity: Any = None,
+        affinity: Mapping[str, Any] | V1Affinity | None = None,
         tolerations: Sequence[Any] | None = None,
         node_selector: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -128,7 +130,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
         image_pull_secrets: Sequence[Any] | None = None,
         image_pull_policy: str = "IfNotPresent",
         service_account_name: str | None = None,
-        pod_overrides: Any = None,
+        pod_overrides: Mapping[str, Any] | V1PodTemplateSpec | str | None = None,
         name: str | None = None,
         namespace: str | None = None,
         timeout: Duration | None = 600,
@@ -193,7 +195,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
         self.fail_on_exit_code = fail_on_exit_code
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = _base.hidden(install_dependencies)
+        self.install_dependencies = _base.hidden(install_dependencies, _base.Requirements)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG
 
@@ -54,12 +55,13 @@ with DAG("hides", schedule=None):
     )
 
 with DAG("fetches", schedule=None):
-    for task, script in {
+    scripts: dict[str, Any] = {
         "fetch": HttpScript(
             f"{SCRIPT_URL}/echo.sh?sig={{{{ var.value.signature }}}}",
             headers={"X-Api-Key": "{{ conn.partner_api.password }}"},
         ),
         "denied": HttpScript(f"{SCRIPT_URL}/denied.sh?sig={{{{ var.value.signature }}}}", conn_id="partner_api"),
         "presigned": f"{{{{ '{SCRIPT_URL}/echo.sh?sig=' + var.value.signature }}}}",
-    }.items():
+    }
+    for task, script in scripts.items():
         KubernetesScriptOperator(task_id=task, namespace=NAMESPACE, script=script)

@@ -1,0 +1,47 @@
+"""Shapes of arguments, for editors and type checkers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+ResourceQuantities = Mapping[str, str | int | float]
+"""Amounts by resource: ``{"memory": "512Mi", "cpu": "500m", "nvidia.com/gpu": 1}``."""
+
+
+class ResourceClaim(TypedDict, total=False):
+    """A claim of the pod that the container uses (``V1ResourceClaim``)."""
+
+    name: str
+    request: str
+
+
+class ContainerResources(TypedDict, total=False):
+    """What a container asks for and may use at most, as ``V1ResourceRequirements`` has it."""
+
+    requests: ResourceQuantities
+    limits: ResourceQuantities
+    claims: Sequence[ResourceClaim]
+
+
+SourceType = Literal["inline", "local", "file", "http", "gcs", "s3"]
+
+
+class ScriptTransport(TypedDict, total=False):
+    """Where a script is read, in the Script tool's format: ``auth`` is the connection, ``timeout`` in seconds."""
+
+    type: SourceType
+    auth: str
+    region: str
+    endpoint: str
+    method: str
+    headers: Mapping[str, str]
+    timeout: float | str
+
+
+class ScriptMapping(ScriptTransport, total=False):
+    """A script in the Script tool's format: the text is ``content``, a place ``uri``; how it is read may be nested."""
+
+    content: str
+    uri: str
+    source: ScriptTransport
