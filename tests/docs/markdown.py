@@ -44,17 +44,3 @@ def blocks(text: str, language: str) -> list[str]:
 def commands(text: str) -> list[str]:
     """The commands of a page: its indented lines, without what a comment says of them."""
     return [line.strip().partition("  #")[0].strip() for line in re.findall(r"^ {4}\S.*$", text, re.MULTILINE)]
-
-
-def table(text: str, first: str) -> list[dict[str, str]]:
-    """The rows of the table whose first column is called so, by the names of its columns."""
-    lines = text.splitlines()
-    start = next(index for index, line in enumerate(lines) if line.replace(" ", "").startswith(f"|{first}|"))
-    names = _cells(lines[start])
-    body = lines[start + 2 :]
-    end = next((index for index, line in enumerate(body) if not line.startswith("|")), len(body))
-    return [dict(zip(names, _cells(line), strict=True)) for line in body[:end]]
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -11,7 +11,8 @@ import yaml
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.kubernetes import ClusterAccess
 from airflow_script_provider.result import ScriptResult
-from tests.docs.markdown import ROOT, commands, page, table
+from benchmarks.tables import table
+from tests.docs.markdown import ROOT, commands, page
 
 RIGHTS = table(page("docs/reference/rights.md"), "right")
 COLUMNS = {"job.yaml": "[Job](#a-script-as-a-job)", "exec.yaml": "[exec](#in-a-pod-that-runs-already)"}
@@ -32,7 +33,7 @@ def test_the_table_of_rights_for_nodes_is_what_both_roles_grant() -> None:
 def test_every_field_of_the_connection_is_told() -> None:
     """A field that is read of the connection stands in the table."""
     read = set(re.findall(r'field\("(\w+)"\)', inspect.getsource(ClusterAccess.from_extra)))
-    rows = table(page("docs/reference/connection.md"), "fieldoftheconnection'sextra")
+    rows = table(page("docs/reference/connection.md"), "field of the connection's extra")
     assert {row["field of the connection's extra"].strip("`") for row in rows} == read
 
 
