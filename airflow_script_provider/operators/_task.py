@@ -30,6 +30,7 @@ class ScriptTask(BaseOperator):
     """What the operators share. ``launched_job`` is the Job of this try, for the task's links."""
 
     wrapped_fields: ClassVar[tuple[str, ...]] = ("args", "arguments", "env")
+    script: Any
     launched_job: JobRef | None = None
     _hook: ConnectedHook | None = None
     _killed: bool = False
@@ -44,6 +45,12 @@ class ScriptTask(BaseOperator):
         """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
         with _rendering(self, self.wrapped_fields):
             super().render_template_fields(context, jinja_env)
+
+    def _do_render_template_fields(self, parent: Any, *others: Any, **named: Any) -> None:
+        """Show an inline script, also of a mapped task, which is made anew and rendered by this alone."""
+        if parent is self and isinstance(self.script, InlineScript):
+            self.script = self.script.shown()
+        super()._do_render_template_fields(parent, *others, **named)
 
     def _started(self, hook: H) -> H:
         """The hook, which knows of a kill, whether it came before or comes now."""

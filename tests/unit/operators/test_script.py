@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from airflow.sdk import DAG, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.serialization.helpers import serialize_template_field
 
+from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.exceptions import JobFailedError, RunKilledError, ScriptSourceError
 from airflow_script_provider.kube.diagnosis import Diagnosis
 from airflow_script_provider.operators import _base
@@ -170,11 +171,40 @@ def test_a_template_error_in_a_script_says_where() -> None:
     assert str(error.value).endswith("With template_script=False it would arrive unchanged.")
 
 
+def test_the_text_of_a_task_is_shown() -> None:
+    """The page Rendered Templates has an inline script as it runs; the DAG's own source is left as it is."""
+    original = an_operator("echo ${#arr[@]}")
+    source = original.script
+    assert serialize_template_field(rendered(original).script, "script") == "echo ${#arr[@]}"
+    assert serialize_template_field(source, "script") == "inline script, 15 bytes"
+
+
+def test_the_text_of_a_mapped_task_is_shown() -> None:
+    """Airflow makes a mapped task anew and renders it in a way of its own."""
+    with DAG("mapped", schedule=None):
+        mapped = KubernetesScriptOperator.partial(task_id="t", script="echo").expand(args=[{"n": 1}])
+    task: Any = mapped.unmap({"args": {"n": 1}})
+    task._do_render_template_fields(task, task.template_fields, {}, task.get_template_env(), set())
+    assert serialize_template_field(task.script, "script") == "echo"
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("echo {{ secret }}", {"template_script": True}), ("{{ secret }}", {})],
+)
+def test_a_text_that_is_known_when_the_task_runs_is_not_shown(script: str, arguments: dict[str, Any]) -> None:
+    """It may hold what a connection or a variable had, which Airflow masks only where it knows it (R26)."""
+    operator = rendered(an_operator(script, **arguments), secret="echo hunter2")
+    assert "hunter2" in operator.script.text
+    assert "hunter2" not in str(serialize_template_field(operator.script, "script"))
+
+
 @pytest.mark.parametrize(
     ("field", "shown"),
     [
         (_base.hidden({"KEY": "hunter2", "B": "hunter2"}), "KEY, B (values hidden)"),
         (_base.hidden(["hunter2", "hunter2"]), "2 items (values hidden)"),
+        (_base.hidden(["hunter2"]), "1 item (values hidden)"),
         (_base.hidden({}), "none (values hidden)"),
         (_base.hidden("hunter2"), "(hidden)"),
     ],
@@ -182,6 +212,13 @@ def test_a_template_error_in_a_script_says_where() -> None:
 def test_hidden_fields_show_names_only(field: Any, shown: str) -> None:
     """What the Rendered Templates page shows of env and args (R26)."""
     assert str(field) == shown
+
+
+def test_requirements_are_shown_without_what_their_addresses_carry() -> None:
+    """Login and query of an index's URL may be its password (R26)."""
+    lines = ["pandas==2.2.3", "--extra-index-url https://me:hunter2@pypi.example/simple?key=hunter2"]
+    field = an_operator(install_dependencies=lines).install_dependencies
+    assert str(field) == "pandas==2.2.3\n--extra-index-url https://pypi.example/simple?…"
 
 
 def test_none_is_not_hidden() -> None:
