@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from airflow_script_provider.execs.run import ExecRun
@@ -11,8 +10,8 @@ from airflow_script_provider.hooks.connected import ConnectedHook
 from airflow_script_provider.hooks.fetching import fetch
 from airflow_script_provider.hooks.interruption import ended_by_sigterm
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.kube import foreign, outcome, provenance, workload
-from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube import outcome, provenance, workload
+from airflow_script_provider.kube.call import ScriptCall, split
 from airflow_script_provider.kube.exec_request import ExecOptions, ExecRequest
 from airflow_script_provider.kube.outcome import Outcome
 from airflow_script_provider.kube.request import Deadline
@@ -91,8 +90,5 @@ class KubernetesExecHook(ConnectedHook):
 
 def split_arguments(**arguments: Any) -> tuple[ScriptCall, ExecOptions]:
     """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
-    for_call = {field.name for field in fields(ScriptCall)}
-    for_options = {field.name for field in fields(ExecOptions)}
-    foreign.refuse_unknown(arguments, for_call | for_options)
-    call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
-    return call, ExecOptions(**{name: value for name, value in arguments.items() if name in for_options})
+    call, options = split(arguments, ScriptCall, ExecOptions)
+    return call, options

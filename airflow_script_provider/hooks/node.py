@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import current_task
 from airflow_script_provider.hooks.interruption import ended_by_sigterm
 from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.jobs import launch as launching
 from airflow_script_provider.jobs.node_task import HandOver, NodeTask
 from airflow_script_provider.jobs.run import Run
+from airflow_script_provider.kube.call import ScriptCall, split
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity, short_digest
 from airflow_script_provider.kube.node_call import NodeCall
@@ -23,7 +24,7 @@ from airflow_script_provider.kube.node_plan import NodeSettings, OnNodes
 from airflow_script_provider.kube.node_record import DEFAULT_MAX_RUN_OUTPUT
 from airflow_script_provider.kube.node_result import NodesOutcome
 from airflow_script_provider.kube.nodes import NodeChoice
-from airflow_script_provider.kube.request import JobRequest, positive_seconds
+from airflow_script_provider.kube.request import JobOptions, JobRequest, positive_seconds
 
 T = TypeVar("T")
 
@@ -194,13 +195,8 @@ def _for_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSetti
 
 def split_node_arguments(**arguments: Any) -> NodeCall:
     """The operator's arguments by what they are about; ``TypeError`` for one that nobody knows."""
-
-    def taken(kind: type[NodeChoice] | type[NodeSettings]) -> dict[str, Any]:
-        return {field.name: arguments.pop(field.name) for field in fields(kind) if field.name in arguments}
-
-    choice, settings = NodeChoice(**taken(NodeChoice)), NodeSettings(**taken(NodeSettings))
-    arguments.setdefault("max_output_bytes", DEFAULT_MAX_RUN_OUTPUT)
-    call, options = split_arguments(**arguments)
+    given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
+    choice, settings, call, options = split(given, NodeChoice, NodeSettings, ScriptCall, JobOptions)
     return NodeCall(call, options, choice, settings)
 
 

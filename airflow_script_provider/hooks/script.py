@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import fields
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
@@ -23,8 +22,8 @@ from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.guard import Guard
 from airflow_script_provider.jobs.run import Deferral, HandOver, Run, see_through
 from airflow_script_provider.jobs.tracking import Tracking
-from airflow_script_provider.kube import adoption, foreign, interpreter, names, outcome, provenance
-from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube import adoption, interpreter, names, outcome, provenance
+from airflow_script_provider.kube.call import ScriptCall, split
 from airflow_script_provider.kube.handover import Handover, from_event
 from airflow_script_provider.kube.launched import JobRef
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
@@ -254,11 +253,8 @@ class KubernetesScriptHook(ConnectedHook):
 
 def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
     """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
-    for_call = {field.name for field in fields(ScriptCall)}
-    for_options = {field.name for field in fields(JobOptions)}
-    foreign.refuse_unknown(arguments, for_call | for_options)
-    call = ScriptCall(**{name: value for name, value in arguments.items() if name in for_call})
-    return call, JobOptions(**{name: value for name, value in arguments.items() if name in for_options})
+    call, options = split(arguments, ScriptCall, JobOptions)
+    return call, options
 
 
 def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str, Any]) -> LaunchIdentity:

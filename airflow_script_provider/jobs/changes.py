@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -30,8 +31,20 @@ News = Change | exceptions.KubernetesApiError
 Tell = Callable[[Kind, News], None]
 """Hears of changes. Must not raise, and does not wait: whoever shares the watch is told after it."""
 Stop = Callable[[], object]
+Item = tuple[Kind, News]
 WatchEvents = Callable[[str], Stop]
 """Begins to tell the Warning events of the object with a uid; what it returns ends that."""
+
+
+async def take_all(queue: asyncio.Queue[Item], take: Callable[[Item], None], until: float | None) -> None:
+    """Wait for something in a queue, at most until that moment of ``time.monotonic()``, and take all that has come."""
+    try:
+        async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+            take(await queue.get())
+    except TimeoutError:
+        return
+    while not queue.empty():
+        take(queue.get_nowait())
 
 
 class Changes(Protocol):

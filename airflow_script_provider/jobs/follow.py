@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi, is_transient
-from airflow_script_provider.jobs.changes import Changes, Kind, News, Stop, WatchEvents, pod_selector
+from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
 from airflow_script_provider.jobs.outputs import Outputs
 from airflow_script_provider.jobs.pod_log import IF_GONE, IF_KEPT, SILENCE, PodLog
 from airflow_script_provider.jobs.runlog import RunLog
@@ -70,7 +70,7 @@ class Follower:
     slots: StreamSlots | None = None
     log_silence: float = SILENCE
     view: progress.View = field(default_factory=progress.View)
-    _queue: asyncio.Queue[tuple[Kind, News]] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[Item] = field(default_factory=asyncio.Queue)
     _logs: dict[tuple[str, str], PodLog] = field(default_factory=dict)
     _last_words: dict[str, list[announcements.Line]] = field(default_factory=dict)
     _log_tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -173,7 +173,7 @@ class Follower:
                 return None
             self._watch_events_where_stuck(now, watch_events)
             moments = [m for m in (decision.until, self._next_event_watch(now), stop) if m is not None]
-            await self._take_changes(min(moments, default=None))
+            await take_all(self._queue, self._take, min(moments, default=None))
 
     async def _confirmed(self, verdict: progress.Verdict) -> progress.Verdict | None:
         """The verdict by what the API server has now, where a watch that is late or dead could have misled us.
@@ -213,20 +213,10 @@ class Follower:
             self._take_pod(pod, time.monotonic(), deleted=False)
         self._take((Kind.JOB, Change(job)))
 
-    async def _take_changes(self, until: float | None) -> None:
-        """Wait for a change, at most until that moment, and take in all that has come."""
-        try:
-            async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
-                self._take(await self._queue.get())
-        except TimeoutError:
-            return
-        while not self._queue.empty():
-            self._take(self._queue.get_nowait())
-
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
 
-    def _take(self, item: tuple[Kind, News]) -> None:
+    def _take(self, item: Item) -> None:
         kind, change = item
         now = time.monotonic()
         if isinstance(change, exceptions.KubernetesApiError):
@@ -358,7 +348,7 @@ class Follower:
         ending_pods = verdict.cause in (progress.Cause.DEADLINE, progress.Cause.JOB_FAILED)
         give_up = time.monotonic() + (self.job.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
         while ending_pods and self._still_running() and time.monotonic() < give_up:
-            await self._take_changes(give_up)
+            await take_all(self._queue, self._take, give_up)
         for pod_log in self._logs.values():
             pod_log.ended.set()
         await self._read_logs()

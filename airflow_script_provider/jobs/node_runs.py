@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.api import KubernetesApi, is_transient
-from airflow_script_provider.jobs.changes import Kind, News
+from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.node_lines import NodeLines, RunLines
 from airflow_script_provider.jobs.node_outcome import NodeOutcomes
 from airflow_script_provider.jobs.pod_log import SILENCE
@@ -68,7 +68,7 @@ class NodeRuns:
     keeps_output: bool = True
     slots: StreamSlots | None = None
     log_silence: float = SILENCE
-    _queue: asyncio.Queue[tuple[Kind, News]] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[Item] = field(default_factory=asyncio.Queue)
     _live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = field(default_factory=dict)
     _listed: dict[Kind, asyncio.Event] = field(default_factory=lambda: {kind: asyncio.Event() for kind in Kind})
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
@@ -117,24 +117,14 @@ class NodeRuns:
             if step.is_over:
                 return
             moments = [m for m in (step.until, self.board.next_look(), self._next_expiry(now)) if m is not None]
-            await self._take_changes(min(moments, default=None))
+            await take_all(self._queue, self._take, min(moments, default=None))
 
     async def _take_everything_there_is(self) -> None:
         """Nothing is decided before all Jobs and pods are known that another one may have left."""
         while not all(self._listed[kind].is_set() for kind in (Kind.JOB, Kind.POD)):
             self._take(await self._queue.get())
 
-    async def _take_changes(self, until: float | None) -> None:
-        """Wait for a change, at most until that moment, and take in all that has come."""
-        try:
-            async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
-                self._take(await self._queue.get())
-        except TimeoutError:
-            return
-        while not self._queue.empty():
-            self._take(self._queue.get_nowait())
-
-    def _take(self, item: tuple[Kind, News]) -> None:
+    def _take(self, item: Item) -> None:
         kind, change = item
         now = time.monotonic()
         if isinstance(change, exceptions.KubernetesApiError):

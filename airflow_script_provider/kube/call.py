@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from airflow_script_provider.kube import foreign
 from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.syntax import check_depth, check_env_names, check_flag, check_relative_path
 
@@ -57,6 +58,18 @@ class ScriptCall:
             _refuse_constants(self.env, "env")
         elif isinstance(self.env, Sequence) and not isinstance(self.env, str):
             raise ValueError(f"env must be a mapping of name to string, not {type(self.env).__name__}")
+
+
+def split(arguments: Mapping[str, Any], *kinds: Any) -> list[Any]:
+    """Arguments as one object of each kind, which are dataclasses; the first kind that has an argument gets it.
+
+    ``TypeError`` for an argument that none has.
+    """
+    left = dict(arguments)
+    names = [[field.name for field in fields(kind)] for kind in kinds]
+    taken = [{name: left.pop(name) for name in own if name in left} for own in names]
+    foreign.refuse_unknown(left, {name for own in names for name in own})
+    return [kind(**own) for kind, own in zip(kinds, taken, strict=True)]
 
 
 def _refuse_constants(values: Mapping[str, Any], argument: str) -> None:
