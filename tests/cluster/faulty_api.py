@@ -124,11 +124,19 @@ class FaultyApi:
 
     def outage(self, seconds: float) -> None:
         """Break all connections, and every new one, for so long."""
+        with self.down():
+            time.sleep(seconds)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Break all connections, and inside this every new one."""
         self._is_down = True
         for transport in list(self._open):
             self._loop.call_soon_threadsafe(transport.abort)
-        time.sleep(seconds)
-        self._is_down = False
+        try:
+            yield
+        finally:
+            self._is_down = False
 
     def freeze(self) -> None:
         """Hear nothing more from the connections that are open now, and tell nobody: new ones work."""

@@ -321,14 +321,15 @@ def test_broken_connection_to_a_process_that_has_ended(
     """Where the process is gone its outcome is unknown all the same, and Airflow may try again."""
     with faulty_api(kubeconfig, tmp_path) as api:
 
-        def cut() -> None:
-            wait_until_up(kubectl, app)
-            api.outage(4)
+        def end_unseen() -> None:
+            pod = wait_until_up(kubectl, app)
+            with api.down():
+                ids = [line.split()[0] for line in processes_in(kubectl, app["namespace"], pod)]
+                kubectl("exec", "-n", app["namespace"], pod, "--", "sh", "-c", f"kill -9 {' '.join(ids)}; true")
 
-        cutting = meanwhile(cut)
-        script = SLEEPS.replace("subprocess.run(['sleep', '300'])", "subprocess.run(['timeout', '2', 'sleep', '300'])")
-        run = run_exec(script=script, **(app | {"config_file": api.kubeconfig}))
-        cutting.join()
+        ending = meanwhile(end_unseen)
+        run = run_exec(script=SLEEPS, **(app | {"config_file": api.kubeconfig}))
+        ending.join()
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
     assert "It runs no longer" in str(run.error)
 
