@@ -27,8 +27,6 @@ class NodeScriptTrigger(of_script.ScriptTrigger):
     a worker must go on.
     """
 
-    _has_begun = False
-
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
         return "airflow_script_provider.triggers.node.NodeScriptTrigger", super().serialize()[1]
@@ -44,13 +42,6 @@ class NodeScriptTrigger(of_script.ScriptTrigger):
             reason = str(error) or type(error).__name__
         self._is_over = True
         yield TriggerEvent({"job": self.job, "server": self.server, "reason": reason})  # type: ignore[no-untyped-call]  # not annotated in Airflow
-
-    async def cleanup(self) -> None:
-        """Before Airflow 3.3: look whether a user acted on the task."""
-        if of_script.HAS_ON_KILL or self._is_over or not self._has_begun:
-            return
-        with contextlib.suppress(exceptions.ScriptProviderError):
-            await self._delete_if_the_task_is_over()
 
     async def _see_to_all(self) -> None:
         async with shared_cluster(await self._access()) as cluster:

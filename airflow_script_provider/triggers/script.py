@@ -91,6 +91,7 @@ class ScriptTrigger(BaseTrigger):
         self.execution_timeout = execution_timeout
         self._follower: Follower | None = None
         self._run_log = CountingRunLog(self.log, None)
+        self._has_begun = False
         self._is_over = False
 
     @property
@@ -140,20 +141,19 @@ class ScriptTrigger(BaseTrigger):
         Airflow calls this, too, when another triggerer has taken over: then the task is still deferred. It cancels a
         trigger anew each second until it has ended, and this with it.
         """
-
-        async def in_time() -> None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(KILL_TIMEOUT):
-                    await self._delete_if_the_task_is_over()
-
-        await launching.undisturbed(in_time())
+        await launching.undisturbed(self._delete_in_time())
 
     async def cleanup(self) -> None:
-        """Before Airflow 3.3: look whether a user acted on the task."""
-        if HAS_ON_KILL or self._is_over or self._follower is None:
+        """Before Airflow 3.3, which has ``on_kill``: look whether a user acted on the task. Cancelled as that is."""
+        if HAS_ON_KILL or self._is_over or not self._has_begun:
             return
         with contextlib.suppress(exceptions.ScriptProviderError):
-            await self._delete_if_the_task_is_over()
+            await launching.undisturbed(self._delete_in_time())
+
+    async def _delete_in_time(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILL_TIMEOUT):
+                await self._delete_if_the_task_is_over()
 
     async def _delete_if_the_task_is_over(self) -> bool:
         state = await self._state_of_task()
@@ -193,6 +193,7 @@ class ScriptTrigger(BaseTrigger):
             lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
             self._run_log = CountingRunLog(self.log, lines)
             self._follower = self._new_follower(cluster, self._start(found, cluster.api.now()))
+            self._has_begun = True
             try:
                 async with self._saving(cluster.api) if lines is not None else contextlib.nullcontext():
                     ending = await self._follower.follow_until(self._expiry(), surely=True)

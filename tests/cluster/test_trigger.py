@@ -318,8 +318,9 @@ async def test_a_user_acts_or_does_not(
     assert await asyncio.to_thread(exists, kubectl, job) == stays
 
 
+@pytest.mark.parametrize("has_on_kill", [True, False], ids=["3.3", "3.1"])
 async def test_a_kill_survives_being_cancelled(
-    shared: dict[str, Any], log: Log, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+    shared: dict[str, Any], log: Log, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, has_on_kill: bool
 ) -> None:
     """Airflow cancels a trigger once a second until it has ended, also while it is being killed (R3)."""
 
@@ -327,9 +328,13 @@ async def test_a_kill_survives_being_cancelled(
         await asyncio.sleep(1)
         return "failed"
 
+    monkeypatch.setattr(trigger_module, "HAS_ON_KILL", has_on_kill)
     monkeypatch.setattr(ScriptTrigger, "_state_of_task", slow_answer)
     job = await launched(shared, COUNTS, termination_grace_period=1)
-    killing = asyncio.create_task(a_trigger(job, shared).on_kill())
+    trigger = a_trigger(job, shared)
+    async with running(trigger, ends=False):
+        await logged(log, "n ", 1)
+    killing = asyncio.create_task(trigger.on_kill() if has_on_kill else trigger.cleanup())
     for _ in range(5):
         await asyncio.sleep(0.2)
         killing.cancel()
