@@ -1,0 +1,203 @@
+"""The messages that the page on troubleshooting quotes, made by the functions that make them in a run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.hooks.fetching import fetch
+from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider.jobs import launch
+from airflow_script_provider.kube import adoption, exec_outcome, node_result, nodes, outcome, refusal, workload
+from airflow_script_provider.kube.announcements import Announcer, Line
+from airflow_script_provider.kube.call import ScriptCall
+from airflow_script_provider.kube.diagnosis import diagnose
+from airflow_script_provider.kube.exec_outcome import Broken, ExecCase, Place, PodEnded, Printed
+from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.output import MAX_VALUE
+from airflow_script_provider.kube.progress import Cause
+from airflow_script_provider.kube.provision import MESSAGE_PREFIX, PERMANENT
+from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.sources.file import FileScript
+from tests.builders import (
+    a_case,
+    a_container,
+    a_failed_record,
+    a_plan,
+    a_pod,
+    a_record,
+    a_request,
+    a_script,
+    an_event,
+    an_exec_request,
+    some_limits,
+    some_output,
+)
+
+JOB = JobRef("etl", "load", "job-uid")
+IMAGE = "registry.example.com/etl:9"
+NO_ROOM = "0/2 nodes are available: 2 Insufficient memory."
+NO_LABEL = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+OTHER = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+USER = "system:serviceaccount:airflow:worker"
+PLACE = Place("shop", "api-x1", "api", "registry.example.com/api:4")
+FORBIDDEN = 'Error creating: pods "load-x1" is forbidden: '
+QUOTA = "q, requested: limits.memory=2Gi, used: limits.memory=7Gi, limited: limits.memory=8Gi"
+
+
+def in_the_log() -> list[str]:
+    """Warnings while a pod cannot start."""
+    pull = a_pod(waiting="ErrImagePull", message=f"{IMAGE}: not found", image=IMAGE)
+    secret = a_pod(waiting="CreateContainerConfigError", message='secret "db" not found')
+    quota = f"{FORBIDDEN}exceeded quota: {QUOTA}"
+    limits = f"{FORBIDDEN}failed quota: q: must specify limits.memory for: script"
+    level = f'{FORBIDDEN}violates PodSecurity "restricted:latest": runAsNonRoot != true'
+    account = 'error looking up service account etl/loader: serviceaccount "loader" not found'
+    mount = 'MountVolume.SetUp failed for volume "data" : persistentvolumeclaim "data" not found'
+    lines = [
+        *(line for pod in (a_pod(unschedulable=NO_ROOM), pull, secret) for line in Announcer().pod(pod)),
+        *(line for message in (quota, limits, level, FORBIDDEN + account) for line in _of_job(message)),
+        *Announcer().event(an_event("FailedMount", mount), 20),
+        *Announcer().job({"metadata": {"name": "load"}, "spec": {"suspend": True}}),
+    ]
+    return [line.text for line in lines]
+
+
+def of_jobs() -> list[str]:
+    """First lines of failures."""
+    late = f"Job load: FailedCreate: {FORBIDDEN}exceeded quota: q"
+    not_found = f"{IMAGE}: not found"
+    no_bash = 'exec: "bash": executable file not found in $PATH'
+    no_root = "could not install packages: the container does not run as root"
+    no_pandaz = 'could not install "pandaz": no matching distribution'
+    installer = a_container(name="install", exit_code=PERMANENT, message=no_pandaz)
+    cases = [
+        a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.STARTUP_TIMEOUT),
+        a_case(a_pod(unschedulable=NO_LABEL), cause=Cause.STARTUP_TIMEOUT),
+        a_case(cause=Cause.STARTUP_TIMEOUT),
+        a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[late]),
+        a_case(a_pod(image=IMAGE), cause=Cause.IMAGE, reason="ErrImagePull", message=not_found),
+        a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=no_bash, program="bash"),
+        a_case(a_pod(oom_killed=True, memory="512Mi")),
+        a_case(a_pod(exit_code=137)),
+        a_case(a_pod(running=True), cause=Cause.DEADLINE),
+        a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
+        a_case(a_pod(exit_code=3)),
+        a_case(a_pod("first", exit_code=1), a_pod(exit_code=1), limits=some_limits(backoff_limit=1)),
+        a_case(a_pod(exit_code=127)),
+        a_case(a_pod(exit_code=139)),
+        a_case(a_pod(exit_code=1), last_lines=["chown: Operation not permitted"]),
+        a_case(a_pod(installers=[installer])),
+        a_case(a_pod(exit_code=PERMANENT, message=f"{MESSAGE_PREFIX}{no_root}")),
+        a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED),
+        a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED),
+        a_case(a_pod(running=True), cause=Cause.JOB_DELETED),
+        a_case(a_pod(running=True), cause=Cause.SILENCE),
+    ]
+    return [diagnose(case).headline for case in cases]
+
+
+def of_access() -> list[str]:
+    """What the API server refuses."""
+    denied = f'User "{USER}" cannot create resource "jobs" in API group "batch" in the namespace "etl"'
+    return [
+        _said(lambda: asyncio.run(_opened(ClusterAccess(config_file="/opt/airflow/kubeconfig")))),
+        refusal.message("create", "jobs", "etl", 401, "Unauthorized"),
+        refusal.message("create", "jobs", "etl", 403, f"jobs.batch is forbidden: {denied}"),
+        refusal.missing_namespace("elt", ["default", "etl"], ""),
+    ]
+
+
+def of_sources() -> list[str]:
+    """Scripts that cannot be read, or may not be run."""
+    missing = _said(lambda: FileScript("scripts/lod.py").fetch(folder="/opt/airflow/dags"))
+    return [
+        missing.replace(str(Path.cwd()), "/opt/airflow"),
+        _said(lambda: fetch(ScriptCall(script="print(1)", sha256=OTHER), None)),
+        _said(lambda: a_request(a_script("#" * (MAX_CONFIG_MAP + 1), origin="file:///opt/airflow/dags/load.py"))),
+    ]
+
+
+def of_results() -> list[str]:
+    """Warnings about the value."""
+    too_long = some_output("[" + "1," * (MAX_VALUE // 2) + "1]").value()
+    return [*too_long.warnings, *some_output('{"mean": NaN}').value().warnings]
+
+
+def of_lost_runs() -> list[str]:
+    """Runs that somebody else ended, or that nobody sees."""
+    kill = adoption.meaning_of_kill("running")
+    return [
+        f"the run was killed. {launch.fate(JOB, deleted=True)}",
+        f"the run was killed. {launch.fate(JOB, deleted=False)}",
+        f"the run was killed. {kill.seen}: Job {JOB} is left to the next try, which takes it over.",
+    ]
+
+
+def of_execs() -> list[str]:
+    """Runs in pods that run already."""
+    api = workload.Workload("deployment", "api", "shop")
+    two = {
+        "metadata": {"namespace": "shop", "name": "api-x1"},
+        "spec": {"containers": [{"name": "api"}, {"name": "proxy"}]},
+    }
+    unready = {"metadata": {"name": "api-x1"}, "status": {"phase": "Running"}}
+    candidates = workload.Candidates(api, [unready], "ReplicaSet api-2")
+    return [
+        _said(lambda: workload.choose(candidates)),
+        str(workload.not_found(workload.Workload("deployment", "apo", "shop"), ["api", "web"])),
+        _said(lambda: workload.choose_container(two, None)),
+        _first_of(PodEnded("the pod was deleted or rolled out while the script ran")),
+        _first_of(Broken("no answer", 12.0, runs=False)),
+        "\n".join(_lines_of(Broken("no answer", 12.0, runs=True, process=41))[:2]),
+    ]
+
+
+def of_nodes() -> list[str]:
+    """Scripts on nodes."""
+    plan = a_plan("db-1", "db-7", "db-9")
+    records = {
+        "db-1": [a_record()],
+        "db-7": [a_failed_record(exit_code=None, reason="unreachable")],
+        "db-9": [a_failed_record(exit_code=None, reason="unschedulable")],
+    }
+    there = [{"metadata": {"name": "db-1", "labels": {"role": "db"}}, "spec": {}, "status": {}}]
+    return [
+        node_result.headline(plan, records) or "",
+        nodes.no_match(nodes.NodeChoice(node_selector="role=web"), there),
+        nodes.nobody_left({"db-7": "not ready"}),
+    ]
+
+
+async def _opened(access: ClusterAccess) -> None:
+    async with open_api(access):
+        pass
+
+
+def _of_job(message: str) -> list[Line]:
+    return Announcer().event(an_event("FailedCreate", message, kind="Job", name="load"), 20)
+
+
+def _said(fails: Any) -> str:
+    with pytest.raises((exceptions.ScriptProviderError, ValueError)) as error:
+        fails()
+    return str(error.value)
+
+
+def _lines_of(end: exec_outcome.End) -> list[str]:
+    case = ExecCase(an_exec_request(), PLACE, end, Printed.of(100), 12.0)
+    return str(outcome.failure(exec_outcome.conclude(case))).splitlines()
+
+
+def _first_of(end: exec_outcome.End) -> str:
+    return _lines_of(end)[0]
+
+
+def produced() -> list[str]:
+    """All of them."""
+    makers = (in_the_log, of_jobs, of_access, of_sources, of_results, of_lost_runs, of_execs, of_nodes)
+    return [message for maker in makers for message in maker()]
