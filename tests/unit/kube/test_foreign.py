@@ -14,6 +14,7 @@ OURS = ("env", "env_from", "timeout", "pod_overrides")
     [
         ("env_vars", "'env_vars' is an argument of the pod or job operator; here it is 'env'"),
         ("hostnetwork", "'hostnetwork' is an argument of the pod or job operator; here set it in 'pod_overrides'"),
+        ("poll_interval", "'poll_interval' is an argument of the pod or job operator; leave it out: nothing is polled"),
         ("timout", "unknown argument 'timout'; did you mean 'timeout'?"),
         ("xyz", "unknown argument 'xyz'"),
     ],
