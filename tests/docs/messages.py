@@ -40,8 +40,11 @@ from tests.builders import (
 
 JOB = JobRef("etl", "load", "job-uid")
 IMAGE = "registry.example.com/etl:9"
-NO_ROOM = "0/2 nodes are available: 2 Insufficient memory."
-NO_LABEL = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+NO_VICTIM = (
+    "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+)
+NO_ROOM = f"0/2 nodes are available: 2 Insufficient memory. {NO_VICTIM}"
+NO_LABEL = f"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. {NO_VICTIM}"
 OTHER = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 USER = "system:serviceaccount:airflow:worker"
 PLACE = Place("shop", "api-x1", "api", "registry.example.com/api:4")
@@ -56,11 +59,14 @@ def in_the_log() -> list[str]:
     quota = f"{FORBIDDEN}exceeded quota: {QUOTA}"
     limits = f"{FORBIDDEN}failed quota: q: must specify limits.memory for: script"
     level = f'{FORBIDDEN}violates PodSecurity "restricted:latest": runAsNonRoot != true'
-    account = 'error looking up service account etl/loader: serviceaccount "loader" not found'
-    mount = 'MountVolume.SetUp failed for volume "data" : persistentvolumeclaim "data" not found'
+    unknown = 'error looking up service account etl/loader: serviceaccount "loader" not found'
+    account = f'Error creating: pods "load-" is forbidden: {unknown}'
+    mount = 'MountVolume.SetUp failed for volume "keys" : secret "keys" not found'
+    no_room = a_pod(unschedulable=NO_ROOM)
+    no_claim = a_pod(unschedulable='0/2 nodes are available: persistentvolumeclaim "data" not found. not found.')
     lines = [
-        *(line for pod in (a_pod(unschedulable=NO_ROOM), pull, secret) for line in Announcer().pod(pod)),
-        *(line for message in (quota, limits, level, FORBIDDEN + account) for line in _of_job(message)),
+        *(line for pod in (no_room, no_claim, pull, secret) for line in Announcer().pod(pod)),
+        *(line for message in (quota, limits, level, account) for line in _of_job(message)),
         *Announcer().event(an_event("FailedMount", mount), 20),
         *Announcer().job({"metadata": {"name": "load"}, "spec": {"suspend": True}}),
     ]
@@ -71,6 +77,7 @@ def of_jobs() -> list[str]:
     """First lines of failures."""
     late = f"Job load: FailedCreate: {FORBIDDEN}exceeded quota: q"
     not_found = f"{IMAGE}: not found"
+    back_off = f'Back-off pulling image "{IMAGE}": ErrImagePull: failed to pull and unpack image "{IMAGE}"'
     no_bash = 'exec: "bash": executable file not found in $PATH'
     no_root = "could not install packages: the container does not run as root"
     no_pandaz = 'could not install "pandaz": no matching distribution'
@@ -81,6 +88,7 @@ def of_jobs() -> list[str]:
         a_case(cause=Cause.STARTUP_TIMEOUT),
         a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[late]),
         a_case(a_pod(image=IMAGE), cause=Cause.IMAGE, reason="ErrImagePull", message=not_found),
+        a_case(a_pod(waiting="ImagePullBackOff", message=back_off), cause=Cause.STARTUP_TIMEOUT),
         a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=no_bash, program="bash"),
         a_case(a_pod(oom_killed=True, memory="512Mi")),
         a_case(a_pod(exit_code=137)),

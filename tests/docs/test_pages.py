@@ -10,6 +10,10 @@ import yaml
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.kubernetes import ClusterAccess
+from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
+from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.provider_info import get_provider_info
 from airflow_script_provider.result import ScriptResult
 from benchmarks.tables import table
 from tests.docs.markdown import ROOT, commands, page
@@ -41,6 +45,25 @@ def test_every_key_of_the_result_is_told() -> None:
     """The table of the result has its keys and no other."""
     rows = table(page("docs/reference/result.md"), "key")
     assert {key for row in rows for key in re.findall(r"`(\w+)`", row["key"])} == set(ScriptResult.__dataclass_fields__)
+
+
+def test_every_decorator_is_told() -> None:
+    """Its name in a DAG and where it is imported from, as the provider tells Airflow."""
+    rows = table(page("docs/reference/decorators.md"), "in a DAG")
+    told = {(row["in a DAG"].strip("`@"), row[next(reversed(row))].strip("`")) for row in rows}
+    package = "airflow_script_provider.decorators."
+    known = get_provider_info()["task-decorators"]
+    assert told == {(f"task.{entry['name']}", entry["class-name"].removeprefix(package)) for entry in known}
+
+
+@pytest.mark.parametrize(
+    "operator", [KubernetesScriptOperator, KubernetesExecScriptOperator, KubernetesNodeScriptOperator]
+)
+def test_every_argument_is_told(operator: type) -> None:
+    """An argument of an operator stands in its docstring, which the reference is made of, and no other does."""
+    arguments = inspect.signature(operator).parameters.values()
+    own = [argument.name for argument in arguments if argument.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert sorted(re.findall(r"^ *:param (\w+):", operator.__doc__ or "", re.MULTILINE)) == sorted(own)
 
 
 def test_every_error_is_in_the_tree() -> None:

@@ -13,11 +13,18 @@ from benchmarks.tables import Measured, measured, section, table, tables
 PAGE = "## One\n\n| a | b |\n| --- | --- |\n| x | 1 |\n\n## Two\n| c |\n| --- |\n| 2 |\n| 3 |\n"
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plots, drawn anew."""
+    folder = tmp_path_factory.mktemp("plots")
+    plots.main(folder)
+    return folder
+
+
 @pytest.mark.parametrize("name", plots.PLOTS)
-def test_a_plot_is_that_of_todays_table(name: str, tmp_path: Path) -> None:
+def test_a_plot_is_that_of_todays_table(name: str, drawn: Path) -> None:
     """Drawn anew, the plot has the same words and numbers as the one that is kept: `python benchmarks/plots.py`."""
-    plots.main(tmp_path)
-    assert _texts(tmp_path / f"{name}.svg") == _texts(plots.FOLDER / f"{name}.svg")
+    assert _texts(drawn / f"{name}.svg") == _texts(plots.FOLDER / f"{name}.svg")
 
 
 def test_no_plot_is_left_of_another_time() -> None:
