@@ -136,7 +136,7 @@ def raise_error(error: exceptions.ScriptProviderError) -> NoReturn:
     """The one place that tells Airflow whether another try can help."""
     if error.retryable:
         raise error from None
-    raise AirflowFailException(error.message) from error
+    raise AirflowFailException(error.message) from None  # a cause would be shown below it, with the same message
 
 
 def template_message(error: jinja2.TemplateError, script: Any) -> str:

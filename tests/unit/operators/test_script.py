@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -297,6 +298,20 @@ def test_a_source_that_cannot_be_mended_fails_for_good() -> None:
     """A wrong digest is not tried again."""
     with pytest.raises(AirflowFailException, match="wrong"):
         _base.raise_error(ScriptSourceError("wrong", retryable=False))
+
+
+def test_a_final_failure_is_told_once() -> None:
+    """The task's log shows an exception with all its causes, and one of ours would repeat the message."""
+
+    def execute() -> None:
+        try:
+            raise ScriptSourceError("wrong digest", retryable=False)
+        except ScriptSourceError as error:
+            _base.raise_error(error)
+
+    with pytest.raises(AirflowFailException) as failure:
+        execute()
+    assert "".join(traceback.format_exception(failure.value)).count("wrong digest") == 1
 
 
 def test_a_skip_is_one_short_line() -> None:
