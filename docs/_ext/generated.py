@@ -32,7 +32,7 @@ class CommandHelp(SphinxDirective):
         """A literal block."""
         self.env.note_dependency(str(_PACKAGE / "cli" / "arguments.py"))
         block = nodes.literal_block(text := _help(*self.arguments), text)
-        block["language"] = "text"
+        block["language"] = "none"
         return [block]
 
 
