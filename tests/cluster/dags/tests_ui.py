@@ -1,0 +1,67 @@
+"""DAGs of the tests that look at the web interface, named as in the documentation, whose pictures show them."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.sdk import DAG
+
+from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+
+NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
+
+REPORT = """
+import json, os, sys
+
+from tabulate import tabulate
+
+args = json.loads(sys.argv[1])
+rows = [(shop, 10 * (number + 1)) for number, shop in enumerate(args["shops"])]
+print(tabulate(rows, headers=["shop", os.environ["CURRENCY"]]))
+print(json.dumps({"shops": len(rows), "total": sum(amount for _, amount in rows)}))
+"""
+IMPORT = """
+orders = [{"id": 1, "amount": "12.50"}, {"id": 2, "amount": None}]
+for order in orders:
+    print("importing order", order["id"])
+    amount = float(order["amount"])
+"""
+FORECAST = """
+import json, time
+
+for week in range(1, 7):
+    print("week", week, "of 6")
+    time.sleep(1)
+print(json.dumps({"weeks": 6}))
+"""
+DISKS = """
+import json, os, shutil
+
+disk = shutil.disk_usage("/")
+print("looking at the disk of", os.environ["NODE_NAME"])
+print(json.dumps({"free_gb": disk.free // 2**30}))
+"""
+
+with DAG("sales_report", schedule=None, tags=["sales"]):
+    KubernetesScriptOperator(
+        task_id="report",
+        namespace=NAMESPACE,
+        script=REPORT,
+        args={"shops": ["Bern", "Oslo", "Quito"], "day": "{{ run_id }}"},
+        env={"CURRENCY": "CHF", "API_KEY": "environment-secret"},
+        install_dependencies=["tabulate==0.9.0"],
+        container_resources={"requests": {"memory": "64Mi", "cpu": "50m"}, "limits": {"memory": "256Mi"}},
+    )
+
+with DAG("sales_import", schedule=None, tags=["sales"]):
+    KubernetesScriptOperator(task_id="load", namespace=NAMESPACE, script=IMPORT, backoff_limit=0)
+    KubernetesScriptOperator(task_id="clean", namespace=NAMESPACE, script="file://scripts/clean.py")
+
+with DAG("sales_forecast", schedule=None, tags=["sales"]):
+    KubernetesScriptOperator(task_id="forecast", namespace=NAMESPACE, script=FORECAST, deferrable=True, defer_after=0)
+
+with DAG("node_disks", schedule=None, tags=["nodes"]):
+    KubernetesNodeScriptOperator(
+        task_id="disks", namespace=NAMESPACE, script=DISKS, node_selector="kubernetes.io/os=linux"
+    )
