@@ -93,6 +93,27 @@ def test_links_work_where_markdown_is_read(page: Path) -> None:
     assert [link for link in links(page) if not _leads_from(page, link)] == []
 
 
+@pytest.mark.parametrize(
+    ("link", "leads"),
+    [
+        ("other.md", True),
+        ("other.md#what-is-it", True),
+        ("#one--two-1", True),
+        ("other.md#what", False),
+        ("none.md", False),
+        ("#three", False),
+        ("https://example.com/none", True),
+    ],
+)
+def test_a_dead_link_is_found(link: str, leads: bool, tmp_path: Path) -> None:
+    """A file that is not there, and a heading that is not there; what is elsewhere is not asked."""
+    (tmp_path / "other.md").write_text("# What is `it`?\n\n```sh\n# no heading\n[no](link.md)\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text(f"## One & two\n## One & two\nSee [this]({link}), not `[that](code.md)`.\n")
+    assert links(page) == [link]
+    assert _leads_from(page, link) == leads
+
+
 def _leads(page: Page, link: str, site: dict[Path, Page]) -> bool:
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
