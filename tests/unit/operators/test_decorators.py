@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -185,3 +186,14 @@ def test_override_and_map() -> None:
     assert isinstance(mapped, DecoratedMappedOperator)
     unmapped = mapped.unmap({"task_id": "each", "op_kwargs": {"table": "stock"}, "image": "python:3.12"})
     assert cast("Any", unmapped)._returned({}).fetch().text == "echo stock"
+
+
+@pytest.mark.parametrize("multiple_outputs", [False, True])
+def test_multiple_outputs_are_xcoms_of_their_own(multiple_outputs: bool) -> None:
+    """Each key of the result can be read by its name then, of a failure too; ``value`` is the script's in any case."""
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    operator = a_task(lambda: "echo", multiple_outputs=multiple_outputs)
+    operator._push(in_a_context(ti=ti), [1], {"status": "failed", "value": [1]})
+    expected = {"value": [1], "return_value": {"status": "failed", "value": [1]}}
+    assert pushed == ({"status": "failed"} if multiple_outputs else {}) | expected
