@@ -41,7 +41,7 @@ class NodeScriptTrigger(of_script.ScriptTrigger):
                 self.log.exception("Following the runs failed in an unexpected way; a worker goes on with them")
             reason = str(error) or type(error).__name__
         self._is_over = True
-        yield TriggerEvent({"job": self.job, "server": self.server, "reason": reason})  # type: ignore[no-untyped-call]  # not annotated in Airflow
+        yield of_script.JobEvent({"job": self.job, "server": self.server, "reason": reason})
 
     async def _see_to_all(self) -> None:
         async with shared_cluster(await self._access()) as cluster:

@@ -47,6 +47,17 @@ LOG_SILENCE = 300.0
 """Seconds without a byte after which a log stream is opened anew."""
 
 
+class JobEvent(TriggerEvent):
+    """An event that names its Job alone: Airflow writes every event into the task's log, with all that it carries."""
+
+    def __init__(self, payload: dict[str, Any]) -> None:
+        super().__init__(payload)  # type: ignore[no-untyped-call]  # not annotated in Airflow
+
+    def __repr__(self) -> str:
+        ref = self.payload["job"]["ref"]
+        return f"Job {ref['namespace']}/{ref['name']}"
+
+
 class ScriptTrigger(BaseTrigger):
     """
     Follow a launched Job until it is over; its log goes live into the task's.
@@ -133,7 +144,7 @@ class ScriptTrigger(BaseTrigger):
             event = to_event(self.job, self._position(), _words(error))
         event["server"] = self.server
         self._is_over = True
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # as above
+        yield JobEvent(event)
 
     async def on_kill(self) -> None:
         """Delete the Job, if a user acted on the task.
