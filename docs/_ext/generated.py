@@ -18,6 +18,7 @@ from airflow_script_provider.provider_info import get_provider_info
 
 _PACKAGE = Path(__file__).parents[2] / "airflow_script_provider"
 _PRIVATE_MODULE = re.compile(r"\b_\w+\.(?=[A-Z])")
+_NOT_FOR_CALLERS = re.compile(r", (?:template_fields|_\w+): [^=]+= (?:\([^)]*\)|[^,)]+)")
 _LINK_TO_FOLDER = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)\s]*/\)")
 
 
@@ -53,11 +54,11 @@ def without_links_to_folders(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _LINK_TO_FOLDER.sub(r"\1", source[0])
 
 
-def without_private_modules(
+def for_callers(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """A type that is imported only while types are checked stands in a signature as it is spelt there."""
-    return _PRIVATE_MODULE.sub("", signature) if signature else signature, returned
+    """A signature without what no caller gives, and without the private modules that some types are spelt with."""
+    return (_NOT_FOR_CALLERS.sub("", _PRIVATE_MODULE.sub("", signature)) if signature else signature), returned
 
 
 def _help(*command: str) -> str:
@@ -85,6 +86,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("provider-settings", ProviderSettings)
-    app.connect("autodoc-process-signature", without_private_modules)
+    app.connect("autodoc-process-signature", for_callers)
     app.connect("source-read", without_links_to_folders)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
