@@ -7,6 +7,7 @@ import re
 
 import pytest
 import yaml
+from airflow.configuration import conf
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.kubernetes import ClusterAccess
@@ -19,6 +20,8 @@ from benchmarks.tables import table
 from tests.docs.markdown import ROOT, commands, page
 
 RIGHTS = table(page("docs/reference/rights.md"), "right")
+PAGES = [file.read_text() for file in (ROOT / "docs").rglob("*.md")]
+SETTINGS = sorted({found for text in PAGES for found in re.findall(r"`\[(\w+)\] (\w+)", text)})
 COLUMNS = {"job.yaml": "[Job](#a-script-as-a-job)", "exec.yaml": "[exec](#in-a-pod-that-runs-already)"}
 OF_NODES = "[nodes](#on-nodes)"
 
@@ -64,6 +67,13 @@ def test_every_argument_is_told(operator: type) -> None:
     arguments = inspect.signature(operator).parameters.values()
     own = [argument.name for argument in arguments if argument.kind is inspect.Parameter.KEYWORD_ONLY]
     assert sorted(re.findall(r"^ *:param (\w+):", operator.__doc__ or "", re.MULTILINE)) == sorted(own)
+
+
+@pytest.mark.parametrize(("section", "option"), SETTINGS)
+def test_a_setting_that_is_named_is_one(section: str, option: str) -> None:
+    """What a page names of Airflow's configuration is a setting of Airflow's, or of this provider."""
+    known = conf.configuration_description | get_provider_info()["config"]
+    assert option in known[section]["options"]
 
 
 def test_every_error_is_in_the_tree() -> None:
