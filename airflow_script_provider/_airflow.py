@@ -6,14 +6,15 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, get_current_context
+from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from asgiref.sync import sync_to_async
 
 from airflow_script_provider.kube.names import TaskIdentity
 
 try:
+    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
@@ -33,6 +34,7 @@ except ImportError:  # Airflow 3.1
         AirflowTaskTimeout,
         TaskDeferred,
     )
+    from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]  # as above
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
