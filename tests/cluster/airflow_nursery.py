@@ -14,6 +14,7 @@ A line of input is a command, a line of output its answer:
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -113,17 +114,48 @@ def _import_airflow() -> Callable[[], None]:
     return main
 
 
-def serve(folder: Path) -> None:
-    """Start PostgreSQL in a folder, import Airflow meanwhile, then obey until the input ends."""
+def _warm_up_for_dags_test() -> None:
+    """What each ``airflow dags test`` would do anew: import what DAGs import, make the API that its tasks talk to.
+
+    Of that API the first request makes the routes, which takes as long as ten short tasks.
+    """
+    import airflow.cli.commands.dag_command
+    import airflow.dag_processing.dagbag
+    import airflow.providers.cncf.kubernetes.operators.job
+    import airflow.providers.standard.decorators.python  # noqa: F401  # all of these
+    import httpx
+    from airflow.sdk.execution_time.supervisor import in_process_api_server
+
+    import airflow_script_provider.hooks.node
+    import airflow_script_provider.operators.exec
+    import airflow_script_provider.operators.node
+    import airflow_script_provider.operators.script  # noqa: F401
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=in_process_api_server().atransport, base_url="http://api") as client:
+            await client.get("/health")
+
+    asyncio.run(ask())
+
+
+def serve(folder: Path | None) -> None:
+    """Start PostgreSQL in the folder, import Airflow meanwhile, then obey until the input ends.
+
+    Without a folder the processes are commands that run a DAG by themselves, on SQLite.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    database = postgresql.start(folder)
+    database = postgresql.start(folder) if folder else None
     nursery = Nursery(_import_airflow())
-    postgresql.wait_until_ready(folder, database)
+    if folder and database:
+        postgresql.wait_until_ready(folder, database)
+    else:
+        _warm_up_for_dags_test()
+        gc.freeze()
     print("ready", file=answers)
     for line in sys.stdin:
         print(nursery.obey(*line.split()), file=answers)
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

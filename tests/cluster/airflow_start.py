@@ -128,7 +128,7 @@ def airflow_server(home: Path, kubeconfig: str, dags: Path, settings: dict[str, 
     with tempfile.TemporaryDirectory(prefix="airflow-postgresql-", ignore_cleanup_errors=True) as folder:
         database, port = Path(folder), _free_port()
         environment = _environment(home, port, kubeconfig, dags, database) | settings
-        with _nursery(home, database, environment) as processes:
+        with nursery(home, environment, str(database)) as processes:
             url = f"http://127.0.0.1:{port}"
             _start(processes)
             wait_for(lambda: _is_healthy(url), f"Airflow ({home}/*.log)", 180)
@@ -138,11 +138,12 @@ def airflow_server(home: Path, kubeconfig: str, dags: Path, settings: dict[str, 
 
 
 @contextmanager
-def _nursery(home: Path, database: Path, environment: dict[str, str]) -> Iterator[Processes]:
+def nursery(home: Path, environment: dict[str, str], *words: str) -> Iterator[Processes]:
+    """The program that forks Airflow's processes; a word is the folder of its database, else it has SQLite."""
     command = ["unshare", "-p", "--fork", "--kill-child", "--mount-proc", sys.executable]
     with (home / "nursery.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "-m", "tests.cluster.airflow_nursery", str(database)],
+            [*command, "-m", "tests.cluster.airflow_nursery", *words],
             cwd=_ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -162,10 +163,15 @@ def _nursery(home: Path, database: Path, environment: dict[str, str]) -> Iterato
         process.stdout.close()
 
 
-def _start(processes: Processes) -> None:
+def migrate(processes: Processes) -> None:
+    """Wait until Airflow is imported, and make its database."""
     processes.answer()
     if (answer := processes.tell("run", "migrate", "db", "migrate")) != "ended with 0":
         raise AssertionError(f"airflow db migrate {answer}: {(processes.home / 'migrate.log').read_text()}")
+
+
+def _start(processes: Processes) -> None:
+    migrate(processes)
     processes.tell("start", "api-server", "api-server")
     processes.tell("start", "dag-processor", "dag-processor")
     processes.tell("start", "scheduler", "scheduler", "--skip-serve-logs")

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import pytest
 
-from tests.cluster.file_server import file_server
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_folder import node_folder
+from tests.cluster.package_index import TOOL, Index, package_index
 from tests.cluster.tasks import TaskRun, run_task
 
-TOOL = "airflow-script-private-tool"
-WHEEL = "airflow_script_private_tool-1.0-py3-none-any.whl"
 SCRIPT = "import private_tool\nprint(private_tool.ANSWER)"
 PASSWORD = "index-hunter2"
-
-
-@dataclass(frozen=True)
-class Index:
-    """A package index that wants a login."""
-
-    address: str
-
-    def url(self, password: str = PASSWORD) -> str:
-        """Its URL with the login in it, as pip and uv take it."""
-        return f"http://bob:{password}@{self.address}/simple"
-
-    def settings(self, **values: str) -> dict[str, str]:
-        """Variables for pip, which trusts no host without TLS unless told to."""
-        return {"PIP_TRUSTED_HOST": self.address.partition(":")[0], **values}
 
 
 @pytest.fixture(scope="module")
 def index(kubectl: Kubectl, shared_namespace: str) -> Iterator[Index]:
     """An index in a pod, with one package that is nowhere else."""
-    wheel = a_wheel()
-    link = f'<a href="{WHEEL}#sha256={hashlib.sha256(wheel).hexdigest()}">{WHEEL}</a>'
-    files = {f"simple/{TOOL}/index.html": link.encode(), f"simple/{TOOL}/{WHEEL}": wheel}
-    with file_server(kubectl, shared_namespace, files, f"bob:{PASSWORD}") as address:
-        yield Index(address)
+    with package_index(kubectl, shared_namespace, PASSWORD) as index:
+        yield index
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +34,6 @@ def with_uv(kubeconfig: str, shared_namespace: str) -> Iterator[dict[str, Any]]:
         yield folder.mounted("/usr/local/sbin", "/bin") | {"backoff_limit": 0}
 
 
-def a_wheel() -> bytes:
-    """A package of one module that says 42."""
-    about = "airflow_script_private_tool-1.0.dist-info"
-    members = {
-        "private_tool.py": "ANSWER = 42\n",
-        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {TOOL}\nVersion: 1.0\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},,\n" for path in (*members, f"{about}/RECORD"))
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for path, text in {**members, f"{about}/RECORD": record}.items():
-            archive.writestr(path, text)
-    return content.getvalue()
-
-
 def shown(run: TaskRun, kubectl: Kubectl, namespace: str) -> str:
     """Everything of a run that people can see but its Secret: log, XComs, error, and its objects."""
     ours = "app.kubernetes.io/managed-by=airflow-script-provider"
@@ -83,7 +43,7 @@ def shown(run: TaskRun, kubectl: Kubectl, namespace: str) -> str:
 
 def test_the_index_of_env(own: dict[str, Any], kubectl: Kubectl, index: Index) -> None:
     """PIP_INDEX_URL with user and password reaches the installer, and nobody sees the password (R26)."""
-    env = index.settings(PIP_INDEX_URL=index.url())
+    env = index.settings(PIP_INDEX_URL=index.url(PASSWORD))
     run = run_task(script=SCRIPT, install_dependencies=[TOOL], env=env, **own).succeeded()
     assert run.result["output"] == "42\n"
     assert any(f"@{index.address}/simple" in line for line in run.lines)
@@ -96,7 +56,7 @@ def test_the_index_of_env_from(own: dict[str, Any], kubectl: Kubectl, index: Ind
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "pip", "namespace": own["namespace"]},
-        "stringData": index.settings(PIP_EXTRA_INDEX_URL=index.url()),
+        "stringData": index.settings(PIP_EXTRA_INDEX_URL=index.url(PASSWORD)),
     }
     kubectl.apply(secret)
     env_from = [{"secretRef": {"name": "pip"}}]
@@ -118,7 +78,7 @@ def test_a_wrong_password_is_said(own: dict[str, Any], kubectl: Kubectl, index: 
 
 def test_uv_installs_where_the_image_has_it(with_uv: dict[str, Any], kubectl: Kubectl, index: Index) -> None:
     """From the index that UV_DEFAULT_INDEX names, into the folder that the script's Python looks into."""
-    env = {"UV_DEFAULT_INDEX": index.url()}
+    env = {"UV_DEFAULT_INDEX": index.url(PASSWORD)}
     run = run_task(script=SCRIPT, install_dependencies=[TOOL], env=env, **with_uv).succeeded()
     assert run.result["output"] == "42\n"
     assert f" + {TOOL}==1.0" in run.lines
@@ -127,7 +87,7 @@ def test_uv_installs_where_the_image_has_it(with_uv: dict[str, Any], kubectl: Ku
 
 def test_uv_says_what_is_missing(with_uv: dict[str, Any], index: Index) -> None:
     """A requirement that does not exist is named, whichever installer seeks it."""
-    env = {"UV_DEFAULT_INDEX": index.url()}
+    env = {"UV_DEFAULT_INDEX": index.url(PASSWORD)}
     run = run_task(script=SCRIPT, install_dependencies=["pandaz"], env=env, **with_uv)
     assert 'could not install "pandaz": no matching distribution' in run.headline
     assert run.result["reason"] == "InstallFailed"
@@ -142,6 +102,6 @@ def test_uv_says_when_the_index_denies_access(with_uv: dict[str, Any], index: In
 
 def test_pip_installs_where_its_index_is_named(with_uv: dict[str, Any], index: Index) -> None:
     """uv would not read PIP_INDEX_URL, and ask an index where anybody may have taken the package's name."""
-    env = index.settings(PIP_INDEX_URL=index.url())
+    env = index.settings(PIP_INDEX_URL=index.url(PASSWORD))
     run = run_task(script=SCRIPT, install_dependencies=[TOOL], env=env, **with_uv).succeeded()
     assert f"Successfully installed {TOOL}-1.0" in run.lines
