@@ -11,5 +11,6 @@ with DAG("example_http_source", schedule=None, tags=["script-provider"]):
     KubernetesScriptOperator(
         task_id="report",
         script=HttpScript("/scripts/report.py", conn_id="script_server", headers={"Accept": "text/x-python"}),
+        sha256="f3870a43791960f2e6f7e6c0cc8c5f63b1393b7fd3730b52c3eba074e4963cf4",  # another script fails
         args={"region": "north", "orders": [12, 30]},
     )

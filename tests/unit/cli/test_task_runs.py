@@ -94,6 +94,13 @@ def test_the_example_migrates_a_database_here(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, b'{"from": 0, "to": 2}'), done.stderr
 
 
+def test_the_task_of_the_page_runs_here() -> None:
+    """The task file that the page about the command line shows is found and run as it says there."""
+    done = airflow_script("run", "totals", folder=Path(__file__).parents[3] / "example_dags" / "task_file")
+    said = b'{"day": "2026-01-31", "total": 42, "currency": "CHF"}'
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, said), done.stderr
+
+
 def test_a_step_of_the_script_tool_runs_here(project: Path) -> None:
     """``-f`` takes a step as ``from_spec`` does; ``-x local`` runs its script with its args."""
     done = airflow_script("run", "-f", "step.yaml", "-x", "local", "--output", "json", folder=project)

@@ -1,0 +1,24 @@
+"""A script that hangs, ended by its timeout."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, task
+
+from airflow_script_provider.operators.script import KubernetesScriptOperator
+
+with DAG("example_timeouts", schedule=None, tags=["script-provider"]):
+    hang = KubernetesScriptOperator(
+        task_id="hang",
+        script="import time\nprint('waiting for an answer')\ntime.sleep(3600)",
+        timeout=5,  # of the Job: queueing, pulls and all attempts included
+        startup_timeout=timedelta(minutes=2),  # until a container runs
+        execution_timeout=timedelta(minutes=10),  # Airflow's, of the try
+    )
+
+    @task(trigger_rule="all_done")
+    def report(result: dict) -> str:
+        return f"{result['status']}: {result['error']}"
+
+    report(hang.output)
