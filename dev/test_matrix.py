@@ -24,6 +24,8 @@ UV = Path(sys.executable).with_name("uv")
 MATRIX = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-script-provider" / "matrix"
 TESTS = ("tests/unit", "tests/contract")
 DAGS = ("example_basic", "example_deferrable")
+OLD_EMULATOR = "setuptools<81"
+"""What the stand-in for Google Cloud Storage imports in its releases of then."""
 SHOWN = {
     "Airflow": "apache-airflow",
     "task-sdk": "apache-airflow-task-sdk",
@@ -43,9 +45,11 @@ class Row:
 
 ROWS = {
     "airflow-3.1": Row(("apache-airflow==3.1.8",)),
-    "airflow-3.2": Row(("apache-airflow==3.2.2",), until="2026-06-15"),
+    "airflow-3.2": Row(("apache-airflow==3.2.2", OLD_EMULATOR), until="2026-06-15"),
     "airflow-3.3": Row(("apache-airflow==3.3.2",)),
-    "oldest": Row(("apache-airflow==3.1.0", "apache-airflow-providers-cncf-kubernetes==10.8.0"), until="2025-10-15"),
+    "oldest": Row(
+        ("apache-airflow==3.1.0", "apache-airflow-providers-cncf-kubernetes==10.9.0", OLD_EMULATOR), until="2025-11-15"
+    ),
 }
 
 
