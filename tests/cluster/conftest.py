@@ -148,6 +148,7 @@ def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPath
             "AIRFLOW_VAR_SIGNATURE": "signature-secret",
             "TEST_NAMESPACE": namespace,
             "TEST_SCRIPT_URL": scripts.url,
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # with 5 s a busy machine fails tasks
             "AIRFLOW__SCRIPT_PROVIDER__JOB_URL": f"{scripts.url}/{{namespace}}/{{job_name}}",
         }
         with airflow_server(home, kubeconfig, Path(__file__).parent / "dags", settings) as server:

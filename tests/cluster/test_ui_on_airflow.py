@@ -179,7 +179,7 @@ def test_link_to_the_job(page: Page, runs: Runs, dag_id: str, task_id: str) -> N
     task.details()
     link, result = page.get_by_role("link", name="Kubernetes Job"), task.task.xcom()
     link.wait_for()
-    picture(page, f"link-{task_id}", 500)
+    picture(page, "link-to-the-job", 500)
     with page.expect_popup() as popup:
         link.click()
     expect(popup.value).to_have_url(
