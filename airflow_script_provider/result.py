@@ -20,6 +20,11 @@ class Status(StrEnum):
     FAILED = "failed"
     TIMEOUT = "timeout"
 
+    @property
+    def verb(self) -> str:
+        """What the run did, for a sentence."""
+        return "timed out" if self is Status.TIMEOUT else self.value
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -123,7 +123,7 @@ def conclude(case: ExecCase) -> Outcome:
 def summary(case: ExecCase, result: ScriptResult) -> str:
     """One line on how it ended."""
     exit_code = f", exit code {result.exit_code}" if result.exit_code is not None else ""
-    ended = f"{result.status} in {result.execution_time:.1f} s{exit_code}, {result.output_bytes:,} bytes of output"
+    ended = f"{result.status.verb} in {result.execution_time:.1f} s{exit_code}, {result.output_bytes:,} bytes of output"
     return f"{_capital(case.request.noun)} in pod {case.place} {ended}"
 
 

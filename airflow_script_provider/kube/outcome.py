@@ -98,7 +98,7 @@ def summary(result: ScriptResult) -> str:
     attempts = f", {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
     exit_code = f", exit code {result.exit_code}" if result.exit_code is not None else ""
     size = f"{result.output_bytes:,} bytes of output"
-    ended = f"{result.status} in {result.execution_time:.1f} s{exit_code}{attempts}"
+    ended = f"{result.status.verb} in {result.execution_time:.1f} s{exit_code}{attempts}"
     return f"Job {result.namespace}/{result.job_name} {ended}, {size}"
 
 

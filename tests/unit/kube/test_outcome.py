@@ -173,6 +173,10 @@ def test_enough_lines_are_shown() -> None:
         (a_result(output_bytes=1234), "Job etl/load completed in 1.5 s, exit code 0, 1,234 bytes of output"),
         (a_failed_result(), "Job etl/load failed in 1.5 s, exit code 3, 0 bytes of output"),
         (
+            a_failed_result(status=Status.TIMEOUT, exit_code=143),
+            "Job etl/load timed out in 1.5 s, exit code 143, 0 bytes of output",
+        ),
+        (
             a_failed_result(attempts=(Attempt("a"), Attempt("b")), exit_code=None),
             "Job etl/load failed in 1.5 s, 2 attempts, 0 bytes of output",
         ),
