@@ -16,7 +16,7 @@ _LOG = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LEVEL = re.compile(r"^(DEBUG|INFO|WARNING|ERROR) ")
 # What is another in each run: names of Jobs and pods, digests, and every number.
 _VARIES = (
-    (re.compile(r"-[0-9a-f]{10}(-[a-z0-9]{5})?\b"), "-ID"),
+    (re.compile(r"(?<=[-=])[0-9a-f]{10}(-[a-z0-9]{5})?\b"), "ID"),
     (re.compile(r"\b[0-9a-f]{32,}\b"), "HEX"),
     (re.compile(r"\d+(\.\d+)*"), "0"),
 )

@@ -81,3 +81,4 @@ def test_a_quoted_line_is_found_whatever_varies() -> None:
     log = "[info] Job default/script-count-70e145f0e1 completed in 1.9 s, exit code 0, 105 bytes of output"
     assert is_in("Job default/script-count-0123456789 completed in 2 s, …, 7 bytes of output", log)
     assert not is_in("Job default/script-count-0123456789 failed in 2 s", log)
+    assert is_in("jobs -l airflow-script-provider/nodes=0123456789", "jobs -l airflow-script-provider/nodes=c9a3bb0832")
