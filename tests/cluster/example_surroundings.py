@@ -28,7 +28,8 @@ def applied(kubectl: Kubectl, manifests: Path) -> Iterator[None]:
         )
         yield
     finally:
-        kubectl("delete", "-n", "default", "--wait=false", "--ignore-not-found", *paths)
+        # Waited for: what another run of the tests applied to an object that is going would go with it.
+        kubectl("delete", "-n", "default", "--ignore-not-found", *paths)
 
 
 @contextmanager
