@@ -110,32 +110,37 @@ def _import_airflow() -> Callable[[], None]:
     import kubernetes_asyncio.client  # noqa: F401
     from airflow.__main__ import main
 
+    _make_the_execution_api()
     gc.freeze()  # what is collected is written to, and no longer shared
     return main
 
 
-def _warm_up_for_dags_test() -> None:
-    """What each ``airflow dags test`` would do anew: import what DAGs import, make the API that its tasks talk to.
+def _make_the_execution_api() -> None:
+    """The API that triggerers and ``dags test`` keep in their process: its first request makes the routes.
 
-    Of that API the first request makes the routes, which takes as long as ten short tasks.
+    That takes seconds of CPU, and a minute on a busy machine; a trigger that asks for its connection waits for it.
     """
-    import airflow.cli.commands.dag_command
-    import airflow.dag_processing.dagbag
-    import airflow.providers.cncf.kubernetes.operators.job
-    import airflow.providers.standard.decorators.python  # noqa: F401  # all of these
     import httpx
     from airflow.sdk.execution_time.supervisor import in_process_api_server
-
-    import airflow_script_provider.hooks.node
-    import airflow_script_provider.operators.exec
-    import airflow_script_provider.operators.node
-    import airflow_script_provider.operators.script  # noqa: F401
 
     async def ask() -> None:
         async with httpx.AsyncClient(transport=in_process_api_server().atransport, base_url="http://api") as client:
             await client.get("/health")
 
     asyncio.run(ask())
+
+
+def _import_for_dags_test() -> None:
+    """What each ``airflow dags test`` would import anew, and its DAG."""
+    import airflow.cli.commands.dag_command
+    import airflow.dag_processing.dagbag
+    import airflow.providers.cncf.kubernetes.operators.job
+    import airflow.providers.standard.decorators.python  # noqa: F401  # all of these
+
+    import airflow_script_provider.hooks.node
+    import airflow_script_provider.operators.exec
+    import airflow_script_provider.operators.node
+    import airflow_script_provider.operators.script  # noqa: F401
 
 
 def serve(folder: Path | None) -> None:
@@ -150,7 +155,7 @@ def serve(folder: Path | None) -> None:
     if folder and database:
         postgresql.wait_until_ready(folder, database)
     else:
-        _warm_up_for_dags_test()
+        _import_for_dags_test()
         gc.freeze()
     print("ready", file=answers)
     for line in sys.stdin:

@@ -132,6 +132,7 @@ def airflow_server(home: Path, kubeconfig: str, dags: Path, settings: dict[str, 
             url = f"http://127.0.0.1:{port}"
             _start(processes)
             wait_for(lambda: _is_healthy(url), f"Airflow ({home}/*.log)", 180)
+            wait_for(lambda: _serves_tasks(url), f"the API for tasks ({home}/api-server.log)", 180)
             airflow = Airflow(url, home, _token(url), processes=processes, database=database)
             airflow.start_triggerer()
             yield airflow
@@ -210,6 +211,15 @@ def _is_healthy(url: str) -> bool:
     except (OSError, ValueError):
         return False
     return all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "metadatabase"))
+
+
+def _serves_tasks(url: str) -> bool:
+    """Whether the API that workers talk to has made its routes: the first request does, for seconds of CPU."""
+    try:
+        with urllib.request.urlopen(f"{url}/execution/health", timeout=60) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _token(url: str) -> str:
