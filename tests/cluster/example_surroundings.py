@@ -28,8 +28,8 @@ def applied(kubectl: Kubectl, manifests: Path) -> Iterator[None]:
         )
         yield
     finally:
-        # Waited for: what another run of the tests applied to an object that is going would go with it.
-        kubectl("delete", "-n", "default", "--ignore-not-found", *paths)
+        # Not waited for: a claim goes with the last pod that had it, which is kept for its Job's TTL.
+        kubectl("delete", "-n", "default", "--wait=false", "--ignore-not-found", *paths)
 
 
 @contextmanager
