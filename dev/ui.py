@@ -23,7 +23,8 @@ def main(port: int) -> int:
     if _is_taken(port):
         print(f"Port {port} is taken: choose another one, as in PORT={port + 1} make ui", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job would ignore the first one
+        signal.signal(number, signal.default_int_handler)
     log, url = Path(os.environ["AIRFLOW_HOME"]) / "ui.log", f"http://127.0.0.1:{port}"
     print(f"Starting Airflow, which takes a minute or so; its log is {log}", flush=True)
     with log.open("wb") as output:
