@@ -28,7 +28,7 @@ from airflow_script_provider.jobs.slots import StreamSlots
 from airflow_script_provider.jobs.watch import LISTED, Watch
 from airflow_script_provider.kube import node_board, node_manifest, node_result
 from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.diagnosis import hint_for
+from airflow_script_provider.kube.diagnosis import advised
 from airflow_script_provider.kube.handover import Handover
 from airflow_script_provider.kube.launched import LaunchedJob
 from airflow_script_provider.kube.names import HANDOVER_ANNOTATION, LAUNCH_LABEL
@@ -214,7 +214,7 @@ class NodeRuns:
         await asyncio.sleep(NO_POD_AFTER)
         if not run.seen.view.pods:
             for line in await self._outcomes.warnings_of(run):
-                self.log.note(f"{line} {hint_for(line)}".rstrip(), logging.WARNING)
+                self.log.note(advised(line), logging.WARNING)
 
     async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
         """Read what the run said, tell how it ended, write its outcome."""

@@ -35,7 +35,7 @@ from airflow_script_provider.kube.node_manifest import RUN_LABEL
 from airflow_script_provider.kube.node_plan import MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.node_record import RunRecord
 from airflow_script_provider.kube.node_result import NodesOutcome
-from airflow_script_provider.kube.nodes import NodeChoice
+from airflow_script_provider.kube.nodes import NodeChoice, nodes_in_words
 from airflow_script_provider.kube.request import Deadline, JobRequest, positive_seconds
 
 HandOver = Callable[[NodesOutcome], None]
@@ -130,13 +130,13 @@ class NodeTask:
             return
         plan, mode = request.on_nodes.plan, request.on_nodes.mode
         look = f"kubectl -n {request.namespace} get jobs -l {NODES_LABEL}={request.identity.launch_id}"
-        self.log.note(f"Job {ref} owns the Jobs of {len(plan.nodes)} nodes. Look at them: {look}")
+        self.log.note(f"Job {ref} owns the Jobs of {nodes_in_words(len(plan.nodes))}. Look at them: {look}")
         how = f"{' '.join(request.interpreter.argv)} (by {request.interpreter.chosen_by})"
         self.log.note(f"Interpreter: {how}, image {request.options.image}")
         if mode.grants:
             self.log.note(f"mode={str(mode)!r} grants the script {mode.grants}", logging.WARNING)
         if plan.earlier:
-            self.log.note(f"{len(plan.earlier)} nodes succeeded in an earlier try and are left alone")
+            self.log.note(f"{nodes_in_words(len(plan.earlier))} succeeded in an earlier try, left alone in this one")
         for name, reason in plan.skipped.items():
             self.log.note(f"Node {name} is skipped: {reason}")
 

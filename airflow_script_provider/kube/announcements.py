@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.diagnosis import event_line, hint_for, one_line
+from airflow_script_provider.kube.diagnosis import advised, event_line, one_line
 from airflow_script_provider.kube.pods import Pod
 
 LAUNCH_GRACE = 10.0
@@ -105,8 +105,9 @@ class Announcer:
         self._states[uid] = key
         attempt = f"Attempt {len(self._states)}: " if is_new and len(self._states) > 1 else ""
         text = "was deleted" if key == "gone" else state.text
-        hint = hint_for(state.text) if state.is_trouble else ""
-        line = f"{attempt}Pod {podstatus.name(pod)} {one_line(text)} {hint}".rstrip()
+        line = f"{attempt}Pod {podstatus.name(pod)} {one_line(text)}".rstrip()
+        if state.is_trouble:
+            line = advised(line, state.text)
         return [Line(line, logging.WARNING if state.is_trouble else logging.INFO)]
 
     def event(self, event: Mapping[str, Any], age: float) -> list[Line]:
@@ -118,7 +119,7 @@ class Announcer:
         if key in self._warnings:
             return []
         self._warnings[key] = line
-        return [Line(f"{line} {hint_for(line)}".rstrip(), logging.WARNING)]
+        return [Line(advised(line), logging.WARNING)]
 
     def _is_own(self, line: str, age: float) -> bool:
         return age < LAUNCH_GRACE and any(name in line for name in self._own)

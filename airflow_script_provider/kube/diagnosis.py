@@ -34,6 +34,7 @@ _HINTS = (
     (re.compile(r"Insufficient (cpu|memory)"), "Ask for less in container_resources, or add nodes."),
     (re.compile(r"didn't match Pod's node affinity/selector"), "Check node_selector and affinity."),
     (re.compile(r"untolerated taint"), "Set tolerations."),
+    (re.compile(r"ImagePullBackOff|ErrImagePull|InvalidImageName"), "Check image and image_pull_secrets."),
 )
 
 
@@ -82,6 +83,12 @@ def diagnose(case: Case) -> Diagnosis:
 def hint_for(message: str) -> str:
     """What to do about a message of Kubernetes, naming our argument; empty if nothing is known."""
     return next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
+
+
+def advised(line: str, message: str | None = None) -> str:
+    """A line with what to do about it, or about the message of Kubernetes that it tells of."""
+    hint = hint_for(line if message is None else message)
+    return f"{line.rstrip('.')}. {hint}" if hint else line
 
 
 def ended_as(end: ContainerEnd, pod: Pod | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_script_provider.kube.node_plan import NodePlan
 from airflow_script_provider.kube.node_record import RunRecord
+from airflow_script_provider.kube.nodes import nodes_in_words
 from airflow_script_provider.result import Status
 
 MAX_RESULT = 4 * 1024 * 1024
@@ -70,7 +71,7 @@ def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> st
         return None
     total = len(plan.nodes) + len(plan.earlier)
     words = ", ".join(f"{node} ({why})" for node, why in failed.items())
-    first = f"{len(failed)} of {total} nodes failed: {words}" if failed else f"0 of {total} nodes failed"
+    first = f"{len(failed)} of {nodes_in_words(total)} failed" + (f": {words}" if failed else "")
     if not not_run:
         return first
     return f"{first}; {len(not_run)} {missing}"
@@ -92,7 +93,7 @@ def summary(outcome: NodesOutcome) -> str:
     """One line on how all of it ended."""
     result = outcome.result
     counts = ", ".join(f"{result[name]} {name}" for name in ("succeeded", "failed", SKIPPED) if result[name])
-    return f"{len(result['nodes'])} nodes in {result['execution_time']:.1f} s: {counts or 'none'}"
+    return f"{nodes_in_words(len(result['nodes']))} in {result['execution_time']:.1f} s: {counts or 'none'}"
 
 
 def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:

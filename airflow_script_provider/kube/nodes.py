@@ -142,7 +142,7 @@ def no_match(choice: NodeChoice, nodes: Sequence[Node]) -> str:
     if not choice.label_selector:
         return "the cluster has no nodes"
     labels = _labels_there_are(choice, nodes)
-    return f"node_selector {choice.label_selector!r} matches none of {len(nodes)} nodes. {labels}"
+    return f"node_selector {choice.label_selector!r} matches none of {nodes_in_words(len(nodes))}. {labels}"
 
 
 def nobody_left(skipped: Mapping[str, str]) -> str:
@@ -186,3 +186,8 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
 
 def _name(node: Node) -> str:
     return str(node["metadata"]["name"])
+
+
+def nodes_in_words(number: int) -> str:
+    """``1 node``, ``2 nodes``."""
+    return f"{number} node{'' if number == 1 else 's'}"

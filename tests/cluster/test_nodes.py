@@ -128,7 +128,7 @@ def test_the_hook_does_the_same(shared: dict[str, Any]) -> None:
     hook = KubernetesNodeScriptHook(None, config_file=shared["config_file"])
     where = {"nodes": ["node-2"], "namespace": shared["namespace"]}
     assert hook.run_on_nodes(SAYS_WHERE, **where)["nodes"]["node-2"]["runs"][0]["value"]["node"] == "node-2"
-    with pytest.raises(exceptions.NodesFailedError, match=r"1 of 1 nodes failed: node-2 \(exit 3\)") as caught:
+    with pytest.raises(exceptions.NodesFailedError, match=r"1 of 1 node failed: node-2 \(exit 3\)") as caught:
         hook.run_on_nodes(FAILS_ON_NODE_2, **where)
     assert caught.value.result["failed"] == 1
 
@@ -193,7 +193,7 @@ class TestRetries:
         second = FakeTaskInstance(max_tries=1, try_number=2)
         run = run_nodes(ti=second, script=FAILS_ON_NODE_2, **own, **waiting)
         assert run.headline == "1 of 2 nodes failed: node-2 (exit 3)"
-        assert "1 nodes succeeded in an earlier try and are left alone" in run.lines
+        assert "1 node succeeded in an earlier try, left alone in this one" in run.lines
         assert run.result["nodes"]["node-1"]["runs"][0]["output"] == "tried\n"
         on_node_1 = kubectl.names("jobs", own["namespace"], "-l", "airflow-script-provider/node=node-1")
         assert len(on_node_1) == 1
@@ -274,6 +274,6 @@ class TestModes:
         with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
             where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace, "startup_timeout": 8}
             run = run_nodes(script="true", nodes=["node-1"], mode="privileged", **where)
-        assert run.headline == "1 of 1 nodes failed: node-1 (StartupTimeout)"
+        assert run.headline == "1 of 1 node failed: node-1 (StartupTimeout)"
         assert "violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]
         assert any("violates PodSecurity" in line for line in run.warnings)

@@ -66,7 +66,7 @@ def test_a_warning_says_what_to_do() -> None:
     event = an_event("FailedCreate", "exceeded quota: q", kind="Job", name="load")
     (line,) = Announcer().event(event, 1)
     assert line.text == (
-        "Job load: FailedCreate: exceeded quota: q Ask for less in container_resources, or free some of the quota."
+        "Job load: FailedCreate: exceeded quota: q. Ask for less in container_resources, or free some of the quota."
     )
 
 
