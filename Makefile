@@ -93,4 +93,4 @@ lock: $(READY)  ## lock the requirements anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
 
 clean: cluster-down  ## remove everything that the targets made in this folder
-	@rm -rf .venv .airflow .cluster
+	@rm -rf .venv .airflow .cluster site dist

@@ -7,6 +7,22 @@ from typing import Any
 from airflow_script_provider import __version__
 
 _INTEGRATION = "Kubernetes scripts"
+_SETTINGS = {
+    "description": "How tasks that run scripts on Kubernetes are shown.",
+    "options": {
+        "job_url": {
+            "description": (
+                "Where pages about Kubernetes Jobs are: the address of a task's link `Kubernetes Job`, with "
+                "{namespace} and {job_name} in it. Without it tasks have no such link. Read by workers and DAG "
+                "processors."
+            ),
+            "version_added": __version__,
+            "type": "string",
+            "example": "https://dashboard.example.com/#/job/{namespace}/{job_name}",
+            "default": None,
+        },
+    },
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -17,36 +33,9 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Run a script as a Kubernetes Job: live log, result in XCom, why it failed in one line.",
         "versions": [__version__],
         "integrations": [{"integration-name": _INTEGRATION, "tags": ["software"]}],
-        "operators": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": [
-                    "airflow_script_provider.operators.script",
-                    "airflow_script_provider.operators.exec",
-                    "airflow_script_provider.operators.node",
-                ],
-            },
-        ],
-        "hooks": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": [
-                    "airflow_script_provider.hooks.script",
-                    "airflow_script_provider.hooks.exec",
-                    "airflow_script_provider.hooks.node",
-                    "airflow_script_provider.hooks.kubernetes",
-                ],
-            },
-        ],
-        "triggers": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": [
-                    "airflow_script_provider.triggers.script",
-                    "airflow_script_provider.triggers.node",
-                ],
-            },
-        ],
+        "operators": _modules("operators", "script", "exec", "node"),
+        "hooks": _modules("hooks", "script", "exec", "node", "kubernetes"),
+        "triggers": _modules("triggers", "script", "node"),
         "task-decorators": [
             {
                 "name": f"kubernetes_{kind}",
@@ -55,22 +44,10 @@ def get_provider_info() -> dict[str, Any]:
             for module, kind in (("script", "script"), ("exec", "exec_script"), ("node", "node_script"))
         ],
         "extra-links": ["airflow_script_provider.operators.links.KubernetesJobLink"],
-        "config": {
-            "script_provider": {
-                "description": "How tasks that run scripts on Kubernetes are shown.",
-                "options": {
-                    "job_url": {
-                        "description": (
-                            "Where pages about Kubernetes Jobs are: the address of a task's link `Kubernetes Job`, "
-                            "with {namespace} and {job_name} in it. Without it tasks have no such link. Read by "
-                            "workers and DAG processors."
-                        ),
-                        "version_added": __version__,
-                        "type": "string",
-                        "example": "https://dashboard.example.com/#/job/{namespace}/{job_name}",
-                        "default": None,
-                    },
-                },
-            },
-        },
+        "config": {"script_provider": _SETTINGS},
     }
+
+
+def _modules(kind: str, *names: str) -> list[dict[str, Any]]:
+    modules = [f"airflow_script_provider.{kind}.{name}" for name in names]
+    return [{"integration-name": _INTEGRATION, "python-modules": modules}]

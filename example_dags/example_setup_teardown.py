@@ -1,4 +1,4 @@
-"""A folder that is made before the work and removed after it, whether the work went well or not."""
+"""A schema that is made before the work and dropped after it, whether the work went well or not."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ _FOREIGN = (
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the program finds in its environment."""
-    return {name: value for name, value in os.environ.items() if name not in _FOREIGN} | dict(env or {})
+    own = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return own | {"PYTHONFAULTHANDLER": "1"} | dict(env or {})
 
 
 def airflow_script(
@@ -52,7 +53,12 @@ def interrupted(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -
     assert process.stdout is not None
     first = process.stdout.readline()
     process.send_signal(number)
-    rest, err = process.communicate(timeout=60)
+    try:
+        rest, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # where it hangs is then in its stderr
+        rest, err = process.communicate()
+        raise AssertionError(f"not ended by signal {number} within 60 s: {err.decode()[-4000:]}") from None
     return process.returncode, first + rest, err
 
 

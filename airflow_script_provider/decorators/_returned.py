@@ -99,7 +99,10 @@ class ReturnedScript(DecoratedOperator, _task.ScriptTask):
 
 
 class ScriptTaskDecorator(Protocol[P]):
-    """Makes a task of a function that returns a script. Takes the arguments of the operator but ``script``."""
+    """Makes a task of a function that returns a script. Takes the arguments of the operator but ``script``.
+
+    A type checker cannot leave that one out: who gives it is told when the DAG is parsed.
+    """
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # all arguments of an operator have names

@@ -13,9 +13,10 @@ PLACEHOLDERS = ("namespace", "job_name")
 def job_url(template: str, ref: JobRef) -> str:
     """The address of a Job's page. Raises ``ValueError`` for a template that cannot lead there."""
     try:
-        names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        fields = [(name, spec, kind) for _, name, spec, kind in Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise ValueError(f"job_url {template!r} is no template: {error}") from None
+    names = {name + (f":{spec}" if spec else "") + (f"!{kind}" if kind else "") for name, spec, kind in fields}
     if unknown := sorted(names - set(PLACEHOLDERS)):
         raise ValueError(f"job_url has the placeholder {{{unknown[0]}}}; there are {{namespace}} and {{job_name}}")
     if urlsplit(template).scheme not in ("http", "https"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.inline import InlineScript
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
     from airflow_script_provider.hooks.connected import ConnectedHook
@@ -41,16 +41,13 @@ class ScriptTask(BaseOperator):
         if self._hook is not None:
             self._hook.kill()
 
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render; a source or hidden field is copied first, so that the DAG's own keeps its templates."""
-        with _rendering(self, self.wrapped_fields):
-            super().render_template_fields(context, jinja_env)
-
     def _do_render_template_fields(self, parent: Any, *others: Any, **named: Any) -> None:
-        """Show an inline script, also of a mapped task, which is made anew and rendered by this alone."""
-        if parent is self and isinstance(self.script, InlineScript):
-            self.script = self.script.shown()
-        super()._do_render_template_fields(parent, *others, **named)
+        """Render; Airflow calls this alone for a mapped task, which it makes anew.
+
+        Sources and hidden fields are copied first, so that the DAG's own keep their templates.
+        """
+        with _rendering(self, self.wrapped_fields) if parent is self else contextlib.nullcontext():
+            super()._do_render_template_fields(parent, *others, **named)
 
     def _started(self, hook: H) -> H:
         """The hook, which knows of a kill, whether it came before or comes now."""
@@ -69,10 +66,11 @@ class ScriptTask(BaseOperator):
         """Show the link to the Job of this try from now on: Airflow would show it at the task's end."""
         self.launched_job = ref
         for link in self.operator_extra_links:
-            if not isinstance(link, KubernetesJobLink):
+            address = link.address(self) if isinstance(link, KubernetesJobLink) else ""
+            if not address:
                 continue
             try:
-                context["ti"].xcom_push(key=link.xcom_key, value=link.address(self))
+                context["ti"].xcom_push(key=link.xcom_key, value=address)
             except Exception as error:  # noqa: BLE001  # no link is worth a run
                 self.log.warning("The link %s cannot be shown yet: %s", link.name, error)
 

@@ -40,6 +40,8 @@ _RUNNING = re.compile(r"Pod NAME is running on NODE$")
 """So is this, where a script ends at once."""
 _OF_A_BUSY_NODE = re.compile(r"\n  Pod NAME: FailedMount: .* failed to sync configmap cache: .*")
 """An event of a kubelet that is late to see what was created; it tries again."""
+_OF_THE_SCHEDULER = re.compile(r"\d+/\d+ nodes are available: [^\n\"]*")
+"""What it says of each node, and our advice on it; other tests' nodes come and go."""
 _DEFERRED = "; the triggerer follows it"
 _OF_ONE_RUN = ("job_name", "pod_name", "execution_time", "duration_ms", "attempts")
 
@@ -55,6 +57,7 @@ def outcome(run: TaskRun) -> Any:
 def _nameless(text: str) -> str:
     text = re.sub(r"script-task-[0-9a-f]{10}(-[a-z0-9]{5})?", "NAME", text)
     text = re.sub(r"\bnode-[12]\b", "NODE", text)  # the scheduler's choice
+    text = _OF_THE_SCHEDULER.sub("NODES", text)
     text = _OF_A_BUSY_NODE.sub("", text).removesuffix("\n\nWarning events:")
     return re.sub(r"\d+(\.\d+)?(ms| s)\b", "TIME", text)
 

@@ -178,6 +178,14 @@ def test_callbacks_are_told(airflow: Airflow) -> None:
     assert all("exited with 3" in error or "exit code 3" in error for error in errors)
 
 
+def test_teardown_and_trigger_rules_after_a_failure(airflow: Airflow) -> None:
+    """A script that fails is a failed task for Airflow: its teardown runs, and so does what waits for a failure."""
+    run = airflow.trigger("torn_down")
+    expected = {"create": "success", "load": "failed", "drop": "success", "rescue": "success"}
+    assert {task: airflow.final_state("torn_down", run, task) for task in expected} == expected
+    assert airflow.final_state("torn_down", run, "report") == "upstream_failed"
+
+
 @pytest.mark.parametrize("task", ["in_a_worker", "deferred"])
 def test_a_task_is_tried_from_the_command_line(airflow: Airflow, task: str) -> None:
     """``airflow tasks test`` runs the script and shows its log, in both ways of waiting."""

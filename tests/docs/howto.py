@@ -14,6 +14,8 @@ _INCLUDE = re.compile(r"^```\{literalinclude\} (\S+)$", re.MULTILINE)
 _DAG = re.compile(r"^```\{literalinclude\} (\S+(?<!/scripts)/\w+\.py)$", re.MULTILINE)
 _LOG = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LEVEL = re.compile(r"^(DEBUG|INFO|WARNING|ERROR) ")
+# States that a pod soon leaves: a watch may tell of it when it is further.
+_PASSING = re.compile(r"Pod \S+ is (starting|running|waiting for a node)\b")
 # What is another in each run: names of Jobs and pods, digests, and every number.
 _VARIES = (
     (re.compile(r"(?<=[-=])[0-9a-f]{10}(-[a-z0-9]{5})?\b"), "ID"),
@@ -56,8 +58,9 @@ PAGES = [Page(path) for path in sorted(FOLDER.glob("*.md"))]
 
 
 def quoted_of(example: Path) -> list[str]:
-    """The lines of an example's log that any page quotes, without their levels."""
-    return [_LEVEL.sub("", line) for page in PAGES for line in page.quoted_log(example)]
+    """The lines of an example's log that any page quotes, without their levels, but for those of passing states."""
+    quoted = [_LEVEL.sub("", line) for page in PAGES for line in page.quoted_log(example)]
+    return [line for line in quoted if not _PASSING.match(line)]
 
 
 def is_in(quoted: str, log: str) -> bool:

@@ -63,6 +63,21 @@ with DAG("tells", schedule=None):
             **CALLBACKS,
         )
 
+with DAG("torn_down", schedule=None):
+    create, load, drop, rescue, report = (
+        KubernetesScriptOperator(
+            task_id=task,
+            namespace=NAMESPACE,
+            script=f"echo {task}; exit {3 if task == 'load' else 0}",
+            interpreter=["sh"],
+            backoff_limit=0,
+            trigger_rule="one_failed" if task == "rescue" else "all_success",
+        )
+        for task in ("create", "load", "drop", "rescue", "report")
+    )
+    create >> load >> [rescue, report]
+    load >> drop.as_teardown(setups=create)
+
 with DAG("tried", schedule=None):
     for deferrable in (False, True):
         KubernetesScriptOperator(

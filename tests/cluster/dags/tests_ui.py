@@ -31,8 +31,8 @@ FORECAST = """
 import json, time
 
 for week in range(1, 7):
-    print("week", week, "of 6")
-    time.sleep(1)
+    print("week", week, "of 6", flush=True)
+    time.sleep(3)
 print(json.dumps({"weeks": 6}))
 """
 DISKS = """

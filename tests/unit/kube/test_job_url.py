@@ -30,6 +30,8 @@ def test_names_stand_where_the_template_says(template: str, url: str) -> None:
         ("https://d.example/{cluster}/{job_name}", r"\{cluster\}; there are \{namespace\} and \{job_name\}"),
         ("https://d.example/{0}", r"\{0\}; there are"),
         ("https://d.example/{job_name.uid}", r"\{job_name\.uid\}; there are"),
+        ("https://d.example/{job_name:{namespace}}", r"\{job_name:\{namespace\}\}; there are"),
+        ("https://d.example/{job_name!r}", r"\{job_name!r\}; there are"),
         ("https://d.example/{job_name", "is no template"),
         ("javascript:alert('{job_name}')", "must begin with http"),
         ("dashboard.example/{job_name}", "must begin with http"),

@@ -190,6 +190,23 @@ def test_the_text_of_a_mapped_task_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
+    ("partial", "mapped"),
+    [({"script": "{{ secret }}"}, {"args": [{}]}), ({"args": {}}, {"script": ["echo hunter2"]})],
+)
+def test_a_text_that_a_mapped_task_gets_is_not_shown(partial: dict[str, Any], mapped: dict[str, Any]) -> None:
+    """Neither from an expression nor from another task (R26)."""
+    with DAG("mapped", schedule=None):
+        each = KubernetesScriptOperator.partial(task_id="t", **partial).expand(**mapped)
+    task: Any = each.unmap({name: values[0] for name, values in mapped.items()})
+    if "script" in mapped:
+        task.script = "echo hunter2"  # as Airflow resolves another task's output
+    context = {"secret": "echo hunter2"}
+    task._do_render_template_fields(task, task.template_fields, context, task.get_template_env(), set())
+    assert task.script.text == "echo hunter2"
+    assert "hunter2" not in str(serialize_template_field(task.script, "script"))
+
+
+@pytest.mark.parametrize(
     ("script", "arguments"),
     [("echo {{ secret }}", {"template_script": True}), ("{{ secret }}", {})],
 )
