@@ -47,16 +47,7 @@ ROWS = {
     "airflow-3.1": Row(("apache-airflow==3.1.8",)),
     "airflow-3.2": Row(("apache-airflow==3.2.2", OLD_EMULATOR), until="2026-06-15"),
     "airflow-3.3": Row(("apache-airflow==3.3.2",)),
-    # Airflow 3.1.0 does not start with a newer structlog.
-    "oldest": Row(
-        (
-            "apache-airflow==3.1.0",
-            "apache-airflow-providers-cncf-kubernetes==10.9.0",
-            "structlog<25.5",
-            OLD_EMULATOR,
-        ),
-        until="2025-11-15",
-    ),
+    "oldest": Row(("apache-airflow==3.1.8", "apache-airflow-providers-cncf-kubernetes==10.9.0")),
 }
 
 
