@@ -119,5 +119,5 @@ def decorator_for(decorated: type[BaseOperator], operator: Callable[P, Any]) -> 
     def decorate(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
         return task_decorator_factory(python_callable, decorated_operator_class=decorated, **kwargs)
 
-    decorate.__doc__ = f"{decorated.__doc__}"
+    decorate.__doc__ = decorated.__doc__
     return cast("ScriptTaskDecorator[P]", decorate)

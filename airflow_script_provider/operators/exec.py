@@ -158,7 +158,7 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
     def _call(self) -> ScriptCall:
         return ScriptCall(
             script=self.script,
-            script_conn_id=_task.conn_id_of_text(self) if self.script is not None else self.script_conn_id,
+            script_conn_id=_task.conn_id_of_text(self),
             sha256=self.sha256,
             files=self.files,
             args=_base.revealed(self.args),
