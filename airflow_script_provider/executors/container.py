@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from airflow_script_provider import _event_loop
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.executors.attended import Take, see_through
 from airflow_script_provider.executors.base import GRACE, Place, Screen, Task
@@ -53,7 +54,7 @@ class ContainerExecutor:
             image = str(container.attrs.get("Config", {}).get("Image") or "")
             invocation = invocation_of(script, image, task)
             recording = Recording(task, screen)
-            end = asyncio.run(_run(engine, container, invocation, task, recording.take))
+            end = _event_loop.run(_run(engine, container, invocation, task, recording.take))
             return recording.result(end, script, Whereabouts(container_name=container.name))
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_script_provider import _event_loop
 from airflow_script_provider.executors.base import Screen, Task
 from airflow_script_provider.result import ScriptResult
 
@@ -23,7 +24,7 @@ class JobExecutor:
 
     def run(self, task: Task, screen: Screen) -> ScriptResult:
         """One Job with one attempt, unless the step says otherwise."""
-        return asyncio.run(_run(requested(task), task, _ScreenLog(screen)))
+        return _event_loop.run(_run(requested(task), task, _ScreenLog(screen)))
 
 
 def requested(task: Task) -> JobRequest:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
-from airflow_script_provider import exceptions
+from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider.execs.choose import Chosen, choose, why_gone
 from airflow_script_provider.execs.session import ExecSession, open_exec
 from airflow_script_provider.executors.attended import Take, see_through
@@ -34,14 +34,14 @@ class KubernetesExecutor:
     def unavailable(self, task: Task) -> str | None:
         """That none of the Deployment's pods is ready, or what the API server refuses."""
         try:
-            asyncio.run(_look(task.place))
+            _event_loop.run(_look(task.place))
         except exceptions.ScriptProviderError as error:
             return str(error)
         return None
 
     def run(self, task: Task, screen: Screen) -> ScriptResult:
         """Run it in the pod."""
-        return asyncio.run(_run(task, task.script, screen))
+        return _event_loop.run(_run(task, task.script, screen))
 
 
 async def _look(place: Place) -> None:

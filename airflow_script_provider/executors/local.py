@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from airflow_script_provider import _event_loop
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.executors import terminal
 from airflow_script_provider.executors.attended import Take, see_through
@@ -57,7 +58,7 @@ class LocalExecutor:
         check_files(task.file_contents, chosen.script_file(script))
         with _as_files(script, task.file_contents, chosen) as path:
             argv = [*chosen.argv, path, *payload.arguments]
-            end = asyncio.run(_run(argv, os.environ | payload.environment, task, recording.take))
+            end = _event_loop.run(_run(argv, os.environ | payload.environment, task, recording.take))
         return recording.result(end, script, Whereabouts())
 
 

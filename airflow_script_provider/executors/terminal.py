@@ -63,11 +63,11 @@ def size_changes(active: bool, tell: Callable[[], Awaitable[None]]) -> Iterator[
         telling.add(task)
         task.add_done_callback(telling.discard)
 
-    loop.add_signal_handler(signal.SIGWINCH, changed)
+    before = signal.signal(signal.SIGWINCH, lambda number, frame: loop.call_soon_threadsafe(changed))
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGWINCH)
+        signal.signal(signal.SIGWINCH, before)
         for task in telling:
             task.cancel()
 

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._event_loop import woken_by_signals
 
 T = TypeVar("T")
 
@@ -61,7 +62,8 @@ class InterruptibleRun:
         self._task = asyncio.current_task()
         if self._killed.is_set():
             raise self._killed_error()
-        return await main()
+        with woken_by_signals():
+            return await main()
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An interruption that Python raised in a callback of the loop, which would swallow it."""

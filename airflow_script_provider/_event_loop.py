@@ -1,0 +1,50 @@
+"""An event loop in the main thread that no signal passes by."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_SIGNALS = 4096
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, but a signal's handler runs at once."""
+    return asyncio.run(_attentive(main))
+
+
+async def _attentive(main: Coroutine[Any, Any, T]) -> T:
+    with woken_by_signals():
+        return await main
+
+
+@contextlib.contextmanager
+def woken_by_signals() -> Iterator[None]:
+    """Let every signal wake the running event loop; where this is not the main thread no handler runs anyway.
+
+    Python runs a handler between two steps of the main thread. A signal that arrives when the last step is over and the
+    loop does not sleep yet, while another thread takes the interpreter's lock, would be left until something else wakes
+    the loop.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        loop.add_reader(reader, reader.recv, _SIGNALS)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(reader)
