@@ -109,6 +109,16 @@ class Airflow(AirflowServer):
         kept = [value for query in queries for value in self._query(query) if value is not None]
         return [json.loads(value) if isinstance(value, str) else value for value in kept]
 
+    def complaints(self) -> str:
+        """The last lines at ERROR in the logs of its processes, such as of a task that the scheduler failed."""
+        said = (
+            (log.stem, line)
+            for log in self.home.glob("*.log")
+            for line in log.read_text("utf-8", "replace").split("\n")
+        )
+        lines = [f"{name}: {line}" for name, line in said if "[error " in line or "[critical " in line]
+        return "\n".join(lines[-40:])
+
     def _query(self, query: str) -> list[Any]:
         """The only column of a query."""
         import psycopg

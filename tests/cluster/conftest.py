@@ -157,7 +157,7 @@ def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPath
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Show pods and events of the namespaces that a failed test used."""
+    """Show pods and events of the namespaces that a failed test used, and what its Airflow complained of."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]  # a pluggy result
     fixtures = getattr(item, "funcargs", {})
@@ -165,3 +165,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         for name in ("namespace", "shared_namespace"):
             if name in fixtures:
                 report.sections.append((f"{name} {fixtures[name]}", fixtures["kubectl"].describe(fixtures[name])))
+    if report.when == "call" and report.failed and "airflow" in fixtures:
+        report.sections.append(("airflow", fixtures["airflow"].complaints()))

@@ -28,6 +28,8 @@ def told(name: str) -> Any:
     return note
 
 
+LONG_ENOUGH = 8
+"""Seconds of a deferral that a scheduler hears of before it ends; Airflow fails a task that it hears of too late."""
 CALLBACKS = {f"on_{name}_callback": told(name) for name in ("execute", "success", "failure", "retry", "skipped")}
 
 with DAG("pooled", schedule=None):
@@ -35,7 +37,7 @@ with DAG("pooled", schedule=None):
         KubernetesScriptOperator(
             task_id=f"load_{number}",
             namespace=NAMESPACE,
-            script="import time\ntime.sleep(2)",
+            script=f"import time\ntime.sleep({LONG_ENOUGH if deferrable else 2})",
             pool="one_at_a_time",
             deferrable=deferrable,
             defer_after=0,
@@ -44,9 +46,9 @@ with DAG("pooled", schedule=None):
 with DAG("tells", schedule=None):
     for task, script, deferrable in (
         ("succeeds", "echo", False),
-        ("succeeds_deferred", "sleep 1", True),
+        ("succeeds_deferred", f"sleep {LONG_ENOUGH}", True),
         ("fails", "echo no such table >&2; exit 3", False),
-        ("fails_deferred", "sleep 1; exit 3", True),
+        ("fails_deferred", f"sleep {LONG_ENOUGH}; exit 3", True),
         ("skips", "exit 99", False),
     ):
         KubernetesScriptOperator(
