@@ -44,7 +44,7 @@ def _vulnerabilities(dependency: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     """Run pip-audit; 1 if something was found, 2 if something could not be looked up."""
-    command = [Path(sys.executable).with_name("pip-audit"), "--format", "json", "--progress-spinner", "off"]
+    command = [str(Path(sys.executable).with_name("pip-audit")), "--format", "json", "--progress-spinner", "off"]
     command += ["--disable-pip", "--require-hashes", "-r", LOCKED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     try:

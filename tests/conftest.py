@@ -25,7 +25,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
     return _FilesTogether(config, log)
 
 
-class _FilesTogether(LoadFileScheduling):  # type: ignore[misc]
+class _FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
         return "on_airflow" if file.endswith("_on_airflow.py") else file

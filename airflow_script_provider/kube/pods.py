@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,11 @@ _PERMANENT = (
     "authorization failed", "insufficient_scope", "invalid reference", "no match for platform", "invalidimagename",
     "errimageneverpull",
 )  # fmt: skip
+# What the scheduler adds to its reasons where ending other pods would not help either.
+_NO_PREEMPTION = re.compile(
+    r" (no new claims to deallocate, )?preemption: \d+/\d+ nodes are available: "
+    r"(\d+ (Preemption is not helpful for scheduling|No preemption victims found for incoming pods?)[.,] ?)+$"
+)
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,7 @@ def trouble(pod: Pod) -> tuple[str, ...] | None:
     """Reason and message of what keeps the pod from starting: a container that waits, or no node for it."""
     unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
     if unscheduled:
-        return unscheduled.get("reason", ""), unscheduled.get("message", "")
+        return unscheduled.get("reason", ""), _NO_PREEMPTION.sub("", unscheduled.get("message", ""))
     stuck = waiting(pod)
     return (stuck.reason, stuck.message) if stuck else None
 

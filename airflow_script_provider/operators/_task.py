@@ -66,13 +66,12 @@ class ScriptTask(BaseOperator):
         """Show the link to the Job of this try from now on: Airflow would show it at the task's end."""
         self.launched_job = ref
         for link in self.operator_extra_links:
-            address = link.address(self) if isinstance(link, KubernetesJobLink) else ""
-            if not address:
-                continue
             try:
-                context["ti"].xcom_push(key=link.xcom_key, value=address)
+                address = link.address(self) if isinstance(link, KubernetesJobLink) else ""
+                if address:
+                    context["ti"].xcom_push(key=link.xcom_key, value=address)
             except Exception as error:  # noqa: BLE001  # no link is worth a run
-                self.log.warning("The link %s cannot be shown yet: %s", link.name, error)
+                self.log.warning("No link %s: %s", link.name, error)
 
     def _push(self, context: Context, value: Any, result: Mapping[str, Any]) -> None:
         """Push what downstream tasks read, of failures too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider._airflow import BaseOperatorLink, job_url_setting
@@ -21,16 +22,15 @@ class KubernetesJobLink(BaseOperatorLink):
     name = "Kubernetes Job"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """The address as Airflow asks for it, in the worker when the task is over."""
-        return self.address(operator)
+        """The address as Airflow asks for it, in the worker when the task is over; nothing if there is none."""
+        with contextlib.suppress(ValueError):  # the launch has said so
+            return self.address(operator)
+        return ""
 
     def address(self, operator: Any) -> str:
-        """The address of the page about the Job of this try; nothing for a task that has no Job."""
+        """The address of the page about the Job of this try, nothing for a task that has none.
+
+        ``ValueError`` for a setting that cannot lead there.
+        """
         template, job = job_url_setting(), getattr(operator, "launched_job", None)
-        if not template or job is None:
-            return ""
-        try:
-            return job_url(template, job)
-        except ValueError as error:
-            operator.log.warning("No link to the Job: %s", error)
-            return ""
+        return job_url(template, job) if template and job is not None else ""

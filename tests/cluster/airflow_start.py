@@ -77,6 +77,10 @@ class Triggerer:
         """Wait until it runs no longer."""
         wait_for(lambda: self.processes.tell("running", self.name) == "no", f"the end of {self.name}")
 
+    def log(self) -> list[str]:
+        """What it has written, but for what went into the logs of tasks."""
+        return (self.processes.home / f"{self.name}.log").read_text("utf-8", "replace").splitlines()
+
     def _signal(self, order: str, number: signal.Signals) -> None:
         self.processes.tell(order, self.name, str(int(number)))
 

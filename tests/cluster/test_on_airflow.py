@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -146,51 +144,3 @@ def _objects(kubectl: Kubectl, airflow: Airflow, run: str) -> set[str]:
 
 def _parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def test_a_pool_bounds_scripts(airflow: Airflow) -> None:
-    """A task keeps its slot while its script runs, deferred too where the pool says so."""
-    pool = {"name": "one_at_a_time", "slots": 1, "include_deferred": True}
-    airflow.call("POST", "pools", pool)
-    run = airflow.trigger("pooled")
-    tasks = [f"load_{number}" for number in range(3)]
-    assert [airflow.final_state("pooled", run, task) for task in tasks] == ["success"] * 3
-    attempts = [airflow.xcom("pooled", run, task)["attempts"][0] for task in tasks]
-    spans = sorted((attempt["started_at"], attempt["finished_at"]) for attempt in attempts)
-    assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans))
-
-
-def test_callbacks_are_told(airflow: Airflow) -> None:
-    """Success, failure, retry and skip reach the author's callbacks, with the reason, however the task waits."""
-    run = airflow.trigger("tells")
-    expected = {"succeeds": "success", "succeeds_deferred": "success", "skips": "skipped"}
-    expected |= {"fails": "failed", "fails_deferred": "failed"}
-    for task, state in expected.items():
-        wait_for(lambda task=task, state=state: airflow.state("tells", run, task) == state, f"{task} {state}", 120)  # type: ignore[misc]
-    notes = [json.loads(line) for line in (airflow.home / "told").read_text().splitlines()]
-    told = {task: [note["callback"] for note in notes if note["task"] == task] for task in expected}
-    assert told["succeeds"] == ["execute", "success"]
-    assert told["skips"] == ["execute", "skipped"]
-    assert told["fails"] == ["execute", "retry", "execute", "failure"]
-    assert [name for name in told["succeeds_deferred"] if name != "execute"] == ["success"]
-    assert [name for name in told["fails_deferred"] if name != "execute"] == ["retry", "failure"]
-    errors = [note["error"] for note in notes if note["callback"] in ("retry", "failure")]
-    assert all("exited with 3" in error or "exit code 3" in error for error in errors)
-
-
-def test_teardown_and_trigger_rules_after_a_failure(airflow: Airflow) -> None:
-    """A script that fails is a failed task for Airflow: its teardown runs, and so does what waits for a failure."""
-    run = airflow.trigger("torn_down")
-    expected = {"create": "success", "load": "failed", "drop": "success", "rescue": "success"}
-    assert {task: airflow.final_state("torn_down", run, task) for task in expected} == expected
-    assert airflow.final_state("torn_down", run, "report") == "upstream_failed"
-
-
-@pytest.mark.parametrize("task", ["in_a_worker", "deferred"])
-def test_a_task_is_tried_from_the_command_line(airflow: Airflow, task: str) -> None:
-    """``airflow tasks test`` runs the script and shows its log, in both ways of waiting."""
-    answer = airflow.processes.tell("run", f"tried-{task}", "tasks", "test", "tried", task)
-    printed = (airflow.home / f"tried-{task}.log").read_text()
-    assert answer == "ended with 0", printed[-4000:]
-    assert " completed in " in printed
-    assert printed.count("hello") >= 1

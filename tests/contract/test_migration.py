@@ -15,7 +15,7 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 
 def arguments_of(operator: type) -> set[str]:
     """The names of an operator's own arguments."""
-    return set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs"}  # type: ignore[misc]
+    return set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs"}  # type: ignore[misc]  # __init__ of an instance
 
 
 OURS = arguments_of(KubernetesScriptOperator) | {"do_xcom_push"}

@@ -34,7 +34,7 @@ ONLY_THE_FIRST_TRY_SLEEPS = """
 import json, sys, time
 number = int(json.loads(sys.argv[1])["try"])
 print("this is try", number)
-time.sleep(300 if number == 1 else 1)
+time.sleep(300 if number == 1 else 10)  # a scheduler hears of the deferral first
 """
 
 

@@ -1,4 +1,4 @@
-"""Tasks that use what Airflow offers to every task: pools, callbacks, retries."""
+"""Tasks that use what Airflow offers to every task: pools, callbacks, retries, teardown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from airflow.sdk import DAG, Context
 
+from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
+from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
@@ -28,22 +30,30 @@ def told(name: str) -> Any:
     return note
 
 
-LONG_ENOUGH = 8
+LONG_ENOUGH = 10
 """Seconds of a deferral that a scheduler hears of before it ends; Airflow fails a task that it hears of too late."""
 CALLBACKS = {f"on_{name}_callback": told(name) for name in ("execute", "success", "failure", "retry", "skipped")}
 
+TAKES_TIME = f"""
+import time
+
+begun = time.time()
+time.sleep({LONG_ENOUGH})
+print([begun, time.time()])
+"""
+ON_A_NODE: dict[str, Any] = {"namespace": NAMESPACE, "nodes": ["node-1"]}
+IN_A_POD: dict[str, Any] = {"namespace": NAMESPACE, "deployment": "api"}
+
+
 with DAG("pooled", schedule=None):
-    for number, deferrable in enumerate((False, True, True)):
-        KubernetesScriptOperator(
-            task_id=f"load_{number}",
-            namespace=NAMESPACE,
-            script=f"import time\ntime.sleep({LONG_ENOUGH if deferrable else 2})",
-            pool="one_at_a_time",
-            deferrable=deferrable,
-            defer_after=0,
-        )
+    pooled: dict[str, Any] = {"script": TAKES_TIME, "pool": "one_at_a_time"}
+    KubernetesScriptOperator(task_id="load", namespace=NAMESPACE, **pooled)
+    KubernetesScriptOperator(task_id="load_deferred", namespace=NAMESPACE, deferrable=True, defer_after=0, **pooled)
+    KubernetesExecScriptOperator(task_id="in_a_pod", **IN_A_POD, **pooled)
+    KubernetesNodeScriptOperator(task_id="on_nodes", deferrable=True, **ON_A_NODE, **pooled)
 
 with DAG("tells", schedule=None):
+    noted: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0), "interpreter": ["sh"], **CALLBACKS}
     for task, script, deferrable in (
         ("succeeds", "echo", False),
         ("succeeds_deferred", f"sleep {LONG_ENOUGH}", True),
@@ -55,18 +65,24 @@ with DAG("tells", schedule=None):
             task_id=task,
             namespace=NAMESPACE,
             script=script,
-            interpreter=["sh"],
             backoff_limit=0,
             skip_on_exit_code=99,
             deferrable=deferrable,
             defer_after=0,
-            retries=1,
-            retry_delay=timedelta(0),
-            **CALLBACKS,
+            **noted,
         )
+    for task, script in (("fails_in_a_pod", "exit 3"), ("skips_in_a_pod", "exit 99")):
+        KubernetesExecScriptOperator(task_id=task, script=script, skip_on_exit_code=99, **IN_A_POD, **noted)
+    KubernetesNodeScriptOperator(
+        task_id="fails_on_nodes",
+        script=f"sleep {LONG_ENOUGH}; exit 3",
+        deferrable=True,
+        **ON_A_NODE,
+        **noted,
+    )
 
 with DAG("torn_down", schedule=None):
-    create, load, drop, rescue, report = (
+    load, rescue, report = (
         KubernetesScriptOperator(
             task_id=task,
             namespace=NAMESPACE,
@@ -75,17 +91,27 @@ with DAG("torn_down", schedule=None):
             backoff_limit=0,
             trigger_rule="one_failed" if task == "rescue" else "all_success",
         )
-        for task in ("create", "load", "drop", "rescue", "report")
+        for task in ("load", "rescue", "report")
     )
+    create = KubernetesExecScriptOperator(task_id="create", script="print('created')", **IN_A_POD)
+    drop = KubernetesNodeScriptOperator(task_id="drop", script="print('dropped')", **ON_A_NODE)
     create >> load >> [rescue, report]
     load >> drop.as_teardown(setups=create)
 
 with DAG("tried", schedule=None):
-    for deferrable in (False, True):
-        KubernetesScriptOperator(
-            task_id="deferred" if deferrable else "in_a_worker",
-            namespace=NAMESPACE,
-            script="import time\ntime.sleep(1)\nprint('hello')",
-            deferrable=deferrable,
-            defer_after=0,
-        )
+    greets = "import time\ntime.sleep(1)\nprint('hello')"
+    for task, deferrable in (("in_a_worker", False), ("deferred", True)):
+        KubernetesScriptOperator(task_id=task, namespace=NAMESPACE, script=greets, deferrable=deferrable, defer_after=0)
+    for task, deferrable in (("on_nodes", False), ("on_nodes_deferred", True)):
+        KubernetesNodeScriptOperator(task_id=task, script=greets, deferrable=deferrable, **ON_A_NODE)
+    KubernetesExecScriptOperator(task_id="in_a_pod", script=greets, **IN_A_POD)
+
+with DAG("on_nodes", schedule=None):
+    KubernetesNodeScriptOperator(
+        task_id="sleep",
+        namespace=NAMESPACE,
+        script="import time\ntime.sleep(300)",
+        all_nodes=True,
+        deferrable=True,
+        termination_grace_period=2,
+    )

@@ -8,6 +8,14 @@ from airflow_script_provider.kube import pods
 from airflow_script_provider.result import Attempt
 from tests.builders import a_container, a_pod
 
+NO_ROOM = "0/2 nodes are available: 1 Insufficient memory, 1 node(s) were unschedulable."
+NO_VICTIM = (
+    "no new claims to deallocate, preemption: 0/2 nodes are available: "
+    "1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+)
+OLDER_NO_VICTIM = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+OTHER_END = "preemption: not eligible due to preemptionPolicy=Never."
+
 
 def test_the_end_of_another_container_is_not_the_scripts() -> None:
     """Only the container ``script`` tells how the script ended."""
@@ -110,6 +118,9 @@ def test_states_in_words(pod: pods.Pod, key: str, text: str) -> None:
     [
         (a_pod(waiting="ErrImagePull", message="503"), ("ErrImagePull", "503")),
         (a_pod(unschedulable="0/2 nodes"), ("Unschedulable", "0/2 nodes")),
+        (a_pod(unschedulable=f"{NO_ROOM} {NO_VICTIM}"), ("Unschedulable", NO_ROOM)),
+        (a_pod(unschedulable=f"{NO_ROOM} {OLDER_NO_VICTIM}"), ("Unschedulable", NO_ROOM)),
+        (a_pod(unschedulable=f"{NO_ROOM} {OTHER_END}"), ("Unschedulable", f"{NO_ROOM} {OTHER_END}")),
         (a_pod(), None),
     ],
 )

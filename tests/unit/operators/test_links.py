@@ -83,9 +83,10 @@ def test_no_link_is_worth_a_run() -> None:
 def test_a_setting_that_leads_nowhere_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The message names the placeholder; the task goes on without a link."""
-    operator = an_operator()
-    operator.launched_job = JOB
+    """One message names the placeholder; the task goes on without a link."""
+    operator, ti = an_operator(), Pushed()
     monkeypatch.setenv(SETTING, "https://dashboard.example/{cluster}")
-    assert KubernetesJobLink().address(operator) == ""
-    assert "job_url has the placeholder {cluster}" in capsys.readouterr().out
+    operator._announce(cast("Context", {"ti": ti}), JOB)
+    assert KubernetesJobLink().get_link(operator, ti_key=ti) == ""  # type: ignore[arg-type]
+    assert ti.xcoms == {}
+    assert capsys.readouterr().out.count("job_url has the placeholder {cluster}") == 1
