@@ -121,6 +121,7 @@ def _make_the_execution_api() -> None:
     That takes seconds of CPU, and a minute on a busy machine; a trigger that asks for its connection waits for it.
     """
     import httpx
+    from airflow.jobs import triggerer_job_runner
     from airflow.sdk.execution_time.supervisor import in_process_api_server
 
     async def ask() -> None:
@@ -128,6 +129,7 @@ def _make_the_execution_api() -> None:
             await client.get("/health")
 
     asyncio.run(ask())
+    triggerer_job_runner.in_process_api_server = in_process_api_server  # the same, but kept
 
 
 def _import_for_dags_test() -> None:
