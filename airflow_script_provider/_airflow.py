@@ -65,6 +65,7 @@ __all__ = [
     "gcs_hook_class",
     "google_hook_class",
     "http_hook_class",
+    "is_in_one_process",
     "is_resolved_at_run_time",
     "is_set_during_execution",
     "job_url_setting",
@@ -181,6 +182,13 @@ def find_variable(name: str) -> str | None:
 
     value: str | None = Variable.get(name, default=None)
     return value
+
+
+def is_in_one_process() -> bool:
+    """Whether task and trigger run in one process, as ``airflow tasks test`` and ``airflow dags test`` have it."""
+    from airflow.sdk.execution_time import task_runner
+
+    return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
 
 
 def task_identity(context: Mapping[str, Any]) -> TaskIdentity:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow_script_provider._airflow import BaseOperator, job_url_setting
+from airflow_script_provider._airflow import BaseOperator, is_in_one_process, job_url_setting
 from airflow_script_provider.kube.launched import JobRef, LaunchedJob
 from airflow_script_provider.operators import _base
 from airflow_script_provider.operators.links import KubernetesJobLink
@@ -136,6 +136,15 @@ def conn_id_of_text(operator: Any) -> str | None:
 def connection_of(operator: Any) -> dict[str, Any]:
     """The arguments that a hook is made of."""
     return {name: getattr(operator, name) for name in CONNECTION}
+
+
+def circumstances(operator: Any) -> dict[str, Any]:
+    """The arguments of a trigger that say how its task runs."""
+    return {
+        "execution_timeout": seconds(operator.execution_timeout),
+        "in_one_process": is_in_one_process(),
+        **connection_of(operator),
+    }
 
 
 def folder_of(operator: Any) -> str | None:

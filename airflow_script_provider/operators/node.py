@@ -270,8 +270,7 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
             job=deferral.job.to_dict(),
             server=deferral.server,
             expires_at=expires_at,
-            execution_timeout=_task.seconds(self.execution_timeout),
-            **_task.connection_of(self),
+            **_task.circumstances(self),
         )
         self.log.info("The triggerer sees to the runs of Job %s", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")

@@ -288,8 +288,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
             handover=handover.to_dict(),
             server=deferral.server,
             expires_at=self._expires_at,
-            execution_timeout=_task.seconds(self.execution_timeout),
-            **_task.connection_of(self),
+            **_task.circumstances(self),
         )
         if self._killed:
             raise self._new_hook().killed(deferral.job.ref)

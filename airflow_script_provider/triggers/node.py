@@ -33,6 +33,7 @@ class NodeScriptTrigger(of_script.ScriptTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when all runs are over or cannot be followed here."""
+        await self._leave_to_the_task()
         reason = ""
         try:
             await self._see_to_all()

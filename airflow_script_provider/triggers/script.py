@@ -75,6 +75,7 @@ class ScriptTrigger(BaseTrigger):
     :param server: address of the API server that the worker has used.
     :param expires_at: when the task's ``execution_timeout`` is over, in seconds since 1970.
     :param execution_timeout: that timeout, in seconds.
+    :param in_one_process: the process of the task awaits this trigger, too. A triggerer that finds it leaves it alone.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ScriptTrigger(BaseTrigger):
         server: str | None = None,
         expires_at: float | None = None,
         execution_timeout: float | None = None,
+        in_one_process: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # not annotated in Airflow
         self._job: Mapping[str, Any] | LaunchedJob = job
@@ -100,6 +102,7 @@ class ScriptTrigger(BaseTrigger):
         self.server = server
         self.expires_at = expires_at
         self.execution_timeout = execution_timeout
+        self.in_one_process = in_one_process
         self._follower: Follower | None = None
         self._run_log = CountingRunLog(self.log, None)
         self._has_begun = False
@@ -130,11 +133,13 @@ class ScriptTrigger(BaseTrigger):
             "server": self.server,
             "expires_at": self.expires_at,
             "execution_timeout": self.execution_timeout,
+            "in_one_process": self.in_one_process,
         }
         return "airflow_script_provider.triggers.script.ScriptTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when the Job is over or cannot be followed here."""
+        await self._leave_to_the_task()
         try:
             ended = await self._follow()
             event = to_event(self.job, ended)
@@ -152,6 +157,8 @@ class ScriptTrigger(BaseTrigger):
         Airflow calls this, too, when another triggerer has taken over: then the task is still deferred. It cancels a
         trigger anew each second until it has ended, and this with it.
         """
+        if self.in_one_process:
+            return
         await launching.undisturbed(self._delete_in_time())
 
     async def cleanup(self) -> None:
@@ -160,6 +167,14 @@ class ScriptTrigger(BaseTrigger):
             return
         with contextlib.suppress(exceptions.ScriptProviderError):
             await launching.undisturbed(self._delete_in_time())
+
+    async def _leave_to_the_task(self) -> None:
+        """Wait until cancelled, if this is a triggerer and the task's own process awaits the trigger.
+
+        ``airflow tasks test`` stores the trigger like any other for a moment, and then calls the task queued.
+        """
+        if self.in_one_process and getattr(self, "task_instance", None) is not None:
+            await asyncio.get_running_loop().create_future()
 
     async def _delete_in_time(self) -> None:
         with contextlib.suppress(TimeoutError):

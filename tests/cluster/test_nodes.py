@@ -153,7 +153,7 @@ def test_nothing_is_left_of_the_secret(own: dict[str, Any], kubectl: Kubectl) ->
 
 def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
     """``timeout`` is each run's; what it printed is there."""
-    run = run_nodes(**SLEEPS, timeout=5, **shared, **waiting)
+    run = run_nodes(**SLEEPS, timeout=15, **shared, **waiting)
     assert run.headline == "2 of 2 nodes failed: node-1 (DeadlineExceeded), node-2 (DeadlineExceeded)"
     (last,) = run.result["nodes"]["node-1"]["runs"]
     assert (last["status"], last["output"]) == ("timeout", "begun\n")

@@ -249,6 +249,7 @@ def test_the_row_holds_all_arguments() -> None:
     given: dict[str, Any] = {
         "job": {"ref": {}}, "handover": {"logs": []}, "kubernetes_conn_id": "a", "in_cluster": True, "config_file": "b",
         "cluster_context": "c", "server": "d", "expires_at": 1.5, "execution_timeout": 2.5,
+        "in_one_process": True,
     }  # fmt: skip
     path, travelled = ScriptTrigger(**given).serialize()
     assert travelled == given

@@ -99,7 +99,7 @@ with DAG("torn_down", schedule=None):
     load >> drop.as_teardown(setups=create)
 
 with DAG("tried", schedule=None):
-    greets = "import time\ntime.sleep(1)\nprint('hello')"
+    greets = "import time\ntime.sleep(5)\nprint('hello')"  # a triggerer has seen its trigger by then
     for task, deferrable in (("in_a_worker", False), ("deferred", True)):
         KubernetesScriptOperator(task_id=task, namespace=NAMESPACE, script=greets, deferrable=deferrable, defer_after=0)
     for task, deferrable in (("on_nodes", False), ("on_nodes_deferred", True)):
