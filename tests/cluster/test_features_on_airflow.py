@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from itertools import pairwise
 from typing import Any
 
@@ -63,8 +64,12 @@ def test_teardown_and_trigger_rules_after_a_failure(airflow: Airflow) -> None:
 
 @pytest.mark.parametrize("task", ["in_a_worker", "deferred", "in_a_pod", "on_nodes", "on_nodes_deferred"])
 def test_a_task_is_tried_from_the_command_line(airflow: Airflow, task: str) -> None:
-    """``airflow tasks test`` runs the script and shows its log, in both ways of waiting."""
-    answer = airflow.processes.tell("run", f"tried-{task}", "tasks", "test", "tried", task)
+    """``airflow tasks test`` runs the script and shows its log, in both ways of waiting, beside a live triggerer."""
+    airflow.processes.tell("signal-group", "scheduler", str(int(signal.SIGSTOP)))  # it may start the task, too
+    try:
+        answer = airflow.processes.tell("run", f"tried-{task}", "tasks", "test", "tried", task)
+    finally:
+        airflow.processes.tell("signal-group", "scheduler", str(int(signal.SIGCONT)))
     printed = (airflow.home / f"tried-{task}.log").read_text()
     assert answer == "ended with 0", printed[-4000:]
     assert " completed in " in printed

@@ -34,7 +34,7 @@ ONLY_THE_FIRST_TRY_SLEEPS = """
 import json, sys, time
 number = int(json.loads(sys.argv[1])["try"])
 print("this is try", number)
-time.sleep(300 if number == 1 else 10)  # a scheduler hears of the deferral first
+time.sleep(300 if number == 1 else 15)  # a scheduler hears of the deferral first
 """
 
 
@@ -50,7 +50,7 @@ with DAG("deferred_counts", schedule=None):
 with DAG("deferred_succeeds", schedule=None):
     script(
         "succeed",
-        script='import time\nprint("begun")\ntime.sleep(8)\nprint(\'{"rows": 3}\')',
+        script='import time\nprint("begun")\ntime.sleep(15)\nprint(\'{"rows": 3}\')',
         outlets=[Asset("what-a-deferred-script-made")],
     )
     script("be_quick", script="print('done')", defer_after=60)

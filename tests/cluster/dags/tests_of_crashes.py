@@ -16,7 +16,7 @@ from tests.cluster.dying import die_after
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 CALLS = {"worker": 16, "deferred": 10}
 """More than the workers of a run make, by the task that it is walked with."""
-SECONDS = {"worker": 2, "deferred": 10}
+SECONDS = {"worker": 2, "deferred": 30}
 """A busy scheduler that hears of the deferral only when the task runs again takes it for lost: that is Airflow's."""
 LAST_CALL = "patch jobs"
 EFFECT = """
@@ -47,6 +47,8 @@ class Walked(KubernetesScriptOperator):
         if ti.try_number == 1:
             calls = Path(os.environ["AIRFLOW_HOME"]) / f"calls-{ti.run_id}-{ti.task_id}-{ti.map_index}"
             die_after(partial(_is_last, calls, ti.map_index))
+        else:  # it would be resumed at once: Airflow fails a task whose deferral its scheduler has not heard of
+            self.defer_after = 60
 
 
 def _is_last(calls: Path, last: int, number: int, call: str) -> bool:

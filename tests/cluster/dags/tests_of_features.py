@@ -30,7 +30,7 @@ def told(name: str) -> Any:
     return note
 
 
-LONG_ENOUGH = 10
+LONG_ENOUGH = 15
 """Seconds of a deferral that a scheduler hears of before it ends; Airflow fails a task that it hears of too late."""
 CALLBACKS = {f"on_{name}_callback": told(name) for name in ("execute", "success", "failure", "retry", "skipped")}
 
