@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from airflow_script_provider import exceptions
+from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider._airflow import current_task, mask_values, task_state
 from airflow_script_provider.hooks.connected import ConnectedHook
 from airflow_script_provider.hooks.fetching import fetch
@@ -244,7 +244,7 @@ class KubernetesScriptHook(ConnectedHook):
             async with open_api(access) as api:
                 return await do(api)
 
-        return asyncio.run(main())
+        return _event_loop.run(main())
 
     def _say_read(self, request: JobRequest) -> None:
         for line in provenance.lines(request.script, request.files):

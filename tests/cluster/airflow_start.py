@@ -39,6 +39,15 @@ class Processes:
         print(*words, file=self.orders, flush=True)
         return self.answer()
 
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """A process and its children do nothing during the block."""
+        self.tell("signal-group", name, str(int(signal.SIGSTOP)))
+        try:
+            yield
+        finally:
+            self.tell("signal-group", name, str(int(signal.SIGCONT)))
+
     def answer(self) -> str:
         """The next answer."""
         line = self.answers.readline()

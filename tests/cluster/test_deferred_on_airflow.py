@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_triggerer_that_hangs_and_comes_back(airflow: Airflow, kubectl: Kubectl)
     def come_back(triggerer: Triggerer, scripts: Sequence[RunningTask]) -> None:
         triggerer.thaw()
         for task in scripts:
-            wait_for(lambda task=task: _is_killed(task, triggerer), f"on_kill of {task.task_id}")  # type: ignore[misc]  # a default is no argument
+            wait_for(partial(_is_killed, task, triggerer), f"on_kill of {task.task_id}")
 
     for task in _scripts_that_change_hands(airflow, kubectl, Triggerer.freeze, come_back):
         assert set(_numbers(task.lines())) == set(_numbers(task.xcom()["output"].splitlines()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_callbacks_are_told(airflow: Airflow) -> None:
     expected |= {"fails": "failed", "fails_deferred": "failed"}
     expected |= {"fails_in_a_pod": "failed", "skips_in_a_pod": "skipped", "fails_on_nodes": "failed"}
     for task, state in expected.items():
-        wait_for(lambda task=task, state=state: airflow.state("tells", run, task) == state, f"{task} {state}", 120)  # type: ignore[misc]  # a default is no argument
+        wait_for(partial(_is_in_state, airflow, run, task, state), f"{task} {state}", 120)
     notes = [json.loads(line) for line in (airflow.home / "told").read_text().splitlines()]
     told = {task: [note["callback"] for note in notes if note["task"] == task] for task in expected}
     assert told["succeeds"] == ["execute", "success"]
@@ -65,11 +65,8 @@ def test_teardown_and_trigger_rules_after_a_failure(airflow: Airflow) -> None:
 @pytest.mark.parametrize("task", ["in_a_worker", "deferred", "in_a_pod", "on_nodes", "on_nodes_deferred"])
 def test_a_task_is_tried_from_the_command_line(airflow: Airflow, task: str) -> None:
     """``airflow tasks test`` runs the script and shows its log, in both ways of waiting, beside a live triggerer."""
-    airflow.processes.tell("signal-group", "scheduler", str(int(signal.SIGSTOP)))  # it may start the task, too
-    try:
+    with airflow.processes.stopped("scheduler"):  # it may start the task, too
         answer = airflow.processes.tell("run", f"tried-{task}", "tasks", "test", "tried", task)
-    finally:
-        airflow.processes.tell("signal-group", "scheduler", str(int(signal.SIGCONT)))
     printed = (airflow.home / f"tried-{task}.log").read_text()
     assert answer == "ended with 0", printed[-4000:]
     assert " completed in " in printed
@@ -85,6 +82,10 @@ def test_marking_failed_ends_what_runs_on_nodes(airflow: Airflow, kubectl: Kubec
     airflow.call("PATCH", f"dags/on_nodes/dagRuns/{run}/taskInstances/sleep", {"new_state": "failed"})
     wait_for(lambda: not kubectl.names("jobs,pods", airflow.namespace, "-l", selector), "the end of Jobs and pods", 90)
     assert airflow.state("on_nodes", run, "sleep") == "failed"
+
+
+def _is_in_state(airflow: Airflow, run: str, task: str, state: str) -> bool:
+    return airflow.state("tells", run, task) == state
 
 
 def _value(result: Any) -> Any:

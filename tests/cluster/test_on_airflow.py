@@ -61,12 +61,9 @@ def test_a_worker_that_is_told_to_end(airflow: Airflow, kubectl: Kubectl, target
 def test_a_worker_that_is_told_to_end_while_airflow_is_away(airflow: Airflow, kubectl: Kubectl) -> None:
     """SIGTERM while Airflow's API does not answer: nobody knows why, so the Job is left to the retry (R1, R2)."""
     run, process = _counting(airflow, kubectl)
-    airflow.processes.tell("signal-group", "api-server", str(int(signal.SIGSTOP)))
-    try:
+    with airflow.processes.stopped("api-server"):
         os.kill(process, signal.SIGTERM)
         time.sleep(4)
-    finally:
-        airflow.processes.tell("signal-group", "api-server", str(int(signal.SIGCONT)))
     _assert_taken_over(airflow, kubectl, run, "Airflow cannot be asked")
 
 

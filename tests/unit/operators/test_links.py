@@ -65,7 +65,7 @@ def test_the_link_is_there_with_the_job() -> None:
     operator._announce(cast("Context", {"ti": ti}), JOB)
     address = "https://dashboard.example/etl/script-load-7f3c01a2b9"
     assert ti.xcoms == {"_link_KubernetesJobLink": address}
-    assert KubernetesJobLink().get_link(operator, ti_key=ti) == address  # type: ignore[arg-type]
+    assert KubernetesJobLink().get_link(operator, ti_key=ti) == address  # type: ignore[arg-type]  # a stand-in
 
 
 def test_a_task_without_a_job_has_no_address() -> None:
@@ -87,6 +87,6 @@ def test_a_setting_that_leads_nowhere_is_a_warning(
     operator, ti = an_operator(), Pushed()
     monkeypatch.setenv(SETTING, "https://dashboard.example/{cluster}")
     operator._announce(cast("Context", {"ti": ti}), JOB)
-    assert KubernetesJobLink().get_link(operator, ti_key=ti) == ""  # type: ignore[arg-type]
+    assert KubernetesJobLink().get_link(operator, ti_key=ti) == ""  # type: ignore[arg-type]  # a stand-in
     assert ti.xcoms == {}
     assert capsys.readouterr().out.count("job_url has the placeholder {cluster}") == 1
