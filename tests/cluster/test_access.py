@@ -17,7 +17,7 @@ from tests.cluster.tasks import run_task
 
 
 def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
-    """A namespace that does not exist is answered with those that do."""
+    """A namespace that does not exist is answered with those that do (R22)."""
     run = run_task(script="print(1)", config_file=kubeconfig, namespace="no-such-place")
     assert isinstance(run.error, exceptions.LaunchError)
     assert "namespace 'no-such-place' does not exist" in str(run.error)
@@ -25,7 +25,7 @@ def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
 
 
 def test_unreachable_server_is_named(kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An API server that does not answer is named with its address."""
+    """An API server that does not answer is named with its address (R22)."""
     monkeypatch.setattr(api, "PATIENCE", 1.0)
     config = yaml.safe_load(Path(kubeconfig).read_text())
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
@@ -35,7 +35,7 @@ def test_unreachable_server_is_named(kubeconfig: str, tmp_path: Path, monkeypatc
 
 
 def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
-    """A kubeconfig that does not exist says where credentials come from."""
+    """A kubeconfig that does not exist says where credentials come from (R16)."""
     run = run_task(script="print(1)", config_file=str(tmp_path / "none"), namespace="default")
     assert isinstance(run.error, exceptions.ApiUnreachableError)
     assert f"no credentials for a Kubernetes cluster: {tmp_path}/none does not exist" in str(run.error)
@@ -43,7 +43,7 @@ def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
 
 
 def test_wrong_token_is_said(kubeconfig: str, tmp_path: Path) -> None:
-    """401 says that the credentials were refused, and where to renew them."""
+    """401 says that the credentials were refused, and where to renew them (R16, R22)."""
     config = as_user(kubeconfig, "wrong-token")
     run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace="default")
     assert isinstance(run.error, exceptions.ApiUnauthorizedError)
@@ -53,7 +53,7 @@ def test_wrong_token_is_said(kubeconfig: str, tmp_path: Path) -> None:
 def test_missing_right_names_verb_resource_and_check(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """403 names verb, resource and namespace with the kubectl line that checks it."""
+    """403 names verb, resource and namespace with the kubectl line that checks it (R17, R22)."""
     config = as_user(kubeconfig, kubectl("create", "token", "default", "-n", namespace).strip())
     run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace=namespace)
     assert isinstance(run.error, exceptions.ApiForbiddenError)
@@ -99,7 +99,7 @@ def test_no_connection_and_a_kubeconfig(kubeconfig: str, namespace: str, monkeyp
 
 
 def test_other_context(kubeconfig: str, namespace: str, tmp_path: Path) -> None:
-    """cluster_context chooses among the contexts of a kubeconfig."""
+    """cluster_context chooses among the contexts of a kubeconfig (R16, R40)."""
     config = yaml.safe_load(Path(kubeconfig).read_text())
     context = dict(config["contexts"][0]["context"])
     config["contexts"].append({"name": "other", "context": context})

@@ -92,7 +92,7 @@ print(json.dumps([os.getuid(), os.access("/", os.W_OK), os.access("/tmp", os.W_O
 
 
 def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """While nobody has read the outcome the Job has ``unread_ttl``, afterwards the author's TTL."""
+    """While nobody has read the outcome the Job has ``unread_ttl``, afterwards the author's TTL (R9)."""
     seen: list[int] = []
 
     def look() -> None:
@@ -108,7 +108,7 @@ def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: K
 
 
 def test_a_script_that_cannot_start(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """``startup_timeout`` ends it, and its Job."""
+    """``startup_timeout`` ends it, and its Job (R5)."""
     run = run_task(script="print(1)", node_selector={"no": "such-node"}, startup_timeout=2, **own)
     assert "did not start within startup_timeout of 2 s" in run.headline
     assert kubectl.names("jobs", own["namespace"]) == []
@@ -142,7 +142,7 @@ def test_a_context_of_a_kubeconfig(kubeconfig: str, namespace: str, waiting: dic
 def test_a_connection_to_the_cluster(
     kubeconfig: str, namespace: str, waiting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """kubernetes_conn_id leads worker and triggerer to one place, and its namespace is the default."""
+    """kubernetes_conn_id leads worker and triggerer to one place, and its namespace is the default (R16)."""
     extra = {"kube_config_path": kubeconfig, "namespace": namespace}
     monkeypatch.setenv("AIRFLOW_CONN_A_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
     run = run_task(script="print([1])", kubernetes_conn_id="a_cluster", **waiting).succeeded()
@@ -150,7 +150,7 @@ def test_a_connection_to_the_cluster(
 
 
 def test_defaults_are_restricted(pod_and_job: Any) -> None:
-    """No token, no privilege, no capability, the runtime's seccomp profile; no shell before the interpreter."""
+    """No token, no privilege, no capability, the runtime's seccomp profile; no shell before the interpreter (R18)."""
     pod, job, _ = pod_and_job()
     container = pod["spec"]["containers"][0]
     assert pod["spec"]["automountServiceAccountToken"] is False
@@ -231,7 +231,7 @@ def test_no_deadline_and_no_ttl(pod_and_job: Any) -> None:
 
 
 def test_execution_timeout_bounds_the_deadline(pod_and_job: Any) -> None:
-    """The Job's deadline is never later than the task's."""
+    """The Job's deadline is never later than the task's (R5)."""
     _, job, _ = pod_and_job(execution_timeout=timedelta(seconds=90))
     assert job["spec"]["activeDeadlineSeconds"] == 90
 
@@ -282,7 +282,7 @@ def test_interpreter_and_node_image(own: dict[str, Any]) -> None:
 
 
 def test_dry_run_prints_what_kubectl_takes(own: dict[str, Any], kubectl: Kubectl, capsys: Any) -> None:
-    """The manifests of a dry run are valid for the API server, and hold no value of env or args."""
+    """The manifests of a dry run are valid for the API server, and hold no value of env or args (R26)."""
     operator = KubernetesScriptOperator(
         task_id="dry", script="print(1)", args={"k": "s3cret"}, env={"E": "hush"}, **own
     )

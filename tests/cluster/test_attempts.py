@@ -84,7 +84,7 @@ def test_suspension_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> None
 
 
 def test_fail_on_exit_code_ends_it(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """fail_on_exit_code leaves neither Kubernetes nor Airflow another try."""
+    """fail_on_exit_code leaves neither Kubernetes nor Airflow another try (R7)."""
     run = run_task(script="raise SystemExit(42)", fail_on_exit_code=[42], **own)
     assert isinstance(run.error, AirflowFailException)
     assert len(run.result["attempts"]) == 1
@@ -100,7 +100,7 @@ def test_skip_on_exit_code_skips_and_pushes(shared: dict[str, Any]) -> None:
 
 
 def test_launching_twice_in_one_try_makes_two_jobs(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """Two runs of one task instance and try are two launches; a new try is another one (R8)."""
+    """Two runs of one task instance and try are two launches; a new try is another one (R2)."""
     ti = FakeTaskInstance()
     for _ in range(2):
         run_task(script="print(1)", ti=ti, **own).succeeded()

@@ -47,7 +47,7 @@ def test_arguments_arrive_identical(shared: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("args", "expected"), [(None, []), ({}, ["{}"]), ([1, "a"], ['[1, "a"]'])])
 def test_no_args_and_empty_args_differ(shared: dict[str, Any], args: Any, expected: list[str]) -> None:
-    """None passes nothing, {} passes {}."""
+    """None passes nothing, {} passes {} (R24)."""
     assert run_task(script=ECHO, args=args, **shared).succeeded().result["value"] == expected
 
 
@@ -61,7 +61,7 @@ def test_env_arrives_identical_and_its_secret_goes(own: dict[str, Any], kubectl:
 
 
 def test_interpreter_words_are_not_expanded(shared: dict[str, Any]) -> None:
-    """A $(NAME) in interpreter is the author's, not Kubernetes'."""
+    """A $(NAME) in interpreter is the author's, not Kubernetes' (R24)."""
     interpreter = ["sh", "-c", 'A=1; printf "%s" "$(echo $A)" "$$0" > /dev/null; exec python3 "$0"']
     run = run_task(script="print('through sh')", interpreter=interpreter, env={"A": "x"}, **shared).succeeded()
     assert run.result["output"] == "through sh\n"
@@ -171,7 +171,7 @@ def test_lines_survive_the_rotation_of_the_log(shared: dict[str, Any]) -> None:
 
 
 def test_files_lie_beside_the_script(shared: dict[str, Any], tmp_path: Path) -> None:
-    """files are mounted under /scripts and can be imported."""
+    """files are mounted under /scripts and can be imported (R24)."""
     (tmp_path / "schema.sql").write_text("select 1;")
     files = {"lib/helpers.py": "def twice(x): return 2 * x", "schema.sql": FileScript("schema.sql")}
     script = "from lib.helpers import twice\nprint(twice(21), open('/scripts/schema.sql').read())"
@@ -188,7 +188,7 @@ def test_script_of_a_file(shared: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_sha256_pins_the_script(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """Another digest than the expected one fails before anything is created."""
+    """Another digest than the expected one fails before anything is created (R24)."""
     run = run_task(script="print(1)", sha256="0" * 64, **own)
     assert "not the expected" in str(run.error)
     assert kubectl.names("jobs", own["namespace"]) == []
@@ -196,7 +196,7 @@ def test_sha256_pins_the_script(own: dict[str, Any], kubectl: Kubectl) -> None:
 
 
 def test_template_script_renders_the_text(shared: dict[str, Any]) -> None:
-    """With template_script Jinja renders the text, without it not."""
+    """With template_script Jinja renders the text, without it not (R24)."""
     rendered = run_task(script="print('{{ run_id }}')", template_script=True, **shared).succeeded()
     raw = run_task(script=InlineScript("print('{{ run_id }}')"), **shared).succeeded()
     assert (rendered.result["output"], raw.result["output"]) == ("manual__1\n", "{{ run_id }}\n")

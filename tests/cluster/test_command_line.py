@@ -107,7 +107,7 @@ def test_a_task_runs_in_the_pod_where_nothing_else_can(apps: str, project: Path,
     ],
 )
 def test_errors_say_what_to_do(apps: str, env: dict[str, str], options: list[str], words: str) -> None:
-    """What cannot be run is said in one line, with what there is instead; exit code 125."""
+    """What cannot be run is said in one line, with what there is instead; exit code 125 (R22)."""
     done = airflow_script("run", "print(1); print(2)", *IN_POD, "-n", apps, *options, env=env)
     said = done.stderr.decode()
     assert (done.returncode, said.count("\n"), done.stdout) == (125, 1, b"")
@@ -142,7 +142,7 @@ def test_input_is_passed_on(apps: str, env: dict[str, str]) -> None:
 
 
 def test_ctrl_c_ends_what_runs_in_the_pod(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """The script and its children are gone from the pod; exit code 130."""
+    """The script and its children are gone from the pod; exit code 130 (R3)."""
     process = started("run", SLEEPS, *IN_POD, "-n", apps, "--deployment", "api", env=env)
     assert interrupted(process)[0] == 130
     (pod,) = pods_of(kubectl, apps, "api")
@@ -150,14 +150,14 @@ def test_ctrl_c_ends_what_runs_in_the_pod(kubectl: Kubectl, apps: str, env: dict
 
 
 def test_a_timeout_ends_what_runs_in_the_pod(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """Exit code 124, and nothing is left."""
+    """Exit code 124, and nothing is left (R5)."""
     assert run(SLEEPS, apps, "--timeout", "2", env=env).returncode == 124
     (pod,) = pods_of(kubectl, apps, "api")
     nothing_runs(kubectl, apps, pod)
 
 
 def test_a_rollout_in_the_middle(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """A pod that goes away under a script is a failure with that reason, not a success."""
+    """A pod that goes away under a script is a failure with that reason, not a success (R1, R36)."""
     rolled_out(kubectl, a_deployment("rolling", apps))
     process = started("run", SLEEPS, *IN_POD, "-n", apps, "--deployment", "rolling", env=env)
     assert process.stdout is not None
@@ -181,7 +181,7 @@ def test_the_rights_of_exec_suffice(kubectl: Kubectl, namespace: str, kubeconfig
 
 
 def test_render_makes_what_kubectl_applies(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """The objects are accepted by the API server, and hold no value."""
+    """The objects are accepted by the API server, and hold no value (R26)."""
     hidden = ("--arg", "token=args-secret", "--env", "TOKEN=env-secret")
     done = airflow_script("render", "print(1); print(2)", "-n", apps, "--timeout", "60", *hidden, env=env)
     assert (done.returncode, b"-secret" in done.stdout, done.stderr) == (0, False, b"")
@@ -216,7 +216,7 @@ def test_a_connection_of_airflow(apps: str, kubeconfig: str, tmp_path: Path) -> 
 
 
 def test_ctrl_c_deletes_the_job(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """Ctrl+C ends a Job with its pod, and says so."""
+    """Ctrl+C ends a Job with its pod, and says so (R3)."""
     ended, out, err = interrupted(
         started("run", SLEEPS, "-x", "job", "-n", apps, "--image", "python:3.11-slim", env=env)
     )

@@ -80,7 +80,7 @@ def test_who_ends_us_ends_the_new_container(engine: Any, env: dict[str, str], nu
 
 
 def test_a_new_container_ends_even_if_we_are_killed(engine: Any, env: dict[str, str]) -> None:
-    """It runs for the timeout and a little more at most, so that nothing has to be removed by hand."""
+    """It runs for the timeout and a little more at most, so that nothing has to be removed by hand (R6)."""
     process = started("run", SLEEPS, *NEW, "--timeout", "60", env=env)
     assert process.stdout is not None
     process.stdout.readline()
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_what_runs_in_a_service(compose: Callable[..., Any], env: di
 
 
 def test_a_timeout_kills_what_ignores_it(compose: Callable[..., Any], env: dict[str, str]) -> None:
-    """TERM, and KILL after the grace period, for the whole group."""
+    """TERM, and KILL after the grace period, for the whole group (R5)."""
     container = compose()
     ignores = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
     began = time.monotonic()
@@ -206,7 +206,7 @@ def test_input_is_passed_on(engine: Any, env: dict[str, str]) -> None:
 
 
 def test_an_engine_that_goes_away() -> None:
-    """How the script ended cannot be told then, and that is what is said."""
+    """How the script ended cannot be told then, and that is what is said (R1, R36)."""
     with docker_engine() as host:
         process = started("run", SLEEPS, *NEW, env={"DOCKER_HOST": host})
         assert process.stdout is not None

@@ -54,7 +54,7 @@ def test_script_has_the_pods_environment_and_its_own(app: dict[str, Any], kubect
 
 
 def test_value_is_from_stdout_only(app: dict[str, Any]) -> None:
-    """JSON on stderr is no result."""
+    """JSON on stderr is no result (R21)."""
     run = run_exec(script="echo '{\"n\": 1}'; sleep 0.3; echo '{\"n\": 2}' >&2", interpreter=["sh"], **app)
     assert run.succeeded().xcoms["value"] == {"n": 1}
     assert run.result["output"] == '{"n": 1}\n{"n": 2}\n'
@@ -68,7 +68,7 @@ def test_any_bytes_are_printed(app: dict[str, Any]) -> None:
 
 
 def test_twenty_megabytes_arrive_byte_for_byte(app: dict[str, Any]) -> None:
-    """A flood on both streams is complete."""
+    """A flood on both streams is complete (R19)."""
     script = (
         "import base64, random, sys\n"
         "r = random.Random(7)\n"
@@ -86,7 +86,7 @@ def test_twenty_megabytes_arrive_byte_for_byte(app: dict[str, Any]) -> None:
 
 
 def test_nothing_is_left_in_the_pod(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """Neither a script that is read from an open file nor one among files leaves a file or a process."""
+    """Neither a script that is read from an open file nor one among files leaves a file or a process (R6)."""
     files = {"lib/util.py": "text = 'found'\n", "data.txt": "x" * 300_000}
     script = (
         "import lib.util, os; print(lib.util.text, os.path.getsize(os.environ['AIRFLOW_SCRIPT_FILES'] + '/data.txt'))"
@@ -126,7 +126,7 @@ def test_a_command_in_a_container_that_is_named(app: dict[str, Any]) -> None:
     ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
 def test_what_there_is_instead(arguments: dict[str, str], said: str, app: dict[str, Any]) -> None:
-    """The error names what was asked for, what there is, and what to do."""
+    """The error names what was asked for, what there is, and what to do (R22)."""
     run = run_exec(command=["true"], **(app | arguments))
     assert isinstance(run.error, exceptions.TargetError | AirflowFailException)
     assert said.format(**app) in str(run.error)
@@ -152,7 +152,7 @@ def test_exit_code_fails_or_skips(app: dict[str, Any]) -> None:
 
 
 def test_missing_interpreter_is_explained(app: dict[str, Any]) -> None:
-    """127 names the interpreter and the image."""
+    """127 names the interpreter and the image (R22)."""
     run = run_exec(script="x", interpreter=["php"], **app)
     assert 'perhaps "php" itself: check that image python:3.11-slim has it' in str(run.error)
 
@@ -173,7 +173,7 @@ def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
 
 
 def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """Where sh cannot read what it is sent, nothing has run, and the error says what is missing (R1)."""
+    """Where sh cannot read what it is sent, nothing has run, and the error says what is missing (R1, R36)."""
     only_a_shell = "/bin/mkdir /x; /bin/cp /bin/sh /x/sh; exec /bin/sleep infinity"
     command = ["/bin/sh", "-c", only_a_shell]
     rolled_out(kubectl, a_deployment("lone", app["namespace"], env=[("PATH", "/x")], command=command))
@@ -241,14 +241,14 @@ def test_airflows_timeout_ends_the_process(app: dict[str, Any], kubectl: Kubectl
 
 
 def test_execution_timeout_is_the_sooner_end(app: dict[str, Any]) -> None:
-    """The task's own time bounds the run, and is named as what to raise."""
+    """The task's own time bounds the run, and is named as what to raise (R5)."""
     run = run_exec(script=SLEEPS, execution_timeout=timedelta(seconds=4), **app)
     assert isinstance(run.error, exceptions.JobTimeoutError)
     assert "ran longer than its execution_timeout of 4 s" in run.headline
 
 
 def test_silence_is_no_end(app: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script that is silent for longer than the other end is trusted is asked for, and goes on."""
+    """A script that is silent for longer than the other end is trusted is asked for, and goes on (R10)."""
     monkeypatch.setattr(session, "HEARTBEAT", 1.0)
     assert run_exec(script="import time\ntime.sleep(5)\nprint('done')", **app).succeeded().result["output"] == "done\n"
 
@@ -281,7 +281,7 @@ def test_flakes_at_the_start_are_outlived(
 
 
 def test_timeout_before_anything_has_begun(app: dict[str, Any], kubeconfig: str, tmp_path: Path) -> None:
-    """What was never sent needs no end, never begins, and may be tried again."""
+    """What was never sent needs no end, never begins, and may be tried again (R5)."""
     with faulty_api(kubeconfig, tmp_path) as api:
         api.on("GET .*/exec", Fault(status=503))
         run = run_exec(script="print('late')", timeout=2, **(app | {"config_file": api.kubeconfig}))
@@ -293,7 +293,7 @@ def test_timeout_before_anything_has_begun(app: dict[str, Any], kubeconfig: str,
 def test_broken_connection_is_no_success_and_not_tried_again(
     how: str, app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the process still runs, the outcome is unknown, and a second one is not started beside it (R1, R10)."""
+    """Where the process still runs, the outcome is unknown, and a second one is not started beside it (R1, R36)."""
     monkeypatch.setattr(session, "HEARTBEAT", 1.0)
     with faulty_api(kubeconfig, tmp_path) as api:
 
@@ -318,7 +318,7 @@ def test_broken_connection_is_no_success_and_not_tried_again(
 def test_broken_connection_to_a_process_that_has_ended(
     app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """Where the process is gone its outcome is unknown all the same, and Airflow may try again."""
+    """Where the process is gone its outcome is unknown all the same, and Airflow may try again (R1, R36)."""
     with faulty_api(kubeconfig, tmp_path) as api:
 
         def end_unseen() -> None:
@@ -370,7 +370,7 @@ def test_old_pods_are_not_taken_during_a_rollout(web: dict[str, Any], kubectl: K
 
 
 def test_container_that_ends_is_the_reason(kubectl: Kubectl, kubeconfig: str, namespace: str) -> None:
-    """The pod's container ends under the script: its reason and exit code are told, not just 137."""
+    """The pod's container ends under the script: its reason and exit code are told, not just 137 (R22)."""
     ends_at_term = ["python3", "-c", "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(3))\nsignal.pause()"]
     rolled_out(kubectl, a_deployment("web", namespace, command=ends_at_term))
     web = {"config_file": kubeconfig, "namespace": namespace}

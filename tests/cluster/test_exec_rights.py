@@ -53,14 +53,14 @@ def test_missing_right_is_named(
 def test_without_the_right_to_list_there_are_no_names(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """A name that does not exist is told all the same."""
+    """A name that does not exist is told all the same (R17)."""
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=("deployments", "list"))
     run = run_exec(script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
     assert str(run.error) == f"Deployment {namespace}/api does not exist. Check deployment and namespace."
 
 
 def test_stateful_set_needs_no_more(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
-    """The first ready pod of a StatefulSet, with the same Role."""
+    """The first ready pod of a StatefulSet, with the same Role (R17)."""
     kubectl.apply(a_stateful_set("db", namespace))
     kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=90s")
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml")

@@ -116,7 +116,7 @@ def test_args_and_environment(contract: Contract) -> None:
 
 
 def test_arguments(contract: Contract) -> None:
-    """``arguments`` are words of argv as they are."""
+    """``arguments`` are words of argv as they are (R24)."""
     words = ["-n", "", "a b", EVERYTHING]
     result, _ = contract.run(SHOWS, arguments=words)
     assert result.value[0] == words
@@ -132,7 +132,7 @@ def test_any_bytes(contract: Contract) -> None:
 
 
 def test_value(contract: Contract) -> None:
-    """The last line that is a JSON object is the value."""
+    """The last line that is a JSON object is the value (R21)."""
     result, _ = contract.run('print("loading")\nprint(\'{"rows": [1, 2.5, null]}\')\nprint("done")')
     assert result.value == {"rows": [1, 2.5, None]}
 
@@ -157,7 +157,7 @@ def test_killed(contract: Contract) -> None:
 
 
 def test_timeout(contract: Contract) -> None:
-    """A script that runs too long is ended, and its status says so."""
+    """A script that runs too long is ended, and its status says so (R5)."""
     result, _ = contract.run("import time\ntime.sleep(300)", timeout=4)
     assert (result.status, result.succeeded) == ("timeout", 0)
     assert result.error is not None

@@ -47,7 +47,7 @@ def test_signals_are_named(shared: dict[str, Any]) -> None:
 
 
 def test_missing_interpreter_is_named_with_the_image_and_not_retried(shared: dict[str, Any]) -> None:
-    """An interpreter that the image lacks fails at once, whatever backoff_limit says."""
+    """An interpreter that the image lacks fails at once, whatever backoff_limit says (R22)."""
     run = run_task(script="print 1", interpreter=["ruby"], **shared)
     assert 'image python:3.11-slim has no "ruby"' in run.headline
     assert len(run.result["attempts"]) == 1
@@ -112,7 +112,7 @@ def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl
 
 
 def test_dropped_capability_is_suspected(shared: dict[str, Any]) -> None:
-    """A failure that smells of a dropped capability says so."""
+    """A failure that smells of a dropped capability says so (R18)."""
     run = run_task(script="import os\nos.chown('/etc/passwd', 1, 1)", backoff_limit=0, **shared)
     assert run.headline.endswith("The container has no capabilities; add the one it needs in pod_overrides.")
 
@@ -183,7 +183,7 @@ def test_job_deleted_under_the_script(own: dict[str, Any], kubectl: Kubectl) -> 
 
 
 def test_deleted_job_takes_secret_and_script_along(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """What a Job owned goes with it when somebody deletes it (R9)."""
+    """What a Job owned goes with it when somebody deletes it (R6)."""
     helper = meanwhile(lambda: _delete_job_of_running_pod(kubectl, own["namespace"]))
     run = run_task(script="import time\ntime.sleep(60)", env={"A": "b"}, termination_grace_period=1, **own)
     helper.join()

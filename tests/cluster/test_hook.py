@@ -42,7 +42,7 @@ def test_deleted_job_is_gone(kubeconfig: str, namespace: str, kubectl: Kubectl) 
 
 
 def test_two_runs_in_one_task_are_two_jobs(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
-    """Each run in a task is a launch of its own, and both Jobs are found by the task instance (R8)."""
+    """Each run in a task is a launch of its own, and both Jobs are found by the task instance (R2)."""
     context: Any = {"ti": FakeTaskInstance()}
     hook = KubernetesScriptHook(config_file=kubeconfig)
     with set_current_context(context):

@@ -50,7 +50,7 @@ def test_entry_points_are_on_the_path(own: dict[str, Any]) -> None:
 
 
 def test_missing_requirement_fails_at_once_and_is_named(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """A requirement that does not exist is named, and no attempt is wasted on it."""
+    """A requirement that does not exist is named, and no attempt is wasted on it (R22)."""
     run = run_task(script=VERSION, install_dependencies=["pandaz-is-no-package"], **own)
     assert 'could not install "pandaz-is-no-package": no matching distribution' in run.headline
     assert run.result["reason"] == "InstallFailed"
@@ -87,7 +87,7 @@ def test_environment_reaches_the_installation(own: dict[str, Any]) -> None:
 
 
 def test_requirements_under_a_restricted_user(own: dict[str, Any]) -> None:
-    """Installing works with run_as_uid: read-only root, no root."""
+    """Installing works with run_as_uid: read-only root, no root (R18)."""
     run = run_task(script=VERSION, install_dependencies=["six==1.16.0"], run_as_uid=1000, **own).succeeded()
     assert run.result["output"] == "1.16.0\n"
 
@@ -103,7 +103,7 @@ def test_credentials_in_a_requirement_stay_in_the_secret(own: dict[str, Any], ku
 
 
 def test_packages_are_installed_before_the_script(own: dict[str, Any]) -> None:
-    """A system package is there; apt's lines are a group and no part of the output (R24, R27)."""
+    """A system package is there; apt's lines are a group and no part of the output (R24)."""
     script = "import subprocess, sys\nsubprocess.run(['jq', '-r', '.a'], input=sys.argv[1], text=True, check=True)"
     run = run_task(script=script, install_packages=["jq"], args={"a": "it's $(id)"}, **own).succeeded()
     assert run.result["output"] == "it's $(id)\n"

@@ -39,7 +39,7 @@ def test_extension_chooses_the_interpreter(shared: dict[str, Any], tmp_path: Pat
 
 
 def test_sql_with_variables(shared: dict[str, Any], database: dict[str, str]) -> None:
-    """SQL runs by psql, args are its variables, quotes and all."""
+    """SQL runs by psql, args are its variables, quotes and all (R24)."""
     script = "\\t on\n\\a\nselect :'name' || :n;"
     run = run_task(script=script, image=POSTGRES, args={"name": "it's", "n": 7}, env=database, **shared).succeeded()
     assert run.result["output"].splitlines()[-1] == "it's7"

@@ -142,7 +142,7 @@ def test_requirements_are_installed_on_each_node(shared: dict[str, Any]) -> None
 
 
 def test_nothing_is_left_of_the_secret(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """One Secret serves all runs, and is gone when they have ended; the Jobs go with their owner."""
+    """One Secret serves all runs, and is gone when they have ended; the Jobs go with their owner (R6)."""
     run_nodes(script="import os\nprint(len(os.environ['KEY']))", env={"KEY": "value"}, **own).succeeded()
     assert kubectl.names("secrets", own["namespace"]) == []
     (owner,) = owners(kubectl, own["namespace"])
@@ -152,7 +152,7 @@ def test_nothing_is_left_of_the_secret(own: dict[str, Any], kubectl: Kubectl) ->
 
 
 def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
-    """``timeout`` is each run's; what it printed is there."""
+    """``timeout`` is each run's; what it printed is there (R5)."""
     run = run_nodes(**SLEEPS, timeout=15, **shared, **waiting)
     assert run.headline == "2 of 2 nodes failed: node-1 (DeadlineExceeded), node-2 (DeadlineExceeded)"
     (last,) = run.result["nodes"]["node-1"]["runs"]
@@ -160,7 +160,7 @@ def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, An
 
 
 def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
-    """The scheduler still checks resources; its words are in the result, and the pod does not stay."""
+    """The scheduler still checks resources; its words are in the result, and the pod does not stay (R15)."""
     asks = {"requests": {"cpu": "900"}}
     run = run_nodes(script="true", container_resources=asks, startup_timeout=4, runs=3, **shared, **waiting)
     assert run.headline == "2 of 2 nodes failed: node-1 (unschedulable), node-2 (unschedulable)"
@@ -169,7 +169,7 @@ def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) ->
 
 
 def test_a_kill_removes_every_job(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """One delete removes the runs on all nodes, with their pods, script and environment."""
+    """One delete removes the runs on all nodes, with their pods, script and environment (R3)."""
 
     def two_pods_run() -> bool:
         pods = kubectl.items("pods", own["namespace"])
@@ -187,7 +187,7 @@ class TestRetries:
     """What a retry runs again."""
 
     def test_only_what_has_not_succeeded(self, own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any]) -> None:
-        """The node that succeeded is left alone; its result is that of the earlier try."""
+        """The node that succeeded is left alone; its result is that of the earlier try (R8)."""
         first = FakeTaskInstance(max_tries=1)
         assert run_nodes(ti=first, script=FAILS_ON_NODE_2, **own, **waiting).error is not None
         second = FakeTaskInstance(max_tries=1, try_number=2)
@@ -269,7 +269,7 @@ class TestModes:
         assert run.warnings[0].startswith("mode='host' grants the script all capabilities, all devices, all processes")
 
     def test_a_namespace_that_forbids_it(self, kubectl: Kubectl, kubeconfig: str) -> None:
-        """Why there is no pod is said while it is waited for, and in the result."""
+        """Why there is no pod is said while it is waited for, and in the result (R11, R18)."""
         labels = {"pod-security.kubernetes.io/enforce": "baseline"}
         with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
             where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace, "startup_timeout": 8}

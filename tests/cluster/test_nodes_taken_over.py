@@ -114,7 +114,7 @@ async def test_live_lines_go_on_where_they_stopped(shared: dict[str, Any], log: 
 
 
 async def test_the_worker_goes_on_where_no_triggerer_can(shared: dict[str, Any]) -> None:
-    """A triggerer without the kubeconfig gives everything back."""
+    """A triggerer without the kubeconfig gives everything back (R16)."""
     trigger = await deferred(shared, script=SAYS_WHERE)
     trigger.config_file = "/nowhere/kubeconfig"
     event = await event_of(again(trigger))
@@ -229,7 +229,7 @@ class TestRights:
         assert run.succeeded().result["succeeded"] == 1
 
     def test_without_the_right_to_patch(self, own: dict[str, Any], kubectl: Kubectl, tmp_path: Path) -> None:
-        """Outcomes cannot be written: a worker waits, and the Jobs go at the end."""
+        """Outcomes cannot be written: a worker waits, and the Jobs go at the end (R17)."""
         config = accounts.author(kubectl, own["namespace"], own["config_file"], drop_verb=("jobs", "patch"))
         where = own | {"config_file": accounts.written(config, tmp_path)}
         run = run_nodes(script=SAYS_WHERE, deferrable=True, **where).succeeded()

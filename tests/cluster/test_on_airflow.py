@@ -15,7 +15,7 @@ from tests.cluster.kubectl import Kubectl, wait_for
 
 
 def test_sigterm_to_the_task_process(airflow: Airflow, kubectl: Kubectl) -> None:
-    """SIGTERM to a real task process: the task is failed or up for retry, its Job is gone (R1a)."""
+    """SIGTERM to a real task process: the task is failed or up for retry, its Job is gone (R1)."""
     run = airflow.trigger("sleeps")
     selector = "airflow-script-provider/dag-id=sleeps"
     running = "--field-selector=status.phase=Running"

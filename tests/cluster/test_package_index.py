@@ -67,7 +67,7 @@ def test_the_index_of_env_from(own: dict[str, Any], kubectl: Kubectl, index: Ind
 
 
 def test_a_wrong_password_is_said(own: dict[str, Any], kubectl: Kubectl, index: Index) -> None:
-    """An index that denies access is not one that lacks the package; no attempt is wasted on it."""
+    """An index that denies access is not one that lacks the package; no attempt is wasted on it (R22)."""
     env = index.settings(PIP_INDEX_URL=index.url("wrong-hunter3"))
     run = run_task(script=SCRIPT, install_dependencies=[TOOL], env=env, **own)
     assert "could not install: the index denies access (see the error above); check its credentials" in run.headline

@@ -62,7 +62,7 @@ def test_value_is_pushed_on_failure_too(shared: dict[str, Any]) -> None:
 
 
 def test_max_output_bytes_keeps_the_tail(shared: dict[str, Any]) -> None:
-    """XCom keeps the end of a long output, the log all of it."""
+    """XCom keeps the end of a long output, the log all of it (R21)."""
     run = run_task(script="for i in range(1000): print('line', i)", max_output_bytes=100, **shared).succeeded()
     assert run.result["output"].splitlines()[-1] == "line 999"
     assert len(run.result["output"]) <= 100
@@ -71,7 +71,7 @@ def test_max_output_bytes_keeps_the_tail(shared: dict[str, Any]) -> None:
 
 
 def test_get_logs_false_keeps_the_log_quiet_and_the_result_whole(shared: dict[str, Any]) -> None:
-    """Without get_logs the script's lines stay out of the log, but not out of the result."""
+    """Without get_logs the script's lines stay out of the log, but not out of the result (R21)."""
     run = run_task(script="print('secret sauce')", get_logs=False, **shared).succeeded()
     assert "secret sauce" not in run.lines
     assert run.result["output"] == "secret sauce\n"
@@ -84,13 +84,13 @@ def test_do_xcom_push_false_pushes_nothing(shared: dict[str, Any]) -> None:
 
 
 def test_nan_becomes_null_with_a_warning(shared: dict[str, Any]) -> None:
-    """NaN and Infinity, which JSON does not know, become None."""
+    """NaN and Infinity, which JSON does not know, become None (R35)."""
     run = run_task(script="import json\nprint(json.dumps({'a': float('nan'), 'b': 1}))", **shared).succeeded()
     assert run.result["value"] == {"a": None, "b": 1}
     assert any("NaN" in line for line in run.warnings)
 
 
 def test_result_survives_json(shared: dict[str, Any]) -> None:
-    """Everything in the result is plain JSON."""
+    """Everything in the result is plain JSON (R35)."""
     result = run_task(script="print(1)", **shared).succeeded().result
     assert json.loads(json.dumps(result)) == result

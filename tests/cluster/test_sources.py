@@ -129,7 +129,7 @@ def test_a_larger_one_is_refused_before_anything_exists(own: dict[str, Any], kub
 
 
 def test_another_digest_is_refused_before_anything_exists(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
-    """Whoever changes the script at its place does not run it."""
+    """Whoever changes the script at its place does not run it (R24)."""
     run = run_task(**store.put("job.sh", AWKWARD), sha256="0" * 64, **own)
     assert "not the expected 0000" in run.headline
     assert store.secret not in str(run.error)

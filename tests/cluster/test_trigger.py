@@ -245,7 +245,7 @@ async def test_a_hand_over_while_packages_are_installed(shared: dict[str, Any], 
 
 
 def test_the_row_holds_all_arguments() -> None:
-    """What a triggerer makes of the stored row is the same trigger, argument by argument."""
+    """What a triggerer makes of the stored row is the same trigger, argument by argument (R4)."""
     given: dict[str, Any] = {
         "job": {"ref": {}}, "handover": {"logs": []}, "kubernetes_conn_id": "a", "in_cluster": True, "config_file": "b",
         "cluster_context": "c", "server": "d", "expires_at": 1.5, "execution_timeout": 2.5,

@@ -70,7 +70,7 @@ def at(level: str, entries: list[Entry]) -> list[str]:
 
 
 def test_log_of_a_success(page: Page, runs: Runs) -> None:
-    """The script's lines stand as printed; installation and Airflow's own lines are folded away."""
+    """The script's lines stand as printed; installation and Airflow's own lines are folded away (R23)."""
     task = pages(page, runs["sales_report"]["report"])
     task.logs("completed in")
     entries = task.entries()

@@ -25,13 +25,13 @@ THEIRS = arguments_of(KubernetesPodOperator) | arguments_of(KubernetesJobOperato
 
 @pytest.mark.parametrize("name", sorted(THEIRS - OURS))
 def test_an_argument_of_theirs_is_known(name: str) -> None:
-    """It is answered with what there is here, not called unknown."""
+    """It is answered with what there is here, not called unknown (R29)."""
     with pytest.raises(TypeError, match="is an argument of the pod or job operator; "):
         refuse_unknown([name], OURS)
 
 
 @pytest.mark.parametrize("name", sorted(THEIRS - OURS - OF_EXEC))
 def test_an_argument_of_theirs_is_known_to_the_exec_operator(name: str) -> None:
-    """The same where nothing is created."""
+    """The same where nothing is created (R29)."""
     with pytest.raises(TypeError, match="is an argument of the pod or job operator; "):
         refuse_unknown([name], OF_EXEC)

@@ -28,12 +28,12 @@ OF_NODES = "[nodes](#on-nodes)"
 
 @pytest.mark.parametrize(("manifest", "column"), COLUMNS.items())
 def test_the_table_of_rights_is_what_the_role_grants(manifest: str, column: str) -> None:
-    """A right in the table is one of the Role, and the other way round."""
+    """A right in the table is one of the Role, and the other way round (R17)."""
     assert _in_table(column) == _granted(manifest)
 
 
 def test_the_table_of_rights_for_nodes_is_what_both_roles_grant() -> None:
-    """On nodes it takes the Role for Jobs and the ClusterRole."""
+    """On nodes it takes the Role for Jobs and the ClusterRole (R17)."""
     assert _in_table(OF_NODES) == _granted("job.yaml") | _granted("nodes.yaml")
 
 

@@ -45,14 +45,14 @@ def test_the_cluster_job_runs_what_ci_runs() -> None:
 
 
 def test_the_pythons_are_those_of_the_classifiers() -> None:
-    """A Python that is promised is tested."""
+    """A Python that is promised is tested (R38)."""
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     promised = [name.rpartition(" ")[2] for name in classifiers if re.search(r"Python :: 3\.\d", name)]
     assert workflow("ci")["jobs"]["unit"]["strategy"]["matrix"]["python"] == promised
 
 
 def test_every_row_of_the_matrix_is_run() -> None:
-    """The rows are those of ``make test-matrix``."""
+    """The rows are those of ``make test-matrix`` (R38)."""
     assert workflow("matrix")["jobs"]["row"]["strategy"]["matrix"]["row"] == list(ROWS)
 
 

@@ -180,7 +180,7 @@ def a_google_connection(token_uri: str) -> str:
 
 
 def test_the_token_of_a_google_connection(token_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is minted with the connection's key and masked; the key stays here."""
+    """It is minted with the connection's key and masked; the key stays here (R26)."""
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE", a_google_connection(token_server))
     assert rendered("{{ keychain.google.token }}") == "ya29.short-lived"
     assert redact("Bearer ya29.short-lived") == "Bearer ***"

@@ -48,7 +48,7 @@ def test_every_form_of_the_connection(extra: dict[str, Any], access: ClusterAcce
 
 
 def test_arguments_win_over_the_connection() -> None:
-    """What the operator says is above what the connection says."""
+    """What the operator says is above what the connection says (R16)."""
     access = ClusterAccess.from_extra({"in_cluster": True, "cluster_context": "b"}, in_cluster=False, config_file="/k")
     assert access == ClusterAccess(config_file="/k", cluster_context="b")
 
@@ -89,7 +89,7 @@ def test_another_connection_must_exist() -> None:
 
 
 def test_no_connection_at_all() -> None:
-    """``kubernetes_conn_id=None`` asks for none."""
+    """``kubernetes_conn_id=None`` asks for none (R32)."""
     assert ClusterAccess.resolve(None, in_cluster=True) == ClusterAccess(in_cluster=True)
 
 
@@ -198,7 +198,7 @@ async def test_what_is_no_kubeconfig_is_named(tmp_path: Path, text: str) -> None
 
 
 async def test_several_files_are_read_as_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first file that names a current context decides; the client would take the last one's (R16)."""
+    """The first file that names a current context decides; the client would take the last one's (R16, R40)."""
     none = a_file(tmp_path, {"current-context": ""}, "none")
     first = a_file(tmp_path, a_kubeconfig("https://first"), "first")
     second = a_file(tmp_path, json.dumps(a_kubeconfig("https://second")).replace('"a"', '"b"'), "second")

@@ -68,7 +68,7 @@ def test_a_request_has_the_digest_of_the_script() -> None:
 
 
 def test_another_digest_is_refused() -> None:
-    """A script that somebody changed fails before anything is created; no retry helps."""
+    """A script that somebody changed fails before anything is created; no retry helps (R24)."""
     with pytest.raises(ScriptSourceError, match="not the expected abc; nothing was created") as refusal:
         a_prepared(sha256="abc")
     assert not refusal.value.retryable
@@ -121,7 +121,7 @@ def test_the_timeout_is_the_jobs_deadline(timeout: Any, deadline: int | None) ->
 
 
 def test_outside_a_task_each_request_is_a_launch_of_its_own() -> None:
-    """Two runs of the same script are two Jobs."""
+    """Two runs of the same script are two Jobs (R2)."""
     assert a_prepared().identity != a_prepared().identity
 
 

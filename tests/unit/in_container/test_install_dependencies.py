@@ -143,7 +143,7 @@ def test_uvs_causes_and_whether_they_pass(installer: Any, said: str, cause: str,
 
 @pytest.mark.parametrize("url", ["https://user:hunter2@host/simple", "https://user:hun@ter2@host/simple"])
 def test_logins_of_urls_are_not_repeated(installer: Any, url: str) -> None:
-    """What pip or uv print of a URL loses its login, and nothing else."""
+    """What pip or uv print of a URL loses its login, and nothing else (R26)."""
     assert installer.without_login(f"Looking in indexes: {url}") == "Looking in indexes: https://***@host/simple"
     assert installer.without_login("https://host/@scope/x") == "https://host/@scope/x"
 

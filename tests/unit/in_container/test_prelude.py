@@ -177,7 +177,7 @@ def test_the_installer_reads_nothing_of_the_scripts_input(image: Image) -> None:
 
 
 def test_the_interpreter_finds_the_requirements_and_its_own_words(image: Image) -> None:
-    """Behind the image's own folders, awkward words whole, and none of our variables."""
+    """Behind the image's own folders, awkward words whole, and none of our variables (R24)."""
     show = 'printf "%s\\n" "$PATH" "$PYTHONPATH" "$@"; env | grep -c AIRFLOW'
     ended = image.run("sh", "-c", show, "sh", "a b", "$(id)", "", AIRFLOW_SCRIPT_TARGET="/pkgs", PYTHONPATH="/own")
     assert ended.lines == [f"{image.folder}/bin:/pkgs/bin", "/own:/pkgs", "a b", "$(id)", "", "0"]
@@ -185,5 +185,5 @@ def test_the_interpreter_finds_the_requirements_and_its_own_words(image: Image) 
 
 
 def test_the_exit_code_is_the_interpreters(image: Image) -> None:
-    """The prelude becomes it."""
+    """The prelude becomes it (R27)."""
     assert image.run("sh", "-c", "exit 41").code == 41

@@ -76,7 +76,7 @@ async def test_what_cannot_be_renewed(opened: Opened) -> None:
 
 
 async def test_a_plugin_that_fails_for_a_while(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its failure is told to all who ask meanwhile, so that they ask again; later it is tried once more."""
+    """Its failure is told to all who ask meanwhile, so that they ask again; later it is tried once more (R16)."""
     sessions = Sessions(await opened.one(), opened.one)
     opened.error = exceptions.ApiUnreachableError("the plugin fails")
     for _ in range(3):
@@ -112,7 +112,7 @@ async def test_credentials_of_another_server(opened: Opened) -> None:
 
 
 async def test_sessions_that_nobody_reads_are_closed(opened: Opened, impatient: None) -> None:
-    """However often the credentials are renewed, sockets and memory don't add up."""
+    """However often the credentials are renewed, sockets and memory don't add up (R30)."""
     sessions = Sessions(await opened.one(), opened.one)
     for _ in range(10):
         await sessions.renewed(sessions.current)
@@ -120,7 +120,7 @@ async def test_sessions_that_nobody_reads_are_closed(opened: Opened, impatient: 
 
 
 async def test_a_stream_outlives_its_credentials(opened: Opened, impatient: None) -> None:
-    """What is read while the credentials are renewed is read to its end, then its session may go."""
+    """What is read while the credentials are renewed is read to its end, then its session may go (R16)."""
     sessions = Sessions(await opened.one(), opened.one)
     with web_server() as server:
         server.answers("/", Answer(b"long" * 1_000_000))

@@ -8,7 +8,7 @@ from airflow_script_provider.jobs.slots import StreamSlots
 
 
 async def test_no_more_than_that_at_once() -> None:
-    """Who comes later waits, and is known to wait."""
+    """Who comes later waits, and is known to wait (R30)."""
     slots, inside = StreamSlots(2), []
 
     async def stream(name: str, done: asyncio.Event) -> None:

@@ -64,24 +64,24 @@ def test_a_job_that_has_ended_meanwhile_is_taken_over_too() -> None:
 
 
 def test_a_job_that_was_taken_over_once_is_taken_over_again() -> None:
-    """Two workers may be lost."""
+    """Two workers may be lost (R2)."""
     assert planned(a_left_job(try_number=1), retry=a_retry(try_number=3)) == ("left", [])
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_job_that_was_read_stays(alone: bool) -> None:
-    """The failure that this try repeats was told: its Job is there to be looked at, until its TTL."""
+    """The failure that this try repeats was told: its Job is there to be looked at, until its TTL (R8)."""
     assert planned(a_left_job(read=True), alone=alone) == (None, [])
 
 
 def test_a_job_that_is_being_deleted_is_no_more() -> None:
-    """Somebody has ended it."""
+    """Somebody has ended it (R8)."""
     assert planned(a_left_job(being_deleted=True)) == (None, [])
 
 
 @pytest.mark.parametrize("try_number", [2, 3])
 def test_jobs_of_this_try_are_left_alone(try_number: int) -> None:
-    """Two runs in one task, perhaps in parallel, never touch each other's Jobs."""
+    """Two runs in one task, perhaps in parallel, never touch each other's Jobs (R2)."""
     assert planned(a_left_job(try_number=try_number)) == (None, [])
 
 
@@ -96,7 +96,7 @@ def test_a_try_after_the_last_one_is_a_clears() -> None:
 
 
 def test_another_request_is_another_job() -> None:
-    """A script that was changed between the tries is run."""
+    """A script that was changed between the tries is run (R8)."""
     assert planned(a_left_job(request="0000000000")) == (None, ["left"])
 
 
@@ -106,26 +106,26 @@ def test_where_the_task_runs_more_another_request_waits_for_its_launch() -> None
 
 
 def test_after_a_clear_nothing_waits() -> None:
-    """No launch of this try can ask for what was started before the clear."""
+    """No launch of this try can ask for what was started before the clear (R8)."""
     left = a_left_job(request="0000000000", max_tries=2)
     assert planned(left, retry=a_retry(max_tries=3), alone=False) == (None, ["left"])
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_of_several_the_newest_is_taken_over(alone: bool) -> None:
-    """The others are of no use to anybody."""
+    """The others are of no use to anybody (R2)."""
     old, new = a_left_job("old"), a_left_job("new", created="2026-01-01T00:01:00Z", try_number=2)
     assert planned(new, old, retry=a_retry(try_number=3), alone=alone) == ("new", ["old"])
 
 
 def test_without_max_tries_nothing_is_taken_over() -> None:
-    """A retry cannot be told from a clear then."""
+    """A retry cannot be told from a clear then (R8)."""
     assert planned(a_left_job(max_tries=None), retry=a_retry(max_tries=None)) == (None, ["left"])
 
 
 @pytest.mark.parametrize("annotations", [{}, {names.TRY_NUMBER_ANNOTATION: "x"}])
 def test_jobs_of_nobody_are_left_alone(annotations: dict[str, str]) -> None:
-    """A Job with our label that no try of ours has launched."""
+    """A Job with our label that no try of ours has launched (R33)."""
     job = a_left_job()
     job["metadata"]["annotations"] = annotations
     assert planned(job) == (None, [])

@@ -93,7 +93,7 @@ def test_no_pod_is_explained_by_the_jobs_events() -> None:
 
 
 def test_no_pod_and_no_event_is_said_too() -> None:
-    """Where nothing is known, the only advice is time."""
+    """Where nothing is known, the only advice is time (R11)."""
     headline = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT)).headline
     assert headline.endswith("no pod was created. Raise startup_timeout.")
 
@@ -117,13 +117,13 @@ def test_an_image_names_image_and_registrys_words() -> None:
 
 
 def test_the_registrys_answer_without_its_wrapping() -> None:
-    """Kubelet's and containerd's words around the answer are left out."""
+    """Kubelet's and containerd's words around the answer are left out (R15)."""
     message = 'rpc error: code = NotFound desc = failed to pull and unpack image "x": not\nfound'
     assert registry_answer(message) == "not found"
 
 
 def test_a_missing_interpreter_is_named() -> None:
-    """The image has no such program: both are named."""
+    """The image has no such program: both are named (R22)."""
     message = 'exec: "bash": executable file not found in $PATH'
     case = a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=message, program="bash")
     assert diagnose(case).headline == (
@@ -132,7 +132,7 @@ def test_a_missing_interpreter_is_named() -> None:
 
 
 def test_a_program_that_cannot_be_executed_is_named() -> None:
-    """A program of another architecture is there, and useless."""
+    """A program of another architecture is there, and useless (R22)."""
     case = a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message="exec format error", program="etl")
     assert diagnose(case).cause == '"etl" cannot be executed in image python:3.11-slim'
 
@@ -226,14 +226,14 @@ def test_an_event_is_one_line() -> None:
 
 
 def test_an_init_container_that_failed_is_named() -> None:
-    """Where the script never ran, the container that failed is the cause."""
+    """Where the script never ran, the container that failed is the cause (R22)."""
     pod = a_pod(installers=[a_container(name="prepare", exit_code=1)], phase="Failed")
     case = a_case(pod, cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded", job=a_job(failed=1))
     assert diagnose(case).cause == 'init container "prepare" ended with exit code 1'
 
 
 def test_an_installation_says_itself_what_failed() -> None:
-    """The termination message of the install container is the cause."""
+    """The termination message of the install container is the cause (R22)."""
     pod = a_pod(installers=[a_container(name="install", exit_code=97, message="could not install x")], phase="Failed")
     found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED))
     assert (found.cause, found.reason) == ("could not install x", "InstallFailed")

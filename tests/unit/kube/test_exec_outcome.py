@@ -136,7 +136,7 @@ def test_a_command_is_called_so() -> None:
 
 
 def test_last_lines_follow() -> None:
-    """The output's end is in the error."""
+    """The output's end is in the error (R22)."""
     assert str(error_of(an_outcome(Exited(1), out=b"why\n"))).endswith("Last line of output:\n  why")
 
 
@@ -159,7 +159,7 @@ def test_last_lines_follow() -> None:
     ids=str,
 )
 def test_whether_another_try_may_help(end: End, kind: type, retryable: bool) -> None:
-    """Never where the process may still run beside it."""
+    """Never where the process may still run beside it (R2)."""
     error = error_of(an_outcome(end))
     assert (type(error), error.retryable) == (kind, retryable)
 
@@ -177,7 +177,7 @@ def test_whether_another_try_may_help(end: End, kind: type, retryable: bool) -> 
     ],
 )
 def test_a_broken_connection(runs: bool | None, said: str) -> None:
-    """The outcome is unknown, and what is known of the process is said."""
+    """The outcome is unknown, and what is known of the process is said (R1, R36)."""
     message = str(error_of(an_outcome(Broken("why", 2.0, runs, 12))))
     assert message.startswith("Outcome unknown: the connection to pod shop/api-x1 broke after 2.0 s.")
     assert said in message

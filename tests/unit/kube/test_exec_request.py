@@ -41,7 +41,7 @@ def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **opti
     ],
 )
 def test_what_cannot_work_is_refused_by_name(arguments: dict[str, Any], said: str) -> None:
-    """Whatever the templates turn out to be."""
+    """Whatever the templates turn out to be (R29)."""
     with pytest.raises(ValueError, match=said):
         checked(**arguments)
 
@@ -115,7 +115,7 @@ def test_a_bare_command_needs_no_shell() -> None:
     ],
 )
 def test_the_sooner_end_counts(timeout: float | None, left: float | None, deadline: Deadline) -> None:
-    """The timeout, or what is left of the task's own."""
+    """The timeout, or what is left of the task's own (R5)."""
     assert Deadline.within(timeout, left) == deadline
 
 
@@ -136,7 +136,7 @@ def test_a_dry_run_of_a_command() -> None:
 
 
 def test_requests_show_no_value() -> None:
-    """A request in a log or traceback has no value of env or args."""
+    """A request in a log or traceback has no value of env or args (R26)."""
     request: ExecRequest = an_exec_request(args={"k": "hunter2"}, env={"A": "hunter2"})
     assert "hunter2" not in repr(request)
     assert "hunter2" not in repr(request.invocation(""))

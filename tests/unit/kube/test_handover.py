@@ -32,7 +32,7 @@ def a_handover() -> Handover:
 
 
 def test_a_handover_arrives() -> None:
-    """Positions of every log, what was said, the clock."""
+    """Positions of every log, what was said, the clock (R4)."""
     assert Handover.from_dict(travelled(a_handover().to_dict())) == a_handover()
 
 
@@ -43,7 +43,7 @@ def test_an_empty_handover_is_one() -> None:
 
 
 def test_what_was_saved_with_the_job_is_found() -> None:
-    """Of the same deferral only: another try of the task wants the log from its start."""
+    """Of the same deferral only: another try of the task wants the log from its start (R4)."""
     text = json.dumps(a_handover().to_dict())
     job = {"metadata": {"annotations": {HANDOVER_ANNOTATION: text}}}
     assert saved_handover(job, "d1") == a_handover()
@@ -94,7 +94,7 @@ def test_what_a_newer_version_adds_is_left_out() -> None:
 
 
 def test_what_was_said_is_not_said_again() -> None:
-    """An announcer that goes on where another stopped is silent about what is as it was."""
+    """An announcer that goes on where another stopped is silent about what is as it was (R4)."""
     pod = a_pod(running=True)
     first = Announcer()
     assert first.pod(pod)

@@ -61,7 +61,7 @@ def test_else_it_is_python() -> None:
 
 
 def test_the_authors_choice_is_above_all() -> None:
-    """An explicit interpreter wins against a shebang."""
+    """An explicit interpreter wins against a shebang (R24)."""
     chosen = choose(a_script("#!/bin/sh\n"), IMAGE, ["bash", "-eu"])
     assert chosen == Interpreter(("bash", "-eu"), "interpreter")
 

@@ -7,7 +7,7 @@ from airflow_script_provider.kube.logs import MAX_LINE
 
 
 def test_lines_come_whole_wherever_the_stream_was_cut() -> None:
-    """Each byte for itself gives the same lines as all at once."""
+    """Each byte for itself gives the same lines as all at once (R19)."""
     text = b"one\n\ntwo\r\nthree"
     lines = Lines()
     cut = [line for byte in text for line in lines.feed(bytes([byte]))] + lines.finish()
@@ -21,7 +21,7 @@ def test_nothing_is_left_of_whole_lines() -> None:
 
 
 def test_an_endless_line_is_delivered_in_pieces() -> None:
-    """Output without line ends needs no unbounded memory."""
+    """Output without line ends needs no unbounded memory (R13)."""
     lines = Lines()
     assert [len(piece) for piece in lines.feed(b"x" * MAX_LINE)] == [MAX_LINE]
     assert lines.feed(b"y\n") == [b"y\n"]

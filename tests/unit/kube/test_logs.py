@@ -146,7 +146,7 @@ def test_a_reader_that_follows_may_lose_its_stream() -> None:
 
 
 def test_a_position_is_small() -> None:
-    """It travels in a trigger's row: of a second of output it keeps the last millisecond."""
+    """It travels in a trigger's row: of a second of output it keeps the last millisecond (R30)."""
     kubelet, lines = Kubelet(), LogLines()
     for number in range(5_000):
         kubelet.write(b"x\n", number * 190_000)
@@ -240,14 +240,14 @@ def test_the_first_stream_starts_at_the_beginning() -> None:
 
 @pytest.mark.parametrize("zone", ["Z", "+02:00"])
 def test_streams_are_resumed_from_a_whole_second_in_utc(zone: str) -> None:
-    """The kubelet stamps lines in its node's zone; ``sinceTime`` is asked in UTC."""
+    """The kubelet stamps lines in its node's zone; ``sinceTime`` is asked in UTC (R19)."""
     lines = LogLines()
     lines.feed(b"2026-01-01T05:00:07.123456789" + zone.encode() + b" x\n")
     assert lines.resume() == ("2026-01-01T05:00:07Z" if zone == "Z" else "2026-01-01T03:00:07Z")
 
 
 def test_what_was_incomplete_comes_again() -> None:
-    """A line that the cut tore is taken whole from the next stream."""
+    """A line that the cut tore is taken whole from the next stream (R19)."""
     lines = LogLines()
     assert lines.feed(b"2026-01-01T00:00:00.000000001Z half a") == []
     lines.resume()
@@ -255,7 +255,7 @@ def test_what_was_incomplete_comes_again() -> None:
 
 
 def test_slight_disorder_of_time_stamps_loses_nothing() -> None:
-    """Stdout and stderr are stamped apart; a line may bear an earlier time than the one before it."""
+    """Stdout and stderr are stamped apart; a line may bear an earlier time than the one before it (R19)."""
     kubelet, lines = Kubelet(), LogLines()
     for number, moment in enumerate([1_000_000_001, 999_999_999, 1_000_000_002]):
         kubelet.write(b"%d\n" % number, moment)

@@ -273,7 +273,7 @@ def test_the_config_map_holds_script_and_files() -> None:
 
 
 def test_the_secret_holds_environment_and_arguments() -> None:
-    """Values are base64, the Job owns them."""
+    """Values are base64, the Job owns them (R26)."""
     assert manifest.secret(a_request(args=[1], env={"KEY": "ü"}), "uid-1") == {
         "apiVersion": "v1",
         "kind": "Secret",

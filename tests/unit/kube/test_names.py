@@ -23,7 +23,7 @@ def test_a_launch_repeated_is_the_same_job() -> None:
 
 @pytest.mark.parametrize(("instance", "ordinal", "facts"), [("i2", 0, {}), ("i1", 1, {}), ("i1", 0, {"script": "b"})])
 def test_each_part_makes_another_launch(instance: str, ordinal: int, facts: dict[str, str]) -> None:
-    """Another try, another launch within the try and another request are other Jobs (R8)."""
+    """Another try, another launch within the try and another request are other Jobs (R2, R8)."""
     assert names.launch_id(instance, ordinal, facts) != names.launch_id("i1", 0, {})
 
 
@@ -62,7 +62,7 @@ def test_borders_count_in_a_digest() -> None:
     ],
 )
 def test_what_a_name_starts_with(task_id: str | None, name: str | None, stem: str) -> None:
-    """The task's name as part of a DNS label, or the author's."""
+    """The task's name as part of a DNS label, or the author's (R28)."""
     assert names.stem_for(task_id, name) == stem
 
 

@@ -51,7 +51,7 @@ def test_an_empty_board_starts_everything() -> None:
 
 
 def test_what_was_left_is_not_started_again() -> None:
-    """A Job that is there is a run under way, one with an outcome is over."""
+    """A Job that is there is a run under way, one with an outcome is over (R2)."""
     board = a_board("a", "b", "c")
     board.take_job(a_run(FIRST), 0.0, 5.0)
     board.take_job(a_run(Start("b", 0), **{OUTCOME_ANNOTATION: a_record().to_text()}), 0.0, 5.0)
@@ -73,7 +73,7 @@ def test_a_pod_that_ended_ends_its_run() -> None:
 
 
 def test_a_clock_that_ran_before_counts() -> None:
-    """A run that another one has started, and that never began, ends at its ``startup_timeout``."""
+    """A run that another one has started, and that never began, ends at its ``startup_timeout`` (R5)."""
     board = a_board("a")
     board.take_job(a_run(), 100.0, 55.0)
     assert ends(board, 100.0) == []
@@ -121,7 +121,7 @@ def test_news_of_a_run_that_is_over_are_nothing() -> None:
 
 
 def test_a_run_whose_job_was_deleted() -> None:
-    """Somebody has deleted it: what became of the script is unknown."""
+    """Somebody has deleted it: what became of the script is unknown (R9)."""
     board = a_board("a")
     board.take_job(a_run(), 0.0, 0.0)
     board.take_job(a_run(), 1.0, 1.0, deleted=True)
@@ -130,7 +130,7 @@ def test_a_run_whose_job_was_deleted() -> None:
 
 
 def test_an_owner_that_was_deleted_starts_nothing() -> None:
-    """What runs goes with it."""
+    """What runs goes with it (R9)."""
     board = a_board("a", "b", max_parallel=1)
     board.take_job(a_run(), 0.0, 0.0)
     board.take_job(a_job(), 1.0, 1.0, deleted=True)
@@ -169,7 +169,7 @@ def test_the_owner_remembers_runs_without_a_job() -> None:
 
 
 def test_after_the_tasks_time_everything_is_over() -> None:
-    """What does not end by itself, such as a Job that somebody suspended, is ended."""
+    """What does not end by itself, such as a Job that somebody suspended, is ended (R5)."""
     board = a_board("a")
     board.take_job(a_run(), 0.0, 0.0)
     assert ends(board, 10.0, expires_at=20.0) == []

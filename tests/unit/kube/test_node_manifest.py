@@ -83,7 +83,7 @@ def test_a_run_has_a_deadline_and_no_ttl() -> None:
 
 
 def test_names_are_legal_and_their_own() -> None:
-    """At most 63 characters, another one for each node and run, the same each time."""
+    """At most 63 characters, another one for each node and run, the same each time (R28)."""
     owner = an_owner()
     starts = [Start(f"{'very-long-name-of-a-node.' * 8}{number}", run) for number in range(3) for run in range(3)]
     names = [node_manifest.run_name(owner, start) for start in starts]

@@ -33,7 +33,7 @@ def test_a_pod_that_is_being_deleted_gets_its_time() -> None:
 
 
 def test_a_pod_whose_end_nobody_tells_is_lost() -> None:
-    """It may still run, which is said; it is not deleted by force."""
+    """It may still run, which is said; it is not deleted by force (R10)."""
     leaving = seen(a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager"), now=100.0)
     lost = decide(leaving, LIMITS, 100.0 + 30 + CONFIRMATION)
     assert isinstance(lost, Lost)
@@ -56,7 +56,7 @@ def test_a_pod_of_a_node_that_is_gone_is_lost_for_sure() -> None:
 
 
 def test_another_disruption_is_left_to_the_job() -> None:
-    """A pod that was preempted has ended; the Job makes another one on the same node."""
+    """A pod that was preempted has ended; the Job makes another one on the same node (R7)."""
     preempted = a_pod(disrupted="PreemptionByScheduler", phase="Failed")
     assert isinstance(decide(seen(preempted, deleted=True), LIMITS, 1.0), Wait)
 

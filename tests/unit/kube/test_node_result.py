@@ -23,7 +23,7 @@ def test_a_success() -> None:
 
 
 def test_the_headline_names_every_node_and_why() -> None:
-    """The first line of the failure."""
+    """The first line of the failure (R22)."""
     plan = a_plan(*(f"n{number}" for number in range(37)), "db-7", "db-9", "web-1")
     records = {node: [a_record()] for node in plan.nodes} | {
         "db-7": [a_failed_record()],
@@ -90,7 +90,7 @@ def test_runs_that_are_missing_make_a_node_fail() -> None:
 
 
 def test_a_node_that_never_began_is_no_success() -> None:
-    """Even where no node failed."""
+    """Even where no node failed (R1)."""
     assert headline(a_plan("a", "b"), {"a": [a_record()]}, "not started (execution_timeout)") == (
         "0 of 2 nodes failed; 1 not started (execution_timeout)"
     )

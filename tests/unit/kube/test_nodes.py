@@ -163,6 +163,6 @@ def test_names_that_no_node_has() -> None:
 
 
 def test_chosen_nodes_that_are_all_left_out_say_why() -> None:
-    """Otherwise nothing would run, and all would look well."""
+    """Otherwise nothing would run, and all would look well (R1)."""
     said = nodes.nobody_left({"a": "unreachable (include_unready)"})
     assert said == "none of the 1 chosen nodes can be used: a: unreachable (include_unready)."

@@ -70,21 +70,21 @@ def test_a_value_is_found_however_much_follows() -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_numbers_that_json_lacks_become_none(number: str) -> None:
-    """No database column takes them; a warning says so."""
+    """No database column takes them; a warning says so (R35)."""
     assert parse_json(f"[{number}, 1.5]".encode()) == Value(
         [None, 1.5], (f"value: {number} is no JSON and became null",)
     )
 
 
 def test_characters_that_databases_refuse_are_replaced() -> None:
-    """NUL and halves of surrogate pairs are replaced in keys and values, with a warning."""
+    """NUL and halves of surrogate pairs are replaced in keys and values, with a warning (R35)."""
     value = parse_json(rb'{"a\u0000": ["\ud800"]}')
     assert value == Value({"a\ufffd": ["?"]}, ("value: characters that no database can store were replaced",))
 
 
 @pytest.mark.parametrize("text", [b"", b"hello", b"{", b"\xff", b"[" * 100_000, b"9" * 10_000, b"[" * 500 + b"]" * 500])
 def test_what_is_no_json_is_none(text: bytes) -> None:
-    """Nothing that a script prints can break the search."""
+    """Nothing that a script prints can break the search (R35)."""
     assert parse_json(text) is None
 
 

@@ -28,7 +28,7 @@ def test_args_are_one_reference_in_argv() -> None:
 
 
 def test_empty_args_are_passed() -> None:
-    """``{}`` is an argument, None is none."""
+    """``{}`` is an argument, None is none (R24)."""
     assert Payload.of({}, None, None).variables == {ARGS_NAME: "{}"}
     assert Payload.of(None, None, None) == Payload()
 
@@ -69,7 +69,7 @@ def test_args_must_be_json(value: Any) -> None:
     ],
 )
 def test_a_bad_environment_is_refused(env: Any, words: str) -> None:
-    """Each mistake names the variable and never shows its value."""
+    """Each mistake names the variable and never shows its value (R26)."""
     with pytest.raises(ValueError, match=words):
         Payload.of(None, None, env)
 

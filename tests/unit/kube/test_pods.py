@@ -18,7 +18,7 @@ OTHER_END = "preemption: not eligible due to preemptionPolicy=Never."
 
 
 def test_the_end_of_another_container_is_not_the_scripts() -> None:
-    """Only the container ``script`` tells how the script ended."""
+    """Only the container ``script`` tells how the script ended (R12)."""
     assert pods.script_end(a_pod(running=True, others=[a_container(name="proxy", exit_code=1)])) is None
 
 

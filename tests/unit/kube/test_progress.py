@@ -66,7 +66,7 @@ def test_the_jobs_deadline_is_told_from_other_failures() -> None:
 
 
 def test_the_last_attempt_that_fails_is_failure() -> None:
-    """With no attempt left, a failed script is the end."""
+    """With no attempt left, a failed script is the end (R7)."""
     assert verdict_of(a_view(a_pod(exit_code=1)), backoff_limit=0).cause is Cause.SCRIPT_FAILED
 
 
@@ -82,7 +82,7 @@ def test_the_last_attempt_decides() -> None:
 
 
 def test_a_count_that_runs_ahead_of_the_pods_is_waited_out() -> None:
-    """The Job may count the last attempt as failed before its pod is seen to have ended."""
+    """The Job may count the last attempt as failed before its pod is seen to have ended (R7)."""
     view = a_view(a_pod("first", exit_code=1), a_pod("second", running=True), job=a_job(failed=2))
     assert isinstance(decide(view, some_limits(backoff_limit=1), 1), Wait)
 
@@ -120,7 +120,7 @@ def test_a_pod_that_failed_as_a_whole_is_no_early_success() -> None:
 
 
 def test_an_image_beside_a_running_script_ends_nothing() -> None:
-    """A sidecar whose image cannot be pulled is no reason to end a script at work."""
+    """A sidecar whose image cannot be pulled is no reason to end a script at work (R12, R15)."""
     pod = a_pod(running=True, others=[a_container(name="proxy", waiting="ErrImageNeverPull")])
     assert isinstance(decide(a_view(pod), some_limits(), 100), Wait)
 
@@ -173,7 +173,7 @@ def test_a_sidecar_that_failed_does_not_undo_success() -> None:
     ],
 )
 def test_what_cannot_be_executed_is_not_tried_again(message: str) -> None:
-    """A missing interpreter is the end, whatever ``backoff_limit`` says."""
+    """A missing interpreter is the end, whatever ``backoff_limit`` says (R22)."""
     view = a_view(a_pod(exit_code=128, reason="StartError", message=message))
     assert verdict_of(view, backoff_limit=3).cause is Cause.NOT_EXECUTABLE
 
@@ -212,13 +212,13 @@ def test_a_missing_image_gets_its_grace() -> None:
 
 
 def test_the_back_off_of_a_pull_keeps_the_grace_running() -> None:
-    """``ImagePullBackOff`` without the registry's words doesn't start the grace anew."""
+    """``ImagePullBackOff`` without the registry's words doesn't start the grace anew (R15)."""
     view = a_view(a_pod(**HOPELESS), now=0).with_pod(a_pod(waiting="ImagePullBackOff", message="Back-off"), 10)
     assert verdict_of(view, IMAGE_GRACE).cause is Cause.IMAGE
 
 
 def test_a_pull_that_goes_on_forgets_the_trouble() -> None:
-    """Once the pod is past its image trouble, the grace is forgotten."""
+    """Once the pod is past its image trouble, the grace is forgotten (R15)."""
     view = a_view(a_pod(**HOPELESS), now=0).with_pod(a_pod(running=True), 10)
     assert isinstance(decide(view, some_limits(), IMAGE_GRACE), Wait)
 
@@ -247,7 +247,7 @@ def test_a_suspended_job_has_no_clock() -> None:
 
 
 def test_a_resumed_job_starts_its_clock_anew() -> None:
-    """The clock starts when the Job is resumed."""
+    """The clock starts when the Job is resumed (R11)."""
     view = a_view(job=a_job(suspended=True)).with_job(a_job(), 1000)
     assert decide(view, some_limits(), 1001) == Wait(1300)
 
@@ -264,7 +264,7 @@ def test_without_a_deadline_a_running_script_may_run_for_ever() -> None:
 
 
 def test_failures_are_the_more_of_seen_and_counted() -> None:
-    """Attempts that this run never saw are counted by the Job."""
+    """Attempts that this run never saw are counted by the Job (R7)."""
     assert a_view(a_pod(exit_code=1), job=a_job(failed=2)).failures == 2
 
 

@@ -58,7 +58,7 @@ def test_the_scripts_own_python_installs(argv: tuple[str, ...], python: str) -> 
 
 
 def test_the_prelude_ends_at_its_own_mark() -> None:
-    """Lines up to the mark are the installation's; a script that prints the like is not mistaken."""
+    """Lines up to the mark are the installation's; a script that prints the like is not mistaken (R35)."""
     prelude = Prelude("abc")
     assert prelude.of_script([b"apt\n", b"::endgroup::\n"]) == []
     assert prelude.of_script([b"more\n", b"::endgroup::abc\n", b"mine\n"]) == [b"mine\n"]
@@ -82,12 +82,12 @@ def test_only_our_termination_message_is_an_installations() -> None:
 
 
 def test_logins_in_requirements_are_found() -> None:
-    """User and password of a URL, together and the password alone, are what the log must not show."""
+    """User and password of a URL, together and the password alone, are what the log must not show (R26)."""
     lines = ["six==1.16.0", "--index-url https://u:hunter2@host/simple", "a @ https://token123@host/a.whl"]
     assert logins_in(lines) == ["u:hunter2", "token123", "hunter2"]
 
 
 @pytest.mark.parametrize("url", ["https://u:hun@ter@host/", "https://u:hun%40ter@host/"])
 def test_a_password_with_an_at_sign_is_found_whole(url: str) -> None:
-    """Whether it is encoded, as it should be, or not."""
+    """Whether it is encoded, as it should be, or not (R26)."""
     assert "hun@ter" in logins_in([url])

@@ -43,7 +43,7 @@ def test_a_pruned_job_decides_the_same(condition: str) -> None:
 
 
 def test_what_is_of_no_use_is_dropped() -> None:
-    """Fields managers and other people's annotations weigh more than all the rest."""
+    """Fields managers and other people's annotations weigh more than all the rest (R30)."""
     pod = a_pod(running=True)
     pod["metadata"] |= {"managedFields": [{}], "annotations": {"theirs": "x"}, "labels": {"theirs": "x"}}
     assert not {"managedFields", "annotations", "labels"} & pruned_pod(pod)["metadata"].keys()

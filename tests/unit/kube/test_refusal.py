@@ -86,7 +86,7 @@ def test_a_namespace_that_nobody_may_look_for() -> None:
     ],
 )
 def test_a_field_leads_to_its_argument(path: str, argument: str) -> None:
-    """The API speaks of fields, the author wrote arguments (R29)."""
+    """The API speaks of fields, the author wrote arguments (R22)."""
     assert refusal.arguments_in(f"{INVALID}{path}: Invalid value", [argument]) == [argument]
 
 
@@ -110,7 +110,7 @@ def test_a_field_of_the_overrides_leads_there() -> None:
 
 
 def test_a_refused_job_names_the_argument() -> None:
-    """In the first line, before what the server said; the facts stay (R29)."""
+    """In the first line, before what the server said; the facts stay (R22)."""
     said = f"{INVALID}spec.template.spec.tolerations[0].operator: Invalid value: {'x' * 200}"
     error = refusal.explained(an_error(said), a_request(tolerations=[{"operator": "x"}]).options)
     first, second = str(error).split("\n")
@@ -135,7 +135,7 @@ def test_another_refusal_stays_as_it_is() -> None:
 
 
 def test_an_exec_names_both_rights() -> None:
-    """A websocket is opened by a GET, so ``create`` alone does not do."""
+    """A websocket is opened by a GET, so ``create`` alone does not do (R17)."""
     said = 'pods "api-x1" is forbidden: User "etl" cannot get resource "pods/exec"'
     text = refusal.with_exec_rights(refusal.message("get", "pods/exec", "shop", 403, said), "shop")
     assert text.splitlines()[-1] == (

@@ -97,7 +97,7 @@ def test_script_and_arguments_arrive_byte_for_byte(shell: str) -> None:
 
 
 def test_each_argument_is_one_word(shell: str) -> None:
-    """Arguments are not split, joined or read as options."""
+    """Arguments are not split, joined or read as options (R24)."""
     words = ["-n", "", "a b", "it's", '"', "$HOME", "*", "ünï", "a\nb"]
     ended = run(shell, an_invocation(SHOWS, payload=Payload.of(None, words, None)))
     assert json.loads(ended.out)[0] == words
@@ -188,7 +188,7 @@ def test_command_finds_its_files(shell: str) -> None:
 
 @pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
 def test_exit_code_is_the_scripts(shell: str, files: dict[str, Script]) -> None:
-    """The exit code passes through, whichever way the script was read."""
+    """The exit code passes through, whichever way the script was read (R22)."""
     assert run(shell, an_invocation("raise SystemExit(7)", files=files)).code == 7
 
 
@@ -207,7 +207,7 @@ def test_missing_working_dir_is_told(shell: str) -> None:
 
 
 def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
-    """Whatever of the code is missing, no prefix of it runs."""
+    """Whatever of the code is missing, no prefix of it runs (R1, R36)."""
     data = encode(an_invocation("print('ran')", payload=Payload.of(None, ["a", "b"], None)))
     for missing in (1, 2, 3, 10, 40, 100, 1000):
         process = started(shell, data[:-missing])
@@ -216,7 +216,7 @@ def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
 
 
 def test_code_that_cannot_be_read_is_no_success(shell: str) -> None:
-    """Where head is missing or killed nothing runs, nothing is announced, and the exit code is not 0."""
+    """Where head is missing or killed nothing runs, nothing is announced, and the exit code is not 0 (R1, R36)."""
     (Path(shell) / "head").unlink()
     (Path(shell) / "head").symlink_to(str(shutil.which("false")))
     ended = run(shell, an_invocation("print('ran')"))
@@ -273,7 +273,7 @@ child.wait()
     ("first", "said"), [("", "ended"), ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "killed")]
 )
 def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, said: str) -> None:
-    """TERM ends script and children; who ignores it is killed; no folder stays."""
+    """TERM ends script and children; who ignores it is killed; no folder stays (R27)."""
     invocation = an_invocation(WAITS.format(first=first), files=files)
     process = started(shell, encode(invocation))
     remote = announced(process, invocation)
@@ -286,7 +286,7 @@ def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, 
 
 
 def test_script_that_handles_term_clears_up_and_its_code_counts(shell: str) -> None:
-    """With a folder, too, the script has its grace period and says how it ends."""
+    """With a folder, too, the script has its grace period and says how it ends (R27)."""
     first = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))"
     invocation = an_invocation(WAITS.format(first=first), files={"x": a_script("x")})
     process = started(shell, encode(invocation))
@@ -328,7 +328,7 @@ def test_what_is_not_ours_is_shown() -> None:
 
 
 def test_too_much_is_refused() -> None:
-    """Script and files have a bound."""
+    """Script and files have a bound (R25)."""
     with pytest.raises(ValueError, match="put large data onto a volume"):
         an_invocation("x" * (stdin_program.MAX_SENT + 1))
 

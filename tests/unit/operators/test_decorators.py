@@ -85,7 +85,7 @@ def test_a_text_that_cannot_be_a_script(returned: str, words: str) -> None:
 
 
 def test_only_the_script_is_rendered_then() -> None:
-    """The other fields were rendered before: what they were given is not taken for a template again."""
+    """The other fields were rendered before: what they were given is not taken for a template again (R24)."""
     operator = a_task(lambda: "echo {{ run_id }}", template_script=True, env={"A": "{{ text }}"})
     context = in_a_context(run_id="r1", text="{{ run_id }}")
     operator.render_template_fields(context)
@@ -125,7 +125,7 @@ def test_script_is_no_argument() -> None:
 
 
 def test_arguments_are_checked_at_parse() -> None:
-    """As the operator's, when the function is called in the DAG."""
+    """As the operator's, when the function is called in the DAG (R29)."""
     with pytest.raises(TypeError, match="unknown argument 'timout'; did you mean 'timeout'"):
         a_task(lambda: "echo", timout=5)
 

@@ -41,7 +41,7 @@ def rendered(operator: KubernetesExecScriptOperator, **context: Any) -> Kubernet
     ],
 )
 def test_unknown_arguments_are_answered(name: str, said: str) -> None:
-    """With ours, where another operator's was meant, or with why there is none."""
+    """With ours, where another operator's was meant, or with why there is none (R29)."""
     with pytest.raises(TypeError, match=said):
         an_operator(**{name: "x"})
 

@@ -38,7 +38,7 @@ def an_operator(**arguments: Any) -> KubernetesNodeScriptOperator:
     ],
 )
 def test_what_cannot_work_fails_when_the_dag_is_parsed(arguments: dict[str, Any], words: str) -> None:
-    """The error names the argument."""
+    """The error names the argument (R29)."""
     with pytest.raises(ValueError, match=words):
         an_operator(**arguments)
 
@@ -48,7 +48,7 @@ def test_what_cannot_work_fails_when_the_dag_is_parsed(arguments: dict[str, Any]
     [("env_vars", "here it is 'env'"), ("host_network", "unknown argument"), ("run", "did you mean 'runs'")],
 )
 def test_unknown_arguments_are_answered(argument: str, words: str) -> None:
-    """With ours, where another operator's was meant."""
+    """With ours, where another operator's was meant (R29)."""
     with pytest.raises(TypeError, match=words):
         an_operator(**{argument: 1})
 

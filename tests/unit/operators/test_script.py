@@ -58,7 +58,7 @@ def test_the_pod_operators_arguments_are_answered_with_ours(name: str, ours: str
 
 
 def test_a_misspelt_argument_is_answered_with_the_nearest() -> None:
-    """The operator has many arguments; a typo finds its own."""
+    """The operator has many arguments; a typo finds its own (R29)."""
     with pytest.raises(TypeError, match=r"unknown argument 'timout'; did you mean 'timeout'\?"):
         an_operator(timout=5)
 

@@ -48,7 +48,7 @@ def test_a_uri_may_be_quoted(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_every_place(tmp_path: Path) -> None:
-    """The error says where it was sought, and may be tried again."""
+    """The error says where it was sought, and may be tried again (R22)."""
     with pytest.raises(ScriptSourceError) as missing:
         FileScript("none.py").fetch(folder=str(tmp_path))
     assert f"script file 'none.py' does not exist; tried {tmp_path}/none.py, {Path.cwd()}/none.py" in str(missing.value)

@@ -114,7 +114,7 @@ def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str
     ],
 )
 def test_what_is_missing_is_named(gcs: GCSServer, anonymous: str, uri: str, words: str) -> None:
-    """Bucket or object; no retry helps."""
+    """Bucket or object; no retry helps (R22)."""
     gcs.put("etl", "there.py", b"print(1)")
     error = refusal(GCSScript(uri, conn_id=anonymous))
     assert words in str(error)
@@ -225,7 +225,7 @@ def test_a_connection_that_is_not_defined_is_named() -> None:
 
 
 def test_half_an_object_is_none(google: WebServer, anonymous: str) -> None:
-    """A connection that breaks in the middle is tried again, never taken for the end."""
+    """A connection that breaks in the middle is tried again, never taken for the end (R1)."""
     google.answers(CONTENT, Answer(b"print", headers={"Content-Length": "8"}), Answer(b"print(1)"))
     assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "print(1)"
 

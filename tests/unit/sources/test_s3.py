@@ -114,7 +114,7 @@ def test_a_role_that_nobody_may_assume(web: WebServer, connect: Connect) -> None
     ],
 )
 def test_what_is_missing_is_named(s3: S3Server, aws: str, uri: str, words: str) -> None:
-    """Bucket or object; no retry helps."""
+    """Bucket or object; no retry helps (R22)."""
     s3.put("etl", "there.py", b"print(1)")
     error = refusal(S3Script(uri, conn_id=aws))
     assert words in str(error)
@@ -191,7 +191,7 @@ def test_another_refusal_is_told(web: WebServer, fake: str) -> None:
 
 
 def test_half_an_object_is_none(web: WebServer, fake: str) -> None:
-    """A connection that breaks in the middle is tried again, never taken for the end."""
+    """A connection that breaks in the middle is tried again, never taken for the end (R1)."""
     half = Answer(b"print", headers={"Content-Length": "8"})
     web.answers("/etl/x.py", half, Answer(b"print(1)"))
     assert S3Script("s3://etl/x.py", conn_id=fake).fetch().text == "print(1)"

@@ -17,7 +17,7 @@ HEX = "9f86d081884c7d659a2feaa0c55ad015"
     ],
 )  # fmt: skip
 def test_some_names_say_that_their_value_is_a_secret(name: str) -> None:
-    """Those of logins, keys, tokens and signatures."""
+    """Those of logins, keys, tokens and signatures (R26)."""
     assert is_sensitive(name)
 
 
@@ -31,7 +31,7 @@ def test_other_names_say_nothing(name: str) -> None:
     "word", [HEX, "hvs.CAESIJp2mQ4fTnYw", "AbCdEfGhIjKlMnOpQrSt", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"]
 )
 def test_keys_look_random(word: str) -> None:
-    """Long, with digits or both cases."""
+    """Long, with digits or both cases (R26)."""
     assert looks_random(word)
 
 
@@ -55,11 +55,11 @@ def test_words_dates_and_hosts_do_not(word: str) -> None:
     ],
 )
 def test_what_of_a_header_is_a_secret(name: str, value: str, secrets: set[str]) -> None:
-    """All of it by its name, else the words that look random, and nothing of what every request has."""
+    """All of it by its name, else the words that look random, and nothing of what every request has (R26)."""
     assert set(secrets_in_header(name, value)) - {""} == secrets
 
 
 def test_a_connections_header_is_a_secret_whatever_its_name() -> None:
-    """Somebody put it where secrets are kept; but for what every request has."""
+    """Somebody put it where secrets are kept; but for what every request has (R26)."""
     assert "platform" in set(secrets_in_header("X-Team", "platform", of_connection=True))
     assert not set(secrets_in_header("User-Agent", "airflow", of_connection=True))

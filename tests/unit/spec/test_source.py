@@ -121,7 +121,7 @@ def test_an_s3_store_of_ones_own_is_an_endpoint_url() -> None:
 
 
 def test_headers_that_disagree_are_not_shown() -> None:
-    """An error at parse is read by many; header values may be secrets."""
+    """An error at parse is read by many; header values may be secrets (R26)."""
     script = {"type": "http", "uri": "https://h/a.py", "headers": {"A": "one-secret"}}
     with pytest.raises(ValueError, match=r"headers: one thing and source\.headers another") as caught:
         source_settings(script | {"source": {"type": "http", "headers": {"A": "other-secret"}}})

@@ -84,7 +84,7 @@ def test_both_places_are_read_together() -> None:
     ],
 )
 def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, message: str) -> None:
-    """It is named, without values that may be secrets."""
+    """It is named, without values that may be secrets (R26)."""
     with pytest.raises(ValueError, match="step 'load' says") as error:
         find_step({"step": "load", "tool": {"kind": "script", **TOOL, **within}, **beside})
     assert message in str(error.value)

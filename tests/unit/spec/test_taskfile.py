@@ -145,7 +145,7 @@ def test_refused_files(document: Any, name: str | None, flavor: str | None, word
 
 
 def test_a_patch_that_misses_does_not_show_the_file() -> None:
-    """The error names what is missing; values of the file may be secrets."""
+    """The error names what is missing; values of the file may be secrets (R26)."""
     patch = {"patch": [{"op": "replace", "path": "/nowhere/x", "value": 1}]}
     said = refusal(a_file({"env": {"TOKEN": "secret"}}, flavors={"x": patch}), flavor="x")
     assert said == "flavors.x.patch cannot be applied: member 'nowhere' not found"

@@ -26,7 +26,7 @@ def test_an_event_is_a_few_words_in_the_log() -> None:
 
 
 def test_an_event_reaches_the_worker_whole() -> None:
-    """The triggerer's two processes hand it on as JSON."""
+    """The triggerer's two processes hand it on as JSON (R4)."""
     adapter: TypeAdapter[Any] = TypeAdapter(DiscrimatedTriggerEvent)
     assert adapter.validate_json(adapter.dump_json(JobEvent(PAYLOAD))).payload == PAYLOAD
 
