@@ -34,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "integrations": [{"integration-name": _INTEGRATION, "tags": ["software"]}],
         "operators": _modules("operators", "script", "exec", "node"),
-        "hooks": _modules("hooks", "script", "exec", "node", "kubernetes"),
+        "hooks": _modules("hooks", "script", "exec", "node"),
         "triggers": _modules("triggers", "script", "node"),
         "task-decorators": [
             {

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import cluster
 
 if TYPE_CHECKING:
-    from airflow_script_provider.kube.request import JobRequest
+    from airflow_script_provider.kube.request.request import JobRequest
 
 GROUP = "benchmark"
 NODES = 10
@@ -69,8 +69,9 @@ def _selector() -> str:
 def request_of(namespace: str, launch_id: str) -> JobRequest:
     """What our operator asks for: the same at every call, so that another process can make it again."""
     from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
-    from airflow_script_provider.kube.payload import Payload
-    from airflow_script_provider.kube.request import JobOptions, JobRequest
+    from airflow_script_provider.kube.request.options import JobOptions
+    from airflow_script_provider.kube.request.payload import Payload
+    from airflow_script_provider.kube.request.request import JobRequest
     from airflow_script_provider.script import Script
 
     options = JobOptions(
@@ -93,7 +94,7 @@ def request_of(namespace: str, launch_id: str) -> JobRequest:
 
 def start(namespace: str, count: int) -> list[FakeJob]:
     """Create so many Jobs, and wait until all their pods run."""
-    from airflow_script_provider.kube import manifest
+    from airflow_script_provider.kube.job import manifest
 
     batch = cluster.batch_api(user_agent=cluster.OBSERVER)
 

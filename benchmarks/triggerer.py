@@ -77,8 +77,8 @@ def contenders() -> dict[str, Callable[[FakeJob], Any]]:
 
 def _our_trigger(job: FakeJob, *, get_logs: bool) -> Any:
     """As ``KubernetesScriptOperator`` makes it when it defers at once."""
-    from airflow_script_provider.jobs.run import Run
-    from airflow_script_provider.kube.launched import JobRef
+    from airflow_script_provider.jobs.begin import Run
+    from airflow_script_provider.kube.job.launched import JobRef
     from airflow_script_provider.triggers.script import ScriptTrigger
 
     nobody: Any = None  # neither API nor log are asked for this

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.diagnosis import Case, Diagnosis
-from airflow_script_provider.kube.exec_request import ExecOptions, ExecRequest
-from airflow_script_provider.kube.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest
+from airflow_script_provider.kube.exec.workload import Workload
+from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job.pod_status import ContainerEnd
+from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
+from airflow_script_provider.kube.logs.output import Output, Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
-from airflow_script_provider.kube.node_plan import NodePlan, OnNodes
-from airflow_script_provider.kube.node_record import RunRecord
-from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.kube.output import Output, Value
-from airflow_script_provider.kube.payload import Payload
-from airflow_script_provider.kube.pods import ContainerEnd
-from airflow_script_provider.kube.progress import Cause, Limits, Verdict, View
-from airflow_script_provider.kube.request import Deadline, JobOptions, JobRequest
-from airflow_script_provider.kube.workload import Workload
+from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
+from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import Attempt, ScriptResult, Status
 from airflow_script_provider.script import Script
 

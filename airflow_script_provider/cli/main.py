@@ -16,8 +16,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.cli import arguments, interruption, stdout
 from airflow_script_provider.cli.plan import Plan, plan
 from airflow_script_provider.cli.screen import StreamScreen, opened
-from airflow_script_provider.executors.base import Executor, Task, unsaid
 from airflow_script_provider.result import ScriptResult, Status
+from airflow_script_provider.runners.task import Executor, Task, unsaid
 from airflow_script_provider.spec import choice
 
 MISUSE = 2
@@ -79,8 +79,8 @@ def _run(found: Namespace) -> int:
 
 
 def _render(found: Namespace) -> int:
-    from airflow_script_provider.executors.job import requested
-    from airflow_script_provider.kube import manifest
+    from airflow_script_provider.kube.job import manifest
+    from airflow_script_provider.runners.job import requested
 
     with stdout.reserved() as ours:
         request = requested(_placed(plan(found, os.environ), found, choice.JOB))
@@ -95,7 +95,7 @@ def _why_not(name: str, planned: Plan, found: Namespace) -> str | None:
 
 def _executor(name: str) -> Executor:
     module, kind = _EXECUTORS[name]
-    return cast(Executor, getattr(importlib.import_module(f"airflow_script_provider.executors.{module}"), kind)())
+    return cast(Executor, getattr(importlib.import_module(f"airflow_script_provider.runners.{module}"), kind)())
 
 
 def _placed(planned: Plan, found: Namespace, name: str) -> Task:
@@ -105,7 +105,7 @@ def _placed(planned: Plan, found: Namespace, name: str) -> Task:
         return task
 
     def of_context() -> str | None:
-        from airflow_script_provider.hooks.kubernetes import ClusterAccess
+        from airflow_script_provider.clusters.access import ClusterAccess
 
         access = ClusterAccess.resolve(task.place.conn_id, cluster_context=task.place.context)
         return access.namespace or access.namespace_of_context() or access.namespace_for(None)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from airflow_script_provider.cli import given
+from airflow_script_provider.cli import inputs
 from airflow_script_provider.cli.arguments import options_used
 from airflow_script_provider.cli.script import source_of_argument, source_of_file, source_of_step, source_of_task
-from airflow_script_provider.executors.base import Place, Task
+from airflow_script_provider.runners.task import Place, Task
 from airflow_script_provider.spec import choice, taskfile
 from airflow_script_provider.spec.settings import as_number, has_template
 from airflow_script_provider.spec.source import SourceSettings
@@ -139,7 +139,7 @@ def _of_step(found: Namespace, environ: Mapping[str, str], document: Any, folder
 
 def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str]) -> Task:
     """The task with what was said on the command line, which has the last word."""
-    args = given.args(found.args, found.arg)
+    args = inputs.args(found.args, found.arg)
     if found.arguments is not None and args is not None:
         raise ValueError("--args and --arg exclude arguments after --: one JSON string, or strings as they are")
     if args is not None or found.arguments is not None:
@@ -155,7 +155,7 @@ def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str])
     is_terminal = bool(found.__dict__.get("tty"))
     return replace(
         task,
-        env={**task.env, **given.env(found.env, found.env_file, environ)},
+        env={**task.env, **inputs.env(found.env, found.env_file, environ)},
         interpreter=_words_of(found.interpreter) if found.interpreter else task.interpreter,
         working_dir=found.__dict__.get("workdir") or task.working_dir,
         timeout=found.timeout or task.timeout,

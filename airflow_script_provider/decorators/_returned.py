@@ -15,7 +15,7 @@ from airflow_script_provider._airflow import (
     determine_kwargs,
     task_decorator_factory,
 )
-from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.operators import _task
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import parse

@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import Any
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.execs.session import ExecTarget
-from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.launch import missing_namespace
-from airflow_script_provider.kube import workload as workloads
-from airflow_script_provider.kube.exec_outcome import Place
-from airflow_script_provider.kube.workload import Candidates, Workload
+from airflow_script_provider.kube.exec import workload as workloads
+from airflow_script_provider.kube.exec.outcome import Place
+from airflow_script_provider.kube.exec.workload import Candidates, Workload
 
 OBSERVED_WITHIN = 10.0
 """Seconds for a controller to see a change that was just made."""

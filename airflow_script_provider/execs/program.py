@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import PATIENCE, KubernetesApi
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec
-from airflow_script_provider.jobs.api import PATIENCE, KubernetesApi
-from airflow_script_provider.jobs.runlog import StreamsLog
-from airflow_script_provider.kube import stdin_program
-from airflow_script_provider.kube.diagnosis import signal_name
-from airflow_script_provider.kube.exec_outcome import Broken, End, Exited, NotStarted, Printed
-from airflow_script_provider.kube.exec_status import Channel, ExecStatus
-from airflow_script_provider.kube.lines import Lines, text_of
-from airflow_script_provider.kube.stdin_program import Invocation, Preamble
+from airflow_script_provider.kube.exec import program
+from airflow_script_provider.kube.exec.outcome import Broken, End, Exited, NotStarted, Printed
+from airflow_script_provider.kube.exec.program import Invocation, Preamble
+from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
+from airflow_script_provider.kube.logs.lines import Lines, text_of
+from airflow_script_provider.kube.wording import signal_name
+from airflow_script_provider.run_log import StreamsLog
 
 ANSWER_TIMEOUT = 15.0
 """Seconds for a small exec of ours to answer."""
@@ -78,7 +78,7 @@ class Program:
     async def run(self) -> End:
         """Through the container's shell, which everything that it is given travels to on stdin."""
         began = time.monotonic()
-        status, why = await self._run(stdin_program.argv(), stdin_program.encode(self.invocation))
+        status, why = await self._run(program.argv(), program.encode(self.invocation))
         self._streams.add(Channel.STDOUT, self.preamble.rest())
         return self._end_of(status, why, time.monotonic() - began, through_shell=True)
 
@@ -96,7 +96,7 @@ class Program:
             return False  # of code that breaks off nothing runs
         if self.preamble.process is None:
             return None
-        said = await self._ask(stdin_program.look_argv(self.preamble.process), ANSWER_TIMEOUT)
+        said = await self._ask(program.look_argv(self.preamble.process), ANSWER_TIMEOUT)
         return {"running": True, "gone": False}.get(said or "")
 
     async def end(self, grace: float, within: float) -> Ending:
@@ -113,7 +113,7 @@ class Program:
         process = self.preamble.process
         if process is None:
             return Ending("it could not be ended, because the pod has not said which process it is", may_run=True)
-        said = await self._ask(stdin_program.end_argv(process, self.invocation, grace), within)
+        said = await self._ask(program.end_argv(process, self.invocation, grace), within)
         words = {
             "gone": "it had ended",
             "ended": "it was ended",

@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.execs.choose import Chosen, choose, why_gone
 from airflow_script_provider.execs.program import Program, Streams
-from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.launch import ABANDON_TIMEOUT, undisturbed
-from airflow_script_provider.jobs.runlog import StreamsLog
-from airflow_script_provider.kube import exec_outcome, refusal
-from airflow_script_provider.kube.diagnosis import signal_name
-from airflow_script_provider.kube.exec_outcome import (
+from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.exec import outcome as exec_outcome
+from airflow_script_provider.kube.exec.outcome import (
     Broken,
     End,
     ExecCase,
@@ -28,8 +27,10 @@ from airflow_script_provider.kube.exec_outcome import (
     Printed,
     TimedOut,
 )
-from airflow_script_provider.kube.exec_request import ExecRequest
-from airflow_script_provider.kube.outcome import Outcome
+from airflow_script_provider.kube.exec.request import ExecRequest
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.wording import signal_name
+from airflow_script_provider.run_log import StreamsLog
 
 LAST_WORDS = 5.0
 """Seconds for what a process has printed before it was ended."""
@@ -94,7 +95,7 @@ class ExecRun:
         except exceptions.ScriptProviderError:
             raise
         except BaseException as interruption:
-            fate = await undisturbed(self._abandon(program))
+            fate = await shielded(self._abandon(program))
             interruption.add_note(fate)
             self.log.note(fate, logging.WARNING)
             raise

@@ -11,10 +11,10 @@ from socket import SHUT_RDWR
 import aiohttp
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi, patiently
-from airflow_script_provider.jobs.upgrade import Upgrade
-from airflow_script_provider.kube import exec_status
-from airflow_script_provider.kube.exec_status import Channel, ExecStatus
+from airflow_script_provider.api.client import KubernetesApi, patiently
+from airflow_script_provider.api.websocket import Upgrade
+from airflow_script_provider.kube.exec import protocol
+from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 
 HEARTBEAT = 30.0
 """Seconds of silence after which the other end is asked whether it is there."""
@@ -50,24 +50,24 @@ class ExecSession:
                 raise self._broken(message)
             channel, data = message.data[0], bytes(message.data[1:])
             if channel == Channel.STATUS and data:
-                self.status = exec_status.parse_status(data)
+                self.status = protocol.parse_status(data)
             elif channel in (Channel.STDOUT, Channel.STDERR) and data:
                 yield Channel(channel), data
 
     async def send(self, data: bytes) -> None:
         """Bytes for stdin; waits while the other end takes none."""
-        for frame in exec_status.stdin_frames(data):
+        for frame in protocol.stdin_frames(data):
             await self._send(frame)
 
     async def resize(self, width: int, height: int) -> None:
         """Tell the terminal its size, in characters."""
-        await self._send(exec_status.resize(width, height))
+        await self._send(protocol.resize(width, height))
 
     async def end_stdin(self) -> bool:
         """End stdin; False where the server's protocol cannot."""
-        can_end = self._socket.protocol == exec_status.PROTOCOLS[0]
+        can_end = self._socket.protocol == protocol.PROTOCOLS[0]
         if can_end:
-            await self._send(exec_status.end_of_stdin())
+            await self._send(protocol.end_of_stdin())
         return can_end
 
     async def _send(self, frame: bytes) -> None:
@@ -104,7 +104,7 @@ async def open_exec(
     flags = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
     query = [("container", target.container), *(("command", word) for word in argv)]
     query += [(name, "true") for name, is_set in flags.items() if is_set]
-    upgrade = Upgrade(exec_status.PROTOCOLS, HEARTBEAT)
+    upgrade = Upgrade(protocol.PROTOCOLS, HEARTBEAT)
 
     async def connect() -> aiohttp.ClientWebSocketResponse:
         return await api.connect("pods/exec", target.namespace, target.pod, query, upgrade)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_script_provider._interruption import ended_by_sigterm
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.run import ExecRun
-from airflow_script_provider.hooks.connected import ConnectedHook
-from airflow_script_provider.hooks.fetching import fetch
-from airflow_script_provider.hooks.interruption import ended_by_sigterm
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.kube import outcome, provenance, workload
-from airflow_script_provider.kube.call import ScriptCall, split
-from airflow_script_provider.kube.exec_request import ExecOptions, ExecRequest
-from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.kube.request import Deadline
+from airflow_script_provider.hooks.base import ConnectedHook
+from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.exec import workload
+from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest
+from airflow_script_provider.kube.job import outcome
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.request import provenance
+from airflow_script_provider.kube.request.inputs import ScriptCall, split
 from airflow_script_provider.kube.syntax import check_dns_label
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.sources.fetching import fetch
 
 
 class KubernetesExecHook(ConnectedHook):

@@ -10,21 +10,24 @@ from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import current_task
-from airflow_script_provider.hooks.interruption import ended_by_sigterm
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider._interruption import ended_by_sigterm
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.hooks.script import KubernetesScriptHook
-from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs.node_task import HandOver, NodeTask
-from airflow_script_provider.jobs.run import Run
-from airflow_script_provider.kube.call import ScriptCall, split
-from airflow_script_provider.kube.launched import LaunchedJob
+from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.begin import Run
+from airflow_script_provider.jobs.nodes.task import HandOver, NodeTask
+from airflow_script_provider.kube.durations import positive_seconds
+from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity, short_digest
-from airflow_script_provider.kube.node_call import NodeCall
-from airflow_script_provider.kube.node_plan import NodeSettings, OnNodes
-from airflow_script_provider.kube.node_record import DEFAULT_MAX_RUN_OUTPUT
-from airflow_script_provider.kube.node_result import NodesOutcome
-from airflow_script_provider.kube.nodes import NodeChoice
-from airflow_script_provider.kube.request import JobOptions, JobRequest, positive_seconds
+from airflow_script_provider.kube.nodes.call import NodeCall
+from airflow_script_provider.kube.nodes.plan import NodeSettings, OnNodes
+from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
+from airflow_script_provider.kube.nodes.result import NodesOutcome
+from airflow_script_provider.kube.nodes.selection import NodeChoice
+from airflow_script_provider.kube.request.inputs import ScriptCall, split
+from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.request import JobRequest
 
 T = TypeVar("T")
 

@@ -12,27 +12,30 @@ from typing import Any, TypeVar
 
 from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider._airflow import current_task, mask_values, task_state
-from airflow_script_provider.hooks.connected import ConnectedHook
-from airflow_script_provider.hooks.fetching import fetch
-from airflow_script_provider.hooks.interruption import answer_of, ended_by_sigterm
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs import reading
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider._interruption import answer_of, ended_by_sigterm
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
+from airflow_script_provider.hooks.base import ConnectedHook
+from airflow_script_provider.jobs import launching, read_mark
+from airflow_script_provider.jobs.begin import Deferral, HandOver, Run, see_through
+from airflow_script_provider.jobs.conclude import Tracking
 from airflow_script_provider.jobs.guard import Guard
-from airflow_script_provider.jobs.run import Deferral, HandOver, Run, see_through
-from airflow_script_provider.jobs.tracking import Tracking
-from airflow_script_provider.kube import adoption, interpreter, names, outcome, provenance
-from airflow_script_provider.kube.call import ScriptCall, split
-from airflow_script_provider.kube.handover import Handover, from_event
-from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube import names
+from airflow_script_provider.kube.job import adoption, outcome
+from airflow_script_provider.kube.job.follow_state import Handover, from_event
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
-from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.payload import Payload
-from airflow_script_provider.kube.provision import logins_in
-from airflow_script_provider.kube.request import JobOptions, JobRequest, request_facts
+from airflow_script_provider.kube.request import interpreter, provenance
+from airflow_script_provider.kube.request.inputs import ScriptCall, split
+from airflow_script_provider.kube.request.logins import logins_in
+from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.kube.request.request import JobRequest, request_facts
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.sources.fetching import fetch
 
 T = TypeVar("T")
 
@@ -161,7 +164,7 @@ class KubernetesScriptHook(ConnectedHook):
         """Create the Job of a request and return at once; unless it is followed, it is kept for ``unread_ttl``."""
 
         async def launched(api: KubernetesApi) -> JobRef:
-            return await launching.launch(api, await reading.allowed(api, request, self._run_log()))
+            return await launching.launch(api, await read_mark.allowed(api, request, self._run_log()))
 
         return self._once(launched)
 

@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass, replace
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.runlog import RunLog
-from airflow_script_provider.kube import adoption, manifest, names
-from airflow_script_provider.kube.launched import JobRef
-from airflow_script_provider.kube.request import JobRequest
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs import launching
+from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.job import adoption, manifest
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.run_log import RunLog
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: b
     task = request.identity.task
     if task is None or task.try_number <= 1:
         return None
-    selector = f"{names.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
+    selector = f"{labels.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
     try:
         jobs = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
     except exceptions.ApiForbiddenError as error:
@@ -75,7 +76,7 @@ async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
 
 def _adopted(api: KubernetesApi, request: JobRequest, job: adoption.Job) -> Adopted:
     metadata, now = job["metadata"], api.now()
-    launch_id = metadata["labels"][names.LAUNCH_LABEL]
+    launch_id = metadata["labels"][labels.LAUNCH_LABEL]
     on_the_clock = adoption.seconds_on_the_clock(job, now)
     return Adopted(
         replace(request, identity=replace(request.identity, launch_id=launch_id)),

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Protocol
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.watch import Change, Watch
-from airflow_script_provider.kube.launched import JobRef
-from airflow_script_provider.kube.pruning import CONTROLLER_LABEL
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.watch import Change, Watch
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 
 
 class Kind(StrEnum):

@@ -13,21 +13,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi, is_transient
+from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.api.stream_slots import StreamSlots
+from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
 from airflow_script_provider.jobs.outputs import Outputs
 from airflow_script_provider.jobs.pod_log import IF_GONE, IF_KEPT, SILENCE, PodLog
-from airflow_script_provider.jobs.runlog import RunLog
-from airflow_script_provider.jobs.slots import StreamSlots
-from airflow_script_provider.jobs.watch import LISTED, Change
-from airflow_script_provider.kube import announcements, progress
-from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.handover import Handover, Kept
-from airflow_script_provider.kube.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.lines import text_of
-from airflow_script_provider.kube.output import Output
-from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
-from airflow_script_provider.kube.provision import INSTALL_CONTAINER, Prelude
+from airflow_script_provider.kube.job import announcements, progress
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.follow_state import Handover, Kept
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.lines import text_of
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.prelude import Prelude
+from airflow_script_provider.run_log import RunLog
 
 NO_POD_AFTER = 1.0
 """Seconds without a pod after which the Job's events are watched: they say why there is none."""

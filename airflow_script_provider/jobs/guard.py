@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs.api import KubernetesApi
-from airflow_script_provider.jobs.runlog import RunLog
-from airflow_script_provider.kube.adoption import Kill
-from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider import _shielded
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs import launching
+from airflow_script_provider.kube.job.adoption import Kill
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.run_log import RunLog
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Guard:
         try:
             yield
         except BaseException as interruption:
-            fate = await launching.undisturbed(self._end(ref))
+            fate = await _shielded.shielded(self._end(ref))
             interruption.add_note(fate)
             self.log.note(fate, logging.WARNING)
             raise
@@ -40,6 +41,6 @@ class Guard:
         kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
         if kill is not None and kill.leaves_job:
             return f"{kill.seen}: Job {ref} is left to the next try, which takes it over."
-        left = launching.ABANDON_TIMEOUT - (time.monotonic() - began)
+        left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
         fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref, left))
         return f"{kill.seen}: {fate}" if kill is not None else fate

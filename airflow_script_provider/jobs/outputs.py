@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_script_provider.kube.handover import Kept
-from airflow_script_provider.kube.output import Output, Tail
+from airflow_script_provider.kube.job.follow_state import Kept
+from airflow_script_provider.kube.logs.output import Output, Tail
 
 MAX_KEPT = 64 * 1024
 """Bytes at most of an output that travel where its log goes with its pod."""

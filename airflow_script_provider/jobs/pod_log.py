@@ -12,10 +12,10 @@ from typing import Any
 import aiohttp
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi, backoff
-from airflow_script_provider.jobs.slots import TURN, StreamSlots
-from airflow_script_provider.kube.logs import LogLines, LogPosition
-from airflow_script_provider.kube.overrides import SCRIPT_CONTAINER
+from airflow_script_provider.api.client import KubernetesApi, backoff
+from airflow_script_provider.api.stream_slots import TURN, StreamSlots
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.kubelet import LogLines, LogPosition
 
 SILENCE = 60.0
 """Seconds without a byte after which the stream is opened anew: a silent script and a dead connection look alike."""

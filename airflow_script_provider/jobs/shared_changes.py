@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.jobs.changes import Kind, News, Stop, Tell, WatchEvents
-from airflow_script_provider.jobs.watch import LISTED, Change, Watch
-from airflow_script_provider.kube.launched import JobRef
-from airflow_script_provider.kube.names import LAUNCH_LABEL
-from airflow_script_provider.kube.pruning import controller_of, pruned_event, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.pruning import controller_of, pruned_event, pruned_job, pruned_pod
+from airflow_script_provider.kube.labels import LAUNCH_LABEL
 
 _OURS = {"labelSelector": LAUNCH_LABEL}
 _WARNINGS = {"fieldSelector": "type!=Normal"}

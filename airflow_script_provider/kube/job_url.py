@@ -5,12 +5,10 @@ from __future__ import annotations
 from string import Formatter
 from urllib.parse import quote, urlsplit
 
-from airflow_script_provider.kube.launched import JobRef
-
 PLACEHOLDERS = ("namespace", "job_name")
 
 
-def job_url(template: str, ref: JobRef) -> str:
+def job_url(template: str, namespace: str, job_name: str) -> str:
     """The address of a Job's page. Raises ``ValueError`` for a template that cannot lead there."""
     try:
         fields = [(name, spec, kind) for _, name, spec, kind in Formatter().parse(template) if name is not None]
@@ -21,4 +19,4 @@ def job_url(template: str, ref: JobRef) -> str:
         raise ValueError(f"job_url has the placeholder {{{unknown[0]}}}; there are {{namespace}} and {{job_name}}")
     if urlsplit(template).scheme not in ("http", "https"):
         raise ValueError(f"job_url {template!r} must begin with http:// or https://")
-    return template.format(namespace=quote(ref.namespace, safe=""), job_name=quote(ref.name, safe=""))
+    return template.format(namespace=quote(namespace, safe=""), job_name=quote(job_name, safe=""))

@@ -10,20 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_script_provider.kube.labels import (
+    LAUNCH_LABEL,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    NODES_LABEL,
+    REQUEST_LABEL,
+    TASK_INSTANCE_LABEL,
+)
 from airflow_script_provider.kube.syntax import MAX_LABEL
 
-MANAGER = "airflow-script-provider"
-MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-LAUNCH_LABEL = f"{MANAGER}/launch-id"
-TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
-REQUEST_LABEL = f"{MANAGER}/request"
-NODES_LABEL = f"{MANAGER}/nodes"
-"""Launch id of the Job that owns those which run the same script on several nodes."""
-TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"
-MAX_TRIES_ANNOTATION = f"{MANAGER}/max-tries"
-READ_ANNOTATION = f"{MANAGER}/read"
-"""When the outcome of a Job was read: no later try of the task asks for it."""
-HANDOVER_ANNOTATION = f"{MANAGER}/handover"
 DEFAULT_PREFIX = "script"
 
 _ID_LENGTH = 10

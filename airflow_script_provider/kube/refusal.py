@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterable
-from dataclasses import fields
 
 from airflow_script_provider.exceptions import KubernetesApiError
-from airflow_script_provider.kube.diagnosis import MAX_HEADLINE
-from airflow_script_provider.kube.request import JobOptions
+from airflow_script_provider.kube.wording import MAX_HEADLINE, with_advice
 
 MAX_NAMES = 20
 """Namespaces that are named where another one does not exist."""
@@ -48,14 +46,6 @@ def message(verb: str, resource: str, namespace: str | None, status: int, said: 
     return with_advice(f"{head}.", advice) + f"\n{said.strip()}"
 
 
-def with_advice(text: str, advice: str) -> str:
-    """Advice at the end of the first line, where there is room, else in a line of its own."""
-    first, _, rest = text.partition("\n")
-    fits = len(first) + 1 + len(advice) <= MAX_HEADLINE
-    lines = [f"{first} {advice}".rstrip()] if fits else [first, advice]
-    return "\n".join([*lines, rest] if rest else lines)
-
-
 def with_exec_rights(text: str, namespace: str) -> str:
     """A refusal of an exec with both rights that it takes: a websocket is opened by a GET."""
     checks = [_can_i(verb, "pods/exec", namespace, text) for verb in ("create", "get")]
@@ -72,9 +62,11 @@ def missing_namespace(namespace: str, existing: Collection[str] | None, said: st
     return f"{first}\nThese do: {', '.join(names[:MAX_NAMES])}{more}"
 
 
-def explained(error: KubernetesApiError, options: JobOptions) -> KubernetesApiError:
-    """The refusal of a Job with the argument to look at, if it is about a field; otherwise as it is."""
-    given = [field.name for field in fields(options) if getattr(options, field.name)]
+def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiError:
+    """The refusal of a Job with the argument to look at, if it is about a field; otherwise as it is.
+
+    ``given`` are the names of the arguments that the author has set.
+    """
     names = arguments_in(error.server_message, given) if error.status in _INVALID else []
     if not names:
         return error

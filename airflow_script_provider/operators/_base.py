@@ -14,12 +14,13 @@ from airflow_script_provider._airflow import (
     is_resolved_at_run_time,
     is_set_during_execution,
 )
-from airflow_script_provider.kube import foreign, manifest
-from airflow_script_provider.kube import outcome as outcomes
-from airflow_script_provider.kube.diagnosis import MAX_HEADLINE, shortened
-from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.kube.provision import without_logins
-from airflow_script_provider.kube.request import JobRequest
+from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.job import outcome as outcomes
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.request import other_operators
+from airflow_script_provider.kube.request.logins import without_logins
+from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.kube.wording import MAX_HEADLINE, shortened
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
 
@@ -117,8 +118,8 @@ def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
 
     ``resources`` is Airflow's own word for something else, but nobody who writes it here means that.
     """
-    unknown = (name for name in arguments if name not in _OF_AIRFLOW or foreign.is_renamed(name))
-    foreign.refuse_unknown(unknown, ours)
+    unknown = (name for name in arguments if name not in _OF_AIRFLOW or other_operators.is_renamed(name))
+    other_operators.refuse_unknown(unknown, ours)
 
 
 def judged(outcome: Outcome) -> dict[str, Any]:

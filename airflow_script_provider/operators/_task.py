@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_script_provider._airflow import BaseOperator, is_in_one_process, job_url_setting
-from airflow_script_provider.kube.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.operators import _base
 from airflow_script_provider.operators.links import KubernetesJobLink
 from airflow_script_provider.sources.base import ScriptSource
@@ -19,7 +19,7 @@ from airflow_script_provider.sources.inline import InlineScript
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_script_provider.hooks.connected import ConnectedHook
+    from airflow_script_provider.hooks.base import ConnectedHook
 
 H = TypeVar("H", bound="ConnectedHook")
 

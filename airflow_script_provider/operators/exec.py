@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import dag_folder, depend_on_xcoms_in
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.exec_request import ExecOptions, described
-from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.request import Duration, ExitCodes
+from airflow_script_provider.kube.durations import Duration
+from airflow_script_provider.kube.exec.request import ExecOptions, described
+from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.options import ExitCodes
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
 

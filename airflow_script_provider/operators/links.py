@@ -33,4 +33,4 @@ class KubernetesJobLink(BaseOperatorLink):
         ``ValueError`` for a setting that cannot lead there.
         """
         template, job = job_url_setting(), getattr(operator, "launched_job", None)
-        return job_url(template, job) if template and job is not None else ""
+        return job_url(template, job.namespace, job.name) if template and job is not None else ""

@@ -9,19 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import (
-    dag_folder,
-    default_deferrable,
-    depend_on_xcoms_in,
-    task_identity,
-)
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.node_call import NodeCall
-from airflow_script_provider.kube.node_plan import NodeSettings
-from airflow_script_provider.kube.node_record import DEFAULT_MAX_RUN_OUTPUT
-from airflow_script_provider.kube.node_result import NodesOutcome, values
-from airflow_script_provider.kube.nodes import NodeChoice
-from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, JobOptions
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
+from airflow_script_provider.kube.durations import Duration
+from airflow_script_provider.kube.nodes.call import NodeCall
+from airflow_script_provider.kube.nodes.plan import NodeSettings
+from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
+from airflow_script_provider.kube.nodes.result import NodesOutcome, values
+from airflow_script_provider.kube.nodes.selection import NodeChoice
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
 

@@ -10,16 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import (
-    dag_folder,
-    default_deferrable,
-    depend_on_xcoms_in,
-    task_identity,
-)
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.outcome import Outcome
-from airflow_script_provider.kube.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.request import DEFAULT_IMAGE, Duration, ExitCodes, JobOptions, positive_seconds
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
+from airflow_script_provider.kube.durations import Duration, positive_seconds
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, ExitCodes, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
 from airflow_script_provider.sources.parse import source_of
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
     from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
     from airflow_script_provider.hooks.script import KubernetesScriptHook
-    from airflow_script_provider.jobs.run import Deferral
+    from airflow_script_provider.jobs.begin import Deferral
     from airflow_script_provider.types import ContainerResources
 
 
@@ -313,7 +309,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
         Airflow calls this for mapped tasks, too, which it renders without ``render_template_fields``.
         """
         if parent is self and self._names is not None:
-            from airflow_script_provider.hooks.keychain import template_names
+            from airflow_script_provider.operators._keychain import template_names
 
             context = cast("Context", template_names(context, self._names))
         super()._do_render_template_fields(parent, template_fields, context, *others, **named)

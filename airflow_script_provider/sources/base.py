@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.diagnosis import shortened
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
+from airflow_script_provider.kube.wording import shortened
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import decoded, too_large
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_script_provider import _airflow
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import CHUNK, collected, decoded, refused, too_large, with_retries
 from airflow_script_provider.sources.network import trouble

@@ -7,13 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import TriggerEvent
-
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowNotFoundException, output_logger
-from airflow_script_provider.jobs.node_runs import NodeRuns
-from airflow_script_provider.jobs.node_task import NodeTask
-from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, LoggerRunLog
+from airflow_script_provider._airflow_triggers import TriggerEvent
+from airflow_script_provider.jobs.nodes.runs import NodeRuns
+from airflow_script_provider.jobs.nodes.task import NodeTask
+from airflow_script_provider.run_log import OUTPUT_LOGGER, LoggerRunLog
 from airflow_script_provider.triggers import script as of_script
 from airflow_script_provider.triggers.shared_cluster import shared_cluster
 

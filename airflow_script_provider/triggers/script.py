@@ -13,26 +13,24 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_script_provider import exceptions
+from airflow_script_provider import _shielded, exceptions
 from airflow_script_provider._airflow import AirflowNotFoundException, output_logger, task_identity, task_state
-from airflow_script_provider.hooks.kubernetes import DEFAULT_CONN_ID, ClusterAccess
-from airflow_script_provider.jobs import launch as launching
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider._airflow_triggers import HAS_ON_KILL, BaseTrigger, TriggerEvent
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterAccess
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.follow import Ending, Follower
-from airflow_script_provider.jobs.runlog import OUTPUT_LOGGER, CountingRunLog
-from airflow_script_provider.kube import adoption
-from airflow_script_provider.kube import pods as podstatus
-from airflow_script_provider.kube.handover import Ended, Handover, saved_handover, to_event
-from airflow_script_provider.kube.launched import LaunchedJob
-from airflow_script_provider.kube.names import HANDOVER_ANNOTATION, READ_ANNOTATION
-from airflow_script_provider.kube.progress import Cause, Verdict, View
+from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.follow_state import Ended, Handover, saved_handover, to_event
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.progress import Cause, Verdict, View
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
+from airflow_script_provider.run_log import OUTPUT_LOGGER, CountingRunLog
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_access, shared_cluster
 
-HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
-"""Whether Airflow tells a trigger of a user's act (3.3); else it looks like a triggerer's end."""
 EXPIRY_MARGIN = 5.0
 """Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
 KILL_TIMEOUT = 28.0
@@ -159,14 +157,14 @@ class ScriptTrigger(BaseTrigger):
         """
         if self.in_one_process:
             return
-        await launching.undisturbed(self._delete_in_time())
+        await _shielded.shielded(self._delete_in_time())
 
     async def cleanup(self) -> None:
         """Before Airflow 3.3, which has ``on_kill``: look whether a user acted on the task. Cancelled as that is."""
         if HAS_ON_KILL or self._is_over or not self._has_begun:
             return
         with contextlib.suppress(exceptions.ScriptProviderError):
-            await launching.undisturbed(self._delete_in_time())
+            await _shielded.shielded(self._delete_in_time())
 
     async def _leave_to_the_task(self) -> None:
         """Wait until cancelled, if this is a triggerer and the task's own process awaits the trigger.
@@ -317,7 +315,7 @@ class ScriptTrigger(BaseTrigger):
         saved = replace(self._position(), is_final=is_final)
         metadata = {
             "uid": self._launched.ref.uid,
-            "annotations": {HANDOVER_ANNOTATION: json.dumps(saved.to_dict(), separators=(",", ":"))},
+            "annotations": {FOLLOW_STATE_ANNOTATION: json.dumps(saved.to_dict(), separators=(",", ":"))},
         }
         await api.patch("jobs", self._launched.ref.namespace, self._launched.ref.name, {"metadata": metadata})
 

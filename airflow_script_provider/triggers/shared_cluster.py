@@ -11,10 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from weakref import WeakKeyDictionary
 
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.stream_slots import StreamSlots
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs.shared_changes import SharedChanges
-from airflow_script_provider.jobs.slots import StreamSlots
 
 LOG_STREAMS = 256
 """Log streams that a process keeps open to one cluster; more scripts than that take turns."""

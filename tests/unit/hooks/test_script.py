@@ -11,12 +11,11 @@ import pytest
 from airflow.sdk._shared.secrets_masker import redact
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.hooks.script import (
-    KubernetesScriptHook,
-    split_arguments,
-)
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.request import Deadline, JobOptions, JobRequest
+from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_script, a_task
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_script_provider.kube.provision import program
+from airflow_script_provider.kube.request.provision import program
 
 TOOLS = ("cat", "echo", "env", "grep", "mktemp", "rm", "sed", "sh", "tail", "tee")
 MANAGERS = ("apt-get", "apk", "dnf", "microdnf")

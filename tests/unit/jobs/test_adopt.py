@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import adopt
-from airflow_script_provider.jobs import api as calls
 from airflow_script_provider.jobs.adopt import Adopted
-from airflow_script_provider.kube.manifest import job
+from airflow_script_provider.kube.job.manifest import job
 from tests.builders import a_request, a_task
 from tests.servers import Answer, WebServer, web_server
 

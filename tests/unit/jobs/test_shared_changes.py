@@ -11,13 +11,13 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.sessions import Session
+from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.exceptions import ApiUnreachableError, KubernetesApiError
-from airflow_script_provider.jobs.api import KubernetesApi
 from airflow_script_provider.jobs.changes import News
-from airflow_script_provider.jobs.sessions import Session
 from airflow_script_provider.jobs.shared_changes import AT_ONCE, Broadcast, SharedChanges
-from airflow_script_provider.jobs.watch import LISTED, Change, Watch
-from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.job.launched import JobRef
 from tests.servers import Answer, WebServer, web_server
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"

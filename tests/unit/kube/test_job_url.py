@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job_url import job_url
-from airflow_script_provider.kube.launched import JobRef
 
 JOB = JobRef("etl", "script-load-7f3c01a2b9", "uid")
 
@@ -21,7 +21,7 @@ JOB = JobRef("etl", "script-load-7f3c01a2b9", "uid")
 )  # fmt: skip
 def test_names_stand_where_the_template_says(template: str, url: str) -> None:
     """Namespace and name fill their places, doubled braces are braces."""
-    assert job_url(template, JOB) == url
+    assert job_url(template, JOB.namespace, JOB.name) == url
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_names_stand_where_the_template_says(template: str, url: str) -> None:
 def test_a_template_that_leads_nowhere_is_refused(template: str, message: str) -> None:
     """The message names what is wrong; a link is never half filled in."""
     with pytest.raises(ValueError, match=message):
-        job_url(template, JOB)
+        job_url(template, JOB.namespace, JOB.name)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from airflow_script_provider.kube import names
+from airflow_script_provider.kube.labels import LAUNCH_LABEL, MANAGED_BY_LABEL
 from airflow_script_provider.kube.names import LaunchIdentity
 from tests.builders import a_task
 
@@ -117,5 +118,5 @@ def test_tries_share_the_task_instance_label() -> None:
 def test_a_launch_outside_a_task_has_no_task_labels() -> None:
     """Only what everything of ours has."""
     identity = LaunchIdentity("0123456789")
-    assert set(identity.labels()) == {names.MANAGED_BY_LABEL, names.LAUNCH_LABEL}
+    assert set(identity.labels()) == {MANAGED_BY_LABEL, LAUNCH_LABEL}
     assert identity.annotations() == {}

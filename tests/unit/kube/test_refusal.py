@@ -112,7 +112,7 @@ def test_a_field_of_the_overrides_leads_there() -> None:
 def test_a_refused_job_names_the_argument() -> None:
     """In the first line, before what the server said; the facts stay (R22)."""
     said = f"{INVALID}spec.template.spec.tolerations[0].operator: Invalid value: {'x' * 200}"
-    error = refusal.explained(an_error(said), a_request(tolerations=[{"operator": "x"}]).options)
+    error = refusal.explained(an_error(said), a_request(tolerations=[{"operator": "x"}]).options.given)
     first, second = str(error).split("\n")
     assert first == "the API server refused to create jobs in namespace etl (422). Check tolerations."
     assert (second, error.status, error.reason, error.server_message) == (said, 422, "Invalid", said)
@@ -121,7 +121,9 @@ def test_a_refused_job_names_the_argument() -> None:
 def test_advice_goes_before_what_the_server_said() -> None:
     """Where both do not fit into the first line."""
     said = f'unknown field "spec.template.spec.volumes[1].{"x" * 80}"'
-    first, second = str(refusal.explained(an_error(said, 400), a_request(volumes=[{"name": "v"}]).options)).split("\n")
+    first, second = str(refusal.explained(an_error(said, 400), a_request(volumes=[{"name": "v"}]).options.given)).split(
+        "\n"
+    )
     assert first == "the API server refused to create jobs in namespace etl (400). Check volumes."
     assert second == f"{said}."
 
@@ -129,9 +131,9 @@ def test_advice_goes_before_what_the_server_said() -> None:
 def test_another_refusal_stays_as_it_is() -> None:
     """What is about no field, or no matter of the Job's form, is passed on."""
     denied = ApiForbiddenError("no", status=403, server_message="spec.template.spec.volumes")
-    options = a_request().options
-    assert refusal.explained(denied, options) is denied
-    assert refusal.explained(other := an_error("Job is invalid: metadata.name"), options) is other
+    given = a_request().options.given
+    assert refusal.explained(denied, given) is denied
+    assert refusal.explained(other := an_error("Job is invalid: metadata.name"), given) is other
 
 
 def test_an_exec_names_both_rights() -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from airflow.sdk import Context
 
-from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.operators import _task, node, script
 from airflow_script_provider.operators.links import KubernetesJobLink
 

@@ -10,7 +10,7 @@ import yaml
 
 from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.hooks.node import split_node_arguments, successful
-from airflow_script_provider.kube.node_result import NodesOutcome
+from airflow_script_provider.kube.nodes.result import NodesOutcome
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from tests.builders import a_launched_job

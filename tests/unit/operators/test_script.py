@@ -16,7 +16,7 @@ from airflow.serialization.helpers import serialize_template_field
 
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.exceptions import JobFailedError, RunKilledError, ScriptSourceError
-from airflow_script_provider.kube.diagnosis import Diagnosis
+from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.operators import _base
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import FileScript, HttpScript, InlineScript

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import base
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_script_provider._airflow import AirflowException
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import GCSScript
 from tests.servers import Answer, GCSServer, WebServer
 from tests.unit.sources.conftest import Connect

@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk._shared.secrets_masker import redact
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import HttpScript
 from tests.servers import Answer, WebServer
 from tests.unit.sources.conftest import Connect

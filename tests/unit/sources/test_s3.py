@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import S3Script
 from tests.servers import Answer, S3Server, WebServer
 from tests.unit.sources.conftest import Connect

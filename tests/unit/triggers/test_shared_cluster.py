@@ -6,8 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.exceptions import ApiUnreachableError
-from airflow_script_provider.hooks.kubernetes import ClusterAccess
 from airflow_script_provider.triggers.shared_cluster import shared_cluster
 
 

@@ -1,0 +1,1 @@
+"""The client of the Kubernetes API: sessions, calls, watches, websockets, over plain dicts."""

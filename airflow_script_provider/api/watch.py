@@ -1,0 +1,190 @@
+"""Changes of a resource as an endless stream that survives time-outs, resets and lost positions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
+from airflow_script_provider.kube.listing import items_of, metadata_of
+
+SERVER_TIMEOUT = 290
+"""Seconds after which the API server is asked to end a watch, so that none is held for ever."""
+READ_TIMEOUT = 75.0
+"""Seconds of silence after which a watch counts as dead; bookmarks come about once a minute."""
+PATIENCE = 900.0
+"""Seconds without any answer after which the watch gives up: longer than a control plane's upgrade."""
+
+REFUSAL_PATIENCE = 60.0
+"""Seconds for which a refusal (401, 403) is doubted once the server has granted the watch before."""
+SHORT_LIFE = 1.0
+"""Seconds that a stream must live for the next one to be opened without a pause."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries at the most."""
+PAGE = 250
+"""Objects of one answer to a list."""
+ITEMS_AT_ONCE = 20
+"""Objects that are parsed before others of the event loop have their turn: a pod takes a tenth of a millisecond."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object was added, modified or deleted (``deleted``)."""
+
+    object: dict[str, Any]
+    deleted: bool = False
+
+
+LISTED = Change({})
+"""Told after a list: whatever exists has been told of."""
+
+
+@dataclass
+class Watch:
+    """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
+
+    The first answer brings the objects that exist. After a lost position it lists, and tells what went meanwhile.
+    ``keep`` makes of an object what is told and remembered of it. ``lists_first`` lists to begin with, so that after
+    ``LISTED`` it is known what does not exist. ``first_patience`` are the seconds to wait for the first answer, by
+    default ``PATIENCE``.
+    """
+
+    api: KubernetesApi
+    resource: str
+    namespace: str
+    selector: dict[str, str]
+    keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda thing: thing
+    lists_first: bool = False
+    first_patience: float | None = None
+    _version: str = ""
+    _known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _must_list: bool = False
+    _asked: float = field(default_factory=time.monotonic)
+    _answered: float | None = None
+    _opened: float | None = None
+
+    def __post_init__(self) -> None:
+        self._must_list = self.lists_first
+
+    def expect(self, thing: dict[str, Any]) -> None:
+        """Tell of this object's deletion even if it is gone before the watch begins, which never says what is not."""
+        self._known[thing["metadata"]["uid"]] = thing
+        self._must_list = True
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Changes for as long as they are asked for.
+
+        Raises ``KubernetesApiError`` when the right is missing or the server has been silent for ``PATIENCE``.
+        """
+        failures = 0
+        while True:
+            self._opened = None
+            try:
+                async for change in self._one_round():
+                    yield change
+            except exceptions.ApiGoneError:
+                self._must_list = True
+            except exceptions.KubernetesApiError as error:
+                if self._is_final(error):
+                    raise
+            has_lived = self._opened is not None and time.monotonic() - self._opened > SHORT_LIFE
+            failures = 0 if has_lived else failures + 1
+            if failures:
+                await asyncio.sleep(backoff(failures, longest=LONGEST_PAUSE))
+
+    async def _one_round(self) -> AsyncIterator[Change]:
+        """A list, where one is due, and a stream to its end."""
+        try:
+            if self._must_list:
+                for change in await self._relist():
+                    yield change
+                yield LISTED
+            async for change in self._one_stream():
+                yield change
+        except (ValueError, KeyError, TypeError) as error:  # a proxy's page in the server's place
+            raise exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0) from error
+
+    def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
+        """Whether to give up: at once on a refusal, unless the server has answered before and may only be confused."""
+        silence = time.monotonic() - (self._answered or self._asked)
+        if is_transient(error):
+            is_first = self._answered is None and self.first_patience is not None
+            return silence > (self.first_patience or 0.0 if is_first else PATIENCE)
+        return self._answered is None or silence > REFUSAL_PATIENCE
+
+    async def _one_stream(self) -> AsyncIterator[Change]:
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(SERVER_TIMEOUT),
+            **self.selector,
+        }
+        if self._version:
+            query["resourceVersion"] = self._version
+        async with self.api.stream(
+            "watch", self.resource, self.namespace, read_timeout=READ_TIMEOUT, query=query
+        ) as content:
+            self._opened = self._answered = time.monotonic()
+            async for line in _lines(content):
+                self._answered = time.monotonic()
+                if change := self._change(json.loads(line)):
+                    yield change
+
+    def _change(self, event: dict[str, Any]) -> Change | None:
+        kind, thing = event["type"], event["object"]
+        if kind == "ERROR":
+            raise _watch_error(thing)
+        self._version = thing["metadata"]["resourceVersion"]
+        if kind == "BOOKMARK":
+            return None
+        return self._remember(Change(self.keep(thing), deleted=kind == "DELETED"))
+
+    def _remember(self, change: Change) -> Change:
+        uid = change.object["metadata"]["uid"]
+        if change.deleted:
+            self._known.pop(uid, None)
+        else:
+            self._known[uid] = change.object
+        return change
+
+    async def _relist(self) -> list[Change]:
+        listed: dict[str, dict[str, Any]] = {}
+        async for text in self.api.pages(self.resource, self.namespace, PAGE, **self.selector):
+            for item in items_of(text):
+                listed[item["metadata"]["uid"]] = self.keep(item)
+                if not len(listed) % ITEMS_AT_ONCE:
+                    await asyncio.sleep(0)
+            self._version = metadata_of(text)["resourceVersion"]
+        self._must_list, self._answered = False, time.monotonic()
+        gone = [Change(thing, deleted=True) for uid, thing in self._known.items() if uid not in listed]
+        return [self._remember(change) for change in (*gone, *(Change(item) for item in listed.values()))]
+
+
+def _watch_error(status: dict[str, Any]) -> exceptions.KubernetesApiError:
+    """An error inside a watch; 504 "Too large resource version" means the position is of no use here either."""
+    code, message = int(status.get("code") or 0), str(status.get("message"))
+    if code == 410 or "Too large resource version" in message:
+        return exceptions.ApiGoneError(message, status=410)
+    return exceptions.KubernetesApiError(f"watch ended: {message}", status=code or 500)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; ``StreamReader.readline`` refuses those beyond its buffer."""
+    partial = b""
+    while True:
+        try:
+            chunk = await content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise exceptions.ApiUnreachableError(f"watch broke: {error or type(error).__name__}", status=0) from error
+        if not chunk:
+            return
+        *lines, partial = (partial + chunk).split(b"\n")
+        for line in lines:
+            yield line

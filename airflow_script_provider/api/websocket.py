@@ -1,0 +1,56 @@
+"""Turning a request to the API server into a websocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from airflow_script_provider.api.sessions import Session
+
+CONNECT_TIMEOUT = 40.0
+CLOSE_TIMEOUT = 1.0
+"""Seconds for the other end to say farewell."""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """The protocols that the caller speaks.
+
+    A peer that is silent for ``heartbeat`` seconds is asked whether it is there, and given up half as long after that.
+    """
+
+    protocols: Sequence[str]
+    heartbeat: float
+
+    async def of(
+        self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str]
+    ) -> aiohttp.ClientWebSocketResponse | None:
+        """A websocket, None where the server refuses the credentials; raises as aiohttp does."""
+        try:
+            with session.asking():
+                socket = await self._ask(session, path, query, headers)
+                session.answers.add(socket)
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status != 401:
+                raise
+            return None
+        return socket
+
+    async def _ask(
+        self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            socket: aiohttp.ClientWebSocketResponse = await session.http.ws_connect(
+                session.host + path,
+                params=list(query),
+                headers=dict(headers),
+                protocols=self.protocols,
+                heartbeat=self.heartbeat,
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
+                **session.route,
+            )
+        return socket

@@ -1,0 +1,1 @@
+"""Clusters that an Airflow connection leads to: their addresses and credentials."""

@@ -1,0 +1,174 @@
+"""From an Airflow connection to a session with the API server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_script_provider.kube.syntax import check_flag
+
+DEFAULT_CONN_ID = "kubernetes_default"
+FALLBACK_NAMESPACE = "default"
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_PREFIX = "extra__kubernetes__"
+
+
+@dataclass(frozen=True)
+class ClusterAccess:
+    """How to reach a cluster: the connection's fields with the arguments over them.
+
+    At most one of ``in_cluster``, ``config_file`` and ``config`` is set; with none of them it is the pod's service
+    account inside a cluster and else ``KUBECONFIG`` or ``~/.kube/config``.
+    """
+
+    in_cluster: bool = False
+    config_file: str | None = None
+    config: Mapping[str, Any] | None = None
+    cluster_context: str | None = None
+    namespace: str | None = None
+    verify_ssl: bool = True
+
+    @classmethod
+    def resolve(
+        cls,
+        conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> ClusterAccess:
+        """Read the connection, if there is one. Blocks: not for the triggerer's event loop."""
+        extra = _connection_extra(conn_id)
+        return cls.from_extra(
+            extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+        )
+
+    @classmethod
+    async def aresolve(
+        cls,
+        conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> ClusterAccess:
+        """``resolve`` for the triggerer."""
+        from airflow_script_provider._airflow import async_connection_extra
+
+        extra = await async_connection_extra(conn_id, DEFAULT_CONN_ID)
+        return cls.from_extra(
+            extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
+        )
+
+    @classmethod
+    def from_extra(
+        cls,
+        extra: Mapping[str, Any],
+        conn_id: str | None = None,
+        *,
+        in_cluster: bool | None = None,
+        config_file: str | None = None,
+        cluster_context: str | None = None,
+    ) -> ClusterAccess:
+        """The access that these fields and arguments describe; ``ValueError`` if they contradict each other."""
+        check_flag(in_cluster, "in_cluster", none_allowed=True)
+
+        def field(name: str) -> Any:
+            return extra.get(name) or extra.get(_PREFIX + name) or None
+
+        access = cls(
+            in_cluster=_truth(field("in_cluster")) if in_cluster is None else in_cluster,
+            config_file=config_file or field("kube_config_path"),
+            config=_parsed(field("kube_config"), conn_id),
+            cluster_context=cluster_context or field("cluster_context"),
+            namespace=field("namespace"),
+            verify_ssl=not _truth(field("disable_verify_ssl")),
+        )
+        forms = {"in_cluster": access.in_cluster, "kube_config_path": access.config_file, "kube_config": access.config}
+        chosen = [name for name, value in forms.items() if value]
+        if len(chosen) > 1:
+            raise ValueError(f"connection {conn_id!r}: {' and '.join(chosen)} exclude each other; keep one")
+        return access
+
+    def namespace_for(self, namespace: str | None) -> str:
+        """The argument's namespace, else the connection's, else the pod's own, else ``default``."""
+        return namespace or self.namespace or self._own_namespace() or FALLBACK_NAMESPACE
+
+    def namespace_of_context(self) -> str | None:
+        """What the kubeconfig's context says, for the command line; None where there is no kubeconfig."""
+        if self.in_cluster or (not self.config_file and not self.config and is_in_cluster()):
+            return None
+        try:
+            configs = [self.config] if self.config else read_configs(config_files(self))
+        except (OSError, ValueError):
+            return None  # said by whoever connects
+        current = (config["current-context"] for config in configs if config.get("current-context"))
+        context = self.cluster_context or next(current, None)
+        contexts = (entry for config in configs for entry in config.get("contexts") or ())
+        found: Mapping[str, Any] = next((entry for entry in contexts if entry.get("name") == context), {})
+        return (found.get("context") or {}).get("namespace") or None
+
+    def _own_namespace(self) -> str | None:
+        file = _SERVICE_ACCOUNT / "namespace"
+        uses_service_account = self.in_cluster or (not self.config_file and not self.config and is_in_cluster())
+        return file.read_text().strip() if uses_service_account and file.is_file() else None
+
+
+def _connection_extra(conn_id: str | None) -> Mapping[str, Any]:
+    """The fields of a connection; without one Airflow is not even imported, which takes the command line seconds."""
+    if not conn_id:
+        return {}
+    from airflow_script_provider._airflow import connection_extra
+
+    return connection_extra(conn_id, DEFAULT_CONN_ID)
+
+
+def is_in_cluster() -> bool:
+    """Whether this process runs in a pod that has a service account."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and (_SERVICE_ACCOUNT / "token").is_file()
+
+
+def named_files(access: ClusterAccess) -> str:
+    """The kubeconfigs as they are named, whether they exist or not."""
+    return access.config_file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+
+
+def config_files(access: ClusterAccess) -> list[str]:
+    """The kubeconfig, or those of several that exist, as ``KUBECONFIG`` lists them; the client warns if none does."""
+    named = named_files(access)
+    files = [file for file in named.split(os.pathsep) if file and Path(file).expanduser().exists()]
+    if not files:
+        raise FileNotFoundError(f"{named} does not exist")
+    return files
+
+
+def read_configs(files: Sequence[str]) -> list[Mapping[str, Any]]:
+    """What stands in each; ``ValueError`` for one that is no YAML."""
+    import yaml
+
+    try:
+        return [yaml.safe_load(Path(file).expanduser().read_text()) or {} for file in files]
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:
+    """The connection's kubeconfig, which may be JSON text or a mapping."""
+    if not config or isinstance(config, Mapping):
+        return config or None
+    try:
+        parsed = json.loads(config)
+    except ValueError as error:
+        raise ValueError(f"connection {conn_id!r}: kube_config is no JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ValueError(f"connection {conn_id!r}: kube_config is no mapping")
+    return parsed
+
+
+def _truth(value: Any) -> bool:
+    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)

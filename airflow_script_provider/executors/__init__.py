@@ -1,1 +1,0 @@
-"""Where the command line runs a script: one module for each place."""

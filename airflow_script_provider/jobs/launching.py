@@ -1,0 +1,170 @@
+"""Creating and removing the objects of one run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.namespaces import missing_namespace
+from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.labels import LAUNCH_LABEL
+from airflow_script_provider.kube.request.request import JobRequest
+
+
+async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
+    """Create Job, Secret and ConfigMap, in this order, the latter two owned by the Job.
+
+    Whatever moment the process dies at, deadline, TTL and garbage collection clear up. Launching the same request
+    again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with nothing left behind, or naming what
+    could not be removed; an interruption bears a note of what became of the Job.
+    """
+    job = await _create_job(api, request)
+    ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
+    try:
+        if (secret := manifest.secret(request, ref.uid)) is not None:
+            await _create_owned(api, "secrets", secret, ref)
+        await _create_owned(api, "configmaps", manifest.config_map(request, ref.uid), ref)
+    except exceptions.ScriptProviderError as error:
+        if await abandon(api, ref):
+            raise
+        raise exceptions.LaunchError(f"{error}\n{left_over(ref)}") from error
+    except BaseException as interruption:
+        interruption.add_note(fate(ref, deleted=await abandon(api, ref)))
+        raise
+    return ref
+
+
+def fate(ref: JobRef, *, deleted: bool) -> str:
+    """What became of the Job of a run that was interrupted."""
+    return f"Job {ref} is deleted." if deleted else left_over(ref)
+
+
+def left_over(ref: JobRef) -> str:
+    """How to remove a Job that could not be deleted."""
+    return f"Job {ref} could not be deleted. Run: kubectl -n {ref.namespace} delete job {ref.name}"
+
+
+async def check_server(api: KubernetesApi, ref: JobRef, server: str | None) -> None:
+    """Raise ``KubernetesApiError`` where this is another API server than that of the launch, and has no such Job."""
+    if server in (None, api.host):
+        return
+    try:
+        found = await api.get("jobs", ref.namespace, ref.name)
+    except exceptions.ApiNotFoundError:
+        found = {"metadata": {}}
+    if found["metadata"].get("uid") != ref.uid:
+        raise not_found(ref, api.host, server)
+
+
+def not_found(ref: JobRef, host: str, server: str | None) -> exceptions.KubernetesApiError:
+    """What to say where an API server does not have a Job."""
+    return exceptions.KubernetesApiError(f"{host} has no Job {ref}, which the worker launched on {server or host}")
+
+
+async def delete(api: KubernetesApi, ref: JobRef) -> bool:
+    """Delete the Job and, in the background, its pods, ConfigMap and Secret; False if it was gone already."""
+    return await api.delete("jobs", ref.namespace, ref.name, uid=ref.uid)
+
+
+async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
+    """Delete the Secret of a Job that has ended. Raises ``KubernetesApiError`` or ``TimeoutError`` if it stays."""
+    async with asyncio.timeout(ABANDON_TIMEOUT):
+        await api.delete("secrets", ref.namespace, name)
+
+
+async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEOUT) -> bool:
+    """Delete the Job within so many seconds, whatever interrupts meanwhile; False if that could not be done."""
+    return await shielded(_deleted_in_time(api, ref, within))
+
+
+async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
+    try:
+        async with asyncio.timeout(within):
+            await delete(api, ref)
+    except (TimeoutError, exceptions.KubernetesApiError):
+        return False
+    return True
+
+
+async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]:
+    body = manifest.job(request)
+    try:
+        return await _uninterrupted(api, request, api.create("jobs", request.namespace, body))
+    except exceptions.ApiConflictError:
+        existing = await api.get("jobs", request.namespace, body["metadata"]["name"])
+        if existing["metadata"].get("labels", {}).get(LAUNCH_LABEL) != request.identity.launch_id:
+            name = f"{request.namespace}/{body['metadata']['name']}"
+            raise exceptions.LaunchError(f"a Job {name} exists that is not ours; delete it or set name") from None
+        return existing
+    except exceptions.ApiNotFoundError as error:
+        words = await missing_namespace(api, request.namespace, str(error)) or str(error)
+        raise exceptions.LaunchError(words) from None
+    except exceptions.KubernetesApiError as error:
+        raise refusal.explained(error, request.options.given) from None
+
+
+async def _uninterrupted(
+    api: KubernetesApi, request: JobRequest, creating: Coroutine[Any, Any, dict[str, Any]]
+) -> dict[str, Any]:
+    """Create; if the run is interrupted meanwhile, find out what became of the Job and delete it."""
+    task = asyncio.ensure_future(creating)
+    try:
+        return await asyncio.shield(task)
+    except Exception:
+        raise
+    except BaseException as interruption:
+        interruption.add_note(await shielded(_undo(api, request, task)))
+        raise
+
+
+async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]) -> str:
+    """Delete what an interrupted create may have made; what became of it."""
+    name = request.identity.job_name
+    try:
+        async with asyncio.timeout(ABANDON_TIMEOUT):
+            found = await _created(api, request, creating)
+            if found is None:
+                return "No Job was created."
+            ref = JobRef(request.namespace, name, found["metadata"]["uid"])
+            await delete(api, ref)
+            return fate(ref, deleted=True)
+    except (TimeoutError, exceptions.KubernetesApiError):
+        how = f"kubectl -n {request.namespace} delete job {name}"
+        return f"Whether Job {request.namespace}/{name} was created is unknown. Run: {how}"
+
+
+async def _created(
+    api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The Job, from the answer that was waited for or else as it is found by its name; None if there is none."""
+    await asyncio.wait({creating}, timeout=ABANDON_TIMEOUT / 2)
+    if creating.done() and not creating.cancelled() and creating.exception() is None:
+        return creating.result()
+    creating.cancel()
+    try:
+        found = await api.get("jobs", request.namespace, request.identity.job_name)
+    except exceptions.ApiNotFoundError:
+        return None
+    is_ours = found["metadata"].get("labels", {}).get(LAUNCH_LABEL) == request.identity.launch_id
+    return found if is_ours else None
+
+
+async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any], ref: JobRef) -> None:
+    """Create what the Job owns.
+
+    One that is there already is ours, of a create whose answer was lost or of an earlier launch of the same request: it
+    is made anew, because reading it takes a right that is not needed otherwise.
+    """
+    try:
+        await api.create(resource, ref.namespace, body)
+    except exceptions.ApiConflictError:
+        await api.delete(resource, ref.namespace, body["metadata"]["name"])
+        with contextlib.suppress(exceptions.ApiConflictError):  # this create's own answer was lost, too
+            await api.create(resource, ref.namespace, body)

@@ -1,0 +1,130 @@
+"""Outcomes of runs on nodes: made from what was seen, and written where whoever goes on finds them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.diagnosis import Case, event_line
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.outcome import LAST_LINES
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.nodes import board, manifest, selection
+from airflow_script_provider.kube.nodes import record as node_record
+from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.wording import MAX_HEADLINE, one_line, shortened
+from airflow_script_provider.result import Status
+
+_WITHOUT_ITS_EVENTS_UNCLEAR = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
+
+
+@dataclass(frozen=True)
+class NodeOutcomes:
+    """``job`` is the owner of the runs."""
+
+    api: KubernetesApi
+    job: LaunchedJob
+
+    async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output, failures: int) -> RunRecord:
+        """The record of a run that is over, of a node of which so many runs have failed before."""
+        facts = self._facts(run, failures)
+        if isinstance(decision, Lost):
+            return node_record.of_lost(decision, output, **facts)
+        case = Case(
+            f"{self.job.ref.namespace}/{run.name}",
+            decision,
+            run.seen.view,
+            run.limits,
+            image=self.job.image,
+            program=self.job.program,
+            last_lines=output.last_lines(LAST_LINES),
+            warnings=await self._reasons(run, decision),
+        )
+        record = node_record.of_case(case, output, **facts)
+        if decision.cause is not Cause.STARTUP_TIMEOUT:
+            return record
+        return node_record.named_after(record, await self._state_of(run.node))
+
+    def of_refusal(self, run: NodeRun, error: exceptions.KubernetesApiError, failures: int) -> RunRecord:
+        """The record of a run whose Job cannot be created."""
+        words = shortened(one_line(str(error)), MAX_HEADLINE)
+        facts = self._facts(run, failures + 1)
+        return RunRecord(status=Status.FAILED, reason=error.reason or "NotCreated", error=words, **facts)
+
+    async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
+        """Write the record on the run's Job, else on the owner; why it cannot be written.
+
+        ``must_stop`` ends what Kubernetes would go on with; the Job stays, because it bears the record.
+        """
+        if not self.job.may_be_marked:
+            return await self._delete(run) if must_stop else None
+        body: dict[str, Any] = {"metadata": {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: record.to_text()}}}
+        if must_stop:
+            body["spec"] = manifest.STOPPED
+        try:
+            if run.uid is not None and await self._patched(run.name, body):
+                return None
+            annotations = board.owner_annotation(run.node, record)
+            await self._patched(self.job.ref.name, {"metadata": {"uid": self.job.ref.uid, "annotations": annotations}})
+        except exceptions.KubernetesApiError as error:
+            return f"The outcome of Job {self.job.ref.namespace}/{run.name} cannot be written: {error}"
+        return None
+
+    async def warnings_of(self, run: NodeRun) -> list[str]:
+        """Warning events of a run's Job and pods, oldest first."""
+        uids = [uid for uid in (run.uid, *run.seen.view.pods) if uid is not None]
+        found: list[dict[str, Any]] = []
+        for uid in uids:
+            selector = f"involvedObject.uid={uid},type!=Normal"
+            try:
+                found += (await self.api.list("events", self.job.ref.namespace, fieldSelector=selector))["items"]
+            except exceptions.KubernetesApiError:
+                return []
+        return list(dict.fromkeys(event_line(event) for event in found))
+
+    def _facts(self, run: NodeRun, failures: int) -> dict[str, Any]:
+        return {
+            "index": run.start.index,
+            "job_name": run.name,
+            "execution_time": round(time.monotonic() - run.began, 3),
+            "finished_at": datetime.fromtimestamp(self.api.now().timestamp(), UTC).isoformat(timespec="seconds"),
+            "failures": failures,
+        }
+
+    async def _reasons(self, run: NodeRun, verdict: Verdict) -> list[str]:
+        """Events say why nothing has begun."""
+        is_unclear = verdict.cause in _WITHOUT_ITS_EVENTS_UNCLEAR and not run.seen.view.has_begun
+        has_told = any(podstatus.trouble(pod) for pod in run.seen.view.pods.values())
+        return await self.warnings_of(run) if is_unclear and not has_told else []
+
+    async def _state_of(self, node: str) -> str | None:
+        """What became of a node, None if it is well or nobody may look."""
+        try:
+            found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
+        except exceptions.KubernetesApiError:
+            return None
+        return selection.unready(found[0]) if found else "gone"
+
+    async def _patched(self, name: str, body: dict[str, Any]) -> bool:
+        """Whether the Job is still there to be changed."""
+        try:
+            await self.api.patch("jobs", self.job.ref.namespace, name, body)
+        except (exceptions.ApiNotFoundError, exceptions.ApiConflictError):
+            return False
+        return True
+
+    async def _delete(self, run: NodeRun) -> str | None:
+        try:
+            await self.api.delete("jobs", self.job.ref.namespace, run.name, uid=run.uid)
+        except exceptions.KubernetesApiError as error:
+            return f"Job {self.job.ref.namespace}/{run.name} cannot be deleted: {error}"
+        return None

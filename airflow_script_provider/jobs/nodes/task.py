@@ -1,0 +1,246 @@
+"""A script on nodes, from the choice of the nodes to what it came to on all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs import adopt, launching, read_mark
+from airflow_script_provider.jobs.begin import Run
+from airflow_script_provider.jobs.guard import Guard
+from airflow_script_provider.jobs.nodes import choice as node_choice
+from airflow_script_provider.jobs.nodes.runs import NodeRuns
+from airflow_script_provider.kube.durations import Deadline, positive_seconds
+from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.job.adoption import Kill
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.labels import (
+    MAX_TRIES_ANNOTATION,
+    NODES_LABEL,
+    READ_ANNOTATION,
+    REQUEST_LABEL,
+    RUN_LABEL,
+    TASK_INSTANCE_LABEL,
+)
+from airflow_script_provider.kube.listing import items_of
+from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.nodes import manifest, result
+from airflow_script_provider.kube.nodes import record as node_record
+from airflow_script_provider.kube.nodes.plan import MARGIN, NodePlan, OnNodes
+from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.nodes.result import NodesOutcome
+from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
+from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.run_log import RunLog
+
+HandOver = Callable[[NodesOutcome], None]
+
+PAGE = 100
+"""Jobs of one answer: each may hold 32 KiB of what its script said."""
+_OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
+
+
+@dataclass(frozen=True)
+class NodeTask:
+    """A script on nodes under way. ``log`` gets our lines and the scripts'.
+
+    ``meaning_of_kill`` is asked when the run is interrupted; without an answer all Jobs are deleted.
+    """
+
+    api: KubernetesApi
+    log: RunLog
+    meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
+
+    async def begin(
+        self, request: JobRequest, on_nodes: OnNodes, choice: NodeChoice, *, bounds: Run, retry_failed_only: bool
+    ) -> LaunchedJob:
+        """The Job that owns the runs: one that an earlier try has left unread, else a new one.
+
+        The plan of ``on_nodes`` has no nodes yet, ``bounds`` makes of a request what is needed of it from then on.
+        """
+        adopted = await adopt.find(self.api, request, self.log, alone=True, kind=_OWNERS)
+        if adopted is not None:
+            async with self.guard.over(adopted.ref):
+                await adopt.complete(self.api, adopted, self.log)
+                self.log.note(f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over")
+            return bounds.launched(adopted.ref, adopted.launched_at, adopted.request)
+        earlier = await self._succeeded_earlier(request, on_nodes.plan) if retry_failed_only else ()
+        selection = await node_choice.choose(self.api, choice, request.options.tolerations or ())
+        chosen = tuple(name for name in selection.names if name not in earlier)
+        kept = tuple(name for name in selection.names if name in earlier)
+        plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept)
+        return await self._launch(_owning(request, replace(on_nodes, plan=plan)), bounds)
+
+    async def see_through(
+        self, job: LaunchedJob, task: TaskIdentity | None, hand_over: HandOver | None
+    ) -> NodesOutcome:
+        """Follow all runs, from wherever they are, to their outcome; the owner is then marked as read."""
+        async with self.guard.over(job.ref):
+            runs = NodeRuns(self.api, job, await self.owner(job), self.log)
+            await runs.follow()
+            outcome = await self._conclude(runs, task)
+        if hand_over is not None:
+            hand_over(outcome)
+        async with self.guard.over(job.ref):
+            is_retried = task is not None and task.has_tries_left and not outcome.is_success
+            await self._close(runs, task, is_retried=is_retried)
+        return outcome
+
+    async def owner(self, job: LaunchedJob) -> dict[str, Any]:
+        """The owner as the API server has it. Raises ``NodesFailedError`` where it was deleted."""
+        try:
+            found = await self.api.get("jobs", job.ref.namespace, job.ref.name)
+        except exceptions.ApiNotFoundError:
+            found = {"metadata": {}}
+        if found["metadata"].get("uid") != job.ref.uid:
+            raise exceptions.NodesFailedError(
+                f"Job {job.ref}, which owned the runs on all nodes, was deleted: their outcome is unknown. Look for "
+                "who deletes Jobs in this namespace.",
+                result={},
+            )
+        return found
+
+    async def complete(self, job: LaunchedJob) -> None:
+        """Say that nothing is left to run, and let the owner wait for its outcome to be read. Errors are warnings."""
+        try:
+            await self._patch_owner(job.ref.namespace, job.ref.name, {"spec": manifest.COMPLETE})
+        except exceptions.KubernetesApiError as error:
+            self.log.note(f"Job {job.ref} could not be completed: {error}", logging.WARNING)
+
+    @property
+    def guard(self) -> Guard:
+        """What sees to the Jobs when the run is interrupted."""
+        return Guard(self.api, self.log, self.meaning_of_kill)
+
+    async def _launch(self, request: JobRequest, bounds: Run) -> LaunchedJob:
+        request = await read_mark.allowed(self.api, request, self.log)
+        started = time.time()
+        ref = await launching.launch(self.api, request)
+        async with self.guard.over(ref):
+            self._say_launched(request, str(ref))
+        return bounds.launched(ref, started, request)
+
+    def _say_launched(self, request: JobRequest, ref: str) -> None:
+        if request.on_nodes is None:
+            return
+        plan, mode = request.on_nodes.plan, request.on_nodes.mode
+        look = f"kubectl -n {request.namespace} get jobs -l {NODES_LABEL}={request.identity.launch_id}"
+        self.log.note(f"Job {ref} owns the Jobs of {nodes_in_words(len(plan.nodes))}. Look at them: {look}")
+        how = f"{' '.join(request.interpreter.argv)} (by {request.interpreter.chosen_by})"
+        self.log.note(f"Interpreter: {how}, image {request.options.image}")
+        if mode.grants:
+            self.log.note(f"mode={str(mode)!r} grants the script {mode.grants}", logging.WARNING)
+        if plan.earlier:
+            self.log.note(f"{nodes_in_words(len(plan.earlier))} succeeded in an earlier try, left alone in this one")
+        for name, reason in plan.skipped.items():
+            self.log.note(f"Node {name} is skipped: {reason}")
+
+    async def _succeeded_earlier(self, request: JobRequest, plan: NodePlan) -> frozenset[str]:
+        """Nodes on which all runs of an earlier try went well."""
+        task, identity = request.identity.task, request.identity
+        if task is None or task.try_number <= 1:
+            return frozenset()
+        found = [job async for job in self._jobs_of(request.namespace, task) if adoption.is_the_same(job, identity)]
+        if not found:
+            self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
+        records = ((manifest.node_of(job), node_record.of_job(job)) for job in found)
+        return frozenset(
+            node for node, record in records
+            if node and record and record.index == plan.runs - 1 and not record.failures
+        )  # fmt: skip
+
+    async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
+        """The records of nodes that succeeded in an earlier try, as far as they are still there."""
+        records: dict[str, list[RunRecord]] = {}
+        if task is None or not runs.plan.earlier:
+            return records
+        nodes = frozenset(runs.plan.earlier)
+        async for job in self._jobs_of(runs.job.ref.namespace, task):
+            node, record = manifest.node_of(job), node_record.of_job(job)
+            if node in nodes and record and not record.failures and _series(job) == _series(runs.owner):
+                records.setdefault(str(node), []).append(record)
+        return records
+
+    async def _jobs_of(self, namespace: str, task: TaskIdentity) -> AsyncIterator[Mapping[str, Any]]:
+        """All Jobs of a task instance that are for nodes."""
+        selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
+        async for text in self.api.pages("jobs", namespace, PAGE, labelSelector=selector):
+            for job in items_of(text):
+                yield job
+
+    async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None) -> NodesOutcome:
+        """What it came to on all nodes."""
+        ref = runs.job.ref
+        outcome = result.conclude(
+            runs.plan,
+            runs.board.history() | await self._records_of_earlier(runs, task),
+            seconds=time.time() - runs.job.launched_at,
+            missing=runs.board.missing(is_expired=runs.is_expired),
+            job_name=ref.name,
+            namespace=ref.namespace,
+            script_sha256=runs.job.script.sha256,
+            script_origin=runs.job.script.origin,
+            script_bytes=runs.job.script.size,
+        )
+        self.log.note(f"Job {ref}: {result.summary(outcome)}")
+        return outcome
+
+    async def _close(self, runs: NodeRuns, task: TaskIdentity | None, *, is_retried: bool) -> None:
+        """Mark the owner as read and let Kubernetes remove it, with all that it owns, in its time.
+
+        Where the task's own time is over everything is removed at once, and so it is where nothing can be marked. What
+        a retry wants to know of this try stays until then.
+        """
+        job = runs.job
+        if runs.is_expired or not job.may_be_marked:
+            self.log.note(launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref)))
+            return
+        try:
+            if job.secret_name is not None:
+                await launching.delete_secret(self.api, job.ref, job.secret_name)
+            await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
+            if not is_retried and task is not None and task.try_number > 1:
+                await self._mark_earlier(job, task)
+        except (TimeoutError, exceptions.KubernetesApiError) as error:
+            self.log.note(f"Job {job.ref} could not be marked as read: {error or 'no answer'}", logging.WARNING)
+
+    async def _mark_earlier(self, job: LaunchedJob, task: TaskIdentity) -> None:
+        """Let the owners of earlier tries go, too."""
+        selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
+        for owner in (await self.api.list("jobs", job.ref.namespace, labelSelector=selector))["items"]:
+            if owner["metadata"]["name"] != job.ref.name:
+                await self._mark_read(job.ref.namespace, owner["metadata"]["name"], job.ttl_when_read)
+
+    async def _mark_read(self, namespace: str, name: str, ttl: int | None) -> None:
+        """Complete an owner whose outcome was read; None leaves its TTL."""
+        read = {READ_ANNOTATION: datetime.now(UTC).isoformat(timespec="seconds")}
+        spec = manifest.COMPLETE | ({} if ttl is None else {"ttlSecondsAfterFinished": ttl})
+        await self._patch_owner(namespace, name, {"metadata": {"annotations": read}, "spec": spec})
+
+    async def _patch_owner(self, namespace: str, name: str, body: dict[str, Any]) -> None:
+        with contextlib.suppress(exceptions.ApiNotFoundError):
+            await self.api.patch("jobs", namespace, name, body)
+
+
+def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """What is the same of all tries that repeat a request; a clear begins another series."""
+    metadata = job["metadata"]
+    return metadata["labels"].get(REQUEST_LABEL), metadata["annotations"].get(MAX_TRIES_ANNOTATION)
+
+
+def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
+    """The request of the Job that owns the runs; it ends when all of them must have."""
+    grace = positive_seconds(request.options.termination_grace_period, "termination_grace_period", zero_allowed=True)
+    seconds, expires_at = on_nodes.plan.longest(grace or 0), on_nodes.plan.expires_at
+    if expires_at is not None:
+        left = math.ceil(expires_at - time.time()) + MARGIN
+        seconds = left if seconds is None else min(seconds, left)
+    return replace(request, on_nodes=on_nodes, deadline=Deadline(seconds))

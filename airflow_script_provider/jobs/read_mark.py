@@ -1,0 +1,78 @@
+"""Telling a Job that its outcome was read: until then it is kept for whoever asks next."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs import launching
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.labels import READ_ANNOTATION
+from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.run_log import RunLog
+
+_OTHER_UID = (409, 422)
+"""What the server may answer to a change of a Job with another uid: a conflict, or fields that cannot be changed."""
+
+
+async def allowed(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
+    """The request as this account can see it through: without the right to patch Jobs nothing is put off to the end."""
+    if request.ttl_when_read is None or await api.can_i("patch", "jobs", request.namespace):
+        return request
+    log.note(
+        "The right to patch jobs is missing, so the Job is not kept longer for an outcome that nobody has read. "
+        f"Check: kubectl auth can-i patch jobs -n {request.namespace}",
+        logging.WARNING,
+    )
+    return replace(request, may_be_marked=False)
+
+
+async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
+    """Say on the Job that its outcome was read, and let it be kept for ``ttl`` seconds from its end; None: as it is.
+
+    A Job that is gone is fine. Raises ``KubernetesApiError``.
+    """
+    read = {READ_ANNOTATION: datetime.now(UTC).isoformat(timespec="seconds")}
+    body: dict[str, Any] = {"metadata": {"uid": ref.uid, "annotations": read}}
+    if ttl is not None:
+        body["spec"] = {"ttlSecondsAfterFinished": ttl}
+    try:
+        await api.patch("jobs", ref.namespace, ref.name, body)
+    except exceptions.ApiNotFoundError:
+        return
+    except exceptions.KubernetesApiError as error:
+        if error.status not in _OTHER_UID or await _is_there(api, ref):
+            raise
+
+
+async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
+    """Whether it is still that Job, not another one of its name."""
+    try:
+        found = await api.get("jobs", ref.namespace, ref.name)
+    except exceptions.ApiNotFoundError:
+        return False
+    except exceptions.KubernetesApiError:
+        return True
+    return bool(found["metadata"]["uid"] == ref.uid)
+
+
+async def close(api: KubernetesApi, job: LaunchedJob, log: RunLog, *, is_retried: bool) -> None:
+    """Mark the Job as read, which is the last that is done to it; that it fails is a warning.
+
+    A Job that is there and not marked is one that nobody has read. So it is deleted where it cannot be marked and
+    another try of the task, which would take it over, follows (``is_retried``).
+    """
+    if job.may_be_marked:
+        try:
+            await mark_read(api, job.ref, job.ttl_when_read)
+        except exceptions.KubernetesApiError as error:
+            log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
+        else:
+            return
+    if is_retried:
+        fate = launching.fate(job.ref, deleted=await launching.abandon(api, job.ref))
+        log.note(f"The next try would take an unmarked Job for one that nobody has read. {fate}")

@@ -1,0 +1,40 @@
+"""Durations that an author writes, as whole seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+Duration = float | timedelta
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Seconds after which Kubernetes ends the Job, None for never, and the argument that they come from."""
+
+    seconds: int | None = None
+    argument: str = "timeout"
+
+    @classmethod
+    def within(cls, timeout: Duration | None, seconds_left: float | None) -> Deadline:
+        """The timeout, or what is left of the task's own time where that is less."""
+        seconds = positive_seconds(timeout, "timeout", none_allowed=True)
+        left = None if seconds_left is None else max(1, math.ceil(seconds_left))
+        if left is not None and (seconds is None or left < seconds):
+            return cls(left, "execution_timeout")
+        return cls(seconds)
+
+
+def positive_seconds(
+    value: Duration | None, argument: str, *, none_allowed: bool = False, zero_allowed: bool = False
+) -> int | None:
+    """A duration as whole seconds, rounded up; ``ValueError`` names the argument."""
+    if value is None and none_allowed:
+        return None
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 2**31:
+        raise ValueError(f"{argument}={value!r} must be seconds or a timedelta")
+    if number < 0 or (number == 0 and not zero_allowed):
+        raise ValueError(f"{argument}={value!r} must be {'at least 0' if zero_allowed else 'more than 0'} seconds")
+    return math.ceil(number)

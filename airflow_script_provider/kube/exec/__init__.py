@@ -1,0 +1,1 @@
+"""A script in a running pod: the request, the protocol, the outcome."""

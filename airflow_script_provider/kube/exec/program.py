@@ -1,0 +1,278 @@
+"""Running a program in a container that already runs, with everything that it is given sent through stdin.
+
+The command line of an exec stands in the API server's audit log and in ``ps``. So it is a constant, ``argv``, which
+reads so many bytes of stdin and runs them as shell code. That code, made by ``encode``, tells which process it is, sets
+folder and environment, and becomes the script's interpreter. An end of stdin is never waited for: the older protocol of
+Kubernetes has none. Works with dash, busybox's sh and bash, and needs ``head``, ``mkdir`` and ``rm``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import NamedTuple, Self
+
+from airflow_script_provider.kube.request import interpreter as interpreters
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.kube.request.provision import program
+from airflow_script_provider.kube.request.sizes import check_files
+from airflow_script_provider.script import Script
+
+MAX_SENT = 16 * 1024 * 1024
+"""Bytes that script and files may have together: the shell keeps some copies of them in memory."""
+FILES_VARIABLE = "AIRFLOW_SCRIPT_FILES"
+"""Names the folder of the files, for script or command."""
+NOT_STARTED = 125
+"""Exit code of our code where it could not come to the program; the reason is in ``Preamble.failure``."""
+
+# Where stdin breaks off, the code is no complete command, and nothing of it runs. Where head is missing, eval would
+# succeed with nothing. The variable's name is ours: one of the container's would be changed for the program.
+_PROGRAM = 'IFS= read -r airflow_size && eval "$(head -c "$airflow_size" || echo exit 127)"'
+# A terminal would show the code, and cut its lines. There bash reads more than a line, and busybox' head more than it
+# is asked for: so dd reads the length, and nothing may follow the code before it has announced itself.
+_TERMINAL_PROGRAM = (
+    "airflow_tty=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
+    'airflow_size=$(dd bs=1 count=10 2>/dev/null) && airflow_code=$(head -c "$airflow_size") && '
+    'stty "$airflow_tty" && eval "$airflow_code"'
+)
+_READY = b"airflow-script ready\n"
+# Those that read a file which has no name any more; Node.js looks for it by its real path.
+_READ_OPEN_FILES = frozenset(["python", "sh", "dash", "ash", "bash", "perl", "ruby", "psql"])
+_MAX_PREAMBLE = 200
+
+
+class RemoteProcess(NamedTuple):
+    """The process that a program runs as: its group, which it leads, and the time it started, in the kernel's ticks."""
+
+    group: int
+    started: int
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What runs: ``argv``, then the script's path if there is one, then the arguments of the payload.
+
+    With ``keeps_stdin`` the process reads what is sent after its announcement, else an empty stdin. ``nonce`` marks
+    the announcement, and names the folder.
+    """
+
+    argv: Sequence[str]
+    payload: Payload = field(default_factory=Payload)
+    script: Script | None = None
+    script_file: str = "script"
+    files: Mapping[str, Script] = field(default_factory=dict)
+    working_dir: str | None = None
+    keeps_stdin: bool = False
+    needs_file_name: bool = False
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def __post_init__(self) -> None:
+        _check_files(self)
+        folder = self.working_dir
+        if folder is not None and (not isinstance(folder, str) or not folder or "\0" in folder):
+            raise ValueError(f"working_dir={folder!r} must be a path")
+
+    @classmethod
+    def of_script(
+        cls,
+        script: Script,
+        image: str,
+        payload: Payload,
+        *,
+        interpreter: Sequence[str] | None = None,
+        files: Mapping[str, Script] | None = None,
+        working_dir: str | None = None,
+        keeps_stdin: bool = False,
+    ) -> Self:
+        """A script in a container of this image, which may decide the interpreter."""
+        chosen = interpreters.choose(script, image, interpreter)
+        return cls(
+            chosen.argv,
+            payload,
+            script,
+            chosen.script_file(script),
+            files or {},
+            working_dir,
+            keeps_stdin,
+            needs_file_name=chosen.program not in _READ_OPEN_FILES,
+        )
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the private folder, in /dev/shm or in a folder for temporary files."""
+        return f"airflow-script-{self.nonce}"
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the folder is there while the program runs; else it is gone before that begins."""
+        return bool(self.files) or (self.script is not None and self.needs_file_name)
+
+
+def argv(*, terminal: bool = False) -> list[str]:
+    """The command line of the exec, the same for every run.
+
+    To a ``terminal`` the code must be sent after ``Preamble.is_ready``.
+    """
+    return ["sh", "-c", _TERMINAL_PROGRAM if terminal else _PROGRAM]
+
+
+def encode(invocation: Invocation) -> bytes:
+    """What is sent to stdin: the length of the code in a line of ten bytes, then the code, with every secret value."""
+    code = b"\n".join([b"{", *_code(invocation), b"}"])
+    return b"%09d\n%s" % (len(code), code)
+
+
+def end_argv(process: RemoteProcess, invocation: Invocation, grace: float) -> list[str]:
+    """The command line of the exec that ends a process with its group: TERM, and KILL after ``grace`` seconds.
+
+    It removes the folder and prints ``gone`` (it had ended), ``ended``, ``killed`` or ``left`` (it cannot be killed).
+    """
+    tenths = str(max(0, round(grace * 10)))
+    return [*_end_program("end"), str(process.group), str(process.started), tenths, invocation.folder_name]
+
+
+def look_argv(process: RemoteProcess) -> list[str]:
+    """The command line of the exec that only looks: it prints ``running`` or ``gone``."""
+    return [*_end_program("look"), str(process.group), str(process.started)]
+
+
+class Preamble:
+    """Takes our own lines off the start of stdout.
+
+    ``is_ready`` says that a terminal awaits the code, ``process`` what runs (None where its group is not its own),
+    ``failure`` why nothing does: ``working_dir``, ``folder`` or ``write``. While ``is_silent`` nothing has begun.
+    """
+
+    def __init__(self, invocation: Invocation) -> None:
+        self.is_ready = False
+        self.is_silent = True
+        self.process: RemoteProcess | None = None
+        self.failure: str | None = None
+        self._mark = invocation.nonce.encode() + b" "
+        self._waiting: bytes | None = b""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all that comes from now on is the script's."""
+        return self._waiting is None
+
+    def feed(self, data: bytes) -> bytes:
+        """What of these bytes is the script's."""
+        self.is_silent = False
+        if self._waiting is None:
+            return data
+        self._waiting += data
+        if self._waiting.startswith(_READY):
+            self.is_ready = True
+            self._waiting = self._waiting.removeprefix(_READY)
+        line, end, rest = self._waiting.partition(b"\n")
+        if not end and self._may_be_ours(line):
+            return b""
+        if not line.startswith(self._mark):
+            return self.rest()
+        self._waiting = None
+        self._read(line.removeprefix(self._mark).decode())
+        return rest
+
+    def rest(self) -> bytes:
+        """What has come if our line never does."""
+        rest, self._waiting = self._waiting or b"", None
+        return rest
+
+    def _may_be_ours(self, start: bytes) -> bool:
+        begins = any(ours.startswith(start) for ours in (self._mark, _READY))
+        return begins or (start.startswith(self._mark) and len(start) < _MAX_PREAMBLE)
+
+    def _read(self, line: str) -> None:
+        kind, *words = line.split()
+        if kind == "failed":
+            self.failure = " ".join(words)
+        elif len(words) == 2:
+            self.process = RemoteProcess(int(words[0]), int(words[1]))
+
+
+def _code(invocation: Invocation) -> list[bytes]:
+    """The lines of the code. Values stand in single quotes, in which a shell takes every byte as it is."""
+    has_script = invocation.script is not None
+    lines = [b"airflow_nonce=" + _quoted(invocation.nonce), b"airflow_folder="]
+    lines.append(program("run_from_stdin.sh").encode())
+    if invocation.working_dir is not None:
+        lines += [b"airflow_dir=" + _quoted(invocation.working_dir), b"(airflow_enter) || airflow_fail working_dir"]
+    if has_script or invocation.files:
+        lines += [b"airflow_make_folder", *_writes(invocation)]
+    if has_script and not invocation.has_folder:
+        opened = b'exec 3<"$airflow_folder"/%s' % _quoted(invocation.script_file)
+        lines += [opened, b'rm -rf -- "$airflow_folder"']
+    lines.append(b"airflow_say")
+    if not invocation.has_folder:
+        return [*lines, *_becomes(invocation)]
+    # A signal to the group is the program's; the shell stays to clear up, and does not tell of the signal.
+    lines += [
+        b"trap : INT TERM HUP QUIT",
+        b"exec 4>&2 2>/dev/null",
+        b"(",
+        b"exec 2>&4 4>&-",
+        *_becomes(invocation),
+        b")",
+    ]
+    return [*lines, b"airflow_code=$?", b'rm -rf -- "$airflow_folder"', b'exit "$airflow_code"']
+
+
+def _becomes(invocation: Invocation) -> list[bytes]:
+    """Enter the working directory, export the environment, become the program."""
+    words = [_quoted(word) for word in invocation.argv]
+    if invocation.script is not None:
+        in_folder = b'"$airflow_folder"/' + _quoted(invocation.script_file)
+        words.append(in_folder if invocation.has_folder else b"/dev/fd/3")
+    words += [_quoted(word) for word in invocation.payload.arguments]
+    lines = [b"set -- " + b" ".join(words)]  # before the environment, which may have any names
+    lines += [b"airflow_enter"] if invocation.working_dir is not None else []
+    lines += [b'export %s="$airflow_folder"' % FILES_VARIABLE.encode()] if invocation.files else []
+    lines += [b"export %s=%s" % (n.encode(), _quoted(v)) for n, v in invocation.payload.environment.items()]
+    return [*lines, b'exec "$@"' if invocation.keeps_stdin else b'exec "$@" </dev/null']
+
+
+def _writes(invocation: Invocation) -> list[bytes]:
+    """Write script and files by the shell's own printf: images without tar or base64 are not rare."""
+    files = {path: file.data for path, file in invocation.files.items()}
+    if invocation.script is not None:
+        files[invocation.script_file] = invocation.script.data
+    folders = {str(PurePosixPath(path).parent) for path in files} - {"."}
+    lines = [b'mkdir -p -- "$airflow_folder"/%s || airflow_fail write' % _quoted(folder) for folder in sorted(folders)]
+    return lines + [_write(path, data) for path, data in files.items()]
+
+
+def _write(path: str, data: bytes) -> bytes:
+    """A command that writes a file; a NUL, which no argument can hold, is printf's.
+
+    One word for all of it: a shell takes a chain of some ten thousand commands recursively and breaks down.
+    """
+    form = b"%s"
+    if b"\0" in data:
+        form, data = b"%b", data.replace(b"\\", b"\\\\").replace(b"\0", b"\\0000")
+    return b'printf %s %s > "$airflow_folder"/%s || airflow_fail write' % (form, _quoted_bytes(data), _quoted(path))
+
+
+def _check_files(invocation: Invocation) -> None:
+    check_files(invocation.files, invocation.script_file)
+    scripts = [*invocation.files.values(), *([invocation.script] if invocation.script else [])]
+    total = sum(script.size for script in scripts)
+    if total > MAX_SENT:
+        raise ValueError(
+            f"script and files have {total:,} bytes, more than the {MAX_SENT:,} that are sent into a running pod; "
+            "put large data onto a volume or into an object store"
+        )
+
+
+def _end_program(does: str) -> list[str]:
+    return ["sh", "-c", program("end_process.sh"), "airflow-script", does]
+
+
+def _quoted(text: str) -> bytes:
+    return _quoted_bytes(text.encode("utf-8"))
+
+
+def _quoted_bytes(data: bytes) -> bytes:
+    return b"'" + data.replace(b"'", b"'\\''") + b"'"

@@ -1,0 +1,1 @@
+"""The Job of a request: its manifest, its progress, its outcome."""

@@ -1,0 +1,135 @@
+"""Which Job of an earlier try a retry takes over, and how long that Job has been at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+
+Job = Mapping[str, Any]
+
+_FINAL = (*progress.SUCCEEDED, *progress.FAILED)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``adopted`` is to be followed in the place of a new Job; nobody will read the outcomes of ``useless`` ones."""
+
+    adopted: Job | None = None
+    useless: tuple[Job, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What was seen when a run with tries left was killed, in words, and whether its Job is left to the next try."""
+
+    seen: str
+    leaves_job: bool
+
+
+def meaning_of_kill(state: str | None) -> Kill:
+    """Why a run was killed, from the state that Airflow has for its task instance; None if it does not say.
+
+    A user who acts changes the state. Where it is still running the worker goes, and so it may where nobody answers.
+    """
+    if state is None:
+        return Kill("Airflow cannot be asked what it wants of the task", leaves_job=True)
+    if state == "running":
+        return Kill("The task is still running for Airflow, so it is its worker that ends", leaves_job=True)
+    return Kill(f"The task is {state} for Airflow", leaves_job=False)
+
+
+def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Plan:
+    """What becomes of the Jobs of a task instance when another try of it is about to launch.
+
+    Jobs of this try and those that were read are left alone. ``alone`` means that the task launches nothing else, so
+    that no later launch of this try can ask for what this one does not take over.
+    """
+    if identity.task is None:
+        return Plan()
+    unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
+    adoptable = sorted((job for job in unread if is_the_same(job, identity)), key=_age_key)
+    adopted = adoptable[-1] if adoptable else None
+    others = [job for job in unread if job is not adopted]
+    return Plan(adopted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
+
+
+def try_number(job: Job) -> int | None:
+    """The try that launched a Job; None if no try of ours did."""
+    text = _annotations(job).get(labels.TRY_NUMBER_ANNOTATION, "")
+    return int(text) if text.isdigit() else None
+
+
+def has_ended(job: Job) -> bool:
+    """Whether nothing of the Job will run any more."""
+    return _ended_at(job) is not None
+
+
+def seconds_since_launch(job: Job, now: datetime) -> float:
+    """How long the run has lasted, by the API server's clock: to ``now``, or to the Job's end."""
+    created = _time(job["metadata"]["creationTimestamp"])
+    return max(0.0, ((_ended_at(job) or now) - created).total_seconds())
+
+
+def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
+    """How long the Job's clock has run, which is set back while it is suspended; None as long as it is."""
+    if job.get("spec", {}).get("suspend"):
+        return None
+    started = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
+    return max(0.0, (now - _time(started)).total_seconds())
+
+
+def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
+    metadata, number = job["metadata"], try_number(job)
+    is_read = labels.READ_ANNOTATION in _annotations(job)
+    return number is not None and number < task.try_number and not is_read and "deletionTimestamp" not in metadata
+
+
+def is_the_same(job: Job, identity: LaunchIdentity) -> bool:
+    """Whether the Job of an earlier try is what this launch would start, and nobody has cleared the task since."""
+    return _is_repeated_by(job, identity.task) and _request(job) == identity.request
+
+
+def _may_be_asked_for(job: Job, identity: LaunchIdentity) -> bool:
+    """Whether another launch of this try may be its repetition."""
+    return _is_repeated_by(job, identity.task) and _request(job) != identity.request
+
+
+def _is_repeated_by(job: Job, task: TaskIdentity | None) -> bool:
+    """Whether this try repeats the Job's because that failed, not because somebody cleared the task.
+
+    A clear raises ``max_tries``, unless the task was running; but a try that follows the last one is a clear's, too.
+    """
+    number, said = try_number(job), _annotations(job).get(labels.MAX_TRIES_ANNOTATION)
+    if task is None or task.max_tries is None or number is None:
+        return False
+    return said == str(task.max_tries) and number <= task.max_tries
+
+
+def _request(job: Job) -> str | None:
+    label: str | None = job["metadata"].get("labels", {}).get(labels.REQUEST_LABEL)
+    return label
+
+
+def _annotations(job: Job) -> Mapping[str, str]:
+    annotations: Mapping[str, str] = job["metadata"].get("annotations") or {}
+    return annotations
+
+
+def _age_key(job: Job) -> tuple[str, int]:
+    return str(job["metadata"]["creationTimestamp"]), try_number(job) or 0
+
+
+def _ended_at(job: Job) -> datetime | None:
+    conditions = job.get("status", {}).get("conditions") or []
+    final = [condition for condition in conditions if condition["type"] in _FINAL and condition["status"] == "True"]
+    return min((_time(condition["lastTransitionTime"]) for condition in final), default=None)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,126 @@
+"""What is worth a line in the log: each change of a pod's state once, each warning once."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.diagnosis import advised, event_line
+from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.wording import one_line
+
+LAUNCH_GRACE = 10.0
+"""Seconds in which a pod may wait for our own ConfigMap and Secret without a word: they are created after the Job."""
+
+# What these say is in the pod's status or in the Job's conditions, and said from there.
+_SAID_ELSEWHERE = frozenset(
+    [
+        "Failed",
+        "BackOff",
+        "FailedScheduling",
+        "InspectFailed",
+        "ErrImageNeverPull",
+        "BackoffLimitExceeded",
+        "DeadlineExceeded",
+    ]
+)
+_RANDOM_SUFFIX = re.compile(r"-[a-z0-9]{5}(?=[\"' ]|$)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line for the log."""
+
+    text: str
+    level: int = logging.INFO
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said of a run: the state of each pod by uid, each warning by what makes it one, whether suspended."""
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    suspended: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Said:
+        """From ``to_dict``."""
+        return cls(given.get("states", {}), given.get("warnings", {}), bool(given.get("suspended")))
+
+
+@dataclass
+class Announcer:
+    """Remembers what was said of one run."""
+
+    _states: dict[str, str] = field(default_factory=dict)
+    _warnings: dict[str, str] = field(default_factory=dict)
+    _own: tuple[str, ...] = ()
+    _suspended: bool = False
+
+    @classmethod
+    def after(cls, said: Said) -> Announcer:
+        """One that goes on where another has stopped."""
+        return cls(dict(said.states), dict(said.warnings), _suspended=said.suspended)
+
+    @property
+    def said(self) -> Said:
+        """What was said so far."""
+        return Said(dict(self._states), dict(self._warnings), self._suspended)
+
+    def hide(self, own_objects: Sequence[str]) -> None:
+        """Names of objects that the launch itself is still creating."""
+        self._own = tuple(own_objects)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The Warning events that were said, oldest first."""
+        return tuple(self._warnings.values())
+
+    def job(self, job: Mapping[str, Any]) -> list[Line]:
+        """A Job that somebody suspended says why nothing happens."""
+        suspended = bool(job.get("spec", {}).get("suspend"))
+        if suspended == self._suspended:
+            return []
+        self._suspended = suspended
+        name = job["metadata"]["name"]
+        return [
+            Line(f"Job {name} is suspended; waiting for it to be resumed" if suspended else f"Job {name} is resumed")
+        ]
+
+    def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
+        """The pod's state, if it is another than the last one said. Pods after the first are named as attempts."""
+        uid, state = podstatus.uid(pod), podstatus.state(pod)
+        key = "gone" if deleted and not podstatus.script_end(pod) else state.key
+        if self._states.get(uid) in (key, "ended", "gone"):
+            return []
+        is_new = uid not in self._states
+        self._states[uid] = key
+        attempt = f"Attempt {len(self._states)}: " if is_new and len(self._states) > 1 else ""
+        text = "was deleted" if key == "gone" else state.text
+        line = f"{attempt}Pod {podstatus.name(pod)} {one_line(text)}".rstrip()
+        if state.is_trouble:
+            line = advised(line, state.text)
+        return [Line(line, logging.WARNING if state.is_trouble else logging.INFO)]
+
+    def event(self, event: Mapping[str, Any], age: float) -> list[Line]:
+        """A Warning event, once however often it is repeated; ``age`` are the seconds since the launch."""
+        line = event_line(event)
+        if event.get("reason") in _SAID_ELSEWHERE or self._is_own(line, age):
+            return []
+        key = _RANDOM_SUFFIX.sub("", line)
+        if key in self._warnings:
+            return []
+        self._warnings[key] = line
+        return [Line(advised(line), logging.WARNING)]
+
+    def _is_own(self, line: str, age: float) -> bool:
+        return age < LAUNCH_GRACE and any(name in line for name in self._own)

@@ -1,0 +1,152 @@
+"""What one follower of a Job leaves to the next: worker to trigger, trigger to triggerer, trigger to worker.
+
+All of it is JSON: positions and names, no line of a log. Times of day are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from airflow_script_provider.kube.job.announcements import Said
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.progress import Cause, Verdict, View
+from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.logs.kubelet import LogPosition
+from airflow_script_provider.kube.logs.output import cleaned
+
+MAX_PODS = 16
+"""Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """How far a follower came.
+
+    ``logs`` are positions by pod uid and container, ``said`` what was announced. ``clock`` is the time of day that
+    the Job's clock started at, None while it is suspended. ``is_final`` is False for what was saved along the way,
+    by a follower that went on afterwards. ``deferral`` tells one deferral of a task from another.
+    """
+
+    logs: Mapping[tuple[str, str], LogPosition] = field(default_factory=dict)
+    said: Said = field(default_factory=Said)
+    clock: float | None = None
+    is_final: bool = True
+    deferral: str = ""
+
+    def position(self, uid: str, container: str) -> LogPosition:
+        """Where reading the log of a pod's container stopped."""
+        return self.logs.get((uid, container), LogPosition())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        logs = {f"{uid}/{container}": position.to_dict() for (uid, container), position in self.logs.items()}
+        return {
+            "logs": logs,
+            "said": self.said.to_dict(),
+            "clock": self.clock,
+            "is_final": self.is_final,
+            "deferral": self.deferral,
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Handover:
+        """From ``to_dict``."""
+        logs = {}
+        for key, position in given.get("logs", {}).items():
+            uid, _, container = key.partition("/")
+            logs[uid, container] = LogPosition.from_dict(position)
+        return cls(
+            logs,
+            Said.from_dict(given.get("said", {})),
+            given.get("clock"),
+            bool(given.get("is_final", True)),
+            given.get("deferral", ""),
+        )
+
+
+def saved_handover(job: Mapping[str, Any], deferral: str) -> Handover | None:
+    """What a follower saved in the annotations of its Job during this deferral; None if that is nothing."""
+    text = (job["metadata"].get("annotations") or {}).get(FOLLOW_STATE_ANNOTATION)
+    try:
+        saved = Handover.from_dict(json.loads(text)) if text else None
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+    return saved if saved is not None and saved.deferral == deferral else None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The end of an output whose log goes with its pod, and the bytes of all of it that were read."""
+
+    text: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A Job that is over: the verdict, the little of the view that the result is made of, and seconds since launch.
+
+    ``kept`` is empty where a worker can read the output from the pod's log.
+    """
+
+    verdict: Verdict
+    view: View
+    seconds: float
+    handover: Handover = field(default_factory=Handover)
+    kept: Kept = Kept()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        verdict = {
+            "cause": self.verdict.cause.value,
+            "pod_uid": self.verdict.pod_uid,
+            "reason": self.verdict.reason,
+            "message": self.verdict.message,
+            "delete_job": self.verdict.delete_job,
+        }
+        pods = list(self.view.pods.values())[-MAX_PODS:]
+        return {
+            "verdict": verdict,
+            "job": {"status": pruned_job(self.view.job)["status"]} if self.view.job else {},
+            "job_deleted": self.view.job_deleted,
+            "pods": [pruned_pod(pod) for pod in pods],
+            "gone": sorted(self.view.gone),
+            "seconds": self.seconds,
+            "handover": self.handover.to_dict(),
+            "kept": asdict(self.kept),
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Ended:
+        """From ``to_dict``."""
+        verdict = Verdict(**given["verdict"] | {"cause": Cause(given["verdict"]["cause"])})
+        view = View(
+            job=given["job"],
+            job_deleted=given["job_deleted"],
+            pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
+            gone=frozenset(given["gone"]),
+        )
+        handover, kept = Handover.from_dict(given["handover"]), Kept(**given.get("kept", {}))
+        return cls(verdict, view, given["seconds"], handover, kept)
+
+
+def to_event(job: Mapping[str, Any], told: Ended | Handover, reason: str = "") -> dict[str, Any]:
+    """What a trigger tells the worker: the Job (as JSON) and its end, or how far it came and why it did not go on."""
+    if isinstance(told, Ended):
+        said: dict[str, Any] = {"ended": told.to_dict()}
+    else:
+        said = {"handed_back": told.to_dict(), "reason": reason}
+    event: dict[str, Any] = cleaned({"job": job} | said)
+    return event
+
+
+def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, Ended | Handover]:
+    """From ``to_event``."""
+    job = LaunchedJob.from_dict(event["job"])
+    if "ended" in event:
+        return job, Ended.from_dict(event["ended"])
+    return job, Handover.from_dict(event["handed_back"])

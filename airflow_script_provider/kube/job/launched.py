@@ -1,0 +1,79 @@
+"""A Job that was launched, as facts small enough to travel in a trigger's row: names, bounds and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from airflow_script_provider.kube.job.progress import Limits
+from airflow_script_provider.kube.labels import SCRIPT_VOLUME
+from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.script import ScriptFacts
+
+
+@dataclass(frozen=True)
+class JobRef:
+    """A Job, and no other of its name."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class LaunchedJob:
+    """What following a Job and concluding its outcome need of the request that it came from.
+
+    ``launched_at`` is the time of day in seconds since 1970. ``secret_name`` is None where there is no Secret to
+    remove. ``mark`` is the last line of what prepares the script's container, None if nothing does. ``ttl_when_read``
+    is what the Job's TTL becomes once its outcome was read, None if it stays as it is; without ``may_be_marked``
+    nothing is changed then. ``files`` is the result's entry.
+    """
+
+    ref: JobRef
+    launched_at: float
+    limits: Limits
+    script: ScriptFacts
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    image: str = ""
+    program: str = ""
+    config_map_name: str = ""
+    secret_name: str | None = None
+    mark: str | None = None
+    skip_codes: frozenset[int] = frozenset()
+    get_logs: bool = True
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT
+    ttl_when_read: int | None = None
+    may_be_marked: bool = True
+
+    @property
+    def own_objects(self) -> tuple[str, ...]:
+        """What a pod may wait for while the launch still creates it, as events name it."""
+        names = [name for name in (self.config_map_name, self.secret_name) if name]
+        return (*names, f'volume "{SCRIPT_VOLUME}"')
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        limits = asdict(self.limits) | {"final_codes": sorted(self.limits.final_codes)}
+        return asdict(self) | {"limits": limits, "skip_codes": sorted(self.skip_codes)}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> LaunchedJob:
+        """From ``to_dict``; what a newer version has added is left out."""
+        limits = given["limits"] | {"final_codes": frozenset(given["limits"]["final_codes"])}
+        objects = {
+            "ref": JobRef(**_known(JobRef, given["ref"])),
+            "limits": Limits(**_known(Limits, limits)),
+            "script": ScriptFacts(**_known(ScriptFacts, given["script"])),
+            "skip_codes": frozenset(given["skip_codes"]),
+        }
+        return cls(**_known(cls, given) | objects)
+
+
+def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    names = {known.name for known in fields(kind)}
+    return {name: value for name, value in given.items() if name in names}

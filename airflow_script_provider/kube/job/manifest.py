@@ -1,0 +1,281 @@
+"""The Job, ConfigMap and Secret of a request, spelled as the API takes them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+from airflow_script_provider.kube.durations import positive_seconds
+from airflow_script_provider.kube.labels import (
+    DIGEST_ANNOTATION,
+    INSTALL_CONTAINER,
+    ORIGIN_ANNOTATION,
+    PLAN_ANNOTATION,
+    SCRIPT_CONTAINER,
+    SCRIPT_FOLDER,
+    SCRIPT_VOLUME,
+    SIZE_ANNOTATION,
+)
+from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes.plan import Mode
+from airflow_script_provider.kube.request import overrides, provenance
+from airflow_script_provider.kube.request.provision import PERMANENT, TARGET
+from airflow_script_provider.kube.request.request import JobRequest
+
+HOME = "/home/script"
+TMP = "/tmp"  # noqa: S108  # a folder of the container
+
+_SCRIPT_KEY = "script"
+_HIDDEN = "(hidden)"
+
+
+def job(request: JobRequest) -> dict[str, Any]:
+    """The Job. It waits for its ConfigMap, so it can be created first and own the other two."""
+    options = request.options
+    spec: dict[str, Any] = {
+        "backoffLimit": options.backoff_limit,
+        "podFailurePolicy": {"rules": _failure_rules(request)},
+        "template": pod_template(request),
+    }
+    if request.first_ttl is not None:
+        spec["ttlSecondsAfterFinished"] = request.first_ttl
+    if request.deadline.seconds is not None:
+        spec["activeDeadlineSeconds"] = request.deadline.seconds
+    metadata = _metadata(request, request.identity.job_name) | {"annotations": _annotations(request)}
+    if request.on_nodes is not None:
+        spec |= manifest.OWNER
+        metadata["annotations"] |= {PLAN_ANNOTATION: request.on_nodes.plan.to_text()}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
+    """The ConfigMap with the script and its files, owned by the Job."""
+    metadata = _metadata(request, request.identity.config_map_name)
+    texts = {_SCRIPT_KEY: request.script.text}
+    texts |= {f"file-{index}": file.text for index, file in enumerate(request.files.values())}
+    texts |= {f"tool-{index}": text for index, text in enumerate(request.provision.tools().values())}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata | _owner(request, job_uid),
+        "immutable": True,
+        "data": texts,
+    }
+
+
+def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = False) -> dict[str, Any] | None:
+    """The Secret with environment and arguments, owned by the Job; None if there is nothing to hide."""
+    if not request.secret_variables:
+        return None
+    metadata = _metadata(request, request.identity.secret_name)
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata | _owner(request, job_uid)}
+    if hide_values:
+        return body | {"type": "Opaque", "stringData": dict.fromkeys(request.secret_variables, _HIDDEN)}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in request.secret_variables.items()}
+    return body | {"type": "Opaque", "immutable": True, "data": encoded}
+
+
+def as_yaml(request: JobRequest) -> str:
+    """The objects as ``kubectl apply`` takes them, values hidden, each in a namespace and owned by nobody.
+
+    Of what runs on nodes also the Job of the first run.
+    """
+    import yaml  # a DAG that creates Jobs need not load it
+
+    first_run = manifest.first_run(job(request)) if request.on_nodes is not None else None
+    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True), first_run)
+    text: str = yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True)
+    return text
+
+
+def pod_template(request: JobRequest) -> dict[str, Any]:
+    """The pod's template with the author's overrides merged last."""
+    ours = request.identity.labels()
+    patch = request.options.pod_overrides
+    overrides.check_overrides(patch, ours)
+    template = {
+        "metadata": {"labels": {**(request.options.labels or {}), **ours}, "annotations": _annotations(request)},
+        "spec": _pod_spec(request),
+    }
+    merged: dict[str, Any] = overrides.merge(
+        template, {key: patch[key] for key in ("metadata", "spec") if patch.get(key) is not None}
+    )
+    return merged
+
+
+def _pod_spec(request: JobRequest) -> dict[str, Any]:
+    options = request.options
+    of_host = request.on_nodes is not None and request.on_nodes.mode is Mode.HOST
+    given = {
+        "serviceAccountName": options.service_account_name,
+        "imagePullSecrets": options.image_pull_secrets,
+        "nodeSelector": options.node_selector,
+        "affinity": options.affinity,
+        "initContainers": [_install_container(request)] if request.provision.requirements else None,
+        "tolerations": options.tolerations,
+        "hostPID": of_host,
+    }
+    return {
+        "restartPolicy": "Never",
+        # With the pod's pause process as PID 1 a script without a handler dies of SIGTERM; as PID 1 it would ignore it.
+        # Among the node's processes it is not PID 1 in any case.
+        "shareProcessNamespace": not of_host,
+        "automountServiceAccountToken": bool(options.service_account_name),
+        "terminationGracePeriodSeconds": positive_seconds(
+            options.termination_grace_period, "termination_grace_period", zero_allowed=True
+        ),
+        "securityContext": _pod_security(request),
+        "containers": [_script_container(request)],
+        "volumes": [
+            _script_volume(request),
+            *_scratch_volumes(request),
+            *request.provision.volumes(),
+            *(manifest.host_volumes(request.on_nodes) if request.on_nodes else []),
+            *(options.volumes or []),
+        ],
+    } | {key: value for key, value in given.items() if value}
+
+
+def _script_container(request: JobRequest) -> dict[str, Any]:
+    words = [*request.provision.prelude(), *request.interpreter.argv]
+    variables = _secret_environment(request, request.payload.variables)
+    return {
+        "name": SCRIPT_CONTAINER,
+        "command": [_literal(word) for word in words],
+        "args": [f"{SCRIPT_FOLDER}/{request.script_file}", *request.payload.argv],
+        "env": [
+            *_user_environment(request),
+            *variables,
+            *request.provision.script_environment(request.identity.launch_id),
+        ],
+        "securityContext": _container_security(request),
+    } | _of_both_containers(request)
+
+
+def _install_container(request: JobRequest) -> dict[str, Any]:
+    """The init container that installs the requirements: the same image, environment, mounts and limits."""
+    return {
+        "name": INSTALL_CONTAINER,
+        "command": [_literal(word) for word in request.provision.install_command(request.interpreter)],
+        "env": [
+            *_user_environment(request),
+            *_secret_environment(request, request.secret_variables),
+            {"name": "AIRFLOW_SCRIPT_TARGET", "value": TARGET},
+        ],
+        "securityContext": _container_security(request),
+    } | _of_both_containers(request)
+
+
+def _of_both_containers(request: JobRequest) -> dict[str, Any]:
+    options = request.options
+    given = {"resources": options.container_resources, "envFrom": options.env_from}
+    script_mount = {"name": SCRIPT_VOLUME, "mountPath": SCRIPT_FOLDER, "readOnly": True}
+    mounts = [script_mount, *_scratch_mounts(request), *request.provision.mounts()]
+    mounts += manifest.host_mounts(request.on_nodes) if request.on_nodes else []
+    mounts += options.volume_mounts or []
+    return {
+        "image": options.image,
+        "imagePullPolicy": options.image_pull_policy,
+        "volumeMounts": mounts,
+    } | {key: value for key, value in given.items() if value}
+
+
+def _literal(word: str) -> str:
+    """The word so that Kubernetes, which expands ``$(NAME)``, leaves it as it is."""
+    return word.replace("$", "$$")
+
+
+def _secret_environment(request: JobRequest, variables: Iterable[str]) -> list[dict[str, Any]]:
+    name = request.identity.secret_name
+    return [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": variable}}} for variable in variables
+    ]
+
+
+def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
+    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise.
+
+    And what tells a script on a node where it is.
+    """
+    where = manifest.environment(request.on_nodes) if request.on_nodes else []
+    if request.options.run_as_uid is None:
+        return where
+    values = {"TMPDIR": TMP, "HOME": HOME, "USER": "script", "LOGNAME": "script"}
+    return [*where, *({"name": n, "value": v} for n, v in values.items() if n not in request.payload.variables)]
+
+
+def _script_volume(request: JobRequest) -> dict[str, Any]:
+    items = [{"key": _SCRIPT_KEY, "path": request.script_file}]
+    items += [{"key": f"file-{index}", "path": path} for index, path in enumerate(request.files)]
+    items += [{"key": f"tool-{index}", "path": path} for index, path in enumerate(request.provision.tools())]
+    source = {"name": request.identity.config_map_name, "defaultMode": 0o555, "items": items}
+    return {"name": SCRIPT_VOLUME, "configMap": source}
+
+
+def _scratch_mounts(request: JobRequest) -> list[dict[str, Any]]:
+    if request.options.run_as_uid is None:
+        return []
+    taken = {str(mount.get("mountPath")).rstrip("/") for mount in request.options.volume_mounts or []}
+    mounts = [{"name": "airflow-tmp", "mountPath": TMP}, {"name": "airflow-home", "mountPath": HOME}]
+    return [mount for mount in mounts if mount["mountPath"] not in taken]
+
+
+def _scratch_volumes(request: JobRequest) -> list[dict[str, Any]]:
+    return [{"name": mount["name"], "emptyDir": {}} for mount in _scratch_mounts(request)]
+
+
+def _pod_security(request: JobRequest) -> dict[str, Any]:
+    user: dict[str, Any] = {}
+    if request.options.run_as_uid is not None:
+        user = {"runAsUser": request.options.run_as_uid, "runAsNonRoot": True}
+    return {"seccompProfile": {"type": "RuntimeDefault"}} | user
+
+
+def _container_security(request: JobRequest) -> dict[str, Any]:
+    if request.on_nodes is not None and (privileged := manifest.security(request.on_nodes)):
+        return privileged
+    context: dict[str, Any] = {"allowPrivilegeEscalation": False}
+    if not request.provision.packages:  # package managers change owners and users
+        context["capabilities"] = {"drop": ["ALL"]}
+    if request.options.run_as_uid is not None:
+        context["readOnlyRootFilesystem"] = True
+    return context
+
+
+def _failure_rules(request: JobRequest) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    ]
+    if request.options.final_codes:
+        codes = {"containerName": SCRIPT_CONTAINER, "operator": "In", "values": sorted(request.options.final_codes)}
+        rules.append({"action": "FailJob", "onExitCodes": codes})
+    if request.provision.requirements:
+        rules.append(_final_installation(INSTALL_CONTAINER))
+    if request.provision.packages and PERMANENT not in request.options.final_codes:
+        rules.append(_final_installation(SCRIPT_CONTAINER))
+    return rules
+
+
+def _final_installation(container: str) -> dict[str, Any]:
+    codes = {"containerName": container, "operator": "In", "values": [PERMANENT]}
+    return {"action": "FailJob", "onExitCodes": codes}
+
+
+def _metadata(request: JobRequest, name: str) -> dict[str, Any]:
+    labels = {**(request.options.labels or {}), **request.identity.labels()}
+    return {"name": name, "namespace": request.namespace, "labels": labels}
+
+
+def _annotations(request: JobRequest) -> dict[str, str]:
+    script = request.script
+    source = {DIGEST_ANNOTATION: script.sha256, ORIGIN_ANNOTATION: script.origin, SIZE_ANNOTATION: str(script.size)}
+    source |= provenance.annotation(request.files)
+    return {**(request.options.annotations or {}), **source, **request.identity.annotations()}
+
+
+def _owner(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
+    if job_uid is None:
+        return {}
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": request.identity.job_name, "uid": job_uid}
+    return {"ownerReferences": [reference]}

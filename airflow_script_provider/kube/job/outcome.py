@@ -1,0 +1,129 @@
+"""From the verdict on a run to its result, and to the error that says why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.kube.job import diagnosis, progress
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.logs.output import Output, Value, clean_text
+from airflow_script_provider.result import ScriptResult, Status
+
+LAST_LINES = 20
+"""Lines of output that a failure shows again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that is over. ``diagnosis`` is None on success; ``skipped`` means an exit code of ``skip_on_exit_code``."""
+
+    result: ScriptResult
+    diagnosis: Diagnosis | None
+    value: Value
+    warnings: Sequence[str] = ()
+    last_lines: Sequence[str] = ()
+    skipped: bool = False
+    is_unknown: bool = False
+    retryable: bool = True
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether Airflow tries again, where the task has tries left."""
+        return self.diagnosis is not None and not self.skipped and self.retryable
+
+
+def conclude(
+    case: Case,
+    output: Output,
+    launched: LaunchedJob,
+    seconds: float,
+) -> Outcome:
+    """The outcome of a case; ``seconds`` from launch to now."""
+    diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
+    value = output.value()
+    result = ScriptResult(
+        status=_status(case),
+        job_name=launched.ref.name,
+        namespace=launched.ref.namespace,
+        pod_name=podstatus.name(case.pod) if case.pod else None,
+        execution_time=round(seconds, 3),
+        output=output.tail(),
+        succeeded=int(case.verdict.is_success),
+        failed=case.view.failures,
+        exit_code=case.script_end.exit_code if case.script_end else None,
+        value=value.value,
+        error=_error(case, diagnosed),
+        reason=diagnosed.reason if diagnosed else None,
+        attempts=tuple(podstatus.attempt(pod) for pod in case.view.pods.values()),
+        duration_ms=round(seconds * 1000),
+        output_bytes=output.size,
+        output_truncated=output.truncated,
+        script_sha256=launched.script.sha256,
+        script_origin=launched.script.origin,
+        script_bytes=launched.script.size,
+        files=launched.files,
+    )
+    is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
+    return Outcome(
+        result,
+        diagnosed,
+        value,
+        warnings=case.warnings,
+        last_lines=case.last_lines,
+        skipped=diagnosed is not None and result.exit_code in launched.skip_codes,
+        is_unknown=case.verdict.is_unknown,
+        retryable=not is_final,
+    )
+
+
+def failure(outcome: Outcome) -> exceptions.JobFailedError | None:
+    """The error of an outcome, None on success: the headline first, then warnings and the last lines of output."""
+    if outcome.diagnosis is None:
+        return None
+    advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
+    message = "\n".join([outcome.diagnosis.headline, *advice, *_warning_lines(outcome), *_output_lines(outcome)])
+    is_timeout = outcome.result.status is Status.TIMEOUT
+    kind = exceptions.JobTimeoutError if is_timeout else exceptions.JobFailedError
+    if outcome.is_unknown:
+        kind = exceptions.OutcomeUnknownError
+    return kind(message, result=outcome.result, retryable=outcome.retryable)
+
+
+def summary(result: ScriptResult) -> str:
+    """One line on how a run ended."""
+    attempts = f", {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
+    exit_code = f", exit code {result.exit_code}" if result.exit_code is not None else ""
+    size = f"{result.output_bytes:,} bytes of output"
+    ended = f"{result.status.verb} in {result.execution_time:.1f} s{exit_code}{attempts}"
+    return f"Job {result.namespace}/{result.job_name} {ended}, {size}"
+
+
+def _status(case: Case) -> Status:
+    if case.verdict.is_success:
+        return Status.COMPLETED
+    return Status.TIMEOUT if case.verdict.cause is progress.Cause.DEADLINE else Status.FAILED
+
+
+def _error(case: Case, diagnosed: Diagnosis | None) -> str | None:
+    if diagnosed is None:
+        return None
+    if case.verdict.cause is progress.Cause.DEADLINE or case.verdict.is_unknown:
+        return clean_text(f"Job {diagnosed.cause}")
+    return clean_text(f"Job failed with {case.view.failures} failures: {diagnosed.cause}")
+
+
+def _warning_lines(outcome: Outcome) -> list[str]:
+    return ["", "Warning events:", *(f"  {line}" for line in outcome.warnings)] if outcome.warnings else []
+
+
+def _output_lines(outcome: Outcome) -> list[str]:
+    if not outcome.last_lines:
+        return []
+    title = (
+        f"Last {len(outcome.last_lines)} lines of output:" if len(outcome.last_lines) > 1 else "Last line of output:"
+    )
+    return ["", title, *(f"  {line[:1000]}" for line in outcome.last_lines)]

@@ -1,0 +1,306 @@
+"""Reading a pod's status."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.request import provision
+from airflow_script_provider.result import Attempt
+
+Pod = Mapping[str, Any]
+
+IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+
+_QUIET = ("ContainerCreating", "PodInitializing")
+# What a registry or containerd says of an image that will not appear by itself, in lower case.
+_PERMANENT = (
+    "not found", "manifest unknown", "name unknown", "unauthorized", "access denied", "denied:",
+    "authorization failed", "insufficient_scope", "invalid reference", "no match for platform", "invalidimagename",
+    "errimageneverpull",
+)  # fmt: skip
+# What the scheduler adds to its reasons where ending other pods would not help either.
+_NO_PREEMPTION = re.compile(
+    r" (no new claims to deallocate, )?preemption: \d+/\d+ nodes are available: "
+    r"(\d+ (Preemption is not helpful for scheduling|No preemption victims found for incoming pods?)[.,] ?)+$"
+)
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended; ``message`` is the container runtime's."""
+
+    exit_code: int
+    reason: str
+    message: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A container that cannot start yet: why, and which."""
+
+    reason: str = ""
+    message: str = ""
+    container: str = SCRIPT_CONTAINER
+
+
+@dataclass(frozen=True)
+class PodState:
+    """A pod's state in words; states with the same ``key`` are one, whatever their message says."""
+
+    key: str
+    text: str
+    is_trouble: bool = False
+
+
+def name(pod: Pod) -> str:
+    """The pod's name."""
+    return str(pod["metadata"]["name"])
+
+
+def uid(pod: Pod) -> str:
+    """The pod's uid."""
+    return str(pod["metadata"]["uid"])
+
+
+def node(pod: Pod) -> str | None:
+    """The node it was scheduled to."""
+    name_of_node: str | None = pod.get("spec", {}).get("nodeName")
+    return name_of_node
+
+
+def script_end(pod: Pod) -> ContainerEnd | None:
+    """How the script's container ended, None while it has not."""
+    return container_end(_script_status(pod))
+
+
+def install_end(pod: Pod) -> ContainerEnd | None:
+    """How the container that installs dependencies ended, None while it has not or if there is none."""
+    return container_end(_install_status(pod))
+
+
+def installation_has_started(pod: Pod) -> bool:
+    """Whether the container that installs dependencies runs or has run."""
+    return bool({"running", "terminated"} & _install_status(pod).get("state", {}).keys())
+
+
+def failed_end(pod: Pod) -> ContainerEnd | None:
+    """The end that makes this pod a failed attempt: the script's, or of what should have been installed before it."""
+    for end in (script_end(pod), install_end(pod)):
+        if end is not None and end.exit_code != 0:
+            return end
+    return None
+
+
+def install_failure(pod: Pod) -> str | None:
+    """What could not be installed, None if it was not an installation that failed."""
+    end = install_end(pod)
+    if end is not None and end.exit_code != 0:
+        return end.message or f"could not install: exit code {end.exit_code}"
+    end = script_end(pod)
+    return provision.install_failure(end.message) if end is not None and end.exit_code != 0 else None
+
+
+def has_hopeless_installation(pod: Pod) -> bool:
+    """Whether an installation failed in a way that another attempt would not mend."""
+    end = failed_end(pod)
+    return end is not None and end.exit_code == provision.PERMANENT and install_failure(pod) is not None
+
+
+def container_end(status: Mapping[str, Any]) -> ContainerEnd | None:
+    """The end that a container status tells of."""
+    ended = status.get("state", {}).get("terminated")
+    if not ended:
+        return None
+    return ContainerEnd(
+        exit_code=ended.get("exitCode", -1),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        started_at=ended.get("startedAt"),
+        finished_at=ended.get("finishedAt"),
+    )
+
+
+def script_has_started(pod: Pod) -> bool:
+    """Whether the script's container runs or has run, so that it has a log."""
+    state = _script_status(pod).get("state", {})
+    return "running" in state or "terminated" in state
+
+
+def has_begun(pod: Pod) -> bool:
+    """Whether any container of the pod runs or has run: the pod is past scheduling and pulling."""
+    return any({"running", "terminated"} & status.get("state", {}).keys() for status in _statuses(pod))
+
+
+def unfinished_others(pod: Pod) -> list[str]:
+    """Containers beside the script's that have not ended well: Kubernetes would not call the pod succeeded."""
+    names = []
+    for status in pod.get("status", {}).get("containerStatuses") or []:
+        end = container_end(status)
+        if status["name"] != SCRIPT_CONTAINER and (end is None or end.exit_code != 0):
+            names.append(status["name"])
+    return names
+
+
+def running_others(pod: Pod) -> list[str]:
+    """Containers beside the script's that still run or have yet to start."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return [s["name"] for s in statuses if s["name"] != SCRIPT_CONTAINER and container_end(s) is None]
+
+
+def is_disrupted(pod: Pod) -> bool:
+    """Whether the cluster ended the pod (eviction, drain, preemption), which is no attempt of the script."""
+    return _condition(pod, "DisruptionTarget") is not None
+
+
+def is_being_deleted(pod: Pod) -> bool:
+    """Whether somebody deletes the pod."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def has_failed(pod: Pod) -> bool:
+    """Whether the pod is an attempt that failed."""
+    return failed_end(pod) is not None or pod.get("status", {}).get("phase") == "Failed"
+
+
+def waiting(pod: Pod) -> Waiting | None:
+    """The container that keeps the pod from starting, None if none does."""
+    for status in _statuses(pod):
+        state = status.get("state", {}).get("waiting")
+        if state and state.get("reason") and state["reason"] not in _QUIET:
+            return Waiting(state["reason"], state.get("message", ""), status["name"])
+    return None
+
+
+def failed_init(pod: Pod) -> str | None:
+    """Which init container of the author's failed and how, None if none did."""
+    for status in pod.get("status", {}).get("initContainerStatuses") or []:
+        end = container_end(status)
+        if status["name"] != labels.INSTALL_CONTAINER and end is not None and end.exit_code != 0:
+            return f'init container "{status["name"]}" ended with {_end_text(end)}'
+    return None
+
+
+def failure(pod: Pod) -> str | None:
+    """Why the pod failed as a whole, in its own words: its deadline, its node; None if it says nothing."""
+    status = pod.get("status", {})
+    said = [part for part in (status.get("reason"), status.get("message")) if part]
+    return ": ".join(said) if said and phase(pod) == "Failed" else None
+
+
+def image_of(pod: Pod, container: str) -> str | None:
+    """The image of a container."""
+    spec = pod.get("spec", {})
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    return next((c["image"] for c in containers if c["name"] == container), None)
+
+
+def phase(pod: Pod) -> str:
+    """The pod's phase."""
+    return str(pod.get("status", {}).get("phase", ""))
+
+
+def trouble(pod: Pod) -> tuple[str, ...] | None:
+    """Reason and message of what keeps the pod from starting: a container that waits, or no node for it."""
+    unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    if unscheduled:
+        return unscheduled.get("reason", ""), _NO_PREEMPTION.sub("", unscheduled.get("message", ""))
+    stuck = waiting(pod)
+    return (stuck.reason, stuck.message) if stuck else None
+
+
+def has_hopeless_image(pod: Pod) -> bool:
+    """Whether the image cannot be pulled for a reason that time will not mend."""
+    stuck = waiting(pod) or Waiting()
+    text = f"{stuck.reason} {stuck.message}".lower()
+    return stuck.reason in IMAGE_TROUBLE and any(sign in text for sign in _PERMANENT)
+
+
+def state(pod: Pod) -> PodState:
+    """The pod's state for the log."""
+    where = f" on {node(pod)}" if node(pod) else ""
+    if end := script_end(pod):
+        return PodState("ended", f"ended{where}: {_end_text(end)}")
+    if failed := install_failure(pod):
+        return PodState("ended", f"failed{where}: {failed}")
+    if is_being_deleted(pod):
+        return PodState("terminating", f"is being deleted{where}")
+    if pod.get("status", {}).get("phase") == "Failed":
+        return PodState("failed", f"failed{where}: {_status_text(pod)}", is_trouble=True)
+    if script_has_started(pod):
+        return PodState("running", f"is running{where}")
+    return _state_before_the_script(pod, where)
+
+
+def _state_before_the_script(pod: Pod, where: str) -> PodState:
+    if installation_has_started(pod):
+        return PodState("installing", f"is installing dependencies{where}")
+    if stuck := trouble(pod):
+        key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
+        return PodState(key, f"is waiting{where}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
+    return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
+
+
+def attempt(pod: Pod) -> Attempt:
+    """The attempt that this pod is or was."""
+    end = script_end(pod)
+    reason = pod.get("status", {}).get("reason") or (end.reason if end else None)
+    if not reason and is_being_deleted(pod):
+        reason = "Deleted"
+    return Attempt(
+        pod_name=name(pod),
+        node_name=node(pod),
+        exit_code=end.exit_code if end else None,
+        reason=reason or None,
+        started_at=end.started_at if end else _running_since(pod),
+        finished_at=end.finished_at if end else None,
+    )
+
+
+def disruption(pod: Pod) -> str | None:
+    """Why the cluster ended the pod, in its own words."""
+    condition = _condition(pod, "DisruptionTarget")
+    return f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ") if condition else None
+
+
+def _end_text(end: ContainerEnd) -> str:
+    reason = "" if end.reason in ("", "Completed", "Error") else f", {end.reason}"
+    return f"exit code {end.exit_code}{reason}"
+
+
+def _status_text(pod: Pod) -> str:
+    return failure(pod) or failed_init(pod) or "no reason given"
+
+
+def _running_since(pod: Pod) -> str | None:
+    since: str | None = _script_status(pod).get("state", {}).get("running", {}).get("startedAt")
+    return since
+
+
+def _script_status(pod: Pod) -> Mapping[str, Any]:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((status for status in statuses if status["name"] == SCRIPT_CONTAINER), {})
+
+
+def _install_status(pod: Pod) -> Mapping[str, Any]:
+    statuses = pod.get("status", {}).get("initContainerStatuses") or []
+    return next((status for status in statuses if status["name"] == labels.INSTALL_CONTAINER), {})
+
+
+def _statuses(pod: Pod) -> list[Mapping[str, Any]]:
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _conditions(pod: Pod) -> list[Mapping[str, Any]]:
+    return pod.get("status", {}).get("conditions") or []
+
+
+def _condition(pod: Pod, kind: str) -> Mapping[str, Any] | None:
+    return next((c for c in _conditions(pod) if c["type"] == kind and c["status"] == "True"), None)

@@ -1,0 +1,278 @@
+"""How far a run is, and whether it is over: decisions from what was seen of the Job and its pods.
+
+``View`` is everything seen so far, ``decide`` says what it means. Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.pod_status import Pod
+
+OTHERS_GRACE = 2.0
+"""Seconds that other containers get to end after the script's did."""
+IMAGE_GRACE = 20.0
+"""Seconds that an image stays unpullable for a permanent reason before the run fails."""
+SILENCE_GRACE = 120.0
+"""Seconds after the Job's deadline and grace period in which the API server may still tell its end."""
+
+
+SUCCEEDED = ("Complete", "SuccessCriteriaMet")
+FAILED = ("Failed", "FailureTarget")
+"""Conditions of a Job after which nothing of it starts any more; the early ones are as final as the late ones."""
+
+
+class Cause(Enum):
+    """Why a run is over."""
+
+    SCRIPT_SUCCEEDED = "script succeeded"
+    SCRIPT_FAILED = "script failed"
+    JOB_SUCCEEDED = "job succeeded"
+    JOB_FAILED = "job failed"
+    DEADLINE = "deadline"
+    STARTUP_TIMEOUT = "startup timeout"
+    IMAGE = "image"
+    NOT_EXECUTABLE = "not executable"
+    JOB_DELETED = "job deleted"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of a run, in seconds; ``deadline`` is the Job's own, named after the argument that it comes from."""
+
+    startup_timeout: float
+    deadline: float | None = None
+    deadline_name: str = "timeout"
+    grace_period: float = 30
+    backoff_limit: int = 3
+    final_codes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The run is over.
+
+    ``pod_uid`` is the attempt that decided it; ``delete_job`` stops what Kubernetes would go on with.
+    """
+
+    cause: Cause
+    pod_uid: str | None = None
+    reason: str | None = None
+    message: str = ""
+    delete_job: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the script did its work."""
+        return self.cause in (Cause.SCRIPT_SUCCEEDED, Cause.JOB_SUCCEEDED)
+
+    @property
+    def is_of_the_job(self) -> bool:
+        """Whether the Job's controller has decided, which may know of more pods than were seen."""
+        return self.cause in (Cause.JOB_SUCCEEDED, Cause.JOB_FAILED, Cause.DEADLINE)
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it rests on what was not seen in time."""
+        return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.SILENCE)
+
+    @property
+    def ends_pods(self) -> bool:
+        """Whether pods may still run, which Kubernetes then deletes, and their logs with them."""
+        return self.cause in (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.SILENCE)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody can tell how the script ended."""
+        return self.cause in (Cause.JOB_DELETED, Cause.SILENCE)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to decide before ``until``, unless something changes."""
+
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """All that was seen of a run: the Job and its pods, the newest of each, in the order the pods appeared.
+
+    ``pods_known`` is False while there may be pods of which nothing was seen yet.
+    """
+
+    job: Mapping[str, Any] = field(default_factory=dict)
+    job_deleted: bool = False
+    pods: Mapping[str, Pod] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    started_at: float | None = None
+    ended_at: Mapping[str, float] = field(default_factory=dict)
+    stuck_since: Mapping[str, float] = field(default_factory=dict)
+    pods_known: bool = True
+
+    def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
+        """The view after a change of the Job. While it is suspended its clock does not run."""
+        suspended = bool(job.get("spec", {}).get("suspend"))
+        started_at = None if suspended else self.started_at if self.started_at is not None else now
+        return replace(self, job=job, job_deleted=self.job_deleted or deleted, started_at=started_at)
+
+    def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
+        """The view after a change of a pod, or its disappearance."""
+        uid = podstatus.uid(pod)
+        ended, stuck = dict(self.ended_at), dict(self.stuck_since)
+        if podstatus.script_end(pod):
+            ended.setdefault(uid, now)
+        if podstatus.script_has_started(pod):
+            stuck.pop(uid, None)
+        elif podstatus.has_hopeless_image(pod):
+            stuck.setdefault(uid, now)
+        elif (waiting := podstatus.waiting(pod)) is None or waiting.reason not in podstatus.IMAGE_TROUBLE:
+            stuck.pop(uid, None)
+        gone = self.gone | {uid} if deleted else self.gone
+        return replace(self, pods={**self.pods, uid: pod}, gone=gone, ended_at=ended, stuck_since=stuck)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a container of the run has ever started."""
+        return any(podstatus.has_begun(pod) for pod in self.pods.values())
+
+    @property
+    def failures(self) -> int:
+        """Attempts that failed: as the Job counts them, or those seen that it cannot but count, whichever is more.
+
+        Whether it counts a pod that somebody ended depends: a deleted one yes, one of a suspended Job no.
+        """
+        own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
+        return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
+
+    @property
+    def has_unseen_pods(self) -> bool:
+        """Whether the Job had pods of which nothing was seen: they were gone before somebody looked."""
+        status = self.job.get("status", {})
+        counts = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods")
+        return not self.pods and any(status.get(count) for count in counts)
+
+    @property
+    def is_without_a_pod(self) -> bool:
+        """Whether no pod of the run is on its way or at work."""
+        ended = {uid for uid, pod in self.pods.items() if podstatus.script_end(pod) or podstatus.has_failed(pod)}
+        return not self.pods.keys() - ended - self.gone
+
+
+def _failed_by_itself(pod: Pod) -> bool:
+    return podstatus.has_failed(pod) and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod)
+
+
+def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
+    """What the view means at this time: over, or until when to wait."""
+    if verdict := _job_condition(view) or _succeeded(view, now) or _failed_for_good(view, limits, now):
+        return verdict
+    if view.job_deleted:
+        return _after_deletion(view)
+    return _overdue(view, limits, now) or Wait(_next_look(view, limits, now))
+
+
+def _job_condition(view: View) -> Verdict | None:
+    """What the Job's controller has decided."""
+    for condition in view.job.get("status", {}).get("conditions") or []:
+        if condition["status"] != "True":
+            continue
+        if condition["type"] in SUCCEEDED:
+            return Verdict(Cause.JOB_SUCCEEDED, _succeeded_pod(view) or _last_pod(view))
+        if condition["type"] in FAILED:
+            reason, message = condition.get("reason", ""), condition.get("message", "")
+            cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
+            return Verdict(cause, _last_pod(view), reason, message)
+    return None
+
+
+def _succeeded(view: View, now: float) -> Verdict | None:
+    """Success before the Job's controller knows of it: the script ended with 0 and nobody ended its pod."""
+    for uid, pod in view.pods.items():
+        end = podstatus.script_end(pod)
+        if end is None or end.exit_code != 0 or podstatus.is_disrupted(pod) or podstatus.is_being_deleted(pod):
+            continue
+        if podstatus.phase(pod) == "Failed":
+            continue  # the cluster's word on the pod: its own deadline, or a node that gave it up
+        if not podstatus.running_others(pod) or now >= view.ended_at[uid] + OTHERS_GRACE:
+            return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=bool(podstatus.unfinished_others(pod)))
+    return None
+
+
+def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
+    """Failure before the Job's controller says so: no attempt left, a final exit code, or nothing another try mends."""
+    for uid, pod in view.pods.items():
+        end = podstatus.failed_end(pod)
+        if end is None or podstatus.is_disrupted(pod) or view.job_deleted:
+            continue
+        if _is_not_executable(end):
+            return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
+        others = podstatus.running_others(pod) if podstatus.script_end(pod) else []
+        if others and now >= view.ended_at[uid] + OTHERS_GRACE:
+            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
+        is_last = view.failures > limits.backoff_limit and uid == _last_pod(view)
+        is_last = is_last or end.exit_code in limits.final_codes or podstatus.has_hopeless_installation(pod)
+        if is_last and not others and not podstatus.is_being_deleted(pod):
+            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
+    return None
+
+
+def _is_not_executable(end: podstatus.ContainerEnd) -> bool:
+    signs = ("executable file not found", "no such file or directory", "permission denied", "exec format error")
+    return end.reason in ("StartError", "ContainerCannotRun") and any(sign in end.message.lower() for sign in signs)
+
+
+def _after_deletion(view: View) -> Verdict:
+    """The Job is gone without a condition: only a pod that ended by itself still tells something."""
+    for uid, pod in reversed(list(view.pods.items())):
+        end = podstatus.failed_end(pod)
+        if end and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod):
+            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
+    return Verdict(Cause.JOB_DELETED, _last_pod(view), "JobDeleted")
+
+
+def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
+    for uid, since in view.stuck_since.items():
+        if now >= since + IMAGE_GRACE and uid not in view.gone:
+            waiting = podstatus.waiting(view.pods[uid]) or podstatus.Waiting()
+            return Verdict(Cause.IMAGE, uid, waiting.reason, waiting.message, delete_job=True)
+    if view.started_at is None:
+        return None
+    if view.pods_known and not view.has_begun and now >= view.started_at + limits.startup_timeout:
+        return Verdict(Cause.STARTUP_TIMEOUT, _last_pod(view), "StartupTimeout", delete_job=True)
+    silence = _silence(view, limits)
+    if silence is not None and now >= silence:
+        return Verdict(Cause.SILENCE, _last_pod(view), "NoAnswer", delete_job=True)
+    return None
+
+
+def _next_look(view: View, limits: Limits, now: float) -> float | None:
+    """When time alone can change the decision."""
+    moments = [ended + OTHERS_GRACE for ended in view.ended_at.values()]
+    moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
+    if view.started_at is not None:
+        if not view.has_begun:
+            moments.append(view.started_at + limits.startup_timeout)
+        if (silence := _silence(view, limits)) is not None:
+            moments.append(silence)
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def _silence(view: View, limits: Limits) -> float | None:
+    if view.started_at is None or limits.deadline is None:
+        return None
+    return view.started_at + limits.deadline + limits.grace_period + SILENCE_GRACE
+
+
+def _succeeded_pod(view: View) -> str | None:
+    ends = {uid: podstatus.script_end(pod) for uid, pod in view.pods.items()}
+    return next((uid for uid, end in ends.items() if end is not None and end.exit_code == 0), None)
+
+
+def _last_pod(view: View) -> str | None:
+    return next(reversed(list(view.pods)), None)

@@ -1,0 +1,73 @@
+"""What is kept of Jobs and pods: the few fields that decide, so that a thousand of them fit into little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_script_provider.kube.labels import CONTROLLER_LABEL, FOLLOW_STATE_ANNOTATION
+
+_METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+_COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
+_CONDITION = ("type", "status", "reason", "message")
+_CONTAINER = ("name", "image", "resources")
+_CONTAINER_STATUS = ("name", "state")
+
+
+def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A Job with what following, adopting and diagnosing it read."""
+    spec, status = job.get("spec", {}), job.get("status", {})
+    kept = _picked(status, _COUNTS)
+    return {
+        "metadata": _metadata(job, "annotations", FOLLOW_STATE_ANNOTATION),
+        "spec": _picked(spec, ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")),
+        "status": kept | _conditions(status),
+    }
+
+
+def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod with what following and diagnosing it read."""
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    statuses = {
+        kind: [_picked(entry, _CONTAINER_STATUS) for entry in status[kind]]
+        for kind in ("initContainerStatuses", "containerStatuses")
+        if status.get(kind)
+    }
+    containers = {
+        kind: [_picked(entry, _CONTAINER) for entry in spec[kind]]
+        for kind in ("initContainers", "containers")
+        if spec.get(kind)
+    }
+    return {
+        "metadata": _metadata(pod, "labels", CONTROLLER_LABEL),
+        "spec": _picked(spec, ("nodeName",)) | containers,
+        "status": _picked(status, ("phase", "reason", "message")) | _conditions(status) | statuses,
+    }
+
+
+def pruned_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event with what announcing it reads."""
+    concerned = _picked(event["involvedObject"], ("kind", "name", "uid"))
+    metadata = _picked(event["metadata"], ("uid",))
+    return {"metadata": metadata, "involvedObject": concerned} | _picked(event, ("reason", "message"))
+
+
+def controller_of(pod: Mapping[str, Any]) -> str:
+    """The uid of the Job that a pod belongs to."""
+    return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_LABEL, ""))
+
+
+def _metadata(thing: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """The object's names and times, and the one label or annotation of it that is read."""
+    given = thing["metadata"]
+    value = (given.get(kind) or {}).get(name)
+    return _picked(given, _METADATA) | ({kind: {name: value}} if value else {})
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:
+    kept = [_picked(condition, _CONDITION) for condition in status.get("conditions") or []]
+    return {"conditions": kept} if kept else {}
+
+
+def _picked(thing: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: thing[name] for name in names if thing.get(name) is not None}

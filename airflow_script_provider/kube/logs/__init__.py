@@ -1,0 +1,1 @@
+"""Bytes of a pod's log as lines, and the output that the result keeps."""

@@ -1,0 +1,233 @@
+"""All runs of a script on its nodes, as they were seen: what is under way, what is over, what is to be done next.
+
+Whoever goes on begins with an empty board, and fills it with the Jobs and pods that there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.job.announcements import Announcer
+from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, Wait
+from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
+from airflow_script_provider.kube.labels import (
+    ENDED_ANNOTATION_PREFIX,
+    FOLLOW_STATE_ANNOTATION,
+    NODE_ANNOTATION,
+    OUTCOME_ANNOTATION,
+    RUN_LABEL,
+)
+from airflow_script_provider.kube.names import short_digest
+from airflow_script_provider.kube.nodes import manifest, progress
+from airflow_script_provider.kube.nodes.plan import NodePlan, NodeState, Start, Step, must_stop, next_step
+from airflow_script_provider.kube.nodes.progress import Lost, NodeView
+from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_job
+
+
+@dataclass
+class NodeRun:
+    """A run that is under way. ``name`` is its Job's, ``uid`` None until the Job was seen.
+
+    ``handover`` says how far another one has shown its lines; ``is_taken_over`` that there was another one.
+    """
+
+    start: Start
+    name: str
+    limits: Limits
+    began: float
+    seen: NodeView = field(default_factory=NodeView)
+    uid: str | None = None
+    is_concluding: bool = False
+    handover: str | None = None
+    is_taken_over: bool = False
+    said: Announcer = field(default_factory=Announcer)
+    look_at: float | None = None
+
+    @property
+    def job(self) -> Mapping[str, Any]:
+        """The newest that was seen of its Job, empty before."""
+        return self.seen.view.job
+
+    @property
+    def node(self) -> str:
+        """The node."""
+        return self.start.node
+
+
+@dataclass
+class Board:
+    """Everything seen. Times are of one monotonic clock."""
+
+    plan: NodePlan
+    limits: Limits
+    runs: dict[Start, NodeRun] = field(default_factory=dict)
+    records: dict[Start, RunRecord] = field(default_factory=dict)
+    states: dict[str, NodeState] = field(default_factory=dict)
+    is_owner_deleted: bool = False
+    is_owner_complete: bool = False
+
+    def begin(self, start: Start, name: str, now: float) -> NodeRun:
+        """A run that is about to have a Job."""
+        limits = replace(self.limits, deadline=self.plan.timeout, backoff_limit=0)
+        run = self.runs[start] = NodeRun(start, name, limits, now)
+        before = self.states.get(start.node, NodeState())
+        self.states[start.node] = replace(before, is_running=True)
+        return run
+
+    def end(self, start: Start, record: RunRecord, now: float) -> None:
+        """A run is over; also one that somebody else has seen to its end."""
+        self.runs.pop(start, None)
+        if start in self.records:
+            return
+        self.records[start] = record
+        before = self.states.get(start.node, NodeState())
+        self.states[start.node] = NodeState(
+            ended=max(before.ended, start.index + 1),
+            failed=max(before.failed, record.failures),
+            is_lost=before.is_lost or record.is_lost,
+            is_running=any(other.node == start.node for other in self.runs.values()),
+            ended_at=max(before.ended_at, now),
+        )
+
+    def take_job(self, job: Mapping[str, Any], now: float, clock: float | None, *, deleted: bool = False) -> None:
+        """A Job as it is now. ``clock`` is ``clock_of`` it."""
+        node = manifest.node_of(job)
+        if node is None:
+            self._take_owner(job, now, deleted=deleted)
+            return
+        start = Start(node, manifest.index_of(job))
+        record = of_job(job)
+        if start in self.records or record is not None:
+            if record is not None:
+                self.end(start, record, now - (clock or 0.0))
+            return
+        run = self.runs.get(start)
+        if run is None:
+            run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
+            run.seen, run.is_taken_over = run.seen.since(now - (clock or 0.0)), True
+        run.uid, run.handover = job["metadata"]["uid"], _handover(job)
+        run.limits = replace(run.limits, **self._deadline(job))
+        run.seen = run.seen.with_job(job, now, deleted=deleted)
+        run.look_at = now
+
+    def take_pod(self, pod: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeRun | None:
+        """A pod as it is now; its run, None if that is over already."""
+        metadata = pod["metadata"]
+        start = Start(metadata["annotations"][NODE_ANNOTATION], int(metadata["labels"][RUN_LABEL]))
+        run = self.runs.get(start)
+        if run is not None:
+            run.seen = run.seen.with_pod(pod, now, deleted=deleted)
+            run.look_at = now
+        return run
+
+    def due(self, now: float, expires_at: float | None) -> Iterator[tuple[NodeRun, Verdict | Lost]]:
+        """The runs that are over now, with how; after ``expires_at`` all of them are."""
+        for run in list(self.runs.values()):
+            is_expired = expires_at is not None and now >= expires_at
+            if run.is_concluding or not (is_expired or (run.look_at is not None and now >= run.look_at)):
+                continue
+            decision = progress.decide(run.seen, run.limits, now)
+            if isinstance(decision, Wait) and is_expired:
+                decision = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+            if isinstance(decision, Wait):
+                run.look_at = decision.until
+            else:
+                yield run, decision
+
+    def next_look(self) -> float | None:
+        """When time alone may end a run."""
+        moments = [run.look_at for run in self.runs.values() if run.look_at is not None and not run.is_concluding]
+        return min(moments, default=None)
+
+    def next_step(self, now: float, *, is_expired: bool) -> Step:
+        """What to start now."""
+        if self.is_owner_deleted or self.is_owner_complete or is_expired:
+            return Step(is_over=not self.runs)
+        return next_step(self.plan, self.states, now)
+
+    def missing(self, *, is_expired: bool) -> str:
+        """What became of runs that have no outcome when all is over."""
+        if must_stop(self.plan, self.states):
+            return f"not started (stop_after_failures={self.plan.stop_after_failures})"
+        if self.is_owner_deleted:
+            return "not started (the Job that owns them was deleted)"
+        if is_expired:
+            return "not started (execution_timeout)"
+        return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
+
+    def failures_before(self, node: str) -> int:
+        """How many runs of a node have failed."""
+        return self.states.get(node, NodeState()).failed
+
+    def history(self) -> dict[str, list[RunRecord]]:
+        """The records by node."""
+        found: dict[str, list[RunRecord]] = {}
+        for start, record in self.records.items():
+            found.setdefault(start.node, []).append(record)
+        return found
+
+    def _take_owner(self, owner: Mapping[str, Any], now: float, *, deleted: bool) -> None:
+        self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
+        self.is_owner_complete = self.is_owner_complete or manifest.is_complete(owner)
+        for name, text in (owner["metadata"].get("annotations") or {}).items():
+            if name.startswith(ENDED_ANNOTATION_PREFIX) and (record := from_text(text)) is not None:
+                self.end(Start(json.loads(text)["node"], record.index), record, now)
+
+    def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        seconds = job.get("spec", {}).get("activeDeadlineSeconds")
+        name = "timeout" if seconds == self.plan.timeout else "execution_timeout"
+        return {"deadline": seconds, "deadline_name": name}
+
+
+def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds for which a run has been at it, or since it was over, by the API server's clock; None if that is unknown.
+
+    None, too, while the Job is suspended.
+    """
+    record = of_job(job)
+    if record is None:
+        return adoption.seconds_on_the_clock(job, now)
+    return (now - datetime.fromisoformat(record.finished_at)).total_seconds() if record.finished_at else None
+
+
+def owner_annotation(node: str, record: RunRecord) -> dict[str, str]:
+    """What the owner remembers of a run that has no Job."""
+    text = json.loads(record.without_output().to_text()) | {"node": node}
+    return {f"{ENDED_ANNOTATION_PREFIX}{short_digest(node, record.index)}": json.dumps(text, separators=(",", ":"))}
+
+
+def kept_job(job: Mapping[str, Any], *, with_output: bool) -> dict[str, Any]:
+    """A Job with what the board reads of it; without ``with_output`` its outcome has none."""
+    kept = pruned_job(job)
+    annotations = job["metadata"].get("annotations") or {}
+    if "completions" in job.get("spec", {}):
+        kept["spec"]["completions"] = job["spec"]["completions"]
+    names = [
+        name
+        for name in annotations
+        if name in (NODE_ANNOTATION, FOLLOW_STATE_ANNOTATION) or name.startswith(ENDED_ANNOTATION_PREFIX)
+    ]
+    said = {name: annotations[name] for name in names}
+    if (record := of_job(job)) is not None:
+        said[OUTCOME_ANNOTATION] = (record if with_output else record.without_output()).to_text()
+    labels = job["metadata"].get("labels") or {}
+    kept["metadata"] |= {"annotations": said, "labels": {key: labels[key] for key in (RUN_LABEL,) if key in labels}}
+    return kept
+
+
+def kept_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod with what the board reads of it."""
+    kept = pruned_pod(pod)
+    kept["metadata"]["annotations"] = {NODE_ANNOTATION: pod["metadata"]["annotations"][NODE_ANNOTATION]}
+    kept["metadata"]["labels"] = {RUN_LABEL: pod["metadata"]["labels"][RUN_LABEL]}
+    return kept
+
+
+def _handover(job: Mapping[str, Any]) -> str | None:
+    text: str | None = job["metadata"].get("annotations", {}).get(FOLLOW_STATE_ANNOTATION)
+    return text

@@ -1,0 +1,215 @@
+"""What is to be done on which nodes, and what comes next: decisions from how far each node is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import timedelta
+from enum import StrEnum
+
+from airflow_script_provider.kube.syntax import check_flag
+
+MAX_PLAN = 200 * 1024
+"""Bytes that it may have: all annotations of an object have 256 KiB together."""
+MARGIN = 600
+"""Seconds beyond what all runs may take after which Kubernetes ends what nobody follows any more."""
+
+
+class Mode(StrEnum):
+    """What the script may do on its node."""
+
+    NORMAL = "normal"
+    PRIVILEGED = "privileged"
+    HOST = "host"
+
+    @property
+    def grants(self) -> str:
+        """What the mode grants, in words; empty if it is nothing."""
+        return _GRANTS[self]
+
+
+_GRANTS = {
+    Mode.NORMAL: "",
+    Mode.PRIVILEGED: "all capabilities and all devices of its node",
+    Mode.HOST: "all capabilities, all devices, all processes and, at /host, all files of its node, writable",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePlan:
+    """What is to be done.
+
+    ``timeout`` are the seconds that one run may take, ``expires_at`` is when the task's own time is over, in seconds
+    since 1970. ``skipped`` are chosen nodes that are left out, and why; ``earlier`` those that succeeded in an earlier
+    try of the task.
+    """
+
+    nodes: tuple[str, ...]
+    runs: int = 1
+    interval: float = 0.0
+    history_limit: int = 10
+    max_parallel: int | None = None
+    stop_after_failures: int | None = None
+    timeout: int | None = 600
+    expires_at: float | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether one node runs at a time, so that its lines can be shown as they come."""
+        return self.at_once == 1
+
+    @property
+    def at_once(self) -> int:
+        """How many nodes may be at work."""
+        return min(self.max_parallel or len(self.nodes), len(self.nodes))
+
+    def longest(self, grace_period: int) -> int | None:
+        """Seconds that all of it takes at the most; None if nothing ends a run."""
+        if self.timeout is None:
+            return None
+        waves = math.ceil(len(self.nodes) / max(1, self.at_once))
+        one_node = self.runs * (self.timeout + grace_period) + (self.runs - 1) * self.interval
+        return math.ceil(waves * one_node) + MARGIN
+
+    def run_deadline(self, now: float) -> int | None:
+        """Seconds that a run which starts at the time of day ``now`` may take."""
+        if self.expires_at is None:
+            return self.timeout
+        left = max(1, math.ceil(self.expires_at - now))
+        return left if self.timeout is None else min(self.timeout, left)
+
+    def to_text(self) -> str:
+        """For the annotation. Packed: thousands of names are long; ``ValueError`` if they still are too long."""
+        packed = zlib.compress(json.dumps(asdict(self)).encode(), 9)
+        text = base64.b64encode(packed).decode()
+        if len(text) > MAX_PLAN:
+            raise ValueError(
+                f"{len(self.nodes)} nodes need {len(text):,} bytes in an annotation, more than {MAX_PLAN:,}; "
+                "use several tasks with narrower selectors"
+            )
+        return text
+
+    @classmethod
+    def from_text(cls, text: str) -> NodePlan:
+        """From ``to_text``; what a newer version has added is left out."""
+        given = json.loads(zlib.decompress(base64.b64decode(text)))
+        known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
+        return cls(**known | {"nodes": tuple(known["nodes"]), "earlier": tuple(known.get("earlier", ()))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """What the author says of the runs; names and defaults are the operator's."""
+
+    mode: str = Mode.NORMAL.value
+    runs: int = 1
+    interval: float | timedelta = 0
+    history_limit: int = 10
+    max_parallel: int | None = None
+    stop_after_failures: int | None = None
+    retry_failed_only: bool = True
+
+    def checked(self) -> NodeSettings:
+        """Refuse counts that are none, and unknown modes; ``ValueError`` names the argument."""
+        check_flag(self.retry_failed_only, "retry_failed_only")
+        if self.mode not in tuple(Mode):
+            raise ValueError(f"mode={self.mode!r} is none of {', '.join(Mode)}")
+        for name in ("runs", "history_limit", "max_parallel", "stop_after_failures"):
+            value = getattr(self, name)
+            is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not is_count and not (value is None and name in ("max_parallel", "stop_after_failures")):
+                raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
+        self._seconds()
+        return self
+
+    def on_nodes(self, *, timeout: int | None, expires_at: float | None) -> OnNodes:
+        """How to run; the plan has no nodes yet."""
+        return OnNodes(
+            Mode(self.mode),
+            NodePlan(
+                nodes=(),
+                runs=self.runs,
+                interval=self._seconds(),
+                history_limit=self.history_limit,
+                max_parallel=self.max_parallel,
+                stop_after_failures=self.stop_after_failures,
+                timeout=timeout,
+                expires_at=expires_at,
+            ),
+        )
+
+    def _seconds(self) -> float:
+        seconds = self.interval.total_seconds() if isinstance(self.interval, timedelta) else self.interval
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 2**31:
+            raise ValueError(f"interval={self.interval!r} must be seconds or a timedelta, at least 0")
+        return float(seconds)
+
+
+@dataclass(frozen=True)
+class OnNodes:
+    """That a request is run on nodes, how, and what is planned for them."""
+
+    mode: Mode
+    plan: NodePlan
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """How far a node is: runs that are over, how many of them failed, and when the last one ended.
+
+    ``is_lost`` means that the node itself failed: it gets no other run. Times are of one monotonic clock.
+    """
+
+    ended: int = 0
+    failed: int = 0
+    is_lost: bool = False
+    is_running: bool = False
+    ended_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run to start now."""
+
+    node: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to start now; nothing else before ``until`` unless a run ends. ``is_over`` means that nothing is left."""
+
+    starts: Sequence[Start] = ()
+    until: float | None = None
+    is_over: bool = False
+
+
+def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> Step:
+    """What comes next. A node keeps its place among ``max_parallel`` until its last run is over."""
+    if must_stop(plan, states):
+        return Step(is_over=not any(state.is_running for state in states.values()))
+    begun = {name: states[name] for name in plan.nodes if name in states and not is_done(plan, states[name])}
+    pausing = {name: state for name, state in begun.items() if not state.is_running}
+    ready = [name for name, state in pausing.items() if now >= state.ended_at + plan.interval]
+    free = plan.at_once - len(begun)
+    new = [name for name in plan.nodes if name not in states][: max(0, free)]
+    starts = [Start(name, states[name].ended) for name in ready] + [Start(name, 0) for name in new]
+    moments = [state.ended_at + plan.interval for name, state in pausing.items() if name not in ready]
+    return Step(starts, min(moments, default=None), is_over=not begun and not new)
+
+
+def must_stop(plan: NodePlan, states: Mapping[str, NodeState]) -> bool:
+    """Whether so many nodes have failed that no other run is started."""
+    failed = sum(state.failed > 0 for state in states.values())
+    return plan.stop_after_failures is not None and failed >= plan.stop_after_failures
+
+
+def is_done(plan: NodePlan, state: NodeState) -> bool:
+    """Whether a node gets no other run."""
+    return not state.is_running and (state.ended >= plan.runs or state.is_lost)

@@ -1,0 +1,165 @@
+"""What a run on a node came to: small enough for an annotation of its Job, where whoever goes on finds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from airflow_script_provider.kube.job import diagnosis, progress
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.diagnosis import Case
+from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.result import Status
+
+DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
+MOST_MAX_RUN_OUTPUT = 16 * 1024
+"""Bytes of output, and as many of the value, that an annotation has room for, however JSON spells them."""
+
+UNSCHEDULABLE = "unschedulable"
+_NOT_WORTH_ANOTHER_RUN = (UNSCHEDULABLE, "unreachable", "not ready", "gone")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run on one node. ``failures`` counts those of the node so far; times are RFC 3339 in UTC.
+
+    ``output`` is the tail of what the script printed, ``value`` its JSON, or None where that is longer than the output
+    may be (``value_truncated``). ``reason`` is Kubernetes' word, or what became of the node.
+    """
+
+    index: int
+    status: Status
+    job_name: str = ""
+    pod_name: str | None = None
+    exit_code: int | None = None
+    output: str = ""
+    value: Any = None
+    started_at: str | None = None
+    execution_time: float = 0.0
+    reason: str | None = None
+    error: str | None = None
+    output_truncated: bool = False
+    value_truncated: bool = False
+    finished_at: str | None = None
+    failures: int = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was the node that failed, so that another run on it would, too."""
+        return self.reason in _NOT_WORTH_ANOTHER_RUN
+
+    @property
+    def why(self) -> str:
+        """Why it failed, in a word or two."""
+        if self.exit_code is not None and self.reason in (None, "", "Error"):
+            return f"exit {self.exit_code}"
+        return self.reason or str(self.status)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the result."""
+        shown = {name: value for name, value in asdict(self).items() if name not in ("failures", "finished_at")}
+        return shown | {"status": str(self.status)}
+
+    def to_text(self) -> str:
+        """For the annotation."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    def without_output(self) -> RunRecord:
+        """What decides, without what the script said."""
+        return replace(self, output="", value=None)
+
+
+def from_text(text: str) -> RunRecord | None:
+    """From ``to_text``; None where somebody has changed it so that it is none."""
+    try:
+        given = json.loads(text)
+        known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
+        return RunRecord(**known | {"status": Status(known["status"]), "index": int(known["index"])})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
+    """The record of a run that has a verdict; ``facts`` are index, job_name, execution_time, finished_at, failures."""
+    diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
+    end = case.script_end
+    attempt = podstatus.attempt(case.pod) if case.pod else None
+    reason = diagnosed.reason if diagnosed else None
+    if case.verdict.cause is progress.Cause.STARTUP_TIMEOUT and _is_unscheduled(case):
+        reason = UNSCHEDULABLE
+    record = RunRecord(
+        status=_status(case),
+        pod_name=attempt.pod_name if attempt else None,
+        exit_code=end.exit_code if end else None,
+        started_at=attempt.started_at if attempt else None,
+        reason=reason,
+        error=f"{diagnosed.cause}." if diagnosed else None,
+        **facts,
+    )
+    return _counted(_with_output(record, output))
+
+
+def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
+    """The record of a run whose node was lost."""
+    doubt = "" if lost.is_confirmed else f"; pod {lost.pod_name} cannot be confirmed dead and may still run"
+    record = RunRecord(
+        status=Status.FAILED,
+        pod_name=lost.pod_name,
+        started_at=lost.started_at,
+        reason=lost.reason,
+        error=f"the node is {lost.reason}: {lost.message}{doubt}",
+        **facts,
+    )
+    return _counted(_with_output(record, output))
+
+
+def named_after(record: RunRecord, state_of_node: str | None) -> RunRecord:
+    """The record of a run that could not start, with what became of its node meanwhile, None if nothing is known."""
+    if state_of_node is None or record.exit_code is not None:
+        return record
+    return replace(record, reason=state_of_node, error=f"{record.error} The node is {state_of_node}.")
+
+
+def _counted(record: RunRecord) -> RunRecord:
+    return record if record.status is Status.COMPLETED else replace(record, failures=record.failures + 1)
+
+
+def _with_output(record: RunRecord, output: Output) -> RunRecord:
+    found = output.value().value
+    is_too_long = len(json.dumps(found).encode()) > max(output.max_bytes, len("null"))
+    return replace(
+        record,
+        output=output.tail(),
+        value=None if is_too_long else found,
+        output_truncated=output.truncated,
+        value_truncated=is_too_long,
+    )
+
+
+def _status(case: Case) -> Status:
+    if case.verdict.is_success:
+        return Status.COMPLETED
+    return Status.TIMEOUT if case.verdict.cause is progress.Cause.DEADLINE else Status.FAILED
+
+
+def _is_unscheduled(case: Case) -> bool:
+    return case.pod is not None and podstatus.node(case.pod) is None
+
+
+def check_max_output(value: Any) -> None:
+    """Refuse a bound of a run's output that an annotation has no room for."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_MAX_RUN_OUTPUT:
+        raise ValueError(
+            f"max_output_bytes={value!r} must be a whole number of bytes, at most {MOST_MAX_RUN_OUTPUT:,} for each "
+            "run; write more to storage and print where it is"
+        )
+
+
+def of_job(job: Mapping[str, Any]) -> RunRecord | None:
+    """The record that a Job bears, None while it has none."""
+    text = (job["metadata"].get("annotations") or {}).get(OUTCOME_ANNOTATION)
+    return from_text(text) if text else None

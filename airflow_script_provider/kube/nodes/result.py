@@ -1,0 +1,183 @@
+"""What the script came to on all nodes: the dict for XCom, bounded, and the one line that says which nodes failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_script_provider.kube.nodes.plan import NodePlan
+from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.nodes.selection import nodes_in_words
+from airflow_script_provider.result import Status
+
+MAX_RESULT = 4 * 1024 * 1024
+"""Bytes that the result may have as JSON."""
+SKIPPED = "skipped"
+NOT_STARTED = "not started"
+
+Records = Mapping[str, Sequence[RunRecord]]
+
+
+@dataclass(frozen=True)
+class NodesOutcome:
+    """A script that is over on all nodes. ``error`` is the line that says which failed, None on success."""
+
+    result: dict[str, Any]
+    error: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether no node failed."""
+        return self.error is None
+
+
+def conclude(
+    plan: NodePlan, records: Records, *, seconds: float, missing: str = NOT_STARTED, **facts: Any
+) -> NodesOutcome:
+    """The outcome from the runs of each node, in whatever order; ``facts`` are further entries of the result.
+
+    ``missing`` is what became of runs that have no record.
+    """
+    kept = {
+        node: _newest(records[node], plan.history_limit) for node in (*plan.earlier, *plan.nodes) if node in records
+    }
+    error = headline(plan, kept, missing)
+    bounded = _within(kept, MAX_RESULT)
+    nodes = {
+        name: _of_node(name, plan, bounded, kept, missing)
+        for name in sorted({*plan.nodes, *plan.earlier, *plan.skipped})
+    }
+    counts = [node["status"] for node in nodes.values()]
+    result = {
+        "status": str(Status.FAILED if error else Status.COMPLETED),
+        "nodes": nodes,
+        "succeeded": counts.count(str(Status.COMPLETED)),
+        "failed": counts.count(str(Status.FAILED)),
+        "skipped": counts.count(SKIPPED),
+        "execution_time": round(seconds, 3),
+        "error": error,
+        "truncated": bounded != kept,
+    }
+    return NodesOutcome(result | facts, error)
+
+
+def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> str | None:
+    """Which nodes failed and why, in one line; None if none did."""
+    failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ()), plan, missing))}
+    not_run = [node for node in plan.nodes if not records.get(node)]
+    if not failed and not not_run:
+        return None
+    total = len(plan.nodes) + len(plan.earlier)
+    words = ", ".join(f"{node} ({why})" for node, why in failed.items())
+    first = f"{len(failed)} of {nodes_in_words(total)} failed" + (f": {words}" if failed else "")
+    if not not_run:
+        return first
+    return f"{first}; {len(not_run)} {missing}"
+
+
+def title(node: str, plan: NodePlan, record: RunRecord) -> str:
+    """How a run on a node ended, as the title of its lines."""
+    run = f", run {record.index + 1} of {plan.runs}" if plan.runs > 1 else ""
+    how = "completed" if record.status is Status.COMPLETED else f"failed ({record.why})"
+    return f"Node {node}{run}: {how} in {record.execution_time:.1f} s"
+
+
+def values(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the newest run of each node printed as JSON, by node."""
+    return {name: node["runs"][-1]["value"] for name, node in result["nodes"].items() if node["runs"]}
+
+
+def summary(outcome: NodesOutcome) -> str:
+    """One line on how all of it ended."""
+    result = outcome.result
+    counts = ", ".join(f"{result[name]} {name}" for name in ("succeeded", "failed", SKIPPED) if result[name])
+    return f"{nodes_in_words(len(result['nodes']))} in {result['execution_time']:.1f} s: {counts or 'none'}"
+
+
+def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:
+    if name in plan.skipped:
+        return {"status": SKIPPED, "reason": plan.skipped[name], "runs": []}
+    runs = records.get(name, ())
+    shown: dict[str, Any] = {"runs": [run.to_dict() for run in runs]}
+    if dropped := len(before.get(name, ())) - len(runs):
+        shown["runs_truncated"] = dropped
+    if name in plan.earlier:
+        return {"status": str(Status.COMPLETED), "reason": "succeeded in an earlier try"} | shown
+    if not before.get(name):
+        return {"status": SKIPPED, "reason": missing} | shown
+    why = _why_failed(before[name], plan, missing)
+    return {"status": str(Status.FAILED if why else Status.COMPLETED), "reason": why} | shown
+
+
+def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:
+    """Why a node counts as failed: its last run that failed, one that is forgotten, or one that never was."""
+    failed = [run.why for run in runs if run.status is not Status.COMPLETED]
+    if failed:
+        return failed[-1]
+    if runs and max(run.failures for run in runs):
+        return "an earlier run"
+    ended = max((run.index + 1 for run in runs), default=plan.runs)
+    return f"{ended} of {plan.runs} runs, the others {missing}" if ended < plan.runs else None
+
+
+def _newest(runs: Iterable[RunRecord], limit: int) -> tuple[RunRecord, ...]:
+    return tuple(sorted(runs, key=lambda run: run.index)[-limit:])
+
+
+def _within(records: Records, limit: int) -> Records:
+    """The records in so many bytes: first the longest outputs and values are cut, then the oldest runs left out."""
+    size = _size(records)
+    if size <= limit:
+        return records
+    share = _fair_share([_said(run) for runs in records.values() for run in runs], size - limit)
+    cut: Records = {node: tuple(_cut(run, share) for run in runs) for node, runs in records.items()}
+    for keep in range(max(map(len, cut.values())), 1, -1):
+        if _size(cut) <= limit:
+            break
+        cut = {node: runs[-(keep - 1) :] for node, runs in cut.items()}
+    return cut
+
+
+def _fair_share(sizes: Sequence[int], too_much: int) -> int:
+    """What each may have so that all together lose at least so much: the short ones stay whole."""
+    left = sum(sizes) - too_much
+    remaining = len(sizes)
+    for size in sorted(sizes):
+        if left <= 0 or size * remaining > left:
+            return max(0, left // remaining)
+        left, remaining = left - size, remaining - 1
+    return max(sizes, default=0)
+
+
+def _cut(run: RunRecord, share: int) -> RunRecord:
+    """The run with its value, if that fits, and as much of the output's end as fits beside it."""
+    value_size = _json_size(run.value) if run.value is not None else 0
+    if _said(run) <= share:
+        return run
+    keeps_value = value_size <= share
+    room = share - value_size if keeps_value else share
+    output = run.output
+    while _json_size(output) > room + len('""') and output:
+        output = output[max(1, (_json_size(output) - room) // 6) :]
+    return replace(
+        run,
+        output=output,
+        output_truncated=run.output_truncated or output != run.output,
+        value=run.value if keeps_value else None,
+        value_truncated=run.value_truncated or not keeps_value,
+    )
+
+
+def _said(run: RunRecord) -> int:
+    """Bytes of what the script said."""
+    return _json_size(run.output) + (_json_size(run.value) if run.value is not None else 0)
+
+
+def _size(records: Records) -> int:
+    return sum(_json_size(run.to_dict()) for runs in records.values() for run in runs)
+
+
+def _json_size(value: Any) -> int:
+    return len(json.dumps(value).encode())

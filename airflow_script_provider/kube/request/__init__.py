@@ -1,0 +1,1 @@
+"""What an author asks for, checked and frozen before anything is created."""

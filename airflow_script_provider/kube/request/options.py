@@ -1,0 +1,177 @@
+"""How the author wants the Job to be, and the checks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_script_provider.kube import syntax
+from airflow_script_provider.kube.client_models import as_plain
+from airflow_script_provider.kube.durations import Deadline, Duration, positive_seconds
+from airflow_script_provider.kube.labels import MANAGED_BY_LABEL, MANAGER
+from airflow_script_provider.kube.request.overrides import check_volumes
+
+DEFAULT_IMAGE = "python:3.11-slim"
+MAX_UID = 2**31 - 1
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_OBJECTS = ("container_resources", "affinity", "node_selector", "labels", "annotations", "pod_overrides")
+_LISTS = ("env_from", "volumes", "volume_mounts", "tolerations", "image_pull_secrets")
+ExitCodes = int | Collection[int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """How the author wants the Job to be; names and defaults are the operator's.
+
+    Durations are seconds or ``timedelta``. Objects are dicts in API spelling or models of the Kubernetes client.
+    """
+
+    image: str = DEFAULT_IMAGE
+    interpreter: Sequence[str] | None = None
+    run_as_uid: int | None = None
+    container_resources: Any = None
+    env_from: Sequence[Any] | None = None
+    volumes: Sequence[Any] | None = None
+    volume_mounts: Sequence[Any] | None = None
+    affinity: Any = None
+    tolerations: Sequence[Any] | None = None
+    node_selector: Mapping[str, str] | None = None
+    labels: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | None = None
+    image_pull_secrets: Sequence[Any] | None = None
+    image_pull_policy: str = "IfNotPresent"
+    service_account_name: str | None = None
+    pod_overrides: Any = None
+    name: str | None = None
+    timeout: Duration | None = 600
+    startup_timeout: Duration = 300
+    backoff_limit: int = 3
+    ttl_seconds_after_finished: Duration | None = 300
+    unread_ttl: Duration = 24 * 60 * 60
+    termination_grace_period: Duration = 30
+    skip_on_exit_code: ExitCodes = None
+    fail_on_exit_code: ExitCodes = None
+    install_dependencies: Sequence[str] | None = None
+    install_packages: Sequence[str] | None = None
+
+    def checked_before_rendering(self) -> JobOptions:
+        """Refuse what is wrong whatever the templates turn out to be; durations become whole seconds."""
+        if self.image_pull_policy not in _PULL_POLICIES:
+            raise ValueError(f"image_pull_policy={self.image_pull_policy!r} is none of {', '.join(_PULL_POLICIES)}")
+        if self.run_as_uid is not None and not (_is_whole(self.run_as_uid, 1) and self.run_as_uid <= MAX_UID):
+            raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id of at least 1, at most {MAX_UID}")
+        if self.install_packages and self.run_as_uid is not None:
+            raise ValueError("install_packages needs root, so it excludes run_as_uid; put the packages into the image")
+        if not _is_whole(self.backoff_limit, 0):
+            raise ValueError(f"backoff_limit={self.backoff_limit!r} must be a whole number, 0 or more")
+        if self.interpreter is not None and not _is_argv(self.interpreter):
+            raise ValueError("interpreter must be a list of strings such as ['bash', '-eu']")
+        for name in (*_OBJECTS, *_LISTS, "install_dependencies", "install_packages"):
+            syntax.check_depth(getattr(self, name), name)
+        for name in ("timeout", "startup_timeout", "unread_ttl"):
+            positive_seconds(getattr(self, name), name, none_allowed=name == "timeout")
+        for name in ("ttl_seconds_after_finished", "termination_grace_period"):
+            positive_seconds(getattr(self, name), name, none_allowed=name.startswith("ttl"), zero_allowed=True)
+        overlap = exit_codes(self.skip_on_exit_code, "skip_on_exit_code") & exit_codes(
+            self.fail_on_exit_code, "fail_on_exit_code"
+        )
+        if overlap:
+            raise ValueError(f"exit code {min(overlap)} stands in skip_on_exit_code and in fail_on_exit_code")
+        return self
+
+    def checked(self) -> JobOptions:
+        """Everything checked and plain: the form that ``manifest`` reads. After rendering only."""
+        self.checked_before_rendering()
+        syntax.check_image(self.image, "image")
+        if self.name:
+            syntax.check_dns_label(self.name, "name")
+        if self.service_account_name:
+            syntax.check_dns_subdomain(self.service_account_name, "service_account_name")
+        plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
+        plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
+        plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]
+        for name in _LISTS:
+            _check_entries(plain[name], name)
+        check_volumes(plain["volumes"], plain["volume_mounts"])
+        syntax.check_labels(plain["labels"], "labels")
+        syntax.check_labels(plain["node_selector"], "node_selector")
+        syntax.check_annotations(plain["annotations"], "annotations")
+        _refuse_ours(plain["labels"], "labels")
+        _refuse_ours(plain["annotations"], "annotations")
+        syntax.check_resources(plain["container_resources"], "container_resources")
+        return replace(self, **plain)
+
+    def deadline_within(self, seconds_left: float | None) -> Deadline:
+        """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
+        return Deadline.within(self.timeout, seconds_left)
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the arguments that are set to something."""
+        return [name for name in self.__dataclass_fields__ if getattr(self, name)]
+
+    @property
+    def skip_codes(self) -> frozenset[int]:
+        """Exit codes that skip the task."""
+        return exit_codes(self.skip_on_exit_code, "skip_on_exit_code")
+
+    @property
+    def final_codes(self) -> frozenset[int]:
+        """Exit codes after which there is no other attempt."""
+        return self.skip_codes | exit_codes(self.fail_on_exit_code, "fail_on_exit_code")
+
+
+def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
+    """Exit codes as a set; each from 1 to 255."""
+    if isinstance(value, str) or not isinstance(value, int | Collection | None):
+        raise ValueError(f"{argument}={value!r} must be an exit code or a list of exit codes")
+    codes = frozenset() if value is None else frozenset([value] if isinstance(value, int) else value)
+    for code in codes:
+        if not _is_whole(code, 1) or code > 255:
+            raise ValueError(f"{argument} holds {code!r}; exit codes go from 1 to 255")
+    return codes
+
+
+def _is_whole(value: Any, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _is_argv(value: Any) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_list and bool(value) and all(isinstance(word, str) and word for word in value)
+
+
+def _plain_mapping(value: Any, argument: str) -> dict[str, Any]:
+    plain = as_plain(value, argument) if value is not None else {}
+    if not isinstance(plain, dict):
+        raise ValueError(f"{argument} must be a mapping, not {type(value).__name__}")
+    return plain
+
+
+def _plain_list(value: Any, argument: str) -> list[Any]:
+    plain = as_plain(value, argument) if value is not None else []
+    if not isinstance(plain, list):
+        raise ValueError(f"{argument} must be a list, not {type(value).__name__}")
+    return plain
+
+
+def _pull_secret(entry: Any) -> dict[str, Any]:
+    if isinstance(entry, dict):
+        return entry
+    if isinstance(entry, str) and entry:
+        return {"name": entry}
+    raise ValueError(f"image_pull_secrets holds {entry!r}; expected names or {{'name': …}}")
+
+
+def _check_entries(entries: Sequence[Any], argument: str) -> None:
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{argument}[{position}] must be a mapping, not {type(entry).__name__}")
+
+
+def _refuse_ours(keys: Iterable[str], argument: str) -> None:
+    """Our labels and annotations say what a Job is of and find it again: what the author puts there would be lost."""
+    for key in keys:
+        if key == MANAGED_BY_LABEL or key.startswith(f"{MANAGER}/"):
+            raise ValueError(f"{argument} may not set {key!r}: this provider sets it; choose another key")

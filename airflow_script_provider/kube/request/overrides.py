@@ -1,0 +1,117 @@
+"""``pod_overrides``: a partial pod template merged over ours, lists by Kubernetes' own merge keys.
+
+Merge keys as in the API's ``patchMergeKey`` tags:
+https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_script_provider.kube.labels import MANAGER, SCRIPT_CONTAINER, SCRIPT_FOLDER, SCRIPT_VOLUME
+from airflow_script_provider.kube.syntax import check_keys
+
+_MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "ephemeralContainers": "name",
+    "volumes": "name",
+    "imagePullSecrets": "name",
+    "env": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+    "resourceClaims": "name",
+    "schedulingGates": "name",
+}
+
+
+def merge(base: Any, patch: Any, field: str = "") -> Any:
+    """The patch over the base: mappings by key, lists by their merge key or else replaced, None removes."""
+    if isinstance(base, Mapping) and isinstance(patch, Mapping):
+        merged = dict(base) | {key: merge(base.get(key), value, key) for key, value in patch.items()}
+        return {key: value for key, value in merged.items() if value is not None}
+    if isinstance(base, list) and isinstance(patch, list) and field in _MERGE_KEYS:
+        return _merge_lists(base, patch, _MERGE_KEYS[field])
+    return patch
+
+
+def _merge_lists(base: list[Any], patch: list[Any], key: str) -> list[Any]:
+    merged = {item.get(key): item for item in base}
+    for item in patch:
+        name = item.get(key) if isinstance(item, Mapping) else None
+        merged[name] = merge(merged[name], item) if name in merged else item
+    return list(merged.values())
+
+
+def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str]) -> None:
+    """Refuse overrides of what this provider relies on, naming the key."""
+    check_keys(overrides, ("metadata", "spec", "apiVersion", "kind"), "pod_overrides")
+    metadata, spec = _part(overrides, "metadata"), _part(overrides, "spec")
+    _refuse_removal(metadata, ("labels",), "metadata")
+    _refuse_removal(spec, ("containers", "volumes"), "spec")
+    for label in metadata.get("labels") or {}:
+        if label in our_labels:
+            raise _refused(f"metadata.labels[{label}]", "the Job is found by it")
+    for annotation in metadata.get("annotations") or {}:
+        if str(annotation).startswith(f"{MANAGER}/"):
+            raise _refused(f"metadata.annotations[{annotation}]", "it says what the Job is of")
+    if "restartPolicy" in spec:
+        raise _refused("spec.restartPolicy", "attempts are the Job's; set backoff_limit")
+    for volume in _entries(spec, "volumes"):
+        if volume.get("name") == SCRIPT_VOLUME:
+            raise _refused(f"spec.volumes[{SCRIPT_VOLUME}]", "it holds the script; use volumes or files")
+    for container in (*_entries(spec, "containers"), *_entries(spec, "initContainers")):
+        _check_container(container)
+
+
+def check_volumes(volumes: Iterable[Any], mounts: Iterable[Any]) -> None:
+    """Refuse volumes and mounts in the place of the script's."""
+    if any(isinstance(volume, Mapping) and volume.get("name") == SCRIPT_VOLUME for volume in volumes):
+        raise ValueError(f"volumes has the name {SCRIPT_VOLUME!r}, which is the script's own")
+    if any(isinstance(mount, Mapping) and _is_script_folder(mount) for mount in mounts):
+        raise ValueError(f"volume_mounts has the path {SCRIPT_FOLDER}, where the script is mounted; use files")
+
+
+def _is_script_folder(mount: Mapping[str, Any]) -> bool:
+    return str(mount.get("mountPath", "")).rstrip("/") == SCRIPT_FOLDER
+
+
+def _check_container(container: Mapping[str, Any]) -> None:
+    where = f"spec.containers[{container.get('name')}]"
+    if container.get("name") == SCRIPT_CONTAINER:
+        for key in ("command", "args"):
+            if key in container:
+                raise _refused(f"{where}.{key}", "use interpreter, args or arguments")
+        _refuse_removal(container, ("env", "volumeMounts"), where)
+    for mount in _entries(container, "volumeMounts"):
+        if container.get("name") == SCRIPT_CONTAINER and _is_script_folder(mount):
+            raise _refused(f"{where}.volumeMounts[{SCRIPT_FOLDER}]", "the script is mounted there")
+
+
+def _part(overrides: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = overrides.get(key) or {}
+    if not isinstance(part, Mapping):
+        raise ValueError(f"pod_overrides: {key} must be a mapping, not {type(part).__name__}")
+    return part
+
+
+def _refuse_removal(parent: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+    """A None takes a list away as a whole, and with it what is ours."""
+    for key in keys:
+        if key in parent and parent[key] is None:
+            raise _refused(f"{where}.{key} to None", "some of it is needed to run the script")
+
+
+def _entries(parent: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    entries = parent.get(key) or []
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ValueError(f"pod_overrides: {key} must be a list of mappings")
+    return entries
+
+
+def _refused(key: str, why: str) -> ValueError:
+    return ValueError(f"pod_overrides may not set {key}: {why}")

@@ -1,0 +1,96 @@
+"""Everything that decides a Job, frozen before anything is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from airflow_script_provider.kube import syntax
+from airflow_script_provider.kube.durations import Deadline, positive_seconds
+from airflow_script_provider.kube.names import LaunchIdentity
+from airflow_script_provider.kube.nodes.plan import OnNodes
+from airflow_script_provider.kube.request import interpreter as interpreters
+from airflow_script_provider.kube.request.logins import without_logins
+from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.kube.request.provision import Provision
+from airflow_script_provider.kube.request.sizes import check_body_size, check_files, check_script, check_size
+from airflow_script_provider.script import Script
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """All that decides one Job.
+
+    ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
+    ``may_be_marked`` says whether its Job may be changed when its outcome was read. ``on_nodes``: it runs on nodes.
+    """
+
+    script: Script
+    options: JobOptions
+    namespace: str
+    identity: LaunchIdentity
+    payload: Payload = field(default_factory=Payload, repr=False)
+    files: Mapping[str, Script] = field(default_factory=dict)
+    deadline: Deadline = field(default_factory=Deadline)
+    may_be_marked: bool = True
+    on_nodes: OnNodes | None = None
+
+    def __post_init__(self) -> None:
+        syntax.check_dns_label(self.namespace, "namespace")
+        check_script(self.script)
+        check_files(self.files, self.script_file)
+        check_size(self.script, self.files, self.provision.tools())
+        check_body_size(self.script, self.files)
+
+    @cached_property
+    def provision(self) -> Provision:
+        """What is installed before the script runs."""
+        return Provision.of(self.options.install_dependencies, self.options.install_packages)
+
+    @property
+    def first_ttl(self) -> int | None:
+        """Seconds that the finished Job is kept while nobody has read its outcome; None for ever."""
+        unread_ttl = positive_seconds(self.options.unread_ttl, "unread_ttl") or 0
+        return self._ttl if self._ttl is None or not self.may_be_marked else max(self._ttl, unread_ttl)
+
+    @property
+    def ttl_when_read(self) -> int | None:
+        """What that becomes once somebody has; None if it stays."""
+        return self._ttl if self._ttl != self.first_ttl else None
+
+    @property
+    def _ttl(self) -> int | None:
+        ttl = self.options.ttl_seconds_after_finished
+        return positive_seconds(ttl, "ttl_seconds_after_finished", none_allowed=True, zero_allowed=True)
+
+    @property
+    def secret_variables(self) -> dict[str, str]:
+        """Everything that travels in the Secret, by variable."""
+        return {**self.payload.variables, **self.provision.secret_variables()}
+
+    @property
+    def interpreter(self) -> interpreters.Interpreter:
+        """The program that runs the script."""
+        return interpreters.choose(self.script, self.options.image, self.options.interpreter)
+
+    @property
+    def script_file(self) -> str:
+        """File name of the script in its folder."""
+        return self.interpreter.script_file(self.script)
+
+
+def request_facts(
+    script: Script, files: Mapping[str, Script], options: JobOptions, payload: Payload, namespace: str
+) -> dict[str, Any]:
+    """What makes two requests the same, as JSON: no secret value is in it, only the names of variables."""
+    as_given = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    return {
+        "script": script.sha256,
+        "files": {path: file.sha256 for path, file in files.items()},
+        "namespace": namespace,
+        "variables": sorted(payload.variables),
+        "options": as_given | {"install_dependencies": without_logins(options.install_dependencies or ())},
+    }

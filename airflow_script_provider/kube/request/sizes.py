@@ -1,0 +1,61 @@
+"""Sizes and places of script and files: what a ConfigMap and the API server accept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from airflow_script_provider.kube import syntax
+from airflow_script_provider.script import Script
+
+MAX_CONFIG_MAP = 1024 * 1024
+"""Bytes that a ConfigMap may hold: the script and its files together."""
+MAX_BODY = 3 * 1024 * 1024 - 64 * 1024
+"""Bytes of the texts as JSON: the API server takes bodies of 3 MiB, of which names and paths need a little."""
+
+
+def check_script(script: Script) -> None:
+    """Refuse a script without anything to run."""
+    if not script.text.strip():
+        raise ValueError(f"script is empty ({script.origin})")
+    if "\0" in script.text:
+        raise ValueError(f"script holds a NUL character ({script.origin}): is it a binary file?")
+
+
+def check_files(files: Mapping[str, Script], script_file: str) -> None:
+    """Refuse files whose places are not free in the script's folder."""
+    for path in files:
+        syntax.check_relative_path(path, "files")
+        if path == script_file:
+            raise ValueError(f"files has the path {path!r}, which is the script's own in the container")
+    places = {*files, script_file}
+    for path in files:
+        if folder := next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in places), None):
+            raise ValueError(f"files has the path {path!r}, but {folder!r} is a file, not a folder")
+
+
+def check_size(script: Script, files: Mapping[str, Script], tools: Mapping[str, str]) -> None:
+    """Refuse a script and files that do not fit into one ConfigMap."""
+    total = script.size + sum(file.size for file in files.values()) + sum(len(text.encode()) for text in tools.values())
+    if total > MAX_CONFIG_MAP:
+        what = "script has" if not files else "script and files have"
+        raise ValueError(
+            f"{what} {total:,} bytes ({script.origin}), more than the {MAX_CONFIG_MAP:,} that a ConfigMap holds; "
+            "put code into the image or onto a volume, and let a short script start it"
+        )
+
+
+def check_body_size(script: Script, files: Mapping[str, Script]) -> None:
+    """JSON spells a control character with six bytes, a quote with two."""
+    sizes = {"script": _json_size(script.text)} | {f"files[{path!r}]": _json_size(f.text) for path, f in files.items()}
+    if sum(sizes.values()) > MAX_BODY:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise ValueError(
+            f"{largest} has {sizes[largest]:,} bytes as JSON, and the API server takes {MAX_BODY:,} in all; "
+            "control characters and quotes grow there: compress and encode them, or put the data into the image"
+        )
+
+
+def _json_size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode())

@@ -1,0 +1,47 @@
+"""Sentences of messages: one line, at most so long, with advice at the end of the first line."""
+
+from __future__ import annotations
+
+import signal
+
+MAX_HEADLINE = 200
+"""Characters of the first line of a failure."""
+MIN_SENTENCE = 140
+"""Characters that object and cause get in it before advice moves to the next line."""
+
+
+def one_line(text: str) -> str:
+    """The text without line ends."""
+    return " ".join(text.split())
+
+
+def headline_of(sentence: str, hint: str) -> tuple[str, str]:
+    """Sentence and hint in at most MAX_HEADLINE characters.
+
+    The cause matters more: where the hint would take too much of it, the hint is given back for the next line.
+    """
+    room = MAX_HEADLINE - (len(hint) + 1 if hint else 0)
+    if len(sentence) > room < MIN_SENTENCE:
+        return shortened(sentence, MAX_HEADLINE), hint
+    return f"{shortened(sentence, room)} {hint}".rstrip(), ""
+
+
+def shortened(sentence: str, room: int = MAX_HEADLINE) -> str:
+    """The sentence in at most so many characters."""
+    return sentence if len(sentence) <= room else sentence[: room - 1].rstrip() + "…"
+
+
+def signal_name(exit_code: int) -> str | None:
+    """The signal that an exit code of 128 + n stands for."""
+    try:
+        return signal.Signals(exit_code - 128).name
+    except ValueError:
+        return None
+
+
+def with_advice(text: str, advice: str) -> str:
+    """Advice at the end of the first line, where there is room, else in a line of its own."""
+    first, _, rest = text.partition("\n")
+    fits = len(first) + 1 + len(advice) <= MAX_HEADLINE
+    lines = [f"{first} {advice}".rstrip()] if fits else [first, advice]
+    return "\n".join([*lines, rest] if rest else lines)

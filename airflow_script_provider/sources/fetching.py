@@ -1,0 +1,37 @@
+"""Reading a script and its files from wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import mask_by_name, mask_values
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.logins import logins_in
+from airflow_script_provider.script import Script
+from airflow_script_provider.sources.parse import parse, parse_file
+
+
+def fetch(call: ScriptCall, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
+    """The script, None for a call without one, and the files by path; what is secret of the call is masked first.
+
+    Raises ``ScriptSourceError`` where one cannot be read, or is not the one that was pinned.
+    """
+    mask_by_name(call.env)
+    mask_by_name(call.args)
+    mask_values(logins_in(call.env.values() if isinstance(call.env, Mapping) else ()))
+    script = None
+    if call.script is not None:
+        script = _verified(parse(call.script, conn_id=call.script_conn_id).fetch(folder=folder), call.sha256)
+    return script, {path: parse_file(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}
+
+
+def _verified(script: Script, sha256: str | None) -> Script:
+    if sha256 is not None and not script.is_pinned_by(sha256):
+        expected = sha256 or "one, which is empty"
+        raise exceptions.ScriptSourceError(
+            f"{script.origin} has the sha256 {script.sha256}, not the expected {expected}; nothing was created",
+            origin=script.origin,
+            retryable=False,
+        )
+    return script

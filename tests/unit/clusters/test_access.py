@@ -1,0 +1,252 @@
+"""From an Airflow connection to how a cluster is reached."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowNotFoundException
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.clusters import access as module
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
+from tests.servers import web_server
+
+CONFIG = {"current-context": "a", "clusters": []}
+
+
+def a_connection(monkeypatch: pytest.MonkeyPatch, name: str = "kubernetes_default", **extra: Any) -> None:
+    """Define a Kubernetes connection with these extra fields."""
+    definition = json.dumps({"conn_type": "kubernetes", "extra": extra})
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", definition)
+
+
+@pytest.mark.parametrize(
+    ("extra", "access"),
+    [
+        ({}, ClusterAccess()),
+        ({"in_cluster": True}, ClusterAccess(in_cluster=True)),
+        ({"in_cluster": "true"}, ClusterAccess(in_cluster=True)),
+        ({"in_cluster": "False"}, ClusterAccess()),
+        ({"kube_config_path": "/k"}, ClusterAccess(config_file="/k")),
+        ({"kube_config": json.dumps(CONFIG)}, ClusterAccess(config=CONFIG)),
+        ({"kube_config": CONFIG}, ClusterAccess(config=CONFIG)),
+        ({"namespace": "etl", "cluster_context": "b"}, ClusterAccess(namespace="etl", cluster_context="b")),
+        ({"disable_verify_ssl": True}, ClusterAccess(verify_ssl=False)),
+        ({"extra__kubernetes__kube_config_path": "/k"}, ClusterAccess(config_file="/k")),
+        ({"in_cluster": False, "kube_config": "", "kube_config_path": ""}, ClusterAccess()),
+    ],
+)
+def test_every_form_of_the_connection(extra: dict[str, Any], access: ClusterAccess) -> None:
+    """The fields that the cncf.kubernetes provider defines, in their old and new spelling (R16)."""
+    assert ClusterAccess.from_extra(extra) == access
+
+
+def test_arguments_win_over_the_connection() -> None:
+    """What the operator says is above what the connection says (R16)."""
+    access = ClusterAccess.from_extra({"in_cluster": True, "cluster_context": "b"}, in_cluster=False, config_file="/k")
+    assert access == ClusterAccess(config_file="/k", cluster_context="b")
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (
+            {"in_cluster": True, "kube_config_path": "/k"},
+            "in_cluster and kube_config_path exclude each other; keep one",
+        ),
+        ({"kube_config": CONFIG, "kube_config_path": "/k"}, "kube_config_path and kube_config exclude each other"),
+        ({"kube_config": "{"}, "kube_config is no JSON"),
+        ({"kube_config": "[1]"}, "kube_config is no mapping"),
+    ],
+)
+def test_contradictions_name_the_connection(extra: dict[str, Any], words: str) -> None:
+    """A connection that says two things is refused by its name."""
+    with pytest.raises(ValueError, match=f"connection 'mine': {words}"):
+        ClusterAccess.from_extra(extra, "mine")
+
+
+def test_the_connection_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that Airflow knows is used."""
+    a_connection(monkeypatch, "mine", namespace="etl")
+    assert ClusterAccess.resolve("mine") == ClusterAccess(namespace="etl")
+
+
+def test_the_default_connection_need_not_exist() -> None:
+    """Without any connection the usual places are used (R32)."""
+    assert ClusterAccess.resolve() == ClusterAccess()
+
+
+def test_another_connection_must_exist() -> None:
+    """A connection that somebody names and nobody defined is an error."""
+    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+        ClusterAccess.resolve("nowhere")
+
+
+def test_no_connection_at_all() -> None:
+    """``kubernetes_conn_id=None`` asks for none (R32)."""
+    assert ClusterAccess.resolve(None, in_cluster=True) == ClusterAccess(in_cluster=True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "connection", "namespace"),
+    [("a", "b", "a"), (None, "b", "b"), ("", "b", "b"), (None, None, "default")],
+)
+def test_one_rule_for_the_namespace(argument: str | None, connection: str | None, namespace: str) -> None:
+    """The argument's, else the connection's, else ``default``."""
+    assert ClusterAccess(config_file="/k", namespace=connection).namespace_for(argument) == namespace
+
+
+async def test_without_credentials_the_error_says_where_to_put_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A missing kubeconfig is named, with the ways to give one (R16)."""
+    words = f"no credentials.*: {tmp_path}/none does not exist. .*config_file or KUBECONFIG"
+    with caplog.at_level(logging.WARNING), pytest.raises(exceptions.ApiUnreachableError, match=words):
+        async with open_api(ClusterAccess(config_file=str(tmp_path / "none"))):
+            pass
+    assert caplog.records == []
+
+
+def test_in_cluster_is_true_or_false() -> None:
+    """A text that reads like no would be true."""
+    with pytest.raises(ValueError, match="in_cluster='no' must be True or False or None"):
+        ClusterAccess.from_extra({}, in_cluster="no")  # type: ignore[arg-type]  # the mistake
+
+
+def a_kubeconfig(server: str = "https://a:6443", **user: Any) -> dict[str, Any]:
+    """A kubeconfig of one server and one user."""
+    return {
+        "clusters": [{"name": "a", "cluster": {"server": server}}],
+        "users": [{"name": "a", "user": user}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    }
+
+
+def a_file(folder: Path, text: str | dict[str, Any], name: str = "config") -> str:
+    """The path of a file with this text, or with this as JSON, which YAML is too."""
+    (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
+    return str(folder / name)
+
+
+def a_plugin(folder: Path, shell: str) -> dict[str, Any]:
+    """A user whose credentials come from these commands."""
+    Path(a_file(folder, f"#!/bin/sh\n{shell}\n", "plugin")).chmod(0o755)
+    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(folder / "plugin")}}
+
+
+async def refusal(access: ClusterAccess) -> str:
+    """What is said where no credentials can be loaded."""
+    with pytest.raises(exceptions.ApiUnreachableError, match="no credentials for a Kubernetes cluster: ") as caught:
+        async with open_api(access):
+            pass
+    return str(caught.value)
+
+
+async def test_a_plugins_words_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What a failing plugin writes may hold a credential: neither error nor log has it (R16)."""
+    config = a_kubeconfig(**a_plugin(tmp_path, "echo 'bad token stderr-secret' >&2; exit 3"))
+    said = await refusal(ClusterAccess(config=config))
+    assert "exec: process returned 3 (its words may be secret: run the plugin by hand)" in said
+    assert "-secret" not in said
+    assert caplog.records == []
+
+
+async def test_a_plugin_that_gives_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A plugin's answer without credentials is an error; the client would go on as nobody."""
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}
+    config = a_kubeconfig(**a_plugin(tmp_path, f"echo '{json.dumps(answer)}'"))
+    assert "missing token or clientCertificateData" in await refusal(ClusterAccess(config=config))
+    assert caplog.records == []
+
+
+async def test_a_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that asks for a password waits for ever; a task doesn't, and ends it (R10)."""
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", 0.5)
+    config = a_kubeconfig(**a_plugin(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 60"))
+    assert "plugin has not answered within 0.5 s" in await refusal(ClusterAccess(config=config))
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+async def test_another_ones_errors_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Other users of the client in this process keep their log."""
+    await refusal(ClusterAccess(config=a_kubeconfig(**a_plugin(tmp_path, "exit 3"))))
+    logging.getLogger("kubernetes_asyncio.config.kube_config").error("of another one")
+    assert caplog.messages == ["of another one"]
+
+
+async def test_an_incomplete_user_is_not_quoted(tmp_path: Path) -> None:
+    """The client names what is missing together with the whole user; its secrets are left out (R16)."""
+    login = {"refresh-token": "oidc-secret", "idp-issuer-url": "https://a", "client-id": "a"}
+    user: dict[str, Any] = {"auth-provider": {"name": "oidc", "config": login}}
+    said = await refusal(ClusterAccess(config_file=a_file(tmp_path, a_kubeconfig(**user))))
+    assert "Expected key client-secret" in said
+    assert "-secret'" not in said
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a", "a: [", "clusters: 1", "current-context: b"])
+async def test_what_is_no_kubeconfig_is_named(tmp_path: Path, text: str) -> None:
+    """Whatever the file holds, the error says which file it is."""
+    path = a_file(tmp_path, text)
+    assert path in await refusal(ClusterAccess(config_file=path))
+
+
+async def test_several_files_are_read_as_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file that names a current context decides; the client would take the last one's (R16, R40)."""
+    none = a_file(tmp_path, {"current-context": ""}, "none")
+    first = a_file(tmp_path, a_kubeconfig("https://first"), "first")
+    second = a_file(tmp_path, json.dumps(a_kubeconfig("https://second")).replace('"a"', '"b"'), "second")
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "missing"), none, first, second]))
+    async with open_api(ClusterAccess()) as api:
+        assert api.host == "https://first"
+
+
+async def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that refuses is told by its answer; its address may hold a login (R16)."""
+    monkeypatch.setattr(calls, "PATIENCE", 0.0)
+    with web_server() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:proxy-secret@"))
+        async with open_api(ClusterAccess(config=a_kubeconfig("https://somewhere"))) as api:
+            with pytest.raises(exceptions.ApiUnreachableError, match="https://somewhere: 501 ") as caught:
+                await api.get("pods", "etl", "load")
+    assert "proxy-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("exempt", "is_asked"), [("", True), ("10.0.0.0/8,127.0.0.0/8", False), ("127.0.0.1", False)])
+async def test_the_environments_proxy(monkeypatch: pytest.MonkeyPatch, exempt: str, is_asked: bool) -> None:
+    """A proxy of the environment is used but for what NO_PROXY names, ranges of addresses too."""
+    with web_server() as server, web_server() as proxy:
+        server.answers("/api/v1/namespaces/etl/pods/load", b"{}")
+        proxy.answers(f"{server.url}/api/v1/namespaces/etl/pods/load", b"{}")
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", exempt)
+        async with open_api(ClusterAccess(config=a_kubeconfig(server.url))) as api:
+            await api.get("pods", "etl", "load")
+    assert (len(proxy.requests), len(server.requests)) == ((1, 0) if is_asked else (0, 1))
+
+
+async def test_a_login_of_the_machine_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ~/.netrc of the user's is for other programs: the credentials are those of the form that was chosen (R16)."""
+    monkeypatch.setenv("NETRC", a_file(tmp_path, "default login somebody password netrc-secret"))
+    with web_server() as server:
+        server.answers("/api/v1/namespaces/etl/pods/load", b"{}")
+        async with open_api(ClusterAccess(config=a_kubeconfig(server.url))) as api:
+            await api.get("pods", "etl", "load")
+    assert "authorization" not in server.requests[0].headers
+
+
+async def test_a_token_file_may_end_with_a_lines_end(tmp_path: Path) -> None:
+    """As ``echo`` writes it, and editors do."""
+    token = a_file(tmp_path, "a-token\n", "token")
+    with web_server() as server:
+        server.answers("/api/v1/namespaces/etl/pods/load", b"{}")
+        async with open_api(ClusterAccess(config=a_kubeconfig(server.url, tokenFile=token))) as api:
+            await api.get("pods", "etl", "load")
+    assert server.requests[0].headers["authorization"] == "Bearer a-token"

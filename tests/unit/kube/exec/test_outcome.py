@@ -1,0 +1,191 @@
+"""How the end of a run in a pod is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.exceptions import JobFailedError, JobTimeoutError, OutcomeUnknownError
+from airflow_script_provider.kube.exec import outcome as exec_outcome
+from airflow_script_provider.kube.exec.outcome import (
+    Broken,
+    End,
+    ExecCase,
+    Exited,
+    NotStarted,
+    Place,
+    PodEnded,
+    Printed,
+    TimedOut,
+)
+from airflow_script_provider.kube.job import outcome
+from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.wording import MAX_HEADLINE
+from airflow_script_provider.result import ScriptResult
+from tests.builders import an_exec_request
+
+PLACE = Place("shop", "api-x1", "api", "api:1", "node-1")
+
+
+def an_outcome(
+    end: End, script: str | None = "print(1)", *, out: bytes = b"", err: bytes = b"", **options: Any
+) -> Outcome:
+    """The outcome of a run that printed this."""
+    printed = Printed.of(64)
+    for both, one, data in ((printed.both, printed.stdout, out), (printed.both, printed.stderr, err)):
+        both.add([data])
+        one.add([data])
+    times = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:02Z"}
+    return exec_outcome.conclude(ExecCase(an_exec_request(script, **options), PLACE, end, printed, 2.0, times))
+
+
+def error_of(outcome_: Outcome) -> JobFailedError:
+    """The error that a failure raises."""
+    error = outcome.failure(outcome_)
+    assert error is not None
+    return error
+
+
+def test_a_success_has_everything_apart() -> None:
+    """Both streams together and each for itself; the value is from stdout."""
+    concluded = an_outcome(Exited(0), out=b'{"n": 1}\n', err=b'{"n": 2}\n')
+    result = concluded.result
+    assert (result.output, result.stdout_tail, result.stderr_tail) == (
+        '{"n": 1}\n{"n": 2}\n',
+        '{"n": 1}\n',
+        '{"n": 2}\n',
+    )
+    assert (result.value, result.job_name, result.pod_name, result.container_name) == ({"n": 1}, None, "api-x1", "api")
+    assert (result.succeeded, result.failed, result.error, concluded.diagnosis) == (1, 0, None, None)
+    assert result.attempts[0].started_at == "2026-01-01T00:00:00Z"
+    assert ScriptResult.from_dict(result.to_dict()) == result
+
+
+@pytest.mark.parametrize(
+    ("end", "first"),
+    [
+        (Exited(3), "Pod shop/api-x1: the script ended with exit code 3."),
+        (
+            Exited(127),
+            'Pod shop/api-x1: the script ended with exit code 127. A command was not found, perhaps "python3" itself: '
+            "check that image api:1 has it.",
+        ),
+        (
+            Exited(126),
+            'Pod shop/api-x1: the script ended with exit code 126. A command cannot be executed, perhaps "python3" '
+            "itself: check its permissions.",
+        ),
+        (
+            Exited(137),
+            "Pod shop/api-x1: the script ended with exit code 137 (SIGKILL). SIGKILL: by hand, or for memory. "
+            "Check: kubectl -n shop describe pod api-x1",
+        ),
+        (NotStarted("sh"), 'Pod shop/api-x1: image api:1 has no "sh", so the script cannot run.'),
+        (
+            NotStarted("working_dir"),
+            "Pod shop/api-x1: working_dir '/app' cannot be entered in image api:1. Check working_dir.",
+        ),
+        (
+            NotStarted("code", "exit code 127"),
+            "Pod shop/api-x1: sh in image api:1 could not read the script (exit code 127). "
+            "Check that the image has head, mkdir and rm.",
+        ),
+        (
+            NotStarted("folder"),
+            "Pod shop/api-x1: the container has no folder that can be written to. "
+            "Mount an emptyDir at /tmp, or set TMPDIR.",
+        ),
+        (
+            NotStarted("write"),
+            "Pod shop/api-x1: script and files cannot be written in the container. Free space in /dev/shm and /tmp.",
+        ),
+        (
+            TimedOut("it was ended"),
+            "Pod shop/api-x1: the script ran longer than its timeout of 600 s; it was ended. Raise timeout.",
+        ),
+        (
+            TimedOut("it could not be ended", may_run=True),
+            "Pod shop/api-x1: the script ran longer than its timeout of 600 s; it could not be ended. "
+            "Nothing is tried again beside it.",
+        ),
+        (
+            PodEnded("the pod was deleted or rolled out while the script ran"),
+            "Pod shop/api-x1: the pod was deleted or rolled out while the script ran. "
+            "A retry chooses a ready pod anew.",
+        ),
+    ],
+    ids=str,
+)
+def test_the_first_line_says_it(end: End, first: str) -> None:
+    """Object, cause and what to do (R22)."""
+    message = str(error_of(an_outcome(end, working_dir="/app")))
+    assert message.splitlines()[0].startswith(first)
+    assert len(message.splitlines()[0]) <= MAX_HEADLINE
+
+
+def test_without_a_shell_a_command_is_advised() -> None:
+    """What else can be done stands in the message."""
+    assert "give it as command=[…] without env" in str(error_of(an_outcome(NotStarted("sh"))))
+
+
+def test_a_command_is_called_so() -> None:
+    """Nobody gave a script."""
+    concluded = an_outcome(Exited(2), None, command=["ls"])
+    assert concluded.result.error == "The command ended with exit code 2"
+    assert concluded.result.script_sha256 is None
+
+
+def test_last_lines_follow() -> None:
+    """The output's end is in the error (R22)."""
+    assert str(error_of(an_outcome(Exited(1), out=b"why\n"))).endswith("Last line of output:\n  why")
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "retryable"),
+    [
+        (Exited(1), JobFailedError, True),
+        (TimedOut("it was ended"), JobTimeoutError, True),
+        (TimedOut("it could not be ended", may_run=True), JobTimeoutError, False),
+        (NotStarted("code", "exit code 127"), JobFailedError, True),
+        (PodEnded("gone", 137), JobFailedError, True),
+        (NotStarted("sh"), JobFailedError, False),
+        (NotStarted("program", "x"), JobFailedError, False),
+        (NotStarted("working_dir"), JobFailedError, False),
+        (NotStarted("write"), JobFailedError, True),
+        (Broken("why", 2.0, runs=False), OutcomeUnknownError, True),
+        (Broken("why", 2.0, runs=True), OutcomeUnknownError, False),
+        (Broken("why", 2.0), OutcomeUnknownError, False),
+    ],
+    ids=str,
+)
+def test_whether_another_try_may_help(end: End, kind: type, retryable: bool) -> None:
+    """Never where the process may still run beside it (R2)."""
+    error = error_of(an_outcome(end))
+    assert (type(error), error.retryable) == (kind, retryable)
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (
+            True,
+            "It still runs, so nothing is tried again. "
+            "To end it: kubectl exec -n shop api-x1 -c api -- sh -c 'kill -- -12'",
+        ),
+        (False, "It runs no longer (why)."),
+        (None, "Whether it still runs is unknown, so nothing is tried again (why)."),
+    ],
+)
+def test_a_broken_connection(runs: bool | None, said: str) -> None:
+    """The outcome is unknown, and what is known of the process is said (R1, R36)."""
+    message = str(error_of(an_outcome(Broken("why", 2.0, runs, 12))))
+    assert message.startswith("Outcome unknown: the connection to pod shop/api-x1 broke after 2.0 s.")
+    assert said in message
+
+
+def test_an_exit_code_of_the_author_skips() -> None:
+    """Only one that the script itself ended with."""
+    assert an_outcome(Exited(99), skip_on_exit_code=[99]).skipped
+    assert not an_outcome(PodEnded("gone", 99), skip_on_exit_code=[99]).skipped
+    assert not an_outcome(Exited(1), skip_on_exit_code=[99]).skipped

@@ -1,0 +1,364 @@
+"""What is sent through stdin, run by the shells of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.exec import program as stdin_program
+from airflow_script_provider.kube.exec.program import Invocation, Preamble, RemoteProcess, encode
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.script import Script
+from tests.builders import a_script
+
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+EVERY_CHARACTER = "".join(map(chr, range(1, 0x250))) + "'\"$(id)`\\\n\n"
+SHOWS = "import json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), sys.stdin.read()]))\n"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended, and what it printed after its announcement."""
+
+    code: int
+    out: bytes
+    err: str
+    preamble: Preamble
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of programs in which ``sh`` is this shell."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = shutil.which(request.param)
+    is_busybox = request.param == "busybox"
+    for name in ("sh", "head", "mkdir", "rm", "sleep", "stty", "dd"):
+        (folder / name).symlink_to(str(program) if is_busybox or name == "sh" else str(shutil.which(name)))
+    for name in ("python3", "node", "perl", "bash"):
+        (folder / name).symlink_to(sys.executable if name == "python3" else str(shutil.which(name)))
+    return str(folder)
+
+
+def an_invocation(script: str | Script = SHOWS, **changes: Any) -> Invocation:
+    """A Python script without arguments."""
+    values: dict[str, Any] = {"interpreter": None, "payload": Payload()} | changes
+    script = a_script(script) if isinstance(script, str) else script
+    return Invocation.of_script(script, "python:3.11-slim", values.pop("payload"), **values)
+
+
+def started(shell: str, data: bytes, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """The constant program with this on its stdin, which stays open, as a group of its own."""
+    program = stdin_program.argv()
+    process = subprocess.Popen(
+        [f"{shell}/sh", *program[1:]], env={"PATH": shell} | dict(env or {}), start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+    return process
+
+
+def run(shell: str, invocation: Invocation, env: Mapping[str, str] | None = None) -> Ended:
+    """Run to the end; stdin is never closed before."""
+    process = started(shell, encode(invocation), env)
+    assert process.stdout is not None
+    out = process.stdout.read()
+    _, err = process.communicate()
+    preamble = Preamble(invocation)
+    shown = (preamble.feed(out) if out else b"") + preamble.rest()
+    assert not left_over(invocation)
+    return Ended(process.returncode, shown, err.decode(), preamble)
+
+
+def left_over(invocation: Invocation) -> list[Path]:
+    """What an invocation has left behind."""
+    return [path for folder in ("/dev/shm", "/tmp") if (path := Path(folder) / invocation.folder_name).exists()]
+
+
+def test_script_and_arguments_arrive_byte_for_byte(shell: str) -> None:
+    """Any character but NUL arrives in arguments and environment, and in the script's text (R24)."""
+    payload = Payload.of([EVERY_CHARACTER], None, {"ALL": EVERY_CHARACTER, "EMPTY": ""})
+    text = f"import os, sys, json\nassert json.loads(sys.argv[1]) == [os.environ['ALL']] == [{EVERY_CHARACTER!r}]\n"
+    ended = run(shell, an_invocation(text + "print(os.environ['EMPTY'] + 'same')", payload=payload))
+    assert (ended.code, ended.out) == (0, b"same\n"), ended.err
+
+
+def test_each_argument_is_one_word(shell: str) -> None:
+    """Arguments are not split, joined or read as options (R24)."""
+    words = ["-n", "", "a b", "it's", '"', "$HOME", "*", "ünï", "a\nb"]
+    ended = run(shell, an_invocation(SHOWS, payload=Payload.of(None, words, None)))
+    assert json.loads(ended.out)[0] == words
+
+
+def test_environment_is_the_containers_and_the_callers(shell: str) -> None:
+    """The container's own environment stays, the caller's goes before it, and stdin is empty."""
+    ended = run(shell, an_invocation(payload=Payload.of(None, None, {"A": "ours"})), {"A": "theirs", "B": "theirs"})
+    _, environment, _, stdin = json.loads(ended.out)
+    assert (environment["A"], environment["B"], stdin) == ("ours", "theirs", "")
+
+
+def test_variables_of_the_container_keep_their_values(shell: str) -> None:
+    """Also those with short names."""
+    theirs = dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "theirs")
+    environment = json.loads(run(shell, an_invocation(), theirs).out)[1]
+    assert {name: environment[name] for name in theirs} == theirs
+
+
+def test_nothing_of_ours_is_in_the_environment(shell: str) -> None:
+    """The script sees no variable of our code."""
+    environment = json.loads(run(shell, an_invocation()).out)[1]
+    assert not [name for name in environment if name.lower().startswith("airflow")]
+
+
+def test_arguments_alone_are_no_json(shell: str) -> None:
+    """Without args and arguments the script gets none."""
+    assert json.loads(run(shell, an_invocation()).out)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.sh", 'printf "%s" "$1"'),
+        ("s.bash", 'printf "%s" "${@:1:1}"'),
+        ("s.pl", "print $ARGV[0]"),
+        ("s.js", "process.stdout.write(process.argv[2])"),
+        ("s.mjs", "import process from 'node:process'; process.stdout.write(process.argv[2])"),
+    ],
+)
+def test_languages(shell: str, name: str, text: str) -> None:
+    """Every interpreter reads its script, from the open file or from the folder."""
+    invocation = an_invocation(a_script(text, name=name), payload=Payload.of({"a": 1}, None, None))
+    ended = run(shell, invocation)
+    assert (ended.code, ended.out) == (0, b'{"a": 1}'), ended.err
+
+
+def test_python_imports_nothing_from_a_shared_folder(shell: str) -> None:
+    """The first place that Python imports from is no folder that others may write to."""
+    ended = run(shell, an_invocation("import sys; print(sys.path[0])"))
+    assert Path(ended.out.decode().strip()).name.startswith("airflow-script-")
+
+
+def test_a_traceback_shows_the_scripts_lines(shell: str) -> None:
+    """Python finds the text of a script that has no name any more."""
+    assert "1 / 0  # here" in run(shell, an_invocation("1 / 0  # here")).err
+
+
+def test_files_lie_beside_the_script(shell: str) -> None:
+    """Files are found by import and by the variable, their bytes as they were, NUL too."""
+    text = "import os, lib.util; print(open(os.environ['AIRFLOW_SCRIPT_FILES'] + '/a b.txt').read() == lib.util.text)"
+    files = {"lib/util.py": a_script("text = 'x\\0y\\n\\n'\n"), "a b.txt": a_script("x\0y\n\n")}
+    ended = run(shell, an_invocation(text, files=files))
+    assert (ended.code, ended.out) == (0, b"True\n"), ended.err
+
+
+def test_a_file_of_many_nuls(shell: str) -> None:
+    """What a shell would follow recursively is written all the same, as in text of UTF-16."""
+    once = r"x\0\c%s" + "\0" + "7'\n"
+    script = f"import os; print(open(os.environ['AIRFLOW_SCRIPT_FILES'] + '/data').read() == {once!r} * 60_000)"
+    ended = run(shell, an_invocation(script, files={"data": a_script(once * 60_000)}))
+    assert (ended.code, ended.out) == (0, b"True\n"), ended.err
+
+
+def test_a_command_needs_no_script(shell: str) -> None:
+    """A command runs with arguments, environment and folder, and leaves no folder."""
+    command = ["python3", "-c", SHOWS]
+    ended = run(shell, Invocation(command, Payload.of(None, None, {"A": "1"}), working_dir="/usr"))
+    assert json.loads(ended.out)[1]["A"] == "1"
+    assert json.loads(ended.out)[2] == "/usr"
+
+
+def test_command_finds_its_files(shell: str) -> None:
+    """A command's files are in the folder of the variable."""
+    command = ["sh", "-c", 'read -r line < "$AIRFLOW_SCRIPT_FILES/x"; echo "$line"']
+    assert run(shell, Invocation(command, files={"x": a_script("found\n")})).out == b"found\n"
+
+
+@pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
+def test_exit_code_is_the_scripts(shell: str, files: dict[str, Script]) -> None:
+    """The exit code passes through, whichever way the script was read (R22)."""
+    assert run(shell, an_invocation("raise SystemExit(7)", files=files)).code == 7
+
+
+@pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
+def test_missing_interpreter_is_127(shell: str, files: dict[str, Script]) -> None:
+    """An interpreter that the image lacks ends as a shell has it, and says its name."""
+    ended = run(shell, an_invocation(interpreter=["php"], files=files))
+    assert ended.code == 127
+    assert "php" in ended.err
+
+
+def test_missing_working_dir_is_told(shell: str) -> None:
+    """Nothing starts where the folder does not exist."""
+    ended = run(shell, an_invocation(working_dir="/no/such"))
+    assert (ended.code, ended.out, ended.preamble.failure) == (stdin_program.NOT_STARTED, b"", "working_dir")
+
+
+def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
+    """Whatever of the code is missing, no prefix of it runs (R1, R36)."""
+    data = encode(an_invocation("print('ran')", payload=Payload.of(None, ["a", "b"], None)))
+    for missing in (1, 2, 3, 10, 40, 100, 1000):
+        process = started(shell, data[:-missing])
+        out, _ = process.communicate()
+        assert (out, process.returncode == 0) == (b"", False), missing
+
+
+def test_code_that_cannot_be_read_is_no_success(shell: str) -> None:
+    """Where head is missing or killed nothing runs, nothing is announced, and the exit code is not 0 (R1, R36)."""
+    (Path(shell) / "head").unlink()
+    (Path(shell) / "head").symlink_to(str(shutil.which("false")))
+    ended = run(shell, an_invocation("print('ran')"))
+    assert (ended.code, ended.out, ended.preamble.is_silent) == (127, b"", True)
+
+
+def test_kept_stdin_is_the_scripts(shell: str) -> None:
+    """What is sent after the announcement is the script's stdin."""
+    invocation = an_invocation("print(input())", keeps_stdin=True)
+    process, preamble = started(shell, encode(invocation)), Preamble(invocation)
+    assert process.stdout is not None
+    while not preamble.is_over:
+        preamble.feed(process.stdout.read1())  # type: ignore[attr-defined]  # a buffered reader
+    assert process.communicate(b"typed\n")[0] == b"typed\n"
+
+
+def test_no_value_is_in_any_command_line(shell: str) -> None:
+    """Neither the exec's own command line nor that of a process that it starts has a value of env (R26)."""
+    script = "import pathlib\nfor p in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n  print(p.read_bytes())"
+    ended = run(shell, an_invocation(script, payload=Payload.of(None, None, {"A": "very-secret"})))
+    assert b"very-secret" not in ended.out
+    constant = 'IFS= read -r airflow_size && eval "$(head -c "$airflow_size" || echo exit 127)"'
+    assert stdin_program.argv() == ["sh", "-c", constant]
+
+
+def announced(process: subprocess.Popen[bytes], invocation: Invocation) -> RemoteProcess:
+    """What the program says of its process, when the script has said that it is there."""
+    assert process.stdout is not None
+    preamble = Preamble(invocation)
+    shown = b""
+    while b"up" not in shown:
+        shown += preamble.feed(process.stdout.read1())  # type: ignore[attr-defined]  # a buffered reader
+    assert preamble.process is not None
+    return preamble.process
+
+
+def ends(shell: str, command: list[str]) -> str:
+    """What the program that ends or looks prints."""
+    done = subprocess.run([f"{shell}/sh", *command[1:]], env={"PATH": shell}, capture_output=True, check=True)
+    assert not done.stderr
+    return done.stdout.decode().strip()
+
+
+WAITS = """import subprocess, signal, sys
+{first}
+child = subprocess.Popen(['sleep', '60'])
+print('up', flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
+@pytest.mark.parametrize(
+    ("first", "said"), [("", "ended"), ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "killed")]
+)
+def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, said: str) -> None:
+    """TERM ends script and children; who ignores it is killed; no folder stays (R27)."""
+    invocation = an_invocation(WAITS.format(first=first), files=files)
+    process = started(shell, encode(invocation))
+    remote = announced(process, invocation)
+    assert ends(shell, stdin_program.look_argv(remote)) == "running"
+    assert ends(shell, stdin_program.end_argv(remote, invocation, 0.2)) == said
+    out, err = process.communicate()
+    assert (out.strip(), err) == (b"", b""), "the shell tells nothing of the signal"
+    assert ends(shell, stdin_program.look_argv(remote)) == "gone"
+    assert not left_over(invocation)
+
+
+def test_script_that_handles_term_clears_up_and_its_code_counts(shell: str) -> None:
+    """With a folder, too, the script has its grace period and says how it ends (R27)."""
+    first = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))"
+    invocation = an_invocation(WAITS.format(first=first), files={"x": a_script("x")})
+    process = started(shell, encode(invocation))
+    remote = announced(process, invocation)
+    assert ends(shell, stdin_program.end_argv(remote, invocation, 5)) == "ended"
+    process.communicate()
+    assert process.returncode == 9
+
+
+def test_another_process_of_that_number_is_left_alone(shell: str) -> None:
+    """A number that belongs to another process by now is not ended."""
+    invocation = an_invocation(WAITS.format(first=""))
+    process = started(shell, encode(invocation))
+    remote = announced(process, invocation)
+    assert ends(shell, stdin_program.end_argv(remote._replace(started=1), invocation, 0)) == "gone"
+    os.killpg(remote.group, signal.SIGKILL)
+    process.communicate()
+
+
+def test_announcement_may_come_in_pieces() -> None:
+    """The script's output begins after our line, wherever the stream was cut."""
+    preamble = Preamble(Invocation(["x"], nonce="abc"))
+    shown = b"".join(preamble.feed(bytes([byte])) for byte in b"abc started 12 345\nabc started 1 2\n")
+    assert (shown, preamble.process) == (b"abc started 1 2\n", RemoteProcess(12, 345))
+
+
+def test_terminal_is_ready_before_the_announcement() -> None:
+    """A terminal's line that it awaits the code is ours."""
+    preamble = Preamble(Invocation(["x"], nonce="abc"))
+    assert (preamble.feed(b"airflow-script ready\n"), preamble.is_ready) == (b"", True)
+    assert (preamble.feed(b"abc started\nhi"), preamble.process) == (b"hi", None)
+
+
+def test_what_is_not_ours_is_shown() -> None:
+    """A shell that says something else is heard."""
+    preamble = Preamble(Invocation(["x"], nonce="abc"))
+    assert preamble.feed(b"ab") == b""
+    assert preamble.feed(b"solutely not") == b"absolutely not"
+
+
+def test_too_much_is_refused() -> None:
+    """Script and files have a bound (R25)."""
+    with pytest.raises(ValueError, match="put large data onto a volume"):
+        an_invocation("x" * (stdin_program.MAX_SENT + 1))
+
+
+def test_files_cannot_leave_the_folder() -> None:
+    """A path that would leave the folder, or be the script's own, is refused by name."""
+    for path in ("../x", "/x", "script.py"):
+        with pytest.raises(ValueError, match="files has"):
+            an_invocation(files={path: a_script("x")})
+
+
+def test_a_terminal_shows_nothing_of_the_code(shell: str) -> None:
+    """On a terminal the code is sent when it is awaited, is not shown, and the terminal is as it was afterwards."""
+    invocation = an_invocation("import os; print(input(), os.isatty(0))", keeps_stdin=True)
+    ours, theirs = os.openpty()
+    program = [f"{shell}/sh", *stdin_program.argv(terminal=True)[1:]]
+    process = subprocess.Popen(
+        program, env={"PATH": shell}, start_new_session=True, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    preamble, shown, to_send = Preamble(invocation), b"", [b"typed\n", encode(invocation)]
+    while b"True" not in shown:
+        shown += preamble.feed(os.read(ours, 4096))
+        if (preamble.is_ready and len(to_send) == 2) or (preamble.is_over and to_send):
+            threading.Thread(target=_write_all, args=(ours, to_send.pop())).start()
+    assert process.wait() == 0
+    assert shown.replace(b"\r\n", b"\n").strip() == b"typed\ntyped True", "a terminal shows what is typed"
+    os.close(ours)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,142 @@
+"""What may be asked of a run in a running pod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest, described
+from airflow_script_provider.kube.request.inputs import ScriptCall
+from tests.builders import a_script, an_exec_request
+
+
+def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **options: Any) -> ExecOptions:
+    """Options that were checked as at parse."""
+    where = {} if {"pod", "label_selector", "statefulset"} & set(options) else {"deployment": "api"}
+    return ExecOptions(**(where | options)).checked_before_rendering(ScriptCall(script=script, **(call or {})))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"pod": "x", "statefulset": "y"}, "statefulset and pod exclude each other: give exactly one of"),
+        ({"deployment": None}, "it is not said where to run: give exactly one of deployment, statefulset, pod"),
+        ({"script": None}, "give exactly one of script and command"),
+        ({"command": ["ls"]}, "give exactly one of script and command"),
+        ({"script": None, "command": "ls /"}, r'command=.ls /. must be a list of strings: \["sh", "-c", …\]'),
+        ({"script": None, "command": []}, "command must be a list of strings that is not empty"),
+        ({"script": None, "command": ["ls", 1]}, r"command\[1\] must be a string, not int"),
+        ({"script": None, "command": ["ls"], "interpreter": ["sh"]}, "interpreter belongs to script"),
+        ({"script": None, "command": ["ls"], "call": {"args": {}}}, "args belongs to script"),
+        ({"script": None, "command": ["ls"], "call": {"sha256": "a"}}, "sha256 belongs to script"),
+        ({"script": None, "command": {"ls": 1}}, "command must be a list of strings, not dict"),
+        ({"script": None, "command": 5}, "command must be a list of strings, not int"),
+        ({"interpreter": "bash"}, "interpreter='bash' must be a list of strings"),
+        ({"interpreter": {"sh": 1}}, "interpreter must be a list of strings, not dict"),
+        ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
+        ({"termination_grace_period": -1}, "termination_grace_period=-1 must be at least 0 seconds"),
+        ({"skip_on_exit_code": 300}, "skip_on_exit_code holds 300"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(arguments: dict[str, Any], said: str) -> None:
+    """Whatever the templates turn out to be (R29)."""
+    with pytest.raises(ValueError, match=said):
+        checked(**arguments)
+
+
+def test_templates_are_left_for_the_run() -> None:
+    """A place that is a template, or a command that another task returns, is no mistake."""
+    assert checked(deployment="{{ params.app }}").deployment == "{{ params.app }}"
+    assert checked(None, command=object()).command
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"command": {"ls": 1}}, "command must be a list of strings, not dict"),
+        ({"command": ["ls"], "working_dir": 5}, "working_dir=5 must be a path"),
+    ],
+)
+def test_what_rendering_made_of_them_is_checked(options: dict[str, Any], said: str) -> None:
+    """A template or another task may give anything."""
+    with pytest.raises(ValueError, match=said):
+        an_exec_request(None, **options)
+
+
+def test_empty_script_is_refused() -> None:
+    """Nothing to run is a mistake."""
+    with pytest.raises(ValueError, match="script is empty"):
+        an_exec_request("  \n")
+
+
+def test_what_is_given_is_checked_before_a_pod_is_looked_for() -> None:
+    """A bad value of env fails when the request is made."""
+    with pytest.raises(ValueError, match="holds a NUL character"):
+        an_exec_request(env={"A": "\0"})
+
+
+def test_the_containers_image_decides_the_interpreter() -> None:
+    """What nothing else says is said by the image of the pod that was chosen."""
+    assert an_exec_request().invocation("node:20-slim").argv == ("node",)
+    assert an_exec_request().invocation("").argv == ("python3", "-u")
+
+
+def test_sql_gets_its_arguments_as_variables() -> None:
+    """psql would take a JSON argument for the name of a database."""
+    invocation = an_exec_request("select 1", args={"a": 1}).invocation("postgres:15")
+    assert invocation.payload.arguments == ("-v", "a=1")
+    assert not invocation.has_folder
+
+
+def test_arguments_are_no_references() -> None:
+    """Nobody expands ``$(NAME)`` in an exec."""
+    invocation = an_exec_request(args={"a": "$(B)"}, env={"B": "1"}).invocation("")
+    assert (invocation.payload.arguments, invocation.payload.environment) == (('{"a": "$(B)"}',), {"B": "1"})
+
+
+def test_a_bare_command_needs_no_shell() -> None:
+    """A command that is given nothing can be started by itself."""
+    assert an_exec_request(None, command=["ls"]).is_bare
+    assert not an_exec_request(None, command=["ls"], env={"A": "1"}).is_bare
+    assert not an_exec_request(None, command=["ls"], working_dir="/").is_bare
+    assert not an_exec_request().is_bare
+
+
+@pytest.mark.parametrize(
+    ("timeout", "left", "deadline"),
+    [
+        (600, None, Deadline(600)),
+        (600, 10.2, Deadline(11, "execution_timeout")),
+        (5, 10.0, Deadline(5)),
+        (None, None, Deadline(None)),
+        (None, 3.0, Deadline(3, "execution_timeout")),
+    ],
+)
+def test_the_sooner_end_counts(timeout: float | None, left: float | None, deadline: Deadline) -> None:
+    """The timeout, or what is left of the task's own (R5)."""
+    assert Deadline.within(timeout, left) == deadline
+
+
+def test_a_dry_run_has_no_value() -> None:
+    """What would run where, with names in the place of values (R26)."""
+    files = {"x": a_script("hunter2")}
+    request = an_exec_request(args={"k": "hunter2"}, env={"KEY": "hunter2"}, files=files)
+    told = described(request)
+    assert "hunter2" not in str(told)
+    assert (told["deployment"], told["namespace"], told["env"]) == ("api", "shop", {"KEY": "(hidden)"})
+    assert told["arguments"] == "1 (values hidden)"
+
+
+def test_a_dry_run_of_a_command() -> None:
+    """A command is shown as it is."""
+    told = described(an_exec_request(None, command=["ls", "/"], working_dir="/app"))
+    assert (told["command"], told["working_dir"], told["timeout"]) == (["ls", "/"], "/app", 600)
+
+
+def test_requests_show_no_value() -> None:
+    """A request in a log or traceback has no value of env or args (R26)."""
+    request: ExecRequest = an_exec_request(args={"k": "hunter2"}, env={"A": "hunter2"})
+    assert "hunter2" not in repr(request)
+    assert "hunter2" not in repr(request.invocation(""))

@@ -1,0 +1,238 @@
+"""Which pod and container something runs in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.exceptions import TargetError
+from airflow_script_provider.kube.exec import workload
+from airflow_script_provider.kube.exec.workload import Candidates, Workload
+
+API = Workload("deployment", "api", "shop")
+DB = Workload("statefulset", "db", "shop")
+SELECTED = Workload("label_selector", "app=api", "shop")
+
+
+def a_deployment(*, revision: str = "2", generation: int = 3, observed: int = 3) -> dict[str, Any]:
+    """The Deployment ``api``, twice rolled out."""
+    return {
+        "metadata": {
+            "name": "api", "uid": "uid-api", "generation": generation,
+            "annotations": {"deployment.kubernetes.io/revision": revision},
+        },
+        "spec": {"selector": {"matchLabels": {"app": "api"}}},
+        "status": {"observedGeneration": observed},
+    }  # fmt: skip
+
+
+def a_replica_set(revision: str, *, owner: str = "uid-api") -> dict[str, Any]:
+    """A ReplicaSet ``api-REVISION``."""
+    return {
+        "metadata": {
+            "name": f"api-{revision}", "uid": f"uid-api-{revision}",
+            "annotations": {"deployment.kubernetes.io/revision": revision},
+            "ownerReferences": [{"uid": owner, "controller": True}],
+        },
+    }  # fmt: skip
+
+
+def a_running_pod(
+    name: str = "api-2-x",
+    *containers: str,
+    owner: str = "uid-api-2",
+    ready: bool = True,
+    deleted: bool = False,
+    waiting: str = "",
+    phase: str = "Running",
+    labels: dict[str, str] | None = None,
+    container_id: str = "containerd://1",
+    ended: dict[str, Any] | None = None,
+    sidecar: str = "",
+) -> dict[str, Any]:
+    """A pod of the current ReplicaSet, whose containers run."""
+    names = containers or ("api",)
+    runs: dict[str, Any] = {"terminated": ended} if ended else {"running": {}}
+    runs = {"waiting": {"reason": waiting}} if waiting else runs
+    spec: dict[str, Any] = {"containers": [{"name": one, "image": f"{one}:1"} for one in names]}
+    if sidecar:
+        spec["initContainers"] = [{"name": "setup"}, {"name": sidecar, "restartPolicy": "Always"}]
+    statuses = [{"name": one, "state": runs, "containerID": container_id} for one in (*names, sidecar)]
+    return {
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": f"uid-{name}", "labels": labels or {},
+            "ownerReferences": [{"uid": owner, "controller": True}],
+        } | ({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}),
+        "spec": spec,
+        "status": {
+            "phase": phase, "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": statuses,
+        },
+    }  # fmt: skip
+
+
+def chosen(*pods: dict[str, Any], of: Workload = API) -> str:
+    """The name of the pod that is chosen."""
+    return str(workload.choose(Candidates(of, pods, "ReplicaSet api-2"))["metadata"]["name"])
+
+
+def test_first_by_name() -> None:
+    """Of several ready pods it is always the same."""
+    assert chosen(a_running_pod("b"), a_running_pod("a"), a_running_pod("c")) == "a"
+
+
+def test_neither_unready_nor_deleted() -> None:
+    """A pod that is not ready, or going, is none to run in."""
+    assert chosen(a_running_pod("a", ready=False), a_running_pod("b", deleted=True), a_running_pod("c")) == "c"
+
+
+def test_no_ready_pod_tells_how_many_in_which_state() -> None:
+    """The error counts the states and says how to look."""
+    with pytest.raises(TargetError) as raised:
+        chosen(
+            a_running_pod(ready=False, waiting="CrashLoopBackOff"),
+            a_running_pod("b", ready=False),
+            a_running_pod("c", deleted=True),
+        )
+    assert str(raised.value) == (
+        "Deployment shop/api has no ready pod (3 pods of ReplicaSet api-2: 1 CrashLoopBackOff, 1 running but not "
+        "ready, 1 Terminating). Check: kubectl -n shop rollout status deployment api"
+    )
+
+
+def test_a_selector_without_ready_pods_is_named() -> None:
+    """With a selector, the error has it."""
+    with pytest.raises(TargetError) as raised:
+        workload.choose(Candidates(SELECTED, []))
+    assert str(raised.value) == (
+        "label_selector 'app=api' in namespace shop has no ready pod (no pods). "
+        "Check: kubectl -n shop get pods -l app=api"
+    )
+
+
+def test_only_pods_of_the_current_replica_set() -> None:
+    """During a rollout the old code's pods are none of it, whatever their labels."""
+    pods = [a_running_pod("a", owner="uid-api-1"), a_running_pod("b"), a_running_pod("c", owner="uid-other")]
+    sets = [a_replica_set("1"), a_replica_set("2"), a_replica_set("2", owner="uid-another-api")]
+    found = workload.of_deployment(API, a_deployment(), sets, pods)
+    assert ([pod["metadata"]["name"] for pod in found.pods], found.owner) == (["b"], "ReplicaSet api-2")
+
+
+def test_a_deployment_whose_replica_set_is_not_there_has_no_pods() -> None:
+    """Before the new ReplicaSet exists, the old one's pods are not taken in its place."""
+    found = workload.of_deployment(API, a_deployment(revision="3"), [a_replica_set("2")], [a_running_pod()])
+    with pytest.raises(TargetError, match="no pods of its ReplicaSet"):
+        workload.choose(found)
+
+
+def test_a_change_that_the_controller_has_not_seen() -> None:
+    """Until the controller has seen the newest change, the current ReplicaSet is unknown."""
+    assert workload.is_observed(a_deployment())
+    assert not workload.is_observed(a_deployment(generation=4))
+
+
+def test_pods_of_a_stateful_sets_newest_revision() -> None:
+    """An update in the middle leaves pods of the old revision."""
+    found = {"metadata": {"uid": "uid-db"}, "spec": {}, "status": {"updateRevision": "db-2"}}
+    pods = [
+        a_running_pod(f"db-{index}", owner="uid-db", labels={"controller-revision-hash": revision})
+        for index, revision in enumerate(["db-1", "db-2"])
+    ]
+    assert [pod["metadata"]["name"] for pod in workload.of_stateful_set(DB, found, pods).pods] == ["db-1"]
+
+
+def test_selector_in_the_apis_words() -> None:
+    """Labels and expressions become one selector."""
+    expressions = [
+        {"key": "tier", "operator": "In", "values": ["web", "api"]}, {"key": "x", "operator": "NotIn", "values": ["1"]},
+        {"key": "a", "operator": "Exists"}, {"key": "b", "operator": "DoesNotExist"},
+    ]  # fmt: skip
+    found = {"spec": {"selector": {"matchLabels": {"app": "api"}, "matchExpressions": expressions}}}
+    assert workload.selector_of(found) == "app=api,tier in (web,api),x notin (1),a,!b"
+
+
+def test_exactly_one_is_named() -> None:
+    """None and several are refused, an empty name too."""
+    assert workload.named("shop", deployment="api", pod=None) == API
+    for names in ({}, {"deployment": "api", "pod": "x"}, {"deployment": " "}):
+        with pytest.raises(ValueError, match="deployment"):
+            workload.named("shop", **{"deployment": None, **names})
+
+
+@pytest.mark.parametrize("name", ["api/status", "../secrets/x", "api?x=1", " api"])
+def test_a_name_is_no_path(name: str) -> None:
+    """What a template made of a name leads nowhere else."""
+    with pytest.raises(ValueError, match="is not a legal Kubernetes name"):
+        workload.named("shop", deployment=name)
+
+
+def test_the_only_container_is_taken() -> None:
+    """A pod with one container needs no name of it, a sidecar beside it neither."""
+    assert workload.choose_container(a_running_pod(sidecar="proxy"), None)["name"] == "api"
+
+
+def test_a_sidecar_may_be_named() -> None:
+    """A sidecar that is an init container runs as well."""
+    assert workload.choose_container(a_running_pod(sidecar="proxy"), "proxy")["name"] == "proxy"
+
+
+@pytest.mark.parametrize(
+    ("container", "said"),
+    [
+        (None, "pod shop/api-2-x has several containers: api, web. Set container to one of them."),
+        ("db", "pod shop/api-2-x has no container 'db'. It has: api, web."),
+    ],
+)
+def test_a_container_must_be_one_of_the_pods(container: str | None, said: str) -> None:
+    """The error names those that there are, and another try would not help."""
+    with pytest.raises(TargetError) as raised:
+        workload.choose_container(a_running_pod("api-2-x", "api", "web"), container)
+    assert (str(raised.value), raised.value.retryable) == (said, False)
+
+
+def test_a_container_must_run() -> None:
+    """A named pod may have a container that waits."""
+    with pytest.raises(TargetError, match="'api' of pod shop/api-2-x does not run: the pod is CrashLoopBackOff"):
+        workload.choose_container(a_running_pod(waiting="CrashLoopBackOff"), None)
+
+
+def test_a_named_pod_need_not_be_ready() -> None:
+    """Whoever names a pod wants that one."""
+    pod = a_running_pod(ready=False)
+    assert workload.choose_named(Workload("pod", "api-2-x", "shop"), pod) is pod
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [(a_running_pod(deleted=True), "Terminating"), (a_running_pod(phase="Pending", ready=False), "Pending")],
+)
+def test_a_named_pod_must_run(pod: dict[str, Any], said: str) -> None:
+    """The error tells its state and how to look."""
+    with pytest.raises(TargetError, match=f"does not run: it is {said}. Check: kubectl -n shop describe pod api-2-x"):
+        workload.choose_named(Workload("pod", "api-2-x", "shop"), pod)
+
+
+def test_what_does_not_exist_is_told_with_what_does() -> None:
+    """Which names there are, where they may be known."""
+    assert str(workload.not_found(API, ["web", "db"])) == "Deployment shop/api does not exist. These do: db, web"
+    assert "check namespace" in str(workload.not_found(API, []))
+    assert str(workload.not_found(API, None)) == "Deployment shop/api does not exist. Check deployment and namespace."
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (None, "the pod was deleted or rolled out while the script ran"),
+        (a_running_pod(deleted=True), "the pod is being deleted or rolled out"),
+        (
+            a_running_pod(ended={"reason": "OOMKilled", "exitCode": 137}),
+            'container "api" ended while the script ran (OOMKilled, exit code 137)',
+        ),
+        (a_running_pod(container_id="containerd://2"), 'container "api" ended while the script ran'),
+        (a_running_pod(ready=False), None),
+    ],
+)
+def test_what_became_of_the_pod(now: dict[str, Any] | None, why: str | None) -> None:
+    """A pod or container that ended has ended the script, one that is merely not ready has not."""
+    assert workload.gone_since(a_running_pod(), now, "api") == why

@@ -1,0 +1,182 @@
+"""Which Job of an earlier try a retry takes over, and how long that Job has been at it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.names import LaunchIdentity
+from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
+
+NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
+
+
+def a_left_job(
+    name: str = "left",
+    *,
+    try_number: int = 1,
+    max_tries: int | None = 2,
+    request: str = REQUEST_DIGEST,
+    read: bool = False,
+    being_deleted: bool = False,
+    created: str = "2026-01-01T00:00:00Z",
+    started: str | None = None,
+    suspended: bool = False,
+    ended: str | None = None,
+) -> dict[str, Any]:
+    """A Job that a try of the task has left: unread and running, launched at midnight."""
+    identity = LaunchIdentity(LAUNCH_ID, task=a_task(try_number=try_number, max_tries=max_tries), request=request)
+    metadata: dict[str, Any] = {"name": name, "creationTimestamp": created, "labels": identity.labels()}
+    metadata["annotations"] = identity.annotations() | ({labels.READ_ANNOTATION: created} if read else {})
+    conditions = [{"type": "Complete", "status": "True", "lastTransitionTime": ended}] if ended else []
+    return {
+        "metadata": metadata | ({"deletionTimestamp": created} if being_deleted else {}),
+        "spec": {"suspend": suspended},
+        "status": {"conditions": conditions} | ({"startTime": started} if started else {}),
+    }
+
+
+def a_retry(*, try_number: int = 2, max_tries: int | None = 2, request: str = REQUEST_DIGEST) -> LaunchIdentity:
+    """The same launch in the second of three tries."""
+    return LaunchIdentity("ffffffffff", task=a_task(try_number=try_number, max_tries=max_tries), request=request)
+
+
+def planned(
+    *jobs: dict[str, Any], retry: LaunchIdentity | None = None, alone: bool = True
+) -> tuple[str | None, list[str]]:
+    """Names: of the Job that is adopted, of those that are deleted."""
+    plan = adoption.plan(jobs, retry or a_retry(), alone=alone)
+    adopted = plan.adopted["metadata"]["name"] if plan.adopted else None
+    return adopted, [job["metadata"]["name"] for job in plan.useless]
+
+
+def test_a_retry_takes_over_the_unread_job() -> None:
+    """What the lost worker has started goes on (R2)."""
+    assert planned(a_left_job()) == ("left", [])
+
+
+def test_a_job_that_has_ended_meanwhile_is_taken_over_too() -> None:
+    """Its outcome is waiting for a reader (R2)."""
+    assert planned(a_left_job(ended="2026-01-01T00:05:00Z")) == ("left", [])
+
+
+def test_a_job_that_was_taken_over_once_is_taken_over_again() -> None:
+    """Two workers may be lost (R2)."""
+    assert planned(a_left_job(try_number=1), retry=a_retry(try_number=3)) == ("left", [])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_job_that_was_read_stays(alone: bool) -> None:
+    """The failure that this try repeats was told: its Job is there to be looked at, until its TTL (R8)."""
+    assert planned(a_left_job(read=True), alone=alone) == (None, [])
+
+
+def test_a_job_that_is_being_deleted_is_no_more() -> None:
+    """Somebody has ended it (R8)."""
+    assert planned(a_left_job(being_deleted=True)) == (None, [])
+
+
+@pytest.mark.parametrize("try_number", [2, 3])
+def test_jobs_of_this_try_are_left_alone(try_number: int) -> None:
+    """Two runs in one task, perhaps in parallel, never touch each other's Jobs (R2)."""
+    assert planned(a_left_job(try_number=try_number)) == (None, [])
+
+
+def test_a_cleared_task_runs_again() -> None:
+    """A clear raises ``max_tries``: the old Job is no outcome of the new order, and nobody will read it (R8)."""
+    assert planned(a_left_job(max_tries=2), retry=a_retry(max_tries=3)) == (None, ["left"])
+
+
+def test_a_try_after_the_last_one_is_a_clears() -> None:
+    """Where the task was running a clear leaves ``max_tries`` as it is (R8)."""
+    assert planned(a_left_job(max_tries=0), retry=a_retry(max_tries=0)) == (None, ["left"])
+
+
+def test_another_request_is_another_job() -> None:
+    """A script that was changed between the tries is run (R8)."""
+    assert planned(a_left_job(request="0000000000")) == (None, ["left"])
+
+
+def test_where_the_task_runs_more_another_request_waits_for_its_launch() -> None:
+    """The second run of a task may be the one that was lost."""
+    assert planned(a_left_job(request="0000000000"), alone=False) == (None, [])
+
+
+def test_after_a_clear_nothing_waits() -> None:
+    """No launch of this try can ask for what was started before the clear (R8)."""
+    left = a_left_job(request="0000000000", max_tries=2)
+    assert planned(left, retry=a_retry(max_tries=3), alone=False) == (None, ["left"])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_of_several_the_newest_is_taken_over(alone: bool) -> None:
+    """The others are of no use to anybody (R2)."""
+    old, new = a_left_job("old"), a_left_job("new", created="2026-01-01T00:01:00Z", try_number=2)
+    assert planned(new, old, retry=a_retry(try_number=3), alone=alone) == ("new", ["old"])
+
+
+def test_without_max_tries_nothing_is_taken_over() -> None:
+    """A retry cannot be told from a clear then (R8)."""
+    assert planned(a_left_job(max_tries=None), retry=a_retry(max_tries=None)) == (None, ["left"])
+
+
+@pytest.mark.parametrize("annotations", [{}, {labels.TRY_NUMBER_ANNOTATION: "x"}])
+def test_jobs_of_nobody_are_left_alone(annotations: dict[str, str]) -> None:
+    """A Job with our label that no try of ours has launched (R33)."""
+    job = a_left_job()
+    job["metadata"]["annotations"] = annotations
+    assert planned(job) == (None, [])
+
+
+def test_outside_a_task_there_are_no_tries() -> None:
+    """Nothing is taken over, nothing deleted."""
+    assert planned(a_left_job(), retry=LaunchIdentity("ffffffffff")) == (None, [])
+
+
+def test_a_run_has_lasted_since_its_launch() -> None:
+    """Whoever launched it: the result tells the whole time."""
+    assert adoption.seconds_since_launch(a_left_job(), NOW) == 600
+
+
+def test_a_run_lasts_no_longer_than_its_job() -> None:
+    """An outcome may have waited long for its reader."""
+    assert adoption.seconds_since_launch(a_left_job(ended="2026-01-01T00:00:05Z"), NOW) == 5
+
+
+@pytest.mark.parametrize(
+    ("job", "seconds"),
+    [
+        (a_left_job(), 600),
+        (a_left_job(started="2026-01-01T00:09:00Z"), 60),
+        (a_left_job(started="2026-01-01T00:09:00Z", suspended=True), None),
+        (a_left_job(created="2026-01-01T00:10:01Z"), 0),
+    ],
+    ids=["created", "resumed", "suspended", "ahead"],
+)
+def test_the_jobs_clock_does_not_start_anew(job: dict[str, Any], seconds: float | None) -> None:
+    """Startup and deadline are counted from the Job's start; a suspended Job has no clock (R5)."""
+    assert adoption.seconds_on_the_clock(job, NOW) == seconds
+
+
+@pytest.mark.parametrize(("ended", "has_ended"), [(None, False), ("2026-01-01T00:05:00Z", True)])
+def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
+    """A Job with a final condition needs nothing any more."""
+    assert adoption.has_ended(a_left_job(ended=ended)) is has_ended
+
+
+@pytest.mark.parametrize(
+    ("state", "leaves_job"),
+    [("running", True), (None, True), ("failed", False), ("success", False), ("restarting", False), ("gone", False)],
+)
+def test_what_a_kill_means(state: str | None, leaves_job: bool) -> None:
+    """A user who acts has changed the state; else the worker goes, or Airflow is out of reach (R2, R3)."""
+    assert adoption.meaning_of_kill(state).leaves_job is leaves_job
+
+
+def test_the_state_that_was_seen_is_said() -> None:
+    """The log must say why a Job was deleted."""
+    assert adoption.meaning_of_kill("restarting").seen == "The task is restarting for Airflow"

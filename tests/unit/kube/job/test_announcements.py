@@ -1,0 +1,117 @@
+"""What is worth a line in the log."""
+
+from __future__ import annotations
+
+import logging
+
+from airflow_script_provider.kube.job.announcements import LAUNCH_GRACE, Announcer, Line
+from tests.builders import a_job, a_pod, an_event
+
+LATER = LAUNCH_GRACE + 1
+
+
+def texts(lines: list[Line]) -> list[str]:
+    """The lines without their levels."""
+    return [line.text for line in lines]
+
+
+def test_each_state_is_said_once() -> None:
+    """A pod that runs is said to run once, however often it changes (R22)."""
+    announcer = Announcer()
+    assert texts(announcer.pod(a_pod(running=True))) == ["Pod load-x1 is running on node-1"]
+    assert announcer.pod(a_pod(running=True)) == []
+
+
+def test_trouble_is_a_warning_with_a_hint() -> None:
+    """What keeps a pod from starting is a warning that says what to do (R15)."""
+    pod = a_pod(unschedulable="0/2 nodes are available: 2 node(s) had untolerated taint {gpu: }.")
+    (line,) = Announcer().pod(pod)
+    assert line.level == logging.WARNING
+    assert line.text.endswith("untolerated taint {gpu: }. Set tolerations.")
+
+
+def test_a_second_pod_is_an_attempt() -> None:
+    """Attempts after the first are numbered (R7)."""
+    announcer = Announcer()
+    announcer.pod(a_pod("first", exit_code=1))
+    assert texts(announcer.pod(a_pod("second"))) == ["Attempt 2: Pod second is starting on node-1"]
+
+
+def test_a_deleted_pod_is_said() -> None:
+    """A pod that vanished while it ran is said (R7)."""
+    announcer = Announcer()
+    announcer.pod(a_pod(running=True))
+    assert texts(announcer.pod(a_pod(running=True), deleted=True)) == ["Pod load-x1 was deleted"]
+
+
+def test_an_end_is_the_last_word_on_a_pod() -> None:
+    """The removal of a pod that has ended is nobody's business."""
+    announcer = Announcer()
+    announcer.pod(a_pod(exit_code=0))
+    assert announcer.pod(a_pod(exit_code=0, being_deleted=True), deleted=True) == []
+
+
+def test_a_warning_is_said_once_however_often_it_comes() -> None:
+    """Retried creations name another pod each time, and are one warning (R11)."""
+    announcer = Announcer()
+    said = [
+        announcer.event(an_event("FailedCreate", f'pods "load-{suffix}" is forbidden: no', kind="Job", name="load"), 20)
+        for suffix in ("ab1cd", "ef2gh")
+    ]
+    assert [len(lines) for lines in said] == [1, 0]
+
+
+def test_a_warning_says_what_to_do() -> None:
+    """The Job's own FailedCreate message is in the log, with the argument (R11, R18)."""
+    event = an_event("FailedCreate", "exceeded quota: q", kind="Job", name="load")
+    (line,) = Announcer().event(event, 1)
+    assert line.text == (
+        "Job load: FailedCreate: exceeded quota: q. Ask for less in container_resources, or free some of the quota."
+    )
+
+
+def test_warnings_are_kept_for_the_failure() -> None:
+    """A failure shows the warnings that were said, without hints."""
+    announcer = Announcer()
+    announcer.event(an_event("FailedMount", "exceeded quota"), LATER)
+    assert announcer.warnings == ("Pod load-x1: FailedMount: exceeded quota",)
+
+
+def test_what_the_pods_status_says_is_not_said_again() -> None:
+    """Events that repeat the pod's status are left out (R15)."""
+    announcer = Announcer()
+    assert announcer.event(an_event("FailedScheduling", "0/2 nodes"), LATER) == []
+    assert announcer.warnings == ()
+
+
+def test_our_own_objects_may_be_late() -> None:
+    """ConfigMap and Secret are created after the Job; that a pod waits for them is no warning at first."""
+    announcer = Announcer()
+    announcer.hide(["load-script"])
+    event = an_event("FailedMount", 'configmap "load-script" not found')
+    assert announcer.event(event, 1) == []
+    assert len(announcer.event(event, LATER)) == 1
+
+
+def test_others_objects_are_no_secret() -> None:
+    """A missing object of the author's is said at once (R15)."""
+    announcer = Announcer()
+    announcer.hide(["load-script"])
+    assert announcer.event(an_event("FailedMount", 'configmap "settings" not found'), 1)
+
+
+def test_a_suspended_job_says_why_nothing_happens() -> None:
+    """Suspension and its end are said once each (R11)."""
+    announcer = Announcer()
+    jobs = [a_job(), a_job(suspended=True), a_job(suspended=True), a_job()]
+    assert [text for job in jobs for text in texts(announcer.job(job))] == [
+        "Job load is suspended; waiting for it to be resumed",
+        "Job load is resumed",
+    ]
+
+
+def test_an_image_that_may_not_be_pulled_is_said_once() -> None:
+    """The pod's state says it, so the event need not (R15)."""
+    announcer = Announcer()
+    assert len(announcer.pod(a_pod(waiting="ErrImageNeverPull", message="Container image is not present"))) == 1
+    assert announcer.event(an_event("ErrImageNeverPull", "Container image is not present"), LATER) == []

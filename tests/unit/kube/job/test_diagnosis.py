@@ -1,0 +1,245 @@
+"""Why a run failed, in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_script_provider.kube.job.diagnosis import (
+    Case,
+    Diagnosis,
+    diagnose,
+    ended_as,
+    event_line,
+    hint_for,
+    registry_answer,
+)
+from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
+from tests.builders import a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
+
+
+def test_oom_names_the_limit() -> None:
+    """An out-of-memory kill names the limit and the argument to raise (R22)."""
+    assert diagnose(a_case(a_pod(oom_killed=True, memory="512Mi"))) == Diagnosis(
+        cause='container "script" was killed for memory (limit 512Mi, exit 137)',
+        headline='Job etl/load failed: container "script" was killed for memory (limit 512Mi, exit 137). '
+        "Raise container_resources limits memory.",
+        reason="OOMKilled",
+    )
+
+
+def test_oom_without_a_limit_of_ours() -> None:
+    """Where the pod has no limit of its own, none is named (R22)."""
+    assert "killed for memory (exit 137)" in diagnose(a_case(a_pod(oom_killed=True))).cause
+
+
+def test_an_exit_code_is_said() -> None:
+    """An ordinary failure is its exit code (R22)."""
+    found = diagnose(a_case(a_pod(exit_code=3)))
+    assert (found.headline, found.reason) == ("Job etl/load failed: the script ended with exit code 3.", "Error")
+
+
+def test_several_attempts_are_counted() -> None:
+    """With more than one attempt the headline says how many (R7, R22)."""
+    case = a_case(a_pod("first", exit_code=1), a_pod("second", exit_code=2), limits=some_limits(backoff_limit=1))
+    assert diagnose(case).cause == "the script ended with exit code 2 (2 attempts)"
+
+
+@pytest.mark.parametrize(("code", "name"), [(137, "SIGKILL"), (139, "SIGSEGV"), (143, "SIGTERM")])
+def test_a_signal_is_named(code: int, name: str) -> None:
+    """128 + n is the signal n (R22)."""
+    assert f"exit code {code} ({name})" in ended_as(an_end(code), None)
+
+
+@pytest.mark.parametrize("code", [0, 1, 127, 128, 255])
+def test_other_codes_are_no_signals(code: int) -> None:
+    """What is no 128 + n names no signal."""
+    assert signal_name(code) is None
+
+
+def test_a_kill_without_oom_has_a_guess() -> None:
+    """The kernel may kill a child process without Kubernetes calling it OOMKilled (R22)."""
+    assert "kernel may have killed a child process" in diagnose(a_case(a_pod(exit_code=137))).headline
+
+
+def test_a_missing_capability_has_a_hint() -> None:
+    """The container drops all capabilities; what the script printed tells that it needs one."""
+    case = a_case(a_pod(exit_code=1), last_lines=["chown: Operation not permitted"])
+    assert "add the one it needs in pod_overrides" in diagnose(case).headline
+
+
+def test_a_deadline_names_the_argument() -> None:
+    """A run that was too slow says how long it had (R5, R22)."""
+    found = diagnose(a_case(a_pod(running=True), cause=Cause.DEADLINE))
+    assert found.headline == "Job etl/load ran longer than its timeout of 600 s. Raise timeout."
+    assert found.reason == "DeadlineExceeded"
+
+
+def test_a_deadline_before_the_start_says_what_was_in_the_way() -> None:
+    """A Job that used up its time waiting is not called slow (R11)."""
+    pod = a_pod(unschedulable="0/2 nodes are available: 2 Insufficient memory.")
+    headline = diagnose(a_case(pod, cause=Cause.DEADLINE)).headline
+    assert "did not start within its timeout of 600 s: Unschedulable: 0/2 nodes" in headline
+    assert headline.endswith("Ask for less in container_resources, or add nodes.")
+
+
+def test_no_pod_is_explained_by_the_jobs_events() -> None:
+    """A Job that never got a pod says why, in its own event's words (R11)."""
+    warning = 'Job load: FailedCreate: Error creating: exceeded quota: q, requested: pods=1, used: pods=0, limited: "0"'
+    found = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[warning]))
+    assert "did not start within startup_timeout of 300 s: Job load: FailedCreate: Error creating" in found.headline
+    assert found.reason == "StartupTimeout"
+
+
+def test_no_pod_and_no_event_is_said_too() -> None:
+    """Where nothing is known, the only advice is time (R11)."""
+    headline = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT)).headline
+    assert headline.endswith("no pod was created. Raise startup_timeout.")
+
+
+def test_a_pod_that_waits_quietly_is_explained_by_events() -> None:
+    """``ContainerCreating`` says nothing; the warning about the volume does (R15)."""
+    warning = 'Pod load-x1: FailedMount: MountVolume.SetUp failed for volume "v" : secret "s" not found'
+    headline = diagnose(a_case(a_pod(), cause=Cause.STARTUP_TIMEOUT, warnings=[warning])).headline
+    assert "FailedMount" in headline
+    assert headline.endswith("Create it, or change env_from or volumes.")
+
+
+def test_an_image_names_image_and_registrys_words() -> None:
+    """A wrong tag fails with image and the registry's message (R15)."""
+    message = 'failed to pull and unpack image "python:9": failed to resolve reference "python:9": python:9: not found'
+    case = a_case(a_pod(image="python:9"), cause=Cause.IMAGE, reason="ErrImagePull", message=message)
+    assert diagnose(case).headline == (
+        "Job etl/load failed: image python:9 cannot be pulled (ErrImagePull): python:9: not found. "
+        "Check image and image_pull_secrets."
+    )
+
+
+def test_the_registrys_answer_without_its_wrapping() -> None:
+    """Kubelet's and containerd's words around the answer are left out (R15)."""
+    message = 'rpc error: code = NotFound desc = failed to pull and unpack image "x": not\nfound'
+    assert registry_answer(message) == "not found"
+
+
+def test_a_missing_interpreter_is_named() -> None:
+    """The image has no such program: both are named (R22)."""
+    message = 'exec: "bash": executable file not found in $PATH'
+    case = a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=message, program="bash")
+    assert diagnose(case).headline == (
+        'Job etl/load failed: image python:3.11-slim has no "bash". Change image or interpreter.'
+    )
+
+
+def test_a_program_that_cannot_be_executed_is_named() -> None:
+    """A program of another architecture is there, and useless (R22)."""
+    case = a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message="exec format error", program="etl")
+    assert diagnose(case).cause == '"etl" cannot be executed in image python:3.11-slim'
+
+
+def test_an_eviction_is_the_clusters_doing() -> None:
+    """An evicted pod says who ended it (R22)."""
+    found = diagnose(a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED))
+    assert found.cause == "pod load-x1 was ended by the cluster: EvictionByEvictionAPI: the node is drained"
+    assert found.reason == "Evicted"
+
+
+def test_a_deleted_pod_is_said() -> None:
+    """Somebody deleted the last pod."""
+    found = diagnose(a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED))
+    assert (found.cause, found.reason) == ("pod load-x1 was deleted", "PodDeleted")
+
+
+def test_without_an_exit_code_the_jobs_words_count() -> None:
+    """Where no pod tells anything, the Job's condition does."""
+    case = a_case(cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded", message="Job has reached\nits limit")
+    assert diagnose(case).cause == "BackoffLimitExceeded: Job has reached its limit"
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [(Cause.JOB_DELETED, "the Job was deleted"), (Cause.SILENCE, "the API server did not tell the Job's end")],
+)
+def test_an_unknown_outcome_is_called_unknown(cause: Cause, words: str) -> None:
+    """Nobody guesses how the script ended (R9)."""
+    assert diagnose(a_case(cause=cause)).headline.startswith(f"Job etl/load: outcome unknown: {words}. ")
+
+
+def test_silence_names_a_command_that_kubectl_takes() -> None:
+    """The line can be pasted."""
+    assert diagnose(a_case(cause=Cause.SILENCE)).headline.endswith("Run kubectl -n etl describe job load.")
+
+
+LONG = "x" * 300
+EVERY_CAUSE = [
+    a_case(a_pod(oom_killed=True, memory="512Mi")),
+    a_case(a_pod(exit_code=137)),
+    a_case(a_pod(exit_code=128, reason="StartError", message=LONG)),
+    a_case(cause=Cause.JOB_FAILED, reason="X", message=f"two\n{LONG}"),
+    a_case(a_pod(unschedulable=LONG), cause=Cause.STARTUP_TIMEOUT),
+    a_case(a_pod(), cause=Cause.IMAGE, reason="ErrImagePull", message=LONG),
+    a_case(cause=Cause.SILENCE, job_name="n/" + "j" * 63),
+]
+
+
+@pytest.mark.parametrize("case", EVERY_CAUSE)
+def test_a_headline_is_one_short_line(case: Case) -> None:
+    """The first line has at most 200 characters, whatever Kubernetes says (R22)."""
+    headline = diagnose(case).headline
+    assert "\n" not in headline
+    assert len(headline) <= MAX_HEADLINE
+
+
+def test_a_cut_headline_keeps_its_advice() -> None:
+    """Kubernetes' words are cut, what to do is not (R22)."""
+    case = a_case(a_pod(), cause=Cause.IMAGE, reason="ErrImagePull", message=LONG)
+    assert diagnose(case).headline.endswith("xx… Check image and image_pull_secrets.")
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ('violates PodSecurity "restricted:latest": runAsNonRoot != true', "Set run_as_uid."),
+        ('violates PodSecurity "baseline": hostPath volumes', "Ask for less in pod_overrides"),
+        ("failed quota: q: must specify limits.cpu for: script", "Set container_resources"),
+        ("exceeded quota: q, requested: pods=1", "Ask for less in container_resources, or free"),
+        ('error looking up service account etl/x: serviceaccount "x" not found', "change service_account_name"),
+        ('persistentvolumeclaim "data" not found', "change volumes"),
+        ('Error: configmap "x" not found', "change env_from or volumes"),
+        ("1 node(s) didn't match Pod's node affinity/selector", "node_selector"),
+        ("1 node(s) had untolerated taint {a: b}", "Set tolerations."),
+    ],
+)
+def test_hints_name_the_argument(message: str, hint: str) -> None:
+    """A rejection names the argument that is missing (R18)."""
+    assert hint in hint_for(message)
+
+
+def test_unknown_words_have_no_hint() -> None:
+    """No hint is better than a wrong one."""
+    assert hint_for("something else") == ""
+
+
+def test_an_event_is_one_line() -> None:
+    """Kind, name, reason and message."""
+    assert event_line(an_event("FailedMount", "a\nb")) == "Pod load-x1: FailedMount: a b"
+
+
+def test_an_init_container_that_failed_is_named() -> None:
+    """Where the script never ran, the container that failed is the cause (R22)."""
+    pod = a_pod(installers=[a_container(name="prepare", exit_code=1)], phase="Failed")
+    case = a_case(pod, cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded", job=a_job(failed=1))
+    assert diagnose(case).cause == 'init container "prepare" ended with exit code 1'
+
+
+def test_an_installation_says_itself_what_failed() -> None:
+    """The termination message of the install container is the cause (R22)."""
+    pod = a_pod(installers=[a_container(name="install", exit_code=97, message="could not install x")], phase="Failed")
+    found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED))
+    assert (found.cause, found.reason) == ("could not install x", "InstallFailed")
+
+
+def test_a_deadline_that_nobody_watched() -> None:
+    """The Job had a pod, which its controller has deleted: nobody says that there was none."""
+    job = a_job("Failed", reason="DeadlineExceeded", failed=1)
+    case = a_case(job=job, cause=Cause.DEADLINE, limits=some_limits(deadline=12))
+    assert "was ended by its timeout of 12 s; its pods are gone" in diagnose(case).headline

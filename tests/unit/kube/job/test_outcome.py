@@ -1,0 +1,187 @@
+"""From the verdict on a run to its result, and to the error that says why it failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.exceptions import JobFailedError, JobTimeoutError, OutcomeUnknownError
+from airflow_script_provider.kube.job.diagnosis import Case
+from airflow_script_provider.kube.job.outcome import LAST_LINES, Outcome, conclude, failure, summary
+from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.result import Attempt, ScriptResult, Status
+from tests.builders import (
+    a_case,
+    a_failed_outcome,
+    a_failed_result,
+    a_launched_job,
+    a_pod,
+    a_result,
+    a_script,
+    some_limits,
+    some_output,
+)
+
+
+def concluded(case: Case, output: Output | None = None, **facts: Any) -> Outcome:
+    """The outcome of a case after a second and a half."""
+    return conclude(case, output or some_output("hi"), a_launched_job(**facts), 1.5)
+
+
+SUCCESS = a_case(a_pod(exit_code=0), cause=Cause.SCRIPT_SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_retried"),
+    [({}, True), ({"retryable": False}, False), ({"skipped": True}, False), ({"diagnosis": None}, False)],
+)
+def test_what_airflow_tries_again(changes: dict[str, Any], is_retried: bool) -> None:
+    """A failure that is neither final nor a skip."""
+    assert a_failed_outcome(**changes).is_retried is is_retried
+
+
+def test_the_result_of_a_success() -> None:
+    """Every field of the result of a script that ended well."""
+    assert concluded(SUCCESS, some_output('{"a": 1}')).result == ScriptResult(
+        status=Status.COMPLETED,
+        job_name="load",
+        namespace="etl",
+        pod_name="load-x1",
+        execution_time=1.5,
+        output='{"a": 1}\n',
+        succeeded=1,
+        failed=0,
+        exit_code=0,
+        value={"a": 1},
+        attempts=(Attempt("load-x1", "node-1", 0, "Completed", "2026-01-01T00:00:01Z", "2026-01-01T00:00:05Z"),),
+        duration_ms=1500,
+        output_bytes=9,
+        script_sha256=a_script().sha256,
+        script_origin="inline",
+        script_bytes=12,
+    )
+
+
+def test_the_result_tells_of_the_files() -> None:
+    """Of each that lay beside the script: digest, origin and size."""
+    files = {"lib/a.py": {"sha256": a_script("x\n").sha256, "origin": "gs://etl/a.py", "bytes": 2}}
+    assert concluded(SUCCESS, files=files).result.files == files
+
+
+def test_a_success_has_no_error() -> None:
+    """Nothing is raised of a run that ended well."""
+    assert failure(concluded(SUCCESS)) is None
+
+
+def test_the_result_of_a_failure() -> None:
+    """A failure has the same result, with error and reason (R21)."""
+    case = a_case(a_pod("first", exit_code=1), a_pod("second", exit_code=2), limits=some_limits(backoff_limit=1))
+    result = concluded(case).result
+    assert (result.status, result.exit_code, result.pod_name) == (Status.FAILED, 2, "second")
+    assert (result.succeeded, result.failed, len(result.attempts)) == (0, 2, 2)
+    assert result.error == "Job failed with 2 failures: the script ended with exit code 2 (2 attempts)"
+    assert result.reason == "Error"
+
+
+def test_a_failure_has_a_value_too() -> None:
+    """What the script printed before it failed is found (R21)."""
+    assert concluded(a_case(a_pod(exit_code=1)), some_output('{"done": 7}')).result.value == {"done": 7}
+
+
+def test_a_deadline_is_a_timeout() -> None:
+    """The Job's deadline has a status of its own (R5)."""
+    outcome = concluded(a_case(a_pod(running=True), cause=Cause.DEADLINE))
+    assert outcome.result.status is Status.TIMEOUT
+    assert outcome.result.error == "Job ran longer than its timeout of 600 s"
+    assert type(failure(outcome)) is JobTimeoutError
+
+
+def test_a_run_without_a_pod_has_a_result() -> None:
+    """Where no pod ever was, the result has neither name nor exit code (R11)."""
+    result = concluded(a_case(cause=Cause.STARTUP_TIMEOUT)).result
+    assert (result.pod_name, result.exit_code, result.attempts) == (None, None, ())
+
+
+def test_an_unknown_outcome_is_an_error_of_its_own() -> None:
+    """A Job that was deleted is no failure of the script (R9)."""
+    outcome = concluded(a_case(a_pod(running=True), cause=Cause.JOB_DELETED))
+    assert type(failure(outcome)) is OutcomeUnknownError
+    assert outcome.result.error == "Job outcome unknown: the Job was deleted"
+
+
+def test_exit_codes_that_skip() -> None:
+    """A code of ``skip_on_exit_code`` skips the task, and is not tried again."""
+    case = a_case(a_pod(exit_code=99), limits=some_limits(final_codes=frozenset({99})))
+    outcome = concluded(case, skip_codes=frozenset({99}))
+    assert (outcome.skipped, outcome.retryable) == (True, False)
+
+
+def test_exit_codes_that_fail_for_good() -> None:
+    """A code of ``fail_on_exit_code`` fails the task, and Airflow does not try again."""
+    error = failure(concluded(a_case(a_pod(exit_code=2), limits=some_limits(final_codes=frozenset({2})))))
+    assert error is not None
+    assert not error.retryable
+
+
+def test_other_failures_may_be_tried_again() -> None:
+    """By default whether to retry is Airflow's decision."""
+    error = failure(concluded(a_case(a_pod(exit_code=1))))
+    assert type(error) is JobFailedError
+    assert error.retryable
+
+
+def test_a_success_is_never_skipped() -> None:
+    """Only a failure can skip."""
+    assert not concluded(SUCCESS, skip_codes=frozenset({0})).skipped
+
+
+def test_the_message_of_a_failure() -> None:
+    """The headline first, then warnings, then the last lines (R22)."""
+    outcome = a_failed_outcome(warnings=["Pod x: FailedMount: no"], last_lines=["one", "two"])
+    assert str(failure(outcome)).splitlines() == [
+        "Job etl/load failed: the script ended with exit code 3.",
+        "",
+        "Warning events:",
+        "  Pod x: FailedMount: no",
+        "",
+        "Last 2 lines of output:",
+        "  one",
+        "  two",
+    ]
+
+
+def test_a_failure_without_output_is_one_line() -> None:
+    """Nothing to show is not shown."""
+    assert str(failure(a_failed_outcome())) == "Job etl/load failed: the script ended with exit code 3."
+
+
+def test_long_lines_are_cut_in_the_message() -> None:
+    """A megabyte in one line doesn't flood the failure (R22)."""
+    assert len(str(failure(a_failed_outcome(last_lines=["x" * 100_000])))) < 1_200
+
+
+def test_enough_lines_are_shown() -> None:
+    """The last twenty lines (R22)."""
+    assert LAST_LINES == 20
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (a_result(output_bytes=1234), "Job etl/load completed in 1.5 s, exit code 0, 1,234 bytes of output"),
+        (a_failed_result(), "Job etl/load failed in 1.5 s, exit code 3, 0 bytes of output"),
+        (
+            a_failed_result(status=Status.TIMEOUT, exit_code=143),
+            "Job etl/load timed out in 1.5 s, exit code 143, 0 bytes of output",
+        ),
+        (
+            a_failed_result(attempts=(Attempt("a"), Attempt("b")), exit_code=None),
+            "Job etl/load failed in 1.5 s, 2 attempts, 0 bytes of output",
+        ),
+    ],
+)
+def test_the_summary_is_one_line(result: ScriptResult, words: str) -> None:
+    """How the run ended, for the log's last line."""
+    assert summary(result) == words

@@ -1,0 +1,275 @@
+"""When a run is over, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.job.progress import (
+    IMAGE_GRACE,
+    OTHERS_GRACE,
+    SILENCE_GRACE,
+    Cause,
+    Verdict,
+    View,
+    Wait,
+    decide,
+)
+from tests.builders import a_container, a_job, a_pod, a_view, some_limits
+
+HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
+
+
+def verdict_of(view: View, now: float = 0.0, **limits: Any) -> Verdict:
+    """The verdict on a view that is expected to have one."""
+    decided = decide(view, some_limits(**limits), now)
+    assert isinstance(decided, Verdict)
+    return decided
+
+
+def test_a_running_script_is_waited_for() -> None:
+    """While the script runs, nothing is over."""
+    assert isinstance(decide(a_view(a_pod(running=True)), some_limits(), 10), Wait)
+
+
+def test_exit_code_zero_is_success_at_once() -> None:
+    """A script that ended with 0 has succeeded before the Job's controller says so (R31)."""
+    assert verdict_of(a_view(a_pod(exit_code=0))).cause is Cause.SCRIPT_SUCCEEDED
+
+
+@pytest.mark.parametrize("condition", ["Complete", "SuccessCriteriaMet"])
+def test_the_jobs_success_is_success(condition: str) -> None:
+    """The early condition of a Job that succeeded counts like the late one."""
+    assert verdict_of(a_view(job=a_job(condition))).is_success
+
+
+@pytest.mark.parametrize("condition", ["Failed", "FailureTarget"])
+def test_the_jobs_failure_is_final(condition: str) -> None:
+    """``FailureTarget`` is final: on a dead node ``Failed`` never comes (R10)."""
+    view = a_view(a_pod(running=True), job=a_job(condition, reason="BackoffLimitExceeded"))
+    assert verdict_of(view).cause is Cause.JOB_FAILED
+
+
+def test_a_condition_that_is_not_true_says_nothing() -> None:
+    """Only conditions with status True count."""
+    job = a_job("Failed")
+    job["status"]["conditions"][0]["status"] = "False"
+    assert isinstance(decide(a_view(job=job), some_limits(), 0), Wait)
+
+
+def test_the_jobs_deadline_is_told_from_other_failures() -> None:
+    """A Job ended by its deadline is a timeout (R5)."""
+    view = a_view(job=a_job("FailureTarget", reason="DeadlineExceeded"))
+    assert verdict_of(view).cause is Cause.DEADLINE
+
+
+def test_the_last_attempt_that_fails_is_failure() -> None:
+    """With no attempt left, a failed script is the end (R7)."""
+    assert verdict_of(a_view(a_pod(exit_code=1)), backoff_limit=0).cause is Cause.SCRIPT_FAILED
+
+
+def test_a_failed_attempt_with_others_left_is_waited_for() -> None:
+    """While ``backoff_limit`` allows another attempt, a failed one decides nothing (R7)."""
+    assert isinstance(decide(a_view(a_pod(exit_code=1)), some_limits(backoff_limit=1), 1), Wait)
+
+
+def test_the_last_attempt_decides() -> None:
+    """Of several failed attempts the verdict names the last: its exit code and output are the result's (R7)."""
+    view = a_view(a_pod("first", exit_code=1), a_pod("second", exit_code=2))
+    assert verdict_of(view, backoff_limit=1).pod_uid == "uid-second"
+
+
+def test_a_count_that_runs_ahead_of_the_pods_is_waited_out() -> None:
+    """The Job may count the last attempt as failed before its pod is seen to have ended (R7)."""
+    view = a_view(a_pod("first", exit_code=1), a_pod("second", running=True), job=a_job(failed=2))
+    assert isinstance(decide(view, some_limits(backoff_limit=1), 1), Wait)
+
+
+def test_success_after_a_failed_attempt_is_success() -> None:
+    """Fails once, succeeds on attempt 2: success (R7)."""
+    view = a_view(a_pod("first", exit_code=1), a_pod("second", exit_code=0))
+    assert verdict_of(view, backoff_limit=1).is_success
+
+
+def test_a_final_exit_code_ends_the_run() -> None:
+    """An exit code that no attempt mends is final, whatever ``backoff_limit`` says."""
+    view = a_view(a_pod(exit_code=99))
+    assert verdict_of(view, backoff_limit=3, final_codes=frozenset({99})).cause is Cause.SCRIPT_FAILED
+
+
+def test_an_evicted_pod_is_no_attempt() -> None:
+    """An eviction is not counted, even if the script ended with an exit code (R7)."""
+    evicted = a_view(a_pod(exit_code=143, disrupted="EvictionByEvictionAPI"))
+    assert evicted.failures == 0
+    assert isinstance(decide(evicted, some_limits(), 1), Wait)
+
+
+def test_a_pod_that_somebody_ended_counts_if_the_job_counts_it() -> None:
+    """A deleted pod is an attempt, one of a suspended Job is none: the Job knows which it was (R7)."""
+    pod = a_pod(running=True)
+    assert a_view(pod).with_pod(pod, 1, deleted=True).failures == 0
+    assert a_view(pod, job=a_job(failed=1)).with_pod(pod, 1, deleted=True).failures == 1
+
+
+def test_a_pod_that_failed_as_a_whole_is_no_early_success() -> None:
+    """A script that ends with 0 because its pod's own deadline ended it has not done its work (R1)."""
+    view = a_view(a_pod(exit_code=0, phase="Failed"))
+    assert isinstance(decide(view, some_limits(), 1), Wait)
+
+
+def test_an_image_beside_a_running_script_ends_nothing() -> None:
+    """A sidecar whose image cannot be pulled is no reason to end a script at work (R12, R15)."""
+    pod = a_pod(running=True, others=[a_container(name="proxy", waiting="ErrImageNeverPull")])
+    assert isinstance(decide(a_view(pod), some_limits(), 100), Wait)
+
+
+def test_exit_code_zero_of_an_evicted_pod_proves_nothing() -> None:
+    """A script that was told to stop may end with 0 without having done its work (R1)."""
+    view = a_view(a_pod(exit_code=0, disrupted="EvictionByEvictionAPI"))
+    assert isinstance(decide(view, some_limits(), 1), Wait)
+
+
+def test_exit_code_zero_of_a_deleted_pod_proves_nothing() -> None:
+    """A handler of SIGTERM that exits with 0 is not success (R1)."""
+    view = a_view(a_pod(exit_code=0, being_deleted=True), job_deleted=True)
+    assert verdict_of(view).cause is Cause.JOB_DELETED
+
+
+def test_sidecars_get_a_moment_to_end() -> None:
+    """Right after the script's end the run waits for other containers, until the grace is over (R12)."""
+    view = a_view(a_pod(exit_code=0, others=[a_container(name="proxy", running=True)]), now=10)
+    assert decide(view, some_limits(), 10.5) == Wait(10 + OTHERS_GRACE)
+
+
+def test_the_scripts_end_is_the_runs_end() -> None:
+    """A sidecar that never ends costs the grace and then the Job (R12)."""
+    view = a_view(a_pod(exit_code=0, others=[a_container(name="proxy", running=True)]), now=10)
+    verdict = verdict_of(view, 10 + OTHERS_GRACE)
+    assert (verdict.cause, verdict.delete_job) == (Cause.SCRIPT_SUCCEEDED, True)
+
+
+def test_a_failed_script_beside_a_sidecar_is_final() -> None:
+    """Kubernetes starts no other attempt beside a sidecar that runs: the first failure is final (R12)."""
+    view = a_view(a_pod(exit_code=1, others=[a_container(name="proxy", running=True)]), now=10)
+    verdict = verdict_of(view, 10 + OTHERS_GRACE, backoff_limit=3)
+    assert (verdict.cause, verdict.delete_job) == (Cause.SCRIPT_FAILED, True)
+
+
+def test_a_sidecar_that_failed_does_not_undo_success() -> None:
+    """With a sidecar that ended badly Kubernetes would try again; the Job is deleted instead."""
+    view = a_view(a_pod(exit_code=0, others=[a_container(name="proxy", exit_code=1)]))
+    verdict = verdict_of(view)
+    assert (verdict.is_success, verdict.delete_job) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'exec: "bash": executable file not found in $PATH',
+        "exec /scripts/x: exec format error",
+        "Permission denied",
+    ],
+)
+def test_what_cannot_be_executed_is_not_tried_again(message: str) -> None:
+    """A missing interpreter is the end, whatever ``backoff_limit`` says (R22)."""
+    view = a_view(a_pod(exit_code=128, reason="StartError", message=message))
+    assert verdict_of(view, backoff_limit=3).cause is Cause.NOT_EXECUTABLE
+
+
+def test_a_deleted_job_leaves_the_outcome_unknown() -> None:
+    """A Job that somebody deleted under a running script is unknown, never a guess (R9)."""
+    verdict = verdict_of(a_view(a_pod(running=True), job_deleted=True))
+    assert (verdict.cause, verdict.is_unknown) == (Cause.JOB_DELETED, True)
+
+
+def test_a_condition_outlives_the_job() -> None:
+    """What the Job said before it was deleted still holds (R9)."""
+    assert verdict_of(a_view(job=a_job("Complete"), job_deleted=True)).is_success
+
+
+def test_a_failure_outlives_the_job() -> None:
+    """A script that failed by itself has failed, whoever deleted its Job afterwards (R9)."""
+    view = a_view(a_pod(exit_code=1), job_deleted=True)
+    assert verdict_of(view, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+
+
+def test_a_success_outlives_the_job() -> None:
+    """A script that ended with 0 before its Job was deleted has succeeded (R9)."""
+    assert verdict_of(a_view(a_pod(exit_code=0), job_deleted=True)).is_success
+
+
+def test_a_missing_image_fails_after_its_grace() -> None:
+    """A wrong tag fails long before the startup timeout (R15)."""
+    view = a_view(a_pod(**HOPELESS), now=5)
+    assert verdict_of(view, 5 + IMAGE_GRACE).cause is Cause.IMAGE
+
+
+def test_a_missing_image_gets_its_grace() -> None:
+    """Until the grace is over, the image may still appear; the run looks again then (R15)."""
+    assert decide(a_view(a_pod(**HOPELESS), now=5), some_limits(), 6) == Wait(5 + IMAGE_GRACE)
+
+
+def test_the_back_off_of_a_pull_keeps_the_grace_running() -> None:
+    """``ImagePullBackOff`` without the registry's words doesn't start the grace anew (R15)."""
+    view = a_view(a_pod(**HOPELESS), now=0).with_pod(a_pod(waiting="ImagePullBackOff", message="Back-off"), 10)
+    assert verdict_of(view, IMAGE_GRACE).cause is Cause.IMAGE
+
+
+def test_a_pull_that_goes_on_forgets_the_trouble() -> None:
+    """Once the pod is past its image trouble, the grace is forgotten (R15)."""
+    view = a_view(a_pod(**HOPELESS), now=0).with_pod(a_pod(running=True), 10)
+    assert isinstance(decide(view, some_limits(), IMAGE_GRACE), Wait)
+
+
+def test_a_registry_that_answers_503_is_waited_for() -> None:
+    """A registry's blip at start is not an image that is missing (R15)."""
+    view = a_view(a_pod(waiting="ErrImagePull", message="unexpected status: 503 Service Unavailable"))
+    assert isinstance(decide(view, some_limits(), 200), Wait)
+
+
+def test_nothing_started_is_a_startup_timeout() -> None:
+    """A Job without any container after ``startup_timeout`` is ended (R5, R11)."""
+    verdict = verdict_of(a_view(now=100), 100 + 300)
+    assert (verdict.cause, verdict.delete_job) == (Cause.STARTUP_TIMEOUT, True)
+
+
+def test_an_installation_counts_as_started() -> None:
+    """``startup_timeout`` ends with the first container that runs, the installation's too."""
+    view = a_view(a_pod(installers=[a_container(name="install", running=True)]))
+    assert isinstance(decide(view, some_limits(), 400), Wait)
+
+
+def test_a_suspended_job_has_no_clock() -> None:
+    """While a Job is suspended neither timeout runs (R11)."""
+    assert decide(a_view(job=a_job(suspended=True)), some_limits(), 10_000) == Wait(None)
+
+
+def test_a_resumed_job_starts_its_clock_anew() -> None:
+    """The clock starts when the Job is resumed (R11)."""
+    view = a_view(job=a_job(suspended=True)).with_job(a_job(), 1000)
+    assert decide(view, some_limits(), 1001) == Wait(1300)
+
+
+def test_silence_after_the_deadline_ends_the_wait() -> None:
+    """When nobody tells the Job's end long after its deadline, the outcome is unknown: no wait is endless (R10)."""
+    verdict = verdict_of(a_view(a_pod(running=True)), 600 + 30 + SILENCE_GRACE)
+    assert (verdict.cause, verdict.is_unknown) == (Cause.SILENCE, True)
+
+
+def test_without_a_deadline_a_running_script_may_run_for_ever() -> None:
+    """``timeout=None`` means no end, so there is nothing to wait until."""
+    assert decide(a_view(a_pod(running=True)), some_limits(deadline=None), 1e6) == Wait(None)
+
+
+def test_failures_are_the_more_of_seen_and_counted() -> None:
+    """Attempts that this run never saw are counted by the Job (R7)."""
+    assert a_view(a_pod(exit_code=1), job=a_job(failed=2)).failures == 2
+
+
+def test_no_startup_timeout_before_the_pods_are_known() -> None:
+    """Who takes over a Job that is long on its way does not know yet whether its script has begun (R4)."""
+    view = replace(a_view(), pods_known=False)
+    assert isinstance(decide(view, some_limits(), 301.0), Wait)
+    assert isinstance(decide(replace(view, pods_known=True), some_limits(), 301.0), Verdict)

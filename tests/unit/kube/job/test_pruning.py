@@ -1,0 +1,70 @@
+"""What is kept of Jobs and pods decides as the whole does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.job import announcements
+from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job.diagnosis import diagnose
+from airflow_script_provider.kube.job.progress import View, decide
+from airflow_script_provider.kube.job.pruning import controller_of, pruned_job, pruned_pod
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from tests.builders import a_case, a_job, a_pod, a_view, some_limits
+
+PODS = [
+    a_pod(),
+    a_pod(running=True),
+    a_pod(exit_code=0),
+    a_pod(exit_code=3),
+    a_pod(oom_killed=True, memory="512Mi"),
+    a_pod(waiting="ImagePullBackOff", message="manifest unknown"),
+]
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_a_pruned_pod_says_the_same(pod: dict[str, Any]) -> None:
+    """State, attempt, diagnosis and line in the log come out as of the whole pod."""
+    kept = pruned_pod(pod)
+    assert podstatus.state(kept) == podstatus.state(pod)
+    assert podstatus.attempt(kept) == podstatus.attempt(pod)
+    assert diagnose(a_case(kept)) == diagnose(a_case(pod))
+    assert announcements.Announcer().pod(kept) == announcements.Announcer().pod(pod)
+
+
+@pytest.mark.parametrize("condition", ["Complete", "Failed", "FailureTarget"])
+def test_a_pruned_job_decides_the_same(condition: str) -> None:
+    """The Job's conditions and counts are kept."""
+    job = a_job(condition)
+    views = [a_view(a_pod(exit_code=1), job=thing) for thing in (job, pruned_job(job))]
+    assert decide(views[0], some_limits(), 1.0) == decide(views[1], some_limits(), 1.0)
+
+
+def test_what_is_of_no_use_is_dropped() -> None:
+    """Fields managers and other people's annotations weigh more than all the rest (R30)."""
+    pod = a_pod(running=True)
+    pod["metadata"] |= {"managedFields": [{}], "annotations": {"theirs": "x"}, "labels": {"theirs": "x"}}
+    assert not {"managedFields", "annotations", "labels"} & pruned_pod(pod)["metadata"].keys()
+
+
+def test_where_a_triggerer_stopped_is_kept() -> None:
+    """The position that it saved with the Job is what the next one begins with."""
+    job = a_job()
+    job["metadata"]["annotations"] = {"theirs": "x", FOLLOW_STATE_ANNOTATION: "{}"}
+    assert pruned_job(job)["metadata"]["annotations"] == {FOLLOW_STATE_ANNOTATION: "{}"}
+
+
+def test_an_empty_job_stays_one() -> None:
+    """A Job whose status is not there yet decides nothing."""
+    job = {"metadata": {"name": "load", "uid": "u"}}
+    assert pruned_job(job) == {"metadata": {"name": "load", "uid": "u"}, "spec": {}, "status": {}}
+    assert View(job=pruned_job(job)).failures == 0
+
+
+def test_whose_pod_it_is() -> None:
+    """The Job's controller labels its pods."""
+    pod = a_pod()
+    pod["metadata"]["labels"] = {"batch.kubernetes.io/controller-uid": "job-uid"}
+    assert controller_of(pruned_pod(pod)) == "job-uid"

@@ -1,0 +1,198 @@
+"""All runs on nodes, as they were seen."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.pruning import controller_of
+from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
+from airflow_script_provider.kube.nodes import board as node_board
+from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes.board import Board
+from airflow_script_provider.kube.nodes.plan import Start, Step
+from tests.builders import a_failed_record, a_job, a_plan, a_pod, a_record, some_limits
+
+FIRST = Start("a", 0)
+HANDOVER = "airflow-script-provider/handover"
+
+
+def a_board(*nodes: str, **settings: Any) -> Board:
+    """A board on which nothing was seen yet."""
+    return Board(a_plan(*nodes, **settings), some_limits(startup_timeout=60))
+
+
+def a_run(start: Start = FIRST, /, **annotations: str) -> dict[str, Any]:
+    """The Job of a run."""
+    job = a_job()
+    job["metadata"]["annotations"] = {"airflow-script-provider/node": start.node, **annotations}
+    job["metadata"]["labels"] = {"airflow-script-provider/run": str(start.index)}
+    job["spec"]["activeDeadlineSeconds"] = 600
+    return job
+
+
+def its_pod(start: Start = FIRST, **state: Any) -> dict[str, Any]:
+    """The pod of a run."""
+    pod = a_pod(**state)
+    pod["metadata"]["annotations"] = {"airflow-script-provider/node": start.node}
+    pod["metadata"]["labels"] = {"airflow-script-provider/run": str(start.index)}
+    return pod
+
+
+def ends(board: Board, now: float, expires_at: float | None = None) -> list[tuple[Start, Any]]:
+    """The runs that are over, and why."""
+    return [(run.start, decision) for run, decision in board.due(now, expires_at)]
+
+
+def test_an_empty_board_starts_everything() -> None:
+    """Nothing is there yet."""
+    assert a_board("a", "b").next_step(0.0, is_expired=False).starts == [FIRST, Start("b", 0)]
+
+
+def test_what_was_left_is_not_started_again() -> None:
+    """A Job that is there is a run under way, one with an outcome is over (R2)."""
+    board = a_board("a", "b", "c")
+    board.take_job(a_run(FIRST), 0.0, 5.0)
+    board.take_job(a_run(Start("b", 0), **{OUTCOME_ANNOTATION: a_record().to_text()}), 0.0, 5.0)
+    assert board.next_step(0.0, is_expired=False).starts == [Start("c", 0)]
+    assert board.records == {Start("b", 0): a_record()}
+    assert board.runs[FIRST].is_taken_over
+
+
+def test_a_pod_that_ended_ends_its_run() -> None:
+    """Once: a run that is being concluded is not looked at again."""
+    board = a_board("a")
+    board.take_job(a_run(), 0.0, 0.0)
+    run = board.take_pod(its_pod(exit_code=0), 1.0)
+    assert run is not None
+    ((start, verdict),) = ends(board, 1.0)
+    assert (start, verdict.cause) == (FIRST, Cause.SCRIPT_SUCCEEDED)
+    run.is_concluding = True
+    assert ends(board, 2.0) == []
+
+
+def test_a_clock_that_ran_before_counts() -> None:
+    """A run that another one has started, and that never began, ends at its ``startup_timeout`` (R5)."""
+    board = a_board("a")
+    board.take_job(a_run(), 100.0, 55.0)
+    assert ends(board, 100.0) == []
+    assert board.next_look() == 105.0
+    ((_, verdict),) = ends(board, 105.0)
+    assert verdict.cause is Cause.STARTUP_TIMEOUT
+
+
+def test_a_run_that_ends_makes_room() -> None:
+    """Its outcome is kept, the next run of its node has the next index."""
+    board = a_board("a", runs=2)
+    board.begin(FIRST, "load-a-0", 0.0)
+    board.end(FIRST, a_failed_record(), 5.0)
+    assert board.next_step(5.0, is_expired=False).starts == [Start("a", 1)]
+    assert board.failures_before("a") == 1
+
+
+def test_an_outcome_that_another_one_has_written_ends_the_run() -> None:
+    """Two triggerers may see to the same runs for a moment."""
+    board = a_board("a")
+    board.take_job(a_run(), 0.0, 0.0)
+    board.take_job(a_run(**{OUTCOME_ANNOTATION: a_record().to_text()}), 1.0, 1.0)
+    assert board.runs == {}
+    assert board.next_step(1.0, is_expired=False).is_over
+
+
+def test_a_pause_goes_on_when_somebody_takes_over() -> None:
+    """It is counted from the run's end, by the API server's clock."""
+    text = a_record(finished_at="2026-01-01T00:00:00+00:00").to_text()
+    job = a_run(**{OUTCOME_ANNOTATION: text})
+    clock = node_board.clock_of(job, datetime(2026, 1, 1, 0, 0, 40, tzinfo=UTC))
+    assert clock == 40.0
+    board = a_board("a", runs=2, interval=60)
+    board.take_job(job, 1000.0, clock)
+    assert board.next_step(1000.0, is_expired=False) == Step([], until=1020.0)
+
+
+def test_news_of_a_run_that_is_over_are_nothing() -> None:
+    """Its Job and its pod may be there for long."""
+    board = a_board("a")
+    board.end(FIRST, a_record(), 0.0)
+    board.take_job(a_run(), 1.0, 1.0)
+    assert board.take_pod(its_pod(exit_code=0), 1.0) is None
+    assert board.runs == {}
+
+
+def test_a_run_whose_job_was_deleted() -> None:
+    """Somebody has deleted it: what became of the script is unknown (R9)."""
+    board = a_board("a")
+    board.take_job(a_run(), 0.0, 0.0)
+    board.take_job(a_run(), 1.0, 1.0, deleted=True)
+    ((_, verdict),) = ends(board, 1.0)
+    assert verdict.cause is Cause.JOB_DELETED
+
+
+def test_an_owner_that_was_deleted_starts_nothing() -> None:
+    """What runs goes with it (R9)."""
+    board = a_board("a", "b", max_parallel=1)
+    board.take_job(a_run(), 0.0, 0.0)
+    board.take_job(a_job(), 1.0, 1.0, deleted=True)
+    assert board.next_step(1.0, is_expired=False) == Step(is_over=False)
+    board.end(FIRST, a_failed_record(), 1.0)
+    assert board.next_step(1.0, is_expired=False) == Step(is_over=True)
+
+
+def test_an_owner_that_is_complete_starts_nothing() -> None:
+    """A run whose Job somebody has deleted since is not run again: nobody has asked for that (R9)."""
+    owner = a_job()
+    owner["spec"] |= manifest.COMPLETE
+    board = a_board("a")
+    board.take_job(node_board.kept_job(owner, with_output=True), 0.0, 0.0)
+    assert board.next_step(0.0, is_expired=False) == Step(is_over=True)
+    assert board.missing(is_expired=False) == "of unknown outcome (their Jobs were deleted)"
+
+
+def test_why_runs_are_missing() -> None:
+    """The author's own bound, the task's time, or somebody."""
+    board = a_board("a", "b", stop_after_failures=1)
+    assert board.missing(is_expired=True) == "not started (execution_timeout)"
+    board.take_job(a_job(), 0.0, 0.0, deleted=True)
+    assert board.missing(is_expired=True) == "not started (the Job that owns them was deleted)"
+    board.end(FIRST, a_failed_record(), 1.0)
+    assert board.missing(is_expired=True) == "not started (stop_after_failures=1)"
+
+
+def test_the_owner_remembers_runs_without_a_job() -> None:
+    """What could not be created, or was deleted, is not tried again by who goes on."""
+    owner = a_job()
+    owner["metadata"]["annotations"] = node_board.owner_annotation("a", a_failed_record(output="long"))
+    board = a_board("a")
+    board.take_job(node_board.kept_job(owner, with_output=True), 0.0, 0.0)
+    assert board.records == {FIRST: a_failed_record(output="")}
+
+
+def test_after_the_tasks_time_everything_is_over() -> None:
+    """What does not end by itself, such as a Job that somebody suspended, is ended (R5)."""
+    board = a_board("a")
+    board.take_job(a_run(), 0.0, 0.0)
+    assert ends(board, 10.0, expires_at=20.0) == []
+    verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+    assert ends(board, 20.0, expires_at=20.0) == [(FIRST, verdict)]
+    assert board.next_step(20.0, is_expired=True).starts == ()
+
+
+def test_which_bound_ended_a_run_is_said_by_its_name() -> None:
+    """Its own, or what was left of the task's."""
+    board = a_board("a", timeout=900)
+    board.take_job(a_run(), 0.0, 0.0)
+    assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, "execution_timeout")
+
+
+def test_little_is_kept() -> None:
+    """Of Jobs and pods what the board reads; outputs only for the result."""
+    job = a_run(**{OUTCOME_ANNOTATION: a_record(output="long").to_text(), "other": "x", HANDOVER: "{}"})
+    kept = node_board.kept_job(job, with_output=False)["metadata"]["annotations"]
+    assert kept.keys() == {"airflow-script-provider/node", HANDOVER, OUTCOME_ANNOTATION}
+    assert json.loads(kept[OUTCOME_ANNOTATION])["output"] == ""
+    pod = its_pod(running=True)
+    pod["spec"]["tolerations"] = [{}]
+    assert "tolerations" not in node_board.kept_pod(pod)["spec"]
+    assert controller_of(node_board.kept_pod(pod)) == ""

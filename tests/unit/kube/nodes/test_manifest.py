@@ -1,0 +1,175 @@
+"""The Job that owns the runs, and the Job of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.labels import NODE_ANNOTATION
+from airflow_script_provider.kube.nodes import manifest as node_manifest
+from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
+from tests.builders import LAUNCH_ID, a_plan, a_request, a_task
+
+FIRST = Start("node-1", 0)
+
+
+def an_owner(mode: Mode = Mode.NORMAL, **arguments: Any) -> dict[str, Any]:
+    """The Job that owns the runs, as the API server has it."""
+    request = a_request(on_nodes=OnNodes(mode, a_plan("node-1", "node-2")), task=a_task(), **arguments)
+    owner = manifest.job(request)
+    owner["metadata"]["uid"] = "owner-uid"
+    owner["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = "owner-uid"
+    return owner
+
+
+def a_run(start: Start = FIRST, deadline: int | None = 60, **arguments: Any) -> dict[str, Any]:
+    """The Job of a run."""
+    return node_manifest.run_job(an_owner(**arguments), start, deadline)
+
+
+def a_container(job: dict[str, Any]) -> dict[str, Any]:
+    """The container of the script."""
+    found: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_the_owner_makes_no_pods() -> None:
+    """It is there for its deadline and TTL, for the template, and to be deleted with all that it owns."""
+    spec = an_owner(deadline=900)["spec"]
+    assert (spec["parallelism"], spec["completions"], spec["completionMode"]) == (0, 1, "Indexed")
+    assert spec["activeDeadlineSeconds"] == 900
+
+
+def test_the_owner_holds_the_plan() -> None:
+    """Whoever goes on with it finds there what is to be done."""
+    assert node_manifest.plan_of(an_owner()) == a_plan("node-1", "node-2")
+
+
+def test_a_job_without_a_plan_is_none_of_ours() -> None:
+    """The error names it."""
+    with pytest.raises(ValueError, match="Job load has no plan"):
+        node_manifest.plan_of({"metadata": {"name": "load"}})
+
+
+def test_a_run_belongs_to_its_owner() -> None:
+    """It is removed with the owner, is found by labels, and its labels tell node and run."""
+    metadata = a_run()["metadata"]
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "script-load-0123456789", "uid": "owner-uid"}
+    assert metadata["ownerReferences"] == [reference]
+    assert metadata["namespace"] == "etl"
+    assert metadata["annotations"][NODE_ANNOTATION] == "node-1"
+    labels = {name.partition("/")[2]: value for name, value in metadata["labels"].items()}
+    assert (labels["nodes"], labels["node"], labels["run"]) == (LAUNCH_ID, "node-1", "0")
+    assert labels["task-id"] == "load"
+
+
+def test_a_run_is_told_by_its_annotations() -> None:
+    """The owner is none."""
+    job = a_run(Start("node-1", 3))
+    assert (node_manifest.node_of(job), node_manifest.index_of(job)) == ("node-1", 3)
+    assert node_manifest.node_of(an_owner()) is None
+
+
+def test_pods_have_the_labels_of_their_job() -> None:
+    """One watch finds them; what Kubernetes has given to the owner's template is not theirs."""
+    job = a_run()
+    assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
+
+
+def test_a_run_has_a_deadline_and_no_ttl() -> None:
+    """It lives as long as its owner."""
+    assert a_run()["spec"].keys() == {"template", "backoffLimit", "podFailurePolicy", "activeDeadlineSeconds"}
+    assert "activeDeadlineSeconds" not in a_run(deadline=None)["spec"]
+
+
+def test_names_are_legal_and_their_own() -> None:
+    """At most 63 characters, another one for each node and run, the same each time (R28)."""
+    owner = an_owner()
+    starts = [Start(f"{'very-long-name-of-a-node.' * 8}{number}", run) for number in range(3) for run in range(3)]
+    names = [node_manifest.run_name(owner, start) for start in starts]
+    assert len(set(names)) == len(starts)
+    assert max(map(len, names)) <= 63
+    assert names == [node_manifest.run_name(owner, start) for start in starts]
+
+
+def test_names_can_be_read() -> None:
+    """The operator's stem, node and run."""
+    assert node_manifest.run_name(an_owner(), Start("db-7", 2)).startswith("script-load-db-7-2-")
+
+
+def test_the_node_is_chosen_by_affinity() -> None:
+    """The scheduler still checks whether the node has room."""
+    assert a_run()["spec"]["template"]["spec"]["affinity"] == node_manifest.on_node(None, "node-1")
+    (term,) = node_manifest.on_node(None, "n")["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+
+
+def test_the_authors_affinity_stays() -> None:
+    """Its terms are alternatives, so each of them gets the node."""
+    ssd = {"matchExpressions": [{"key": "ssd", "operator": "Exists"}]}
+    terms = [ssd, {"matchExpressions": [{"key": "nvme", "operator": "Exists"}]}]
+    given = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    merged = node_manifest.on_node(given | {"podAffinity": {}}, "n")
+    found = merged["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+    assert found == [term | by_name for term in terms]
+    assert merged["podAffinity"] == {}
+    assert "matchFields" not in ssd
+
+
+def test_the_script_knows_its_node_and_run() -> None:
+    """Also what installs its requirements does."""
+    job = a_run(Start("node-1", 7), install_dependencies=["six"])
+    spec = job["spec"]["template"]["spec"]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        variables = {variable["name"]: variable for variable in container["env"]}
+        assert variables["NODE_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+        assert variables["RUN_INDEX"]["value"] == "7"
+
+
+@pytest.mark.parametrize("name", ["NODE_NAME", "RUN_INDEX"])
+def test_what_tells_it_cannot_be_set(name: str) -> None:
+    """A variable of the author's would hide it."""
+    with pytest.raises(ValueError, match=f"reserved name '{name}'"):
+        node_manifest.check_variables([name])
+
+
+def test_script_and_environment_are_shared() -> None:
+    """All runs use the owner's ConfigMap and Secret."""
+    job = a_run(Start("node-2", 1), env={"KEY": "value"})
+    volumes = job["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["configMap"]["name"] == "script-load-0123456789-script"
+    keys = [variable for variable in a_container(job)["env"] if variable["name"] == "KEY"]
+    assert keys[0]["valueFrom"]["secretKeyRef"]["name"] == "script-load-0123456789-env"
+
+
+def test_mode_normal_has_no_privilege() -> None:
+    """The same pod as that of a script which runs anywhere."""
+    job = a_run()
+    assert a_container(job)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "hostPID" not in job["spec"]["template"]["spec"]
+
+
+def test_mode_privileged() -> None:
+    """The container has all capabilities and devices, but neither files nor processes of the node."""
+    job = a_run(mode=Mode.PRIVILEGED)
+    assert a_container(job)["securityContext"] == {"privileged": True}
+    assert [mount["mountPath"] for mount in a_container(job)["volumeMounts"]] == ["/scripts"]
+    assert job["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+
+
+def test_mode_host() -> None:
+    """Also the node's files at /host and its processes, which exclude a PID namespace of the pod's own."""
+    job = a_run(mode=Mode.HOST)
+    spec = job["spec"]["template"]["spec"]
+    assert (spec["hostPID"], spec["shareProcessNamespace"]) == (True, False)
+    assert {"name": "airflow-host", "hostPath": {"path": "/", "type": "Directory"}} in spec["volumes"]
+    assert "/host" in [mount["mountPath"] for mount in a_container(job)["volumeMounts"]]
+    assert a_container(job)["securityContext"] == {"privileged": True}

@@ -1,0 +1,74 @@
+"""Whether a run on a node is over, or its node lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
+from airflow_script_provider.kube.nodes.progress import CONFIRMATION, Lost, NodeView, decide
+from tests.builders import a_job, a_pod, some_limits
+
+LIMITS = some_limits(grace_period=30)
+
+
+def seen(*pods: Any, now: float = 0.0, deleted: bool = False) -> NodeView:
+    """Everything seen at ``now``."""
+    view = NodeView().with_job(a_job(), 0.0)
+    for pod in pods:
+        view = view.with_pod(pod, now, deleted=deleted)
+    return view
+
+
+def test_a_script_that_ends_is_judged_as_elsewhere() -> None:
+    """What ``progress`` decides stands."""
+    verdict = decide(seen(a_pod(exit_code=0)), LIMITS, 1.0)
+    assert isinstance(verdict, Verdict)
+    assert verdict.cause is Cause.SCRIPT_SUCCEEDED
+
+
+def test_a_pod_that_is_being_deleted_gets_its_time() -> None:
+    """A kubelet that is alive tells its end within the grace period."""
+    leaving = seen(a_pod(running=True, being_deleted=True), now=100.0)
+    assert decide(leaving, LIMITS, 101.0) == Wait(100.0 + 30 + CONFIRMATION)
+
+
+def test_a_pod_whose_end_nobody_tells_is_lost() -> None:
+    """It may still run, which is said; it is not deleted by force (R10)."""
+    leaving = seen(a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager"), now=100.0)
+    lost = decide(leaving, LIMITS, 100.0 + 30 + CONFIRMATION)
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.pod_name, lost.is_confirmed) == ("unreachable", "load-x1", False)
+
+
+def test_the_time_is_counted_from_the_first_sign() -> None:
+    """Other changes of the pod don't prolong it."""
+    leaving = seen(a_pod(running=True, being_deleted=True), now=100.0)
+    again = leaving.with_pod(a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager"), 130.0)
+    assert isinstance(decide(again, LIMITS, 140.0), Lost)
+
+
+def test_a_pod_of_a_node_that_is_gone_is_lost_for_sure() -> None:
+    """The cluster has removed the pod with its node: nothing runs any more."""
+    gone = seen(a_pod(running=True, disrupted="DeletionByPodGC", phase="Failed"), deleted=True)
+    lost = decide(gone, LIMITS, 1.0)
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.is_confirmed) == ("gone", True)
+
+
+def test_another_disruption_is_left_to_the_job() -> None:
+    """A pod that was preempted has ended; the Job makes another one on the same node (R7)."""
+    preempted = a_pod(disrupted="PreemptionByScheduler", phase="Failed")
+    assert isinstance(decide(seen(preempted, deleted=True), LIMITS, 1.0), Wait)
+
+
+def test_a_pod_that_told_its_end_is_not_lost() -> None:
+    """Also where somebody deletes it afterwards."""
+    ended = a_pod(exit_code=3, being_deleted=True)
+    assert not isinstance(decide(seen(ended), LIMITS, 1000.0), Lost)
+
+
+def test_a_clock_that_began_earlier() -> None:
+    """Who takes over a run that never began ends it in time."""
+    verdict = decide(seen().since(-400.0), LIMITS, 1.0)
+    assert isinstance(verdict, Verdict)
+    assert verdict.cause is Cause.STARTUP_TIMEOUT

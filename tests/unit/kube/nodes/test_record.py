@@ -1,0 +1,125 @@
+"""What a run on a node came to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.nodes import record as node_record
+from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_case, of_lost
+from airflow_script_provider.result import Status
+from tests.builders import a_case, a_failed_record, a_pod, a_record, some_output
+
+FACTS: dict[str, Any] = {"index": 0, "job_name": "load-a-0", "execution_time": 2.0}
+LOST = Lost("unreachable", "load-x1", "DeletionByTaintManager: Taint manager: deleting", is_confirmed=False)
+
+
+def a_success(*lines: str, max_bytes: int = 2048) -> RunRecord:
+    """The record of a script that printed these lines."""
+    case = a_case(a_pod(exit_code=0), cause=Cause.SCRIPT_SUCCEEDED)
+    return of_case(case, some_output(*lines, max_bytes=max_bytes), **FACTS)
+
+
+def test_a_success() -> None:
+    """With what the script printed, its value and where it ran."""
+    record = a_success("hello", '{"free": 3}')
+    assert (record.status, record.exit_code, record.reason) == (Status.COMPLETED, 0, None)
+    assert (record.output, record.value) == ('hello\n{"free": 3}\n', {"free": 3})
+    assert (record.pod_name, record.started_at) == ("load-x1", "2026-01-01T00:00:01Z")
+
+
+def test_long_output_is_cut_to_its_end() -> None:
+    """In whole lines, and marked."""
+    record = a_success(*["x" * 99] * 100, max_bytes=550)
+    assert record.output == ("x" * 99 + "\n") * 5
+    assert (record.output_truncated, record.value_truncated) == (True, False)
+
+
+def test_a_value_that_is_too_long_is_none() -> None:
+    """Half of it would be of no use; that it is missing is marked."""
+    record = a_success('{"rows": "' + "x" * 600 + '"}', max_bytes=500)
+    assert (record.value, record.value_truncated) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("pod", "why"),
+    [({"exit_code": 3}, "exit 3"), ({"oom_killed": True}, "OOMKilled"), ({"exit_code": 139}, "exit 139")],
+)
+def test_why_a_script_failed(pod: dict[str, Any], why: str) -> None:
+    """In a word or two, for a line that names many nodes."""
+    record = of_case(a_case(a_pod(**pod)), Output(), **FACTS)
+    assert (record.why, record.status, record.failures) == (why, Status.FAILED, 1)
+
+
+def test_a_timeout() -> None:
+    """The Job's deadline ended it."""
+    record = of_case(a_case(a_pod(running=True), cause=Cause.DEADLINE), Output(), **FACTS)
+    assert (record.status, record.why) == (Status.TIMEOUT, "DeadlineExceeded")
+
+
+def test_a_pod_without_room_on_its_node() -> None:
+    """The scheduler's words are in the error; no other run is worth a try."""
+    pod = a_pod(unschedulable="0/2 nodes are available: 1 Insufficient cpu")
+    record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT, reason="StartupTimeout"), Output(), **FACTS)
+    assert (record.reason, record.is_lost) == ("unschedulable", True)
+    assert "Insufficient cpu" in str(record.error)
+
+
+def test_a_lost_node() -> None:
+    """The pod that cannot be confirmed dead is named."""
+    record = of_lost(LOST, Output(), **FACTS)
+    assert (record.why, record.is_lost, record.failures) == ("unreachable", True, 1)
+    assert str(record.error).startswith("the node is unreachable: DeletionByTaintManager")
+    assert str(record.error).endswith("pod load-x1 cannot be confirmed dead and may still run")
+
+
+def test_a_failure_is_named_after_its_node() -> None:
+    """A pod that could not start because its node was away meanwhile."""
+    pod = a_pod(unschedulable="0/2 nodes are available")
+    record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
+    assert node_record.named_after(record, "gone").why == "gone"
+    assert node_record.named_after(record, None).why == "unschedulable"
+
+
+def test_an_exit_code_is_the_scripts() -> None:
+    """Whatever became of the node later."""
+    assert node_record.named_after(a_failed_record(), "unreachable").why == "exit 3"
+
+
+def test_failures_add_up() -> None:
+    """Each record knows those before it, which may be forgotten."""
+    case = a_case(a_pod(exit_code=3))
+    assert of_case(case, Output(), **FACTS | {"failures": 2}).failures == 3
+
+
+def test_a_record_travels() -> None:
+    """In an annotation of its Job."""
+    record = a_failed_record(value={"a": [1, "ü"]}, started_at="2026-01-01T00:00:01Z")
+    assert from_text(record.to_text()) == record
+    assert node_record.of_job({"metadata": {"annotations": {OUTCOME_ANNOTATION: record.to_text()}}}) == record
+    assert node_record.of_job({"metadata": {}}) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"index": 0}', '{"index": 0, "status": "odd"}'])
+def test_what_somebody_has_changed_is_no_record(text: str) -> None:
+    """The run is then concluded anew."""
+    assert from_text(text) is None
+
+
+def test_the_largest_record_fits_into_an_annotation() -> None:
+    """Kubernetes gives all annotations of an object 256 KiB."""
+    size = node_record.MOST_MAX_RUN_OUTPUT
+    record = a_record(output="\x01" * size, value="\x01" * (size // 6))
+    assert len(record.to_text().encode()) < 128 * 1024
+
+
+@pytest.mark.parametrize("size", [-1, True, "2048", 16 * 1024 + 1])
+def test_bounds_that_do_not_fit_are_refused(size: Any) -> None:
+    """The error says what to do instead."""
+    with pytest.raises(ValueError, match=r"max_output_bytes=.* write more to storage"):
+        node_record.check_max_output(size)

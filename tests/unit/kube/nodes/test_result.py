@@ -1,0 +1,146 @@
+"""What a script came to on all nodes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from airflow_script_provider.kube.nodes import result as node_result
+from airflow_script_provider.kube.nodes.result import conclude, headline, title
+from tests.builders import a_failed_record, a_plan, a_record
+
+
+def test_a_success() -> None:
+    """Each node has its runs, and the counts are of nodes."""
+    outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_record()]}, seconds=2.0, job_name="load")
+    assert outcome.is_success
+    result = outcome.result
+    assert (result["status"], result["succeeded"], result["failed"], result["skipped"]) == ("completed", 2, 0, 0)
+    assert result["nodes"]["a"]["runs"][0]["output"] == "hi\n"
+    assert (result["execution_time"], result["job_name"], result["error"]) == (2.0, "load", None)
+
+
+def test_the_headline_names_every_node_and_why() -> None:
+    """The first line of the failure (R22)."""
+    plan = a_plan(*(f"n{number}" for number in range(37)), "db-7", "db-9", "web-1")
+    records = {node: [a_record()] for node in plan.nodes} | {
+        "db-7": [a_failed_record()],
+        "db-9": [a_failed_record(exit_code=137, reason="OOMKilled")],
+        "web-1": [a_failed_record(exit_code=None, reason="unreachable")],
+    }
+    assert headline(plan, records) == ("3 of 40 nodes failed: db-7 (exit 3), db-9 (OOMKilled), web-1 (unreachable)")
+
+
+def test_one_run_that_failed_makes_a_node_fail() -> None:
+    """Whatever came after it."""
+    plan = a_plan("a", runs=2)
+    outcome = conclude(plan, {"a": [a_failed_record(0), a_record(1, failures=1)]}, seconds=1)
+    assert outcome.result["nodes"]["a"]["status"] == "failed"
+    assert outcome.error == "1 of 1 node failed: a (exit 3)"
+
+
+def test_a_failure_that_is_forgotten_still_counts() -> None:
+    """``history_limit`` bounds what is kept, not what happened."""
+    plan = a_plan("a", runs=9, history_limit=2)
+    outcome = conclude(plan, {"a": [a_record(7, failures=1), a_record(8, failures=1)]}, seconds=1)
+    assert outcome.error == "1 of 1 node failed: a (an earlier run)"
+
+
+def test_the_history_is_bounded() -> None:
+    """Newest last."""
+    runs = [a_record(index) for index in (3, 0, 2, 1)]
+    outcome = conclude(a_plan("a", runs=4, history_limit=2), {"a": runs}, seconds=1)
+    assert [run["index"] for run in outcome.result["nodes"]["a"]["runs"]] == [2, 3]
+
+
+def test_nodes_that_were_left_out() -> None:
+    """They are in the result with the reason, and no failure."""
+    outcome = conclude(a_plan("a", skipped={"b": "cordoned"}), {"a": [a_record()]}, seconds=1)
+    assert outcome.is_success
+    assert outcome.result["nodes"]["b"] == {"status": "skipped", "reason": "cordoned", "runs": []}
+    assert outcome.result["skipped"] == 1
+
+
+def test_nodes_that_were_not_started() -> None:
+    """The headline counts them, the result says why."""
+    plan = a_plan("a", "b", "c", max_parallel=1, stop_after_failures=1)
+    missing = "not started (stop_after_failures=1)"
+    outcome = conclude(plan, {"a": [a_failed_record()]}, seconds=1, missing=missing)
+    assert outcome.error == "1 of 3 nodes failed: a (exit 3); 2 not started (stop_after_failures=1)"
+    assert outcome.result["nodes"]["c"]["reason"] == "not started (stop_after_failures=1)"
+
+
+def test_nodes_that_succeeded_in_an_earlier_try() -> None:
+    """They are in the result as they were, and count."""
+    outcome = conclude(a_plan("b", earlier=("a",)), {"a": [a_record()], "b": [a_failed_record()]}, seconds=1)
+    assert outcome.error == "1 of 2 nodes failed: b (exit 3)"
+    assert outcome.result["nodes"]["a"]["runs"][0]["exit_code"] == 0
+    assert outcome.result["succeeded"] == 1
+
+
+def test_runs_that_are_missing_make_a_node_fail() -> None:
+    """Green means done: one run of three is no success, however well it went (R1)."""
+    plan = a_plan("a", "b", runs=3)
+    records = {"a": [a_record(0)], "b": [a_record(index) for index in range(3)]}
+    outcome = conclude(plan, records, seconds=1, missing="not started (execution_timeout)")
+    assert outcome.error == "1 of 2 nodes failed: a (1 of 3 runs, the others not started (execution_timeout))"
+    assert {name: node["status"] for name, node in outcome.result["nodes"].items()} == {"a": "failed", "b": "completed"}
+
+
+def test_a_node_that_never_began_is_no_success() -> None:
+    """Even where no node failed (R1)."""
+    assert headline(a_plan("a", "b"), {"a": [a_record()]}, "not started (execution_timeout)") == (
+        "0 of 2 nodes failed; 1 not started (execution_timeout)"
+    )
+
+
+def test_titles() -> None:
+    """Of the group of a run's lines."""
+    assert title("a", a_plan("a"), a_record()) == "Node a: completed in 1.5 s"
+    assert title("a", a_plan("a", runs=3), a_failed_record(1)) == "Node a, run 2 of 3: failed (exit 3) in 1.5 s"
+
+
+def test_the_summary() -> None:
+    """One line with the counts that are not zero."""
+    outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_failed_record()]}, seconds=2)
+    assert node_result.summary(outcome) == "2 nodes in 2.0 s: 1 succeeded, 1 failed"
+
+
+def test_a_result_that_is_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest outputs first, short ones stay whole; each cut is marked."""
+    monkeypatch.setattr(node_result, "MAX_RESULT", 6000)
+    records = {"a": [a_record(output="x" * 9000)], "b": [a_record(output="y" * 2000)], "c": [a_record(output="z\n")]}
+    result = conclude(a_plan("a", "b", "c"), records, seconds=1).result
+    runs = {name: node["runs"][0] for name, node in result["nodes"].items()}
+    assert len(json.dumps(result["nodes"])) < 6500
+    assert {name: run["output_truncated"] for name, run in runs.items()} == {"a": True, "b": False, "c": False}
+    assert result["truncated"] is True
+
+
+def test_values_that_do_not_fit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a value is none."""
+    monkeypatch.setattr(node_result, "MAX_RESULT", 2000)
+    records = {"a": [a_record(value=["x"] * 1000)], "b": [a_record(value={"small": 1})]}
+    result = conclude(a_plan("a", "b"), records, seconds=1).result
+    first, second = (result["nodes"][name]["runs"][0] for name in ("a", "b"))
+    assert (first["value"], first["value_truncated"]) == (None, True)
+    assert (second["value"], second["value_truncated"]) == ({"small": 1}, False)
+
+
+def test_where_that_is_not_enough_old_runs_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest run of each node stays; how many went is marked."""
+    monkeypatch.setattr(node_result, "MAX_RESULT", 3000)
+    records = {name: [a_record(index, output="") for index in range(10)] for name in ("a", "b")}
+    node = conclude(a_plan("a", "b", runs=10), records, seconds=1).result["nodes"]["a"]
+    assert [run["index"] for run in node["runs"]] == list(range(10 - len(node["runs"]), 10))
+    assert node["runs_truncated"] == 10 - len(node["runs"]) > 0
+
+
+def test_a_result_that_fits_is_whole() -> None:
+    """500 nodes with what each may print."""
+    records = {f"n{number}": [replace(a_record(), output="x" * 2048)] for number in range(500)}
+    result = conclude(a_plan(*records), records, seconds=1).result
+    assert result["truncated"] is False
+    assert len(json.dumps(result)) < node_result.MAX_RESULT

@@ -1,0 +1,259 @@
+"""What makes a request, and what is refused before anything is created."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.durations import positive_seconds
+from airflow_script_provider.kube.request.options import JobOptions, exit_codes
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.kube.request.request import JobRequest, request_facts
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
+from tests.builders import a_request, a_script
+
+A_CIRCLE: list[Any] = []
+A_CIRCLE.append(A_CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("image_pull_policy", "Sometimes", "image_pull_policy='Sometimes' is none of Always, IfNotPresent, Never"),
+        ("run_as_uid", 0, "run_as_uid=0 must be a user id of at least 1"),
+        ("run_as_uid", True, "run_as_uid=True must be a user id"),
+        ("run_as_uid", 2**31, "run_as_uid=2147483648 must be a user id of at least 1, at most 2147483647"),
+        ("tolerations", A_CIRCLE, "tolerations is nested more than 100 levels deep, or holds itself"),
+        ("pod_overrides", {"spec": A_CIRCLE}, "pod_overrides is nested more than 100 levels deep"),
+        ("install_dependencies", A_CIRCLE, "install_dependencies is nested more than 100 levels deep"),
+        ("backoff_limit", -1, "backoff_limit=-1 must be a whole number, 0 or more"),
+        ("backoff_limit", 1.5, "backoff_limit=1.5 must be a whole number"),
+        ("interpreter", "bash -eu", "interpreter must be a list of strings"),
+        ("interpreter", [], "interpreter must be a list of strings"),
+        ("timeout", 0, "timeout=0 must be more than 0 seconds"),
+        ("timeout", "600", "timeout='600' must be seconds or a timedelta"),
+        ("timeout", float("nan"), "timeout=nan must be seconds"),
+        ("startup_timeout", None, "startup_timeout=None must be seconds"),
+        ("termination_grace_period", -1, "termination_grace_period=-1 must be at least 0 seconds"),
+        ("ttl_seconds_after_finished", -1, "ttl_seconds_after_finished=-1 must be at least 0"),
+        ("unread_ttl", 0, "unread_ttl=0 must be more than 0"),
+        ("skip_on_exit_code", 0, "skip_on_exit_code holds 0; exit codes go from 1 to 255"),
+        ("fail_on_exit_code", [256], "fail_on_exit_code holds 256"),
+        ("fail_on_exit_code", "3", "fail_on_exit_code='3' must be an exit code or a list of exit codes"),
+        ("skip_on_exit_code", iter([3]), "skip_on_exit_code=<list_iterator"),
+        ("fail_on_exit_code", True, "fail_on_exit_code holds True"),
+    ],
+)
+def test_wrong_whatever_the_templates_say(option: str, value: Any, words: str) -> None:
+    """What needs no rendering is refused at DAG parse, naming argument and value (R29)."""
+    with pytest.raises(ValueError, match="^" + words.replace("(", r"\(")):
+        JobOptions(**{option: value}).checked_before_rendering()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("image", "Python 3", "image='Python 3' is not an image reference"),
+        ("name", "My_Job", "name='My_Job' is not a legal Kubernetes name"),
+        ("service_account_name", "Me", "service_account_name='Me' is not a legal Kubernetes name"),
+        ("name", 5, "name=5 is not a legal Kubernetes name"),
+        ("labels", {"team": "a b"}, "labels['team']='a b' is not a legal label value"),
+        ("labels", ["team"], "labels must be a mapping, not list"),
+        ("annotations", {"note": 1}, "annotations['note'] must be a string, not int"),
+        ("node_selector", {"disk": True}, "node_selector['disk']=True is not a legal label value"),
+        (
+            "container_resources",
+            {"limit": {}},
+            "container_resources has an unknown key 'limit'; did you mean 'limits'?",
+        ),
+        ("volumes", {"name": "x"}, "volumes must be a list, not dict"),
+        ("image_pull_secrets", [1], "image_pull_secrets holds 1; expected names"),
+        ("env_from", ["x"], "env_from[0] must be a mapping, not str"),
+        ("tolerations", [{}, None], "tolerations[1] must be a mapping, not NoneType"),
+        ("volumes", ["data"], "volumes[0] must be a mapping, not str"),
+        ("volume_mounts", ["/data"], "volume_mounts[0] must be a mapping, not str"),
+        ("labels", {"app.kubernetes.io/managed-by": "me"}, "labels may not set 'app.kubernetes.io/managed-by'"),
+        ("labels", {"airflow-script-provider/x": "y"}, "labels may not set 'airflow-script-provider/x'"),
+        (
+            "annotations",
+            {"airflow-script-provider/dag-id": "y"},
+            "annotations may not set 'airflow-script-provider/dag",
+        ),
+    ],
+)
+def test_wrong_once_rendered(option: str, value: Any, words: str) -> None:
+    """What the API server would refuse is refused before it is asked, naming the argument."""
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the words are compared below, unescaped
+        JobOptions(**{option: value}).checked()
+    assert words in str(refusal.value)
+
+
+def test_a_strange_object_is_a_type_error() -> None:
+    """What has no place in a manifest is named with its type."""
+    with pytest.raises(TypeError, match="affinity holds a object"):
+        JobOptions(affinity=object()).checked()
+
+
+def test_a_service_account_may_have_dots() -> None:
+    """A service account's name is a DNS subdomain, not a label."""
+    assert JobOptions(service_account_name="team.loader").checked().service_account_name == "team.loader"
+
+
+def test_exit_codes_cannot_both_skip_and_fail() -> None:
+    """One exit code means one thing."""
+    with pytest.raises(ValueError, match="exit code 3 stands in skip_on_exit_code and in fail_on_exit_code"):
+        JobOptions(skip_on_exit_code=[3, 4], fail_on_exit_code=3).checked_before_rendering()
+
+
+def test_both_kinds_of_exit_codes_are_final() -> None:
+    """After a code that skips or fails the task there is no other attempt."""
+    options = JobOptions(skip_on_exit_code=99, fail_on_exit_code=range(1, 3))
+    assert (options.skip_codes, options.final_codes) == (frozenset({99}), frozenset({1, 2, 99}))
+
+
+def test_no_exit_codes_are_none() -> None:
+    """None is the empty set."""
+    assert exit_codes(None, "skip_on_exit_code") == frozenset()
+
+
+def test_pull_secrets_may_be_plain_names() -> None:
+    """A name stands for the object that holds it."""
+    options = JobOptions(image_pull_secrets=["registry"]).checked()
+    assert options.image_pull_secrets == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(1, 1), (0.2, 1), (1.5, 2), (timedelta(minutes=2), 120)])
+def test_durations_become_whole_seconds(value: float | timedelta, seconds: int) -> None:
+    """Seconds are rounded up: no timeout becomes none."""
+    assert positive_seconds(value, "timeout") == seconds
+
+
+def test_none_is_a_duration_where_it_is_allowed() -> None:
+    """``timeout=None`` means no end."""
+    assert positive_seconds(None, "timeout", none_allowed=True) is None
+
+
+def test_an_empty_script_is_refused() -> None:
+    """A script of blanks is a mistake, not a success."""
+    with pytest.raises(ValueError, match=r"script is empty \(file:///x.py\)"):
+        a_request(a_script(" \n", origin="file:///x.py"))
+
+
+def test_a_binary_is_refused() -> None:
+    """A NUL character tells a binary from a script."""
+    with pytest.raises(ValueError, match="NUL character"):
+        a_request("a\0b")
+
+
+def test_what_utf_8_cannot_spell_is_refused() -> None:
+    """Half of a surrogate pair has no bytes to run."""
+    with pytest.raises(ValueError, match=r"script is no text that UTF-8 can spell \(inline\): character 5"):
+        a_request("echo \ud800")
+
+
+def test_the_largest_script_is_accepted() -> None:
+    """A ConfigMap holds 1 MiB (R25)."""
+    assert a_request("#" * MAX_CONFIG_MAP).script.size == MAX_CONFIG_MAP
+
+
+def test_a_larger_script_is_refused_with_the_way_out() -> None:
+    """One byte more is refused with size, limit and what to do (R25)."""
+    with pytest.raises(ValueError, match=r"1,048,577 bytes.*1,048,576 that a ConfigMap holds; put code into the image"):
+        a_request("#" * (MAX_CONFIG_MAP + 1))
+
+
+def test_files_count_with_the_script() -> None:
+    """Script and files share one ConfigMap (R25)."""
+    with pytest.raises(ValueError, match="script and files have 1,048,577 bytes"):
+        a_request("x", files={"data.csv": a_script("#" * MAX_CONFIG_MAP)})
+
+
+def test_a_file_cannot_take_the_scripts_path() -> None:
+    """The script's own path is named."""
+    with pytest.raises(ValueError, match=r"files has the path 'script.py', which is the script's own"):
+        a_request(files={"script.py": a_script()})
+
+
+def test_a_file_cannot_leave_the_folder() -> None:
+    """Paths with ``..`` are refused."""
+    with pytest.raises(ValueError, match=r"files has an illegal path '\.\./x'"):
+        a_request(files={"../x": a_script()})
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["a", "a/b"], "files has the path 'a/b', but 'a' is a file, not a folder"),
+        (["a/b/c", "a"], "files has the path 'a/b/c', but 'a' is a file"),
+        (["script.py/x"], "files has the path 'script.py/x', but 'script.py' is a file"),
+    ],
+)
+def test_a_path_is_a_file_or_a_folder(paths: list[str], words: str) -> None:
+    """One path cannot be both."""
+    with pytest.raises(ValueError, match=words):
+        a_request(files={path: a_script() for path in paths})
+
+
+def test_files_may_share_a_folder() -> None:
+    """Paths that only begin alike don't meet."""
+    assert len(a_request(files={"a/b": a_script(), "a/c": a_script(), "a.py": a_script()}).files) == 3
+
+
+@pytest.mark.parametrize("place", ["script", "files['data.bin']"])
+def test_what_grows_too_large_as_json_is_refused(place: str) -> None:
+    """A MiB of control characters is six of JSON, which the API server takes from nobody (R25)."""
+    large = a_script("\x01" * (MAX_CONFIG_MAP - 100))
+    files = {} if place == "script" else {"data.bin": large}
+    with pytest.raises(ValueError, match=f"^{re.escape(place)} has 6,290,858 bytes as JSON.*takes 3,080,192 in all"):
+        a_request(a_script() if files else large, files=files)
+
+
+def test_an_illegal_namespace_is_refused() -> None:
+    """A namespace is a DNS label."""
+    with pytest.raises(ValueError, match="namespace='Etl' is not a legal Kubernetes name"):
+        a_request(namespace="Etl")
+
+
+def test_a_request_shows_no_payload() -> None:
+    """The repr of a request holds no value of env or args (R26)."""
+    assert "hunter2" not in repr(a_request(env={"KEY": "hunter2"}, args={"k": "hunter2"}))
+
+
+def facts_of(request: JobRequest) -> dict[str, Any]:
+    """What makes this request the same as another."""
+    return request_facts(request.script, request.files, request.options, request.payload, request.namespace)
+
+
+def test_facts_hold_names_not_values() -> None:
+    """The launch id is made without a secret value (R26)."""
+    facts = facts_of(a_request(env={"KEY": "hunter2"}))
+    assert facts["variables"] == ["KEY"]
+    assert "hunter2" not in str(facts)
+
+
+def test_facts_hold_no_login_of_a_requirement() -> None:
+    """A password in a requirement's URL does not count, so a renewed one is the same request (R26)."""
+    first, renewed = (f"pkg @ https://me:{password}@pypi.example.com/pkg.whl" for password in ("hunter2", "hunter3"))
+    facts = facts_of(a_request(install_dependencies=[first]))
+    assert facts == facts_of(a_request(install_dependencies=[renewed]))
+    assert "hunter2" not in str(facts)
+
+
+@pytest.mark.parametrize("change", [{"script": "other"}, {"image": "node:22"}, {"namespace": "other"}, {"timeout": 5}])
+def test_facts_tell_requests_apart(change: dict[str, Any]) -> None:
+    """Another script, option or namespace is another request."""
+    assert facts_of(a_request(**change)) != facts_of(a_request())
+
+
+def test_a_checked_request_has_plain_options() -> None:
+    """Empty objects stand for those that nobody gave, so that a manifest needs no None checks."""
+    options = a_request().options
+    assert (options.labels, options.volumes, options.pod_overrides) == ({}, [], {})
+
+
+def test_a_request_without_payload_has_none() -> None:
+    """By default nothing is passed to the script."""
+    assert a_request().payload == Payload()
