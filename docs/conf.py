@@ -12,14 +12,14 @@ from pathlib import Path
 _DOCS = Path(__file__).parent
 sys.path[:0] = [str(_DOCS / "_ext"), str(_DOCS.parent)]
 
-# The docstrings are read by importing the package, and Airflow writes files where it is imported.
+# autodoc imports the package, and importing Airflow writes files into AIRFLOW_HOME.
 _home = tempfile.mkdtemp(prefix="airflow-docs-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-from airflow_script_provider import __version__  # noqa: E402  # after the paths
+from airflow_script_provider import __version__  # noqa: E402  # needs the paths and variables above
 
 project = "airflow-script-provider"
 author = "the authors of airflow-script-provider"
@@ -28,7 +28,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "generat
 exclude_patterns = ["_ext", "_build"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
-myst_heading_anchors = 4  # the same anchors as GitHub makes
+myst_heading_anchors = 4  # the same anchors as on GitHub
 
 html_theme = "furo"
 html_title = f"{project} {version}"
@@ -51,11 +51,11 @@ toc_object_entries_show_parents = "hide"
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # Types of others: their documentation is not asked while ours is built, which must work without a network.
+    # Types of other packages. Linking to their documentation would need a network during the build.
     (r"py:.*", r"(collections|typing|datetime|pathlib|asyncio|enum|logging|abc|types)(\..*)?"),
     (r"py:.*", r"(airflow|jinja2|kubernetes|kubernetes_asyncio)\..*"),
-    # What is imported only while types are checked stands in a signature as it is written, without its module.
+    # Names imported under TYPE_CHECKING appear in signatures as written, without their module.
     (r"py:.*", r"[A-Z]\w*"),
-    # The pure half's types, which nobody needs to call ours: they stand in signatures, not on pages.
+    # Internal types: they appear in signatures but have no page.
     (r"py:.*", r"airflow_script_provider\.kube\..*"),
 ]

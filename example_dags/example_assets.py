@@ -1,4 +1,4 @@
-"""A script that makes an asset: whatever is scheduled on it starts when the script has ended well."""
+"""A script that updates an asset. DAGs scheduled on the asset start when the script succeeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ with DAG("example_assets", schedule=None, tags=["script-provider"]):
         outlets=[ORDERS],
     )
 
-    # It could stand in another DAG with schedule=[ORDERS].
+    # This task could also be in another DAG with schedule=[ORDERS].
     @task(inlets=[ORDERS])
     def report(*, inlet_events) -> str:
         newest = inlet_events[ORDERS][-1]

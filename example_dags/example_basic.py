@@ -1,4 +1,4 @@
-"""A script with arguments, whose result a second task reads."""
+"""Run a script with arguments, and read its result in a second task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A script that may fail, and two tasks after it: one reads why it failed, one runs only on success."""
+"""Branch on the result of a script: load after a success, report after a failure."""
 
 from __future__ import annotations
 

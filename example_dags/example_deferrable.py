@@ -1,4 +1,4 @@
-"""A script that takes its time, waited for in the triggerer: no worker slot is taken meanwhile."""
+"""Wait for a long script in the triggerer, without holding a worker slot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with DAG("example_deferrable", schedule=None, tags=["script-provider"]):
         task_id="count_down",
         script=COUNT_DOWN,
         deferrable=True,
-        defer_after=1,  # seconds in which a script that ends is finished in the worker
+        defer_after=1,  # a script that ends within these seconds is not deferred
     )
 
     @task

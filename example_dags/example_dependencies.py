@@ -1,4 +1,4 @@
-"""Python packages that the image lacks, installed before the script, and seen as a folded group in the log."""
+"""Install Python packages that the image lacks. The log shows it as a folded group."""
 
 from __future__ import annotations
 

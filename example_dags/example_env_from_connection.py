@@ -1,4 +1,7 @@
-"""A secret from an Airflow connection in the script's environment: masked in the log, in no object but a Secret."""
+"""Pass a password from an Airflow connection in an environment variable.
+
+The log masks it, and the cluster stores it only in a Secret.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Environment from a Secret and a ConfigMap that exist in the cluster, and from a Variable of Airflow.
+"""Set environment variables from a Secret, a ConfigMap and an Airflow Variable.
 
-The Secret and the ConfigMap: kubectl apply -f manifests/partner.yaml
+Create the Secret and the ConfigMap first: kubectl apply -f manifests/partner.yaml
 """
 
 from __future__ import annotations

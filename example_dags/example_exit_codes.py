@@ -1,4 +1,4 @@
-"""Exit codes that mean something: one that no retry can mend, one that says that there was nothing to do."""
+"""Give exit codes a meaning: 2 fails the task without a retry, 99 skips it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A playbook in the Script tool's format, unchanged, and its step "verify" as a task that branches on the status."""
+"""Run a step of NoETL's Script tool unchanged, then branch on its status in a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A script in Google Cloud Storage, with a second one beside it. ``google_scripts`` is a Google connection."""
+"""Run a script from Google Cloud Storage, with a data file beside it.
+
+The connection ``google_scripts`` is a Google connection.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A script that asks for a GPU: any resource name, tolerations and node labels as the cluster has them."""
+"""Request a GPU, and tolerate the taint of GPU nodes."""
 
 from __future__ import annotations
 

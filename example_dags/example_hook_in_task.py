@@ -1,4 +1,4 @@
-"""Two scripts from one Python task, through the hook: the second one uses what the first one found."""
+"""Run two scripts from one Python task. The second one uses the result of the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``example_job_operator_before.py`` does, with this provider."""
+"""Do the same as ``example_job_operator_before.py``, with this provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A script run by the KubernetesJobOperator; ``example_job_operator_after.py`` has the same with this provider."""
+"""Run a script with the KubernetesJobOperator.
+
+``example_job_operator_after.py`` does the same with this provider.
+"""
 
 from __future__ import annotations
 

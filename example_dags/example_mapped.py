@@ -1,4 +1,4 @@
-"""One script for each of several arguments, in parallel, and a task that gathers the values."""
+"""Run one script with several arguments in parallel, and add up the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A script in Node.js: the image chooses the interpreter, ``process.argv[2]`` holds the arguments."""
+"""Run a Node.js script. The image selects the interpreter."""
 
 from __future__ import annotations
 

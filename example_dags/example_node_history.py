@@ -1,4 +1,4 @@
-"""What every node said, kept in a table across DAG runs."""
+"""Keep the results of every node in a database table, across DAG runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with DAG("example_node_history", schedule=None, tags=["script-provider"]):
 
     KubernetesScriptOperator(
         task_id="keep",
-        trigger_rule="all_done",  # the result is there, too, when a node failed
+        trigger_rule="all_done",  # the result exists even if a node failed
         script=KEEP,
         image="postgres:15-alpine",
         args={

@@ -1,4 +1,4 @@
-"""Disk use and kernel version of every node, collected into one table."""
+"""Collect the disk use and kernel version of every node in one table."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ with DAG("example_node_script", schedule=None, tags=["script-provider"]):
         task_id="nodes",
         script=SCRIPT,
         node_selector="kubernetes.io/os=linux",
-        mode="host",  # the node's file system is at /host
+        mode="host",  # mounts the node's file system at /host
         max_parallel=20,
     )
 
-    @task(trigger_rule="all_done")  # the result is there, too, when a node failed
+    @task(trigger_rule="all_done")  # the result exists even if a node failed
     def table(values: dict) -> str:
         rows = [f"| {name} | {said['kernel']} | {said['used']} % |" for name, said in sorted(values.items()) if said]
         print("\n".join(["| node | kernel | disk used |", "| --- | --- | --- |", *rows]))

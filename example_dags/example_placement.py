@@ -1,4 +1,4 @@
-"""Where a script may run: labels that the node must have, taints that it may have, and what is preferred."""
+"""Choose the node by required labels, tolerated taints and a preference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``example_pod_operator_before.py`` does, with this provider."""
+"""Do the same as ``example_pod_operator_before.py``, with this provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator has no argument for: a host's address, the pod's own IP and a working directory."""
+"""Set fields without an argument of their own: a host alias, the pod's IP, a working directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with DAG("example_pod_overrides", schedule=None, tags=["script-provider"]):
                 "hostAliases": [{"ip": "10.20.0.7", "hostnames": ["warehouse"]}],
                 "containers": [
                     {
-                        "name": "script",  # the container of the script; the other one is called "install"
+                        "name": "script",  # the script's container; the other one is "install"
                         "workingDir": "/tmp",
                         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
                     }

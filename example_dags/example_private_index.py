@@ -1,4 +1,7 @@
-"""A package of a private index. The connection ``package_index`` has its scheme, host, port, login and password."""
+"""Install a package from a private index.
+
+The connection ``package_index`` has the index's scheme, host, port, login and password.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bound on memory that a script keeps to, and one that it does not: the error names the limit to raise."""
+"""Limit memory. One script stays within the limit; the error of the other names the limit."""
 
 from __future__ import annotations
 

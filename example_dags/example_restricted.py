@@ -1,6 +1,6 @@
-"""A script in a namespace that takes only pods of the level "restricted".
+"""Run a script in a namespace with the Pod Security level "restricted".
 
-The namespace: kubectl apply -f manifests/restricted.yaml
+Create the namespace first: kubectl apply -f manifests/restricted.yaml
 """
 
 from __future__ import annotations

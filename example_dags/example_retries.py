@@ -1,4 +1,4 @@
-"""A script whose first attempt comes too early: Kubernetes tries again, Airflow would after that."""
+"""Retry a script whose first attempt fails. Kubernetes retries first, Airflow after that."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ with DAG("example_retries", schedule=None, tags=["script-provider"]):
         task_id="call",
         script=SCRIPT,
         args={"since": "{{ ti.start_date.timestamp() }}"},
-        backoff_limit=2,  # Kubernetes' further attempts in one Job, after 10 s and 20 s
-        retries=2,  # Airflow's further tries, a new Job each
+        backoff_limit=2,  # Kubernetes: two more attempts in the same Job, after 10 s and 20 s
+        retries=2,  # Airflow: two more tries, each with a new Job
         retry_delay=timedelta(minutes=1),
     )
 

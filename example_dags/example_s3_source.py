@@ -1,4 +1,7 @@
-"""A script in an S3 bucket. The connection ``script_bucket`` has keys or a role, and the region."""
+"""Run a script from an S3 bucket.
+
+The connection ``script_bucket`` has keys or a role, and the region.
+"""
 
 from __future__ import annotations
 

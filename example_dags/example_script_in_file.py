@@ -1,4 +1,4 @@
-"""A script in a file beside the DAG, with another file mounted beside it, and a bound on memory."""
+"""Run a script from a file beside the DAG, with another file mounted beside it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A Secret that exists in the cluster, as files that only the script's container reads.
+"""Mount a Secret of the cluster as files.
 
-The Secret: kubectl apply -f manifests/partner.yaml
+Create the Secret first: kubectl apply -f manifests/partner.yaml
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A schema that is made before the work and dropped after it, whether the work went well or not."""
+"""Create a schema before the work, and drop it afterwards even if the work failed."""
 
 from __future__ import annotations
 

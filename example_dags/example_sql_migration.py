@@ -1,4 +1,4 @@
-"""A migration in SQL: one transaction by psql, which stops at the first error; args are psql's variables."""
+"""Run an SQL migration in one transaction. ``args`` become variables of psql."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A system package that the image lacks, installed in the script's own container before it starts."""
+"""Install a system package in the script's container before the script starts."""
 
 from __future__ import annotations
 

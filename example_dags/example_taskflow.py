@@ -1,4 +1,4 @@
-"""A function that returns a script, between two functions of Python."""
+"""Use a function that returns a script between two Python tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def example_taskflow():
 
     @task.kubernetes_script(args={"cities": cities()}, container_resources={"limits": {"memory": "128Mi"}})
     def count(test: str, letters: str) -> str:
-        """The script. What it works on comes through ``args``; what is known here may shape its text."""
+        """Return the script. Its data is in ``args``; these arguments shape its text."""
         return COUNT.format(test=test, letters=letters)
 
     @task

@@ -1,4 +1,4 @@
-"""A function that returns a script for the pod of the application in ``exec_app/``."""
+"""Return a script from a function, and run it in a pod of the application in ``exec_app/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function that returns a script for every node."""
+"""Return a script from a function, and run it on every node."""
 
 from __future__ import annotations
 

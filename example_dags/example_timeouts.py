@@ -1,4 +1,4 @@
-"""A script that hangs, ended by its timeout."""
+"""End a script that hangs with a timeout."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ with DAG("example_timeouts", schedule=None, tags=["script-provider"]):
     hang = KubernetesScriptOperator(
         task_id="hang",
         script="import time\nprint('waiting for an answer')\ntime.sleep(3600)",
-        timeout=5,  # of the Job: queueing, pulls and all attempts included
+        timeout=5,  # the whole Job: queueing, image pull and all attempts
         startup_timeout=timedelta(minutes=2),  # until a container runs
-        execution_timeout=timedelta(minutes=10),  # Airflow's, of the try
+        execution_timeout=timedelta(minutes=10),  # Airflow's limit for the try
     )
 
     @task(trigger_rule="all_done")

@@ -1,6 +1,6 @@
-"""Two scripts that hand a file on through a volume.
+"""Pass a file from one script to the next through a volume.
 
-The claim: kubectl apply -f manifests/example-data.yaml
+Create the claim first: kubectl apply -f manifests/example-data.yaml
 """
 
 from __future__ import annotations

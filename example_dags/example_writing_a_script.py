@@ -1,4 +1,4 @@
-"""A script that does what is asked of one: ``scripts/import_orders.py``."""
+"""Run a script that reads arguments, logs, returns a result and handles SIGTERM."""
 
 from __future__ import annotations
 

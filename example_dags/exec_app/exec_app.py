@@ -1,6 +1,6 @@
-"""Run a migration in the pod of the deployed application, with its environment and its volume.
+"""Run a migration in a pod of the deployed application, with its environment and its volume.
 
-The application: kubectl apply -f namespace.yaml -f api.yaml -f web.yaml
+Create the application first: kubectl apply -f namespace.yaml -f api.yaml -f web.yaml
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from airflow_script_provider.sources import FileScript
 
 @dag(schedule=None, catchup=False, tags=["script-provider"])
 def exec_app() -> None:
-    """Migrate the database where the API runs, then ask the web server's container for its release."""
+    """Migrate the database in the API's pod, then read the release in the web server's pod."""
     migrate = KubernetesExecScriptOperator(
         task_id="migrate",
         namespace="exec-app",
@@ -32,7 +32,7 @@ def exec_app() -> None:
 
     @task
     def report(migrated: dict[str, int], release: str) -> None:
-        """Say what was done."""
+        """Print the release and the version of the database."""
         print(f"release {release} has its database at version {migrated['to']}")
 
     migrate >> release

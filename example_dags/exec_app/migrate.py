@@ -1,4 +1,4 @@
-"""Bring the application's database to a version; prints what it did as JSON."""
+"""Migrate the application's database to a version, and print the result as JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The statements that lead from one version of the database to the next."""
+"""The statements that migrate the database from one version to the next."""
 
 ALL = [
     "CREATE TABLE orders (id INTEGER PRIMARY KEY, city TEXT)",

@@ -1,4 +1,4 @@
-"""Totals of a day by source, printed as JSON; written for the Script tool, which passes the same argument."""
+"""Print the totals of a day by source as JSON. Also works with NoETL's Script tool."""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Import the orders of a day. Run by hand: CURRENCY=CHF python import_orders.py '{"day": "…", "orders": [1, 2]}'."""
+"""Import the orders of a day.
+
+Run it by hand: CURRENCY=CHF python import_orders.py '{"day": "…", "orders": [1, 2]}'
+"""
 
 import json
 import logging
@@ -12,7 +15,7 @@ log = logging.getLogger("import_orders")
 
 
 def stop(signum: int, frame: object) -> None:
-    """Leave nothing half done; the pod is killed when its grace period is over."""
+    """Roll back before SIGKILL follows at the end of the grace period."""
     log.warning("asked to stop, rolling back")
     raise SystemExit(128 + signum)
 

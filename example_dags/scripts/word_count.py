@@ -1,4 +1,4 @@
-"""Count the words of a text; beside this script lies stop_words.txt."""
+"""Count the words of a text, without those in stop_words.txt beside this script."""
 
 import json
 import sys

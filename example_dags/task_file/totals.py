@@ -1,4 +1,4 @@
-"""The total of a day's orders; prints it as JSON."""
+"""Print the total of a day's orders as JSON."""
 
 import json
 import os

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.docs.markdown import ROOT, anchors, links
+from tests.docs.markdown import ROOT, anchors, links, page
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks/README.md"])
 SOURCES_OF_BROWSERS = ("script", "img", "iframe", "source", "embed")
@@ -43,6 +44,33 @@ class Page(HTMLParser):
             self.loaded.append(given["href"])
 
 
+@dataclass
+class Sidebar(HTMLParser):
+    """The captions of a page's sidebar, and the links below each."""
+
+    file: Path
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    _in_caption: bool = False
+
+    def __post_init__(self) -> None:
+        """Read the file."""
+        super().__init__()
+        self.feed(self.file.read_text().partition("sidebar-tree")[2].partition('class="main"')[0])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the start of a caption, and file a link under the last caption."""
+        given = dict(attrs)
+        self._in_caption = given.get("class") == "caption-text"
+        if tag == "a" and self.groups:
+            self.groups[[*self.groups][-1]].append(str(given["href"]))
+
+    def handle_data(self, data: str) -> None:
+        """Start a group."""
+        if self._in_caption:
+            self.groups[data] = []
+            self._in_caption = False
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
     """The site, built as `make docs` does."""
@@ -68,6 +96,17 @@ def test_every_link_leads_somewhere(site: dict[Path, Page]) -> None:
         f"{page.file.name}: {link}" for page in site.values() for link in page.links if not _leads(page, link, site)
     ]
     assert dead == []
+
+
+def test_the_sidebar_groups_the_guides_like_their_index(built: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """Each section of the how-to index is a group of the sidebar, with the same pages in the same order."""
+    sections = re.split(r"^## (.+)$", page("docs/howto/index.md"), flags=re.MULTILINE)[1:]
+    expected = {
+        f"How-to: {name[0].lower()}{name[1:]}": [f"howto/{link}.html" for link in re.findall(r"\]\((\S+)\.md\)", text)]
+        for name, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    groups = Sidebar(built[1] / "index.html").groups
+    assert {caption: links for caption, links in groups.items() if caption.startswith("How-to")} == expected
 
 
 def test_nothing_is_fetched_from_elsewhere(site: dict[Path, Page]) -> None:
