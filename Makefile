@@ -57,9 +57,10 @@ types: $(READY)  ## types
 imports: $(READY)  ## import contracts
 	@$(BIN)/lint-imports --no-logo
 
-format: $(READY)  ## put the code into the project's form
+format: $(READY)  ## put the code into the project's form, and list the tests of each requirement
 	@$(BIN)/ruff check --fix . || true
 	@$(BIN)/ruff format .
+	@$(BIN)/python dev/traceability.py
 
 test-unit: lint types imports busybox-for-tests  ## lint, types, import contracts, unit and contract tests: no cluster
 	@$(BIN)/pytest -q -n 2 tests/unit tests/contract

@@ -19,7 +19,7 @@ from airflow_script_provider.provider_info import get_provider_info
 _PACKAGE = Path(__file__).parents[2] / "airflow_script_provider"
 _PRIVATE_MODULE = re.compile(r"\b_\w+\.(?=[A-Z])")
 _NOT_FOR_CALLERS = re.compile(r", (?:template_fields|_\w+): [^=]+= (?:\([^)]*\)|[^,)]+)")
-_LINK_TO_FOLDER = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)\s]*/\)")
+_LINK_OUT_OF_SITE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:[^)\s]*/|tests/[^)\s]+)\)")
 
 
 class CommandHelp(SphinxDirective):
@@ -49,9 +49,9 @@ class ProviderSettings(SphinxDirective):
         return self.parse_text_to_nodes(StringList(text.splitlines(), source="provider_info.py"))
 
 
-def without_links_to_folders(app: Sphinx, name: str, source: list[str]) -> None:
-    """A link to a folder of the repository leads somewhere where the page is read as a file, but not in a site."""
-    source[0] = _LINK_TO_FOLDER.sub(r"\1", source[0])
+def without_links_out_of_site(app: Sphinx, name: str, source: list[str]) -> None:
+    """Drop links to folders and tests of the repository: they work where a page is read as a file."""
+    source[0] = _LINK_OUT_OF_SITE.sub(r"\1", source[0])
 
 
 def for_callers(
@@ -87,5 +87,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("command-help", CommandHelp)
     app.add_directive("provider-settings", ProviderSettings)
     app.connect("autodoc-process-signature", for_callers)
-    app.connect("source-read", without_links_to_folders)
+    app.connect("source-read", without_links_out_of_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
