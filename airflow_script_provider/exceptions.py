@@ -14,7 +14,7 @@
     ├── LaunchError                    the Job's objects could not be created
     ├── TargetError                    there is no running pod to run in
     └── RunError                       it was begun, and the run did not succeed
-        ├── JobFailedError             with the result
+        ├── ScriptFailedError             with the result
         │   ├── JobTimeoutError        ended by its deadline
         │   └── OutcomeUnknownError    nobody can tell any more how it ended
         ├── NodesFailedError           on some of several nodes, with the result
@@ -103,7 +103,7 @@ class RunError(ScriptProviderError):
     """The run was begun, in a Job or in a running pod, and did not succeed."""
 
 
-class JobFailedError(RunError):
+class ScriptFailedError(RunError):
     """The script failed, in its Job or in a running pod.
 
     ``result`` is what XCom gets; ``reason`` and ``exit_code`` are read from it.
@@ -127,11 +127,11 @@ class JobFailedError(RunError):
         return self.result.exit_code
 
 
-class JobTimeoutError(JobFailedError):
+class JobTimeoutError(ScriptFailedError):
     """Its timeout ended it."""
 
 
-class OutcomeUnknownError(JobFailedError):
+class OutcomeUnknownError(ScriptFailedError):
     """How the script ended cannot be told: its Job was deleted, the API server stayed silent, a connection broke."""
 
 
@@ -145,5 +145,7 @@ class RunKilledError(RunError):
     """The run was ended on request; its Job is deleted, or left to the task's next try, as the message says."""
 
 
-def _rebuild_failure(cls: type[JobFailedError], message: str, result: ScriptResult, retryable: bool) -> JobFailedError:
+def _rebuild_failure(
+    cls: type[ScriptFailedError], message: str, result: ScriptResult, retryable: bool
+) -> ScriptFailedError:
     return cls(message, result=result, retryable=retryable)

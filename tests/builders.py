@@ -7,17 +7,17 @@ from typing import Any
 
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest
-from airflow_script_provider.kube.exec.workload import Workload
+from airflow_script_provider.kube.exec.workloads import Workload
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.logs.output import Output, Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.request import JobRequest
@@ -68,9 +68,9 @@ def a_request(
 
 
 def an_exec_request(script: Script | str | None = "print('hi')\n", **arguments: Any) -> ExecRequest:
-    """A request to run in the Deployment ``shop/api``; arguments are those of ``ScriptCall`` and ``ExecOptions``."""
-    for_call = {name for name in ScriptCall.__dataclass_fields__ if name != "files"} & set(arguments)
-    call = ScriptCall(script=script, **{name: arguments.pop(name) for name in for_call})
+    """A request to run in the Deployment ``shop/api``; arguments are those of ``ScriptInputs`` and ``ExecOptions``."""
+    for_call = {name for name in ScriptInputs.__dataclass_fields__ if name != "files"} & set(arguments)
+    call = ScriptInputs(script=script, **{name: arguments.pop(name) for name in for_call})
     files = arguments.pop("files", {})
     options = ExecOptions(deployment="api", **arguments)
     text = a_script(script) if isinstance(script, str) else script

@@ -9,7 +9,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _ended_by: list[int] = []
 
 
-def heed() -> None:
+def treat_as_ctrl_c() -> None:
     """Take SIGTERM and a hang-up for Ctrl+C, but for a hang-up that we were started to ignore, as by nohup."""
     # A shell script starts what it runs with & deaf to Ctrl+C, which SIGTERM and a reader that goes away need.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,9 +15,9 @@ from typing import cast
 from airflow_script_provider import exceptions
 from airflow_script_provider.cli import arguments, interruption, stdout
 from airflow_script_provider.cli.plan import Plan, plan
-from airflow_script_provider.cli.screen import StreamScreen, opened
+from airflow_script_provider.cli.screen import StreamScreen, open_log_file
 from airflow_script_provider.result import ScriptResult, Status
-from airflow_script_provider.runners.task import Executor, Task, unsaid
+from airflow_script_provider.runners.script_run import Runner, ScriptRun, missing_setting
 from airflow_script_provider.spec import choice
 
 MISUSE = 2
@@ -27,18 +27,18 @@ NOT_RUN = 125
 BY_SIGNAL = 128
 
 # Imported only when they are asked: each brings a client of its own.
-_EXECUTORS = {
-    choice.LOCAL: ("local", "LocalExecutor"),
-    choice.CONTAINER: ("container", "ContainerExecutor"),
-    choice.KUBERNETES: ("kubernetes", "KubernetesExecutor"),
-    choice.JOB: ("job", "JobExecutor"),
+_RUNNERS = {
+    choice.LOCAL: ("local", "LocalRunner"),
+    choice.CONTAINER: ("container", "ContainerRunner"),
+    choice.KUBERNETES: ("pod", "PodRunner"),
+    choice.JOB: ("job", "JobRunner"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and return the exit code."""
     found = arguments.parse(sys.argv[1:] if argv is None else argv)
-    interruption.heed()
+    interruption.treat_as_ctrl_c()
     try:
         return _render(found) if found.command == "render" else _run(found)
     except KeyboardInterrupt:
@@ -57,7 +57,7 @@ def _run(found: Namespace) -> int:
     _check_terminal(found)
     found.on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     is_result_wanted = found.output == "json"
-    with stdout.reserved() as ours, opened(found.log_file) as log_file:
+    with stdout.take_stdout() as ours, open_log_file(found.log_file) as log_file:
         planned = plan(found, os.environ)
         out = sys.stderr.buffer if is_result_wanted else ours
         screen = StreamScreen(out, sys.stderr.buffer, verbose=found.verbose, log_file=log_file)
@@ -66,7 +66,7 @@ def _run(found: Namespace) -> int:
         screen.note(f"executor {name}, {task.source}")
         try:
             with screen.waiting(None if task.interactive else f"{name}: {task.source}"):
-                result = _executor(name).run(task, screen)
+                result = _runner(name).run(task, screen)
         except KeyboardInterrupt:
             if screen.failure is not None:
                 raise screen.failure from None
@@ -80,25 +80,25 @@ def _run(found: Namespace) -> int:
 
 def _render(found: Namespace) -> int:
     from airflow_script_provider.kube.job import manifest
-    from airflow_script_provider.runners.job import requested
+    from airflow_script_provider.runners.job import request_of
 
-    with stdout.reserved() as ours:
-        request = requested(_placed(plan(found, os.environ), found, choice.JOB))
+    with stdout.take_stdout() as ours:
+        request = request_of(_placed(plan(found, os.environ), found, choice.JOB))
         stdout.write(ours, manifest.as_yaml(request).encode())
     return 0
 
 
 def _why_not(name: str, planned: Plan, found: Namespace) -> str | None:
     """Why an executor cannot run the task; one that nobody has told where is not even loaded."""
-    return unsaid(name, planned.task.place) or _executor(name).unavailable(_placed(planned, found, name))
+    return missing_setting(name, planned.task.place) or _runner(name).unavailable(_placed(planned, found, name))
 
 
-def _executor(name: str) -> Executor:
-    module, kind = _EXECUTORS[name]
-    return cast(Executor, getattr(importlib.import_module(f"airflow_script_provider.runners.{module}"), kind)())
+def _runner(name: str) -> Runner:
+    module, kind = _RUNNERS[name]
+    return cast(Runner, getattr(importlib.import_module(f"airflow_script_provider.runners.{module}"), kind)())
 
 
-def _placed(planned: Plan, found: Namespace, name: str) -> Task:
+def _placed(planned: Plan, found: Namespace, name: str) -> ScriptRun:
     """The task with the namespace it runs in, where its executor has such a thing."""
     task = planned.task
     if name not in choice.READ_BY["--namespace"]:

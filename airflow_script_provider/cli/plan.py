@@ -12,7 +12,7 @@ from typing import Any
 from airflow_script_provider.cli import inputs
 from airflow_script_provider.cli.arguments import options_used
 from airflow_script_provider.cli.script import source_of_argument, source_of_file, source_of_step, source_of_task
-from airflow_script_provider.runners.task import Place, Task
+from airflow_script_provider.runners.script_run import ScriptRun, Target
 from airflow_script_provider.spec import choice, taskfile
 from airflow_script_provider.spec.settings import as_number, has_template
 from airflow_script_provider.spec.source import SourceSettings
@@ -30,7 +30,7 @@ _NOT_FOR_A_JOB = ("task_id", "doc_md", "script", "args", "env", "image", "namesp
 class Plan:
     """A task, the executors that may run it (best first), and the namespace that the file says."""
 
-    task: Task
+    task: ScriptRun
     order: tuple[str, ...]
     namespace_in_file: str | None = None
 
@@ -79,14 +79,14 @@ def _of_argument(found: Namespace, environ: Mapping[str, str]) -> Plan:
     if found.script is None:
         raise ValueError("say what to run: a file, a URI, text, or a task of a task file")
     source = source_of_argument(found.script, found.script_conn_id)
-    task = _with_command_line(Task(source=source, folder="."), found, environ)
+    task = _with_command_line(ScriptRun(source=source, folder="."), found, environ)
     return Plan(task, _order(found, None))
 
 
 def _of_task(found: Namespace, environ: Mapping[str, str], document: Any, folder: Path) -> Plan:
     settings = taskfile.read_task(document, found.script, environ, flavor=found.flavor)
     source, is_command = source_of_task(settings.script, folder, found.script_conn_id)
-    task = Task(
+    task = ScriptRun(
         source=source,
         folder=str(folder),
         args=settings.args,
@@ -103,11 +103,11 @@ def _of_task(found: Namespace, environ: Mapping[str, str], document: Any, folder
     return Plan(_with_command_line(task, found, environ), _order(found, settings.executors), settings.namespace)
 
 
-def _place(settings: TaskSettings) -> Place:
+def _place(settings: TaskSettings) -> Target:
     component = settings.component
     if component is None:
-        return Place(image=settings.image, context=settings.context)
-    return Place(
+        return Target(image=settings.image, context=settings.context)
+    return Target(
         deployment=component.deployment,
         pod_container=component.container,
         service=component.service,
@@ -124,20 +124,20 @@ def _of_step(found: Namespace, environ: Mapping[str, str], document: Any, folder
         raise ValueError("--flavor is a task file's; a step of the Script tool has none")
     arguments = dict(operator_settings(document, step=found.script).arguments)
     _refuse_templates(arguments)
-    task = Task(
+    task = ScriptRun(
         source=source_of_step(arguments["script"]),
         folder=str(folder),
         args=arguments.get("args"),
         env=arguments.get("env") or {},
         timeout=arguments.get("timeout"),
-        place=Place(image=arguments.get("image")),
+        place=Target(image=arguments.get("image")),
         job_arguments={name: value for name, value in arguments.items() if name not in _NOT_FOR_A_JOB},
     )
     order = _order(found, _STEP_ORDER)
     return Plan(_with_command_line(task, found, environ), order, arguments.get("namespace"))
 
 
-def _with_command_line(task: Task, found: Namespace, environ: Mapping[str, str]) -> Task:
+def _with_command_line(task: ScriptRun, found: Namespace, environ: Mapping[str, str]) -> ScriptRun:
     """The task with what was said on the command line, which has the last word."""
     args = inputs.args(found.args, found.arg)
     if found.arguments is not None and args is not None:

@@ -68,7 +68,7 @@ class StreamScreen:
 
 
 @contextlib.contextmanager
-def opened(path: str | None) -> Iterator[BinaryIO | None]:
+def open_log_file(path: str | None) -> Iterator[BinaryIO | None]:
     """The log file, None without one; ``ValueError`` where it cannot be written."""
     if path is None:
         yield None

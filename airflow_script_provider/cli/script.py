@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow_script_provider.kube.request.interpreter import has_known_extension
+from airflow_script_provider.kube.request.interpreters import has_known_extension
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import SCHEME as FILE_SCHEME
 from airflow_script_provider.sources.file import FileScript

@@ -8,7 +8,7 @@ from typing import BinaryIO
 _STDOUT, _STDERR = 1, 2
 
 
-def reserved() -> BinaryIO:
+def take_stdout() -> BinaryIO:
     """A stream to stdout that only who has it writes to: what libraries print from now on goes to stderr.
 
     Airflow logs to stdout, while it is imported even before anybody could configure it.

@@ -13,9 +13,9 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.execs.session import ExecTarget
-from airflow_script_provider.kube.exec import workload as workloads
-from airflow_script_provider.kube.exec.outcome import Place
-from airflow_script_provider.kube.exec.workload import Candidates, Workload
+from airflow_script_provider.kube.exec import workloads
+from airflow_script_provider.kube.exec.outcome import PodPlace
+from airflow_script_provider.kube.exec.workloads import Candidates, Workload
 
 OBSERVED_WITHIN = 10.0
 """Seconds for a controller to see a change that was just made."""
@@ -27,7 +27,7 @@ class Chosen:
     """A pod as it was when it was chosen, and the place in it."""
 
     pod: Mapping[str, Any]
-    place: Place
+    place: PodPlace
 
     @property
     def target(self) -> ExecTarget:
@@ -42,7 +42,7 @@ async def choose(api: KubernetesApi, workload: Workload, container: str | None) 
     """
     pod, owner = await _pod_of(api, workload)
     chosen = workloads.choose_container(pod, container)
-    place = Place(
+    place = PodPlace(
         namespace=workload.namespace,
         pod=pod["metadata"]["name"],
         container=chosen["name"],

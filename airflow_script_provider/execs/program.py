@@ -29,7 +29,7 @@ ANNOUNCED_WITHIN = 1.5
 _OVER = ("gone", "ended", "killed")
 
 
-class Ending(NamedTuple):
+class ProcessEnd(NamedTuple):
     """What came of ending a process, in words; ``may_run`` unless it is known to be gone."""
 
     words: str
@@ -99,20 +99,20 @@ class Program:
         said = await self._ask(program.look_argv(self.preamble.process), ANSWER_TIMEOUT)
         return {"running": True, "gone": False}.get(said or "")
 
-    async def end(self, grace: float, within: float) -> Ending:
+    async def end(self, grace: float, within: float) -> ProcessEnd:
         """End the process and its group; what came of it within so many seconds. What has not begun never will.
 
         What it started in the pod goes on by itself: KILL follows after ``grace`` seconds, whether we wait or not.
         """
         if not self._is_sent:
             self._is_given_up = True
-            return Ending("it had not begun", may_run=False)
+            return ProcessEnd("it had not begun", may_run=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(within, ANNOUNCED_WITHIN)):
                 await self._announced.wait()
         process = self.preamble.process
         if process is None:
-            return Ending("it could not be ended, because the pod has not said which process it is", may_run=True)
+            return ProcessEnd("it could not be ended, because the pod has not said which process it is", may_run=True)
         said = await self._ask(program.end_argv(process, self.invocation, grace), within)
         words = {
             "gone": "it had ended",
@@ -122,7 +122,7 @@ class Program:
             "": f"process {process.group} has got SIGTERM, SIGKILL follows after {grace:g} s",
         }
         by_hand = f"process {process.group} could not be ended. Run: {self._kill_by_hand(process.group)}"
-        return Ending(by_hand if said is None else words.get(said, by_hand), said not in _OVER)
+        return ProcessEnd(by_hand if said is None else words.get(said, by_hand), said not in _OVER)
 
     def _kill_by_hand(self, group: int) -> str:
         where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"

@@ -28,7 +28,7 @@ from airflow_script_provider.kube.exec.outcome import (
     TimedOut,
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.run_log import StreamsLog
 

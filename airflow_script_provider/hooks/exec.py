@@ -11,18 +11,18 @@ from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.run import ExecRun
 from airflow_script_provider.hooks.base import ConnectedHook
 from airflow_script_provider.kube.durations import Deadline
-from airflow_script_provider.kube.exec import workload
+from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest
-from airflow_script_provider.kube.job import outcome
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job import outcomes
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.request import provenance
-from airflow_script_provider.kube.request.inputs import ScriptCall, split
+from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.syntax import check_dns_label
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.sources.fetching import fetch
 
 
-class KubernetesExecHook(ConnectedHook):
+class KubernetesExecScriptHook(ConnectedHook):
     """Run scripts and commands in pods that run already."""
 
     hook_name = "Kubernetes exec"
@@ -44,17 +44,17 @@ class KubernetesExecHook(ConnectedHook):
         :param arguments: the operator's arguments of the same names.
         :return: the result of what ended well.
 
-        Raises ``JobFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
+        Raises ``ScriptFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
         script cannot be read, ``TargetError`` and ``KubernetesApiError`` where there is no pod to run in.
         """
         with ended_by_sigterm(self._run):
             result = self.run_to_outcome(*split_arguments(script=script, command=command, **arguments), folder=folder)
-        if (error := outcome.failure(result)) is not None:
+        if (error := outcomes.failure(result)) is not None:
             raise error
         return result.result
 
     def run_to_outcome(
-        self, call: ScriptCall, options: ExecOptions, *, folder: str | None = None, seconds_left: float | None = None
+        self, call: ScriptInputs, options: ExecOptions, *, folder: str | None = None, seconds_left: float | None = None
     ) -> Outcome:
         """Run and wait, without judging: the outcome of success and failure alike."""
         access = self._access()
@@ -70,14 +70,14 @@ class KubernetesExecHook(ConnectedHook):
 
         return self._run.run(main)
 
-    def prepare(self, call: ScriptCall, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
+    def prepare(self, call: ScriptInputs, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
         """Read the script and check everything; nothing is started, and the cluster is not asked."""
         return self._prepare(self._access(), call, options, folder, None)
 
     def _prepare(
         self,
         access: ClusterAccess,
-        call: ScriptCall,
+        call: ScriptInputs,
         options: ExecOptions,
         folder: str | None,
         seconds_left: float | None,
@@ -86,12 +86,12 @@ class KubernetesExecHook(ConnectedHook):
         options.checked_before_rendering(call)
         namespace = access.namespace_for(call.namespace)
         check_dns_label(namespace, "namespace")
-        place = workload.named(namespace, **options.places)
+        place = workloads.named(namespace, **options.places)
         script, files = fetch(call, folder)
         return ExecRequest(place, options, call, script, files, Deadline.within(options.timeout, seconds_left))
 
 
-def split_arguments(**arguments: Any) -> tuple[ScriptCall, ExecOptions]:
+def split_arguments(**arguments: Any) -> tuple[ScriptInputs, ExecOptions]:
     """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
-    call, options = split(arguments, ScriptCall, ExecOptions)
+    call, options = split(arguments, ScriptInputs, ExecOptions)
     return call, options

@@ -16,7 +16,7 @@ from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.begin import Run
-from airflow_script_provider.jobs.nodes.task import HandOver, NodeTask
+from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
 from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity, short_digest
@@ -25,7 +25,7 @@ from airflow_script_provider.kube.nodes.plan import NodeSettings, OnNodes
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
 from airflow_script_provider.kube.nodes.result import NodesOutcome
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from airflow_script_provider.kube.request.inputs import ScriptCall, split
+from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 
@@ -64,16 +64,16 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        hand_over: HandOver | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> NodesOutcome:
         """Run and wait, without judging: the outcome of success and failure alike.
 
-        ``hand_over`` gets it before the runs are marked as read.
+        ``on_outcome`` gets it before the runs are marked as read.
         """
         task = task or current_task()
 
-        async def main(nodes: NodeTask, job: LaunchedJob) -> NodesOutcome:
-            return await nodes.see_through(job, task, hand_over)
+        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesOutcome:
+            return await nodes.see_through(job, task, on_outcome)
 
         return self._on_nodes(call, main, folder=folder, task=task, left=seconds_left)
 
@@ -84,7 +84,7 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        hand_over: HandOver | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> NodesOutcome | NodesDeferral:
         """Create the Job that owns the runs, for a trigger to start them; ``resume_on_nodes`` takes its event.
 
@@ -92,10 +92,10 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         """
         launched: list[LaunchedJob] = []
 
-        async def main(nodes: NodeTask, job: LaunchedJob) -> NodesOutcome | NodesDeferral:
+        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesOutcome | NodesDeferral:
             if not job.may_be_marked:
                 self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
-                return await nodes.see_through(job, task, hand_over)
+                return await nodes.see_through(job, task, on_outcome)
             launched.append(job)
             return NodesDeferral(job, nodes.api.host)
 
@@ -107,7 +107,7 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
             raise
 
     def resume_on_nodes(
-        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, hand_over: HandOver | None = None
+        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnOutcome | None = None
     ) -> NodesOutcome:
         """The outcome from the event of a trigger; goes on where the trigger could not."""
         access, job = self._access(), LaunchedJob.from_dict(event["job"])
@@ -120,8 +120,8 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
             async with open_api(access) as api:
                 await launching.check_server(api, job.ref, event.get("server"))
                 began.append(job)
-                nodes = NodeTask(api, log, lambda: self._meaning_of_kill(task))
-                return await nodes.see_through(job, task, hand_over)
+                nodes = NodesTask(api, log, lambda: self._meaning_of_kill(task))
+                return await nodes.see_through(job, task, on_outcome)
 
         try:
             return self._run.run(main)
@@ -139,7 +139,7 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
     def _on_nodes(
         self,
         call: NodeCall,
-        do: Callable[[NodeTask, LaunchedJob], Coroutine[Any, Any, T]],
+        do: Callable[[NodesTask, LaunchedJob], Coroutine[Any, Any, T]],
         *,
         folder: str | None,
         task: TaskIdentity | None,
@@ -152,12 +152,12 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
 
         async def main() -> T:
             async with open_api(access) as api:
-                nodes = NodeTask(api, log, lambda: self._meaning_of_kill(task))
+                nodes = NodesTask(api, log, lambda: self._meaning_of_kill(task))
                 bounds = Run(api, request, log, call.call.max_output_bytes, get_logs=call.call.get_logs)
                 retried = call.settings.retry_failed_only
                 job = await nodes.begin(request, on_nodes, choice, bounds=bounds, retry_failed_only=retried)
                 if self.on_launch is not None:
-                    async with nodes.guard.over(job.ref):
+                    async with nodes.guard.protecting(job.ref):
                         self.on_launch(job.ref)
                 return await do(nodes, job)
 
@@ -199,7 +199,7 @@ def _for_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSetti
 def split_node_arguments(**arguments: Any) -> NodeCall:
     """The operator's arguments by what they are about; ``TypeError`` for one that nobody knows."""
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
-    choice, settings, call, options = split(given, NodeChoice, NodeSettings, ScriptCall, JobOptions)
+    choice, settings, call, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
     return NodeCall(call, options, choice, settings)
 
 

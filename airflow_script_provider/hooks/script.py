@@ -18,18 +18,18 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.hooks.base import ConnectedHook
 from airflow_script_provider.jobs import launching, read_mark
-from airflow_script_provider.jobs.begin import Deferral, HandOver, Run, see_through
+from airflow_script_provider.jobs.begin import Deferral, OnOutcome, Run, see_through
 from airflow_script_provider.jobs.conclude import Tracking
-from airflow_script_provider.jobs.guard import Guard
+from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.kube import names
-from airflow_script_provider.kube.job import adoption, outcome
-from airflow_script_provider.kube.job.follow_state import Handover, from_event
+from airflow_script_provider.kube.job import adoption, outcomes
+from airflow_script_provider.kube.job.follow_state import FollowState, from_event
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
-from airflow_script_provider.kube.request import interpreter, provenance
-from airflow_script_provider.kube.request.inputs import ScriptCall, split
+from airflow_script_provider.kube.request import interpreters, provenance
+from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.logins import logins_in
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.payload import Payload
@@ -61,45 +61,45 @@ class KubernetesScriptHook(ConnectedHook):
         :param arguments: the operator's arguments of the same names.
         :return: the result of a script that ended well.
 
-        Raises ``JobFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
+        Raises ``ScriptFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` where the
         script cannot be read, ``KubernetesApiError`` and ``LaunchError`` where the Job cannot be created.
         """
         with ended_by_sigterm(self._run):
             result = self.run_to_outcome(*split_arguments(script=script, **arguments), folder=folder)
-        if (error := outcome.failure(result)) is not None:
+        if (error := outcomes.failure(result)) is not None:
             raise error
         return result.result
 
     def run_to_outcome(
         self,
-        call: ScriptCall,
+        call: ScriptInputs,
         options: JobOptions,
         *,
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        hand_over: HandOver | None = None,
+        on_outcome: OnOutcome | None = None,
         alone: bool = False,
     ) -> Outcome:
         """Run and wait, without judging: the outcome of success and failure alike.
 
-        ``hand_over`` gets it before the Job is marked as read: until then another try of the task would take it over.
+        ``on_outcome`` gets it before the Job is marked as read: until then another try of the task would take it over.
         ``alone`` says that the task runs nothing else, so what an earlier try has left is this run's, or nobody's.
         """
         return self._begun(
-            call, options, lambda run: run.run(hand_over), folder=folder, task=task, left=seconds_left, alone=alone
+            call, options, lambda run: run.run(on_outcome), folder=folder, task=task, left=seconds_left, alone=alone
         )
 
     def run_or_defer(
         self,
-        call: ScriptCall,
+        call: ScriptInputs,
         options: JobOptions,
         defer_after: float,
         *,
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        hand_over: HandOver | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> Outcome | Deferral:
         """As ``run_to_outcome`` with ``alone``; but a Job that is not over after so many seconds is a trigger's.
 
@@ -108,7 +108,7 @@ class KubernetesScriptHook(ConnectedHook):
         deferred: list[Deferral] = []
 
         async def run_or_defer(run: Run) -> Outcome | Deferral:
-            followed = await run.run_or_defer(defer_after, hand_over)
+            followed = await run.run_or_defer(defer_after, on_outcome)
             if isinstance(followed, Deferral):
                 deferred.append(followed)
             return followed
@@ -121,7 +121,7 @@ class KubernetesScriptHook(ConnectedHook):
             raise
 
     def resume(
-        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, hand_over: HandOver | None = None
+        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnOutcome | None = None
     ) -> Outcome:
         """The outcome of a run from the event of its trigger; follows on where the trigger could not."""
         access = self._access()
@@ -130,13 +130,13 @@ class KubernetesScriptHook(ConnectedHook):
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
 
-        guards: list[Guard] = []
+        guards: list[JobGuard] = []
 
         async def main() -> Outcome:
             async with open_api(access) as api:
                 await launching.check_server(api, job.ref, event.get("server"))
-                guards.append(Guard(api, log, lambda: self._meaning_of_kill(task)))
-                return await see_through(Tracking(api, job, log), guards[0], told, task, hand_over)
+                guards.append(JobGuard(api, log, lambda: self._meaning_of_kill(task)))
+                return await see_through(Tracking(api, job, log), guards[0], told, task, on_outcome)
 
         try:
             return self._run.run(main)
@@ -155,7 +155,7 @@ class KubernetesScriptHook(ConnectedHook):
         return exceptions.RunKilledError(f"the run was killed. {fate}")
 
     def prepare(
-        self, call: ScriptCall, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
+        self, call: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
     ) -> JobRequest:
         """Read the script and check everything; nothing is created."""
         return self._prepare(self._access(), call, options, folder=folder, task=task, left=None)
@@ -174,8 +174,8 @@ class KubernetesScriptHook(ConnectedHook):
         async with open_api(access) as api:
             run = Run(api, request, self._run_log(), max_output_bytes)
             job = run.launched(ref, time.time())
-            guard = Guard(api, run.log)
-            return await see_through(Tracking(api, job, run.log), guard, Handover(), request.identity.task)
+            guard = JobGuard(api, run.log)
+            return await see_through(Tracking(api, job, run.log), guard, FollowState(), request.identity.task)
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with all that belongs to it; False if it was gone already."""
@@ -183,7 +183,7 @@ class KubernetesScriptHook(ConnectedHook):
 
     def _begun(
         self,
-        call: ScriptCall,
+        call: ScriptInputs,
         options: JobOptions,
         do: Callable[[Run], Coroutine[Any, Any, T]],
         *,
@@ -213,7 +213,7 @@ class KubernetesScriptHook(ConnectedHook):
     def _prepare(
         self,
         access: ClusterAccess,
-        call: ScriptCall,
+        call: ScriptInputs,
         options: JobOptions,
         *,
         folder: str | None,
@@ -226,7 +226,7 @@ class KubernetesScriptHook(ConnectedHook):
         script, files = fetch(call, folder)
         if script is None:
             raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
-        chosen = interpreter.choose(script, options.image, options.interpreter)
+        chosen = interpreters.choose(script, options.image, options.interpreter)
         is_sql = chosen.program == "psql"
         payload = Payload.of(call.args, call.arguments, call.env, as_psql_variables=is_sql)
         namespace = access.namespace_for(call.namespace)
@@ -254,9 +254,9 @@ class KubernetesScriptHook(ConnectedHook):
             self.log.info("%s", line)
 
 
-def split_arguments(**arguments: Any) -> tuple[ScriptCall, JobOptions]:
+def split_arguments(**arguments: Any) -> tuple[ScriptInputs, JobOptions]:
     """The operator's arguments as call and options; ``TypeError`` for one that nobody knows."""
-    call, options = split(arguments, ScriptCall, JobOptions)
+    call, options = split(arguments, ScriptInputs, JobOptions)
     return call, options
 
 

@@ -11,13 +11,13 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import adopt, launching, read_mark
 from airflow_script_provider.jobs.adopt import Adopted
 from airflow_script_provider.jobs.conclude import Tracking
-from airflow_script_provider.jobs.guard import Guard
+from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.adoption import Kill
-from airflow_script_provider.kube.job.follow_state import Ended, Handover
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Limits
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.names import TaskIdentity
@@ -25,7 +25,7 @@ from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
-HandOver = Callable[[Outcome], None]
+OnOutcome = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Deferral:
     """A Job that a trigger is to follow on, how far the worker came, and the API server that it runs on."""
 
     job: LaunchedJob
-    handover: Handover
+    handover: FollowState
     server: str
 
 
@@ -55,40 +55,40 @@ class Run:
     get_logs: bool = True
     on_launch: Callable[[JobRef], None] | None = None
 
-    async def run(self, hand_over: HandOver | None = None) -> Outcome:
+    async def run(self, on_outcome: OnOutcome | None = None) -> Outcome:
         """Begin, follow, clear up; an interruption sees to the Job first.
 
-        ``hand_over`` gets the outcome before the Job is marked as read; what it raises leaves the Job unread.
+        ``on_outcome`` gets the outcome before the Job is marked as read; what it raises leaves the Job unread.
         """
         job, start = await self.begin()
-        return await see_through(Tracking(self.api, job, self.log), self._guard, start, self._task, hand_over)
+        return await see_through(Tracking(self.api, job, self.log), self._guard, start, self._task, on_outcome)
 
-    async def run_or_defer(self, defer_after: float, hand_over: HandOver | None = None) -> Outcome | Deferral:
+    async def run_or_defer(self, defer_after: float, on_outcome: OnOutcome | None = None) -> Outcome | Deferral:
         """As ``run``; but a Job that is not over after ``defer_after`` seconds is left to a trigger."""
         job, start = await self.begin()
         tracking = Tracking(self.api, job, self.log)
-        async with self._guard.over(job.ref):
+        async with self._guard.protecting(job.ref):
             followed = await tracking.outcome_until(time.monotonic() + defer_after, start)
-        if isinstance(followed, Handover):
+        if isinstance(followed, FollowState):
             return Deferral(job, followed, self.api.host)
-        return await finish(tracking, self._guard, followed, self._task, hand_over)
+        return await finish(tracking, self._guard, followed, self._task, on_outcome)
 
-    async def begin(self) -> tuple[LaunchedJob, Handover]:
+    async def begin(self) -> tuple[LaunchedJob, FollowState]:
         """The Job to follow: one that an earlier try has left, else a new one. And what is known of it already."""
         adopted = await adopt.find(self.api, self.request, self.log, alone=self.alone)
         if adopted is None:
-            return await self._launch(), Handover()
-        async with self._guard.over(adopted.ref):
+            return await self._launch(), FollowState()
+        async with self._guard.protecting(adopted.ref):
             await adopt.complete(self.api, adopted, self.log)
             self._say_adopted(adopted)
             self._announce(adopted.ref)
-        return self.launched(adopted.ref, adopted.launched_at, adopted.request), Handover(clock=adopted.clock)
+        return self.launched(adopted.ref, adopted.launched_at, adopted.request), FollowState(clock=adopted.clock)
 
     async def _launch(self) -> LaunchedJob:
         request = await read_mark.allowed(self.api, self.request, self.log)
         started = time.time()
         ref = await launching.launch(self.api, request)
-        async with self._guard.over(ref):
+        async with self._guard.protecting(ref):
             self._say_launched(ref)
             self._announce(ref)
         return self.launched(ref, started, request)
@@ -98,8 +98,8 @@ class Run:
         return self.request.identity.task
 
     @property
-    def _guard(self) -> Guard:
-        return Guard(self.api, self.log, self.meaning_of_kill)
+    def _guard(self) -> JobGuard:
+        return JobGuard(self.api, self.log, self.meaning_of_kill)
 
     def launched(self, ref: JobRef, started: float, request: JobRequest | None = None) -> LaunchedJob:
         """What is needed of the request from now on; ``started`` is the time of day of its launch."""
@@ -148,24 +148,24 @@ class Run:
 
 async def see_through(
     tracking: Tracking,
-    guard: Guard,
-    told: Handover | Ended,
+    guard: JobGuard,
+    told: FollowState | JobEnd,
     task: TaskIdentity | None,
-    hand_over: HandOver | None = None,
+    on_outcome: OnOutcome | None = None,
 ) -> Outcome:
     """From what is known of a launched Job to its outcome, which is handed over and the Job marked as read."""
-    async with guard.over(tracking.job.ref):
+    async with guard.protecting(tracking.job.ref):
         concluded = await tracking.outcome(told)
-    return await finish(tracking, guard, concluded, task, hand_over)
+    return await finish(tracking, guard, concluded, task, on_outcome)
 
 
 async def finish(
-    tracking: Tracking, guard: Guard, concluded: Outcome, task: TaskIdentity | None, hand_over: HandOver | None
+    tracking: Tracking, guard: JobGuard, concluded: Outcome, task: TaskIdentity | None, on_outcome: OnOutcome | None
 ) -> Outcome:
     """Hand an outcome over; then, as the last call, mark the Job as read."""
-    if hand_over is not None:
-        hand_over(concluded)
-    async with guard.over(tracking.job.ref):
+    if on_outcome is not None:
+        on_outcome(concluded)
+    async with guard.protecting(tracking.job.ref):
         is_retried = task is not None and task.has_tries_left and concluded.is_retried
         await read_mark.close(tracking.api, tracking.job, tracking.log, is_retried=is_retried)
     return concluded

@@ -10,11 +10,11 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import OwnChanges
-from airflow_script_provider.jobs.follow import Ending, Follower
-from airflow_script_provider.kube.job import diagnosis, outcome
-from airflow_script_provider.kube.job.follow_state import Ended, Handover
+from airflow_script_provider.jobs.follow import Followed, Follower
+from airflow_script_provider.kube.job import diagnosis, outcomes
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.outcome import LAST_LINES, Outcome
+from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.run_log import RunLog
 
 
@@ -29,14 +29,14 @@ class Tracking:
     job: LaunchedJob
     log: RunLog
 
-    async def outcome(self, told: Handover | Ended) -> Outcome:
+    async def outcome(self, told: FollowState | JobEnd) -> Outcome:
         """The outcome: followed to from where another stopped, or concluded where another has followed to the end."""
-        if isinstance(told, Handover):
+        if isinstance(told, FollowState):
             return await self._conclude(await self._follower(told).follow(), self._seconds)
         ending = await self._follower(told.handover).read_logs_of(told.verdict, told.view, told.kept)
         return await self._conclude(ending, told.seconds)
 
-    async def outcome_until(self, until: float, start: Handover) -> Outcome | Handover:
+    async def outcome_until(self, until: float, start: FollowState) -> Outcome | FollowState:
         """The outcome; or, if there is none at that time of the monotonic clock, what the next follower must know."""
         follower = self._follower(start)
         ending = await follower.follow_until(until)
@@ -46,10 +46,10 @@ class Tracking:
     def _seconds(self) -> float:
         return time.time() - self.job.launched_at
 
-    def _follower(self, start: Handover) -> Follower:
+    def _follower(self, start: FollowState) -> Follower:
         return Follower(self.api, self.job, self.log, OwnChanges(self.api, lists_pods=start.clock is not None), start)
 
-    async def _conclude(self, ending: Ending, seconds: float) -> Outcome:
+    async def _conclude(self, ending: Followed, seconds: float) -> Outcome:
         await self._clear_up(ending)
         output = ending.output
         case = diagnosis.Case(
@@ -62,13 +62,13 @@ class Tracking:
             last_lines=output.last_lines(LAST_LINES),
             warnings=ending.warnings,
         )
-        concluded = outcome.conclude(case, output, self.job, seconds)
+        concluded = outcomes.conclude(case, output, self.job, seconds)
         for warning in concluded.value.warnings:
             self.log.note(warning, logging.WARNING)
-        self.log.note(outcome.summary(concluded.result))
+        self.log.note(outcomes.summary(concluded.result))
         return concluded
 
-    async def _clear_up(self, ending: Ending) -> None:
+    async def _clear_up(self, ending: Followed) -> None:
         """Stop what Kubernetes would go on with, and remove the Secret at once."""
         ref, name = self.job.ref, self.job.secret_name
         if ending.verdict.delete_job and not await launching.abandon(self.api, ref):

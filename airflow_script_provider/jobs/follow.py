@@ -19,9 +19,8 @@ from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
 from airflow_script_provider.jobs.outputs import Outputs
 from airflow_script_provider.jobs.pod_log import IF_GONE, IF_KEPT, SILENCE, PodLog
-from airflow_script_provider.kube.job import announcements, progress
-from airflow_script_provider.kube.job import pod_status as podstatus
-from airflow_script_provider.kube.job.follow_state import Handover, Kept
+from airflow_script_provider.kube.job import announcements, pod_status, progress
+from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.lines import text_of
@@ -44,7 +43,7 @@ LOG_MARGIN = 25.0
 
 
 @dataclass(frozen=True)
-class Ending:
+class Followed:
     """What following a Job came to: the verdict, everything seen, and the output of the pod that decided."""
 
     verdict: progress.Verdict
@@ -65,7 +64,7 @@ class Follower:
     job: LaunchedJob
     log: RunLog
     changes: Changes
-    start: Handover = field(default_factory=Handover)
+    start: FollowState = field(default_factory=FollowState)
     keeps_output: bool = True
     slots: StreamSlots | None = None
     log_silence: float = SILENCE
@@ -95,14 +94,14 @@ class Follower:
         """The Job."""
         return self.job.ref
 
-    async def follow(self) -> Ending:
+    async def follow(self) -> Followed:
         """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""
         ending = await self.follow_until(None)
         if ending is None:
             raise AssertionError("unreachable: without a time to stop at it follows to the end")
         return ending
 
-    async def follow_until(self, until: float | None, *, surely: bool = False) -> Ending | None:
+    async def follow_until(self, until: float | None, *, surely: bool = False) -> Followed | None:
         """Follow to the end; None if at the monotonic time ``until`` there is none, for another to follow on.
 
         ``surely`` asks the API server once more by then: a watch may be dead without anybody knowing.
@@ -126,7 +125,7 @@ class Follower:
             raise outcome
         return None if outcome is None else self._ending(outcome)
 
-    async def read_logs_of(self, verdict: progress.Verdict, view: progress.View, kept: Kept | None = None) -> Ending:
+    async def read_logs_of(self, verdict: progress.Verdict, view: progress.View, kept: Kept | None = None) -> Followed:
         """The ending of a Job that another has followed to its end: what is left to read of the logs, and the output.
 
         The log of the pod that decided is read again from its beginning, because lines don't travel; ``kept`` is what
@@ -137,8 +136,8 @@ class Follower:
         async with self._tasks:
             for uid, pod in view.pods.items():
                 is_read = self.start.position(uid, SCRIPT_CONTAINER).complete
-                if podstatus.script_has_started(pod) and (uid == verdict.pod_uid or not is_read):
-                    self._follow_script(uid, podstatus.name(pod))
+                if pod_status.script_has_started(pod) and (uid == verdict.pod_uid or not is_read):
+                    self._follow_script(uid, pod_status.name(pod))
                     self._logs[uid, SCRIPT_CONTAINER].gone = True  # a 404 is final: nobody makes this pod again
                     self._logs[uid, SCRIPT_CONTAINER].ended.set()
             await self._read_logs()
@@ -150,15 +149,15 @@ class Follower:
         """What another cannot read any more once this follower has ended: the output of a pod that is deleted."""
         return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods else Kept()
 
-    def _ending(self, verdict: progress.Verdict, kept: Kept | None = None) -> Ending:
-        return Ending(verdict, self.view, self._outputs.of(verdict.pod_uid, kept), self._said.warnings)
+    def _ending(self, verdict: progress.Verdict, kept: Kept | None = None) -> Followed:
+        return Followed(verdict, self.view, self._outputs.of(verdict.pod_uid, kept), self._said.warnings)
 
     @property
-    def handover(self) -> Handover:
+    def handover(self) -> FollowState:
         """How far this follower came, for the next one."""
         logs = {key: log.position for key, log in self._logs.items()}
         clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
-        return Handover({**self.start.logs, **logs}, self._said.said, clock, deferral=self.start.deferral)
+        return FollowState({**self.start.logs, **logs}, self._said.said, clock, deferral=self.start.deferral)
 
     async def _until_decided(self, until: float | None, watch_events: WatchEvents) -> progress.Verdict | None:
         while True:
@@ -242,11 +241,11 @@ class Follower:
             self._may_watch_events = False
             self.log.note(f"Events cannot be read, so reasons may be missing: {error}", logging.WARNING)
 
-    def _take_pod(self, pod: podstatus.Pod, now: float, *, deleted: bool) -> None:
-        uid = podstatus.uid(pod)
+    def _take_pod(self, pod: pod_status.Pod, now: float, *, deleted: bool) -> None:
+        uid = pod_status.uid(pod)
         self.view = self.view.with_pod(pod, now, deleted=deleted)
         lines = self._said.pod(pod, deleted=deleted)
-        is_end = bool(podstatus.script_end(pod) or podstatus.failed_end(pod))
+        is_end = bool(pod_status.script_end(pod) or pod_status.failed_end(pod))
         if not is_end:
             self._say(lines)
         self._take_logs(pod, uid, deleted=deleted)
@@ -255,16 +254,16 @@ class Follower:
         elif is_end:
             self._say(lines)
 
-    def _take_logs(self, pod: podstatus.Pod, uid: str, *, deleted: bool) -> None:
+    def _take_logs(self, pod: pod_status.Pod, uid: str, *, deleted: bool) -> None:
         """Start the logs that there are to read, and tell those whose container has ended."""
-        if podstatus.installation_has_started(pod) and self._is_to_be_read(uid, INSTALL_CONTAINER):
-            self._follow_installation(uid, podstatus.name(pod))
-        if podstatus.script_has_started(pod) and self._is_to_be_read(uid, SCRIPT_CONTAINER):
-            end = podstatus.script_end(pod)
+        if pod_status.installation_has_started(pod) and self._is_to_be_read(uid, INSTALL_CONTAINER):
+            self._follow_installation(uid, pod_status.name(pod))
+        if pod_status.script_has_started(pod) and self._is_to_be_read(uid, SCRIPT_CONTAINER):
+            end = pod_status.script_end(pod)
             # A success that nobody has followed live is read by the worker alone, who reads it in any case.
             if self.keeps_output or end is None or end.exit_code != 0:
-                self._follow_script(uid, podstatus.name(pod))
-        ends = {INSTALL_CONTAINER: podstatus.install_end(pod), SCRIPT_CONTAINER: podstatus.script_end(pod)}
+                self._follow_script(uid, pod_status.name(pod))
+        ends = {INSTALL_CONTAINER: pod_status.install_end(pod), SCRIPT_CONTAINER: pod_status.script_end(pod)}
         for container, end in ends.items():
             if (uid, container) in self._logs and (deleted or end):
                 self._logs[uid, container].gone = deleted
@@ -372,9 +371,9 @@ class Follower:
         """Events say what a status doesn't: why there is no pod, or why a volume cannot be mounted."""
         stuck = [self.ref.uid] if self.view.is_without_a_pod and now >= self._started + NO_POD_AFTER else []
         for uid, pod in self.view.pods.items():
-            if not podstatus.has_begun(pod) and uid not in self.view.gone and now >= self._started + NOT_BEGUN_AFTER:
+            if not pod_status.has_begun(pod) and uid not in self.view.gone and now >= self._started + NOT_BEGUN_AFTER:
                 stuck.append(uid)
-            elif podstatus.has_begun(pod) and uid in self._watched:
+            elif pod_status.has_begun(pod) and uid in self._watched:
                 self._watched.pop(uid)()
         for uid in stuck:
             if uid not in self._watched and self._may_watch_events:

@@ -17,7 +17,7 @@ from airflow_script_provider.run_log import RunLog
 
 
 @dataclass(frozen=True)
-class Guard:
+class JobGuard:
     """``meaning_of_kill`` is asked when a run is interrupted; without an answer its Job is deleted."""
 
     api: KubernetesApi
@@ -25,7 +25,7 @@ class Guard:
     meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
 
     @asynccontextmanager
-    async def over(self, ref: JobRef) -> AsyncIterator[None]:
+    async def protecting(self, ref: JobRef) -> AsyncIterator[None]:
         """Whatever interrupts the block, the Job is seen to first, and the interruption says how."""
         try:
             yield

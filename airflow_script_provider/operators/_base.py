@@ -14,9 +14,8 @@ from airflow_script_provider._airflow import (
     is_resolved_at_run_time,
     is_set_during_execution,
 )
-from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.job import outcome as outcomes
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job import manifest, outcomes
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.request import other_operators
 from airflow_script_provider.kube.request.logins import without_logins
 from airflow_script_provider.kube.request.request import JobRequest
@@ -68,12 +67,12 @@ class Requirements(HiddenValues):
         return "\n".join(_QUERY.sub("?…", line) for line in without_logins(self.value))
 
 
-def hidden(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
+def hide(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
     """The value as a hidden field; None stays None, another task's output is resolved by Airflow first."""
     return None if value is None else kind(value)
 
 
-def revealed(field: Any) -> Any:
+def reveal(field: Any) -> Any:
     """What a hidden field holds."""
     return field.value if isinstance(field, HiddenValues) else field
 
@@ -122,7 +121,7 @@ def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
     other_operators.refuse_unknown(unknown, ours)
 
 
-def judged(outcome: Outcome) -> dict[str, Any]:
+def result_or_raise(outcome: Outcome) -> dict[str, Any]:
     """The result of an outcome that is a success; raises what Airflow understands of any other."""
     error = outcomes.failure(outcome)
     if error is None:

@@ -42,7 +42,7 @@ def template_names(context: Mapping[str, Any], names: PlaybookNames) -> dict[str
     keychain = Keychain(names)
     secrets = Secrets()
     alone = {name: keychain[name] for name in names.keychain} | workload
-    ours = {"workload": Workload(workload), "keychain": keychain, "secret": secrets, "secrets": secrets}
+    ours = {"workload": PlaybookWorkload(workload), "keychain": keychain, "secret": secrets, "secrets": secrets}
     return alone | dict(context) | ours
 
 
@@ -52,7 +52,7 @@ def workload_of(context: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
     return {**defaults, **dict(context.get("params") or {}), **(conf or {})}
 
 
-class Workload:
+class PlaybookWorkload:
     """The run's values by name.
 
     No mapping, whose methods would hide values of their names. What is missing is named when it is used, so that

@@ -11,7 +11,7 @@ from airflow_script_provider._airflow import dag_folder, depend_on_xcoms_in
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.exec.request import ExecOptions, described
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import ExitCodes
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
@@ -19,7 +19,7 @@ from airflow_script_provider.operators import _base, _task
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_script_provider.hooks.exec import KubernetesExecHook
+    from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
 
 
 class KubernetesExecScriptOperator(_task.ScriptTask):
@@ -115,9 +115,9 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         self.sha256 = sha256
         self.template_script = template_script
         self.files = _base.sources_or_later(files, template=template_script)
-        self.args = _base.hidden(args)
-        self.arguments = _base.hidden(arguments)
-        self.env = _base.hidden(env)
+        self.args = _base.hide(args)
+        self.arguments = _base.hide(arguments)
+        self.env = _base.hide(env)
         self.working_dir = working_dir
         self.interpreter = interpreter
         self.namespace = namespace
@@ -142,7 +142,7 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
         self._push(context, outcome.result.value, outcome.result.to_dict())
-        return _base.judged(outcome)
+        return _base.result_or_raise(outcome)
 
     def dry_run(self) -> None:
         """Print as YAML what would run where, values hidden. Reads the script, does not ask the cluster."""
@@ -151,20 +151,20 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         request = self._new_hook().prepare(self._call(), self._options(), folder=_task.folder_of(self))
         print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
 
-    def _new_hook(self) -> KubernetesExecHook:
-        from airflow_script_provider.hooks.exec import KubernetesExecHook
+    def _new_hook(self) -> KubernetesExecScriptHook:
+        from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
 
-        return KubernetesExecHook(**_task.connection_of(self))
+        return KubernetesExecScriptHook(**_task.connection_of(self))
 
-    def _call(self) -> ScriptCall:
-        return ScriptCall(
+    def _call(self) -> ScriptInputs:
+        return ScriptInputs(
             script=self.script,
             script_conn_id=_task.conn_id_of_text(self),
             sha256=self.sha256,
             files=self.files,
-            args=_base.revealed(self.args),
-            arguments=_base.revealed(self.arguments),
-            env=_base.revealed(self.env),
+            args=_base.reveal(self.args),
+            arguments=_base.reveal(self.arguments),
+            env=_base.reveal(self.env),
             namespace=self.namespace,
             get_logs=self.get_logs,
             max_output_bytes=self.max_output_bytes,

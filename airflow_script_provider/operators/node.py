@@ -16,7 +16,7 @@ from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
 from airflow_script_provider.kube.nodes.result import NodesOutcome, values
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
@@ -182,9 +182,9 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         self.sha256 = sha256
         self.template_script = template_script
         self.files = _base.sources_or_later(files, template=template_script)
-        self.args = _base.hidden(args)
-        self.arguments = _base.hidden(arguments)
-        self.env = _base.hidden(env)
+        self.args = _base.hide(args)
+        self.arguments = _base.hide(arguments)
+        self.env = _base.hide(env)
         self.env_from = env_from
         self.image = image
         self.interpreter = interpreter
@@ -209,7 +209,7 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         self.termination_grace_period = termination_grace_period
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = _base.hidden(install_dependencies, _base.Requirements)
+        self.install_dependencies = _base.hide(install_dependencies, _base.Requirements)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
@@ -234,23 +234,23 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
                 folder=dag_folder(context),
                 task=task_identity(context),
                 seconds_left=left,
-                hand_over=partial(self._hand_over, context),
+                on_outcome=partial(self._hand_over, context),
             )
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
         if isinstance(outcome, NodesDeferral):
             self._defer(outcome, expires_at)
-        return self._judged(outcome)
+        return self._result_or_raise(outcome)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take the outcome that the trigger has left in the cluster, or go on where it has stopped."""
         self._resumed(event)
-        task, hand_over = task_identity(context), partial(self._hand_over, context)
+        task, on_outcome = task_identity(context), partial(self._hand_over, context)
         try:
-            outcome = self._started(self._new_hook()).resume_on_nodes(event, task=task, hand_over=hand_over)
+            outcome = self._started(self._new_hook()).resume_on_nodes(event, task=task, on_outcome=on_outcome)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        return self._judged(outcome)
+        return self._result_or_raise(outcome)
 
     def dry_run(self) -> None:
         """Print what would be created as YAML, with the Job of one run; asks nothing of the cluster."""
@@ -275,7 +275,7 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         self._push(context, values(outcome.result), outcome.result)
 
     @staticmethod
-    def _judged(outcome: NodesOutcome) -> dict[str, Any]:
+    def _result_or_raise(outcome: NodesOutcome) -> dict[str, Any]:
         from airflow_script_provider.hooks.node import successful
 
         try:
@@ -291,19 +291,19 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
     def _node_call(self) -> NodeCall:
         given = {
             kind: {field.name: self._argument(field.name) for field in fields(kind) if field.name in _OUR_ARGUMENTS}
-            for kind in (ScriptCall, JobOptions, NodeChoice, NodeSettings)
+            for kind in (ScriptInputs, JobOptions, NodeChoice, NodeSettings)
         }
-        given[ScriptCall]["script_conn_id"] = _task.conn_id_of_text(self)
+        given[ScriptInputs]["script_conn_id"] = _task.conn_id_of_text(self)
         given[JobOptions].pop("node_selector")  # which is the nodes', not the pods'
         return NodeCall(
-            ScriptCall(**given[ScriptCall]),
+            ScriptInputs(**given[ScriptInputs]),
             JobOptions(**given[JobOptions]),
             NodeChoice(**given[NodeChoice]),
             NodeSettings(**given[NodeSettings]),
         )
 
     def _argument(self, name: str) -> Any:
-        return _base.revealed(getattr(self, name))
+        return _base.reveal(getattr(self, name))
 
 
 _OUR_ARGUMENTS = _base.arguments_of(KubernetesNodeScriptOperator)

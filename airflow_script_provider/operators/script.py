@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, ExitCodes, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _base, _task
@@ -160,9 +160,9 @@ class KubernetesScriptOperator(_task.ScriptTask):
         self.sha256 = sha256
         self.template_script = template_script
         self.files = _base.sources_or_later(files, template=template_script)
-        self.args = _base.hidden(args)
-        self.arguments = _base.hidden(arguments)
-        self.env = _base.hidden(env)
+        self.args = _base.hide(args)
+        self.arguments = _base.hide(arguments)
+        self.env = _base.hide(env)
         self.env_from = env_from
         self.image = image
         self.interpreter = interpreter
@@ -191,7 +191,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
         self.fail_on_exit_code = fail_on_exit_code
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = _base.hidden(install_dependencies, _base.Requirements)
+        self.install_dependencies = _base.hide(install_dependencies, _base.Requirements)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
@@ -251,29 +251,31 @@ class KubernetesScriptOperator(_task.ScriptTask):
             followed = self._run(self._launching_hook(context), context)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        return _base.judged(followed) if isinstance(followed, Outcome) else self._defer(followed)
+        return _base.result_or_raise(followed) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger has stopped, in a worker."""
         self._resumed(event)
-        task, hand_over = task_identity(context), partial(self._hand_over, context)
+        task, on_outcome = task_identity(context), partial(self._hand_over, context)
         try:
-            outcome = self._started(self._new_hook()).resume(event, task=task, hand_over=hand_over)
+            outcome = self._started(self._new_hook()).resume(event, task=task, on_outcome=on_outcome)
         except exceptions.ScriptProviderError as error:
             _base.raise_error(error)
-        return _base.judged(outcome)
+        return _base.result_or_raise(outcome)
 
     def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
         call, options = self._call(), self._job_options()
-        left, hand_over = _task.seconds(self.execution_timeout), partial(self._hand_over, context)
+        left, on_outcome = _task.seconds(self.execution_timeout), partial(self._hand_over, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return hook.run_to_outcome(
-                call, options, folder=folder, task=task, seconds_left=left, hand_over=hand_over, alone=True
+                call, options, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome, alone=True
             )
         self._expires_at = None if left is None else time.time() + left
         after = positive_seconds(self.defer_after, "defer_after", zero_allowed=True) or 0
-        return hook.run_or_defer(call, options, after, folder=folder, task=task, seconds_left=left, hand_over=hand_over)
+        return hook.run_or_defer(
+            call, options, after, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome
+        )
 
     def _defer(self, deferral: Deferral) -> NoReturn:
         from airflow_script_provider.triggers.script import ScriptTrigger
@@ -327,22 +329,22 @@ class KubernetesScriptOperator(_task.ScriptTask):
 
         return KubernetesScriptHook(**_task.connection_of(self))
 
-    def _call(self) -> ScriptCall:
-        return ScriptCall(
+    def _call(self) -> ScriptInputs:
+        return ScriptInputs(
             script=self.script,
             script_conn_id=_task.conn_id_of_text(self),
             sha256=self.sha256,
             files=self.files,
-            args=_base.revealed(self.args),
-            arguments=_base.revealed(self.arguments),
-            env=_base.revealed(self.env),
+            args=_base.reveal(self.args),
+            arguments=_base.reveal(self.arguments),
+            env=_base.reveal(self.env),
             namespace=self.namespace,
             get_logs=self.get_logs,
             max_output_bytes=self.max_output_bytes,
         )
 
     def _job_options(self) -> JobOptions:
-        return JobOptions(**{field.name: _base.revealed(getattr(self, field.name)) for field in fields(JobOptions)})
+        return JobOptions(**{field.name: _base.reveal(getattr(self, field.name)) for field in fields(JobOptions)})
 
 
 _OUR_ARGUMENTS = _base.arguments_of(KubernetesScriptOperator)

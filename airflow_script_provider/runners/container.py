@@ -17,9 +17,9 @@ from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.runners.docker_stream import Frames
 from airflow_script_provider.runners.recording import End, Recording, Whereabouts
+from airflow_script_provider.runners.script_run import GRACE, Screen, ScriptRun, Target
 from airflow_script_provider.runners.stdin_feed import Sent, invocation_of
 from airflow_script_provider.runners.supervise import Take, see_through
-from airflow_script_provider.runners.task import GRACE, Place, Screen, Task
 from airflow_script_provider.runners.terminal import Size
 
 SERVICE_LABEL = "com.docker.compose.service"
@@ -33,10 +33,10 @@ _CALL_TIMEOUT = 60
 _RESIZE_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
-class ContainerExecutor:
+class ContainerRunner:
     """Runs a script through the Docker engine that ``DOCKER_HOST`` names."""
 
-    def unavailable(self, task: Task) -> str | None:
+    def unavailable(self, task: ScriptRun) -> str | None:
         """What the engine lacks, or that there is none."""
         place = task.place
         try:
@@ -47,7 +47,7 @@ class ContainerExecutor:
             return error.message
         return None
 
-    def run(self, task: Task, screen: Screen) -> ScriptResult:
+    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
         """Run it in the container."""
         script = task.script
         with _engine() as engine, _container(engine, task, screen) as container:
@@ -81,7 +81,7 @@ def _engine() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _container(engine: Any, task: Task, screen: Screen) -> Iterator[Any]:
+def _container(engine: Any, task: ScriptRun, screen: Screen) -> Iterator[Any]:
     """A running container; a new one of the image is removed at the end."""
     if task.place.image is None or task.place.container or task.place.service:
         container = _running(engine, task.place)
@@ -135,7 +135,7 @@ def _remove(container: Any) -> None:
                 raise
 
 
-def _running(engine: Any, place: Place) -> Any:
+def _running(engine: Any, place: Target) -> Any:
     """The running container of this name or Compose service, the first by name; ``TargetError`` if there is none."""
     if place.container:
         return _named(engine, place.container)
@@ -176,7 +176,7 @@ def _named(engine: Any, name: str) -> Any:
     return container
 
 
-async def _run(engine: Any, container: Any, invocation: Invocation, task: Task, take: Take) -> End:
+async def _run(engine: Any, container: Any, invocation: Invocation, task: ScriptRun, take: Take) -> End:
     process = ContainerProcess(engine, container, invocation, task.terminal)
     try:
         return await see_through(process, task, take)

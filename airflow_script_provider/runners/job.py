@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider import _event_loop
 from airflow_script_provider.result import ScriptResult
-from airflow_script_provider.runners.task import Screen, Task
+from airflow_script_provider.runners.script_run import Screen, ScriptRun
 
 if TYPE_CHECKING:
     from airflow_script_provider.kube.request.request import JobRequest
 
 
-class JobExecutor:
+class JobRunner:
     """Creates a Job, follows it, and deletes it at Ctrl+C."""
 
-    def unavailable(self, task: Task) -> str | None:
+    def unavailable(self, task: ScriptRun) -> str | None:
         """A Job needs nothing to be there before it; what the API server refuses is an error of the run."""
         return None
 
-    def run(self, task: Task, screen: Screen) -> ScriptResult:
+    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
         """One Job with one attempt, unless the step says otherwise."""
-        return _event_loop.run(_run(requested(task), task, _ScreenLog(screen)))
+        return _event_loop.run(_run(request_of(task), task, _ScreenLog(screen)))
 
 
-def requested(task: Task) -> JobRequest:
+def request_of(task: ScriptRun) -> JobRequest:
     """The script read and everything checked; nothing is created."""
     from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 
@@ -35,7 +35,7 @@ def requested(task: Task) -> JobRequest:
     return hook.prepare(*split_arguments(**_arguments(task)), folder=task.folder)
 
 
-def _arguments(task: Task) -> dict[str, Any]:
+def _arguments(task: ScriptRun) -> dict[str, Any]:
     said = {
         "args": task.args,
         "arguments": task.arguments,
@@ -51,7 +51,7 @@ def _arguments(task: Task) -> dict[str, Any]:
     return {"backoff_limit": 0} | dict(task.job_arguments) | ours | {"script": task.source}
 
 
-async def _run(request: JobRequest, task: Task, log: _ScreenLog) -> ScriptResult:
+async def _run(request: JobRequest, task: ScriptRun, log: _ScreenLog) -> ScriptResult:
     from airflow_script_provider.clusters.access import ClusterAccess
     from airflow_script_provider.clusters.credentials import open_api
     from airflow_script_provider.jobs.begin import Run

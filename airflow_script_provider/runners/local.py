@@ -19,14 +19,14 @@ from pathlib import Path
 from airflow_script_provider import _event_loop
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec.protocol import Channel
-from airflow_script_provider.kube.request import interpreter
-from airflow_script_provider.kube.request.interpreter import Interpreter
+from airflow_script_provider.kube.request import interpreters
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.sizes import check_files
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.runners import terminal
 from airflow_script_provider.runners.recording import End, Recording, Whereabouts
+from airflow_script_provider.runners.script_run import Screen, ScriptRun
 from airflow_script_provider.runners.supervise import Take, see_through
-from airflow_script_provider.runners.task import Screen, Task
 from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.script import Script
 
@@ -37,10 +37,10 @@ _LOOK = 0
 _NO_IMAGE = ""  # which could say what runs the script
 
 
-class LocalExecutor:
+class LocalRunner:
     """Runs a script as a child of this process."""
 
-    def unavailable(self, task: Task) -> str | None:
+    def unavailable(self, task: ScriptRun) -> str | None:
         """The interpreter or the working directory that this machine lacks."""
         program = _chosen(task.script, task).argv[0]
         if shutil.which(program) is None:
@@ -49,7 +49,7 @@ class LocalExecutor:
             return f"this machine has no folder {task.working_dir!r}"
         return None
 
-    def run(self, task: Task, screen: Screen) -> ScriptResult:
+    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
         """Run it, and leave no process and no file behind."""
         script = task.script
         chosen = _chosen(script, task)
@@ -62,8 +62,8 @@ class LocalExecutor:
         return recording.result(end, script, Whereabouts())
 
 
-def _chosen(script: Script, task: Task) -> Interpreter:
-    return interpreter.choose(script, _NO_IMAGE, task.interpreter)
+def _chosen(script: Script, task: ScriptRun) -> Interpreter:
+    return interpreters.choose(script, _NO_IMAGE, task.interpreter)
 
 
 @contextlib.contextmanager
@@ -78,13 +78,13 @@ def _as_files(script: Script, files: Mapping[str, Script], chosen: Interpreter) 
         yield str(Path(folder) / own)
 
 
-async def _run(argv: Sequence[str], env: dict[str, str], task: Task, take: Take) -> End:
+async def _run(argv: Sequence[str], env: dict[str, str], task: ScriptRun, take: Take) -> End:
     with _started(argv, env, task) as process:
         return await see_through(process, task, take)
 
 
 @contextlib.contextmanager
-def _started(argv: Sequence[str], env: dict[str, str], task: Task) -> Iterator[LocalProcess]:
+def _started(argv: Sequence[str], env: dict[str, str], task: ScriptRun) -> Iterator[LocalProcess]:
     """The running process; its group is gone at the end, whatever happened."""
     process = LocalProcess(argv, env, task)
     try:
@@ -96,7 +96,7 @@ def _started(argv: Sequence[str], env: dict[str, str], task: Task) -> Iterator[L
 class LocalProcess:
     """A child that leads a session of its own, on pipes or on a pseudo-terminal."""
 
-    def __init__(self, argv: Sequence[str], env: dict[str, str], task: Task) -> None:
+    def __init__(self, argv: Sequence[str], env: dict[str, str], task: ScriptRun) -> None:
         self._ours: dict[int, Channel] = {}
         self._input: int | None = None
         self._is_gone = False

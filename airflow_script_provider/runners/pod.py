@@ -16,12 +16,12 @@ from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
-from airflow_script_provider.kube.exec.workload import named
+from airflow_script_provider.kube.exec.workloads import named
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.runners.recording import End, Recording, Whereabouts
+from airflow_script_provider.runners.script_run import Screen, ScriptRun, Target
 from airflow_script_provider.runners.stdin_feed import Sent, invocation_of
 from airflow_script_provider.runners.supervise import Take, see_through
-from airflow_script_provider.runners.task import Place, Screen, Task
 from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.script import Script
 
@@ -30,10 +30,10 @@ _ANSWER = 15.0
 _FIRST_SIGNAL = 128
 
 
-class KubernetesExecutor:
+class PodRunner:
     """Runs a script by an exec in the first ready pod."""
 
-    def unavailable(self, task: Task) -> str | None:
+    def unavailable(self, task: ScriptRun) -> str | None:
         """That none of the Deployment's pods is ready, or what the API server refuses."""
         try:
             _event_loop.run(_look(task.place))
@@ -41,17 +41,17 @@ class KubernetesExecutor:
             return str(error)
         return None
 
-    def run(self, task: Task, screen: Screen) -> ScriptResult:
+    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
         """Run it in the pod."""
         return _event_loop.run(_run(task, task.script, screen))
 
 
-async def _look(place: Place) -> None:
+async def _look(place: Target) -> None:
     async with _api(place) as api:
         await _chosen(api, place)
 
 
-async def _run(task: Task, script: Script, screen: Screen) -> ScriptResult:
+async def _run(task: ScriptRun, script: Script, screen: Screen) -> ScriptResult:
     async with _api(task.place) as api:
         chosen = await _chosen(api, task.place)
         place = chosen.place
@@ -63,7 +63,7 @@ async def _run(task: Task, script: Script, screen: Screen) -> ScriptResult:
 
 
 async def _seen_through(
-    api: KubernetesApi, chosen: Chosen, invocation: Invocation, task: Task, recording: Recording
+    api: KubernetesApi, chosen: Chosen, invocation: Invocation, task: ScriptRun, recording: Recording
 ) -> End:
     argv = program.argv(terminal=task.terminal)
     try:
@@ -75,13 +75,13 @@ async def _seen_through(
 
 
 @contextlib.asynccontextmanager
-async def _api(place: Place) -> AsyncIterator[KubernetesApi]:
+async def _api(place: Target) -> AsyncIterator[KubernetesApi]:
     access = await asyncio.to_thread(ClusterAccess.resolve, place.conn_id, cluster_context=place.context)
     async with open_api(access) as api:
         yield api
 
 
-async def _chosen(api: KubernetesApi, place: Place) -> Chosen:
+async def _chosen(api: KubernetesApi, place: Target) -> Chosen:
     workload = named(place.namespace or "default", deployment=place.deployment)
     return await choose(api, workload, place.container or place.pod_container)
 

@@ -10,7 +10,7 @@ from airflow_script_provider.kube.logs.lines import Lines
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.result import ScriptResult, Status
-from airflow_script_provider.runners.task import Screen, Task
+from airflow_script_provider.runners.script_run import Screen, ScriptRun
 from airflow_script_provider.script import Script
 
 
@@ -35,7 +35,7 @@ class Whereabouts:
 class Recording:
     """Shows what comes at once, as bytes, and keeps it in whole lines, in the order in which they were complete."""
 
-    def __init__(self, task: Task, screen: Screen) -> None:
+    def __init__(self, task: ScriptRun, screen: Screen) -> None:
         self._task = task
         self._show = {Channel.STDOUT: screen.stdout, Channel.STDERR: screen.stderr}
         self._lines = {channel: Lines() for channel in self._show}
@@ -92,7 +92,7 @@ def _status(end: End) -> Status:
     return Status.COMPLETED if end.exit_code == 0 else Status.FAILED
 
 
-def _error(end: End, task: Task) -> str | None:
+def _error(end: End, task: ScriptRun) -> str | None:
     if end.timed_out:
         return f"script was ended after {task.timeout:g} s, as its timeout says"
     if end.exit_code == 0:

@@ -10,18 +10,18 @@ from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program as stdin_program
 from airflow_script_provider.kube.exec.program import Invocation, Preamble, RemoteProcess
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
-from airflow_script_provider.kube.request import interpreter
+from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.runners.recording import End
-from airflow_script_provider.runners.task import Task
+from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.script import Script
 
 _ANNOUNCEMENT = 10.0
 _EARLY = 4096
 
 
-def invocation_of(script: Script, image: str, task: Task) -> Invocation:
+def invocation_of(script: Script, image: str, task: ScriptRun) -> Invocation:
     """What runs in a container of this image, which may decide the interpreter."""
-    program = interpreter.choose(script, image, task.interpreter).program
+    program = interpreters.choose(script, image, task.interpreter).program
     return Invocation.of_script(
         script,
         image,

@@ -10,7 +10,7 @@ from typing import Protocol
 from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.runners import terminal
 from airflow_script_provider.runners.recording import End
-from airflow_script_provider.runners.task import GRACE, Task
+from airflow_script_provider.runners.script_run import GRACE, ScriptRun
 from airflow_script_provider.runners.terminal import Size
 
 Take = Callable[[Channel, bytes], None]
@@ -37,7 +37,7 @@ class Process(Protocol):
         """End it with its group: TERM, and KILL after so many seconds. Nothing is left when this returns."""
 
 
-async def see_through(process: Process, task: Task, take: Take, grace: float = GRACE) -> End:
+async def see_through(process: Process, task: ScriptRun, take: Take, grace: float = GRACE) -> End:
     """Follow to the end. When this is cancelled the process is ended first, and what it says meanwhile still shown."""
     following: asyncio.Future[End] | None = None
     try:
@@ -65,7 +65,7 @@ async def _ended(process: Process, following: asyncio.Future[End], grace: float)
 
 
 @contextlib.asynccontextmanager
-async def _attached(process: Process, task: Task) -> AsyncIterator[None]:
+async def _attached(process: Process, task: ScriptRun) -> AsyncIterator[None]:
     """Our stdin and terminal are the process' meanwhile."""
 
     async def tell_size() -> None:

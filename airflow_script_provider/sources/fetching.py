@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import mask_by_name, mask_values
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.logins import logins_in
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.parse import parse, parse_file
 
 
-def fetch(call: ScriptCall, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
+def fetch(call: ScriptInputs, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
     """The script, None for a call without one, and the files by path; what is secret of the call is masked first.
 
     Raises ``ScriptSourceError`` where one cannot be read, or is not the one that was pinned.

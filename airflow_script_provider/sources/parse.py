@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_script_provider.kube.request.interpreter import has_known_extension
+from airflow_script_provider.kube.request.interpreters import has_known_extension
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import FileScript
 from airflow_script_provider.sources.gcs import GCSScript

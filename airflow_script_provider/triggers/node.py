@@ -11,7 +11,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowNotFoundException, output_logger
 from airflow_script_provider._airflow_triggers import TriggerEvent
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
-from airflow_script_provider.jobs.nodes.task import NodeTask
+from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.run_log import OUTPUT_LOGGER, LoggerRunLog
 from airflow_script_provider.triggers import script as of_script
 from airflow_script_provider.triggers.shared_cluster import shared_cluster
@@ -47,7 +47,7 @@ class NodeScriptTrigger(of_script.ScriptTrigger):
         async with shared_cluster(await self._access()) as cluster:
             lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
             log = LoggerRunLog(self.log, lines)
-            nodes = NodeTask(cluster.api, log)
+            nodes = NodesTask(cluster.api, log)
             owner = await nodes.owner(self._launched)
             runs = NodeRuns(
                 cluster.api,

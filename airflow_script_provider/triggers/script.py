@@ -21,10 +21,9 @@ from airflow_script_provider._airflow_triggers import HAS_ON_KILL, BaseTrigger, 
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterAccess
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.follow import Ending, Follower
-from airflow_script_provider.kube.job import adoption
-from airflow_script_provider.kube.job import pod_status as podstatus
-from airflow_script_provider.kube.job.follow_state import Ended, Handover, saved_handover, to_event
+from airflow_script_provider.jobs.follow import Followed, Follower
+from airflow_script_provider.kube.job import adoption, pod_status
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
@@ -65,7 +64,7 @@ class ScriptTrigger(BaseTrigger):
     the connection, which is looked up here.
 
     :param job: what was launched, as ``LaunchedJob.to_dict`` has it.
-    :param handover: how far the worker came, as ``Handover.to_dict`` has it.
+    :param handover: how far the worker came, as ``FollowState.to_dict`` has it.
     :param kubernetes_conn_id: connection to the cluster.
     :param in_cluster: use the triggerer pod's service account.
     :param config_file: path of a kubeconfig on the triggerer.
@@ -208,7 +207,7 @@ class ScriptTrigger(BaseTrigger):
         except Exception:  # noqa: BLE001  # whatever keeps Airflow from answering, there is no answer
             return None
 
-    async def _follow(self) -> Ended:
+    async def _follow(self) -> JobEnd:
         async with shared_cluster(await self._access()) as cluster:
             changes = cluster.changes_in(self._launched.ref.namespace)
             found = await changes.job(self._launched.ref)
@@ -236,7 +235,7 @@ class ScriptTrigger(BaseTrigger):
             cluster_context=self.cluster_context,
         )
 
-    def _new_follower(self, cluster: SharedCluster, start: Handover) -> Follower:
+    def _new_follower(self, cluster: SharedCluster, start: FollowState) -> Follower:
         return Follower(
             cluster.api,
             self._launched,
@@ -248,13 +247,13 @@ class ScriptTrigger(BaseTrigger):
             log_silence=LOG_SILENCE,
         )
 
-    def _start(self, job: Mapping[str, Any] | None, now: datetime) -> Handover:
+    def _start(self, job: Mapping[str, Any] | None, now: datetime) -> FollowState:
         """Where the last triggerer stopped, else the worker; ``now`` is the API server's time."""
-        given = Handover.from_dict(self.handover)
+        given = FollowState.from_dict(self.handover)
         if given.clock is None and job is not None:
             on_the_clock = adoption.seconds_on_the_clock(job, now)
             given = replace(given, clock=None if on_the_clock is None else time.time() - on_the_clock)
-        saved = saved_handover(job, given.deferral) if job is not None else None
+        saved = saved_state(job, given.deferral) if job is not None else None
         if saved is None:
             return given
         if not saved.is_final:
@@ -264,15 +263,15 @@ class ScriptTrigger(BaseTrigger):
             )
         return saved
 
-    def _position(self) -> Handover:
-        return self._follower.handover if self._follower is not None else Handover.from_dict(self.handover)
+    def _position(self) -> FollowState:
+        return self._follower.handover if self._follower is not None else FollowState.from_dict(self.handover)
 
     def _expiry(self) -> float | None:
         if self.expires_at is None:
             return None
         return time.monotonic() + max(0.0, self.expires_at - time.time()) + EXPIRY_MARGIN
 
-    async def _ended(self, api: KubernetesApi, follower: Follower, ending: Ending | None) -> Ended:
+    async def _ended(self, api: KubernetesApi, follower: Follower, ending: Followed | None) -> JobEnd:
         seconds = time.time() - self._launched.launched_at
         if ending is None:
             verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
@@ -284,7 +283,7 @@ class ScriptTrigger(BaseTrigger):
         if verdict.delete_job and not _has_output(verdict, follower.view):
             # Now, not when a worker has time: what should not start must not start meanwhile.
             await launching.abandon(api, self._launched.ref)
-        return Ended(verdict, follower.view, seconds, follower.handover, follower.kept_for(verdict))
+        return JobEnd(verdict, follower.view, seconds, follower.handover, follower.kept_for(verdict))
 
     @asynccontextmanager
     async def _saving(self, api: KubernetesApi) -> AsyncIterator[None]:
@@ -323,7 +322,7 @@ class ScriptTrigger(BaseTrigger):
 def _has_output(verdict: Verdict, view: View) -> bool:
     """Whether the worker has something to read before the Job goes."""
     pod = view.pods.get(verdict.pod_uid or "")
-    return pod is not None and podstatus.script_end(pod) is not None
+    return pod is not None and pod_status.script_end(pod) is not None
 
 
 def _words(error: Exception) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.kubectl import wait_for
+from tests.patience import PATIENCE, wait_for
 
 FINAL = {"success", "failed", "skipped", "up_for_retry", "upstream_failed"}
 
@@ -32,7 +32,7 @@ class AirflowServer:
             "Accept": "application/json",
         }
         request = urllib.request.Request(f"{self.url}/api/v2/{path}", data=data, method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read() or b"null")
 
     def trigger(self, dag_id: str) -> str:
@@ -46,20 +46,20 @@ class AirflowServer:
                     raise
                 return None
 
-        return str(wait_for(start, f"DAG {dag_id}", 90))
+        return str(wait_for(start, f"DAG {dag_id}"))
 
     def state(self, dag_id: str, run_id: str, task_id: str) -> str:
         """The state of a task instance."""
         return str(self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")["state"])
 
-    def final_state(self, dag_id: str, run_id: str, task_id: str, seconds: float = 120) -> str:
+    def final_state(self, dag_id: str, run_id: str, task_id: str) -> str:
         """Its state once it has ended or is up for retry."""
 
         def look() -> str | None:
             state = self.state(dag_id, run_id, task_id)
             return state if state in FINAL else None
 
-        return str(wait_for(look, f"the end of {dag_id}.{task_id}", seconds))
+        return str(wait_for(look, f"the end of {dag_id}.{task_id}"))
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> list[dict[str, Any]]:
         """The log of a try, as the interface shows it: entries with ``event`` and ``level``."""

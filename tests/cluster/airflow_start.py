@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from tests.cluster import postgresql
 from tests.cluster.airflow_server import AirflowServer
-from tests.cluster.kubectl import wait_for
+from tests.patience import PATIENCE, wait_for
 
 _ROOT = Path(__file__).parents[2]
 TAKE_OVER = 10
@@ -154,8 +154,8 @@ def airflow_server(home: Path, kubeconfig: str, dags: Path, settings: dict[str, 
         with nursery(home, environment, str(database)) as processes:
             url = f"http://127.0.0.1:{port}"
             _start(processes)
-            wait_for(lambda: _is_healthy(url), f"Airflow ({home}/*.log)", 180)
-            wait_for(lambda: _serves_tasks(url), f"the API for tasks ({home}/api-server.log)", 180)
+            wait_for(lambda: _is_healthy(url), f"Airflow ({home}/*.log)")
+            wait_for(lambda: _serves_tasks(url), f"the API for tasks ({home}/api-server.log)")
             airflow = Airflow(url, home, _token(url), processes=processes, database=database)
             airflow.start_triggerer()
             yield airflow
@@ -229,7 +229,7 @@ def _environment(home: Path, port: int, kubeconfig: str, dags: Path, database: P
 
 def _is_healthy(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=PATIENCE) as answer:
             health = json.load(answer)
     except (OSError, ValueError):
         return False
@@ -239,14 +239,14 @@ def _is_healthy(url: str) -> bool:
 def _serves_tasks(url: str) -> bool:
     """Whether the API that workers talk to has made its routes: the first request does, for seconds of CPU."""
     try:
-        with urllib.request.urlopen(f"{url}/execution/health", timeout=60) as answer:
+        with urllib.request.urlopen(f"{url}/execution/health", timeout=PATIENCE) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
 
 
 def _token(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/auth/token", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url}/auth/token", timeout=PATIENCE) as answer:
         return str(json.load(answer)["access_token"])
 
 

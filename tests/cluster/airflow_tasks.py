@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_script_provider.kube.names import TASK_INSTANCE_LABEL, TaskIdentity
+from airflow_script_provider.kube.labels import TASK_INSTANCE_LABEL
+from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_server import FINAL
 from tests.cluster.airflow_start import Airflow
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class RunningTask:
         """Its state."""
         return self.airflow.state(self.dag_id, self.run_id, self.task_id)
 
-    def ended(self, seconds: float = 120) -> str:
+    def ended(self) -> str:
         """Its state once it has ended or is up for retry."""
-        return self.airflow.final_state(self.dag_id, self.run_id, self.task_id, seconds)
+        return self.airflow.final_state(self.dag_id, self.run_id, self.task_id)
 
     def deferred(self) -> None:
         """Wait until a triggerer runs its trigger and its pod exists."""
@@ -39,7 +41,7 @@ class RunningTask:
                 raise AssertionError(f"{self.dag_id}.{self.task_id} is {task['state']} instead of deferred")
             return task["state"] == "deferred" and task["triggerer_job"] is not None
 
-        wait_for(waits, f"the deferral of {self.dag_id}.{self.task_id}", 120)
+        wait_for(waits, f"the deferral of {self.dag_id}.{self.task_id}")
         wait_for(self.pods, f"the pod of {self.dag_id}.{self.task_id}")
 
     def running(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 PYTHON = "python:3.11-slim"
 NO_SHELL = "pause-only:1"
@@ -52,7 +53,7 @@ def rolled_out(kubectl: Kubectl, *deployments: dict[str, Any]) -> None:
     kubectl.apply(*deployments)
     for deployment in deployments:
         metadata = deployment["metadata"]
-        words = ("rollout", "status", f"deployment/{metadata['name']}", "-n", metadata["namespace"], "--timeout=90s")
+        words = ("rollout", "status", f"deployment/{metadata['name']}", "-n", metadata["namespace"])
         kubectl(*words)
 
 
@@ -76,4 +77,4 @@ def processes_in(kubectl: Kubectl, namespace: str, pod: str) -> list[str]:
 
 def nothing_runs(kubectl: Kubectl, namespace: str, pod: str) -> None:
     """Wait until nothing runs in a pod but its own."""
-    wait_for(lambda: not processes_in(kubectl, namespace, pod), "the end of every process", 20)
+    wait_for(lambda: not processes_in(kubectl, namespace, pod), "the end of every process")

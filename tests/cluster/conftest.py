@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 
 from tests.cluster.airflow_start import Airflow, airflow_server
 from tests.cluster.faulty_api import Fault, faulty_api
-from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests, wait_for
+from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests
 from tests.docker_engine import docker_engine
+from tests.patience import wait_for
 from tests.servers import Answer, web_server
 
 
@@ -113,7 +114,7 @@ def database(kubectl: Kubectl, shared_namespace: str) -> Iterator[dict[str, str]
         "-tc",
         "select 1",
     )
-    wait_for(lambda: kubectl(*probe, check=False).strip() == "1", "PostgreSQL", 90)
+    wait_for(lambda: kubectl(*probe, check=False).strip() == "1", "PostgreSQL")
     address = kubectl("get", "pod", "postgres", "-n", shared_namespace, "-o", "jsonpath={.status.podIP}")
     yield {"PGHOST": address, "PGUSER": "postgres", "PGDATABASE": "postgres"}
     kubectl("delete", "pod", "postgres", "-n", shared_namespace, "--wait=false")

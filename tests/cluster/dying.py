@@ -9,8 +9,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from airflow_script_provider.jobs.api import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, run_task
+from tests.patience import PATIENCE
 
 _workers = multiprocessing.get_context("forkserver")
 _workers.set_forkserver_preload([__name__])  # importing Airflow takes longer than everything else
@@ -35,7 +36,7 @@ def run_doomed_task(
     """Execute an operator in a process of its own, which is lost after that call."""
     worker = _workers.Process(target=_work, args=(last_call, ti, run, arguments))
     worker.start()
-    worker.join(120)
+    worker.join(PATIENCE)
     if worker.exitcode != -signal.SIGKILL:
         worker.kill()
         raise AssertionError(f"the worker was not lost after {last_call}; it ended with {worker.exitcode}")

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_folder import node_folder
 from tests.cluster.package_index import USER, package_index
+from tests.patience import wait_for
 
 _CLAIM = "example-data"
 _PASSWORD = "index-hunter2"
@@ -71,7 +72,7 @@ def application(kubectl: Kubectl, folder: Path) -> Iterator[None]:
     kubectl("apply", *(word for name in ("namespace", "api", "web") for word in ("-f", str(folder / f"{name}.yaml"))))
     try:
         for name in ("api", "web"):
-            kubectl("rollout", "status", f"deployment/{name}", "-n", "exec-app", "--timeout=90s")
+            kubectl("rollout", "status", f"deployment/{name}", "-n", "exec-app")
         yield
     finally:
         kubectl("delete", "namespace", "exec-app", "--wait=false")

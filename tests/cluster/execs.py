@@ -6,8 +6,9 @@ from typing import Any
 
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from tests.cluster.apps import pods_of, processes_in
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import TaskRun, run_operator
+from tests.patience import wait_for
 
 SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
 HANDLES_TERM = """

@@ -23,6 +23,8 @@ import yaml
 from aiohttp import web
 from yarl import URL
 
+from tests.patience import PATIENCE
+
 ALWAYS = range(1_000_000)
 FIRST = range(1)
 SECOND = range(1, 2)
@@ -150,7 +152,7 @@ class FaultyApi:
         thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve(ready)))
         thread.start()
         try:
-            if not ready.wait(10):
+            if not ready.wait(PATIENCE):
                 raise AssertionError("the proxy does not come up")
             yield self
         finally:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.cluster.kubectl import Kubectl
+from tests.patience import PATIENCE
 
 PORT = 8000
 _FOLDER = "/files"
@@ -40,7 +41,7 @@ def file_server(kubectl: Kubectl, namespace: str, files: Mapping[str, bytes], lo
     name = f"files-{uuid.uuid4().hex[:8]}"
     kubectl.apply(_config_map(name, namespace, files), _pod(name, namespace, files, login))
     try:
-        kubectl("wait", "-n", namespace, f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
+        kubectl("wait", "-n", namespace, f"pod/{name}", "--for=condition=Ready", f"--timeout={PATIENCE:g}s")
         address = kubectl("get", "pod", name, "-n", namespace, "-o", "jsonpath={.status.podIP}")
         yield f"{address}:{PORT}"
     finally:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from tests.patience import PATIENCE, wait_for
 
 _EMBEDDED_CLUSTER = Path(__file__).parents[2] / ".cluster"
 PROGRAM = str(_EMBEDDED_CLUSTER / "kubectl") if (_EMBEDDED_CLUSTER / "kubectl").exists() else "kubectl"
@@ -36,7 +35,7 @@ class Kubectl:
     def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
         """Run a command and return what it printed."""
         command = [PROGRAM, "--kubeconfig", self.kubeconfig, *words]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE)
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
         return done.stdout
@@ -68,13 +67,3 @@ class Kubectl:
         """Pods and events, for the report of a failed test."""
         pods = self("get", "jobs,pods,configmaps,secrets", "-n", namespace, "-o", "wide", check=False)
         return pods + self("get", "events", "-n", namespace, "--sort-by=.lastTimestamp", check=False)
-
-
-def wait_for(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
-    """The first true answer; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not come about within {seconds:g} s")

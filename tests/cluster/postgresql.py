@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
+
+from tests.patience import wait_for
 
 USER = "postgres"
 """Who runs it if the test is root, which PostgreSQL refuses: the user that comes with Debian's package."""
@@ -41,14 +42,16 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sh", "-c", script], cwd=folder, stdout=log, stderr=log, **user)  # type: ignore[call-overload,no-any-return]  # mypy does not look into **
 
 
-def wait_until_ready(folder: Path, server: subprocess.Popen[bytes], seconds: float = 60) -> None:
+def wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:
     """Return as soon as it answers."""
     command = [f"{_programs()}/pg_isready", "-q", "-h", str(folder)]
-    end = time.monotonic() + seconds
-    while subprocess.run(command, check=False).returncode:
-        if server.poll() is not None or time.monotonic() > end:
+
+    def answers() -> bool:
+        if server.poll() is not None:
             raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()}")
-        time.sleep(0.05)
+        return subprocess.run(command, check=False).returncode == 0
+
+    wait_for(answers, f"PostgreSQL ({folder}/log)")
 
 
 def _programs() -> Path:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs import api
+from airflow_script_provider.api import client
 from tests.cluster.accounts import as_user, author, written
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_task
@@ -26,7 +26,7 @@ def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
 
 def test_unreachable_server_is_named(kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An API server that does not answer is named with its address (R22)."""
-    monkeypatch.setattr(api, "PATIENCE", 1.0)
+    monkeypatch.setattr(client, "PATIENCE", 1.0)
     config = yaml.safe_load(Path(kubeconfig).read_text())
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace="default")

@@ -16,8 +16,9 @@ from kubernetes.client import V1EmptyDirVolumeSource, V1ResourceRequirements, V1
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import meanwhile, run_task
+from tests.patience import wait_for
 from tests.servers import WebServer, web_server
 
 

@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, run_task
+from tests.patience import wait_for
 
 FAILS_ONCE = """
 import os, sys

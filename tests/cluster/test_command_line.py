@@ -14,8 +14,9 @@ import yaml
 
 from tests.cluster.accounts import author, written
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, rolled_out
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.command_line import airflow_script, interrupted, started
+from tests.patience import wait_for
 
 SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
 IN_POD = ("-x", "kubernetes")

@@ -13,10 +13,10 @@ from typing import Any
 import docker
 import pytest
 
-from airflow_script_provider.executors.container import PROJECT_LABEL, SERVICE_LABEL
-from tests.cluster.kubectl import wait_for
+from airflow_script_provider.runners.container import PROJECT_LABEL, SERVICE_LABEL
 from tests.command_line import airflow_script, interrupted, started
 from tests.docker_engine import IMAGE, NO_SHELL, docker_engine
+from tests.patience import wait_for
 
 SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
 NEW = ("-x", "container", "--image", IMAGE)
@@ -61,7 +61,7 @@ def processes_in(container: Any) -> list[str]:
 
 def nothing_runs_in(container: Any) -> bool:
     """Whether nothing but its own runs in a container, after some time to end."""
-    return wait_for(lambda: not processes_in(container), "the end of every process", 20)
+    return wait_for(lambda: not processes_in(container), "the end of every process")
 
 
 def test_a_new_container_is_removed(engine: Any, env: dict[str, str]) -> None:

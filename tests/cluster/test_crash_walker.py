@@ -14,7 +14,8 @@ import pytest
 
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.dags.tests_of_crashes import CALLS, LAST_CALL
-from tests.cluster.kubectl import PROGRAM, Kubectl, wait_for
+from tests.cluster.kubectl import PROGRAM, Kubectl
+from tests.patience import wait_for
 
 DAG = "crashes"
 OF_THE_DAG = ("-l", f"airflow-script-provider/dag-id={DAG}")
@@ -130,7 +131,7 @@ def _ended(airflow: Airflow, run: str, task: str) -> list[dict[str, Any]]:
         is_over = len(found) == CALLS[task] and all(instance["state"] in ("success", "failed") for instance in found)
         return found if is_over else None
 
-    return wait_for(look, f"the end of {task}", 240) or []
+    return wait_for(look, f"the end of {task}") or []
 
 
 def _last_call(airflow: Airflow, run: str, task: str, number: int) -> str:

@@ -14,17 +14,18 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import TaskDeferred
+from airflow_script_provider.api import sessions, watch
 from airflow_script_provider.hooks.script import KubernetesScriptHook
-from airflow_script_provider.jobs import sessions, watch
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.result import Status
 from tests.cluster.accounts import author, token_of, written
 from tests.cluster.credentials import FORMS, Place, Plugin
 from tests.cluster.faulty_api import Fault, faulty_api
 from tests.cluster.in_a_pod import PodLike
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task
 from tests.cluster.test_trigger import Log, a_trigger, event_of, launched, lines
+from tests.patience import wait_for
 from tests.servers import web_server
 
 NUMBERED = "import time\nfor i in range(32):\n    print('n', i)\n    time.sleep(0.25)"
@@ -253,7 +254,7 @@ def test_a_pods_token_is_rotated(kubectl: Kubectl, pod: PodLike, shared_namespac
     pod.gets_token(kubectl("create", "token", "author", *where, *bound).strip())
 
     def rotate() -> None:
-        wait_for(lambda: "rotated" in str(kubectl.names("jobs", shared_namespace)), "the Job", 150)
+        wait_for(lambda: "rotated" in str(kubectl.names("jobs", shared_namespace)), "the Job")
         pod.gets_token(next_token)
         kubectl("delete", "secret", "bound", *where)
 

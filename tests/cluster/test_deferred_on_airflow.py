@@ -10,10 +10,11 @@ from functools import partial
 
 import pytest
 
-from airflow_script_provider.kube.names import READ_ANNOTATION
+from airflow_script_provider.kube.labels import READ_ANNOTATION
 from tests.cluster.airflow_start import Airflow, Triggerer
 from tests.cluster.airflow_tasks import Run, RunningTask
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 Runs = dict[str, Run]
 PROMPTLY = 2 + 15
@@ -73,7 +74,7 @@ def test_lines_are_live_and_none_is_lost_or_doubled(runs: Runs) -> None:
             ended_at[0] = max(ended_at[0], printed_at)
         return is_over
 
-    wait_for(look, "the end of the script", 180)
+    wait_for(look, "the end of the script")
     assert _numbers(task.lines()) == list(range(40))
     # With a line a second: visible within ten seconds.
     assert sum(seen_at < ended_at[0] for seen_at in seen.values()) >= 29
@@ -97,7 +98,7 @@ def test_timeouts_stop_the_work(runs: Runs, task_id: str, headline: str) -> None
     assert task.deferrals() == 1
     (error,) = task.errors()
     assert headline in error
-    wait_for(lambda: not task.pods(), "the end of the pods", PROMPTLY)
+    wait_for(lambda: not task.pods(), "the end of the pods")
     assert not any(job["status"].get("active") for job in task.jobs())
 
 
@@ -124,7 +125,7 @@ def test_marking_a_deferred_task_ends_its_job(runs: Runs, state: str) -> None:
     task = runs["sleeps"][f"marked_{state}"]
     task.running()
     task.mark(state)
-    wait_for(lambda: not task.objects(), "the end of all objects", PROMPTLY)
+    wait_for(lambda: not task.objects(), "the end of all objects")
     assert task.state == state
 
 
@@ -135,8 +136,8 @@ def test_clearing_a_deferred_task_runs_it_again(runs: Runs) -> None:
     (old,) = task.jobs()
     name = old["metadata"]["name"]
     task.clear()
-    wait_for(lambda: not any(thing.startswith(name) for thing in task.objects()), "the end of the old Job", PROMPTLY)
-    wait_for(lambda: task.state == "success", "the success of the new try", 90)
+    wait_for(lambda: not any(thing.startswith(name) for thing in task.objects()), "the end of the old Job")
+    wait_for(lambda: task.state == "success", "the success of the new try")
     assert task.lines(try_number=2).count("this is try 2") == 1
     (new,) = task.jobs()
     assert new["status"]["succeeded"] == 1
@@ -147,7 +148,7 @@ def test_deleting_the_run_of_a_deferred_task_ends_its_job(runs: Runs) -> None:
     task = runs["deleted"]["sleep"]
     task.running()
     runs["deleted"].delete()
-    wait_for(lambda: not task.objects(), "the end of all objects", PROMPTLY)
+    wait_for(lambda: not task.objects(), "the end of all objects")
 
 
 def test_killed_triggerer(airflow: Airflow, kubectl: Kubectl) -> None:
@@ -229,7 +230,7 @@ def _wait_for_more_lines(tasks: Sequence[RunningTask]) -> None:
     def has_more(task: RunningTask) -> bool:
         return task.state == "failed" or any(printed_at > now for _, printed_at in _numbered(task.lines()))
 
-    wait_for(lambda: all(has_more(task) for task in tasks), "lines after the take-over", 90)
+    wait_for(lambda: all(has_more(task) for task in tasks), "lines after the take-over")
 
 
 def _numbered(lines: Sequence[str]) -> list[tuple[int, float]]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_task
+from tests.patience import PATIENCE
 
 IMAGE = "dnf:bookworm"
 GREET = "#!/bin/sh\ngreet"
@@ -50,7 +51,7 @@ def repository(kubectl: Kubectl, shared_namespace: str) -> Iterator[str]:
     metadata = {"name": "repository", "namespace": shared_namespace}
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0, "restartPolicy": "Never"}
     kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    kubectl("wait", "-n", shared_namespace, "pod/repository", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "-n", shared_namespace, "pod/repository", "--for=condition=Ready", f"--timeout={PATIENCE:g}s")
     address = kubectl("get", "pod", "repository", "-n", shared_namespace, "-o", "jsonpath={.status.podIP}")
     yield f"http://{address}:8000/"
     kubectl("delete", "pod/repository", "-n", shared_namespace, "--wait=false")

@@ -19,8 +19,9 @@ from airflow_script_provider.execs import session
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, processes_in, rolled_out
 from tests.cluster.execs import HANDLES_TERM, IGNORES_TERM, SLEEPS, an_exec, first_pod, run_exec, wait_until_up
 from tests.cluster.faulty_api import FIRST, Fault, faulty_api
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import meanwhile, run_and_kill
+from tests.patience import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_pods_may_be_selected_or_named(app: dict[str, Any], kubectl: Kubectl) ->
 def test_exit_code_fails_or_skips(app: dict[str, Any]) -> None:
     """The exit code is the task's, with the last lines; one of ``skip_on_exit_code`` skips it, its result is there."""
     failed = run_exec(script="echo why; exit 3", interpreter=["sh"], **app)
-    assert isinstance(failed.error, exceptions.JobFailedError)
+    assert isinstance(failed.error, exceptions.ScriptFailedError)
     assert failed.headline.endswith(": the script ended with exit code 3.")
     assert "why" in str(failed.error)
     assert (failed.result["exit_code"], failed.result["status"]) == (3, "failed")
@@ -178,7 +179,7 @@ def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: 
     command = ["/bin/sh", "-c", only_a_shell]
     rolled_out(kubectl, a_deployment("lone", app["namespace"], env=[("PATH", "/x")], command=command))
     run = run_exec(deployment="lone", script="echo 1", interpreter=["sh"], **app)
-    assert isinstance(run.error, exceptions.JobFailedError)
+    assert isinstance(run.error, exceptions.ScriptFailedError)
     assert "could not read the script (exit code 127). Check that the image has head, mkdir and rm." in str(run.error)
 
 
@@ -354,7 +355,7 @@ def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new
     rolling = meanwhile(roll_out)
     run = run_exec(script=SLEEPS, **web)
     rolling.join()
-    assert isinstance(run.error, exceptions.JobFailedError)
+    assert isinstance(run.error, exceptions.ScriptFailedError)
     assert "was deleted or rolled out" in run.headline or "is being deleted or rolled out" in run.headline
     assert (run.result["pod_name"], run.result["reason"]) == (old[0], "PodEnded")
     again = run_exec(script="import os; print(os.environ['NEW'])", **web).succeeded()
@@ -382,7 +383,7 @@ def test_container_that_ends_is_the_reason(kubectl: Kubectl, kubeconfig: str, na
     ending = meanwhile(end)
     run = run_exec(deployment="web", script=SLEEPS, **web)
     ending.join()
-    assert isinstance(run.error, exceptions.JobFailedError)
+    assert isinstance(run.error, exceptions.ScriptFailedError)
     assert 'container "web" ended while the script ran (Error, exit code 3)' in run.headline
 
 

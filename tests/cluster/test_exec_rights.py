@@ -62,7 +62,7 @@ def test_without_the_right_to_list_there_are_no_names(
 def test_stateful_set_needs_no_more(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
     """The first ready pod of a StatefulSet, with the same Role (R17)."""
     kubectl.apply(a_stateful_set("db", namespace))
-    kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=90s")
+    kubectl("rollout", "status", "statefulset/db", "-n", namespace)
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml")
     run = run_exec(statefulset="db", script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
     assert run.succeeded().result["pod_name"] == "db-0"

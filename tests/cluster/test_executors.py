@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.executors.base import Executor, Place, Task
-from airflow_script_provider.executors.container import ContainerExecutor
-from airflow_script_provider.executors.job import JobExecutor
-from airflow_script_provider.executors.kubernetes import KubernetesExecutor
-from airflow_script_provider.executors.local import LocalExecutor
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.runners.container import ContainerRunner
+from airflow_script_provider.runners.job import JobRunner
+from airflow_script_provider.runners.local import LocalRunner
+from airflow_script_provider.runners.pod import PodRunner
+from airflow_script_provider.runners.script_run import Runner, ScriptRun, Target
 from airflow_script_provider.sources import InlineScript
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.kubectl import Kubectl
 from tests.docker_engine import IMAGE
 
-EXECUTORS: dict[str, type[Executor]] = {
-    "local": LocalExecutor,
-    "container": ContainerExecutor,
-    "kubernetes": KubernetesExecutor,
-    "job": JobExecutor,
+EXECUTORS: dict[str, type[Runner]] = {
+    "local": LocalRunner,
+    "container": ContainerRunner,
+    "kubernetes": PodRunner,
+    "job": JobRunner,
 }
 SHOWS = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ.get('A'), sys.stdin.read()]))"
 EVERYTHING = 'it\'s "quoted"\n$HOME `id` \\ ünï *'
@@ -54,11 +54,11 @@ class Contract:
     """An executor and the place in which it runs scripts."""
 
     name: str
-    place: Place
+    place: Target
 
     def run(self, text: str, **arguments: Any) -> tuple[ScriptResult, Shown]:
         """Run a script; its result and what was shown."""
-        task = Task(source=InlineScript(text), place=self.place, **arguments)
+        task = ScriptRun(source=InlineScript(text), place=self.place, **arguments)
         executor, shown = EXECUTORS[self.name](), Shown()
         assert executor.unavailable(task) is None
         return executor.run(task, shown), shown
@@ -80,12 +80,12 @@ def api(kubectl: Kubectl, shared_namespace: str) -> str:
 def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Contract:
     """Each executor in turn."""
     monkeypatch.setenv("KUBECONFIG", kubeconfig)
-    place = Place()
+    place = Target()
     if request.param == "container":
         monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_host"))
-        place = Place(image=IMAGE)
+        place = Target(image=IMAGE)
     elif request.param != "local":
-        place = Place(namespace=request.getfixturevalue("api"), deployment="contract")
+        place = Target(namespace=request.getfixturevalue("api"), deployment="contract")
     return Contract(request.param, place)
 
 

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
-from tests.cluster.kubectl import PROGRAM, Kubectl, wait_for
+from tests.cluster.kubectl import PROGRAM, Kubectl
 from tests.cluster.tasks import meanwhile, run_task
+from tests.patience import wait_for
 
 
 def test_exit_code_is_said_with_the_last_lines(shared: dict[str, Any]) -> None:
     """The first line names Job and exit code in at most 200 characters; the last 20 lines follow (R22)."""
     script = "for i in range(30): print('step', i)\nraise SystemExit(3)"
     run = run_task(script=script, backoff_limit=0, **shared)
-    assert isinstance(run.error, exceptions.JobFailedError)
+    assert isinstance(run.error, exceptions.ScriptFailedError)
     assert (
         run.headline == f"Job {shared['namespace']}/{run.result['job_name']} failed: the script ended with exit code 3."
     )

@@ -11,7 +11,8 @@ import pytest
 
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.apps import a_deployment, rolled_out
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 pytestmark = pytest.mark.usefixtures("api")
 
@@ -40,7 +41,7 @@ def test_callbacks_are_told(airflow: Airflow) -> None:
     expected |= {"fails": "failed", "fails_deferred": "failed"}
     expected |= {"fails_in_a_pod": "failed", "skips_in_a_pod": "skipped", "fails_on_nodes": "failed"}
     for task, state in expected.items():
-        wait_for(partial(_is_in_state, airflow, run, task, state), f"{task} {state}", 120)
+        wait_for(partial(_is_in_state, airflow, run, task, state), f"{task} {state}")
     notes = [json.loads(line) for line in (airflow.home / "told").read_text().splitlines()]
     told = {task: [note["callback"] for note in notes if note["task"] == task] for task in expected}
     assert told["succeeds"] == ["execute", "success"]
@@ -80,7 +81,7 @@ def test_marking_failed_ends_what_runs_on_nodes(airflow: Airflow, kubectl: Kubec
     wait_for(lambda: len(kubectl.names("pods", airflow.namespace, "-l", selector)) == 2, "a pod on each node")
     wait_for(lambda: airflow.state("on_nodes", run, "sleep") == "deferred", "the deferral")
     airflow.call("PATCH", f"dags/on_nodes/dagRuns/{run}/taskInstances/sleep", {"new_state": "failed"})
-    wait_for(lambda: not kubectl.names("jobs,pods", airflow.namespace, "-l", selector), "the end of Jobs and pods", 90)
+    wait_for(lambda: not kubectl.names("jobs,pods", airflow.namespace, "-l", selector), "the end of Jobs and pods")
     assert airflow.state("on_nodes", run, "sleep") == "failed"
 
 

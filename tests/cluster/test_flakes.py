@@ -12,13 +12,15 @@ import pytest
 import yaml
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.jobs import api as calls
-from airflow_script_provider.jobs import follow, watch
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.api import watch
+from airflow_script_provider.jobs import follow
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.faulty_api import FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi, faulty_api
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import meanwhile, run_and_kill, run_task
+from tests.patience import wait_for
 
 CREATE = r"^POST .*/{}\?"
 WATCH = r"^GET .*[?&]watch=1"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.jobs import pod_log
-from airflow_script_provider.kube.handover import Ended
-from airflow_script_provider.kube.launched import LaunchedJob
-from airflow_script_provider.kube.progress import Cause
+from airflow_script_provider.kube.job.follow_state import JobEnd
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.triggers import shared_cluster
 from tests.cluster.faulty_api import faulty_api
 from tests.cluster.test_trigger import Log, a_trigger, event_of, launched, lines, logged, running
@@ -41,7 +41,7 @@ async def handed_over(job: LaunchedJob, shared: dict[str, Any], log: Log, at: li
             await logged(log, "n ", count)
             assert not following.done()
         found.append(len(lines(log, "n ")))
-    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    ended = JobEnd.from_dict((await event_of(a_trigger(job, shared)))["ended"])
     assert ended.verdict.cause is Cause.SCRIPT_SUCCEEDED
     assert not lines(log, "The triggerer that followed")
     return found
@@ -99,7 +99,7 @@ async def test_few_streams_for_many_scripts(
     with faulty_api(kubeconfig, tmp_path) as counting:
         through = shared | {"config_file": counting.kubeconfig}
         events = await asyncio.gather(*(event_of(a_trigger(job, through)) for job in jobs))
-    assert {Ended.from_dict(event["ended"]).verdict.cause for event in events} == {Cause.SCRIPT_SUCCEEDED}
+    assert {JobEnd.from_dict(event["ended"]).verdict.cause for event in events} == {Cause.SCRIPT_SUCCEEDED}
     said = {name: [line for line in lines(log, f"{name} ") if re.fullmatch(r"\w \d+", line)] for name in names}
     assert said == {name: [f"{name} {i}" for i in range(600)] for name in names}
     assert counting.most_at_once("/log.*follow=true") == 2

@@ -8,8 +8,9 @@ from typing import Any
 from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance
+from tests.patience import wait_for
 
 
 def test_launched_job_is_followed_to_its_outcome(kubeconfig: str, namespace: str) -> None:

@@ -22,8 +22,9 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
 from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, run_operator, run_task
+from tests.patience import wait_for
 
 COUNTING = """
 import json, os, time

@@ -15,9 +15,10 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import FAILS_ON_NODE_2, SAYS_WHERE, SLEEPS, an_operator, group_of, owners, run_nodes
 from tests.cluster.tasks import FakeTaskInstance, run_and_kill
+from tests.patience import wait_for
 
 
 @pytest.fixture(params=["in_a_worker", "deferred"])
@@ -180,7 +181,7 @@ def test_a_kill_removes_every_job(own: dict[str, Any], kubectl: Kubectl) -> None
     assert isinstance(run.error, exceptions.RunKilledError)
     assert "is deleted" in str(run.error)
     kinds = "jobs,pods,secrets"
-    wait_for(lambda: not kubectl.names(kinds, own["namespace"]), "the end of everything", 30)
+    wait_for(lambda: not kubectl.names(kinds, own["namespace"]), "the end of everything")
 
 
 class TestRetries:

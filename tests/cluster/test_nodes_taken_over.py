@@ -17,15 +17,16 @@ import yaml
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
-from airflow_script_provider.kube.node_result import NodesOutcome
+from airflow_script_provider.kube.nodes.result import NodesOutcome
 from airflow_script_provider.triggers import script as script_trigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from tests.cluster import accounts
 from tests.cluster.dying import run_doomed_task
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import BOTH, SAYS_WHERE, SLEEPS, an_operator, owners, run_nodes
 from tests.cluster.tasks import FakeTaskInstance, meanwhile
 from tests.cluster.test_trigger import Log, event_of, lines
+from tests.patience import wait_for
 
 CLUSTER_ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "nodes.yaml"
 COUNTS = "import time\nfor i in range(12):\n    print('n', i, flush=True)\n    time.sleep(0.25)\n"
@@ -153,7 +154,7 @@ async def test_a_user_acts_or_does_not(
     def is_as_expected() -> bool:
         return bool(kubectl.names("jobs,pods", own["namespace"])) == stays
 
-    await asyncio.to_thread(wait_for, is_as_expected, "the right end", 20)
+    await asyncio.to_thread(wait_for, is_as_expected, "the right end")
 
 
 async def test_the_tasks_time_bounds_all_runs(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -164,7 +165,7 @@ async def test_the_tasks_time_bounds_all_runs(own: dict[str, Any], kubectl: Kube
     outcome = await outcome_of(event, own)
     assert time.monotonic() - began < 60
     assert outcome.error == "2 of 2 nodes failed: node-1 (DeadlineExceeded), node-2 (DeadlineExceeded)"
-    await asyncio.to_thread(wait_for, lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of all", 20)
+    await asyncio.to_thread(wait_for, lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of all")
 
 
 async def test_the_tasks_time_ends_between_two_runs(own: dict[str, Any]) -> None:
@@ -235,7 +236,7 @@ class TestRights:
         run = run_nodes(script=SAYS_WHERE, deferrable=True, **where).succeeded()
         assert run.result["succeeded"] == 2
         assert any("cannot be deferred; a worker waits" in line for line in run.warnings)
-        wait_for(lambda: not kubectl.names("jobs", own["namespace"]), "the end of the Jobs", 20)
+        wait_for(lambda: not kubectl.names("jobs", own["namespace"]), "the end of the Jobs")
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from airflow_script_provider.kube.names import TASK_INSTANCE_LABEL, TaskIdentity
+from airflow_script_provider.kube.labels import TASK_INSTANCE_LABEL
+from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_start import Airflow
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 
 def test_sigterm_to_the_task_process(airflow: Airflow, kubectl: Kubectl) -> None:
@@ -46,7 +48,7 @@ def test_marking_failed_ends_the_job(airflow: Airflow, kubectl: Kubectl) -> None
     running = "--field-selector=status.phase=Running"
     wait_for(lambda: kubectl.names("pods", airflow.namespace, "-l", selector, running), "a running pod")
     airflow.call("PATCH", f"dags/sleeps/dagRuns/{run}/taskInstances/sleep", {"new_state": "failed"})
-    wait_for(lambda: not kubectl.names("jobs,pods", airflow.namespace, "-l", selector), "the end of Job and pod", 90)
+    wait_for(lambda: not kubectl.names("jobs,pods", airflow.namespace, "-l", selector), "the end of Job and pod")
     assert airflow.state("sleeps", run, "sleep") == "failed"
 
 
@@ -83,7 +85,7 @@ def test_clearing_a_running_task_ends_its_job(airflow: Airflow, kubectl: Kubectl
     body = {"dry_run": False, "dag_run_id": run, "task_ids": ["count"], "only_failed": False}
     airflow.call("POST", "dags/counts/clearTaskInstances", body)
     wait_for(lambda: not first & _objects(kubectl, airflow, run), "the end of the first Job and pod")
-    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success", 90)
+    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success")
     assert "The task is restarting for Airflow: Job " in str(airflow.log("counts", run, "count", 1))
     assert len(_objects(kubectl, airflow, run)) == 2
 
@@ -125,7 +127,7 @@ def _counting(airflow: Airflow, kubectl: Kubectl) -> tuple[str, int]:
 
 def _assert_taken_over(airflow: Airflow, kubectl: Kubectl, run: str, seen: str) -> None:
     """The first try says what was seen, the second has the whole log of the one Job that there is."""
-    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success", 90)
+    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success")
     first, second = (airflow.log("counts", run, "count", number) for number in (1, 2))
     assert len([entry for entry in first if seen in entry["event"]]) == 1
     assert "is left to the next try" in str(first)

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.api import watch
+from airflow_script_provider.api.watch import Change
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.exceptions import KubernetesApiError
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.jobs import shared_changes, watch
+from airflow_script_provider.jobs import shared_changes
 from airflow_script_provider.jobs.changes import Kind, News
 from airflow_script_provider.jobs.shared_changes import SharedChanges
-from airflow_script_provider.jobs.watch import Change
-from airflow_script_provider.kube.launched import JobRef
+from airflow_script_provider.kube.job.launched import JobRef
 from tests.cluster.faulty_api import FIRST, Fault, FaultyApi, faulty_api
 from tests.cluster.kubectl import Kubectl
 

@@ -11,8 +11,9 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.operators.script import KubernetesScriptOperator
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import run_and_kill, run_operator, run_task
+from tests.patience import wait_for
 
 TALKATIVE = """
 import signal, sys, time
@@ -45,7 +46,7 @@ def test_output_of_the_grace_period_is_logged(own: dict[str, Any]) -> None:
 def test_deadline_of_the_pod_is_no_success(own: dict[str, Any]) -> None:
     """A pod that its own activeDeadlineSeconds ended has failed, even if its script ended well at the signal (R5)."""
     run = run_task(script=TALKATIVE, pod_overrides={"spec": {"activeDeadlineSeconds": 4}}, backoff_limit=0, **own)
-    assert isinstance(run.error, exceptions.JobFailedError)
+    assert isinstance(run.error, exceptions.ScriptFailedError)
     assert run.result["status"] == "failed"
 
 

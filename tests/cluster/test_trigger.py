@@ -14,21 +14,22 @@ from typing import Any
 import pytest
 import structlog
 
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
-from airflow_script_provider.jobs.launch import launch
-from airflow_script_provider.jobs.run import Run
-from airflow_script_provider.jobs.runlog import LoggerRunLog
-from airflow_script_provider.jobs.tracking import Tracking
-from airflow_script_provider.kube import manifest
-from airflow_script_provider.kube.handover import Ended, Handover
-from airflow_script_provider.kube.launched import LaunchedJob
-from airflow_script_provider.kube.names import HANDOVER_ANNOTATION
-from airflow_script_provider.kube.progress import Cause
-from airflow_script_provider.kube.provision import INSTALL_CONTAINER
+from airflow_script_provider.jobs.begin import Run
+from airflow_script_provider.jobs.conclude import Tracking
+from airflow_script_provider.jobs.launching import launch
+from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INSTALL_CONTAINER
+from airflow_script_provider.run_log import LoggerRunLog
 from airflow_script_provider.triggers import script as trigger_module
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.cluster.kubectl import Kubectl, wait_for
+from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 Log = list[Any]
 
@@ -79,7 +80,7 @@ def lines(log: Log, start: str) -> list[str]:
 async def test_success_is_told_with_its_log(shared: dict[str, Any], log: Log) -> None:
     """The event has the end, the log has the lines, and nothing blocked the event loop meanwhile (R30)."""
     job = await launched(shared, "import time\nfor i in range(5):\n    print('n', i)\n    time.sleep(0.3)")
-    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    ended = JobEnd.from_dict((await event_of(a_trigger(job, shared)))["ended"])
     assert ended.verdict.cause is Cause.SCRIPT_SUCCEEDED
     assert lines(log, "n ") == [f"n {i}" for i in range(5)]
 
@@ -87,7 +88,7 @@ async def test_success_is_told_with_its_log(shared: dict[str, Any], log: Log) ->
 async def test_failure_is_told_with_its_log(shared: dict[str, Any], log: Log) -> None:
     """A failed Job's log is as complete as a successful one's (R20)."""
     job = await launched(shared, "print('n 0')\nraise SystemExit(3)", backoff_limit=0)
-    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    ended = JobEnd.from_dict((await event_of(a_trigger(job, shared)))["ended"])
     assert ended.verdict.cause is Cause.SCRIPT_FAILED
     assert lines(log, "n ") == ["n 0"]
 
@@ -141,7 +142,7 @@ async def test_a_timeout_of_the_task_ends_the_job(shared: dict[str, Any], kubect
     patch = '{"spec": {"suspend": true}}'
     await asyncio.to_thread(kubectl, "patch", "job", job.ref.name, "-n", job.ref.namespace, "-p", patch)
     event = await event_of(a_trigger(job, shared, expires_at=time.time() + 3))
-    assert Ended.from_dict(event["ended"]).verdict.cause is Cause.DEADLINE
+    assert JobEnd.from_dict(event["ended"]).verdict.cause is Cause.DEADLINE
     assert job.ref.name not in str(await asyncio.to_thread(kubectl.names, "jobs", job.ref.namespace))
 
 
@@ -200,8 +201,8 @@ async def test_a_take_over_after_startup_timeout_is_harmless(shared: dict[str, A
     async with running(a_trigger(job, shared)):
         await logged(log, "n ", 20)
     late = replace(job, launched_at=job.launched_at - 100)
-    handover = Handover(clock=job.launched_at - 100, deferral="other").to_dict()
-    ended = Ended.from_dict((await event_of(a_trigger(late, shared, handover=handover)))["ended"])
+    handover = FollowState(clock=job.launched_at - 100, deferral="other").to_dict()
+    ended = JobEnd.from_dict((await event_of(a_trigger(late, shared, handover=handover)))["ended"])
     assert ended.verdict.cause is Cause.SCRIPT_SUCCEEDED
 
 
@@ -210,7 +211,7 @@ async def test_a_take_over_does_not_restart_the_clock(shared: dict[str, Any]) ->
     job = await launched(shared, "print(1)", node_selector={"no": "such-node"}, startup_timeout=20)
     async with running(a_trigger(job, shared)):
         await asyncio.sleep(15)
-    ended = Ended.from_dict((await event_of(a_trigger(job, shared)))["ended"])
+    ended = JobEnd.from_dict((await event_of(a_trigger(job, shared)))["ended"])
     assert ended.verdict.cause is Cause.STARTUP_TIMEOUT
     assert ended.seconds < 34  # from the beginning of the second trigger it would be 35
 
@@ -220,8 +221,8 @@ async def test_the_worker_stopped_in_the_middle(shared: dict[str, Any], log: Log
     job = await launched(shared, COUNTS.replace("40", "24"))
     async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
         worker = Tracking(api, job, LoggerRunLog(structlog.get_logger(), structlog.get_logger()))
-        position = await worker.outcome_until(time.monotonic() + 4, Handover())
-    assert isinstance(position, Handover)
+        position = await worker.outcome_until(time.monotonic() + 4, FollowState())
+    assert isinstance(position, FollowState)
     before = len(lines(log, "n "))
     assert 0 < before < 24
     await event_of(a_trigger(job, shared, handover=replace(position, deferral="next").to_dict()))
@@ -263,9 +264,9 @@ async def test_saved_positions_are_small(shared: dict[str, Any], kubectl: Kubect
     await event_of(a_trigger(job, shared))
     where = (job.ref.name, "-n", job.ref.namespace, "-o", "json")
     found = json.loads(await asyncio.to_thread(kubectl, "get", "job", *where))
-    saved = found["metadata"]["annotations"][HANDOVER_ANNOTATION]
+    saved = found["metadata"]["annotations"][FOLLOW_STATE_ANNOTATION]
     assert len(saved) < 4096
-    assert Handover.from_dict(json.loads(saved)).logs
+    assert FollowState.from_dict(json.loads(saved)).logs
 
 
 async def test_the_output_of_a_pod_that_is_gone(shared: dict[str, Any], log: Log, kubectl: Kubectl) -> None:

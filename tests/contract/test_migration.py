@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
-from airflow_script_provider.kube.foreign import refuse_unknown
+from airflow_script_provider.kube.request.other_operators import refuse_unknown
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 

@@ -13,22 +13,22 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, BaseOperator
 
-from airflow_script_provider.hooks.exec import KubernetesExecHook
+from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
 from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
 from airflow_script_provider.hooks.script import KubernetesScriptHook
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.exec_request import ExecOptions
-from airflow_script_provider.kube.node_plan import NodeSettings
-from airflow_script_provider.kube.nodes import NodeChoice
-from airflow_script_provider.kube.request import JobOptions
+from airflow_script_provider.kube.exec.request import ExecOptions
+from airflow_script_provider.kube.nodes.plan import NodeSettings
+from airflow_script_provider.kube.nodes.selection import NodeChoice
+from airflow_script_provider.kube.request.inputs import ScriptInputs
+from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.airflow_versions import DagSerialization
 
 PROMISES: list[tuple[Any, Any, list[type]]] = [
-    (KubernetesScriptOperator, KubernetesScriptHook, [JobOptions, ScriptCall]),
-    (KubernetesExecScriptOperator, KubernetesExecHook, [ExecOptions, ScriptCall]),
+    (KubernetesScriptOperator, KubernetesScriptHook, [JobOptions, ScriptInputs]),
+    (KubernetesExecScriptOperator, KubernetesExecScriptHook, [ExecOptions, ScriptInputs]),
     (KubernetesNodeScriptOperator, KubernetesNodeScriptHook, [NodeChoice, NodeSettings]),
 ]
 """Each operator, the hook behind it, and what that is given."""

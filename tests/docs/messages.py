@@ -9,19 +9,24 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.hooks.fetching import fetch
-from airflow_script_provider.hooks.kubernetes import ClusterAccess, open_api
-from airflow_script_provider.jobs import launch
-from airflow_script_provider.kube import adoption, exec_outcome, node_result, nodes, outcome, refusal, workload
-from airflow_script_provider.kube.announcements import Announcer, Line
-from airflow_script_provider.kube.call import ScriptCall
-from airflow_script_provider.kube.diagnosis import diagnose
-from airflow_script_provider.kube.exec_outcome import Broken, ExecCase, Place, PodEnded, Printed
-from airflow_script_provider.kube.launched import JobRef
-from airflow_script_provider.kube.output import MAX_VALUE
-from airflow_script_provider.kube.progress import Cause
-from airflow_script_provider.kube.provision import MESSAGE_PREFIX, PERMANENT
-from airflow_script_provider.kube.request import MAX_CONFIG_MAP
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
+from airflow_script_provider.jobs import launching
+from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.exec import outcome as exec_outcome
+from airflow_script_provider.kube.exec import workloads
+from airflow_script_provider.kube.exec.outcome import Broken, ExecCase, PodEnded, PodPlace, Printed
+from airflow_script_provider.kube.job import adoption, outcomes
+from airflow_script_provider.kube.job.announcements import Announcer, Line
+from airflow_script_provider.kube.job.diagnosis import diagnose
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.logs.output import MAX_VALUE
+from airflow_script_provider.kube.nodes import result, selection
+from airflow_script_provider.kube.request.inputs import ScriptInputs
+from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PERMANENT
+from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
+from airflow_script_provider.sources.fetching import fetch
 from airflow_script_provider.sources.file import FileScript
 from tests.builders import (
     a_case,
@@ -47,7 +52,7 @@ NO_ROOM = f"0/2 nodes are available: 2 Insufficient memory. {NO_VICTIM}"
 NO_LABEL = f"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. {NO_VICTIM}"
 OTHER = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 USER = "system:serviceaccount:airflow:worker"
-PLACE = Place("shop", "api-x1", "api", "registry.example.com/api:4")
+PLACE = PodPlace("shop", "api-x1", "api", "registry.example.com/api:4")
 FORBIDDEN = 'Error creating: pods "load-x1" is forbidden: '
 QUOTA = "q, requested: limits.memory=2Gi, used: limits.memory=7Gi, limited: limits.memory=8Gi"
 
@@ -125,7 +130,7 @@ def of_sources() -> list[str]:
     missing = _said(lambda: FileScript("scripts/lod.py").fetch(folder="/opt/airflow/dags"))
     return [
         missing.replace(str(Path.cwd()), "/opt/airflow"),
-        _said(lambda: fetch(ScriptCall(script="print(1)", sha256=OTHER), None)),
+        _said(lambda: fetch(ScriptInputs(script="print(1)", sha256=OTHER), None)),
         _said(lambda: a_request(a_script("#" * (MAX_CONFIG_MAP + 1), origin="file:///opt/airflow/dags/load.py"))),
     ]
 
@@ -140,25 +145,25 @@ def of_lost_runs() -> list[str]:
     """Runs that somebody else ended, or that nobody sees."""
     kill = adoption.meaning_of_kill("running")
     return [
-        f"the run was killed. {launch.fate(JOB, deleted=True)}",
-        f"the run was killed. {launch.fate(JOB, deleted=False)}",
+        f"the run was killed. {launching.fate(JOB, deleted=True)}",
+        f"the run was killed. {launching.fate(JOB, deleted=False)}",
         f"the run was killed. {kill.seen}: Job {JOB} is left to the next try, which takes it over.",
     ]
 
 
 def of_execs() -> list[str]:
     """Runs in pods that run already."""
-    api = workload.Workload("deployment", "api", "shop")
+    api = workloads.Workload("deployment", "api", "shop")
     two = {
         "metadata": {"namespace": "shop", "name": "api-x1"},
         "spec": {"containers": [{"name": "api"}, {"name": "proxy"}]},
     }
     unready = {"metadata": {"name": "api-x1"}, "status": {"phase": "Running"}}
-    candidates = workload.Candidates(api, [unready], "ReplicaSet api-2")
+    candidates = workloads.Candidates(api, [unready], "ReplicaSet api-2")
     return [
-        _said(lambda: workload.choose(candidates)),
-        str(workload.not_found(workload.Workload("deployment", "apo", "shop"), ["api", "web"])),
-        _said(lambda: workload.choose_container(two, None)),
+        _said(lambda: workloads.choose(candidates)),
+        str(workloads.not_found(workloads.Workload("deployment", "apo", "shop"), ["api", "web"])),
+        _said(lambda: workloads.choose_container(two, None)),
         _first_of(PodEnded("the pod was deleted or rolled out while the script ran")),
         _first_of(Broken("no answer", 12.0, runs=False)),
         "\n".join(_lines_of(Broken("no answer", 12.0, runs=True, process=41))[:2]),
@@ -175,9 +180,9 @@ def of_nodes() -> list[str]:
     }
     there = [{"metadata": {"name": "db-1", "labels": {"role": "db"}}, "spec": {}, "status": {}}]
     return [
-        node_result.headline(plan, records) or "",
-        nodes.no_match(nodes.NodeChoice(node_selector="role=web"), there),
-        nodes.nobody_left({"db-7": "not ready"}),
+        result.headline(plan, records) or "",
+        selection.no_match(selection.NodeChoice(node_selector="role=web"), there),
+        selection.no_nodes_left({"db-7": "not ready"}),
     ]
 
 
@@ -198,7 +203,7 @@ def _said(fails: Any) -> str:
 
 def _lines_of(end: exec_outcome.End) -> list[str]:
     case = ExecCase(an_exec_request(), PLACE, end, Printed.of(100), 12.0)
-    return str(outcome.failure(exec_outcome.conclude(case))).splitlines()
+    return str(outcomes.failure(exec_outcome.conclude(case))).splitlines()
 
 
 def _first_of(end: exec_outcome.End) -> str:

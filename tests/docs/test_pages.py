@@ -10,7 +10,7 @@ import yaml
 from airflow.configuration import conf
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.hooks.kubernetes import ClusterAccess
+from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from airflow_script_provider.kube.diagnosis import hint_for
-from airflow_script_provider.kube.provision import program
+from airflow_script_provider.kube.job.diagnosis import hint_for
+from airflow_script_provider.kube.request.provision import program
 from benchmarks.tables import table, tables
 from tests.docs import messages
 from tests.docs.markdown import ROOT, blocks, page

@@ -8,7 +8,12 @@ import pickle
 import pytest
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.exceptions import ApiForbiddenError, JobFailedError, JobTimeoutError, ScriptProviderError
+from airflow_script_provider.exceptions import (
+    ApiForbiddenError,
+    JobTimeoutError,
+    ScriptFailedError,
+    ScriptProviderError,
+)
 from tests.builders import a_failed_result
 
 ALL = [kind for _, kind in inspect.getmembers(exceptions, inspect.isclass) if issubclass(kind, Exception)]
@@ -47,5 +52,5 @@ def test_a_failure_crosses_processes_with_its_result() -> None:
 
 def test_a_failure_tells_reason_and_exit_code() -> None:
     """Both are read from the result."""
-    error = JobFailedError("no", result=a_failed_result())
+    error = ScriptFailedError("no", result=a_failed_result())
     assert (error.reason, error.exit_code) == ("Error", 3)

@@ -44,7 +44,7 @@ def _checked(choice: NodeChoice, found: Sequence[Node], selection: Selection) ->
         what = nodes.no_match(NodeChoice(nodes=missing), found)
         raise exceptions.LaunchError(what, retryable=False)
     if not selection.names:
-        text = nodes.nobody_left(selection.skipped) if selection.skipped else nodes.no_match(choice, found)
+        text = nodes.no_nodes_left(selection.skipped) if selection.skipped else nodes.no_match(choice, found)
         raise exceptions.LaunchError(text)
     return selection
 

@@ -11,8 +11,8 @@ from typing import Any
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.pod_log import SILENCE, PodLog
-from airflow_script_provider.kube.job import pod_status as podstatus
-from airflow_script_provider.kube.job.follow_state import Handover
+from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
@@ -34,7 +34,7 @@ class RunLines:
     job: LaunchedJob
     show: Callable[[list[str]], None]
     note: Callable[[str], None]
-    start: Handover = field(default_factory=Handover)
+    start: FollowState = field(default_factory=FollowState)
     slots: StreamSlots | None = None
     silence: float = SILENCE
     output: Output = field(default_factory=Output)
@@ -63,9 +63,9 @@ class RunLines:
             await self._changed.wait()
 
     @property
-    def position(self) -> Handover:
+    def position(self) -> FollowState:
         """How far the lines were shown."""
-        return Handover({key: log.position for key, log in self._read.items()})
+        return FollowState({key: log.position for key, log in self._read.items()})
 
     def _unread(self) -> list[tuple[str, str]]:
         begun = [(uid, name) for uid, pod in self._view.pods.items() for name in _CONTAINERS if _has_begun(pod, name)]
@@ -83,7 +83,7 @@ class RunLines:
         log = PodLog(
             self.api,
             self.job.ref.namespace,
-            podstatus.name(self._view.pods[uid]),
+            pod_status.name(self._view.pods[uid]),
             deliver,
             self.note,
             container,
@@ -108,7 +108,7 @@ class NodeLines:
     silence: float = SILENCE
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def live(self, start: Handover) -> RunLines:
+    def live(self, start: FollowState) -> RunLines:
         """The lines of a run that no other runs beside."""
         return RunLines(self.api, self.job, self._show, self._note, start, self.slots, self.silence, Output(self._most))
 
@@ -176,11 +176,11 @@ class NodeLines:
 
 def _has_begun(pod: Mapping[str, Any], container: str) -> bool:
     if container == INSTALL_CONTAINER:
-        return podstatus.installation_has_started(pod)
-    return podstatus.script_has_started(pod)
+        return pod_status.installation_has_started(pod)
+    return pod_status.script_has_started(pod)
 
 
 def _has_ended(pod: Mapping[str, Any], container: str) -> bool:
     if container == INSTALL_CONTAINER:
-        return podstatus.install_end(pod) is not None
-    return podstatus.script_end(pod) is not None
+        return pod_status.install_end(pod) is not None
+    return pod_status.script_end(pod) is not None

@@ -9,10 +9,10 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import Case, event_line
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.outcome import LAST_LINES
+from airflow_script_provider.kube.job.outcomes import LAST_LINES
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
@@ -24,11 +24,11 @@ from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.wording import MAX_HEADLINE, one_line, shortened
 from airflow_script_provider.result import Status
 
-_WITHOUT_ITS_EVENTS_UNCLEAR = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
+_NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
 
 
 @dataclass(frozen=True)
-class NodeOutcomes:
+class RecordWriter:
     """``job`` is the owner of the runs."""
 
     api: KubernetesApi
@@ -102,8 +102,8 @@ class NodeOutcomes:
 
     async def _reasons(self, run: NodeRun, verdict: Verdict) -> list[str]:
         """Events say why nothing has begun."""
-        is_unclear = verdict.cause in _WITHOUT_ITS_EVENTS_UNCLEAR and not run.seen.view.has_begun
-        has_told = any(podstatus.trouble(pod) for pod in run.seen.view.pods.values())
+        is_unclear = verdict.cause in _NEEDS_EVENTS and not run.seen.view.has_begun
+        has_told = any(pod_status.trouble(pod) for pod in run.seen.view.pods.values())
         return await self.warnings_of(run) if is_unclear and not has_told else []
 
     async def _state_of(self, node: str) -> str | None:

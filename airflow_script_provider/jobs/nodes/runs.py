@@ -23,11 +23,11 @@ from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Watch
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
-from airflow_script_provider.jobs.nodes.records import NodeOutcomes
+from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.jobs.pod_log import SILENCE
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised
-from airflow_script_provider.kube.job.follow_state import Handover
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
@@ -79,7 +79,7 @@ class NodeRuns:
         self.plan: NodePlan = manifest.plan_of(self.owner)
         self.board = Board(self.plan, self.job.limits)
         self._lines = NodeLines(self.api, self.job, self.log, self.slots, self.log_silence)
-        self._outcomes = NodeOutcomes(self.api, self.job)
+        self._outcomes = RecordWriter(self.api, self.job)
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
 
     async def follow(self) -> None:
@@ -258,7 +258,7 @@ class NodeRuns:
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self.api.delete("jobs", self.job.ref.namespace, name)
 
-    def _say(self, run: NodeRun, pod: podstatus.Pod, *, deleted: bool) -> None:
+    def _say(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
         """A pod's state; where many run, only what is wrong with one."""
         for line in run.said.pod(pod, deleted=deleted):
             if self.plan.is_live or line.level > logging.INFO:
@@ -269,7 +269,7 @@ class NodeRuns:
         if not self.plan.is_live or run.is_concluding:
             return
         if run.start not in self._live:
-            start = Handover.from_dict(json.loads(run.handover)) if run.handover else Handover()
+            start = FollowState.from_dict(json.loads(run.handover)) if run.handover else FollowState()
             lines = self._lines.live(start)
             self._lines.open(f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else ""))
             if run.is_taken_over and not run.handover:

@@ -15,7 +15,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import adopt, launching, read_mark
 from airflow_script_provider.jobs.begin import Run
-from airflow_script_provider.jobs.guard import Guard
+from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.kube.durations import Deadline, positive_seconds
@@ -41,7 +41,7 @@ from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_wo
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
-HandOver = Callable[[NodesOutcome], None]
+OnOutcome = Callable[[NodesOutcome], None]
 
 PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of what its script said."""
@@ -49,7 +49,7 @@ _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
 
 @dataclass(frozen=True)
-class NodeTask:
+class NodesTask:
     """A script on nodes under way. ``log`` gets our lines and the scripts'.
 
     ``meaning_of_kill`` is asked when the run is interrupted; without an answer all Jobs are deleted.
@@ -68,7 +68,7 @@ class NodeTask:
         """
         adopted = await adopt.find(self.api, request, self.log, alone=True, kind=_OWNERS)
         if adopted is not None:
-            async with self.guard.over(adopted.ref):
+            async with self.guard.protecting(adopted.ref):
                 await adopt.complete(self.api, adopted, self.log)
                 self.log.note(f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over")
             return bounds.launched(adopted.ref, adopted.launched_at, adopted.request)
@@ -80,16 +80,16 @@ class NodeTask:
         return await self._launch(_owning(request, replace(on_nodes, plan=plan)), bounds)
 
     async def see_through(
-        self, job: LaunchedJob, task: TaskIdentity | None, hand_over: HandOver | None
+        self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnOutcome | None
     ) -> NodesOutcome:
         """Follow all runs, from wherever they are, to their outcome; the owner is then marked as read."""
-        async with self.guard.over(job.ref):
+        async with self.guard.protecting(job.ref):
             runs = NodeRuns(self.api, job, await self.owner(job), self.log)
             await runs.follow()
             outcome = await self._conclude(runs, task)
-        if hand_over is not None:
-            hand_over(outcome)
-        async with self.guard.over(job.ref):
+        if on_outcome is not None:
+            on_outcome(outcome)
+        async with self.guard.protecting(job.ref):
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
             await self._close(runs, task, is_retried=is_retried)
         return outcome
@@ -116,15 +116,15 @@ class NodeTask:
             self.log.note(f"Job {job.ref} could not be completed: {error}", logging.WARNING)
 
     @property
-    def guard(self) -> Guard:
+    def guard(self) -> JobGuard:
         """What sees to the Jobs when the run is interrupted."""
-        return Guard(self.api, self.log, self.meaning_of_kill)
+        return JobGuard(self.api, self.log, self.meaning_of_kill)
 
     async def _launch(self, request: JobRequest, bounds: Run) -> LaunchedJob:
         request = await read_mark.allowed(self.api, request, self.log)
         started = time.time()
         ref = await launching.launch(self.api, request)
-        async with self.guard.over(ref):
+        async with self.guard.protecting(ref):
             self._say_launched(request, str(ref))
         return bounds.launched(ref, started, request)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
-from airflow_script_provider.kube.job.outcome import LAST_LINES, Outcome
+from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.logs.output import Output, clean_text
 from airflow_script_provider.kube.request import provenance
@@ -17,7 +17,7 @@ from airflow_script_provider.result import Attempt, ScriptResult, Status
 
 
 @dataclass(frozen=True)
-class Place:
+class PodPlace:
     """Where it runs. ``owner`` is what the pod belongs to, in words."""
 
     namespace: str
@@ -97,7 +97,7 @@ class ExecCase:
     """A run that is over; ``seconds`` from its beginning."""
 
     request: ExecRequest
-    place: Place
+    place: PodPlace
     end: End
     printed: Printed
     seconds: float

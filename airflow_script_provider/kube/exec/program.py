@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple, Self
 
-from airflow_script_provider.kube.request import interpreter as interpreters
+from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.provision import program
 from airflow_script_provider.kube.request.sizes import check_files

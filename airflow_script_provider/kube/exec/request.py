@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow_script_provider.kube.durations import Deadline, Duration, positive_seconds
 from airflow_script_provider.kube.exec.program import Invocation
-from airflow_script_provider.kube.exec.workload import Workload
-from airflow_script_provider.kube.request import interpreter as interpreters
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.exec.workloads import Workload
+from airflow_script_provider.kube.request import interpreters
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import ExitCodes, exit_codes
 from airflow_script_provider.kube.request.payload import Payload, checked_words
 from airflow_script_provider.kube.request.sizes import check_script
@@ -35,7 +35,7 @@ class ExecOptions:
     termination_grace_period: Duration = 30
     skip_on_exit_code: ExitCodes = None
 
-    def checked_before_rendering(self, call: ScriptCall) -> ExecOptions:
+    def checked_before_rendering(self, call: ScriptInputs) -> ExecOptions:
         """Refuse what is wrong whatever the templates turn out to be."""
         given = [name for name, value in self.places.items() if value is not None]
         if len(given) != 1:
@@ -67,7 +67,7 @@ class ExecOptions:
         """Seconds between SIGTERM and SIGKILL."""
         return positive_seconds(self.termination_grace_period, "termination_grace_period", zero_allowed=True) or 0
 
-    def _check_command(self, call: ScriptCall) -> None:
+    def _check_command(self, call: ScriptInputs) -> None:
         for name in _OF_A_SCRIPT:
             if getattr(call, name) is not None:
                 raise ValueError(f"{name} belongs to script; a command is a list that has its arguments")
@@ -89,7 +89,7 @@ class ExecRequest:
 
     workload: Workload
     options: ExecOptions
-    call: ScriptCall = field(repr=False)
+    call: ScriptInputs = field(repr=False)
     script: Script | None = None
     files: Mapping[str, Script] = field(default_factory=dict)
     deadline: Deadline = field(default_factory=Deadline)

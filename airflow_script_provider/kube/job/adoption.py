@@ -17,7 +17,7 @@ _FINAL = (*progress.SUCCEEDED, *progress.FAILED)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Takeover:
     """``adopted`` is to be followed in the place of a new Job; nobody will read the outcomes of ``useless`` ones."""
 
     adopted: Job | None = None
@@ -44,19 +44,19 @@ def meaning_of_kill(state: str | None) -> Kill:
     return Kill(f"The task is {state} for Airflow", leaves_job=False)
 
 
-def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Plan:
+def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Takeover:
     """What becomes of the Jobs of a task instance when another try of it is about to launch.
 
     Jobs of this try and those that were read are left alone. ``alone`` means that the task launches nothing else, so
     that no later launch of this try can ask for what this one does not take over.
     """
     if identity.task is None:
-        return Plan()
+        return Takeover()
     unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
     adoptable = sorted((job for job in unread if is_the_same(job, identity)), key=_age_key)
     adopted = adoptable[-1] if adoptable else None
     others = [job for job in unread if job is not adopted]
-    return Plan(adopted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
+    return Takeover(adopted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
 
 
 def try_number(job: Job) -> int | None:

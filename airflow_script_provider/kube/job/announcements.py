@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_line
 from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
@@ -40,7 +40,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Said:
+class Announced:
     """What was said of a run: the state of each pod by uid, each warning by what makes it one, whether suspended."""
 
     states: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Said:
         return {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Said:
+    def from_dict(cls, given: Mapping[str, Any]) -> Announced:
         """From ``to_dict``."""
         return cls(given.get("states", {}), given.get("warnings", {}), bool(given.get("suspended")))
 
@@ -67,14 +67,14 @@ class Announcer:
     _suspended: bool = False
 
     @classmethod
-    def after(cls, said: Said) -> Announcer:
+    def after(cls, said: Announced) -> Announcer:
         """One that goes on where another has stopped."""
         return cls(dict(said.states), dict(said.warnings), _suspended=said.suspended)
 
     @property
-    def said(self) -> Said:
+    def said(self) -> Announced:
         """What was said so far."""
-        return Said(dict(self._states), dict(self._warnings), self._suspended)
+        return Announced(dict(self._states), dict(self._warnings), self._suspended)
 
     def hide(self, own_objects: Sequence[str]) -> None:
         """Names of objects that the launch itself is still creating."""
@@ -98,15 +98,15 @@ class Announcer:
 
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
         """The pod's state, if it is another than the last one said. Pods after the first are named as attempts."""
-        uid, state = podstatus.uid(pod), podstatus.state(pod)
-        key = "gone" if deleted and not podstatus.script_end(pod) else state.key
+        uid, state = pod_status.uid(pod), pod_status.state(pod)
+        key = "gone" if deleted and not pod_status.script_end(pod) else state.key
         if self._states.get(uid) in (key, "ended", "gone"):
             return []
         is_new = uid not in self._states
         self._states[uid] = key
         attempt = f"Attempt {len(self._states)}: " if is_new and len(self._states) > 1 else ""
         text = "was deleted" if key == "gone" else state.text
-        line = f"{attempt}Pod {podstatus.name(pod)} {one_line(text)}".rstrip()
+        line = f"{attempt}Pod {pod_status.name(pod)} {one_line(text)}".rstrip()
         if state.is_trouble:
             line = advised(line, state.text)
         return [Line(line, logging.WARNING if state.is_trouble else logging.INFO)]

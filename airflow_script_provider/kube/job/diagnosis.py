@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
@@ -66,7 +66,7 @@ class Case:
     @property
     def script_end(self) -> ContainerEnd | None:
         """How that pod's script ended."""
-        return podstatus.script_end(self.pod) if self.pod else None
+        return pod_status.script_end(self.pod) if self.pod else None
 
 
 def diagnose(case: Case) -> Diagnosis:
@@ -136,8 +136,8 @@ def _why_not_started(case: Case) -> tuple[str, str]:
     if case.pod is None:
         why = case.warnings[-1] if case.warnings else "no pod was created"
         return why, hint_for(why)
-    state = podstatus.state(case.pod)
-    why = one_line(": ".join(podstatus.trouble(case.pod) or (state.text,)))
+    state = pod_status.state(case.pod)
+    why = one_line(": ".join(pod_status.trouble(case.pod) or (state.text,)))
     if not state.is_trouble and case.warnings:
         why = case.warnings[-1]
     return why, hint_for(why)
@@ -146,8 +146,8 @@ def _why_not_started(case: Case) -> tuple[str, str]:
 def _image(case: Case) -> Diagnosis:
     text = registry_answer(case.verdict.message)
     detail = f": {text}" if text else ""
-    container = (podstatus.waiting(case.pod) if case.pod else None) or podstatus.Waiting()
-    image = podstatus.image_of(case.pod or {}, container.container) or case.image
+    container = (pod_status.waiting(case.pod) if case.pod else None) or pod_status.Waiting()
+    image = pod_status.image_of(case.pod or {}, container.container) or case.image
     cause = f"image {image} cannot be pulled ({case.verdict.reason}){detail}"
     hint = "Check image and image_pull_secrets."
     if container.container not in (SCRIPT_CONTAINER, INSTALL_CONTAINER):
@@ -165,11 +165,11 @@ def _not_executable(case: Case) -> Diagnosis:
 
 
 def _attempt_failed(case: Case) -> Diagnosis:
-    if case.pod and (why := podstatus.disruption(case.pod)):
+    if case.pod and (why := pod_status.disruption(case.pod)):
         return _diagnosis(
-            case, f"failed: pod {podstatus.name(case.pod)} was ended by the cluster: {one_line(why)}", "", "Evicted"
+            case, f"failed: pod {pod_status.name(case.pod)} was ended by the cluster: {one_line(why)}", "", "Evicted"
         )
-    if case.pod and (why := podstatus.install_failure(case.pod)):
+    if case.pod and (why := pod_status.install_failure(case.pod)):
         return _diagnosis(case, f"failed: {one_line(why)}", "", "InstallFailed")
     end = case.script_end
     if end is None or end.exit_code == 0:
@@ -181,14 +181,14 @@ def _attempt_failed(case: Case) -> Diagnosis:
 
 def _without_exit_code(case: Case) -> Diagnosis:
     verdict = case.verdict
-    if case.pod and podstatus.is_being_deleted(case.pod):
-        cause = f"pod {podstatus.name(case.pod)} was deleted"
+    if case.pod and pod_status.is_being_deleted(case.pod):
+        cause = f"pod {pod_status.name(case.pod)} was deleted"
         return _diagnosis(case, f"failed: {cause}", "", "PodDeleted")
-    if case.pod and (why := podstatus.failed_init(case.pod)):
+    if case.pod and (why := pod_status.failed_init(case.pod)):
         return _diagnosis(case, f"failed: {why}", "", "InitContainerFailed")
-    if case.pod and (why := podstatus.failure(case.pod)):
+    if case.pod and (why := pod_status.failure(case.pod)):
         return _diagnosis(
-            case, f"failed: pod {podstatus.name(case.pod)} failed: {one_line(why)}", hint_for(why), verdict.reason
+            case, f"failed: pod {pod_status.name(case.pod)} failed: {one_line(why)}", hint_for(why), verdict.reason
         )
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     return _diagnosis(case, f"failed: {cause}", hint_for(cause), verdict.reason)
@@ -227,7 +227,7 @@ def _silence(case: Case) -> Diagnosis:
 
 
 def _image_of(case: Case) -> str:
-    return podstatus.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
+    return pod_status.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
 
 
 def _memory_limit(pod: Pod | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.job.announcements import Said
+from airflow_script_provider.kube.job.announcements import Announced
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
@@ -23,7 +23,7 @@ MAX_PODS = 16
 
 
 @dataclass(frozen=True)
-class Handover:
+class FollowState:
     """How far a follower came.
 
     ``logs`` are positions by pod uid and container, ``said`` what was announced. ``clock`` is the time of day that
@@ -32,7 +32,7 @@ class Handover:
     """
 
     logs: Mapping[tuple[str, str], LogPosition] = field(default_factory=dict)
-    said: Said = field(default_factory=Said)
+    said: Announced = field(default_factory=Announced)
     clock: float | None = None
     is_final: bool = True
     deferral: str = ""
@@ -53,7 +53,7 @@ class Handover:
         }
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Handover:
+    def from_dict(cls, given: Mapping[str, Any]) -> FollowState:
         """From ``to_dict``."""
         logs = {}
         for key, position in given.get("logs", {}).items():
@@ -61,18 +61,18 @@ class Handover:
             logs[uid, container] = LogPosition.from_dict(position)
         return cls(
             logs,
-            Said.from_dict(given.get("said", {})),
+            Announced.from_dict(given.get("said", {})),
             given.get("clock"),
             bool(given.get("is_final", True)),
             given.get("deferral", ""),
         )
 
 
-def saved_handover(job: Mapping[str, Any], deferral: str) -> Handover | None:
+def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
     """What a follower saved in the annotations of its Job during this deferral; None if that is nothing."""
     text = (job["metadata"].get("annotations") or {}).get(FOLLOW_STATE_ANNOTATION)
     try:
-        saved = Handover.from_dict(json.loads(text)) if text else None
+        saved = FollowState.from_dict(json.loads(text)) if text else None
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
     return saved if saved is not None and saved.deferral == deferral else None
@@ -87,7 +87,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobEnd:
     """A Job that is over: the verdict, the little of the view that the result is made of, and seconds since launch.
 
     ``kept`` is empty where a worker can read the output from the pod's log.
@@ -96,7 +96,7 @@ class Ended:
     verdict: Verdict
     view: View
     seconds: float
-    handover: Handover = field(default_factory=Handover)
+    handover: FollowState = field(default_factory=FollowState)
     kept: Kept = Kept()
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Ended:
         }
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Ended:
+    def from_dict(cls, given: Mapping[str, Any]) -> JobEnd:
         """From ``to_dict``."""
         verdict = Verdict(**given["verdict"] | {"cause": Cause(given["verdict"]["cause"])})
         view = View(
@@ -130,13 +130,13 @@ class Ended:
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
         )
-        handover, kept = Handover.from_dict(given["handover"]), Kept(**given.get("kept", {}))
+        handover, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
         return cls(verdict, view, given["seconds"], handover, kept)
 
 
-def to_event(job: Mapping[str, Any], told: Ended | Handover, reason: str = "") -> dict[str, Any]:
+def to_event(job: Mapping[str, Any], told: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:
     """What a trigger tells the worker: the Job (as JSON) and its end, or how far it came and why it did not go on."""
-    if isinstance(told, Ended):
+    if isinstance(told, JobEnd):
         said: dict[str, Any] = {"ended": told.to_dict()}
     else:
         said = {"handed_back": told.to_dict(), "reason": reason}
@@ -144,9 +144,9 @@ def to_event(job: Mapping[str, Any], told: Ended | Handover, reason: str = "") -
     return event
 
 
-def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, Ended | Handover]:
+def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, JobEnd | FollowState]:
     """From ``to_event``."""
     job = LaunchedJob.from_dict(event["job"])
     if "ended" in event:
-        return job, Ended.from_dict(event["ended"])
-    return job, Handover.from_dict(event["handed_back"])
+        return job, JobEnd.from_dict(event["ended"])
+    return job, FollowState.from_dict(event["handed_back"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.pod_status import Pod
 
 OTHERS_GRACE = 2.0
@@ -123,15 +123,15 @@ class View:
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance."""
-        uid = podstatus.uid(pod)
+        uid = pod_status.uid(pod)
         ended, stuck = dict(self.ended_at), dict(self.stuck_since)
-        if podstatus.script_end(pod):
+        if pod_status.script_end(pod):
             ended.setdefault(uid, now)
-        if podstatus.script_has_started(pod):
+        if pod_status.script_has_started(pod):
             stuck.pop(uid, None)
-        elif podstatus.has_hopeless_image(pod):
+        elif pod_status.has_hopeless_image(pod):
             stuck.setdefault(uid, now)
-        elif (waiting := podstatus.waiting(pod)) is None or waiting.reason not in podstatus.IMAGE_TROUBLE:
+        elif (waiting := pod_status.waiting(pod)) is None or waiting.reason not in pod_status.IMAGE_TROUBLE:
             stuck.pop(uid, None)
         gone = self.gone | {uid} if deleted else self.gone
         return replace(self, pods={**self.pods, uid: pod}, gone=gone, ended_at=ended, stuck_since=stuck)
@@ -139,7 +139,7 @@ class View:
     @property
     def has_begun(self) -> bool:
         """Whether a container of the run has ever started."""
-        return any(podstatus.has_begun(pod) for pod in self.pods.values())
+        return any(pod_status.has_begun(pod) for pod in self.pods.values())
 
     @property
     def failures(self) -> int:
@@ -160,12 +160,12 @@ class View:
     @property
     def is_without_a_pod(self) -> bool:
         """Whether no pod of the run is on its way or at work."""
-        ended = {uid for uid, pod in self.pods.items() if podstatus.script_end(pod) or podstatus.has_failed(pod)}
+        ended = {uid for uid, pod in self.pods.items() if pod_status.script_end(pod) or pod_status.has_failed(pod)}
         return not self.pods.keys() - ended - self.gone
 
 
 def _failed_by_itself(pod: Pod) -> bool:
-    return podstatus.has_failed(pod) and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod)
+    return pod_status.has_failed(pod) and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod)
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
@@ -194,35 +194,35 @@ def _job_condition(view: View) -> Verdict | None:
 def _succeeded(view: View, now: float) -> Verdict | None:
     """Success before the Job's controller knows of it: the script ended with 0 and nobody ended its pod."""
     for uid, pod in view.pods.items():
-        end = podstatus.script_end(pod)
-        if end is None or end.exit_code != 0 or podstatus.is_disrupted(pod) or podstatus.is_being_deleted(pod):
+        end = pod_status.script_end(pod)
+        if end is None or end.exit_code != 0 or pod_status.is_disrupted(pod) or pod_status.is_being_deleted(pod):
             continue
-        if podstatus.phase(pod) == "Failed":
+        if pod_status.phase(pod) == "Failed":
             continue  # the cluster's word on the pod: its own deadline, or a node that gave it up
-        if not podstatus.running_others(pod) or now >= view.ended_at[uid] + OTHERS_GRACE:
-            return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=bool(podstatus.unfinished_others(pod)))
+        if not pod_status.running_others(pod) or now >= view.ended_at[uid] + OTHERS_GRACE:
+            return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=bool(pod_status.unfinished_others(pod)))
     return None
 
 
 def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
     """Failure before the Job's controller says so: no attempt left, a final exit code, or nothing another try mends."""
     for uid, pod in view.pods.items():
-        end = podstatus.failed_end(pod)
-        if end is None or podstatus.is_disrupted(pod) or view.job_deleted:
+        end = pod_status.failed_end(pod)
+        if end is None or pod_status.is_disrupted(pod) or view.job_deleted:
             continue
         if _is_not_executable(end):
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
-        others = podstatus.running_others(pod) if podstatus.script_end(pod) else []
+        others = pod_status.running_others(pod) if pod_status.script_end(pod) else []
         if others and now >= view.ended_at[uid] + OTHERS_GRACE:
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
         is_last = view.failures > limits.backoff_limit and uid == _last_pod(view)
-        is_last = is_last or end.exit_code in limits.final_codes or podstatus.has_hopeless_installation(pod)
-        if is_last and not others and not podstatus.is_being_deleted(pod):
+        is_last = is_last or end.exit_code in limits.final_codes or pod_status.has_hopeless_installation(pod)
+        if is_last and not others and not pod_status.is_being_deleted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return None
 
 
-def _is_not_executable(end: podstatus.ContainerEnd) -> bool:
+def _is_not_executable(end: pod_status.ContainerEnd) -> bool:
     signs = ("executable file not found", "no such file or directory", "permission denied", "exec format error")
     return end.reason in ("StartError", "ContainerCannotRun") and any(sign in end.message.lower() for sign in signs)
 
@@ -230,8 +230,8 @@ def _is_not_executable(end: podstatus.ContainerEnd) -> bool:
 def _after_deletion(view: View) -> Verdict:
     """The Job is gone without a condition: only a pod that ended by itself still tells something."""
     for uid, pod in reversed(list(view.pods.items())):
-        end = podstatus.failed_end(pod)
-        if end and not podstatus.is_being_deleted(pod) and not podstatus.is_disrupted(pod):
+        end = pod_status.failed_end(pod)
+        if end and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return Verdict(Cause.JOB_DELETED, _last_pod(view), "JobDeleted")
 
@@ -239,7 +239,7 @@ def _after_deletion(view: View) -> Verdict:
 def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     for uid, since in view.stuck_since.items():
         if now >= since + IMAGE_GRACE and uid not in view.gone:
-            waiting = podstatus.waiting(view.pods[uid]) or podstatus.Waiting()
+            waiting = pod_status.waiting(view.pods[uid]) or pod_status.Waiting()
             return Verdict(Cause.IMAGE, uid, waiting.reason, waiting.message, delete_job=True)
     if view.started_at is None:
         return None
@@ -270,7 +270,7 @@ def _silence(view: View, limits: Limits) -> float | None:
 
 
 def _succeeded_pod(view: View) -> str | None:
-    ends = {uid: podstatus.script_end(pod) for uid, pod in view.pods.items()}
+    ends = {uid: pod_status.script_end(pod) for uid, pod in view.pods.items()}
     return next((uid for uid, end in ends.items() if end is not None and end.exit_code == 0), None)
 
 

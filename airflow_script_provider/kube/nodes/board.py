@@ -24,7 +24,7 @@ from airflow_script_provider.kube.labels import (
 )
 from airflow_script_provider.kube.names import short_digest
 from airflow_script_provider.kube.nodes import manifest, progress
-from airflow_script_provider.kube.nodes.plan import NodePlan, NodeState, Start, Step, must_stop, next_step
+from airflow_script_provider.kube.nodes.plan import NextRuns, NodePlan, NodeState, Start, must_stop, next_step
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView
 from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_job
 
@@ -144,10 +144,10 @@ class Board:
         moments = [run.look_at for run in self.runs.values() if run.look_at is not None and not run.is_concluding]
         return min(moments, default=None)
 
-    def next_step(self, now: float, *, is_expired: bool) -> Step:
+    def next_step(self, now: float, *, is_expired: bool) -> NextRuns:
         """What to start now."""
         if self.is_owner_deleted or self.is_owner_complete or is_expired:
-            return Step(is_over=not self.runs)
+            return NextRuns(is_over=not self.runs)
         return next_step(self.plan, self.states, now)
 
     def missing(self, *, is_expired: bool) -> str:

@@ -10,7 +10,7 @@ from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.nodes import manifest, record, selection
 from airflow_script_provider.kube.nodes.plan import Mode, NodeSettings
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import JobOptions
 
 
@@ -18,7 +18,7 @@ from airflow_script_provider.kube.request.options import JobOptions
 class NodeCall:
     """A script, the nodes, and how to run it there."""
 
-    call: ScriptCall
+    call: ScriptInputs
     options: JobOptions
     choice: NodeChoice
     settings: NodeSettings

@@ -182,7 +182,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextRuns:
     """What to start now; nothing else before ``until`` unless a run ends. ``is_over`` means that nothing is left."""
 
     starts: Sequence[Start] = ()
@@ -190,10 +190,10 @@ class Step:
     is_over: bool = False
 
 
-def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> Step:
+def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> NextRuns:
     """What comes next. A node keeps its place among ``max_parallel`` until its last run is over."""
     if must_stop(plan, states):
-        return Step(is_over=not any(state.is_running for state in states.values()))
+        return NextRuns(is_over=not any(state.is_running for state in states.values()))
     begun = {name: states[name] for name in plan.nodes if name in states and not is_done(plan, states[name])}
     pausing = {name: state for name, state in begun.items() if not state.is_running}
     ready = [name for name, state in pausing.items() if now >= state.ended_at + plan.interval]
@@ -201,7 +201,7 @@ def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> St
     new = [name for name in plan.nodes if name not in states][: max(0, free)]
     starts = [Start(name, states[name].ended) for name in ready] + [Start(name, 0) for name in new]
     moments = [state.ended_at + plan.interval for name, state in pausing.items() if name not in ready]
-    return Step(starts, min(moments, default=None), is_over=not begun and not new)
+    return NextRuns(starts, min(moments, default=None), is_over=not begun and not new)
 
 
 def must_stop(plan: NodePlan, states: Mapping[str, NodeState]) -> bool:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status as podstatus
-from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job import pod_status, progress
 from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.job.progress import Limits, Verdict, View, Wait
 
@@ -47,9 +46,9 @@ class NodeView:
         """The view after a change of a pod, or its disappearance."""
         leaving = dict(self.leaving)
         if _is_leaving(pod):
-            leaving.setdefault(podstatus.uid(pod), now)
+            leaving.setdefault(pod_status.uid(pod), now)
         else:
-            leaving.pop(podstatus.uid(pod), None)
+            leaving.pop(pod_status.uid(pod), None)
         return replace(self, view=self.view.with_pod(pod, now, deleted=deleted), leaving=leaving)
 
     def since(self, started_at: float) -> NodeView:
@@ -65,7 +64,7 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     moments = [] if decision.until is None else [decision.until]
     for uid, since in seen.leaving.items():
         pod, until = seen.view.pods[uid], since + limits.grace_period + CONFIRMATION
-        is_dead = uid in seen.view.gone or podstatus.phase(pod) in ("Failed", "Succeeded")
+        is_dead = uid in seen.view.gone or pod_status.phase(pod) in ("Failed", "Succeeded")
         if (is_dead and _given_up(pod)) or (now >= until and uid not in seen.view.gone):
             return _lost(pod, is_dead=is_dead)
         if uid not in seen.view.gone:
@@ -75,22 +74,22 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
 
 def _is_leaving(pod: Pod) -> bool:
     """Whether somebody ends the pod, and its script has not told its own end."""
-    is_ended = podstatus.script_end(pod) is not None
-    return (podstatus.is_being_deleted(pod) or podstatus.is_disrupted(pod)) and not is_ended
+    is_ended = pod_status.script_end(pod) is not None
+    return (pod_status.is_being_deleted(pod) or pod_status.is_disrupted(pod)) and not is_ended
 
 
 def _given_up(pod: Pod) -> str | None:
     """What became of the node, if the cluster has given it up."""
-    words = podstatus.disruption(pod) or ""
+    words = pod_status.disruption(pod) or ""
     return _LOST.get(words.partition(":")[0])
 
 
 def _lost(pod: Pod, *, is_dead: bool) -> Lost:
-    message = podstatus.disruption(pod) or "its pod was deleted, and nobody tells that it has ended"
+    message = pod_status.disruption(pod) or "its pod was deleted, and nobody tells that it has ended"
     return Lost(
         reason=_given_up(pod) or "unreachable",
-        pod_name=podstatus.name(pod),
+        pod_name=pod_status.name(pod),
         message=message,
         is_confirmed=is_dead,
-        started_at=podstatus.attempt(pod).started_at,
+        started_at=pod_status.attempt(pod).started_at,
     )

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from airflow_script_provider.kube.job import diagnosis, progress
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import diagnosis, pod_status, progress
 from airflow_script_provider.kube.job.diagnosis import Case
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
@@ -16,11 +15,11 @@ from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.result import Status
 
 DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
-MOST_MAX_RUN_OUTPUT = 16 * 1024
+MAX_RUN_OUTPUT_LIMIT = 16 * 1024
 """Bytes of output, and as many of the value, that an annotation has room for, however JSON spells them."""
 
 UNSCHEDULABLE = "unschedulable"
-_NOT_WORTH_ANOTHER_RUN = (UNSCHEDULABLE, "unreachable", "not ready", "gone")
+_NODE_LOST_REASONS = (UNSCHEDULABLE, "unreachable", "not ready", "gone")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class RunRecord:
     @property
     def is_lost(self) -> bool:
         """Whether it was the node that failed, so that another run on it would, too."""
-        return self.reason in _NOT_WORTH_ANOTHER_RUN
+        return self.reason in _NODE_LOST_REASONS
 
     @property
     def why(self) -> str:
@@ -87,7 +86,7 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
     """The record of a run that has a verdict; ``facts`` are index, job_name, execution_time, finished_at, failures."""
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     end = case.script_end
-    attempt = podstatus.attempt(case.pod) if case.pod else None
+    attempt = pod_status.attempt(case.pod) if case.pod else None
     reason = diagnosed.reason if diagnosed else None
     if case.verdict.cause is progress.Cause.STARTUP_TIMEOUT and _is_unscheduled(case):
         reason = UNSCHEDULABLE
@@ -147,14 +146,14 @@ def _status(case: Case) -> Status:
 
 
 def _is_unscheduled(case: Case) -> bool:
-    return case.pod is not None and podstatus.node(case.pod) is None
+    return case.pod is not None and pod_status.node(case.pod) is None
 
 
 def check_max_output(value: Any) -> None:
     """Refuse a bound of a run's output that an annotation has no room for."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_MAX_RUN_OUTPUT:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_RUN_OUTPUT_LIMIT:
         raise ValueError(
-            f"max_output_bytes={value!r} must be a whole number of bytes, at most {MOST_MAX_RUN_OUTPUT:,} for each "
+            f"max_output_bytes={value!r} must be a whole number of bytes, at most {MAX_RUN_OUTPUT_LIMIT:,} for each "
             "run; write more to storage and print where it is"
         )
 

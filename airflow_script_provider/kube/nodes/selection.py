@@ -145,7 +145,7 @@ def no_match(choice: NodeChoice, nodes: Sequence[Node]) -> str:
     return f"node_selector {choice.label_selector!r} matches none of {nodes_in_words(len(nodes))}. {labels}"
 
 
-def nobody_left(skipped: Mapping[str, str]) -> str:
+def no_nodes_left(skipped: Mapping[str, str]) -> str:
     """What to say where all that were chosen are left out."""
     reasons = [f"{name}: {reason}" for name, reason in skipped.items()]
     return f"none of the {len(skipped)} chosen nodes can be used: {_named(reasons)}."

@@ -15,7 +15,7 @@ _CONSTANTS = (bool, int, float, bytes, list, tuple, set, dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScriptCall:
+class ScriptInputs:
     """The operator's arguments that are not the Job's options, under the same names.
 
     Before rendering a value may still be template text, or another task's output that is known at run time only.
@@ -32,7 +32,7 @@ class ScriptCall:
     get_logs: bool = True
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
 
-    def checked_before_rendering(self) -> ScriptCall:
+    def checked_before_rendering(self) -> ScriptInputs:
         """Refuse what is wrong whatever the templates turn out to be."""
         if self.args is not None and self.arguments is not None:
             raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from airflow_script_provider.kube.labels import PACKAGES_VOLUME, SCRIPT_FOLDER
-from airflow_script_provider.kube.request.interpreter import Interpreter
+from airflow_script_provider.kube.request.interpreters import Interpreter
 
 REQUIREMENTS_VARIABLE = "AIRFLOW_SCRIPT_REQUIREMENTS"
 PERMANENT = 97

@@ -11,7 +11,7 @@ from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.durations import Deadline, positive_seconds
 from airflow_script_provider.kube.names import LaunchIdentity
 from airflow_script_provider.kube.nodes.plan import OnNodes
-from airflow_script_provider.kube.request import interpreter as interpreters
+from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.logins import without_logins
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.payload import Payload

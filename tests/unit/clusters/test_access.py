@@ -169,7 +169,7 @@ async def test_a_plugin_that_gives_nothing(tmp_path: Path, caplog: pytest.LogCap
 
 async def test_a_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that asks for a password waits for ever; a task doesn't, and ends it (R10)."""
-    monkeypatch.setattr(module, "LOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(credentials, "LOAD_TIMEOUT", 0.5)
     config = a_kubeconfig(**a_plugin(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 60"))
     assert "plugin has not answered within 0.5 s" in await refusal(ClusterAccess(config=config))
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

@@ -13,7 +13,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 from airflow_script_provider.kube.durations import Deadline
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.sources import FileScript
@@ -26,7 +26,7 @@ A_CIRCLE["me"] = A_CIRCLE
 def test_arguments_are_split_into_call_and_options() -> None:
     """The hook takes the operator's arguments."""
     call, options = split_arguments(script="echo", env={"A": "b"}, image="node:22", timeout=5)
-    assert call == ScriptCall(script="echo", env={"A": "b"})
+    assert call == ScriptInputs(script="echo", env={"A": "b"})
     assert options == JobOptions(image="node:22", timeout=5)
 
 
@@ -51,7 +51,7 @@ def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
 def test_a_bad_call_is_refused(values: dict[str, Any], words: str) -> None:
     """The words name argument and value."""
     with pytest.raises(ValueError, match=words):
-        ScriptCall(script="echo", **values).checked_before_rendering()
+        ScriptInputs(script="echo", **values).checked_before_rendering()
 
 
 def a_prepared(**arguments: Any) -> JobRequest:

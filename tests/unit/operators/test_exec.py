@@ -10,7 +10,7 @@ import yaml
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_script_provider.exceptions import RunKilledError
-from airflow_script_provider.hooks.exec import KubernetesExecHook
+from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.sources import FileScript
 
@@ -122,7 +122,7 @@ def test_the_command_lines_namespace_is_not_the_workers(monkeypatch: pytest.Monk
     """A stray K8S_NAMESPACE of a worker must not send a migration elsewhere."""
     monkeypatch.setenv("K8S_NAMESPACE", "elsewhere")
     operator = an_operator()
-    request = KubernetesExecHook(None, config_file="/none").prepare(operator._call(), operator._options())
+    request = KubernetesExecScriptHook(None, config_file="/none").prepare(operator._call(), operator._options())
     assert request.workload.namespace == "default"
 
 
@@ -136,7 +136,7 @@ def test_a_kill_before_the_run_keeps_it_from_beginning() -> None:
 
 def test_the_hook_takes_the_operators_arguments() -> None:
     """And answers unknown ones as the operator does."""
-    hook = KubernetesExecHook(None, config_file="/none")
+    hook = KubernetesExecScriptHook(None, config_file="/none")
     with pytest.raises(TypeError, match="here it is 'env'"):
         hook.run("print(1)", deployment="api", env_vars={})
     with pytest.raises(ValueError, match="give exactly one of script and command"):

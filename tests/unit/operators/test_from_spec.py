@@ -47,7 +47,7 @@ def test_a_step_becomes_an_operator() -> None:
     operator = KubernetesScriptOperator.from_spec(spec=STEP)
     said = ("task_id", "doc_md", "namespace", "labels", "name", "image", "ttl_seconds_after_finished", "timeout",
             "install_dependencies", "container_resources", "backoff_limit", "template_script")  # fmt: skip
-    assert {name: _base.revealed(getattr(operator, name)) for name in said} == {
+    assert {name: _base.reveal(getattr(operator, name)) for name in said} == {
         "task_id": "load",
         "doc_md": "Loads the day",
         "namespace": "noetl",
@@ -68,8 +68,8 @@ def test_its_templates_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     """``workload`` is the run's, ``secret`` is Airflow's."""
     monkeypatch.setenv("AIRFLOW_VAR_DB_PASSWORD", "a-password")
     operator = rendered(KubernetesScriptOperator.from_spec(spec=STEP), params=ParamsDict({"day": "2026-01-01"}))
-    assert _base.revealed(operator.args) == {"day": "2026-01-01", "parts": [{"name": "a"}, {"name": "b"}]}
-    assert _base.revealed(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
+    assert _base.reveal(operator.args) == {"day": "2026-01-01", "parts": [{"name": "a"}, {"name": "b"}]}
+    assert _base.reveal(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
 
 
 OF_THE_JOB = ("timeout", "backoff_limit", "ttl_seconds_after_finished", "image_pull_policy")
@@ -122,7 +122,7 @@ def test_rendering_keeps_the_specs_templates() -> None:
     )
     original = operator.args
     rendered(operator, params={"d": 1})
-    assert (original.value, _base.revealed(operator.args)) == ({"d": "{{ workload.d }}"}, {"d": "1"})
+    assert (original.value, _base.reveal(operator.args)) == ({"d": "{{ workload.d }}"}, {"d": "1"})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.helpers import serialize_template_field
 
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
-from airflow_script_provider.exceptions import JobFailedError, RunKilledError, ScriptSourceError
+from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError, ScriptSourceError
 from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.operators import _base
 from airflow_script_provider.operators.script import KubernetesScriptOperator
@@ -102,8 +102,8 @@ def test_fields_are_rendered() -> None:
     operator = rendered(
         an_operator(args={"day": "{{ ds }}"}, env={"DAY": "{{ ds }}"}, labels={"day": "{{ ds }}"}), ds="2026-01-01"
     )
-    assert _base.revealed(operator.args) == {"day": "2026-01-01"}
-    assert _base.revealed(operator.env) == {"DAY": "2026-01-01"}
+    assert _base.reveal(operator.args) == {"day": "2026-01-01"}
+    assert _base.reveal(operator.env) == {"DAY": "2026-01-01"}
     assert operator.labels == {"day": "2026-01-01"}
 
 
@@ -220,11 +220,11 @@ def test_a_text_that_is_known_when_the_task_runs_is_not_shown(script: str, argum
 @pytest.mark.parametrize(
     ("field", "shown"),
     [
-        (_base.hidden({"KEY": "hunter2", "B": "hunter2"}), "KEY, B (values hidden)"),
-        (_base.hidden(["hunter2", "hunter2"]), "2 items (values hidden)"),
-        (_base.hidden(["hunter2"]), "1 item (values hidden)"),
-        (_base.hidden({}), "none (values hidden)"),
-        (_base.hidden("hunter2"), "(hidden)"),
+        (_base.hide({"KEY": "hunter2", "B": "hunter2"}), "KEY, B (values hidden)"),
+        (_base.hide(["hunter2", "hunter2"]), "2 items (values hidden)"),
+        (_base.hide(["hunter2"]), "1 item (values hidden)"),
+        (_base.hide({}), "none (values hidden)"),
+        (_base.hide("hunter2"), "(hidden)"),
     ],
 )
 def test_hidden_fields_show_names_only(field: Any, shown: str) -> None:
@@ -241,7 +241,7 @@ def test_requirements_are_shown_without_what_their_addresses_carry() -> None:
 
 def test_none_is_not_hidden() -> None:
     """Nothing given is nothing to hide."""
-    assert _base.hidden(None) is None
+    assert _base.hide(None) is None
 
 
 @pytest.mark.parametrize("place", ["args", "arguments", "env", "script", "files"])
@@ -293,22 +293,22 @@ def test_a_kill_before_execute_keeps_the_run_from_beginning() -> None:
 
 def test_a_failure_may_be_tried_again() -> None:
     """An ordinary failure is raised as it is, with its result."""
-    with pytest.raises(JobFailedError) as failure:
-        _base.judged(a_failed_outcome())
+    with pytest.raises(ScriptFailedError) as failure:
+        _base.result_or_raise(a_failed_outcome())
     assert failure.value.result == a_failed_result()
 
 
 def test_a_final_failure_is_airflows_own() -> None:
     """Where no retry helps, Airflow is told so."""
     with pytest.raises(AirflowFailException, match="exit code 3"):
-        _base.judged(a_failed_outcome(retryable=False))
+        _base.result_or_raise(a_failed_outcome(retryable=False))
 
 
 def test_an_exit_code_that_skips_skips() -> None:
     """The first line of the failure, and which argument made it a skip."""
     words = r"^Job etl/load failed: .* exit code 3. Skipped, as skip_on_exit_code says.$"
     with pytest.raises(AirflowSkipException, match=words):
-        _base.judged(a_failed_outcome(skipped=True, last_lines=["x"]))
+        _base.result_or_raise(a_failed_outcome(skipped=True, last_lines=["x"]))
 
 
 def test_a_source_that_cannot_be_mended_fails_for_good() -> None:
@@ -335,7 +335,7 @@ def test_a_skip_is_one_short_line() -> None:
     """However long the cause is, the skip's line says which argument made it one (R22)."""
     long = replace(a_failed_outcome(skipped=True), diagnosis=Diagnosis("x", "Job " + "x" * 196, "Error"))
     with pytest.raises(AirflowSkipException) as skip:
-        _base.judged(long)
+        _base.result_or_raise(long)
     assert str(skip.value).endswith("x… Skipped, as skip_on_exit_code says.")
     assert len(str(skip.value)) == 200
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.exceptions import JobFailedError, JobTimeoutError, OutcomeUnknownError
+from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec.outcome import (
     Broken,
@@ -14,18 +14,18 @@ from airflow_script_provider.kube.exec.outcome import (
     ExecCase,
     Exited,
     NotStarted,
-    Place,
     PodEnded,
+    PodPlace,
     Printed,
     TimedOut,
 )
-from airflow_script_provider.kube.job import outcome
-from airflow_script_provider.kube.job.outcome import Outcome
+from airflow_script_provider.kube.job import outcomes
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from airflow_script_provider.result import ScriptResult
 from tests.builders import an_exec_request
 
-PLACE = Place("shop", "api-x1", "api", "api:1", "node-1")
+PLACE = PodPlace("shop", "api-x1", "api", "api:1", "node-1")
 
 
 def an_outcome(
@@ -40,9 +40,9 @@ def an_outcome(
     return exec_outcome.conclude(ExecCase(an_exec_request(script, **options), PLACE, end, printed, 2.0, times))
 
 
-def error_of(outcome_: Outcome) -> JobFailedError:
+def error_of(outcome_: Outcome) -> ScriptFailedError:
     """The error that a failure raises."""
-    error = outcome.failure(outcome_)
+    error = outcomes.failure(outcome_)
     assert error is not None
     return error
 
@@ -144,15 +144,15 @@ def test_last_lines_follow() -> None:
 @pytest.mark.parametrize(
     ("end", "kind", "retryable"),
     [
-        (Exited(1), JobFailedError, True),
+        (Exited(1), ScriptFailedError, True),
         (TimedOut("it was ended"), JobTimeoutError, True),
         (TimedOut("it could not be ended", may_run=True), JobTimeoutError, False),
-        (NotStarted("code", "exit code 127"), JobFailedError, True),
-        (PodEnded("gone", 137), JobFailedError, True),
-        (NotStarted("sh"), JobFailedError, False),
-        (NotStarted("program", "x"), JobFailedError, False),
-        (NotStarted("working_dir"), JobFailedError, False),
-        (NotStarted("write"), JobFailedError, True),
+        (NotStarted("code", "exit code 127"), ScriptFailedError, True),
+        (PodEnded("gone", 137), ScriptFailedError, True),
+        (NotStarted("sh"), ScriptFailedError, False),
+        (NotStarted("program", "x"), ScriptFailedError, False),
+        (NotStarted("working_dir"), ScriptFailedError, False),
+        (NotStarted("write"), ScriptFailedError, True),
         (Broken("why", 2.0, runs=False), OutcomeUnknownError, True),
         (Broken("why", 2.0, runs=True), OutcomeUnknownError, False),
         (Broken("why", 2.0), OutcomeUnknownError, False),

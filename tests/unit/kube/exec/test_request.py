@@ -8,14 +8,14 @@ import pytest
 
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest, described
-from airflow_script_provider.kube.request.inputs import ScriptCall
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from tests.builders import a_script, an_exec_request
 
 
 def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **options: Any) -> ExecOptions:
     """Options that were checked as at parse."""
     where = {} if {"pod", "label_selector", "statefulset"} & set(options) else {"deployment": "api"}
-    return ExecOptions(**(where | options)).checked_before_rendering(ScriptCall(script=script, **(call or {})))
+    return ExecOptions(**(where | options)).checked_before_rendering(ScriptInputs(script=script, **(call or {})))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job.announcements import Announcer, Said
-from airflow_script_provider.kube.job.follow_state import MAX_PODS, Ended, Handover, saved_handover
+from airflow_script_provider.kube.job.announcements import Announced, Announcer
+from airflow_script_provider.kube.job.follow_state import MAX_PODS, FollowState, JobEnd, saved_state
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_pod
@@ -22,47 +22,47 @@ def travelled(given: dict[str, Any]) -> Any:
     return json.loads(json.dumps(given))
 
 
-def a_handover() -> Handover:
+def a_handover() -> FollowState:
     """One with everything in it."""
     position = LogPosition("2026-01-01T00:00:00.000000005Z", (0, 3), ("2026-01-01T00:00:00.000000009Z", 7))
-    said = Said({"uid-1": "running"}, {"Pod x: FailedMount": "Pod x: FailedMount"}, suspended=True)
-    return Handover(
+    said = Announced({"uid-1": "running"}, {"Pod x: FailedMount": "Pod x: FailedMount"}, suspended=True)
+    return FollowState(
         {("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)}, said, 12.5, False, "d1"
     )
 
 
 def test_a_handover_arrives() -> None:
     """Positions of every log, what was said, the clock (R4)."""
-    assert Handover.from_dict(travelled(a_handover().to_dict())) == a_handover()
+    assert FollowState.from_dict(travelled(a_handover().to_dict())) == a_handover()
 
 
 def test_an_empty_handover_is_one() -> None:
     """A follower without a predecessor starts at the beginning."""
-    assert Handover.from_dict({}) == Handover()
-    assert Handover().position("uid", "script") == LogPosition()
+    assert FollowState.from_dict({}) == FollowState()
+    assert FollowState().position("uid", "script") == LogPosition()
 
 
 def test_what_was_saved_with_the_job_is_found() -> None:
     """Of the same deferral only: another try of the task wants the log from its start (R4)."""
     text = json.dumps(a_handover().to_dict())
     job = {"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}
-    assert saved_handover(job, "d1") == a_handover()
-    assert saved_handover(job, "d2") is None
-    assert saved_handover({"metadata": {}}, "") is None
+    assert saved_state(job, "d1") == a_handover()
+    assert saved_state(job, "d2") is None
+    assert saved_state({"metadata": {}}, "") is None
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", "7", '{"logs": 1}', '{"logs": {"a": 1}}'])
 def test_what_somebody_else_wrote_there_is_nothing(text: str) -> None:
     """Everybody who may patch Jobs can write annotations."""
-    assert saved_handover({"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}, "") is None
+    assert saved_state({"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}, "") is None
 
 
 def test_an_ended_job_arrives() -> None:
     """Verdict, Job and pods of an end, with the position of the one who saw it."""
     pod = a_pod(exit_code=3)
     view = a_view(pod, job=a_job("Failed"))
-    ended = Ended(Verdict(Cause.SCRIPT_FAILED, "uid-1", "Error", delete_job=True), view, 4.5, a_handover())
-    arrived = Ended.from_dict(travelled(ended.to_dict()))
+    ended = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-1", "Error", delete_job=True), view, 4.5, a_handover())
+    arrived = JobEnd.from_dict(travelled(ended.to_dict()))
     assert (arrived.verdict, arrived.seconds, arrived.handover) == (ended.verdict, 4.5, a_handover())
     assert list(arrived.view.pods.values()) == [pruned_pod(pod)]
     assert arrived.view.failures == view.failures
@@ -73,7 +73,7 @@ def test_of_many_attempts_the_last_ones_travel() -> None:
     pods = [a_pod(f"load-x{number}", exit_code=1) for number in range(40)]
     for pod in pods:
         pod["metadata"]["uid"] = pod["metadata"]["name"]
-    ended = Ended(Verdict(Cause.JOB_FAILED, "load-x39"), a_view(*pods), 1.0)
+    ended = JobEnd(Verdict(Cause.JOB_FAILED, "load-x39"), a_view(*pods), 1.0)
     kept = [pod["metadata"]["name"] for pod in ended.to_dict()["pods"]]
     assert kept == [f"load-x{number}" for number in range(40 - MAX_PODS, 40)]
 
@@ -98,4 +98,4 @@ def test_what_was_said_is_not_said_again() -> None:
     pod = a_pod(running=True)
     first = Announcer()
     assert first.pod(pod)
-    assert Announcer.after(Said.from_dict(travelled(first.said.to_dict()))).pod(pod) == []
+    assert Announcer.after(Announced.from_dict(travelled(first.said.to_dict()))).pod(pod) == []

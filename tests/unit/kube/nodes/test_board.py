@@ -12,7 +12,7 @@ from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.nodes import board as node_board
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import Board
-from airflow_script_provider.kube.nodes.plan import Start, Step
+from airflow_script_provider.kube.nodes.plan import NextRuns, Start
 from tests.builders import a_failed_record, a_job, a_plan, a_pod, a_record, some_limits
 
 FIRST = Start("a", 0)
@@ -109,7 +109,7 @@ def test_a_pause_goes_on_when_somebody_takes_over() -> None:
     assert clock == 40.0
     board = a_board("a", runs=2, interval=60)
     board.take_job(job, 1000.0, clock)
-    assert board.next_step(1000.0, is_expired=False) == Step([], until=1020.0)
+    assert board.next_step(1000.0, is_expired=False) == NextRuns([], until=1020.0)
 
 
 def test_news_of_a_run_that_is_over_are_nothing() -> None:
@@ -135,9 +135,9 @@ def test_an_owner_that_was_deleted_starts_nothing() -> None:
     board = a_board("a", "b", max_parallel=1)
     board.take_job(a_run(), 0.0, 0.0)
     board.take_job(a_job(), 1.0, 1.0, deleted=True)
-    assert board.next_step(1.0, is_expired=False) == Step(is_over=False)
+    assert board.next_step(1.0, is_expired=False) == NextRuns(is_over=False)
     board.end(FIRST, a_failed_record(), 1.0)
-    assert board.next_step(1.0, is_expired=False) == Step(is_over=True)
+    assert board.next_step(1.0, is_expired=False) == NextRuns(is_over=True)
 
 
 def test_an_owner_that_is_complete_starts_nothing() -> None:
@@ -146,7 +146,7 @@ def test_an_owner_that_is_complete_starts_nothing() -> None:
     owner["spec"] |= manifest.COMPLETE
     board = a_board("a")
     board.take_job(node_board.kept_job(owner, with_output=True), 0.0, 0.0)
-    assert board.next_step(0.0, is_expired=False) == Step(is_over=True)
+    assert board.next_step(0.0, is_expired=False) == NextRuns(is_over=True)
     assert board.missing(is_expired=False) == "of unknown outcome (their Jobs were deleted)"
 
 

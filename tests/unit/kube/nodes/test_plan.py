@@ -10,12 +10,12 @@ import pytest
 from airflow_script_provider.kube.nodes.plan import (
     MARGIN,
     Mode,
+    NextRuns,
     NodePlan,
     NodeSettings,
     NodeState,
     OnNodes,
     Start,
-    Step,
     next_step,
 )
 from tests.builders import a_plan
@@ -27,22 +27,22 @@ RUNNING = NodeState(is_running=True)
 
 def test_all_nodes_start_at_once() -> None:
     """Without a bound nobody waits."""
-    assert next_step(a_plan("a", "b"), {}, 0.0) == Step([Start("a", 0), Start("b", 0)])
+    assert next_step(a_plan("a", "b"), {}, 0.0) == NextRuns([Start("a", 0), Start("b", 0)])
 
 
 def test_a_bound_is_kept() -> None:
     """The next node starts when one is done, in the order of the plan."""
     plan = a_plan("a", "b", "c", max_parallel=2)
     assert next_step(plan, {}, 0.0).starts == [Start("a", 0), Start("b", 0)]
-    assert next_step(plan, {"a": RUNNING, "b": RUNNING}, 0.0) == Step([])
+    assert next_step(plan, {"a": RUNNING, "b": RUNNING}, 0.0) == NextRuns([])
     assert next_step(plan, {"a": RUNNING, "b": ENDED}, 10.0).starts == [Start("c", 0)]
 
 
 def test_runs_follow_after_the_interval() -> None:
     """The pause is counted from a run's end."""
     plan = a_plan("a", runs=2, interval=5)
-    assert next_step(plan, {"a": ENDED}, 12.0) == Step([], until=15.0)
-    assert next_step(plan, {"a": ENDED}, 15.0) == Step([Start("a", 1)])
+    assert next_step(plan, {"a": ENDED}, 12.0) == NextRuns([], until=15.0)
+    assert next_step(plan, {"a": ENDED}, 15.0) == NextRuns([Start("a", 1)])
 
 
 def test_a_node_keeps_its_place_between_runs() -> None:
@@ -64,15 +64,15 @@ def test_a_lost_node_gets_no_other_run() -> None:
 
 def test_it_is_over_when_all_have_ended() -> None:
     """Nothing runs and nothing is left to run."""
-    assert next_step(a_plan("a", "b"), {"a": ENDED, "b": FAILED}, 10.0) == Step([], is_over=True)
+    assert next_step(a_plan("a", "b"), {"a": ENDED, "b": FAILED}, 10.0) == NextRuns([], is_over=True)
     assert next_step(a_plan(), {}, 0.0).is_over
 
 
 def test_too_many_failures_stop_the_rest() -> None:
     """What runs may end; nothing else is started, no other run of a node either."""
     plan = a_plan("a", "b", "c", runs=2, max_parallel=2, stop_after_failures=1)
-    assert next_step(plan, {"a": FAILED, "b": RUNNING}, 10.0) == Step(is_over=False)
-    assert next_step(plan, {"a": FAILED, "b": ENDED}, 10.0) == Step(is_over=True)
+    assert next_step(plan, {"a": FAILED, "b": RUNNING}, 10.0) == NextRuns(is_over=False)
+    assert next_step(plan, {"a": FAILED, "b": ENDED}, 10.0) == NextRuns(is_over=True)
 
 
 def test_failures_are_counted_by_nodes() -> None:

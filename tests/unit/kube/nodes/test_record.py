@@ -113,7 +113,7 @@ def test_what_somebody_has_changed_is_no_record(text: str) -> None:
 
 def test_the_largest_record_fits_into_an_annotation() -> None:
     """Kubernetes gives all annotations of an object 256 KiB."""
-    size = node_record.MOST_MAX_RUN_OUTPUT
+    size = node_record.MAX_RUN_OUTPUT_LIMIT
     record = a_record(output="\x01" * size, value="\x01" * (size // 6))
     assert len(record.to_text().encode()) < 128 * 1024
 

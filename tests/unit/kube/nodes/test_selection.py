@@ -164,5 +164,5 @@ def test_names_that_no_node_has() -> None:
 
 def test_chosen_nodes_that_are_all_left_out_say_why() -> None:
     """Otherwise nothing would run, and all would look well (R1)."""
-    said = selection.nobody_left({"a": "unreachable (include_unready)"})
+    said = selection.no_nodes_left({"a": "unreachable (include_unready)"})
     assert said == "none of the 1 chosen nodes can be used: a: unreachable (include_unready)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_script_provider.kube.logs.prelude import Prelude
-from airflow_script_provider.kube.request.interpreter import Interpreter
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.logins import logins_in
 from airflow_script_provider.kube.request.provision import Provision, install_failure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.kube.request.interpreter import Interpreter, choose, has_known_extension
+from airflow_script_provider.kube.request.interpreters import Interpreter, choose, has_known_extension
 from tests.builders import IMAGE, a_script
 
 

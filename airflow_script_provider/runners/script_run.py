@@ -34,7 +34,7 @@ class Screen(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Target:
     """Where a script is to run, as far as that was said; each executor reads what it knows.
 
     ``service`` and ``project`` are Docker Compose's, ``container`` is a running one's name, in a pod or not.
@@ -52,7 +52,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class ScriptRun:
     """One run. ``interactive`` passes our stdin on, ``terminal`` gives the script a terminal; seconds in ``timeout``.
 
     ``job_arguments`` are what else the operator's own path is told.
@@ -70,7 +70,7 @@ class Task:
     interactive: bool = False
     terminal: bool = False
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
-    place: Place = field(default_factory=Place)
+    place: Target = field(default_factory=Target)
     job_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -88,7 +88,7 @@ class Task:
         return Payload.of(self.args, self.arguments, self.env, as_psql_variables=program == "psql")
 
 
-def unsaid(executor: str, place: Place) -> str | None:
+def missing_setting(executor: str, place: Target) -> str | None:
     """What nobody has said that this executor must know, None where it knows enough."""
     if executor == choice.KUBERNETES and place.deployment is None:
         return "neither the task's component nor --deployment says in whose pod"
@@ -97,11 +97,11 @@ def unsaid(executor: str, place: Place) -> str | None:
     return None
 
 
-class Executor(Protocol):
+class Runner(Protocol):
     """One place where scripts run."""
 
-    def unavailable(self, task: Task) -> str | None:
+    def unavailable(self, task: ScriptRun) -> str | None:
         """Why this task cannot run there, None if it can."""
 
-    def run(self, task: Task, screen: Screen) -> ScriptResult:
+    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
         """Run to the end; ``KeyboardInterrupt`` once everything is ended that Ctrl+C was to end."""

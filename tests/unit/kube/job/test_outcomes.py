@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.exceptions import JobFailedError, JobTimeoutError, OutcomeUnknownError
+from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.job.diagnosis import Case
-from airflow_script_provider.kube.job.outcome import LAST_LINES, Outcome, conclude, failure, summary
+from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.result import Attempt, ScriptResult, Status
@@ -128,7 +128,7 @@ def test_exit_codes_that_fail_for_good() -> None:
 def test_other_failures_may_be_tried_again() -> None:
     """By default whether to retry is Airflow's decision."""
     error = failure(concluded(a_case(a_pod(exit_code=1))))
-    assert type(error) is JobFailedError
+    assert type(error) is ScriptFailedError
     assert error.retryable
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.kube.job import diagnosis, progress
-from airflow_script_provider.kube.job import pod_status as podstatus
+from airflow_script_provider.kube.job import diagnosis, pod_status, progress
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.logs.output import Output, Value, clean_text
@@ -49,7 +48,7 @@ def conclude(
         status=_status(case),
         job_name=launched.ref.name,
         namespace=launched.ref.namespace,
-        pod_name=podstatus.name(case.pod) if case.pod else None,
+        pod_name=pod_status.name(case.pod) if case.pod else None,
         execution_time=round(seconds, 3),
         output=output.tail(),
         succeeded=int(case.verdict.is_success),
@@ -58,7 +57,7 @@ def conclude(
         value=value.value,
         error=_error(case, diagnosed),
         reason=diagnosed.reason if diagnosed else None,
-        attempts=tuple(podstatus.attempt(pod) for pod in case.view.pods.values()),
+        attempts=tuple(pod_status.attempt(pod) for pod in case.view.pods.values()),
         duration_ms=round(seconds * 1000),
         output_bytes=output.size,
         output_truncated=output.truncated,
@@ -80,14 +79,14 @@ def conclude(
     )
 
 
-def failure(outcome: Outcome) -> exceptions.JobFailedError | None:
+def failure(outcome: Outcome) -> exceptions.ScriptFailedError | None:
     """The error of an outcome, None on success: the headline first, then warnings and the last lines of output."""
     if outcome.diagnosis is None:
         return None
     advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
     message = "\n".join([outcome.diagnosis.headline, *advice, *_warning_lines(outcome), *_output_lines(outcome)])
     is_timeout = outcome.result.status is Status.TIMEOUT
-    kind = exceptions.JobTimeoutError if is_timeout else exceptions.JobFailedError
+    kind = exceptions.JobTimeoutError if is_timeout else exceptions.ScriptFailedError
     if outcome.is_unknown:
         kind = exceptions.OutcomeUnknownError
     return kind(message, result=outcome.result, retryable=outcome.retryable)

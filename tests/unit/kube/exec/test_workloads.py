@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.exceptions import TargetError
-from airflow_script_provider.kube.exec import workload
-from airflow_script_provider.kube.exec.workload import Candidates, Workload
+from airflow_script_provider.kube.exec import workloads
+from airflow_script_provider.kube.exec.workloads import Candidates, Workload
 
 API = Workload("deployment", "api", "shop")
 DB = Workload("statefulset", "db", "shop")
@@ -74,7 +74,7 @@ def a_running_pod(
 
 def chosen(*pods: dict[str, Any], of: Workload = API) -> str:
     """The name of the pod that is chosen."""
-    return str(workload.choose(Candidates(of, pods, "ReplicaSet api-2"))["metadata"]["name"])
+    return str(workloads.choose(Candidates(of, pods, "ReplicaSet api-2"))["metadata"]["name"])
 
 
 def test_first_by_name() -> None:
@@ -104,7 +104,7 @@ def test_no_ready_pod_tells_how_many_in_which_state() -> None:
 def test_a_selector_without_ready_pods_is_named() -> None:
     """With a selector, the error has it."""
     with pytest.raises(TargetError) as raised:
-        workload.choose(Candidates(SELECTED, []))
+        workloads.choose(Candidates(SELECTED, []))
     assert str(raised.value) == (
         "label_selector 'app=api' in namespace shop has no ready pod (no pods). "
         "Check: kubectl -n shop get pods -l app=api"
@@ -115,21 +115,21 @@ def test_only_pods_of_the_current_replica_set() -> None:
     """During a rollout the old code's pods are none of it, whatever their labels."""
     pods = [a_running_pod("a", owner="uid-api-1"), a_running_pod("b"), a_running_pod("c", owner="uid-other")]
     sets = [a_replica_set("1"), a_replica_set("2"), a_replica_set("2", owner="uid-another-api")]
-    found = workload.of_deployment(API, a_deployment(), sets, pods)
+    found = workloads.of_deployment(API, a_deployment(), sets, pods)
     assert ([pod["metadata"]["name"] for pod in found.pods], found.owner) == (["b"], "ReplicaSet api-2")
 
 
 def test_a_deployment_whose_replica_set_is_not_there_has_no_pods() -> None:
     """Before the new ReplicaSet exists, the old one's pods are not taken in its place."""
-    found = workload.of_deployment(API, a_deployment(revision="3"), [a_replica_set("2")], [a_running_pod()])
+    found = workloads.of_deployment(API, a_deployment(revision="3"), [a_replica_set("2")], [a_running_pod()])
     with pytest.raises(TargetError, match="no pods of its ReplicaSet"):
-        workload.choose(found)
+        workloads.choose(found)
 
 
 def test_a_change_that_the_controller_has_not_seen() -> None:
     """Until the controller has seen the newest change, the current ReplicaSet is unknown."""
-    assert workload.is_observed(a_deployment())
-    assert not workload.is_observed(a_deployment(generation=4))
+    assert workloads.is_observed(a_deployment())
+    assert not workloads.is_observed(a_deployment(generation=4))
 
 
 def test_pods_of_a_stateful_sets_newest_revision() -> None:
@@ -139,7 +139,7 @@ def test_pods_of_a_stateful_sets_newest_revision() -> None:
         a_running_pod(f"db-{index}", owner="uid-db", labels={"controller-revision-hash": revision})
         for index, revision in enumerate(["db-1", "db-2"])
     ]
-    assert [pod["metadata"]["name"] for pod in workload.of_stateful_set(DB, found, pods).pods] == ["db-1"]
+    assert [pod["metadata"]["name"] for pod in workloads.of_stateful_set(DB, found, pods).pods] == ["db-1"]
 
 
 def test_selector_in_the_apis_words() -> None:
@@ -149,32 +149,32 @@ def test_selector_in_the_apis_words() -> None:
         {"key": "a", "operator": "Exists"}, {"key": "b", "operator": "DoesNotExist"},
     ]  # fmt: skip
     found = {"spec": {"selector": {"matchLabels": {"app": "api"}, "matchExpressions": expressions}}}
-    assert workload.selector_of(found) == "app=api,tier in (web,api),x notin (1),a,!b"
+    assert workloads.selector_of(found) == "app=api,tier in (web,api),x notin (1),a,!b"
 
 
 def test_exactly_one_is_named() -> None:
     """None and several are refused, an empty name too."""
-    assert workload.named("shop", deployment="api", pod=None) == API
+    assert workloads.named("shop", deployment="api", pod=None) == API
     for names in ({}, {"deployment": "api", "pod": "x"}, {"deployment": " "}):
         with pytest.raises(ValueError, match="deployment"):
-            workload.named("shop", **{"deployment": None, **names})
+            workloads.named("shop", **{"deployment": None, **names})
 
 
 @pytest.mark.parametrize("name", ["api/status", "../secrets/x", "api?x=1", " api"])
 def test_a_name_is_no_path(name: str) -> None:
     """What a template made of a name leads nowhere else."""
     with pytest.raises(ValueError, match="is not a legal Kubernetes name"):
-        workload.named("shop", deployment=name)
+        workloads.named("shop", deployment=name)
 
 
 def test_the_only_container_is_taken() -> None:
     """A pod with one container needs no name of it, a sidecar beside it neither."""
-    assert workload.choose_container(a_running_pod(sidecar="proxy"), None)["name"] == "api"
+    assert workloads.choose_container(a_running_pod(sidecar="proxy"), None)["name"] == "api"
 
 
 def test_a_sidecar_may_be_named() -> None:
     """A sidecar that is an init container runs as well."""
-    assert workload.choose_container(a_running_pod(sidecar="proxy"), "proxy")["name"] == "proxy"
+    assert workloads.choose_container(a_running_pod(sidecar="proxy"), "proxy")["name"] == "proxy"
 
 
 @pytest.mark.parametrize(
@@ -187,20 +187,20 @@ def test_a_sidecar_may_be_named() -> None:
 def test_a_container_must_be_one_of_the_pods(container: str | None, said: str) -> None:
     """The error names those that there are, and another try would not help."""
     with pytest.raises(TargetError) as raised:
-        workload.choose_container(a_running_pod("api-2-x", "api", "web"), container)
+        workloads.choose_container(a_running_pod("api-2-x", "api", "web"), container)
     assert (str(raised.value), raised.value.retryable) == (said, False)
 
 
 def test_a_container_must_run() -> None:
     """A named pod may have a container that waits."""
     with pytest.raises(TargetError, match="'api' of pod shop/api-2-x does not run: the pod is CrashLoopBackOff"):
-        workload.choose_container(a_running_pod(waiting="CrashLoopBackOff"), None)
+        workloads.choose_container(a_running_pod(waiting="CrashLoopBackOff"), None)
 
 
 def test_a_named_pod_need_not_be_ready() -> None:
     """Whoever names a pod wants that one."""
     pod = a_running_pod(ready=False)
-    assert workload.choose_named(Workload("pod", "api-2-x", "shop"), pod) is pod
+    assert workloads.choose_named(Workload("pod", "api-2-x", "shop"), pod) is pod
 
 
 @pytest.mark.parametrize(
@@ -210,14 +210,14 @@ def test_a_named_pod_need_not_be_ready() -> None:
 def test_a_named_pod_must_run(pod: dict[str, Any], said: str) -> None:
     """The error tells its state and how to look."""
     with pytest.raises(TargetError, match=f"does not run: it is {said}. Check: kubectl -n shop describe pod api-2-x"):
-        workload.choose_named(Workload("pod", "api-2-x", "shop"), pod)
+        workloads.choose_named(Workload("pod", "api-2-x", "shop"), pod)
 
 
 def test_what_does_not_exist_is_told_with_what_does() -> None:
     """Which names there are, where they may be known."""
-    assert str(workload.not_found(API, ["web", "db"])) == "Deployment shop/api does not exist. These do: db, web"
-    assert "check namespace" in str(workload.not_found(API, []))
-    assert str(workload.not_found(API, None)) == "Deployment shop/api does not exist. Check deployment and namespace."
+    assert str(workloads.not_found(API, ["web", "db"])) == "Deployment shop/api does not exist. These do: db, web"
+    assert "check namespace" in str(workloads.not_found(API, []))
+    assert str(workloads.not_found(API, None)) == "Deployment shop/api does not exist. Check deployment and namespace."
 
 
 @pytest.mark.parametrize(
@@ -235,4 +235,4 @@ def test_what_does_not_exist_is_told_with_what_does() -> None:
 )
 def test_what_became_of_the_pod(now: dict[str, Any] | None, why: str | None) -> None:
     """A pod or container that ended has ended the script, one that is merely not ready has not."""
-    assert workload.gone_since(a_running_pod(), now, "api") == why
+    assert workloads.gone_since(a_running_pod(), now, "api") == why
