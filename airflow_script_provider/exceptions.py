@@ -4,29 +4,30 @@
 
     ScriptProviderError
     ├── ScriptSourceError              the script could not be read
-    ├── KubernetesApiError             the API server said no, or nothing
+    ├── KubernetesApiError             the API server refused a call, or did not answer
     │   ├── ApiUnreachableError        no answer: network, TLS, proxy
     │   ├── ApiUnauthorizedError       401
     │   ├── ApiForbiddenError          403, names the missing right
     │   ├── ApiNotFoundError           404
     │   ├── ApiConflictError           409
-    │   └── ApiGoneError               410, a watch's position is too old
+    │   └── ApiGoneError               410, the position of a watch is too old
     ├── LaunchError                    the Job's objects could not be created
-    ├── TargetError                    there is no running pod to run in
-    └── RunError                       it was begun, and the run did not succeed
-        ├── ScriptFailedError             with the result
-        │   ├── JobTimeoutError        ended by its deadline
-        │   └── OutcomeUnknownError    nobody can tell any more how it ended
-        ├── NodesFailedError           on some of several nodes, with the result
-        └── RunKilledError             ended on request of Airflow or a user
+    ├── TargetError                    no running pod or container to run in
+    └── RunError                       the run began and did not succeed
+        ├── ScriptFailedError          the script failed; has the result
+        │   ├── JobTimeoutError        its deadline ended it
+        │   └── OutcomeUnknownError    how it ended cannot be found out any more
+        ├── NodesFailedError           the script failed on some nodes; has the result
+        └── RunKilledError             Airflow or a user ended the run
 
 Misuse of an argument is a plain ``ValueError`` or ``TypeError`` that names the argument.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from airflow_script_provider.result import ScriptResult
@@ -35,40 +36,62 @@ if TYPE_CHECKING:
 class ScriptProviderError(Exception):
     """Root of the tree. ``retryable`` says whether another try of the task can help."""
 
-    retryable = True
-
-    def __init__(self, message: str, **facts: Any) -> None:
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
         self.message = message
-        for name, value in facts.items():
-            setattr(self, name, value)
+        self.retryable = retryable
 
     def __str__(self) -> str:
         return self.message
+
+    def with_message(self, message: str) -> Self:
+        """A copy of the error that keeps all facts and has another message."""
+        changed = copy.copy(self)
+        changed.message, changed.args = message, (message,)
+        return changed
 
 
 class ScriptSourceError(ScriptProviderError):
     """The script could not be read.
 
-    ``origin`` says from where it should have come, ``retry_after`` in how many seconds the server wants to be asked
-    again.
+    ``origin`` names the place that it should have come from. ``retry_after`` is the number of seconds after which the
+    server wants to be asked again, None if it names no time.
     """
 
-    origin: str = ""
-    retry_after: float | None = None
+    def __init__(
+        self, message: str, *, origin: str = "", retry_after: float | None = None, retryable: bool = True
+    ) -> None:
+        super().__init__(message, retryable=retryable)
+        self.origin = origin
+        self.retry_after = retry_after
 
 
 class KubernetesApiError(ScriptProviderError):
-    """The API server refused a call. ``status`` is the HTTP status, 0 without an answer."""
+    """The API server refused a call.
 
-    status: int = 0
-    reason: str = ""
-    server_message: str = ""
-    retry_after: float | None = None
+    ``status`` is the HTTP status, 0 without an answer. ``reason`` and ``server_message`` are the server's own.
+    ``retry_after`` is the number of seconds after which the server wants to be asked again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        reason: str = "",
+        server_message: str = "",
+        retry_after: float | None = None,
+        retryable: bool = True,
+    ) -> None:
+        super().__init__(message, retryable=retryable)
+        self.status = status
+        self.reason = reason
+        self.server_message = server_message
+        self.retry_after = retry_after
 
 
 class ApiUnreachableError(KubernetesApiError):
-    """No answer from the API server."""
+    """The API server did not answer."""
 
 
 class ApiUnauthorizedError(KubernetesApiError):
@@ -84,23 +107,23 @@ class ApiNotFoundError(KubernetesApiError):
 
 
 class ApiConflictError(KubernetesApiError):
-    """409: an object of that name exists already, or another uid than the expected one."""
+    """409: an object of that name exists already, or has another uid than the expected one."""
 
 
 class ApiGoneError(KubernetesApiError):
-    """410: the position of a watch is too old, list again."""
+    """410: the position of a watch is too old; list again."""
 
 
 class LaunchError(ScriptProviderError):
-    """The Job or one of its objects could not be created; nothing of it is left."""
+    """The Job or one of its objects could not be created; nothing of it is left, or the message names what is."""
 
 
 class TargetError(ScriptProviderError):
-    """No running pod or container is what was asked for; nothing was started."""
+    """No running pod or container matches the target; nothing was started."""
 
 
 class RunError(ScriptProviderError):
-    """The run was begun, in a Job or in a running pod, and did not succeed."""
+    """The run began, in a Job or in a running pod, and did not succeed."""
 
 
 class ScriptFailedError(RunError):
@@ -110,7 +133,7 @@ class ScriptFailedError(RunError):
     """
 
     def __init__(self, message: str, *, result: ScriptResult, retryable: bool = True) -> None:
-        super().__init__(message, result=result, retryable=retryable)
+        super().__init__(message, retryable=retryable)
         self.result = result
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -128,21 +151,26 @@ class ScriptFailedError(RunError):
 
 
 class JobTimeoutError(ScriptFailedError):
-    """Its timeout ended it."""
+    """The script's timeout ended it."""
 
 
 class OutcomeUnknownError(ScriptFailedError):
-    """How the script ended cannot be told: its Job was deleted, the API server stayed silent, a connection broke."""
+    """How the script ended is unknown: its Job was deleted, the API server stayed silent, or a connection broke."""
 
 
 class NodesFailedError(RunError):
-    """The script failed on some of its nodes. ``result`` is what XCom gets, empty where nothing is known any more."""
+    """The script failed on some of its nodes.
 
-    result: Mapping[str, Any] = {}
+    ``result`` is what XCom gets; it is empty where the outcome of all nodes is lost.
+    """
+
+    def __init__(self, message: str, *, result: Mapping[str, Any] | None = None, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+        self.result: Mapping[str, Any] = {} if result is None else result
 
 
 class RunKilledError(RunError):
-    """The run was ended on request; its Job is deleted, or left to the task's next try, as the message says."""
+    """The run was ended on request. Its Job is deleted, or left to the task's next try; the message says which."""
 
 
 def _rebuild_failure(

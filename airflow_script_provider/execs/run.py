@@ -152,8 +152,7 @@ class ExecRun:
 
 def _both_rights(error: exceptions.ApiForbiddenError, namespace: str) -> exceptions.ApiForbiddenError:
     """A websocket is opened by a GET, and newer API servers ask for the right to create as well."""
-    facts = {name: value for name, value in vars(error).items() if name != "message"}
-    return exceptions.ApiForbiddenError(refusal.with_exec_rights(error.message, namespace), **facts)
+    return error.with_message(refusal.with_exec_rights(error.message, namespace))
 
 
 def _now() -> str:

@@ -73,8 +73,7 @@ def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiE
     text, advice = error.message, f"Check {' and '.join(names)}."
     if "\n" not in text and len(text) + 1 + len(advice) > MAX_HEADLINE:
         text = text.replace(": ", ".\n", 1)  # advice goes before the server's words
-    facts = {name: value for name, value in vars(error).items() if name != "message"}
-    return type(error)(with_advice(text, advice), **facts)
+    return error.with_message(with_advice(text, advice))
 
 
 def arguments_in(said: str, given: Iterable[str]) -> list[str]:

@@ -11,8 +11,10 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.exceptions import (
     ApiForbiddenError,
     JobTimeoutError,
+    NodesFailedError,
     ScriptFailedError,
     ScriptProviderError,
+    ScriptSourceError,
 )
 from tests.builders import a_failed_result
 
@@ -54,3 +56,26 @@ def test_a_failure_tells_reason_and_exit_code() -> None:
     """Both are read from the result."""
     error = ScriptFailedError("no", result=a_failed_result())
     assert (error.reason, error.exit_code) == ("Error", 3)
+
+
+def test_an_unknown_fact_is_refused() -> None:
+    """A fact that is misspelt fails where it is given, not where it is read."""
+    with pytest.raises(TypeError, match="retriable"):
+        ApiForbiddenError("no", retriable=False)  # type: ignore[call-arg]  # what a checker would refuse
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiForbiddenError("no", status=403, server_message="why", retryable=False),
+        ScriptSourceError("no", origin="s3://b/k", retry_after=2.0),
+        ScriptFailedError("no", result=a_failed_result(), retryable=False),
+        NodesFailedError("no", result={"nodes": {}}),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_another_message_keeps_the_facts(error: ScriptProviderError) -> None:
+    """``with_message`` changes the message alone, and leaves the original as it was."""
+    changed = error.with_message("better")
+    assert (type(changed), str(changed), str(error)) == (type(error), "better", "no")
+    assert {**vars(changed), "message": "no"} == vars(error)

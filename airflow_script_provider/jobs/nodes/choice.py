@@ -66,5 +66,4 @@ def _kept(node: Node) -> dict[str, Any]:
 
 def _explained(error: exceptions.ApiForbiddenError) -> exceptions.ApiForbiddenError:
     advice = 'Nodes may only be listed with a ClusterRole; nodes=["a", "b"] needs none.'
-    facts = {name: value for name, value in vars(error).items() if name != "message"}
-    return exceptions.ApiForbiddenError(wording.with_advice(error.message, advice), **facts)
+    return error.with_message(wording.with_advice(error.message, advice))

@@ -14,6 +14,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowNotFoundException
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.clusters import access as module
+from airflow_script_provider.clusters import credentials
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
 from tests.servers import web_server
