@@ -77,7 +77,7 @@ def nothing_blocks() -> Iterator[None]:
     """Calls of ours that block the event loop are errors; credentials are loaded in a loop of their own thread."""
     with blockbuster_ctx("airflow_script_provider") as blocking:
         for function in blocking.functions.values():
-            function.can_block_in("hooks/kubernetes.py", "_load")
+            function.can_block_in("clusters/credentials.py", "_load")
         yield
 
 
