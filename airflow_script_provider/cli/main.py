@@ -105,9 +105,9 @@ def _placed(planned: Plan, found: Namespace, name: str) -> ScriptRun:
         return task
 
     def of_context() -> str | None:
-        from airflow_script_provider.clusters.access import ClusterAccess
+        from airflow_script_provider.clusters.access import ClusterRef
 
-        access = ClusterAccess.resolve(task.place.conn_id, cluster_context=task.place.context)
+        access = ClusterRef(task.place.conn_id, cluster_context=task.place.context).resolve()
         return access.namespace or access.namespace_of_context() or access.namespace_for(None)
 
     namespace = choice.namespace(found.namespace, os.environ, planned.namespace_in_file, of_context)

@@ -1,11 +1,11 @@
-"""From an Airflow connection to a session with the API server."""
+"""Which cluster is meant, and how its connection says to reach it."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,39 @@ _PREFIX = "extra__kubernetes__"
 
 
 @dataclass(frozen=True)
+class ClusterRef:
+    """Which cluster is meant: an Airflow connection, and arguments that replace its fields. No credential is in it.
+
+    ``in_cluster``, ``config_file`` and ``cluster_context`` are None where the connection decides.
+    """
+
+    conn_id: str | None = DEFAULT_CONN_ID
+    in_cluster: bool | None = None
+    config_file: str | None = None
+    cluster_context: str | None = None
+
+    def resolve(self) -> ClusterAccess:
+        """Read the connection, if there is one. Blocks: not for the triggerer's event loop."""
+        return ClusterAccess.from_extra(_connection_extra(self.conn_id), self)
+
+    async def aresolve(self) -> ClusterAccess:
+        """``resolve`` for the triggerer."""
+        from airflow_script_provider._airflow import async_connection_extra
+
+        return ClusterAccess.from_extra(await async_connection_extra(self.conn_id, DEFAULT_CONN_ID), self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments of operators, hooks and triggers that say the same."""
+        named = asdict(self)
+        return {"kubernetes_conn_id": named.pop("conn_id"), **named}
+
+
+@dataclass(frozen=True)
 class ClusterAccess:
     """How to reach a cluster: the connection's fields with the arguments over them.
 
-    At most one of ``in_cluster``, ``config_file`` and ``config`` is set; with none of them it is the pod's service
-    account inside a cluster and else ``KUBECONFIG`` or ``~/.kube/config``.
+    At most one of ``in_cluster``, ``config_file`` and ``config`` is set. Without any of them the pod's service account
+    is used inside a cluster, and ``KUBECONFIG`` or ``~/.kube/config`` elsewhere.
     """
 
     in_cluster: bool = False
@@ -34,65 +62,28 @@ class ClusterAccess:
     verify_ssl: bool = True
 
     @classmethod
-    def resolve(
-        cls,
-        conn_id: str | None = DEFAULT_CONN_ID,
-        *,
-        in_cluster: bool | None = None,
-        config_file: str | None = None,
-        cluster_context: str | None = None,
-    ) -> ClusterAccess:
-        """Read the connection, if there is one. Blocks: not for the triggerer's event loop."""
-        extra = _connection_extra(conn_id)
-        return cls.from_extra(
-            extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
-        )
+    def from_extra(cls, extra: Mapping[str, Any], ref: ClusterRef) -> ClusterAccess:
+        """The access that these fields of a connection and the reference describe.
 
-    @classmethod
-    async def aresolve(
-        cls,
-        conn_id: str | None = DEFAULT_CONN_ID,
-        *,
-        in_cluster: bool | None = None,
-        config_file: str | None = None,
-        cluster_context: str | None = None,
-    ) -> ClusterAccess:
-        """``resolve`` for the triggerer."""
-        from airflow_script_provider._airflow import async_connection_extra
-
-        extra = await async_connection_extra(conn_id, DEFAULT_CONN_ID)
-        return cls.from_extra(
-            extra, conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
-        )
-
-    @classmethod
-    def from_extra(
-        cls,
-        extra: Mapping[str, Any],
-        conn_id: str | None = None,
-        *,
-        in_cluster: bool | None = None,
-        config_file: str | None = None,
-        cluster_context: str | None = None,
-    ) -> ClusterAccess:
-        """The access that these fields and arguments describe; ``ValueError`` if they contradict each other."""
-        check_flag(in_cluster, "in_cluster", none_allowed=True)
+        ``ValueError`` if they contradict each other.
+        """
+        check_flag(ref.in_cluster, "in_cluster", none_allowed=True)
 
         def field(name: str) -> Any:
             return extra.get(name) or extra.get(_PREFIX + name) or None
 
         access = cls(
-            in_cluster=_truth(field("in_cluster")) if in_cluster is None else in_cluster,
-            config_file=config_file or field("kube_config_path"),
-            config=_parsed(field("kube_config"), conn_id),
-            cluster_context=cluster_context or field("cluster_context"),
+            in_cluster=_truth(field("in_cluster")) if ref.in_cluster is None else ref.in_cluster,
+            config_file=ref.config_file or field("kube_config_path"),
+            config=_parsed(field("kube_config"), ref.conn_id),
+            cluster_context=ref.cluster_context or field("cluster_context"),
             namespace=field("namespace"),
             verify_ssl=not _truth(field("disable_verify_ssl")),
         )
         forms = {"in_cluster": access.in_cluster, "kube_config_path": access.config_file, "kube_config": access.config}
         chosen = [name for name, value in forms.items() if value]
         if len(chosen) > 1:
-            raise ValueError(f"connection {conn_id!r}: {' and '.join(chosen)} exclude each other; keep one")
+            raise ValueError(f"connection {ref.conn_id!r}: {' and '.join(chosen)} exclude each other; keep one")
         return access
 
     def namespace_for(self, namespace: str | None) -> str:

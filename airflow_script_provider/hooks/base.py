@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_script_provider._airflow import BaseHook, output_logger
 from airflow_script_provider._interruption import InterruptibleRun
-from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterAccess
+from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterAccess, ClusterRef
 from airflow_script_provider.run_log import OUTPUT_LOGGER, LoggerRunLog
 
 
@@ -33,10 +33,7 @@ class ConnectedHook(BaseHook):
         cluster_context: str | None = None,
     ) -> None:
         super().__init__(logger_name="script")
-        self.kubernetes_conn_id = kubernetes_conn_id
-        self.in_cluster = in_cluster
-        self.config_file = config_file
-        self.cluster_context = cluster_context
+        self.cluster = ClusterRef(kubernetes_conn_id, in_cluster, config_file, cluster_context)
         self._run = InterruptibleRun(self._nothing_begun)
 
     def kill(self) -> None:
@@ -44,12 +41,7 @@ class ConnectedHook(BaseHook):
         self._run.kill()
 
     def _access(self) -> ClusterAccess:
-        return ClusterAccess.resolve(
-            self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
+        return self.cluster.resolve()
 
     def _run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
         return LoggerRunLog(self.log, output_logger(OUTPUT_LOGGER) if get_logs else None)

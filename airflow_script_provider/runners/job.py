@@ -52,11 +52,11 @@ def _arguments(task: ScriptRun) -> dict[str, Any]:
 
 
 async def _run(request: JobRequest, task: ScriptRun, log: _ScreenLog) -> ScriptResult:
-    from airflow_script_provider.clusters.access import ClusterAccess
+    from airflow_script_provider.clusters.access import ClusterRef
     from airflow_script_provider.clusters.credentials import open_api
     from airflow_script_provider.jobs.begin import Run
 
-    access = await asyncio.to_thread(ClusterAccess.resolve, task.place.conn_id, cluster_context=task.place.context)
+    access = await asyncio.to_thread(ClusterRef(task.place.conn_id, cluster_context=task.place.context).resolve)
     async with open_api(access) as api:
         outcome = await Run(api, request, log, task.max_output_bytes).run()
     if outcome.diagnosis is not None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.choose import Chosen, choose, why_gone
 from airflow_script_provider.execs.session import ExecSession, open_exec
@@ -76,7 +76,7 @@ async def _seen_through(
 
 @contextlib.asynccontextmanager
 async def _api(place: Target) -> AsyncIterator[KubernetesApi]:
-    access = await asyncio.to_thread(ClusterAccess.resolve, place.conn_id, cluster_context=place.context)
+    access = await asyncio.to_thread(ClusterRef(place.conn_id, cluster_context=place.context).resolve)
     async with open_api(access) as api:
         yield api
 

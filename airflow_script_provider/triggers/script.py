@@ -19,7 +19,7 @@ from airflow_script_provider import _shielded, exceptions
 from airflow_script_provider._airflow import AirflowNotFoundException, output_logger, task_identity, task_state
 from airflow_script_provider._airflow_triggers import HAS_ON_KILL, BaseTrigger, TriggerEvent
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterAccess
+from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterAccess, ClusterRef
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import adoption, pod_status
@@ -92,10 +92,7 @@ class ScriptTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]  # not annotated in Airflow
         self._job: Mapping[str, Any] | LaunchedJob = job
         self.handover = dict(handover or {})
-        self.kubernetes_conn_id = kubernetes_conn_id
-        self.in_cluster = in_cluster
-        self.config_file = config_file
-        self.cluster_context = cluster_context
+        self.cluster = ClusterRef(kubernetes_conn_id, in_cluster, config_file, cluster_context)
         self.server = server
         self.expires_at = expires_at
         self.execution_timeout = execution_timeout
@@ -123,10 +120,7 @@ class ScriptTrigger(BaseTrigger):
         arguments = {
             "job": self.job,
             "handover": self.handover,
-            "kubernetes_conn_id": self.kubernetes_conn_id,
-            "in_cluster": self.in_cluster,
-            "config_file": self.config_file,
-            "cluster_context": self.cluster_context,
+            **self.cluster.to_dict(),
             "server": self.server,
             "expires_at": self.expires_at,
             "execution_timeout": self.execution_timeout,
@@ -228,12 +222,7 @@ class ScriptTrigger(BaseTrigger):
             return await self._ended(cluster.api, self._follower, ending)
 
     async def _access(self) -> ClusterAccess:
-        return await shared_access(
-            self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            config_file=self.config_file,
-            cluster_context=self.cluster_context,
-        )
+        return await shared_access(self.cluster)
 
     def _new_follower(self, cluster: SharedCluster, start: FollowState) -> Follower:
         return Follower(

@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from weakref import WeakKeyDictionary
 
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.stream_slots import StreamSlots
-from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs.shared_changes import SharedChanges
 
@@ -88,22 +88,18 @@ class _Lookup:
     failure: Failure | None = None
 
 
-_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Lookup]] = WeakKeyDictionary()
+_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClusterRef, _Lookup]] = WeakKeyDictionary()
 _entries: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Entry]] = WeakKeyDictionary()
 
 
-async def shared_access(
-    conn_id: str | None, *, in_cluster: bool | None, config_file: str | None, cluster_context: str | None
-) -> ClusterAccess:
-    """``ClusterAccess.aresolve``, looked up once for all triggers that ask within ``LOOKUP_INTERVAL``."""
+async def shared_access(ref: ClusterRef) -> ClusterAccess:
+    """``ClusterRef.aresolve``, looked up once for all triggers that ask within ``LOOKUP_INTERVAL``."""
     lookups = _lookups.setdefault(asyncio.get_running_loop(), {})
-    lookup = lookups.setdefault((conn_id, in_cluster, config_file, cluster_context), _Lookup())
+    lookup = lookups.setdefault(ref, _Lookup())
     async with lookup.lock:
         if lookup.access is None or time.monotonic() > lookup.until:
             with Failure.remembered(lookup):
-                lookup.access = await ClusterAccess.aresolve(
-                    conn_id, in_cluster=in_cluster, config_file=config_file, cluster_context=cluster_context
-                )
+                lookup.access = await ref.aresolve()
             lookup.until = time.monotonic() + LOOKUP_INTERVAL
         return lookup.access
 

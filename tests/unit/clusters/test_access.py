@@ -15,7 +15,7 @@ from airflow_script_provider._airflow import AirflowNotFoundException
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.clusters import access as module
 from airflow_script_provider.clusters import credentials
-from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from tests.servers import web_server
 
@@ -46,12 +46,14 @@ def a_connection(monkeypatch: pytest.MonkeyPatch, name: str = "kubernetes_defaul
 )
 def test_every_form_of_the_connection(extra: dict[str, Any], access: ClusterAccess) -> None:
     """The fields that the cncf.kubernetes provider defines, in their old and new spelling (R16)."""
-    assert ClusterAccess.from_extra(extra) == access
+    assert ClusterAccess.from_extra(extra, ClusterRef()) == access
 
 
 def test_arguments_win_over_the_connection() -> None:
     """What the operator says is above what the connection says (R16)."""
-    access = ClusterAccess.from_extra({"in_cluster": True, "cluster_context": "b"}, in_cluster=False, config_file="/k")
+    access = ClusterAccess.from_extra(
+        {"in_cluster": True, "cluster_context": "b"}, ClusterRef(in_cluster=False, config_file="/k")
+    )
     assert access == ClusterAccess(config_file="/k", cluster_context="b")
 
 
@@ -70,29 +72,29 @@ def test_arguments_win_over_the_connection() -> None:
 def test_contradictions_name_the_connection(extra: dict[str, Any], words: str) -> None:
     """A connection that says two things is refused by its name."""
     with pytest.raises(ValueError, match=f"connection 'mine': {words}"):
-        ClusterAccess.from_extra(extra, "mine")
+        ClusterAccess.from_extra(extra, ClusterRef("mine"))
 
 
 def test_the_connection_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that Airflow knows is used."""
     a_connection(monkeypatch, "mine", namespace="etl")
-    assert ClusterAccess.resolve("mine") == ClusterAccess(namespace="etl")
+    assert ClusterRef("mine").resolve() == ClusterAccess(namespace="etl")
 
 
 def test_the_default_connection_need_not_exist() -> None:
     """Without any connection the usual places are used (R32)."""
-    assert ClusterAccess.resolve() == ClusterAccess()
+    assert ClusterRef().resolve() == ClusterAccess()
 
 
 def test_another_connection_must_exist() -> None:
     """A connection that somebody names and nobody defined is an error."""
     with pytest.raises(AirflowNotFoundException, match="nowhere"):
-        ClusterAccess.resolve("nowhere")
+        ClusterRef("nowhere").resolve()
 
 
 def test_no_connection_at_all() -> None:
     """``kubernetes_conn_id=None`` asks for none (R32)."""
-    assert ClusterAccess.resolve(None, in_cluster=True) == ClusterAccess(in_cluster=True)
+    assert ClusterRef(None, in_cluster=True).resolve() == ClusterAccess(in_cluster=True)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ async def test_without_credentials_the_error_says_where_to_put_them(
 def test_in_cluster_is_true_or_false() -> None:
     """A text that reads like no would be true."""
     with pytest.raises(ValueError, match="in_cluster='no' must be True or False or None"):
-        ClusterAccess.from_extra({}, in_cluster="no")  # type: ignore[arg-type]  # the mistake
+        ClusterAccess.from_extra({}, ClusterRef(in_cluster="no"))  # type: ignore[arg-type]  # the mistake
 
 
 def a_kubeconfig(server: str = "https://a:6443", **user: Any) -> dict[str, Any]:
