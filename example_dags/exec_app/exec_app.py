@@ -13,7 +13,7 @@ from airflow_script_provider.sources import FileScript
 
 @dag(schedule=None, catchup=False, tags=["script-provider"])
 def exec_app() -> None:
-    """Migrate the database in the API's pod, then read the release in the web server's pod."""
+    """Migrate the database in the API's pod, then read the release in the web pod."""
     migrate = KubernetesExecScriptOperator(
         task_id="migrate",
         namespace="exec-app",
