@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pexpect
+
+from tests.patience import PATIENCE, wait_for
 
 PROGRAM = Path(sys.executable).with_name("airflow-script")
 # A machine's own settings must not decide what a test sees.
@@ -32,7 +33,7 @@ def airflow_script(
     """Run to the end, in pipes."""
     command = [str(PROGRAM), *arguments]
     return subprocess.run(
-        command, env=environment(env), input=stdin, capture_output=True, cwd=folder, timeout=120, check=False
+        command, env=environment(env), input=stdin, capture_output=True, cwd=folder, timeout=PATIENCE, check=False
     )
 
 
@@ -45,7 +46,14 @@ def started(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess
 def on_a_terminal(*arguments: str, env: Mapping[str, str] | None = None, size: tuple[int, int] = (24, 80)) -> Any:
     """Started on a pseudo-terminal of so many lines and columns."""
     settings = environment({"TERM": "xterm", **(env or {})})
-    return pexpect.spawn(str(PROGRAM), list(arguments), env=settings, dimensions=size, timeout=60)
+    return pexpect.spawn(str(PROGRAM), list(arguments), env=settings, dimensions=size, timeout=PATIENCE)
+
+
+def around_a_terminal(*arguments: str, env: Mapping[str, str] | None = None, folder: Path) -> Any:
+    """Started on a pseudo-terminal by a shell that writes into ``before`` and ``after`` how the terminal is set."""
+    around = 'stty -a > before; "$@"; echo "code $?"; stty -a > after'
+    command = ["-c", around, "sh", str(PROGRAM), *arguments]
+    return pexpect.spawn("sh", command, cwd=folder, env=environment(env), timeout=PATIENCE)
 
 
 def interrupted(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple[int, bytes, bytes]:
@@ -54,19 +62,14 @@ def interrupted(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -
     first = process.stdout.readline()
     process.send_signal(number)
     try:
-        rest, err = process.communicate(timeout=60)
+        rest, err = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # where it hangs is then in its stderr
         rest, err = process.communicate()
-        raise AssertionError(f"not ended by signal {number} within 60 s: {err.decode()[-4000:]}") from None
+        raise AssertionError(f"not ended by signal {number}: {err.decode()[-4000:]}") from None
     return process.returncode, first + rest, err
 
 
-def wait_until_gone(pid: int, seconds: float = 10) -> bool:
-    """Whether the process ends within so many seconds."""
-    until = time.monotonic() + seconds
-    while Path(f"/proc/{pid}").exists():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
+def wait_until_gone(pid: int) -> None:
+    """Wait until the process has ended."""
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"the end of process {pid}")

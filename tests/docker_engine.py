@@ -11,13 +11,14 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
 from requests import RequestException
+
+from tests.patience import PATIENCE, wait_for
 
 IMAGE = "python:3.11-slim"
 NO_SHELL = "pause-only:1"
@@ -58,17 +59,17 @@ def _running(folder: Path, address: str) -> Iterator[Any]:
                     container.remove(force=True)
     finally:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(PATIENCE)
 
 
 def _answering(daemon: subprocess.Popen[bytes], address: str, log: Path) -> Any:
-    for _ in range(600):
+    def answers() -> bool:
         if daemon.poll() is not None:
-            break
-        if _answers(address.removeprefix("unix://")):
-            return docker.DockerClient(base_url=address, timeout=120)
-        time.sleep(0.1)
-    raise RuntimeError(f"dockerd does not answer:\n{log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"dockerd has ended:\n{log.read_text(errors='replace')[-2000:]}")
+        return _answers(address.removeprefix("unix://"))
+
+    wait_for(answers, f"dockerd ({log})")
+    return docker.DockerClient(base_url=address, timeout=PATIENCE)
 
 
 def _answers(path: str) -> bool:

@@ -104,27 +104,27 @@ def test_json_is_the_result_on_stdout(tmp_path: Path) -> None:
 
 def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     """``--timeout`` ends the script and its children with TERM, and the exit code is 124."""
-    script = "trap 'echo ended; exit 0' TERM; sleep 60 & echo $!; wait"
+    script = "trap 'echo ended; exit 0' TERM; sleep 3600 & echo $!; wait"
     done = airflow_script("run", a_file(tmp_path, script, "x.sh"), "--timeout", "0.5")
     child, *last_words = done.stdout.decode().split()
     assert (done.returncode, last_words) == (124, ["ended"])
-    assert wait_until_gone(int(child))
+    wait_until_gone(int(child))
     assert b"ended after 0.5 s" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int) -> None:
     """Ctrl+C, SIGTERM and a hang-up end the script, whose last words are still shown."""
-    script = "trap 'echo ended; exit 0' TERM; echo $$; sleep 60 & wait"
+    script = "trap 'echo ended; exit 0' TERM; echo $$; sleep 3600 & wait"
     ended, out, _ = interrupted(started("run", a_file(tmp_path, script, "x.sh")), number)
     pid, *last_words = out.decode().split()
     assert (ended, last_words) == (code, ["ended"])
-    assert wait_until_gone(int(pid))
+    wait_until_gone(int(pid))
 
 
 def test_a_background_job_can_be_ended(tmp_path: Path) -> None:
     """A shell starts a background job deaf to SIGINT; SIGTERM ends it and its script all the same."""
-    script = a_file(tmp_path, "trap 'echo ended; exit 0' TERM; echo $$; sleep 60 & wait", "x.sh")
+    script = a_file(tmp_path, "trap 'echo ended; exit 0' TERM; echo $$; sleep 3600 & wait", "x.sh")
     shell = '"$0" run "$1" & pid=$!; read go; kill -TERM $pid; wait $pid'
     job = subprocess.Popen(
         ["sh", "-c", shell, str(PROGRAM), script], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -133,7 +133,7 @@ def test_a_background_job_can_be_ended(tmp_path: Path) -> None:
     pid = job.stdout.readline()
     out, _ = job.communicate(b"go\n", timeout=60)
     assert (job.returncode, out) == (128 + signal.SIGTERM, b"ended\n")
-    assert wait_until_gone(int(pid))
+    wait_until_gone(int(pid))
 
 
 def test_nohup_is_heeded(tmp_path: Path) -> None:
@@ -146,9 +146,10 @@ def test_nohup_is_heeded(tmp_path: Path) -> None:
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """Children that the script left, and the folder that it lay in, are gone."""
-    done = airflow_script("run", a_file(tmp_path, "sleep 60 & echo $!; echo $0", "x.sh"), env={"TMPDIR": str(tmp_path)})
+    script = a_file(tmp_path, "sleep 3600 & echo $!; echo $0", "x.sh")
+    done = airflow_script("run", script, env={"TMPDIR": str(tmp_path)})
     child, path = done.stdout.decode().split()
-    assert wait_until_gone(int(child))
+    wait_until_gone(int(child))
     assert Path(path).parent.parent == tmp_path
     assert not Path(path).parent.exists()
 
