@@ -16,7 +16,7 @@ from airflow_script_provider._airflow import (
     task_decorator_factory,
 )
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.operators import _task
+from airflow_script_provider.operators._base import ScriptTask
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import parse
 
@@ -29,7 +29,7 @@ F = ParamSpec("F")
 R = TypeVar("R", bound="str | ScriptSource")
 
 
-class ReturnedScript(DecoratedOperator, _task.ScriptTask):
+class ReturnedScript(DecoratedOperator, ScriptTask):
     """Takes the script from a function, once that was called with the task's context; to be mixed into an operator.
 
     :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
@@ -67,16 +67,16 @@ class ReturnedScript(DecoratedOperator, _task.ScriptTask):
 
     def execute(self, context: Context) -> Any:
         """Call the function, then run the script that it returns."""
-        self._take_script(context)
+        self.take_script(context)
         return super().execute(context)
 
     def dry_run(self) -> None:
         """Print what would be created; calls the function, without a context."""
-        self.script = self._returned({})
+        self.script = self.returned_script({})
         super().dry_run()
 
-    def _take_script(self, context: Context) -> None:
-        self.script = _task.rendered_script(self, self._returned(context), context)
+    def take_script(self, context: Context) -> None:
+        self.script = self.render_source(self.returned_script(context), context)
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
         """As the operator's. The function is not called again, so of its script only the facts are shown."""
@@ -84,7 +84,7 @@ class ReturnedScript(DecoratedOperator, _task.ScriptTask):
         self.script = f"{job.script.origin}, {job.script.size:,} bytes, sha256 {job.script.sha256}"
         return job
 
-    def _returned(self, context: Mapping[str, Any]) -> ScriptSource:
+    def returned_script(self, context: Mapping[str, Any]) -> ScriptSource:
         """The source that the function returns."""
         named = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         script = self.python_callable(*self.op_args, **named)

@@ -1,155 +1,166 @@
-"""What the operators share: hidden template fields, answers to other operators' arguments, Airflow's exceptions."""
+"""What the operators share: rendering their templates, being killed, pushing what other tasks read."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import (
-    AirflowFailException,
-    AirflowSkipException,
-    BaseOperator,
-    is_resolved_at_run_time,
-    is_set_during_execution,
-)
-from airflow_script_provider.kube.job import manifest, outcomes
-from airflow_script_provider.kube.job.outcomes import Outcome
-from airflow_script_provider.kube.request import other_operators
-from airflow_script_provider.kube.request.logins import without_logins
-from airflow_script_provider.kube.request.request import JobRequest
-from airflow_script_provider.kube.wording import MAX_HEADLINE, shortened
+from airflow_script_provider._airflow import BaseOperator, is_in_one_process, job_url_setting
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.operators import _fields
+from airflow_script_provider.operators.links import KubernetesJobLink
 from airflow_script_provider.sources.base import ScriptSource
-from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
+from airflow_script_provider.sources.inline import InlineScript
 
 if TYPE_CHECKING:
-    import jinja2
-    from airflow.sdk import XComArg
+    from airflow.sdk import Context
 
-    from airflow_script_provider.types import ScriptMapping
+    from airflow_script_provider.hooks.base import ConnectedHook
 
-    ScriptLike = str | ScriptSource | ScriptMapping | Mapping[str, Any] | XComArg
+H = TypeVar("H", bound="ConnectedHook")
+A = TypeVar("A")
 
-_OF_AIRFLOW = frozenset(BaseOperator.__init__.__annotations__)
-_QUERY = re.compile(r"\?\S+")
-_SKIPPED = " Skipped, as skip_on_exit_code says."
+CONNECTION = ("kubernetes_conn_id", "in_cluster", "config_file", "cluster_context")
 
 
-class HiddenValues:
-    """A template field whose page in Airflow's interface shows names, never values.
+class ScriptTask(BaseOperator):
+    """What the operators share. ``launched_job`` is the Job of this try, for the task's links."""
 
-    Airflow masks rendered fields by key name only, and a short secret under a harmless name would be shown.
-    """
+    wrapped_fields: ClassVar[tuple[str, ...]] = ("args", "arguments", "env")
+    script: Any
+    script_conn_id: str | None
+    template_script: bool
+    files: Any
+    launched_job: JobRef | None = None
+    _hook: ConnectedHook | None = None
+    _killed: bool = False
 
-    template_fields: Sequence[str] = ("value",)
+    def on_kill(self) -> None:
+        """Let the run end what it has started; does no I/O, because Airflow calls it from a signal handler."""
+        self._killed = True
+        if self._hook is not None:
+            self._hook.kill()
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def announce_job(self, context: Context, ref: JobRef) -> None:
+        """Show the link to the Job of this try from now on; Airflow itself would show it when the task ends."""
+        self.launched_job = ref
+        for link in self.operator_extra_links:
+            try:
+                address = link.address(self) if isinstance(link, KubernetesJobLink) else ""
+                if address:
+                    context["ti"].xcom_push(key=link.xcom_key, value=address)
+            except Exception as error:  # noqa: BLE001  # no link is worth a run
+                self.log.warning("No link %s: %s", link.name, error)
 
-    def __bool__(self) -> bool:
-        return self.value is not None
+    def push_result(self, context: Context, value: Any, result: Mapping[str, Any]) -> None:
+        """Push what downstream tasks read, also for a failure."""
+        if not self.do_xcom_push:
+            return
+        parts = result if getattr(self, "multiple_outputs", False) else {}
+        for key, pushed in {**parts, "value": value, "return_value": result}.items():
+            context["ti"].xcom_push(key=key, value=pushed)
 
-    def __str__(self) -> str:
-        if isinstance(self.value, Mapping):
-            return f"{', '.join(str(name) for name in self.value) or 'none'} (values hidden)"
-        if isinstance(self.value, list | tuple):
-            return f"{len(self.value)} {'item' if len(self.value) == 1 else 'items'} (values hidden)"
-        return "(hidden)"
+    def arguments_as(self, kind: type[A], **replaced: Any) -> A:
+        """The operator's arguments as a dataclass whose fields bear their names; ``replaced`` go before them."""
+        names = {field.name for field in fields(kind)} & vars(self).keys()  # type: ignore[arg-type]  # a dataclass
+        return kind(**{name: _fields.reveal(getattr(self, name)) for name in names} | replaced)
 
+    @property
+    def conn_id_of_text(self) -> str | None:
+        """The connection of a script that is not a source yet; a source has its own, which is rendered with it."""
+        return None if isinstance(self.script, ScriptSource) else self.script_conn_id
 
-class Requirements(HiddenValues):
-    """Lines of a requirements file, shown but for what their addresses carry."""
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The arguments that a hook is made of."""
+        return {name: getattr(self, name) for name in CONNECTION}
 
-    def __str__(self) -> str:
-        if not isinstance(self.value, list | tuple):
-            return super().__str__()
-        return "\n".join(_QUERY.sub("?…", line) for line in without_logins(self.value))
+    @property
+    def dag_folder(self) -> str | None:
+        """The folder of the operator's DAG, which relative paths start from, where there is no context to ask."""
+        folder: str | None = self.dag.folder if self.has_dag() else None
+        return folder
 
+    @property
+    def seconds_left(self) -> float | None:
+        """``execution_timeout`` in seconds, None without one."""
+        timeout: timedelta | None = self.execution_timeout
+        return timeout.total_seconds() if timeout is not None else None
 
-def hide(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
-    """The value as a hidden field; None stays None, another task's output is resolved by Airflow first."""
-    return None if value is None else kind(value)
+    @property
+    def trigger_arguments(self) -> dict[str, Any]:
+        """The arguments of a trigger that say how its task runs."""
+        return {
+            "execution_timeout": self.seconds_left,
+            "in_one_process": is_in_one_process(),
+            **self.connection,
+        }
 
+    def render_source(self, source: ScriptSource, context: Context) -> ScriptSource:
+        """A copy of the source with its templates rendered, where the other fields are rendered already."""
+        source = _copy_of_script(source)
+        with self._template_errors(source):
+            self.render_template(source, context, self.get_template_env())
+        return source
 
-def reveal(field: Any) -> Any:
-    """What a hidden field holds."""
-    return field.value if isinstance(field, HiddenValues) else field
+    def _do_render_template_fields(self, parent: Any, *others: Any, **named: Any) -> None:
+        """Render; Airflow calls this alone for a mapped task, which it makes anew.
 
+        Sources and hidden fields are copied first, so that the DAG's own keep their templates.
+        """
+        with self._rendering() if parent is self else contextlib.nullcontext():
+            super()._do_render_template_fields(parent, *others, **named)
 
-def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) -> Any:
-    """The source of a script, or the script itself if only rendering will tell what it is."""
-    if _is_known_later(script):
-        return script
-    return parse(script, template=template, conn_id=conn_id)
+    @contextmanager
+    def _rendering(self) -> Iterator[None]:
+        """Render in this block, where sources and wrapped fields are copies: the DAG's own keep their templates."""
+        self.script = _copy_of_script(self.script)
+        for field in self.wrapped_fields:
+            setattr(self, field, copy.copy(getattr(self, field)))
+        if isinstance(self.files, dict):
+            self.files = {path: copy.copy(file) for path, file in self.files.items()}
+        with self._template_errors(self.script):
+            yield
+        # An expression may turn out to be a presigned URL, which a plain field would show.
+        if self.script is not None:
+            self.script = _fields.source_or_later(self.script, template=False, conn_id=self.conn_id_of_text)
 
+    @contextmanager
+    def _template_errors(self, script: Any) -> Iterator[None]:
+        """Say where in a script its rendering failed, and which argument made it a template."""
+        import jinja2
 
-def sources_or_later(files: Any, *, template: bool) -> Any:
-    """The sources of ``files``; a mapping that another task returns is left for the run."""
-    if files is None or is_resolved_at_run_time(files):
-        return files
-    if not isinstance(files, Mapping):
-        raise ValueError(f"files must be a mapping of relative path to source, not {type(files).__name__}")
-    return {
-        path: file if _is_known_later(file) else parse_file(file, path, template=template)
-        for path, file in files.items()
-    }
+        try:
+            yield
+        except jinja2.TemplateError as error:
+            if not self.template_script:
+                raise
+            raise ValueError(_fields.template_message(error, script)) from None
 
+    def _started(self, hook: H) -> H:
+        """The hook, which learns of a kill whether it came before or comes now."""
+        self._hook = hook
+        if self._killed:
+            hook.kill()
+        return hook
 
-def _is_known_later(source: Any) -> bool:
-    return is_resolved_at_run_time(source) or is_set_during_execution(source) or is_one_expression(source)
-
-
-def inputs_of_sources(script: Any, files: Any) -> list[Any]:
-    """What the templates of the sources hold, where outputs of other tasks may stand."""
-    sources = [script, *(files.values() if isinstance(files, Mapping) else [files])]
-    fields = [getattr(source, name) for source in sources for name in getattr(source, "template_fields", ())]
-    return [*(source for source in sources if is_resolved_at_run_time(source)), *fields]
-
-
-def arguments_of(operator: type[BaseOperator]) -> tuple[str, ...]:
-    """The arguments that an operator's own constructor names."""
-    return tuple(name for name in operator.__init__.__annotations__ if name not in ("kwargs", "return"))
-
-
-def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
-    """Answer an argument that neither this operator nor Airflow has, with ours where another operator's was meant.
-
-    ``resources`` is Airflow's own word for something else, but nobody who writes it here means that.
-    """
-    unknown = (name for name in arguments if name not in _OF_AIRFLOW or other_operators.is_renamed(name))
-    other_operators.refuse_unknown(unknown, ours)
-
-
-def result_or_raise(outcome: Outcome) -> dict[str, Any]:
-    """The result of an outcome that is a success; raises what Airflow understands of any other."""
-    error = outcomes.failure(outcome)
-    if error is None:
-        return outcome.result.to_dict()
-    if outcome.skipped:
-        headline = shortened(error.message.splitlines()[0], MAX_HEADLINE - len(_SKIPPED))
-        raise AirflowSkipException(headline + _SKIPPED)
-    return raise_error(error)
-
-
-def raise_error(error: exceptions.ScriptProviderError) -> NoReturn:
-    """The one place that tells Airflow whether another try can help."""
-    if error.retryable:
-        raise error from None
-    raise AirflowFailException(error.message) from None  # a cause would be shown below it, with the same message
-
-
-def template_message(error: jinja2.TemplateError, script: Any) -> str:
-    """Where Jinja failed in a script: line, its text, and the argument that made Jinja look at it."""
-    line = getattr(error, "lineno", None)
-    text = ""
-    if line is not None and isinstance(script, ScriptSource):
-        lines = str(getattr(script, "text", "")).splitlines()
-        text = f": {lines[line - 1].strip()!r}" if 0 < line <= len(lines) else ""
-    where = f"line {line}{text}: " if line is not None else ""
-    return f"script cannot be rendered: {where}{error}. With template_script=False it would arrive unchanged."
+    def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
+        """The Job of a trigger's event, which is this try's."""
+        job = LaunchedJob.from_dict(event["job"])
+        self.launched_job = job.ref
+        return job
 
 
-def print_objects(request: JobRequest) -> None:
-    """The objects that a request would create, as YAML."""
-    print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
+def job_links() -> tuple[KubernetesJobLink, ...]:
+    """The links of an operator that launches Jobs; none without the setting that says where they lead."""
+    return (KubernetesJobLink(),) if job_url_setting() else ()
+
+
+def _copy_of_script(script: Any) -> Any:
+    """A copy to be rendered, and shown as it runs."""
+    return script.shown() if isinstance(script, InlineScript) else copy.copy(script)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import dag_folder, depend_on_xcoms_in
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.exec.request import ExecOptions, described
@@ -14,7 +12,9 @@ from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import ExitCodes
 from airflow_script_provider.kube.syntax import check_flag
-from airflow_script_provider.operators import _base, _task
+from airflow_script_provider.operators import _arguments, _fields
+from airflow_script_provider.operators._base import ScriptTask
+from airflow_script_provider.operators._errors import airflow_errors, result_or_raise
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
 
 
-class KubernetesExecScriptOperator(_task.ScriptTask):
+class KubernetesExecScriptOperator(ScriptTask):
     """
     Run a script, or a command, in a pod that runs already: with its code, its network and its secrets.
 
@@ -75,7 +75,7 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         pod: str | None = None,
         label_selector: str | None = None,
         container: str | None = None,
-        script: _base.ScriptLike | None = None,
+        script: _fields.ScriptLike | None = None,
         command: Sequence[str] | None = None,
         script_conn_id: str | None = None,
         sha256: str | None = None,
@@ -98,7 +98,7 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         cluster_context: str | None = None,
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown(kwargs, _OUR_ARGUMENTS)
+        _arguments.refuse_unknown(kwargs, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -109,15 +109,15 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         self.container = container
         self.script = script
         if script is not None:
-            self.script = _base.source_or_later(script, template=template_script, conn_id=script_conn_id)
+            self.script = _fields.source_or_later(script, template=template_script, conn_id=script_conn_id)
         self.command = command
         self.script_conn_id = script_conn_id
         self.sha256 = sha256
         self.template_script = template_script
-        self.files = _base.sources_or_later(files, template=template_script)
-        self.args = _base.hide(args)
-        self.arguments = _base.hide(arguments)
-        self.env = _base.hide(env)
+        self.files = _fields.sources_or_later(files, template=template_script)
+        self.args = _fields.hide(args)
+        self.arguments = _fields.hide(arguments)
+        self.env = _fields.hide(env)
         self.working_dir = working_dir
         self.interpreter = interpreter
         self.namespace = namespace
@@ -130,48 +130,37 @@ class KubernetesExecScriptOperator(_task.ScriptTask):
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
-        self._options().checked_before_rendering(self._call().checked_before_rendering())
-        depend_on_xcoms_in(self, args, arguments, env, *_base.inputs_of_sources(self.script, self.files))
+        self.options().checked_before_rendering(self.inputs().checked_before_rendering())
+        depend_on_xcoms_in(self, args, arguments, env, *_fields.inputs_of_sources(self.script, self.files))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run it; returns the result dict of a run that ended well."""
-        left = _task.seconds(self.execution_timeout)
+        left = self.seconds_left
         hook = self._started(self._new_hook())
-        try:
-            outcome = hook.run_to_outcome(self._call(), self._options(), folder=dag_folder(context), seconds_left=left)
-        except exceptions.ScriptProviderError as error:
-            _base.raise_error(error)
-        self._push(context, outcome.result.value, outcome.result.to_dict())
-        return _base.result_or_raise(outcome)
+        with airflow_errors():
+            outcome = hook.run_to_outcome(self.inputs(), self.options(), folder=dag_folder(context), seconds_left=left)
+        self.push_result(context, outcome.result.value, outcome.result.to_dict())
+        return result_or_raise(outcome)
 
     def dry_run(self) -> None:
         """Print as YAML what would run where, values hidden. Reads the script, does not ask the cluster."""
         import yaml
 
-        request = self._new_hook().prepare(self._call(), self._options(), folder=_task.folder_of(self))
+        request = self._new_hook().prepare(self.inputs(), self.options(), folder=self.dag_folder)
         print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
 
     def _new_hook(self) -> KubernetesExecScriptHook:
         from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
 
-        return KubernetesExecScriptHook(**_task.connection_of(self))
+        return KubernetesExecScriptHook(**self.connection)
 
-    def _call(self) -> ScriptInputs:
-        return ScriptInputs(
-            script=self.script,
-            script_conn_id=_task.conn_id_of_text(self),
-            sha256=self.sha256,
-            files=self.files,
-            args=_base.reveal(self.args),
-            arguments=_base.reveal(self.arguments),
-            env=_base.reveal(self.env),
-            namespace=self.namespace,
-            get_logs=self.get_logs,
-            max_output_bytes=self.max_output_bytes,
-        )
+    def inputs(self) -> ScriptInputs:
+        """What the script is given, as the arguments say."""
+        return self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text)
 
-    def _options(self) -> ExecOptions:
-        return ExecOptions(**{field.name: getattr(self, field.name) for field in fields(ExecOptions)})
+    def options(self) -> ExecOptions:
+        """Where and how it runs, as the arguments say."""
+        return self.arguments_as(ExecOptions)
 
 
-_OUR_ARGUMENTS = _base.arguments_of(KubernetesExecScriptOperator)
+_OUR_ARGUMENTS = _arguments.arguments_of(KubernetesExecScriptOperator)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
 from airflow_script_provider.kube.durations import Duration
+from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.nodes.call import NodeCall
 from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
@@ -19,7 +18,9 @@ from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
-from airflow_script_provider.operators import _base, _task
+from airflow_script_provider.operators import _arguments, _fields
+from airflow_script_provider.operators._base import ScriptTask, job_links
+from airflow_script_provider.operators._errors import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_script_provider.types import ContainerResources
 
 
-class KubernetesNodeScriptOperator(_task.ScriptTask):
+class KubernetesNodeScriptOperator(ScriptTask):
     """
     Run a script on nodes of the cluster, as a Kubernetes Job on each, and return what it came to on all of them.
 
@@ -98,14 +99,14 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
     )  # fmt: skip
     template_ext: Sequence[str] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = {"container_resources": "json", "pod_overrides": "json"}
-    operator_extra_links = _task.job_links()
-    wrapped_fields: ClassVar[tuple[str, ...]] = (*_task.ScriptTask.wrapped_fields, "install_dependencies")
+    operator_extra_links = job_links()
+    wrapped_fields: ClassVar[tuple[str, ...]] = (*ScriptTask.wrapped_fields, "install_dependencies")
     ui_color = "#e8f1fb"
 
     def __init__(
         self,
         *,
-        script: _base.ScriptLike | None = None,
+        script: _fields.ScriptLike | None = None,
         node_selector: str | Mapping[str, str] | None = None,
         nodes: Sequence[str] | None = None,
         all_nodes: bool = False,
@@ -158,14 +159,14 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         deferrable: bool = default_deferrable(),
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown(kwargs, _OUR_ARGUMENTS)
+        _arguments.refuse_unknown(kwargs, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
         check_flag(deferrable, "deferrable")
         if script is None:
             raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
-        self.script = _base.source_or_later(script, template=template_script, conn_id=script_conn_id)
+        self.script = _fields.source_or_later(script, template=template_script, conn_id=script_conn_id)
         self.node_selector = node_selector
         self.nodes = nodes
         self.all_nodes = all_nodes
@@ -181,10 +182,10 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         self.script_conn_id = script_conn_id
         self.sha256 = sha256
         self.template_script = template_script
-        self.files = _base.sources_or_later(files, template=template_script)
-        self.args = _base.hide(args)
-        self.arguments = _base.hide(arguments)
-        self.env = _base.hide(env)
+        self.files = _fields.sources_or_later(files, template=template_script)
+        self.args = _fields.hide(args)
+        self.arguments = _fields.hide(arguments)
+        self.env = _fields.hide(env)
         self.env_from = env_from
         self.image = image
         self.interpreter = interpreter
@@ -209,35 +210,33 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         self.termination_grace_period = termination_grace_period
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = _base.hide(install_dependencies, _base.Requirements)
+        self.install_dependencies = _fields.hide(install_dependencies, _fields.Requirements)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
         self.deferrable = deferrable
-        self._node_call().checked_before_rendering()
-        inputs = _base.inputs_of_sources(self.script, self.files)
+        self.node_call().checked_before_rendering()
+        inputs = _fields.inputs_of_sources(self.script, self.files)
         depend_on_xcoms_in(self, args, arguments, env, install_dependencies, *inputs)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict where it ended well on every node."""
         from airflow_script_provider.hooks.node import NodesDeferral
 
-        hook, left = self._started(self._new_hook()), _task.seconds(self.execution_timeout)
-        hook.on_launch = partial(self._announce, context)
+        hook, left = self._started(self._new_hook()), self.seconds_left
+        hook.on_launch = partial(self.announce_job, context)
         run = hook.launch_on_nodes if self.deferrable else hook.nodes_to_outcome
         expires_at = None if left is None else time.time() + left
-        try:
+        with airflow_errors():
             outcome = run(
-                self._node_call(),
+                self.node_call(),
                 folder=dag_folder(context),
                 task=task_identity(context),
                 seconds_left=left,
                 on_outcome=partial(self._hand_over, context),
             )
-        except exceptions.ScriptProviderError as error:
-            _base.raise_error(error)
         if isinstance(outcome, NodesDeferral):
             self._defer(outcome, expires_at)
         return self._result_or_raise(outcome)
@@ -246,16 +245,15 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
         """Take the outcome that the trigger has left in the cluster, or go on where it has stopped."""
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
-        try:
+        with airflow_errors():
             outcome = self._started(self._new_hook()).resume_on_nodes(event, task=task, on_outcome=on_outcome)
-        except exceptions.ScriptProviderError as error:
-            _base.raise_error(error)
         return self._result_or_raise(outcome)
 
     def dry_run(self) -> None:
         """Print what would be created as YAML, with the Job of one run; asks nothing of the cluster."""
         hook = self._new_hook()
-        _base.print_objects(hook.prepare_on_nodes(self._node_call(), folder=_task.folder_of(self)))
+        request = hook.prepare_on_nodes(self.node_call(), folder=self.dag_folder)
+        print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
 
     def _defer(self, deferral: NodesDeferral, expires_at: float | None) -> NoReturn:
         from airflow_script_provider.triggers.node import NodeScriptTrigger
@@ -266,44 +264,34 @@ class KubernetesNodeScriptOperator(_task.ScriptTask):
             job=deferral.job.to_dict(),
             server=deferral.server,
             expires_at=expires_at,
-            **_task.circumstances(self),
+            **self.trigger_arguments,
         )
         self.log.info("The triggerer sees to the runs of Job %s", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def _hand_over(self, context: Context, outcome: NodesOutcome) -> None:
-        self._push(context, values(outcome.result), outcome.result)
+        self.push_result(context, values(outcome.result), outcome.result)
 
     @staticmethod
     def _result_or_raise(outcome: NodesOutcome) -> dict[str, Any]:
         from airflow_script_provider.hooks.node import successful
 
-        try:
+        with airflow_errors():
             return successful(outcome)
-        except exceptions.NodesFailedError as error:
-            _base.raise_error(error)
 
     def _new_hook(self) -> KubernetesNodeScriptHook:
         from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
 
-        return KubernetesNodeScriptHook(**_task.connection_of(self))
+        return KubernetesNodeScriptHook(**self.connection)
 
-    def _node_call(self) -> NodeCall:
-        given = {
-            kind: {field.name: self._argument(field.name) for field in fields(kind) if field.name in _OUR_ARGUMENTS}
-            for kind in (ScriptInputs, JobOptions, NodeChoice, NodeSettings)
-        }
-        given[ScriptInputs]["script_conn_id"] = _task.conn_id_of_text(self)
-        given[JobOptions].pop("node_selector")  # which is the nodes', not the pods'
+    def node_call(self) -> NodeCall:
+        """Script, Jobs and nodes, as the arguments say; ``node_selector`` is the nodes', not the pods'."""
         return NodeCall(
-            ScriptInputs(**given[ScriptInputs]),
-            JobOptions(**given[JobOptions]),
-            NodeChoice(**given[NodeChoice]),
-            NodeSettings(**given[NodeSettings]),
+            self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text),
+            self.arguments_as(JobOptions, node_selector=None),
+            self.arguments_as(NodeChoice),
+            self.arguments_as(NodeSettings),
         )
 
-    def _argument(self, name: str) -> Any:
-        return _base.reveal(getattr(self, name))
 
-
-_OUR_ARGUMENTS = _base.arguments_of(KubernetesNodeScriptOperator)
+_OUR_ARGUMENTS = _arguments.arguments_of(KubernetesNodeScriptOperator)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
-from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
+from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, ExitCodes, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
-from airflow_script_provider.operators import _base, _task
+from airflow_script_provider.operators import _arguments, _fields
+from airflow_script_provider.operators._base import ScriptTask, job_links
+from airflow_script_provider.operators._errors import airflow_errors, result_or_raise
 from airflow_script_provider.sources.parse import source_of
 from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens, operator_settings
 from airflow_script_provider.spec.job import NUMBERS, TEMPLATES_OF_A_SPEC
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_script_provider.types import ContainerResources
 
 
-class KubernetesScriptOperator(_task.ScriptTask):
+class KubernetesScriptOperator(ScriptTask):
     """
     Run a script as a Kubernetes Job, stream its log, return its result.
 
@@ -96,14 +98,14 @@ class KubernetesScriptOperator(_task.ScriptTask):
     )  # fmt: skip
     template_ext: Sequence[str] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = {"container_resources": "json", "pod_overrides": "json"}
-    operator_extra_links = _task.job_links()
-    wrapped_fields: ClassVar[tuple[str, ...]] = (*_task.ScriptTask.wrapped_fields, "install_dependencies")
+    operator_extra_links = job_links()
+    wrapped_fields: ClassVar[tuple[str, ...]] = (*ScriptTask.wrapped_fields, "install_dependencies")
     ui_color = "#e8f1fb"
 
     def __init__(
         self,
         *,
-        script: _base.ScriptLike | None = None,
+        script: _fields.ScriptLike | None = None,
         script_conn_id: str | None = None,
         sha256: str | None = None,
         template_script: bool = False,
@@ -149,20 +151,20 @@ class KubernetesScriptOperator(_task.ScriptTask):
         defer_after: Duration = 3,
         **kwargs: Any,
     ) -> None:
-        _base.refuse_unknown(kwargs, _OUR_ARGUMENTS)
+        _arguments.refuse_unknown(kwargs, _OUR_ARGUMENTS)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
         if script is None:
             raise ValueError("script is missing: text, a URI or a source such as FileScript(…)")
-        self.script = _base.source_or_later(script, template=template_script, conn_id=script_conn_id)
+        self.script = _fields.source_or_later(script, template=template_script, conn_id=script_conn_id)
         self.script_conn_id = script_conn_id
         self.sha256 = sha256
         self.template_script = template_script
-        self.files = _base.sources_or_later(files, template=template_script)
-        self.args = _base.hide(args)
-        self.arguments = _base.hide(arguments)
-        self.env = _base.hide(env)
+        self.files = _fields.sources_or_later(files, template=template_script)
+        self.args = _fields.hide(args)
+        self.arguments = _fields.hide(arguments)
+        self.env = _fields.hide(env)
         self.env_from = env_from
         self.image = image
         self.interpreter = interpreter
@@ -191,7 +193,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
         self.fail_on_exit_code = fail_on_exit_code
         self.get_logs = get_logs
         self.max_output_bytes = max_output_bytes
-        self.install_dependencies = _base.hide(install_dependencies, _base.Requirements)
+        self.install_dependencies = _fields.hide(install_dependencies, _fields.Requirements)
         self.install_packages = install_packages
         self.kubernetes_conn_id = kubernetes_conn_id
         self.in_cluster = in_cluster
@@ -204,10 +206,10 @@ class KubernetesScriptOperator(_task.ScriptTask):
         is_in_the_tools_format = isinstance(script, Mapping)
         self._names = PlaybookNames(short_lived=names_of_tokens(script)) if is_in_the_tools_format else None
         self._expires_at: float | None = None
-        self._job_options().checked_before_rendering()
-        self._call().checked_before_rendering()
+        self.job_options().checked_before_rendering()
+        self.inputs().checked_before_rendering()
         depend_on_xcoms_in(
-            self, args, arguments, env, install_dependencies, *_base.inputs_of_sources(self.script, self.files)
+            self, args, arguments, env, install_dependencies, *_fields.inputs_of_sources(self.script, self.files)
         )
 
     @classmethod
@@ -247,25 +249,21 @@ class KubernetesScriptOperator(_task.ScriptTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict of a run that ended well."""
-        try:
+        with airflow_errors():
             followed = self._run(self._launching_hook(context), context)
-        except exceptions.ScriptProviderError as error:
-            _base.raise_error(error)
-        return _base.result_or_raise(followed) if isinstance(followed, Outcome) else self._defer(followed)
+        return result_or_raise(followed) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger has stopped, in a worker."""
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
-        try:
+        with airflow_errors():
             outcome = self._started(self._new_hook()).resume(event, task=task, on_outcome=on_outcome)
-        except exceptions.ScriptProviderError as error:
-            _base.raise_error(error)
-        return _base.result_or_raise(outcome)
+        return result_or_raise(outcome)
 
     def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
-        call, options = self._call(), self._job_options()
-        left, on_outcome = _task.seconds(self.execution_timeout), partial(self._hand_over, context)
+        call, options = self.inputs(), self.job_options()
+        left, on_outcome = self.seconds_left, partial(self._hand_over, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return hook.run_to_outcome(
@@ -286,7 +284,7 @@ class KubernetesScriptOperator(_task.ScriptTask):
             handover=handover.to_dict(),
             server=deferral.server,
             expires_at=self._expires_at,
-            **_task.circumstances(self),
+            **self.trigger_arguments,
         )
         if self._killed:
             raise self._new_hook().killed(deferral.job.ref)
@@ -295,7 +293,8 @@ class KubernetesScriptOperator(_task.ScriptTask):
 
     def dry_run(self) -> None:
         """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
-        _base.print_objects(self._new_hook().prepare(self._call(), self._job_options(), folder=_task.folder_of(self)))
+        request = self._new_hook().prepare(self.inputs(), self.job_options(), folder=self.dag_folder)
+        print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render; numbers of a spec may have been templates."""
@@ -317,34 +316,25 @@ class KubernetesScriptOperator(_task.ScriptTask):
         super()._do_render_template_fields(parent, template_fields, context, *others, **named)
 
     def _hand_over(self, context: Context, outcome: Outcome) -> None:
-        self._push(context, outcome.result.value, outcome.result.to_dict())
+        self.push_result(context, outcome.result.value, outcome.result.to_dict())
 
     def _launching_hook(self, context: Context) -> KubernetesScriptHook:
         hook = self._started(self._new_hook())
-        hook.on_launch = partial(self._announce, context)
+        hook.on_launch = partial(self.announce_job, context)
         return hook
 
     def _new_hook(self) -> KubernetesScriptHook:
         from airflow_script_provider.hooks.script import KubernetesScriptHook
 
-        return KubernetesScriptHook(**_task.connection_of(self))
+        return KubernetesScriptHook(**self.connection)
 
-    def _call(self) -> ScriptInputs:
-        return ScriptInputs(
-            script=self.script,
-            script_conn_id=_task.conn_id_of_text(self),
-            sha256=self.sha256,
-            files=self.files,
-            args=_base.reveal(self.args),
-            arguments=_base.reveal(self.arguments),
-            env=_base.reveal(self.env),
-            namespace=self.namespace,
-            get_logs=self.get_logs,
-            max_output_bytes=self.max_output_bytes,
-        )
+    def inputs(self) -> ScriptInputs:
+        """What the script is given, as the arguments say."""
+        return self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text)
 
-    def _job_options(self) -> JobOptions:
-        return JobOptions(**{field.name: _base.reveal(getattr(self, field.name)) for field in fields(JobOptions)})
+    def job_options(self) -> JobOptions:
+        """How the Job is to be, as the arguments say."""
+        return self.arguments_as(JobOptions)
 
 
-_OUR_ARGUMENTS = _base.arguments_of(KubernetesScriptOperator)
+_OUR_ARGUMENTS = _arguments.arguments_of(KubernetesScriptOperator)

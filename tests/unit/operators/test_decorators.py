@@ -40,24 +40,24 @@ def test_the_function_is_called_when_the_task_runs() -> None:
 def test_the_text_is_the_script() -> None:
     """Arguments of the call are the function's; Jinja leaves the text alone."""
     operator = a_task(lambda table: f"echo {table} '{{{{ x }}}}'", "sales")
-    assert operator._returned({}).fetch().text == "echo sales '{{ x }}'"
+    assert operator.returned_script({}).fetch().text == "echo sales '{{ x }}'"
 
 
 def test_the_function_gets_what_it_names_of_the_context() -> None:
     """As any function of TaskFlow; defaults of its own stay."""
     operator = a_task(lambda run_id, day="monday": f"echo {run_id} {day}")
-    assert operator._returned(in_a_context(run_id="r1", ti=None)).fetch().text == "echo r1 monday"
+    assert operator.returned_script(in_a_context(run_id="r1", ti=None)).fetch().text == "echo r1 monday"
 
 
 def test_a_source_is_taken_as_it_is() -> None:
     """A function may choose where its script is."""
-    assert isinstance(a_task(lambda: S3Script("s3://bucket/etl.py"))._returned({}), S3Script)
+    assert isinstance(a_task(lambda: S3Script("s3://bucket/etl.py")).returned_script({}), S3Script)
 
 
 def test_a_uri_is_read() -> None:
     """A returned string means what it means as ``script``, with ``script_conn_id``."""
     operator = a_task(lambda: "s3://bucket/etl.py", script_conn_id="lake")
-    source = operator._returned({})
+    source = operator.returned_script({})
     assert isinstance(source, S3Script)
     assert source.conn_id == "lake"
 
@@ -70,7 +70,7 @@ def test_nothing_else_is_a_script(returned: Any) -> None:
         return returned
 
     with pytest.raises(TypeError, match=rf"^build returned {type(returned).__name__}, but must return the script"):
-        a_task(build)._returned({})
+        a_task(build).returned_script({})
 
 
 @pytest.mark.parametrize(("returned", "words"), [("  ", "script is empty"), ("etl.py", "would be run as script text")])
@@ -81,7 +81,7 @@ def test_a_text_that_cannot_be_a_script(returned: str, words: str) -> None:
         return returned
 
     with pytest.raises(ValueError, match=f"^what build returned: .*{words}"):
-        a_task(build)._returned({})
+        a_task(build).returned_script({})
 
 
 def test_only_the_script_is_rendered_then() -> None:
@@ -89,7 +89,7 @@ def test_only_the_script_is_rendered_then() -> None:
     operator = a_task(lambda: "echo {{ run_id }}", template_script=True, env={"A": "{{ text }}"})
     context = in_a_context(run_id="r1", text="{{ run_id }}")
     operator.render_template_fields(context)
-    operator._take_script(context)
+    operator.take_script(context)
     assert operator.script.fetch().text == "echo r1"
     assert operator.env.value == {"A": "{{ run_id }}"}
 
@@ -99,14 +99,14 @@ def test_a_source_that_is_returned_twice_is_rendered_twice() -> None:
     source = InlineScript("echo {{ n }}", template=True)
     operator = a_task(lambda: source)
     for n in ("1", "2"):
-        operator._take_script(in_a_context(n=n))
+        operator.take_script(in_a_context(n=n))
         assert operator.script.fetch().text == f"echo {n}"
 
 
 def test_the_text_is_shown() -> None:
     """Airflow keeps the rendered fields once more after the run: then with the script."""
     operator = a_task(lambda: "echo hi")
-    operator._take_script(in_a_context())
+    operator.take_script(in_a_context())
     assert operator.overwrite_rtif_after_execution
     assert operator.script.serialize() == "echo hi"
 
@@ -185,7 +185,7 @@ def test_override_and_map() -> None:
     assert (overridden.task_id, overridden.image) == ("load", "python:3.13")
     assert isinstance(mapped, DecoratedMappedOperator)
     unmapped = mapped.unmap({"task_id": "each", "op_kwargs": {"table": "stock"}, "image": "python:3.12"})
-    assert cast("Any", unmapped)._returned({}).fetch().text == "echo stock"
+    assert cast("Any", unmapped).returned_script({}).fetch().text == "echo stock"
 
 
 @pytest.mark.parametrize("multiple_outputs", [False, True])
@@ -194,6 +194,6 @@ def test_multiple_outputs_are_xcoms_of_their_own(multiple_outputs: bool) -> None
     pushed: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
     operator = a_task(lambda: "echo", multiple_outputs=multiple_outputs)
-    operator._push(in_a_context(ti=ti), [1], {"status": "failed", "value": [1]})
+    operator.push_result(in_a_context(ti=ti), [1], {"status": "failed", "value": [1]})
     expected = {"value": [1], "return_value": {"status": "failed", "value": [1]}}
     assert pushed == ({"status": "failed"} if multiple_outputs else {}) | expected

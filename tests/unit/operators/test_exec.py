@@ -122,7 +122,7 @@ def test_the_command_lines_namespace_is_not_the_workers(monkeypatch: pytest.Monk
     """A stray K8S_NAMESPACE of a worker must not send a migration elsewhere."""
     monkeypatch.setenv("K8S_NAMESPACE", "elsewhere")
     operator = an_operator()
-    request = KubernetesExecScriptHook(None, config_file="/none").prepare(operator._call(), operator._options())
+    request = KubernetesExecScriptHook(None, config_file="/none").prepare(operator.inputs(), operator.options())
     assert request.workload.namespace == "default"
 
 

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.definitions.param import ParamsDict
 
-from airflow_script_provider.operators import _base
+from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import FileScript, GCSScript, HttpScript, InlineScript, S3Script
 
@@ -47,7 +47,7 @@ def test_a_step_becomes_an_operator() -> None:
     operator = KubernetesScriptOperator.from_spec(spec=STEP)
     said = ("task_id", "doc_md", "namespace", "labels", "name", "image", "ttl_seconds_after_finished", "timeout",
             "install_dependencies", "container_resources", "backoff_limit", "template_script")  # fmt: skip
-    assert {name: _base.reveal(getattr(operator, name)) for name in said} == {
+    assert {name: _fields.reveal(getattr(operator, name)) for name in said} == {
         "task_id": "load",
         "doc_md": "Loads the day",
         "namespace": "noetl",
@@ -68,8 +68,8 @@ def test_its_templates_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     """``workload`` is the run's, ``secret`` is Airflow's."""
     monkeypatch.setenv("AIRFLOW_VAR_DB_PASSWORD", "a-password")
     operator = rendered(KubernetesScriptOperator.from_spec(spec=STEP), params=ParamsDict({"day": "2026-01-01"}))
-    assert _base.reveal(operator.args) == {"day": "2026-01-01", "parts": [{"name": "a"}, {"name": "b"}]}
-    assert _base.reveal(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
+    assert _fields.reveal(operator.args) == {"day": "2026-01-01", "parts": [{"name": "a"}, {"name": "b"}]}
+    assert _fields.reveal(operator.env) == {"PASSWORD": "a-password", "RETRIES": "3"}
 
 
 OF_THE_JOB = ("timeout", "backoff_limit", "ttl_seconds_after_finished", "image_pull_policy")
@@ -86,7 +86,7 @@ def test_settings_of_the_job_may_be_templates() -> None:
     spec = {"script": INLINE, "job": JOB_OF_TEMPLATES, "workload": {"minutes": 1.5, "pull": "Always"}}
     operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec=spec), params={"keep": 0})
     assert [getattr(operator, name) for name in OF_THE_JOB] == [90, 1, 0, "Always"]
-    assert operator._job_options().checked().timeout == 90
+    assert operator.job_options().checked().timeout == 90
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_a_template_renders_to_is_checked(said: dict[str, Any], message: st
     spec = {"script": INLINE, "job": {name: f"{{{{ workload.{name} }}}}" for name in said}}
     operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec=spec), params=said)
     with pytest.raises(ValueError, match=re.escape(message)):
-        operator._job_options().checked()
+        operator.job_options().checked()
 
 
 def test_only_a_specs_operator_has_these_templates() -> None:
@@ -122,7 +122,7 @@ def test_rendering_keeps_the_specs_templates() -> None:
     )
     original = operator.args
     rendered(operator, params={"d": 1})
-    assert (original.value, _base.reveal(operator.args)) == ({"d": "{{ workload.d }}"}, {"d": "1"})
+    assert (original.value, _fields.reveal(operator.args)) == ({"d": "{{ workload.d }}"}, {"d": "1"})
 
 
 @pytest.mark.parametrize(

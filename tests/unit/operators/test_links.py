@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import Context
 
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.operators import _task, node, script
+from airflow_script_provider.operators import _base, node, script
 from airflow_script_provider.operators.links import KubernetesJobLink
 
 SETTING = "AIRFLOW__SCRIPT_PROVIDER__JOB_URL"
@@ -49,20 +49,20 @@ def an_operator() -> Linked:
 def test_no_setting_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an address tasks have no link, rather than one that leads nowhere."""
     monkeypatch.delenv(SETTING)
-    assert _task.job_links() == ()
+    assert _base.job_links() == ()
     assert script.KubernetesScriptOperator.operator_extra_links == ()
     assert node.KubernetesNodeScriptOperator.operator_extra_links == ()
 
 
 def test_the_setting_makes_the_link() -> None:
     """Tasks that launch Jobs have it once the setting says where it leads."""
-    assert [link.name for link in _task.job_links()] == ["Kubernetes Job"]
+    assert [link.name for link in _base.job_links()] == ["Kubernetes Job"]
 
 
 def test_the_link_is_there_with_the_job() -> None:
     """It is pushed at the launch: Airflow itself pushes links when the task is over."""
     operator, ti = an_operator(), Pushed()
-    operator._announce(cast("Context", {"ti": ti}), JOB)
+    operator.announce_job(cast("Context", {"ti": ti}), JOB)
     address = "https://dashboard.example/etl/script-load-7f3c01a2b9"
     assert ti.xcoms == {"_link_KubernetesJobLink": address}
     assert KubernetesJobLink().get_link(operator, ti_key=ti) == address  # type: ignore[arg-type]  # a stand-in
@@ -76,7 +76,7 @@ def test_a_task_without_a_job_has_no_address() -> None:
 def test_no_link_is_worth_a_run() -> None:
     """Where Airflow takes no XCom the script runs on."""
     operator = an_operator()
-    operator._announce(cast("Context", {"ti": Pushed(RuntimeError("no answer"))}), JOB)
+    operator.announce_job(cast("Context", {"ti": Pushed(RuntimeError("no answer"))}), JOB)
     assert operator.launched_job == JOB
 
 
@@ -86,7 +86,7 @@ def test_a_setting_that_leads_nowhere_is_a_warning(
     """One message names the placeholder; the task goes on without a link."""
     operator, ti = an_operator(), Pushed()
     monkeypatch.setenv(SETTING, "https://dashboard.example/{cluster}")
-    operator._announce(cast("Context", {"ti": ti}), JOB)
+    operator.announce_job(cast("Context", {"ti": ti}), JOB)
     assert KubernetesJobLink().get_link(operator, ti_key=ti) == ""  # type: ignore[arg-type]  # a stand-in
     assert ti.xcoms == {}
     assert capsys.readouterr().out.count("job_url has the placeholder {cluster}") == 1

@@ -57,12 +57,12 @@ def test_a_mapping_may_select() -> None:
     """Its values are templates like any text."""
     operator = an_operator(all_nodes=False, node_selector={"role": "{{ params.role }}"})
     operator.render_template_fields({"params": {"role": "db"}})
-    assert operator._node_call().choice.checked().label_selector == "role=db"
+    assert operator.node_call().choice.checked().label_selector == "role=db"
 
 
 def test_node_selector_is_not_the_pods() -> None:
     """It chooses nodes; the pods find theirs by affinity."""
-    call = an_operator(all_nodes=False, node_selector="role=db")._node_call()
+    call = an_operator(all_nodes=False, node_selector="role=db").node_call()
     assert (call.options.node_selector, call.choice.node_selector) == (None, "role=db")
 
 
@@ -82,7 +82,7 @@ def test_dry_run_shows_owner_and_run(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_hook_takes_the_operators_arguments() -> None:
     """Under the same names, with the same defaults."""
     by_hook = split_node_arguments(script="df -h", all_nodes=True, runs=3, mode="privileged")
-    by_operator = an_operator(runs=3, mode="privileged")._node_call()
+    by_operator = an_operator(runs=3, mode="privileged").node_call()
     assert by_hook.choice == by_operator.choice
     assert by_hook.settings == by_operator.settings
     assert by_hook.options == by_operator.options
@@ -91,7 +91,7 @@ def test_the_hook_takes_the_operators_arguments() -> None:
 
 def test_pods_have_no_second_attempt() -> None:
     """Runs are the plan's; the Job of one makes one pod."""
-    assert an_operator()._node_call().options_of_pods.backoff_limit == 0
+    assert an_operator().node_call().options_of_pods.backoff_limit == 0
 
 
 def test_the_trigger_comes_back_from_the_database() -> None:

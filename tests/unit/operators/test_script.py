@@ -17,7 +17,7 @@ from airflow.serialization.helpers import serialize_template_field
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError, ScriptSourceError
 from airflow_script_provider.kube.job.diagnosis import Diagnosis
-from airflow_script_provider.operators import _base
+from airflow_script_provider.operators import _errors, _fields
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import FileScript, HttpScript, InlineScript
 from tests.builders import a_failed_outcome, a_failed_result
@@ -102,8 +102,8 @@ def test_fields_are_rendered() -> None:
     operator = rendered(
         an_operator(args={"day": "{{ ds }}"}, env={"DAY": "{{ ds }}"}, labels={"day": "{{ ds }}"}), ds="2026-01-01"
     )
-    assert _base.reveal(operator.args) == {"day": "2026-01-01"}
-    assert _base.reveal(operator.env) == {"DAY": "2026-01-01"}
+    assert _fields.reveal(operator.args) == {"day": "2026-01-01"}
+    assert _fields.reveal(operator.env) == {"DAY": "2026-01-01"}
     assert operator.labels == {"day": "2026-01-01"}
 
 
@@ -220,11 +220,11 @@ def test_a_text_that_is_known_when_the_task_runs_is_not_shown(script: str, argum
 @pytest.mark.parametrize(
     ("field", "shown"),
     [
-        (_base.hide({"KEY": "hunter2", "B": "hunter2"}), "KEY, B (values hidden)"),
-        (_base.hide(["hunter2", "hunter2"]), "2 items (values hidden)"),
-        (_base.hide(["hunter2"]), "1 item (values hidden)"),
-        (_base.hide({}), "none (values hidden)"),
-        (_base.hide("hunter2"), "(hidden)"),
+        (_fields.hide({"KEY": "hunter2", "B": "hunter2"}), "KEY, B (values hidden)"),
+        (_fields.hide(["hunter2", "hunter2"]), "2 items (values hidden)"),
+        (_fields.hide(["hunter2"]), "1 item (values hidden)"),
+        (_fields.hide({}), "none (values hidden)"),
+        (_fields.hide("hunter2"), "(hidden)"),
     ],
 )
 def test_hidden_fields_show_names_only(field: Any, shown: str) -> None:
@@ -241,7 +241,7 @@ def test_requirements_are_shown_without_what_their_addresses_carry() -> None:
 
 def test_none_is_not_hidden() -> None:
     """Nothing given is nothing to hide."""
-    assert _base.hide(None) is None
+    assert _fields.hide(None) is None
 
 
 @pytest.mark.parametrize("place", ["args", "arguments", "env", "script", "files"])
@@ -294,27 +294,27 @@ def test_a_kill_before_execute_keeps_the_run_from_beginning() -> None:
 def test_a_failure_may_be_tried_again() -> None:
     """An ordinary failure is raised as it is, with its result."""
     with pytest.raises(ScriptFailedError) as failure:
-        _base.result_or_raise(a_failed_outcome())
+        _errors.result_or_raise(a_failed_outcome())
     assert failure.value.result == a_failed_result()
 
 
 def test_a_final_failure_is_airflows_own() -> None:
     """Where no retry helps, Airflow is told so."""
     with pytest.raises(AirflowFailException, match="exit code 3"):
-        _base.result_or_raise(a_failed_outcome(retryable=False))
+        _errors.result_or_raise(a_failed_outcome(retryable=False))
 
 
 def test_an_exit_code_that_skips_skips() -> None:
     """The first line of the failure, and which argument made it a skip."""
     words = r"^Job etl/load failed: .* exit code 3. Skipped, as skip_on_exit_code says.$"
     with pytest.raises(AirflowSkipException, match=words):
-        _base.result_or_raise(a_failed_outcome(skipped=True, last_lines=["x"]))
+        _errors.result_or_raise(a_failed_outcome(skipped=True, last_lines=["x"]))
 
 
 def test_a_source_that_cannot_be_mended_fails_for_good() -> None:
     """A wrong digest is not tried again."""
     with pytest.raises(AirflowFailException, match="wrong"):
-        _base.raise_error(ScriptSourceError("wrong", retryable=False))
+        _errors.raise_error(ScriptSourceError("wrong", retryable=False))
 
 
 def test_a_final_failure_is_told_once() -> None:
@@ -324,7 +324,7 @@ def test_a_final_failure_is_told_once() -> None:
         try:
             raise ScriptSourceError("wrong digest", retryable=False)
         except ScriptSourceError as error:
-            _base.raise_error(error)
+            _errors.raise_error(error)
 
     with pytest.raises(AirflowFailException) as failure:
         execute()
@@ -335,7 +335,7 @@ def test_a_skip_is_one_short_line() -> None:
     """However long the cause is, the skip's line says which argument made it one (R22)."""
     long = replace(a_failed_outcome(skipped=True), diagnosis=Diagnosis("x", "Job " + "x" * 196, "Error"))
     with pytest.raises(AirflowSkipException) as skip:
-        _base.result_or_raise(long)
+        _errors.result_or_raise(long)
     assert str(skip.value).endswith("x… Skipped, as skip_on_exit_code says.")
     assert len(str(skip.value)) == 200
 

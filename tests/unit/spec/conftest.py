@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.operators import _base
+from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 
 _SIGNATURE = inspect.signature(KubernetesScriptOperator.__init__).parameters
@@ -23,7 +23,7 @@ def made_of(spec: str, **others: Any) -> dict[str, Any]:
     context: Any = {"params": {}}
     operator.render_template_fields(context)
     names = {**_DEFAULTS, "task_id": None, "doc_md": None}
-    values = {name: _base.reveal(getattr(operator, name)) for name in names}
+    values = {name: _fields.reveal(getattr(operator, name)) for name in names}
     return {name: value for name, value in values.items() if value != names[name]}
 
 

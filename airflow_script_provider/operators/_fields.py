@@ -1,0 +1,104 @@
+"""Template fields of operators: values that Airflow's pages must not show, and scripts that are known later."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_script_provider._airflow import is_resolved_at_run_time, is_set_during_execution
+from airflow_script_provider.kube.request.logins import without_logins
+from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import XComArg
+
+    from airflow_script_provider.types import ScriptMapping
+
+    ScriptLike = str | ScriptSource | ScriptMapping | Mapping[str, Any] | XComArg
+
+_QUERY = re.compile(r"\?\S+")
+
+
+class HiddenValues:
+    """A template field whose page in Airflow's interface shows names, never values.
+
+    Airflow masks rendered fields by key name only, and a short secret under a harmless name would be shown.
+    """
+
+    template_fields: Sequence[str] = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __bool__(self) -> bool:
+        return self.value is not None
+
+    def __str__(self) -> str:
+        if isinstance(self.value, Mapping):
+            return f"{', '.join(str(name) for name in self.value) or 'none'} (values hidden)"
+        if isinstance(self.value, list | tuple):
+            return f"{len(self.value)} {'item' if len(self.value) == 1 else 'items'} (values hidden)"
+        return "(hidden)"
+
+
+class Requirements(HiddenValues):
+    """Lines of a requirements file, shown but for what their addresses carry."""
+
+    def __str__(self) -> str:
+        if not isinstance(self.value, list | tuple):
+            return super().__str__()
+        return "\n".join(_QUERY.sub("?…", line) for line in without_logins(self.value))
+
+
+def hide(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
+    """The value as a hidden field; None stays None, another task's output is resolved by Airflow first."""
+    return None if value is None else kind(value)
+
+
+def reveal(field: Any) -> Any:
+    """What a hidden field holds."""
+    return field.value if isinstance(field, HiddenValues) else field
+
+
+def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) -> Any:
+    """The source of a script, or the script itself if only rendering will tell what it is."""
+    if _is_known_later(script):
+        return script
+    return parse(script, template=template, conn_id=conn_id)
+
+
+def sources_or_later(files: Any, *, template: bool) -> Any:
+    """The sources of ``files``; a mapping that another task returns is left for the run."""
+    if files is None or is_resolved_at_run_time(files):
+        return files
+    if not isinstance(files, Mapping):
+        raise ValueError(f"files must be a mapping of relative path to source, not {type(files).__name__}")
+    return {
+        path: file if _is_known_later(file) else parse_file(file, path, template=template)
+        for path, file in files.items()
+    }
+
+
+def _is_known_later(source: Any) -> bool:
+    return is_resolved_at_run_time(source) or is_set_during_execution(source) or is_one_expression(source)
+
+
+def inputs_of_sources(script: Any, files: Any) -> list[Any]:
+    """What the templates of the sources hold, where outputs of other tasks may stand."""
+    sources = [script, *(files.values() if isinstance(files, Mapping) else [files])]
+    fields = [getattr(source, name) for source in sources for name in getattr(source, "template_fields", ())]
+    return [*(source for source in sources if is_resolved_at_run_time(source)), *fields]
+
+
+def template_message(error: jinja2.TemplateError, script: Any) -> str:
+    """Where Jinja failed in a script: line, its text, and the argument that made Jinja look at it."""
+    line = getattr(error, "lineno", None)
+    text = ""
+    if line is not None and isinstance(script, ScriptSource):
+        lines = str(getattr(script, "text", "")).splitlines()
+        text = f": {lines[line - 1].strip()!r}" if 0 < line <= len(lines) else ""
+    where = f"line {line}{text}: " if line is not None else ""
+    return f"script cannot be rendered: {where}{error}. With template_script=False it would arrive unchanged."
