@@ -1,4 +1,4 @@
-"""Run a DAG as ``airflow dags test`` does, then print what its first task left in XCom."""
+"""Run a DAG with ``airflow dags test``, then print the result that its task left in XCom."""
 
 from __future__ import annotations
 
@@ -11,25 +11,49 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+CLUSTER_MODULES = Path(__file__).with_name("cluster")
+
 
 def main(dag_id: str) -> int:
-    """Run the DAG; the exit code is Airflow's."""
+    """Prepare Airflow's database and run the DAG; the exit code is Airflow's."""
+    if not prepare_database(dag_id):
+        return 1
     logical_date = datetime.now(UTC)
     code = subprocess.run(["airflow", "dags", "test", dag_id, logical_date.isoformat()], check=False).returncode
     result = result_of_run(dag_id, logical_date)
     if result is None:
-        print(f"No result of {dag_id} in XCom: its log above says why", file=sys.stderr)
+        print(f"DAG {dag_id} left no result in XCom; the log above shows the reason", file=sys.stderr)
         return code or 1
     print("\nXCom return_value:")
     print(json.dumps(result, indent=2, ensure_ascii=False))
-    print("\nXCom value, which task.output['value'] reads:")
+    print("\nXCom value, as task.output['value'] reads it:")
     print(json.dumps(result["value"], ensure_ascii=False))
     print(f"\nLook at the Job: {kubectl()} -n {result['namespace']} describe job {result['job_name']}")
     return code
 
 
+def prepare_database(dag_id: str) -> bool:
+    """Create or upgrade Airflow's database, with the progress line of a cluster's start."""
+    sys.path.append(str(CLUSTER_MODULES))
+    from commands import run
+    from errors import ClusterError
+    from progress import Step
+    from steps import Steps, say
+
+    database = Step("prepare Airflow's database (SQLite, .airflow/)")
+    dag = Step(f"run DAG {dag_id} on {os.environ.get('CLUSTER', 'the cluster of KUBECONFIG')}")
+    try:
+        with Steps([database, dag]).doing(database):
+            run(["airflow", "db", "migrate"])
+    except ClusterError as error:
+        print(f"dev/demo: {error}", file=sys.stderr)
+        return False
+    say(f"[2/2] {dag.title}; its log:")
+    return True
+
+
 def kubectl() -> str:
-    """How kubectl is called for the cluster of this demo, from the folder that it was started in."""
+    """The kubectl command for the demo's cluster, to be pasted in the current folder."""
     kubeconfig = os.environ["KUBECONFIG"]
     if Path(kubeconfig) == Path.cwd() / ".cluster" / "kubeconfig":
         return ".cluster/kubectl --kubeconfig .cluster/kubeconfig"
@@ -37,7 +61,7 @@ def kubectl() -> str:
 
 
 def result_of_run(dag_id: str, logical_date: datetime) -> dict[str, Any] | None:
-    """The newest result dict of a task in the run of this date."""
+    """The newest result of a task in the run of this date."""
     from airflow.models.dagrun import DagRun
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session

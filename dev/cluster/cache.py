@@ -1,4 +1,4 @@
-"""Files that outlive clusters and are shared by all checkouts: binaries, image layers, locks."""
+"""The cache of binaries, image layers and locks, which all checkouts share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from steps import say
+from progress import Step
+from steps import Steps, say
 
 
 def folder() -> Path:
-    """The cache folder, made on demand."""
+    """The cache folder, created if it is missing."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = base / "airflow-script-provider"
     path.mkdir(parents=True, exist_ok=True)
@@ -22,7 +23,7 @@ def folder() -> Path:
 
 
 def key(parts: Iterable[bytes]) -> str:
-    """A digest of all parts, each delimited by its length."""
+    """A digest of all parts; each is preceded by its length."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -31,21 +32,22 @@ def key(parts: Iterable[bytes]) -> str:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a machine-wide lock; the kernel frees it with the process, so none can be left behind."""
+    """Hold a lock on the whole machine; the kernel frees it when the process ends."""
     with (folder() / f"{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"  waiting for another run that holds the lock {file.name}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            say(f"another run holds the lock {file.name}")
+            with Steps([]).doing(Step("wait for the other run")):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """An empty folder inside the cache, so that what is made there can be renamed into place atomically.
+    """An empty folder inside the cache; its contents can be renamed to their place atomically.
 
-    The caller holds a lock, so what lies there already was left by a run that was killed.
+    The caller holds a lock. Files that are already there are the rest of a run that was killed.
     """
     path = folder() / f"building-{name}"
     shutil.rmtree(path, ignore_errors=True)

@@ -1,12 +1,14 @@
-"""Stand-ins for public images, made of Debian packages because a machine may reach no image registry.
+"""Stand-ins for public images, made of Debian packages: a machine may not reach a registry.
 
-A stand-in has up to three layers: a minimal Debian that all share, its packages, and small files of this machine (the
-CA bundle, pip's settings). Only the last changes from machine to machine, so the first two are cached by themselves.
+A stand-in has three layers: a minimal Debian that all share, its packages, and small files of this
+machine (the CA bundle, pip's settings). The first two are the same on every machine, so each is a
+file of its own in the cache.
 """
 
 from __future__ import annotations
 
 import configparser
+import functools
 import io
 import os
 import platform
@@ -21,7 +23,8 @@ import cache
 import oci
 from commands import run, succeeds
 from errors import ClusterError
-from steps import say, step
+from progress import Step
+from steps import Steps
 
 SUITE = "bookworm"
 PAUSE = "docker.io/library/pause-only:1"
@@ -29,7 +32,7 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALLER = Path(__file__).with_name("install-layer.sh")
 
-# What decides which index pip reaches and how; the rest of a machine's settings are matters of taste or local folders.
+# These settings decide which index pip reaches; the others are preferences or local folders.
 PIP_SETTINGS = {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
 
 MMDEBSTRAP = (
@@ -42,7 +45,7 @@ MMDEBSTRAP = (
     "--dpkgopt=path-exclude=/usr/share/locale/*",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-    # As in Docker's Debian: an installed package must not start its service.
+    # As in Docker's Debian image: an installed package must not start its service.
     "--customize-hook=printf '#!/bin/sh\\nexit 101\\n' >\"$1/usr/sbin/policy-rc.d\"",
     '--customize-hook=chmod 755 "$1/usr/sbin/policy-rc.d"',
     SUITE,
@@ -61,6 +64,9 @@ class Recipe:
     links: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
 
+
+BASE = Step("make a minimal Debian", "mmdebstrap, once per machine")
+PACK = Step("pack the images")
 
 RECIPES = (
     Recipe(
@@ -90,7 +96,7 @@ RECIPES = (
     ),
     Recipe(
         "docker.io/library/dnf:bookworm",
-        # The other two make a repository, for there is none to be reached.
+        # rpm and createrepo-c make a repository, because a public one may be out of reach.
         packages=("dnf", "rpm", "createrepo-c"),
         command=("bash",),
         removed=("usr/bin/apt-get",),
@@ -98,34 +104,47 @@ RECIPES = (
 )
 
 
-def archive(pause: Path) -> Path:
-    """The archive of all images, made if the cache lacks it; `pause` is the static binary."""
-    files = {recipe.name: _files(recipe) for recipe in RECIPES}
-    key = cache.key(
-        [str(RECIPES).encode(), _base_key().encode(), INSTALLER.read_bytes(), pause.read_bytes(), *files.values()]
-    )
-    path = cache.folder() / f"images-{key}.tar"
+def planned(pause: Path | None) -> list[Step]:
+    """The steps that make the archive; none if it is cached. Before the build, `pause` is None."""
+    if pause and _archive_path(pause).exists():
+        return []
+    base = [] if _base_path().exists() else [BASE]
+    return [*base, *(_packages_step(recipe) for recipe in RECIPES if not _packages_path(recipe).exists()), PACK]
+
+
+def archive(pause: Path, steps: Steps) -> Path:
+    """The archive of all images, made if it is not in the cache; `pause` is the static binary."""
+    path = _archive_path(pause)
     if not path.exists():
         with cache.lock("images"):
             if not path.exists():
-                _build_archive(path, files, pause)
+                _build_archive(path, pause, steps)
     return path
 
 
-def _build_archive(path: Path, files: Mapping[str, bytes], pause: Path) -> None:
-    say("  building the images (2 to 4 minutes the first time)")
-    with cache.scratch("images") as work, step("built the images"):
-        built = []
-        for recipe in RECIPES:
-            own = work / f"{recipe.name.replace('/', '_')}.tar"
-            own.write_bytes(files[recipe.name])
-            built.append(oci.BuiltImage(recipe.name, [_base(), _packages(recipe, work), own], _config(recipe)))
-        built.append(_pause_image(pause, work))
-        oci.write_archive(work / "images.tar", built)
-        # An archive is made of cached layers in seconds, so an older one is not worth its space.
-        for older in cache.folder().glob("images-*.tar"):
-            older.unlink()
-        (work / "images.tar").rename(path)
+def _archive_path(pause: Path) -> Path:
+    files = [_files(recipe) for recipe in RECIPES]
+    key = cache.key([str(RECIPES).encode(), _base_key().encode(), INSTALLER.read_bytes(), pause.read_bytes(), *files])
+    return cache.folder() / f"images-{key}.tar"
+
+
+def _build_archive(path: Path, pause: Path, steps: Steps) -> None:
+    with cache.scratch("images") as work:
+        base = _base(steps)
+        packages = {recipe.name: _packages(recipe, work, steps) for recipe in RECIPES}
+        with steps.doing(PACK):
+            images = [_stand_in(recipe, base, packages[recipe.name], work) for recipe in RECIPES]
+            oci.write_archive(work / "images.tar", [*images, _pause_image(pause, work)])
+            # The cached layers give a new archive in seconds, so older archives are deleted.
+            for older in cache.folder().glob("images-*.tar"):
+                older.unlink()
+            (work / "images.tar").rename(path)
+
+
+def _stand_in(recipe: Recipe, base: Path, packages: Path, work: Path) -> oci.BuiltImage:
+    own = work / f"{recipe.name.replace('/', '_')}.tar"
+    own.write_bytes(_files(recipe))
+    return oci.BuiltImage(recipe.name, [base, packages, own], _config(recipe))
 
 
 def _pause_image(pause: Path, work: Path) -> oci.BuiltImage:
@@ -144,22 +163,37 @@ def _base_key() -> str:
     return cache.key([str(MMDEBSTRAP).encode(), platform.machine().encode()])
 
 
-def _base() -> Path:
+def _base_path() -> Path:
+    return cache.folder() / f"layer-debian-{_base_key()}.tar"
+
+
+def _base(steps: Steps) -> Path:
     """The layer that all stand-ins share."""
-    path = cache.folder() / f"layer-debian-{_base_key()}.tar"
+    path = _base_path()
     if not path.exists():
-        with cache.scratch("debian") as work, step("  bootstrapped a minimal Debian"):
+        with cache.scratch("debian") as work, steps.doing(BASE):
             run([*MMDEBSTRAP, work / "base.tar"])
             (work / "base.tar").rename(path)
     return path
 
 
-def _packages(recipe: Recipe, work: Path) -> Path:
-    """The layer with the stand-in's packages; `work` keeps what the next stand-in can use."""
+def _packages_path(recipe: Recipe) -> Path:
     key = cache.key([_base_key().encode(), INSTALLER.read_bytes(), str(recipe.packages).encode()])
-    path = cache.folder() / f"layer-{recipe.packages[0]}-{key}.tar"
+    return cache.folder() / f"layer-{recipe.packages[0]}-{key}.tar"
+
+
+def _packages_step(recipe: Recipe) -> Step:
+    return Step(
+        f"make image {recipe.name.rpartition('/')[2]}",
+        f"Debian packages {', '.join(recipe.packages)}; once per machine",
+    )
+
+
+def _packages(recipe: Recipe, work: Path, steps: Steps) -> Path:
+    """The layer with the stand-in's packages; the next stand-in reuses the files in `work`."""
+    path = _packages_path(recipe)
     if not path.exists():
-        with step(f"  installed {' '.join(recipe.packages)} for {recipe.name}"):
+        with steps.doing(_packages_step(recipe)):
             _unpack_base(work)
             run(["unshare", "--mount", INSTALLER, work, *recipe.packages])
             (work / "layer.tar").rename(path)
@@ -170,11 +204,11 @@ def _unpack_base(work: Path) -> None:
     base = work / "base"
     if not base.exists():
         base.mkdir()
-        run(["tar", "--extract", "--numeric-owner", "--file", _base(), "--directory", base])
+        run(["tar", "--extract", "--numeric-owner", "--file", _base_path(), "--directory", base])
 
 
 def _files(recipe: Recipe) -> bytes:
-    """The layer of what comes from this machine, and of what the recipe links or removes."""
+    """The layer with the files of this machine and with what the recipe links or removes."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         oci.add_file(tar, CA_BUNDLE.lstrip("/"), _ca_bundle())
@@ -194,8 +228,9 @@ def _ca_bundle() -> bytes:
     raise ClusterError(f"no CA bundle found at {CA_BUNDLE}: install ca-certificates")
 
 
+@functools.cache
 def _pip_settings() -> str:
-    """The machine's way to its package index, as a pip.conf for pods."""
+    """A pip.conf with which pods reach the same package index as this machine."""
     has_pip = succeeds([sys.executable, "-m", "pip", "--version"])
     listed = run([sys.executable, "-m", "pip", "config", "list"]) if has_pip else ""
     parser = configparser.ConfigParser(interpolation=None)
@@ -206,7 +241,7 @@ def _pip_settings() -> str:
 
 
 def pip_index_settings(listed: str) -> dict[str, str]:
-    """What of `pip config list` decides which index pip reaches."""
+    """Those settings of `pip config list` that decide which index pip reaches."""
     settings = re.findall(r"^([\w:]+)\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
-    settings.sort(key=lambda setting: setting[0] == ":env:")  # the environment has the last word
+    settings.sort(key=lambda setting: setting[0] == ":env:")  # environment variables win
     return {name: value.replace("\\n", "\n") for _, name, value in settings if name in PIP_SETTINGS}

@@ -1,4 +1,4 @@
-"""Fake nodes beside the real ones: kwok plays their kubelets, so that thousands of pods cost next to nothing."""
+"""Fake nodes: kwok plays their kubelets, so thousands of pods need hardly any memory or CPU."""
 
 from __future__ import annotations
 
@@ -10,80 +10,100 @@ from typing import Any
 from urllib.parse import quote
 
 import api
-import binaries
 import cache
 import fake_nodes
+import go
 import network
 import processes
 from commands import run
 from errors import ClusterError
 from instance import Instance
-from steps import say, step
+from progress import Step
+from steps import Steps, say
 
 COMPONENT = "kwok"
 VERSION = "v0.8.0"
 PACKAGE = f"sigs.k8s.io/kwok/cmd/kwok@{VERSION}"
 OLDEST_GO = (1, 26)
+BUILD = Step(f"compile kwok {VERSION}", "once per machine, 2 to 4 minutes on two cores")
 READY_SECONDS = 120.0
 ADDRESS = "127.0.0.1"
-# Renewed after a quarter of it: twice before the controller manager calls a node dead.
+# kwok renews a lease after a quarter of this time; a node without renewals is dead after 20 s.
 LEASE_SECONDS = 36
 CHUNK = 100
 
 
 def up(instance: Instance, count: int, group: str = fake_nodes.DEFAULT_GROUP) -> None:
-    """Leave a group with exactly so many nodes, all of them Ready; start kwok unless it runs."""
+    """Add or remove fake nodes until the group has `count`, all Ready; start kwok if needed."""
     client = _client(instance)
+    ready = Step(f"make {count} fake nodes Ready")
     with cache.lock(f"kwok-{instance.id}"):
+        steps = Steps([*_planned(), ready])
+        steps.announce("start fake nodes")
         if not processes.running(instance, COMPONENT):
-            _start(instance)
-        with step(f"{count} fake nodes are Ready: nodeSelector {fake_nodes.GROUP_LABEL}: {group}"):
+            _start(instance, steps)
+        with steps.doing(ready):
             wanted = {node["metadata"]["name"] for node in fake_nodes.nodes(count, group)["items"]}
             _remove(instance, client, _names(client, group) - wanted)
             _create(instance, count, group)
             _wait_until_ready(instance, client, wanted)
+    say(f"{count} fake nodes are Ready; nodeSelector of their pods: {fake_nodes.GROUP_LABEL}: {group}")
 
 
 def down(instance: Instance, group: str | None = None) -> None:
-    """Remove a group of nodes (default: all groups) with the pods on them, and kwok with the last."""
+    """Remove a group of nodes (default: all) and their pods; kwok ends with the last node."""
     client = _client(instance)
-    with cache.lock(f"kwok-{instance.id}"), step(f"fake nodes are gone: {group or 'all groups'}"):
+    gone = Step(f"remove the fake nodes of {f'group {group}' if group else 'all groups'}")
+    with cache.lock(f"kwok-{instance.id}"), Steps([gone]).doing(gone):
         _remove(instance, client, _names(client, group))
         if not _names(client):
             processes.stop(instance, COMPONENT)
 
 
 def log_file(instance: Instance) -> Path:
-    """The log of every container on a fake node, in the kubelet's format; empty until somebody writes it."""
+    """The log of every container on a fake node, in the kubelet's format; tests write to it."""
     return instance.state / "kwok" / "container.log"
 
 
-def program() -> Path:
-    """The program from the cache, built by Go if it lacks it."""
-    folder = cache.folder() / f"kwok-{VERSION}"
+def program(steps: Steps) -> Path:
+    """The program from the cache, built with Go if it is missing there."""
+    folder = _folder()
     if not folder.exists():
         with cache.lock("kwok"):
             if not folder.exists():
-                _build_into(folder)
+                _build_into(folder, steps)
     return folder / "kwok"
 
 
-def _build_into(folder: Path) -> None:
-    say(f"  building kwok {VERSION} (two to four minutes on two cores)")
-    with cache.scratch("kwok") as work, step(f"built kwok {VERSION}"):
+def _planned() -> list[Step]:
+    """The steps that build kwok; none if it is in the cache."""
+    return [] if _folder().exists() else [*go.planned(OLDEST_GO), BUILD]
+
+
+def _folder() -> Path:
+    return cache.folder() / f"kwok-{VERSION}"
+
+
+def _build_into(folder: Path, steps: Steps) -> None:
+    """Build with `go install`; `go list` does not accept a version, so the total is unknown."""
+    found = go.program(OLDEST_GO, steps)
+    with cache.scratch("kwok") as work, steps.doing(BUILD) as report:
         env = {"GOBIN": str(work / "bin"), "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
-        run([binaries.go(OLDEST_GO), "install", "-trimpath", "-ldflags", "-s -w", PACKAGE], env=env)
+        counter = go.Compilation(report)
+        command = [found, "install", "-v", "-trimpath", "-ldflags", "-s -w", PACKAGE]
+        run(command, env=env, is_progress=counter.is_progress)
+        counter.report_end()
         (work / "bin").rename(folder)
 
 
-def _start(instance: Instance) -> None:
+def _start(instance: Instance, steps: Steps) -> None:
     log = log_file(instance)
     log.parent.mkdir(exist_ok=True)
     log.touch()
     config = log.with_name("config.yaml")
     config.write_text(fake_nodes.config(log))
     (port,) = network.choose_ports(instance, 1)
-    processes.start(instance, COMPONENT, [program(), *_flags(instance, config, port)])
+    processes.start(instance, COMPONENT, [program(steps), *_flags(instance, config, port)])
 
 
 def _flags(instance: Instance, config: Path, port: int) -> list[str]:
@@ -108,7 +128,7 @@ def _create(instance: Instance, count: int, group: str) -> None:
 
 
 def _remove(instance: Instance, client: api.Api, names: set[str]) -> None:
-    """The nodes first, so that what a controller creates anew finds none; then what was on them."""
+    """Delete the nodes, then their pods: in this order, a new pod cannot start on these nodes."""
     for some in _in_chunks(sorted(names)):
         selector = quote(f"{fake_nodes.GROUP_LABEL},kubernetes.io/hostname in ({','.join(some)})")
         _kubectl(instance, "delete", "--raw", f"/api/v1/nodes?labelSelector={selector}")
@@ -117,7 +137,7 @@ def _remove(instance: Instance, client: api.Api, names: set[str]) -> None:
 
 
 def _in_chunks(names: list[str]) -> Iterator[list[str]]:
-    """As many names as fit into one URL."""
+    """Lists of names that are short enough for one URL."""
     return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
 
 

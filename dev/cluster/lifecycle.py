@@ -1,4 +1,4 @@
-"""Brings the cluster up and down."""
+"""Starts and removes the cluster, and reports its status."""
 
 from __future__ import annotations
 
@@ -23,36 +23,46 @@ import processes
 from errors import ClusterError
 from instance import NODE_NAMES, Instance
 from node import Node
-from steps import say, step
+from progress import Step, duration
+from steps import Steps, say
 
 READY_SECONDS = 120.0
 
+CLEAN = Step("remove the rest of an earlier cluster")
+NETWORK = Step("set up network and certificates")
+CONTROL_PLANE = Step("start the control plane")
+NODES = Step("start the nodes")
+IMAGES = Step("load the images into the nodes")
+
 
 def up(instance: Instance) -> None:
-    """Leave a healthy cluster as it is; otherwise throw away what remains of one and start anew."""
+    """Leave a healthy cluster as it is; otherwise remove the rest of it and start a new one."""
     prerequisites.check_machine()
     with cache.lock(f"cluster-{instance.id}"):
         if healthy(instance):
             say(f"cluster is up already: export KUBECONFIG={instance.kubeconfig}")
             return
         started = time.monotonic()
-        prerequisites.install_missing()
-        _remove_remains(instance)
-        _start(instance, *_build())
+        steps = Steps(_planned(instance))
+        steps.announce("start a two-node Kubernetes")
+        prerequisites.install_missing(steps)
+        _clean(instance, steps)
+        programs = binaries.build(steps)
+        _start(instance, programs, images.archive(programs.pause, steps), steps)
         _mark(instance).touch()
-        say(f"cluster is up after {time.monotonic() - started:.0f} s; kubectl is {instance.state}/kubectl")
+        say(f"cluster is up after {duration(time.monotonic() - started)}; kubectl is {instance.state}/kubectl")
         say(f"export KUBECONFIG={instance.kubeconfig}")
 
 
 def down(instance: Instance) -> None:
-    """Leave nothing of the cluster."""
+    """Remove everything that belongs to the cluster."""
     prerequisites.check_machine()
-    with cache.lock(f"cluster-{instance.id}"), step("cluster is down"):
+    with cache.lock(f"cluster-{instance.id}"), Steps([]).doing(Step("remove the cluster")):
         _remove_remains(instance)
 
 
 def status(instance: Instance) -> bool:
-    """Print every component's process and the nodes; whether all is well."""
+    """Print the components and how to reach the cluster; return whether it is healthy."""
     prerequisites.check_machine()
     for name in processes.started(instance):
         state = f"pid {processes.pid_of(instance, name)}" if processes.running(instance, name) else "not running"
@@ -66,7 +76,7 @@ def status(instance: Instance) -> bool:
 
 
 def healthy(instance: Instance) -> bool:
-    """Whether the cluster was started to the end, images and all, its components run and both nodes are Ready."""
+    """Whether the start was completed, all components run and both nodes are Ready."""
     if not instance.kubeconfig.exists() or not _mark(instance).exists():
         return False
     running = {name: processes.running(instance, name) for name in processes.started(instance)}
@@ -74,23 +84,39 @@ def healthy(instance: Instance) -> bool:
 
 
 def is_whole(running: Mapping[str, bool], ready_nodes: Collection[str]) -> bool:
-    """Whether all components run and both nodes are Ready; fake nodes and what plays them come and go."""
+    """Whether all components run and both nodes are Ready; fake nodes and kwok are optional."""
     components = {name: runs for name, runs in running.items() if name != kwok.COMPONENT}
     return bool(components) and all(components.values()) and set(NODE_NAMES) <= set(ready_nodes)
 
 
 def _mark(instance: Instance) -> Path:
-    """The file that says that a start came to its end; nodes are Ready before their images are loaded."""
+    """The file that marks a completed start; nodes are Ready before their images are loaded."""
     return instance.state / "started"
 
 
-def _build() -> tuple[binaries.Binaries, Path]:
-    built = binaries.build()
-    return built, images.archive(built.pause)
+def _planned(instance: Instance) -> list[Step]:
+    """The steps of a start; steps whose results are in the cache are left out."""
+    cached = binaries.cached()
+    return [
+        *prerequisites.planned(),
+        *([CLEAN] if instance.state.exists() else []),
+        *binaries.planned(),
+        *images.planned(cached.pause if cached else None),
+        *(NETWORK, CONTROL_PLANE, NODES, IMAGES),
+    ]
+
+
+def _clean(instance: Instance, steps: Steps) -> None:
+    """Remove the rest of an earlier cluster; it may run although its state folder is deleted."""
+    if instance.state.exists():
+        with steps.doing(CLEAN):
+            _remove_remains(instance)
+    else:
+        _remove_remains(instance)
 
 
 def _remove_remains(instance: Instance) -> None:
-    """Remove all of an earlier cluster, however it ended."""
+    """Remove everything of an earlier cluster, also of one that was killed."""
     processes.kill(instance)
     cgroups.remove(f"/{instance.name}")
     if prerequisites.has_network_programs():
@@ -99,18 +125,18 @@ def _remove_remains(instance: Instance) -> None:
         shutil.rmtree(instance.state)
 
 
-def _start(instance: Instance, programs: binaries.Binaries, archive: Path) -> None:
+def _start(instance: Instance, programs: binaries.Binaries, archive: Path, steps: Steps) -> None:
     instance.state.mkdir()
     (instance.state / "kubectl").symlink_to(programs.kubectl)
-    with cache.lock("network"):
+    with cache.lock("network"), steps.doing(NETWORK):
         block = network.choose_block(instance)
         network.create(instance, block)
-    ports = control_plane.Ports(*network.choose_ports(instance, 3))
-    addresses = ["127.0.0.1", str(block.api_service), *(str(block.node(name)) for name in NODE_NAMES)]
-    secrets = credentials.create(instance, ports.api_url, addresses)
+        ports = control_plane.Ports(*network.choose_ports(instance, 3))
+        addresses = ["127.0.0.1", str(block.api_service), *(str(block.node(name)) for name in NODE_NAMES)]
+        secrets = credentials.create(instance, ports.api_url, addresses)
     nodes = [Node(name, instance, programs, secrets, block) for name in NODE_NAMES]
     _start_control_plane(control_plane.ControlPlane(instance, programs, secrets, block, ports))
-    _start_nodes(instance, nodes, archive)
+    _start_nodes(instance, nodes, archive, steps)
 
 
 def _start_control_plane(plane: control_plane.ControlPlane) -> None:
@@ -119,22 +145,22 @@ def _start_control_plane(plane: control_plane.ControlPlane) -> None:
         processes.start(plane.instance, name, command)
 
 
-def _start_nodes(instance: Instance, nodes: list[Node], archive: Path) -> None:
-    """Load the images while the control plane starts; a kubelet needs none of them to become Ready."""
+def _start_nodes(instance: Instance, nodes: list[Node], archive: Path, steps: Steps) -> None:
+    """Start the nodes and load the images at the same time; a node is Ready without them."""
     for node in nodes:
         node.start_containerd()
     client = api.from_kubeconfig(instance.kubeconfig)
     with ThreadPoolExecutor() as pool:
         loading = [pool.submit(_load_images, instance, node, archive) for node in nodes]
-        with step("control plane is ready"):
+        with steps.doing(CONTROL_PLANE):
             _wait(instance, "kube-apiserver", client.ready)
-        for node in nodes:
-            node.start_kubelet()
-        with step("nodes are Ready"):
+        with steps.doing(NODES):
+            for node in nodes:
+                node.start_kubelet()
             for node in nodes:
                 _wait(instance, node.kubelet, partial(_is_ready, client, node))
             _wait(instance, "kube-controller-manager", client.accepts_pods)
-        with step("images are loaded"):
+        with steps.doing(IMAGES):
             for result in loading:
                 result.result()
 
@@ -149,7 +175,7 @@ def _load_images(instance: Instance, node: Node, archive: Path) -> None:
 
 
 def _wait(instance: Instance, component: str, done: Callable[[], bool]) -> None:
-    """Wait for what a component has to do; its log says why it does not."""
+    """Wait until `done` is true; an error shows the end of the component's log."""
     deadline = time.monotonic() + READY_SECONDS
     while not done():
         stopped = [name for name in processes.started(instance) if not processes.running(instance, name)]

@@ -1,4 +1,4 @@
-"""Sees to it that the machine has what a cluster needs, and says in one line what is missing where it cannot."""
+"""Checks the machine and installs missing Debian packages; an error names what is missing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from commands import run
 from errors import ClusterError
 from node import CNI_FOLDERS
-from steps import step
+from progress import Step
+from steps import Steps
 
-# Programs, and the Debian packages that bring them.
+# Programs, and the Debian packages that contain them.
 PACKAGES = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -32,30 +33,36 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def check_machine() -> None:
-    """Refuse a machine on which no cluster can run."""
+    """Raise an error on a machine that cannot run a cluster."""
     if platform.system() != "Linux":
-        raise ClusterError(f"the development cluster needs Linux, this is {platform.system()}")
+        raise ClusterError(f"the development cluster needs Linux; this machine runs {platform.system()}")
     if os.geteuid() != 0:
         raise ClusterError("the development cluster needs root (mounts, cgroups, bridges): run it with sudo")
     folders = os.environ.get("PATH", "").split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join([*folders, *(add for add in SYSTEM_FOLDERS if add not in folders)])
 
 
-def install_missing() -> None:
+def planned() -> list[Step]:
+    """The step that installs missing packages; none if the machine has them all."""
+    missing = missing_packages()
+    return [_step(missing)] if missing else []
+
+
+def install_missing(steps: Steps) -> None:
     """Install missing programs with apt-get."""
     missing = missing_packages()
     if not missing:
         return
     if not shutil.which("apt-get"):
-        raise ClusterError(f"missing, and no apt-get here to install it: {', '.join(missing)}")
-    with step(f"installed {' '.join(missing)}"):
+        raise ClusterError(f"missing Debian packages, and no apt-get to install them: {', '.join(missing)}")
+    with steps.doing(_step(missing)):
         _install(missing)
     if still_missing := missing_packages():
-        raise ClusterError(f"missing although apt-get installed it: {', '.join(still_missing)}")
+        raise ClusterError(f"missing after apt-get install: programs of {', '.join(still_missing)}")
 
 
 def missing_packages() -> list[str]:
-    """The Debian packages that would bring what the machine lacks."""
+    """The Debian packages that contain the missing programs."""
     missing = {package for program, package in PACKAGES.items() if not shutil.which(program)}
     if not any((folder / "bridge").exists() for folder in CNI_FOLDERS):
         missing.add(CNI_PACKAGE)
@@ -63,12 +70,16 @@ def missing_packages() -> list[str]:
 
 
 def has_network_programs() -> bool:
-    """Whether bridges and firewall rules of ours can exist at all."""
+    """Whether this machine can have bridges and firewall rules of a cluster."""
     return all(shutil.which(program) for program in ("ip", "iptables"))
 
 
+def _step(missing: list[str]) -> Step:
+    return Step("install Debian packages", f"{', '.join(missing)}; once per machine")
+
+
 def _install(packages: list[str]) -> None:
-    """Install without starting services: a containerd of the machine's own is not what we need."""
+    """Install without starting services: the cluster starts its own containerd."""
     own_policy = not POLICY.exists()
     if own_policy:
         POLICY.write_text("#!/bin/sh\nexit 101\n")
