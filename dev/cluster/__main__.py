@@ -1,4 +1,4 @@
-"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status|kwok`; see the README beside."""
+"""A real two-node Kubernetes for this checkout: `python3 dev/cluster up|down|status|kwok`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def _parser() -> argparse.ArgumentParser:
     about = "A real two-node Kubernetes on this machine, without Docker."
     parser = argparse.ArgumentParser(prog="python3 dev/cluster", description=about)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start it, or leave a healthy one as it is")
-    commands.add_parser("down", help="leave nothing of it")
-    commands.add_parser("status", help="say whether all runs")
+    commands.add_parser("up", help="start it; a healthy cluster is left as it is")
+    commands.add_parser("down", help="remove it")
+    commands.add_parser("status", help="show whether it is healthy")
     fakes = commands.add_parser("kwok", help="add or remove fake nodes").add_subparsers(dest="fakes", required=True)
-    up = fakes.add_parser("up", help="have exactly so many fake nodes in a group")
+    up = fakes.add_parser("up", help="add or remove nodes until the group has this number")
     up.add_argument("--nodes", type=int, default=10)
     up.add_argument("--group", default=fake_nodes.DEFAULT_GROUP, help="default: %(default)s")
-    fakes.add_parser("down", help="remove them, and the pods on them").add_argument("--group", help="default: all")
+    fakes.add_parser("down", help="remove them and the pods on them").add_argument("--group", help="default: all")
     return parser
 
 

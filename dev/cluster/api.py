@@ -1,4 +1,4 @@
-"""Asks the API server what the start has to wait for."""
+"""Asks the API server for the conditions that the start waits for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Api:
     tls: ssl.SSLContext
 
     def get(self, path: str) -> Any:
-        """The parsed answer, or None while the server does not answer or says no."""
+        """The parsed answer, or None if the server does not answer or answers with an error."""
         request = urllib.request.Request(self.server + path, headers={"Authorization": f"Bearer {self.token}"})
         try:
             with urllib.request.urlopen(request, timeout=SECONDS, context=self.tls) as answer:
@@ -33,7 +33,7 @@ class Api:
         return json.loads(body) if body.startswith(b"{") else body.decode()
 
     def ready(self) -> bool:
-        """Whether the API server calls itself ready."""
+        """Whether the API server reports that it is ready."""
         return bool(self.get("/readyz") == "ok")
 
     def ready_nodes(self) -> set[str]:
@@ -42,7 +42,7 @@ class Api:
         return {node["metadata"]["name"] for node in nodes if _is_ready(node)}
 
     def accepts_pods(self) -> bool:
-        """Whether the default service account exists, without which a pod is refused."""
+        """Whether the default service account exists; without it, the server refuses pods."""
         return self.get("/api/v1/namespaces/default/serviceaccounts/default") is not None
 
     def version(self) -> str:
@@ -51,7 +51,7 @@ class Api:
 
 
 def from_kubeconfig(path: Path) -> Api:
-    """The client for a kubeconfig that this program wrote."""
+    """The client for a kubeconfig that `credentials` wrote."""
     config = json.loads(path.read_text())
     cluster = config["clusters"][0]["cluster"]
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()

@@ -22,7 +22,7 @@ def is_v2() -> bool:
 
 
 def create(cgroup: str) -> None:
-    """Make a cgroup such as `/asp-1a2b3c/node-1`, ready to have children."""
+    """Make a cgroup such as `/asp-1a2b3c/node-1` that can have children."""
     if is_v2():
         _create_v2(cgroup)
         return
@@ -31,8 +31,9 @@ def create(cgroup: str) -> None:
 
 
 def remove(cgroup: str) -> None:
-    """Remove a cgroup and all below it from every hierarchy; processes still inside are killed."""
-    hierarchies = [UNIFIED] if is_v2() else _mounted("cgroup", "cgroup2")  # v1 may have a v2 without controllers beside
+    """Remove a cgroup and its children from every hierarchy; the processes in it are killed."""
+    # Beside v1, there may be a v2 without controllers.
+    hierarchies = [UNIFIED] if is_v2() else _mounted("cgroup", "cgroup2")
     tops = [top for hierarchy in hierarchies if (top := hierarchy / cgroup.strip("/")).is_dir()]
     kill_until_none(lambda: sorted({pid for top in tops for pid in _processes(top)}))
     for top in tops:
@@ -40,7 +41,7 @@ def remove(cgroup: str) -> None:
 
 
 def _mounted(*types: str) -> list[Path]:
-    """Where whole hierarchies of these file system types are mounted, each once."""
+    """The mount points of complete hierarchies of these file system types, each hierarchy once."""
     found: dict[str, Path] = {}
     for line in MOUNTS.read_text().splitlines():
         place, _, source = line.partition(" - ")
@@ -56,7 +57,7 @@ def _create_v1(hierarchy: Path, cgroup: str) -> None:
         parent, path = path, path / part
         path.mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):
-            # A new cpuset is empty, and no process can enter it before it has processors and memory.
+            # A new cpuset is empty; a process can enter it only when it has processors and memory.
             if (path / setting).exists() and not (path / setting).read_text().strip():
                 (path / setting).write_text((parent / setting).read_text())
 
@@ -71,7 +72,7 @@ def _create_v2(cgroup: str) -> None:
 
 
 def _delegate_controllers(path: Path) -> None:
-    """Hand the controllers that the kubelet uses on to a v2 cgroup's children, as far as the machine has them."""
+    """Delegate the controllers that the kubelet uses to the children of a v2 cgroup."""
     wanted = CONTROLLERS & set((path / "cgroup.controllers").read_text().split())
     missing = wanted - set((path / "cgroup.subtree_control").read_text().split())
     for controller in sorted(missing):
@@ -80,7 +81,7 @@ def _delegate_controllers(path: Path) -> None:
         except OSError as error:
             raise ClusterError(
                 f"cannot delegate the {controller} controller in {path}: {error}. "
-                "In a container, run with a cgroup namespace whose root has no processes."
+                "In a container, use a cgroup namespace whose root has no processes."
             ) from error
 
 
@@ -93,12 +94,12 @@ def _processes(top: Path) -> list[int]:
 
 
 def _remove_tree(top: Path) -> None:
-    """Remove the folders leaf by leaf; the kernel refuses for a moment after the last process has ended."""
+    """Remove the folders from the leaves up; the kernel refuses until the last process is gone."""
     deadline = time.monotonic() + REMOVE_SECONDS
     while top.exists():
         for folder, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):
                 Path(folder).rmdir()
         if top.exists() and time.monotonic() > deadline:
-            raise ClusterError(f"cannot remove cgroup {top}")
+            raise ClusterError(f"cannot remove cgroup {top} within {REMOVE_SECONDS:.0f} s: see its cgroup.procs")
         time.sleep(0.02)

@@ -33,13 +33,13 @@ class Ports:
 
     @property
     def api_url(self) -> str:
-        """Where clients on this machine reach the API server."""
+        """The API server's URL for clients on this machine."""
         return f"https://127.0.0.1:{self.api}"
 
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """All that the command lines depend on."""
+    """The inputs of the command lines."""
 
     instance: Instance
     binaries: Binaries
@@ -48,7 +48,7 @@ class ControlPlane:
     ports: Ports
 
     def components(self) -> Mapping[str, Sequence[str | Path]]:
-        """Command lines by component, in the order to start them in."""
+        """Command lines by component, in the order of their start."""
         program = self.binaries.kubernetes
         return {
             "etcd": [program, "etcd", *_flags(self._etcd())],
@@ -64,7 +64,7 @@ class ControlPlane:
         }
 
     def write_audit_policy(self) -> None:
-        """Write the file that the API server's command line names."""
+        """Write the audit policy to the file that the API server reads."""
         self._audit_policy.write_text(json.dumps(AUDIT_POLICY))
 
     @property
@@ -82,7 +82,7 @@ class ControlPlane:
             "listen-peer-urls": peers,
             "initial-advertise-peer-urls": peers,
             "initial-cluster": f"dev={peers}",
-            # Nothing here has to survive a power cut, and every write would wait for the disk.
+            # The data need not survive a power cut; a sync would make every write wait.
             "unsafe-no-fsync": "true",
             "log-level": "warn",
         }
@@ -92,7 +92,7 @@ class ControlPlane:
         return {
             "bind-address": "127.0.0.1",
             "secure-port": self.ports.api,
-            # Only announced; the default would be looked for on a default route that may be missing.
+            # Only announced. The default comes from the default route, which may be missing.
             "advertise-address": str(self.block.node("node-1")),
             "endpoint-reconciler-type": "none",
             "etcd-servers": f"http://127.0.0.1:{self.ports.etcd}",
@@ -112,10 +112,10 @@ class ControlPlane:
             "service-account-signing-key-file": secrets.service_account_key,
             "audit-policy-file": self._audit_policy,
             "audit-log-path": self.instance.audit_log,
-            # MB of a file, and older files beside it: the tests alone write 45 MB in an hour.
+            # Size of the file in MB, and number of older files: the tests write 45 MB in an hour.
             "audit-log-maxsize": 50,
             "audit-log-maxbackup": 1,
-            # With the grace period below, a dead node's pods are given up 50 s after its death, not 340 s.
+            # With the grace period below: eviction 50 s after a node's death, not 340 s.
             "default-not-ready-toleration-seconds": 30,
             "default-unreachable-toleration-seconds": 30,
         }
@@ -129,7 +129,7 @@ class ControlPlane:
             # A thousand Jobs at once would take minutes at the default of 20 calls a second.
             "kube-api-qps": 200,
             "kube-api-burst": 400,
-            # A dead node is noticed after 20 s instead of 50 s.
+            # A dead node is detected after 20 s instead of 50 s.
             "node-monitor-period": "2s",
             "node-monitor-grace-period": "20s",
         }
@@ -138,7 +138,7 @@ class ControlPlane:
         return self._common("system:kube-scheduler")
 
     def _common(self, user: str) -> Mapping[str, str | int | Path]:
-        """No port, because nobody asks, and no leader election, because each is alone: less load when idle."""
+        """No port, because it has no client, and no leader election: less load when idle."""
         return {"kubeconfig": self.credentials.kubeconfig(user), "leader-elect": "false", "secure-port": 0}
 
 

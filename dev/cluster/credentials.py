@@ -1,4 +1,4 @@
-"""Makes keys, certificates, tokens and kubeconfigs, new at every start."""
+"""Makes new keys, certificates, tokens and kubeconfigs at every start."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-da
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where the secrets of one cluster lie."""
+    """The paths of one cluster's secrets."""
 
     folder: Path
 
     @property
     def ca(self) -> Path:
-        """The certificate that all others are signed by."""
+        """The certificate of the authority that signs all others."""
         return self.folder / "ca.crt"
 
     @property
@@ -53,12 +53,12 @@ class Credentials:
 
     @property
     def service_account_key(self) -> Path:
-        """The key that service account tokens are signed with."""
+        """The key that signs service account tokens."""
         return self.folder / "service-account.key"
 
     @property
     def service_account_public_key(self) -> Path:
-        """The key that service account tokens are verified with."""
+        """The key that verifies service account tokens."""
         return self.folder / "service-account.pub"
 
     def certificate(self, name: str) -> Path:
@@ -75,7 +75,7 @@ class Credentials:
 
 
 def create(instance: Instance, server: str, addresses: Iterable[str]) -> Credentials:
-    """Make all secrets; `server` is the API server's URL, `addresses` are those that its certificate is valid for."""
+    """Make all secrets; the API server's URL is `server`, its certificate names `addresses`."""
     instance.secrets.mkdir(mode=0o700)
     credentials = Credentials(instance.secrets)
     _create_ca(credentials, instance.name)
@@ -111,7 +111,7 @@ def _create_certificate(credentials: Credentials, name: str, subject: str, exten
 
 
 def _openssl_config(credentials: Credentials) -> Path:
-    """A configuration without extensions: those of the machine's own would come on top of ours."""
+    """A configuration without extensions: the machine's own file would add others."""
     path = credentials.folder / "openssl.cnf"
     path.write_text("[req]\ndistinguished_name = subject\n[subject]\n")
     return path

@@ -1,7 +1,7 @@
-"""The one error that ends the program with a message instead of a traceback."""
+"""The error that ends the program with a message instead of a traceback."""
 
 from __future__ import annotations
 
 
 class ClusterError(Exception):
-    """What went wrong and what to do, ready to be printed."""
+    """A message for the user: what failed and what to do."""

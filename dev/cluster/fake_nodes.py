@@ -1,4 +1,4 @@
-"""What kwok is told: nodes without machines, and what becomes of their pods."""
+"""kwok's configuration: nodes without machines, and the stages of their pods."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 MANAGED = ("kwok.x-k8s.io/node", "fake")
-"""Annotation of the nodes that are kwok's, and their taint: no other pod gets there, no other node is touched."""
+"""Annotation and taint of fake nodes: kwok manages only these, and other pods stay away."""
 GROUP_LABEL = "dev-cluster/fake-nodes"
-"""Label of a group of nodes: what a pod selects, and what is removed together."""
+"""Label of a group of nodes: pods select by it, and a group is removed by it."""
 ENDS = "dev-cluster/ends"
-"""Annotation of a pod: after how long (``60s``), or at which time (RFC 3339), its containers end well.
+"""Annotation of a pod: its containers succeed after a time (``60s``) or at a time (RFC 3339).
 
 A pod without it runs until it is deleted.
 """
@@ -142,7 +142,7 @@ phase: Succeeded
 
 
 def node(name: str, group: str) -> dict[str, Any]:
-    """A node that only pods with our toleration get to."""
+    """A node for pods that tolerate its taint."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -156,13 +156,13 @@ def node(name: str, group: str) -> dict[str, Any]:
 
 
 def nodes(count: int, group: str = DEFAULT_GROUP) -> dict[str, Any]:
-    """So many nodes as one list, named after their group."""
+    """A list of `count` nodes, named after their group."""
     items = [node(f"{group}-{number:04}", group) for number in range(1, count + 1)]
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
 def stages() -> list[dict[str, Any]]:
-    """What happens to these nodes, and to the pods on them, as a kubelet would do it."""
+    """The changes that kwok makes to fake nodes and their pods in place of a kubelet."""
     ends = f'.metadata.annotations["{ENDS}"]'
     return [
         _stage("node-starts", "Node", [{"key": _READY, "operator": "NotIn", "values": ["True"]}], _NODE_STARTS),
@@ -171,7 +171,7 @@ def stages() -> list[dict[str, Any]]:
             "Node",
             [{"key": _READY, "operator": "In", "values": ["True"]}],
             _NODE_CONDITIONS,
-            # Leases say that the node lives; its status is only repeated, as a kubelet does.
+            # Leases prove that the node lives; as a kubelet does, kwok repeats the status seldom.
             {"durationMilliseconds": 300_000, "jitterDurationMilliseconds": 360_000},
         ),
         _stage("pod-starts", "Pod", [_IS_ALIVE, _in_phase("Pending")], _POD_STARTS),
@@ -187,7 +187,7 @@ def stages() -> list[dict[str, Any]]:
 
 
 def logs(file: Path) -> dict[str, Any]:
-    """One file in the kubelet's format is the log of every container."""
+    """The log of every container is one file in the kubelet's format."""
     spec = {"logs": [{"logsFile": str(file), "follow": True}]}
     return {
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
@@ -198,7 +198,7 @@ def logs(file: Path) -> dict[str, Any]:
 
 
 def config(log_file: Path) -> str:
-    """The file that kwok is started with."""
+    """The contents of the configuration file that kwok starts with."""
     return "\n---\n".join(json.dumps(document) for document in (*stages(), logs(log_file)))
 
 
@@ -209,7 +209,7 @@ def _in_phase(phase: str) -> dict[str, Any]:
 def _stage(
     name: str, kind: str, when: list[dict[str, Any]], status: str | None, delay: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A change of an object's status; without a status it is deleted."""
+    """A change of an object's status; without a status, the object is deleted."""
     spec: dict[str, Any] = {
         "resourceRef": {"apiGroup": "v1", "kind": kind},
         "selector": {"matchExpressions": when},

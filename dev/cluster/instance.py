@@ -1,4 +1,4 @@
-"""Which cluster this is: all names and folders of a checkout's own cluster derive from the checkout's path."""
+"""The names and folders of a checkout's own cluster; all derive from the checkout's path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from errors import ClusterError
 
 NODE_NAMES = ("node-1", "node-2")
 
-# A UNIX socket's path has at most 107 bytes; the longest one below the checkout is the kubelet's pod-resources socket.
+# A UNIX socket's path has at most 107 bytes. The longest is the kubelet's pod-resources socket.
 LONGEST_CHECKOUT_PATH = 107 - len("/.cluster/node-1/kubelet/pod-resources/kubelet.sock")
 
 
@@ -22,17 +22,17 @@ class Instance:
 
     @property
     def id(self) -> str:
-        """Six hex digits: network interfaces have at most 15 characters to be named with."""
+        """Six hex digits: the name of a network interface has at most 15 characters."""
         return hashlib.sha256(bytes(self.checkout)).hexdigest()[:6]
 
     @property
     def name(self) -> str:
-        """The name that bridges, cgroups and firewall rules bear."""
+        """The name of bridges, cgroups and firewall rules."""
         return f"asp-{self.id}"
 
     @property
     def state(self) -> Path:
-        """The folder of all that the cluster writes; gone after `down`."""
+        """The folder of all files that the cluster writes; `down` deletes it."""
         return self.checkout / ".cluster"
 
     @property
@@ -61,7 +61,7 @@ class Instance:
         return self.state / "audit.log"
 
     def node_folder(self, node: str) -> Path:
-        """What belongs to one node's containerd and kubelet."""
+        """The folder of one node's containerd and kubelet."""
         return self.state / node
 
     def cgroup(self, node: str) -> str:
@@ -69,17 +69,17 @@ class Instance:
         return f"/{self.name}/{node}"
 
     def bridge(self, node: str) -> str:
-        """The network interface that a node's pods hang on."""
+        """The network interface that connects a node's pods."""
         return f"{self.name}-{node.removeprefix('node-')}"
 
     @property
     def service_bridge(self) -> str:
-        """The network interface that holds the address of Service `kubernetes`."""
+        """The network interface with the address of Service `kubernetes`."""
         return f"{self.name}-api"
 
 
 def of_this_checkout() -> Instance:
-    """The cluster of the checkout that this program lies in."""
+    """The cluster of the checkout that contains this program."""
     instance = Instance(Path(__file__).resolve().parents[2])
     if len(bytes(instance.checkout)) > LONGEST_CHECKOUT_PATH:
         raise ClusterError(

@@ -1,8 +1,9 @@
 """Gives the nodes and pods addresses that nothing else on the machine uses.
 
-One block of 1024 addresses per cluster: the first 256 are node-1 and its pods, the next node-2 and its pods, the last
-the Services. Every node has a bridge for an address, because the kubelet refuses a loopback address; it is the gateway
-of the node's pods too, because the CNI plugin refuses a bridge with any other address.
+A cluster has one block of 1024 addresses: the first 256 for node-1 and its pods, the next 256 for
+node-2 and its pods, the last 256 for the Services. A node's address is on its bridge, because the
+kubelet refuses a loopback address. The bridge is also the gateway of the node's pods, because the
+CNI plugin refuses a bridge with another address.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from errors import ClusterError
 from instance import NODE_NAMES, Instance
 
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-# Below the range from which the kernel takes ports for outgoing connections.
+# Below the range of ports that the kernel gives to outgoing connections.
 PORTS = range(20000, 32000)
 
 
@@ -32,7 +33,7 @@ class Block:
     network: IPv4Network
 
     def node(self, node: str) -> IPv4Address:
-        """The node's own address, the first of its pods' network."""
+        """The node's own address: the first one of its pods' network."""
         return self.pods(node)[1]
 
     def pods(self, node: str) -> IPv4Network:
@@ -51,7 +52,7 @@ class Block:
 
 
 def choose_block(instance: Instance) -> Block:
-    """A block that no route, address or name server of this machine touches."""
+    """A block that does not overlap a route, an address or a name server of this machine."""
     taken = _taken_networks()
     for network in _candidates(instance):
         if not any(network.overlaps(other) for other in taken):
@@ -60,7 +61,7 @@ def choose_block(instance: Instance) -> Block:
 
 
 def choose_ports(instance: Instance, count: int) -> list[int]:
-    """Free loopback ports; the same ones at every start unless somebody took them."""
+    """Free loopback ports; the same ones at every start, as long as they are free."""
     found: list[int] = []
     for port in random.Random(instance.id).sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
@@ -71,11 +72,13 @@ def choose_ports(instance: Instance, count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise ClusterError(f"no {count} free ports between {PORTS.start} and {PORTS.stop} on 127.0.0.1")
+    raise ClusterError(
+        f"fewer than {count} free ports between {PORTS.start} and {PORTS.stop} on 127.0.0.1: see `ss -ltn`"
+    )
 
 
 def create(instance: Instance, block: Block) -> None:
-    """Make the nodes' bridges and let the pods reach the outside."""
+    """Make the nodes' bridges and forward the pods' traffic to other networks."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     for node in NODE_NAMES:
         _create_bridge(instance.bridge(node), block.node(node), block.pods(node).prefixlen)
@@ -97,7 +100,7 @@ def remove(instance: Instance) -> None:
 
 
 def name_servers() -> list[str]:
-    """The name servers that a pod can ask; systemd-resolved's own listens on loopback, out of a pod's reach."""
+    """The name servers that a pod can reach; it cannot reach systemd-resolved on loopback."""
     for path in RESOLVERS:
         servers = _name_servers_in(path)
         if servers and not any(server.is_loopback for server in servers):
@@ -107,7 +110,7 @@ def name_servers() -> list[str]:
 
 def _create_bridge(bridge: str, address: IPv4Address, prefix: int) -> None:
     run(["ip", "link", "add", "name", bridge, "type", "bridge"])
-    # With an address of its own, the bridge does not change to that of the latest pod, which others have cached.
+    # Without a fixed address, the bridge would take that of each new pod, and neighbours cache it.
     hardware = "02:" + ":".join(f"{byte:02x}" for byte in b"\0" + address.packed)
     run(["ip", "link", "set", bridge, "address", hardware, "up"])
     run(["ip", "address", "add", f"{address}/{prefix}", "dev", bridge])
@@ -118,7 +121,7 @@ def _rules(instance: Instance, block: Block, node: str) -> Iterable[list[str]]:
     pods = str(block.pods(node))
     outside = ["!", "-d", str(block.network)]
     yield ["-t", "nat", "-A", "POSTROUTING", "-s", pods, *outside, *comment, "-j", "MASQUERADE"]
-    # Where a container engine is installed, the machine forwards nothing unless told to.
+    # A container engine sets the machine to forward only what a rule accepts.
     yield ["-I", "FORWARD", "-s", pods, *comment, "-j", "ACCEPT"]
     yield ["-I", "FORWARD", "-d", pods, *comment, "-j", "ACCEPT"]
 

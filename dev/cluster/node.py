@@ -1,7 +1,8 @@
-"""One node: a containerd and a kubelet of its own, in a mount namespace of their own.
+"""One node: its containerd and its kubelet in a mount namespace of their own.
 
-The mount namespace keeps the nodes apart where paths are built into programs (/var/lib/cni, /var/lib/kubelet,
-/run/containerd, /var/log/containers), and the kernel unmounts everything with the last process, however it ends.
+Some paths are built into programs: /var/lib/cni, /var/lib/kubelet, /run/containerd and
+/var/log/containers. In its mount namespace, each node has these folders for itself. The kernel
+unmounts everything when the namespace's last process ends, even after SIGKILL.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from instance import Instance
 from network import Block, name_servers
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-# Written to by containerd, CNI plugins and kubelet whatever their settings say.
+# containerd, CNI plugins and kubelet write to these folders with any settings.
 PRIVATE_FOLDERS = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
-# node-2 rotates early and often, so that a test sees the rotation of a log within seconds.
+# node-2 rotates early and often: a test sees the rotation of a log within seconds.
 LOG_ROTATION: Mapping[str, Mapping[str, Any]] = {
     "node-1": {"containerLogMaxSize": "10Mi"},
     "node-2": {"containerLogMaxSize": "1Mi", "containerLogMaxFiles": 50, "containerLogMonitorInterval": "3s"},
 }
-# What the machine mounts later appears in the node, what the node mounts does not appear outside; within the node,
-# mounts are shared, as pods with mountPropagation expect.
+# Later mounts of the machine appear in the node, but mounts of the node do not appear outside.
+# Within the node, mounts are shared, as pods with mountPropagation expect.
 ENTER_NAMESPACE = """
 mount --make-rshared /
 for folder in $PRIVATE; do mount --bind "$0$folder" "$folder"; done
@@ -42,7 +43,7 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Node:
-    """All that a node's settings depend on."""
+    """One node; the fields are the inputs of its settings."""
 
     name: str
     instance: Instance
@@ -52,12 +53,12 @@ class Node:
 
     @property
     def folder(self) -> Path:
-        """Everything that the node writes."""
+        """The folder of all files that the node writes."""
         return self.instance.node_folder(self.name)
 
     @property
     def socket(self) -> Path:
-        """Where containerd listens."""
+        """The socket on which containerd listens."""
         return self.folder / "containerd.sock"
 
     @property
@@ -124,7 +125,7 @@ class Node:
             socket=self.socket,
             pause=PAUSE,
             plugins=_cni_plugins(),
-            # Without the right to lower it, every sandbox would fail as runc sets its OOM score.
+            # Without the right to lower the OOM score, runc would fail to start every sandbox.
             restrict_oom_score="false" if _may_lower_oom_score() else "true",
         )
 
@@ -164,7 +165,7 @@ class Node:
             **RESOURCES,
             **LOG_ROTATION[self.name],
             "cgroupRoot": self.instance.cgroup(self.name),
-            # Renewed every 5 s, so that the 20 s after which a node counts as dead span several renewals.
+            # The kubelet renews it every 5 s; a node counts as dead after 20 s without a renewal.
             "nodeLeaseDurationSeconds": 20,
         }
 
@@ -174,9 +175,9 @@ RESOURCES: Mapping[str, Any] = {
     "failCgroupV1": False,
     "enforceNodeAllocatable": [],
     "failSwapOn": False,
-    # Also where the root file system's device has no entry in /dev, which the kubelet would want to measure.
+    # Otherwise the kubelet measures the root file system's device, which may not be in /dev.
     "localStorageCapacityIsolation": False,
-    # A full disk is for the developer to deal with: evicting pods or deleting our images would not help.
+    # A full disk is the developer's task: evicting pods or deleting images would not help.
     "evictionHard": {
         "memory.available": "100Mi",
         "nodefs.available": "0%",
@@ -219,7 +220,9 @@ def _cni_plugins() -> Path:
     for folder in CNI_FOLDERS:
         if (folder / "bridge").exists():
             return folder
-    raise ClusterError(f"no CNI plugin `bridge` in {' or '.join(map(str, CNI_FOLDERS))}")
+    raise ClusterError(
+        f"CNI plugin `bridge` is missing in {' and '.join(map(str, CNI_FOLDERS))}: install containernetworking-plugins"
+    )
 
 
 def _may_lower_oom_score() -> bool:

@@ -20,7 +20,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """An image whose layers lie ready as uncompressed tar files, lowest first."""
+    """An image; its layers are uncompressed tar files, lowest first."""
 
     name: str
     layers: Sequence[Path]
@@ -29,7 +29,7 @@ class BuiltImage:
 
 @dataclass
 class Archive:
-    """An archive being written; a layer that several images share is stored once."""
+    """An archive during its writing; a layer that several images share is stored once."""
 
     tar: tarfile.TarFile
     descriptors: dict[Path, dict[str, Any]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Archive:
 
 
 def add_file(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
-    """Add a regular file of root's; the time stays 0, so that equal content makes equal archives."""
+    """Add a regular file that root owns; its time is 0, so equal content makes equal archives."""
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     entry.mode = mode

@@ -1,8 +1,8 @@
 """Starts the cluster's processes and finds them again.
 
-A component is known by its process id and the time at which the process started, so an id that was used anew is nobody
-we know. Every process also gets a variable in its environment that names the cluster; what inherits it (containerd's
-shims) is the cluster's too. So no process of anyone else is ever signalled.
+A component is identified by its process id and its start time, because the kernel uses ids again.
+Every process also gets an environment variable that names the cluster; children, such as
+containerd's shims, inherit it. Other processes get no signal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOWN_LOG_LINES = 15
 
 
 def start(instance: Instance, name: str, command: Sequence[str | Path]) -> None:
-    """Start a component in the background; its log and its process id go to files named after it."""
+    """Start a component in the background; files named after it get its log and its process id."""
     instance.logs.mkdir(exist_ok=True)
     instance.pids.mkdir(exist_ok=True)
     with log_path(instance, name).open("ab") as log:
@@ -43,7 +43,7 @@ def start(instance: Instance, name: str, command: Sequence[str | Path]) -> None:
 def running(instance: Instance, name: str) -> bool:
     """Whether a component that was started still runs.
 
-    Its environment would not do: it is empty for the instant in which a process executes another program.
+    The environment is not enough: it is empty for a moment while a process executes a program.
     """
     recorded = _recorded(instance, name)
     return recorded is not None and _start_time(recorded[0]) == recorded[1]
@@ -66,7 +66,7 @@ def ours(instance: Instance) -> list[int]:
 
 
 def stop(instance: Instance, name: str) -> None:
-    """End one component, which the cluster can do without, and forget that it was started."""
+    """End one optional component and delete the record of its start."""
     pid = pid_of(instance, name)
     if pid is not None:
         kill_until_none(lambda: [pid] if running(instance, name) else [])
@@ -74,9 +74,9 @@ def stop(instance: Instance, name: str) -> None:
 
 
 def kill(instance: Instance) -> None:
-    """End all processes of the cluster at once: its state is thrown away, so there is nothing to wait for.
+    """Kill all processes of the cluster at once; their state is deleted anyway.
 
-    Kubelets go first, because they would start anew what vanishes beside them.
+    Kubelets are killed first: they would restart containers that end.
     """
     for name in started(instance):
         pid = pid_of(instance, name)
@@ -86,23 +86,23 @@ def kill(instance: Instance) -> None:
 
 
 def kill_until_none(find: Callable[[], list[int]]) -> None:
-    """Kill what `find` returns until it returns nothing."""
+    """Kill the processes that `find` returns until it returns none."""
     deadline = time.monotonic() + KILL_SECONDS
     while pids := find():
         if time.monotonic() > deadline:
-            raise ClusterError(f"processes {pids} do not end although they were killed")
+            raise ClusterError(f"processes {pids} still run {KILL_SECONDS:.0f} s after SIGKILL")
         for pid in pids:
             _send_kill(pid)
         time.sleep(0.05)
 
 
 def log_path(instance: Instance, name: str) -> Path:
-    """Where a component's output goes."""
+    """The file with a component's output."""
     return instance.logs / f"{name}.log"
 
 
 def log_tail(instance: Instance, name: str) -> str:
-    """The last lines of a component's log, headed by its path."""
+    """The path of a component's log and its last lines."""
     path = log_path(instance, name)
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     return "\n".join([f"last lines of {path}:", *lines[-SHOWN_LOG_LINES:]])
@@ -113,7 +113,7 @@ def _pid_path(instance: Instance, name: str) -> Path:
 
 
 def _recorded(instance: Instance, name: str) -> tuple[int, int] | None:
-    """Process id and start time of a component, as they were when it was started."""
+    """Process id and start time of a component, from the record of its start."""
     try:
         pid, started_at = map(int, _pid_path(instance, name).read_text().split())
     except (FileNotFoundError, ValueError):
@@ -122,7 +122,7 @@ def _recorded(instance: Instance, name: str) -> tuple[int, int] | None:
 
 
 def _start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; None once it has ended, collected or not."""
+    """When a process started, in clock ticks since boot; None for a zombie or no process."""
     try:
         _, _, after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     except OSError:
@@ -136,7 +136,7 @@ def _all_pids() -> list[int]:
 
 
 def _is_ours(instance: Instance, pid: int) -> bool:
-    """A process that has ended but was not yet collected has an empty environment, so it counts as gone."""
+    """Whether the process belongs to the cluster; a zombie has no environment, so it does not."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""The cluster's tooling is a program, not a package: its modules import each other by their bare names."""
+"""Makes the cluster's modules importable: they import each other without a package name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kwok is told to play."""
+"""kwok's configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import fake_nodes
 
 
 def a_stage(name: str) -> dict[str, Any]:
-    """What is said of one stage."""
+    """The spec of one stage."""
     return next(dict(stage["spec"]) for stage in fake_nodes.stages() if stage["metadata"]["name"] == name)
 
 
 def test_a_node_is_marked_tainted_and_selectable() -> None:
-    """By the annotation that kwok manages it by, against pods of others, by its group."""
+    """kwok finds it by the annotation, other pods stay away, and pods select its group."""
     assert fake_nodes.node("fake-0001", "fake") == {
         "apiVersion": "v1",
         "kind": "Node",
@@ -33,32 +33,32 @@ def test_a_node_is_marked_tainted_and_selectable() -> None:
 
 
 def test_our_toleration_fits_the_taint() -> None:
-    """Else no pod would get to a fake node."""
+    """Without this, no pod could run on a fake node."""
     (taint,) = fake_nodes.node("fake-0001", "fake")["spec"]["taints"]
     assert {"key": taint["key"], "operator": "Exists", "effect": taint["effect"]} == fake_nodes.TOLERATION
 
 
 def test_there_are_as_many_nodes_as_asked_for() -> None:
-    """Each with a name of its own that tells its group."""
+    """Each has its own name, which begins with the group."""
     names = [node["metadata"]["name"] for node in fake_nodes.nodes(500, "many")["items"]]
     assert (len(set(names)), names[0], names[-1]) == (500, "many-0001", "many-0500")
 
 
 def test_a_pod_ends_when_its_annotation_says() -> None:
-    """A duration or a time; without the annotation it does not end."""
+    """The value is a duration or a time; without the annotation the pod does not end."""
     stage = a_stage("pod-ends")
     expression = '.metadata.annotations["dev-cluster/ends"]'
     assert stage["delay"] == {"durationFrom": {"expressionFrom": expression}}
     assert {"key": expression, "operator": "Exists"} in stage["selector"]["matchExpressions"]
 
 
-def test_a_pod_that_is_being_deleted_goes() -> None:
-    """No kubelet is there to let it go."""
+def test_kwok_removes_a_pod_that_is_being_deleted() -> None:
+    """A kubelet would do this on a real node."""
     assert a_stage("pod-is-deleted")["next"] == {"delete": True}
 
 
 def test_kwok_reads_one_document_after_the_other() -> None:
-    """The stages, and the file that serves as every container's log."""
+    """The stages, then the file that is every container's log."""
     documents = [json.loads(text) for text in fake_nodes.config(Path("/state/container.log")).split("\n---\n")]
     assert documents == [*fake_nodes.stages(), fake_nodes.logs(Path("/state/container.log"))]
     assert documents[-1]["spec"] == {"logs": [{"logsFile": "/state/container.log", "follow": True}]}

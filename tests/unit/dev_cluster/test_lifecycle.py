@@ -21,5 +21,5 @@ NODES = {"node-1", "node-2"}
     ],
 )
 def test_fake_nodes_change_nothing(running: dict[str, bool], ready: set[str], whole: bool) -> None:
-    """All components and both real nodes decide: a cluster that is not whole is thrown away at the next start."""
+    """A cluster is whole if all components run and both real nodes are Ready."""
     assert is_whole(running, ready) is whole

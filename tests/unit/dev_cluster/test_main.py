@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 CLUSTER = Path(__file__).parents[3] / "dev" / "cluster"
-# Another user may not be able to read this Python or checkout, so all is imported before.
+# Another user may lack access to this Python or checkout, so imports come first.
 AS_ANOTHER_USER = """
 import os, runpy, sys
 sys.path.insert(0, sys.argv[1])
@@ -24,8 +24,8 @@ sys.exit(main())
 
 @pytest.mark.parametrize("command", ["up", "down", "status"])
 def test_without_root_one_line_says_what_is_missing(command: str) -> None:
-    """No traceback, and nothing is begun."""
-    words = [sys.executable, "-B", "-c", AS_ANOTHER_USER, str(CLUSTER), command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    """There is no traceback, and nothing is changed."""
+    arguments = [sys.executable, "-B", "-c", AS_ANOTHER_USER, str(CLUSTER), command]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     line = "dev/cluster: the development cluster needs root (mounts, cgroups, bridges): run it with sudo\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)

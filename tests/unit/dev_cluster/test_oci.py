@@ -31,7 +31,7 @@ def blob(archive: tarfile.TarFile, descriptor: dict[str, Any]) -> bytes:
 
 
 def test_every_image_is_in_the_index(tmp_path: Path) -> None:
-    """By the name that containerd gives it, down to its layer."""
+    """The index leads from containerd's name for an image to its layer."""
     with an_archive(tmp_path) as archive:
         manifests = json.loads(read(archive, "index.json"))["manifests"]
         assert [m["annotations"]["io.containerd.image.name"] for m in manifests] == ["one:1", "two:1"]
@@ -41,7 +41,7 @@ def test_every_image_is_in_the_index(tmp_path: Path) -> None:
 
 
 def test_a_shared_layer_is_stored_once(tmp_path: Path) -> None:
-    """Under the digest of its bytes."""
+    """Its file name is the digest of its bytes."""
     with an_archive(tmp_path) as archive:
         names = archive.getnames()
     assert names.count("blobs/sha256/" + hashlib.sha256(b"layer").hexdigest()) == 1
@@ -49,7 +49,7 @@ def test_a_shared_layer_is_stored_once(tmp_path: Path) -> None:
 
 
 def test_equal_content_makes_equal_archives(tmp_path: Path) -> None:
-    """No time and no order of the machine's is in what the index points to."""
+    """The archive does not depend on times or on the order of files on the machine."""
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()

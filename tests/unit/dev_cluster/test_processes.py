@@ -1,4 +1,4 @@
-"""How the processes of a cluster are known."""
+"""How a cluster's processes are identified."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import processes
 import pytest
 from instance import Instance
 
-# Executes itself anew until its argument has counted down, then waits: containerd is reached by three of them.
+# Executes itself until its argument has counted down, then waits; containerd starts with three.
 EXECUTES_ITSELF = 'if [ "$2" -gt 0 ]; then exec sh -c "$1" sh "$1" $(($2 - 1)); fi; exec sleep 60'
 
 
-# A component is meant to outlive the program that starts it.
+# A component outlives the program that starts it.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
 )
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    """A cluster's folders, and nothing left running."""
+    """A cluster's folders; its processes end after the test."""
     instance = Instance(tmp_path)
     instance.state.mkdir()
     yield instance
@@ -32,7 +32,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 
 def test_a_process_runs_while_it_executes_another_program(instance: Instance) -> None:
-    """A start was given up because a component that was between two programs counted as ended."""
+    """A start failed because a component between two programs counted as ended."""
     processes.start(instance, "component", ["sh", "-c", EXECUTES_ITSELF, "sh", EXECUTES_ITSELF, "300"])
     pid = processes.pid_of(instance, "component")
     looks = []
@@ -45,7 +45,7 @@ def test_a_process_runs_while_it_executes_another_program(instance: Instance) ->
 
 
 def test_a_process_that_ended_does_not_run(instance: Instance) -> None:
-    """Neither before nor after somebody has collected it."""
+    """Neither as a zombie nor afterwards."""
     processes.start(instance, "component", ["sleep", "60"])
     pid = processes.pid_of(instance, "component")
     assert pid is not None
@@ -57,15 +57,15 @@ def test_a_process_that_ended_does_not_run(instance: Instance) -> None:
     assert processes.pid_of(instance, "component") == pid
 
 
-def test_an_id_that_was_used_anew_is_nobody_we_know(instance: Instance) -> None:
-    """The id alone would name any process that came later."""
+def test_a_reused_id_is_not_the_component(instance: Instance) -> None:
+    """The start time differs, so a later process is not taken for the component."""
     instance.pids.mkdir()
     (instance.pids / "component.pid").write_text(f"{os.getpid()} 1\n")
     assert not processes.running(instance, "component")
 
 
 def test_a_component_without_a_record_does_not_run(instance: Instance) -> None:
-    """Also where a start was cut off before its record was written whole."""
+    """The same holds if a start was interrupted while it wrote the record."""
     assert not processes.running(instance, "component")
     instance.pids.mkdir()
     (instance.pids / "component.pid").write_text("")
