@@ -1,22 +1,22 @@
 #!/bin/sh
-# Install Debian packages on top of a root filesystem and leave only the difference, as an OCI layer, in a tar file.
+# Install Debian packages on top of a root filesystem; write the difference to a tar file, an OCI layer.
 # Usage: unshare --mount install-layer.sh WORK PACKAGE...
-# WORK holds: base (root filesystem), apt (shared package lists and archives); gets layer.tar.
-# It runs in a mount namespace of its own: however it ends, no mount stays behind.
+# WORK contains base (root filesystem) and apt (shared package lists and archives); it gets layer.tar.
+# The script needs its own mount namespace: then no mount remains, even after SIGKILL.
 set -eu
 work=$1
 shift
 mount --make-rprivate /
 rm -rf "$work/upper" "$work/overlay" "$work/root"
 mkdir -p "$work/upper" "$work/overlay" "$work/root" "$work/apt/lists" "$work/apt/archives"
-# redirect_dir and metacopy would put overlayfs' own marks into the layer instead of files.
+# With redirect_dir or metacopy, the layer would contain marks of overlayfs instead of files.
 mount -t overlay overlay -o "redirect_dir=off,metacopy=off,index=off,lowerdir=$work/base,upperdir=$work/upper,workdir=$work/overlay" "$work/root"
 mount --bind "$work/apt/lists" "$work/root/var/lib/apt/lists"
 mount --bind "$work/apt/archives" "$work/root/var/cache/apt"
 mount -t proc proc "$work/root/proc"
 : >"$work/root/etc/resolv.conf"
 mount --bind /etc/resolv.conf "$work/root/etc/resolv.conf"
-# The server's own cluster would take long to make, and every container makes its own.
+# Do not create PostgreSQL's default cluster: it takes long, and every container makes its own.
 mkdir -p "$work/root/etc/postgresql-common"
 echo 'create_main_cluster = false' >"$work/root/etc/postgresql-common/createcluster.conf"
 
@@ -27,7 +27,7 @@ chroot "$work/root" apt-get -qq install --yes --no-install-recommends -o Dpkg::U
 
 umount "$work/root/etc/resolv.conf" "$work/root/proc" "$work/root/var/cache/apt" "$work/root/var/lib/apt/lists"
 umount "$work/root"
-# overlayfs notes a removed file as a character device 0:0; OCI as an empty file with a prefix.
+# overlayfs marks a removed file with a character device 0:0, OCI with an empty file with a prefix.
 find "$work/upper" -type c | while read -r removed; do
 	rm "$removed"
 	: >"$(dirname "$removed")/.wh.$(basename "$removed")"
