@@ -1,7 +1,7 @@
 #!/bin/sh
-# Install Debian packages on top of a root filesystem; write the difference to a tar file, an OCI layer.
+# Install Debian packages on top of a root filesystem; write the difference as an OCI layer.
 # Usage: unshare --mount install-layer.sh WORK PACKAGE...
-# WORK contains base (root filesystem) and apt (shared package lists and archives); it gets layer.tar.
+# WORK contains base (root filesystem) and apt (package lists and archives); it gets layer.tar.
 # The script needs its own mount namespace: then no mount remains, even after SIGKILL.
 set -eu
 work=$1
