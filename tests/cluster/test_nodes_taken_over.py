@@ -18,7 +18,7 @@ import yaml
 from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
 from airflow_script_provider.kube.nodes.result import NodesOutcome
-from airflow_script_provider.triggers import script as script_trigger
+from airflow_script_provider.triggers import _base as trigger_base
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from tests.cluster import accounts
 from tests.cluster.dying import run_doomed_task
@@ -144,7 +144,7 @@ async def test_a_user_acts_or_does_not(
     async def answer(trigger: NodeScriptTrigger) -> str:
         return state
 
-    monkeypatch.setattr(script_trigger.ScriptTrigger, "_state_of_task", answer)
+    monkeypatch.setattr(trigger_base.JobTrigger, "_state_of_task", answer)
     trigger = await deferred(own, **SLEEPS, max_parallel=1)
     async with running(trigger, ends=False):
         await until(log, "begun")

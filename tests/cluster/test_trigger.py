@@ -26,6 +26,7 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INSTALL_CONTAINER
 from airflow_script_provider.run_log import LoggerRunLog
+from airflow_script_provider.triggers import _base as trigger_base
 from airflow_script_provider.triggers import script as trigger_module
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.cluster.kubectl import Kubectl
@@ -308,7 +309,7 @@ async def test_a_user_acts_or_does_not(
     async def answer(trigger: ScriptTrigger) -> str | None:
         return state
 
-    monkeypatch.setattr(trigger_module, "HAS_ON_KILL", has_on_kill)
+    monkeypatch.setattr(trigger_base, "HAS_ON_KILL", has_on_kill)
     monkeypatch.setattr(ScriptTrigger, "_state_of_task", answer)
     job = await launched(shared, COUNTS, termination_grace_period=1)
     trigger = a_trigger(job, shared)
@@ -330,7 +331,7 @@ async def test_a_kill_survives_being_cancelled(
         await asyncio.sleep(1)
         return "failed"
 
-    monkeypatch.setattr(trigger_module, "HAS_ON_KILL", has_on_kill)
+    monkeypatch.setattr(trigger_base, "HAS_ON_KILL", has_on_kill)
     monkeypatch.setattr(ScriptTrigger, "_state_of_task", slow_answer)
     job = await launched(shared, COUNTS, termination_grace_period=1)
     trigger = a_trigger(job, shared)

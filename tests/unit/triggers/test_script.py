@@ -10,8 +10,10 @@ import pytest
 from airflow.triggers.base import DiscrimatedTriggerEvent
 from pydantic import TypeAdapter
 
+from airflow_script_provider.triggers import _base
+from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
-from airflow_script_provider.triggers.script import JobEvent, ScriptTrigger
+from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.builders import a_launched_job
 
 PAYLOAD: dict[str, Any] = {
@@ -33,13 +35,13 @@ def test_an_event_reaches_the_worker_whole() -> None:
 
 @pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
 async def test_a_triggerer_leaves_a_task_that_is_tried_alone(
-    kind: type[ScriptTrigger], monkeypatch: pytest.MonkeyPatch
+    kind: type[JobTrigger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``airflow tasks test`` awaits the trigger itself, and calls the task queued, which looks like a user's clear."""
     trigger = kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None, in_one_process=True)
     found_by_a_triggerer: Any = SimpleNamespace(task_id="load")
     trigger.task_instance = found_by_a_triggerer
-    monkeypatch.setattr(trigger, "_access", lambda: pytest.fail("the cluster was asked"))
+    monkeypatch.setattr(_base, "shared_access", lambda ref: pytest.fail("the cluster was asked"))
     monkeypatch.setattr(trigger, "_state_of_task", lambda: pytest.fail("Airflow was asked"))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
