@@ -15,6 +15,7 @@ from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.logs.output import Output, Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.nodes.manifest import owning
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.request.inputs import ScriptInputs
@@ -55,7 +56,7 @@ def a_request(
     **options: Any,
 ) -> JobRequest:
     """A request whose options are checked; ``options`` are those of ``JobOptions``."""
-    return JobRequest(
+    request = JobRequest(
         script=a_script(script) if isinstance(script, str) else script,
         options=JobOptions(**options).checked(),
         namespace=namespace,
@@ -63,8 +64,8 @@ def a_request(
         payload=Payload.of(args, arguments, env),
         files=files or {},
         deadline=Deadline(deadline),
-        on_nodes=on_nodes,
     )
+    return request if on_nodes is None else owning(request, on_nodes)
 
 
 def an_exec_request(script: Script | str | None = "print('hi')\n", **arguments: Any) -> ExecRequest:

@@ -20,6 +20,7 @@ from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
 from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity, short_digest
+from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.call import NodeCall
 from airflow_script_provider.kube.nodes.plan import NodeSettings, OnNodes
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
@@ -134,7 +135,7 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         """Read the script and check everything; nothing is asked of the cluster. The plan's only node is ``NODE``."""
         request, on_nodes, choice = self._prepared(self._access(), call, folder=folder, task=None, left=None)
         names = tuple(choice.nodes or ("NODE",))
-        return replace(request, on_nodes=replace(on_nodes, plan=replace(on_nodes.plan, nodes=names)))
+        return manifest.owning(request, replace(on_nodes, plan=replace(on_nodes.plan, nodes=names)))
 
     def _on_nodes(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
 from airflow_script_provider.kube.durations import Duration
-from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.call import NodeCall
 from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT

@@ -77,7 +77,7 @@ class NodesTask:
         chosen = tuple(name for name in selection.names if name not in earlier)
         kept = tuple(name for name in selection.names if name in earlier)
         plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept)
-        return await self._launch(_owning(request, replace(on_nodes, plan=plan)), bounds)
+        return await self._launch(request, replace(on_nodes, plan=plan), bounds)
 
     async def see_through(
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnOutcome | None
@@ -120,18 +120,16 @@ class NodesTask:
         """What sees to the Jobs when the run is interrupted."""
         return JobGuard(self.api, self.log, self.meaning_of_kill)
 
-    async def _launch(self, request: JobRequest, bounds: Run) -> LaunchedJob:
-        request = await read_mark.allowed(self.api, request, self.log)
+    async def _launch(self, request: JobRequest, on_nodes: OnNodes, bounds: Run) -> LaunchedJob:
+        request = await read_mark.allowed(self.api, _owning(request, on_nodes), self.log)
         started = time.time()
         ref = await launching.launch(self.api, request)
         async with self.guard.protecting(ref):
-            self._say_launched(request, str(ref))
+            self._say_launched(request, on_nodes, str(ref))
         return bounds.launched(ref, started, request)
 
-    def _say_launched(self, request: JobRequest, ref: str) -> None:
-        if request.on_nodes is None:
-            return
-        plan, mode = request.on_nodes.plan, request.on_nodes.mode
+    def _say_launched(self, request: JobRequest, on_nodes: OnNodes, ref: str) -> None:
+        plan, mode = on_nodes.plan, on_nodes.mode
         look = f"kubectl -n {request.namespace} get jobs -l {NODES_LABEL}={request.identity.launch_id}"
         self.log.note(f"Job {ref} owns the Jobs of {nodes_in_words(len(plan.nodes))}. Look at them: {look}")
         how = f"{' '.join(request.interpreter.argv)} (by {request.interpreter.chosen_by})"
@@ -243,4 +241,4 @@ def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
     if expires_at is not None:
         left = math.ceil(expires_at - time.time()) + MARGIN
         seconds = left if seconds is None else min(seconds, left)
-    return replace(request, on_nodes=on_nodes, deadline=Deadline(seconds))
+    return replace(manifest.owning(request, on_nodes), deadline=Deadline(seconds))

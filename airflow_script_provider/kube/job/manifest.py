@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_script_provider.kube.durations import positive_seconds
@@ -11,14 +11,11 @@ from airflow_script_provider.kube.labels import (
     DIGEST_ANNOTATION,
     INSTALL_CONTAINER,
     ORIGIN_ANNOTATION,
-    PLAN_ANNOTATION,
     SCRIPT_CONTAINER,
     SCRIPT_FOLDER,
     SCRIPT_VOLUME,
     SIZE_ANNOTATION,
 )
-from airflow_script_provider.kube.nodes import manifest
-from airflow_script_provider.kube.nodes.plan import Mode
 from airflow_script_provider.kube.request import overrides, provenance
 from airflow_script_provider.kube.request.provision import PERMANENT, TARGET
 from airflow_script_provider.kube.request.request import JobRequest
@@ -31,21 +28,34 @@ _HIDDEN = "(hidden)"
 
 
 def job(request: JobRequest) -> dict[str, Any]:
-    """The Job. It waits for its ConfigMap, so it can be created first and own the other two."""
+    """The Job. It waits for its ConfigMap, so it can be created first and own the other two.
+
+    Ours comes first, then ``job_patch``, then what the author asks for.
+    """
+    # A variable may refer to those before it, so those of the patch precede ours.
+    patched = overrides.merge(_job(request), request.job_patch, new_first=("env",))
+    template = _as_the_author_asks(request, patched["spec"]["template"])
+    return {**patched, "spec": patched["spec"] | {"template": template}}
+
+
+def _job(request: JobRequest) -> dict[str, Any]:
     options = request.options
     spec: dict[str, Any] = {
         "backoffLimit": options.backoff_limit,
         "podFailurePolicy": {"rules": _failure_rules(request)},
-        "template": pod_template(request),
+        "template": {
+            "metadata": {
+                "labels": {**(options.labels or {}), **request.identity.labels()},
+                "annotations": _annotations(request),
+            },
+            "spec": _pod_spec(request),
+        },
     }
     if request.first_ttl is not None:
         spec["ttlSecondsAfterFinished"] = request.first_ttl
     if request.deadline.seconds is not None:
         spec["activeDeadlineSeconds"] = request.deadline.seconds
     metadata = _metadata(request, request.identity.job_name) | {"annotations": _annotations(request)}
-    if request.on_nodes is not None:
-        spec |= manifest.OWNER
-        metadata["annotations"] |= {PLAN_ANNOTATION: request.on_nodes.plan.to_text()}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
@@ -76,37 +86,40 @@ def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = Fals
     return body | {"type": "Opaque", "immutable": True, "data": encoded}
 
 
-def as_yaml(request: JobRequest) -> str:
-    """The objects as ``kubectl apply`` takes them, values hidden, each in a namespace and owned by nobody.
-
-    Of what runs on nodes also the Job of the first run.
-    """
+def as_yaml(request: JobRequest, *others: Mapping[str, Any]) -> str:
+    """The objects as ``kubectl apply`` takes them, then the others. Values are hidden, and ours have no owner."""
     import yaml  # a DAG that creates Jobs need not load it
 
-    first_run = manifest.first_run(job(request)) if request.on_nodes is not None else None
-    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True), first_run)
+    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True), *others)
     text: str = yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True)
     return text
 
 
 def pod_template(request: JobRequest) -> dict[str, Any]:
-    """The pod's template with the author's overrides merged last."""
-    ours = request.identity.labels()
-    patch = request.options.pod_overrides
-    overrides.check_overrides(patch, ours)
-    template = {
-        "metadata": {"labels": {**(request.options.labels or {}), **ours}, "annotations": _annotations(request)},
-        "spec": _pod_spec(request),
+    """The pod's template, as it stands in the Job."""
+    template: dict[str, Any] = job(request)["spec"]["template"]
+    return template
+
+
+def _as_the_author_asks(request: JobRequest, template: dict[str, Any]) -> dict[str, Any]:
+    """The template with the author's volumes and mounts after ours, and ``pod_overrides`` merged last."""
+    options, spec = request.options, template["spec"]
+    mounts = options.volume_mounts or []
+    containers = {
+        kind: [container | {"volumeMounts": [*container["volumeMounts"], *mounts]} for container in spec[kind]]
+        for kind in ("initContainers", "containers")
+        if kind in spec
     }
-    merged: dict[str, Any] = overrides.merge(
-        template, {key: patch[key] for key in ("metadata", "spec") if patch.get(key) is not None}
-    )
+    own = {"volumes": [*spec["volumes"], *(options.volumes or [])]} | containers
+    given = options.pod_overrides
+    overrides.check_overrides(given, request.identity.labels())
+    patch = {key: given[key] for key in ("metadata", "spec") if given.get(key) is not None}
+    merged: dict[str, Any] = overrides.merge(template | {"spec": spec | own}, patch)
     return merged
 
 
 def _pod_spec(request: JobRequest) -> dict[str, Any]:
     options = request.options
-    of_host = request.on_nodes is not None and request.on_nodes.mode is Mode.HOST
     given = {
         "serviceAccountName": options.service_account_name,
         "imagePullSecrets": options.image_pull_secrets,
@@ -114,13 +127,11 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
         "affinity": options.affinity,
         "initContainers": [_install_container(request)] if request.provision.requirements else None,
         "tolerations": options.tolerations,
-        "hostPID": of_host,
     }
     return {
         "restartPolicy": "Never",
         # With the pod's pause process as PID 1 a script without a handler dies of SIGTERM; as PID 1 it would ignore it.
-        # Among the node's processes it is not PID 1 in any case.
-        "shareProcessNamespace": not of_host,
+        "shareProcessNamespace": True,
         "automountServiceAccountToken": bool(options.service_account_name),
         "terminationGracePeriodSeconds": positive_seconds(
             options.termination_grace_period, "termination_grace_period", zero_allowed=True
@@ -131,8 +142,6 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
             _script_volume(request),
             *_scratch_volumes(request),
             *request.provision.volumes(),
-            *(manifest.host_volumes(request.on_nodes) if request.on_nodes else []),
-            *(options.volumes or []),
         ],
     } | {key: value for key, value in given.items() if value}
 
@@ -171,13 +180,10 @@ def _of_both_containers(request: JobRequest) -> dict[str, Any]:
     options = request.options
     given = {"resources": options.container_resources, "envFrom": options.env_from}
     script_mount = {"name": SCRIPT_VOLUME, "mountPath": SCRIPT_FOLDER, "readOnly": True}
-    mounts = [script_mount, *_scratch_mounts(request), *request.provision.mounts()]
-    mounts += manifest.host_mounts(request.on_nodes) if request.on_nodes else []
-    mounts += options.volume_mounts or []
     return {
         "image": options.image,
         "imagePullPolicy": options.image_pull_policy,
-        "volumeMounts": mounts,
+        "volumeMounts": [script_mount, *_scratch_mounts(request), *request.provision.mounts()],
     } | {key: value for key, value in given.items() if value}
 
 
@@ -194,15 +200,11 @@ def _secret_environment(request: JobRequest, variables: Iterable[str]) -> list[d
 
 
 def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
-    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise.
-
-    And what tells a script on a node where it is.
-    """
-    where = manifest.environment(request.on_nodes) if request.on_nodes else []
+    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise."""
     if request.options.run_as_uid is None:
-        return where
+        return []
     values = {"TMPDIR": TMP, "HOME": HOME, "USER": "script", "LOGNAME": "script"}
-    return [*where, *({"name": n, "value": v} for n, v in values.items() if n not in request.payload.variables)]
+    return [{"name": n, "value": v} for n, v in values.items() if n not in request.payload.variables]
 
 
 def _script_volume(request: JobRequest) -> dict[str, Any]:
@@ -233,8 +235,6 @@ def _pod_security(request: JobRequest) -> dict[str, Any]:
 
 
 def _container_security(request: JobRequest) -> dict[str, Any]:
-    if request.on_nodes is not None and (privileged := manifest.security(request.on_nodes)):
-        return privileged
     context: dict[str, Any] = {"allowPrivilegeEscalation": False}
     if not request.provision.packages:  # package managers change owners and users
         context["capabilities"] = {"drop": ["ALL"]}

@@ -1,27 +1,32 @@
-"""The Jobs of a script that runs on nodes: one that owns all of it and runs nothing, and one for each node and run.
+"""The Jobs of a script on nodes: an owner that runs nothing, and one Job for each node and run.
 
-The owner holds the pod's template, so whoever starts a run needs neither script nor environment: both are in ConfigMap
-and Secret, which all runs share.
+The owner holds the pods' template, so a run starts without reading the script or its environment.
+Both are in the owner's ConfigMap and Secret, which all runs share.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from airflow_script_provider.kube.job import manifest as job_manifest
 from airflow_script_provider.kube.labels import (
     CONTROLLER_LABELS,
     HOST_VOLUME,
+    INSTALL_CONTAINER,
     LAUNCH_LABEL,
     NODE_ANNOTATION,
     NODE_LABEL,
     NODES_LABEL,
     PLAN_ANNOTATION,
     RUN_LABEL,
+    SCRIPT_CONTAINER,
 )
 from airflow_script_provider.kube.names import dns_slug, label_value, short_digest
 from airflow_script_provider.kube.nodes.plan import Mode, NodePlan, OnNodes, Start
+from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.kube.syntax import MAX_LABEL
 
 NODE_VARIABLE = "NODE_NAME"
@@ -29,37 +34,60 @@ RUN_VARIABLE = "RUN_INDEX"
 HOST_FOLDER = "/host"
 
 _NOT_COPIED = ("batch.kubernetes.io/job-tracking", PLAN_ANNOTATION)
-
+_RESTRICTIONS = ("allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem")
+"""What the security context of a script's container has otherwise."""
 
 OWNER = {"completionMode": "Indexed", "parallelism": 0, "completions": 1}
-"""What makes a Job the owner of others: it makes no pods, and it is complete when somebody says so."""
+"""The spec of an owner: it makes no pods, and it completes when its spec is changed to ``COMPLETE``."""
 COMPLETE = {"parallelism": 0, "completions": 0}
 """The change of its spec that completes it: of an indexed Job both may be changed together."""
 STOPPED = {"activeDeadlineSeconds": 1}
 """The change of a run's spec that ends it: unlike one that is deleted, the Job stays, with its outcome."""
 
 
-def environment(on_nodes: OnNodes) -> list[dict[str, Any]]:
-    """The variables that tell the script its node and run."""
+def owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
+    """The request of the Job that owns the runs."""
+    installs = bool(request.provision.requirements)
+    return replace(request, job_patch=owner_patch(on_nodes, installs=installs))
+
+
+def owner_patch(on_nodes: OnNodes, *, installs: bool = False) -> dict[str, Any]:
+    """What makes a Job the owner of runs: a patch of the Job and of its pods' template.
+
+    ``installs`` says that the pods have an init container, which then gets the same as the script's.
+    """
+    pod: dict[str, Any] = {"containers": [_container_patch(on_nodes.mode, SCRIPT_CONTAINER)]}
+    if installs:
+        pod["initContainers"] = [_container_patch(on_nodes.mode, INSTALL_CONTAINER)]
+    if on_nodes.mode is Mode.HOST:
+        # Kubernetes refuses both together. Among the node's processes the script is not PID 1 in any case.
+        pod |= {"hostPID": True, "shareProcessNamespace": False}
+        pod["volumes"] = [{"name": HOST_VOLUME, "hostPath": {"path": "/", "type": "Directory"}}]
+    return {
+        "metadata": {"annotations": {PLAN_ANNOTATION: on_nodes.plan.to_text()}},
+        "spec": {**OWNER, "template": {"spec": pod}},
+    }
+
+
+def _container_patch(mode: Mode, name: str) -> dict[str, Any]:
+    """Node and run as variables, and what the mode grants."""
     node_name = {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}
-    return [{"name": NODE_VARIABLE, "valueFrom": node_name}, {"name": RUN_VARIABLE, "value": "0"}]
+    patch: dict[str, Any] = {
+        "name": name,
+        "env": [{"name": NODE_VARIABLE, "valueFrom": node_name}, {"name": RUN_VARIABLE, "value": "0"}],
+    }
+    if mode is not Mode.NORMAL:
+        patch["securityContext"] = {"privileged": True} | dict.fromkeys(_RESTRICTIONS)
+    if mode is Mode.HOST:
+        # What the node mounts later is seen as well.
+        mount = {"name": HOST_VOLUME, "mountPath": HOST_FOLDER, "mountPropagation": "HostToContainer"}
+        patch["volumeMounts"] = [mount]
+    return patch
 
 
-def security(on_nodes: OnNodes) -> dict[str, Any] | None:
-    """The security context of a container that is privileged; None in mode ``normal``."""
-    return None if on_nodes.mode is Mode.NORMAL else {"privileged": True}
-
-
-def host_volumes(on_nodes: OnNodes) -> list[dict[str, Any]]:
-    """The node's file system in mode ``host``."""
-    root = {"name": HOST_VOLUME, "hostPath": {"path": "/", "type": "Directory"}}
-    return [root] if on_nodes.mode is Mode.HOST else []
-
-
-def host_mounts(on_nodes: OnNodes) -> list[dict[str, Any]]:
-    """Its mount; what the node mounts later is seen, too."""
-    mount = {"name": HOST_VOLUME, "mountPath": HOST_FOLDER, "mountPropagation": "HostToContainer"}
-    return [mount] if on_nodes.mode is Mode.HOST else []
+def as_yaml(request: JobRequest) -> str:
+    """The objects of an owner as ``kubectl apply`` takes them, then the Job of its first run. Values are hidden."""
+    return job_manifest.as_yaml(request, first_run(job_manifest.job(request)))
 
 
 def check_variables(names: Sequence[str]) -> None:

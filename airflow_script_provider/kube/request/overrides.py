@@ -1,4 +1,4 @@
-"""``pod_overrides``: a partial pod template merged over ours, lists by Kubernetes' own merge keys.
+"""Patches of our objects, such as ``pod_overrides``: mappings merged by key, lists by Kubernetes' own merge keys.
 
 Merge keys as in the API's ``patchMergeKey`` tags:
 https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/
@@ -6,7 +6,7 @@ https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kub
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from airflow_script_provider.kube.labels import MANAGER, SCRIPT_CONTAINER, SCRIPT_FOLDER, SCRIPT_VOLUME
@@ -29,22 +29,29 @@ _MERGE_KEYS = {
 }
 
 
-def merge(base: Any, patch: Any, field: str = "") -> Any:
-    """The patch over the base: mappings by key, lists by their merge key or else replaced, None removes."""
+def merge(base: Any, patch: Any, field: str = "", *, new_first: Collection[str] = ()) -> Any:
+    """The patch over the base: mappings by key, lists by their merge key or else replaced, None removes.
+
+    New entries of a list follow the base's. They precede them in lists whose names are in ``new_first``.
+    """
     if isinstance(base, Mapping) and isinstance(patch, Mapping):
-        merged = dict(base) | {key: merge(base.get(key), value, key) for key, value in patch.items()}
-        return {key: value for key, value in merged.items() if value is not None}
+        merged = {key: merge(base.get(key), value, key, new_first=new_first) for key, value in patch.items()}
+        return {key: value for key, value in (dict(base) | merged).items() if value is not None}
     if isinstance(base, list) and isinstance(patch, list) and field in _MERGE_KEYS:
-        return _merge_lists(base, patch, _MERGE_KEYS[field])
+        return _merge_lists(base, patch, field, new_first)
     return patch
 
 
-def _merge_lists(base: list[Any], patch: list[Any], key: str) -> list[Any]:
+def _merge_lists(base: list[Any], patch: list[Any], field: str, new_first: Collection[str]) -> list[Any]:
+    key = _MERGE_KEYS[field]
     merged = {item.get(key): item for item in base}
+    is_new = dict.fromkeys(merged, False)
     for item in patch:
         name = item.get(key) if isinstance(item, Mapping) else None
-        merged[name] = merge(merged[name], item) if name in merged else item
-    return list(merged.values())
+        merged[name] = merge(merged[name], item, new_first=new_first) if name in merged else item
+        is_new.setdefault(name, True)
+    names = sorted(merged, key=lambda name: not is_new[name]) if field in new_first else merged
+    return [merged[name] for name in names]
 
 
 def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str]) -> None:

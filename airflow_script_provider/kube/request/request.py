@@ -10,7 +10,6 @@ from typing import Any
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.durations import Deadline, positive_seconds
 from airflow_script_provider.kube.names import LaunchIdentity
-from airflow_script_provider.kube.nodes.plan import OnNodes
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.logins import without_logins
 from airflow_script_provider.kube.request.options import JobOptions
@@ -25,7 +24,8 @@ class JobRequest:
     """All that decides one Job.
 
     ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
-    ``may_be_marked`` says whether its Job may be changed when its outcome was read. ``on_nodes``: it runs on nodes.
+    ``may_be_marked`` says whether its Job may be changed when its outcome was read. ``job_patch`` is merged over our
+    Job, before the author's overrides of the pod.
     """
 
     script: Script
@@ -36,7 +36,7 @@ class JobRequest:
     files: Mapping[str, Script] = field(default_factory=dict)
     deadline: Deadline = field(default_factory=Deadline)
     may_be_marked: bool = True
-    on_nodes: OnNodes | None = None
+    job_patch: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")

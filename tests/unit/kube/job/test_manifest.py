@@ -333,6 +333,28 @@ def test_annotations_tell_where_files_came_from() -> None:
         assert json.loads(metadata["annotations"]["airflow-script-provider/files"]) == expected
 
 
+def test_a_patch_of_the_job_comes_between_ours_and_the_authors() -> None:
+    """Its volumes come after ours and before the author's; ``pod_overrides`` go over it."""
+    pod = {"volumes": [{"name": "patched", "emptyDir": {}}], "hostNetwork": True, "dnsPolicy": "Default"}
+    patch = {"metadata": {"annotations": {"plan": "…"}}, "spec": {"parallelism": 0, "template": {"spec": pod}}}
+    overrides = {"spec": {"dnsPolicy": "None"}}
+    request = a_request(volumes=[{"name": "data", "emptyDir": {}}], pod_overrides=overrides)
+    job = manifest.job(replace(request, job_patch=patch))
+    spec = job["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["airflow-script", "patched", "data"]
+    assert (spec["hostNetwork"], spec["dnsPolicy"]) == (True, "None")
+    assert (job["spec"]["parallelism"], job["metadata"]["annotations"]["plan"]) == (0, "…")
+
+
+def test_a_patch_puts_its_variables_first() -> None:
+    """So the script's other variables may refer to them."""
+    container = {"name": "script", "env": [{"name": "NODE_NAME", "value": "n"}]}
+    patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    request = replace(a_request(env={"KEY": "value"}), job_patch=patch)
+    env = manifest.job(request)["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [variable["name"] for variable in env] == ["NODE_NAME", "KEY"]
+
+
 def test_overrides_reach_the_scripts_container() -> None:
     """``pod_overrides`` are merged by the container's name."""
     overrides = {"spec": {"containers": [{"name": "script", "workingDir": "/data"}]}}

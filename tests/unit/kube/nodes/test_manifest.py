@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.labels import NODE_ANNOTATION
@@ -42,8 +43,152 @@ def test_the_owner_makes_no_pods() -> None:
     assert spec["activeDeadlineSeconds"] == 900
 
 
+def from_secret(variable: str) -> dict[str, Any]:
+    """A variable of the container that Kubernetes reads from the launch's Secret."""
+    reference = {"name": "script-load-0123456789-env", "key": variable}
+    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+
+
+IN_HOST_MODE: dict[str, Any] = {
+    "image": "python:3.11-slim",
+    "imagePullPolicy": "IfNotPresent",
+    "volumeMounts": [
+        {"name": "airflow-script", "mountPath": "/scripts", "readOnly": True},
+        {"name": "airflow-packages", "mountPath": "/airflow-packages"},
+        {"name": "airflow-host", "mountPath": "/host", "mountPropagation": "HostToContainer"},
+        {"name": "data", "mountPath": "/data"},
+    ],
+    "securityContext": {"privileged": True},
+}
+"""What both containers of a script in mode ``host`` have."""
+WHERE: list[dict[str, Any]] = [
+    {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
+    {"name": "RUN_INDEX", "value": "0"},
+]
+HOST_POD: dict[str, Any] = {
+    "restartPolicy": "Never",
+    "shareProcessNamespace": False,
+    "automountServiceAccountToken": False,
+    "terminationGracePeriodSeconds": 30,
+    "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "script",
+            "command": ["sh", "/scripts/.airflow/prelude.sh", "python3", "-u"],
+            "args": ["/scripts/script.py"],
+            "env": [*WHERE, from_secret("KEY"), {"name": "AIRFLOW_SCRIPT_TARGET", "value": "/airflow-packages"}],
+            **IN_HOST_MODE,
+        }
+    ],
+    "volumes": [
+        {
+            "name": "airflow-script",
+            "configMap": {
+                "name": "script-load-0123456789-script",
+                "defaultMode": 0o555,
+                "items": [
+                    {"key": "script", "path": "script.py"},
+                    {"key": "tool-0", "path": ".airflow/prelude.sh"},
+                    {"key": "tool-1", "path": ".airflow/install.py"},
+                ],
+            },
+        },
+        {"name": "airflow-packages", "emptyDir": {}},
+        {"name": "airflow-host", "hostPath": {"path": "/", "type": "Directory"}},
+        {"name": "data", "emptyDir": {}},
+    ],
+    "initContainers": [
+        {
+            "name": "install",
+            "command": ["python3", "-u", "/scripts/.airflow/install.py"],
+            "env": [
+                *WHERE,
+                from_secret("KEY"),
+                from_secret("AIRFLOW_SCRIPT_REQUIREMENTS"),
+                {"name": "AIRFLOW_SCRIPT_TARGET", "value": "/airflow-packages"},
+            ],
+            **IN_HOST_MODE,
+        }
+    ],
+    "hostPID": True,
+    "priorityClassName": "high",
+}
+
+
+def test_the_whole_pod_in_mode_host() -> None:
+    """The node's files come after our volumes and before the author's, and node and run before all variables."""
+    owner = an_owner(
+        Mode.HOST,
+        env={"KEY": "value"},
+        install_dependencies=["six"],
+        volumes=[{"name": "data", "emptyDir": {}}],
+        volume_mounts=[{"name": "data", "mountPath": "/data"}],
+        pod_overrides={"spec": {"priorityClassName": "high"}},
+    )
+    assert owner["spec"]["template"]["spec"] == HOST_POD
+
+
+def test_the_patch_of_an_owner() -> None:
+    """All that nodes need is one patch of the Job."""
+    host_path = {"name": "airflow-host", "hostPath": {"path": "/", "type": "Directory"}}
+    restrictions = {"allowPrivilegeEscalation": None, "capabilities": None, "readOnlyRootFilesystem": None}
+    container = {
+        "env": WHERE,
+        "securityContext": {"privileged": True, **restrictions},
+        "volumeMounts": [{"name": "airflow-host", "mountPath": "/host", "mountPropagation": "HostToContainer"}],
+    }
+    pod = {
+        "containers": [{"name": "script", **container}],
+        "initContainers": [{"name": "install", **container}],
+        "hostPID": True,
+        "shareProcessNamespace": False,
+        "volumes": [host_path],
+    }
+    assert node_manifest.owner_patch(OnNodes(Mode.HOST, a_plan("node-1")), installs=True) == {
+        "metadata": {"annotations": {"airflow-script-provider/plan": a_plan("node-1").to_text()}},
+        "spec": {"completionMode": "Indexed", "parallelism": 0, "completions": 1, "template": {"spec": pod}},
+    }
+
+
+def test_the_patch_adds_no_container() -> None:
+    """Without requirements there is no init container to patch, and mode ``normal`` grants nothing."""
+    patch = node_manifest.owner_patch(OnNodes(Mode.NORMAL, a_plan("node-1")))
+    assert patch["spec"]["template"]["spec"] == {"containers": [{"name": "script", "env": WHERE}]}
+
+
+def test_a_dry_run_shows_the_first_run() -> None:
+    """After the owner, its ConfigMap and its Secret."""
+    request = a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", timeout=60)), env={"KEY": "hunter2"})
+    shown = list(yaml.safe_load_all(node_manifest.as_yaml(request)))
+    assert [thing["kind"] for thing in shown] == ["Job", "ConfigMap", "Secret", "Job"]
+    assert shown[0] == manifest.job(request)
+    assert shown[3] == node_manifest.first_run(manifest.job(request))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_owner_is_the_same_job_but_for_what_nodes_need(mode: Mode) -> None:
+    """Its metadata and the rest of its spec are those of a script that runs anywhere."""
+    owner, job = an_owner(mode, deadline=900), manifest.job(a_request(task=a_task(), deadline=900))
+    nodes, plan = "airflow-script-provider/nodes", "airflow-script-provider/plan"
+    assert owner["metadata"]["annotations"].pop(plan) == a_plan("node-1", "node-2").to_text()
+    assert owner["metadata"]["labels"].pop(nodes) == LAUNCH_ID
+    del owner["metadata"]["uid"], owner["spec"]["template"], job["spec"]["template"]
+    expected = job["spec"] | {"completionMode": "Indexed", "parallelism": 0, "completions": 1}
+    assert owner == job | {"spec": expected}
+
+
+@pytest.mark.parametrize("mode", [Mode.PRIVILEGED, Mode.HOST])
+def test_the_authors_overrides_come_last(mode: Mode) -> None:
+    """Also over what nodes need: a container may have a narrower security context."""
+    context = {"privileged": None, "capabilities": {"add": ["NET_ADMIN"]}}
+    overrides = {"spec": {"containers": [{"name": "script", "securityContext": context}]}}
+    assert a_container(an_owner(mode, pod_overrides=overrides))["securityContext"] == {
+        "capabilities": {"add": ["NET_ADMIN"]}
+    }
+
+
 def test_the_owner_holds_the_plan() -> None:
-    """Whoever goes on with it finds there what is to be done."""
+    """The process that continues with it finds there what is to be done."""
     assert node_manifest.plan_of(an_owner()) == a_plan("node-1", "node-2")
 
 

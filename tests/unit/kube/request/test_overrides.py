@@ -43,6 +43,16 @@ def test_lists_merge_by_kubernetes_keys(field: str, key: str) -> None:
     assert merge(base, patch)[field] == [{key: "a", "x": 1}, {key: "b", "x": 2}, {key: "c", "x": 3}]
 
 
+def test_new_entries_may_come_first() -> None:
+    """Where the caller asks for it, at any depth: an old entry keeps its place, other lists their order."""
+    base = {"containers": [{"name": "a", "env": [{"name": "X"}, {"name": "Y"}], "ports": [{"containerPort": 1}]}]}
+    env = [{"name": "Y", "value": "y"}, {"name": "N"}, {"name": "M"}]
+    patch = {"containers": [{"name": "a", "env": env, "ports": [{"containerPort": 2}]}, {"name": "b"}]}
+    first, second = merge(base, patch, new_first=("env",))["containers"]
+    assert first["env"] == [{"name": "N"}, {"name": "M"}, {"name": "X"}, {"name": "Y", "value": "y"}]
+    assert (first["ports"], second) == ([{"containerPort": 1}, {"containerPort": 2}], {"name": "b"})
+
+
 def test_other_lists_are_replaced() -> None:
     """Tolerations have no merge key in Kubernetes either."""
     assert merge({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "b"}]}) == {"tolerations": [{"key": "b"}]}
