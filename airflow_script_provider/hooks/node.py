@@ -131,9 +131,14 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
                 raise self.killed(job.ref) from None
             raise
 
-    def prepare_on_nodes(self, call: NodeCall, *, folder: str | None = None) -> JobRequest:
-        """Read the script and check everything; nothing is asked of the cluster. The plan's only node is ``NODE``."""
-        request, on_nodes, choice = self._prepared(self._access(), call, folder=folder, task=None, left=None)
+    def prepare_on_nodes(
+        self, call: NodeCall, *, folder: str | None = None, task: TaskIdentity | None = None
+    ) -> JobRequest:
+        """Read the script and check everything, without a request to the cluster.
+
+        The plan's nodes are those that are named, otherwise one with the name ``NODE``.
+        """
+        request, on_nodes, choice = self._prepared(self._access(), call, folder=folder, task=task, left=None)
         names = tuple(choice.nodes or ("NODE",))
         return manifest.owning(request, replace(on_nodes, plan=replace(on_nodes.plan, nodes=names)))
 
