@@ -80,7 +80,7 @@ __all__ = [
 
 
 def find_connection(conn_id: str | None, default_conn_id: str | None) -> Connection | None:
-    """A connection; None without an id, and for the default connection where nobody has defined it."""
+    """A connection; None without an id, or if it is the default connection and not defined."""
     if not conn_id:
         return None
     try:
@@ -93,18 +93,18 @@ def find_connection(conn_id: str | None, default_conn_id: str | None) -> Connect
 
 
 def connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
-    """The extra fields of a connection; none for the default connection where nobody has defined it."""
+    """The extra fields of a connection; none if it is the default connection and not defined."""
     connection = find_connection(conn_id, default_conn_id)
     extra: Mapping[str, Any] = connection.extra_dejson if connection is not None else {}
     return extra
 
 
 async def async_connection_extra(conn_id: str | None, default_conn_id: str) -> Mapping[str, Any]:
-    """``connection_extra`` for the triggerer, whose event loop nothing may block."""
+    """``connection_extra`` for the triggerer: it does not block the event loop."""
     from airflow.sdk import Connection
 
     if not hasattr(Connection, "aextra_dejson"):
-        # Before 3.3.2 Airflow masks what it has looked up by a call that an event loop must not make.
+        # Before 3.3.2 Airflow masks a looked-up connection by a call that would block the event loop.
         of_connection: Mapping[str, Any] = await sync_to_async(connection_extra, thread_sensitive=False)(
             conn_id, default_conn_id
         )
@@ -142,7 +142,7 @@ def s3_hook_class() -> Any:
 
 
 def gcs_hook_class() -> Any:
-    """``GCSHook`` where providers-google is installed, else None: it brings 1.2 GB, so no extra asks for it."""
+    """``GCSHook`` if providers-google is installed, otherwise None. No extra requires it: it takes 1.2 GB."""
     try:
         return from_extra("gcs", "airflow.providers.google.cloud.hooks.gcs", "GCSHook")
     except AirflowOptionalProviderFeatureException:
@@ -150,7 +150,7 @@ def gcs_hook_class() -> Any:
 
 
 def google_hook_class() -> Any:
-    """``GoogleBaseHook`` where providers-google is installed, else None."""
+    """``GoogleBaseHook`` if providers-google is installed, otherwise None."""
     try:
         return from_extra("gcs", "airflow.providers.google.common.hooks.base_google", "GoogleBaseHook")
     except AirflowOptionalProviderFeatureException:
@@ -158,12 +158,12 @@ def google_hook_class() -> Any:
 
 
 def default_deferrable() -> bool:
-    """What operators do that are not told: the setting ``operators.default_deferrable``."""
+    """The setting ``operators.default_deferrable``, the default of the argument ``deferrable``."""
     return bool(_configuration().getboolean("operators", "default_deferrable", fallback=False))
 
 
 def job_url_setting() -> str | None:
-    """The setting ``script_provider.job_url``: where pages about Jobs are; None where nobody has set it."""
+    """The setting ``script_provider.job_url``: the address of pages about Jobs; None if it is not set."""
     return _configuration().get("script_provider", "job_url", fallback=None) or None
 
 
@@ -177,7 +177,7 @@ def _configuration() -> Any:
 
 
 def find_variable(name: str) -> str | None:
-    """The text of a variable, None where nobody has defined it."""
+    """The text of a variable, None if it is not defined."""
     from airflow.sdk import Variable
 
     value: str | None = Variable.get(name, default=None)
@@ -216,7 +216,7 @@ def current_task() -> TaskIdentity | None:
 
 
 def task_state(task: TaskIdentity) -> str:
-    """The state that Airflow has for a task instance now, ``gone`` if it has none; raises where it cannot be asked.
+    """The state of a task instance in Airflow now, ``gone`` if there is none. Raises if Airflow does not answer.
 
     Blocks until the supervisor answers, so never in a signal handler: it may have interrupted another question.
     """
@@ -236,13 +236,13 @@ def dag_folder(context: Mapping[str, Any]) -> str | None:
 
 
 def mask_by_name(values: Any) -> None:
-    """Mask, in the task's log, the values whose name Airflow counts as sensitive; others stay readable."""
+    """Mask the values whose name Airflow calls sensitive in the task's log; others stay readable."""
     if values:
         _mask(_sensitive_candidates(values))
 
 
 def mask_values(values: Iterable[str]) -> None:
-    """Mask these values in the task's log, whatever they are called."""
+    """Mask these values in the task's log, whatever their names are."""
     _mask((None, value) for value in values)
 
 
@@ -256,7 +256,7 @@ def _mask(named: Iterable[tuple[str | None, str]]) -> None:
 
 
 def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:
-    """All strings with the name they stand under; without a name Airflow would mask every one of them."""
+    """All strings with their names; Airflow would mask each string that has no name."""
     if isinstance(values, Mapping):
         return [pair for key, value in values.items() for pair in _sensitive_candidates(value, str(key))]
     if isinstance(values, list | tuple):
@@ -265,9 +265,9 @@ def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def output_logger(name: str) -> Any:
-    """A logger for a script's lines: Airflow's, without what costs much and says nothing of such a line.
+    """A logger for a script's lines: Airflow's, without the processors that cost time and add nothing.
 
-    Where in our code it was logged (a walk over the stack for each line) and exceptions. Masking stays.
+    It leaves out the call site (a walk over the stack for each line) and exceptions. It masks as Airflow does.
     """
     import structlog
     from structlog import processors
@@ -288,12 +288,12 @@ def is_resolved_at_run_time(value: Any) -> bool:
 
 
 def is_set_during_execution(value: Any) -> bool:
-    """Whether the value is what stands in the place of what a decorated function will return."""
+    """Whether the value is the placeholder for the return value of a decorated function."""
     return isinstance(value, type(SET_DURING_EXECUTION))
 
 
 def depend_on_xcoms_in(operator: BaseOperator, *values: Any) -> None:
-    """Make the operator wait for the tasks whose outputs stand in values that we wrap: Airflow doesn't look there."""
+    """Make the operator wait for tasks whose outputs are in values that we wrap: Airflow does not look into them."""
     from airflow.sdk import XComArg
 
     for value in values:

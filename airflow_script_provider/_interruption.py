@@ -1,4 +1,4 @@
-"""Running a coroutine in a thread that Airflow interrupts: by signals, timeouts and kills."""
+"""Running a coroutine in a thread that Airflow interrupts by signals, timeouts and kills."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class InterruptibleRun:
-    """A coroutine run to its end in this thread, which a signal handler may interrupt.
+    """Runs a coroutine to its end in this thread; a signal handler may interrupt it.
 
-    The handler must do no I/O: it cancels the coroutine, which then deletes its Job by itself.
+    The handler does no I/O: it cancels the coroutine, and the coroutine deletes its Job.
     """
 
     def __init__(self, nothing_begun: str = "No Job was created.") -> None:
@@ -31,13 +31,13 @@ class InterruptibleRun:
 
     @property
     def is_killed(self) -> bool:
-        """Whether the run ends because of a kill, not because of what Airflow or Python raised meanwhile."""
+        """Whether a kill ends the run, and not an exception that Airflow or Python raised in the meantime."""
         return self._killed.is_set() and self._stray is None
 
     def kill(self) -> None:
-        """Interrupt the run, or keep one that has not begun from beginning."""
+        """Interrupt the run, or prevent it from beginning."""
         if self._killed.is_set():
-            return  # once is enough: a second cancellation would only disturb the clearing up
+            return  # a second cancellation would disturb the clearing up
         self._killed.set()
         if self._loop is not None and self._task is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._task.cancel)
@@ -66,7 +66,7 @@ class InterruptibleRun:
             return await main()
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An interruption that Python raised in a callback of the loop, which would swallow it."""
+        """Take an interruption that Python raised in a callback of the loop; the loop would drop it."""
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, Exception):
             self._stray = error
@@ -83,14 +83,14 @@ class InterruptibleRun:
         return error
 
     def _killed_error(self, error: BaseException | None = None) -> exceptions.RunKilledError:
-        """With what became of the Job, or of the process, which the interruption bears as a note."""
+        """The error with the fate of the Job or process, which is a note of the interruption."""
         notes = getattr(error, "__notes__", None) or [self._nothing_begun]
         return exceptions.RunKilledError(f"the run was killed. {notes[0]}")
 
 
 @contextlib.contextmanager
 def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
-    """End the run at SIGTERM: inside a ``@task`` nobody else tells it; an operator's ``on_kill`` does."""
+    """End the run at SIGTERM. An operator has ``on_kill`` for that, code in a ``@task`` does not."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -109,7 +109,7 @@ def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
 
 
 async def answer_of(question: Callable[[], T], seconds: float) -> T | None:
-    """The answer of something that blocks; None if it raises, or takes longer. Its thread is never waited for."""
+    """The answer of a blocking call; None if it raises or takes longer. Its thread is never joined."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T | None] = loop.create_future()
 
@@ -121,7 +121,7 @@ async def answer_of(question: Callable[[], T], seconds: float) -> T | None:
         value = None
         with contextlib.suppress(Exception):
             value = question()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits any more
             loop.call_soon_threadsafe(give, value)
 
     threading.Thread(target=ask, daemon=True).start()

@@ -87,17 +87,17 @@ class ClusterAccess:
         return access
 
     def namespace_for(self, namespace: str | None) -> str:
-        """The argument's namespace, else the connection's, else the pod's own, else ``default``."""
+        """The namespace: the argument's, the connection's, the pod's own, or ``default``, the first that is set."""
         return namespace or self.namespace or self._own_namespace() or FALLBACK_NAMESPACE
 
     def namespace_of_context(self) -> str | None:
-        """What the kubeconfig's context says, for the command line; None where there is no kubeconfig."""
+        """The namespace of the kubeconfig's context, for the command line; None without a kubeconfig."""
         if self.in_cluster or (not self.config_file and not self.config and is_in_cluster()):
             return None
         try:
             configs = [self.config] if self.config else read_configs(config_files(self))
         except (OSError, ValueError):
-            return None  # said by whoever connects
+            return None  # the connection attempt reports it
         current = (config["current-context"] for config in configs if config.get("current-context"))
         context = self.cluster_context or next(current, None)
         contexts = (entry for config in configs for entry in config.get("contexts") or ())
@@ -111,7 +111,7 @@ class ClusterAccess:
 
 
 def _connection_extra(conn_id: str | None) -> Mapping[str, Any]:
-    """The fields of a connection; without one Airflow is not even imported, which takes the command line seconds."""
+    """The fields of a connection. Without an id Airflow is not imported: that takes the command line seconds."""
     if not conn_id:
         return {}
     from airflow_script_provider._airflow import connection_extra
@@ -130,7 +130,7 @@ def named_files(access: ClusterAccess) -> str:
 
 
 def config_files(access: ClusterAccess) -> list[str]:
-    """The kubeconfig, or those of several that exist, as ``KUBECONFIG`` lists them; the client warns if none does."""
+    """The kubeconfigs that exist, in the order of ``KUBECONFIG``. Raises ``FileNotFoundError`` if none does."""
     named = named_files(access)
     files = [file for file in named.split(os.pathsep) if file and Path(file).expanduser().exists()]
     if not files:
@@ -139,7 +139,7 @@ def config_files(access: ClusterAccess) -> list[str]:
 
 
 def read_configs(files: Sequence[str]) -> list[Mapping[str, Any]]:
-    """What stands in each; ``ValueError`` for one that is no YAML."""
+    """The content of each file; ``ValueError`` for one that is not valid YAML."""
     import yaml
 
     try:
@@ -149,15 +149,15 @@ def read_configs(files: Sequence[str]) -> list[Mapping[str, Any]]:
 
 
 def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:
-    """The connection's kubeconfig, which may be JSON text or a mapping."""
+    """The connection's kubeconfig: JSON text or a mapping."""
     if not config or isinstance(config, Mapping):
         return config or None
     try:
         parsed = json.loads(config)
     except ValueError as error:
-        raise ValueError(f"connection {conn_id!r}: kube_config is no JSON: {error}") from None
+        raise ValueError(f"connection {conn_id!r}: kube_config is not valid JSON: {error}") from None
     if not isinstance(parsed, dict):
-        raise ValueError(f"connection {conn_id!r}: kube_config is no mapping")
+        raise ValueError(f"connection {conn_id!r}: kube_config is not a mapping")
     return parsed
 
 

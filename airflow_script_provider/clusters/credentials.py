@@ -26,7 +26,7 @@ from airflow_script_provider.clusters.access import (
 from airflow_script_provider.clusters.plugins import run_with_plugins
 
 LOAD_TIMEOUT = 60.0
-"""Seconds for a kubeconfig's plugin to answer; one that waits for somebody at a keyboard never does."""
+"""Seconds for a kubeconfig's plugin to answer; a plugin that waits for keyboard input never does."""
 _QUOTED = re.compile(r"\{.*\}", re.DOTALL)
 _FAILED_PLUGIN = re.compile(r"exec: process returned -?\d+")
 _heard: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
@@ -57,7 +57,7 @@ def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Ses
 
     async def authorization() -> str | None:
         key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
-        return key.strip() if key else None  # a file of a token may end with a line's end
+        return key.strip() if key else None  # a token file may end with a newline
 
     return Session(
         host=str(configuration.host),
@@ -68,7 +68,7 @@ def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Ses
 
 
 def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
-    """A client configuration and whom to trust; in a thread of its own, because files are read and plugins run."""
+    """A client configuration and the trusted authorities. Needs its own thread: it reads files and runs plugins."""
     from kubernetes_asyncio.client import Configuration
 
     configuration = Configuration()
@@ -80,7 +80,7 @@ def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
         configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
         configuration.proxy = configuration.proxy or _proxy_of_environment(str(configuration.host))
         return configuration, _trust(configuration)
-    except Exception as error:  # noqa: BLE001  # whatever a file holds or a plugin does
+    except Exception as error:  # noqa: BLE001  # anything that a file holds or a plugin does
         raise exceptions.ApiUnreachableError(
             f"no credentials for a Kubernetes cluster: {_words(error, access)}. "
             "Set them in the Kubernetes connection, config_file or KUBECONFIG."
@@ -89,7 +89,7 @@ def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """What the client logs as an error while it loads: with a plugin's words in it, which may be a credential."""
+    """Catch what the client logs as an error while it loads: a plugin's output in it may be a credential."""
     logging.getLogger("kubernetes_asyncio.config.kube_config").addFilter(_is_not_ours)
     complaints: list[str] = []
     token = _heard.set(complaints)
@@ -100,7 +100,7 @@ def _complaints() -> Iterator[list[str]]:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Whether a line may be logged; the client serves others in this process, too."""
+    """Whether a line may be logged; other code of this process may use the client."""
     heard = _heard.get()
     if heard is None or record.levelno < logging.ERROR:
         return True
@@ -109,19 +109,19 @@ def _is_not_ours(record: logging.LogRecord) -> bool:
 
 
 def _words(error: Exception, access: ClusterAccess) -> str:
-    """What went wrong, without what the client quotes: the words of a plugin, a whole user of a kubeconfig."""
+    """What went wrong, without what the client quotes: a plugin's output or a user of a kubeconfig."""
     from kubernetes_asyncio.config import ConfigException
 
     text = " ".join(_QUOTED.sub("{…}", str(error)).split()) or type(error).__name__
     if failed := _FAILED_PLUGIN.match(text):
-        return f"{failed[0]} (its words may be secret: run the plugin by hand)"
+        return f"{failed[0]} (its output may be secret: run the plugin by hand)"
     if isinstance(error, ConfigException | OSError | ValueError):
         return text
-    return f"{'kube_config' if access.config else named_files(access)} is no kubeconfig: {text}"
+    return f"{'kube_config' if access.config else named_files(access)} is not a valid kubeconfig: {text}"
 
 
 def _proxy_of_environment(host: str) -> str | None:
-    """What HTTPS_PROXY and NO_PROXY say; left to itself, aiohttp would take a login from ~/.netrc as well."""
+    """The proxy by HTTPS_PROXY and NO_PROXY. aiohttp itself would also take a login from ~/.netrc."""
     from requests.utils import get_environ_proxies
 
     proxy: str | None = get_environ_proxies(host).get(urlsplit(host).scheme)
@@ -156,7 +156,7 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
             dict(access.config), context=access.cluster_context, client_configuration=configuration
         )
     elif access.in_cluster or (not access.config_file and is_in_cluster()):
-        # Its own refreshing reads the file in the event loop; a 401 makes us read it anew.
+        # The client's own refreshing reads the file in the event loop; a 401 makes us read it again.
         config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]  # not annotated there
     else:
         files = config_files(access)
@@ -169,7 +169,7 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
 
 
 def _current_context(files: Sequence[str]) -> str | None:
-    """The first that one of several kubeconfigs names, as kubectl has it; the client takes the last."""
+    """The first current context of several kubeconfigs, as kubectl takes it; the client takes the last."""
     if len(files) == 1:
         return None
     configs = read_configs(files)

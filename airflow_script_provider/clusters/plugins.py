@@ -1,4 +1,4 @@
-"""An event loop for a kubeconfig's plugins, none of which outlives it."""
+"""An event loop for a kubeconfig's plugins; no plugin outlives it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Coroutine
 from typing import Any
 
 _PAUSE, _PAUSES = 0.01, 200
-"""Seconds, and how often at most, until a plugin that was killed is looked for."""
+"""Seconds between two looks at killed plugins, and the number of looks."""
 
 
 class PluginLoop(asyncio.SelectorEventLoop):
-    """Knows the processes that were started in it: whoever is cancelled while it waits for one lets it go on."""
+    """Knows the processes started in it: asyncio leaves a process running when its waiter is cancelled."""
 
     def __init__(self) -> None:
         super().__init__()
         self._plugins: list[asyncio.SubprocessTransport] = []
 
     async def subprocess_exec(self, *arguments: Any, **named: Any) -> Any:
-        """As every loop does."""
+        """Start a process, and remember it."""
         started = await super().subprocess_exec(*arguments, **named)
         self._plugins.append(started[0])
         return started
 
     async def end_plugins(self) -> None:
-        """Kill those that still run, and close their pipes."""
+        """Kill the plugins that still run, and close their pipes."""
         for plugin in self._plugins:
             plugin.close()
         for _ in range(_PAUSES):
-            await asyncio.sleep(_PAUSE)  # in which the pipes are closed, too
+            await asyncio.sleep(_PAUSE)  # in which the pipes are also closed
             if all(plugin.get_returncode() is not None for plugin in self._plugins):
                 return
 
 
 def run_with_plugins(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end in a loop of its own, and end what it has started."""
+    """Run the work in its own loop, and end every plugin that it started."""
     loop = PluginLoop()
 
     async def main() -> None:

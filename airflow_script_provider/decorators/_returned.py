@@ -1,4 +1,4 @@
-"""What the decorators share: the script is what a function returns when the task runs."""
+"""What the decorators share: a function returns the script when the task runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R", bound="str | ScriptSource")
 
 
 class ReturnedScript(DecoratedOperator, ScriptTask):
-    """Takes the script from a function, once that was called with the task's context; to be mixed into an operator.
+    """Mixed into an operator: calls a function with the task's context, and runs the script that it returns.
 
     :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
     :param op_args: positional arguments of the function. (templated)
@@ -79,7 +79,7 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
         self.script = self.render_source(self.returned_script(context), context)
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
-        """As the operator's. The function is not called again, so of its script only the facts are shown."""
+        """Resume as the operator does. The function is not called again, so only the script's facts are shown."""
         job = super()._resumed(event)
         self.script = f"{job.script.origin}, {job.script.size:,} bytes, sha256 {job.script.sha256}"
         return job
@@ -91,7 +91,7 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
         name = self.python_callable.__name__
         if not isinstance(script, str | ScriptSource):
             kind = type(script).__name__
-            raise TypeError(f"{name} returned {kind}, but must return the script: text, a URI or a source object")
+            raise TypeError(f"{name} returned {kind}, but must return the script as text, a URI or a source object")
         try:
             return parse(script, template=self.template_script, conn_id=self.script_conn_id)
         except ValueError as error:
@@ -101,7 +101,7 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
 class ScriptTaskDecorator(Protocol[P]):
     """Makes a task of a function that returns a script. Takes the arguments of the operator but ``script``.
 
-    A type checker cannot leave that one out: who gives it is told when the DAG is parsed.
+    A type checker cannot leave that one out; the DAG parser reports it.
     """
 
     @overload

@@ -17,13 +17,12 @@ class Deadline:
     argument: str = "timeout"
 
     @classmethod
-    def within(cls, timeout: Duration | None, seconds_left: float | None) -> Deadline:
-        """The timeout, or what is left of the task's own time where that is less."""
-        seconds = positive_seconds(timeout, "timeout", none_allowed=True)
+    def within(cls, timeout: int | None, seconds_left: float | None) -> Deadline:
+        """The timeout, or the task's remaining time if that is less."""
         left = None if seconds_left is None else max(1, math.ceil(seconds_left))
-        if left is not None and (seconds is None or left < seconds):
+        if left is not None and (timeout is None or left < timeout):
             return cls(left, "execution_timeout")
-        return cls(seconds)
+        return cls(timeout)
 
 
 def positive_seconds(

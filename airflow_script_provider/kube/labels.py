@@ -1,42 +1,72 @@
-"""Every name that our objects bear on the cluster: labels, annotations, containers, volumes. A wire contract."""
+"""Every name that our objects have on the cluster: labels, annotations, containers, volumes.
+
+Jobs that run and rows that wait in a database rely on them: this table is a contract between versions.
+"""
 
 from __future__ import annotations
 
 MANAGER = "airflow-script-provider"
+"""Value of the label below, and the prefix of all other labels and annotations."""
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+
+# Labels of a launch: Job, pods, ConfigMap and Secret have them.
+
 LAUNCH_LABEL = f"{MANAGER}/launch-id"
+"""Digest of try, ordinal and request: a launch that is repeated finds the same Job by it."""
 TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
+"""Digest of DAG, task, run and map index: the same for every try of a task."""
 REQUEST_LABEL = f"{MANAGER}/request"
-NODES_LABEL = f"{MANAGER}/nodes"
-"""Launch id of the Job that owns those which run the same script on several nodes."""
+"""Digest of what is asked for: a later try finds the Job of an earlier one by it."""
+
+# Annotations of a Job.
+
 TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"
 MAX_TRIES_ANNOTATION = f"{MANAGER}/max-tries"
 READ_ANNOTATION = f"{MANAGER}/read"
-"""When the outcome of a Job was read: no later try of the task asks for it."""
+"""When the outcome of the Job was read: from then on no later try asks for it."""
 FOLLOW_STATE_ANNOTATION = f"{MANAGER}/handover"
-NODE_ANNOTATION = f"{MANAGER}/node"
-NODE_LABEL = f"{MANAGER}/node"
-RUN_LABEL = f"{MANAGER}/run"
-HOST_VOLUME = "airflow-host"
-CONTROLLER_LABELS = (
-    "controller-uid",
-    "job-name",
-    "batch.kubernetes.io/controller-uid",
-    "batch.kubernetes.io/job-name",
-)
-"""Labels that Kubernetes itself gives to the pods of a Job."""
-PLAN_ANNOTATION = f"{MANAGER}/plan"
-"""On the Job that owns those of the nodes: what is to be done, packed, for whoever goes on with it."""
-OUTCOME_ANNOTATION = f"{MANAGER}/outcome"
-ENDED_ANNOTATION_PREFIX = f"{MANAGER}/ended-"
-"""Annotations of the owner: outcomes of runs that have no Job any more, or never had one."""
-FILES_ANNOTATION = f"{MANAGER}/files"
+"""How far a triggerer followed the Job, for the next one."""
 DIGEST_ANNOTATION = f"{MANAGER}/script-sha256"
 ORIGIN_ANNOTATION = f"{MANAGER}/script-origin"
 SIZE_ANNOTATION = f"{MANAGER}/script-bytes"
-CONTROLLER_LABEL = "batch.kubernetes.io/controller-uid"
+FILES_ANNOTATION = f"{MANAGER}/files"
+"""Origin, digest and size of each file beside the script, as JSON."""
+
+# Scripts on nodes: one Job owns the Jobs of all runs.
+
+NODES_LABEL = f"{MANAGER}/nodes"
+"""Launch id of the Job that owns the runs of a script on nodes; the owner and its runs have it."""
+NODE_LABEL = f"{MANAGER}/node"
+"""The run's node, cut to what a label may hold."""
+RUN_LABEL = f"{MANAGER}/run"
+"""Index of the run on its node, from 0; the owner does not have it."""
+NODE_ANNOTATION = f"{MANAGER}/node"
+"""The run's node by its full name."""
+PLAN_ANNOTATION = f"{MANAGER}/plan"
+"""On the owner: nodes, runs and bounds, packed, for the process that goes on with them."""
+OUTCOME_ANNOTATION = f"{MANAGER}/outcome"
+"""On a run: its record."""
+ENDED_ANNOTATION_PREFIX = f"{MANAGER}/ended-"
+"""On the owner: records of runs whose Job is gone, or could not be created."""
+
+# Parts of the pod; users name the containers in pod_overrides.
+
 SCRIPT_CONTAINER = "script"
+INSTALL_CONTAINER = "install"
 SCRIPT_VOLUME = "airflow-script"
 SCRIPT_FOLDER = "/scripts"
-INSTALL_CONTAINER = "install"
+"""Where the script and its files are mounted."""
 PACKAGES_VOLUME = "airflow-packages"
+HOST_VOLUME = "airflow-host"
+
+# Kubernetes' own.
+
+CONTROLLER_LABEL = "batch.kubernetes.io/controller-uid"
+"""Uid of the Job that a pod belongs to."""
+CONTROLLER_LABELS = (
+    "controller-uid",
+    "job-name",
+    CONTROLLER_LABEL,
+    "batch.kubernetes.io/job-name",
+)
+"""Labels that the Job controller gives to the pods of a Job."""

@@ -1,4 +1,4 @@
-"""Names, labels and digests of the objects of one launch."""
+"""Names, labels and digests of a launch's objects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TaskIdentity:
 
     @property
     def digest(self) -> str:
-        """The same for every try of a task instance: what its Jobs are found again by."""
+        """A digest that is the same for every try of a task instance; later tries find its Jobs by it."""
         return short_digest(self.dag_id, self.task_id, self.run_id, self.map_index)
 
     def annotations(self) -> dict[str, str]:
@@ -59,7 +59,7 @@ class TaskIdentity:
         }
 
     def labels(self) -> dict[str, str]:
-        """Label values for people and selectors; only the digest is exact."""
+        """Label values for people and selectors. Only the digest is exact."""
         readable = {
             f"{MANAGER}/{name}": label_value(getattr(self, name.replace("-", "_"))) for name in ("dag-id", "task-id")
         }
@@ -109,7 +109,7 @@ class LaunchIdentity:
 
 
 def stem_for(task_id: str | None, name: str | None) -> str:
-    """What a Job's name starts with: ``name`` as it is, else ``script-<task>``, else ``script``."""
+    """The start of a Job's name: ``name``, otherwise ``script-<task>``, without a task ``script``."""
     if name:
         return name
     slug = dns_slug(task_id or "")
@@ -124,12 +124,12 @@ def launch_id(instance_id: str | None, ordinal: int | str, request_facts: Mappin
 
 
 def request_digest(ordinal: int | str, request_facts: Mapping[str, Any]) -> str:
-    """What is the same for every try of a launch, and another for every other launch of the task."""
+    """A digest that all tries of a launch share, and that differs between the launches of a task."""
     return short_digest(ordinal, _as_text(request_facts))
 
 
 def short_digest(*parts: object) -> str:
-    """Ten hexadecimal digits that stand for these parts, whose borders count."""
+    """Ten hexadecimal digits for these parts; moving text from one part to the next changes them."""
     text = json.dumps([str(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 

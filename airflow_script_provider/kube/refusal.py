@@ -1,4 +1,4 @@
-"""What the API server's refusals mean to the author: which right, which namespace, which argument."""
+"""What a refusal of the API server means to the author: the missing right, namespace or argument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_script_provider.exceptions import KubernetesApiError
 from airflow_script_provider.kube.wording import MAX_HEADLINE, with_advice
 
 MAX_NAMES = 20
-"""Namespaces that are named where another one does not exist."""
+"""Namespaces that a message lists at most."""
 
 _PATH = re.compile(r"\bspec(?:\.[A-Za-z]\w*(?:\[[^\]\s]*\])?)+")
 _CONTAINER = r"spec\.template\.spec\.(?:c|initC)ontainers(?:\[\d+\])?\."
@@ -32,7 +32,7 @@ _USER = re.compile(r'User "([^"]+)" cannot')
 
 
 def message(verb: str, resource: str, namespace: str | None, status: int, said: str) -> str:
-    """A refusal in words: call, status and advice in the first line, what the server said there or in the next."""
+    """The message of a refusal: call, status and advice, with the server's message in the same or the next line."""
     if status == 401:
         head, advice = "the API server refused the credentials (401)", "Renew them in the Kubernetes connection."
     else:
@@ -47,13 +47,13 @@ def message(verb: str, resource: str, namespace: str | None, status: int, said: 
 
 
 def with_exec_rights(text: str, namespace: str) -> str:
-    """A refusal of an exec with both rights that it takes: a websocket is opened by a GET."""
+    """A refusal of an exec with both rights that it needs: a websocket is opened by a GET."""
     checks = [_can_i(verb, "pods/exec", namespace, text) for verb in ("create", "get")]
     return f"{text}\nBoth create and get on pods/exec are needed. Check: {' ; '.join(checks)}"
 
 
 def missing_namespace(namespace: str, existing: Collection[str] | None, said: str) -> str:
-    """What to say of a namespace that does not exist; ``existing`` are those that do, None where nobody may know."""
+    """The message for a namespace that does not exist. ``existing`` are the others, None if they cannot be listed."""
     first = f"namespace {namespace!r} does not exist. Create it, or set namespace to one that exists."
     if existing is None:
         return f"{first}\n{said}"
@@ -63,7 +63,7 @@ def missing_namespace(namespace: str, existing: Collection[str] | None, said: st
 
 
 def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiError:
-    """The refusal of a Job with the argument to look at, if it is about a field; otherwise as it is.
+    """The refusal of a Job with the argument to check, if it is about a field; otherwise unchanged.
 
     ``given`` are the names of the arguments that the author has set.
     """
@@ -72,7 +72,7 @@ def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiE
         return error
     text, advice = error.message, f"Check {' and '.join(names)}."
     if "\n" not in text and len(text) + 1 + len(advice) > MAX_HEADLINE:
-        text = text.replace(": ", ".\n", 1)  # advice goes before the server's words
+        text = text.replace(": ", ".\n", 1)  # advice goes before the server's message
     return error.with_message(with_advice(text, advice))
 
 
@@ -93,7 +93,7 @@ def _argument_of(path: str) -> str:
 
 
 def _can_i(verb: str, resource: str, namespace: str | None, said: str) -> str:
-    """The kubectl line that asks for the right, as the user that the server saw."""
+    """The kubectl line that checks the right, as the user that the server named."""
     kind, _, sub = resource.partition("/")
     user = _USER.search(said)
     words = ["kubectl", "auth", "can-i", verb, kind]

@@ -165,7 +165,7 @@ def check_flag(value: Any, argument: str, *, none_allowed: bool = False) -> None
 
 
 def check_keys(mapping: Mapping[str, Any], known: Iterable[str], argument: str) -> None:
-    """Refuse keys that nobody reads, with the nearest known one."""
+    """Refuse unknown keys, and suggest the nearest known one."""
     names = tuple(known)
     for key in mapping:
         if key not in names:

@@ -1,4 +1,4 @@
-"""Sentences of messages: one line, at most so long, with advice at the end of the first line."""
+"""Forms of messages: one line of bounded length, with advice at its end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
 MIN_SENTENCE = 140
-"""Characters that object and cause get in it before advice moves to the next line."""
+"""Characters of object and cause beyond which advice moves to the next line."""
 
 
 def one_line(text: str) -> str:
-    """The text without line ends."""
+    """The text as one line."""
     return " ".join(text.split())
 
 
@@ -27,12 +27,12 @@ def headline_of(sentence: str, hint: str) -> tuple[str, str]:
 
 
 def shortened(sentence: str, room: int = MAX_HEADLINE) -> str:
-    """The sentence in at most so many characters."""
+    """The sentence, cut to at most ``room`` characters."""
     return sentence if len(sentence) <= room else sentence[: room - 1].rstrip() + "…"
 
 
 def signal_name(exit_code: int) -> str | None:
-    """The signal that an exit code of 128 + n stands for."""
+    """The name of the signal n for an exit code of 128 + n, otherwise None."""
     try:
         return signal.Signals(exit_code - 128).name
     except ValueError:
@@ -40,7 +40,7 @@ def signal_name(exit_code: int) -> str | None:
 
 
 def with_advice(text: str, advice: str) -> str:
-    """Advice at the end of the first line, where there is room, else in a line of its own."""
+    """Advice at the end of the first line if it fits, otherwise in its own line."""
     first, _, rest = text.partition("\n")
     fits = len(first) + 1 + len(advice) <= MAX_HEADLINE
     lines = [f"{first} {advice}".rstrip()] if fits else [first, advice]

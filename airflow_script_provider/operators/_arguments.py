@@ -16,9 +16,9 @@ def arguments_of(operator: type[BaseOperator]) -> tuple[str, ...]:
 
 
 def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
-    """Answer an argument that neither this operator nor Airflow has, with ours where another operator's was meant.
+    """Refuse an argument that neither this operator nor Airflow has, and name ours for another operator's.
 
-    ``resources`` is Airflow's own word for something else, but nobody who writes it here means that.
+    ``resources`` is an argument of Airflow's for something else; here it means the container's resources.
     """
     unknown = (name for name in arguments if name not in _OF_AIRFLOW or other_operators.is_renamed(name))
     other_operators.refuse_unknown(unknown, ours)

@@ -45,7 +45,7 @@ class HiddenValues:
 
 
 class Requirements(HiddenValues):
-    """Lines of a requirements file, shown but for what their addresses carry."""
+    """Lines of a requirements file, shown without logins and queries of their addresses."""
 
     def __str__(self) -> str:
         if not isinstance(self.value, list | tuple):
@@ -54,24 +54,24 @@ class Requirements(HiddenValues):
 
 
 def hide(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
-    """The value as a hidden field; None stays None, another task's output is resolved by Airflow first."""
+    """Wrap the value in a hidden field; None stays None. Airflow resolves another task's output first."""
     return None if value is None else kind(value)
 
 
 def reveal(field: Any) -> Any:
-    """What a hidden field holds."""
+    """The value of a hidden field; other values as they are."""
     return field.value if isinstance(field, HiddenValues) else field
 
 
 def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) -> Any:
-    """The source of a script, or the script itself if only rendering will tell what it is."""
+    """The source of a script, or the script itself if rendering decides what it is."""
     if _is_known_later(script):
         return script
     return parse(script, template=template, conn_id=conn_id)
 
 
 def sources_or_later(files: Any, *, template: bool) -> Any:
-    """The sources of ``files``; a mapping that another task returns is left for the run."""
+    """The sources of ``files``. A mapping that another task returns stays as it is until the run."""
     if files is None or is_resolved_at_run_time(files):
         return files
     if not isinstance(files, Mapping):
@@ -87,18 +87,18 @@ def _is_known_later(source: Any) -> bool:
 
 
 def inputs_of_sources(script: Any, files: Any) -> list[Any]:
-    """What the templates of the sources hold, where outputs of other tasks may stand."""
+    """The template values of the sources, which may hold outputs of other tasks."""
     sources = [script, *(files.values() if isinstance(files, Mapping) else [files])]
     fields = [getattr(source, name) for source in sources for name in getattr(source, "template_fields", ())]
     return [*(source for source in sources if is_resolved_at_run_time(source)), *fields]
 
 
 def template_message(error: jinja2.TemplateError, script: Any) -> str:
-    """Where Jinja failed in a script: line, its text, and the argument that made Jinja look at it."""
+    """The message for a script that Jinja cannot render: line, its text, and the argument to change."""
     line = getattr(error, "lineno", None)
     text = ""
     if line is not None and isinstance(script, ScriptSource):
         lines = str(getattr(script, "text", "")).splitlines()
         text = f": {lines[line - 1].strip()!r}" if 0 < line <= len(lines) else ""
     where = f"line {line}{text}: " if line is not None else ""
-    return f"script cannot be rendered: {where}{error}. With template_script=False it would arrive unchanged."
+    return f"script cannot be rendered: {where}{error}. Set template_script=False to run it unchanged."

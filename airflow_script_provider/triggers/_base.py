@@ -63,7 +63,7 @@ class JobTrigger(BaseTrigger):
     :param server: address of the API server that the worker used.
     :param expires_at: when the task's ``execution_timeout`` ends, in seconds since 1970.
     :param execution_timeout: that timeout, in seconds.
-    :param in_one_process: the process of the task awaits this trigger itself; a triggerer that finds it leaves it alone.
+    :param in_one_process: the task awaits this trigger in its own process; a triggerer that finds it leaves it alone.
     """
 
     def __init__(

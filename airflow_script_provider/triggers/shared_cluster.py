@@ -1,4 +1,4 @@
-"""One session with a cluster for all triggers of a process: its connections, watches and log streams are shared."""
+"""One session with a cluster for all triggers of a process, which share connections, watches and log streams."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from airflow_script_provider.jobs.shared_changes import SharedChanges
 LOG_STREAMS = 256
 """Log streams that a process keeps open to one cluster; more scripts than that take turns."""
 LOOKUP_INTERVAL = 30.0
-"""Seconds for which a connection that was looked up serves others: a thousand triggers may start together."""
+"""Seconds that a looked-up connection serves other triggers: a thousand may start together."""
 FAILURE_INTERVAL = 10.0
-"""Seconds for which what kept one trigger from the cluster is told to others, who need not try, too."""
+"""Seconds that a trigger's failure to reach the cluster counts for other triggers, which then do not try."""
 OTHER_CONNECTIONS = 32
 """Connections beside those: watches, looks at single Jobs, positions to be saved."""
 
 
 @dataclass
 class SharedCluster:
-    """What triggers share: calls, changes by namespace, slots for log streams."""
+    """Shared by triggers: the API client, changes by namespace, slots for log streams."""
 
     api: KubernetesApi
     slots: StreamSlots = field(default_factory=lambda: StreamSlots(LOG_STREAMS))
     _changes: dict[str, SharedChanges] = field(default_factory=dict)
 
     def changes_in(self, namespace: str) -> SharedChanges:
-        """The changes of a namespace."""
+        """The changes of Jobs and pods in a namespace."""
         if namespace not in self._changes:
             self._changes[namespace] = SharedChanges(self.api, namespace)
         return self._changes[namespace]
@@ -49,7 +49,7 @@ class SharedCluster:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong, and until when of the monotonic clock nobody tries again."""
+    """An error, and the monotonic time before which no trigger tries again."""
 
     error: Exception
     until: float
@@ -57,7 +57,7 @@ class Failure:
     @classmethod
     @contextmanager
     def remembered(cls, by: _Entry | _Lookup) -> Iterator[None]:
-        """Raise what was remembered; remember what the block raises."""
+        """Raise the remembered error; remember an error of the block."""
         if by.failure is not None and time.monotonic() < by.failure.until:
             raise by.failure.error.with_traceback(None)
         try:
@@ -69,7 +69,7 @@ class Failure:
 
 @dataclass
 class _Entry:
-    """A session and how many use it; opened by the first of them, closed by the last."""
+    """A session and its number of users: the first opens it, the last closes it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
@@ -80,7 +80,7 @@ class _Entry:
 
 @dataclass
 class _Lookup:
-    """What a connection says, until when of the monotonic clock; one trigger looks it up while others wait."""
+    """The access of a connection, valid until a monotonic time; one trigger looks it up while others wait."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     access: ClusterAccess | None = None
@@ -106,7 +106,7 @@ async def shared_access(ref: ClusterRef) -> ClusterAccess:
 
 @asynccontextmanager
 async def shared_cluster(access: ClusterAccess) -> AsyncIterator[SharedCluster]:
-    """The session that this event loop has with a cluster. Raises ``ApiUnreachableError`` without credentials."""
+    """The session of this event loop with a cluster. Raises ``ApiUnreachableError`` without credentials."""
     entries = _entries.setdefault(asyncio.get_running_loop(), {})
     key = hashlib.sha256(json.dumps(asdict(access), sort_keys=True, default=str).encode()).hexdigest()
     entry = entries.setdefault(key, _Entry())

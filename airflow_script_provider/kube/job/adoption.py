@@ -1,4 +1,4 @@
-"""Which Job of an earlier try a retry takes over, and how long that Job has been at it."""
+"""Which Job of an earlier try a retry adopts, and how long that Job has run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FINAL = (*progress.SUCCEEDED, *progress.FAILED)
 
 @dataclass(frozen=True)
 class Takeover:
-    """``adopted`` is to be followed in the place of a new Job; nobody will read the outcomes of ``useless`` ones."""
+    """Jobs of earlier tries: follow ``adopted`` instead of a new Job, delete the ``useless`` ones."""
 
     adopted: Job | None = None
     useless: tuple[Job, ...] = ()
@@ -26,14 +26,14 @@ class Takeover:
 
 @dataclass(frozen=True)
 class Kill:
-    """What was seen when a run with tries left was killed, in words, and whether its Job is left to the next try."""
+    """Why a run with tries left was killed, as text, and whether its Job is left to the next try."""
 
     seen: str
     leaves_job: bool
 
 
 def meaning_of_kill(state: str | None) -> Kill:
-    """Why a run was killed, from the state that Airflow has for its task instance; None if it does not say.
+    """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
 
     A user who acts changes the state. Where it is still running the worker goes, and so it may where nobody answers.
     """
@@ -45,7 +45,7 @@ def meaning_of_kill(state: str | None) -> Kill:
 
 
 def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Takeover:
-    """What becomes of the Jobs of a task instance when another try of it is about to launch.
+    """What to do with the Jobs of a task instance before the next try launches its own.
 
     Jobs of this try and those that were read are left alone. ``alone`` means that the task launches nothing else, so
     that no later launch of this try can ask for what this one does not take over.
@@ -60,24 +60,24 @@ def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Takeo
 
 
 def try_number(job: Job) -> int | None:
-    """The try that launched a Job; None if no try of ours did."""
+    """The try that launched a Job; None if the Job has no such annotation."""
     text = _annotations(job).get(labels.TRY_NUMBER_ANNOTATION, "")
     return int(text) if text.isdigit() else None
 
 
 def has_ended(job: Job) -> bool:
-    """Whether nothing of the Job will run any more."""
+    """Whether the Job has ended for good."""
     return _ended_at(job) is not None
 
 
 def seconds_since_launch(job: Job, now: datetime) -> float:
-    """How long the run has lasted, by the API server's clock: to ``now``, or to the Job's end."""
+    """Seconds from the launch to ``now`` or to the Job's end, by the API server's clock."""
     created = _time(job["metadata"]["creationTimestamp"])
     return max(0.0, ((_ended_at(job) or now) - created).total_seconds())
 
 
 def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
-    """How long the Job's clock has run, which is set back while it is suspended; None as long as it is."""
+    """Seconds that the Job's clock has run; None while the Job is suspended, which resets the clock."""
     if job.get("spec", {}).get("suspend"):
         return None
     started = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
@@ -91,17 +91,17 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
 
 
 def is_the_same(job: Job, identity: LaunchIdentity) -> bool:
-    """Whether the Job of an earlier try is what this launch would start, and nobody has cleared the task since."""
+    """Whether this launch would repeat the Job of an earlier try, and the task was not cleared since."""
     return _is_repeated_by(job, identity.task) and _request(job) == identity.request
 
 
 def _may_be_asked_for(job: Job, identity: LaunchIdentity) -> bool:
-    """Whether another launch of this try may be its repetition."""
+    """Whether another launch of this try may repeat it."""
     return _is_repeated_by(job, identity.task) and _request(job) != identity.request
 
 
 def _is_repeated_by(job: Job, task: TaskIdentity | None) -> bool:
-    """Whether this try repeats the Job's because that failed, not because somebody cleared the task.
+    """Whether this try follows a failure of the Job's try, and not a clear of the task.
 
     A clear raises ``max_tries``, unless the task was running; but a try that follows the last one is a clear's, too.
     """

@@ -160,7 +160,7 @@ def is_disrupted(pod: Pod) -> bool:
 
 
 def is_being_deleted(pod: Pod) -> bool:
-    """Whether somebody deletes the pod."""
+    """Whether the pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, and whether it is over: decisions from what was seen of the Job and its pods.
+"""How far a run is, and whether it is over: decisions from the observed Job and pods.
 
 ``View`` is everything seen so far, ``decide`` says what it means. Times are seconds of one monotonic clock.
 """
@@ -14,16 +14,16 @@ from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.pod_status import Pod
 
 OTHERS_GRACE = 2.0
-"""Seconds that other containers get to end after the script's did."""
+"""Seconds that other containers may run on after the script's container has ended."""
 IMAGE_GRACE = 20.0
-"""Seconds that an image stays unpullable for a permanent reason before the run fails."""
+"""Seconds that an image may be unpullable for a permanent reason before the run fails."""
 SILENCE_GRACE = 120.0
-"""Seconds after the Job's deadline and grace period in which the API server may still tell its end."""
+"""Seconds after the Job's deadline and grace period in which the API server may still report its end."""
 
 
 SUCCEEDED = ("Complete", "SuccessCriteriaMet")
 FAILED = ("Failed", "FailureTarget")
-"""Conditions of a Job after which nothing of it starts any more; the early ones are as final as the late ones."""
+"""Conditions of a Job after which no pod of it starts; the early ones are as final as the late ones."""
 
 
 class Cause(Enum):
@@ -43,7 +43,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a run, in seconds; ``deadline`` is the Job's own, named after the argument that it comes from."""
+    """The bounds of a run, in seconds. ``deadline`` is the Job's; ``deadline_name`` is the argument that sets it."""
 
     startup_timeout: float
     deadline: float | None = None
@@ -68,40 +68,40 @@ class Verdict:
 
     @property
     def is_success(self) -> bool:
-        """Whether the script did its work."""
+        """Whether the script succeeded."""
         return self.cause in (Cause.SCRIPT_SUCCEEDED, Cause.JOB_SUCCEEDED)
 
     @property
     def is_of_the_job(self) -> bool:
-        """Whether the Job's controller has decided, which may know of more pods than were seen."""
+        """Whether the Job controller decided; it may know more pods than were observed."""
         return self.cause in (Cause.JOB_SUCCEEDED, Cause.JOB_FAILED, Cause.DEADLINE)
 
     @property
     def is_by_time(self) -> bool:
-        """Whether it rests on what was not seen in time."""
+        """Whether it rests on something that did not happen in time."""
         return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.SILENCE)
 
     @property
     def ends_pods(self) -> bool:
-        """Whether pods may still run, which Kubernetes then deletes, and their logs with them."""
+        """Whether pods may still run; Kubernetes then deletes them with their logs."""
         return self.cause in (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.SILENCE)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether nobody can tell how the script ended."""
+        """Whether it is unknown how the script ended."""
         return self.cause in (Cause.JOB_DELETED, Cause.SILENCE)
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to decide before ``until``, unless something changes."""
+    """Nothing is to be decided before ``until``, unless something changes."""
 
     until: float | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """All that was seen of a run: the Job and its pods, the newest of each, in the order the pods appeared.
+    """Everything observed of a run: the newest state of the Job and of each pod, in the pods' order of appearance.
 
     ``pods_known`` is False while there may be pods of which nothing was seen yet.
     """
@@ -143,23 +143,23 @@ class View:
 
     @property
     def failures(self) -> int:
-        """Attempts that failed: as the Job counts them, or those seen that it cannot but count, whichever is more.
+        """The number of failed attempts: the Job's own count or the observed failures that it will count, the larger.
 
-        Whether it counts a pod that somebody ended depends: a deleted one yes, one of a suspended Job no.
+        The Job counts a pod that was deleted, but not a pod that ended because the Job was suspended.
         """
         own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
         return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
 
     @property
     def has_unseen_pods(self) -> bool:
-        """Whether the Job had pods of which nothing was seen: they were gone before somebody looked."""
+        """Whether the Job had pods that were never observed, because they were gone before."""
         status = self.job.get("status", {})
         counts = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods")
         return not self.pods and any(status.get(count) for count in counts)
 
     @property
     def is_without_a_pod(self) -> bool:
-        """Whether no pod of the run is on its way or at work."""
+        """Whether the run has no pod that waits or runs."""
         ended = {uid for uid, pod in self.pods.items() if pod_status.script_end(pod) or pod_status.has_failed(pod)}
         return not self.pods.keys() - ended - self.gone
 
@@ -169,7 +169,7 @@ def _failed_by_itself(pod: Pod) -> bool:
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
-    """What the view means at this time: over, or until when to wait."""
+    """Decide what the view means now: the run is over, or how long to wait."""
     if verdict := _job_condition(view) or _succeeded(view, now) or _failed_for_good(view, limits, now):
         return verdict
     if view.job_deleted:
@@ -178,7 +178,7 @@ def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
 
 
 def _job_condition(view: View) -> Verdict | None:
-    """What the Job's controller has decided."""
+    """The Job controller's decision."""
     for condition in view.job.get("status", {}).get("conditions") or []:
         if condition["status"] != "True":
             continue
@@ -192,7 +192,7 @@ def _job_condition(view: View) -> Verdict | None:
 
 
 def _succeeded(view: View, now: float) -> Verdict | None:
-    """Success before the Job's controller knows of it: the script ended with 0 and nobody ended its pod."""
+    """Success before the Job controller knows it: the script ended with 0, and its pod was not ended from outside."""
     for uid, pod in view.pods.items():
         end = pod_status.script_end(pod)
         if end is None or end.exit_code != 0 or pod_status.is_disrupted(pod) or pod_status.is_being_deleted(pod):
@@ -205,7 +205,7 @@ def _succeeded(view: View, now: float) -> Verdict | None:
 
 
 def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
-    """Failure before the Job's controller says so: no attempt left, a final exit code, or nothing another try mends."""
+    """Failure before the Job controller reports it: no attempt is left, or another attempt cannot help."""
     for uid, pod in view.pods.items():
         end = pod_status.failed_end(pod)
         if end is None or pod_status.is_disrupted(pod) or view.job_deleted:
@@ -228,7 +228,7 @@ def _is_not_executable(end: pod_status.ContainerEnd) -> bool:
 
 
 def _after_deletion(view: View) -> Verdict:
-    """The Job is gone without a condition: only a pod that ended by itself still tells something."""
+    """The Job is gone without a condition: only a pod that ended by itself shows an outcome."""
     for uid, pod in reversed(list(view.pods.items())):
         end = pod_status.failed_end(pod)
         if end and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod):

@@ -65,8 +65,8 @@ def test_arguments_win_over_the_connection() -> None:
             "in_cluster and kube_config_path exclude each other; keep one",
         ),
         ({"kube_config": CONFIG, "kube_config_path": "/k"}, "kube_config_path and kube_config exclude each other"),
-        ({"kube_config": "{"}, "kube_config is no JSON"),
-        ({"kube_config": "[1]"}, "kube_config is no mapping"),
+        ({"kube_config": "{"}, "kube_config is not valid JSON"),
+        ({"kube_config": "[1]"}, "kube_config is not a mapping"),
     ],
 )
 def test_contradictions_name_the_connection(extra: dict[str, Any], words: str) -> None:
@@ -157,7 +157,7 @@ async def test_a_plugins_words_are_not_shown(tmp_path: Path, caplog: pytest.LogC
     """What a failing plugin writes may hold a credential: neither error nor log has it (R16)."""
     config = a_kubeconfig(**a_plugin(tmp_path, "echo 'bad token stderr-secret' >&2; exit 3"))
     said = await refusal(ClusterAccess(config=config))
-    assert "exec: process returned 3 (its words may be secret: run the plugin by hand)" in said
+    assert "exec: process returned 3 (its output may be secret: run the plugin by hand)" in said
     assert "-secret" not in said
     assert caplog.records == []
 

@@ -32,7 +32,7 @@ def test_names_stand_where_the_template_says(template: str, url: str) -> None:
         ("https://d.example/{job_name.uid}", r"\{job_name\.uid\}; there are"),
         ("https://d.example/{job_name:{namespace}}", r"\{job_name:\{namespace\}\}; there are"),
         ("https://d.example/{job_name!r}", r"\{job_name!r\}; there are"),
-        ("https://d.example/{job_name", "is no template"),
+        ("https://d.example/{job_name", "is not a valid template"),
         ("javascript:alert('{job_name}')", "must begin with http"),
         ("dashboard.example/{job_name}", "must begin with http"),
     ],

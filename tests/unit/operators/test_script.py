@@ -169,7 +169,7 @@ def test_a_template_error_in_a_script_says_where() -> None:
     with pytest.raises(ValueError, match="script cannot be rendered: line") as error:
         rendered(operator)
     assert "'echo ${#arr[@]}'" in str(error.value)
-    assert str(error.value).endswith("With template_script=False it would arrive unchanged.")
+    assert str(error.value).endswith("Set template_script=False to run it unchanged.")
 
 
 def test_the_text_of_a_task_is_shown() -> None:
