@@ -10,7 +10,7 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.run import ExecRun
 from airflow_script_provider.hooks.base import ConnectedHook
-from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.durations import Deadline, positive_seconds
 from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest
 from airflow_script_provider.kube.job import outcomes
@@ -82,13 +82,14 @@ class KubernetesExecScriptHook(ConnectedHook):
         folder: str | None,
         seconds_left: float | None,
     ) -> ExecRequest:
-        call.checked_before_rendering()
+        call.check_before_rendering()
         options.checked_before_rendering(call)
         namespace = access.namespace_for(call.namespace)
         check_dns_label(namespace, "namespace")
         place = workloads.named(namespace, **options.places)
         script, files = fetch(call, folder)
-        return ExecRequest(place, options, call, script, files, Deadline.within(options.timeout, seconds_left))
+        timeout = positive_seconds(options.timeout, "timeout", none_allowed=True)
+        return ExecRequest(place, options, call, script, files, Deadline.within(timeout, seconds_left))
 
 
 def split_arguments(**arguments: Any) -> tuple[ScriptInputs, ExecOptions]:

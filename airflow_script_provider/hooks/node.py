@@ -17,7 +17,6 @@ from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.begin import Run
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
-from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity, short_digest
 from airflow_script_provider.kube.nodes import manifest
@@ -138,8 +137,8 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
 
         The plan's nodes are those that are named, otherwise one with the name ``NODE``.
         """
-        request, on_nodes, choice = self._prepared(self._access(), call, folder=folder, task=task, left=None)
-        names = tuple(choice.nodes or ("NODE",))
+        request, on_nodes = self._prepared(self._access(), call, folder=folder, task=task, left=None)
+        names = tuple(call.choice.nodes or ("NODE",))
         return manifest.owning(request, replace(on_nodes, plan=replace(on_nodes.plan, nodes=names)))
 
     def _on_nodes(
@@ -152,7 +151,7 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         left: float | None,
     ) -> T:
         access = self._access()
-        request, on_nodes, choice = self._prepared(access, call, folder=folder, task=task, left=left)
+        request, on_nodes = self._prepared(access, call, folder=folder, task=task, left=left)
         self._say_read(request)
         log = self._run_log(get_logs=call.call.get_logs)
 
@@ -161,7 +160,7 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
                 nodes = NodesTask(api, log, lambda: self._meaning_of_kill(task))
                 bounds = Run(api, request, log, call.call.max_output_bytes, get_logs=call.call.get_logs)
                 retried = call.settings.retry_failed_only
-                job = await nodes.begin(request, on_nodes, choice, bounds=bounds, retry_failed_only=retried)
+                job = await nodes.begin(request, on_nodes, call.choice, bounds=bounds, retry_failed_only=retried)
                 if self.on_launch is not None:
                     async with nodes.guard.protecting(job.ref):
                         self.on_launch(job.ref)
@@ -177,18 +176,14 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         folder: str | None,
         task: TaskIdentity | None,
         left: float | None,
-    ) -> tuple[JobRequest, OnNodes, NodeChoice]:
-        call.checked_before_rendering()
-        choice = call.choice.checked()
+    ) -> tuple[JobRequest, OnNodes]:
+        call.check_before_rendering()
+        call.choice.check()
         request = self._prepare(access, call.call, call.options_of_pods, folder=folder, task=task, left=None)
         expires_at = None if left is None else time.time() + left
-        timeout = positive_seconds(call.options.timeout, "timeout", none_allowed=True)
-        identity = _for_nodes(request.identity, choice, call.settings)
-        return (
-            replace(request, identity=identity),
-            call.settings.on_nodes(timeout=timeout, expires_at=expires_at),
-            choice,
-        )
+        identity = _for_nodes(request.identity, call.choice, call.settings)
+        on_nodes = call.settings.on_nodes(timeout=request.options.timeout, expires_at=expires_at)
+        return replace(request, identity=identity), on_nodes
 
 
 def _for_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSettings) -> LaunchIdentity:

@@ -31,7 +31,7 @@ from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.request import interpreters, provenance
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.logins import logins_in
-from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.options import CheckedOptions, JobOptions
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.request import JobRequest, request_facts
 from airflow_script_provider.result import ScriptResult
@@ -158,7 +158,7 @@ class KubernetesScriptHook(ConnectedHook):
         self, call: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
     ) -> JobRequest:
         """Read the script and check everything; nothing is created."""
-        return self._prepare(self._access(), call, options, folder=folder, task=task, left=None)
+        return self._prepare(self._access(), call, options.checked(), folder=folder, task=task, left=None)
 
     def launch(self, request: JobRequest) -> JobRef:
         """Create the Job of a request and return at once; unless it is followed, it is kept for ``unread_ttl``."""
@@ -193,7 +193,7 @@ class KubernetesScriptHook(ConnectedHook):
         alone: bool,
     ) -> T:
         access, task = self._access(), task or current_task()
-        request = self._prepare(access, call, options, folder=folder, task=task, left=left)
+        request = self._prepare(access, call, options.checked(), folder=folder, task=task, left=left)
         self._say_read(request)
         log = self._run_log(get_logs=call.get_logs)
 
@@ -214,14 +214,13 @@ class KubernetesScriptHook(ConnectedHook):
         self,
         access: ClusterAccess,
         call: ScriptInputs,
-        options: JobOptions,
+        options: CheckedOptions,
         *,
         folder: str | None,
         task: TaskIdentity | None,
         left: float | None,
     ) -> JobRequest:
-        call.checked_before_rendering()
-        options = options.checked()
+        call.check_before_rendering()
         mask_values(logins_in(options.install_dependencies or ()))
         script, files = fetch(call, folder)
         if script is None:
@@ -260,7 +259,7 @@ def split_arguments(**arguments: Any) -> tuple[ScriptInputs, JobOptions]:
     return call, options
 
 
-def _identity(task: TaskIdentity | None, options: JobOptions, facts: Mapping[str, Any]) -> LaunchIdentity:
+def _identity(task: TaskIdentity | None, options: CheckedOptions, facts: Mapping[str, Any]) -> LaunchIdentity:
     if task is None:
         return LaunchIdentity(names.launch_id(None, 0, facts), names.stem_for(None, options.name))
     ordinal = _ordinal(task, facts)

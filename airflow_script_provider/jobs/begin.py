@@ -12,7 +12,6 @@ from airflow_script_provider.jobs import adopt, launching, read_mark
 from airflow_script_provider.jobs.adopt import Adopted
 from airflow_script_provider.jobs.conclude import Tracking
 from airflow_script_provider.jobs.guard import JobGuard
-from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.adoption import Kill
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
@@ -175,7 +174,7 @@ def limits_of(request: JobRequest) -> Limits:
     """The bounds of the request's run."""
     options = request.options
     return Limits(
-        startup_timeout=positive_seconds(options.startup_timeout, "startup_timeout") or 0,
+        startup_timeout=options.startup_timeout,
         deadline=request.deadline.seconds,
         deadline_name=request.deadline.argument,
         # As merged: pod_overrides may say another one.

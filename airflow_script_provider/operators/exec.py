@@ -130,7 +130,9 @@ class KubernetesExecScriptOperator(ScriptTask):
         self.in_cluster = in_cluster
         self.config_file = config_file
         self.cluster_context = cluster_context
-        self.options().checked_before_rendering(self.inputs().checked_before_rendering())
+        inputs = self.inputs()
+        inputs.check_before_rendering()
+        self.options().checked_before_rendering(inputs)
         depend_on_xcoms_in(self, args, arguments, env, *_fields.inputs_of_sources(self.script, self.files))
 
     def execute(self, context: Context) -> dict[str, Any]:

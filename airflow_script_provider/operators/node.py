@@ -217,7 +217,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self.config_file = config_file
         self.cluster_context = cluster_context
         self.deferrable = deferrable
-        self.node_call().checked_before_rendering()
+        self.node_call().check_before_rendering()
         inputs = _fields.inputs_of_sources(self.script, self.files)
         depend_on_xcoms_in(self, args, arguments, env, install_dependencies, *inputs)
 

@@ -206,8 +206,8 @@ class KubernetesScriptOperator(ScriptTask):
         is_in_the_tools_format = isinstance(script, Mapping)
         self._names = PlaybookNames(short_lived=names_of_tokens(script)) if is_in_the_tools_format else None
         self._expires_at: float | None = None
-        self.job_options().checked_before_rendering()
-        self.inputs().checked_before_rendering()
+        self.job_options().check_before_rendering()
+        self.inputs().check_before_rendering()
         depend_on_xcoms_in(
             self, args, arguments, env, install_dependencies, *_fields.inputs_of_sources(self.script, self.files)
         )

@@ -18,7 +18,7 @@ from airflow_script_provider.jobs.begin import Run
 from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
-from airflow_script_provider.kube.durations import Deadline, positive_seconds
+from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import adoption
 from airflow_script_provider.kube.job.adoption import Kill
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -73,7 +73,7 @@ class NodesTask:
                 self.log.note(f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over")
             return bounds.launched(adopted.ref, adopted.launched_at, adopted.request)
         earlier = await self._succeeded_earlier(request, on_nodes.plan) if retry_failed_only else ()
-        selection = await node_choice.choose(self.api, choice, request.options.tolerations or ())
+        selection = await node_choice.choose(self.api, choice, request.options.tolerations)
         chosen = tuple(name for name in selection.names if name not in earlier)
         kept = tuple(name for name in selection.names if name in earlier)
         plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept)
@@ -236,8 +236,8 @@ def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
     """The request of the Job that owns the runs; it ends when all of them must have."""
-    grace = positive_seconds(request.options.termination_grace_period, "termination_grace_period", zero_allowed=True)
-    seconds, expires_at = on_nodes.plan.longest(grace or 0), on_nodes.plan.expires_at
+    seconds = on_nodes.plan.longest(request.options.termination_grace_period)
+    expires_at = on_nodes.plan.expires_at
     if expires_at is not None:
         left = math.ceil(expires_at - time.time()) + MARGIN
         seconds = left if seconds is None else min(seconds, left)

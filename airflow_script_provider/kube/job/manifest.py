@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_script_provider.kube.durations import positive_seconds
 from airflow_script_provider.kube.labels import (
     DIGEST_ANNOTATION,
     INSTALL_CONTAINER,
@@ -45,7 +44,7 @@ def _job(request: JobRequest) -> dict[str, Any]:
         "podFailurePolicy": {"rules": _failure_rules(request)},
         "template": {
             "metadata": {
-                "labels": {**(options.labels or {}), **request.identity.labels()},
+                "labels": options.labels | request.identity.labels(),
                 "annotations": _annotations(request),
             },
             "spec": _pod_spec(request),
@@ -104,13 +103,12 @@ def pod_template(request: JobRequest) -> dict[str, Any]:
 def _as_the_author_asks(request: JobRequest, template: dict[str, Any]) -> dict[str, Any]:
     """The template with the author's volumes and mounts after ours, and ``pod_overrides`` merged last."""
     options, spec = request.options, template["spec"]
-    mounts = options.volume_mounts or []
     containers = {
-        kind: [container | {"volumeMounts": [*container["volumeMounts"], *mounts]} for container in spec[kind]]
+        kind: [one | {"volumeMounts": [*one["volumeMounts"], *options.volume_mounts]} for one in spec[kind]]
         for kind in ("initContainers", "containers")
         if kind in spec
     }
-    own = {"volumes": [*spec["volumes"], *(options.volumes or [])]} | containers
+    own = {"volumes": [*spec["volumes"], *options.volumes]} | containers
     given = options.pod_overrides
     overrides.check_overrides(given, request.identity.labels())
     patch = {key: given[key] for key in ("metadata", "spec") if given.get(key) is not None}
@@ -133,9 +131,7 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
         # With the pod's pause process as PID 1 a script without a handler dies of SIGTERM; as PID 1 it would ignore it.
         "shareProcessNamespace": True,
         "automountServiceAccountToken": bool(options.service_account_name),
-        "terminationGracePeriodSeconds": positive_seconds(
-            options.termination_grace_period, "termination_grace_period", zero_allowed=True
-        ),
+        "terminationGracePeriodSeconds": options.termination_grace_period,
         "securityContext": _pod_security(request),
         "containers": [_script_container(request)],
         "volumes": [
@@ -218,7 +214,7 @@ def _script_volume(request: JobRequest) -> dict[str, Any]:
 def _scratch_mounts(request: JobRequest) -> list[dict[str, Any]]:
     if request.options.run_as_uid is None:
         return []
-    taken = {str(mount.get("mountPath")).rstrip("/") for mount in request.options.volume_mounts or []}
+    taken = {str(mount.get("mountPath")).rstrip("/") for mount in request.options.volume_mounts}
     mounts = [{"name": "airflow-tmp", "mountPath": TMP}, {"name": "airflow-home", "mountPath": HOME}]
     return [mount for mount in mounts if mount["mountPath"] not in taken]
 
@@ -263,7 +259,7 @@ def _final_installation(container: str) -> dict[str, Any]:
 
 
 def _metadata(request: JobRequest, name: str) -> dict[str, Any]:
-    labels = {**(request.options.labels or {}), **request.identity.labels()}
+    labels = request.options.labels | request.identity.labels()
     return {"name": name, "namespace": request.namespace, "labels": labels}
 
 
@@ -271,7 +267,7 @@ def _annotations(request: JobRequest) -> dict[str, str]:
     script = request.script
     source = {DIGEST_ANNOTATION: script.sha256, ORIGIN_ANNOTATION: script.origin, SIZE_ANNOTATION: str(script.size)}
     source |= provenance.annotation(request.files)
-    return {**(request.options.annotations or {}), **source, **request.identity.annotations()}
+    return request.options.annotations | source | request.identity.annotations()
 
 
 def _owner(request: JobRequest, job_uid: str | None) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class NodeSettings:
     stop_after_failures: int | None = None
     retry_failed_only: bool = True
 
-    def checked(self) -> NodeSettings:
+    def check(self) -> None:
         """Refuse counts that are none, and unknown modes; ``ValueError`` names the argument."""
         check_flag(self.retry_failed_only, "retry_failed_only")
         if self.mode not in tuple(Mode):
@@ -126,7 +126,6 @@ class NodeSettings:
             if not is_count and not (value is None and name in ("max_parallel", "stop_after_failures")):
                 raise ValueError(f"{name}={value!r} must be a whole number, 1 or more")
         self._seconds()
-        return self
 
     def on_nodes(self, *, timeout: int | None, expires_at: float | None) -> OnNodes:
         """How to run; the plan has no nodes yet."""

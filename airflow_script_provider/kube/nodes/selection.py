@@ -31,7 +31,7 @@ class NodeChoice:
     include_unready: bool = False
     include_cordoned: bool = True
 
-    def checked_before_rendering(self) -> NodeChoice:
+    def check_before_rendering(self) -> None:
         """Refuse what is wrong whatever the templates turn out to be."""
         for name in ("all_nodes", "include_unready", "include_cordoned"):
             check_flag(getattr(self, name), name)
@@ -44,11 +44,10 @@ class NodeChoice:
             raise ValueError("node_selector is empty; all_nodes=True selects every node")
         if isinstance(self.nodes, Sequence) and not self.nodes:
             raise ValueError("nodes is empty; name at least one node")
-        return self
 
-    def checked(self) -> NodeChoice:
-        """The same, after rendering: selector and names as Kubernetes spells them."""
-        self.checked_before_rendering()
+    def check(self) -> None:
+        """Refuse selectors and names that Kubernetes would not take. After rendering only."""
+        self.check_before_rendering()
         if isinstance(self.node_selector, Mapping):
             check_labels(self.node_selector, "node_selector")
         elif self.node_selector is not None and not isinstance(self.node_selector, str):
@@ -57,7 +56,6 @@ class NodeChoice:
             raise ValueError("node_selector is empty; all_nodes=True selects every node")
         if self.nodes is not None:
             self._check_names(self.nodes)
-        return self
 
     @staticmethod
     def _check_names(nodes: Any) -> None:

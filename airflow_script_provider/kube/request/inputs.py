@@ -32,7 +32,7 @@ class ScriptInputs:
     get_logs: bool = True
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
 
-    def checked_before_rendering(self) -> ScriptInputs:
+    def check_before_rendering(self) -> None:
         """Refuse what is wrong whatever the templates turn out to be."""
         if self.args is not None and self.arguments is not None:
             raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
@@ -45,7 +45,6 @@ class ScriptInputs:
             raise ValueError(f"sha256={self.sha256!r} must be a string of 64 hexadecimal digits")
         for path in self.files if isinstance(self.files, Mapping) else ():
             check_relative_path(path, "files")
-        return self
 
     def _check_values(self) -> None:
         """What the script is given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider.kube import syntax
@@ -17,6 +17,10 @@ MAX_UID = 2**31 - 1
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _OBJECTS = ("container_resources", "affinity", "node_selector", "labels", "annotations", "pod_overrides")
 _LISTS = ("env_from", "volumes", "volume_mounts", "tolerations", "image_pull_secrets")
+_DURATIONS = ("timeout", "startup_timeout", "ttl_seconds_after_finished", "unread_ttl", "termination_grace_period")
+_NONE_ALLOWED = ("timeout", "ttl_seconds_after_finished")
+_ZERO_ALLOWED = ("ttl_seconds_after_finished", "termination_grace_period")
+_EXIT_CODES = ("skip_on_exit_code", "fail_on_exit_code")
 ExitCodes = int | Collection[int] | None
 
 
@@ -55,8 +59,8 @@ class JobOptions:
     install_dependencies: Sequence[str] | None = None
     install_packages: Sequence[str] | None = None
 
-    def checked_before_rendering(self) -> JobOptions:
-        """Refuse what is wrong whatever the templates turn out to be; durations become whole seconds."""
+    def check_before_rendering(self) -> None:
+        """Refuse what is wrong whatever the templates turn out to be."""
         if self.image_pull_policy not in _PULL_POLICIES:
             raise ValueError(f"image_pull_policy={self.image_pull_policy!r} is none of {', '.join(_PULL_POLICIES)}")
         if self.run_as_uid is not None and not (_is_whole(self.run_as_uid, 1) and self.run_as_uid <= MAX_UID):
@@ -69,25 +73,24 @@ class JobOptions:
             raise ValueError("interpreter must be a list of strings such as ['bash', '-eu']")
         for name in (*_OBJECTS, *_LISTS, "install_dependencies", "install_packages"):
             syntax.check_depth(getattr(self, name), name)
-        for name in ("timeout", "startup_timeout", "unread_ttl"):
-            positive_seconds(getattr(self, name), name, none_allowed=name == "timeout")
-        for name in ("ttl_seconds_after_finished", "termination_grace_period"):
-            positive_seconds(getattr(self, name), name, none_allowed=name.startswith("ttl"), zero_allowed=True)
-        overlap = exit_codes(self.skip_on_exit_code, "skip_on_exit_code") & exit_codes(
-            self.fail_on_exit_code, "fail_on_exit_code"
-        )
-        if overlap:
-            raise ValueError(f"exit code {min(overlap)} stands in skip_on_exit_code and in fail_on_exit_code")
-        return self
+        self._seconds()
+        self._exit_codes()
 
-    def checked(self) -> JobOptions:
-        """Everything checked and plain: the form that ``manifest`` reads. After rendering only."""
-        self.checked_before_rendering()
+    def checked(self) -> CheckedOptions:
+        """Everything checked and in one form. After rendering only."""
+        self.check_before_rendering()
         syntax.check_image(self.image, "image")
         if self.name:
             syntax.check_dns_label(self.name, "name")
         if self.service_account_name:
             syntax.check_dns_subdomain(self.service_account_name, "service_account_name")
+        as_written = {name: getattr(self, name) for name in (*_DURATIONS, *_EXIT_CODES)}
+        same = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in as_written}
+        converted = self._plain() | self._seconds() | self._exit_codes()
+        return CheckedOptions(**same | converted, as_written=as_written)
+
+    def _plain(self) -> dict[str, Any]:
+        """The objects as plain dicts and lists. ``ValueError`` names what the API server would refuse."""
         plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
         plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
         plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]
@@ -100,26 +103,74 @@ class JobOptions:
         _refuse_ours(plain["labels"], "labels")
         _refuse_ours(plain["annotations"], "annotations")
         syntax.check_resources(plain["container_resources"], "container_resources")
-        return replace(self, **plain)
+        return plain
+
+    def _seconds(self) -> dict[str, int | None]:
+        return {
+            name: positive_seconds(
+                getattr(self, name), name, none_allowed=name in _NONE_ALLOWED, zero_allowed=name in _ZERO_ALLOWED
+            )
+            for name in _DURATIONS
+        }
+
+    def _exit_codes(self) -> dict[str, frozenset[int]]:
+        skip, fail = (exit_codes(getattr(self, name), name) for name in _EXIT_CODES)
+        if overlap := skip & fail:
+            raise ValueError(f"exit code {min(overlap)} stands in skip_on_exit_code and in fail_on_exit_code")
+        return {"skip_codes": skip, "final_codes": skip | fail}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedOptions:
+    """``JobOptions`` that were checked: durations in whole seconds, objects as plain dicts and lists.
+
+    ``skip_codes`` are the exit codes that skip the task, ``final_codes`` those after which no attempt follows.
+    ``as_written`` has what the author wrote for durations and exit codes, by argument.
+    """
+
+    image: str
+    interpreter: Sequence[str] | None
+    run_as_uid: int | None
+    container_resources: dict[str, Any]
+    env_from: list[Any]
+    volumes: list[Any]
+    volume_mounts: list[Any]
+    affinity: dict[str, Any]
+    tolerations: list[Any]
+    node_selector: dict[str, Any]
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    image_pull_secrets: list[Any]
+    image_pull_policy: str
+    service_account_name: str | None
+    pod_overrides: dict[str, Any]
+    name: str | None
+    timeout: int | None
+    startup_timeout: int
+    backoff_limit: int
+    ttl_seconds_after_finished: int | None
+    unread_ttl: int
+    termination_grace_period: int
+    skip_codes: frozenset[int]
+    final_codes: frozenset[int]
+    install_dependencies: Sequence[str] | None
+    install_packages: Sequence[str] | None
+    as_written: Mapping[str, Any]
 
     def deadline_within(self, seconds_left: float | None) -> Deadline:
         """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
         return Deadline.within(self.timeout, seconds_left)
 
     @property
+    def by_argument(self) -> dict[str, Any]:
+        """The values by argument, durations and exit codes as they were written: what a request's digest is made of."""
+        names = JobOptions.__dataclass_fields__
+        return {name: getattr(self, name) for name in names if name not in self.as_written} | dict(self.as_written)
+
+    @property
     def given(self) -> list[str]:
         """Names of the arguments that are set to something."""
-        return [name for name in self.__dataclass_fields__ if getattr(self, name)]
-
-    @property
-    def skip_codes(self) -> frozenset[int]:
-        """Exit codes that skip the task."""
-        return exit_codes(self.skip_on_exit_code, "skip_on_exit_code")
-
-    @property
-    def final_codes(self) -> frozenset[int]:
-        """Exit codes after which there is no other attempt."""
-        return self.skip_codes | exit_codes(self.fail_on_exit_code, "fail_on_exit_code")
+        return [name for name, value in self.by_argument.items() if value]
 
 
 def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from airflow_script_provider.kube import syntax
-from airflow_script_provider.kube.durations import Deadline, positive_seconds
+from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.names import LaunchIdentity
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.logins import without_logins
-from airflow_script_provider.kube.request.options import JobOptions
+from airflow_script_provider.kube.request.options import CheckedOptions
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.provision import Provision
 from airflow_script_provider.kube.request.sizes import check_body_size, check_files, check_script, check_size
@@ -29,7 +29,7 @@ class JobRequest:
     """
 
     script: Script
-    options: JobOptions
+    options: CheckedOptions
     namespace: str
     identity: LaunchIdentity
     payload: Payload = field(default_factory=Payload, repr=False)
@@ -52,19 +52,15 @@ class JobRequest:
 
     @property
     def first_ttl(self) -> int | None:
-        """Seconds that the finished Job is kept while nobody has read its outcome; None for ever."""
-        unread_ttl = positive_seconds(self.options.unread_ttl, "unread_ttl") or 0
-        return self._ttl if self._ttl is None or not self.may_be_marked else max(self._ttl, unread_ttl)
+        """Seconds that the finished Job is kept until its outcome is read; None for ever."""
+        ttl = self.options.ttl_seconds_after_finished
+        return ttl if ttl is None or not self.may_be_marked else max(ttl, self.options.unread_ttl)
 
     @property
     def ttl_when_read(self) -> int | None:
-        """What that becomes once somebody has; None if it stays."""
-        return self._ttl if self._ttl != self.first_ttl else None
-
-    @property
-    def _ttl(self) -> int | None:
+        """Seconds that the Job is kept once its outcome was read; None if that changes nothing."""
         ttl = self.options.ttl_seconds_after_finished
-        return positive_seconds(ttl, "ttl_seconds_after_finished", none_allowed=True, zero_allowed=True)
+        return ttl if ttl != self.first_ttl else None
 
     @property
     def secret_variables(self) -> dict[str, str]:
@@ -83,14 +79,18 @@ class JobRequest:
 
 
 def request_facts(
-    script: Script, files: Mapping[str, Script], options: JobOptions, payload: Payload, namespace: str
+    script: Script, files: Mapping[str, Script], options: CheckedOptions, payload: Payload, namespace: str
 ) -> dict[str, Any]:
-    """What makes two requests the same, as JSON: no secret value is in it, only the names of variables."""
-    as_given = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    """What makes two requests the same, as JSON: no secret value is in it, only the names of variables.
+
+    Another version of this package must make the same of the same arguments, or a try after an upgrade does not
+    recognise the Job of the try before.
+    """
+    requirements = without_logins(options.install_dependencies or ())
     return {
         "script": script.sha256,
         "files": {path: file.sha256 for path, file in files.items()},
         "namespace": namespace,
         "variables": sorted(payload.variables),
-        "options": as_given | {"install_dependencies": without_logins(options.install_dependencies or ())},
+        "options": options.by_argument | {"install_dependencies": requirements},
     }

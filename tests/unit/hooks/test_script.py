@@ -51,7 +51,7 @@ def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
 def test_a_bad_call_is_refused(values: dict[str, Any], words: str) -> None:
     """The words name argument and value."""
     with pytest.raises(ValueError, match=words):
-        ScriptInputs(script="echo", **values).checked_before_rendering()
+        ScriptInputs(script="echo", **values).check_before_rendering()
 
 
 def a_prepared(**arguments: Any) -> JobRequest:
@@ -155,4 +155,4 @@ def test_the_next_try_finds_each_launch_again_whatever_their_order() -> None:
 )
 def test_what_is_left_of_the_tasks_time_bounds_the_job(timeout: int | None, left: float, deadline: Deadline) -> None:
     """``execution_timeout`` ends the Job too, where it is the shorter one (R5)."""
-    assert JobOptions(timeout=timeout).deadline_within(left) == deadline
+    assert JobOptions(timeout=timeout).checked().deadline_within(left) == deadline

@@ -57,7 +57,9 @@ def test_a_mapping_may_select() -> None:
     """Its values are templates like any text."""
     operator = an_operator(all_nodes=False, node_selector={"role": "{{ params.role }}"})
     operator.render_template_fields({"params": {"role": "db"}})
-    assert operator.node_call().choice.checked().label_selector == "role=db"
+    choice = operator.node_call().choice
+    choice.check()
+    assert choice.label_selector == "role=db"
 
 
 def test_node_selector_is_not_the_pods() -> None:

@@ -126,18 +126,18 @@ def test_as_many_nodes_as_kubernetes_has_fit() -> None:
 def test_settings_are_checked(argument: str, value: Any) -> None:
     """The error names the argument."""
     with pytest.raises(ValueError, match=f"{argument}="):
-        NodeSettings(**{argument: value}).checked()
+        NodeSettings(**{argument: value}).check()
 
 
 def test_unknown_modes_are_refused() -> None:
     """With those that there are."""
     with pytest.raises(ValueError, match="mode='root' is none of normal, privileged, host"):
-        NodeSettings(mode="root").checked()
+        NodeSettings(mode="root").check()
 
 
 def test_settings_become_a_plan() -> None:
     """Whose nodes are chosen later."""
-    settings = NodeSettings(mode="host", runs=2, interval=timedelta(minutes=1)).checked()
+    settings = NodeSettings(mode="host", runs=2, interval=timedelta(minutes=1))
     plan = a_plan(runs=2, interval=60.0, timeout=100, expires_at=5.0)
     assert settings.on_nodes(timeout=100, expires_at=5.0) == OnNodes(Mode.HOST, plan)
 

@@ -23,7 +23,7 @@ ALL = NodeChoice(all_nodes=True)
 def test_exactly_one_way_of_choosing(choice: dict[str, Any]) -> None:
     """None of them would be a surprise, two would contradict each other."""
     with pytest.raises(ValueError, match="exactly one of node_selector, nodes and all_nodes"):
-        NodeChoice(**choice).checked_before_rendering()
+        NodeChoice(**choice).check_before_rendering()
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_exactly_one_way_of_choosing(choice: dict[str, Any]) -> None:
 def test_what_chooses_nothing_is_refused(choice: dict[str, Any], words: str) -> None:
     """A selector that would select every node is no selector."""
     with pytest.raises(ValueError, match=words):
-        NodeChoice(**choice).checked()
+        NodeChoice(**choice).check()
 
 
 @pytest.mark.parametrize("choice", [{"node_selector": ""}, {"node_selector": {}}, {"nodes": []}])
 def test_what_is_empty_is_refused_at_parse(choice: dict[str, Any]) -> None:
     """No template makes something of nothing (R29)."""
     with pytest.raises(ValueError, match="is empty"):
-        NodeChoice(**choice).checked_before_rendering()
+        NodeChoice(**choice).check_before_rendering()
 
 
 def test_a_mapping_is_a_selector() -> None:

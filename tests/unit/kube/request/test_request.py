@@ -50,7 +50,7 @@ A_CIRCLE.append(A_CIRCLE)
 def test_wrong_whatever_the_templates_say(option: str, value: Any, words: str) -> None:
     """What needs no rendering is refused at DAG parse, naming argument and value (R29)."""
     with pytest.raises(ValueError, match="^" + words.replace("(", r"\(")):
-        JobOptions(**{option: value}).checked_before_rendering()
+        JobOptions(**{option: value}).check_before_rendering()
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_a_service_account_may_have_dots() -> None:
 def test_exit_codes_cannot_both_skip_and_fail() -> None:
     """One exit code means one thing."""
     with pytest.raises(ValueError, match="exit code 3 stands in skip_on_exit_code and in fail_on_exit_code"):
-        JobOptions(skip_on_exit_code=[3, 4], fail_on_exit_code=3).checked_before_rendering()
+        JobOptions(skip_on_exit_code=[3, 4], fail_on_exit_code=3).check_before_rendering()
 
 
 def test_both_kinds_of_exit_codes_are_final() -> None:
     """After a code that skips or fails the task there is no other attempt."""
-    options = JobOptions(skip_on_exit_code=99, fail_on_exit_code=range(1, 3))
+    options = JobOptions(skip_on_exit_code=99, fail_on_exit_code=range(1, 3)).checked()
     assert (options.skip_codes, options.final_codes) == (frozenset({99}), frozenset({1, 2, 99}))
 
 
@@ -123,6 +123,40 @@ def test_pull_secrets_may_be_plain_names() -> None:
     """A name stands for the object that holds it."""
     options = JobOptions(image_pull_secrets=["registry"]).checked()
     assert options.image_pull_secrets == [{"name": "registry"}]
+
+
+def test_checked_options_have_whole_seconds() -> None:
+    """Every duration is a number, however it was written, so that none is converted again."""
+    options = JobOptions(
+        timeout=timedelta(minutes=2),
+        startup_timeout=0.5,
+        ttl_seconds_after_finished=timedelta(0),
+        unread_ttl=60,
+        termination_grace_period=timedelta(seconds=1.5),
+    ).checked()
+    times = (options.timeout, options.startup_timeout, options.ttl_seconds_after_finished, options.unread_ttl)
+    assert (*times, options.termination_grace_period) == (120, 1, 0, 60, 2)
+
+
+def test_checked_options_have_no_end_where_none_was_written() -> None:
+    """None is the only value that is not a number."""
+    options = JobOptions(timeout=None, ttl_seconds_after_finished=None).checked()
+    assert (options.timeout, options.ttl_seconds_after_finished) == (None, None)
+
+
+def test_options_are_known_by_their_arguments() -> None:
+    """As they were written: a digest of 90 seconds is not that of a minute and a half."""
+    options = JobOptions(timeout=timedelta(seconds=90), skip_on_exit_code=3).checked()
+    assert options.by_argument.keys() == JobOptions.__dataclass_fields__.keys()
+    assert options.by_argument["timeout"] == timedelta(seconds=90)
+    assert options.by_argument["skip_on_exit_code"] == 3
+
+
+def test_arguments_that_are_empty_are_not_given() -> None:
+    """A refusal names only arguments that the author has set to something."""
+    given = JobOptions(volumes=[], labels={"a": "b"}, fail_on_exit_code=3).checked().given
+    assert "volumes" not in given
+    assert {"labels", "fail_on_exit_code", "image"} <= set(given)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(1, 1), (0.2, 1), (1.5, 2), (timedelta(minutes=2), 120)])
