@@ -90,7 +90,7 @@ dist: $(READY)  ## wheel and source distribution in dist/
 audit: $(READY)  ## known vulnerabilities of the locked requirements; asks an advisory service
 	@$(BIN)/python dev/audit.py
 
-lock: $(READY)  ## lock the requirements anew
+lock: $(READY)  ## lock the requirements again
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
 
 clean: cluster-down  ## remove everything that the targets made in this folder

@@ -1,4 +1,4 @@
-"""Look for known vulnerabilities of the locked requirements, and say so where nobody could tell.
+"""Look for known vulnerabilities of the locked requirements; report it if the advisory service did not answer.
 
 pip-audit by itself is content with an advisory service that knows no single package.
 """
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LOCKED = "requirements/dev.txt"
 FOUND, NOT_KNOWN = 1, 2
 NAMED = 5
-"""How many requirements that nobody knows are named."""
+"""How many requirements that the service does not know are listed."""
 
 
 def verdict(report: dict[str, Any]) -> tuple[int, list[str]]:

@@ -19,7 +19,7 @@ SECONDS_TO_END = 20
 
 
 def main(port: int) -> int:
-    """Run it; the exit code is 0 if it was somebody who ended it."""
+    """Run it; the exit code is 0 if a user ended it."""
     if _is_taken(port):
         print(f"Port {port} is taken: choose another one, as in PORT={port + 1} make ui", file=sys.stderr)
         return 1
