@@ -69,6 +69,7 @@ def _selector() -> str:
 def request_of(namespace: str, launch_id: str) -> JobRequest:
     """What our operator asks for: the same at every call, so that another process can make it again."""
     from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+    from airflow_script_provider.kube.request import interpreters
     from airflow_script_provider.kube.request.options import JobOptions
     from airflow_script_provider.kube.request.payload import Payload
     from airflow_script_provider.kube.request.request import JobRequest
@@ -82,11 +83,13 @@ def request_of(namespace: str, launch_id: str) -> JobRequest:
         tolerations=[_TOLERATION],
     ).checked()
     task = TaskIdentity("benchmark", "wait", launch_id, instance_id=launch_id)
+    script = Script("print('hi')\n", origin="inline", name="script")
     return JobRequest(
-        script=Script("print('hi')\n", origin="inline", name="script"),
+        script=script,
         options=options,
         namespace=namespace,
         identity=LaunchIdentity(launch_id, "script-wait", task),
+        interpreter=interpreters.choose(script, options.image, options.interpreter),
         payload=Payload.of(None, None, None),
         deadline=options.deadline_within(None),
     )

@@ -18,6 +18,7 @@ from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.nodes.manifest import owning
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.payload import Payload
@@ -56,10 +57,13 @@ def a_request(
     **options: Any,
 ) -> JobRequest:
     """A request whose options are checked; ``options`` are those of ``JobOptions``."""
+    checked = JobOptions(**options).checked()
+    text = a_script(script) if isinstance(script, str) else script
     request = JobRequest(
-        script=a_script(script) if isinstance(script, str) else script,
-        options=JobOptions(**options).checked(),
+        script=text,
+        options=checked,
         namespace=namespace,
+        interpreter=interpreters.choose(text, checked.image, checked.interpreter),
         identity=LaunchIdentity(LAUNCH_ID, "script-load", task, REQUEST_DIGEST if task else "", on_nodes is not None),
         payload=Payload.of(args, arguments, env),
         files=files or {},

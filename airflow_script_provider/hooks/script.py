@@ -234,6 +234,7 @@ class KubernetesScriptHook(ConnectedHook):
             options=options,
             namespace=namespace,
             identity=_identity(task, options, request_facts(script, files, options, payload, namespace)),
+            interpreter=chosen,
             payload=payload,
             files=files,
             deadline=options.deadline_within(left),

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.names import LaunchIdentity
-from airflow_script_provider.kube.request import interpreters
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.logins import without_logins
 from airflow_script_provider.kube.request.options import CheckedOptions
 from airflow_script_provider.kube.request.payload import Payload
@@ -32,6 +32,7 @@ class JobRequest:
     options: CheckedOptions
     namespace: str
     identity: LaunchIdentity
+    interpreter: Interpreter
     payload: Payload = field(default_factory=Payload, repr=False)
     files: Mapping[str, Script] = field(default_factory=dict)
     deadline: Deadline = field(default_factory=Deadline)
@@ -66,11 +67,6 @@ class JobRequest:
     def secret_variables(self) -> dict[str, str]:
         """Everything that travels in the Secret, by variable."""
         return {**self.payload.variables, **self.provision.secret_variables()}
-
-    @property
-    def interpreter(self) -> interpreters.Interpreter:
-        """The program that runs the script."""
-        return interpreters.choose(self.script, self.options.image, self.options.interpreter)
 
     @property
     def script_file(self) -> str:

@@ -14,6 +14,7 @@ from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.request.inputs import ScriptInputs
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.sources import FileScript
@@ -64,6 +65,19 @@ def test_a_request_has_the_digest_of_the_script() -> None:
     """What was read is what is checked and run."""
     script = a_script()
     assert a_prepared(sha256=script.sha256.upper()).script == script
+
+
+@pytest.mark.parametrize(
+    ("arguments", "interpreter"),
+    [
+        ({"interpreter": ["bash", "-eu"], "image": "postgres:15"}, Interpreter(("bash", "-eu"), "interpreter")),
+        ({"script": "#!/bin/sh\necho", "image": "postgres:15"}, Interpreter(("/bin/sh",), "shebang")),
+        ({"image": "node:22"}, Interpreter(("node",), "image")),
+    ],
+)
+def test_a_request_has_its_interpreter(arguments: dict[str, Any], interpreter: Interpreter) -> None:
+    """It is chosen when the request is made, and what made the choice is kept for the log."""
+    assert a_prepared(**arguments).interpreter == interpreter
 
 
 def test_another_digest_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.request import provenance
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from tests.builders import LAUNCH_ID, a_request, a_script, a_task
 
 HI = "print('hi')\n"
@@ -331,6 +332,13 @@ def test_annotations_tell_where_files_came_from() -> None:
     expected = {"a.py": {"sha256": a_script("x").sha256, "origin": "gs://etl/a.py", "bytes": 1}}
     for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
         assert json.loads(metadata["annotations"]["airflow-script-provider/files"]) == expected
+
+
+def test_the_interpreter_is_that_of_the_request() -> None:
+    """It was chosen once; what script and image would say otherwise does not count."""
+    request = replace(a_request(image="node:22"), interpreter=Interpreter(("bash", "-eu"), "interpreter"))
+    container = manifest.pod_template(request)["spec"]["containers"][0]
+    assert (container["command"], container["args"]) == (["bash", "-eu"], ["/scripts/script.sh"])
 
 
 def test_a_patch_of_the_job_comes_between_ours_and_the_authors() -> None:
