@@ -1,13 +1,17 @@
-"""What a run came to: the dict that downstream tasks read from XCom."""
+"""The result of a run: the dict that downstream tasks read from XCom."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# The result's keys that the Script tool has, too.
+if TYPE_CHECKING:
+    from airflow_script_provider.kube.logs.output import Output
+    from airflow_script_provider.script import ScriptFacts
+
+# Keys that the Script tool's result also has.
 _TOOL_KEYS = (
     "status", "job_name", "namespace", "pod_name", "execution_time", "output", "succeeded", "failed", "exit_code",
 )  # fmt: skip
@@ -22,7 +26,7 @@ class Status(StrEnum):
 
     @property
     def verb(self) -> str:
-        """What the run did, for a sentence."""
+        """The status as a verb: "Job etl/load completed"."""
         return "timed out" if self is Status.TIMEOUT else self.value
 
 
@@ -39,17 +43,39 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class RunEnd:
+    """How a run ended. ``error`` is one line and ``reason`` one word; both are None on success."""
+
+    status: Status
+    exit_code: int | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLocation:
+    """Where a script ran. A name is None where the script's place has no such thing."""
+
+    job_name: str | None = None
+    namespace: str | None = None
+    pod_name: str | None = None
+    container_name: str | None = None
+
+
+@dataclass(frozen=True)
 class ScriptResult:
     """Result of a run, the same in synchronous and deferrable mode, on success and on failure.
 
-    ``execution_time`` is in seconds from the launch to the outcome, ``duration_ms`` the same with the reading of the
-    script. ``output``, ``pod_name`` and ``exit_code`` are the last attempt's; ``output`` is the tail of what the
-    script wrote to stdout and stderr, ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count
-    pods. ``value`` is the JSON that the script printed. ``error`` is one line, None on success. ``files`` are those
+    ``execution_time`` is the time from the launch to the outcome in seconds. ``duration_ms`` also
+    contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the last
+    attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
+    ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count pods. ``value`` is the
+    JSON that the script printed. ``error`` is one line, None on success. ``files`` are the files
     beside the script: path to ``sha256``, ``origin`` and ``bytes``.
 
-    What ran in a pod that was there already has no ``job_name``; it has ``container_name`` and the two streams apart,
-    which a Job's log does not tell apart. Outside of Kubernetes there is no ``namespace`` either.
+    A run in a running pod has no ``job_name``. It has ``container_name``, ``stdout_tail`` and
+    ``stderr_tail``; a Job's log does not separate the two streams. A run outside of Kubernetes also
+    has no ``namespace``.
     """
 
     status: Status
@@ -76,20 +102,61 @@ class ScriptResult:
     stdout_tail: str | None = None
     stderr_tail: str | None = None
 
+    @classmethod
+    def of_run(
+        cls,
+        end: RunEnd,
+        location: RunLocation,
+        output: Output,
+        seconds: float,
+        *,
+        script: ScriptFacts | None,
+        files: Mapping[str, Mapping[str, Any]],
+        value: Any = None,
+        attempts: tuple[Attempt, ...] = (),
+        failed: int | None = None,
+        stdout_tail: str | None = None,
+        stderr_tail: str | None = None,
+    ) -> ScriptResult:
+        """The result of a run that took so many seconds.
+
+        ``failed`` counts the pods that failed; None stands for the one run itself.
+        """
+        succeeded = int(end.status is Status.COMPLETED)
+        return cls(
+            **asdict(end),
+            **asdict(location),
+            execution_time=round(seconds, 3),
+            duration_ms=round(seconds * 1000),
+            succeeded=succeeded,
+            failed=1 - succeeded if failed is None else failed,
+            output=output.tail(),
+            output_bytes=output.size,
+            output_truncated=output.truncated,
+            value=value,
+            attempts=attempts,
+            script_sha256=script.sha256 if script else None,
+            script_origin=script.origin if script else None,
+            script_bytes=script.size if script else None,
+            files=files,
+            stdout_tail=stdout_tail,
+            stderr_tail=stderr_tail,
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON types, in this order of keys."""
+        """The result as plain JSON types, in the order of the fields."""
         plain = asdict(self)
         return plain | {"status": str(self.status), "attempts": [asdict(attempt) for attempt in self.attempts]}
 
     def to_envelope(self) -> dict[str, Any]:
-        """The Script tool's own form: its nine keys under ``data``; ``error`` is one line, None on success."""
+        """The result in the Script tool's form: its nine keys under ``data``, and ``error``."""
         data = {name: value for name, value in self.to_dict().items() if name in _TOOL_KEYS}
         status = "success" if self.status is Status.COMPLETED else "error"
         return {"status": status, "data": data, "error": self.error, "duration_ms": self.duration_ms}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ScriptResult:
-        """The inverse of ``to_dict``; unknown keys of a newer version are dropped."""
+        """Read what ``to_dict`` wrote; the keys of a newer version are dropped."""
         known = _known(cls, data)
         known["status"] = Status(known["status"])
         known["attempts"] = tuple(Attempt(**_known(Attempt, attempt)) for attempt in known.get("attempts", ()))

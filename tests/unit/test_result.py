@@ -6,13 +6,37 @@ import json
 
 import pytest
 
-from airflow_script_provider.result import Attempt, ScriptResult, Status
-from tests.builders import a_failed_result, a_result
+from airflow_script_provider.result import Attempt, RunEnd, RunLocation, ScriptResult, Status
+from tests.builders import a_failed_result, a_result, a_script, some_output
 
 SCRIPT_TOOLS_KEYS = [
     "status", "job_name", "namespace", "pod_name", "execution_time", "output", "succeeded", "failed", "exit_code",
 ]  # fmt: skip
 FILES = {"lib/a.py": {"sha256": "ab12", "origin": "gs://etl/a.py", "bytes": 7}}
+
+
+def test_a_result_is_made_of_the_runs_facts() -> None:
+    """Times, sizes and digests come from what they describe; a run without a Job counts itself."""
+    script = a_script()
+    result = ScriptResult.of_run(
+        RunEnd(Status.FAILED, 3, "script failed: exit code 3", "Error"),
+        RunLocation(namespace="shop", pod_name="api-x1", container_name="api"),
+        some_output("hi\n"),
+        1.23456,
+        script=script.facts,
+        files=FILES,
+    )
+    assert (result.succeeded, result.failed, result.execution_time, result.duration_ms) == (0, 1, 1.235, 1235)
+    assert (result.output, result.output_bytes, result.output_truncated) == ("hi\n", 3, False)
+    assert (result.script_sha256, result.script_bytes, result.files) == (script.sha256, script.size, FILES)
+    assert (result.status, result.reason, result.job_name) == (Status.FAILED, "Error", None)
+
+
+def test_a_job_counts_its_failed_pods() -> None:
+    """A Job that succeeds in its second attempt has one failure."""
+    end, location = RunEnd(Status.COMPLETED, 0), RunLocation(job_name="load")
+    result = ScriptResult.of_run(end, location, some_output(""), 1.0, script=None, files={}, failed=1)
+    assert (result.succeeded, result.failed, result.script_sha256) == (1, 1, None)
 
 
 def test_a_result_is_json() -> None:

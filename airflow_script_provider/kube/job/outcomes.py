@@ -10,7 +10,7 @@ from airflow_script_provider.kube.job import diagnosis, pod_status, progress
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.logs.output import Output, Value, clean_text
-from airflow_script_provider.result import ScriptResult, Status
+from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, Status
 
 LAST_LINES = 20
 """Lines of output that a failure shows again."""
@@ -44,27 +44,20 @@ def conclude(
     """The outcome of a case; ``seconds`` from launch to now."""
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     value = output.value()
-    result = ScriptResult(
-        status=_status(case),
-        job_name=launched.ref.name,
-        namespace=launched.ref.namespace,
-        pod_name=pod_status.name(case.pod) if case.pod else None,
-        execution_time=round(seconds, 3),
-        output=output.tail(),
-        succeeded=int(case.verdict.is_success),
-        failed=case.view.failures,
-        exit_code=case.script_end.exit_code if case.script_end else None,
-        value=value.value,
-        error=_error(case, diagnosed),
-        reason=diagnosed.reason if diagnosed else None,
-        attempts=tuple(pod_status.attempt(pod) for pod in case.view.pods.values()),
-        duration_ms=round(seconds * 1000),
-        output_bytes=output.size,
-        output_truncated=output.truncated,
-        script_sha256=launched.script.sha256,
-        script_origin=launched.script.origin,
-        script_bytes=launched.script.size,
+    result = ScriptResult.of_run(
+        _run_end(case, diagnosed),
+        RunLocation(
+            job_name=launched.ref.name,
+            namespace=launched.ref.namespace,
+            pod_name=pod_status.name(case.pod) if case.pod else None,
+        ),
+        output,
+        seconds,
+        script=launched.script,
         files=launched.files,
+        value=value.value,
+        attempts=tuple(pod_status.attempt(pod) for pod in case.view.pods.values()),
+        failed=case.view.failures,
     )
     is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
     return Outcome(
@@ -99,6 +92,15 @@ def summary(result: ScriptResult) -> str:
     size = f"{result.output_bytes:,} bytes of output"
     ended = f"{result.status.verb} in {result.execution_time:.1f} s{exit_code}{attempts}"
     return f"Job {result.namespace}/{result.job_name} {ended}, {size}"
+
+
+def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
+    return RunEnd(
+        _status(case),
+        exit_code=case.script_end.exit_code if case.script_end else None,
+        error=_error(case, diagnosed),
+        reason=diagnosed.reason if diagnosed else None,
+    )
 
 
 def _status(case: Case) -> Status:
