@@ -1,4 +1,4 @@
-"""Values that the command line gives the script: args and environment."""
+"""The script's args and environment, from the command line's options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def args(text: str | None, entries: Sequence[str] | None) -> Any:
 
 
 def env(entries: Sequence[str] | None, files: Sequence[str] | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """The files' variables and over them those of ``--env``; a name alone passes our own variable on."""
+    """The variables of the files, replaced by those of ``--env``.
+
+    A name without a value passes our own variable on.
+    """
     found: dict[str, str] = {}
     for file in files or ():
         found |= _resolved(_lines(file), environ, file)
@@ -27,20 +30,20 @@ def _json(text: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"--args is no JSON: {error}") from None
+        raise ValueError(f"--args is not valid JSON: {error}") from None
     if not isinstance(value, dict | list):
         raise ValueError(f"--args must be a JSON object or array, not {text.strip()[:40]}")
     return value
 
 
 def _lines(file: str) -> list[str]:
-    """Docker's format: ``K=V`` up to the line's end, nothing quoted, ``#`` begins a comment line."""
+    """The lines of a file in Docker's format: ``K=V``, no quoting, ``#`` begins a comment line."""
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"--env-file {file} cannot be read: {why}") from None
-    lines = (line.lstrip() for line in text.split("\n"))  # Python knows more line ends than Docker
+    lines = (line.lstrip() for line in text.split("\n"))  # splitlines() knows more line ends than Docker
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -53,7 +56,7 @@ def _resolved(entries: Iterable[str], environ: Mapping[str, str], where: str) ->
         elif entry in environ:
             found[entry] = environ[entry]
         else:
-            raise ValueError(f"{where}: {entry} is not set here; write {entry}=VALUE")
+            raise ValueError(f"{where}: {entry} is not set in this environment; write {entry}=VALUE")
     return found
 
 

@@ -1,33 +1,33 @@
-"""Whoever ends us ends the script, in the one way that every executor knows: as Ctrl+C does."""
+"""Treat SIGTERM and SIGHUP as Ctrl+C, which every runner passes on to the script."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-_ended_by: list[int] = []
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_received: list[int] = []
 
 
-def treat_as_ctrl_c() -> None:
-    """Take SIGTERM and a hang-up for Ctrl+C, but for a hang-up that we were started to ignore, as by nohup."""
-    # A shell script starts what it runs with & deaf to Ctrl+C, which SIGTERM and a reader that goes away need.
+def treat_signals_as_ctrl_c() -> None:
+    """Treat SIGTERM and SIGHUP as Ctrl+C, except a SIGHUP that is ignored already, as by nohup."""
+    # A program that a shell script starts with & ignores SIGINT. SIGTERM and a broken pipe need it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in _ENDING:
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
 
 
 def interrupt() -> None:
-    """What Ctrl+C does."""
+    """Do what Ctrl+C does."""
     signal.raise_signal(signal.SIGINT)
 
 
 def signal_received() -> int:
-    """What ended us."""
-    return _ended_by[0] if _ended_by else signal.SIGINT
+    """The number of the signal that ended this program."""
+    return _received[0] if _received else signal.SIGINT
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    _ended_by.append(number)
+    _received.append(number)
     interrupt()

@@ -14,7 +14,7 @@ from typing import cast
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.cli import arguments, interruption, stdout
-from airflow_script_provider.cli.plan import Plan, plan
+from airflow_script_provider.cli.plan import RunPlan, plan_run
 from airflow_script_provider.cli.screen import StreamScreen, open_log_file
 from airflow_script_provider.result import ScriptResult, Status
 from airflow_script_provider.runners.script_run import Runner, ScriptRun, missing_setting
@@ -23,10 +23,10 @@ from airflow_script_provider.spec import choice
 MISUSE = 2
 TIMED_OUT = 124
 NOT_RUN = 125
-"""As ``docker run`` and ``timeout`` have it."""
+"""These two exit codes are those of ``timeout`` and ``docker run``."""
 BY_SIGNAL = 128
 
-# Imported only when they are asked: each brings a client of its own.
+# A runner is imported when it is used, because each of them imports a client of its own.
 _RUNNERS = {
     choice.LOCAL: ("local", "LocalRunner"),
     choice.CONTAINER: ("container", "ContainerRunner"),
@@ -36,37 +36,37 @@ _RUNNERS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, and return the exit code."""
-    found = arguments.parse(sys.argv[1:] if argv is None else argv)
-    interruption.treat_as_ctrl_c()
+    """Run the program, and return its exit code."""
+    options = arguments.parse(sys.argv[1:] if argv is None else argv)
+    interruption.treat_signals_as_ctrl_c()
     try:
-        return _render(found) if found.command == "render" else _run(found)
+        return _render(options) if options.command == "render" else _run(options)
     except KeyboardInterrupt:
         return BY_SIGNAL + interruption.signal_received()
-    except BrokenPipeError:  # who read our output has seen enough, as head has
+    except BrokenPipeError:  # the reader of our output has ended, as head does
         return BY_SIGNAL + signal.SIGPIPE
     except (exceptions.ScriptProviderError, OSError) as error:
-        return _failed(_words(error), NOT_RUN)
+        return _report_failure(_message_of(error), NOT_RUN)
     except (ValueError, TypeError) as error:
-        return _failed(str(error), MISUSE)
-    except _airflows_own() as error:
-        return _failed(str(error), NOT_RUN)
+        return _report_failure(str(error), MISUSE)
+    except _airflow_errors() as error:
+        return _report_failure(str(error), NOT_RUN)
 
 
-def _run(found: Namespace) -> int:
-    _check_terminal(found)
-    found.on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    is_result_wanted = found.output == "json"
-    with stdout.take_stdout() as ours, open_log_file(found.log_file) as log_file:
-        planned = plan(found, os.environ)
-        out = sys.stderr.buffer if is_result_wanted else ours
-        screen = StreamScreen(out, sys.stderr.buffer, verbose=found.verbose, log_file=log_file)
-        name = choice.first_available(planned.order, lambda name: _why_not(name, planned, found))
-        task = _placed(planned, found, name)
-        screen.note(f"executor {name}, {task.source}")
+def _run(options: Namespace) -> int:
+    _check_terminal(options)
+    options.on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    is_result_wanted = options.output == "json"
+    with stdout.take_stdout() as own_stdout, open_log_file(options.log_file) as log_file:
+        run_plan = plan_run(options, os.environ)
+        out = sys.stderr.buffer if is_result_wanted else own_stdout
+        screen = StreamScreen(out, sys.stderr.buffer, verbose=options.verbose, log_file=log_file)
+        name = choice.first_available(run_plan.order, lambda name: _why_unavailable(name, run_plan, options))
+        script_run = _with_namespace(run_plan, options, name)
+        screen.note(f"executor {name}, {script_run.source}")
         try:
-            with screen.waiting(None if task.interactive else f"{name}: {task.source}"):
-                result = _runner(name).run(task, screen)
+            with screen.waiting(None if script_run.interactive else f"{name}: {script_run.source}"):
+                result = _new_runner(name).run(script_run, screen)
         except KeyboardInterrupt:
             if screen.failure is not None:
                 raise screen.failure from None
@@ -74,51 +74,52 @@ def _run(found: Namespace) -> int:
         if result.error is not None:
             screen.note(result.error, important=True)
         if is_result_wanted:
-            stdout.write(ours, json.dumps(result.to_dict(), ensure_ascii=False).encode() + b"\n")
+            stdout.write(own_stdout, json.dumps(result.to_dict(), ensure_ascii=False).encode() + b"\n")
     return _exit_code(result)
 
 
-def _render(found: Namespace) -> int:
+def _render(options: Namespace) -> int:
     from airflow_script_provider.kube.job import manifest
     from airflow_script_provider.runners.job import request_of
 
-    with stdout.take_stdout() as ours:
-        request = request_of(_placed(plan(found, os.environ), found, choice.JOB))
-        stdout.write(ours, manifest.as_yaml(request).encode())
+    with stdout.take_stdout() as own_stdout:
+        request = request_of(_with_namespace(plan_run(options, os.environ), options, choice.JOB))
+        stdout.write(own_stdout, manifest.as_yaml(request).encode())
     return 0
 
 
-def _why_not(name: str, planned: Plan, found: Namespace) -> str | None:
-    """Why an executor cannot run the task; one that nobody has told where is not even loaded."""
-    return missing_setting(name, planned.task.place) or _runner(name).unavailable(_placed(planned, found, name))
+def _why_unavailable(name: str, run_plan: RunPlan, options: Namespace) -> str | None:
+    """Why an executor cannot run the script. Without its target, the runner is not even imported."""
+    missing = missing_setting(name, run_plan.script_run.target)
+    return missing or _new_runner(name).why_unavailable(_with_namespace(run_plan, options, name))
 
 
-def _runner(name: str) -> Runner:
+def _new_runner(name: str) -> Runner:
     module, kind = _RUNNERS[name]
     return cast(Runner, getattr(importlib.import_module(f"airflow_script_provider.runners.{module}"), kind)())
 
 
-def _placed(planned: Plan, found: Namespace, name: str) -> ScriptRun:
-    """The task with the namespace it runs in, where its executor has such a thing."""
-    task = planned.task
+def _with_namespace(run_plan: RunPlan, options: Namespace, name: str) -> ScriptRun:
+    """The run with its namespace, if its executor has namespaces."""
+    script_run = run_plan.script_run
     if name not in choice.READ_BY["--namespace"]:
-        return task
+        return script_run
 
     def of_context() -> str | None:
         from airflow_script_provider.clusters.access import ClusterRef
 
-        access = ClusterRef(task.place.conn_id, cluster_context=task.place.context).resolve()
+        access = ClusterRef(script_run.target.conn_id, cluster_context=script_run.target.context).resolve()
         return access.namespace or access.namespace_of_context() or access.namespace_for(None)
 
-    namespace = choice.namespace(found.namespace, os.environ, planned.namespace_in_file, of_context)
-    return replace(task, place=replace(task.place, namespace=namespace))
+    namespace = choice.namespace(options.namespace, os.environ, run_plan.namespace_in_file, of_context)
+    return replace(script_run, target=replace(script_run.target, namespace=namespace))
 
 
-def _check_terminal(found: Namespace) -> None:
-    if found.tty and not sys.stdin.isatty():
+def _check_terminal(options: Namespace) -> None:
+    if options.tty and not sys.stdin.isatty():
         raise ValueError("-t needs a terminal on stdin; leave it out in a pipe")
-    if found.tty and found.output == "json":
-        raise ValueError("-t and --output json exclude each other: a terminal has one stream, which is not the result")
+    if options.tty and options.output == "json":
+        raise ValueError("-t and --output json exclude each other: on a terminal, stdout shows the script's output")
 
 
 def _exit_code(result: ScriptResult) -> int:
@@ -127,20 +128,20 @@ def _exit_code(result: ScriptResult) -> int:
     return NOT_RUN if result.exit_code is None else result.exit_code
 
 
-def _words(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
-def _airflows_own() -> tuple[type[Exception], ...]:
-    """Airflow's errors, where it was imported at all: no such connection, or an extra that is not installed."""
+def _airflow_errors() -> tuple[type[Exception], ...]:
+    """The root of Airflow's errors if Airflow is imported, such as for a connection that is not defined."""
     loaded = sys.modules.get("airflow_script_provider._airflow")
     return () if loaded is None else (loaded.AirflowException,)
 
 
-def _failed(message: str, code: int) -> int:
-    print(f"{arguments.PROGRAM}: {message}", file=sys.stderr)  # noqa: T201  # where errors go
+def _report_failure(message: str, code: int) -> int:
+    print(f"{arguments.PROGRAM}: {message}", file=sys.stderr)  # noqa: T201  # errors go to stderr
     return code
 
 

@@ -1,4 +1,4 @@
-"""From the command line and a file to a task, and to the executors that may run it."""
+"""Plan a run: from the command line and a file to the script's run and its possible executors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider.cli import inputs
-from airflow_script_provider.cli.arguments import options_used
+from airflow_script_provider.cli.arguments import executor_options
 from airflow_script_provider.cli.script import source_of_argument, source_of_file, source_of_step, source_of_task
 from airflow_script_provider.runners.script_run import ScriptRun, Target
 from airflow_script_provider.spec import choice, taskfile
@@ -20,43 +20,46 @@ from airflow_script_provider.spec.taskfile import TaskSettings
 from airflow_script_provider.spec.text import read_yaml
 
 SHELL = ("sh",)
-"""What runs a task's command line where neither shebang nor extension says otherwise."""
+"""The interpreter of a task's command line, if neither shebang nor extension names another one."""
 
 _STEP_ORDER = (choice.JOB, choice.LOCAL, choice.CONTAINER, choice.KUBERNETES)
 _NOT_FOR_A_JOB = ("task_id", "doc_md", "script", "args", "env", "image", "namespace", "timeout")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A task, the executors that may run it (best first), and the namespace that the file says."""
+class RunPlan:
+    """A run, the executors that may run it (best first), and the namespace that the file sets."""
 
-    task: ScriptRun
+    script_run: ScriptRun
     order: tuple[str, ...]
     namespace_in_file: str | None = None
 
 
-def plan(found: Namespace, environ: Mapping[str, str]) -> Plan:
-    """What the command line asks for. Raises ``ValueError`` for misuse, ``ScriptSourceError`` for a missing file."""
-    file = _file(found)
+def plan_run(options: Namespace, environ: Mapping[str, str]) -> RunPlan:
+    """Plan what the command line asks for.
+
+    ``ValueError`` says what is misused, ``ScriptSourceError`` which file is missing.
+    """
+    file = _file_of(options)
     if file is None:
-        return _of_argument(found, environ)
+        return _plan_argument(options, environ)
     document = _document(file)
     if taskfile.is_task_file(document):
-        return _of_task(found, environ, document, file.parent)
-    return _of_step(found, environ, document, file.parent)
+        return _plan_task(options, environ, document, file.parent)
+    return _plan_step(options, environ, document, file.parent)
 
 
-def _file(found: Namespace) -> Path | None:
-    """The file that was named, or the task file here if it has such a task."""
-    if found.file:
-        return Path(found.file)
+def _file_of(options: Namespace) -> Path | None:
+    """The file that is named, or the current folder's task file if it has the task that is named."""
+    if options.file:
+        return Path(options.file)
     here = next((path for name in taskfile.FILE_NAMES if (path := Path(name)).is_file()), None)
     if here is None:
-        if found.flavor:
+        if options.flavor:
             raise ValueError(f"--flavor needs a task file: -f FILE, or {taskfile.FILE_NAMES[0]} in this folder")
         return None
-    is_named = found.script is None or found.script in taskfile.task_names(_document(here))
-    return here if is_named or found.flavor else None
+    is_named = options.script is None or options.script in taskfile.task_names(_document(here))
+    return here if is_named or options.flavor else None
 
 
 def _document(file: Path) -> Any:
@@ -75,18 +78,18 @@ def _text_of(file: Path) -> str:
         raise ValueError(f"{file} cannot be read: {why}") from None
 
 
-def _of_argument(found: Namespace, environ: Mapping[str, str]) -> Plan:
-    if found.script is None:
-        raise ValueError("say what to run: a file, a URI, text, or a task of a task file")
-    source = source_of_argument(found.script, found.script_conn_id)
-    task = _with_command_line(ScriptRun(source=source, folder="."), found, environ)
-    return Plan(task, _order(found, None))
+def _plan_argument(options: Namespace, environ: Mapping[str, str]) -> RunPlan:
+    if options.script is None:
+        raise ValueError("SCRIPT is missing: name a file, a URI, text, or a task of a task file")
+    source = source_of_argument(options.script, options.script_conn_id)
+    script_run = _with_options(ScriptRun(source=source, folder="."), options, environ)
+    return RunPlan(script_run, _order(options, None))
 
 
-def _of_task(found: Namespace, environ: Mapping[str, str], document: Any, folder: Path) -> Plan:
-    settings = taskfile.read_task(document, found.script, environ, flavor=found.flavor)
-    source, is_command = source_of_task(settings.script, folder, found.script_conn_id)
-    task = ScriptRun(
+def _plan_task(options: Namespace, environ: Mapping[str, str], document: Any, folder: Path) -> RunPlan:
+    settings = taskfile.read_task(document, options.script, environ, flavor=options.flavor)
+    source, is_command = source_of_task(settings.script, folder, options.script_conn_id)
+    script_run = ScriptRun(
         source=source,
         folder=str(folder),
         args=settings.args,
@@ -97,13 +100,14 @@ def _of_task(found: Namespace, environ: Mapping[str, str], document: Any, folder
         working_dir=settings.working_dir,
         timeout=_seconds(settings.timeout, settings.name),
         interactive=settings.interactive,
-        terminal=settings.interactive and _has_terminal(found),
-        place=_place(settings),
+        terminal=settings.interactive and _has_terminal(options),
+        target=_target(settings),
     )
-    return Plan(_with_command_line(task, found, environ), _order(found, settings.executors), settings.namespace)
+    order = _order(options, settings.executors)
+    return RunPlan(_with_options(script_run, options, environ), order, settings.namespace)
 
 
-def _place(settings: TaskSettings) -> Target:
+def _target(settings: TaskSettings) -> Target:
     component = settings.component
     if component is None:
         return Target(image=settings.image, context=settings.context)
@@ -117,70 +121,73 @@ def _place(settings: TaskSettings) -> Target:
     )
 
 
-def _of_step(found: Namespace, environ: Mapping[str, str], document: Any, folder: Path) -> Plan:
+def _plan_step(options: Namespace, environ: Mapping[str, str], document: Any, folder: Path) -> RunPlan:
     from airflow_script_provider.spec.arguments import operator_settings
 
-    if found.flavor:
-        raise ValueError("--flavor is a task file's; a step of the Script tool has none")
-    arguments = dict(operator_settings(document, step=found.script).arguments)
+    if options.flavor:
+        raise ValueError("--flavor needs a task file; a step of the Script tool has no flavors")
+    arguments = dict(operator_settings(document, step=options.script).arguments)
     _refuse_templates(arguments)
-    task = ScriptRun(
+    script_run = ScriptRun(
         source=source_of_step(arguments["script"]),
         folder=str(folder),
         args=arguments.get("args"),
         env=arguments.get("env") or {},
         timeout=arguments.get("timeout"),
-        place=Target(image=arguments.get("image")),
+        target=Target(image=arguments.get("image")),
         job_arguments={name: value for name, value in arguments.items() if name not in _NOT_FOR_A_JOB},
     )
-    order = _order(found, _STEP_ORDER)
-    return Plan(_with_command_line(task, found, environ), order, arguments.get("namespace"))
+    order = _order(options, _STEP_ORDER)
+    return RunPlan(_with_options(script_run, options, environ), order, arguments.get("namespace"))
 
 
-def _with_command_line(task: ScriptRun, found: Namespace, environ: Mapping[str, str]) -> ScriptRun:
-    """The task with what was said on the command line, which has the last word."""
-    args = inputs.args(found.args, found.arg)
-    if found.arguments is not None and args is not None:
+def _with_options(script_run: ScriptRun, options: Namespace, environ: Mapping[str, str]) -> ScriptRun:
+    """The run with the command line's options, which replace the file's settings."""
+    args = inputs.args(options.args, options.arg)
+    if options.arguments is not None and args is not None:
         raise ValueError("--args and --arg exclude arguments after --: one JSON string, or strings as they are")
-    if args is not None or found.arguments is not None:
-        task = replace(task, args=args, arguments=found.arguments)
-    if task.args is not None and task.arguments is not None:
+    if args is not None or options.arguments is not None:
+        script_run = replace(script_run, args=args, arguments=options.arguments)
+    if script_run.args is not None and script_run.arguments is not None:
         raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
-    if found.image and found.__dict__.get("container"):
-        raise ValueError("--image and --container exclude each other: a new container, or one that runs")
-    place = {"deployment": found.__dict__.get("deployment"), "container": found.__dict__.get("container")}
-    place |= {"image": found.image, "context": found.context, "conn_id": found.conn_id}
-    if found.image:  # a new container, not the service's
-        place["service"] = None
-    is_terminal = bool(found.__dict__.get("tty"))
+    given = vars(options)
+    if options.image and given.get("container"):
+        raise ValueError("--image and --container exclude each other: a new container, or a running one")
+    target = {"deployment": given.get("deployment"), "container": given.get("container")}
+    target |= {"image": options.image, "context": options.context, "conn_id": options.conn_id}
+    if options.image:  # a new container, not the service's
+        target["service"] = None
+    is_terminal = bool(given.get("tty"))
     return replace(
-        task,
-        env={**task.env, **inputs.env(found.env, found.env_file, environ)},
-        interpreter=_words_of(found.interpreter) if found.interpreter else task.interpreter,
-        working_dir=found.__dict__.get("workdir") or task.working_dir,
-        timeout=found.timeout or task.timeout,
-        interactive=bool(found.__dict__.get("interactive")) or is_terminal or task.interactive,
-        terminal=is_terminal or task.terminal,
-        place=replace(task.place, **{name: value for name, value in place.items() if value or name == "service"}),
+        script_run,
+        env={**script_run.env, **inputs.env(options.env, options.env_file, environ)},
+        interpreter=_split_words(options.interpreter) if options.interpreter else script_run.interpreter,
+        working_dir=given.get("workdir") or script_run.working_dir,
+        timeout=options.timeout or script_run.timeout,
+        interactive=bool(given.get("interactive")) or is_terminal or script_run.interactive,
+        terminal=is_terminal or script_run.terminal,
+        target=replace(
+            script_run.target, **{name: value for name, value in target.items() if value or name == "service"}
+        ),
     )
 
 
-def _words_of(interpreter: str) -> list[str]:
+def _split_words(interpreter: str) -> list[str]:
     try:
         return shlex.split(interpreter)
     except ValueError as error:
         raise ValueError(f"--interpreter {interpreter} cannot be split into words: {error}") from None
 
 
-def _order(found: Namespace, listed: tuple[str, ...] | None) -> tuple[str, ...]:
-    if found.command == "render":
+def _order(options: Namespace, allowed: tuple[str, ...] | None) -> tuple[str, ...]:
+    if options.command == "render":
         return (choice.JOB,)
-    return choice.candidates(found.executor, listed, options_used(found))
+    return choice.candidates(options.executor, allowed, executor_options(options))
 
 
-def _has_terminal(found: Namespace) -> bool:
-    """Whether an interactive task can have one: not in a pipe, and not where the result is asked for."""
-    return bool(found.__dict__.get("on_terminal")) and found.output != "json"
+def _has_terminal(options: Namespace) -> bool:
+    """Whether an interactive task gets a terminal: not in a pipe, and not with ``--output json``."""
+    return bool(vars(options).get("on_terminal")) and options.output != "json"
 
 
 def _seconds(value: Any, task: str) -> float | None:
@@ -193,14 +200,19 @@ def _seconds(value: Any, task: str) -> float | None:
 
 
 def _refuse_templates(arguments: Mapping[str, Any]) -> None:
-    """A script's own text may hold anything; elsewhere a template would reach the script as it is."""
+    """Refuse a step's templates. Only the text of a script may contain anything.
+
+    Airflow is not there to render a template, so it would reach the script as it is.
+    """
     script = arguments["script"]
-    said = {name: value for name, value in arguments.items() if name not in ("script", "doc_md", "task_id")}
+    checked = {name: value for name, value in arguments.items() if name not in ("script", "doc_md", "task_id")}
     if isinstance(script, SourceSettings) and script.kind != "inline":
-        said["script"] = script.arguments
-    for name, value in said.items():
+        checked["script"] = script.arguments
+    for name, value in checked.items():
         if _holds_template(value):
-            raise ValueError(f"the step's {name} has a template, which only Airflow renders; write the value instead")
+            raise ValueError(
+                f"the step's {name} contains a template, which only Airflow renders; write the value instead"
+            )
 
 
 def _holds_template(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What the user sees: the script's output, our notes, a spinner while nothing has come yet."""
+"""The user's screen: the script's output, our notes, and a spinner before the first output."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_script_provider.cli.arguments import PROGRAM
 
 
 class StreamScreen:
-    """Output as it comes, unchanged, to our own streams and to the log file.
+    """Writes output at once and unchanged to our own streams and to the log file.
 
-    Once one of them takes no more, ``failure`` says why, and the run is ended as by Ctrl+C.
+    If one of them cannot be written, ``failure`` is the error, and the run is ended as by Ctrl+C.
     """
 
     def __init__(self, out: BinaryIO, err: BinaryIO, *, verbose: bool, log_file: BinaryIO | None) -> None:
@@ -27,21 +27,21 @@ class StreamScreen:
         self._spinner: Any = None
 
     def stdout(self, data: bytes) -> None:
-        """The script's stdout."""
+        """Write the script's stdout."""
         self._write(self._out, data)
 
     def stderr(self, data: bytes) -> None:
-        """The script's stderr."""
+        """Write the script's stderr."""
         self._write(self._err, data)
 
     def note(self, text: str, *, important: bool = False) -> None:
-        """A line of ours on stderr."""
+        """Write a line of our own to stderr."""
         if important or self._is_watched:
             self._write(self._err, f"{PROGRAM}: {text}\n".encode(errors="replace"))
 
     @contextlib.contextmanager
     def waiting(self, text: str | None) -> Iterator[None]:
-        """A spinner on a terminal, until the first output comes; none without a text."""
+        """Show a spinner with a text on a terminal until the first output; no text, no spinner."""
         self._spinner = _spinner(text) if text and sys.stderr.isatty() else None
         try:
             yield
@@ -69,12 +69,12 @@ class StreamScreen:
 
 @contextlib.contextmanager
 def open_log_file(path: str | None) -> Iterator[BinaryIO | None]:
-    """The log file, None without one; ``ValueError`` where it cannot be written."""
+    """Open the log file, None without one; ``ValueError`` if it cannot be written."""
     if path is None:
         yield None
         return
     try:
-        file = Path(path).open("wb")  # noqa: SIM115  # closed below; an error of the run is no error of the file
+        file = Path(path).open("wb")  # noqa: SIM115  # closed below; this try must not cover the run
     except OSError as error:
         raise ValueError(f"--log-file {path} cannot be written: {error.strerror}") from None
     with file:
@@ -82,7 +82,7 @@ def open_log_file(path: str | None) -> Iterator[BinaryIO | None]:
 
 
 def _spinner(text: str) -> Any:
-    """None where rich is not installed."""
+    """A running spinner, None if rich is not installed."""
     try:
         from rich.console import Console
     except ImportError:

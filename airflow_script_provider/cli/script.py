@@ -1,6 +1,6 @@
-"""What is meant by a script that was named: a file, a URI, or text.
+"""The source of a script that the user named: a file, a URI, or text.
 
-Files and text are read without importing Airflow; the other sources need its hooks.
+Files and text are read without importing Airflow. The other sources need Airflow's hooks.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from airflow_script_provider.sources.inline import InlineScript
 from airflow_script_provider.spec.source import SourceSettings, source_settings
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\n]*", re.IGNORECASE)
-_BY_CONNECTION = ("s3", "gs")
+_BUCKET_SCHEMES = ("s3", "gs")
 
 
 def source_of_argument(text: str, conn_id: str | None) -> ScriptSource:
-    """What a word of the command line names; ``ValueError`` if it is nothing."""
+    """The source that an argument of the command line names; ``ValueError`` if it names none."""
     if text == "-":
         return InlineScript(sys.stdin.read())
     if _URI.fullmatch(text.strip()):
         return _source_of_uri(text.strip(), conn_id)
     if conn_id:
-        raise ValueError("--script-conn-id belongs to http(s)://, s3:// and gs:// URIs")
+        raise ValueError("--script-conn-id is only for http(s)://, s3:// and gs:// URIs")
     if not _is_text(text) and Path(text).is_file():
         return FileScript(text)
     if len(text.split()) > 1:
         return InlineScript(text)
-    raise ValueError(f"there is no file {text!r}, no task of that name, and it is no URI")
+    raise ValueError(f"SCRIPT {text!r} is neither a file, a task nor a URI")
 
 
 def source_of_task(script: Any, folder: Path, conn_id: str | None) -> tuple[ScriptSource, bool]:
-    """What a task's ``script`` names, and whether it is the text of a command: files start from the file's folder."""
+    """The source that a task's ``script`` names, and whether it is the text of a shell command.
+
+    Relative paths start from ``folder``, which holds the task file.
+    """
     if isinstance(script, Mapping):
         return source_of_step(source_settings(script)), False
     if not isinstance(script, str):
@@ -52,7 +55,7 @@ def source_of_task(script: Any, folder: Path, conn_id: str | None) -> tuple[Scri
 
 
 def source_of_file(file: Any, folder: Path, path: str) -> ScriptSource:
-    """What one of a task's ``files`` names: as a script, but an empty text is a file too (``__init__.py``)."""
+    """The source of one of a task's ``files``. Unlike a script, a file may be empty (``__init__.py``)."""
     if isinstance(file, str) and not file.strip():
         return InlineScript(file)
     try:
@@ -62,7 +65,7 @@ def source_of_file(file: Any, folder: Path, path: str) -> ScriptSource:
 
 
 def source_of_step(settings: SourceSettings) -> ScriptSource:
-    """What a step's ``script`` names."""
+    """The source that a step's ``script`` describes."""
     if settings.kind == "inline":
         return InlineScript(settings.arguments["text"])
     if settings.kind == "file":
@@ -73,19 +76,23 @@ def source_of_step(settings: SourceSettings) -> ScriptSource:
 
 
 def _is_text(text: str) -> bool:
-    """Whether it cannot be a path."""
+    """Whether the text cannot be a path."""
     return "\n" in text or "\0" in text or len(text) > 4096
 
 
 def _source_of_uri(uri: str, conn_id: str | None) -> ScriptSource:
-    """Without a connection's name, buckets are read with the cloud's own environment: no database is asked."""
+    """The source of a URI.
+
+    Without a connection's name, a bucket is read with the cloud's own environment, and Airflow's
+    database is not asked.
+    """
     if uri.lower().startswith(FILE_SCHEME):
         if conn_id:
-            raise ValueError("--script-conn-id has no use: a file:// script needs none")
+            raise ValueError("--script-conn-id has no effect on a file:// script; leave it out")
         return FileScript(uri)
     from airflow_script_provider.sources.parse import parse
 
     source = parse(uri, conn_id=conn_id)
-    if conn_id is None and uri.lower().split("://", 1)[0] in _BY_CONNECTION:
+    if conn_id is None and uri.lower().split("://", 1)[0] in _BUCKET_SCHEMES:
         source.conn_id = None  # type: ignore[attr-defined]  # both have it
     return source

@@ -1,4 +1,4 @@
-"""Our stdout: the script's output or its result, and nothing else."""
+"""Reserve stdout for the script's output or its result."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ _STDOUT, _STDERR = 1, 2
 
 
 def take_stdout() -> BinaryIO:
-    """A stream to stdout that only who has it writes to: what libraries print from now on goes to stderr.
+    """Take over stdout; other writers go to stderr.
 
-    Airflow logs to stdout, while it is imported even before anybody could configure it.
+    Airflow logs to stdout. It logs even while it is imported, before it could be configured.
     """
-    ours = os.fdopen(os.dup(_STDOUT), "wb")
+    own_stdout = os.fdopen(os.dup(_STDOUT), "wb")
     os.dup2(_STDERR, _STDOUT)
-    return ours
+    return own_stdout
 
 
 def write(stream: BinaryIO, data: bytes) -> None:
-    """Write all of it now. Where that fails the ``OSError`` has its name, and the stream takes nothing more."""
+    """Write all of the data now.
+
+    If that fails, the ``OSError`` names the stream, and the stream drops further data.
+    """
     try:
         stream.write(data)
         stream.flush()
     except OSError as error:
-        _abandon(stream)
+        _redirect_to_null(stream)
         error.filename = stream.name if isinstance(stream.name, str) else "stdout"
         raise
 
 
-def _abandon(stream: BinaryIO) -> None:
-    """Python would try once more, at its end, what could not be written."""
+def _redirect_to_null(stream: BinaryIO) -> None:
+    """Drop the data that could not be written; Python would try to write it again at its exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -1,1 +1,4 @@
-"""Running in a pod that is there: find it, open an exec, feed it, read it, end it. Knows no Airflow."""
+"""Run a program in a running pod: find the pod, open an exec, feed, read and end the program.
+
+This package does not know Airflow.
+"""

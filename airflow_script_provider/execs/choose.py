@@ -1,4 +1,4 @@
-"""Finding the pod to run in."""
+"""Find the pod to run in."""
 
 from __future__ import annotations
 
@@ -14,94 +14,94 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.execs.session import ExecTarget
 from airflow_script_provider.kube.exec import workloads
-from airflow_script_provider.kube.exec.outcome import PodPlace
+from airflow_script_provider.kube.exec.outcome import PodLocation
 from airflow_script_provider.kube.exec.workloads import Candidates, Workload
 
-OBSERVED_WITHIN = 10.0
+OBSERVATION_TIMEOUT = 10.0
 """Seconds for a controller to see a change that was just made."""
-_PAUSE = 0.25
+_OBSERVATION_PAUSE = 0.25
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A pod as it was when it was chosen, and the place in it."""
+class ChosenPod:
+    """The pod's manifest when it was chosen, and the container to run in."""
 
-    pod: Mapping[str, Any]
-    place: PodPlace
+    manifest: Mapping[str, Any]
+    location: PodLocation
 
     @property
     def target(self) -> ExecTarget:
-        """Where to open an exec."""
-        return ExecTarget(self.place.namespace, self.place.pod, self.place.container)
+        """The target of an exec in this container."""
+        return ExecTarget(self.location.namespace, self.location.pod, self.location.container)
 
 
-async def choose(api: KubernetesApi, workload: Workload, container: str | None) -> Chosen:
+async def choose_pod(api: KubernetesApi, workload: Workload, container: str | None) -> ChosenPod:
     """The first ready pod of a workload, and its container.
 
-    Raises ``TargetError`` with what there is instead, ``KubernetesApiError`` where the API server refuses.
+    ``TargetError`` says what exists instead. ``KubernetesApiError`` says what the API server refuses.
     """
-    pod, owner = await _pod_of(api, workload)
-    chosen = workloads.choose_container(pod, container)
-    place = PodPlace(
+    pod, chosen_as = await _pod_of(api, workload)
+    found = workloads.choose_container(pod, container)
+    location = PodLocation(
         namespace=workload.namespace,
         pod=pod["metadata"]["name"],
-        container=chosen["name"],
-        image=chosen["image"],
+        container=found["name"],
+        image=found["image"],
         node=pod["spec"].get("nodeName"),
-        owner=owner,
+        chosen_as=chosen_as,
     )
-    return Chosen(pod, place)
+    return ChosenPod(pod, location)
 
 
-async def why_gone(api: KubernetesApi, chosen: Chosen) -> str | None:
-    """Why nothing can run any more in a chosen pod, None where it is as it was, or nobody can tell."""
+async def why_gone(api: KubernetesApi, chosen: ChosenPod) -> str | None:
+    """Why nothing can run in the chosen pod any more, None if the pod is unchanged or cannot be read."""
     try:
-        now = await api.get("pods", chosen.place.namespace, chosen.place.pod)
+        now = await api.get("pods", chosen.location.namespace, chosen.location.pod)
     except exceptions.ApiNotFoundError:
         now = None
     except exceptions.KubernetesApiError:
         return None
-    return workloads.gone_since(chosen.pod, now, chosen.place.container)
+    return workloads.why_gone(chosen.manifest, now, chosen.location.container)
 
 
 async def _pod_of(api: KubernetesApi, workload: Workload) -> tuple[Mapping[str, Any], str]:
-    """The pod, and what it is one of, in words."""
+    """The pod, and in words why it was chosen."""
     if workload.kind == "pod":
-        return workloads.choose_named(workload, await _found(api, workload)), ""
+        return workloads.choose_named_pod(workload, await _get(api, workload)), ""
     candidates = await _candidates(api, workload)
     ready = sum(map(workloads.is_ready, candidates.pods))
-    of = f" of {candidates.owner}" if candidates.owner else ""
-    return workloads.choose(candidates), f"the first of {ready} ready pods{of}, {workload}"
+    owner = f" of {candidates.owner}" if candidates.owner else ""
+    return workloads.choose_ready_pod(candidates), f"the first of {ready} ready pods{owner}, {workload}"
 
 
 async def _candidates(api: KubernetesApi, workload: Workload) -> Candidates:
     if workload.kind == "label_selector":
-        return Candidates(workload, await _matching(api, workload))
-    found = await _observed(api, workload)
+        return Candidates(workload, await _list_by_own_selector(api, workload))
+    found = await _get_when_observed(api, workload)
     selector = workloads.selector_of(found)
     if workload.kind == "statefulset":
-        return workloads.of_stateful_set(workload, found, await _selected(api, workload, selector))
+        return workloads.pods_of_stateful_set(workload, found, await _list_pods(api, workload, selector))
     listed = await api.list("replicasets", workload.namespace, labelSelector=selector)
-    return workloads.of_deployment(workload, found, listed["items"], await _selected(api, workload, selector))
+    return workloads.pods_of_deployment(workload, found, listed["items"], await _list_pods(api, workload, selector))
 
 
-async def _observed(api: KubernetesApi, workload: Workload) -> Mapping[str, Any]:
-    """The workload when its controller has seen its newest change, which was perhaps made a moment ago."""
-    give_up = time.monotonic() + OBSERVED_WITHIN
+async def _get_when_observed(api: KubernetesApi, workload: Workload) -> Mapping[str, Any]:
+    """The workload once its controller has seen its newest change, which may be a moment old."""
+    give_up = time.monotonic() + OBSERVATION_TIMEOUT
     while True:
-        found = await _found(api, workload)
+        found = await _get(api, workload)
         if workloads.is_observed(found):
             return found
         if time.monotonic() > give_up:
             raise exceptions.TargetError(
-                f"the newest change of {workload} has not been seen by its controller within {OBSERVED_WITHIN:g} s, "
-                f"so its current pods are unknown. Check: kubectl -n {workload.namespace} rollout status "
+                f"the current pods of {workload} are unknown: its controller has not seen the newest change within "
+                f"{OBSERVATION_TIMEOUT:g} s. Check: kubectl -n {workload.namespace} rollout status "
                 f"{workload.kind} {workload.name}"
             )
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_OBSERVATION_PAUSE)
 
 
-async def _found(api: KubernetesApi, workload: Workload) -> Mapping[str, Any]:
+async def _get(api: KubernetesApi, workload: Workload) -> Mapping[str, Any]:
     resource = workload.resource or "pods"
     try:
         return await api.get(resource, workload.namespace, workload.name)
@@ -109,21 +109,21 @@ async def _found(api: KubernetesApi, workload: Workload) -> Mapping[str, Any]:
         raise await _not_found(api, workload, resource) from None
 
 
-async def _matching(api: KubernetesApi, workload: Workload) -> list[Mapping[str, Any]]:
-    """The pods of the author's own selector, which may be none that Kubernetes understands."""
+async def _list_by_own_selector(api: KubernetesApi, workload: Workload) -> list[Mapping[str, Any]]:
+    """The pods of the author's selector; ``TargetError`` if Kubernetes cannot parse it."""
     try:
-        return await _selected(api, workload, workload.name)
+        return await _list_pods(api, workload, workload.name)
     except exceptions.KubernetesApiError as error:
         if error.status != HTTPStatus.BAD_REQUEST:
             raise
-        example = "Write it as kubectl get pods -l does: app=api,tier!=web."
+        example = "Write it as for kubectl get pods -l: app=api,tier!=web."
         raise exceptions.TargetError(
-            f"{workload} is no selector: {error.server_message.rstrip('.')}. {example}", retryable=False
+            f"{workload} is not a valid label selector: {error.server_message.rstrip('.')}. {example}", retryable=False
         ) from None
 
 
-async def _selected(api: KubernetesApi, workload: Workload, selector: str) -> list[Mapping[str, Any]]:
-    """The pods of a selector; where there are none, perhaps because there is no such namespace."""
+async def _list_pods(api: KubernetesApi, workload: Workload, selector: str) -> list[Mapping[str, Any]]:
+    """The pods of a selector; ``TargetError`` if there are none because the namespace does not exist."""
     pods: list[Mapping[str, Any]] = (await api.list("pods", workload.namespace, labelSelector=selector))["items"]
     if not pods and workload.kind == "label_selector" and (missing := await missing_namespace(api, workload.namespace)):
         raise exceptions.TargetError(missing)

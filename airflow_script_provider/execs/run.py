@@ -1,4 +1,4 @@
-"""A run in a pod that is there: choose it, start, read, end, tell."""
+"""Run a script or a command in a running pod: choose the pod, start, read, end, and conclude."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.execs.choose import Chosen, choose, why_gone
-from airflow_script_provider.execs.program import Program, Streams
+from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
+from airflow_script_provider.execs.program import OutputRecorder, Program
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec.outcome import (
-    Broken,
-    End,
+    ConnectionBroken,
     ExecCase,
+    ExecEnd,
+    ExecOutput,
     Exited,
     NotStarted,
     PodEnded,
-    Printed,
     TimedOut,
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
@@ -32,11 +32,11 @@ from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.run_log import StreamsLog
 
-LAST_WORDS = 5.0
-"""Seconds for what a process has printed before it was ended."""
-MARGIN = 10.0
+DRAIN_TIMEOUT = 5.0
+"""Seconds for the last output of a process that was ended."""
+TERMINATION_MARGIN = 10.0
 """Seconds beyond the grace period for ending a process."""
-_LOOKS, _PAUSE = 3, 1.0
+_CHECKS, _CHECK_PAUSE = 3, 1.0
 
 
 class ExecRun:
@@ -46,46 +46,47 @@ class ExecRun:
         self.api = api
         self.request = request
         self.log = log
-        self.printed = Printed.of(max_output_bytes)
+        self.output = ExecOutput.of(max_output_bytes)
 
     async def outcome(self) -> Outcome:
-        """Run and wait. An interruption ends the process and bears a note of what became of it.
+        """Run and wait. An interruption ends the process, and gets a note that says how that went.
 
-        Raises ``TargetError`` where there is no pod to run in, ``KubernetesApiError`` where the API server refuses.
+        ``TargetError`` says that there is no pod to run in. ``KubernetesApiError`` says what the API
+        server refuses.
         """
         began, started_at = time.monotonic(), _now()
-        chosen = await choose(self.api, self.request.workload, self.request.options.container)
-        self._say_chosen(chosen)
+        chosen = await choose_pod(self.api, self.request.workload, self.request.options.container)
+        self._log_choice(chosen)
         program = self._program(chosen)
         try:
             end = await self._run(program, chosen)
         except exceptions.ApiForbiddenError as error:
-            raise _both_rights(error, chosen.place.namespace) from None
+            raise _with_exec_rights(error, chosen.location.namespace) from None
         times = {"started_at": started_at, "finished_at": _now()}
-        case = ExecCase(self.request, chosen.place, end, self.printed, time.monotonic() - began, times)
+        case = ExecCase(self.request, chosen.location, end, self.output, time.monotonic() - began, times)
         concluded = exec_outcome.conclude(case)
         self.log.note(exec_outcome.summary(case, concluded.result))
         for warning in concluded.value.warnings:
             self.log.note(warning, logging.WARNING)
         return concluded
 
-    def _program(self, chosen: Chosen) -> Program:
-        invocation = self.request.invocation(chosen.place.image)
-        return Program(self.api, chosen.target, invocation, Streams(self.log, self.printed))
+    def _program(self, chosen: ChosenPod) -> Program:
+        invocation = self.request.invocation(chosen.location.image)
+        return Program(self.api, chosen.target, invocation, OutputRecorder(self.log, self.output))
 
-    async def _run(self, program: Program, chosen: Chosen) -> End:
-        end = await self._until_deadline(program, program.run)
-        if isinstance(end, NotStarted) and end.what == "sh" and self.request.is_bare:
+    async def _run(self, program: Program, chosen: ChosenPod) -> ExecEnd:
+        end = await self._run_until_deadline(program, program.run)
+        if isinstance(end, NotStarted) and end.failed_step == "sh" and self.request.is_bare:
             self.log.note(
-                f"Image {chosen.place.image} has no sh, so the command runs without it: its words stand in the API "
-                "server's audit log, and a timeout or kill cannot end it",
+                f"Image {chosen.location.image} has no sh, so the command runs without a shell: the API server's "
+                "audit log shows the command's arguments, and neither a timeout nor a kill can end the command",
                 logging.WARNING,
             )
-            end = await self._until_deadline(program, program.run_without_shell)
+            end = await self._run_until_deadline(program, program.run_without_shell)
         return await self._with_reason(end, program, chosen)
 
-    async def _until_deadline(self, program: Program, run: Callable[[], Coroutine[Any, Any, End]]) -> End:
-        """Run to the end or to the deadline; whatever interrupts, the process is ended first."""
+    async def _run_until_deadline(self, program: Program, run: Callable[[], Coroutine[Any, Any, ExecEnd]]) -> ExecEnd:
+        """Run to the end or to the deadline. An interruption ends the process first."""
         running = asyncio.ensure_future(run())
         try:
             await asyncio.wait({running}, timeout=self.request.deadline.seconds)
@@ -95,63 +96,66 @@ class ExecRun:
         except exceptions.ScriptProviderError:
             raise
         except BaseException as interruption:
-            fate = await shielded(self._abandon(program))
-            interruption.add_note(fate)
-            self.log.note(fate, logging.WARNING)
+            note = await shielded(self._end_quickly(program))
+            interruption.add_note(note)
+            self.log.note(note, logging.WARNING)
             raise
         finally:
             running.cancel()
             await asyncio.wait({running})
 
-    async def _time_out(self, program: Program, running: asyncio.Future[End]) -> TimedOut:
+    async def _time_out(self, program: Program, running: asyncio.Future[ExecEnd]) -> TimedOut:
         grace = self.request.options.grace
         self.log.note(f"{self.request.deadline.argument} is over: {self.request.noun} gets SIGTERM", logging.WARNING)
-        ending = await program.end(grace, grace + MARGIN)
-        await asyncio.wait({running}, timeout=LAST_WORDS)
-        return TimedOut(ending.words, ending.may_run)
+        termination = await program.end(grace, grace + TERMINATION_MARGIN)
+        await asyncio.wait({running}, timeout=DRAIN_TIMEOUT)
+        return TimedOut(termination.description, termination.may_still_run)
 
-    async def _abandon(self, program: Program) -> str:
-        """End the process in the few seconds that Airflow leaves; what came of it."""
-        ending = await program.end(self.request.options.grace, ABANDON_TIMEOUT)
-        return f"In pod {program.target} {ending.words}."
+    async def _end_quickly(self, program: Program) -> str:
+        """End the process in the few seconds that Airflow leaves; return how that went."""
+        termination = await program.end(self.request.options.grace, ABANDON_TIMEOUT)
+        return f"In pod {program.target} {termination.description}."
 
-    async def _with_reason(self, end: End, program: Program, chosen: Chosen) -> End:
-        """The end with what became of pod or process, where the end itself does not tell."""
+    async def _with_reason(self, end: ExecEnd, program: Program, chosen: ChosenPod) -> ExecEnd:
+        """The end, completed by the state of pod and process where the end itself is unclear."""
         if isinstance(end, Exited) and signal_name(end.code):
             why = await self._why_gone(chosen)
             return PodEnded(why, end.code) if why else end
-        if not isinstance(end, Broken):
+        if not isinstance(end, ConnectionBroken):
             return end
-        runs, why = None, None
-        for _ in range(_LOOKS):
-            why, runs = await why_gone(self.api, chosen), await program.runs()
-            if why or runs is not None:
+        is_running, why = None, None
+        for _ in range(_CHECKS):
+            why, is_running = await why_gone(self.api, chosen), await program.is_running()
+            if why or is_running is not None:
                 break
-            await asyncio.sleep(_PAUSE)
-        if why and not runs:
+            await asyncio.sleep(_CHECK_PAUSE)
+        if why and not is_running:
             return PodEnded(why)
         process = program.preamble.process
-        return replace(end, runs=runs, process=process.group if process else None)
+        return replace(end, is_running=is_running, process_group=process.group if process else None)
 
-    async def _why_gone(self, chosen: Chosen) -> str | None:
-        """Why the pod or container ended; kubelet tells of a container a moment later."""
-        for look in range(_LOOKS):
-            await asyncio.sleep(_PAUSE if look else 0)
+    async def _why_gone(self, chosen: ChosenPod) -> str | None:
+        """Why the pod or container ended. Kubelet reports a container's end a moment later."""
+        for check in range(_CHECKS):
+            await asyncio.sleep(_CHECK_PAUSE if check else 0)
             if why := await why_gone(self.api, chosen):
                 return why
         return None
 
-    def _say_chosen(self, chosen: Chosen) -> None:
-        place = chosen.place
-        owner = f", {place.owner}" if place.owner else ""
-        self.log.note(f"Pod {place}, container {place.container} (image {place.image}){owner}")
-        interpreter = self.request.interpreter(place.image)
+    def _log_choice(self, chosen: ChosenPod) -> None:
+        location = chosen.location
+        reason = f", {location.chosen_as}" if location.chosen_as else ""
+        self.log.note(f"Pod {location}, container {location.container} (image {location.image}){reason}")
+        interpreter = self.request.interpreter(location.image)
         if interpreter is not None:
             self.log.note(f"Interpreter: {' '.join(interpreter.argv)} (by {interpreter.chosen_by})")
 
 
-def _both_rights(error: exceptions.ApiForbiddenError, namespace: str) -> exceptions.ApiForbiddenError:
-    """A websocket is opened by a GET, and newer API servers ask for the right to create as well."""
+def _with_exec_rights(error: exceptions.ApiForbiddenError, namespace: str) -> exceptions.ApiForbiddenError:
+    """The refusal with both rights that an exec needs.
+
+    A GET opens a websocket, and newer API servers also check the right to create.
+    """
     return error.with_message(refusal.with_exec_rights(error.message, namespace))
 
 

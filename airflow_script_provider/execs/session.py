@@ -1,4 +1,4 @@
-"""One exec in a container, as a stream of what it prints."""
+"""One exec in a container, as a stream of its output."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from airflow_script_provider.kube.exec import protocol
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 
 HEARTBEAT = 30.0
-"""Seconds of silence after which the other end is asked whether it is there."""
+"""Seconds of silence after which the connection is checked with a ping."""
 
 
 @dataclass(frozen=True)
 class ExecTarget:
-    """A container of a pod."""
+    """The container that an exec is opened in."""
 
     namespace: str
     pod: str
@@ -33,9 +33,10 @@ class ExecTarget:
 
 
 class ExecSession:
-    """Iterate to get ``(channel, data)`` of stdout and stderr as they come; then ``status`` says how it ended.
+    """An open exec. Iterating gives ``(channel, data)`` of stdout and stderr as they arrive.
 
-    The iteration raises ``ApiUnreachableError`` where the connection breaks before that.
+    After the iteration, ``status`` says how the program ended. If the connection breaks before, the
+    iteration raises ``ApiUnreachableError``.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, target: ExecTarget) -> None:
@@ -55,16 +56,16 @@ class ExecSession:
                 yield Channel(channel), data
 
     async def send(self, data: bytes) -> None:
-        """Bytes for stdin; waits while the other end takes none."""
+        """Write to stdin; wait while the other end accepts no data."""
         for frame in protocol.stdin_frames(data):
             await self._send(frame)
 
     async def resize(self, width: int, height: int) -> None:
-        """Tell the terminal its size, in characters."""
+        """Set the terminal's size, in characters."""
         await self._send(protocol.resize(width, height))
 
     async def end_stdin(self) -> bool:
-        """End stdin; False where the server's protocol cannot."""
+        """End stdin. Return False if the server's protocol cannot end it."""
         can_end = self._socket.protocol == protocol.PROTOCOLS[0]
         if can_end:
             await self._send(protocol.end_of_stdin())
@@ -74,15 +75,15 @@ class ExecSession:
         try:
             await self._socket.send_bytes(frame)
         except (aiohttp.ClientError, OSError) as error:
-            raise exceptions.ApiUnreachableError(self._words(str(error)), status=0) from error
+            raise exceptions.ApiUnreachableError(self._message(str(error)), status=0) from error
 
     def _broken(self, message: aiohttp.WSMessage) -> exceptions.ApiUnreachableError:
-        """Anything but data before the status: the end, in whatever form."""
-        said = str(self._socket.exception() or message.extra or "") or f"close code {self._socket.close_code}"
-        return exceptions.ApiUnreachableError(self._words(said), status=0)
+        """The error for a message that is no data and comes before the status."""
+        cause = str(self._socket.exception() or message.extra or "") or f"close code {self._socket.close_code}"
+        return exceptions.ApiUnreachableError(self._message(cause), status=0)
 
-    def _words(self, said: str) -> str:
-        return f"the connection to pod {self._target} broke ({said})"
+    def _message(self, cause: str) -> str:
+        return f"the connection to pod {self._target} broke ({cause})"
 
 
 @asynccontextmanager
@@ -95,11 +96,11 @@ async def open_exec(
     tty: bool = False,
     patience: float = 0,
 ) -> AsyncIterator[ExecSession]:
-    """Start a program in a container. Leaving the block closes the connection, which does not end the program.
+    """Start a program in a container. Leaving the block closes the connection; the program goes on.
 
-    With ``tty`` all output comes as stdout. For ``patience`` seconds it is tried again where the API server is
-    overloaded or out of reach: only for what does nothing before it is fed, or may be done twice. Raises
-    ``KubernetesApiError``.
+    With ``tty``, all output comes as stdout. While the API server is overloaded or unreachable, the
+    start is repeated for ``patience`` seconds. That is only safe for a program that does nothing
+    before it is fed, or that may run twice. Raises ``KubernetesApiError``.
     """
     flags = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
     query = [("container", target.container), *(("command", word) for word in argv)]
@@ -115,6 +116,6 @@ async def open_exec(
         yield ExecSession(socket, target)
     finally:
         await socket.close()
-        # Without waiting for the farewell of the TLS session, which a proxy or a node that is gone never sends.
+        # Do not wait for the end of the TLS session: a lost proxy or node never sends it.
         with contextlib.suppress(OSError):
             connection.shutdown(SHUT_RDWR)

@@ -1,1 +1,1 @@
-"""Places where the command line runs a script: this machine, a container, a running pod, a Job."""
+"""The places where the command line runs a script: this machine, a container, a running pod, a Job."""

@@ -1,4 +1,4 @@
-"""The stream of Docker's attach and exec without a terminal: frames that say which output they are of."""
+"""Decode the stream of Docker's attach and exec without a terminal: frames that name their output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _HEADER = 8
 _CHANNELS = {1: Channel.STDOUT, 2: Channel.STDERR}
 
 
-class Frames:
-    """Takes the stream apart, in whatever pieces it comes. A frame's data are handed on before all of it is there."""
+class FrameDecoder:
+    """Splits the stream into stdout and stderr. It returns a frame's data as soon as they arrive."""
 
     def __init__(self) -> None:
         self._header = b""
@@ -17,7 +17,7 @@ class Frames:
         self._missing = 0
 
     def feed(self, data: bytes) -> list[tuple[Channel, bytes]]:
-        """The outputs in these bytes, in order."""
+        """Take bytes of the stream, cut anywhere; return the outputs in them, in order."""
         found = []
         while data:
             if self._missing:

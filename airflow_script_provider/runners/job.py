@@ -1,4 +1,4 @@
-"""A Kubernetes Job: the operator's own path."""
+"""Run a script as a Kubernetes Job, as the operator does."""
 
 from __future__ import annotations
 
@@ -18,47 +18,50 @@ if TYPE_CHECKING:
 class JobRunner:
     """Creates a Job, follows it, and deletes it at Ctrl+C."""
 
-    def unavailable(self, task: ScriptRun) -> str | None:
-        """A Job needs nothing to be there before it; what the API server refuses is an error of the run."""
+    def why_unavailable(self, script_run: ScriptRun) -> str | None:
+        """Always None: a Job needs no application. A refusal of the API server is an error of the run."""
         return None
 
-    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
-        """One Job with one attempt, unless the step says otherwise."""
-        return _event_loop.run(_run(request_of(task), task, _ScreenLog(screen)))
+    def run(self, script_run: ScriptRun, screen: Screen) -> ScriptResult:
+        """Run one Job with one attempt, unless the step sets another number of attempts."""
+        return _event_loop.run(_run(request_of(script_run), script_run, _ScreenLog(screen)))
 
 
-def request_of(task: ScriptRun) -> JobRequest:
-    """The script read and everything checked; nothing is created."""
+def request_of(script_run: ScriptRun) -> JobRequest:
+    """Read the script and check everything; nothing is created."""
     from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
 
-    hook = KubernetesScriptHook(task.place.conn_id, cluster_context=task.place.context)
-    return hook.prepare(*split_arguments(**_arguments(task)), folder=task.folder)
+    target = script_run.target
+    hook = KubernetesScriptHook(target.conn_id, cluster_context=target.context)
+    return hook.prepare(*split_arguments(**_arguments(script_run)), folder=script_run.folder)
 
 
-def _arguments(task: ScriptRun) -> dict[str, Any]:
-    said = {
-        "args": task.args,
-        "arguments": task.arguments,
-        "env": task.env or None,
-        "files": task.files or None,
-        "interpreter": task.interpreter,
-        "image": task.place.image,
-        "namespace": task.place.namespace,
-        "timeout": task.timeout,
-        "max_output_bytes": task.max_output_bytes,
+def _arguments(script_run: ScriptRun) -> dict[str, Any]:
+    """The operator's arguments. Those of the run replace those of the step."""
+    values = {
+        "args": script_run.args,
+        "arguments": script_run.arguments,
+        "env": script_run.env or None,
+        "files": script_run.files or None,
+        "interpreter": script_run.interpreter,
+        "image": script_run.target.image,
+        "namespace": script_run.target.namespace,
+        "timeout": script_run.timeout,
+        "max_output_bytes": script_run.max_output_bytes,
     }
-    ours = {name: value for name, value in said.items() if value is not None}
-    return {"backoff_limit": 0} | dict(task.job_arguments) | ours | {"script": task.source}
+    given = {name: value for name, value in values.items() if value is not None}
+    return {"backoff_limit": 0} | dict(script_run.job_arguments) | given | {"script": script_run.source}
 
 
-async def _run(request: JobRequest, task: ScriptRun, log: _ScreenLog) -> ScriptResult:
+async def _run(request: JobRequest, script_run: ScriptRun, log: _ScreenLog) -> ScriptResult:
     from airflow_script_provider.clusters.access import ClusterRef
     from airflow_script_provider.clusters.credentials import open_api
     from airflow_script_provider.jobs.begin import Run
 
-    access = await asyncio.to_thread(ClusterRef(task.place.conn_id, cluster_context=task.place.context).resolve)
+    cluster = ClusterRef(script_run.target.conn_id, cluster_context=script_run.target.context)
+    access = await asyncio.to_thread(cluster.resolve)
     async with open_api(access) as api:
-        outcome = await Run(api, request, log, task.max_output_bytes).run()
+        outcome = await Run(api, request, log, script_run.max_output_bytes).run()
     if outcome.diagnosis is not None:
         advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
         for line in (*advice, *outcome.warnings):
@@ -67,16 +70,16 @@ async def _run(request: JobRequest, task: ScriptRun, log: _ScreenLog) -> ScriptR
 
 
 class _ScreenLog:
-    """A Job's log on the screen: its lines as they were printed, and ours beside them."""
+    """Shows a Job's log on the screen: the script's lines as they are, and our notes beside them."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
 
     def note(self, text: str, level: int = logging.INFO) -> None:
-        """A line of ours."""
+        """Show a line of our own."""
         self._screen.note(text, important=level >= logging.WARNING)
 
     def output(self, lines: Sequence[str], level: int = logging.INFO) -> None:
-        """Lines of the script, of stdout and stderr alike: a pod's log does not tell them apart."""
+        """Show lines of the script as stdout; a pod's log does not separate stdout and stderr."""
         for line in lines:
             self._screen.stdout(line.encode() + b"\n")

@@ -1,4 +1,4 @@
-"""On this machine: its own interpreter, in a process group of the script's own."""
+"""Run a script on this machine, with its own interpreter and in its own process group."""
 
 from __future__ import annotations
 
@@ -22,71 +22,71 @@ from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.sizes import check_files
-from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners import terminal
-from airflow_script_provider.runners.recording import End, Recording, Whereabouts
+from airflow_script_provider.runners.recording import ProcessEnd, Recording
 from airflow_script_provider.runners.script_run import Screen, ScriptRun
-from airflow_script_provider.runners.supervise import Take, see_through
+from airflow_script_provider.runners.supervise import OnOutput, supervise
 from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.script import Script
 
 _PIECE = 64 * 1024
-_POLL = 0.05
-_LAST_OUTPUT = 1.0
-_LOOK = 0
-_NO_IMAGE = ""  # which could say what runs the script
+_POLL_INTERVAL = 0.05
+_DRAIN_TIMEOUT = 1.0
+_PROBE = 0  # the signal that only checks whether a process exists
+_NO_IMAGE = ""  # this machine has no image that could decide the interpreter
 
 
 class LocalRunner:
     """Runs a script as a child of this process."""
 
-    def unavailable(self, task: ScriptRun) -> str | None:
+    def why_unavailable(self, script_run: ScriptRun) -> str | None:
         """The interpreter or the working directory that this machine lacks."""
-        program = _chosen(task.script, task).argv[0]
+        program = _interpreter(script_run.script, script_run).argv[0]
         if shutil.which(program) is None:
-            return f"this machine has no {program!r} on its PATH"
-        if task.working_dir and not Path(task.working_dir).is_dir():
-            return f"this machine has no folder {task.working_dir!r}"
+            return f"command not found on this machine: {program!r}"
+        if script_run.working_dir and not Path(script_run.working_dir).is_dir():
+            return f"no such directory on this machine: {script_run.working_dir!r}"
         return None
 
-    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
-        """Run it, and leave no process and no file behind."""
-        script = task.script
-        chosen = _chosen(script, task)
-        payload = task.payload(chosen.program)
-        recording = Recording(task, screen)
-        check_files(task.file_contents, chosen.script_file(script))
-        with _as_files(script, task.file_contents, chosen) as path:
-            argv = [*chosen.argv, path, *payload.arguments]
-            end = _event_loop.run(_run(argv, os.environ | payload.environment, task, recording.take))
-        return recording.result(end, script, Whereabouts())
+    def run(self, script_run: ScriptRun, screen: Screen) -> ScriptResult:
+        """Run the script; no process and no file is left behind."""
+        script = script_run.script
+        interpreter = _interpreter(script, script_run)
+        payload = script_run.payload(interpreter.program)
+        recording = Recording(script_run, screen)
+        check_files(script_run.file_contents, interpreter.script_file(script))
+        with _written_files(script, script_run.file_contents, interpreter) as path:
+            argv = [*interpreter.argv, path, *payload.arguments]
+            end = _event_loop.run(_run(argv, os.environ | payload.environment, script_run, recording.add))
+        return recording.result(end, script, RunLocation())
 
 
-def _chosen(script: Script, task: ScriptRun) -> Interpreter:
-    return interpreters.choose(script, _NO_IMAGE, task.interpreter)
+def _interpreter(script: Script, script_run: ScriptRun) -> Interpreter:
+    return interpreters.choose(script, _NO_IMAGE, script_run.interpreter)
 
 
 @contextlib.contextmanager
-def _as_files(script: Script, files: Mapping[str, Script], chosen: Interpreter) -> Iterator[str]:
-    """The path of the script in a private folder, which has the files beside it and is removed."""
+def _written_files(script: Script, files: Mapping[str, Script], interpreter: Interpreter) -> Iterator[str]:
+    """Write script and files into a private folder, which is removed at the end; the script's path."""
     with tempfile.TemporaryDirectory(prefix="airflow-script-") as folder:
-        own = chosen.script_file(script)
-        for name, content in {**files, own: script}.items():
+        script_file = interpreter.script_file(script)
+        for name, content in {**files, script_file: script}.items():
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.data)
-        yield str(Path(folder) / own)
+        yield str(Path(folder) / script_file)
 
 
-async def _run(argv: Sequence[str], env: dict[str, str], task: ScriptRun, take: Take) -> End:
-    with _started(argv, env, task) as process:
-        return await see_through(process, task, take)
+async def _run(argv: Sequence[str], env: dict[str, str], script_run: ScriptRun, on_output: OnOutput) -> ProcessEnd:
+    with _started_process(argv, env, script_run) as process:
+        return await supervise(process, script_run, on_output)
 
 
 @contextlib.contextmanager
-def _started(argv: Sequence[str], env: dict[str, str], task: ScriptRun) -> Iterator[LocalProcess]:
-    """The running process; its group is gone at the end, whatever happened."""
-    process = LocalProcess(argv, env, task)
+def _started_process(argv: Sequence[str], env: dict[str, str], script_run: ScriptRun) -> Iterator[LocalProcess]:
+    """A running process, whose whole group is killed at the end."""
+    process = LocalProcess(argv, env, script_run)
     try:
         yield process
     finally:
@@ -94,49 +94,53 @@ def _started(argv: Sequence[str], env: dict[str, str], task: ScriptRun) -> Itera
 
 
 class LocalProcess:
-    """A child that leads a session of its own, on pipes or on a pseudo-terminal."""
+    """A child process that leads its own session, on pipes or on a pseudo-terminal."""
 
-    def __init__(self, argv: Sequence[str], env: dict[str, str], task: ScriptRun) -> None:
-        self._ours: dict[int, Channel] = {}
+    def __init__(self, argv: Sequence[str], env: dict[str, str], script_run: ScriptRun) -> None:
+        self._outputs: dict[int, Channel] = {}
         self._input: int | None = None
         self._is_gone = False
-        theirs = self._terminal() if task.terminal else self._pipes(task.interactive)
+        of_child = self._open_terminal() if script_run.terminal else self._open_pipes(script_run.interactive)
         try:
-            self._child = subprocess.Popen(  # noqa: S603  # running what the user wrote is what this is for
-                argv, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=env, cwd=task.working_dir,
-                start_new_session=True, preexec_fn=_take_terminal if task.terminal else None,  # noqa: PLW1509  # no threads yet
+            self._child = subprocess.Popen(  # noqa: S603  # running the user's script is the purpose
+                argv, stdin=of_child[0], stdout=of_child[1], stderr=of_child[2], env=env, cwd=script_run.working_dir,
+                start_new_session=True, preexec_fn=_take_terminal if script_run.terminal else None,  # noqa: PLW1509  # no threads yet
             )  # fmt: skip
-        except OSError as error:  # too much of args and environment together, a folder that may not be entered
+        except OSError as error:  # such as arguments that are too long, or a directory without access
             raise TargetError(f"this machine cannot start {argv[0]!r}: {error.strerror}") from None
         finally:
-            for descriptor in {descriptor for descriptor in theirs if descriptor >= 0}:
+            for descriptor in {descriptor for descriptor in of_child if descriptor >= 0}:
                 os.close(descriptor)
 
-    async def follow(self, take: Take) -> End:
-        """Until the child has ended. What it has left in its group then is killed, which ends the output, too."""
+    async def follow(self, on_output: OnOutput) -> ProcessEnd:
+        """Pass on the output until the child has ended.
+
+        Then the rest of its group is killed, which also ends the output.
+        """
         loop = asyncio.get_running_loop()
-        closed = {descriptor: loop.create_future() for descriptor in self._ours}
+        closed = {descriptor: loop.create_future() for descriptor in self._outputs}
 
         def read(descriptor: int) -> None:
             if data := _read(descriptor):
-                take(self._ours[descriptor], data)
+                on_output(self._outputs[descriptor], data)
             else:
                 loop.remove_reader(descriptor)
                 closed[descriptor].set_result(None)
 
-        for descriptor in self._ours:
+        for descriptor in self._outputs:
             loop.add_reader(descriptor, read, descriptor)
         try:
             await asyncio.to_thread(self._child.wait)
             self._signal(signal.SIGKILL)
-            await asyncio.wait(closed.values(), timeout=_LAST_OUTPUT)  # who left the group may hold it open
+            # A process that has left the group may hold the output open.
+            await asyncio.wait(closed.values(), timeout=_DRAIN_TIMEOUT)
         finally:
-            for descriptor in self._ours:
+            for descriptor in self._outputs:
                 loop.remove_reader(descriptor)
-        return _end_of(self._child.returncode)
+        return _process_end(self._child.returncode)
 
     async def send(self, data: bytes) -> None:
-        """Write to stdin, in a thread: it may not be read for a while."""
+        """Write to stdin in a thread, because the script may not read it for a while."""
         if self._input is not None:
             await asyncio.to_thread(_write, self._input, data)
 
@@ -144,34 +148,34 @@ class LocalProcess:
         """Close the pipe; a terminal gets its Ctrl+D."""
         if self._input is None:
             return
-        if self._input in self._ours:
+        if self._input in self._outputs:
             await self.send(b"\x04")
         else:
             os.close(self._input)
             self._input = None
 
     async def resize(self, size: Size) -> None:
-        """The kernel tells the terminal's processes."""
-        _set_size(next(iter(self._ours)), size)
+        """Set the pseudo-terminal's size; the kernel signals its processes."""
+        _set_size(next(iter(self._outputs)), size)
 
     async def end(self, grace: float) -> None:
-        """TERM for the group, and KILL for what is left of it."""
+        """Send SIGTERM to the group, and SIGKILL to what is left of it after ``grace`` seconds."""
         self._signal(signal.SIGTERM)
         until = time.monotonic() + grace
         while not self._is_gone and time.monotonic() < until:
-            await asyncio.sleep(_POLL)
-            self._signal(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
+            self._signal(_PROBE)
         self._signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Nothing of it runs any more, no descriptor is open."""
+        """Kill the group and close all descriptors."""
         self._signal(signal.SIGKILL)
         self._child.wait()
-        for descriptor in {*self._ours, *([self._input] if self._input is not None else [])}:
+        for descriptor in {*self._outputs, *([self._input] if self._input is not None else [])}:
             os.close(descriptor)
 
     def _signal(self, number: int) -> None:
-        """To the group, as long as there is one: its number is another's afterwards."""
+        """Signal the group while it exists; afterwards its number may belong to another group."""
         if self._is_gone:
             return
         try:
@@ -179,21 +183,23 @@ class LocalProcess:
         except (ProcessLookupError, PermissionError):
             self._is_gone = True
 
-    def _pipes(self, interactive: bool) -> tuple[int, int, int]:
-        out, their_out = os.pipe()
-        err, their_err = os.pipe()
-        self._ours = {out: Channel.STDOUT, err: Channel.STDERR}
+    def _open_pipes(self, interactive: bool) -> tuple[int, int, int]:
+        """Open our ends of the pipes; return the child's stdin, stdout and stderr."""
+        out, child_out = os.pipe()
+        err, child_err = os.pipe()
+        self._outputs = {out: Channel.STDOUT, err: Channel.STDERR}
         if not interactive:
-            return subprocess.DEVNULL, their_out, their_err
-        their_in, self._input = os.pipe()
-        return their_in, their_out, their_err
+            return subprocess.DEVNULL, child_out, child_err
+        child_in, self._input = os.pipe()
+        return child_in, child_out, child_err
 
-    def _terminal(self) -> tuple[int, int, int]:
-        ours, theirs = os.openpty()
-        _set_size(ours, terminal.size())  # before anybody can ask for it
-        self._ours = {ours: Channel.STDOUT}
-        self._input = ours
-        return theirs, theirs, theirs
+    def _open_terminal(self) -> tuple[int, int, int]:
+        """Open a pseudo-terminal; return the child's stdin, stdout and stderr."""
+        own_end, child_end = os.openpty()
+        _set_size(own_end, terminal.size())  # before a process can ask for the size
+        self._outputs = {own_end: Channel.STDOUT}
+        self._input = own_end
+        return child_end, child_end, child_end
 
 
 def _set_size(descriptor: int, size: Size) -> None:
@@ -208,7 +214,7 @@ def _take_terminal() -> None:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, _PIECE)
-    except OSError:  # how a pseudo-terminal ends
+    except OSError:  # a pseudo-terminal ends this way
         return b""
 
 
@@ -217,8 +223,8 @@ def _write(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _end_of(code: int) -> End:
-    """A signal's death as a shell tells it, and as containers do."""
+def _process_end(code: int) -> ProcessEnd:
+    """How the child ended. A signal becomes exit code 128 + n, as in a shell and in a container."""
     if code >= 0:
-        return End(code)
-    return End(128 - code, cause=f"script was ended by {signal.Signals(-code).name} (exit code {128 - code})")
+        return ProcessEnd(code)
+    return ProcessEnd(128 - code, cause=f"script was ended by {signal.Signals(-code).name} (exit code {128 - code})")

@@ -1,4 +1,4 @@
-"""A running pod of a Deployment."""
+"""Run a script in a running pod of a Deployment."""
 
 from __future__ import annotations
 
@@ -10,159 +10,160 @@ from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
-from airflow_script_provider.execs.choose import Chosen, choose, why_gone
+from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
 from airflow_script_provider.execs.session import ExecSession, open_exec
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.exec.workloads import named
-from airflow_script_provider.result import ScriptResult
-from airflow_script_provider.runners.recording import End, Recording, Whereabouts
+from airflow_script_provider.result import RunLocation, ScriptResult
+from airflow_script_provider.runners.recording import ProcessEnd, Recording
 from airflow_script_provider.runners.script_run import Screen, ScriptRun, Target
-from airflow_script_provider.runners.stdin_feed import Sent, invocation_of
-from airflow_script_provider.runners.supervise import Take, see_through
+from airflow_script_provider.runners.stdin_feed import StdinFeed, invocation_of
+from airflow_script_provider.runners.supervise import OnOutput, supervise
 from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.script import Script
 
-_ANSWER = 15.0
+_REPLY_TIMEOUT = 15.0
 """Seconds beyond the grace period for the exec that ends a process."""
-_FIRST_SIGNAL = 128
+_SIGNAL_BASE = 128
 
 
 class PodRunner:
     """Runs a script by an exec in the first ready pod."""
 
-    def unavailable(self, task: ScriptRun) -> str | None:
-        """That none of the Deployment's pods is ready, or what the API server refuses."""
+    def why_unavailable(self, script_run: ScriptRun) -> str | None:
+        """Why no pod can be chosen: no pod is ready, or the API server refuses a call."""
         try:
-            _event_loop.run(_look(task.place))
+            _event_loop.run(_check_pod(script_run.target))
         except exceptions.ScriptProviderError as error:
             return str(error)
         return None
 
-    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
-        """Run it in the pod."""
-        return _event_loop.run(_run(task, task.script, screen))
+    def run(self, script_run: ScriptRun, screen: Screen) -> ScriptResult:
+        """Run the script in the pod."""
+        return _event_loop.run(_run(script_run, script_run.script, screen))
 
 
-async def _look(place: Target) -> None:
-    async with _api(place) as api:
-        await _chosen(api, place)
+async def _check_pod(target: Target) -> None:
+    async with _open_api(target) as api:
+        await _choose_pod(api, target)
 
 
-async def _run(task: ScriptRun, script: Script, screen: Screen) -> ScriptResult:
-    async with _api(task.place) as api:
-        chosen = await _chosen(api, task.place)
-        place = chosen.place
-        screen.note(f"pod {place}, container {place.container} (image {place.image}), {place.owner}")
-        recording = Recording(task, screen)
-        end = await _seen_through(api, chosen, invocation_of(script, place.image, task), task, recording)
-    whereabouts = Whereabouts(namespace=place.namespace, pod_name=place.pod, container_name=place.container)
-    return recording.result(end, script, whereabouts)
+async def _run(script_run: ScriptRun, script: Script, screen: Screen) -> ScriptResult:
+    async with _open_api(script_run.target) as api:
+        chosen = await _choose_pod(api, script_run.target)
+        pod = chosen.location
+        screen.note(f"pod {pod}, container {pod.container} (image {pod.image}), {pod.chosen_as}")
+        recording = Recording(script_run, screen)
+        end = await _run_in_pod(api, chosen, invocation_of(script, pod.image, script_run), script_run, recording)
+    location = RunLocation(namespace=pod.namespace, pod_name=pod.pod, container_name=pod.container)
+    return recording.result(end, script, location)
 
 
-async def _seen_through(
-    api: KubernetesApi, chosen: Chosen, invocation: Invocation, task: ScriptRun, recording: Recording
-) -> End:
-    argv = program.argv(terminal=task.terminal)
+async def _run_in_pod(
+    api: KubernetesApi, chosen: ChosenPod, invocation: Invocation, script_run: ScriptRun, recording: Recording
+) -> ProcessEnd:
+    argv = program.argv(terminal=script_run.terminal)
     try:
-        async with open_exec(api, chosen.target, argv, tty=task.terminal) as session:
-            process = PodProcess(api, chosen, session, invocation, task.terminal)
-            return await see_through(process, task, recording.take)
+        async with open_exec(api, chosen.target, argv, tty=script_run.terminal) as session:
+            process = PodProcess(api, chosen, session, invocation, script_run.terminal)
+            return await supervise(process, script_run, recording.add)
     except exceptions.ApiForbiddenError as error:
-        raise exceptions.ApiForbiddenError(refusal.with_exec_rights(error.message, chosen.place.namespace)) from None
+        message = refusal.with_exec_rights(error.message, chosen.location.namespace)
+        raise exceptions.ApiForbiddenError(message) from None
 
 
 @contextlib.asynccontextmanager
-async def _api(place: Target) -> AsyncIterator[KubernetesApi]:
-    access = await asyncio.to_thread(ClusterRef(place.conn_id, cluster_context=place.context).resolve)
+async def _open_api(target: Target) -> AsyncIterator[KubernetesApi]:
+    access = await asyncio.to_thread(ClusterRef(target.conn_id, cluster_context=target.context).resolve)
     async with open_api(access) as api:
         yield api
 
 
-async def _chosen(api: KubernetesApi, place: Target) -> Chosen:
-    workload = named(place.namespace or "default", deployment=place.deployment)
-    return await choose(api, workload, place.container or place.pod_container)
+async def _choose_pod(api: KubernetesApi, target: Target) -> ChosenPod:
+    workload = named(target.namespace or "default", deployment=target.deployment)
+    return await choose_pod(api, workload, target.container or target.pod_container)
 
 
 class PodProcess:
-    """An exec in a pod."""
+    """A process that an exec runs in a pod."""
 
     def __init__(
-        self, api: KubernetesApi, chosen: Chosen, session: ExecSession, invocation: Invocation, terminal: bool
+        self, api: KubernetesApi, chosen: ChosenPod, session: ExecSession, invocation: Invocation, terminal: bool
     ) -> None:
         self._api = api
         self._chosen = chosen
         self._session = session
         self._terminal = terminal
-        self._sent = Sent(invocation, f"pod {chosen.place}", session.send, terminal=terminal)
+        self._feed = StdinFeed(invocation, f"pod {chosen.location}", session.send, terminal=terminal)
 
-    async def follow(self, take: Take) -> End:
-        """Until the status comes, which is when the process has ended."""
-        beginning = asyncio.ensure_future(self._sent.begin())
+    async def follow(self, on_output: OnOutput) -> ProcessEnd:
+        """Pass on the output until the status arrives, which means that the process has ended."""
+        beginning = asyncio.ensure_future(self._feed.begin())
         try:
-            status = await self._read(take)
+            status = await self._read(on_output)
         finally:
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)
-        if rest := self._sent.rest():
-            take(Channel.STDOUT, rest)
-        return await self._with_reason(self._sent.end(status))
+        if rest := self._feed.finish():
+            on_output(Channel.STDOUT, rest)
+        return await self._with_reason(self._feed.process_end(status))
 
     async def send(self, data: bytes) -> None:
-        """Write to stdin, once the script is what reads it."""
-        await self._sent.announced()
-        with _as_broken_pipe():
+        """Write to stdin, once the script reads it."""
+        await self._feed.wait_until_started()
+        with _broken_pipe_if_unreachable():
             await self._session.send(data)
 
     async def end_input(self) -> None:
         """End stdin; a terminal gets its Ctrl+D."""
-        await self._sent.announced()
-        with _as_broken_pipe():
+        await self._feed.wait_until_started()
+        with _broken_pipe_if_unreachable():
             if self._terminal:
                 await self._session.send(b"\x04")
             else:
                 await self._session.end_stdin()
 
     async def resize(self, size: Size) -> None:
-        """Tell the API server, which tells the terminal."""
+        """Send the size to the API server, which sets it on the terminal."""
         await self._session.resize(size.columns, size.lines)
 
     async def end(self, grace: float) -> None:
-        """Through a second exec: closing the connection would leave the process running."""
-        process = await self._sent.process()
+        """End the process through a second exec; closing the connection would leave it running."""
+        process = await self._feed.process()
         if process is None:
             return
-        command = program.end_argv(process, self._sent.invocation, grace)
+        command = program.end_argv(process, self._feed.invocation, grace)
         with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
             async with (
-                asyncio.timeout(grace + _ANSWER),
+                asyncio.timeout(grace + _REPLY_TIMEOUT),
                 open_exec(self._api, self._chosen.target, command, stdin=False) as ending,
             ):
                 async for _ in ending:
                     pass
 
-    async def _read(self, take: Take) -> ExecStatus:
+    async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:
             async for channel, data in self._session:
-                if own := await self._sent.own(channel, data):
-                    take(channel, own)
+                if script_output := await self._feed.filter(channel, data):
+                    on_output(channel, script_output)
         except exceptions.ApiUnreachableError as error:
             return ExecStatus(None, message=str(error))
         return self._session.status or ExecStatus(None)
 
-    async def _with_reason(self, end: End) -> End:
-        """Whether the pod went away, where the end itself does not tell."""
-        if end.exit_code is not None and end.exit_code <= _FIRST_SIGNAL:
+    async def _with_reason(self, end: ProcessEnd) -> ProcessEnd:
+        """The end, with the pod's own end as its cause where the exit code does not explain it."""
+        if end.exit_code is not None and end.exit_code <= _SIGNAL_BASE:
             return end
         why = await why_gone(self._api, self._chosen)
-        return End(end.exit_code, cause=f"script failed: {why}") if why else end
+        return ProcessEnd(end.exit_code, cause=f"script failed: {why}") if why else end
 
 
 @contextlib.contextmanager
-def _as_broken_pipe() -> Iterator[None]:
-    """A connection that is gone is what a process that has ended is: nobody reads."""
+def _broken_pipe_if_unreachable() -> Iterator[None]:
+    """Raise ``BrokenPipeError`` for a broken connection, as for a process that has ended."""
     try:
         yield
     except exceptions.ApiUnreachableError as error:

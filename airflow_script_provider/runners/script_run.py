@@ -1,4 +1,4 @@
-"""What every executor is given, and what it gives back."""
+"""One run of the command line: script, values, target, and the interface of a runner."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     from airflow_script_provider.sources.base import ScriptSource
 
 GRACE = 10.0
-"""Seconds between TERM and KILL for what is ended by a timeout or by Ctrl+C."""
+"""Seconds between SIGTERM and SIGKILL when a timeout or Ctrl+C ends the script."""
 
 
 class Screen(Protocol):
-    """Where output goes as it comes."""
+    """Shows output as it arrives."""
 
     def stdout(self, data: bytes) -> None:
-        """Bytes of the script's stdout; of a terminal all there is."""
+        """Show bytes of the script's stdout; on a terminal this is all output."""
 
     def stderr(self, data: bytes) -> None:
-        """Bytes of the script's stderr."""
+        """Show bytes of the script's stderr."""
 
     def note(self, text: str, *, important: bool = False) -> None:
-        """A line of ours; one that is not important is for people who watch."""
+        """Show a line of our own. An unimportant one is only shown to people who watch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a script is to run, as far as that was said; each executor reads what it knows.
+    """Where a script is to run, as far as the user has set it. Each runner reads the fields it knows.
 
-    ``service`` and ``project`` are Docker Compose's, ``container`` is a running one's name, in a pod or not.
+    ``service`` and ``project`` are Docker Compose's. ``container`` is the name of a running
+    container, or of a container in the pod. ``pod_container`` is the task file's name for the latter.
     """
 
     deployment: str | None = None
@@ -53,9 +54,10 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptRun:
-    """One run. ``interactive`` passes our stdin on, ``terminal`` gives the script a terminal; seconds in ``timeout``.
+    """One run of a script.
 
-    ``job_arguments`` are what else the operator's own path is told.
+    ``interactive`` passes our stdin on, ``terminal`` gives the script a terminal. ``timeout`` is in
+    seconds. ``job_arguments`` are further arguments of the operator, for a Job.
     """
 
     source: ScriptSource
@@ -70,38 +72,41 @@ class ScriptRun:
     interactive: bool = False
     terminal: bool = False
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
-    place: Target = field(default_factory=Target)
+    target: Target = field(default_factory=Target)
     job_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def script(self) -> Script:
-        """The script, read once."""
+        """The script; it is read once."""
         return self.source.fetch(folder=self.folder)
 
     @cached_property
     def file_contents(self) -> dict[str, Script]:
-        """The files beside it, by relative path, read once."""
+        """The files beside the script, by relative path; they are read once."""
         return {path: source.fetch(folder=self.folder) for path, source in self.files.items()}
 
     def payload(self, program: str) -> Payload:
-        """Arguments and environment, checked; psql takes ``args`` in a form of its own."""
+        """Arguments and environment, checked. For psql, ``args`` become variables."""
         return Payload.of(self.args, self.arguments, self.env, as_psql_variables=program == "psql")
 
 
-def missing_setting(executor: str, place: Target) -> str | None:
-    """What nobody has said that this executor must know, None where it knows enough."""
-    if executor == choice.KUBERNETES and place.deployment is None:
-        return "neither the task's component nor --deployment says in whose pod"
-    if executor == choice.CONTAINER and not (place.container or place.service or place.image):
-        return "neither the task's component nor --container or --image says in which container"
+def missing_setting(executor: str, target: Target) -> str | None:
+    """Which setting this executor lacks, None if it has all that it needs."""
+    if executor == choice.KUBERNETES and target.deployment is None:
+        return "no Deployment is set; set the task's component, or --deployment"
+    if executor == choice.CONTAINER and not (target.container or target.service or target.image):
+        return "no container is set; set the task's component, --container or --image"
     return None
 
 
 class Runner(Protocol):
-    """One place where scripts run."""
+    """Runs scripts in one kind of place."""
 
-    def unavailable(self, task: ScriptRun) -> str | None:
-        """Why this task cannot run there, None if it can."""
+    def why_unavailable(self, script_run: ScriptRun) -> str | None:
+        """Why the script cannot run in this place, None if it can."""
 
-    def run(self, task: ScriptRun, screen: Screen) -> ScriptResult:
-        """Run to the end; ``KeyboardInterrupt`` once everything is ended that Ctrl+C was to end."""
+    def run(self, script_run: ScriptRun, screen: Screen) -> ScriptResult:
+        """Run the script to its end.
+
+        ``KeyboardInterrupt`` is raised after everything that Ctrl+C must end has ended.
+        """

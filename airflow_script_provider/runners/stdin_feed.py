@@ -1,4 +1,4 @@
-"""A script that is sent through stdin to a program that waits for it in a container."""
+"""Send a script through stdin to a program that waits for it in a container."""
 
 from __future__ import annotations
 
@@ -11,105 +11,108 @@ from airflow_script_provider.kube.exec import program as stdin_program
 from airflow_script_provider.kube.exec.program import Invocation, Preamble, RemoteProcess
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.request import interpreters
-from airflow_script_provider.runners.recording import End
+from airflow_script_provider.runners.recording import ProcessEnd
 from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.script import Script
 
-_ANNOUNCEMENT = 10.0
-_EARLY = 4096
+_ANNOUNCEMENT_TIMEOUT = 10.0
+_MAX_EARLY_OUTPUT = 4096
 
 
-def invocation_of(script: Script, image: str, task: ScriptRun) -> Invocation:
-    """What runs in a container of this image, which may decide the interpreter."""
-    program = interpreters.choose(script, image, task.interpreter).program
+def invocation_of(script: Script, image: str, script_run: ScriptRun) -> Invocation:
+    """What runs in a container of this image; the image may decide the interpreter."""
+    program = interpreters.choose(script, image, script_run.interpreter).program
     return Invocation.of_script(
         script,
         image,
-        task.payload(program),
-        interpreter=task.interpreter,
-        files=task.file_contents,
-        working_dir=task.working_dir,
-        keeps_stdin=task.interactive or task.terminal,
+        script_run.payload(program),
+        interpreter=script_run.interpreter,
+        files=script_run.file_contents,
+        working_dir=script_run.working_dir,
+        keeps_stdin=script_run.interactive or script_run.terminal,
     )
 
 
-class Sent:
-    """Sends when the program is ready, takes our own lines off the output, and knows which process runs.
+class StdinFeed:
+    """Sends an invocation through stdin, and filters our own lines out of the output.
 
-    ``where`` says the container in words; ``send`` writes to the program's stdin.
+    ``container`` names the container in messages. ``send`` writes to the program's stdin.
     """
 
     def __init__(
-        self, invocation: Invocation, where: str, send: Callable[[bytes], Awaitable[None]], *, terminal: bool
+        self, invocation: Invocation, container: str, send: Callable[[bytes], Awaitable[None]], *, terminal: bool
     ) -> None:
         self.invocation = invocation
-        self._where = where
+        self._container = container
         self._send = send
         self._terminal = terminal
         self._preamble = Preamble(invocation)
         self._announced = asyncio.Event()
-        self._early = b""
+        self._early_output = b""
 
     async def begin(self) -> None:
-        """Send at once, unless a terminal must get ready first."""
+        """Send the invocation, unless a terminal must get ready before."""
         if not self._terminal:
             await self._send(stdin_program.encode(self.invocation))
 
-    async def own(self, channel: Channel, data: bytes) -> bytes:
-        """What of some output is the script's."""
+    async def filter(self, channel: Channel, data: bytes) -> bytes:
+        """Take output, and return the part of it that is the script's."""
         if channel is Channel.STDERR or self._preamble.is_over:
-            return self._noted(data)
+            return self._without_runtime_error(data)
         was_ready = self._preamble.is_ready
-        own = self._preamble.feed(data)
+        script_output = self._preamble.feed(data)
         if self._preamble.is_ready and not was_ready:
             await self._send(stdin_program.encode(self.invocation))
         if self._preamble.is_over:
             self._announced.set()
-        return self._noted(own)
+        return self._without_runtime_error(script_output)
 
-    def rest(self) -> bytes:
-        """What is left when nothing more comes."""
+    def finish(self) -> bytes:
+        """End the output, and return the part that was held back."""
         self._announced.set()
-        return self._noted(self._preamble.rest())
+        return self._without_runtime_error(self._preamble.rest())
 
-    async def announced(self) -> None:
-        """Until the script is what reads stdin."""
+    async def wait_until_started(self) -> None:
+        """Wait until the script is the reader of stdin."""
         await self._announced.wait()
 
     async def process(self) -> RemoteProcess | None:
-        """The process that runs, None if it has not told within some seconds."""
+        """The process that runs, None if it has not announced itself within some seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ANNOUNCEMENT):
+            async with asyncio.timeout(_ANNOUNCEMENT_TIMEOUT):
                 await self._announced.wait()
         return self._preamble.process
 
-    def end(self, status: ExecStatus) -> End:
-        """How the script ended; ``TargetError`` where there is no shell that could have read it."""
+    def process_end(self, status: ExecStatus) -> ProcessEnd:
+        """How the script ended; ``TargetError`` if the container has no shell to read it."""
         if self._preamble.failure:
-            return End(status.exit_code, cause=f"script was not started: {_FAILURES[self._preamble.failure]}")
-        if missing := status.missing_program or self._missing:
-            raise TargetError(f"{self._where} has no {missing!r}, which is needed to read the script")
+            return ProcessEnd(status.exit_code, cause=f"script was not started: {_FAILURES[self._preamble.failure]}")
+        if missing := status.missing_program or self._missing_program:
+            raise TargetError(
+                f"{self._container} has no {missing!r} (executable file not found), which must read the script"
+            )
         if status.exit_code is None:
-            return End(None, cause=f"outcome unknown: {status.message or 'the connection broke while the script ran'}")
-        return End(status.exit_code)
+            cause = status.message or "the connection broke while the script ran"
+            return ProcessEnd(None, cause=f"outcome unknown: {cause}")
+        return ProcessEnd(status.exit_code)
 
-    def _noted(self, data: bytes) -> bytes:
-        """The data, but for a runtime's words, before anything is announced, on what it could not start."""
-        if self._preamble.process is None and len(self._early) < _EARLY:
-            self._early += data[:_EARLY]
-            return b"" if self._missing else data
+    def _without_runtime_error(self, data: bytes) -> bytes:
+        """The data, or nothing if the container runtime reports there that it could not start the program."""
+        if self._preamble.process is None and len(self._early_output) < _MAX_EARLY_OUTPUT:
+            self._early_output += data[:_MAX_EARLY_OUTPUT]
+            return b"" if self._missing_program else data
         return data
 
     @property
-    def _missing(self) -> str | None:
-        """The program that a runtime says the image has not."""
+    def _missing_program(self) -> str | None:
+        """The program that the image lacks, if the container runtime has reported one."""
         if self._preamble.process is not None:
             return None
-        return ExecStatus(None, message=self._early.decode(errors="replace")).missing_program
+        return ExecStatus(None, message=self._early_output.decode(errors="replace")).missing_program
 
 
 _FAILURES = {
     "working_dir": "the working directory cannot be entered",
-    "folder": "the container has no folder that can be written to",
+    "folder": "the container has no writable folder",
     "write": "the script cannot be written in the container",
 }

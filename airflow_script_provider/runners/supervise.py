@@ -1,4 +1,4 @@
-"""A process that is seen through: output taken, stdin and terminal passed on, ended by timeout and by Ctrl+C."""
+"""Supervise a process: take its output, pass on stdin and terminal, end it at a timeout and at Ctrl+C."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Protocol
 
 from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.runners import terminal
-from airflow_script_provider.runners.recording import End
+from airflow_script_provider.runners.recording import ProcessEnd
 from airflow_script_provider.runners.script_run import GRACE, ScriptRun
 from airflow_script_provider.runners.terminal import Size
 
-Take = Callable[[Channel, bytes], None]
+OnOutput = Callable[[Channel, bytes], None]
+"""Is called with each piece of output."""
 
-_LAST_OUTPUT = 5.0
+_DRAIN_TIMEOUT = 5.0
 
 
 class Process(Protocol):
-    """A script's process, wherever it is."""
+    """A script's process in any place."""
 
-    async def follow(self, take: Take) -> End:
-        """Hand over its output until it has ended."""
+    async def follow(self, on_output: OnOutput) -> ProcessEnd:
+        """Pass on its output until it has ended."""
 
     async def send(self, data: bytes) -> None:
         """Write to its stdin."""
@@ -31,50 +32,57 @@ class Process(Protocol):
         """End its stdin."""
 
     async def resize(self, size: Size) -> None:
-        """Tell its terminal the size."""
+        """Set the size of its terminal."""
 
     async def end(self, grace: float) -> None:
-        """End it with its group: TERM, and KILL after so many seconds. Nothing is left when this returns."""
+        """End the process and its group: SIGTERM, and SIGKILL after ``grace`` seconds.
+
+        No process is left when this returns.
+        """
 
 
-async def see_through(process: Process, task: ScriptRun, take: Take, grace: float = GRACE) -> End:
-    """Follow to the end. When this is cancelled the process is ended first, and what it says meanwhile still shown."""
-    following: asyncio.Future[End] | None = None
+async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput, grace: float = GRACE) -> ProcessEnd:
+    """Follow a process to its end.
+
+    A cancellation ends the process first; the output that it prints until then is still shown.
+    """
+    following: asyncio.Future[ProcessEnd] | None = None
     try:
-        async with _attached(process, task):  # it must have its terminal's size before it can ask
-            following = asyncio.ensure_future(process.follow(take))
-            done, _ = await asyncio.wait({following}, timeout=task.timeout)
+        async with _terminal_attached(process, script_run):  # sets the size before the process can ask for it
+            following = asyncio.ensure_future(process.follow(on_output))
+            done, _ = await asyncio.wait({following}, timeout=script_run.timeout)
     except BaseException:
         if following is not None:
-            await _ended(process, following, grace)
+            await _end_and_drain(process, following, grace)
         raise
     if done:
         return following.result()
-    await _ended(process, following, grace)
-    return End(None, timed_out=True)
+    await _end_and_drain(process, following, grace)
+    return ProcessEnd(None, timed_out=True)
 
 
-async def _ended(process: Process, following: asyncio.Future[End], grace: float) -> None:
-    """End the process and take its last words."""
+async def _end_and_drain(process: Process, following: asyncio.Future[ProcessEnd], grace: float) -> None:
+    """End the process and take its last output."""
     try:
         await process.end(grace)
-        await asyncio.wait({following}, timeout=_LAST_OUTPUT)
+        await asyncio.wait({following}, timeout=_DRAIN_TIMEOUT)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
-async def _attached(process: Process, task: ScriptRun) -> AsyncIterator[None]:
-    """Our stdin and terminal are the process' meanwhile."""
+async def _terminal_attached(process: Process, script_run: ScriptRun) -> AsyncIterator[None]:
+    """Pass our stdin and our terminal's size on to the process, as far as the run asks for it."""
 
-    async def tell_size() -> None:
+    async def send_size() -> None:
         await process.resize(terminal.size())
 
-    with terminal.raw(task.terminal), terminal.size_changes(task.terminal, tell_size):
-        if task.terminal:
-            await tell_size()
-        feeding = asyncio.ensure_future(_feed(process)) if task.interactive or task.terminal else None
+    with terminal.raw(script_run.terminal), terminal.size_changes(script_run.terminal, send_size):
+        if script_run.terminal:
+            await send_size()
+        has_input = script_run.interactive or script_run.terminal
+        feeding = asyncio.ensure_future(_pass_stdin_on(process)) if has_input else None
         try:
             yield
         finally:
@@ -83,10 +91,10 @@ async def _attached(process: Process, task: ScriptRun) -> AsyncIterator[None]:
                 await asyncio.gather(feeding, return_exceptions=True)
 
 
-async def _feed(process: Process) -> None:
-    """Pass stdin on until it ends, or until nobody reads it any more."""
+async def _pass_stdin_on(process: Process) -> None:
+    """Pass stdin on until it ends, or until the process no longer reads it."""
     pieces = terminal.stdin_pieces()
-    # A process that reads no further is no error: it may have ended.
+    # A process that stops reading is not an error; it may have ended.
     with contextlib.suppress(OSError):
         while piece := await pieces.get():
             await process.send(piece)

@@ -1,4 +1,4 @@
-"""Our own terminal: raw while a script has it, as it was afterwards, whatever happens."""
+"""Our own terminal: raw while a script uses it, and always restored afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 32 * 1024
 
 
 class Size(NamedTuple):
-    """Of a terminal, in characters."""
+    """The size of a terminal, in characters."""
 
     columns: int
     lines: int
@@ -30,7 +30,7 @@ def size() -> Size:
 
 @contextlib.contextmanager
 def raw(active: bool) -> Iterator[None]:
-    """The terminal in raw mode: each key goes to the script, Ctrl+C as well."""
+    """Put the terminal into raw mode: the script gets each key, and also Ctrl+C."""
     if not active:
         yield
         return
@@ -40,50 +40,50 @@ def raw(active: bool) -> Iterator[None]:
         tty.setraw(descriptor)
         yield
     finally:
-        # What was typed and not read belongs to the shell again.
+        # TCSADRAIN leaves input that was not read to the shell.
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager
-def size_changes(active: bool, tell: Callable[[], Awaitable[None]]) -> Iterator[None]:
-    """Call ``tell`` whenever the terminal's size changes."""
+def size_changes(active: bool, on_change: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Call ``on_change`` whenever the terminal's size changes."""
     if not active:
         yield
         return
     loop = asyncio.get_running_loop()
-    telling: set[asyncio.Task[None]] = set()
+    calls: set[asyncio.Task[None]] = set()
 
-    async def told() -> None:
-        # A size that could not be told must not end the script.
+    async def call() -> None:
+        # A failed resize must not end the script.
         with contextlib.suppress(Exception):
-            await tell()
+            await on_change()
 
-    def changed() -> None:
-        task = loop.create_task(told())
-        telling.add(task)
-        task.add_done_callback(telling.discard)
+    def start_call() -> None:
+        task = loop.create_task(call())
+        calls.add(task)
+        task.add_done_callback(calls.discard)
 
-    before = signal.signal(signal.SIGWINCH, lambda number, frame: loop.call_soon_threadsafe(changed))
+    before = signal.signal(signal.SIGWINCH, lambda number, frame: loop.call_soon_threadsafe(start_call))
     try:
         yield
     finally:
         signal.signal(signal.SIGWINCH, before)
-        for task in telling:
+        for task in calls:
             task.cancel()
 
 
 def stdin_pieces() -> asyncio.Queue[bytes]:
-    """What arrives on stdin; an empty piece is its end.
+    """The pieces that arrive on stdin; an empty piece is the end of stdin.
 
-    A thread reads, because an event loop cannot wait for a file. It reads a piece only when the last one is taken, and
-    dies with the process: nothing else ends a read from a terminal.
+    A thread reads, because an event loop cannot wait for a file. It reads the next piece after the
+    last one is taken. It ends with this process, because nothing else ends a read from a terminal.
     """
     loop = asyncio.get_running_loop()
     pieces: asyncio.Queue[bytes] = asyncio.Queue(1)
 
     def read() -> None:
         data = b"begin"
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so the queue has no reader
             while data:
                 data = _read_piece()
                 asyncio.run_coroutine_threadsafe(pieces.put(data), loop).result()

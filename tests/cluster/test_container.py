@@ -134,7 +134,7 @@ def test_a_service_that_does_not_run(compose: Callable[..., Any], env: dict[str,
     compose("web")
     done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
     assert done.returncode == 125
-    assert b"no container of the Compose service 'api' runs (docker compose up); running services: web" in done.stderr
+    assert b"no container of the Compose service 'api' is running; running services: web. Run: docker" in done.stderr
 
 
 def test_a_container_by_name(compose: Callable[..., Any], env: dict[str, str]) -> None:
@@ -143,7 +143,10 @@ def test_a_container_by_name(compose: Callable[..., Any], env: dict[str, str]) -
     show = ("run", "echo $WHERE ; true", "-x", "container", "--interpreter", "sh")
     assert airflow_script(*show, "-c", "shop-api-1", env=env).stdout == b"by name\n"
     done = airflow_script(*show, "-c", "shop-apy-1", env=env)
-    assert (done.returncode, b"there is no container 'shop-apy-1'; running: shop-api-1" in done.stderr) == (125, True)
+    assert (done.returncode, b"no such container: 'shop-apy-1'; running containers: shop-api-1" in done.stderr) == (
+        125,
+        True,
+    )
 
 
 def test_an_image_without_a_shell(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_an_image_without_a_shell(compose: Callable[..., Any], env: dict[str, st
     compose(image=NO_SHELL)
     done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
     assert (done.returncode, done.stdout) == (125, b"")
-    assert b"container shop-api-1 has no 'sh', which is needed to read the script" in done.stderr
+    assert b"container shop-api-1 has no 'sh' (executable file not found), which must read the script" in done.stderr
 
 
 def test_an_image_that_cannot_be_pulled(engine: Any, env: dict[str, str]) -> None:

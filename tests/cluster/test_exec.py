@@ -115,12 +115,12 @@ def test_a_command_in_a_container_that_is_named(app: dict[str, Any]) -> None:
     [
         ({"deployment": "two"}, "has several containers: main, helper. Set container to one of them."),
         ({"deployment": "two", "container": "web"}, "has no container 'web'. It has: main, helper."),
-        ({"deployment": "apu"}, "does not exist. These do: api, bare"),
+        ({"deployment": "apu"}, "does not exist. The namespace has: api, bare"),
         ({"deployment": "unready"}, "has no ready pod (1 pods of ReplicaSet unready-"),
-        ({"pod": "api-0"}, "does not exist. These do: api-"),
-        ({"label_selector": "a==b==c"}, "is no selector: found '=='"),
+        ({"pod": "api-0"}, "does not exist. The namespace has: api-"),
+        ({"label_selector": "a==b==c"}, "is not a valid label selector: found '=='"),
         ({"label_selector": "app=none"}, "kubectl -n {namespace} get pods -l app=none"),
-        ({"statefulset": "db"}, "The namespace has no StatefulSet: check namespace."),
+        ({"statefulset": "db"}, "The namespace has no StatefulSet. Check namespace."),
         ({"namespace": "no-such-place"}, "namespace 'no-such-place' does not exist"),
         ({"namespace": "no-such-place", "label_selector": "a=b"}, "kube-system"),
     ],
@@ -162,15 +162,14 @@ def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
     """A script needs a shell and says so; a bare command runs without it, and cannot be ended then."""
     script = run_exec(deployment="bare", script="echo 1", interpreter=["sh"], **app)
     assert isinstance(script.error, AirflowFailException)
-    assert 'image pause-only:1 has no "sh", so the script cannot run. Without sh, give it as command=[…]' in str(
-        script.error
-    )
+    assert 'image pause-only:1 has no "sh" (executable file not found), so the script cannot run.' in str(script.error)
+    assert "Either pass command=[…] without env, files and working_dir" in str(script.error)
     missing = run_exec(deployment="bare", command=["/none"], **app)
-    assert 'the command cannot be started: the image has no "/none"' in str(missing.error)
+    assert 'the command cannot be started: "/none": executable file not found in the image' in str(missing.error)
     command = run_exec(deployment="bare", command=["/pause"], timeout=3, **app)
     assert isinstance(command.error, AirflowFailException)
     assert "it could not be ended" in str(command.error)
-    assert "Nothing is tried again beside it." in str(command.error)
+    assert "It may still be running, so Airflow does not retry." in str(command.error)
 
 
 def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: Kubectl) -> None:
@@ -198,7 +197,7 @@ def test_timeout_ends_the_whole_group(
     """At the timeout script and children get SIGTERM, then SIGKILL; last words are logged; nothing runs on (R5)."""
     run = run_exec(script=script, timeout=4, termination_grace_period=1, files={"x": "folder\n"}, **app)
     assert isinstance(run.error, exceptions.JobTimeoutError)
-    assert f"ran longer than its timeout of 4 s; {ending}." in run.headline
+    assert f"ran longer than its timeout of 4 s (DeadlineExceeded); {ending}." in run.headline
     assert (run.result["output"], run.result["status"]) == (printed, "timeout")
     nothing_runs(kubectl, app["namespace"], first_pod(kubectl, app))
     assert "airflow" not in kubectl("exec", "-n", app["namespace"], first_pod(kubectl, app), "--", "ls", "/dev/shm")
@@ -228,7 +227,7 @@ def test_kill_reaches_who_ignores_it_after_we_have_gone(app: dict[str, Any], kub
         time.sleep(2)
 
     run = run_and_kill(an_exec(script=IGNORES_TERM, termination_grace_period=8, **app), up)
-    assert "has got SIGTERM, SIGKILL follows after 8 s" in str(run.error)
+    assert "received SIGTERM; SIGKILL follows after 8 s" in str(run.error)
     assert processes_in(kubectl, app["namespace"], pod)
     nothing_runs(kubectl, app["namespace"], pod)
 
@@ -287,7 +286,7 @@ def test_timeout_before_anything_has_begun(app: dict[str, Any], kubeconfig: str,
         api.on("GET .*/exec", Fault(status=503))
         run = run_exec(script="print('late')", timeout=2, **(app | {"config_file": api.kubeconfig}))
     assert isinstance(run.error, exceptions.JobTimeoutError)
-    assert "ran longer than its timeout of 2 s; it had not begun" in run.headline
+    assert "ran longer than its timeout of 2 s (DeadlineExceeded); it had not begun" in run.headline
 
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])
@@ -307,7 +306,7 @@ def test_broken_connection_is_no_success_and_not_tried_again(
         cutting.join()
     assert isinstance(run.error, AirflowFailException)
     assert "Outcome unknown: the connection to pod " in run.headline
-    assert "It still runs, so nothing is tried again. To end it: kubectl exec" in str(run.error)
+    assert "It is still running, so Airflow does not retry. To end it: kubectl exec" in str(run.error)
     assert (run.result["status"], run.result["reason"]) == ("failed", "ConnectionBroken")
     command = str(run.error).split("To end it: kubectl ")[1].splitlines()[0]
     group = command.split("kill -- -")[1].rstrip("'")
@@ -332,7 +331,7 @@ def test_broken_connection_to_a_process_that_has_ended(
         run = run_exec(script=SLEEPS, **(app | {"config_file": api.kubeconfig}))
         ending.join()
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
-    assert "It runs no longer" in str(run.error)
+    assert "It is no longer running" in str(run.error)
 
 
 @pytest.fixture
@@ -345,7 +344,7 @@ def web(kubectl: Kubectl, kubeconfig: str, namespace: str) -> dict[str, Any]:
 def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new_pod(
     web: dict[str, Any], kubectl: Kubectl
 ) -> None:
-    """A pod that goes while the script runs is the reason; another try chooses anew."""
+    """A pod that goes while the script runs is the reason; another try chooses again."""
     old = []
 
     def roll_out() -> None:
@@ -356,7 +355,7 @@ def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new
     run = run_exec(script=SLEEPS, **web)
     rolling.join()
     assert isinstance(run.error, exceptions.ScriptFailedError)
-    assert "was deleted or rolled out" in run.headline or "is being deleted or rolled out" in run.headline
+    assert "was deleted or replaced by a rollout" in run.headline or "is being deleted" in run.headline
     assert (run.result["pod_name"], run.result["reason"]) == (old[0], "PodEnded")
     again = run_exec(script="import os; print(os.environ['NEW'])", **web).succeeded()
     assert again.result["output"] == "1\n"

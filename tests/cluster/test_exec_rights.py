@@ -26,7 +26,7 @@ def test_role_of_the_docs_is_enough(web: dict[str, Any], kubectl: Kubectl, kubec
     config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml")
     limited = web | {"config_file": written(config, tmp_path)}
     assert run_exec(script="print(1)", **limited).succeeded().warnings == []
-    assert "These do: web" in str(run_exec(script="print(1)", **(limited | {"deployment": "none"})).error)
+    assert "The namespace has: web" in str(run_exec(script="print(1)", **(limited | {"deployment": "none"})).error)
     assert isinstance(run_exec(script=SLEEPS, timeout=3, **limited).error, exceptions.JobTimeoutError)
 
 

@@ -15,7 +15,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
-from airflow_script_provider.kube.exec.outcome import Broken, ExecCase, PodEnded, PodPlace, Printed
+from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecCase, ExecOutput, PodEnded, PodLocation
 from airflow_script_provider.kube.job import adoption, outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
@@ -52,7 +52,7 @@ NO_ROOM = f"0/2 nodes are available: 2 Insufficient memory. {NO_VICTIM}"
 NO_LABEL = f"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. {NO_VICTIM}"
 OTHER = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 USER = "system:serviceaccount:airflow:worker"
-PLACE = PodPlace("shop", "api-x1", "api", "registry.example.com/api:4")
+PLACE = PodLocation("shop", "api-x1", "api", "registry.example.com/api:4")
 FORBIDDEN = 'Error creating: pods "load-x1" is forbidden: '
 QUOTA = "q, requested: limits.memory=2Gi, used: limits.memory=7Gi, limited: limits.memory=8Gi"
 
@@ -161,12 +161,12 @@ def of_execs() -> list[str]:
     unready = {"metadata": {"name": "api-x1"}, "status": {"phase": "Running"}}
     candidates = workloads.Candidates(api, [unready], "ReplicaSet api-2")
     return [
-        _said(lambda: workloads.choose(candidates)),
+        _said(lambda: workloads.choose_ready_pod(candidates)),
         str(workloads.not_found(workloads.Workload("deployment", "apo", "shop"), ["api", "web"])),
         _said(lambda: workloads.choose_container(two, None)),
-        _first_of(PodEnded("the pod was deleted or rolled out while the script ran")),
-        _first_of(Broken("no answer", 12.0, runs=False)),
-        "\n".join(_lines_of(Broken("no answer", 12.0, runs=True, process=41))[:2]),
+        _first_of(PodEnded("the pod was deleted or replaced by a rollout while the script ran")),
+        _first_of(ConnectionBroken("no answer", 12.0, is_running=False)),
+        "\n".join(_lines_of(ConnectionBroken("no answer", 12.0, is_running=True, process_group=41))[:2]),
     ]
 
 
@@ -201,12 +201,12 @@ def _said(fails: Any) -> str:
     return str(error.value)
 
 
-def _lines_of(end: exec_outcome.End) -> list[str]:
-    case = ExecCase(an_exec_request(), PLACE, end, Printed.of(100), 12.0)
+def _lines_of(end: exec_outcome.ExecEnd) -> list[str]:
+    case = ExecCase(an_exec_request(), PLACE, end, ExecOutput.of(100), 12.0)
     return str(outcomes.failure(exec_outcome.conclude(case))).splitlines()
 
 
-def _first_of(end: exec_outcome.End) -> str:
+def _first_of(end: exec_outcome.ExecEnd) -> str:
     return _lines_of(end)[0]
 
 

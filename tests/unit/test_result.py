@@ -21,7 +21,7 @@ def test_a_result_is_made_of_the_runs_facts() -> None:
     result = ScriptResult.of_run(
         RunEnd(Status.FAILED, 3, "script failed: exit code 3", "Error"),
         RunLocation(namespace="shop", pod_name="api-x1", container_name="api"),
-        some_output("hi\n"),
+        some_output("hi"),
         1.23456,
         script=script.facts,
         files=FILES,
@@ -35,7 +35,7 @@ def test_a_result_is_made_of_the_runs_facts() -> None:
 def test_a_job_counts_its_failed_pods() -> None:
     """A Job that succeeds in its second attempt has one failure."""
     end, location = RunEnd(Status.COMPLETED, 0), RunLocation(job_name="load")
-    result = ScriptResult.of_run(end, location, some_output(""), 1.0, script=None, files={}, failed=1)
+    result = ScriptResult.of_run(end, location, some_output(), 1.0, script=None, files={}, failed=1)
     assert (result.succeeded, result.failed, result.script_sha256) == (1, 1, None)
 
 

@@ -1,4 +1,4 @@
-"""From the end of a run in a pod to its result, and to the line that says why it failed."""
+"""The outcome of a script in a running pod: its result, and the line that says why it failed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from airflow_script_provider.kube.logs.output import Output, clean_text
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
 from airflow_script_provider.kube.wording import headline_of, one_line
-from airflow_script_provider.result import Attempt, ScriptResult, Status
+from airflow_script_provider.result import Attempt, RunEnd, RunLocation, ScriptResult, Status
 
 
 @dataclass(frozen=True)
-class PodPlace:
-    """Where it runs. ``owner`` is what the pod belongs to, in words."""
+class PodLocation:
+    """The container that the script runs in.
+
+    ``chosen_as`` says in words why this pod was chosen, empty for a pod that the author named.
+    """
 
     namespace: str
     pod: str
     container: str
     image: str
     node: str | None = None
-    owner: str = ""
+    chosen_as: str = ""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.pod}"
@@ -33,145 +36,137 @@ class PodPlace:
 
 @dataclass(frozen=True)
 class Exited:
-    """It ended by itself, or of a signal."""
+    """The process ended by itself, or a signal ended it."""
 
     code: int
 
 
 @dataclass(frozen=True)
 class NotStarted:
-    """Nothing of it ran. ``what`` is ``sh``, ``code``, ``program``, ``working_dir``, ``folder`` or ``write``."""
+    """The process never began.
 
-    what: str
+    ``failed_step`` is ``sh``, ``code``, ``program``, ``working_dir``, ``folder`` or ``write``.
+    """
+
+    failed_step: str
     message: str = ""
 
 
 @dataclass(frozen=True)
 class TimedOut:
-    """It was ended at its deadline; ``ending`` says what came of that, in words. ``may_run`` where that failed."""
+    """The process was ended at its deadline. ``termination`` says how that went, in words."""
 
-    ending: str
-    may_run: bool = False
+    termination: str
+    may_still_run: bool = False
 
 
 @dataclass(frozen=True)
 class PodEnded:
-    """Pod or container ended under it."""
+    """The pod or its container ended while the process ran."""
 
     why: str
     code: int | None = None
 
 
 @dataclass(frozen=True)
-class Broken:
+class ConnectionBroken:
     """The connection broke after so many seconds.
 
-    ``runs`` says whether the process was seen after that, None if nobody could tell; ``process`` is its group.
+    ``is_running`` says whether the process was seen afterwards, None where that is unknown.
+    ``process_group`` is the number of its process group.
     """
 
     why: str
     seconds: float
-    runs: bool | None = None
-    process: int | None = None
+    is_running: bool | None = None
+    process_group: int | None = None
 
 
-End = Exited | NotStarted | TimedOut | PodEnded | Broken
+ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken
 
 
 @dataclass
-class Printed:
-    """Both streams, together in the order of arrival and each for itself."""
+class ExecOutput:
+    """Both streams together in the order of arrival, and each of them apart."""
 
     both: Output
     stdout: Output
     stderr: Output
 
     @classmethod
-    def of(cls, max_bytes: int) -> Printed:
-        """Nothing yet; each keeps so many bytes."""
+    def of(cls, max_bytes: int) -> ExecOutput:
+        """An empty one; each of the three keeps so many bytes."""
         return cls(Output(max_bytes), Output(max_bytes), Output(max_bytes))
 
 
 @dataclass(frozen=True)
 class ExecCase:
-    """A run that is over; ``seconds`` from its beginning."""
+    """A run that is over. ``seconds`` is the time since its beginning."""
 
     request: ExecRequest
-    place: PodPlace
-    end: End
-    printed: Printed
+    location: PodLocation
+    end: ExecEnd
+    output: ExecOutput
     seconds: float
     times: Mapping[str, str] = field(default_factory=dict)
 
 
 def conclude(case: ExecCase) -> Outcome:
-    """The outcome: success is exit code 0 and nothing else."""
+    """The outcome of a run; only exit code 0 is success."""
     diagnosed = None if case.end == Exited(0) else _diagnose(case)
     code = case.end.code if isinstance(case.end, Exited | PodEnded) else None
-    value = case.printed.stdout.value()
-    result = _result(case, code, diagnosed, value.value)
+    value = case.output.stdout.value()
     return Outcome(
-        result,
+        _result(case, code, diagnosed, value.value),
         diagnosed,
         value,
-        last_lines=case.printed.both.last_lines(LAST_LINES) if diagnosed else (),
+        last_lines=case.output.both.last_lines(LAST_LINES) if diagnosed else (),
         skipped=isinstance(case.end, Exited) and code in exit_codes(case.request.options.skip_on_exit_code, ""),
-        is_unknown=isinstance(case.end, Broken),
+        is_unknown=isinstance(case.end, ConnectionBroken),
         retryable=_is_retryable(case.end),
     )
 
 
 def summary(case: ExecCase, result: ScriptResult) -> str:
-    """One line on how it ended."""
+    """One line on how a run ended."""
     exit_code = f", exit code {result.exit_code}" if result.exit_code is not None else ""
     ended = f"{result.status.verb} in {result.execution_time:.1f} s{exit_code}, {result.output_bytes:,} bytes of output"
-    return f"{_capital(case.request.noun)} in pod {case.place} {ended}"
+    return f"{_capitalized(case.request.noun)} in pod {case.location} {ended}"
 
 
 def _result(case: ExecCase, code: int | None, diagnosed: Diagnosis | None, value: object) -> ScriptResult:
-    script, printed, is_success = case.request.script, case.printed, diagnosed is None
-    reason = diagnosed.reason if diagnosed else None
-    failed_as = Status.TIMEOUT if isinstance(case.end, TimedOut) else Status.FAILED
-    attempt = Attempt(case.place.pod, case.place.node, code, reason or "Completed", **case.times)
-    return ScriptResult(
-        status=Status.COMPLETED if is_success else failed_as,
-        job_name=None,
-        namespace=case.place.namespace,
-        pod_name=case.place.pod,
-        execution_time=round(case.seconds, 3),
-        output=printed.both.tail(),
-        succeeded=int(is_success),
-        failed=int(not is_success),
-        exit_code=code,
-        value=value,
-        error=clean_text(_capital(diagnosed.cause)) if diagnosed else None,
-        reason=reason,
-        attempts=(attempt,),
-        duration_ms=round(case.seconds * 1000),
-        output_bytes=printed.both.size,
-        output_truncated=printed.both.truncated,
-        script_sha256=script.sha256 if script else None,
-        script_origin=script.origin if script else None,
-        script_bytes=script.size if script else None,
+    script, output, location = case.request.script, case.output, case.location
+    end = RunEnd(Status.COMPLETED, code)
+    if diagnosed is not None:
+        status = Status.TIMEOUT if isinstance(case.end, TimedOut) else Status.FAILED
+        end = RunEnd(status, code, clean_text(_capitalized(diagnosed.cause)), diagnosed.reason)
+    return ScriptResult.of_run(
+        end,
+        RunLocation(namespace=location.namespace, pod_name=location.pod, container_name=location.container),
+        output.both,
+        case.seconds,
+        script=script.facts if script else None,
         files=provenance.of_files(case.request.files),
-        container_name=case.place.container,
-        stdout_tail=printed.stdout.tail(),
-        stderr_tail=printed.stderr.tail(),
+        value=value,
+        attempts=(Attempt(location.pod, location.node, code, end.reason or "Completed", **case.times),),
+        stdout_tail=output.stdout.tail(),
+        stderr_tail=output.stderr.tail(),
     )
 
 
-def _is_retryable(end: End) -> bool:
-    """Whether another try can help, and cannot run beside this one.
+def _is_retryable(end: ExecEnd) -> bool:
+    """Whether another try can help, and cannot run beside this process.
 
-    After a broken connection only where the process was seen to be gone, after a timeout where it could be ended.
+    After a broken connection the process must have been seen to be gone. After a timeout it must
+    have been ended.
     """
     match end:
-        case Broken():
-            return end.runs is False
+        case ConnectionBroken():
+            return end.is_running is False
         case TimedOut():
-            return not end.may_run
+            return not end.may_still_run
         case NotStarted():
-            return end.what in ("code", "folder", "write")
+            return end.failed_step in ("code", "folder", "write")
         case _:
             return True
 
@@ -179,78 +174,82 @@ def _is_retryable(end: End) -> bool:
 def _diagnose(case: ExecCase) -> Diagnosis:
     match case.end:
         case Exited(code):
-            return _exited(case, code)
+            return _diagnose_exit(case, code)
         case NotStarted():
-            return _not_started(case, case.end)
-        case TimedOut(ending, may_run):
-            deadline = case.request.deadline
-            cause = f"{case.request.noun} ran longer than its {deadline.argument} of {deadline.seconds} s; {ending}"
-            hint = "Nothing is tried again beside it." if may_run else f"Raise {deadline.argument}."
-            return _diagnosis(case, cause, hint, "DeadlineExceeded")
+            return _diagnose_start(case, case.end)
+        case TimedOut():
+            return _diagnose_timeout(case, case.end)
         case PodEnded(why):
-            return _diagnosis(case, one_line(why), "A retry chooses a ready pod anew.", "PodEnded")
-        case Broken():
-            return _broken(case, case.end)
+            return _diagnosis(case, one_line(why), "A retry chooses a ready pod again.", "PodEnded")
+        case ConnectionBroken():
+            return _diagnose_broken_connection(case, case.end)
 
 
-def _exited(case: ExecCase, code: int) -> Diagnosis:
+def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     cause = ended_as(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
     return _diagnosis(case, cause, _advice(case, code), "Error")
 
 
 def _advice(case: ExecCase, code: int) -> str:
-    chosen = case.request.interpreter(case.place.image)
-    program = chosen.argv[0] if chosen else (case.request.options.command or ("",))[0]
+    interpreter = case.request.interpreter(case.location.image)
+    program = interpreter.argv[0] if interpreter else (case.request.options.command or ("",))[0]
     if code == 127:
-        return f'A command was not found, perhaps "{program}" itself: check that image {case.place.image} has it.'
+        return f'Command not found, perhaps "{program}" itself: check that image {case.location.image} has it.'
     if code == 126:
         return f'A command cannot be executed, perhaps "{program}" itself: check its permissions.'
     if code == 137:
-        return (
-            f"SIGKILL: by hand, or for memory. Check: kubectl -n {case.place.namespace} describe pod {case.place.pod}"
-        )
+        pod = f"-n {case.location.namespace} describe pod {case.location.pod}"
+        return f"It was killed, perhaps for memory (OOMKilled). Check: kubectl {pod}"
     return ""
 
 
-def _not_started(case: ExecCase, end: NotStarted) -> Diagnosis:
-    image, options = case.place.image, case.request.options
-    no_shell = "give it as command=[…] without env, files and working_dir, or use an image with sh"
+def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
+    image, options, noun = case.location.image, case.request.options, case.request.noun
+    no_shell = "pass command=[…] without env, files and working_dir, or use an image with sh"
     causes = {
-        "sh": (f'image {image} has no "sh", so {case.request.noun} cannot run', f"Without sh, {no_shell}."),
+        "sh": (f'image {image} has no "sh" (executable file not found), so {noun} cannot run', f"Either {no_shell}."),
         "code": (
-            f"sh in image {image} could not read {case.request.noun} ({end.message})",
+            f"sh in image {image} could not read {noun} ({end.message})",
             "Check that the image has head, mkdir and rm.",
         ),
-        "program": (f"{case.request.noun} cannot be started: {one_line(end.message)}", "Check command and image."),
+        "program": (f"{noun} cannot be started: {one_line(end.message)}", "Check command and image."),
         "working_dir": (
             f"working_dir {options.working_dir!r} cannot be entered in image {image}",
             "Check working_dir.",
         ),
-        "folder": ("the container has no folder that can be written to", "Mount an emptyDir at /tmp, or set TMPDIR."),
+        "folder": ("the container has no writable folder", "Mount an emptyDir at /tmp, or set TMPDIR."),
         "write": ("script and files cannot be written in the container", "Free space in /dev/shm and /tmp."),
     }
-    cause, advice = causes[end.what]
+    cause, advice = causes[end.failed_step]
     return _diagnosis(case, cause, advice, "StartError")
 
 
-def _broken(case: ExecCase, end: Broken) -> Diagnosis:
-    cause = f"outcome unknown: the connection to pod {case.place} broke after {end.seconds:.1f} s"
-    if end.runs:
-        where = f"-n {case.place.namespace} {case.place.pod} -c {case.place.container}"
-        end_it = f"kubectl exec {where} -- sh -c 'kill -- -{end.process}'"
-        advice = f"It still runs, so nothing is tried again. To end it: {end_it}"
-    elif end.runs is None:
-        advice = f"Whether it still runs is unknown, so nothing is tried again ({one_line(end.why)})."
+def _diagnose_timeout(case: ExecCase, end: TimedOut) -> Diagnosis:
+    deadline = case.request.deadline
+    limit = f"{deadline.argument} of {deadline.seconds} s (DeadlineExceeded)"
+    hint = "It may still be running, so Airflow does not retry." if end.may_still_run else f"Raise {deadline.argument}."
+    cause = f"{case.request.noun} ran longer than its {limit}; {end.termination}"
+    return _diagnosis(case, cause, hint, "DeadlineExceeded")
+
+
+def _diagnose_broken_connection(case: ExecCase, end: ConnectionBroken) -> Diagnosis:
+    cause = f"outcome unknown: the connection to pod {case.location} broke after {end.seconds:.1f} s"
+    if end.is_running:
+        container = f"-n {case.location.namespace} {case.location.pod} -c {case.location.container}"
+        command = f"kubectl exec {container} -- sh -c 'kill -- -{end.process_group}'"
+        advice = f"It is still running, so Airflow does not retry. To end it: {command}"
+    elif end.is_running is None:
+        advice = f"It may still be running, so Airflow does not retry ({one_line(end.why)})."
     else:
-        advice = f"It runs no longer ({one_line(end.why)})."
-    headline, rest = headline_of(f"{cause[0].upper()}{cause[1:]}.", advice)
+        advice = f"It is no longer running ({one_line(end.why)})."
+    headline, rest = headline_of(f"{_capitalized(cause)}.", advice)
     return Diagnosis(cause, headline, "ConnectionBroken", rest)
 
 
 def _diagnosis(case: ExecCase, cause: str, hint: str, reason: str) -> Diagnosis:
-    headline, advice = headline_of(f"Pod {case.place}: {cause.rstrip('.')}.", hint)
+    headline, advice = headline_of(f"Pod {case.location}: {cause.rstrip('.')}.", hint)
     return Diagnosis(cause, headline, reason, advice)
 
 
-def _capital(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]

@@ -1,9 +1,10 @@
-"""Running a program in a container that already runs, with everything that it is given sent through stdin.
+"""Run a program in a running container, and send its script, values and files through stdin.
 
-The command line of an exec stands in the API server's audit log and in ``ps``. So it is a constant, ``argv``, which
-reads so many bytes of stdin and runs them as shell code. That code, made by ``encode``, tells which process it is, sets
-folder and environment, and becomes the script's interpreter. An end of stdin is never waited for: the older protocol of
-Kubernetes has none. Works with dash, busybox's sh and bash, and needs ``head``, ``mkdir`` and ``rm``.
+The command line of an exec stands in the API server's audit log and in ``ps``. So it is a constant,
+``argv``, which reads a number of bytes from stdin and runs them as shell code. ``encode`` makes that
+code. The code announces its process, sets folder and environment, and becomes the script's
+interpreter. It never waits for the end of stdin, because the older protocol of Kubernetes has none.
+It works with dash, busybox's sh and bash, and needs ``head``, ``mkdir`` and ``rm``.
 """
 
 from __future__ import annotations
@@ -21,30 +22,33 @@ from airflow_script_provider.kube.request.sizes import check_files
 from airflow_script_provider.script import Script
 
 MAX_SENT = 16 * 1024 * 1024
-"""Bytes that script and files may have together: the shell keeps some copies of them in memory."""
+"""Bytes that script and files may have together; the shell keeps some copies of them in memory."""
 FILES_VARIABLE = "AIRFLOW_SCRIPT_FILES"
-"""Names the folder of the files, for script or command."""
+"""Environment variable that names the folder of the files, for script and command."""
 NOT_STARTED = 125
-"""Exit code of our code where it could not come to the program; the reason is in ``Preamble.failure``."""
+"""Exit code of our code where it could not start the program; ``Preamble.failure`` has the reason."""
 
-# Where stdin breaks off, the code is no complete command, and nothing of it runs. Where head is missing, eval would
-# succeed with nothing. The variable's name is ours: one of the container's would be changed for the program.
+# If stdin breaks off, the code is an incomplete command, and the shell runs nothing of it. Without
+# head, eval would run nothing and succeed. The variable has a name of ours, because a variable of
+# the container would be changed for the program.
 _PROGRAM = 'IFS= read -r airflow_size && eval "$(head -c "$airflow_size" || echo exit 127)"'
-# A terminal would show the code, and cut its lines. There bash reads more than a line, and busybox' head more than it
-# is asked for: so dd reads the length, and nothing may follow the code before it has announced itself.
+# A terminal would show the code and cut its lines. There, bash's read takes more than one line, and
+# busybox' head takes more bytes than it is asked for. So dd reads the length, and nothing may
+# follow the code before the code has announced itself.
 _TERMINAL_PROGRAM = (
     "airflow_tty=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
     'airflow_size=$(dd bs=1 count=10 2>/dev/null) && airflow_code=$(head -c "$airflow_size") && '
     'stty "$airflow_tty" && eval "$airflow_code"'
 )
 _READY = b"airflow-script ready\n"
-# Those that read a file which has no name any more; Node.js looks for it by its real path.
+# These interpreters can read a file that was removed after it was opened. Node.js looks for the
+# file's real path.
 _READ_OPEN_FILES = frozenset(["python", "sh", "dash", "ash", "bash", "perl", "ruby", "psql"])
 _MAX_PREAMBLE = 200
 
 
 class RemoteProcess(NamedTuple):
-    """The process that a program runs as: its group, which it leads, and the time it started, in the kernel's ticks."""
+    """A process in a container: the group that it leads, and its start in the kernel's ticks."""
 
     group: int
     started: int
@@ -52,10 +56,10 @@ class RemoteProcess(NamedTuple):
 
 @dataclass(frozen=True)
 class Invocation:
-    """What runs: ``argv``, then the script's path if there is one, then the arguments of the payload.
+    """What runs: ``argv``, then the script's path if there is one, then the payload's arguments.
 
-    With ``keeps_stdin`` the process reads what is sent after its announcement, else an empty stdin. ``nonce`` marks
-    the announcement, and names the folder.
+    With ``keeps_stdin`` the process reads what is sent after its announcement. Without it, stdin is
+    empty. ``nonce`` marks the announcement, and names the folder.
     """
 
     argv: Sequence[str]
@@ -72,7 +76,7 @@ class Invocation:
         _check_files(self)
         folder = self.working_dir
         if folder is not None and (not isinstance(folder, str) or not folder or "\0" in folder):
-            raise ValueError(f"working_dir={folder!r} must be a path")
+            raise ValueError(f"working_dir={folder!r} is not a path")
 
     @classmethod
     def of_script(
@@ -86,7 +90,7 @@ class Invocation:
         working_dir: str | None = None,
         keeps_stdin: bool = False,
     ) -> Self:
-        """A script in a container of this image, which may decide the interpreter."""
+        """Run a script in a container; its image may decide the interpreter."""
         chosen = interpreters.choose(script, image, interpreter)
         return cls(
             chosen.argv,
@@ -101,48 +105,53 @@ class Invocation:
 
     @property
     def folder_name(self) -> str:
-        """Name of the private folder, in /dev/shm or in a folder for temporary files."""
+        """Name of the private folder. It is made in /dev/shm or in a folder for temporary files."""
         return f"airflow-script-{self.nonce}"
 
     @property
     def has_folder(self) -> bool:
-        """Whether the folder is there while the program runs; else it is gone before that begins."""
+        """Whether the folder exists while the program runs; otherwise it is removed before that."""
         return bool(self.files) or (self.script is not None and self.needs_file_name)
 
 
 def argv(*, terminal: bool = False) -> list[str]:
-    """The command line of the exec, the same for every run.
+    """The command line of the exec. It is the same for every run.
 
-    To a ``terminal`` the code must be sent after ``Preamble.is_ready``.
+    With ``terminal``, the code may only be sent after ``Preamble.is_ready``.
     """
     return ["sh", "-c", _TERMINAL_PROGRAM if terminal else _PROGRAM]
 
 
 def encode(invocation: Invocation) -> bytes:
-    """What is sent to stdin: the length of the code in a line of ten bytes, then the code, with every secret value."""
-    code = b"\n".join([b"{", *_code(invocation), b"}"])
+    """The bytes for stdin: a line of ten bytes with the code's length, then the code.
+
+    The code contains every secret value of the invocation.
+    """
+    code = b"\n".join([b"{", *_code_lines(invocation), b"}"])
     return b"%09d\n%s" % (len(code), code)
 
 
 def end_argv(process: RemoteProcess, invocation: Invocation, grace: float) -> list[str]:
-    """The command line of the exec that ends a process with its group: TERM, and KILL after ``grace`` seconds.
+    """The command line of the exec that ends a process and its group.
 
-    It removes the folder and prints ``gone`` (it had ended), ``ended``, ``killed`` or ``left`` (it cannot be killed).
+    It sends TERM, and KILL after ``grace`` seconds, and removes the folder. It prints ``gone`` (the
+    process had ended before), ``ended``, ``killed``, or ``left`` (the process cannot be killed).
     """
     tenths = str(max(0, round(grace * 10)))
     return [*_end_program("end"), str(process.group), str(process.started), tenths, invocation.folder_name]
 
 
-def look_argv(process: RemoteProcess) -> list[str]:
-    """The command line of the exec that only looks: it prints ``running`` or ``gone``."""
+def check_argv(process: RemoteProcess) -> list[str]:
+    """The command line of the exec that prints whether a process is ``running`` or ``gone``."""
     return [*_end_program("look"), str(process.group), str(process.started)]
 
 
 class Preamble:
-    """Takes our own lines off the start of stdout.
+    """Removes our own lines from the start of stdout, and reads them.
 
-    ``is_ready`` says that a terminal awaits the code, ``process`` what runs (None where its group is not its own),
-    ``failure`` why nothing does: ``working_dir``, ``folder`` or ``write``. While ``is_silent`` nothing has begun.
+    ``is_ready`` says that a terminal awaits the code. ``process`` is the process that runs, None
+    where it does not lead its group. ``failure`` is the step at which the start failed:
+    ``working_dir``, ``folder`` or ``write``. While ``is_silent``, nothing has begun.
     """
 
     def __init__(self, invocation: Invocation) -> None:
@@ -155,11 +164,11 @@ class Preamble:
 
     @property
     def is_over(self) -> bool:
-        """Whether all that comes from now on is the script's."""
+        """Whether all further output is the script's."""
         return self._waiting is None
 
     def feed(self, data: bytes) -> bytes:
-        """What of these bytes is the script's."""
+        """Take output; return the bytes of it that are the script's."""
         self.is_silent = False
         if self._waiting is None:
             return data
@@ -177,7 +186,7 @@ class Preamble:
         return rest
 
     def rest(self) -> bytes:
-        """What has come if our line never does."""
+        """End the preamble; return the output that was held back while our line could still come."""
         rest, self._waiting = self._waiting or b"", None
         return rest
 
@@ -193,61 +202,63 @@ class Preamble:
             self.process = RemoteProcess(int(words[0]), int(words[1]))
 
 
-def _code(invocation: Invocation) -> list[bytes]:
-    """The lines of the code. Values stand in single quotes, in which a shell takes every byte as it is."""
+def _code_lines(invocation: Invocation) -> list[bytes]:
+    """The lines of the code. In single quotes, a shell takes every byte of a value as it is."""
     has_script = invocation.script is not None
     lines = [b"airflow_nonce=" + _quoted(invocation.nonce), b"airflow_folder="]
     lines.append(program("run_from_stdin.sh").encode())
     if invocation.working_dir is not None:
         lines += [b"airflow_dir=" + _quoted(invocation.working_dir), b"(airflow_enter) || airflow_fail working_dir"]
     if has_script or invocation.files:
-        lines += [b"airflow_make_folder", *_writes(invocation)]
+        lines += [b"airflow_make_folder", *_write_lines(invocation)]
     if has_script and not invocation.has_folder:
         opened = b'exec 3<"$airflow_folder"/%s' % _quoted(invocation.script_file)
         lines += [opened, b'rm -rf -- "$airflow_folder"']
     lines.append(b"airflow_say")
     if not invocation.has_folder:
-        return [*lines, *_becomes(invocation)]
-    # A signal to the group is the program's; the shell stays to clear up, and does not tell of the signal.
+        return [*lines, *_exec_lines(invocation)]
+    # A signal to the group is meant for the program. The shell stays to remove the folder, and
+    # prints no message about the signal.
     lines += [
         b"trap : INT TERM HUP QUIT",
         b"exec 4>&2 2>/dev/null",
         b"(",
         b"exec 2>&4 4>&-",
-        *_becomes(invocation),
+        *_exec_lines(invocation),
         b")",
     ]
     return [*lines, b"airflow_code=$?", b'rm -rf -- "$airflow_folder"', b'exit "$airflow_code"']
 
 
-def _becomes(invocation: Invocation) -> list[bytes]:
-    """Enter the working directory, export the environment, become the program."""
+def _exec_lines(invocation: Invocation) -> list[bytes]:
+    """Enter the working directory, export the environment, and become the program."""
     words = [_quoted(word) for word in invocation.argv]
     if invocation.script is not None:
         in_folder = b'"$airflow_folder"/' + _quoted(invocation.script_file)
         words.append(in_folder if invocation.has_folder else b"/dev/fd/3")
     words += [_quoted(word) for word in invocation.payload.arguments]
-    lines = [b"set -- " + b" ".join(words)]  # before the environment, which may have any names
+    lines = [b"set -- " + b" ".join(words)]  # before the environment, which may contain any name
     lines += [b"airflow_enter"] if invocation.working_dir is not None else []
     lines += [b'export %s="$airflow_folder"' % FILES_VARIABLE.encode()] if invocation.files else []
     lines += [b"export %s=%s" % (n.encode(), _quoted(v)) for n, v in invocation.payload.environment.items()]
     return [*lines, b'exec "$@"' if invocation.keeps_stdin else b'exec "$@" </dev/null']
 
 
-def _writes(invocation: Invocation) -> list[bytes]:
-    """Write script and files by the shell's own printf: images without tar or base64 are not rare."""
+def _write_lines(invocation: Invocation) -> list[bytes]:
+    """Write script and files with the shell's printf; some images have neither tar nor base64."""
     files = {path: file.data for path, file in invocation.files.items()}
     if invocation.script is not None:
         files[invocation.script_file] = invocation.script.data
     folders = {str(PurePosixPath(path).parent) for path in files} - {"."}
     lines = [b'mkdir -p -- "$airflow_folder"/%s || airflow_fail write' % _quoted(folder) for folder in sorted(folders)]
-    return lines + [_write(path, data) for path, data in files.items()]
+    return lines + [_write_line(path, data) for path, data in files.items()]
 
 
-def _write(path: str, data: bytes) -> bytes:
-    """A command that writes a file; a NUL, which no argument can hold, is printf's.
+def _write_line(path: str, data: bytes) -> bytes:
+    """The command that writes a file. An argument cannot hold a NUL, so printf makes it.
 
-    One word for all of it: a shell takes a chain of some ten thousand commands recursively and breaks down.
+    The data is one word. A shell parses a chain of some ten thousand commands recursively, and
+    crashes.
     """
     form = b"%s"
     if b"\0" in data:
@@ -261,13 +272,13 @@ def _check_files(invocation: Invocation) -> None:
     total = sum(script.size for script in scripts)
     if total > MAX_SENT:
         raise ValueError(
-            f"script and files have {total:,} bytes, more than the {MAX_SENT:,} that are sent into a running pod; "
-            "put large data onto a volume or into an object store"
+            f"script and files have {total:,} bytes; at most {MAX_SENT:,} are sent into a running pod. "
+            "Put large data onto a volume or into an object store"
         )
 
 
-def _end_program(does: str) -> list[str]:
-    return ["sh", "-c", program("end_process.sh"), "airflow-script", does]
+def _end_program(action: str) -> list[str]:
+    return ["sh", "-c", program("end_process.sh"), "airflow-script", action]
 
 
 def _quoted(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The websocket protocol of exec: channels, frames, and the status that says how the process ended."""
+"""The websocket protocol of exec: channels, frames, and the status that ends it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-"""The newest first; only the first can end stdin."""
+"""The newest protocol stands first; only it can end stdin."""
 MAX_FRAME = 32 * 1024
 """Bytes of stdin in one frame."""
 
@@ -17,7 +17,7 @@ _NOT_STARTED = re.compile(r"OCI runtime exec failed|failed to (?:start exec|exec
 
 
 class Channel(IntEnum):
-    """What a frame is of: the number in its first byte."""
+    """The stream that a frame belongs to: the number in the frame's first byte."""
 
     STDIN = 0
     STDOUT = 1
@@ -29,7 +29,7 @@ class Channel(IntEnum):
 
 @dataclass(frozen=True)
 class ExecStatus:
-    """How the process ended: its exit code, or None with Kubernetes' reason and message where it has none."""
+    """How the process ended: with an exit code, or with Kubernetes' reason and message."""
 
     exit_code: int | None
     reason: str = ""
@@ -37,18 +37,18 @@ class ExecStatus:
 
     @property
     def missing_program(self) -> str | None:
-        """The program that the image does not have, None if it was started or failed otherwise."""
+        """The program that the image lacks, None if the program started or failed otherwise."""
         found = _MISSING.search(self.message)
         return found[1] if found else None
 
     @property
     def is_start_failure(self) -> bool:
-        """Whether the container runtime could not start the process, so that nothing of it ran."""
+        """Whether the container runtime could not start the process, so that nothing ran."""
         return self.missing_program is not None or bool(_NOT_STARTED.search(self.message))
 
 
 def parse_status(raw: bytes) -> ExecStatus:
-    """The status frame's ``v1.Status``; text that is none is a failure with that message."""
+    """Read the ``v1.Status`` of a status frame; other text is a failure with that message."""
     try:
         status = json.loads(raw)
         causes = (status.get("details") or {}).get("causes") or []
@@ -68,15 +68,15 @@ def frame(channel: Channel, data: bytes) -> bytes:
 
 
 def stdin_frames(data: bytes) -> list[bytes]:
-    """Data for stdin as frames that every server takes."""
+    """Data for stdin, in frames that every server accepts."""
     return [frame(Channel.STDIN, data[start : start + MAX_FRAME]) for start in range(0, len(data), MAX_FRAME)]
 
 
 def end_of_stdin() -> bytes:
-    """The frame that ends stdin; the newest protocol has it."""
+    """The frame that ends stdin; only the newest protocol has it."""
     return frame(Channel.CLOSE, bytes([Channel.STDIN]))
 
 
 def resize(width: int, height: int) -> bytes:
-    """The frame that tells a terminal its size, in characters."""
+    """The frame that sets a terminal's size, in characters."""
     return frame(Channel.RESIZE, json.dumps({"Width": width, "Height": height}).encode())

@@ -1,4 +1,4 @@
-"""What is asked of a run in a pod that is there."""
+"""A request to run a script or a command in a running pod."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from airflow_script_provider.kube.request.payload import Payload, checked_words
 from airflow_script_provider.kube.request.sizes import check_script
 from airflow_script_provider.script import Script
 
-_OF_A_SCRIPT = ("script_conn_id", "sha256", "args", "arguments")
+_ONLY_FOR_SCRIPTS = ("script_conn_id", "sha256", "args", "arguments")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecOptions:
-    """Where and how it runs; names and defaults are the operator's. Durations are seconds or ``timedelta``."""
+    """Where and how the script runs. Names and defaults are the operator's.
+
+    Durations are seconds or ``timedelta``.
+    """
 
     deployment: str | None = None
     statefulset: str | None = None
@@ -35,16 +38,16 @@ class ExecOptions:
     termination_grace_period: Duration = 30
     skip_on_exit_code: ExitCodes = None
 
-    def checked_before_rendering(self, call: ScriptInputs) -> ExecOptions:
-        """Refuse what is wrong whatever the templates turn out to be."""
+    def checked_before_rendering(self, inputs: ScriptInputs) -> ExecOptions:
+        """Refuse what is wrong for every possible value of the templates."""
         given = [name for name, value in self.places.items() if value is not None]
         if len(given) != 1:
-            what = f"{' and '.join(given)} exclude each other" if given else "it is not said where to run"
+            what = f"{' and '.join(given)} exclude each other" if given else "no pod is chosen"
             raise ValueError(f"{what}: give exactly one of {', '.join(self.places)}")
-        if (call.script is None) == (self.command is None):
+        if (inputs.script is None) == (self.command is None):
             raise ValueError("give exactly one of script and command")
         if self.command is not None:
-            self._check_command(call)
+            self._check_command(inputs)
         if self.interpreter is not None:
             self._check_words("interpreter", self.interpreter)
         positive_seconds(self.timeout, "timeout", none_allowed=True)
@@ -54,7 +57,7 @@ class ExecOptions:
 
     @property
     def places(self) -> dict[str, str | None]:
-        """The arguments of which one says where it runs."""
+        """The arguments that choose the pod; one of them is set."""
         return {
             "deployment": self.deployment,
             "statefulset": self.statefulset,
@@ -67,29 +70,29 @@ class ExecOptions:
         """Seconds between SIGTERM and SIGKILL."""
         return positive_seconds(self.termination_grace_period, "termination_grace_period", zero_allowed=True) or 0
 
-    def _check_command(self, call: ScriptInputs) -> None:
-        for name in _OF_A_SCRIPT:
-            if getattr(call, name) is not None:
-                raise ValueError(f"{name} belongs to script; a command is a list that has its arguments")
+    def _check_command(self, inputs: ScriptInputs) -> None:
+        for name in _ONLY_FOR_SCRIPTS:
+            if getattr(inputs, name) is not None:
+                raise ValueError(f"{name} is only for script; write a command's arguments into its list")
         if self.interpreter is not None:
-            raise ValueError("interpreter belongs to script; a command names its program itself")
+            raise ValueError("interpreter is only for script; a command begins with its program")
         if isinstance(self.command, Sequence | Mapping | int):
             self._check_words("command", self.command)
 
     def _check_words(self, name: str, words: Any) -> None:
         if isinstance(words, str):
-            raise ValueError(f'{name}={words!r} must be a list of strings: ["sh", "-c", …] to have a shell read it')
+            raise ValueError(f'{name}={words!r} must be a list of strings; for a shell write ["sh", "-c", …]')
         if not checked_words(words, name):
-            raise ValueError(f"{name} must be a list of strings that is not empty")
+            raise ValueError(f"{name} must be a list of at least one string")
 
 
 @dataclass(frozen=True)
 class ExecRequest:
-    """All that decides one run; ``call`` has the values of arguments and environment, rendered."""
+    """Everything that decides one run. ``inputs`` has the rendered arguments and environment."""
 
     workload: Workload
     options: ExecOptions
-    call: ScriptInputs = field(repr=False)
+    inputs: ScriptInputs = field(repr=False)
     script: Script | None = None
     files: Mapping[str, Script] = field(default_factory=dict)
     deadline: Deadline = field(default_factory=Deadline)
@@ -97,17 +100,17 @@ class ExecRequest:
     def __post_init__(self) -> None:
         if self.script is not None:
             check_script(self.script)
-        self.invocation("")  # what cannot work fails before a pod is looked for
+        self.invocation("")  # bad values fail before a pod is looked for
 
     @property
     def noun(self) -> str:
-        """What it is called in a sentence."""
+        """The subject of sentences about the run."""
         return "the script" if self.script is not None else "the command"
 
     def invocation(self, image: str) -> Invocation:
         """What runs in a container of this image."""
         if self.script is None:
-            payload = Payload.of(None, None, self.call.env)
+            payload = Payload.of(None, None, self.inputs.env)
             command = tuple(checked_words(self.options.command, "command"))
             return Invocation(command, payload, files=self.files, working_dir=self.options.working_dir)
         chosen = self.interpreter(image)
@@ -115,27 +118,30 @@ class ExecRequest:
         return Invocation.of_script(
             self.script,
             image,
-            Payload.of(self.call.args, self.call.arguments, self.call.env, as_psql_variables=is_sql),
+            Payload.of(self.inputs.args, self.inputs.arguments, self.inputs.env, as_psql_variables=is_sql),
             interpreter=self.options.interpreter,
             files=self.files,
             working_dir=self.options.working_dir,
         )
 
     def interpreter(self, image: str) -> interpreters.Interpreter | None:
-        """The program that runs the script in a container of this image, None for a command."""
+        """The interpreter of the script in a container of this image, None for a command."""
         if self.script is None:
             return None
         return interpreters.choose(self.script, image, self.options.interpreter)
 
     @property
     def is_bare(self) -> bool:
-        """Whether a container without a shell can run it: a command that is given nothing."""
-        return self.script is None and not self.call.env and not self.files and self.options.working_dir is None
+        """Whether a container without a shell can run it: a command without env, files and working_dir."""
+        return self.script is None and not self.inputs.env and not self.files and self.options.working_dir is None
 
 
 def described(request: ExecRequest) -> dict[str, Any]:
-    """What would run where, as plain JSON types; every value of arguments and environment is hidden."""
-    place, options, script = request.workload, request.options, request.script
+    """What would run where, as plain JSON types.
+
+    Every value of arguments and environment is hidden.
+    """
+    workload, options, script = request.workload, request.options, request.script
     invocation, interpreter = request.invocation(""), request.interpreter("")
     what: dict[str, Any] = {"command": list(options.command or ())}
     if script is not None and interpreter is not None:
@@ -148,9 +154,9 @@ def described(request: ExecRequest) -> dict[str, Any]:
         if interpreter.chosen_by != "default":
             what["interpreter_chosen_by"] = interpreter.chosen_by
     return {
-        "namespace": place.namespace,
-        place.kind: place.name,
-        "container": options.container or "the pod's only one",
+        "namespace": workload.namespace,
+        workload.kind: workload.name,
+        "container": options.container or "the pod's only container",
         **what,
         "env": dict.fromkeys(invocation.payload.environment, "(hidden)"),
         "working_dir": options.working_dir or "the container's",

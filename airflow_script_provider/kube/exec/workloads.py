@@ -1,4 +1,4 @@
-"""Which pod of a Deployment, StatefulSet or selector something runs in, and which container of it."""
+"""Choose the pod of a Deployment, StatefulSet or label selector, and the container in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_script_provider.kube.syntax import check_dns_subdomain
 Object = Mapping[str, Any]
 
 KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet", "pod": "Pod", "label_selector": "selector"}
-"""The operator's arguments, and what they name."""
+"""The operator's arguments, and the kinds that they name."""
 RESOURCES = {"deployment": "deployments", "statefulset": "statefulsets", "pod": "pods"}
 
 _REVISION = "deployment.kubernetes.io/revision"
@@ -23,7 +23,7 @@ _REVISION_LABEL = "controller-revision-hash"
 
 @dataclass(frozen=True)
 class Workload:
-    """What the author named: one of ``KINDS`` and its name, or the selector."""
+    """What the author named: a kind of ``KINDS``, and a name or a label selector."""
 
     kind: str
     name: str
@@ -36,13 +36,13 @@ class Workload:
 
     @property
     def resource(self) -> str | None:
-        """The API's resource, None for a selector."""
+        """The resource in the API, None for a label selector."""
         return RESOURCES.get(self.kind)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The pods that belong to a workload; ``owner`` says to which part of it, such as its ReplicaSet."""
+    """The pods of a workload. ``owner`` is the part of it that owns them, such as a ReplicaSet."""
 
     workload: Workload
     pods: Sequence[Object]
@@ -50,45 +50,48 @@ class Candidates:
 
 
 def named(namespace: str, **names: str | None) -> Workload:
-    """The one workload that is named; ``ValueError`` for none or several."""
+    """The one workload that is named; ``ValueError`` if none or several are."""
     given = {kind: name for kind, name in names.items() if name is not None}
     if len(given) != 1:
-        what = f"{' and '.join(given)} exclude each other" if given else "it is not said where to run"
+        what = f"{' and '.join(given)} exclude each other" if given else "no pod is chosen"
         raise ValueError(f"{what}: give exactly one of deployment, statefulset, pod and label_selector")
     kind, name = next(iter(given.items()))
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"{kind}={name!r} must be a name that is not empty")
+        raise ValueError(f"{kind}={name!r} must be a non-empty string")
     if kind in RESOURCES:
-        check_dns_subdomain(name, kind)  # it becomes a part of the path
+        check_dns_subdomain(name, kind)  # it is put into the URL's path
     return Workload(kind, name, namespace)
 
 
 def selector_of(found: Object) -> str:
-    """The selector of a Deployment or StatefulSet, as a list call takes it."""
+    """The selector of a Deployment or StatefulSet, in the form of a list call's ``labelSelector``."""
     selector = found["spec"].get("selector") or {}
     equal = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     return ",".join([*equal, *(_expression(term) for term in selector.get("matchExpressions") or ())])
 
 
 def is_observed(found: Object) -> bool:
-    """Whether the controller has seen the newest change; before that, the current ReplicaSet is still the old one."""
+    """Whether the controller has seen the newest change.
+
+    Until then, the current ReplicaSet is still the old one.
+    """
     return int(found.get("status", {}).get("observedGeneration", 0)) >= int(found["metadata"].get("generation", 0))
 
 
-def of_deployment(
+def pods_of_deployment(
     workload: Workload, found: Object, replica_sets: Iterable[Object], pods: Iterable[Object]
 ) -> Candidates:
-    """The pods of the Deployment's current ReplicaSet: during a rollout, those of the new one."""
+    """The pods of the Deployment's current ReplicaSet. During a rollout that is the new one."""
     revision = _revision(found)
     owned = [item for item in replica_sets if _owner_uid(item) == found["metadata"]["uid"]]
     current = next((item for item in owned if _revision(item) == revision), None)
     if current is None:
-        return Candidates(workload, [], "its ReplicaSet is not there yet")
+        return Candidates(workload, [], "its ReplicaSet, which does not exist yet")
     ours = [pod for pod in pods if _owner_uid(pod) == current["metadata"]["uid"]]
     return Candidates(workload, ours, f"ReplicaSet {current['metadata']['name']}")
 
 
-def of_stateful_set(workload: Workload, found: Object, pods: Iterable[Object]) -> Candidates:
+def pods_of_stateful_set(workload: Workload, found: Object, pods: Iterable[Object]) -> Candidates:
     """The pods of the StatefulSet's newest revision."""
     revision = found.get("status", {}).get("updateRevision", "")
     owned = [pod for pod in pods if _owner_uid(pod) == found["metadata"]["uid"]]
@@ -96,24 +99,24 @@ def of_stateful_set(workload: Workload, found: Object, pods: Iterable[Object]) -
     return Candidates(workload, ours, f"revision {revision}")
 
 
-def choose(candidates: Candidates) -> Object:
-    """The first ready pod by name; ``TargetError`` says how many there are and in which state."""
+def choose_ready_pod(candidates: Candidates) -> Object:
+    """The first ready pod by name; ``TargetError`` gives the number of pods and their states."""
     ready = sorted((pod for pod in candidates.pods if is_ready(pod)), key=_name)
     if not ready:
         raise TargetError(_no_ready_pod(candidates))
     return ready[0]
 
 
-def choose_named(workload: Workload, pod: Object) -> Object:
-    """A pod that the author named: it must run, but need not be ready."""
+def choose_named_pod(workload: Workload, pod: Object) -> Object:
+    """The pod that the author named. It must run, but need not be ready."""
     if pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") != "Running":
         advice = f"Check: kubectl -n {workload.namespace} describe pod {workload.name}"
-        raise TargetError(f"{workload} does not run: it is {state(pod)}. {advice}")
+        raise TargetError(f"{workload} is not running: its state is {state(pod)}. {advice}")
     return pod
 
 
 def choose_container(pod: Object, container: str | None) -> Mapping[str, Any]:
-    """The container of this name, or the only one; ``TargetError`` names those that there are."""
+    """The container of this name, or the only one; ``TargetError`` lists the pod's containers."""
     main = pod["spec"]["containers"]
     sidecars = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
     where, names = f"pod {_full_name(pod)}", ", ".join(c["name"] for c in (*main, *sidecars))
@@ -123,18 +126,18 @@ def choose_container(pod: Object, container: str | None) -> Mapping[str, Any]:
     if found is None:
         raise TargetError(f"{where} has no container {container!r}. It has: {names}.", retryable=False)
     if not _runs(pod, found["name"]):
-        raise TargetError(f"container {found['name']!r} of {where} does not run: the pod is {state(pod)}.")
+        raise TargetError(f"container {found['name']!r} of {where} is not running: the pod is {state(pod)}.")
     result: Mapping[str, Any] = found
     return result
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether the pod is ready and nobody is deleting it."""
+    """Whether the pod is ready and not being deleted."""
     return not pod["metadata"].get("deletionTimestamp") and _condition(pod, "Ready") == "True"
 
 
 def state(pod: Object) -> str:
-    """A pod's state in a few words, as ``kubectl get pods`` has it."""
+    """A pod's state in a few words, as ``kubectl get pods`` shows it."""
     status = pod.get("status", {})
     if pod["metadata"].get("deletionTimestamp"):
         return "Terminating"
@@ -148,29 +151,31 @@ def state(pod: Object) -> str:
 
 
 def not_found(workload: Workload, existing: Sequence[str] | None) -> TargetError:
-    """What to say of a workload that does not exist; ``existing`` are those that do, None where nobody may know."""
+    """The error for a workload that does not exist.
+
+    ``existing`` are the names that exist, None where they may not be listed.
+    """
     first = f"{workload} does not exist."
     if existing is None:
         return TargetError(f"{first} Check {workload.kind} and namespace.")
     if not existing:
-        return TargetError(f"{first} The namespace has no {KINDS[workload.kind]}: check namespace.")
+        return TargetError(f"{first} The namespace has no {KINDS[workload.kind]}. Check namespace.")
     names = sorted(existing)
     more = f", … ({len(names)} in all)" if len(names) > MAX_NAMES else ""
-    return TargetError(f"{first} These do: {', '.join(names[:MAX_NAMES])}{more}")
+    return TargetError(f"{first} The namespace has: {', '.join(names[:MAX_NAMES])}{more}")
 
 
-def gone_since(chosen: Object, now: Object | None, container: str) -> str | None:
-    """Why the process that ran in a chosen pod cannot run any more, None if the pod is as it was."""
+def why_gone(chosen: Object, now: Object | None, container: str) -> str | None:
+    """Why a process in the chosen pod can no longer run, None if the pod has not changed."""
     if now is None or now["metadata"]["uid"] != chosen["metadata"]["uid"]:
-        return "the pod was deleted or rolled out while the script ran"
+        return "the pod was deleted or replaced by a rollout while the script ran"
     if now["metadata"].get("deletionTimestamp"):
-        return "the pod is being deleted or rolled out"
+        return "the pod is being deleted, perhaps by a rollout"
     before, after = _container_status(chosen, container), _container_status(now, container)
     if before.get("containerID") != after.get("containerID") or "terminated" in (after.get("state") or {}):
         return f'container "{container}" ended while the script ran{_how_ended(after)}'
-    return (
-        f"the pod has {now['status'].get('phase')}" if now["status"].get("phase") in ("Failed", "Succeeded") else None
-    )
+    phase = now["status"].get("phase")
+    return f"the pod is in phase {phase}" if phase in ("Failed", "Succeeded") else None
 
 
 def _no_ready_pod(candidates: Candidates) -> str:

@@ -1,11 +1,11 @@
-"""Frames of Docker's exec stream."""
+"""FrameDecoder of Docker's exec stream."""
 
 from __future__ import annotations
 
 import pytest
 
 from airflow_script_provider.kube.exec.protocol import Channel
-from airflow_script_provider.runners.docker_stream import Frames
+from airflow_script_provider.runners.docker_stream import FrameDecoder
 
 
 def a_frame(channel: int, data: bytes) -> bytes:
@@ -17,7 +17,7 @@ def a_frame(channel: int, data: bytes) -> bytes:
 def test_frames_in_any_pieces(size: int) -> None:
     """However the connection cuts the stream, each output's bytes arrive in order, and empty frames say nothing."""
     stream = a_frame(1, b"out 1\n") + a_frame(2, b"err\x00\xff") + a_frame(1, b"") + a_frame(1, b"out 2")
-    frames, outputs = Frames(), {Channel.STDOUT: b"", Channel.STDERR: b""}
+    frames, outputs = FrameDecoder(), {Channel.STDOUT: b"", Channel.STDERR: b""}
     for start in range(0, len(stream), size):
         for channel, data in frames.feed(stream[start : start + size]):
             outputs[channel] += data

@@ -11,7 +11,7 @@ from airflow_script_provider.spec.choice import candidates, first_available, nam
 
 
 @pytest.mark.parametrize(
-    ("asked", "listed", "options", "expected"),
+    ("executor", "allowed", "options", "expected"),
     [
         (None, None, (), ("local", "container", "kubernetes")),
         (None, ["container", "local"], (), ("container", "local")),
@@ -26,37 +26,42 @@ from airflow_script_provider.spec.choice import candidates, first_available, nam
     ],
 )
 def test_candidates(
-    asked: str | None, listed: list[str] | None, options: tuple[str, ...], expected: tuple[str, ...]
+    executor: str | None, allowed: list[str] | None, options: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     """The task's order, or the default one; ``-x`` takes one of them; an option leaves those that read it."""
-    assert candidates(asked, listed, options) == expected
+    assert candidates(executor, allowed, options) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "listed", "options", "words"),
+    ("executor", "allowed", "options", "words"),
     [
-        ("kubernetes", ["container", "local"], (), "'kubernetes' is not one that the task allows: container, local"),
-        ("moon", None, (), "no executor 'moon'; known are local, container, kubernetes, job"),
-        ("local", None, ("--deployment",), "--deployment is read by kubernetes only, not by local"),
-        ("job", None, ("--tty",), "--tty is read by local and container and kubernetes only, not by job"),
-        (None, ["local"], ("--image",), "--image is read by container and job only, not by local"),
+        (
+            "kubernetes",
+            ["container", "local"],
+            (),
+            "does not allow the executor 'kubernetes'; it allows container",
+        ),
+        ("moon", None, (), "unknown executor 'moon'; known executors: local, container, kubernetes, job"),
+        ("local", None, ("--deployment",), "--deployment only works with kubernetes; this run may use local"),
+        ("job", None, ("--tty",), "--tty only works with local, container, kubernetes; this run may use job"),
+        (None, ["local"], ("--image",), "--image only works with container, job; this run may use local"),
     ],
 )
-def test_no_candidate(asked: str | None, listed: list[str] | None, options: tuple[str, ...], words: str) -> None:
+def test_no_candidate(executor: str | None, allowed: list[str] | None, options: tuple[str, ...], words: str) -> None:
     """What cannot be is said with what could be."""
     with pytest.raises(ValueError, match=words):
-        candidates(asked, listed, options)
+        candidates(executor, allowed, options)
 
 
 def test_the_first_available_one_runs() -> None:
     """The first executor without an objection is taken, and those after it are not asked."""
     asked: list[str] = []
 
-    def why_not(name: str) -> str | None:
+    def why_unavailable(name: str) -> str | None:
         asked.append(name)
         return "no engine" if name == "container" else None
 
-    assert first_available(("container", "local", "kubernetes"), why_not) == "local"
+    assert first_available(("container", "local", "kubernetes"), why_unavailable) == "local"
     assert asked == ["container", "local"]
 
 

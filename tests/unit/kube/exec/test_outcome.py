@@ -9,14 +9,14 @@ import pytest
 from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec.outcome import (
-    Broken,
-    End,
+    ConnectionBroken,
     ExecCase,
+    ExecEnd,
+    ExecOutput,
     Exited,
     NotStarted,
     PodEnded,
-    PodPlace,
-    Printed,
+    PodLocation,
     TimedOut,
 )
 from airflow_script_provider.kube.job import outcomes
@@ -25,14 +25,14 @@ from airflow_script_provider.kube.wording import MAX_HEADLINE
 from airflow_script_provider.result import ScriptResult
 from tests.builders import an_exec_request
 
-PLACE = PodPlace("shop", "api-x1", "api", "api:1", "node-1")
+PLACE = PodLocation("shop", "api-x1", "api", "api:1", "node-1")
 
 
 def an_outcome(
-    end: End, script: str | None = "print(1)", *, out: bytes = b"", err: bytes = b"", **options: Any
+    end: ExecEnd, script: str | None = "print(1)", *, out: bytes = b"", err: bytes = b"", **options: Any
 ) -> Outcome:
     """The outcome of a run that printed this."""
-    printed = Printed.of(64)
+    printed = ExecOutput.of(64)
     for both, one, data in ((printed.both, printed.stdout, out), (printed.both, printed.stderr, err)):
         both.add([data])
         one.add([data])
@@ -68,7 +68,7 @@ def test_a_success_has_everything_apart() -> None:
         (Exited(3), "Pod shop/api-x1: the script ended with exit code 3."),
         (
             Exited(127),
-            'Pod shop/api-x1: the script ended with exit code 127. A command was not found, perhaps "python3" itself: '
+            'Pod shop/api-x1: the script ended with exit code 127. Command not found, perhaps "python3" itself: '
             "check that image api:1 has it.",
         ),
         (
@@ -78,10 +78,13 @@ def test_a_success_has_everything_apart() -> None:
         ),
         (
             Exited(137),
-            "Pod shop/api-x1: the script ended with exit code 137 (SIGKILL). SIGKILL: by hand, or for memory. "
-            "Check: kubectl -n shop describe pod api-x1",
+            "Pod shop/api-x1: the script ended with exit code 137 (SIGKILL). It was killed, perhaps for memory "
+            "(OOMKilled). Check: kubectl -n shop describe pod api-x1",
         ),
-        (NotStarted("sh"), 'Pod shop/api-x1: image api:1 has no "sh", so the script cannot run.'),
+        (
+            NotStarted("sh"),
+            'Pod shop/api-x1: image api:1 has no "sh" (executable file not found), so the script cannot run.',
+        ),
         (
             NotStarted("working_dir"),
             "Pod shop/api-x1: working_dir '/app' cannot be entered in image api:1. Check working_dir.",
@@ -93,8 +96,7 @@ def test_a_success_has_everything_apart() -> None:
         ),
         (
             NotStarted("folder"),
-            "Pod shop/api-x1: the container has no folder that can be written to. "
-            "Mount an emptyDir at /tmp, or set TMPDIR.",
+            "Pod shop/api-x1: the container has no writable folder. Mount an emptyDir at /tmp, or set TMPDIR.",
         ),
         (
             NotStarted("write"),
@@ -102,22 +104,23 @@ def test_a_success_has_everything_apart() -> None:
         ),
         (
             TimedOut("it was ended"),
-            "Pod shop/api-x1: the script ran longer than its timeout of 600 s; it was ended. Raise timeout.",
+            "Pod shop/api-x1: the script ran longer than its timeout of 600 s (DeadlineExceeded); it was ended. "
+            "Raise timeout.",
         ),
         (
-            TimedOut("it could not be ended", may_run=True),
-            "Pod shop/api-x1: the script ran longer than its timeout of 600 s; it could not be ended. "
-            "Nothing is tried again beside it.",
+            TimedOut("it could not be ended", may_still_run=True),
+            "Pod shop/api-x1: the script ran longer than its timeout of 600 s (DeadlineExceeded); it could not be "
+            "ended. It may still be running, so Airflow does not retry.",
         ),
         (
-            PodEnded("the pod was deleted or rolled out while the script ran"),
-            "Pod shop/api-x1: the pod was deleted or rolled out while the script ran. "
-            "A retry chooses a ready pod anew.",
+            PodEnded("the pod was deleted or replaced by a rollout while the script ran"),
+            "Pod shop/api-x1: the pod was deleted or replaced by a rollout while the script ran. "
+            "A retry chooses a ready pod again.",
         ),
     ],
     ids=str,
 )
-def test_the_first_line_says_it(end: End, first: str) -> None:
+def test_the_first_line_says_it(end: ExecEnd, first: str) -> None:
     """Object, cause and what to do (R22)."""
     message = str(error_of(an_outcome(end, working_dir="/app")))
     assert message.splitlines()[0].startswith(first)
@@ -126,7 +129,7 @@ def test_the_first_line_says_it(end: End, first: str) -> None:
 
 def test_without_a_shell_a_command_is_advised() -> None:
     """What else can be done stands in the message."""
-    assert "give it as command=[…] without env" in str(error_of(an_outcome(NotStarted("sh"))))
+    assert "pass command=[…] without env" in str(error_of(an_outcome(NotStarted("sh"))))
 
 
 def test_a_command_is_called_so() -> None:
@@ -146,20 +149,20 @@ def test_last_lines_follow() -> None:
     [
         (Exited(1), ScriptFailedError, True),
         (TimedOut("it was ended"), JobTimeoutError, True),
-        (TimedOut("it could not be ended", may_run=True), JobTimeoutError, False),
+        (TimedOut("it could not be ended", may_still_run=True), JobTimeoutError, False),
         (NotStarted("code", "exit code 127"), ScriptFailedError, True),
         (PodEnded("gone", 137), ScriptFailedError, True),
         (NotStarted("sh"), ScriptFailedError, False),
         (NotStarted("program", "x"), ScriptFailedError, False),
         (NotStarted("working_dir"), ScriptFailedError, False),
         (NotStarted("write"), ScriptFailedError, True),
-        (Broken("why", 2.0, runs=False), OutcomeUnknownError, True),
-        (Broken("why", 2.0, runs=True), OutcomeUnknownError, False),
-        (Broken("why", 2.0), OutcomeUnknownError, False),
+        (ConnectionBroken("why", 2.0, is_running=False), OutcomeUnknownError, True),
+        (ConnectionBroken("why", 2.0, is_running=True), OutcomeUnknownError, False),
+        (ConnectionBroken("why", 2.0), OutcomeUnknownError, False),
     ],
     ids=str,
 )
-def test_whether_another_try_may_help(end: End, kind: type, retryable: bool) -> None:
+def test_whether_another_try_may_help(end: ExecEnd, kind: type, retryable: bool) -> None:
     """Never where the process may still run beside it (R2)."""
     error = error_of(an_outcome(end))
     assert (type(error), error.retryable) == (kind, retryable)
@@ -170,16 +173,16 @@ def test_whether_another_try_may_help(end: End, kind: type, retryable: bool) -> 
     [
         (
             True,
-            "It still runs, so nothing is tried again. "
+            "It is still running, so Airflow does not retry. "
             "To end it: kubectl exec -n shop api-x1 -c api -- sh -c 'kill -- -12'",
         ),
-        (False, "It runs no longer (why)."),
-        (None, "Whether it still runs is unknown, so nothing is tried again (why)."),
+        (False, "It is no longer running (why)."),
+        (None, "It may still be running, so Airflow does not retry (why)."),
     ],
 )
 def test_a_broken_connection(runs: bool | None, said: str) -> None:
     """The outcome is unknown, and what is known of the process is said (R1, R36)."""
-    message = str(error_of(an_outcome(Broken("why", 2.0, runs, 12))))
+    message = str(error_of(an_outcome(ConnectionBroken("why", 2.0, runs, 12))))
     assert message.startswith("Outcome unknown: the connection to pod shop/api-x1 broke after 2.0 s.")
     assert said in message
 

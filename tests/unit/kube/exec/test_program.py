@@ -277,11 +277,11 @@ def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, 
     invocation = an_invocation(WAITS.format(first=first), files=files)
     process = started(shell, encode(invocation))
     remote = announced(process, invocation)
-    assert ends(shell, stdin_program.look_argv(remote)) == "running"
+    assert ends(shell, stdin_program.check_argv(remote)) == "running"
     assert ends(shell, stdin_program.end_argv(remote, invocation, 0.2)) == said
     out, err = process.communicate()
     assert (out.strip(), err) == (b"", b""), "the shell tells nothing of the signal"
-    assert ends(shell, stdin_program.look_argv(remote)) == "gone"
+    assert ends(shell, stdin_program.check_argv(remote)) == "gone"
     assert not left_over(invocation)
 
 
@@ -329,7 +329,7 @@ def test_what_is_not_ours_is_shown() -> None:
 
 def test_too_much_is_refused() -> None:
     """Script and files have a bound (R25)."""
-    with pytest.raises(ValueError, match="put large data onto a volume"):
+    with pytest.raises(ValueError, match="Put large data onto a volume"):
         an_invocation("x" * (stdin_program.MAX_SENT + 1))
 
 

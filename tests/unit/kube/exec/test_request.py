@@ -22,15 +22,18 @@ def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **opti
     ("arguments", "said"),
     [
         ({"pod": "x", "statefulset": "y"}, "statefulset and pod exclude each other: give exactly one of"),
-        ({"deployment": None}, "it is not said where to run: give exactly one of deployment, statefulset, pod"),
+        ({"deployment": None}, "no pod is chosen: give exactly one of deployment, statefulset, pod"),
         ({"script": None}, "give exactly one of script and command"),
         ({"command": ["ls"]}, "give exactly one of script and command"),
-        ({"script": None, "command": "ls /"}, r'command=.ls /. must be a list of strings: \["sh", "-c", …\]'),
-        ({"script": None, "command": []}, "command must be a list of strings that is not empty"),
+        (
+            {"script": None, "command": "ls /"},
+            r'command=.ls /. must be a list of strings; for a shell write \["sh",',
+        ),
+        ({"script": None, "command": []}, "command must be a list of at least one string"),
         ({"script": None, "command": ["ls", 1]}, r"command\[1\] must be a string, not int"),
-        ({"script": None, "command": ["ls"], "interpreter": ["sh"]}, "interpreter belongs to script"),
-        ({"script": None, "command": ["ls"], "call": {"args": {}}}, "args belongs to script"),
-        ({"script": None, "command": ["ls"], "call": {"sha256": "a"}}, "sha256 belongs to script"),
+        ({"script": None, "command": ["ls"], "interpreter": ["sh"]}, "interpreter is only for script"),
+        ({"script": None, "command": ["ls"], "call": {"args": {}}}, "args is only for script"),
+        ({"script": None, "command": ["ls"], "call": {"sha256": "a"}}, "sha256 is only for script"),
         ({"script": None, "command": {"ls": 1}}, "command must be a list of strings, not dict"),
         ({"script": None, "command": 5}, "command must be a list of strings, not int"),
         ({"interpreter": "bash"}, "interpreter='bash' must be a list of strings"),
@@ -56,7 +59,7 @@ def test_templates_are_left_for_the_run() -> None:
     ("options", "said"),
     [
         ({"command": {"ls": 1}}, "command must be a list of strings, not dict"),
-        ({"command": ["ls"], "working_dir": 5}, "working_dir=5 must be a path"),
+        ({"command": ["ls"], "working_dir": 5}, "working_dir=5 is not a path"),
     ],
 )
 def test_what_rendering_made_of_them_is_checked(options: dict[str, Any], said: str) -> None:

@@ -74,7 +74,7 @@ def a_running_pod(
 
 def chosen(*pods: dict[str, Any], of: Workload = API) -> str:
     """The name of the pod that is chosen."""
-    return str(workloads.choose(Candidates(of, pods, "ReplicaSet api-2"))["metadata"]["name"])
+    return str(workloads.choose_ready_pod(Candidates(of, pods, "ReplicaSet api-2"))["metadata"]["name"])
 
 
 def test_first_by_name() -> None:
@@ -104,7 +104,7 @@ def test_no_ready_pod_tells_how_many_in_which_state() -> None:
 def test_a_selector_without_ready_pods_is_named() -> None:
     """With a selector, the error has it."""
     with pytest.raises(TargetError) as raised:
-        workloads.choose(Candidates(SELECTED, []))
+        workloads.choose_ready_pod(Candidates(SELECTED, []))
     assert str(raised.value) == (
         "label_selector 'app=api' in namespace shop has no ready pod (no pods). "
         "Check: kubectl -n shop get pods -l app=api"
@@ -115,15 +115,15 @@ def test_only_pods_of_the_current_replica_set() -> None:
     """During a rollout the old code's pods are none of it, whatever their labels."""
     pods = [a_running_pod("a", owner="uid-api-1"), a_running_pod("b"), a_running_pod("c", owner="uid-other")]
     sets = [a_replica_set("1"), a_replica_set("2"), a_replica_set("2", owner="uid-another-api")]
-    found = workloads.of_deployment(API, a_deployment(), sets, pods)
+    found = workloads.pods_of_deployment(API, a_deployment(), sets, pods)
     assert ([pod["metadata"]["name"] for pod in found.pods], found.owner) == (["b"], "ReplicaSet api-2")
 
 
 def test_a_deployment_whose_replica_set_is_not_there_has_no_pods() -> None:
     """Before the new ReplicaSet exists, the old one's pods are not taken in its place."""
-    found = workloads.of_deployment(API, a_deployment(revision="3"), [a_replica_set("2")], [a_running_pod()])
-    with pytest.raises(TargetError, match="no pods of its ReplicaSet"):
-        workloads.choose(found)
+    found = workloads.pods_of_deployment(API, a_deployment(revision="3"), [a_replica_set("2")], [a_running_pod()])
+    with pytest.raises(TargetError, match="no pods of its ReplicaSet, which does not exist yet"):
+        workloads.choose_ready_pod(found)
 
 
 def test_a_change_that_the_controller_has_not_seen() -> None:
@@ -139,7 +139,7 @@ def test_pods_of_a_stateful_sets_newest_revision() -> None:
         a_running_pod(f"db-{index}", owner="uid-db", labels={"controller-revision-hash": revision})
         for index, revision in enumerate(["db-1", "db-2"])
     ]
-    assert [pod["metadata"]["name"] for pod in workloads.of_stateful_set(DB, found, pods).pods] == ["db-1"]
+    assert [pod["metadata"]["name"] for pod in workloads.pods_of_stateful_set(DB, found, pods).pods] == ["db-1"]
 
 
 def test_selector_in_the_apis_words() -> None:
@@ -193,14 +193,14 @@ def test_a_container_must_be_one_of_the_pods(container: str | None, said: str) -
 
 def test_a_container_must_run() -> None:
     """A named pod may have a container that waits."""
-    with pytest.raises(TargetError, match="'api' of pod shop/api-2-x does not run: the pod is CrashLoopBackOff"):
+    with pytest.raises(TargetError, match="'api' of pod shop/api-2-x is not running: the pod is CrashLoopBackOff"):
         workloads.choose_container(a_running_pod(waiting="CrashLoopBackOff"), None)
 
 
 def test_a_named_pod_need_not_be_ready() -> None:
     """Whoever names a pod wants that one."""
     pod = a_running_pod(ready=False)
-    assert workloads.choose_named(Workload("pod", "api-2-x", "shop"), pod) is pod
+    assert workloads.choose_named_pod(Workload("pod", "api-2-x", "shop"), pod) is pod
 
 
 @pytest.mark.parametrize(
@@ -209,22 +209,24 @@ def test_a_named_pod_need_not_be_ready() -> None:
 )
 def test_a_named_pod_must_run(pod: dict[str, Any], said: str) -> None:
     """The error tells its state and how to look."""
-    with pytest.raises(TargetError, match=f"does not run: it is {said}. Check: kubectl -n shop describe pod api-2-x"):
-        workloads.choose_named(Workload("pod", "api-2-x", "shop"), pod)
+    with pytest.raises(TargetError, match=f"its state is {said}. Check: kubectl -n shop describe pod api-2-x"):
+        workloads.choose_named_pod(Workload("pod", "api-2-x", "shop"), pod)
 
 
 def test_what_does_not_exist_is_told_with_what_does() -> None:
     """Which names there are, where they may be known."""
-    assert str(workloads.not_found(API, ["web", "db"])) == "Deployment shop/api does not exist. These do: db, web"
-    assert "check namespace" in str(workloads.not_found(API, []))
+    assert (
+        str(workloads.not_found(API, ["web", "db"])) == "Deployment shop/api does not exist. The namespace has: db, web"
+    )
+    assert "Check namespace" in str(workloads.not_found(API, []))
     assert str(workloads.not_found(API, None)) == "Deployment shop/api does not exist. Check deployment and namespace."
 
 
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (None, "the pod was deleted or rolled out while the script ran"),
-        (a_running_pod(deleted=True), "the pod is being deleted or rolled out"),
+        (None, "the pod was deleted or replaced by a rollout while the script ran"),
+        (a_running_pod(deleted=True), "the pod is being deleted, perhaps by a rollout"),
         (
             a_running_pod(ended={"reason": "OOMKilled", "exitCode": 137}),
             'container "api" ended while the script ran (OOMKilled, exit code 137)',
@@ -235,4 +237,4 @@ def test_what_does_not_exist_is_told_with_what_does() -> None:
 )
 def test_what_became_of_the_pod(now: dict[str, Any] | None, why: str | None) -> None:
     """A pod or container that ended has ended the script, one that is merely not ready has not."""
-    assert workloads.gone_since(a_running_pod(), now, "api") == why
+    assert workloads.why_gone(a_running_pod(), now, "api") == why

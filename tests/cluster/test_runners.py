@@ -1,4 +1,4 @@
-"""The same scripts through every executor: the same exit code, output, argv and result."""
+"""Every runner gives the same exit code, output, argv and result for the same script."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.kubectl import Kubectl
 from tests.docker_engine import IMAGE
 
-EXECUTORS: dict[str, type[Runner]] = {
+RUNNERS: dict[str, type[Runner]] = {
     "local": LocalRunner,
     "container": ContainerRunner,
     "kubernetes": PodRunner,
@@ -30,7 +30,7 @@ EVERYTHING = 'it\'s "quoted"\n$HOME `id` \\ ünï *'
 
 @dataclass
 class Shown:
-    """A screen that keeps what it is given."""
+    """A screen that keeps its output."""
 
     out: bytes = b""
     err: bytes = b""
@@ -51,42 +51,42 @@ class Shown:
 
 @dataclass(frozen=True)
 class Contract:
-    """An executor and the place in which it runs scripts."""
+    """A runner, and the target of its scripts."""
 
     name: str
-    place: Target
+    target: Target
 
     def run(self, text: str, **arguments: Any) -> tuple[ScriptResult, Shown]:
-        """Run a script; its result and what was shown."""
-        task = ScriptRun(source=InlineScript(text), place=self.place, **arguments)
-        executor, shown = EXECUTORS[self.name](), Shown()
-        assert executor.unavailable(task) is None
-        return executor.run(task, shown), shown
+        """Run a script; return its result and the shown output."""
+        script_run = ScriptRun(source=InlineScript(text), target=self.target, **arguments)
+        runner, shown = RUNNERS[self.name](), Shown()
+        assert runner.why_unavailable(script_run) is None
+        return runner.run(script_run, shown), shown
 
     @property
-    def tells_streams_apart(self) -> bool:
-        """A Job's log does not."""
+    def separates_streams(self) -> bool:
+        """Whether stdout and stderr are separate; a Job's log mixes them."""
         return self.name != "job"
 
 
 @pytest.fixture(scope="module")
 def api(kubectl: Kubectl, shared_namespace: str) -> str:
-    """The namespace of a Deployment ``contract``."""
+    """The namespace of the Deployment ``contract``."""
     rolled_out(kubectl, a_deployment("contract", shared_namespace))
     return shared_namespace
 
 
-@pytest.fixture(params=list(EXECUTORS))
+@pytest.fixture(params=list(RUNNERS))
 def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Contract:
-    """Each executor in turn."""
+    """Each runner in turn."""
     monkeypatch.setenv("KUBECONFIG", kubeconfig)
-    place = Target()
+    target = Target()
     if request.param == "container":
         monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_host"))
-        place = Target(image=IMAGE)
+        target = Target(image=IMAGE)
     elif request.param != "local":
-        place = Target(namespace=request.getfixturevalue("api"), deployment="contract")
-    return Contract(request.param, place)
+        target = Target(namespace=request.getfixturevalue("api"), deployment="contract")
+    return Contract(request.param, target)
 
 
 def test_success(contract: Contract) -> None:
@@ -102,7 +102,7 @@ def test_failure(contract: Contract) -> None:
     result, shown = contract.run(text + "os.write(1, b'third\\n'); sys.exit(7)")
     assert (result.status, result.exit_code, result.output) == ("failed", 7, "first\nsecond\nthird\n")
     assert (result.succeeded, result.failed) == (0, 1)
-    if contract.tells_streams_apart:
+    if contract.separates_streams:
         assert (shown.out, shown.err) == (b"first\nthird\n", b"second\n")
         assert (result.stdout_tail, result.stderr_tail) == ("first\nthird\n", "second\n")
 
@@ -127,7 +127,7 @@ def test_any_bytes(contract: Contract) -> None:
     data = bytes(byte for byte in range(256) if byte != 10) + b"\n"
     result, shown = contract.run("import os\nos.write(1, bytes(b for b in range(256) if b != 10) + b'\\n')")
     assert result.output == data.decode("utf-8", "replace").replace("\0", "\ufffd")
-    if contract.tells_streams_apart:
+    if contract.separates_streams:
         assert shown.out == data
 
 
