@@ -20,7 +20,7 @@ ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
 # The small program first: then only Kubernetes' linking follows after the last package.
 PACKAGES = {"pause": "./pause", "kubernetes": "."}
 DOWNLOAD = Step("download Go modules", "once per machine")
-MEASURED = "6 to 10 minutes on two cores"
+MEASURED = "6 to 10 minutes on two free cores"
 
 
 @dataclass(frozen=True)

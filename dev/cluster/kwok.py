@@ -25,7 +25,7 @@ COMPONENT = "kwok"
 VERSION = "v0.8.0"
 PACKAGE = f"sigs.k8s.io/kwok/cmd/kwok@{VERSION}"
 OLDEST_GO = (1, 26)
-BUILD = Step(f"compile kwok {VERSION}", "once per machine, 2 to 4 minutes on two cores")
+BUILD = Step(f"compile kwok {VERSION}", "once per machine, 2 to 4 minutes on two free cores")
 READY_SECONDS = 120.0
 ADDRESS = "127.0.0.1"
 # kwok renews a lease after a quarter of this time; a node without renewals is dead after 20 s.

@@ -19,7 +19,7 @@ def test_a_first_start_says_what_the_build_takes() -> None:
     """The step's note names the measured time and that the build happens once."""
     compile = binaries.planned()[-1]
     assert compile.title == f"compile Kubernetes v{'.'.join(binaries.version())}"
-    assert compile.note.startswith("once per machine, 6 to 10 minutes on two cores; this machine has ")
+    assert compile.note.startswith("once per machine, 6 to 10 minutes on two free cores; this machine has ")
 
 
 def test_a_cached_kubernetes_is_not_built_again() -> None:
