@@ -127,7 +127,7 @@ class ScriptTask(BaseOperator):
         with self._template_errors(self.script):
             yield
         # An expression may turn out to be a presigned URL, which a plain field would show.
-        if self.script is not None:
+        if self.script is not None and not isinstance(self.script, ScriptSource):
             self.script = _fields.source_or_later(self.script, template=False, conn_id=self.conn_id_of_text)
 
     @contextmanager
