@@ -29,6 +29,7 @@ from airflow_script_provider.kube.exec.outcome import (
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.job.outcomes import Outcome
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.run_log import StreamsLog
 
@@ -56,14 +57,15 @@ class ExecRun:
         """
         began, started_at = time.monotonic(), _now()
         chosen = await choose_pod(self.api, self.request.workload, self.request.options.container)
-        self._log_choice(chosen)
         program = self._program(chosen)
+        self._log_choice(chosen, program.invocation.interpreter)
         try:
             end = await self._run(program, chosen)
         except exceptions.ApiForbiddenError as error:
             raise _with_exec_rights(error, chosen.location.namespace) from None
         times = {"started_at": started_at, "finished_at": _now()}
-        case = ExecCase(self.request, chosen.location, end, self.output, time.monotonic() - began, times)
+        executed = program.invocation.argv[0]
+        case = ExecCase(self.request, executed, chosen.location, end, self.output, time.monotonic() - began, times)
         concluded = exec_outcome.conclude(case)
         self.log.note(exec_outcome.summary(case, concluded.result))
         for warning in concluded.value.warnings:
@@ -142,11 +144,10 @@ class ExecRun:
                 return why
         return None
 
-    def _log_choice(self, chosen: ChosenPod) -> None:
+    def _log_choice(self, chosen: ChosenPod, interpreter: Interpreter | None) -> None:
         location = chosen.location
         reason = f", {location.chosen_as}" if location.chosen_as else ""
         self.log.note(f"Pod {location}, container {location.container} (image {location.image}){reason}")
-        interpreter = self.request.interpreter(location.image)
         if interpreter is not None:
             self.log.note(f"Interpreter: {' '.join(interpreter.argv)} (by {interpreter.chosen_by})")
 

@@ -83,7 +83,7 @@ class KubernetesExecScriptHook(ConnectedHook):
         seconds_left: float | None,
     ) -> ExecRequest:
         call.check_before_rendering()
-        options.checked_before_rendering(call)
+        options.check_before_rendering(call)
         namespace = access.namespace_for(call.namespace)
         check_dns_label(namespace, "namespace")
         place = workloads.named(namespace, **options.places)

@@ -132,7 +132,7 @@ class KubernetesExecScriptOperator(ScriptTask):
         self.cluster_context = cluster_context
         inputs = self.inputs()
         inputs.check_before_rendering()
-        self.options().checked_before_rendering(inputs)
+        self.options().check_before_rendering(inputs)
         depend_on_xcoms_in(self, args, arguments, env, *_fields.inputs_of_sources(self.script, self.files))
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -21,12 +21,11 @@ _MAX_EARLY_OUTPUT = 4096
 
 def invocation_of(script: Script, image: str, script_run: ScriptRun) -> Invocation:
     """What runs in a container of this image; the image may decide the interpreter."""
-    program = interpreters.choose(script, image, script_run.interpreter).program
+    interpreter = interpreters.choose(script, image, script_run.interpreter)
     return Invocation.of_script(
         script,
-        image,
-        script_run.payload(program),
-        interpreter=script_run.interpreter,
+        interpreter,
+        script_run.payload(interpreter.program),
         files=script_run.file_contents,
         working_dir=script_run.working_dir,
         keeps_stdin=script_run.interactive or script_run.terminal,

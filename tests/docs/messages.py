@@ -202,7 +202,7 @@ def _said(fails: Any) -> str:
 
 
 def _lines_of(end: exec_outcome.ExecEnd) -> list[str]:
-    case = ExecCase(an_exec_request(), PLACE, end, ExecOutput.of(100), 12.0)
+    case = ExecCase(an_exec_request(), "python3", PLACE, end, ExecOutput.of(100), 12.0)
     return str(outcomes.failure(exec_outcome.conclude(case))).splitlines()
 
 

@@ -101,9 +101,10 @@ class ExecOutput:
 
 @dataclass(frozen=True)
 class ExecCase:
-    """A run that is over. ``seconds`` is the time since its beginning."""
+    """A run that is over. ``program`` is what was executed, ``seconds`` the time since its beginning."""
 
     request: ExecRequest
+    program: str
     location: PodLocation
     end: ExecEnd
     output: ExecOutput
@@ -191,12 +192,10 @@ def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
 
 
 def _advice(case: ExecCase, code: int) -> str:
-    interpreter = case.request.interpreter(case.location.image)
-    program = interpreter.argv[0] if interpreter else (case.request.options.command or ("",))[0]
     if code == 127:
-        return f'Command not found, perhaps "{program}" itself: check that image {case.location.image} has it.'
+        return f'Command not found, perhaps "{case.program}" itself: check that image {case.location.image} has it.'
     if code == 126:
-        return f'A command cannot be executed, perhaps "{program}" itself: check its permissions.'
+        return f'A command cannot be executed, perhaps "{case.program}" itself: check its permissions.'
     if code == 137:
         pod = f"-n {case.location.namespace} describe pod {case.location.pod}"
         return f"It was killed, perhaps for memory (OOMKilled). Check: kubectl {pod}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple, Self
 
-from airflow_script_provider.kube.request import interpreters
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.provision import program
 from airflow_script_provider.kube.request.sizes import check_files
@@ -59,7 +59,7 @@ class Invocation:
     """What runs: ``argv``, then the script's path if there is one, then the payload's arguments.
 
     With ``keeps_stdin`` the process reads what is sent after its announcement. Without it, stdin is
-    empty. ``nonce`` marks the announcement, and names the folder.
+    empty. ``nonce`` marks the announcement, and names the folder. A command has no ``interpreter``.
     """
 
     argv: Sequence[str]
@@ -69,7 +69,7 @@ class Invocation:
     files: Mapping[str, Script] = field(default_factory=dict)
     working_dir: str | None = None
     keeps_stdin: bool = False
-    needs_file_name: bool = False
+    interpreter: Interpreter | None = None
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def __post_init__(self) -> None:
@@ -82,25 +82,23 @@ class Invocation:
     def of_script(
         cls,
         script: Script,
-        image: str,
+        interpreter: Interpreter,
         payload: Payload,
         *,
-        interpreter: Sequence[str] | None = None,
         files: Mapping[str, Script] | None = None,
         working_dir: str | None = None,
         keeps_stdin: bool = False,
     ) -> Self:
-        """Run a script in a container; its image may decide the interpreter."""
-        chosen = interpreters.choose(script, image, interpreter)
+        """Run a script with an interpreter, which was chosen for the container."""
         return cls(
-            chosen.argv,
+            interpreter.argv,
             payload,
             script,
-            chosen.script_file(script),
+            interpreter.script_file(script),
             files or {},
             working_dir,
             keeps_stdin,
-            needs_file_name=chosen.program not in _READ_OPEN_FILES,
+            interpreter=interpreter,
         )
 
     @property
@@ -111,7 +109,8 @@ class Invocation:
     @property
     def has_folder(self) -> bool:
         """Whether the folder exists while the program runs; otherwise it is removed before that."""
-        return bool(self.files) or (self.script is not None and self.needs_file_name)
+        needs_file_name = self.interpreter is not None and self.interpreter.program not in _READ_OPEN_FILES
+        return bool(self.files) or needs_file_name
 
 
 def argv(*, terminal: bool = False) -> list[str]:

@@ -38,7 +38,7 @@ class ExecOptions:
     termination_grace_period: Duration = 30
     skip_on_exit_code: ExitCodes = None
 
-    def checked_before_rendering(self, inputs: ScriptInputs) -> ExecOptions:
+    def check_before_rendering(self, inputs: ScriptInputs) -> None:
         """Refuse what is wrong for every possible value of the templates."""
         given = [name for name, value in self.places.items() if value is not None]
         if len(given) != 1:
@@ -53,7 +53,6 @@ class ExecOptions:
         positive_seconds(self.timeout, "timeout", none_allowed=True)
         positive_seconds(self.termination_grace_period, "termination_grace_period", zero_allowed=True)
         exit_codes(self.skip_on_exit_code, "skip_on_exit_code")
-        return self
 
     @property
     def places(self) -> dict[str, str | None]:
@@ -108,27 +107,20 @@ class ExecRequest:
         return "the script" if self.script is not None else "the command"
 
     def invocation(self, image: str) -> Invocation:
-        """What runs in a container of this image."""
+        """What runs in a container of this image, which may decide the interpreter."""
         if self.script is None:
             payload = Payload.of(None, None, self.inputs.env)
             command = tuple(checked_words(self.options.command, "command"))
             return Invocation(command, payload, files=self.files, working_dir=self.options.working_dir)
-        chosen = self.interpreter(image)
-        is_sql = chosen is not None and chosen.program == "psql"
+        interpreter = interpreters.choose(self.script, image, self.options.interpreter)
+        is_sql = interpreter.program == "psql"
         return Invocation.of_script(
             self.script,
-            image,
+            interpreter,
             Payload.of(self.inputs.args, self.inputs.arguments, self.inputs.env, as_psql_variables=is_sql),
-            interpreter=self.options.interpreter,
             files=self.files,
             working_dir=self.options.working_dir,
         )
-
-    def interpreter(self, image: str) -> interpreters.Interpreter | None:
-        """The interpreter of the script in a container of this image, None for a command."""
-        if self.script is None:
-            return None
-        return interpreters.choose(self.script, image, self.options.interpreter)
 
     @property
     def is_bare(self) -> bool:
@@ -142,7 +134,8 @@ def described(request: ExecRequest) -> dict[str, Any]:
     Every value of arguments and environment is hidden.
     """
     workload, options, script = request.workload, request.options, request.script
-    invocation, interpreter = request.invocation(""), request.interpreter("")
+    invocation = request.invocation("")
+    interpreter = invocation.interpreter
     what: dict[str, Any] = {"command": list(options.command or ())}
     if script is not None and interpreter is not None:
         what = {

@@ -37,7 +37,9 @@ def an_outcome(
         both.add([data])
         one.add([data])
     times = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:00:02Z"}
-    return exec_outcome.conclude(ExecCase(an_exec_request(script, **options), PLACE, end, printed, 2.0, times))
+    request = an_exec_request(script, **options)
+    program = request.invocation(PLACE.image).argv[0]
+    return exec_outcome.conclude(ExecCase(request, program, PLACE, end, printed, 2.0, times))
 
 
 def error_of(outcome_: Outcome) -> ScriptFailedError:

@@ -18,6 +18,7 @@ import pytest
 
 from airflow_script_provider.kube.exec import program as stdin_program
 from airflow_script_provider.kube.exec.program import Invocation, Preamble, RemoteProcess, encode
+from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.script import Script
 from tests.builders import a_script
@@ -55,7 +56,8 @@ def an_invocation(script: str | Script = SHOWS, **changes: Any) -> Invocation:
     """A Python script without arguments."""
     values: dict[str, Any] = {"interpreter": None, "payload": Payload()} | changes
     script = a_script(script) if isinstance(script, str) else script
-    return Invocation.of_script(script, "python:3.11-slim", values.pop("payload"), **values)
+    interpreter = interpreters.choose(script, "python:3.11-slim", values.pop("interpreter"))
+    return Invocation.of_script(script, interpreter, values.pop("payload"), **values)
 
 
 def started(shell: str, data: bytes, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

@@ -9,13 +9,16 @@ import pytest
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest, described
 from airflow_script_provider.kube.request.inputs import ScriptInputs
+from airflow_script_provider.kube.request.interpreters import Interpreter
 from tests.builders import a_script, an_exec_request
 
 
 def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **options: Any) -> ExecOptions:
     """Options that were checked as at parse."""
     where = {} if {"pod", "label_selector", "statefulset"} & set(options) else {"deployment": "api"}
-    return ExecOptions(**(where | options)).checked_before_rendering(ScriptInputs(script=script, **(call or {})))
+    checked = ExecOptions(**(where | options))
+    checked.check_before_rendering(ScriptInputs(script=script, **(call or {})))
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,9 @@ def test_what_is_given_is_checked_before_a_pod_is_looked_for() -> None:
 
 def test_the_containers_image_decides_the_interpreter() -> None:
     """What nothing else says is said by the image of the pod that was chosen."""
-    assert an_exec_request().invocation("node:20-slim").argv == ("node",)
+    assert an_exec_request().invocation("node:20-slim").interpreter == Interpreter(("node",), "image")
     assert an_exec_request().invocation("").argv == ("python3", "-u")
+    assert an_exec_request(None, command=["ls"]).invocation("node:20-slim").interpreter is None
 
 
 def test_sql_gets_its_arguments_as_variables() -> None:
