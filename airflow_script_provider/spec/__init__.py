@@ -1,1 +1,1 @@
-"""The Script tool's format: a step as that tool's users write it, as arguments of the operator."""
+"""Read the Script tool's format and task files into plain data and the operator's arguments."""

@@ -1,4 +1,4 @@
-"""From a step to the operator's arguments."""
+"""Translate a step of the Script tool into the operator's arguments."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _ASKS_FOR_TOKEN = re.compile(rf"(?:\b(\w+)|\[['\"]([^'\"]+)['\"]\])(?:\.{_TOKEN}
 
 @dataclass(frozen=True)
 class PlaybookNames:
-    """What the names in a spec's templates stand for.
+    """The meaning of the names in a spec's templates.
 
-    ``keychain``: the connection of each name. ``workload``: values that the run's conf and params go before.
-    ``short_lived``: names whose token a template asks for; all fields of such a name must be of one short-lived set.
+    ``keychain`` maps each name to its connection. ``workload`` are values that the DAG run's conf
+    and params replace. ``short_lived`` are names whose token a template uses; all fields of such a
+    name must belong to one set of short-lived credentials.
     """
 
     keychain: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +37,7 @@ class PlaybookNames:
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """The operator's arguments that a spec gives; ``arguments["script"]`` are the settings of a source."""
+    """The operator's arguments in a spec; ``arguments["script"]`` are the settings of a source."""
 
     arguments: Mapping[str, Any]
     names: PlaybookNames
@@ -50,53 +51,55 @@ def operator_settings(
     style: str = "noetl",
     overrides: Mapping[str, Any] | None = None,
 ) -> OperatorSettings:
-    """Translate a spec: a mapping, list or YAML text. Raises ``ValueError`` that names the key.
+    """Translate a spec: a mapping, a list, or YAML text. ``ValueError`` names the bad key.
 
-    ``style="noetl"`` has that tool's namespace, names and label where the spec says nothing; ``"airflow"`` ours.
-    ``overrides`` are arguments of the operator, and go before what the spec says.
+    Where the spec sets no namespace, name and label, ``style="noetl"`` uses the Script tool's
+    defaults, and ``style="airflow"`` the operator's. ``overrides`` are arguments of the operator;
+    they replace those of the spec.
     """
     if style not in STYLES:
-        raise ValueError(f"style={style!r} is none of {', '.join(STYLES)}")
+        raise ValueError(f"style={style!r} must be one of {', '.join(STYLES)}")
     found = find_step(read_yaml(spec) if isinstance(spec, str) else spec, step)
     overrides = dict(overrides or {})
-    arguments = (_manner(found, overrides) if style == "noetl" else {}) | _said(found, variables) | overrides
+    defaults = _tool_defaults(found, overrides) if style == "noetl" else {}
+    arguments = defaults | _step_arguments(found, variables) | overrides
     if arguments.get("script") is None:
-        raise ValueError("spec has no script: {type: …, content: … or uri: …}; or give script=…")
+        raise ValueError("spec has no script: add {type: …, content: … or uri: …}, or pass script=…")
     return OperatorSettings(
         arguments, PlaybookNames(found.keychain, found.workload, names_of_tokens([found.tool, overrides]))
     )
 
 
 def names_of_tokens(value: Any) -> frozenset[str]:
-    """The names whose token any template in a value asks for: ``{{ keychain.NAME.token }}``."""
+    """The names whose token a template in the value uses: ``{{ keychain.NAME.token }}``."""
     if isinstance(value, str):
         return frozenset(bare or quoted for bare, quoted in _ASKS_FOR_TOKEN.findall(value))
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return frozenset().union(*(names_of_tokens(item) for item in items))
 
 
-def _manner(step: Step, overrides: dict[str, Any]) -> dict[str, Any]:
-    """How the Script tool does it where the step says nothing: a script without arguments gets ``{}``."""
-    manner: dict[str, Any] = {"namespace": NAMESPACE, "labels": dict(LABELS)}
+def _tool_defaults(step: Step, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The Script tool's defaults. A script without arguments gets ``{}``."""
+    defaults: dict[str, Any] = {"namespace": NAMESPACE, "labels": dict(LABELS)}
     if not is_nested(step.tool.get("script")):
-        manner["name"] = FLAT_NAME
+        defaults["name"] = FLAT_NAME
     if "arguments" not in overrides:
-        manner["args"] = {}
+        defaults["args"] = {}
     if isinstance(overrides.get("labels"), Mapping):
         overrides["labels"] = LABELS | dict(overrides["labels"])
-    return manner
+    return defaults
 
 
-def _said(step: Step, variables: Mapping[str, Any] | None) -> dict[str, Any]:
-    said = {"task_id": step.name, "doc_md": step.description, "args": step.tool.get("args")}
-    said = {name: value for name, value in said.items() if value is not None}
+def _step_arguments(step: Step, variables: Mapping[str, Any] | None) -> dict[str, Any]:
+    values = {"task_id": step.name, "doc_md": step.description, "args": step.tool.get("args")}
+    arguments = {name: value for name, value in values.items() if value is not None}
     if step.tool.get("script") is not None:
-        said["script"] = _with_connection(source_settings(step.tool["script"], variables), step.keychain)
-    return said | job_arguments(step.tool.get("job"))
+        arguments["script"] = _with_connection(source_settings(step.tool["script"], variables), step.keychain)
+    return arguments | job_arguments(step.tool.get("job"))
 
 
 def _with_connection(settings: SourceSettings, keychain: Mapping[str, str]) -> SourceSettings:
-    """``source.auth`` may be a name of the keychain, which then says the connection."""
+    """The settings, with the keychain's connection if ``source.auth`` is one of its names."""
     conn_id = settings.arguments.get("conn_id", "")
     if conn_id not in keychain:
         return settings

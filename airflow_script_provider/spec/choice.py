@@ -35,8 +35,8 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
 def candidates(executor: str | None, allowed: Sequence[str] | None, options: Collection[str] = ()) -> tuple[str, ...]:
     """The executors that may run a script, best first; ``ValueError`` if there is none.
 
-    ``executor`` is ``--executor``, ``allowed`` the task's own list. ``options`` are the other options
-    of the command line; an option that only some executors read leaves only those.
+    ``executor`` is ``--executor``, ``allowed`` the task's own list. ``options`` are the other
+    options of the command line; an option that only some executors read leaves only those.
     """
     if executor is not None and executor not in EXECUTORS:
         raise ValueError(f"unknown executor {executor!r}; known executors: {', '.join(EXECUTORS)}")
@@ -53,7 +53,7 @@ def candidates(executor: str | None, allowed: Sequence[str] | None, options: Col
 
 
 def first_available(order: Sequence[str], why_unavailable: Callable[[str], str | None]) -> str:
-    """The first executor that is available; ``TargetError`` gives the reason of each that is not."""
+    """The first available executor; ``TargetError`` gives the reason of each of the others."""
     reasons: dict[str, str] = {}
     for name in order:
         reason = why_unavailable(name)
@@ -70,5 +70,5 @@ def first_available(order: Sequence[str], why_unavailable: Callable[[str], str |
 def namespace(
     flag: str | None, environ: Mapping[str, str], in_file: str | None, of_context: Callable[[], str | None]
 ) -> str:
-    """The namespace of the flag, ``K8S_NAMESPACE``, the file with its flavor, or the kubeconfig's context."""
+    """The namespace: flag, ``K8S_NAMESPACE``, file with its flavor, or context, in this order."""
     return flag or environ.get("K8S_NAMESPACE") or in_file or of_context() or "default"

@@ -1,4 +1,4 @@
-"""The ``job`` part of a step: how the Job is to be."""
+"""Read the ``job`` part of a step: the settings of the Job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_script_provider.spec.settings import a_list, a_mapping, as_number, 
 
 WHERE = "job"
 
-# Our argument, and the spellings of it in the Script tool's two forms.
+# The operator's arguments, and their spellings in the Script tool's two forms.
 SPELLINGS = {
     "image": ("image",),
     "namespace": ("namespace",),
@@ -25,18 +25,18 @@ SPELLINGS = {
 }
 NUMBERS = ("timeout", "backoff_limit", "ttl_seconds_after_finished")
 TEMPLATES_OF_A_SPEC = (*NUMBERS, "image_pull_policy")
-"""Arguments that are templates in a spec only: the operator itself checks them when the DAG is parsed."""
+"""Arguments that may be templates only in a spec; the operator checks them at DAG parse."""
 
-_SPELLINGS_OF_NUMBERS = tuple(spelling for ours in NUMBERS for spelling in SPELLINGS[ours])
+_SPELLINGS_OF_NUMBERS = tuple(spelling for argument in NUMBERS for spelling in SPELLINGS[argument])
 
 
 def job_arguments(job: Any) -> dict[str, Any]:
-    """The operator's arguments that ``job`` gives; what it leaves out or leaves empty is left out here, too."""
+    """The operator's arguments in ``job``; missing and empty settings are left out."""
     job = a_mapping(job, WHERE)
     check_keys(job, (name for spellings in SPELLINGS.values() for name in spellings), WHERE)
     job = {name: as_number(value) if name in _SPELLINGS_OF_NUMBERS else value for name, value in job.items()}
-    found = {ours: one_of(job, spellings, WHERE) for ours, spellings in SPELLINGS.items()}
-    given = {ours: value for ours, value in found.items() if value is not None}
+    found = {argument: one_of(job, spellings, WHERE) for argument, spellings in SPELLINGS.items()}
+    given = {argument: value for argument, value in found.items() if value is not None}
     if "install_dependencies" in given:
         given["install_dependencies"] = a_list(given["install_dependencies"], f"{WHERE}.install_dependencies")
     if "env" in given:
@@ -45,9 +45,9 @@ def job_arguments(job: Any) -> dict[str, Any]:
 
 
 def _as_text(env: Mapping[str, Any]) -> dict[str, Any]:
-    """The Script tool writes what is no text as JSON (``PORT: 5432``, ``DEBUG: true``); so do we."""
-    return {name: json.dumps(value) if _is_no_text(value) else value for name, value in env.items()}
+    """The environment; other values than text become JSON, as in the Script tool."""
+    return {name: json.dumps(value) if _is_json_value(value) else value for name, value in env.items()}
 
 
-def _is_no_text(value: Any) -> bool:
+def _is_json_value(value: Any) -> bool:
     return isinstance(value, bool | int | float | list | dict)

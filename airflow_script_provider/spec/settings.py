@@ -1,4 +1,4 @@
-"""Reading settings that may be spelled in several ways."""
+"""Read settings that may be spelled in several ways."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 
 def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
-    """The value as a mapping, nothing as an empty one; ``ValueError`` says where it stands."""
+    """The value as a mapping, None as an empty one; ``ValueError`` names its place."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -19,7 +19,7 @@ def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def a_list(value: Any, where: str) -> list[Any]:
-    """The value as a list, nothing as an empty one; ``ValueError`` says where it stands."""
+    """The value as a list, None as an empty one; ``ValueError`` names its place."""
     if value is None:
         return []
     if not isinstance(value, list | tuple):
@@ -28,17 +28,20 @@ def a_list(value: Any, where: str) -> list[Any]:
 
 
 def one_of(mapping: Mapping[str, Any], spellings: Collection[str], where: str) -> Any:
-    """The value of a setting, None without one; ``ValueError`` for two spellings with different values."""
+    """The value of a setting, or None; ``ValueError`` if two spellings have different values."""
     given = {name: mapping[name] for name in spellings if mapping.get(name) is not None}
     first, *others = given or [""]
     for name in others:
         if given[name] != given[first]:
-            raise ValueError(f"{where} says {first}: {given[first]!r} and {name}: {given[name]!r}; keep one of them")
+            raise ValueError(f"{where} has {first}: {given[first]!r} and {name}: {given[name]!r}; keep one of them")
     return given.get(first)
 
 
 def as_number(value: Any) -> Any:
-    """The number that a text spells, anything else as it is: authors quote numbers, and templates render to text."""
+    """The number that a text spells; any other value is returned unchanged.
+
+    Authors quote numbers, and templates render to text.
+    """
     if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
         return value
     number = float(value)
@@ -46,5 +49,5 @@ def as_number(value: Any) -> Any:
 
 
 def has_template(value: Any) -> bool:
-    """Whether only rendering tells what the value is."""
+    """Whether the value is only known after rendering."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)

@@ -1,4 +1,4 @@
-"""The ``script`` part of a step: where the script comes from."""
+"""Read the ``script`` part of a step: the settings of the script's source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TYPES = ("inline", "local", "file", "http", "gcs", "s3")
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _SCHEMES = {"file": ("file",), "http": ("http", "https"), "gcs": ("gs",), "s3": ("s3",)}
 TRANSPORT = ("auth", "region", "endpoint", "method", "headers", "timeout")
-_OF_SOURCE = ("type", *TRANSPORT)
-_OF_SCRIPT = ("type", "content", "uri", "source", *TRANSPORT)
-# What each type reads besides the script itself.
+_SOURCE_KEYS = ("type", *TRANSPORT)
+_SCRIPT_KEYS = ("type", "content", "uri", "source", *TRANSPORT)
+# The settings that each type reads besides the script itself.
 _READ_BY = {
     "inline": (),
     "local": (),
@@ -29,7 +29,7 @@ _READ_BY = {
 }
 
 
-# What may hold a secret, which an error at parse would show to all.
+# Settings that may hold a secret; every user would see it in an error of the DAG's parsing.
 _NOT_SHOWN = ("headers", "content", "uri")
 
 
@@ -42,9 +42,9 @@ class SourceSettings:
 
 
 def source_settings(script: Any, variables: Mapping[str, Any] | None = None) -> SourceSettings:
-    """What ``script`` says of the source, whether flat (``type``) or nested (``source.type``).
+    """Read the source in ``script``: the flat form has ``type``, the nested form ``source.type``.
 
-    ``variables`` is where ``type: local`` looks for the script. Raises ``ValueError`` that names the key.
+    ``type: local`` looks up the script in ``variables``. ``ValueError`` names the bad key.
     """
     merged = _merged(a_mapping(script, WHERE))
     kind = _kind(merged)
@@ -57,27 +57,27 @@ def source_settings(script: Any, variables: Mapping[str, Any] | None = None) -> 
 
 
 def is_nested(script: Any) -> bool:
-    """Whether the form with ``source.type`` is used, whose Jobs are named otherwise."""
+    """Whether the script has the nested form; its Jobs have other names."""
     return isinstance(script, Mapping) and isinstance(script.get("source"), Mapping)
 
 
 def _merged(script: Mapping[str, Any]) -> dict[str, Any]:
-    """Both levels in one mapping; a setting that stands in both must be the same."""
+    """Both levels in one mapping; a setting in both must have the same value."""
     source = a_mapping(script.get("source"), f"{WHERE}.source")
-    check_keys(script, _OF_SCRIPT, WHERE)
-    check_keys(source, _OF_SOURCE, f"{WHERE}.source")
+    check_keys(script, _SCRIPT_KEYS, WHERE)
+    check_keys(source, _SOURCE_KEYS, f"{WHERE}.source")
     outer, inner = _given(script), _given(source)
     for name in outer.keys() & inner.keys():
         if outer[name] != inner[name]:
-            values = f"{outer[name]!r} and source.{name}: {inner[name]!r}"
+            settings = f"{name}: {outer[name]!r} and source.{name}: {inner[name]!r}"
             if name in _NOT_SHOWN:
-                values = f"one thing and source.{name} another"
-            raise ValueError(f"script says {name}: {values}; keep one of them")
+                settings = f"different values of {name} and source.{name}"
+            raise ValueError(f"script has {settings}; keep one of them")
     return outer | inner
 
 
 def _given(level: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of one level that say something."""
+    """The settings of one level that have a value."""
     given = {name: value for name, value in level.items() if name != "source" and value is not None}
     return given | ({"timeout": as_number(given["timeout"])} if "timeout" in given else {})
 
@@ -85,18 +85,15 @@ def _given(level: Mapping[str, Any]) -> dict[str, Any]:
 def _kind(merged: Mapping[str, Any]) -> str:
     kind = merged.get("type")
     if kind is None:
-        raise ValueError(f"script has no type: one of {', '.join(TYPES)}, as script.type or script.source.type")
+        raise ValueError(f"script has no type: set script.type or script.source.type to one of {', '.join(TYPES)}")
     if kind not in TYPES:
-        raise ValueError(f"script has the unknown type {kind!r}{did_you_mean(str(kind), TYPES) or _one_of_types()}")
+        hint = did_you_mean(str(kind), TYPES) or f"; known types: {', '.join(TYPES)}"
+        raise ValueError(f"script has the unknown type {kind!r}{hint}")
     return str(kind)
 
 
-def _one_of_types() -> str:
-    return f"; known are {', '.join(TYPES)}"
-
-
 def _check_use(merged: Mapping[str, Any], kind: str) -> None:
-    """Refuse settings that a source of this type would not read."""
+    """Refuse settings that a source of this type does not read."""
     own = {"inline": ("content",), "local": ("content", "uri")}.get(kind, ("uri",))
     known = ("type", *own, *_READ_BY[kind])
     for name in merged:
@@ -109,7 +106,7 @@ def _check_use(merged: Mapping[str, Any], kind: str) -> None:
 
 
 def _names_in(kind: str) -> dict[str, str]:
-    """The tool's name of each setting, and the source's argument for it."""
+    """Maps the tool's name of each setting to the source's argument."""
     renamed = {"auth": "conn_id"} | ({"endpoint": "endpoint_url"} if kind == "s3" else {})
     return {name: renamed.get(name, name) for name in _READ_BY[kind]}
 
@@ -117,38 +114,40 @@ def _names_in(kind: str) -> dict[str, str]:
 def _checked_uri(merged: Mapping[str, Any], kind: str) -> str:
     uri = merged.get("uri")
     if not isinstance(uri, str) or not uri.strip():
-        raise ValueError(f"script has the type {kind!r} and no uri")
+        raise ValueError(f"script has the type {kind!r} but no uri")
     if has_template(uri):
         return uri
     scheme, shown = _SCHEME.match(uri), _shown(uri)
     expected = " or ".join(f"{name}://" for name in _SCHEMES[kind])
     if scheme and scheme["scheme"].lower() not in _SCHEMES[kind]:
         raise ValueError(
-            f"script has the type {kind!r} and the uri {_shown(uri)!r}; a uri of that type begins with {expected}"
+            f"script has the type {kind!r} and the uri {shown!r}; a uri of that type begins with {expected}"
         )
     if not scheme and kind in ("gcs", "s3"):
-        raise ValueError(f"script has the type {kind!r}, whose uri begins with {expected}, and the uri {shown!r}")
+        raise ValueError(
+            f"script has the type {kind!r} and the uri {shown!r}; a uri of that type begins with {expected}"
+        )
     if not scheme and kind == "http" and not merged.keys() & {"endpoint", "auth"}:
-        raise ValueError(f"script has the relative uri {shown!r}; give source.endpoint, or source.auth with a host")
+        raise ValueError(f"script has the relative uri {shown!r}; set source.endpoint, or source.auth with a host")
     return uri
 
 
 def _inline(merged: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
     content = merged.get("content")
     if not isinstance(content, str) or not content.strip():
-        raise ValueError(f"script has the type {merged['type']!r} and no content")
+        raise ValueError(f"script has the type {merged['type']!r} but no content")
     return content
 
 
 def _local(merged: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-    """The text itself, or the variable that ``content`` or ``uri`` names."""
+    """The text in ``content``, or the text of the variable that ``content`` or ``uri`` names."""
     name = merged.get("uri", merged.get("content"))
     if isinstance(name, str) and name.strip() in variables:
         return _inline({"type": "local", "content": variables[name.strip()]}, variables)
     if "uri" in merged:
         known = ", ".join(sorted(variables)) or "none"
-        hint = did_you_mean(str(name), variables) or f"; it has {known}"
-        raise ValueError(f"script has the type 'local' and the name {name!r}, which variables does not have{hint}")
+        hint = did_you_mean(str(name), variables) or f"; known variables: {known}"
+        raise ValueError(f"script has the type 'local', but variables has no {name!r}{hint}")
     return _inline(merged, variables)
 
 
@@ -156,5 +155,5 @@ _READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {"i
 
 
 def _shown(uri: str) -> str:
-    """A URI without its login and its query, which may be a presigned URL's."""
+    """A URI without its login and its query, which may be a signature."""
     return re.sub(r"//[^/@\s]*@", "//", uri.partition("?")[0])

@@ -1,4 +1,4 @@
-"""Finding the one step that is meant, in whatever encloses it."""
+"""Find one step in a playbook, a list of steps, or a step alone."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from airflow_script_provider.spec.settings import a_list, a_mapping
 
 KIND = "script"
 
-OF_PLAYBOOK = (
+PLAYBOOK_KEYS = (
     "apiVersion", "kind", "metadata", "name", "path", "version", "description",
     "workload", "keychain", "executor", "workbook", "workflow",
 )  # fmt: skip
-_BESIDE_A_STEP = ("keychain", "workload")
-_BESIDE_A_TOOL = ("script", "args", "job")
-OF_STEP = ("step", "desc", "tool", "next", *_BESIDE_A_TOOL)
-OF_TOOL = ("kind", *_BESIDE_A_TOOL)
-OF_KEYCHAIN = ("name", "kind", "scope", "credential")
+_KEYS_BESIDE_STEP = ("keychain", "workload")
+_KEYS_BESIDE_TOOL = ("script", "args", "job")
+STEP_KEYS = ("step", "desc", "tool", "next", *_KEYS_BESIDE_TOOL)
+TOOL_KEYS = ("kind", *_KEYS_BESIDE_TOOL)
+KEYCHAIN_KEYS = ("name", "kind", "scope", "credential")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the Script tool and what stands around it.
+    """A step of the Script tool, with the parts of its playbook that it needs.
 
-    ``tool`` has the keys ``script``, ``args`` and ``job``. ``keychain`` says which connection each of its names
-    means, ``workload`` are the values that a run may replace.
+    ``tool`` has the keys ``script``, ``args`` and ``job``. ``keychain`` maps names to connections.
+    ``workload`` are values that a DAG run may replace.
     """
 
     tool: Mapping[str, Any]
@@ -38,15 +38,15 @@ class Step:
 
 
 def find_step(document: Any, name: str | None = None) -> Step:
-    """The step of this name, or the only one that runs a script. ``ValueError`` lists the steps to choose from."""
+    """The step of this name, or the only one with a script; ``ValueError`` lists the steps."""
     root = {"workflow": document} if isinstance(document, list | tuple) else a_mapping(document, "spec")
     if "workflow" in root:
-        check_keys(root, OF_PLAYBOOK, "spec")
+        check_keys(root, PLAYBOOK_KEYS, "spec")
         steps = [_as_step(entry) for entry in a_list(root["workflow"], "workflow")]
     else:
-        steps = [_as_step({key: value for key, value in root.items() if key not in _BESIDE_A_STEP})]
+        steps = [_as_step({key: value for key, value in root.items() if key not in _KEYS_BESIDE_STEP})]
     step = _chosen(steps, name)
-    check_keys(step, OF_STEP, _called(step))
+    check_keys(step, STEP_KEYS, _label(step))
     return Step(
         tool=_tool(step),
         name=str(step["step"]) if step.get("step") is not None else None,
@@ -57,7 +57,10 @@ def find_step(document: Any, name: str | None = None) -> Step:
 
 
 def _as_step(entry: Any) -> dict[str, Any]:
-    """A step whose tool is a mapping, whether the tool stands in it, is named by it or stands alone."""
+    """The entry as a step whose ``tool`` is a mapping.
+
+    The entry may contain its tool, name its tool, or be the tool alone.
+    """
     step = dict(a_mapping(entry, "a step"))
     if "step" not in step and "tool" not in step:
         return {"tool": step}
@@ -76,30 +79,30 @@ def _chosen(steps: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]
     if len(scripts) == 1:
         return scripts[0]
     if not scripts:
-        found = ", ".join(f"{_called(step)} (tool {_kind(step)!r})" for step in steps) or "none"
-        raise ValueError(f"spec has no step of the tool 'script'; its steps: {found}")
-    raise ValueError(f"spec has several steps; choose with step=…: {_names(scripts)}")
+        found = ", ".join(f"{_label(step)} (tool {_kind(step)!r})" for step in steps) or "none"
+        raise ValueError(f"spec has no step with the tool 'script'; its steps: {found}")
+    raise ValueError(f"spec has several steps; choose one with step=…: {_names(scripts)}")
 
 
 def _named(steps: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     found = [step for step in steps if str(step.get("step")) == name]
     if len(found) > 1:
-        raise ValueError(f"spec has {len(found)} steps with the name {name!r}; names must differ")
+        raise ValueError(f"spec has {len(found)} steps with the name {name!r}; give each step its own name")
     if not found:
         known = [str(step["step"]) for step in steps if step.get("step")]
         raise ValueError(f"spec has no step {name!r}{did_you_mean(name, known)}; its steps: {_names(steps)}")
     if _kind(found[0]) != KIND:
         raise ValueError(
-            f"step {name!r} is of the tool {_kind(found[0])!r}, not 'script'; write it as a @task that reads the result"
+            f"step {name!r} has the tool {_kind(found[0])!r}, not 'script'; write it as a @task that reads the result"
         )
     return found[0]
 
 
 def _names(steps: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(str(step.get("step") or "one without a name") for step in steps)
+    return ", ".join(str(step.get("step") or "(no name)") for step in steps)
 
 
-def _called(step: Mapping[str, Any]) -> str:
+def _label(step: Mapping[str, Any]) -> str:
     return f"step {step['step']!r}" if step.get("step") else "spec"
 
 
@@ -108,23 +111,26 @@ def _kind(step: Mapping[str, Any]) -> str:
     if isinstance(tool, list):
         return "a list of tasks"
     if tool is None and "script" not in step and step.get("step"):
-        return "nothing"  # a step that only leads to others
+        return "nothing"  # a step that only leads to other steps
     return str(tool.get("kind", KIND)) if isinstance(tool, Mapping) else KIND
 
 
 def _tool(step: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The step's tool with what stands beside it: each setting may be written in either place."""
-    tool = a_mapping(step.get("tool"), f"tool of {_called(step)}")
-    check_keys(tool, OF_TOOL, _called(step))
-    beside = {name: step[name] for name in _BESIDE_A_TOOL if step.get(name) is not None}
+    """The step's tool. Each of its settings may also be written beside it, in the step."""
+    tool = a_mapping(step.get("tool"), f"tool of {_label(step)}")
+    check_keys(tool, TOOL_KEYS, _label(step))
+    beside = {name: step[name] for name in _KEYS_BESIDE_TOOL if step.get(name) is not None}
     for name, value in beside.items():
         for setting in _contradictions(value, tool.get(name), name):
-            raise ValueError(f"{_called(step)} says {setting} differently beside tool and in it; keep one of them")
-    return {**tool, **{name: _together(value, tool.get(name)) for name, value in beside.items()}}
+            raise ValueError(f"{_label(step)} has different values of {setting} beside tool and in tool; keep one")
+    return {**tool, **{name: _merged(value, tool.get(name)) for name, value in beside.items()}}
 
 
 def _contradictions(beside: Any, within: Any, name: str) -> list[str]:
-    """The names, not the values, of what is said differently: values may be secrets."""
+    """The names of settings with different values.
+
+    The values may be secrets, so they are left out.
+    """
     if within is None or beside == within:
         return []
     if not isinstance(beside, Mapping) or not isinstance(within, Mapping):
@@ -132,17 +138,17 @@ def _contradictions(beside: Any, within: Any, name: str) -> list[str]:
     return [f"{name}.{key}" for key in beside if key in within and beside[key] != within[key]]
 
 
-def _together(beside: Any, within: Any) -> Any:
+def _merged(beside: Any, within: Any) -> Any:
     return {**within, **beside} if isinstance(beside, Mapping) and isinstance(within, Mapping) else beside
 
 
 def _keychain(entries: Any) -> dict[str, str]:
-    """The connection that each name means: its ``credential``, else the name itself."""
+    """The connection of each name: its ``credential``, or the name itself."""
     keychain: dict[str, str] = {}
     for position, item in enumerate(a_list(entries, "keychain")):
         where = f"keychain[{position}]"
         entry = a_mapping(item, where)
-        check_keys(entry, OF_KEYCHAIN, where)
+        check_keys(entry, KEYCHAIN_KEYS, where)
         if not entry.get("name"):
             raise ValueError(f"{where} has no name")
         keychain[str(entry["name"])] = str(entry.get("credential") or entry["name"])

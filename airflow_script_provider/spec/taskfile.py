@@ -1,4 +1,4 @@
-"""A task file: named tasks, where each may run, and flavors that patch the whole for a stage."""
+"""Read a task file: tasks, their executors, and flavors that patch the file for a stage."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from airflow_script_provider.spec.choice import EXECUTORS
 from airflow_script_provider.spec.settings import a_list, a_mapping
 
 FILE_NAMES = ("airflow-script.yaml", "airflow-script.yml")
-"""Names under which a task file is found without being told."""
+"""Names of a task file that is found without ``-f``."""
 
-OF_FILE = ("tasks", "kubernetes", "components", "flavors")
-OF_TASK = (
+FILE_KEYS = ("tasks", "kubernetes", "components", "flavors")
+TASK_KEYS = (
     "script", "description", "executor", "executors", "component", "args", "arguments", "env", "working_dir",
     "interpreter", "interactive", "image", "timeout", "files",
 )  # fmt: skip
-OF_KUBERNETES = ("namespace", "context")
-OF_COMPONENT = ("kubernetes", "container")
-OF_COMPONENT_ON_KUBERNETES = ("deployment", "container")
-OF_COMPONENT_IN_COMPOSE = ("service", "project")
-OF_FLAVOR = ("description", "patch")
+KUBERNETES_KEYS = ("namespace", "context")
+COMPONENT_KEYS = ("kubernetes", "container")
+KUBERNETES_COMPONENT_KEYS = ("deployment", "container")
+COMPOSE_COMPONENT_KEYS = ("service", "project")
+FLAVOR_KEYS = ("description", "patch")
 
 # $${env:…} is the text ${env:…} itself.
 _REFERENCE = re.compile(r"\$(?P<escape>\$)?\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -31,7 +31,7 @@ _REFERENCE = re.compile(r"\$(?P<escape>\$)?\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*
 
 @dataclass(frozen=True)
 class Component:
-    """What a part of an application is called where it runs: in Kubernetes, and in Docker Compose."""
+    """The names of a part of an application in Kubernetes and in Docker Compose."""
 
     deployment: str
     container: str | None
@@ -41,7 +41,7 @@ class Component:
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """One task with everything substituted; None where the file says nothing."""
+    """One task, with all variables substituted. A setting that the file lacks is None."""
 
     name: str
     script: Any
@@ -61,7 +61,7 @@ class TaskSettings:
 
 
 def is_task_file(document: Any) -> bool:
-    """Whether a document is a task file, not a step of the Script tool."""
+    """Whether the document is a task file, not a step of the Script tool."""
     return isinstance(document, Mapping) and "tasks" in document
 
 
@@ -73,20 +73,21 @@ def task_names(document: Any) -> list[str]:
 def read_task(
     document: Any, name: str | None, environ: Mapping[str, str], *, flavor: str | None = None
 ) -> TaskSettings:
-    """The task of this name, or the only one. Raises ``ValueError`` that names the key.
+    """The task of this name, or the only one. ``ValueError`` names the bad key.
 
-    ``environ`` is what ``${env:NAME}`` is looked up in: only in what this task uses, after the flavor's patch.
+    ``${env:NAME}`` is looked up in ``environ``, after the flavor's patch, and only in the parts of
+    the file that this task uses.
     """
     file = _patched(a_mapping(document, "task file"), flavor)
-    check_keys(file, OF_FILE, "task file")
+    check_keys(file, FILE_KEYS, "task file")
     name = _chosen(task_names(file), name)
     task = a_mapping(_substituted(_by_name(file["tasks"], "tasks")[name], environ, f"tasks.{name}"), f"tasks.{name}")
-    check_keys(task, OF_TASK, f"tasks.{name}")
+    check_keys(task, TASK_KEYS, f"tasks.{name}")
     kubernetes = a_mapping(_substituted(file.get("kubernetes"), environ, "kubernetes"), "kubernetes")
-    check_keys(kubernetes, OF_KUBERNETES, "kubernetes")
+    check_keys(kubernetes, KUBERNETES_KEYS, "kubernetes")
     if not task.get("script"):
         raise ValueError(f"tasks.{name} has no script")
-    as_they_are = ("script", "args", "timeout")
+    unchecked = ("script", "args", "timeout")
     return TaskSettings(
         name=name,
         executors=_executors(task, f"tasks.{name}"),
@@ -100,21 +101,21 @@ def read_task(
         interactive=_flag(task.get("interactive"), f"tasks.{name}.interactive"),
         namespace=_text(kubernetes.get("namespace"), "kubernetes.namespace"),
         context=_text(kubernetes.get("context"), "kubernetes.context"),
-        **{key: task.get(key) for key in as_they_are},
+        **{key: task.get(key) for key in unchecked},
     )
 
 
 def _patched(file: Mapping[str, Any], flavor: str | None) -> Mapping[str, Any]:
-    """The file as a flavor would have it; a patch may add to sections that the file has not."""
+    """The file with a flavor's patch. The patch may add to sections that the file lacks."""
     if flavor is None:
         return file
     flavors = a_mapping(file.get("flavors"), "flavors")
     if flavor not in flavors:
         known = ", ".join(map(str, flavors)) or "none"
-        raise ValueError(f"there is no flavor {flavor!r}{did_you_mean(flavor, flavors)}; flavors: {known}")
+        raise ValueError(f"the task file has no flavor {flavor!r}{did_you_mean(flavor, flavors)}; flavors: {known}")
     where = f"flavors.{flavor}"
     settings = a_mapping(flavors[flavor], where)
-    check_keys(settings, OF_FLAVOR, where)
+    check_keys(settings, FLAVOR_KEYS, where)
     sections: dict[str, Any] = {"kubernetes": {}, "components": {}}
     given = {key: value for key, value in file.items() if value is not None}
     return _apply(sections | given, a_list(settings.get("patch"), f"{where}.patch"), where)
@@ -128,9 +129,9 @@ def _apply(file: Mapping[str, Any], patch: list[Any], where: str) -> Mapping[str
     try:
         patched: Mapping[str, Any] = jsonpatch.apply_patch(dict(file), patch)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
-        # Some of its errors go on with the whole document, values included.
-        said = str(error).partition(" not found in {")
-        raise ValueError(f"{where}.patch cannot be applied: {said[0]}{' not found' if said[1] else ''}") from None
+        # Some of jsonpatch's messages contain the whole document with its values.
+        message, found, _ = str(error).partition(" not found in {")
+        raise ValueError(f"{where}.patch cannot be applied: {message}{' not found' if found else ''}") from None
     return patched
 
 
@@ -139,14 +140,14 @@ def _chosen(names: list[str], name: str | None) -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name is None:
-        raise ValueError(f"name the task to run; the file has {known}")
+        raise ValueError(f"no task is named; the task file has {known}")
     if name not in names:
-        raise ValueError(f"there is no task {name!r}{did_you_mean(name, names)}; tasks: {known}")
+        raise ValueError(f"the task file has no task {name!r}{did_you_mean(name, names)}; tasks: {known}")
     return name
 
 
 def _substituted(value: Any, environ: Mapping[str, str], where: str) -> Any:
-    """The value with each ``${env:NAME:-default}`` replaced, in all strings at all levels."""
+    """The value with each ``${env:NAME:-default}`` replaced, in every string at every level."""
     if isinstance(value, str):
         return _REFERENCE.sub(lambda match: _looked_up(match, environ, where), value)
     if isinstance(value, Mapping):
@@ -162,7 +163,7 @@ def _looked_up(match: re.Match[str], environ: Mapping[str, str], where: str) -> 
     found = environ.get(match["name"])
     if found is None and match["default"] is None:
         raise ValueError(f"{where} needs the environment variable {match['name']}; set it, or write a default after :-")
-    # As in a shell, an empty variable counts as none where there is a default.
+    # As in a shell, a default also replaces an empty variable.
     return found or match["default"] or ""
 
 
@@ -176,28 +177,28 @@ def _executors(task: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
     for name in names:
         if name not in EXECUTORS:
             hint = did_you_mean(str(name), EXECUTORS)
-            raise ValueError(f"{where}.executors has {name!r}{hint}; known are {', '.join(EXECUTORS)}")
+            raise ValueError(f"{where}.executors has {name!r}{hint}; known executors: {', '.join(EXECUTORS)}")
     if not names:
-        raise ValueError(f"{where}.executors is empty; leave it out, or name one of {', '.join(EXECUTORS)}")
+        raise ValueError(f"{where}.executors is empty; leave it out, or list some of {', '.join(EXECUTORS)}")
     return tuple(names)
 
 
 def _component(components: Any, name: Any, environ: Mapping[str, str], where: str) -> Component | None:
-    """The component of a task; one that the file says nothing of is called the same everywhere."""
+    """The component of a task. Without settings, it has its own name everywhere."""
     if name is None:
         return None
     name = str(name)
-    of_all = _by_name(components, "components")
-    if of_all and name not in of_all:
+    known = _by_name(components, "components")
+    if known and name not in known:
         raise ValueError(
-            f"{where}.component is {name!r}{did_you_mean(name, of_all)}; components: {', '.join(map(str, of_all))}"
+            f"{where}.component is {name!r}{did_you_mean(name, known)}; components: {', '.join(map(str, known))}"
         )
-    told = a_mapping(_substituted(of_all.get(name), environ, f"components.{name}"), f"components.{name}")
-    check_keys(told, OF_COMPONENT, f"components.{name}")
-    kubernetes = a_mapping(told.get("kubernetes"), f"components.{name}.kubernetes")
-    check_keys(kubernetes, OF_COMPONENT_ON_KUBERNETES, f"components.{name}.kubernetes")
-    compose = a_mapping(told.get("container"), f"components.{name}.container")
-    check_keys(compose, OF_COMPONENT_IN_COMPOSE, f"components.{name}.container")
+    settings = a_mapping(_substituted(known.get(name), environ, f"components.{name}"), f"components.{name}")
+    check_keys(settings, COMPONENT_KEYS, f"components.{name}")
+    kubernetes = a_mapping(settings.get("kubernetes"), f"components.{name}.kubernetes")
+    check_keys(kubernetes, KUBERNETES_COMPONENT_KEYS, f"components.{name}.kubernetes")
+    compose = a_mapping(settings.get("container"), f"components.{name}.container")
+    check_keys(compose, COMPOSE_COMPONENT_KEYS, f"components.{name}.container")
     return Component(
         deployment=str(kubernetes.get("deployment") or name),
         container=_text(kubernetes.get("container"), f"components.{name}.kubernetes.container"),
@@ -207,7 +208,7 @@ def _component(components: Any, name: Any, environ: Mapping[str, str], where: st
 
 
 def _env(env: Any, where: str) -> dict[str, str]:
-    """The environment; numbers and flags as YAML writes them, because authors do not quote ports."""
+    """The environment. Numbers and flags become text, because authors do not quote ports."""
     texts = {}
     for name, value in a_mapping(env, where).items():
         if value is None or isinstance(value, Mapping | list):
@@ -224,12 +225,12 @@ def _words(value: Any, where: str) -> list[str] | None:
     words = _list_or_none(value, where)
     for word in words or ():
         if not isinstance(word, str):
-            raise ValueError(f"{where} must be a list of text, not of {type(word).__name__}: quote {word!r}")
+            raise ValueError(f"{where} must be a list of strings, not of {type(word).__name__}: quote {word!r}")
     return words
 
 
 def _by_name(value: Any, where: str) -> dict[str, Any]:
-    """A mapping by its keys as text: YAML reads ``2024`` as a number."""
+    """The mapping with its keys as text; YAML reads ``2024`` as a number."""
     return {str(name): item for name, item in a_mapping(value, where).items()}
 
 

@@ -1,4 +1,4 @@
-"""YAML text as plain mappings and lists."""
+"""Read YAML text as plain mappings and lists."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from typing import Any
 
 
 def read_yaml(text: str) -> Any:
-    """The document that the text holds.
+    """The document in the text.
 
-    Dates stay text, because ``args`` travel as JSON. ``ValueError`` says where the text is no YAML, and names a key
-    that stands twice in one mapping, of which YAML would silently keep the last.
+    Dates stay text, because ``args`` become JSON. ``ValueError`` says where the text is not valid
+    YAML. It also names a key that stands twice in one mapping; YAML would silently keep the last
+    one.
     """
-    import yaml  # a DAG without YAML text need not load it
+    import yaml  # only a DAG with YAML text loads it
 
     try:
         return yaml.load(text, Loader=_loader())  # noqa: S506  # derived from SafeLoader
     except yaml.YAMLError as error:
-        raise ValueError(f"spec is no YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"spec is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _loader() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Safe, without dates, without double keys."""
+        """A safe loader without dates and without duplicate keys."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]

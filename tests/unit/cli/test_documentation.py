@@ -17,7 +17,7 @@ _ROOT = Path(__file__).parents[3]
 TASK_FILE = (_ROOT / "example_dags" / "task_file" / "airflow-script.yaml").read_text()
 PAGE = (_ROOT / "docs" / "howto" / "command-line.md").read_text()
 COMMANDS = [line.strip().partition(" #")[0] for line in PAGE.splitlines() if line.startswith("    airflow-script ")]
-KEYS = {*taskfile.OF_TASK, *taskfile.OF_FILE, *taskfile.OF_KUBERNETES, *taskfile.OF_COMPONENT}
+KEYS = {*taskfile.TASK_KEYS, *taskfile.FILE_KEYS, *taskfile.KUBERNETES_KEYS, *taskfile.COMPONENT_KEYS}
 
 
 def test_the_task_file_of_the_page_is_one() -> None:

@@ -64,7 +64,7 @@ def test_arguments_take_the_place_of_args() -> None:
 def test_a_fragment_needs_a_script_from_elsewhere() -> None:
     """A spec without ``script`` configures a script that is given as an argument."""
     assert operator_settings({"job": {"timeout": 9}}, overrides={"script": "echo"}).arguments["timeout"] == 9
-    with pytest.raises(ValueError, match=r"spec has no script: .* or give script=…"):
+    with pytest.raises(ValueError, match=r"spec has no script: .* or pass script=…"):
         operator_settings({"job": {"timeout": 9}})
 
 
@@ -78,7 +78,7 @@ def test_auth_may_be_a_name_of_the_keychain() -> None:
 
 def test_an_unknown_style() -> None:
     """There are two."""
-    with pytest.raises(ValueError, match="style='argo' is none of noetl, airflow"):
+    with pytest.raises(ValueError, match="style='argo' must be one of noetl, airflow"):
         operator_settings({"script": INLINE}, style="argo")
 
 

@@ -14,9 +14,9 @@ KEYS = {
     *(spelling for spellings in job.SPELLINGS.values() for spelling in spellings),
     *(f"type: {name}" for name in source.TYPES),
     *source.TRANSPORT,
-    *step.OF_PLAYBOOK,
-    *step.OF_STEP,
-    *step.OF_KEYCHAIN,
+    *step.PLAYBOOK_KEYS,
+    *step.STEP_KEYS,
+    *step.KEYCHAIN_KEYS,
 }
 
 

@@ -287,5 +287,5 @@ def test_a_step_that_verifies_is_no_script() -> None:
           args:
             result: "{{ load }}"
         """
-    with pytest.raises(ValueError, match="step 'verify' is of the tool 'python', not 'script'; write it as a @task"):
+    with pytest.raises(ValueError, match="step 'verify' has the tool 'python', not 'script'; write it as a @task"):
         made_of(verify, step="verify")

@@ -93,7 +93,7 @@ def test_env_that_is_no_text_is_json() -> None:
         ({"imgae": "x"}, "job has an unknown key 'imgae'; did you mean 'image'?"),
         (
             {"backoff_limit": 1, "backoffLimit": 2},
-            "job says backoff_limit: 1 and backoffLimit: 2; keep one of them",
+            "job has backoff_limit: 1 and backoffLimit: 2; keep one of them",
         ),
         ({"env": ["A=b"]}, "job.env must be a mapping, not list"),
         ({"install_dependencies": "numpy"}, "job.install_dependencies must be a list, not str"),

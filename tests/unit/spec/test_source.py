@@ -65,11 +65,14 @@ def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
     ("script", "message"),
     [
         ("print(1)", "script must be a mapping, not str"),
-        ({"content": "x"}, "script has no type: one of inline, local, file, http, gcs, s3"),
+        (
+            {"content": "x"},
+            "script has no type: set script.type or script.source.type to one of inline, local",
+        ),
         ({"type": "gsc", "uri": "gs://b/o"}, "script has the unknown type 'gsc'; did you mean 'gcs'?"),
-        ({"type": "ftp", "uri": "ftp://b/o"}, "script has the unknown type 'ftp'; known are inline, local, file"),
-        ({"type": "inline"}, "script has the type 'inline' and no content"),
-        ({"type": "s3"}, "script has the type 's3' and no uri"),
+        ({"type": "ftp", "uri": "ftp://b/o"}, "script has the unknown type 'ftp'; known types: inline, local, file"),
+        ({"type": "inline"}, "script has the type 'inline' but no content"),
+        ({"type": "s3"}, "script has the type 's3' but no uri"),
         ({"type": "gcs", "url": "gs://b/o"}, "script has an unknown key 'url'; did you mean 'uri'?"),
         (
             {"uri": "gs://b/o", "source": {"type": "gcs", "aut": "g"}},
@@ -79,11 +82,11 @@ def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
             {"type": "s3", "uri": "gs://b/o"},
             "script has the type 's3' and the uri 'gs://b/o'; a uri of that type begins with s3://",
         ),
-        ({"type": "gcs", "uri": "b/o"}, "script has the type 'gcs', whose uri begins with gs://, and the uri 'b/o'"),
-        ({"type": "http", "uri": "s/a.py"}, "script has the relative uri 's/a.py'; give source.endpoint"),
+        ({"type": "gcs", "uri": "b/o"}, "the uri 'b/o'; a uri of that type begins with gs://"),
+        ({"type": "http", "uri": "s/a.py"}, "script has the relative uri 's/a.py'; set source.endpoint"),
         (
             {"type": "gcs", "uri": "gs://b/o", "source": {"type": "s3"}},
-            "script says type: 'gcs' and source.type: 's3'; keep one of them",
+            "script has type: 'gcs' and source.type: 's3'; keep one of them",
         ),
         ({"type": "gcs", "uri": "gs://b/o", "region": "eu"}, "script has 'region', which type 'gcs' does not read"),
         (
@@ -92,7 +95,7 @@ def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
         ),
         ({"type": "inline", "content": "x", "uri": "y"}, "script has 'uri', which type 'inline' does not read"),
         ({"type": "gcs", "uri": "gs://b/o", "auth": ["g"]}, "script has auth: ['g'], which must be text"),
-        ({"type": "local", "uri": "clean"}, "the name 'clean', which variables does not have; it has none"),
+        ({"type": "local", "uri": "clean"}, "variables has no 'clean'; known variables: none"),
     ],
 )
 def test_a_mistake_is_named(script: Any, message: str) -> None:
@@ -123,6 +126,6 @@ def test_an_s3_store_of_ones_own_is_an_endpoint_url() -> None:
 def test_headers_that_disagree_are_not_shown() -> None:
     """An error at parse is read by many; header values may be secrets (R26)."""
     script = {"type": "http", "uri": "https://h/a.py", "headers": {"A": "one-secret"}}
-    with pytest.raises(ValueError, match=r"headers: one thing and source\.headers another") as caught:
+    with pytest.raises(ValueError, match=r"different values of headers and source\.headers") as caught:
         source_settings(script | {"source": {"type": "http", "headers": {"A": "other-secret"}}})
     assert "secret" not in str(caught.value)

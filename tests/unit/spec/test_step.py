@@ -77,15 +77,15 @@ def test_both_places_are_read_together() -> None:
         (
             {"job": {"timeout": 5}},
             {"job": {"timeout": 6}},
-            "says job.timeout differently beside tool and in it",
+            "different values of job.timeout beside tool and in tool",
         ),
-        ({"args": {"key": "s3cr"}}, {"args": {"key": "t0k"}}, "says args.key differently beside tool"),
-        ({"args": ["a"]}, {"args": {"a": 1}}, "says args differently beside tool"),
+        ({"args": {"key": "s3cr"}}, {"args": {"key": "t0k"}}, "different values of args.key beside tool"),
+        ({"args": ["a"]}, {"args": {"a": 1}}, "different values of args beside tool"),
     ],
 )
 def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, message: str) -> None:
     """It is named, without values that may be secrets (R26)."""
-    with pytest.raises(ValueError, match="step 'load' says") as error:
+    with pytest.raises(ValueError, match="step 'load' has") as error:
         find_step({"step": "load", "tool": {"kind": "script", **TOOL, **within}, **beside})
     assert message in str(error.value)
     assert "s3cr" not in str(error.value)
@@ -94,12 +94,12 @@ def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, 
 @pytest.mark.parametrize(
     ("document", "name", "message"),
     [
-        ([LOAD, LOAD | {"step": "b"}], None, "spec has several steps; choose with step=…: load, b"),
-        ([CHECK], None, "spec has no step of the tool 'script'; its steps: step 'check' (tool 'python')"),
-        ([], None, "spec has no step of the tool 'script'; its steps: none"),
+        ([LOAD, LOAD | {"step": "b"}], None, "spec has several steps; choose one with step=…: load, b"),
+        ([CHECK], None, "spec has no step with the tool 'script'; its steps: step 'check' (tool 'python')"),
+        ([], None, "spec has no step with the tool 'script'; its steps: none"),
         ([LOAD, CHECK], "laod", "spec has no step 'laod'; did you mean 'load'?; its steps: load, check"),
-        ([LOAD, LOAD], "load", "spec has 2 steps with the name 'load'; names must differ"),
-        ([LOAD, CHECK], "check", "step 'check' is of the tool 'python', not 'script'; write it as a @task"),
+        ([LOAD, LOAD], "load", "spec has 2 steps with the name 'load'; give each step its own name"),
+        ([LOAD, CHECK], "check", "step 'check' has the tool 'python', not 'script'; write it as a @task"),
         (TOOL | {"jop": {}}, None, "spec has an unknown key 'jop'; did you mean 'job'?"),
         (LOAD | {"tool": "script", "jop": {}}, None, "step 'load' has an unknown key 'jop'; did you mean 'job'?"),
         (LOAD | {"descr": "x"}, None, "step 'load' has an unknown key 'descr'; did you mean 'desc'?"),
@@ -112,11 +112,11 @@ def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, 
         ),
         ({"workflow": [LOAD], "keychain": [{"kind": "bearer"}]}, None, "keychain[0] has no name"),
         ("text", None, "spec must be a mapping, not str"),
-        (LOAD | {"tool": "shell"}, None, "spec has no step of the tool 'script'; its steps: step 'load'"),
+        (LOAD | {"tool": "shell"}, None, "spec has no step with the tool 'script'; its steps: step 'load'"),
         (
             LOAD | {"tool": [{"a": TOOL}, {"b": TOOL}]},
             None,
-            "spec has no step of the tool 'script'; its steps: step 'load' (tool 'a list of tasks')",
+            "spec has no step with the tool 'script'; its steps: step 'load' (tool 'a list of tasks')",
         ),
     ],
 )

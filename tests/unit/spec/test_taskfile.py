@@ -114,7 +114,7 @@ def test_executor_is_a_list_of_one() -> None:
         ({"env": ["A=b"]}, "tasks.migrate.env must be a mapping, not list"),
         ({"files": ["x"]}, "tasks.migrate.files must be a mapping, not list"),
         ({"arguments": "x"}, "tasks.migrate.arguments must be a list, not str"),
-        ({"interpreter": ["sh", 5]}, "tasks.migrate.interpreter must be a list of text, not of int: quote 5"),
+        ({"interpreter": ["sh", 5]}, "tasks.migrate.interpreter must be a list of strings, not of int: quote 5"),
         ({"working_dir": 5}, "tasks.migrate.working_dir must be text, not int"),
         ({"image": ["x"]}, "tasks.migrate.image must be text, not list"),
         ({"component": "apy"}, "tasks.migrate.component is 'apy'; did you mean 'api'?; components: api"),
@@ -128,9 +128,14 @@ def test_refused_tasks(task: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("document", "name", "flavor", "words"),
     [
-        (MIGRATE, "migrat", None, "there is no task 'migrat'; did you mean 'migrate'?; tasks: migrate"),
-        ({"tasks": {"a": {}, "b": {}}}, None, None, "name the task to run; the file has a, b"),
-        (MIGRATE, "migrate", "stagng", "no flavor 'stagng'; did you mean 'staging'?; flavors: staging"),
+        (MIGRATE, "migrat", None, "the task file has no task 'migrat'; did you mean 'migrate'?; tasks: migrate"),
+        ({"tasks": {"a": {}, "b": {}}}, None, None, "no task is named; the task file has a, b"),
+        (
+            MIGRATE,
+            "migrate",
+            "stagng",
+            "the task file has no flavor 'stagng'; did you mean 'staging'?",
+        ),
         (a_file(task=None, tsks={}), None, None, "task file has an unknown key 'tsks'"),
         (a_file(kubernetes={"ns": "x"}), None, None, "kubernetes has an unknown key 'ns'"),
         (a_file(kubernetes={"namespace": 5}), None, None, "kubernetes.namespace must be text, not int"),

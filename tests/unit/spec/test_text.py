@@ -19,9 +19,9 @@ def test_dates_stay_text() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "spec is no YAML: .* line 1"),
+        ("a: [1", "spec is not valid YAML: .* line 1"),
         ("job:\n  timeout: 1\n  timeout: 2", "spec has the key 'timeout' twice in the mapping that begins in line 2"),
-        ("a: !!python/object/apply:os.system ['true']", "spec is no YAML"),
+        ("a: !!python/object/apply:os.system ['true']", "spec is not valid YAML"),
     ],
 )
 def test_what_cannot_be_read(text: str, message: str) -> None:
