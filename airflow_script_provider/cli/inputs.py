@@ -43,7 +43,8 @@ def _lines(file: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"--env-file {file} cannot be read: {why}") from None
-    lines = (line.lstrip() for line in text.split("\n"))  # splitlines() knows more line ends than Docker
+    # Unlike Docker, splitlines() would also split at other characters than the line feed.
+    lines = (line.lstrip() for line in text.split("\n"))
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -11,7 +11,8 @@ _received: list[int] = []
 
 def treat_signals_as_ctrl_c() -> None:
     """Treat SIGTERM and SIGHUP as Ctrl+C, except a SIGHUP that is ignored already, as by nohup."""
-    # A program that a shell script starts with & ignores SIGINT. SIGTERM and a broken pipe need it.
+    # A program that a shell script starts with & ignores SIGINT, which SIGTERM and a broken pipe
+    # are turned into.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:

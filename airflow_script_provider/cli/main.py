@@ -89,7 +89,10 @@ def _render(options: Namespace) -> int:
 
 
 def _why_unavailable(name: str, run_plan: RunPlan, options: Namespace) -> str | None:
-    """Why an executor cannot run the script. Without its target, the runner is not even imported."""
+    """Why an executor cannot run the script.
+
+    Without its target, the runner is not even imported.
+    """
     missing = missing_setting(name, run_plan.script_run.target)
     return missing or _new_runner(name).why_unavailable(_with_namespace(run_plan, options, name))
 
@@ -135,7 +138,7 @@ def _message_of(error: Exception) -> str:
 
 
 def _airflow_errors() -> tuple[type[Exception], ...]:
-    """The root of Airflow's errors if Airflow is imported, such as for a connection that is not defined."""
+    """The root of Airflow's errors, such as for an undefined connection. Empty without Airflow."""
     loaded = sys.modules.get("airflow_script_provider._airflow")
     return () if loaded is None else (loaded.AirflowException,)
 

@@ -50,7 +50,7 @@ def plan_run(options: Namespace, environ: Mapping[str, str]) -> RunPlan:
 
 
 def _file_of(options: Namespace) -> Path | None:
-    """The file that is named, or the current folder's task file if it has the task that is named."""
+    """The named file, or the current folder's task file if it has the named task."""
     if options.file:
         return Path(options.file)
     here = next((path for name in taskfile.FILE_NAMES if (path := Path(name)).is_file()), None)
@@ -186,7 +186,7 @@ def _order(options: Namespace, allowed: tuple[str, ...] | None) -> tuple[str, ..
 
 
 def _has_terminal(options: Namespace) -> bool:
-    """Whether an interactive task gets a terminal: not in a pipe, and not with ``--output json``."""
+    """Whether an interactive task gets a terminal: not in a pipe, nor with ``--output json``."""
     return bool(vars(options).get("on_terminal")) and options.output != "json"
 
 

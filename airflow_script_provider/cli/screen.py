@@ -74,7 +74,7 @@ def open_log_file(path: str | None) -> Iterator[BinaryIO | None]:
         yield None
         return
     try:
-        file = Path(path).open("wb")  # noqa: SIM115  # closed below; this try must not cover the run
+        file = Path(path).open("wb")  # noqa: SIM115  # closed below, outside of this try
     except OSError as error:
         raise ValueError(f"--log-file {path} cannot be written: {error.strerror}") from None
     with file:

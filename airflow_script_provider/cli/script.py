@@ -55,7 +55,10 @@ def source_of_task(script: Any, folder: Path, conn_id: str | None) -> tuple[Scri
 
 
 def source_of_file(file: Any, folder: Path, path: str) -> ScriptSource:
-    """The source of one of a task's ``files``. Unlike a script, a file may be empty (``__init__.py``)."""
+    """The source of one of a task's ``files``.
+
+    Unlike a script, a file may be empty (``__init__.py``).
+    """
     if isinstance(file, str) and not file.strip():
         return InlineScript(file)
     try:

@@ -38,7 +38,8 @@ class ChosenPod:
 async def choose_pod(api: KubernetesApi, workload: Workload, container: str | None) -> ChosenPod:
     """The first ready pod of a workload, and its container.
 
-    ``TargetError`` says what exists instead. ``KubernetesApiError`` says what the API server refuses.
+    ``TargetError`` says what exists instead. ``KubernetesApiError`` says what the API server
+    refuses.
     """
     pod, chosen_as = await _pod_of(api, workload)
     found = workloads.choose_container(pod, container)
@@ -54,7 +55,7 @@ async def choose_pod(api: KubernetesApi, workload: Workload, container: str | No
 
 
 async def why_gone(api: KubernetesApi, chosen: ChosenPod) -> str | None:
-    """Why nothing can run in the chosen pod any more, None if the pod is unchanged or cannot be read."""
+    """Why nothing can run in the pod any more, None if it is unchanged or cannot be read."""
     try:
         now = await api.get("pods", chosen.location.namespace, chosen.location.pod)
     except exceptions.ApiNotFoundError:
@@ -123,7 +124,7 @@ async def _list_by_own_selector(api: KubernetesApi, workload: Workload) -> list[
 
 
 async def _list_pods(api: KubernetesApi, workload: Workload, selector: str) -> list[Mapping[str, Any]]:
-    """The pods of a selector; ``TargetError`` if there are none because the namespace does not exist."""
+    """The pods of a selector; ``TargetError`` if the namespace does not exist."""
     pods: list[Mapping[str, Any]] = (await api.list("pods", workload.namespace, labelSelector=selector))["items"]
     if not pods and workload.kind == "label_selector" and (missing := await missing_namespace(api, workload.namespace)):
         raise exceptions.TargetError(missing)

@@ -30,14 +30,17 @@ _ENDED_STATES = ("gone", "ended", "killed")
 
 
 class Termination(NamedTuple):
-    """The result of ending a process, in words. ``may_still_run`` is False if the process is gone."""
+    """The result of ending a process, in words.
+
+    ``may_still_run`` is False if the process is gone.
+    """
 
     description: str
     may_still_run: bool
 
 
 class OutputRecorder:
-    """Writes whole lines of both streams, in the order of arrival, to the log and to the result."""
+    """Writes whole lines of both streams to log and result, in the order of arrival."""
 
     def __init__(self, log: StreamsLog, output: ExecOutput) -> None:
         self.log = log
@@ -63,7 +66,10 @@ class OutputRecorder:
 
 
 class Program:
-    """An invocation in a container. ``run`` starts it and reads its output, ``end`` terminates it."""
+    """An invocation in a container.
+
+    ``run`` starts it and reads its output, ``end`` terminates it.
+    """
 
     def __init__(
         self, api: KubernetesApi, target: ExecTarget, invocation: Invocation, recorder: OutputRecorder
@@ -104,8 +110,8 @@ class Program:
     async def end(self, grace: float, within: float) -> Termination:
         """End the process and its group; return after at most ``within`` seconds.
 
-        A program that has not begun will not begin. A helper in the pod sends SIGKILL after ``grace``
-        seconds, even if this call has returned.
+        A program that has not begun will not begin. A helper in the pod sends SIGKILL after
+        ``grace`` seconds, even if this call has returned.
         """
         if not self._is_sent:
             self._is_given_up = True

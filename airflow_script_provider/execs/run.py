@@ -52,8 +52,8 @@ class ExecRun:
     async def outcome(self) -> Outcome:
         """Run and wait. An interruption ends the process, and gets a note that says how that went.
 
-        ``TargetError`` says that there is no pod to run in. ``KubernetesApiError`` says what the API
-        server refuses.
+        ``TargetError`` says that there is no pod to run in. ``KubernetesApiError`` says what the
+        API server refuses.
         """
         began, started_at = time.monotonic(), _now()
         chosen = await choose_pod(self.api, self.request.workload, self.request.options.container)

@@ -35,8 +35,8 @@ class ExecTarget:
 class ExecSession:
     """An open exec. Iterating gives ``(channel, data)`` of stdout and stderr as they arrive.
 
-    After the iteration, ``status`` says how the program ended. If the connection breaks before, the
-    iteration raises ``ApiUnreachableError``.
+    After the iteration, ``status`` says how the program ended. If the connection breaks before,
+    the iteration raises ``ApiUnreachableError``.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, target: ExecTarget) -> None:
@@ -96,11 +96,13 @@ async def open_exec(
     tty: bool = False,
     patience: float = 0,
 ) -> AsyncIterator[ExecSession]:
-    """Start a program in a container. Leaving the block closes the connection; the program goes on.
+    """Start a program in a container.
 
-    With ``tty``, all output comes as stdout. While the API server is overloaded or unreachable, the
-    start is repeated for ``patience`` seconds. That is only safe for a program that does nothing
-    before it is fed, or that may run twice. Raises ``KubernetesApiError``.
+    Leaving the block closes the connection; the program goes on.
+
+    With ``tty``, all output comes as stdout. While the API server is overloaded or unreachable,
+    the start is repeated for ``patience`` seconds. That is only safe for a program that does
+    nothing before it is fed, or that may run twice. Raises ``KubernetesApiError``.
     """
     flags = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
     query = [("container", target.container), *(("command", word) for word in argv)]

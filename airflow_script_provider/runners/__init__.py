@@ -1,1 +1,1 @@
-"""The places where the command line runs a script: this machine, a container, a running pod, a Job."""
+"""Run a script for the command line: on this machine, in a container, in a pod, as a Job."""

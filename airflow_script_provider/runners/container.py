@@ -1,4 +1,4 @@
-"""Run a script in a container: of a Docker Compose service, by name, or in a new one of an image."""
+"""Run a script in a running container, in a Compose service, or in a new container."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ class ContainerProcess:
             self._socket.shutdown(socket.SHUT_WR)
 
     async def resize(self, size: Size) -> None:
-        """Set the terminal's size through the engine, which has no terminal before the process begins."""
+        """Set the terminal's size; try again while the engine says that nothing has begun."""
         from docker.errors import APIError
 
         for pause in _RESIZE_PAUSES:

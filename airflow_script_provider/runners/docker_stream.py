@@ -1,4 +1,4 @@
-"""Decode the stream of Docker's attach and exec without a terminal: frames that name their output."""
+"""Decode the stream of a Docker exec without a terminal: frames that name their output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ _CHANNELS = {1: Channel.STDOUT, 2: Channel.STDERR}
 
 
 class FrameDecoder:
-    """Splits the stream into stdout and stderr. It returns a frame's data as soon as they arrive."""
+    """Splits the stream into stdout and stderr.
+
+    It returns a frame's data as soon as they arrive.
+    """
 
     def __init__(self) -> None:
         self._header = b""

@@ -19,7 +19,10 @@ class JobRunner:
     """Creates a Job, follows it, and deletes it at Ctrl+C."""
 
     def why_unavailable(self, script_run: ScriptRun) -> str | None:
-        """Always None: a Job needs no application. A refusal of the API server is an error of the run."""
+        """Always None: a Job needs no application.
+
+        A refusal of the API server is an error of the run.
+        """
         return None
 
     def run(self, script_run: ScriptRun, screen: Screen) -> ScriptResult:
@@ -70,7 +73,7 @@ async def _run(request: JobRequest, script_run: ScriptRun, log: _ScreenLog) -> S
 
 
 class _ScreenLog:
-    """Shows a Job's log on the screen: the script's lines as they are, and our notes beside them."""
+    """Shows a Job's log on the screen: the script's lines unchanged, and our own notes."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen

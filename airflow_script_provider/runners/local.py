@@ -68,7 +68,7 @@ def _interpreter(script: Script, script_run: ScriptRun) -> Interpreter:
 
 @contextlib.contextmanager
 def _written_files(script: Script, files: Mapping[str, Script], interpreter: Interpreter) -> Iterator[str]:
-    """Write script and files into a private folder, which is removed at the end; the script's path."""
+    """Write script and files into a temporary folder; return the script's path."""
     with tempfile.TemporaryDirectory(prefix="airflow-script-") as folder:
         script_file = interpreter.script_file(script)
         for name, content in {**files, script_file: script}.items():
@@ -106,7 +106,7 @@ class LocalProcess:
                 argv, stdin=of_child[0], stdout=of_child[1], stderr=of_child[2], env=env, cwd=script_run.working_dir,
                 start_new_session=True, preexec_fn=_take_terminal if script_run.terminal else None,  # noqa: PLW1509  # no threads yet
             )  # fmt: skip
-        except OSError as error:  # such as arguments that are too long, or a directory without access
+        except OSError as error:  # such as too long arguments, or a directory without access
             raise TargetError(f"this machine cannot start {argv[0]!r}: {error.strerror}") from None
         finally:
             for descriptor in {descriptor for descriptor in of_child if descriptor >= 0}:
@@ -224,7 +224,10 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _process_end(code: int) -> ProcessEnd:
-    """How the child ended. A signal becomes exit code 128 + n, as in a shell and in a container."""
+    """How the child ended.
+
+    A signal becomes exit code 128 + n, as in a shell and in a container.
+    """
     if code >= 0:
         return ProcessEnd(code)
     return ProcessEnd(128 - code, cause=f"script was ended by {signal.Signals(-code).name} (exit code {128 - code})")

@@ -35,10 +35,13 @@ class Screen(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a script is to run, as far as the user has set it. Each runner reads the fields it knows.
+    """Where a script is to run, as far as the user has set it.
+
+    Each runner reads the fields it knows.
 
     ``service`` and ``project`` are Docker Compose's. ``container`` is the name of a running
-    container, or of a container in the pod. ``pod_container`` is the task file's name for the latter.
+    container, or of a container in the pod. ``pod_container`` is the task file's name for the
+    latter.
     """
 
     deployment: str | None = None
@@ -56,8 +59,8 @@ class Target:
 class ScriptRun:
     """One run of a script.
 
-    ``interactive`` passes our stdin on, ``terminal`` gives the script a terminal. ``timeout`` is in
-    seconds. ``job_arguments`` are further arguments of the operator, for a Job.
+    ``interactive`` passes our stdin on, ``terminal`` gives the script a terminal. ``timeout`` is
+    in seconds. ``job_arguments`` are further arguments of the operator, for a Job.
     """
 
     source: ScriptSource

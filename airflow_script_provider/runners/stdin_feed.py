@@ -96,7 +96,7 @@ class StdinFeed:
         return ProcessEnd(status.exit_code)
 
     def _without_runtime_error(self, data: bytes) -> bytes:
-        """The data, or nothing if the container runtime reports there that it could not start the program."""
+        """The data, or nothing if it is the container runtime's message of a failed start."""
         if self._preamble.process is None and len(self._early_output) < _MAX_EARLY_OUTPUT:
             self._early_output += data[:_MAX_EARLY_OUTPUT]
             return b"" if self._missing_program else data

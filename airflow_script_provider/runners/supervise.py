@@ -1,4 +1,4 @@
-"""Supervise a process: take its output, pass on stdin and terminal, end it at a timeout and at Ctrl+C."""
+"""Supervise a process: take output, pass on stdin, end it at a timeout and at Ctrl+C."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput
     """
     following: asyncio.Future[ProcessEnd] | None = None
     try:
-        async with _terminal_attached(process, script_run):  # sets the size before the process can ask for it
+        # The terminal gets its size before the process can ask for it.
+        async with _terminal_attached(process, script_run):
             following = asyncio.ensure_future(process.follow(on_output))
             done, _ = await asyncio.wait({following}, timeout=script_run.timeout)
     except BaseException:

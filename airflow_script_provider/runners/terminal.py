@@ -83,7 +83,7 @@ def stdin_pieces() -> asyncio.Queue[bytes]:
 
     def read() -> None:
         data = b"begin"
-        with contextlib.suppress(RuntimeError):  # the event loop is closed, so the queue has no reader
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             while data:
                 data = _read_piece()
                 asyncio.run_coroutine_threadsafe(pieces.put(data), loop).result()

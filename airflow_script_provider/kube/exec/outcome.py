@@ -101,7 +101,10 @@ class ExecOutput:
 
 @dataclass(frozen=True)
 class ExecCase:
-    """A run that is over. ``program`` is what was executed, ``seconds`` the time since its beginning."""
+    """A run that is over.
+
+    ``program`` is what was executed, ``seconds`` the time since its beginning.
+    """
 
     request: ExecRequest
     program: str

@@ -1,10 +1,11 @@
 """Run a program in a running container, and send its script, values and files through stdin.
 
-The command line of an exec stands in the API server's audit log and in ``ps``. So it is a constant,
-``argv``, which reads a number of bytes from stdin and runs them as shell code. ``encode`` makes that
-code. The code announces its process, sets folder and environment, and becomes the script's
-interpreter. It never waits for the end of stdin, because the older protocol of Kubernetes has none.
-It works with dash, busybox's sh and bash, and needs ``head``, ``mkdir`` and ``rm``.
+The command line of an exec stands in the API server's audit log and in ``ps``. So it is a
+constant, ``argv``, which reads a number of bytes from stdin and runs them as shell code.
+``encode`` makes that code. The code announces its process, sets folder and environment, and
+becomes the script's interpreter. It never waits for the end of stdin, because the older protocol
+of Kubernetes has none. It works with dash, busybox's sh and bash, and needs ``head``, ``mkdir``
+and ``rm``.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ MAX_SENT = 16 * 1024 * 1024
 FILES_VARIABLE = "AIRFLOW_SCRIPT_FILES"
 """Environment variable that names the folder of the files, for script and command."""
 NOT_STARTED = 125
-"""Exit code of our code where it could not start the program; ``Preamble.failure`` has the reason."""
+"""Exit code of our code if it cannot start the program; ``Preamble.failure`` says why."""
 
 # If stdin breaks off, the code is an incomplete command, and the shell runs nothing of it. Without
 # head, eval would run nothing and succeed. The variable has a name of ours, because a variable of
 # the container would be changed for the program.
 _PROGRAM = 'IFS= read -r airflow_size && eval "$(head -c "$airflow_size" || echo exit 127)"'
-# A terminal would show the code and cut its lines. There, bash's read takes more than one line, and
-# busybox' head takes more bytes than it is asked for. So dd reads the length, and nothing may
+# A terminal would show the code and cut its lines. There, bash's read takes more than one line,
+# and busybox' head takes more bytes than it is asked for. So dd reads the length, and nothing may
 # follow the code before the code has announced itself.
 _TERMINAL_PROGRAM = (
     "airflow_tty=$(stty -g) && stty raw -echo && printf 'airflow-script ready\\n' && "
@@ -58,8 +59,9 @@ class RemoteProcess(NamedTuple):
 class Invocation:
     """What runs: ``argv``, then the script's path if there is one, then the payload's arguments.
 
-    With ``keeps_stdin`` the process reads what is sent after its announcement. Without it, stdin is
-    empty. ``nonce`` marks the announcement, and names the folder. A command has no ``interpreter``.
+    With ``keeps_stdin`` the process reads what is sent after its announcement. Without it, stdin
+    is empty. ``nonce`` marks the announcement, and names the folder. A command has no
+    ``interpreter``.
     """
 
     argv: Sequence[str]
@@ -103,12 +105,15 @@ class Invocation:
 
     @property
     def folder_name(self) -> str:
-        """Name of the private folder. It is made in /dev/shm or in a folder for temporary files."""
+        """Name of the private folder.
+
+        It is made in /dev/shm or in a folder for temporary files.
+        """
         return f"airflow-script-{self.nonce}"
 
     @property
     def has_folder(self) -> bool:
-        """Whether the folder exists while the program runs; otherwise it is removed before that."""
+        """Whether the folder exists while the program runs; otherwise it is removed before."""
         needs_file_name = self.interpreter is not None and self.interpreter.program not in _READ_OPEN_FILES
         return bool(self.files) or needs_file_name
 
@@ -133,8 +138,9 @@ def encode(invocation: Invocation) -> bytes:
 def end_argv(process: RemoteProcess, invocation: Invocation, grace: float) -> list[str]:
     """The command line of the exec that ends a process and its group.
 
-    It sends TERM, and KILL after ``grace`` seconds, and removes the folder. It prints ``gone`` (the
-    process had ended before), ``ended``, ``killed``, or ``left`` (the process cannot be killed).
+    It sends TERM, and KILL after ``grace`` seconds, and removes the folder. It prints ``gone``
+    (the process had ended before), ``ended``, ``killed``, or ``left`` (the process cannot be
+    killed).
     """
     tenths = str(max(0, round(grace * 10)))
     return [*_end_program("end"), str(process.group), str(process.started), tenths, invocation.folder_name]
@@ -185,7 +191,7 @@ class Preamble:
         return rest
 
     def rest(self) -> bytes:
-        """End the preamble; return the output that was held back while our line could still come."""
+        """End the preamble; return the output that was held back for our line."""
         rest, self._waiting = self._waiting or b"", None
         return rest
 

@@ -124,7 +124,7 @@ class ExecRequest:
 
     @property
     def is_bare(self) -> bool:
-        """Whether a container without a shell can run it: a command without env, files and working_dir."""
+        """Whether it needs no shell: a command without env, files and working_dir."""
         return self.script is None and not self.inputs.env and not self.files and self.options.working_dir is None
 
 

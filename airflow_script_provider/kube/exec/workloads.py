@@ -64,7 +64,7 @@ def named(namespace: str, **names: str | None) -> Workload:
 
 
 def selector_of(found: Object) -> str:
-    """The selector of a Deployment or StatefulSet, in the form of a list call's ``labelSelector``."""
+    """The selector of a Deployment or StatefulSet, as the text of ``labelSelector``."""
     selector = found["spec"].get("selector") or {}
     equal = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     return ",".join([*equal, *(_expression(term) for term in selector.get("matchExpressions") or ())])
