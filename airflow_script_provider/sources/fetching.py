@@ -15,9 +15,10 @@ from airflow_script_provider.sources.parse import parse, parse_file
 
 
 def fetch(call: ScriptInputs, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
-    """The script, None for a call without one, and the files by path; what is secret of the call is masked first.
+    """Read the script, None for a call without one, and the files by path.
 
-    Raises ``ScriptSourceError`` where one cannot be read, or is not the one that was pinned.
+    Secret values of the call are masked first. Raises ``ScriptSourceError`` if a source cannot be
+    read, or if the script has another digest than the expected one.
     """
     mask_by_name(call.env)
     mask_by_name(call.args)

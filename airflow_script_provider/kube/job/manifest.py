@@ -74,7 +74,7 @@ def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
 
 
 def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = False) -> dict[str, Any] | None:
-    """The Secret with environment and arguments, owned by the Job; None if there is nothing to hide."""
+    """The Secret with environment and arguments, owned by the Job. None if there are no values."""
     if not request.secret_variables:
         return None
     metadata = _metadata(request, request.identity.secret_name)
@@ -86,7 +86,10 @@ def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = Fals
 
 
 def as_yaml(request: JobRequest, *others: Mapping[str, Any]) -> str:
-    """The objects as ``kubectl apply`` takes them, then the others. Values are hidden, and ours have no owner."""
+    """The objects as ``kubectl apply`` takes them, then the others.
+
+    Values are hidden, and ours have no owner.
+    """
     import yaml  # a DAG that creates Jobs need not load it
 
     objects = (job(request), config_map(request, None), secret(request, None, hide_values=True), *others)
@@ -101,7 +104,10 @@ def pod_template(request: JobRequest) -> dict[str, Any]:
 
 
 def _as_the_author_asks(request: JobRequest, template: dict[str, Any]) -> dict[str, Any]:
-    """The template with the author's volumes and mounts after ours, and ``pod_overrides`` merged last."""
+    """The template with what the author asks for.
+
+    The author's volumes and mounts come after ours, and ``pod_overrides`` are merged last.
+    """
     options, spec = request.options, template["spec"]
     containers = {
         kind: [one | {"volumeMounts": [*one["volumeMounts"], *options.volume_mounts]} for one in spec[kind]]
@@ -128,7 +134,7 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
     }
     return {
         "restartPolicy": "Never",
-        # With the pod's pause process as PID 1 a script without a handler dies of SIGTERM; as PID 1 it would ignore it.
+        # As PID 1 a script without a handler ignores SIGTERM. With this the pause process is PID 1.
         "shareProcessNamespace": True,
         "automountServiceAccountToken": bool(options.service_account_name),
         "terminationGracePeriodSeconds": options.termination_grace_period,
@@ -196,7 +202,7 @@ def _secret_environment(request: JobRequest, variables: Iterable[str]) -> list[d
 
 
 def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
-    """What a user without an entry in the image's passwd needs, where the author's ``env`` doesn't say otherwise."""
+    """Variables for a user without an entry in the image's passwd. The author's ``env`` goes before them."""
     if request.options.run_as_uid is None:
         return []
     values = {"TMPDIR": TMP, "HOME": HOME, "USER": "script", "LOGNAME": "script"}

@@ -38,11 +38,11 @@ _RESTRICTIONS = ("allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesy
 """What the security context of a script's container has otherwise."""
 
 OWNER = {"completionMode": "Indexed", "parallelism": 0, "completions": 1}
-"""The spec of an owner: it makes no pods, and it completes when its spec is changed to ``COMPLETE``."""
+"""The spec of an owner: it makes no pods, and ``COMPLETE`` completes it."""
 COMPLETE = {"parallelism": 0, "completions": 0}
-"""The change of its spec that completes it: of an indexed Job both may be changed together."""
+"""The change of an owner's spec that completes it. Only an indexed Job allows it."""
 STOPPED = {"activeDeadlineSeconds": 1}
-"""The change of a run's spec that ends it: unlike one that is deleted, the Job stays, with its outcome."""
+"""The change of a run's spec that ends it. Unlike a deletion it keeps the Job and its outcome."""
 
 
 def owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
@@ -54,13 +54,13 @@ def owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
 def owner_patch(on_nodes: OnNodes, *, installs: bool = False) -> dict[str, Any]:
     """What makes a Job the owner of runs: a patch of the Job and of its pods' template.
 
-    ``installs`` says that the pods have an init container, which then gets the same as the script's.
+    ``installs`` says that the pods have an init container. It gets the same as the script's.
     """
     pod: dict[str, Any] = {"containers": [_container_patch(on_nodes.mode, SCRIPT_CONTAINER)]}
     if installs:
         pod["initContainers"] = [_container_patch(on_nodes.mode, INSTALL_CONTAINER)]
     if on_nodes.mode is Mode.HOST:
-        # Kubernetes refuses both together. Among the node's processes the script is not PID 1 in any case.
+        # Kubernetes refuses both together. Among the node's processes the script is not PID 1.
         pod |= {"hostPID": True, "shareProcessNamespace": False}
         pod["volumes"] = [{"name": HOST_VOLUME, "hostPath": {"path": "/", "type": "Directory"}}]
     return {
@@ -86,19 +86,22 @@ def _container_patch(mode: Mode, name: str) -> dict[str, Any]:
 
 
 def as_yaml(request: JobRequest) -> str:
-    """The objects of an owner as ``kubectl apply`` takes them, then the Job of its first run. Values are hidden."""
+    """The objects of an owner as ``kubectl apply`` takes them, then the Job of its first run.
+
+    Values are hidden.
+    """
     return job_manifest.as_yaml(request, first_run(job_manifest.job(request)))
 
 
 def check_variables(names: Sequence[str]) -> None:
-    """Refuse variables of the author's that would hide ours."""
+    """Refuse the author's variables that would replace ours."""
     for name in names:
         if name in (NODE_VARIABLE, RUN_VARIABLE):
             raise ValueError(f"env has a reserved name {name!r}: it tells the script its node or run")
 
 
 def plan_of(owner: Mapping[str, Any]) -> NodePlan:
-    """What the owner's annotation says is to be done; ``ValueError`` where it does not."""
+    """The plan in the owner's annotation. ``ValueError`` if there is no plan."""
     try:
         return NodePlan.from_text(owner["metadata"]["annotations"][PLAN_ANNOTATION])
     except (KeyError, TypeError, OSError) as error:
@@ -106,7 +109,7 @@ def plan_of(owner: Mapping[str, Any]) -> NodePlan:
 
 
 def run_name(owner: Mapping[str, Any], start: Start) -> str:
-    """The name of a run's Job: always the same, so that a create that is repeated finds it."""
+    """The name of a run's Job. It is always the same, so a repeated create finds the Job."""
     digest = launch_id(owner, start)
     room = MAX_LABEL - len(digest) - 1
     stem = f"{dns_slug(start.node)[: room // 2]}-{start.index}"
@@ -147,7 +150,7 @@ def run_job(owner: Mapping[str, Any], start: Start, deadline: int | None) -> dic
 
 
 def first_run(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """The Job of the first run of an owner that was not created yet, to be shown."""
+    """The Job of the first run, for a dry run: the owner was not created yet."""
     plan = plan_of(owner)
     created = {**owner, "metadata": owner["metadata"] | {"uid": "…"}}
     return run_job(created, Start(plan.nodes[0], 0), plan.timeout)
@@ -165,7 +168,7 @@ def node_of(job: Mapping[str, Any]) -> str | None:
 
 
 def is_complete(owner: Mapping[str, Any]) -> bool:
-    """Whether somebody has said that all its runs are over."""
+    """Whether the owner was completed, which means that all its runs are over."""
     return bool(owner.get("spec", {}).get("completions") == COMPLETE["completions"])
 
 
@@ -180,9 +183,9 @@ def runs_selector(owner_id: str) -> dict[str, str]:
 
 
 def on_node(affinity: Mapping[str, Any] | None, node: str) -> dict[str, Any]:
-    """The affinity, and the node by its name: every one of the author's terms, which are alternatives, gets it.
+    """The author's affinity with the node's name added to each of its terms, which are alternatives.
 
-    Unlike ``nodeName`` it leaves the scheduler to see whether the node has room.
+    Unlike ``nodeName``, it lets the scheduler check whether the node has room.
     """
     by_name = {"key": "metadata.name", "operator": "In", "values": [node]}
     merged: dict[str, Any] = copy.deepcopy(dict(affinity or {}))

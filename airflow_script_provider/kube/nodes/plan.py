@@ -1,4 +1,4 @@
-"""What is to be done on which nodes, and what comes next: decisions from how far each node is."""
+"""The plan of a script on nodes, and the decision which run starts next."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from enum import StrEnum
 from airflow_script_provider.kube.syntax import check_flag
 
 MAX_PLAN = 200 * 1024
-"""Bytes that it may have: all annotations of an object have 256 KiB together."""
+"""Bytes of a plan's text: all annotations of an object may have 256 KiB together."""
 MARGIN = 600
-"""Seconds beyond what all runs may take after which Kubernetes ends what nobody follows any more."""
+"""Seconds beyond the longest time of all runs, after which Kubernetes ends runs without a follower."""
 
 
 class Mode(StrEnum):
@@ -41,11 +41,11 @@ _GRANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class NodePlan:
-    """What is to be done.
+    """Which nodes the script runs on, and how often.
 
-    ``timeout`` are the seconds that one run may take, ``expires_at`` is when the task's own time is over, in seconds
-    since 1970. ``skipped`` are chosen nodes that are left out, and why; ``earlier`` those that succeeded in an earlier
-    try of the task.
+    ``timeout`` is the time of one run in seconds. ``expires_at`` is when the task's own time is
+    over, in seconds since 1970. ``skipped`` are chosen nodes that are left out, and why.
+    ``earlier`` are nodes that succeeded in an earlier try of the task.
     """
 
     nodes: tuple[str, ...]
@@ -85,7 +85,10 @@ class NodePlan:
         return left if self.timeout is None else min(self.timeout, left)
 
     def to_text(self) -> str:
-        """For the annotation. Packed: thousands of names are long; ``ValueError`` if they still are too long."""
+        """The annotation's text, compressed because a plan may have thousands of names.
+
+        ``ValueError`` if it is still longer than ``MAX_PLAN``.
+        """
         packed = zlib.compress(json.dumps(asdict(self)).encode(), 9)
         text = base64.b64encode(packed).decode()
         if len(text) > MAX_PLAN:
@@ -97,7 +100,7 @@ class NodePlan:
 
     @classmethod
     def from_text(cls, text: str) -> NodePlan:
-        """From ``to_text``; what a newer version has added is left out."""
+        """The plan of a text of ``to_text``. Fields that a newer version has added are left out."""
         given = json.loads(zlib.decompress(base64.b64decode(text)))
         known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
         return cls(**known | {"nodes": tuple(known["nodes"]), "earlier": tuple(known.get("earlier", ()))})
@@ -105,7 +108,7 @@ class NodePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings:
-    """What the author says of the runs; names and defaults are the operator's."""
+    """How the script runs on its nodes. Names and defaults are the operator's."""
 
     mode: str = Mode.NORMAL.value
     runs: int = 1
@@ -116,7 +119,7 @@ class NodeSettings:
     retry_failed_only: bool = True
 
     def check(self) -> None:
-        """Refuse counts that are none, and unknown modes; ``ValueError`` names the argument."""
+        """Refuse what is not a count, and unknown modes. ``ValueError`` names the argument."""
         check_flag(self.retry_failed_only, "retry_failed_only")
         if self.mode not in tuple(Mode):
             raise ValueError(f"mode={self.mode!r} is none of {', '.join(Mode)}")
@@ -128,7 +131,7 @@ class NodeSettings:
         self._seconds()
 
     def on_nodes(self, *, timeout: int | None, expires_at: float | None) -> OnNodes:
-        """How to run; the plan has no nodes yet."""
+        """Mode and plan. The plan has no nodes yet."""
         return OnNodes(
             Mode(self.mode),
             NodePlan(
@@ -152,7 +155,7 @@ class NodeSettings:
 
 @dataclass(frozen=True)
 class OnNodes:
-    """That a request is run on nodes, how, and what is planned for them."""
+    """How a request runs on nodes: what the script may do there, and the plan."""
 
     mode: Mode
     plan: NodePlan
@@ -160,9 +163,10 @@ class OnNodes:
 
 @dataclass(frozen=True)
 class NodeState:
-    """How far a node is: runs that are over, how many of them failed, and when the last one ended.
+    """The runs of a node that are over, how many of them failed, and when the last one ended.
 
-    ``is_lost`` means that the node itself failed: it gets no other run. Times are of one monotonic clock.
+    ``is_lost`` means that the node itself failed, so it gets no further run. Times are of one
+    monotonic clock.
     """
 
     ended: int = 0
@@ -182,7 +186,10 @@ class Start:
 
 @dataclass(frozen=True)
 class NextRuns:
-    """What to start now; nothing else before ``until`` unless a run ends. ``is_over`` means that nothing is left."""
+    """The runs to start now. Unless a run ends, none follows before ``until``.
+
+    ``is_over`` means that no run is left.
+    """
 
     starts: Sequence[Start] = ()
     until: float | None = None
@@ -190,7 +197,7 @@ class NextRuns:
 
 
 def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> NextRuns:
-    """What comes next. A node keeps its place among ``max_parallel`` until its last run is over."""
+    """Which runs start next. A node keeps its place among ``max_parallel`` until its last run ends."""
     if must_stop(plan, states):
         return NextRuns(is_over=not any(state.is_running for state in states.values()))
     begun = {name: states[name] for name in plan.nodes if name in states and not is_done(plan, states[name])}
@@ -204,11 +211,11 @@ def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> Ne
 
 
 def must_stop(plan: NodePlan, states: Mapping[str, NodeState]) -> bool:
-    """Whether so many nodes have failed that no other run is started."""
+    """Whether so many nodes have failed that no further run starts."""
     failed = sum(state.failed > 0 for state in states.values())
     return plan.stop_after_failures is not None and failed >= plan.stop_after_failures
 
 
 def is_done(plan: NodePlan, state: NodeState) -> bool:
-    """Whether a node gets no other run."""
+    """Whether a node gets no further run."""
     return not state.is_running and (state.ended >= plan.runs or state.is_lost)

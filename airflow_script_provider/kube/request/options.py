@@ -28,7 +28,8 @@ ExitCodes = int | Collection[int] | None
 class JobOptions:
     """How the author wants the Job to be; names and defaults are the operator's.
 
-    Durations are seconds or ``timedelta``. Objects are dicts in API spelling or models of the Kubernetes client.
+    Durations are seconds or ``timedelta``. Objects are dicts in API spelling, or models of the
+    Kubernetes client.
     """
 
     image: str = DEFAULT_IMAGE
@@ -90,7 +91,10 @@ class JobOptions:
         return CheckedOptions(**same | converted, as_written=as_written)
 
     def _plain(self) -> dict[str, Any]:
-        """The objects as plain dicts and lists. ``ValueError`` names what the API server would refuse."""
+        """The objects as plain dicts and lists.
+
+        ``ValueError`` names an argument that the API server would refuse.
+        """
         plain: dict[str, Any] = {name: _plain_mapping(getattr(self, name), name) for name in _OBJECTS}
         plain |= {name: _plain_list(getattr(self, name), name) for name in _LISTS}
         plain["image_pull_secrets"] = [_pull_secret(entry) for entry in plain["image_pull_secrets"]]
@@ -122,10 +126,11 @@ class JobOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedOptions:
-    """``JobOptions`` that were checked: durations in whole seconds, objects as plain dicts and lists.
+    """``JobOptions`` after the check: whole seconds, plain dicts and lists.
 
-    ``skip_codes`` are the exit codes that skip the task, ``final_codes`` those after which no attempt follows.
-    ``as_written`` has what the author wrote for durations and exit codes, by argument.
+    ``skip_codes`` are the exit codes that skip the task, ``final_codes`` those after which no
+    attempt follows. ``as_written`` has what the author wrote for durations and exit codes, by
+    argument.
     """
 
     image: str
@@ -158,12 +163,15 @@ class CheckedOptions:
     as_written: Mapping[str, Any]
 
     def deadline_within(self, seconds_left: float | None) -> Deadline:
-        """The Job's deadline: the timeout, or what is left of the task's own time where that is less."""
+        """The Job's deadline: the timeout, or the task's remaining time if that is less."""
         return Deadline.within(self.timeout, seconds_left)
 
     @property
     def by_argument(self) -> dict[str, Any]:
-        """The values by argument, durations and exit codes as they were written: what a request's digest is made of."""
+        """The values by argument. Durations and exit codes are as the author wrote them.
+
+        A request's digest is made of this.
+        """
         names = JobOptions.__dataclass_fields__
         return {name: getattr(self, name) for name in names if name not in self.as_written} | dict(self.as_written)
 
@@ -222,7 +230,7 @@ def _check_entries(entries: Sequence[Any], argument: str) -> None:
 
 
 def _refuse_ours(keys: Iterable[str], argument: str) -> None:
-    """Our labels and annotations say what a Job is of and find it again: what the author puts there would be lost."""
+    """Refuse our labels and annotations, by which a Job is found again: ours would replace the author's."""
     for key in keys:
         if key == MANAGED_BY_LABEL or key.startswith(f"{MANAGER}/"):
             raise ValueError(f"{argument} may not set {key!r}: this provider sets it; choose another key")

@@ -1,4 +1,6 @@
-"""Patches of our objects, such as ``pod_overrides``: mappings merged by key, lists by Kubernetes' own merge keys.
+"""Patches of our objects, such as ``pod_overrides``.
+
+Mappings are merged by key, lists by Kubernetes' own merge keys.
 
 Merge keys as in the API's ``patchMergeKey`` tags:
 https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/
@@ -30,9 +32,10 @@ _MERGE_KEYS = {
 
 
 def merge(base: Any, patch: Any, field: str = "", *, new_first: Collection[str] = ()) -> Any:
-    """The patch over the base: mappings by key, lists by their merge key or else replaced, None removes.
+    """Merge a patch over a base: mappings by key, lists by their merge key. None removes a key.
 
-    New entries of a list follow the base's. They precede them in lists whose names are in ``new_first``.
+    A list without a merge key is replaced. New entries of a list follow the base's entries; in
+    lists whose names are in ``new_first`` they precede them.
     """
     if isinstance(base, Mapping) and isinstance(patch, Mapping):
         merged = {key: merge(base.get(key), value, key, new_first=new_first) for key, value in patch.items()}

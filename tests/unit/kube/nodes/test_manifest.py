@@ -116,7 +116,7 @@ HOST_POD: dict[str, Any] = {
 
 
 def test_the_whole_pod_in_mode_host() -> None:
-    """The node's files come after our volumes and before the author's, and node and run before all variables."""
+    """The node's files come between our volumes and the author's, node and run before all variables."""
     owner = an_owner(
         Mode.HOST,
         env={"KEY": "value"},
