@@ -163,5 +163,51 @@ class ScriptResult:
         return cls(**known)
 
 
-def _known(cls: type[ScriptResult | Attempt], data: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class NodesResult:
+    """Result of a script on nodes, the same in synchronous and deferrable mode, on success and on failure.
+
+    ``nodes`` has an entry for each chosen node: ``status`` (``completed``, ``failed`` or ``skipped``),
+    ``runs``, the newest last, and ``reason`` where the status needs one. ``succeeded``, ``failed``
+    and ``skipped`` count nodes. ``execution_time`` is in seconds. ``error`` is the line that names
+    the nodes that failed, None on success. ``truncated`` says whether outputs were cut to bound the
+    result's size.
+    """
+
+    status: Status
+    nodes: Mapping[str, Mapping[str, Any]]
+    succeeded: int
+    failed: int
+    skipped: int
+    execution_time: float
+    error: str | None = None
+    truncated: bool = False
+    job_name: str | None = None
+    namespace: str | None = None
+    script_sha256: str | None = None
+    script_origin: str | None = None
+    script_bytes: int | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether no node failed."""
+        return self.error is None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The JSON that the newest run of each node printed, by node."""
+        return {name: node["runs"][-1]["value"] for name, node in self.nodes.items() if node["runs"]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types, in the order of the fields."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"status": str(self.status)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> NodesResult:
+        """Read what ``to_dict`` wrote; the keys of a newer version are dropped."""
+        known = _known(cls, data)
+        return cls(**known | {"status": Status(known["status"])})
+
+
+def _known(cls: type[ScriptResult | NodesResult | Attempt], data: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: data[field.name] for field in fields(cls) if field.name in data}

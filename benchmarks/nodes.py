@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import resource
@@ -73,9 +74,9 @@ def bare_jobs(namespace: str, nodes: Sequence[str]) -> None:
 
 
 def _call(namespace: str, nodes: Sequence[str]) -> Any:
-    from airflow_script_provider.hooks.node import split_node_arguments
+    from airflow_script_provider.hooks.node import node_call
 
-    return split_node_arguments(
+    return node_call(
         script="print('hi')",
         nodes=list(nodes),
         annotations=_ENDS,
@@ -84,23 +85,28 @@ def _call(namespace: str, nodes: Sequence[str]) -> Any:
 
 
 def _checked(outcome: Any, nodes: Sequence[str]) -> None:
-    if outcome.result["succeeded"] != len(nodes):
+    if outcome.succeeded != len(nodes):
         raise AssertionError(f"not all nodes succeeded: {str(outcome.error)[:1000]}")
+
+
+def _task_run() -> Any:
+    from airflow_script_provider.clusters.access import ClusterRef
+    from airflow_script_provider.hooks.node import NodesTaskRun
+
+    return NodesTaskRun(ClusterRef(), logging.getLogger("script"))
 
 
 def in_a_worker(namespace: str, nodes: Sequence[str]) -> None:
     """The operator's work, without Airflow around it."""
-    from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
-
-    _checked(KubernetesNodeScriptHook().nodes_to_outcome(_call(namespace, nodes)), nodes)
+    _checked(_task_run().outcome(_call(namespace, nodes)), nodes)
 
 
 def deferred(namespace: str, nodes: Sequence[str]) -> None:
     """The worker launches, the trigger runs, the worker comes back; all of it in one process."""
-    from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
+    from airflow_script_provider.hooks.node import NodesDeferral
     from airflow_script_provider.triggers.node import NodeScriptTrigger
 
-    launched = KubernetesNodeScriptHook().launch_on_nodes(_call(namespace, nodes))
+    launched = _task_run().outcome_or_deferral(_call(namespace, nodes))
     if not isinstance(launched, NodesDeferral):
         raise TypeError("nothing was deferred")
     trigger = NodeScriptTrigger(job=launched.job.to_dict(), server=launched.server)
@@ -109,7 +115,7 @@ def deferred(namespace: str, nodes: Sequence[str]) -> None:
         (only,) = [event.payload async for event in trigger.run()]
         return dict(only)
 
-    _checked(KubernetesNodeScriptHook().resume_on_nodes(asyncio.run(event())), nodes)
+    _checked(_task_run().resume(asyncio.run(event())), nodes)
 
 
 CONTENDERS: dict[str, Callable[[str, Sequence[str]], None]] = {

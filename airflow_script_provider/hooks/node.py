@@ -2,62 +2,109 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
-from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import current_task
 from airflow_script_provider._interruption import ended_by_sigterm
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.clusters.credentials import open_api
-from airflow_script_provider.hooks.script import KubernetesScriptHook
+from airflow_script_provider.hooks._prepare import job_request, log_origins
+from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
+from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.begin import Run
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
-from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity, short_digest
-from airflow_script_provider.kube.nodes import manifest
-from airflow_script_provider.kube.nodes.call import NodeCall
-from airflow_script_provider.kube.nodes.plan import NodeSettings, OnNodes
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.nodes import result as nodes_result
+from airflow_script_provider.kube.nodes.call import NodeCall, NodesRequest, identity_on_nodes
+from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
-from airflow_script_provider.kube.nodes.result import NodesOutcome
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
-from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.result import NodesResult
+from airflow_script_provider.run_log import RunLog
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class NodesDeferral:
-    """The Job that owns the runs, for a trigger to see to, and the API server that it is on."""
+    """The Job that owns the runs, which a trigger is to start, and the API server that it is on."""
 
     job: LaunchedJob
     server: str
 
 
-class KubernetesNodeScriptHook(KubernetesScriptHook):
-    """Run scripts on nodes, as Jobs. How the cluster is reached is told as to ``KubernetesScriptHook``."""
+class KubernetesNodeScriptHook(ScriptHook):
+    """Run scripts on nodes, as a Job on each."""
 
-    def run_on_nodes(self, script: Any, *, folder: str | None = None, **arguments: Any) -> dict[str, Any]:
+    hook_name = "Kubernetes node script"
+
+    @cached_property
+    def _task_run(self) -> NodesTaskRun:
+        return NodesTaskRun(self.cluster, self.log)
+
+    def run(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesResult:
         """Run a script on nodes and wait for all of them.
 
         :param script: text, URI or source, as the operator takes it.
-        :param folder: what relative paths of files start from, by default the working directory.
+        :param folder: folder that relative paths of files start from, by default the working directory.
         :param arguments: the operator's arguments of the same names.
-        :return: the result of a script that ended well on every node.
+        :return: the result of a script that succeeded on every node.
 
         Raises ``NodesFailedError`` with the result, and what ``KubernetesScriptHook.run`` raises before the launch.
         """
-        with ended_by_sigterm(self._run):
-            outcome = self.nodes_to_outcome(split_node_arguments(script=script, **arguments), folder=folder)
-        return successful(outcome)
+        call = node_call(script=script, **arguments)
+        with ended_by_sigterm(self._task_run.interruptible):
+            return nodes_result.successful(self._task_run.outcome(call, folder=folder))
 
-    def nodes_to_outcome(
+    def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesRequest:
+        """Read the script and check everything; nothing is created, and the nodes are not chosen yet."""
+        return self._task_run.prepare(node_call(script=script, **arguments), folder=folder)
+
+    def launch(self, request: NodesRequest) -> JobRef:
+        """Choose the nodes and create the Job that owns the runs. ``follow`` starts the runs."""
+
+        async def launched(api: KubernetesApi) -> JobRef:
+            log = self._task_run.run_log(get_logs=request.request.get_logs)
+            return (await self._task_run.begin(api, request, log, None)).ref
+
+        return self._task_run.call(launched)
+
+    def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
+        """Start the runs of a launched request and wait for all. Returns and raises as ``run`` does."""
+        with ended_by_sigterm(self._task_run.interruptible):
+            return self._task_run.interruptible.run(lambda: self.afollow(request, ref))
+
+    async def afollow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
+        """``follow`` for code in an event loop. Cancelled, it deletes all Jobs of the request."""
+        return nodes_result.successful(await self._task_run.follow(request, ref))
+
+    def delete(self, ref: JobRef) -> bool:
+        """Delete the owner with the Jobs of all runs; False if it was gone already."""
+        return self._task_run.delete(ref)
+
+    def kill(self) -> None:
+        """End the run that is under way, and delete its Jobs. May be called from a signal handler."""
+        self._task_run.kill()
+
+
+class NodesTaskRun(JobTaskRun):
+    """A script on nodes in the place of a task: what operators need beyond the hook."""
+
+    def prepare(self, call: NodeCall, *, folder: str | None = None, task: TaskIdentity | None = None) -> NodesRequest:
+        """Read the script and check everything; nothing is created."""
+        return _nodes_request(self.cluster.resolve(), call, folder=folder, task=task)
+
+    def outcome(
         self,
         call: NodeCall,
         *,
@@ -65,19 +112,19 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
         on_outcome: OnOutcome | None = None,
-    ) -> NodesOutcome:
-        """Run and wait, without judging: the outcome of success and failure alike.
+    ) -> NodesResult:
+        """Run and wait, without judging: the result of success and failure alike.
 
         ``on_outcome`` gets it before the runs are marked as read.
         """
         task = task or current_task()
 
-        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesOutcome:
+        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult:
             return await nodes.see_through(job, task, on_outcome)
 
-        return self._on_nodes(call, main, folder=folder, task=task, left=seconds_left)
+        return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left)
 
-    def launch_on_nodes(
+    def outcome_or_deferral(
         self,
         call: NodeCall,
         *,
@@ -85,127 +132,118 @@ class KubernetesNodeScriptHook(KubernetesScriptHook):
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
         on_outcome: OnOutcome | None = None,
-    ) -> NodesOutcome | NodesDeferral:
-        """Create the Job that owns the runs, for a trigger to start them; ``resume_on_nodes`` takes its event.
+    ) -> NodesResult | NodesDeferral:
+        """Create the Job that owns the runs and leave the runs to a trigger; ``resume`` takes its event.
 
-        Without the right to patch Jobs a trigger could not tell what became of the runs: then a worker waits.
+        Without the right to patch Jobs a trigger could not store the records of runs. Then a worker waits.
         """
-        launched: list[LaunchedJob] = []
+        with self.deleting_if_killed() as unguarded:
 
-        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesOutcome | NodesDeferral:
-            if not job.may_be_marked:
-                self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
-                return await nodes.see_through(job, task, on_outcome)
-            launched.append(job)
-            return NodesDeferral(job, nodes.api.host)
+            async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult | NodesDeferral:
+                if not job.may_be_marked:
+                    self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
+                    return await nodes.see_through(job, task, on_outcome)
+                unguarded.ref = job.ref
+                return NodesDeferral(job, nodes.api.host)
 
-        try:
-            return self._on_nodes(call, main, folder=folder, task=task, left=seconds_left)
-        except exceptions.RunKilledError:
-            if launched:  # the kill came while the session was being closed
-                raise self.killed(launched[0].ref) from None
-            raise
+            return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left)
 
-    def resume_on_nodes(
+    def resume(
         self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnOutcome | None = None
-    ) -> NodesOutcome:
-        """The outcome from the event of a trigger; goes on where the trigger could not."""
-        access, job = self._access(), LaunchedJob.from_dict(event["job"])
-        log = self._run_log(get_logs=job.get_logs)
+    ) -> NodesResult:
+        """The result from the event of a trigger; goes on where the trigger could not."""
+        access, job = self.cluster.resolve(), LaunchedJob.from_dict(event["job"])
+        log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
-        began: list[LaunchedJob] = []
+        with self.deleting_if_killed(job.ref) as unguarded:
 
-        async def main() -> NodesOutcome:
-            async with open_api(access) as api:
+            async def main(api: KubernetesApi) -> NodesResult:
                 await launching.check_server(api, job.ref, event.get("server"))
-                began.append(job)
-                nodes = NodesTask(api, log, lambda: self._meaning_of_kill(task))
-                return await nodes.see_through(job, task, on_outcome)
+                unguarded.ref = None
+                return await self._nodes_task(api, log, task).see_through(job, task, on_outcome)
 
-        try:
-            return self._run.run(main)
-        except exceptions.RunKilledError:
-            if not began:  # the kill came while the credentials were loaded
-                raise self.killed(job.ref) from None
-            raise
+            return self.run(access, main)
 
-    def prepare_on_nodes(
-        self, call: NodeCall, *, folder: str | None = None, task: TaskIdentity | None = None
-    ) -> JobRequest:
-        """Read the script and check everything, without a request to the cluster.
+    async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
+        """Start and follow the runs of a launched request. Cancelled, it deletes all Jobs."""
+        access = await asyncio.to_thread(self.cluster.resolve)
+        log = self.run_log(get_logs=request.request.get_logs)
 
-        The plan's nodes are those that are named, otherwise one with the name ``NODE``.
-        """
-        request, on_nodes = self._prepared(self._access(), call, folder=folder, task=task, left=None)
-        names = tuple(call.choice.nodes or ("NODE",))
-        return manifest.owning(request, replace(on_nodes, plan=replace(on_nodes.plan, nodes=names)))
+        async def main(api: KubernetesApi) -> NodesResult:
+            job = _bounds(api, request, log).launched(ref, time.time())
+            return await self._nodes_task(api, log, None).see_through(job, request.request.identity.task, None)
 
-    def _on_nodes(
+        return await in_session(access, main)
+
+    async def begin(
+        self, api: KubernetesApi, request: NodesRequest, log: RunLog, task: TaskIdentity | None
+    ) -> LaunchedJob:
+        """Adopt the owner of an earlier try, or choose nodes and create one."""
+        nodes = self._nodes_task(api, log, task)
+        job = await nodes.begin(
+            request.request,
+            request.on_nodes,
+            request.choice,
+            bounds=_bounds(api, request, log),
+            retry_failed_only=request.retry_failed_only,
+        )
+        if self.on_launch is not None:
+            async with nodes.guard.protecting(job.ref):
+                self.on_launch(job.ref)
+        return job
+
+    def _begun(
         self,
         call: NodeCall,
         do: Callable[[NodesTask, LaunchedJob], Coroutine[Any, Any, T]],
         *,
         folder: str | None,
         task: TaskIdentity | None,
-        left: float | None,
+        seconds_left: float | None,
     ) -> T:
-        access = self._access()
-        request, on_nodes = self._prepared(access, call, folder=folder, task=task, left=left)
-        self._say_read(request)
-        log = self._run_log(get_logs=call.call.get_logs)
+        access = self.cluster.resolve()
+        request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
+        log_origins(self.log, request.request.script, request.request.files)
+        log = self.run_log(get_logs=request.request.get_logs)
 
-        async def main() -> T:
-            async with open_api(access) as api:
-                nodes = NodesTask(api, log, lambda: self._meaning_of_kill(task))
-                bounds = Run(api, request, log, call.call.max_output_bytes, get_logs=call.call.get_logs)
-                retried = call.settings.retry_failed_only
-                job = await nodes.begin(request, on_nodes, call.choice, bounds=bounds, retry_failed_only=retried)
-                if self.on_launch is not None:
-                    async with nodes.guard.protecting(job.ref):
-                        self.on_launch(job.ref)
-                return await do(nodes, job)
+        async def main(api: KubernetesApi) -> T:
+            job = await self.begin(api, request, log, task)
+            return await do(self._nodes_task(api, log, task), job)
 
-        return self._run.run(main)
+        return self.run(access, main)
 
-    def _prepared(
-        self,
-        access: ClusterAccess,
-        call: NodeCall,
-        *,
-        folder: str | None,
-        task: TaskIdentity | None,
-        left: float | None,
-    ) -> tuple[JobRequest, OnNodes]:
-        call.check_before_rendering()
-        call.choice.check()
-        request = self._prepare(access, call.call, call.options_of_pods, folder=folder, task=task, left=None)
-        expires_at = None if left is None else time.time() + left
-        identity = _for_nodes(request.identity, call.choice, call.settings)
-        on_nodes = call.settings.on_nodes(timeout=request.options.timeout, expires_at=expires_at)
-        return replace(request, identity=identity), on_nodes
+    def _nodes_task(self, api: KubernetesApi, log: RunLog, task: TaskIdentity | None) -> NodesTask:
+        return NodesTask(api, log, lambda: self.meaning_of_kill(task))
 
 
-def _for_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSettings) -> LaunchIdentity:
-    """The identity of a request with what it says of nodes: other nodes are another request."""
-    facts = (asdict(choice), asdict(settings))
-    return replace(
-        identity,
-        launch_id=short_digest(identity.launch_id, *facts),
-        request=short_digest(identity.request, *facts) if identity.request else "",
-        is_for_nodes=True,
-    )
-
-
-def split_node_arguments(**arguments: Any) -> NodeCall:
-    """The operator's arguments by what they are about; ``TypeError`` for one that nobody knows."""
+def node_call(**arguments: Any) -> NodeCall:
+    """The operator's arguments by what they are about; ``TypeError`` for an unknown one."""
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
-    choice, settings, call, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
-    return NodeCall(call, options, choice, settings)
+    choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
+    return NodeCall(inputs, options, choice, settings)
 
 
-def successful(outcome: NodesOutcome) -> dict[str, Any]:
-    """The result of a success. Raises ``NodesFailedError`` with it where a node failed."""
-    if outcome.error is not None:
-        raise exceptions.NodesFailedError(outcome.error, result=outcome.result)
-    return outcome.result
+def _bounds(api: KubernetesApi, request: NodesRequest, log: RunLog) -> Run:
+    job = request.request
+    return Run(api, job, log, job.max_output_bytes, get_logs=job.get_logs)
+
+
+def _nodes_request(
+    access: ClusterAccess,
+    call: NodeCall,
+    *,
+    folder: str | None,
+    task: TaskIdentity | None,
+    seconds_left: float | None = None,
+) -> NodesRequest:
+    call.check_before_rendering()
+    call.choice.check()
+    request = job_request(access, call.inputs, call.options_of_pods, folder=folder, task=task)
+    expires_at = None if seconds_left is None else time.time() + seconds_left
+    return NodesRequest(
+        replace(request, identity=identity_on_nodes(request.identity, call.choice, call.settings)),
+        call.settings.on_nodes(timeout=request.options.timeout, expires_at=expires_at),
+        call.choice,
+        call.settings.retry_failed_only,
+    )

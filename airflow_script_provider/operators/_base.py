@@ -10,22 +10,22 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow_script_provider._airflow import BaseOperator, is_in_one_process, job_url_setting
+from airflow_script_provider._airflow import BaseHook, BaseOperator, is_in_one_process, job_url_setting
+from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators.links import KubernetesJobLink
+from airflow_script_provider.run_log import Logger
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.inline import InlineScript
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_script_provider.hooks.base import ConnectedHook
+    from airflow_script_provider.hooks._task_run import TaskRun
 
-H = TypeVar("H", bound="ConnectedHook")
+R = TypeVar("R", bound="TaskRun")
 A = TypeVar("A")
-
-CONNECTION = ("kubernetes_conn_id", "in_cluster", "config_file", "cluster_context")
 
 
 class ScriptTask(BaseOperator):
@@ -36,15 +36,19 @@ class ScriptTask(BaseOperator):
     script_conn_id: str | None
     template_script: bool
     files: Any
+    kubernetes_conn_id: str | None
+    in_cluster: bool | None
+    config_file: str | None
+    cluster_context: str | None
     launched_job: JobRef | None = None
-    _hook: ConnectedHook | None = None
+    _task_run: TaskRun | None = None
     _killed: bool = False
 
     def on_kill(self) -> None:
         """Let the run end what it has started; does no I/O, because Airflow calls it from a signal handler."""
         self._killed = True
-        if self._hook is not None:
-            self._hook.kill()
+        if self._task_run is not None:
+            self._task_run.kill()
 
     def announce_job(self, context: Context, ref: JobRef) -> None:
         """Show the link to the Job of this try from now on; Airflow itself would show it when the task ends."""
@@ -76,14 +80,14 @@ class ScriptTask(BaseOperator):
         return None if isinstance(self.script, ScriptSource) else self.script_conn_id
 
     @property
-    def connection(self) -> dict[str, Any]:
-        """The arguments that a hook is made of."""
-        return {name: getattr(self, name) for name in CONNECTION}
+    def cluster(self) -> ClusterRef:
+        """The cluster that the connection's arguments name."""
+        return ClusterRef(self.kubernetes_conn_id, self.in_cluster, self.config_file, self.cluster_context)
 
     @property
     def dag_folder(self) -> str | None:
         """The folder of the operator's DAG, which relative paths start from, where there is no context to ask."""
-        folder: str | None = self.dag.folder if self.has_dag() else None
+        folder: str | None = self.dag.folder if self.has_dag() else None  # type: ignore[no-untyped-call]  # not in Airflow
         return folder
 
     @property
@@ -98,7 +102,7 @@ class ScriptTask(BaseOperator):
         return {
             "execution_timeout": self.seconds_left,
             "in_one_process": is_in_one_process(),
-            **self.connection,
+            **self.cluster.to_dict(),
         }
 
     def render_source(self, source: ScriptSource, context: Context) -> ScriptSource:
@@ -142,18 +146,24 @@ class ScriptTask(BaseOperator):
                 raise
             raise ValueError(_fields.template_message(error, script)) from None
 
-    def _started(self, hook: H) -> H:
-        """The hook, which learns of a kill whether it came before or comes now."""
-        self._hook = hook
+    def _started(self, task_run: R) -> R:
+        """The run, which learns of a kill whether the kill came before or comes later."""
+        self._task_run = task_run
         if self._killed:
-            hook.kill()
-        return hook
+            task_run.kill()
+        return task_run
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
         """The Job of a trigger's event, which is this try's."""
         job = LaunchedJob.from_dict(event["job"])
         self.launched_job = job.ref
         return job
+
+
+def hook_log() -> Logger:
+    """The logger of the hooks: operators' lines and hooks' lines have one name."""
+    log: Logger = BaseHook(logger_name="script").log
+    return log
 
 
 def job_links() -> tuple[KubernetesJobLink, ...]:

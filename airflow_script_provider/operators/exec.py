@@ -13,51 +13,79 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import ExitCodes
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _arguments, _fields
-from airflow_script_provider.operators._base import ScriptTask
+from airflow_script_provider.operators._base import ScriptTask, hook_log
 from airflow_script_provider.operators._errors import airflow_errors, result_or_raise
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
+    from airflow_script_provider.hooks.exec import ExecTaskRun
 
 
 class KubernetesExecScriptOperator(ScriptTask):
     """
-    Run a script, or a command, in a pod that runs already: with its code, its network and its secrets.
+    Run a script, or a command, in a running pod: with its code, its network and its secrets.
 
-    Script, arguments and environment travel through stdin, and nothing is left in the pod. The result dict is the XCom
-    ``return_value``, also when the task fails; the JSON that was printed to stdout is the XCom ``value`` too. Each
-    Airflow retry chooses a pod anew. An exec lives as long as its connection, so it cannot be deferred.
+    Script, arguments and environment travel through stdin, and nothing is left in the pod. The
+    result dict is the XCom ``return_value``, also when the task fails. The JSON that was printed
+    to stdout is the XCom ``value``. Each retry of the task chooses a pod again. An exec lives as
+    long as its connection, so it cannot be deferred.
 
-    :param deployment: run in the first ready pod of this Deployment's current ReplicaSet. (templated)
-    :param statefulset: run in the first ready pod of this StatefulSet's newest revision. (templated)
-    :param pod: run in this pod. (templated)
-    :param label_selector: run in the first ready pod that this selects, such as ``app=api,tier!=web``. (templated)
-    :param container: which container; needed where the pod has several. (templated)
-    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``), or a source such as ``S3Script(…)``.
+    Each argument is listed as ``TYPE: meaning``. Exactly one of the first four is given, and
+    exactly one of ``script`` and ``command``.
+
+    :param deployment: str: name of a Deployment. The script runs in the first ready pod, by name,
+        of its current ReplicaSet. (templated)
+    :param statefulset: str: name of a StatefulSet. The script runs in the first ready pod, by
+        name, of its newest revision. (templated)
+    :param pod: str: name of a running pod, which need not be ready. (templated)
+    :param label_selector: str: label selector of pods. The script runs in the first ready one, by
+        name. (templated)
+    :param container: str: name of the container. None means the pod's only one. (templated)
+    :param script: str, source or dict: the script's text, a one-line URI (``file://``,
+        ``http(s)://``, ``s3://``, ``gs://``), a source such as ``S3Script(…)``, or the Script
+        tool's mapping of ``type``, ``uri`` and ``source``. (templated)
+    :param command: list of str: program and arguments in the place of a script. (templated)
+    :param script_conn_id: str: Airflow connection that the script's URI is read with. None means
+        ``aws_default`` for ``s3://``, ``google_cloud_default`` for ``gs://``, and no connection
+        for ``http(s)://``. (templated)
+    :param sha256: str: hexadecimal digest that the script must have. If it has another one, the
+        task fails before anything is started. None checks nothing. (templated)
+    :param template_script: bool: render Jinja inside the texts of the script and of ``files``.
+        False passes them on unchanged.
+    :param files: dict of str, source or dict: more files, in a private folder with the script,
+        which is removed at the end. ``AIRFLOW_SCRIPT_FILES`` is its path. A key is a relative
+        path, a value is the file's text, a one-line URI or a source. None adds no file.
         (templated)
-    :param command: a list instead of a script, such as ``["npx", "prisma", "migrate", "deploy"]``. (templated)
-    :param script_conn_id: connection that a script's URI is read with. (templated)
-    :param sha256: expected digest of the script; another one fails before anything is started. (templated)
-    :param template_script: render Jinja inside the script's text. By default its bytes arrive unchanged.
-    :param files: more files, by relative path, in a private folder with the script, which is removed at the end; its
-        name is in ``AIRFLOW_SCRIPT_FILES``. (templated)
-    :param args: mapping or list that the script gets as one JSON string in ``argv[1]``. (templated)
-    :param arguments: strings appended to argv as they are; excludes ``args``. (templated)
-    :param env: environment, over the container's own. (templated)
-    :param working_dir: the directory it starts in, default the container's. (templated)
-    :param interpreter: argv before the script's path. Default by shebang, extension, image, else ``python3 -u``.
-    :param namespace: default the connection's, else the worker pod's own, else ``default``. (templated)
-    :param timeout: seconds until its process group is ended; None for no end.
-    :param termination_grace_period: seconds between SIGTERM and SIGKILL.
-    :param skip_on_exit_code: exit codes that skip the task.
-    :param get_logs: show the output in the task's log: stdout as INFO, stderr as WARNING.
-    :param max_output_bytes: how much of the end of each output the result keeps.
-    :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
-    :param in_cluster: use the worker pod's service account.
-    :param config_file: path of a kubeconfig.
-    :param cluster_context: context of the kubeconfig.
+    :param args: dict or list: JSON values, which the script gets as one JSON string in
+        ``argv[1]``. psql gets a dict as its variables. None passes no argument. (templated)
+    :param arguments: list of str: words that are appended to argv unchanged; excludes ``args``.
+        None appends no word. (templated)
+    :param env: dict of str: environment variables, which take precedence over the container's own.
+        None sets no variable. (templated)
+    :param working_dir: str: path in the container of the directory to start in. None means the
+        container's own. (templated)
+    :param interpreter: list of str: the command in front of the script's path. None chooses it by
+        the script's ``#!`` line, its file extension or the container's image, otherwise
+        ``python3 -u``.
+    :param namespace: str: namespace of the pod. None means the connection's, otherwise the worker
+        pod's own, otherwise ``default``. (templated)
+    :param timeout: seconds or ``timedelta``: time after which the process group is ended. None
+        sets no limit.
+    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL.
+    :param skip_on_exit_code: int or list of int: exit codes from 1 to 255 that skip the task. None
+        skips it at no exit code.
+    :param get_logs: bool: show the output in the task's log, stdout as INFO and stderr as WARNING.
+    :param max_output_bytes: int, in bytes: how much of the end of each output (stdout, stderr,
+        both together) the result keeps.
+    :param kubernetes_conn_id: str: Airflow connection to the cluster. The default one need not
+        exist. None reads no connection.
+    :param in_cluster: bool: use the service account of the worker's own pod. None means what the
+        connection says.
+    :param config_file: str: path of a kubeconfig, on the worker. None means what the connection
+        says.
+    :param cluster_context: str: context of the kubeconfig. None means the connection's, otherwise
+        the current one.
     """
 
     template_fields: Collection[str] = (
@@ -138,9 +166,9 @@ class KubernetesExecScriptOperator(ScriptTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run it; returns the result dict of a run that ended well."""
         left = self.seconds_left
-        hook = self._started(self._new_hook())
+        task_run = self._started(self._new_run())
         with airflow_errors():
-            outcome = hook.run_to_outcome(self.inputs(), self.options(), folder=dag_folder(context), seconds_left=left)
+            outcome = task_run.outcome(self.inputs(), self.options(), folder=dag_folder(context), seconds_left=left)
         self.push_result(context, outcome.result.value, outcome.result.to_dict())
         return result_or_raise(outcome)
 
@@ -148,13 +176,13 @@ class KubernetesExecScriptOperator(ScriptTask):
         """Print as YAML what would run where, values hidden. Reads the script, does not ask the cluster."""
         import yaml
 
-        request = self._new_hook().prepare(self.inputs(), self.options(), folder=self.dag_folder)
+        request = self._new_run().prepare(self.inputs(), self.options(), folder=self.dag_folder)
         print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
 
-    def _new_hook(self) -> KubernetesExecScriptHook:
-        from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
+    def _new_run(self) -> ExecTaskRun:
+        from airflow_script_provider.hooks.exec import ExecTaskRun
 
-        return KubernetesExecScriptHook(**self.connection)
+        return ExecTaskRun(self.cluster, hook_log(), "Nothing was started.")
 
     def inputs(self) -> ScriptInputs:
         """What the script is given, as the arguments say."""

@@ -10,86 +10,131 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes import result as nodes_result
 from airflow_script_provider.kube.nodes.call import NodeCall
 from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
-from airflow_script_provider.kube.nodes.result import NodesOutcome, values
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _arguments, _fields
-from airflow_script_provider.operators._base import ScriptTask, job_links
+from airflow_script_provider.operators._base import ScriptTask, hook_log, job_links
 from airflow_script_provider.operators._errors import airflow_errors
+from airflow_script_provider.result import NodesResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
-    from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
+    from airflow_script_provider.hooks.node import NodesDeferral, NodesTaskRun
     from airflow_script_provider.types import ContainerResources
 
 
 class KubernetesNodeScriptOperator(ScriptTask):
     """
-    Run a script on nodes of the cluster, as a Kubernetes Job on each, and return what it came to on all of them.
+    Run a script on nodes of the cluster, as a Kubernetes Job on each, and return one result.
 
-    The result dict is the XCom ``return_value``, also when the task fails; the XCom ``value`` has the JSON that the
-    script printed last on each node, by node. The script finds its node in ``NODE_NAME``, its run in ``RUN_INDEX``.
+    The result dict is the XCom ``return_value``, also when the task fails. The XCom ``value`` has,
+    by node, the JSON that the script printed last. The script finds the name of its node in
+    ``NODE_NAME``, and the number of its run in ``RUN_INDEX``.
 
-    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``) or a source such as ``S3Script(…)``.
+    Each argument is listed as ``TYPE: meaning``. Objects of Kubernetes are dicts in the API's
+    spelling (``mountPath``) or models of ``kubernetes.client``. Exactly one of ``node_selector``,
+    ``nodes`` and ``all_nodes`` is given.
+
+    :param script: str, source or dict: the script's text, a one-line URI (``file://``,
+        ``http(s)://``, ``s3://``, ``gs://``), a source such as ``S3Script(…)``, or the Script
+        tool's mapping of ``type``, ``uri`` and ``source``. (templated)
+    :param node_selector: str or dict of str: label selector of the nodes. (templated)
+    :param nodes: list of str: names of the nodes; needs no right to list nodes. (templated)
+    :param all_nodes: bool: run on every node.
+    :param mode: str: ``normal`` gives no access to the node. ``privileged`` makes the container
+        privileged. ``host`` adds the node's processes and, at ``/host``, its file system.
+    :param runs: int: how often the script runs on each node, one run after the other.
+    :param interval: seconds or ``timedelta``: time between the end of a run and the next one.
+    :param history_limit: int: how many runs of each node the result keeps, the newest last.
+    :param max_parallel: int: how many nodes run the script at a time. None means all of them.
+    :param stop_after_failures: int: number of failed nodes after which no other run starts. None
+        means that no failure stops the others.
+    :param include_unready: bool: also use nodes that are not ready.
+    :param include_cordoned: bool: also use nodes that are cordoned.
+    :param retry_failed_only: bool: a retry of the task skips nodes on which the script succeeded.
+    :param script_conn_id: str: Airflow connection that the script's URI is read with. None means
+        ``aws_default`` for ``s3://``, ``google_cloud_default`` for ``gs://``, and no connection
+        for ``http(s)://``. (templated)
+    :param sha256: str: hexadecimal digest that the script must have. If it has another one, the
+        task fails before anything is created. None checks nothing. (templated)
+    :param template_script: bool: render Jinja inside the texts of the script and of ``files``.
+        False passes them on unchanged.
+    :param files: dict of str, source or dict: more files, mounted beside the script in
+        ``/scripts``. A key is a relative path, a value is the file's text, a one-line URI or a
+        source. None mounts no more files. (templated)
+    :param args: dict or list: JSON values, which the script gets as one JSON string in
+        ``argv[1]``. psql gets a dict as its variables. None passes no argument. (templated)
+    :param arguments: list of str: words that are appended to argv unchanged; excludes ``args``.
+        None appends no word. (templated)
+    :param env: dict of str: environment variables. A Secret holds the values until all runs have
+        ended. None sets no variable. (templated)
+    :param env_from: list of dict or ``V1EnvFromSource``: more environment variables, from existing
+        Secrets and ConfigMaps; ``env`` takes precedence. None adds no variable.
+    :param image: str: image of the script's container, and of the one that installs dependencies.
         (templated)
-    :param node_selector: label selector of the nodes, as text (``role=db,zone in (a,b)``) or mapping. (templated)
-    :param nodes: names of nodes, in the place of ``node_selector``; needs no right to list nodes. (templated)
-    :param all_nodes: every node, in the place of the two.
-    :param mode: ``normal``; ``privileged``: a privileged container; ``host``: that, with the node's processes and, at
-        ``/host``, its file system.
-    :param runs: how often the script runs on each node, one run after the other.
-    :param interval: seconds between the end of a run and the next one.
-    :param history_limit: how many runs of a node the result keeps, newest last.
-    :param max_parallel: nodes at a time, default all.
-    :param stop_after_failures: failed nodes after which no other run is started.
-    :param include_unready: also nodes that are not ready.
-    :param include_cordoned: also nodes that are cordoned.
-    :param retry_failed_only: a retry leaves nodes alone that have succeeded.
-    :param script_conn_id: connection that a script's URI is read with. (templated)
-    :param sha256: expected digest of the script; another one fails before anything is created. (templated)
-    :param template_script: render Jinja inside the script's text. By default its bytes arrive unchanged.
-    :param files: more files, by relative path, mounted beside the script. (templated)
-    :param args: mapping or list that the script gets as one JSON string in ``argv[1]``. (templated)
-    :param arguments: strings appended to argv as they are; excludes ``args``. (templated)
-    :param env: environment, kept in a Secret that is gone when all runs have ended. (templated)
-    :param env_from: more environment, from Secrets and ConfigMaps that exist (``V1EnvFromSource``).
-    :param image: image of the container. (templated)
-    :param interpreter: argv before the script's path. Default by shebang, extension, image, else ``python3 -u``.
-    :param run_as_uid: run as this user with a read-only root, in mode ``normal``.
-    :param container_resources: requests and limits of the container. (templated)
-    :param volumes: volumes of the pods.
-    :param volume_mounts: mounts of the container.
-    :param affinity: affinity of the pods, beside their node.
-    :param tolerations: tolerations of the pods, default of every taint. Nodes with others are skipped.
-    :param labels: labels of Jobs and pods. (templated)
-    :param annotations: annotations of Jobs and pods. (templated)
-    :param image_pull_secrets: Secrets for the registry, by name or as ``V1LocalObjectReference``.
-    :param image_pull_policy: ``IfNotPresent``, ``Always`` or ``Never``.
-    :param service_account_name: account of the pods, whose token is mounted; without it none is.
-    :param pod_overrides: partial pod template, merged last; containers: ``script``, ``install``. (templated)
-    :param name: what the Jobs' names start with, default ``script-<task>``. (templated)
-    :param namespace: default the connection's, else the worker pod's own, else ``default``. (templated)
-    :param timeout: seconds until a run is ended, pull and queueing included; None for no end.
-    :param startup_timeout: seconds until a run's container must run, and for which a lost node is waited for.
-    :param ttl_seconds_after_finished: seconds that the Jobs are kept when all have ended; None for ever.
-    :param unread_ttl: seconds that they are kept at least while a retry may ask for them.
-    :param termination_grace_period: seconds between SIGTERM and SIGKILL.
-    :param get_logs: show the output in the task's log, a group for each run.
-    :param max_output_bytes: how much of the end of each run's output, and at most how long a value, the result keeps.
-    :param install_dependencies: pip requirements, installed by an init container of the same image. (templated)
-    :param install_packages: system packages (apt, apk, dnf), installed before the script; needs root. (templated)
-    :param deferrable: wait in the triggerer instead of in a worker, default ``operators.default_deferrable``.
-    :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
-    :param in_cluster: use the worker pod's service account.
-    :param config_file: path of a kubeconfig.
-    :param cluster_context: context of the kubeconfig.
+    :param interpreter: list of str: the command in front of the script's path. None chooses it by
+        the script's ``#!`` line, its file extension or the image, otherwise ``python3 -u``.
+    :param run_as_uid: int: user id of at least 1 that the script runs as, only in mode ``normal``.
+        The root file system is then read-only, and the Pod Security level ``restricted`` admits
+        the pod. None runs as the image's user.
+    :param container_resources: dict or ``V1ResourceRequirements``: ``requests`` and ``limits`` of
+        the container. None sets neither. (templated)
+    :param volumes: list of dict or ``V1Volume``: more volumes of the pod. None adds no volume.
+    :param volume_mounts: list of dict or ``V1VolumeMount``: paths at which the container mounts
+        the ``volumes``; ``/scripts`` is taken. None adds no mount.
+    :param affinity: dict or ``V1Affinity``: more rules for the pods; each is bound to its node in
+        any case. None has no other rule.
+    :param tolerations: list of dict or ``V1Toleration``: taints that the pods tolerate. Nodes with
+        other taints are skipped. None tolerates every taint.
+    :param labels: dict of str: more labels of the Jobs, their pods, ConfigMap and Secret. None
+        adds no label. (templated)
+    :param annotations: dict of str: more annotations of the Jobs and their pods. None adds no
+        annotation. (templated)
+    :param image_pull_secrets: list of str, dict or ``V1LocalObjectReference``: Secrets in the
+        namespace, by name, that hold a login of the registry. None adds no Secret.
+    :param image_pull_policy: str: ``IfNotPresent``, ``Always`` or ``Never``.
+    :param service_account_name: str: service account of the pod, whose token is then mounted. None
+        means the namespace's default account, without a token.
+    :param pod_overrides: dict or ``V1PodTemplateSpec``: a partial pod template, merged last. The
+        containers are called ``script`` and ``install``. None changes nothing. (templated)
+    :param name: str: start of the Jobs' names, which ids complete. None means ``script-<task>``.
+        (templated)
+    :param namespace: str: namespace of the Jobs. None means the connection's, otherwise the worker
+        pod's own, otherwise ``default``. (templated)
+    :param timeout: seconds or ``timedelta``: time after which Kubernetes ends a run. It includes
+        queueing, image pull and installation. None sets no limit.
+    :param startup_timeout: seconds or ``timedelta``: time within which a run's container must run.
+        A node that is lost is given up after the same time.
+    :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the Jobs are kept after
+        all have ended. None keeps them for ever.
+    :param unread_ttl: seconds or ``timedelta``: least time that the Jobs are kept while a retry
+        may need their outcomes.
+    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL.
+    :param get_logs: bool: show the script's output in the task's log, a group for each run.
+    :param max_output_bytes: int, in bytes: how much of the end of a run's output the result keeps,
+        and how large a value may be; at most 16 KiB.
+    :param install_dependencies: list of str: lines of a pip requirements file. An init container
+        of the same image installs them. None installs nothing. (templated)
+    :param install_packages: list of str: names of system packages, which apt, apk, dnf or microdnf
+        installs before the script starts; needs root. None installs nothing. (templated)
+    :param deferrable: bool: wait in the triggerer and not in a worker. The default is Airflow's
+        setting ``[operators] default_deferrable``.
+    :param kubernetes_conn_id: str: Airflow connection to the cluster. The default one need not
+        exist. None reads no connection.
+    :param in_cluster: bool: use the service account of the worker's own pod. None means what the
+        connection says.
+    :param config_file: str: path of a kubeconfig, on the worker and, for deferred tasks, on the
+        triggerer. None means what the connection says.
+    :param cluster_context: str: context of the kubeconfig. None means the connection's, otherwise
+        the current one.
     """
 
     template_fields: Collection[str] = (
@@ -225,9 +270,9 @@ class KubernetesNodeScriptOperator(ScriptTask):
         """Run the script; returns the result dict where it ended well on every node."""
         from airflow_script_provider.hooks.node import NodesDeferral
 
-        hook, left = self._started(self._new_hook()), self.seconds_left
-        hook.on_launch = partial(self.announce_job, context)
-        run = hook.launch_on_nodes if self.deferrable else hook.nodes_to_outcome
+        task_run, left = self._started(self._new_run()), self.seconds_left
+        task_run.on_launch = partial(self.announce_job, context)
+        run = task_run.outcome_or_deferral if self.deferrable else task_run.outcome
         expires_at = None if left is None else time.time() + left
         with airflow_errors():
             outcome = run(
@@ -246,20 +291,19 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
-            outcome = self._started(self._new_hook()).resume_on_nodes(event, task=task, on_outcome=on_outcome)
+            outcome = self._started(self._new_run()).resume(event, task=task, on_outcome=on_outcome)
         return self._result_or_raise(outcome)
 
     def dry_run(self) -> None:
         """Print what would be created as YAML, with the Job of one run; asks nothing of the cluster."""
-        hook = self._new_hook()
-        request = hook.prepare_on_nodes(self.node_call(), folder=self.dag_folder)
-        print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
+        request = self._new_run().prepare(self.node_call(), folder=self.dag_folder)
+        print(manifest.as_yaml(request.owner()), end="")  # noqa: T201  # what a dry run is for
 
     def _defer(self, deferral: NodesDeferral, expires_at: float | None) -> NoReturn:
         from airflow_script_provider.triggers.node import NodeScriptTrigger
 
         if self._killed:
-            raise self._new_hook().killed(deferral.job.ref)
+            raise self._new_run().killed(deferral.job.ref)
         trigger = NodeScriptTrigger(
             job=deferral.job.to_dict(),
             server=deferral.server,
@@ -269,20 +313,18 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self.log.info("The triggerer sees to the runs of Job %s", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 
-    def _hand_over(self, context: Context, outcome: NodesOutcome) -> None:
-        self.push_result(context, values(outcome.result), outcome.result)
+    def _hand_over(self, context: Context, outcome: NodesResult) -> None:
+        self.push_result(context, outcome.values, outcome.to_dict())
 
     @staticmethod
-    def _result_or_raise(outcome: NodesOutcome) -> dict[str, Any]:
-        from airflow_script_provider.hooks.node import successful
-
+    def _result_or_raise(outcome: NodesResult) -> dict[str, Any]:
         with airflow_errors():
-            return successful(outcome)
+            return nodes_result.successful(outcome).to_dict()
 
-    def _new_hook(self) -> KubernetesNodeScriptHook:
-        from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
+    def _new_run(self) -> NodesTaskRun:
+        from airflow_script_provider.hooks.node import NodesTaskRun
 
-        return KubernetesNodeScriptHook(**self.connection)
+        return NodesTaskRun(self.cluster, hook_log())
 
     def node_call(self) -> NodeCall:
         """Script, Jobs and nodes, as the arguments say; ``node_selector`` is the nodes', not the pods'."""

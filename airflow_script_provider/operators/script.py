@@ -18,7 +18,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, ExitCodes, JobOptions
 from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _arguments, _fields
-from airflow_script_provider.operators._base import ScriptTask, job_links
+from airflow_script_provider.operators._base import ScriptTask, hook_log, job_links
 from airflow_script_provider.operators._errors import airflow_errors, result_or_raise
 from airflow_script_provider.sources.parse import source_of
 from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens, operator_settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
-    from airflow_script_provider.hooks.script import KubernetesScriptHook
+    from airflow_script_provider.hooks.script import ScriptTaskRun
     from airflow_script_provider.jobs.begin import Deferral
     from airflow_script_provider.types import ContainerResources
 
@@ -40,55 +40,98 @@ class KubernetesScriptOperator(ScriptTask):
     """
     Run a script as a Kubernetes Job, stream its log, return its result.
 
-    The result dict is the XCom ``return_value``, also when the task fails; the JSON that the script printed is the
-    XCom ``value`` too, so that ``task.output["value"]`` reads it.
+    The result dict is the XCom ``return_value``, also when the task fails. The JSON that the
+    script printed is the XCom ``value``: ``task.output["value"]`` reads it.
 
-    :param script: text, a one-line URI (``file``, ``http(s)``, ``s3``, ``gs``), a source such as ``S3Script(…)`` or the
-        Script tool's mapping of ``type``, ``uri`` and ``source``. (templated)
-    :param script_conn_id: connection that a script's URI is read with, default ``aws_default`` for ``s3://``,
-        ``google_cloud_default`` for ``gs://``, none for ``http(s)://``. (templated)
-    :param sha256: expected digest of the script; another one fails before anything is created. (templated)
-    :param template_script: render Jinja inside the script's text. By default its bytes arrive unchanged.
-    :param files: more files, by relative path, mounted beside the script. (templated)
-    :param args: mapping or list that the script gets as one JSON string in ``argv[1]``. (templated)
-    :param arguments: strings appended to argv as they are; excludes ``args``. (templated)
-    :param env: environment, kept in a Secret that is gone when the Job has ended. (templated)
-    :param env_from: more environment, from Secrets and ConfigMaps that exist (``V1EnvFromSource``).
-    :param image: image of the container. (templated)
-    :param interpreter: argv before the script's path. Default by shebang, extension, image, else ``python3 -u``.
-    :param run_as_uid: run as this user with a read-only root; passes the ``restricted`` pod security standard.
-    :param container_resources: requests and limits of the container. (templated)
-    :param volumes: volumes of the pod.
-    :param volume_mounts: mounts of the container.
-    :param affinity: affinity of the pod.
-    :param tolerations: tolerations of the pod.
-    :param node_selector: labels that the node must have. (templated)
-    :param labels: labels of Job and pod. (templated)
-    :param annotations: annotations of Job and pod. (templated)
-    :param image_pull_secrets: Secrets for the registry, by name or as ``V1LocalObjectReference``.
-    :param image_pull_policy: ``IfNotPresent``, ``Always`` or ``Never``.
-    :param service_account_name: account of the pod, whose token is mounted; without it none is.
-    :param pod_overrides: partial pod template, merged last; containers: ``script``, ``install``. (templated)
-    :param name: what the Job's name starts with, default ``script-<task>``. (templated)
-    :param namespace: default the connection's, else the worker pod's own, else ``default``. (templated)
-    :param timeout: seconds until the Job is ended, all attempts, pulls and queueing included; None for no end.
-    :param startup_timeout: seconds until a container must run.
-    :param backoff_limit: attempts after the first one.
-    :param ttl_seconds_after_finished: seconds that a finished Job is kept; None for ever.
-    :param unread_ttl: seconds that it is kept at least while its outcome is unread: for a retry after a lost worker.
-    :param termination_grace_period: seconds between SIGTERM and SIGKILL.
-    :param skip_on_exit_code: exit codes that skip the task.
-    :param fail_on_exit_code: exit codes after which neither Kubernetes nor Airflow tries again.
-    :param get_logs: show the script's output in the task's log.
-    :param max_output_bytes: how much of the end of the output the result keeps.
-    :param install_dependencies: pip requirements, installed by an init container of the same image. (templated)
-    :param install_packages: system packages (apt, apk, dnf), installed before the script; needs root. (templated)
-    :param deferrable: wait in the triggerer instead of in a worker, default ``operators.default_deferrable``.
-    :param defer_after: seconds after the launch within which a Job that ends is finished in the worker.
-    :param kubernetes_conn_id: connection to the cluster; the default one need not exist.
-    :param in_cluster: use the worker pod's service account.
-    :param config_file: path of a kubeconfig.
-    :param cluster_context: context of the kubeconfig.
+    Each argument is listed as ``TYPE: meaning``. Objects of Kubernetes are dicts in the API's
+    spelling (``mountPath``) or models of ``kubernetes.client``.
+
+    :param script: str, source or dict: the script's text, a one-line URI (``file://``,
+        ``http(s)://``, ``s3://``, ``gs://``), a source such as ``S3Script(…)``, or the Script
+        tool's mapping of ``type``, ``uri`` and ``source``. (templated)
+    :param script_conn_id: str: Airflow connection that the script's URI is read with. None means
+        ``aws_default`` for ``s3://``, ``google_cloud_default`` for ``gs://``, and no connection
+        for ``http(s)://``. (templated)
+    :param sha256: str: hexadecimal digest that the script must have. If it has another one, the
+        task fails before anything is created. None checks nothing. (templated)
+    :param template_script: bool: render Jinja inside the texts of the script and of ``files``.
+        False passes them on unchanged.
+    :param files: dict of str, source or dict: more files, mounted beside the script in
+        ``/scripts``. A key is a relative path, a value is the file's text, a one-line URI or a
+        source. None mounts no more files. (templated)
+    :param args: dict or list: JSON values, which the script gets as one JSON string in
+        ``argv[1]``. psql gets a dict as its variables. None passes no argument. (templated)
+    :param arguments: list of str: words that are appended to argv unchanged; excludes ``args``.
+        None appends no word. (templated)
+    :param env: dict of str: environment variables. A Secret holds the values until the Job has
+        ended. None sets no variable. (templated)
+    :param env_from: list of dict or ``V1EnvFromSource``: more environment variables, from existing
+        Secrets and ConfigMaps; ``env`` takes precedence. None adds no variable.
+    :param image: str: image of the script's container, and of the one that installs dependencies.
+        (templated)
+    :param interpreter: list of str: the command in front of the script's path. None chooses it by
+        the script's ``#!`` line, its file extension or the image, otherwise ``python3 -u``.
+    :param run_as_uid: int: user id of at least 1 that the script runs as. The root file system is
+        then read-only, and the Pod Security level ``restricted`` admits the pod. None runs as the
+        image's user.
+    :param container_resources: dict or ``V1ResourceRequirements``: ``requests`` and ``limits`` of
+        the container. None sets neither. (templated)
+    :param volumes: list of dict or ``V1Volume``: more volumes of the pod. None adds no volume.
+    :param volume_mounts: list of dict or ``V1VolumeMount``: paths at which the container mounts
+        the ``volumes``; ``/scripts`` is taken. None adds no mount.
+    :param affinity: dict or ``V1Affinity``: which nodes the pod requires or prefers, by the node's
+        labels or by its other pods. None has no rule.
+    :param tolerations: list of dict or ``V1Toleration``: taints of nodes that the pod tolerates.
+        None tolerates no taint.
+    :param node_selector: dict of str: labels that the node must have. None allows every node.
+        (templated)
+    :param labels: dict of str: more labels of the Job, its pod, ConfigMap and Secret. None adds no
+        label. (templated)
+    :param annotations: dict of str: more annotations of the Job and its pod. None adds no
+        annotation. (templated)
+    :param image_pull_secrets: list of str, dict or ``V1LocalObjectReference``: Secrets in the
+        namespace, by name, that hold a login of the registry. None adds no Secret.
+    :param image_pull_policy: str: ``IfNotPresent``, ``Always`` or ``Never``.
+    :param service_account_name: str: service account of the pod, whose token is then mounted. None
+        means the namespace's default account, without a token.
+    :param pod_overrides: dict or ``V1PodTemplateSpec``: a partial pod template, merged last. The
+        containers are called ``script`` and ``install``. None changes nothing. (templated)
+    :param name: str: start of the Job's name, which an id completes. None means ``script-<task>``.
+        (templated)
+    :param namespace: str: namespace of the Job. None means the connection's, otherwise the worker
+        pod's own, otherwise ``default``. (templated)
+    :param timeout: seconds or ``timedelta``: time after which Kubernetes ends the Job. It includes
+        queueing, image pulls, the installation and all attempts. None sets no limit.
+    :param startup_timeout: seconds or ``timedelta``: time within which a container of the pod must
+        run, queueing and image pull included.
+    :param backoff_limit: int: number of attempts after the first one, each in a new pod.
+    :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the finished Job is
+        kept. None keeps it for ever.
+    :param unread_ttl: seconds or ``timedelta``: least time that the finished Job is kept while
+        Airflow has not read its outcome: a retry after a lost worker reads it.
+    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL.
+    :param skip_on_exit_code: int or list of int: exit codes from 1 to 255 that skip the task. None
+        skips it at no exit code.
+    :param fail_on_exit_code: int or list of int: exit codes from 1 to 255 after which neither
+        Kubernetes nor Airflow tries again. None means that every failure may be tried again.
+    :param get_logs: bool: show the script's output in the task's log.
+    :param max_output_bytes: int, in bytes: how much of the end of the output the result keeps.
+    :param install_dependencies: list of str: lines of a pip requirements file. An init container
+        of the same image installs them. None installs nothing. (templated)
+    :param install_packages: list of str: names of system packages, which apt, apk, dnf or microdnf
+        installs before the script starts; needs root. None installs nothing. (templated)
+    :param deferrable: bool: wait in the triggerer and not in a worker. The default is Airflow's
+        setting ``[operators] default_deferrable``.
+    :param defer_after: seconds or ``timedelta``: time after the launch that a worker waits before
+        it defers. A Job that ends earlier is finished in the worker.
+    :param kubernetes_conn_id: str: Airflow connection to the cluster. The default one need not
+        exist. None reads no connection.
+    :param in_cluster: bool: use the service account of the worker's own pod. None means what the
+        connection says.
+    :param config_file: str: path of a kubeconfig, on the worker and, for deferred tasks, on the
+        triggerer. None means what the connection says.
+    :param cluster_context: str: context of the kubeconfig. None means the connection's, otherwise
+        the current one.
     """
 
     template_fields: Collection[str] = (
@@ -250,7 +293,7 @@ class KubernetesScriptOperator(ScriptTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script; returns the result dict of a run that ended well."""
         with airflow_errors():
-            followed = self._run(self._launching_hook(context), context)
+            followed = self._run(context)
         return result_or_raise(followed) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -258,21 +301,23 @@ class KubernetesScriptOperator(ScriptTask):
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
-            outcome = self._started(self._new_hook()).resume(event, task=task, on_outcome=on_outcome)
+            outcome = self._started(self._new_run()).resume(event, task=task, on_outcome=on_outcome)
         return result_or_raise(outcome)
 
-    def _run(self, hook: KubernetesScriptHook, context: Context) -> Outcome | Deferral:
-        call, options = self.inputs(), self.job_options()
+    def _run(self, context: Context) -> Outcome | Deferral:
+        task_run = self._started(self._new_run())
+        task_run.on_launch = partial(self.announce_job, context)
+        inputs, options = self.inputs(), self.job_options()
         left, on_outcome = self.seconds_left, partial(self._hand_over, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
-            return hook.run_to_outcome(
-                call, options, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome, alone=True
+            return task_run.outcome(
+                inputs, options, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome, alone=True
             )
         self._expires_at = None if left is None else time.time() + left
         after = positive_seconds(self.defer_after, "defer_after", zero_allowed=True) or 0
-        return hook.run_or_defer(
-            call, options, after, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome
+        return task_run.outcome_or_deferral(
+            inputs, options, after, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome
         )
 
     def _defer(self, deferral: Deferral) -> NoReturn:
@@ -287,13 +332,13 @@ class KubernetesScriptOperator(ScriptTask):
             **self.trigger_arguments,
         )
         if self._killed:
-            raise self._new_hook().killed(deferral.job.ref)
+            raise self._new_run().killed(deferral.job.ref)
         self.log.info("Job %s goes on; the triggerer follows it", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def dry_run(self) -> None:
         """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
-        request = self._new_hook().prepare(self.inputs(), self.job_options(), folder=self.dag_folder)
+        request = self._new_run().prepare(self.inputs(), self.job_options(), folder=self.dag_folder)
         print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
@@ -318,15 +363,10 @@ class KubernetesScriptOperator(ScriptTask):
     def _hand_over(self, context: Context, outcome: Outcome) -> None:
         self.push_result(context, outcome.result.value, outcome.result.to_dict())
 
-    def _launching_hook(self, context: Context) -> KubernetesScriptHook:
-        hook = self._started(self._new_hook())
-        hook.on_launch = partial(self.announce_job, context)
-        return hook
+    def _new_run(self) -> ScriptTaskRun:
+        from airflow_script_provider.hooks.script import ScriptTaskRun
 
-    def _new_hook(self) -> KubernetesScriptHook:
-        from airflow_script_provider.hooks.script import KubernetesScriptHook
-
-        return KubernetesScriptHook(**self.connection)
+        return ScriptTaskRun(self.cluster, hook_log())
 
     def inputs(self) -> ScriptInputs:
         """What the script is given, as the arguments say."""

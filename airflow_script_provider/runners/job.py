@@ -32,11 +32,11 @@ class JobRunner:
 
 def request_of(script_run: ScriptRun) -> JobRequest:
     """Read the script and check everything; nothing is created."""
-    from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+    from airflow_script_provider.hooks.script import KubernetesScriptHook
 
     target = script_run.target
     hook = KubernetesScriptHook(target.conn_id, cluster_context=target.context)
-    return hook.prepare(*split_arguments(**_arguments(script_run)), folder=script_run.folder)
+    return hook.prepare(folder=script_run.folder, **_arguments(script_run))
 
 
 def _arguments(script_run: ScriptRun) -> dict[str, Any]:

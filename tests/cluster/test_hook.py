@@ -5,28 +5,39 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.exceptions import ScriptFailedError
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance
 from tests.patience import wait_for
 
 
-def test_launched_job_is_followed_to_its_outcome(kubeconfig: str, namespace: str) -> None:
-    """launch returns at once with the Job, follow brings its outcome (R2)."""
+@pytest.mark.parametrize("blocking", [True, False], ids=["follow", "afollow"])
+def test_launched_job_is_followed_to_its_result(kubeconfig: str, namespace: str, blocking: bool) -> None:
+    """``launch`` returns at once with the Job, ``follow`` and ``afollow`` return its result (R2)."""
     hook = KubernetesScriptHook(config_file=kubeconfig)
-    request = hook.prepare(*split_arguments(script="print('[1]')", namespace=namespace))
+    request = hook.prepare("print('[1]')", namespace=namespace)
     ref = hook.launch(request)
-    outcome = asyncio.run(hook.follow(request, ref))
-    assert outcome.result.job_name == ref.name
-    assert outcome.result.value == [1]
+    result = hook.follow(request, ref) if blocking else asyncio.run(hook.afollow(request, ref))
+    assert (result.job_name, result.value) == (ref.name, [1])
+
+
+def test_a_failure_that_is_followed_is_raised_with_its_result(kubeconfig: str, namespace: str) -> None:
+    """What was asked of ``prepare`` holds for the follower: the result keeps that much output (R22)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    request = hook.prepare("print('0123456789'); exit(3)", max_output_bytes=4, backoff_limit=0, namespace=namespace)
+    with pytest.raises(ScriptFailedError, match="exit code 3") as caught:
+        hook.follow(request, hook.launch(request))
+    assert (caught.value.exit_code, caught.value.result.output) == (3, "789\n")
 
 
 def test_launch_repeated_is_the_same_job(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
     """A request that is launched again, as after a crash, finds its Job (R2, R6)."""
     hook = KubernetesScriptHook(config_file=kubeconfig)
-    request = hook.prepare(*split_arguments(script="print('[1]')", env={"A": "b"}, namespace=namespace))
+    request = hook.prepare("print('[1]')", env={"A": "b"}, namespace=namespace)
     assert hook.launch(request) == hook.launch(request)
     assert len(kubectl.names("jobs", namespace)) == 1
 
@@ -34,8 +45,12 @@ def test_launch_repeated_is_the_same_job(kubeconfig: str, namespace: str, kubect
 def test_deleted_job_is_gone(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
     """delete says whether there was a Job to delete, and takes along what it owned (R3)."""
     hook = KubernetesScriptHook(config_file=kubeconfig)
-    arguments = {"script": "import time\ntime.sleep(120)", "env": {"A": "b"}, "termination_grace_period": 1}
-    ref = hook.launch(hook.prepare(*split_arguments(**arguments, namespace=namespace)))
+    arguments: dict[str, Any] = {
+        "script": "import time\ntime.sleep(120)",
+        "env": {"A": "b"},
+        "termination_grace_period": 1,
+    }
+    ref = hook.launch(hook.prepare(**arguments, namespace=namespace))
     assert hook.delete(ref) is True
     ours = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
     wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", namespace, *ours), "the end of all")

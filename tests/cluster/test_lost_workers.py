@@ -17,14 +17,14 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
 from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, run_operator, run_task
-from tests.patience import wait_for
+from tests.patience import PATIENCE, wait_for
 
 COUNTING = """
 import json, os, time
@@ -215,14 +215,13 @@ def test_a_job_that_goes_before_it_is_followed(
 ) -> None:
     """Neither its absence nor another Job of its name is waited for: the outcome is unknown (R8, R9)."""
     hook = KubernetesScriptHook(config_file=kubeconfig)
-    arguments = {"script": ENDLESS, "termination_grace_period": 1, "namespace": namespace}
-    request = hook.prepare(*split_arguments(**arguments))
+    request = hook.prepare(ENDLESS, termination_grace_period=1, namespace=namespace)
     ref = hook.launch(request)
     kubectl("delete", "job", ref.name, "-n", namespace)
     if replaced:
         kubectl("create", "job", ref.name, "-n", namespace, "--image=python:3.11-slim", "--", "sleep", "60")
-    outcome = asyncio.run(asyncio.wait_for(hook.follow(request, ref), 20))
-    assert outcome.is_unknown
+    with pytest.raises(exceptions.OutcomeUnknownError):
+        asyncio.run(asyncio.wait_for(hook.afollow(request, ref), PATIENCE))
     assert len(kubectl.names("jobs", namespace)) == replaced
 
 

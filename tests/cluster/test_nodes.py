@@ -128,9 +128,9 @@ def test_the_hook_does_the_same(shared: dict[str, Any]) -> None:
     """From any Python code: the result, or an error that has it."""
     hook = KubernetesNodeScriptHook(None, config_file=shared["config_file"])
     where = {"nodes": ["node-2"], "namespace": shared["namespace"]}
-    assert hook.run_on_nodes(SAYS_WHERE, **where)["nodes"]["node-2"]["runs"][0]["value"]["node"] == "node-2"
+    assert hook.run(SAYS_WHERE, **where).values["node-2"]["node"] == "node-2"
     with pytest.raises(exceptions.NodesFailedError, match=r"1 of 1 node failed: node-2 \(exit 3\)") as caught:
-        hook.run_on_nodes(FAILS_ON_NODE_2, **where)
+        hook.run(FAILS_ON_NODE_2, **where)
     assert caught.value.result["failed"] == 1
 
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, NodesDeferral
-from airflow_script_provider.kube.nodes.result import NodesOutcome
+from airflow_script_provider.hooks.node import NodesDeferral
+from airflow_script_provider.result import NodesResult
 from airflow_script_provider.triggers import _base as trigger_base
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from tests.cluster import accounts
@@ -27,6 +27,7 @@ from tests.cluster.node_tasks import BOTH, SAYS_WHERE, SLEEPS, an_operator, owne
 from tests.cluster.tasks import FakeTaskInstance, meanwhile
 from tests.cluster.test_trigger import Log, event_of, lines
 from tests.patience import wait_for
+from tests.task_runs import a_nodes_run
 
 CLUSTER_ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "nodes.yaml"
 COUNTS = "import time\nfor i in range(12):\n    print('n', i, flush=True)\n    time.sleep(0.25)\n"
@@ -41,9 +42,9 @@ def loaded() -> None:
 
 async def deferred(where: dict[str, Any], seconds_left: float | None = None, **arguments: Any) -> NodeScriptTrigger:
     """The trigger of an operator that has deferred, as it comes out of the database."""
-    hook = KubernetesNodeScriptHook(None, config_file=where["config_file"])
+    run = a_nodes_run(where["config_file"])
     call = an_operator(**arguments, **where).node_call()
-    launched = await asyncio.to_thread(hook.launch_on_nodes, call, seconds_left=seconds_left)
+    launched = await asyncio.to_thread(run.outcome_or_deferral, call, seconds_left=seconds_left)
     assert isinstance(launched, NodesDeferral)
     given = {"job": launched.job.to_dict(), "server": launched.server, "config_file": where["config_file"]}
     return again(NodeScriptTrigger(**given, kubernetes_conn_id=None))
@@ -56,10 +57,9 @@ def again(trigger: NodeScriptTrigger) -> NodeScriptTrigger:
     return NodeScriptTrigger(**json.loads(json.dumps(arguments)))
 
 
-async def outcome_of(event: dict[str, Any], where: dict[str, Any]) -> NodesOutcome:
+async def outcome_of(event: dict[str, Any], where: dict[str, Any]) -> NodesResult:
     """What the worker makes of a trigger's event."""
-    hook = KubernetesNodeScriptHook(None, config_file=where["config_file"])
-    return await asyncio.to_thread(hook.resume_on_nodes, event)
+    return await asyncio.to_thread(a_nodes_run(where["config_file"]).resume, event)
 
 
 @asynccontextmanager
@@ -99,7 +99,7 @@ async def test_a_triggerer_ends_and_the_next_goes_on(own: dict[str, Any], kubect
         await until(log, "on node-1", 2)
     outcome = await outcome_of(await event_of(again(first)), own)
     assert outcome.is_success
-    assert [len(node["runs"]) for node in outcome.result["nodes"].values()] == [2, 2]
+    assert [len(node["runs"]) for node in outcome.nodes.values()] == [2, 2]
     pods = await asyncio.to_thread(kubectl.names, "pods", own["namespace"])
     assert len(pods) == 4
 
@@ -111,7 +111,7 @@ async def test_live_lines_go_on_where_they_stopped(shared: dict[str, Any], log: 
         await until(log, "n ", 4)
     outcome = await outcome_of(await event_of(again(first)), shared)
     assert lines(log, "n ") == [f"n {i}" for i in range(12)]
-    assert outcome.result["nodes"]["node-1"]["runs"][0]["output"] == "".join(f"n {i}\n" for i in range(12))
+    assert outcome.nodes["node-1"]["runs"][0]["output"] == "".join(f"n {i}\n" for i in range(12))
 
 
 async def test_the_worker_goes_on_where_no_triggerer_can(shared: dict[str, Any]) -> None:
@@ -177,7 +177,7 @@ async def test_the_tasks_time_ends_between_two_runs(own: dict[str, Any]) -> None
     outcome = await outcome_of(event, own)
     why = "1 of 2 runs, the others not started (execution_timeout)"
     assert outcome.error == f"2 of 2 nodes failed: node-1 ({why}), node-2 ({why})"
-    assert outcome.result["nodes"]["node-1"]["runs"][0]["status"] == "completed"
+    assert outcome.nodes["node-1"]["runs"][0]["status"] == "completed"
 
 
 async def test_a_job_that_is_deleted_before_its_outcome_is_read(own: dict[str, Any], kubectl: Kubectl) -> None:

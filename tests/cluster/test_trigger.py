@@ -16,7 +16,7 @@ import structlog
 
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.jobs.begin import Run
 from airflow_script_provider.jobs.conclude import Tracking
 from airflow_script_provider.jobs.launching import launch
@@ -46,8 +46,7 @@ async def asyncio_tells() -> None:
 async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> LaunchedJob:
     """A Job that runs this script, and that nobody follows."""
     hook = KubernetesScriptHook(config_file=shared["config_file"])
-    call, options = split_arguments(script=script, namespace=shared["namespace"], **arguments)
-    request = await asyncio.to_thread(hook.prepare, call, options)
+    request = await asyncio.to_thread(hook.prepare, script, namespace=shared["namespace"], **arguments)
     await asyncio.to_thread(manifest.config_map, request, None)  # reads what is put into the pod, which blocks
     async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
         ref = await launch(api, request)

@@ -15,6 +15,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import adopt, launching, read_mark
 from airflow_script_provider.jobs.begin import Run
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
@@ -36,12 +37,12 @@ from airflow_script_provider.kube.nodes import manifest, result
 from airflow_script_provider.kube.nodes import record as node_record
 from airflow_script_provider.kube.nodes.plan import MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
-from airflow_script_provider.kube.nodes.result import NodesOutcome
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
 from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import RunLog
 
-OnOutcome = Callable[[NodesOutcome], None]
+OnOutcome = Callable[[NodesResult], None]
 
 PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of what its script said."""
@@ -81,10 +82,10 @@ class NodesTask:
 
     async def see_through(
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnOutcome | None
-    ) -> NodesOutcome:
+    ) -> NodesResult:
         """Follow all runs, from wherever they are, to their outcome; the owner is then marked as read."""
         async with self.guard.protecting(job.ref):
-            runs = NodeRuns(self.api, job, await self.owner(job), self.log)
+            runs = NodeRuns(JobContext(self.api, job, self.log), await self.owner(job))
             await runs.follow()
             outcome = await self._conclude(runs, task)
         if on_outcome is not None:
@@ -174,7 +175,7 @@ class NodesTask:
             for job in items_of(text):
                 yield job
 
-    async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None) -> NodesOutcome:
+    async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None) -> NodesResult:
         """What it came to on all nodes."""
         ref = runs.job.ref
         outcome = result.conclude(

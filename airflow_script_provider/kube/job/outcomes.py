@@ -85,6 +85,13 @@ def failure(outcome: Outcome) -> exceptions.ScriptFailedError | None:
     return kind(message, result=outcome.result, retryable=outcome.retryable)
 
 
+def successful(outcome: Outcome) -> ScriptResult:
+    """The result of a success. Raises the error of any other outcome."""
+    if (error := failure(outcome)) is not None:
+        raise error
+    return outcome.result
+
+
 def summary(result: ScriptResult) -> str:
     """One line on how a run ended."""
     attempts = f", {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""

@@ -1,45 +1,76 @@
-"""What a script on nodes is asked for."""
+"""A script on nodes as its author asks for it, and as it is once it was read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
+from airflow_script_provider.kube.names import LaunchIdentity, short_digest
 from airflow_script_provider.kube.nodes import manifest, record, selection
-from airflow_script_provider.kube.nodes.plan import Mode, NodeSettings
+from airflow_script_provider.kube.nodes.plan import Mode, NodeSettings, OnNodes
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import CheckedOptions, JobOptions
+from airflow_script_provider.kube.request.request import JobRequest
 
 
 @dataclass(frozen=True)
 class NodeCall:
     """A script, the nodes, and how to run it there."""
 
-    call: ScriptInputs
+    inputs: ScriptInputs
     options: JobOptions
     choice: NodeChoice
     settings: NodeSettings
 
     def check_before_rendering(self) -> None:
         """Refuse what is wrong whatever the templates turn out to be."""
-        self.call.check_before_rendering()
+        self.inputs.check_before_rendering()
         self.options.check_before_rendering()
         self.choice.check_before_rendering()
         self.settings.check()
-        record.check_max_output(self.call.max_output_bytes)
+        record.check_max_output(self.inputs.max_output_bytes)
         if self.settings.mode != Mode.NORMAL and self.options.run_as_uid is not None:
             raise ValueError(f"mode={self.settings.mode!r} runs as root, so it excludes run_as_uid")
-        if isinstance(self.call.env, Mapping):
-            manifest.check_variables(list(self.call.env))
+        if isinstance(self.inputs.env, Mapping):
+            manifest.check_variables(list(self.inputs.env))
 
     @property
     def options_of_pods(self) -> CheckedOptions:
-        """The options with the tolerations that nodes need and a single attempt: the plan says how often a node runs.
+        """The options with the tolerations that nodes need, and with a single attempt.
 
-        After rendering only.
+        The plan says how often the script runs on a node. After rendering only.
         """
         options = self.options.checked()
         given = None if self.options.tolerations is None else options.tolerations
         tolerations = selection.tolerations(given, self.choice, options.startup_timeout)
         return replace(options, tolerations=tolerations, backoff_limit=0, node_selector={})
+
+
+@dataclass(frozen=True)
+class NodesRequest:
+    """A request that was checked, for nodes that are not chosen yet.
+
+    ``request`` is the request of the Job that will own the runs. The plan of ``on_nodes`` has no nodes.
+    """
+
+    request: JobRequest
+    on_nodes: OnNodes
+    choice: NodeChoice
+    retry_failed_only: bool = True
+
+    def owner(self) -> JobRequest:
+        """The request of the owner for the nodes that are named, or for one with the name ``NODE``: to be shown."""
+        nodes = tuple(self.choice.nodes or ("NODE",))
+        return manifest.owning(self.request, replace(self.on_nodes, plan=replace(self.on_nodes.plan, nodes=nodes)))
+
+
+def identity_on_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSettings) -> LaunchIdentity:
+    """The identity of a request together with its nodes: other nodes are another request."""
+    facts = (asdict(choice), asdict(settings))
+    return replace(
+        identity,
+        launch_id=short_digest(identity.launch_id, *facts),
+        request=short_digest(identity.request, *facts) if identity.request else "",
+        is_for_nodes=True,
+    )

@@ -1,16 +1,17 @@
-"""What the script came to on all nodes: the dict for XCom, bounded, and the one line that says which nodes failed."""
+"""The result of a script on all nodes: bounded in size, with one line that names the nodes that failed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import nodes_in_words
-from airflow_script_provider.result import Status
+from airflow_script_provider.result import NodesResult, Status
 
 MAX_RESULT = 4 * 1024 * 1024
 """Bytes that the result may have as JSON."""
@@ -20,25 +21,12 @@ NOT_STARTED = "not started"
 Records = Mapping[str, Sequence[RunRecord]]
 
 
-@dataclass(frozen=True)
-class NodesOutcome:
-    """A script that is over on all nodes. ``error`` is the line that says which failed, None on success."""
-
-    result: dict[str, Any]
-    error: str | None = None
-
-    @property
-    def is_success(self) -> bool:
-        """Whether no node failed."""
-        return self.error is None
-
-
 def conclude(
     plan: NodePlan, records: Records, *, seconds: float, missing: str = NOT_STARTED, **facts: Any
-) -> NodesOutcome:
-    """The outcome from the runs of each node, in whatever order; ``facts`` are further entries of the result.
+) -> NodesResult:
+    """The result from the runs of each node, in any order; ``facts`` are further fields of it.
 
-    ``missing`` is what became of runs that have no record.
+    ``missing`` is the reason of runs that have no record.
     """
     kept = {
         node: _newest(records[node], plan.history_limit) for node in (*plan.earlier, *plan.nodes) if node in records
@@ -50,17 +38,17 @@ def conclude(
         for name in sorted({*plan.nodes, *plan.earlier, *plan.skipped})
     }
     counts = [node["status"] for node in nodes.values()]
-    result = {
-        "status": str(Status.FAILED if error else Status.COMPLETED),
-        "nodes": nodes,
-        "succeeded": counts.count(str(Status.COMPLETED)),
-        "failed": counts.count(str(Status.FAILED)),
-        "skipped": counts.count(SKIPPED),
-        "execution_time": round(seconds, 3),
-        "error": error,
-        "truncated": bounded != kept,
-    }
-    return NodesOutcome(result | facts, error)
+    return NodesResult(
+        status=Status.FAILED if error else Status.COMPLETED,
+        nodes=nodes,
+        succeeded=counts.count(str(Status.COMPLETED)),
+        failed=counts.count(str(Status.FAILED)),
+        skipped=counts.count(SKIPPED),
+        execution_time=round(seconds, 3),
+        error=error,
+        truncated=bounded != kept,
+        **facts,
+    )
 
 
 def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> str | None:
@@ -77,6 +65,13 @@ def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> st
     return f"{first}; {len(not_run)} {missing}"
 
 
+def successful(result: NodesResult) -> NodesResult:
+    """The result of a success. Raises ``NodesFailedError`` with it where a node failed."""
+    if result.error is not None:
+        raise NodesFailedError(result.error, result=result.to_dict())
+    return result
+
+
 def title(node: str, plan: NodePlan, record: RunRecord) -> str:
     """How a run on a node ended, as the title of its lines."""
     run = f", run {record.index + 1} of {plan.runs}" if plan.runs > 1 else ""
@@ -84,16 +79,11 @@ def title(node: str, plan: NodePlan, record: RunRecord) -> str:
     return f"Node {node}{run}: {how} in {record.execution_time:.1f} s"
 
 
-def values(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What the newest run of each node printed as JSON, by node."""
-    return {name: node["runs"][-1]["value"] for name, node in result["nodes"].items() if node["runs"]}
-
-
-def summary(outcome: NodesOutcome) -> str:
-    """One line on how all of it ended."""
-    result = outcome.result
-    counts = ", ".join(f"{result[name]} {name}" for name in ("succeeded", "failed", SKIPPED) if result[name])
-    return f"{nodes_in_words(len(result['nodes']))} in {result['execution_time']:.1f} s: {counts or 'none'}"
+def summary(result: NodesResult) -> str:
+    """One line about the end of all runs."""
+    numbers = {"succeeded": result.succeeded, "failed": result.failed, SKIPPED: result.skipped}
+    counts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    return f"{nodes_in_words(len(result.nodes))} in {result.execution_time:.1f} s: {counts or 'none'}"
 
 
 def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.names import LaunchIdentity
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.logins import without_logins
@@ -25,7 +26,7 @@ class JobRequest:
 
     ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
     ``may_be_marked`` says whether its Job may be changed when its outcome was read. ``job_patch`` is merged over our
-    Job, before the author's overrides of the pod.
+    Job, before the author's overrides of the pod. ``get_logs`` and ``max_output_bytes`` are for its followers.
     """
 
     script: Script
@@ -38,6 +39,8 @@ class JobRequest:
     deadline: Deadline = field(default_factory=Deadline)
     may_be_marked: bool = True
     job_patch: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    get_logs: bool = True
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT
 
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")

@@ -1,4 +1,4 @@
-"""What a later try recognises a launch by: the same arguments have the same digests in every version."""
+"""The digests that a later try recognises a launch by: every version makes the same ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from airflow_script_provider.hooks.node import KubernetesNodeScriptHook, split_node_arguments
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.node import node_call
 from tests.builders import a_task
+from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
 
 GPU = client.V1Toleration(key="gpu", operator="Exists")
 LOGIN = "pkg @ https://me:hunter2@pypi.example.com/pkg.whl"
@@ -94,10 +94,10 @@ INPUTS: dict[str, Any] = {
     ],
 )
 def test_a_launch_keeps_its_digests(name: str, arguments: dict[str, Any], digests: tuple[str, str]) -> None:
-    """Recorded: a try after an upgrade of this package still reattaches to the Job of the try before."""
-    call, options = split_arguments(**({"script": "print('hi')\n"} | arguments))
+    """A try after an upgrade of this package still reattaches to the Job of the try before."""
+    inputs, options = inputs_and_options(**({"script": "print('hi')\n"} | arguments))
     task = a_task(instance_id=f"recorded-{name}")
-    identity = KubernetesScriptHook(None, config_file="/none").prepare(call, options, task=task).identity
+    identity = a_script_run().prepare(inputs, options, task=task).identity
     assert (identity.launch_id, identity.request) == digests
 
 
@@ -144,7 +144,7 @@ def test_a_launch_keeps_its_digests(name: str, arguments: dict[str, Any], digest
 )
 def test_a_launch_on_nodes_keeps_its_digests(name: str, arguments: dict[str, Any], digests: tuple[str, str]) -> None:
     """Recorded as well, with what is asked of the nodes."""
-    call = split_node_arguments(**({"script": "print('hi')\n"} | arguments))
+    call = node_call(**({"script": "print('hi')\n"} | arguments))
     task = a_task(instance_id=f"recorded-nodes-{name}")
-    identity = KubernetesNodeScriptHook(None, config_file="/none").prepare_on_nodes(call, task=task).identity
+    identity = a_nodes_run().prepare(call, task=task).request.identity
     assert (identity.launch_id, identity.request) == digests

@@ -11,30 +11,34 @@ import pytest
 from airflow.sdk._shared.secrets_masker import redact
 
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.kube.durations import Deadline
-from airflow_script_provider.kube.request.inputs import ScriptInputs
+from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_script, a_task
+from tests.task_runs import a_script_run, inputs_and_options
 
 A_CIRCLE: dict[str, Any] = {}
 A_CIRCLE["me"] = A_CIRCLE
+A_HOOK = KubernetesScriptHook(None, config_file="/none")
 
 
-def test_arguments_are_split_into_call_and_options() -> None:
+def test_arguments_are_split_into_inputs_and_options() -> None:
     """The hook takes the operator's arguments."""
-    call, options = split_arguments(script="echo", env={"A": "b"}, image="node:22", timeout=5)
-    assert call == ScriptInputs(script="echo", env={"A": "b"})
+    inputs, options = split(
+        {"script": "echo", "env": {"A": "b"}, "image": "node:22", "timeout": 5}, ScriptInputs, JobOptions
+    )
+    assert inputs == ScriptInputs(script="echo", env={"A": "b"})
     assert options == JobOptions(image="node:22", timeout=5)
 
 
 def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
     """A misspelt argument is refused."""
     with pytest.raises(TypeError, match=r"unknown argument 'imag'; did you mean 'image'\?"):
-        split_arguments(script="echo", imag="node:22")
+        A_HOOK.prepare("echo", imag="node:22")
 
 
 @pytest.mark.parametrize(
@@ -57,8 +61,7 @@ def test_a_bad_call_is_refused(values: dict[str, Any], words: str) -> None:
 
 def a_prepared(**arguments: Any) -> JobRequest:
     """What the hook makes of these arguments, without a cluster."""
-    call, options = split_arguments(**({"script": "print('hi')\n"} | arguments))
-    return KubernetesScriptHook(None, config_file="/none").prepare(call, options)
+    return A_HOOK.prepare(**({"script": "print('hi')\n"} | arguments))
 
 
 def test_a_request_has_the_digest_of_the_script() -> None:
@@ -124,7 +127,7 @@ def test_a_bad_file_is_named() -> None:
 def test_an_argument_of_another_operator_is_answered() -> None:
     """The hook answers as the operator does."""
     with pytest.raises(TypeError, match="here it is 'env'"):
-        split_arguments(script="echo", env_vars={})
+        A_HOOK.prepare("echo", env_vars={})
 
 
 @pytest.mark.parametrize(("timeout", "deadline"), [(600, 600), (0.5, 1), (timedelta(minutes=1), 60), (None, None)])
@@ -140,20 +143,20 @@ def test_outside_a_task_each_request_is_a_launch_of_its_own() -> None:
 
 def test_two_launches_of_one_try_are_two_jobs() -> None:
     """The ordinal tells a second run in the same task from the first (R2)."""
-    call, options = split_arguments(script="print('hi')")
-    hook, task = KubernetesScriptHook(None, config_file="/none"), a_task(instance_id="two-launches")
-    names = {hook.prepare(call, options, task=task).identity.job_name for _ in range(2)}
+    inputs, options = inputs_and_options(script="print('hi')")
+    run, task = a_script_run(), a_task(instance_id="two-launches")
+    names = {run.prepare(inputs, options, task=task).identity.job_name for _ in range(2)}
     assert len(names) == 2
 
 
 def test_the_next_try_finds_each_launch_again_whatever_their_order() -> None:
     """Two scripts that threads start in another order at the next try keep their digests (R2)."""
-    hook = KubernetesScriptHook(None, config_file="/none")
+    run = a_script_run()
 
     def digests(instance: str, *scripts: str) -> dict[str, str]:
-        calls = {script: split_arguments(script=script) for script in scripts}
+        arguments = {script: inputs_and_options(script=script) for script in scripts}
         task = a_task(instance_id=instance)
-        return {script: hook.prepare(*call, task=task).identity.request for script, call in calls.items()}
+        return {script: run.prepare(*both, task=task).identity.request for script, both in arguments.items()}
 
     assert digests("try-1", "print(1)", "print(2)") == digests("try-2", "print(2)", "print(1)")
 

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from airflow.sdk import DAG, BaseOperator
 
+from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.exceptions import RunKilledError
-from airflow_script_provider.hooks.exec import KubernetesExecScriptHook
+from airflow_script_provider.hooks.exec import ExecTaskRun, KubernetesExecScriptHook
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.sources import FileScript
 
@@ -122,7 +123,8 @@ def test_the_command_lines_namespace_is_not_the_workers(monkeypatch: pytest.Monk
     """A stray K8S_NAMESPACE of a worker must not send a migration elsewhere."""
     monkeypatch.setenv("K8S_NAMESPACE", "elsewhere")
     operator = an_operator()
-    request = KubernetesExecScriptHook(None, config_file="/none").prepare(operator.inputs(), operator.options())
+    run = ExecTaskRun(ClusterRef(None, config_file="/none"), operator.log)
+    request = run.prepare(operator.inputs(), operator.options())
     assert request.workload.namespace == "default"
 
 

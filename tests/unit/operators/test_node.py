@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_script_provider.exceptions import NodesFailedError
-from airflow_script_provider.hooks.node import split_node_arguments, successful
-from airflow_script_provider.kube.nodes.result import NodesOutcome
+from airflow_script_provider.hooks.node import node_call
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from tests.builders import a_launched_job
@@ -83,12 +81,12 @@ def test_dry_run_shows_owner_and_run(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_hook_takes_the_operators_arguments() -> None:
     """Under the same names, with the same defaults."""
-    by_hook = split_node_arguments(script="df -h", all_nodes=True, runs=3, mode="privileged")
+    by_hook = node_call(script="df -h", all_nodes=True, runs=3, mode="privileged")
     by_operator = an_operator(runs=3, mode="privileged").node_call()
     assert by_hook.choice == by_operator.choice
     assert by_hook.settings == by_operator.settings
     assert by_hook.options == by_operator.options
-    assert by_hook.call.max_output_bytes == by_operator.call.max_output_bytes == 2048
+    assert by_hook.inputs.max_output_bytes == by_operator.inputs.max_output_bytes == 2048
 
 
 def test_pods_have_no_second_attempt() -> None:
@@ -102,10 +100,3 @@ def test_the_trigger_comes_back_from_the_database() -> None:
     path, arguments = trigger.serialize()
     assert path == f"{NodeScriptTrigger.__module__}.NodeScriptTrigger"
     assert NodeScriptTrigger(**json.loads(json.dumps(arguments))).serialize() == (path, arguments)
-
-
-def test_a_failure_has_the_result() -> None:
-    """And its first line is the outcome's."""
-    with pytest.raises(NodesFailedError, match="1 of 2 nodes failed: b") as caught:
-        successful(NodesOutcome({"failed": 1}, "1 of 2 nodes failed: b (exit 3)"))
-    assert caught.value.result == {"failed": 1}

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_script_provider.decorators import _returned
 from airflow_script_provider.decorators.script import DecoratedKubernetesScriptOperator
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import FileScript, InlineScript, fetching
@@ -45,7 +45,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     ids=["text", "URI", "template", "mapping"],
 )
 def test_an_operator_parses_its_script_once(script: Any, parsed: list[Any], tmp_path: Path) -> None:
-    """In its constructor, or after rendering where only that says what the script is; not again before it is read."""
+    """In its constructor, or after rendering if that decides what the script is."""
     (tmp_path / "x.py").write_text(TEXT)
     script = script.format(folder=tmp_path) if isinstance(script, str) else script | {"uri": f"file://{tmp_path}/x.py"}
     operator = KubernetesScriptOperator(task_id="load", script=script, **CLUSTER)
@@ -75,13 +75,12 @@ def test_a_function_returns_a_script_that_is_parsed_once(parsed: list[Any]) -> N
 def test_a_hook_parses_what_is_no_source_yet(parsed: list[Any]) -> None:
     """A caller of the hook may give text; a source is taken as it is."""
     hook = KubernetesScriptHook(None, config_file="/none")
-    hook.prepare(*split_arguments(script=TEXT, files={"a.sh": "echo a"}))
-    hook.prepare(*split_arguments(script=InlineScript(TEXT), files={"b.sh": InlineScript("echo b")}))
+    hook.prepare(TEXT, files={"a.sh": "echo a"})
+    hook.prepare(InlineScript(TEXT), files={"b.sh": InlineScript("echo b")})
     assert parsed == [TEXT, "echo a"]
 
 
 def test_a_source_and_a_connection_beside_it_are_refused() -> None:
     """A source names its own connection."""
-    arguments = split_arguments(script=FileScript("/x.py"), script_conn_id="aws")
     with pytest.raises(ValueError, match=r"script_conn_id='aws' has no use: FileScript\(…\) names its own conn_id"):
-        KubernetesScriptHook(None, config_file="/none").prepare(*arguments)
+        KubernetesScriptHook(None, config_file="/none").prepare(FileScript("/x.py"), script_conn_id="aws")

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_script_provider._airflow import AirflowOptionalProviderFeatureException
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.hooks.script import KubernetesScriptHook, split_arguments
+from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.sources import GCSScript, HttpScript, S3Script, ScriptSource
 from tests.servers import WebServer
 from tests.unit.sources.conftest import Connect
@@ -37,14 +37,12 @@ def test_an_empty_script_is_none(web: WebServer) -> None:
     """The place is named; a file beside the script may be empty."""
     uri = web.answers("/x.py", b"\xef\xbb\xbf \n")
     assert HttpScript(uri).fetch().text == " \n"
-    call, options = split_arguments(script=uri)
     with pytest.raises(ValueError, match=r"script is empty \(http://127"):
-        KubernetesScriptHook(None, config_file="/none").prepare(call, options)
+        KubernetesScriptHook(None, config_file="/none").prepare(uri)
 
 
 @pytest.mark.parametrize("uri", ["https://h/x.py", "s3://b/x.py", "gs://b/x.py"])
 def test_the_hook_reads_with_the_connection(uri: str) -> None:
     """``script_conn_id`` reaches the source of a URI."""
-    call, options = split_arguments(script=uri, script_conn_id="nobody")
     with pytest.raises(ScriptSourceError, match="connection 'nobody' is not defined"):
-        KubernetesScriptHook(None, config_file="/none").prepare(call, options)
+        KubernetesScriptHook(None, config_file="/none").prepare(uri, script_conn_id="nobody")

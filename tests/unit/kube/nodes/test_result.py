@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.nodes import result as node_result
-from airflow_script_provider.kube.nodes.result import conclude, headline, title
+from airflow_script_provider.kube.nodes.result import conclude, headline, successful, title
+from airflow_script_provider.result import NodesResult
 from tests.builders import a_failed_record, a_plan, a_record
 
 
@@ -16,7 +18,7 @@ def test_a_success() -> None:
     """Each node has its runs, and the counts are of nodes."""
     outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_record()]}, seconds=2.0, job_name="load")
     assert outcome.is_success
-    result = outcome.result
+    result = outcome.to_dict()
     assert (result["status"], result["succeeded"], result["failed"], result["skipped"]) == ("completed", 2, 0, 0)
     assert result["nodes"]["a"]["runs"][0]["output"] == "hi\n"
     assert (result["execution_time"], result["job_name"], result["error"]) == (2.0, "load", None)
@@ -37,7 +39,7 @@ def test_one_run_that_failed_makes_a_node_fail() -> None:
     """Whatever came after it."""
     plan = a_plan("a", runs=2)
     outcome = conclude(plan, {"a": [a_failed_record(0), a_record(1, failures=1)]}, seconds=1)
-    assert outcome.result["nodes"]["a"]["status"] == "failed"
+    assert outcome.nodes["a"]["status"] == "failed"
     assert outcome.error == "1 of 1 node failed: a (exit 3)"
 
 
@@ -52,15 +54,15 @@ def test_the_history_is_bounded() -> None:
     """Newest last."""
     runs = [a_record(index) for index in (3, 0, 2, 1)]
     outcome = conclude(a_plan("a", runs=4, history_limit=2), {"a": runs}, seconds=1)
-    assert [run["index"] for run in outcome.result["nodes"]["a"]["runs"]] == [2, 3]
+    assert [run["index"] for run in outcome.nodes["a"]["runs"]] == [2, 3]
 
 
 def test_nodes_that_were_left_out() -> None:
     """They are in the result with the reason, and no failure."""
     outcome = conclude(a_plan("a", skipped={"b": "cordoned"}), {"a": [a_record()]}, seconds=1)
     assert outcome.is_success
-    assert outcome.result["nodes"]["b"] == {"status": "skipped", "reason": "cordoned", "runs": []}
-    assert outcome.result["skipped"] == 1
+    assert outcome.nodes["b"] == {"status": "skipped", "reason": "cordoned", "runs": []}
+    assert outcome.skipped == 1
 
 
 def test_nodes_that_were_not_started() -> None:
@@ -69,15 +71,15 @@ def test_nodes_that_were_not_started() -> None:
     missing = "not started (stop_after_failures=1)"
     outcome = conclude(plan, {"a": [a_failed_record()]}, seconds=1, missing=missing)
     assert outcome.error == "1 of 3 nodes failed: a (exit 3); 2 not started (stop_after_failures=1)"
-    assert outcome.result["nodes"]["c"]["reason"] == "not started (stop_after_failures=1)"
+    assert outcome.nodes["c"]["reason"] == "not started (stop_after_failures=1)"
 
 
 def test_nodes_that_succeeded_in_an_earlier_try() -> None:
     """They are in the result as they were, and count."""
     outcome = conclude(a_plan("b", earlier=("a",)), {"a": [a_record()], "b": [a_failed_record()]}, seconds=1)
     assert outcome.error == "1 of 2 nodes failed: b (exit 3)"
-    assert outcome.result["nodes"]["a"]["runs"][0]["exit_code"] == 0
-    assert outcome.result["succeeded"] == 1
+    assert outcome.nodes["a"]["runs"][0]["exit_code"] == 0
+    assert outcome.succeeded == 1
 
 
 def test_runs_that_are_missing_make_a_node_fail() -> None:
@@ -86,7 +88,7 @@ def test_runs_that_are_missing_make_a_node_fail() -> None:
     records = {"a": [a_record(0)], "b": [a_record(index) for index in range(3)]}
     outcome = conclude(plan, records, seconds=1, missing="not started (execution_timeout)")
     assert outcome.error == "1 of 2 nodes failed: a (1 of 3 runs, the others not started (execution_timeout))"
-    assert {name: node["status"] for name, node in outcome.result["nodes"].items()} == {"a": "failed", "b": "completed"}
+    assert {name: node["status"] for name, node in outcome.nodes.items()} == {"a": "failed", "b": "completed"}
 
 
 def test_a_node_that_never_began_is_no_success() -> None:
@@ -112,7 +114,7 @@ def test_a_result_that_is_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -> No
     """The longest outputs first, short ones stay whole; each cut is marked."""
     monkeypatch.setattr(node_result, "MAX_RESULT", 6000)
     records = {"a": [a_record(output="x" * 9000)], "b": [a_record(output="y" * 2000)], "c": [a_record(output="z\n")]}
-    result = conclude(a_plan("a", "b", "c"), records, seconds=1).result
+    result = conclude(a_plan("a", "b", "c"), records, seconds=1).to_dict()
     runs = {name: node["runs"][0] for name, node in result["nodes"].items()}
     assert len(json.dumps(result["nodes"])) < 6500
     assert {name: run["output_truncated"] for name, run in runs.items()} == {"a": True, "b": False, "c": False}
@@ -123,7 +125,7 @@ def test_values_that_do_not_fit_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
     """Half of a value is none."""
     monkeypatch.setattr(node_result, "MAX_RESULT", 2000)
     records = {"a": [a_record(value=["x"] * 1000)], "b": [a_record(value={"small": 1})]}
-    result = conclude(a_plan("a", "b"), records, seconds=1).result
+    result = conclude(a_plan("a", "b"), records, seconds=1).to_dict()
     first, second = (result["nodes"][name]["runs"][0] for name in ("a", "b"))
     assert (first["value"], first["value_truncated"]) == (None, True)
     assert (second["value"], second["value_truncated"]) == ({"small": 1}, False)
@@ -133,7 +135,7 @@ def test_where_that_is_not_enough_old_runs_go(monkeypatch: pytest.MonkeyPatch) -
     """The newest run of each node stays; how many went is marked."""
     monkeypatch.setattr(node_result, "MAX_RESULT", 3000)
     records = {name: [a_record(index, output="") for index in range(10)] for name in ("a", "b")}
-    node = conclude(a_plan("a", "b", runs=10), records, seconds=1).result["nodes"]["a"]
+    node = conclude(a_plan("a", "b", runs=10), records, seconds=1).nodes["a"]
     assert [run["index"] for run in node["runs"]] == list(range(10 - len(node["runs"]), 10))
     assert node["runs_truncated"] == 10 - len(node["runs"]) > 0
 
@@ -141,6 +143,20 @@ def test_where_that_is_not_enough_old_runs_go(monkeypatch: pytest.MonkeyPatch) -
 def test_a_result_that_fits_is_whole() -> None:
     """500 nodes with what each may print."""
     records = {f"n{number}": [replace(a_record(), output="x" * 2048)] for number in range(500)}
-    result = conclude(a_plan(*records), records, seconds=1).result
+    result = conclude(a_plan(*records), records, seconds=1).to_dict()
     assert result["truncated"] is False
     assert len(json.dumps(result)) < node_result.MAX_RESULT
+
+
+def test_a_failure_has_the_result() -> None:
+    """Its first line is the error of the result."""
+    result = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_failed_record()]}, seconds=2)
+    with pytest.raises(NodesFailedError, match=r"1 of 2 nodes failed: b \(exit 3\)") as caught:
+        successful(result)
+    assert caught.value.result == result.to_dict()
+
+
+def test_a_result_is_read_again() -> None:
+    """``to_dict`` and ``from_dict`` are inverse, and keys of a newer version are dropped."""
+    result = conclude(a_plan("a"), {"a": [a_record()]}, seconds=2)
+    assert NodesResult.from_dict(json.loads(json.dumps(result.to_dict() | {"newer": 1}))) == result
