@@ -22,7 +22,7 @@ from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog,
 
 T = TypeVar("T")
 
-TASK_STATE_TIMEOUT = 2.0
+KILL_STATE_TIMEOUT = 2.0
 """Seconds for Airflow to answer with the state of a task that is killed; SIGKILL comes 5 s after SIGTERM."""
 
 
@@ -98,7 +98,7 @@ class JobTaskRun(TaskRun):
         """What an interruption means if it is a kill of a task that is tried again; None otherwise."""
         if not self.interruptible.is_killed or task is None or not task.has_tries_left:
             return None
-        return adoption.meaning_of_kill(await answer_of(lambda: task_state(task), TASK_STATE_TIMEOUT))
+        return adoption.meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
 
 
 async def in_session(access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:

@@ -36,7 +36,7 @@ def test_out_of_memory_names_the_limit(shared: dict[str, Any]) -> None:
         backoff_limit=0,
         **shared,
     )
-    assert "was killed for memory (limit 64Mi, exit 137)" in run.headline
+    assert "was OOMKilled (limit 64Mi, exit 137)" in run.headline
     assert run.headline.endswith("Raise container_resources limits memory.")
     assert run.result["reason"] == "OOMKilled"
 

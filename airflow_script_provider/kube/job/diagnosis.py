@@ -89,7 +89,7 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
     """How a container ended, in words."""
     if end.reason == "OOMKilled":
         limit = _memory_limit(pod)
-        return f'container "{SCRIPT_CONTAINER}" was killed for memory ({limit}exit {end.exit_code})'
+        return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
     if end.reason in ("StartError", "ContainerCannotRun"):
         return f'container "{SCRIPT_CONTAINER}" could not start: {one_line(end.message)}'
     name = signal_name(end.exit_code)

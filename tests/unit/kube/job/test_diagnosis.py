@@ -21,8 +21,8 @@ from tests.builders import a_case, a_container, a_job, a_pod, an_end, an_event, 
 def test_oom_names_the_limit() -> None:
     """An out-of-memory kill names the limit and the argument to raise (R22)."""
     assert diagnose(a_case(a_pod(oom_killed=True, memory="512Mi"))) == Diagnosis(
-        cause='container "script" was killed for memory (limit 512Mi, exit 137)',
-        headline='Job etl/load failed: container "script" was killed for memory (limit 512Mi, exit 137). '
+        cause='container "script" was OOMKilled (limit 512Mi, exit 137)',
+        headline='Job etl/load failed: container "script" was OOMKilled (limit 512Mi, exit 137). '
         "Raise container_resources limits memory.",
         reason="OOMKilled",
     )
@@ -30,7 +30,7 @@ def test_oom_names_the_limit() -> None:
 
 def test_oom_without_a_limit_of_ours() -> None:
     """Where the pod has no limit of its own, none is named (R22)."""
-    assert "killed for memory (exit 137)" in diagnose(a_case(a_pod(oom_killed=True))).cause
+    assert "OOMKilled (exit 137)" in diagnose(a_case(a_pod(oom_killed=True))).cause
 
 
 def test_an_exit_code_is_said() -> None:
