@@ -99,6 +99,7 @@ def _runs(pid: int) -> bool:
 
 def _import_airflow() -> Callable[[], None]:
     """Import what the processes and their tasks would import one by one; the command's ``main``."""
+    _give_kills_time()
     import airflow.api_fastapi.app
     import airflow.cli.commands.api_server_command
     import airflow.cli.commands.dag_processor_command
@@ -113,6 +114,20 @@ def _import_airflow() -> Callable[[], None]:
     _make_the_execution_api()
     gc.freeze()  # what is collected is written to, and no longer shared
     return main
+
+
+def _give_kills_time() -> None:
+    """Let nothing go wrong because a killed task takes longer than Airflow's five seconds: a busy machine does."""
+    from airflow_script_provider import _shielded
+
+    _shielded.ABANDON_TIMEOUT = 30.0  # for whatever imports it from here on
+
+    from airflow.sdk.execution_time.supervisor import WatchedSubprocess
+
+    from airflow_script_provider.hooks import script
+
+    script.STATE_TIMEOUT = 10.0
+    WatchedSubprocess.kill.__defaults__ = (signal.SIGINT, 60.0, False)
 
 
 def _make_the_execution_api() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -77,6 +78,12 @@ class AirflowServer:
         """An XCom's value."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=true"
         return self.call("GET", path)["value"]
+
+    def has_noted(self, dag_id: str, run_id: str, task_id: str, number: int = 1, index: int = -1) -> bool:
+        """Whether the scheduler has noted that a worker of this try ended, as that of a deferral does."""
+        task = f"dag_id={dag_id}, task_id={task_id}, run_id={run_id}, map_index={index},"
+        finished = re.escape(f"TaskInstance Finished: {task}") + f".* try_number={number},"
+        return re.search(finished, (self.home / "scheduler.log").read_text("utf-8", "replace")) is not None
 
     def task_process(self, dag_id: str, run_id: str, task_id: str) -> int:
         """The pid of the process that runs the operator, the child of its supervisor."""

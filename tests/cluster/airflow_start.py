@@ -19,11 +19,9 @@ from typing import IO, Any
 
 from tests.cluster import postgresql
 from tests.cluster.airflow_server import AirflowServer
-from tests.patience import PATIENCE, wait_for
+from tests.patience import LONG, PATIENCE, wait_for
 
 _ROOT = Path(__file__).parents[2]
-TAKE_OVER = 10
-"""Seconds without a heartbeat after which another triggerer takes over."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,13 @@ class Triggerer:
     name: str
     job_id: int
     processes: Processes
+    database: Path
 
     def kill(self) -> None:
         """End both processes at once, as a lost machine does."""
         self._signal("signal-group", signal.SIGKILL)
         self.ended()
+        self._be_silent()
 
     def terminate(self) -> None:
         """SIGTERM to the main process, as a deployment's update sends it; returns when it has ended."""
@@ -77,6 +77,7 @@ class Triggerer:
     def freeze(self) -> None:
         """SIGSTOP to both processes, as a machine that hangs."""
         self._signal("signal-group", signal.SIGSTOP)
+        self._be_silent()
 
     def thaw(self) -> None:
         """Let both go on."""
@@ -92,6 +93,11 @@ class Triggerer:
 
     def _signal(self, order: str, number: signal.Signals) -> None:
         self.processes.tell(order, self.name, str(int(number)))
+
+    def _be_silent(self) -> None:
+        """Have its last heartbeat long ago: another triggerer takes over now, and never because this one is slow."""
+        statement = "update job set latest_heartbeat = latest_heartbeat - interval '1 day' where id = %s"
+        postgresql.query(self.database, statement, self.job_id)
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,20 @@ class Airflow(AirflowServer):
         name = f"triggerer-{len(self.triggerers) + 1}"
         self.processes.tell("start", name, "triggerer", "--skip-serve-logs")
         wait_for(lambda: self._triggerer_jobs() - known, f"{name} ({self.home / name}.log)")
-        self.triggerers.append(Triggerer(name, max(self._triggerer_jobs() - known), self.processes))
+        (job_id,) = self._triggerer_jobs() - known
+        self.triggerers.append(Triggerer(name, job_id, self.processes, self.database))
         return self.triggerer
 
     def kept_while_deferred(self) -> list[Any]:
         """What the database keeps of deferred tasks, in plain JSON: the arguments of triggers and of the resume."""
         queries = ("select kwargs from trigger", "select next_kwargs from task_instance where next_kwargs is not null")
-        kept = [value for query in queries for value in self._query(query) if value is not None]
+        kept = [value for query in queries for value in postgresql.query(self.database, query) if value is not None]
         return [json.loads(value) if isinstance(value, str) else value for value in kept]
+
+    def shorten_startup_timeout(self, job: str) -> None:
+        """Let the row of the trigger that follows a Job say a startup_timeout of a second, for the next triggerer."""
+        change = "update trigger set kwargs = regexp_replace(kwargs, '(\"startup_timeout\": )\\d+', '\\11')"
+        postgresql.query(self.database, f"{change} where strpos(kwargs, %s) > 0", f'"{job}"')
 
     def complaints(self) -> str:
         """The last lines at ERROR in the logs of its processes, such as of a task that the scheduler failed."""
@@ -131,13 +143,6 @@ class Airflow(AirflowServer):
         )
         lines = [f"{name}: {line}" for name, line in said if "[error " in line or "[critical " in line]
         return "\n".join(lines[-40:])
-
-    def _query(self, query: str) -> list[Any]:
-        """The only column of a query."""
-        import psycopg
-
-        with psycopg.connect(host=str(self.database), user=postgresql.USER, dbname="postgres") as connection:
-            return [row[0] for row in connection.execute(query).fetchall()]
 
     def _triggerer_jobs(self) -> set[int]:
         jobs: list[dict[str, Any]] = self.call("GET", "jobs?job_type=TriggererJob")["jobs"]
@@ -223,7 +228,13 @@ def _environment(home: Path, port: int, kubeconfig: str, dags: Path, database: P
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(16),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(TAKE_OVER),
+        # No process is taken for dead because the machine is busy.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": str(PATIENCE),
+        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": f"{PATIENCE:.0f}",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(LONG),
+        "AIRFLOW__TRIGGERER__RUNNER_HEALTH_CHECK_THRESHOLD": str(LONG),
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(LONG),
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": str(PATIENCE),
     }
 
 

@@ -10,6 +10,7 @@ from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_server import FINAL
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.told_to_end import tell_to_end
 from tests.patience import wait_for
 
 
@@ -27,6 +28,11 @@ class RunningTask:
     def state(self) -> str:
         """Its state."""
         return self.airflow.state(self.dag_id, self.run_id, self.task_id)
+
+    @property
+    def try_number(self) -> int:
+        """The number of its newest try."""
+        return int(self.airflow.call("GET", self._path)["try_number"])
 
     def ended(self) -> str:
         """Its state once it has ended or is up for retry."""
@@ -47,12 +53,30 @@ class RunningTask:
     def running(self) -> None:
         """Wait until it is deferred and its script runs."""
         self.deferred()
-        wait_for(lambda: self.pods("--field-selector=status.phase=Running"), f"the script of {self.task_id}")
+        self.running_pods()
 
-    def touch(self, path: str) -> None:
-        """Make a file in its script's container."""
-        (pod,) = self.kubectl.names("pods", self.airflow.namespace, *self._selector)
-        self.kubectl("exec", pod, "-n", self.airflow.namespace, "-c", "script", "--", "touch", path)
+    def running_pods(self) -> list[str]:
+        """The pods in which its script runs, as soon as it does."""
+
+        def look() -> list[str]:
+            pods = self.pods("--field-selector=status.phase=Running")
+            return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+        return wait_for(look, f"the script of {self.task_id}")
+
+    def tell_to_end(self) -> None:
+        """Let its script go on to its end."""
+        for pod in self.running_pods():
+            tell_to_end(self.kubectl, self.airflow.namespace, pod)
+
+    def end_deferral(self, try_number: int = 1) -> None:
+        """Let the script of a deferred try end, once the scheduler has heard of the deferral.
+
+        Airflow takes a task for lost that runs again before; then its scheduler fails it.
+        """
+        instance = (self.dag_id, self.run_id, self.task_id, try_number)
+        wait_for(lambda: self.airflow.has_noted(*instance), f"the scheduler's note of {self.task_id}")
+        self.tell_to_end()
 
     def mark(self, state: str) -> None:
         """Set its state, as a user does."""
@@ -120,6 +144,19 @@ class Run:
 
     def __getitem__(self, task_id: str) -> RunningTask:
         return RunningTask(self.airflow, self.kubectl, self.dag_id, self.run_id, task_id)
+
+    def end_deferrals(self, *tries: tuple[str, int]) -> None:
+        """``end_deferral`` of these tries, each a task and a number, in whatever order they come."""
+        left = set(tries)
+
+        def look() -> bool:
+            for task_id, number in sorted(left):
+                if self.airflow.has_noted(self.dag_id, self.run_id, task_id, number):
+                    self[task_id].tell_to_end()
+                    left.remove((task_id, number))
+            return not left
+
+        wait_for(look, f"the scheduler's notes of {tries}")
 
     def delete(self) -> None:
         """Delete it, as a user does, who has to mark it first: Airflow does not delete what is running."""

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.cluster.airflow_tasks import RunningTask
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -24,8 +25,8 @@ WIDTH = 1280
 """Pixels of all screenshots."""
 TALL = 2400
 """Pixels that hold every line of the tests' logs: the page keeps only those near the visible ones."""
-PATIENCE = 30_000
-"""Milliseconds in which a text that is waited for must be on the page."""
+_MILLISECONDS = 1000 * PATIENCE
+"""For whatever is waited for: a page on a busy machine draws when it can."""
 
 _FLAGS = (
     "--no-sandbox",
@@ -45,8 +46,9 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         raise AssertionError("no chromium on the PATH; run dev/chromium")
+    expect.set_options(timeout=_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS, timeout=_MILLISECONDS)
         try:
             yield browser
         finally:
@@ -59,7 +61,7 @@ def page_of(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(
         viewport={"width": WIDTH, "height": TALL}, color_scheme="light", locale="en-GB", timezone_id="UTC"
     )
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(_MILLISECONDS)
     try:
         yield page
     finally:

@@ -14,11 +14,14 @@ from blockbuster import blockbuster_ctx
 from structlog.testing import capture_logs
 
 from tests.cluster.airflow_start import Airflow, airflow_server
-from tests.cluster.faulty_api import Fault, faulty_api
+from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
 from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests
 from tests.docker_engine import docker_engine
-from tests.patience import wait_for
+from tests.patience import PATIENCE, wait_for
 from tests.servers import Answer, web_server
+
+_HANGS = 4 * PATIENCE
+"""Seconds after which a test is ended with what all its threads do. Its own waits end sooner, and say for what."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(_HANGS))
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +132,16 @@ def docker_host() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def late_clock(kubeconfig: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyApi]:
+    """The API server by way of a proxy whose clock a test may put forward; a connection of this name leads to it."""
+    with faulty_api(kubeconfig, tmp_path_factory.mktemp("late_clock")) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    kubeconfig: str, kubectl: Kubectl, late_clock: FaultyApi, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Airflow]:
     """A real Airflow with the DAGs of ``dags/``, whose tasks run in the namespace ``t-airflow-…``."""
     home = tmp_path_factory.mktemp("airflow")
     with (
@@ -142,18 +155,21 @@ def airflow(kubeconfig: str, kubectl: Kubectl, tmp_path_factory: pytest.TempPath
         inline = {"kube_config": kubectl("config", "view", "--raw", "--flatten", "-o", "json")}
         settings = {
             "AIRFLOW_CONN_INLINE_CLUSTER": json.dumps({"conn_type": "kubernetes", "extra": inline}),
-            "AIRFLOW_CONN_SLOW_TO_DELETE": json.dumps(
-                {"conn_type": "kubernetes", "extra": {"kube_config_path": slow.kubeconfig}}
-            ),
+            "AIRFLOW_CONN_SLOW_TO_DELETE": _connection(slow),
+            "AIRFLOW_CONN_LATE_CLOCK": _connection(late_clock),
             "AIRFLOW_CONN_PARTNER_API": '{"conn_type": "http", "password": "connection-secret"}',
             "AIRFLOW_VAR_SIGNATURE": "signature-secret",
             "TEST_NAMESPACE": namespace,
             "TEST_SCRIPT_URL": scripts.url,
-            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # with 5 s a busy machine fails tasks
             "AIRFLOW__SCRIPT_PROVIDER__JOB_URL": f"{scripts.url}/{{namespace}}/{{job_name}}",
         }
         with airflow_server(home, kubeconfig, Path(__file__).parent / "dags", settings) as server:
             yield replace(server, namespace=namespace)
+
+
+def _connection(api: FaultyApi) -> str:
+    """An Airflow connection to the API server by way of a proxy."""
+    return json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": api.kubeconfig}})
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Container, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class _Rule:
 class FaultyApi:
     """The proxy: ``on`` adds a rule, ``kubeconfig`` is a file whose server it is, ``seen`` what was asked of it.
 
-    ``tokens`` are those that it was asked with, one for each request.
+    ``tokens`` are those that it was asked with, one for each request. Its clock is ``ahead`` by so many seconds.
     It needs a kubeconfig with a token, as the embedded cluster's is, and passes on whatever token it is given.
     """
 
@@ -90,6 +91,7 @@ class FaultyApi:
         self.seen: list[str] = []
         self.tokens: list[str] = []
         self.clusters: list[dict[str, Any]] = []
+        self.ahead = 0.0
         self._config: dict[str, Any] = yaml.safe_load(Path(kubeconfig).read_text())
         self._server = self._config["clusters"][0]["cluster"]
         self._trust = ssl.create_default_context(cafile=self._server.get("certificate-authority"))
@@ -213,7 +215,7 @@ class FaultyApi:
             if fault.lost:
                 return _reset(request)
             await asyncio.sleep(fault.late)
-            return await _pass_on(request, answer, fault)
+            return await _pass_on(request, answer, fault, self.ahead)
 
     async def _bridge(self, request: web.BaseRequest) -> web.StreamResponse:
         """A websocket to the server and one to the client, each frame passed on."""
@@ -253,9 +255,12 @@ def faulty_api(kubeconfig: str, folder: Path) -> Iterator[FaultyApi]:
         yield api
 
 
-async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse, fault: Fault) -> web.StreamResponse:
+async def _pass_on(
+    request: web.BaseRequest, answer: aiohttp.ClientResponse, fault: Fault, ahead: float
+) -> web.StreamResponse:
     """The server's answer, as far as the fault lets it through."""
-    response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+    date = formatdate(time.time() + ahead, usegmt=True)
+    response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type, "Date": date})
     try:
         await response.prepare(request)
         async with asyncio.timeout(fault.end if fault.cut is None else fault.cut):

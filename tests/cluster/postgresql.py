@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.patience import wait_for
 
@@ -52,6 +53,15 @@ def wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:
         return subprocess.run(command, check=False).returncode == 0
 
     wait_for(answers, f"PostgreSQL ({folder}/log)")
+
+
+def query(folder: Path, statement: str, *values: Any) -> list[Any]:
+    """Run a statement on the database; the only column of what it selects."""
+    import psycopg
+
+    with psycopg.connect(host=str(folder), user=USER, dbname="postgres") as connection:
+        found = connection.execute(statement, values)
+        return [row[0] for row in found.fetchall()] if found.description else []
 
 
 def _programs() -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.airflow_start import Airflow
+from tests.cluster.airflow_tasks import Run, RunningTask
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.kubectl import Kubectl
 from tests.patience import wait_for
@@ -23,26 +24,31 @@ def api(airflow: Airflow, kubectl: Kubectl) -> None:
     rolled_out(kubectl, a_deployment("api", airflow.namespace))
 
 
-def test_a_pool_bounds_scripts(airflow: Airflow) -> None:
+def test_a_pool_bounds_scripts(airflow: Airflow, kubectl: Kubectl) -> None:
     """A task keeps its slot while its script runs, deferred too where the pool says so."""
     pool = {"name": "one_at_a_time", "slots": 1, "include_deferred": True}
     airflow.call("POST", "pools", pool)
-    run = airflow.trigger("pooled")
-    tasks = ["load", "load_deferred", "in_a_pod", "on_nodes"]
-    assert {airflow.final_state("pooled", run, task) for task in tasks} == {"success"}
-    spans = sorted(tuple(_value(airflow.xcom("pooled", run, task))) for task in tasks)
+    run = Run(airflow, kubectl, "pooled", airflow.trigger("pooled"))
+    run.end_deferrals(("load_deferred", 1), ("on_nodes", 1))
+    tasks = [run[task] for task in ("load", "load_deferred", "in_a_pod", "on_nodes")]
+    assert {task.ended() for task in tasks} == {"success"}
+    spans = sorted(tuple(_value(task.xcom())) for task in tasks)
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans))
 
 
-def test_callbacks_are_told(airflow: Airflow) -> None:
+def test_callbacks_are_told(airflow: Airflow, kubectl: Kubectl) -> None:
     """Success, failure, retry and skip reach the author's callbacks, with the reason, however the task waits."""
-    run = airflow.trigger("tells")
+    run = Run(airflow, kubectl, "tells", airflow.trigger("tells"))
+    retried = [(task, number) for task in ("fails_deferred", "fails_on_nodes") for number in (1, 2)]
+    run.end_deferrals(("succeeds_deferred", 1), *retried)
     expected = {"succeeds": "success", "succeeds_deferred": "success", "skips": "skipped"}
     expected |= {"fails": "failed", "fails_deferred": "failed"}
     expected |= {"fails_in_a_pod": "failed", "skips_in_a_pod": "skipped", "fails_on_nodes": "failed"}
     for task, state in expected.items():
-        wait_for(partial(_is_in_state, airflow, run, task, state), f"{task} {state}")
-    notes = [json.loads(line) for line in (airflow.home / "told").read_text().splitlines()]
+        wait_for(partial(_is_in_state, run[task], state), f"{task} {state}")
+    # The last callback of a task comes after its state.
+    wait_for(lambda: sum(note["callback"] != "execute" for note in _notes(airflow)) >= 12, "the last callbacks")
+    notes = _notes(airflow)
     told = {task: [note["callback"] for note in notes if note["task"] == task] for task in expected}
     assert told["succeeds"] == ["execute", "success"]
     assert told["skips"] == told["skips_in_a_pod"] == ["execute", "skipped"]
@@ -85,8 +91,13 @@ def test_marking_failed_ends_what_runs_on_nodes(airflow: Airflow, kubectl: Kubec
     assert airflow.state("on_nodes", run, "sleep") == "failed"
 
 
-def _is_in_state(airflow: Airflow, run: str, task: str, state: str) -> bool:
-    return airflow.state("tells", run, task) == state
+def _is_in_state(task: RunningTask, state: str) -> bool:
+    return task.state == state
+
+
+def _notes(airflow: Airflow) -> list[dict[str, Any]]:
+    """What the callbacks have noted so far."""
+    return [json.loads(line) for line in (airflow.home / "told").read_text().split("\n")[:-1]]
 
 
 def _value(result: Any) -> Any:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from airflow_script_provider.kube.labels import TASK_INSTANCE_LABEL
-from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_start import Airflow
+from tests.cluster.airflow_tasks import Run, RunningTask
 from tests.cluster.kubectl import Kubectl
 from tests.patience import wait_for
 
@@ -25,7 +23,7 @@ def test_sigterm_to_the_task_process(airflow: Airflow, kubectl: Kubectl) -> None
     os.kill(airflow.task_process("sleeps", run, "sleep"), signal.SIGTERM)
     assert airflow.final_state("sleeps", run, "sleep") in ("failed", "up_for_retry")
     wait_for(lambda: not kubectl.names("jobs,pods", airflow.namespace, "-l", selector), "the end of Job and pod")
-    assert "the run was killed. Job " in str(airflow.log("sleeps", run, "sleep"))
+    wait_for(lambda: "the run was killed. Job " in str(airflow.log("sleeps", run, "sleep")), "why it has failed")
 
 
 def test_what_a_script_is_fetched_with_is_hidden(airflow: Airflow, kubectl: Kubectl) -> None:
@@ -55,39 +53,39 @@ def test_marking_failed_ends_the_job(airflow: Airflow, kubectl: Kubectl) -> None
 @pytest.mark.parametrize("target", ["task", "supervisor"])
 def test_a_worker_that_is_told_to_end(airflow: Airflow, kubectl: Kubectl, target: str) -> None:
     """SIGTERM where nobody acted on the task: its Job is left, and the retry takes it over (R1, R2)."""
-    run, process = _counting(airflow, kubectl)
+    task, process = _counting(airflow, kubectl)
     os.kill(process if target == "task" else _parent(process), signal.SIGTERM)
-    _assert_taken_over(airflow, kubectl, run, "is still running for Airflow")
+    _assert_taken_over(task, "is still running for Airflow")
 
 
 def test_a_worker_that_is_told_to_end_while_airflow_is_away(airflow: Airflow, kubectl: Kubectl) -> None:
     """SIGTERM while Airflow's API does not answer: nobody knows why, so the Job is left to the retry (R1, R2)."""
-    run, process = _counting(airflow, kubectl)
+    task, process = _counting(airflow, kubectl)
     with airflow.processes.stopped("api-server"):
         os.kill(process, signal.SIGTERM)
-        time.sleep(4)
-    _assert_taken_over(airflow, kubectl, run, "Airflow cannot be asked")
+        wait_for((airflow.home / f"answer-{task.run_id}").exists, "the end of the question")
+    _assert_taken_over(task, "Airflow cannot be asked")
 
 
 def test_marking_failed_ends_the_job_of_a_task_with_retries(airflow: Airflow, kubectl: Kubectl) -> None:
     """A user who acts means the Job, too: Airflow's state tells it from a worker's end (R1)."""
-    run, _ = _counting(airflow, kubectl)
-    airflow.call("PATCH", f"dags/counts/dagRuns/{run}/taskInstances/count", {"new_state": "failed"})
-    wait_for(lambda: not _objects(kubectl, airflow, run), "the end of Job and pod")
-    assert airflow.state("counts", run, "count") == "failed"
-    assert "The task is failed for Airflow: Job " in str(airflow.log("counts", run, "count"))
+    task, _ = _counting(airflow, kubectl)
+    task.mark("failed")
+    wait_for(lambda: not task.uids(), "the end of Job and pod")
+    assert task.state == "failed"
+    wait_for(lambda: "The task is failed for Airflow: Job " in str(task.log()), "the line of the worker's end")
 
 
 def test_clearing_a_running_task_ends_its_job(airflow: Airflow, kubectl: Kubectl) -> None:
     """The new try runs anew, not what the old one had begun (R8)."""
-    run, _ = _counting(airflow, kubectl)
-    first = _objects(kubectl, airflow, run)
-    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["count"], "only_failed": False}
-    airflow.call("POST", "dags/counts/clearTaskInstances", body)
-    wait_for(lambda: not first & _objects(kubectl, airflow, run), "the end of the first Job and pod")
-    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success")
-    assert "The task is restarting for Airflow: Job " in str(airflow.log("counts", run, "count", 1))
-    assert len(_objects(kubectl, airflow, run)) == 2
+    task, _ = _counting(airflow, kubectl)
+    first = task.uids()
+    task.clear()
+    wait_for(lambda: not first & task.uids(), "the end of the first Job and pod")
+    task.tell_to_end()
+    wait_for(lambda: task.state == "success", "success")
+    assert "The task is restarting for Airflow: Job " in str(task.log(1))
+    assert len(task.uids()) == 2
 
 
 def test_failure_in_the_log_and_in_xcom(airflow: Airflow) -> None:
@@ -117,28 +115,25 @@ def test_secrets_are_hidden_and_harmless_values_are_not(airflow: Airflow, kubect
     assert "LOG_LEVEL, API_KEY, PARTNER (values hidden)" in shown
 
 
-def _counting(airflow: Airflow, kubectl: Kubectl) -> tuple[str, int]:
-    """A run whose script counts already, and the process of its task."""
-    run = airflow.trigger("counts")
-    wait_for(lambda: _objects(kubectl, airflow, run), "a Job")
-    wait_for(lambda: "n 2" in str(airflow.log("counts", run, "count")), "the third line")
-    return run, airflow.task_process("counts", run, "count")
+def _counting(airflow: Airflow, kubectl: Kubectl) -> tuple[RunningTask, int]:
+    """A task whose script counts already, and will until it is told to end; and the process of the task."""
+    task = Run(airflow, kubectl, "counts", airflow.trigger("counts"))["count"]
+    wait_for(task.uids, "a Job")
+    wait_for(lambda: "n 2" in task.lines(), "the third line")
+    return task, airflow.task_process(task.dag_id, task.run_id, task.task_id)
 
 
-def _assert_taken_over(airflow: Airflow, kubectl: Kubectl, run: str, seen: str) -> None:
+def _assert_taken_over(task: RunningTask, seen: str) -> None:
     """The first try says what was seen, the second has the whole log of the one Job that there is."""
-    wait_for(lambda: airflow.state("counts", run, "count") == "success", "success")
-    first, second = (airflow.log("counts", run, "count", number) for number in (1, 2))
-    assert len([entry for entry in first if seen in entry["event"]]) == 1
+    wait_for(lambda: task.state == "running" and task.try_number == 2, "the second try")
+    wait_for(lambda: "n 2" in task.lines(try_number=2), "the third line in the second try")
+    task.tell_to_end()
+    wait_for(lambda: task.state == "success", "success")
+    first, second = task.lines(1), task.lines(2)
+    assert len([line for line in first if seen in line]) == 1
     assert "is left to the next try" in str(first)
-    assert [entry["event"] for entry in second if entry["event"].startswith("n ")] == [f"n {i}" for i in range(15)]
-    assert len(_objects(kubectl, airflow, run)) == 2
-
-
-def _objects(kubectl: Kubectl, airflow: Airflow, run: str) -> set[str]:
-    """The uids of the Jobs and pods of the task that counts."""
-    selector = f"{TASK_INSTANCE_LABEL}={TaskIdentity('counts', 'count', run).digest}"
-    return {thing["metadata"]["uid"] for thing in kubectl.items("jobs,pods", airflow.namespace, "-l", selector)}
+    assert [line for line in second if line.startswith("n ")] == [f"n {i}" for i in range(15)]
+    assert len(task.uids()) == 2
 
 
 def _parent(process: int) -> int:

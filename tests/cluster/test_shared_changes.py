@@ -68,7 +68,7 @@ async def of_job(changes: SharedChanges, ref: JobRef) -> AsyncGenerator[Change, 
         if kind is Kind.JOB:
             told.put_nowait(news)
 
-    async with changes.told(ref, tell):
+    async with changes.subscribe(ref, tell):
         while True:
             news = await told.get()
             if isinstance(news, KubernetesApiError):
@@ -227,7 +227,7 @@ async def test_a_watch_begins_anew_after_an_error(api: FaultyApi, kubectl: Kubec
         async with aclosing(of_job(changes, ref)) as stream:
             await first(stream)
             changes._jobs.stop()
-            changes._jobs._fail(KubernetesApiError("broken", status=500))
+            changes._jobs.fail(KubernetesApiError("broken", status=500))
             with pytest.raises(KubernetesApiError):
                 await everything_within(5, stream)
         await asyncio.to_thread(kubectl, "delete", "job", "job", "-n", namespace)

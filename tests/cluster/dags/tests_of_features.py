@@ -13,6 +13,8 @@ from airflow.sdk import DAG, Context
 from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from tests.cluster.told_to_end import UNTIL_TOLD, UNTIL_TOLD_IN_SHELL
+from tests.patience import LONG
 
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 TOLD = Path(os.environ.get("AIRFLOW_HOME", "/none")) / "told"
@@ -30,35 +32,35 @@ def told(name: str) -> Any:
     return note
 
 
-LONG_ENOUGH = 15
-"""Seconds of a deferral that a scheduler hears of before it ends; Airflow fails a task that it hears of too late."""
 CALLBACKS = {f"on_{name}_callback": told(name) for name in ("execute", "success", "failure", "retry", "skipped")}
 
-TAKES_TIME = f"""
+SAYS_WHEN = """
 import time
-
 begun = time.time()
-time.sleep({LONG_ENOUGH})
+%s
 print([begun, time.time()])
 """
+TAKES_TIME = SAYS_WHEN % "time.sleep(3)"
+TAKES_UNTIL_TOLD = SAYS_WHEN % UNTIL_TOLD
 ON_A_NODE: dict[str, Any] = {"namespace": NAMESPACE, "nodes": ["node-1"]}
 IN_A_POD: dict[str, Any] = {"namespace": NAMESPACE, "deployment": "api"}
 
 
 with DAG("pooled", schedule=None):
     pooled: dict[str, Any] = {"script": TAKES_TIME, "pool": "one_at_a_time"}
+    deferred: dict[str, Any] = {"script": TAKES_UNTIL_TOLD, "pool": "one_at_a_time", "deferrable": True}
     KubernetesScriptOperator(task_id="load", namespace=NAMESPACE, **pooled)
-    KubernetesScriptOperator(task_id="load_deferred", namespace=NAMESPACE, deferrable=True, defer_after=0, **pooled)
+    KubernetesScriptOperator(task_id="load_deferred", namespace=NAMESPACE, defer_after=0, **deferred)
     KubernetesExecScriptOperator(task_id="in_a_pod", **IN_A_POD, **pooled)
-    KubernetesNodeScriptOperator(task_id="on_nodes", deferrable=True, **ON_A_NODE, **pooled)
+    KubernetesNodeScriptOperator(task_id="on_nodes", **ON_A_NODE, **deferred)
 
 with DAG("tells", schedule=None):
     noted: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0), "interpreter": ["sh"], **CALLBACKS}
     for task, script, deferrable in (
         ("succeeds", "echo", False),
-        ("succeeds_deferred", f"sleep {LONG_ENOUGH}", True),
+        ("succeeds_deferred", UNTIL_TOLD_IN_SHELL, True),
         ("fails", "echo no such table >&2; exit 3", False),
-        ("fails_deferred", f"sleep {LONG_ENOUGH}; exit 3", True),
+        ("fails_deferred", f"{UNTIL_TOLD_IN_SHELL}; exit 3", True),
         ("skips", "exit 99", False),
     ):
         KubernetesScriptOperator(
@@ -75,7 +77,7 @@ with DAG("tells", schedule=None):
         KubernetesExecScriptOperator(task_id=task, script=script, skip_on_exit_code=99, **IN_A_POD, **noted)
     KubernetesNodeScriptOperator(
         task_id="fails_on_nodes",
-        script=f"sleep {LONG_ENOUGH}; exit 3",
+        script=f"{UNTIL_TOLD_IN_SHELL}; exit 3",
         deferrable=True,
         **ON_A_NODE,
         **noted,
@@ -110,7 +112,8 @@ with DAG("on_nodes", schedule=None):
     KubernetesNodeScriptOperator(
         task_id="sleep",
         namespace=NAMESPACE,
-        script="import time\ntime.sleep(300)",
+        script=f"import time\ntime.sleep({LONG})",
+        timeout=LONG,
         all_nodes=True,
         deferrable=True,
         termination_grace_period=2,

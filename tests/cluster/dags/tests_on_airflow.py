@@ -4,29 +4,53 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG
 
+from airflow_script_provider.kube.job import adoption
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
+from tests.cluster.told_to_end import UNTIL_TOLD
+from tests.patience import LONG
 
 SCRIPT_URL = os.environ.get("TEST_SCRIPT_URL", "http://127.0.0.1:1")
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
+
+
+class NotesAnswers(KubernetesScriptOperator):
+    """Notes what Airflow says of the task when it is killed: in a file, because its log goes through Airflow."""
+
+    def pre_execute(self, context: Any) -> None:
+        """Do so in the process of this try."""
+        notes, meaning_of_kill = (
+            Path(os.environ["AIRFLOW_HOME"]) / f"answer-{context['run_id']}",
+            adoption.meaning_of_kill,
+        )
+
+        def note(state: str | None) -> adoption.Kill:
+            notes.write_text(str(state))
+            return meaning_of_kill(state)
+
+        adoption.meaning_of_kill = note
+
 
 with DAG("sleeps", schedule=None):
     KubernetesScriptOperator(
         task_id="sleep",
         namespace=NAMESPACE,
-        script="import time\nprint('asleep')\ntime.sleep(300)",
+        script=f"import time\nprint('asleep')\ntime.sleep({LONG})",
+        timeout=LONG,
         termination_grace_period=1,
     )
 
 with DAG("counts", schedule=None):
-    KubernetesScriptOperator(
+    NotesAnswers(
         task_id="count",
         namespace=NAMESPACE,
-        script="import time\nfor i in range(15):\n    print('n', i)\n    time.sleep(1)",
+        script=f"for i in range(8):\n    print('n', i)\n{UNTIL_TOLD}for i in range(8, 15):\n    print('n', i)",
+        timeout=LONG,
         termination_grace_period=1,
         retries=1,
         retry_delay=timedelta(seconds=1),

@@ -8,6 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from tests.cluster.told_to_end import UNTIL_TOLD
 
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 
@@ -27,13 +28,14 @@ for order in orders:
     print("importing order", order["id"])
     amount = float(order["amount"])
 """
-FORECAST = """
+FORECAST = f"""
 import json, time
 
 for week in range(1, 7):
     print("week", week, "of 6", flush=True)
-    time.sleep(3)
-print(json.dumps({"weeks": 6}))
+    time.sleep(1)
+{UNTIL_TOLD}
+print(json.dumps({{"weeks": 6}}))
 """
 DISKS = """
 import json, os, shutil
