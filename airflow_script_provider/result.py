@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from airflow_script_provider.kube.logs.output import Output
     from airflow_script_provider.script import ScriptFacts
 
 # Keys that the Script tool's result also has.
@@ -40,6 +39,19 @@ class Attempt:
     reason: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+
+
+class KeptOutput(Protocol):
+    """What a result needs of an output: its tail, the size of the whole in bytes, and whether the tail is cut."""
+
+    size: int
+
+    def tail(self) -> str:
+        """The end of the output as text."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the tail is less than the whole."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ class ScriptResult:
         cls,
         end: RunEnd,
         location: RunLocation,
-        output: Output,
+        output: KeptOutput,
         seconds: float,
         *,
         script: ScriptFacts | None,
