@@ -76,6 +76,7 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
         super().dry_run()
 
     def take_script(self, context: Context) -> None:
+        """Call the function, and make what it returns the task's script, rendered."""
         self.script = self.render_source(self.returned_script(context), context)
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
