@@ -121,7 +121,7 @@ def test_a_bare_command_needs_no_shell() -> None:
         (None, 3.0, Deadline(3, "execution_timeout")),
     ],
 )
-def test_the_sooner_end_counts(timeout: float | None, left: float | None, deadline: Deadline) -> None:
+def test_the_sooner_end_counts(timeout: int | None, left: float | None, deadline: Deadline) -> None:
     """The timeout, or what is left of the task's own (R5)."""
     assert Deadline.within(timeout, left) == deadline
 
