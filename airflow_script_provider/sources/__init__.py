@@ -1,4 +1,4 @@
-"""Where scripts come from."""
+"""Sources of scripts: text, files, HTTP servers, S3 and Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a source when it is asked for: a file can then be read without importing Airflow."""
+    """Import a source on first use; a file can then be read without importing Airflow."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

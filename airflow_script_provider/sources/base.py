@@ -1,4 +1,4 @@
-"""What every source has in common."""
+"""The interface of a source, and the parts that all sources share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from airflow_script_provider.script import Script
 T = TypeVar("T")
 
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before each further attempt to read a script over the network."""
+"""Seconds of waiting before each further attempt to read a script over the network."""
 CHUNK = 16 * 1024
-"""Bytes that are read at once: a compressed chunk may swell a thousandfold."""
+"""Bytes that are read at once; a compressed chunk may become a thousand times larger."""
 
 _MAX_RETRY_AFTER = 30.0
 _log = logging.getLogger(__name__)
@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 class ScriptSource(Protocol):
     """Reads a script.
 
-    ``str()`` is fit for a log and for the page Rendered Templates: origin and size, never content or credentials.
+    ``str()`` is shown in logs and on the page Rendered Templates. It has origin and size, and
+    never content or credentials.
     """
 
     @property
@@ -34,11 +35,11 @@ class ScriptSource(Protocol):
         """Names of the attributes that Airflow renders."""
 
     def fetch(self, *, folder: str | None = None) -> Script:
-        """Read it. ``folder`` is what relative paths start from. Raises ``ScriptSourceError``."""
+        """Read the script. Relative paths start from ``folder``. Raises ``ScriptSourceError``."""
 
 
 def with_retries(read: Callable[[], T]) -> T:
-    """What ``read`` returns, tried again after each delay as long as its ``ScriptSourceError`` may pass."""
+    """Call ``read``, and repeat it after each delay while its ``ScriptSourceError`` is retryable."""
     for delay in RETRY_DELAYS:
         try:
             return read()
@@ -51,37 +52,41 @@ def with_retries(read: Callable[[], T]) -> T:
     return read()
 
 
-def collected(chunks: Iterable[bytes], *, origin: str, until: float) -> bytes:
-    """All chunks together; refused once they are more than fits, or when ``time.monotonic()`` passes ``until``."""
+def collect(chunks: Iterable[bytes], *, origin: str, until: float) -> bytes:
+    """Join the chunks.
+
+    ``ScriptSourceError`` says that they are too large, or that ``time.monotonic()`` passed
+    ``until``.
+    """
     data = bytearray()
     for chunk in chunks:
         data += chunk
         if len(data) > MAX_CONFIG_MAP:
-            raise too_large(origin)
+            raise too_large_error(origin)
         if time.monotonic() > until:
-            raise ScriptSourceError(f"{origin} did not arrive in time; {len(data):,} bytes came", origin=origin)
+            raise ScriptSourceError(f"{origin} did not arrive in time; {len(data):,} bytes arrived", origin=origin)
     return bytes(data)
 
 
-def refused(message: str, origin: str) -> ScriptSourceError:
-    """An error that another try of the task will not mend."""
+def permanent_error(message: str, origin: str) -> ScriptSourceError:
+    """An error that another try of the task cannot solve."""
     return ScriptSourceError(message, origin=origin, retryable=False)
 
 
-def decoded(data: bytes, *, origin: str, name: str, details: str = "") -> Script:
-    """The bytes as a script, or the error that says why they are none."""
+def decode(data: bytes, *, origin: str, name: str, details: str = "") -> Script:
+    """The bytes as a script; ``ScriptSourceError`` says why they are not one."""
     if len(data) > MAX_CONFIG_MAP:
-        raise too_large(origin, len(data))
+        raise too_large_error(origin, len(data))
     try:
         return Script.from_bytes(data, origin=origin, name=name, details=details)
     except ValueError as error:
-        raise refused(str(error), origin) from None
+        raise permanent_error(str(error), origin) from None
 
 
-def too_large(origin: str, size: int | None = None) -> ScriptSourceError:
-    """The error for a script that no ConfigMap holds."""
+def too_large_error(origin: str, size: int | None = None) -> ScriptSourceError:
+    """The error for a script that does not fit into a ConfigMap."""
     has = f"has {size:,} bytes" if size is not None else "is larger"
-    return refused(
+    return permanent_error(
         f"{origin} {has}, more than the {MAX_CONFIG_MAP:,} that a ConfigMap holds; "
         "put code into the image or onto a volume, and let a short script start it",
         origin,

@@ -12,7 +12,7 @@ from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.kube.wording import shortened
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import decoded, too_large
+from airflow_script_provider.sources.base import decode, too_large_error
 
 SCHEME = "file://"
 
@@ -24,14 +24,15 @@ _MISSING = "it does not exist"
 class FileScript:
     """A script in a file.
 
-    :param path: relative to the folder of the DAG's file, or absolute; ``file://`` may stand in front.
+    :param path: absolute, or relative to the folder of the DAG's file. It may begin with
+        ``file://``.
     """
 
     path: str
     template_fields: Sequence[str] = ("path",)
 
     def fetch(self, *, folder: str | None = None) -> Script:
-        """Read the file; the error names every path that was tried."""
+        """Read the file; the error lists every path that was tried."""
         problems = {}
         for path in self._candidates(folder):
             problem = _problem(path)
@@ -61,15 +62,15 @@ class FileScript:
             why = error.strerror or type(error).__name__
             raise ScriptSourceError(f"script file {path} cannot be read: {why}", origin=origin) from None
         if len(data) > MAX_CONFIG_MAP:
-            raise too_large(origin, path.stat().st_size)
-        return decoded(data, origin=origin, name=path.name)
+            raise too_large_error(origin, path.stat().st_size)
+        return decode(data, origin=origin, name=path.name)
 
     def __str__(self) -> str:
         return f"file {self.path}"
 
 
 def _problem(path: Path) -> str | None:
-    """Why there is no file to read, None if there is one."""
+    """Why the path is not a readable file, None if it is one."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -78,4 +79,4 @@ def _problem(path: Path) -> str | None:
         return error.strerror or type(error).__name__
     if stat.S_ISDIR(mode):
         return "it is a folder, not a file"
-    return None if stat.S_ISREG(mode) else "it is no regular file"
+    return None if stat.S_ISREG(mode) else "it is not a regular file"

@@ -1,4 +1,4 @@
-"""An object in Google Cloud Storage."""
+"""A script in Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from airflow_script_provider import _airflow
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import decoded, refused, too_large, with_retries
-from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.sources.base import decode, permanent_error, too_large_error, with_retries
+from airflow_script_provider.sources.network import network_failure
 
 SCHEME = "gs://"
 DEFAULT_CONN_ID = "google_cloud_default"
@@ -31,13 +31,14 @@ _ONLY_WITH_PROVIDER = ("key_secret_name", "credential_config_file", "idp_issuer_
 class GCSScript:
     """A script in a bucket of Google Cloud Storage.
 
-    Where providers-google is installed, its GCSHook makes the client. Without it these fields of the connection's
-    extra count: ``keyfile_dict``, ``key_path``, ``is_anonymous``, ``project``, ``impersonation_chain``; with none of
-    them the application default credentials do.
+    If providers-google is installed, its GCSHook makes the client. Without it, these fields of the
+    connection's extra are read: ``keyfile_dict``, ``key_path``, ``is_anonymous``, ``project`` and
+    ``impersonation_chain``. Without any of them, the application default credentials are used.
 
     :param uri: ``gs://bucket/object``. (templated)
-    :param conn_id: Google connection; the default one need not exist. (templated)
-    :param generation: generation of the object, default the newest; another one in the answer is an error. (templated)
+    :param conn_id: Google connection. The default connection need not exist. (templated)
+    :param generation: generation of the object; default: the newest. An answer with another
+        generation is an error. (templated)
     """
 
     uri: str
@@ -46,19 +47,20 @@ class GCSScript:
     template_fields: Sequence[str] = ("uri", "conn_id", "generation")
 
     def fetch(self, *, folder: str | None = None) -> Script:
-        """Ask for the object's generation and size, then for its content of that generation."""
+        """Read the object's generation and size, then the content of that generation."""
         bucket, name = self._address()
         generation = self._generation()
         with closing(self._client()) as client:
-            # Its cache for traces would ask for the bucket in a thread, which takes a right that reading does not need.
+            # The client's cache for traces would read the bucket in a thread, which needs a
+            # further right.
             client._bucket_metadata_cache = None
-            reading = _Reading(client, str(self), bucket, name, generation)
-            return with_retries(reading.read)
+            reader = _ObjectReader(client, str(self), bucket, name, generation)
+            return with_retries(reader.read)
 
     def _address(self) -> tuple[str, str]:
         bucket, _, name = self.uri.strip()[len(SCHEME) :].partition("/")
         if not self.uri.strip().lower().startswith(SCHEME) or not bucket or not name:
-            raise refused(f"GCSScript: uri={self.uri!r} is not of the form gs://bucket/object", self.uri)
+            raise permanent_error(f"GCSScript: uri={self.uri!r} is not of the form gs://bucket/object", self.uri)
         return bucket, name
 
     def _generation(self) -> int | None:
@@ -67,31 +69,33 @@ class GCSScript:
         try:
             return int(self.generation)
         except ValueError:
-            raise refused(f"{self}: generation={self.generation!r} is no number", str(self)) from None
+            raise permanent_error(f"{self}: generation={self.generation!r} is not a number", str(self)) from None
 
     def _client(self) -> Any:
         from_hook = _airflow.gcs_hook_class()
         try:
             connection = _airflow.find_connection(self.conn_id, DEFAULT_CONN_ID)
         except _airflow.AirflowNotFoundException:
-            raise refused(f"{self} cannot be read: connection {self.conn_id!r} is not defined", str(self)) from None
+            message = f"{self} cannot be read: connection {self.conn_id!r} is not defined"
+            raise permanent_error(message, str(self)) from None
         try:
             if connection is not None and from_hook is not None:
                 return from_hook(gcp_conn_id=self.conn_id).get_conn()
             return _client_of(connection.extra_dejson if connection is not None else {})
         except Exception as error:
-            if not _is_of_credentials(error):
+            if not _is_credentials_error(error):
                 raise
-            words = f"{self} cannot be read: connection {self.conn_id!r} gives no credentials: {_why(error)}"
-            passes = bool(getattr(error, "retryable", False))
-            raise ScriptSourceError(words, origin=str(self), retryable=passes) from None
+            why = _credentials_problem(error)
+            message = f"{self} cannot be read: connection {self.conn_id!r} has no valid credentials: {why}"
+            retryable = bool(getattr(error, "retryable", False))
+            raise ScriptSourceError(message, origin=str(self), retryable=retryable) from None
 
     def __str__(self) -> str:
         return self.uri.strip()
 
 
 def _client_of(extra: Mapping[str, Any]) -> Any:
-    """A client with the credentials that a connection's extra describes."""
+    """A client with the credentials in a connection's extra."""
     client_class = _airflow.from_extra("gcs", "google.cloud.storage", "Client")
     project = _field(extra, "project")
     if _truth(_field(extra, "is_anonymous")):
@@ -102,7 +106,10 @@ def _client_of(extra: Mapping[str, Any]) -> Any:
 
 
 def credentials(extra: Mapping[str, Any], scope: str = _SCOPE) -> Any:
-    """Credentials of a key file or key, perhaps to act as somebody else; None leaves it to the environment."""
+    """Credentials of a key or a key file, with impersonation if it is set.
+
+    None means the credentials of the environment.
+    """
     from google.auth import impersonated_credentials
     from google.oauth2 import service_account
 
@@ -127,7 +134,7 @@ def credentials(extra: Mapping[str, Any], scope: str = _SCOPE) -> Any:
 
 
 def default_credentials() -> Any:
-    """What the environment has."""
+    """The credentials of the environment."""
     import google.auth
 
     return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]
@@ -147,22 +154,25 @@ def _truth(value: Any) -> bool:
     return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
 
 
-def _is_of_credentials(error: Exception) -> bool:
-    """Whether an error is about credentials: Google's libraries raise their own, its hook a plain AirflowException."""
+def _is_credentials_error(error: Exception) -> bool:
+    """Whether an error is about credentials.
+
+    Google's libraries raise their own errors. The GCSHook raises a plain AirflowException.
+    """
     kind = type(error)
     is_googles = kind.__module__.startswith(("google.auth", "google.api_core"))
     return is_googles or isinstance(error, ValueError | OSError | KeyError) or kind.__name__ == "AirflowException"
 
 
-def _why(error: Exception) -> str:
-    """Why credentials are none; a key that is no JSON is not repeated."""
-    if isinstance(error, KeyError):  # of a key without it, from the hook
+def _credentials_problem(error: Exception) -> str:
+    """Why the credentials are not valid. The text of an invalid key is not repeated."""
+    if isinstance(error, KeyError):  # the hook raises it for a missing field
         return f"the key has no {error}"
-    return "keyfile_dict is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+    return "keyfile_dict is not valid JSON" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-class _Sink:
-    """A file to download into, which refuses more than fits."""
+class _LimitedBuffer:
+    """A file to download into. It refuses data that does not fit into a ConfigMap."""
 
     def __init__(self, origin: str) -> None:
         self.data = bytearray()
@@ -173,14 +183,14 @@ class _Sink:
         """Take a chunk."""
         self.data += chunk
         if len(self.data) > MAX_CONFIG_MAP:
-            raise too_large(self._origin)
+            raise too_large_error(self._origin)
         if time.monotonic() > self._until:
             raise ScriptSourceError(f"{self._origin} did not arrive within {_SECONDS:g} s", origin=self._origin)
         return len(chunk)
 
 
-class _Reading:
-    """Reads one object, and puts Google's errors into words."""
+class _ObjectReader:
+    """Reads one object, and translates Google's errors."""
 
     def __init__(self, client: Any, origin: str, bucket: str, name: str, generation: int | None) -> None:
         self._client = client
@@ -196,70 +206,75 @@ class _Reading:
             blob = self._client.bucket(self._bucket).blob(self._name, generation=self._generation)
             blob.reload(timeout=_TIMEOUT, retry=None)
             self._check(blob)
-            generation, sink = blob.generation, _Sink(self._origin)
-            blob.download_to_file(sink, timeout=_TIMEOUT, retry=None)
+            generation, buffer = blob.generation, _LimitedBuffer(self._origin)
+            blob.download_to_file(buffer, timeout=_TIMEOUT, retry=None)
         except ScriptSourceError:
             raise
         except Exception as failure:
-            error = self._explained(failure)
+            error = self._source_error(failure)
             if error is None:
                 raise
         if error is not None:
             raise error
         name = PurePosixPath(self._name).name
-        return decoded(bytes(sink.data), origin=self._origin, name=name, details=f"generation {generation}")
+        return decode(bytes(buffer.data), origin=self._origin, name=name, details=f"generation {generation}")
 
     def _check(self, blob: Any) -> None:
         if self._generation is not None and blob.generation != self._generation:
-            raise refused(
-                f"{self._origin} answered with generation {blob.generation}, not {self._generation}: that one is gone "
-                "or was never there",
+            raise permanent_error(
+                f"{self._origin} has generation {blob.generation}; generation {self._generation} was deleted or "
+                "never existed",
                 self._origin,
             )
         if blob.size is not None and blob.size > MAX_CONFIG_MAP:
-            raise too_large(self._origin, blob.size)
+            raise too_large_error(self._origin, blob.size)
 
-    def _explained(self, error: Exception) -> ScriptSourceError | None:
-        """The error in words, None for one that is not Google's or the network's."""
+    def _source_error(self, error: Exception) -> ScriptSourceError | None:
+        """Translate an error, None for one that is neither Google's nor the network's."""
         module, name = type(error).__module__, type(error).__name__
         if module.startswith("google.api_core"):
-            return self._refusal(error)
+            return self._service_error(error)
         if name == "DataCorruption":
-            return ScriptSourceError(f"{self._origin} arrived with another checksum than GCS has", origin=self._origin)
+            message = f"{self._origin} was corrupted on the way: it has another checksum than GCS reports"
+            return ScriptSourceError(message, origin=self._origin)
         if name == "RefreshError":
-            words = f"{self._origin}: the credentials of {self._who()} are not accepted: {error}"
-            passes = bool(getattr(error, "retryable", False))
-            return ScriptSourceError(words, origin=self._origin, retryable=passes)
-        if name == "InvalidOperation":  # after a 401 google-auth tries to renew credentials that are none
-            return refused(self._denied(""), self._origin)
+            message = f"{self._origin}: Google does not accept the credentials of {self._identity()}: {error}"
+            retryable = bool(getattr(error, "retryable", False))
+            return ScriptSourceError(message, origin=self._origin, retryable=retryable)
+        if name == "InvalidOperation":  # after a 401 without credentials to renew
+            return permanent_error(self._denied(""), self._origin)
         if isinstance(error, OSError) or module.startswith(("google.auth", "urllib3")):
-            found = trouble(error)
-            words = f"{self._origin} cannot be read: Google {found.text}"
-            return ScriptSourceError(words, origin=self._origin, retryable=found.passes)
+            failure = network_failure(error)
+            message = f"{self._origin} cannot be read: Google {failure.text}"
+            return ScriptSourceError(message, origin=self._origin, retryable=failure.retryable)
         return None
 
-    def _refusal(self, error: Any) -> ScriptSourceError:
-        status, said = int(error.code or 0), _said(error)
+    def _service_error(self, error: Any) -> ScriptSourceError:
+        """Translate an error answer of GCS."""
+        status, message = int(error.code or 0), _message_of(error)
         if status in (408, 429) or status >= 500:
-            return ScriptSourceError(f"{self._origin} cannot be read now: {status} {said}", origin=self._origin)
+            return ScriptSourceError(f"{self._origin} cannot be read now: {status} {message}", origin=self._origin)
         if status in (401, 403):
-            return refused(self._denied(said), self._origin)
-        words = self._missing(said) if status == 404 else f"GCS answered {status}: {said}"
-        return refused(f"{self._origin}: {words}", self._origin)
+            return permanent_error(self._denied(message), self._origin)
+        why = self._missing(message) if status == 404 else f"GCS answered {status}: {message}"
+        return permanent_error(f"{self._origin}: {why}", self._origin)
 
-    def _denied(self, said: str) -> str:
-        words = f"{self._origin}: access denied to {self._who()}, which needs storage.objects.get"
-        return f"{words}\nGCS said: {said}" if said else words
+    def _denied(self, message: str) -> str:
+        first = f"{self._origin}: access denied to {self._identity()}, which needs storage.objects.get"
+        return f"{first}\nGCS's message: {message}" if message else first
 
-    def _missing(self, said: str) -> str:
-        is_object = "no such object" in said.lower()
-        if not is_object and ("bucket" in said.lower() or not self._bucket_exists()):
-            return f"there is no bucket {self._bucket!r}"
+    def _missing(self, message: str) -> str:
+        is_object = "no such object" in message.lower()
+        if not is_object and ("bucket" in message.lower() or not self._bucket_exists()):
+            return f"bucket {self._bucket!r} does not exist"
         of_generation = f" of generation {self._generation}" if self._generation is not None else ""
-        return f"the bucket {self._bucket!r} has no object {self._name!r}{of_generation}"
+        return f"bucket {self._bucket!r} has no object {self._name!r}{of_generation}"
 
     def _bucket_exists(self) -> bool:
-        """False only where GCS says so: whoever may read objects need not have the right to look at the bucket."""
+        """Whether the bucket exists, True if that is unknown.
+
+        The right to read objects does not contain the right to read the bucket.
+        """
         from google.api_core.exceptions import GoogleAPICallError
 
         try:
@@ -267,15 +282,15 @@ class _Reading:
         except (GoogleAPICallError, OSError):
             return True
 
-    def _who(self) -> str:
+    def _identity(self) -> str:
         credentials = self._client._credentials
         if type(credentials).__name__ == "AnonymousCredentials":
-            return "anonymous callers"
+            return "an anonymous user"
         return getattr(credentials, "service_account_email", None) or "the application default credentials"
 
 
-def _said(error: Any) -> str:
-    """Google's own words, without the request's URL."""
+def _message_of(error: Any) -> str:
+    """Google's own message, without the request's URL."""
     for entry in error.errors:
         if isinstance(entry, Mapping) and entry.get("message"):
             return str(entry["message"])

@@ -1,4 +1,4 @@
-"""A script behind a URL."""
+"""A script that an HTTP server returns."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.durations import Duration, positive_seconds
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import CHUNK, collected, decoded, refused, too_large, with_retries
-from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.sources.base import CHUNK, collect, decode, permanent_error, too_large_error, with_retries
+from airflow_script_provider.sources.network import network_failure
 from airflow_script_provider.sources.sensitive import is_sensitive, secrets_in_header
-from airflow_script_provider.sources.url import is_same_host, is_url, shown, without_login
+from airflow_script_provider.sources.url import is_same_host, is_url, redacted, without_login
 from airflow_script_provider.spec.settings import as_number, has_template
 
 if TYPE_CHECKING:
@@ -31,22 +31,27 @@ _MAX_REDIRECTS = 5
 _EXCERPT = 200
 _REPEATABLE = ("GET", "HEAD")
 _METHODS = (*_REPEATABLE, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_WHOLE = (200, 201, 203)
+_COMPLETE = (200, 201, 203)
 _TRANSIENT = (408, 425, 429)
 
 
 @dataclass(repr=False)
 class HttpScript:
-    """A script that an HTTP server answers with.
+    """A script that an HTTP server returns.
 
-    :param uri: full URL, or a path on ``endpoint``, else on the connection's host. (templated)
-    :param conn_id: HTTP connection: login and password are basic auth, a password alone is a bearer token, fields of
-        its extra are headers. None sends no credentials. (templated)
-    :param endpoint: URL that a relative ``uri`` continues; a full ``uri`` must be of the same server. (templated)
-    :param method: method of the request; only GET and HEAD are tried again. (templated)
-    :param headers: more headers; never shown, and secrets among them masked in the log. (templated)
-    :param timeout: seconds for an attempt. (templated)
-    :param verify: path of a CA bundle, or False not to check TLS; default the connection's extra, else the system's.
+    :param uri: full URL, or a path on ``endpoint`` or on the connection's host. (templated)
+    :param conn_id: HTTP connection. Login and password are basic auth, a password alone is a
+        bearer token, and the fields of its extra are headers. None sends no credentials.
+        (templated)
+    :param endpoint: URL that a relative ``uri`` continues. A full ``uri`` must be on the same
+        server. (templated)
+    :param method: method of the request. Only GET and HEAD are repeated after an error.
+        (templated)
+    :param headers: further headers. They are never shown, and their secrets are masked in the log.
+        (templated)
+    :param timeout: seconds for one attempt. (templated)
+    :param verify: path of a CA bundle, or False to skip the check of the certificate. The default
+        is the connection's extra, then the system's CA bundle.
     """
 
     uri: str
@@ -67,14 +72,14 @@ class HttpScript:
             _refuse_other_endpoint(self.uri, self.endpoint)
 
     def fetch(self, *, folder: str | None = None) -> Script:
-        """Ask the server, following redirects; credentials stay with the host they were meant for."""
+        """Request the script and follow redirects. Another host gets no credentials."""
         self._mask_headers()
         try:
             method, timeout = _known_method(self.method), _seconds(self.timeout)
             _refuse_other_endpoint(self.uri, self.endpoint)
         except ValueError as error:
-            raise refused(f"{self} cannot be asked: {error}", str(self)) from None
-        with _Access.of(self) as access:
+            raise permanent_error(f"{self} cannot be requested: {error}", str(self)) from None
+        with _HttpAccess.of(self) as access:
             once = partial(_read, access, method, timeout)
             return with_retries(once) if method in _REPEATABLE else once()
 
@@ -85,16 +90,16 @@ class HttpScript:
 
     def __str__(self) -> str:
         if is_url(self.uri):
-            return shown(self.uri.strip())
+            return redacted(self.uri.strip())
         owner = f" of connection {self.conn_id!r}" if self.conn_id else ""
-        return f"{self.uri.partition('?')[0]}{f' on {shown(self.endpoint)}' if self.endpoint else owner}"
+        return f"{self.uri.partition('?')[0]}{f' on {redacted(self.endpoint)}' if self.endpoint else owner}"
 
     __repr__ = __str__
 
 
 @dataclass(frozen=True, repr=False)
-class _Access:
-    """A session with everything that the request needs, and the words to tell of it."""
+class _HttpAccess:
+    """A session for the request, its URL, and in words the identity that it uses."""
 
     session: Session
     url: str
@@ -102,8 +107,8 @@ class _Access:
     secrets: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: HttpScript) -> _Access:
-        """The access that a source describes, its connection looked up."""
+    def of(cls, source: HttpScript) -> _HttpAccess:
+        """Look up the source's connection, and make its session."""
         import requests
 
         connection = _connection(source)
@@ -112,12 +117,12 @@ class _Access:
         else:
             session, base = _session_of(connection, source)
         url, login = without_login(_full_url(source, base))
-        _refuse_stranger(source, base, url)
+        _refuse_other_host(source, base, url)
         if login is not None:
             session.auth = login
         session.headers["Accept-Encoding"] = "identity"
         session.headers.update(source.headers or {})
-        session.auth = session.auth or _as_it_is  # else requests looks into ~/.netrc
+        session.auth = session.auth or _unchanged  # without auth, requests reads ~/.netrc
         if source.verify is not None:
             session.verify = source.verify
         access = cls(session, url, _identity(session, connection), tuple(_secrets(session, url, source)))
@@ -127,9 +132,9 @@ class _Access:
     @property
     def origin(self) -> str:
         """The URL without credentials."""
-        return shown(self.url)
+        return redacted(self.url)
 
-    def __enter__(self) -> _Access:
+    def __enter__(self) -> _HttpAccess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,7 +143,7 @@ class _Access:
 
 def _known_method(method: str) -> str:
     if method.strip().upper() not in _METHODS:
-        raise ValueError(f"method={method!r} is none of {', '.join(_METHODS)}")
+        raise ValueError(f"method={method!r} must be one of {', '.join(_METHODS)}")
     return method.strip().upper()
 
 
@@ -149,21 +154,21 @@ def _seconds(timeout: Duration | str) -> float:
 
 
 def _refuse_other_endpoint(uri: str, endpoint: str | None) -> None:
-    """A full URL needs no endpoint; one that says another server leaves open which of them is meant."""
+    """Refuse an endpoint on another server than the full URL: it is unclear which one is meant."""
     if not endpoint or not is_url(uri):
         return
     base = endpoint if is_url(endpoint) else f"{uri.strip().partition('://')[0]}://{endpoint}"
     if not _is_one_server(base.strip(), uri.strip()):
         raise ValueError(
-            f"uri={shown(uri)!r} is a full URL, on another server than endpoint={shown(base)!r}; "
-            "drop the endpoint, or write a path on it"
+            f"uri={redacted(uri)!r} is on another server than endpoint={redacted(base)!r}; "
+            "leave out endpoint, or write uri as a path on it"
         )
 
 
 def _is_one_server(url: str, other: str) -> bool:
     try:
         return is_same_host(url, other)
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is not a number
         return False
 
 
@@ -171,11 +176,12 @@ def _connection(source: HttpScript) -> Any:
     try:
         return _airflow.find_connection(source.conn_id, None)
     except _airflow.AirflowNotFoundException:
-        raise refused(f"{source} cannot be read: connection {source.conn_id!r} is not defined", str(source)) from None
+        message = f"{source} cannot be read: connection {source.conn_id!r} is not defined"
+        raise permanent_error(message, str(source)) from None
 
 
 def _session_of(connection: Any, source: HttpScript) -> tuple[Session, str | None]:
-    """The session that providers-http makes of a connection, and the URL of its host."""
+    """The session that providers-http makes for a connection, and the URL of its host."""
     hook = _airflow.http_hook_class()(method=source.method, http_conn_id=source.conn_id)
     session: Session = hook.get_conn()
     if connection.password and not connection.login:
@@ -188,28 +194,29 @@ def _full_url(source: HttpScript, base: str | None) -> str:
     if not is_url(uri):
         base = source.endpoint or base
         if not base or not is_url(base):
-            raise refused(
-                f"{source} is no full URL, and there is no host to put it on; "
-                "write http(s)://…, or give a conn_id whose connection has a host, or an endpoint",
+            raise permanent_error(
+                f"{source} is not a full URL and has no host; "
+                "write http(s)://…, or set endpoint, or a conn_id whose connection has a host",
                 str(source),
             )
         uri = f"{base.rstrip('/')}/{uri.lstrip('/')}"
     try:
         parts = urlsplit(uri)
-        _ = parts.port  # a ValueError where it is no number
+        _ = parts.port  # ValueError if it is not a number
     except ValueError:
-        raise refused(f"{shown(uri)} cannot be asked: its host is none", shown(uri)) from None
+        message = f"{redacted(uri)} is not a valid URL: it has no valid host"
+        raise permanent_error(message, redacted(uri)) from None
     return urlunsplit(parts._replace(fragment=""))
 
 
-def _refuse_stranger(source: HttpScript, base: str | None, url: str) -> None:
-    """The login of a connection is for its host: a URL that a template made must not send it elsewhere."""
+def _refuse_other_host(source: HttpScript, base: str | None, url: str) -> None:
+    """Refuse a URL on another host: only the connection's own host may get its login."""
     host = urlsplit(base).hostname if base else None
     if host and host != urlsplit(url).hostname:
-        raise refused(
-            f"{shown(url)} is on another host than connection {source.conn_id!r} ({host}), whose login it must not "
-            "get; use a connection for that host, or none",
-            shown(url),
+        raise permanent_error(
+            f"{redacted(url)} is on another host than connection {source.conn_id!r} ({host}), and must not get its "
+            "login; use a connection for that host, or none",
+            redacted(url),
         )
 
 
@@ -219,18 +226,20 @@ def _identity(session: Session, connection: Any) -> str:
     if user:  # a login without a password is a token
         named = f"user {user!r}" if password else "the login without a password"
         return f"{named} in the URL" if isinstance(session.auth, tuple) else f"{named}{owner}"
-    return f"the Authorization header{owner}" if "Authorization" in session.headers else f"nobody (no login{owner})"
+    if "Authorization" in session.headers:
+        return f"the Authorization header{owner}"
+    return f"an anonymous user (no login{owner})"
 
 
 def _login(session: Session) -> tuple[str, str]:
-    """User and password of the URL, or of the connection; empty without any."""
+    """User and password of the URL or of the connection; empty if neither has them."""
     auth = session.auth
     pair = auth if isinstance(auth, tuple) else (getattr(auth, "username", ""), getattr(auth, "password", ""))
     return str(pair[0] or ""), str(pair[1] or "")
 
 
 def _secrets(session: Session, url: str, source: HttpScript) -> Iterator[str]:
-    """What must not be seen: the login, headers of the connection and secret ones, what a URL is signed with."""
+    """The secrets: the login, the connection's headers, secret headers, and a URL's signature."""
     user, password = _login(session)
     own = {name.lower() for name in source.headers or {}}
     yield from (word for word in (password or user,) if word)
@@ -242,33 +251,33 @@ def _secrets(session: Session, url: str, source: HttpScript) -> Iterator[str]:
             yield from {value, quote(value, safe=""), quote(value)}
 
 
-def _as_it_is(request: PreparedRequest) -> PreparedRequest:
+def _unchanged(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _read(access: _Access, method: str, timeout: float) -> Script:
+def _read(access: _HttpAccess, method: str, timeout: float) -> Script:
     until = time.monotonic() + timeout
     error: ScriptSourceError | None = None
     try:
-        with _answer(access, method, timeout) as response:
+        with _final_response(access, method, timeout) as response:
             data = _body(response, access, until)
             etag = response.headers.get("ETag")
     except ScriptSourceError:
         raise
     except (OSError, ValueError) as failure:  # every error of requests is an OSError
-        error = _explained(failure, access)
+        error = _source_error(failure, access)
     except Exception as failure:
         if not type(failure).__module__.startswith("urllib3"):
             raise
-        error = _explained(failure, access)
+        error = _source_error(failure, access)
     if error is not None:
-        raise error  # outside of the handler, so that no context with the whole URL hangs on it
+        raise error  # outside of the handler: a context would contain the whole URL
     name = PurePosixPath(unquote(urlsplit(access.url).path)).name or "script"
-    return decoded(data, origin=access.origin, name=name, details=f"ETag {etag}" if etag else "")
+    return decode(data, origin=access.origin, name=name, details=f"ETag {etag}" if etag else "")
 
 
-def _answer(access: _Access, method: str, timeout: float) -> Response:
-    """The answer after all redirects; another host gets neither credentials nor headers of ours."""
+def _final_response(access: _HttpAccess, method: str, timeout: float) -> Response:
+    """The response after all redirects. Another host gets neither credentials nor our headers."""
     session, url = access.session, access.url
     for _ in range(_MAX_REDIRECTS + 1):
         response = session.request(
@@ -281,74 +290,78 @@ def _answer(access: _Access, method: str, timeout: float) -> Response:
         target = urljoin(url, target)
         _refuse_downgrade(url, target, access)
         if not is_same_host(url, target):
-            session = _stranger(session)
+            session = _without_credentials(session)
         if response.status_code in (301, 302, 303) and method != "HEAD":
             method = "GET"
         url = target
-    raise refused(f"{access.origin} redirects more than {_MAX_REDIRECTS} times", access.origin)
+    raise permanent_error(f"{access.origin} redirects more than {_MAX_REDIRECTS} times", access.origin)
 
 
-def _refuse_downgrade(url: str, target: str, access: _Access) -> None:
+def _refuse_downgrade(url: str, target: str, access: _HttpAccess) -> None:
     if not is_url(target) or (url.lower().startswith("https:") and target.lower().startswith("http:")):
-        raise refused(f"{access.origin} redirects to {shown(target)}; from https only https is followed", access.origin)
+        rule = "only http(s) is followed, and from https only https"
+        message = f"{access.origin} redirects to {redacted(target)}; {rule}"
+        raise permanent_error(message, access.origin)
 
 
-def _stranger(session: Session) -> Session:
-    """A session that trusts and reaches the same servers and knows nothing else."""
+def _without_credentials(session: Session) -> Session:
+    """A new session with the same TLS settings and proxies, and nothing else."""
     import requests
 
     other = requests.Session()
     other.verify, other.proxies, other.trust_env = session.verify, session.proxies, session.trust_env
-    other.auth = _as_it_is
+    other.auth = _unchanged
     other.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
     return other
 
 
-def _body(response: Response, access: _Access, until: float) -> bytes:
-    if response.status_code not in _WHOLE:
-        raise _refusal(response, access, until)
+def _body(response: Response, access: _HttpAccess, until: float) -> bytes:
+    if response.status_code not in _COMPLETE:
+        raise _status_error(response, access, until)
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > MAX_CONFIG_MAP:
-        raise too_large(access.origin, int(length))
-    data = collected(_chunks(response), origin=access.origin, until=until)
+        raise too_large_error(access.origin, int(length))
+    data = collect(_chunks(response), origin=access.origin, until=until)
     if data.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-        raise refused(f"{access.origin} answered with an HTML page, as login pages are; use the raw URL", access.origin)
+        message = f"{access.origin} answered with an HTML page, perhaps a login page; use the raw URL"
+        raise permanent_error(message, access.origin)
     return data
 
 
 def _chunks(response: Response) -> Iterator[bytes]:
-    """The body as it arrives: a server that sends a byte now and then does not hold us longer than that."""
+    """The body in the pieces that arrive, so that a very slow server cannot exceed the timeout."""
     while chunk := response.raw.read1(CHUNK, decode_content=True):
         yield chunk
 
 
-def _refusal(response: Response, access: _Access, until: float) -> ScriptSourceError:
+def _status_error(response: Response, access: _HttpAccess, until: float) -> ScriptSourceError:
     status = response.status_code
     reason = response.reason or http.client.responses.get(status, "")
     excerpt, hint = _excerpt(response, access, until), _hint(status, access)
-    words = f"{access.origin} answered {status} {reason}".rstrip() + (f". {hint}" if hint else "")
+    message = f"{access.origin} answered {status} {reason}".rstrip() + (f". {hint}" if hint else "")
     return ScriptSourceError(
-        words + (f"\nIt said: {excerpt}" if excerpt else ""),
+        message + (f"\nThe server's message: {excerpt}" if excerpt else ""),
         origin=access.origin,
         retryable=status in _TRANSIENT or status >= 500,
         retry_after=_retry_after(response.headers.get("Retry-After", "")),
     )
 
 
-def _hint(status: int, access: _Access) -> str:
+def _hint(status: int, access: _HttpAccess) -> str:
     if status in (401, 403):
-        return f"It was asked as {access.identity}; that may not read it"
+        return f"It denies access to {access.identity}"
     if status in (404, 410):
-        return "There is no such script, or it is hidden from " + access.identity
+        return f"The script does not exist, or is hidden from {access.identity}"
     return ""
 
 
-def _excerpt(response: Response, access: _Access, until: float) -> str:
-    """The first bytes of what a server says, on one line, without our secrets in case it repeats them."""
+def _excerpt(response: Response, access: _HttpAccess, until: float) -> str:
+    """The first bytes of the server's message on one line, with our secrets masked."""
     data = b""
     for chunk in _chunks(response):
         data += chunk
-        if len(data) >= 4 * _EXCERPT or time.monotonic() > until:  # more, so that no secret is cut in half
+        # More than an excerpt, because a secret that is cut cannot be masked.
+        if len(data) >= 4 * _EXCERPT or time.monotonic() > until:
             break
     text = "".join(letter if letter.isprintable() else " " for letter in data.decode("utf-8", "replace"))
     text = " ".join(text.split())
@@ -366,16 +379,21 @@ def _retry_after(value: str) -> float | None:
         return None
 
 
-def _explained(error: Exception, access: _Access) -> ScriptSourceError:
-    """An error of requests or urllib3 without their texts, which hold the URL and header values."""
+def _source_error(error: Exception, access: _HttpAccess) -> ScriptSourceError:
+    """Translate an error of requests or urllib3.
+
+    Its own text may contain the URL and header values.
+    """
     name, host = type(error).__name__, urlsplit(access.url).netloc
     if name in ("ContentDecodingError", "DecodeError"):
-        return refused(f"{access.origin} is not compressed as its Content-Encoding says", access.origin)
+        message = f"{access.origin} cannot be decompressed as its Content-Encoding says"
+        return permanent_error(message, access.origin)
     if isinstance(error, ValueError):  # InvalidURL, InvalidHeader, MissingSchema
-        return refused(f"{access.origin} cannot be asked: {name}; check uri, headers and the extra", access.origin)
+        message = f"{access.origin} cannot be requested: {name}; check uri, headers and the connection's extra"
+        return permanent_error(message, access.origin)
     if type(error) is OSError:
-        return refused(f"{access.origin}: verify names no CA bundle that can be read", access.origin)
-    found = trouble(error)
+        return permanent_error(f"{access.origin} cannot be read: verify is not a readable CA bundle", access.origin)
+    failure = network_failure(error)
     return ScriptSourceError(
-        f"{access.origin} cannot be read: {host} {found.text}", origin=access.origin, retryable=found.passes
+        f"{access.origin} cannot be read: {host} {failure.text}", origin=access.origin, retryable=failure.retryable
     )

@@ -1,4 +1,4 @@
-"""The script's text itself."""
+"""A script that is given as text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from airflow_script_provider.script import Script
 
 @dataclass
 class InlineScript:
-    """A script given as text.
+    """A script that is given as text.
 
     :param text: the script.
-    :param template: render Jinja inside the text; by default it arrives unchanged.
-    :param name: a file name whose extension tells the language, as of a file.
+    :param template: render Jinja in the text. By default the text stays unchanged.
+    :param name: file name of the script; its extension decides the interpreter, such as
+        ``load.sql``.
     """
 
     text: str
@@ -24,7 +25,10 @@ class InlineScript:
 
     @property
     def template_fields(self) -> Sequence[str]:
-        """The text, only where that is asked for: Jinja chokes on ``${#array[@]}``."""
+        """The text if ``template`` is set.
+
+        Jinja cannot parse some scripts, such as ``${#array[@]}``.
+        """
         return ("text",) if self.template else ()
 
     def fetch(self, *, folder: str | None = None) -> Script:
@@ -32,11 +36,17 @@ class InlineScript:
         return Script(self.text, origin="inline", name=self.name)
 
     def shown(self) -> InlineScript:
-        """A copy whose text the page Rendered Templates shows, unless values were put into it: they may be secrets."""
+        """A copy whose text the page Rendered Templates shows.
+
+        The page does not show a rendered text, because its values may be secrets.
+        """
         return replace(self, _is_shown=not self.template)
 
     def serialize(self) -> str:
-        """What Airflow keeps of it: of a DAG its size, which does not grow with it, of a task what that page shows."""
+        """The form that Airflow stores: only the size in a DAG, so that the DAG stays small.
+
+        In a task it is what the page Rendered Templates shows.
+        """
         return self.text if self._is_shown else str(self)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What went wrong between here and a server, whichever library says it."""
+"""Explain a network error of any library in plain words."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ _MAX_CAUSES = 20
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What happened, in words that follow a host's name, and whether it may be over the next time."""
+class NetworkFailure:
+    """The predicate of a sentence about a host, and whether a later attempt may succeed."""
 
     text: str
-    passes: bool = True
+    retryable: bool = True
 
 
-def trouble(error: BaseException) -> Trouble:
-    """The root of a network error.
+def network_failure(error: BaseException) -> NetworkFailure:
+    """The root cause of a network error.
 
-    Libraries wrap the socket's error in their own, whose text may hold a URL with credentials; so nothing is taken
-    from their texts.
+    Libraries wrap the socket's error in their own. The text of those may contain a URL with
+    credentials, so it is not used.
     """
     causes = list(_causes(error))
-    for kind in (_tls, _name_resolution, _time_out, _connection):
+    for kind in (_tls, _name_resolution, _timeout, _connection):
         for cause in causes:
             if (found := kind(cause)) is not None:
                 return found
-    return Trouble(f"failed with {type(error).__name__}")
+    return NetworkFailure(f"failed with {type(error).__name__}")
 
 
-def _tls(cause: BaseException) -> Trouble | None:
+def _tls(cause: BaseException) -> NetworkFailure | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Trouble(
-            f"could not be trusted (TLS): {cause.verify_message}. Name the file of its CA in verify, "
-            "here or in the connection's extra",
-            passes=False,
+        return NetworkFailure(
+            f"failed TLS verification (CERTIFICATE_VERIFY_FAILED): {cause.verify_message}. "
+            "Set verify to the file of its CA, here or in the connection's extra",
+            retryable=False,
         )
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         reason = (getattr(cause, "reason", None) or "handshake failed").lower().replace("_", " ")
-        return Trouble(f"did not agree on TLS: {reason}", passes=False)
+        return NetworkFailure(f"failed the TLS handshake: {reason}", retryable=False)
     return None
 
 
-def _name_resolution(cause: BaseException) -> Trouble | None:
+def _name_resolution(cause: BaseException) -> NetworkFailure | None:
     if isinstance(cause, socket.gaierror):
-        return Trouble(f"was not found by name (DNS): {cause.strerror or 'no address'}")
+        return NetworkFailure(f"could not be resolved (DNS): {cause.strerror or 'no address'}")
     return None
 
 
-def _time_out(cause: BaseException) -> Trouble | None:
+def _timeout(cause: BaseException) -> NetworkFailure | None:
     name = type(cause).__name__
     if isinstance(cause, TimeoutError) or name.endswith(("Timeout", "TimeoutError")):
-        return Trouble("did not connect in time" if "Connect" in name else "did not answer in time")
+        return NetworkFailure("did not connect in time" if "Connect" in name else "did not answer in time")
     return None
 
 
-def _connection(cause: BaseException) -> Trouble | None:
+def _connection(cause: BaseException) -> NetworkFailure | None:
     if isinstance(cause, ConnectionRefusedError):
-        return Trouble("refused the connection")
+        return NetworkFailure("refused the connection")
     broken = ("IncompleteRead", "IncompleteReadError", "ProtocolError", "ChunkedEncodingError", "SSLEOFError")
     if isinstance(cause, ConnectionError) or type(cause).__name__ in broken:
-        return Trouble("broke the connection off")
+        return NetworkFailure("broke the connection")
     if isinstance(cause, OSError) and cause.errno is not None:
-        return Trouble(f"could not be reached: {cause.strerror}")
+        return NetworkFailure(f"could not be reached: {cause.strerror}")
     return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it was made of, wherever its library keeps it; the error itself first."""
+    """The error, then all errors that it wraps, in whatever attribute its library keeps them."""
     waiting: list[BaseException] = [error]
     seen: set[int] = set()
     while waiting and len(seen) < _MAX_CAUSES:
@@ -79,7 +79,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(cause))
         yield cause
-        kept = getattr(cause, "kwargs", None)  # botocore's way
+        kept = getattr(cause, "kwargs", None)  # of botocore's errors
         inner = [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
         inner.append(kept.get("error") if isinstance(kept, dict) else None)
         waiting += [one for one in inner if isinstance(one, BaseException)]

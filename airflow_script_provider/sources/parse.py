@@ -1,4 +1,4 @@
-"""From what the author wrote for ``script`` to a source."""
+"""Parse the argument ``script`` into a source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_script_provider.sources.gcs import GCSScript
 from airflow_script_provider.sources.http import HttpScript
 from airflow_script_provider.sources.inline import InlineScript
 from airflow_script_provider.sources.s3 import S3Script
-from airflow_script_provider.sources.url import shown
+from airflow_script_provider.sources.url import redacted
 from airflow_script_provider.spec.source import SourceSettings, source_settings
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)
@@ -24,7 +24,7 @@ _SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
     "s3": S3Script,
     "gs": GCSScript,
 }
-_OF_SPEC: Mapping[str, Callable[..., ScriptSource]] = {
+_SPEC_SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
     "file": FileScript,
     "http": HttpScript,
     "s3": S3Script,
@@ -35,15 +35,15 @@ _ONE_EXPRESSION = re.compile(r"\{\{[^{}\n]*\}\}")
 
 
 def parse(script: Any, *, template: bool = False, conn_id: str | None = None) -> ScriptSource:
-    """The source that ``script`` means: a source as it is, the Script tool's mapping, a one-line URI, else text.
+    """The source in ``script``: a source, the Script tool's mapping, a one-line URI, or text.
 
-    ``conn_id`` is the connection of a URI's source, None for the source's own default. Raises ``ValueError`` for what
-    cannot be a script, ``TypeError`` for another type.
+    ``conn_id`` is the connection of a URI's source, None for the source's default. ``ValueError``
+    says why it is not a script, ``TypeError`` that it has the wrong type.
     """
     if isinstance(script, Mapping):
         script = source_of(source_settings(script), template=template)
     if isinstance(script, ScriptSource):
-        _refuse_connection(conn_id, f"{type(script).__name__}(…) names its own conn_id")
+        _refuse_connection(conn_id, f"{type(script).__name__}(…) has its own conn_id")
         return script
     if not isinstance(script, str):
         raise TypeError(f"script must be text, a URI or a source such as FileScript(…), not {type(script).__name__}")
@@ -55,14 +55,14 @@ def parse(script: Any, *, template: bool = False, conn_id: str | None = None) ->
         return _source_of(uri["scheme"].lower(), line, conn_id)
     if _looks_like_a_path(line):
         raise ValueError(
-            f"script={line!r}: this would be run as script text; for a file write file://{line} or FileScript({line!r})"
+            f"script={line!r} would run as text, not as a file; for a file write file://{line} or FileScript({line!r})"
         )
     _refuse_connection(conn_id, "the script is text")
     return InlineScript(script, template=template)
 
 
 def parse_file(file: Any, path: str, *, template: bool = False) -> ScriptSource:
-    """The source of one of ``files``, where an empty text is a file too (``__init__.py``); errors name the entry."""
+    """The source of one of ``files``, which may be empty; errors name the entry."""
     if isinstance(file, str) and not file.strip():
         return InlineScript(file, template=template)
     try:
@@ -72,27 +72,28 @@ def parse_file(file: Any, path: str, *, template: bool = False) -> ScriptSource:
 
 
 def source_of(settings: SourceSettings, *, template: bool = False) -> ScriptSource:
-    """The source that settings in the Script tool's format describe.
+    """The source of settings in the Script tool's format.
 
-    A text that is nothing but one expression is no script in any language, so it is rendered in any case.
+    A text that is only one Jinja expression is not a script in any language, so it is always
+    rendered.
     """
     if settings.kind == "inline":
         text = settings.arguments["text"]
         return InlineScript(text, template=template or is_one_expression(text))
-    return _OF_SPEC[settings.kind](**settings.arguments)
+    return _SPEC_SOURCES[settings.kind](**settings.arguments)
 
 
 def is_one_expression(script: Any) -> bool:
-    """Whether the text is nothing but one Jinja expression, whose value is then the text or URI that is meant."""
+    """Whether the text is only one Jinja expression, which gives the script's text or URI."""
     return isinstance(script, str) and bool(_ONE_EXPRESSION.fullmatch(script.strip()))
 
 
 def _source_of(scheme: str, uri: str, conn_id: str | None) -> ScriptSource:
     if scheme not in _SOURCES:
         known = ", ".join(f"{name}://" for name in _SOURCES)
-        raise ValueError(f"script={shown(uri)!r} has the scheme {scheme}://, which no source reads; known are {known}")
+        raise ValueError(f"script={redacted(uri)!r} has the unknown scheme {scheme}://; known schemes: {known}")
     if scheme in _WITHOUT_CONNECTION:
-        _refuse_connection(conn_id, f"a {scheme}:// script needs none")
+        _refuse_connection(conn_id, f"a {scheme}:// script needs no connection")
         conn_id = None
     return _SOURCES[scheme](uri, conn_id=conn_id) if conn_id else _SOURCES[scheme](uri)
 
@@ -100,7 +101,7 @@ def _source_of(scheme: str, uri: str, conn_id: str | None) -> ScriptSource:
 def _refuse_connection(conn_id: str | None, why: str) -> None:
     if conn_id:
         raise ValueError(
-            f"script_conn_id={conn_id!r} has no use: {why}; it belongs to http(s)://, s3:// and gs:// URIs"
+            f"script_conn_id={conn_id!r} has no effect: {why}; it is only for http(s)://, s3:// and gs:// URIs"
         )
 
 

@@ -1,4 +1,4 @@
-"""An object in S3, or in a store that speaks its protocol."""
+"""A script in S3, or in another store with S3's protocol."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from airflow_script_provider import _airflow
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import CHUNK, collected, decoded, refused, too_large, with_retries
-from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.sources.base import CHUNK, collect, decode, permanent_error, too_large_error, with_retries
+from airflow_script_provider.sources.network import network_failure
 
 SCHEME = "s3://"
 DEFAULT_CONN_ID = "aws_default"
@@ -45,14 +45,16 @@ _TRANSIENT = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable
 class S3Script:
     """A script in an S3 bucket.
 
-    The connection is one of providers-amazon: keys, ``role_arn``, ``endpoint_url``, ``region_name``, ``verify``,
-    ``config_kwargs`` and what else its S3Hook knows.
+    The connection belongs to providers-amazon: keys, ``role_arn``, ``endpoint_url``,
+    ``region_name``, ``verify``, ``config_kwargs`` and all other fields of its S3Hook.
 
     :param uri: ``s3://bucket/key``. (templated)
-    :param conn_id: AWS connection; the default one need not exist, then boto3 finds credentials by itself. (templated)
-    :param region: region of the bucket, default the connection's. (templated)
-    :param version_id: version of the object, default the newest. (templated)
-    :param endpoint_url: URL of another store that speaks S3, default the connection's. (templated)
+    :param conn_id: AWS connection. If the default connection does not exist, boto3 finds
+        credentials by itself. (templated)
+    :param region: region of the bucket; default: the connection's. (templated)
+    :param version_id: version of the object; default: the newest. (templated)
+    :param endpoint_url: URL of another store with S3's protocol; default: the connection's.
+        (templated)
     """
 
     uri: str
@@ -63,7 +65,7 @@ class S3Script:
     template_fields: Sequence[str] = ("uri", "conn_id", "region", "version_id", "endpoint_url")
 
     def fetch(self, *, folder: str | None = None) -> Script:
-        """Get the object through providers-amazon's S3Hook."""
+        """Read the object through providers-amazon's S3Hook."""
         bucket, key = self._address()
         hook = self._hook()
         with closing(_Client(hook, self, bucket, key)) as client:
@@ -72,14 +74,15 @@ class S3Script:
     def _address(self) -> tuple[str, str]:
         bucket, _, key = self.uri.strip()[len(SCHEME) :].partition("/")
         if not self.uri.strip().lower().startswith(SCHEME) or not bucket or not key:
-            raise refused(f"S3Script: uri={self.uri!r} is not of the form s3://bucket/key", self.uri)
+            raise permanent_error(f"S3Script: uri={self.uri!r} is not of the form s3://bucket/key", self.uri)
         return bucket, key
 
     def _hook(self) -> Any:
         try:
             connection = _airflow.find_connection(self.conn_id, DEFAULT_CONN_ID)
         except _airflow.AirflowNotFoundException:
-            raise refused(f"{self} cannot be read: connection {self.conn_id!r} is not defined", str(self)) from None
+            message = f"{self} cannot be read: connection {self.conn_id!r} is not defined"
+            raise permanent_error(message, str(self)) from None
         conn_id = self.conn_id if connection is not None else None
         hook = _airflow.s3_hook_class()(aws_conn_id=conn_id, region_name=self.region)
         if self.endpoint_url:
@@ -93,7 +96,7 @@ class S3Script:
 
 
 class _Client:
-    """Reads one object, and puts botocore's errors into words."""
+    """Reads one object, and translates botocore's errors."""
 
     def __init__(self, hook: Any, source: S3Script, bucket: str, key: str) -> None:
         self._hook = hook
@@ -113,16 +116,16 @@ class _Client:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key, **self._version)
             data = self._body(answer)
         except ClientError as error:
-            raise self._refusal(error) from None
+            raise self._service_error(error) from None
         except ResponseParserError:
-            words = f"{self._origin} cannot be read: what answers is no AWS service; check endpoint_url"
-            raise ScriptSourceError(words, origin=self._origin) from None
+            message = f"{self._origin} cannot be read: the server's answer is not S3's protocol; check endpoint_url"
+            raise ScriptSourceError(message, origin=self._origin) from None
         except BotoCoreError as error:
-            raise self._failure(error) from None
-        return decoded(data, origin=self._origin, name=PurePosixPath(self._key).name, details=_details(answer))
+            raise self._client_error(error) from None
+        return decode(data, origin=self._origin, name=PurePosixPath(self._key).name, details=_details(answer))
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         if self._client is not None:
             self._client.close()
 
@@ -131,7 +134,10 @@ class _Client:
         return {"VersionId": self._source.version_id} if self._source.version_id else {}
 
     def _connected(self) -> Any:
-        """A client that leaves repeating to us; what the connection says in ``config_kwargs`` stays."""
+        """A client without retries of its own.
+
+        The connection's ``config_kwargs`` replace our settings.
+        """
         from botocore.config import Config
 
         ours = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 1})
@@ -140,53 +146,54 @@ class _Client:
     def _body(self, answer: Mapping[str, Any]) -> bytes:
         with closing(answer["Body"]) as body:
             if answer["ContentLength"] > MAX_CONFIG_MAP:
-                raise too_large(self._origin, answer["ContentLength"])
-            return collected(body.iter_chunks(CHUNK), origin=self._origin, until=time.monotonic() + _SECONDS)
+                raise too_large_error(self._origin, answer["ContentLength"])
+            return collect(body.iter_chunks(CHUNK), origin=self._origin, until=time.monotonic() + _SECONDS)
 
-    def _refusal(self, error: Any) -> ScriptSourceError:
-        """What S3 or STS answered."""
-        code, said = str(error.response["Error"].get("Code", "")), error.response["Error"].get("Message", "")
+    def _service_error(self, error: Any) -> ScriptSourceError:
+        """Translate an error answer of S3 or STS."""
+        code, message = str(error.response["Error"].get("Code", "")), error.response["Error"].get("Message", "")
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if status in (408, 429) or status >= 500 or code in _TRANSIENT:
-            return ScriptSourceError(f"{self._origin} cannot be read now: {code}: {said}", origin=self._origin)
-        return refused(self._words(error, code, said), self._origin)
-
-    def _words(self, error: Any, code: str, said: str) -> str:
+            return ScriptSourceError(f"{self._origin} cannot be read now: {code}: {message}", origin=self._origin)
         if error.operation_name.startswith("AssumeRole"):
-            words = f"the role {self._hook.conn_config.role_arn} cannot be assumed: {code}: {said}"
-        elif code == "NoSuchBucket":
-            words = f"there is no bucket {self._bucket!r}"
-        elif code in _MISSING or (self._version and "version" in said.lower()):
-            words = f"the bucket {self._bucket!r} has no object {self._key!r}{self._of_version()}"
-        elif code in _DENIED:
-            right = "s3:GetObjectVersion" if self._version else "s3:GetObject"
-            words = f"access denied to {self._who()}, which needs {right}\nS3 said: {said}"
-        elif code in _BAD_CREDENTIALS:
-            words = f"the credentials of {self._owner()} are not accepted: {code}: {said}"
-        elif code in _WRONG_REGION:
-            words = self._region(error)
+            why = f"the role {self._hook.conn_config.role_arn} cannot be assumed: {code}: {message}"
         else:
-            words = f"S3 answered {code}: {said}"
-        return f"{self._origin}: {words}"
+            why = self._explain(error, code, message)
+        return permanent_error(f"{self._origin}: {why}", self._origin)
 
-    def _failure(self, error: Exception) -> ScriptSourceError:
-        """What botocore found before or after S3's answer."""
+    def _explain(self, error: Any, code: str, message: str) -> str:
+        if code == "NoSuchBucket":
+            return f"bucket {self._bucket!r} does not exist ({code})"
+        if code in _MISSING or (self._version and "version" in message.lower()):
+            return f"bucket {self._bucket!r} has no object {self._key!r}{self._of_version()} ({code})"
+        if code in _DENIED:
+            right = "s3:GetObjectVersion" if self._version else "s3:GetObject"
+            return f"access denied ({code}) to {self._identity()}, which needs {right}\nS3's message: {message}"
+        if code in _BAD_CREDENTIALS:
+            return f"S3 does not accept the credentials of {self._owner()}: {code}: {message}"
+        if code in _WRONG_REGION:
+            return self._explain_region(error)
+        return f"S3 answered {code}: {message}"
+
+    def _client_error(self, error: Exception) -> ScriptSourceError:
+        """Translate an error that botocore raised without an error answer of S3."""
         name = type(error).__name__
         if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
-            return refused(
-                f"{self._origin} cannot be read: there are no AWS credentials in {self._owner()} ({name}); "
+            return permanent_error(
+                f"{self._origin} cannot be read: {self._owner()} has no AWS credentials ({name}); "
                 "set login and password of the connection, or a role for the worker",
                 self._origin,
             )
-        if name == "CredentialRetrievalError":  # a metadata service or a plugin, which may answer the next time
-            words = f"{self._origin} cannot be read: credentials of {self._owner()} cannot be had: {error}"
-            return ScriptSourceError(words, origin=self._origin, retryable=True)
+        # A metadata service or a plugin may answer later.
+        if name == "CredentialRetrievalError":
+            message = f"{self._origin} cannot be read: the credentials of {self._owner()} cannot be retrieved: {error}"
+            return ScriptSourceError(message, origin=self._origin, retryable=True)
         if name in ("ParamValidationError", "InvalidRegionError", "NoRegionError", "UnknownEndpointError"):
-            return refused(f"{self._origin} cannot be asked for: {error}", self._origin)
-        found = trouble(error)
+            return permanent_error(f"{self._origin} cannot be requested: {error}", self._origin)
+        failure = network_failure(error)
         host = self._client.meta.endpoint_url if self._client is not None else "S3"
         return ScriptSourceError(
-            f"{self._origin} cannot be read: {host} {found.text}", origin=self._origin, retryable=found.passes
+            f"{self._origin} cannot be read: {host} {failure.text}", origin=self._origin, retryable=failure.retryable
         )
 
     def _of_version(self) -> str:
@@ -196,13 +203,13 @@ class _Client:
         known = self._hook.aws_conn_id
         return f"connection {known!r}" if known else "the worker's environment"
 
-    def _region(self, error: Any) -> str:
+    def _explain_region(self, error: Any) -> str:
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        its = headers.get("x-amz-bucket-region") or error.response["Error"].get("Region") or "another region"
-        return f"the bucket {self._bucket!r} is in {its}, not in {self._client.meta.region_name}; set region"
+        actual = headers.get("x-amz-bucket-region") or error.response["Error"].get("Region") or "another region"
+        return f"bucket {self._bucket!r} is in {actual}, not in {self._client.meta.region_name}; set region"
 
-    def _who(self) -> str:
-        """The identity that S3 saw: its ARN, which everybody may ask STS for, else the access key."""
+    def _identity(self) -> str:
+        """The identity that S3 saw: the ARN, which STS tells every caller, or the access key."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -215,8 +222,9 @@ class _Client:
             return str(sts.get_caller_identity()["Arn"])
         except (BotoCoreError, ClientError, ResponseParserError):
             credentials = session.get_credentials()
-            key = f"access key {credentials.access_key}" if credentials is not None else "nobody (no credentials)"
-            return f"{key} of {self._owner()}"
+            if credentials is None:
+                return f"an anonymous user (no credentials of {self._owner()})"
+            return f"access key {credentials.access_key} of {self._owner()}"
 
 
 def _details(answer: Mapping[str, Any]) -> str:

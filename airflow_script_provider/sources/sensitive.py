@@ -1,6 +1,6 @@
-"""Which values of headers and queries are secrets: by the name they stand under, else by their looks.
+"""Decide which values of headers and queries are secrets: by their name, or by their characters.
 
-A secret is masked wherever it stands in the log, so an ordinary word or a date must not be taken for one.
+A secret is masked everywhere in the log. So an ordinary word or a date must not be masked.
 """
 
 from __future__ import annotations
@@ -16,21 +16,29 @@ _RANDOM_LENGTH = 20
 
 
 def is_sensitive(name: str) -> bool:
-    """Whether the name says that its value is a secret; Airflow's own list of names is part of this one."""
+    """Whether the name marks its value as a secret.
+
+    Airflow's own list of names is part of this one.
+    """
     return any(word in name.lower() for word in _SENSITIVE)
 
 
 def looks_random(word: str) -> bool:
-    """Whether the word is 20 characters or longer and has letters and digits, or letters of both cases.
+    """Whether a word of 20 or more characters has letters and digits, or letters of both cases.
 
-    Keys and tokens do; of what else does (an id, a time) a log tells little, so that its mask hides nothing else.
+    Keys and tokens do. Ids and times also do, but a log seldom contains them, so their masks do
+    little harm.
     """
     has_letters_and_digits = re.search("[A-Za-z]", word) and re.search("[0-9]", word)
     return len(word) >= _RANDOM_LENGTH and bool(has_letters_and_digits or word not in (word.lower(), word.upper()))
 
 
 def secrets_in_header(name: str, value: str, *, of_connection: bool = False) -> Iterator[str]:
-    """What of a header must not be seen: all of it where its name says so or a connection has it, else random words."""
+    """The secrets in a header.
+
+    The whole value is a secret if the name marks it, or if the header comes from a connection.
+    Otherwise its random words are secrets.
+    """
     if name.lower() in _HARMLESS:
         return
     if of_connection or is_sensitive(name):

@@ -73,7 +73,7 @@ def test_nothing_else_is_a_script(returned: Any) -> None:
         a_task(build).returned_script({})
 
 
-@pytest.mark.parametrize(("returned", "words"), [("  ", "script is empty"), ("etl.py", "would be run as script text")])
+@pytest.mark.parametrize(("returned", "words"), [("  ", "script is empty"), ("etl.py", "would run as text")])
 def test_a_text_that_cannot_be_a_script(returned: str, words: str) -> None:
     """What ``script`` refuses is refused here, with the name of the function."""
 

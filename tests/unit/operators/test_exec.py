@@ -52,7 +52,7 @@ def test_unknown_arguments_are_answered(name: str, said: str) -> None:
     [
         ({"pod": "x", "deployment": "y"}, "exclude each other"),
         ({"script": None}, "give exactly one of script and command"),
-        ({"script": "scripts/x.py"}, "would be run as script text"),
+        ({"script": "scripts/x.py"}, "would run as text"),
         ({"timeout": -1}, "timeout=-1"),
         ({"template_script": "no"}, "template_script='no' must be True or False"),
         ({"args": {}, "arguments": []}, "args and arguments exclude each other"),

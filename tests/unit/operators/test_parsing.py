@@ -82,5 +82,5 @@ def test_a_hook_parses_what_is_no_source_yet(parsed: list[Any]) -> None:
 
 def test_a_source_and_a_connection_beside_it_are_refused() -> None:
     """A source names its own connection."""
-    with pytest.raises(ValueError, match=r"script_conn_id='aws' has no use: FileScript\(…\) names its own conn_id"):
+    with pytest.raises(ValueError, match=r"script_conn_id='aws' has no effect: FileScript\(…\) has its own conn_id"):
         KubernetesScriptHook(None, config_file="/none").prepare(FileScript("/x.py"), script_conn_id="aws")

@@ -62,5 +62,5 @@ def test_too_much_is_not_kept() -> None:
     """Reading ends with the chunk that is too much (R25)."""
     chunks = iter([b"#" * MAX_CONFIG_MAP, b"#", b"never read"])
     with pytest.raises(ScriptSourceError, match="is larger"):
-        base.collected(chunks, origin="x", until=time.monotonic() + 60)
+        base.collect(chunks, origin="x", until=time.monotonic() + 60)
     assert next(chunks) == b"never read"

@@ -94,7 +94,7 @@ def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path: Path, monkeypatc
 def test_a_pipe_is_no_script(tmp_path: Path) -> None:
     """Reading it would wait for ever."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ScriptSourceError, match="cannot be read: it is no regular file"):
+    with pytest.raises(ScriptSourceError, match="cannot be read: it is not a regular file"):
         FileScript(str(tmp_path / "pipe")).fetch()
 
 

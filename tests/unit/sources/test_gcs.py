@@ -92,9 +92,9 @@ def test_the_generation_is_checked(gcs: GCSServer, anonymous: str) -> None:
     new = gcs.put("etl", "generations.py", b"print('new')")
     assert GCSScript("gs://etl/generations.py", conn_id=anonymous, generation=str(new)).fetch().text == "print('new')"
     error = refusal(GCSScript("gs://etl/generations.py", conn_id=anonymous, generation=old))
-    assert f"answered with generation {new}, not {old}" in str(error)
+    assert f"has generation {new}; generation {old} was deleted" in str(error)
     assert not error.retryable
-    assert "generation='x' is no number" in str(refusal(GCSScript("gs://etl/x.py", generation="x")))
+    assert "generation='x' is not a number" in str(refusal(GCSScript("gs://etl/x.py", generation="x")))
 
 
 def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str) -> None:
@@ -107,8 +107,8 @@ def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("gs://none/x.py", "gs://none/x.py: there is no bucket 'none'"),
-        ("gs://etl/none.py", "gs://etl/none.py: the bucket 'etl' has no object 'none.py'"),
+        ("gs://none/x.py", "gs://none/x.py: bucket 'none' does not exist"),
+        ("gs://etl/none.py", "gs://etl/none.py: bucket 'etl' has no object 'none.py'"),
         ("gs://etl", "uri='gs://etl' is not of the form gs://bucket/object"),
         ("s3://etl/x.py", "is not of the form gs://bucket/object"),
     ],
@@ -125,14 +125,14 @@ def test_a_generation_that_is_missing_is_named(google: WebServer, anonymous: str
     """With its object, in the words of GCS itself."""
     google.answers(METADATA, an_error(404, "No such object: etl/x.py"))
     error = refusal(GCSScript("gs://etl/x.py", conn_id=anonymous, generation=5))
-    assert "the bucket 'etl' has no object 'x.py' of generation 5" in str(error)
+    assert "bucket 'etl' has no object 'x.py' of generation 5" in str(error)
 
 
 def test_anonymous_callers_are_denied(google: WebServer, anonymous: str) -> None:
     """As whom, and the permission; no retry helps."""
     google.answers(METADATA, an_error(401, "Anonymous caller does not have access"))
     error = refusal(GCSScript("gs://etl/x.py", conn_id=anonymous))
-    assert str(error).endswith("access denied to anonymous callers, which needs storage.objects.get")
+    assert str(error).endswith("access denied to an anonymous user, which needs storage.objects.get")
     assert not error.retryable
 
 
@@ -161,7 +161,7 @@ def test_denied_says_to_whom_and_what_is_needed(google: WebServer, connect: Conn
     error = refusal(
         GCSScript("gs://etl/x.py", conn_id=connect("keyed", conn_type="google_cloud_platform", extra=extra))
     )
-    assert f"access denied to {key['client_email']}, which needs storage.objects.get\nGCS said: no" in str(error)
+    assert f"access denied to {key['client_email']}, which needs storage.objects.get\nGCS's message: no" in str(error)
 
 
 def test_a_key_that_is_revoked(google: WebServer, connect: Connect, key: dict[str, str]) -> None:
@@ -171,7 +171,7 @@ def test_a_key_that_is_revoked(google: WebServer, connect: Connect, key: dict[st
     error = refusal(
         GCSScript("gs://etl/x.py", conn_id=connect("keyed", conn_type="google_cloud_platform", extra=extra))
     )
-    assert f"the credentials of {key['client_email']} are not accepted: " in str(error)
+    assert f"Google does not accept the credentials of {key['client_email']}: " in str(error)
     assert "invalid_grant" in str(error)
     assert not error.retryable
 
@@ -194,8 +194,8 @@ def test_another_account_is_impersonated(
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ({"keyfile_dict": "{no json"}, "gives no credentials: keyfile_dict is no JSON"),
-        ({"keyfile_dict": {"type": "service_account"}}, "gives no credentials: "),
+        ({"keyfile_dict": "{no json"}, "has no valid credentials: keyfile_dict is not valid JSON"),
+        ({"keyfile_dict": {"type": "service_account"}}, "has no valid credentials: "),
         ({"key_path": "/none.json"}, "No such file or directory: '/none.json'"),
         ({"key_secret_name": "x"}, "key_secret_name needs apache-airflow-providers-google"),
     ],
@@ -215,7 +215,7 @@ def test_no_credentials_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     error = refusal(GCSScript("gs://etl/x.py"))
-    assert "connection 'google_cloud_default' gives no credentials: " in str(error)
+    assert "connection 'google_cloud_default' has no valid credentials: " in str(error)
     assert not error.retryable
 
 
@@ -300,7 +300,7 @@ def test_where_providers_google_is_installed_its_hook_makes_the_client(
 def test_what_the_hook_says_of_a_connection_is_told(connect: Connect, conn_id: str, words: str) -> None:
     """With source and connection, as of our own clients; no retry helps."""
     error = refusal(GCSScript("gs://etl/x.py", conn_id=connect(conn_id, conn_type="google_cloud_platform")))
-    assert str(error) == f"gs://etl/x.py cannot be read: connection {conn_id!r} gives no credentials: {words}"
+    assert str(error) == f"gs://etl/x.py cannot be read: connection {conn_id!r} has no valid credentials: {words}"
     assert not error.retryable
 
 

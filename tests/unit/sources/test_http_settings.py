@@ -41,7 +41,7 @@ def test_a_full_url_goes_before_an_endpoint_of_its_server(web: WebServer, path: 
 )
 def test_a_full_url_on_another_server_than_its_endpoint_is_refused(uri: str, endpoint: str) -> None:
     """At parse, or when templates are rendered: which of the two is meant is open. No login is shown (R26, R29)."""
-    message = r"is a full URL, on another server than endpoint=.*; drop the endpoint, or write a path on it"
+    message = r"is on another server than endpoint=.*; leave out endpoint, or write uri as a path"
     with pytest.raises(ValueError, match=message) as at_parse:
         HttpScript(uri, endpoint=endpoint)
     source = HttpScript(uri, endpoint="{{ params.endpoint }}")
@@ -64,7 +64,7 @@ def test_it_is_shown_by_its_place() -> None:
     [
         ({"timeout": 0}, "timeout=0 must be more than 0"),
         ({"timeout": "soon"}, "timeout='soon' must be seconds"),
-        ({"method": "GTE"}, "method='GTE' is none of GET, HEAD, POST"),
+        ({"method": "GTE"}, "method='GTE' must be one of GET, HEAD, POST"),
     ],
 )
 def test_a_mistake_is_said_at_parse_or_when_it_is_rendered(wrong: dict[str, Any], message: str) -> None:

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from airflow_script_provider.sources.network import trouble
+from airflow_script_provider.sources.network import network_failure
 
 
 class ReadTimeoutError(Exception):
@@ -21,23 +21,23 @@ class ProtocolError(Exception):
 @pytest.mark.parametrize(
     ("error", "words", "passes"),
     [
-        (socket.gaierror(-2, "Name or service not known"), "was not found by name (DNS): Name or service", True),
+        (socket.gaierror(-2, "Name or service not known"), "could not be resolved (DNS): Name or service", True),
         (ConnectionRefusedError(), "refused the connection", True),
-        (ConnectionResetError(), "broke the connection off", True),
-        (ProtocolError(), "broke the connection off", True),
+        (ConnectionResetError(), "broke the connection", True),
+        (ProtocolError(), "broke the connection", True),
         (ReadTimeoutError(), "did not answer in time", True),
         (TimeoutError(), "did not answer in time", True),
         (OSError(113, "No route to host"), "could not be reached: No route to host", True),
-        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong"), "did not agree on TLS: ", False),
-        (ssl.SSLEOFError(), "broke the connection off", True),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong"), "failed the TLS handshake: ", False),
+        (ssl.SSLEOFError(), "broke the connection", True),
         (RuntimeError("https://host/?sig=secret"), "failed with RuntimeError", True),
     ],
 )
 def test_the_root_is_named(error: Exception, words: str, passes: bool) -> None:
     """In words, never in those of the library, which may hold a URL (R26)."""
-    found = trouble(error)
+    found = network_failure(error)
     assert found.text.startswith(words)
-    assert found.passes is passes
+    assert found.retryable is passes
 
 
 def test_the_root_is_found_wherever_it_is_kept() -> None:
@@ -49,4 +49,4 @@ def test_the_root_is_found_wherever_it_is_kept() -> None:
     reason.reason = kept  # type: ignore[attr-defined]  # urllib3's way
     outer = ValueError("outer")
     outer.__cause__ = reason
-    assert "DNS" in trouble(outer).text
+    assert "DNS" in network_failure(outer).text

@@ -60,13 +60,13 @@ def test_a_uri_is_read_with_the_connection(uri: str) -> None:
     ("script", "why"),
     [
         ("echo hi", "the script is text"),
-        ("file:///x.py", "a file:// script needs none"),
-        (S3Script("s3://b/x.py"), "S3Script(…) names its own conn_id"),
+        ("file:///x.py", "a file:// script needs no connection"),
+        (S3Script("s3://b/x.py"), "S3Script(…) has its own conn_id"),
     ],
 )
 def test_a_connection_without_use_is_refused(script: Any, why: str) -> None:
     """An argument that cannot work is refused (R29)."""
-    with pytest.raises(ValueError, match="script_conn_id='mine' has no use: ") as refusal:
+    with pytest.raises(ValueError, match="script_conn_id='mine' has no effect: ") as refusal:
         parse(script, conn_id="mine")
     assert why in str(refusal.value)
 
@@ -80,7 +80,7 @@ def test_a_source_stays_what_it_is() -> None:
 @pytest.mark.parametrize("path", ["scripts/etl.py", "/opt/etl.sh", "etl.sql"])
 def test_a_path_is_not_run_as_text(path: str) -> None:
     """A path where text is meant gets the two ways to write a file."""
-    with pytest.raises(ValueError, match="would be run as script text; for a file write file://") as refusal:
+    with pytest.raises(ValueError, match="would run as text, not as a file; for a file write file://") as refusal:
         parse(path)
     assert f"FileScript({path!r})" in str(refusal.value)
 
@@ -88,14 +88,14 @@ def test_a_path_is_not_run_as_text(path: str) -> None:
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     """A URI that no source reads is refused."""
     with pytest.raises(
-        ValueError, match="has the scheme ftp://, which no source reads; known are file://, http://, https://, s3://"
+        ValueError, match="has the unknown scheme ftp://; known schemes: file://, http://, https://, s3://"
     ):
         parse("ftp://example.com/x.py")
 
 
 def test_a_uri_that_is_refused_is_shown_without_its_login() -> None:
     """An error goes to the log (R26)."""
-    with pytest.raises(ValueError, match=r"script='ftp://example\.com/x\.py' has the scheme"):
+    with pytest.raises(ValueError, match=r"script='ftp://example\.com/x\.py' has the unknown scheme"):
         parse("ftp://bob:hunter2@example.com/x.py")
 
 
@@ -142,8 +142,8 @@ def test_a_file_may_be_empty(text: str) -> None:
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("schema.sql", "files['data.py']='schema.sql': this would be run as script text"),
-        ("ftp://x/y", "files['data.py']='ftp://x/y' has the scheme ftp://"),
+        ("schema.sql", "files['data.py']='schema.sql' would run as text"),
+        ("ftp://x/y", "files['data.py']='ftp://x/y' has the unknown scheme ftp://"),
         (5, "files['data.py'] must be text, a URI or a source"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.sources.url import is_same_host, shown
+from airflow_script_provider.sources.url import is_same_host, redacted
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from airflow_script_provider.sources.url import is_same_host, shown
 )
 def test_a_url_is_shown_without_credentials(url: str, expected: str) -> None:
     """Neither login nor query, even where the URL is malformed (R26)."""
-    assert shown(url) == expected
+    assert redacted(url) == expected
 
 
 @pytest.mark.parametrize(
