@@ -1,4 +1,4 @@
-"""Pages that are made of the code itself: the command line's help, the settings in Airflow's configuration."""
+"""Pages that are made from the code: the command line's help, settings, and arguments of operators."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from airflow_script_provider.provider_info import get_provider_info
+from docs._ext.argument_lists import OperatorArguments
+from docs._ext.arguments import OPERATORS, without_arguments
 
 _PACKAGE = Path(__file__).parents[2] / "airflow_script_provider"
 _PRIVATE_MODULE = re.compile(r"\b_\w+\.(?=[A-Z])")
@@ -23,7 +25,7 @@ _LINK_OUT_OF_SITE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:[^)\s]*/|tests/[^)\s
 
 
 class CommandHelp(SphinxDirective):
-    """``{command-help} run``: what ``airflow-script run --help`` prints."""
+    """``{command-help} run``: the output of ``airflow-script run --help``."""
 
     has_content = False
     optional_arguments = 1
@@ -57,8 +59,19 @@ def without_links_out_of_site(app: Sphinx, name: str, source: list[str]) -> None
 def for_callers(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """A signature without what no caller gives, and without the private modules that some types are spelt with."""
+    """A signature without parameters that no caller passes, and without private modules in its types.
+
+    The arguments of operators have a list of their own on the page.
+    """
+    if thing in OPERATORS.values():
+        return "(*, task_id, **arguments)", returned
     return (_NOT_FOR_CALLERS.sub("", _PRIVATE_MODULE.sub("", signature)) if signature else signature), returned
+
+
+def without_listed_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Drop the ``:param`` list of an operator's docstring: the page lists the arguments by subject."""
+    if thing in OPERATORS.values():
+        lines[:] = without_arguments(lines)
 
 
 def _help(*command: str) -> str:
@@ -83,9 +96,11 @@ def _spelt(section: dict[str, Any]) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directives."""
+    """Register the directives and the hooks into autodoc."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("provider-settings", ProviderSettings)
+    app.add_directive("operator-arguments", OperatorArguments)
     app.connect("autodoc-process-signature", for_callers)
+    app.connect("autodoc-process-docstring", without_listed_arguments)
     app.connect("source-read", without_links_out_of_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
