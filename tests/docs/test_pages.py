@@ -22,7 +22,7 @@ from tests.docs.markdown import ROOT, commands, page
 RIGHTS = table(page("docs/reference/rights.md"), "right")
 PAGES = [file.read_text() for file in (ROOT / "docs").rglob("*.md")]
 SETTINGS = sorted({found for text in PAGES for found in re.findall(r"`\[(\w+)\] (\w+)", text)})
-COLUMNS = {"job.yaml": "[Job](#a-script-as-a-job)", "exec.yaml": "[exec](#in-a-pod-that-runs-already)"}
+COLUMNS = {"job.yaml": "[Job](#a-script-as-a-job)", "exec.yaml": "[exec](#in-a-running-pod)"}
 OF_NODES = "[nodes](#on-nodes)"
 
 
