@@ -1,1 +1,4 @@
-"""Programs that run inside the pod, shipped to it as text. They import nothing of this package."""
+"""Programs that run inside a container.
+
+They are sent as text, and import nothing of this package.
+"""

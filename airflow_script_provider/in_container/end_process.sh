@@ -1,18 +1,19 @@
-# Ends a process with its group, or only looks whether it is there.
-# $1: end or look; $2: the group; $3: start time of its leader; $4: tenths of a second until KILL; $5: folder to remove.
+# Ends a process and its group, or only checks whether the process is running.
+# $1: end or look; $2: the group; $3: start time of its leader;
+# $4: tenths of a second until KILL; $5: folder to remove.
 # Prints gone, running, ended, killed or left.
 
 airflow_group=$2
 airflow_started=$3
 
-airflow_is_replaced() { # whether the number belongs to another process by now
+airflow_is_replaced() { # whether another process has the number now
     { IFS= read -r airflow_stat < "/proc/$airflow_group/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086
     set -- ${airflow_stat##*) }
     [ "${20}" != "$airflow_started" ]
 }
 
-airflow_lives() { # whether the group has a process that is not just waiting to be collected
+airflow_lives() { # whether the group has a process that is not a zombie
     for airflow_file in /proc/[0-9]*/stat; do
         { IFS= read -r airflow_stat < "$airflow_file"; } 2>/dev/null || continue
         # shellcheck disable=SC2086
@@ -22,7 +23,7 @@ airflow_lives() { # whether the group has a process that is not just waiting to 
     return 1
 }
 
-airflow_wait() { # tenths of a second for the group to end
+airflow_wait() { # $1: tenths of a second in which the group must end
     airflow_left=$1
     while airflow_lives; do
         [ "$airflow_left" -gt 0 ] || return 1
@@ -35,7 +36,7 @@ airflow_wait() { # tenths of a second for the group to end
     done
 }
 
-airflow_end() { # tenths of a second until KILL
+airflow_end() { # $1: tenths of a second until KILL
     kill -s TERM -- "-$airflow_group" 2>/dev/null
     airflow_wait "$1" && echo ended && return
     kill -s KILL -- "-$airflow_group" 2>/dev/null

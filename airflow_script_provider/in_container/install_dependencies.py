@@ -1,7 +1,7 @@
-"""Install pip requirements into a folder, and say in one line what could not be installed.
+"""Install pip requirements into a folder, and report in one line what could not be installed.
 
-Runs in the container ``install`` with the image's own Python (3.8 or newer). Exit code 97 means that another attempt
-would fail in the same way.
+This program runs in the container ``install`` with the image's Python (3.8 or newer). Exit code 97
+means that another attempt would fail in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 
 TARGET = os.environ["AIRFLOW_SCRIPT_TARGET"]
 PERMANENT = 97
-# Words of pip and uv, in lower case. A connection that fails also ends in "no matching distribution".
+# Messages of pip and uv, in lower case. A failed connection also ends in "no matching
+# distribution".
 _CONNECTION = (
     "retrying (", "connection refused", "connection reset", "connection broken", "connection aborted",
     "connection error", "connectionerror", "newconnectionerror", "timed out", "temporary failure", "name resolution",
@@ -22,8 +23,8 @@ _CONNECTION = (
     "429 client error", "request failed after", "error sending request", "are you offline", "dns error",
     "status client error (408", "status client error (429",
 )  # fmt: skip
-# Settings of pip that do not decide what is installed from where.
-_MATTERS_OF_TASTE = {
+# Settings of pip that neither change the packages nor their index.
+_HARMLESS_SETTINGS = {
     f"PIP_{name}"
     for name in (
         "BREAK_SYSTEM_PACKAGES", "CACHE_DIR", "DEFAULT_TIMEOUT", "DISABLE_PIP_VERSION_CHECK", "NO_CACHE_DIR",
@@ -58,7 +59,7 @@ _CAUSES = (
 
 
 def main() -> int:
-    """Install and report; the exit code tells Kubernetes whether to try again."""
+    """Install and report; the exit code decides whether Kubernetes starts another attempt."""
     folder = os.environ.get("TMPDIR", "/tmp")
     requirements, log = os.path.join(folder, "airflow-requirements.txt"), os.path.join(folder, "airflow-pip.log")
     with open(requirements, "w") as file:
@@ -73,7 +74,7 @@ def main() -> int:
 
 
 def command(requirements: str, log: str) -> list[str]:
-    """The installer's command: uv where the image has it, unless pip alone is told where to look."""
+    """The installer's command: uv if the image has it, pip if only pip has an index set."""
     what = ["--target", TARGET, "-r", requirements]
     if shutil.which("uv") and not setting_of_pip():
         return ["uv", "pip", "install", "--no-cache", "--python", sys.executable, *what]
@@ -82,19 +83,20 @@ def command(requirements: str, log: str) -> list[str]:
 
 
 def setting_of_pip() -> str | None:
-    """What tells pip where to look, where nothing tells uv.
+    """The setting or file that may give pip an index, None if uv has an index of its own.
 
-    uv reads none of pip's settings: asking the public index for a company's package would let in whoever took its name.
+    uv ignores pip's settings. It would look for a company's package in the public index, where a
+    stranger may have published a package of that name.
     """
     if any(name in os.environ for name in _INDEX_OF_UV):
         return None
     files = [os.path.expanduser(path) for path in (*_PIP_CONF, os.path.join(sys.prefix, "pip.conf"))]
-    names = [name for name in sorted(os.environ) if name.startswith("PIP_") and name not in _MATTERS_OF_TASTE]
+    names = [name for name in sorted(os.environ) if name.startswith("PIP_") and name not in _HARMLESS_SETTINGS]
     return next((found for found in (*names, *filter(os.path.exists, files))), None)
 
 
 def run(words: list[str]) -> tuple[int, list[str]]:
-    """Run the installer, show what it prints as it comes; exit code and lines."""
+    """Run the installer, and print its output at once; return exit code and lines."""
     lines = []
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
@@ -108,29 +110,34 @@ def run(words: list[str]) -> tuple[int, list[str]]:
 
 
 def refusals_in(log: str) -> list[str]:
-    """What an index answered instead of a list: pip tells that only its log and prints "no matching distribution"."""
+    """The errors that an index answered with.
+
+    pip writes them only to its log, and prints "no matching distribution".
+    """
     if not os.path.exists(log):
         return []
     with open(log, errors="replace") as file:
         found = [without_login(line).strip() for line in file if "Could not fetch URL" in line]
-    lines = [line for line in found if " 404 " not in line]  # as an index says of every package that it does not have
+    # An index also answers 404 for every package that it does not have.
+    lines = [line for line in found if " 404 " not in line]
     print(*lines, sep="\n", end="\n" if lines else "")
     return lines
 
 
 def without_login(text: str) -> str:
-    """The text without the logins of URLs, also of one with an ``@`` in its password."""
+    """The text without the logins of URLs, even if a password contains an ``@``."""
     return re.sub(r"//[^/\s]+@", "//***@", text)
 
 
 def explain(lines: list[str]) -> tuple[str, bool]:
-    """The cause in words, and whether another attempt would end the same."""
+    """The cause in words, and whether another attempt would fail in the same way."""
     text = "\n".join(lines).lower()
     was_connected = not any(sign in text for sign in _CONNECTION)
     if "no module named pip" in text:
         return f"could not install: {without_pip()}", True
     for pattern, why in _CAUSES:
-        found = re.search(pattern, text) or re.search(pattern, " ".join(text.split()))  # uv's older versions wrap lines
+        # Older versions of uv wrap lines.
+        found = re.search(pattern, text) or re.search(pattern, " ".join(text.split()))
         if found:
             what = (found.group("what") or "").strip(" ,.'\"")
             named = f' "{what}"' if what else ""
@@ -140,14 +147,14 @@ def explain(lines: list[str]) -> tuple[str, bool]:
 
 
 def without_pip() -> str:
-    """Why nothing was installed where there is no pip."""
+    """Why nothing was installed in an image without pip."""
     if not shutil.which("uv"):
         return "the image has neither pip nor uv"
-    return f"the image has uv and not pip, and {setting_of_pip()} is for pip; set UV_DEFAULT_INDEX"
+    return f"the image has uv but no pip, and uv ignores {setting_of_pip()}; set UV_DEFAULT_INDEX"
 
 
 def report(cause: str) -> None:
-    """Leave the cause where Kubernetes reads it."""
+    """Write the cause where Kubernetes reads it."""
     print(cause)
     try:
         with open("/dev/termination-log", "w") as file:

@@ -1,15 +1,16 @@
-# Sent through stdin in front of the code that calls these functions.
-# airflow_nonce: marks our lines; airflow_dir: the working directory; airflow_folder: the private folder, once made.
+# This file is sent through stdin, before the code that calls these functions.
+# airflow_nonce: marks our lines; airflow_dir: the working directory;
+# airflow_folder: the private folder, empty until it is made.
 
-airflow_fail() { # what failed
+airflow_fail() { # $1: the step that failed
     printf '%s failed %s\n' "$airflow_nonce" "$1"
     [ -z "$airflow_folder" ] || rm -rf -- "$airflow_folder"
     exit 125
 }
 
-airflow_say() { # tells of this process, if it leads its group: then group and start time
+airflow_say() { # announces this process; if it leads its group, with group and start time
     IFS= read -r airflow_stat < "/proc/$$/stat"
-    # The program's name in brackets may hold anything, so what comes after the last one counts.
+    # The name in brackets may contain any character, so the text after the last bracket is read.
     # shellcheck disable=SC2086
     set -- ${airflow_stat##*) }
     if [ "$3" = "$$" ]; then

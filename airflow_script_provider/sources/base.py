@@ -39,7 +39,7 @@ class ScriptSource(Protocol):
 
 
 def with_retries(read: Callable[[], T]) -> T:
-    """Call ``read``, and repeat it after each delay while its ``ScriptSourceError`` is retryable."""
+    """Call ``read``; repeat it after each delay while its error is retryable."""
     for delay in RETRY_DELAYS:
         try:
             return read()

@@ -200,7 +200,7 @@ def test_settings_of_pip_for_an_image_with_uv_alone(
 ) -> None:
     """The public index is not asked in place of the one that was named."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:hunter2@pypi.example/simple")
-    cause = "could not install: the image has uv and not pip, and PIP_INDEX_URL is for pip; set UV_DEFAULT_INDEX"
+    cause = "could not install: the image has uv but no pip, and uv ignores PIP_INDEX_URL; set UV_DEFAULT_INDEX"
     assert installer.explain(["/usr/bin/python3: No module named pip"]) == (cause, True)
 
 
