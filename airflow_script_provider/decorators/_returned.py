@@ -30,11 +30,12 @@ R = TypeVar("R", bound="str | ScriptSource")
 
 
 class ReturnedScript(DecoratedOperator, ScriptTask):
-    """Mixed into an operator: calls a function with the task's context, and runs the script that it returns.
+    """Calls a function with the task's context and runs the script that it returns; a mixin.
 
-    :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
-    :param op_args: positional arguments of the function. (templated)
-    :param op_kwargs: named arguments of the function. (templated)
+    :param python_callable: the function. It returns the script: its text, a one-line URI or a
+        source such as ``S3Script(…)``.
+    :param op_args: list: positional arguments of the function. (templated)
+    :param op_kwargs: dict: named arguments of the function. (templated)
     """
 
     overwrite_rtif_after_execution: bool = True
@@ -71,7 +72,7 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
         return super().execute(context)
 
     def dry_run(self) -> None:
-        """Print what would be created; calls the function, without a context."""
+        """Print what would be created. Calls the function with an empty context."""
         self.script = self.returned_script({})
         super().dry_run()
 
@@ -80,7 +81,7 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
         self.script = self.render_source(self.returned_script(context), context)
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
-        """Resume as the operator does. The function is not called again, so only the script's facts are shown."""
+        """Resume as the operator does. The function is not called again, so only facts of the script are shown."""
         job = super()._resumed(event)
         self.script = f"{job.script.origin}, {job.script.size:,} bytes, sha256 {job.script.sha256}"
         return job
@@ -100,9 +101,9 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
 
 
 class ScriptTaskDecorator(Protocol[P]):
-    """Makes a task of a function that returns a script. Takes the arguments of the operator but ``script``.
+    """Makes a task of a function that returns a script, with the operator's arguments except ``script``.
 
-    A type checker cannot leave that one out; the DAG parser reports it.
+    A type checker does not know the exception: ``script=…`` is an error when the DAG is parsed.
     """
 
     @overload

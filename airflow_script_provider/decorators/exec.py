@@ -1,4 +1,4 @@
-"""``@task.kubernetes_exec_script``: run the script that a function returns in a pod that runs already."""
+"""``@task.kubernetes_exec_script``: run the script that a function returns, in a running pod."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 
 class DecoratedKubernetesExecScriptOperator(ReturnedScript, KubernetesExecScriptOperator):
     """
-    Run the script that a function returns in a pod that runs already.
+    Run the script that a function returns, in a running pod.
 
-    Takes the arguments of ``KubernetesExecScriptOperator`` but ``script``, and has its result.
+    Takes the arguments of ``KubernetesExecScriptOperator`` except ``script``.
+    The result is the same.
 
-    :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
+    :param python_callable: the decorated function. It returns the script: its text, a one-line URI
+        or a source such as ``S3Script(…)``.
     """
 
     template_fields: Sequence[str] = (*ReturnedScript.template_fields, *KubernetesExecScriptOperator.template_fields)

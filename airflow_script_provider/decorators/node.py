@@ -1,4 +1,4 @@
-"""``@task.kubernetes_node_script``: run the script that a function returns on nodes of the cluster."""
+"""``@task.kubernetes_node_script``: run the script that a function returns, on nodes of the cluster."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 
 class DecoratedKubernetesNodeScriptOperator(ReturnedScript, KubernetesNodeScriptOperator):
     """
-    Run the script that a function returns on nodes of the cluster.
+    Run the script that a function returns, on nodes of the cluster.
 
-    Takes the arguments of ``KubernetesNodeScriptOperator`` but ``script``, and has its result.
+    Takes the arguments of ``KubernetesNodeScriptOperator`` except ``script``.
+    The result is the same.
 
-    :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
+    :param python_callable: the decorated function. It returns the script: its text, a one-line URI
+        or a source such as ``S3Script(…)``.
     """
 
     template_fields: Sequence[str] = (*ReturnedScript.template_fields, *KubernetesNodeScriptOperator.template_fields)

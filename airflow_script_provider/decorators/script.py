@@ -1,4 +1,4 @@
-"""``@task.kubernetes_script``: run the script that a function returns as a Kubernetes Job."""
+"""``@task.kubernetes_script``: run the script that a function returns, as a Kubernetes Job."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 
 class DecoratedKubernetesScriptOperator(ReturnedScript, KubernetesScriptOperator):
     """
-    Run the script that a function returns as a Kubernetes Job.
+    Run the script that a function returns, as a Kubernetes Job.
 
-    Takes the arguments of ``KubernetesScriptOperator`` but ``script``, and has its result.
+    Takes the arguments of ``KubernetesScriptOperator`` except ``script``.
+    The result is the same.
 
-    :param python_callable: returns the script's text, a one-line URI, or a source such as ``S3Script(…)``.
+    :param python_callable: the decorated function. It returns the script: its text, a one-line URI
+        or a source such as ``S3Script(…)``.
     """
 
     template_fields: Sequence[str] = (*ReturnedScript.template_fields, *KubernetesScriptOperator.template_fields)

@@ -1,4 +1,4 @@
-"""``KubernetesExecScriptOperator``: run a script or a command in a pod that runs already."""
+"""``KubernetesExecScriptOperator``: run a script or a command in a running pod."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class KubernetesExecScriptOperator(ScriptTask):
         depend_on_xcoms_in(self, args, arguments, env, *_fields.inputs_of_sources(self.script, self.files))
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run it; returns the result dict of a run that ended well."""
+        """Run the script or command. Returns the result dict if it succeeds."""
         left = self.seconds_left
         task_run = self._started(self._new_run())
         with airflow_errors():
@@ -173,7 +173,10 @@ class KubernetesExecScriptOperator(ScriptTask):
         return result_or_raise(outcome)
 
     def dry_run(self) -> None:
-        """Print as YAML what would run where, values hidden. Reads the script, does not ask the cluster."""
+        """Print as YAML what would run, and in which pod; values are hidden.
+
+        Reads the script, but sends no request to the cluster.
+        """
         import yaml
 
         request = self._new_run().prepare(self.inputs(), self.options(), folder=self.dag_folder)
@@ -185,11 +188,11 @@ class KubernetesExecScriptOperator(ScriptTask):
         return ExecTaskRun(self.cluster, hook_log(), "Nothing was started.")
 
     def inputs(self) -> ScriptInputs:
-        """What the script is given, as the arguments say."""
+        """The arguments for the script: its source, input and environment."""
         return self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text)
 
     def options(self) -> ExecOptions:
-        """Where and how it runs, as the arguments say."""
+        """The arguments for the pod, the command and the time limits."""
         return self.arguments_as(ExecOptions)
 
 

@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
 class KubernetesJobLink(BaseOperatorLink):
     """
-    From a task to a page about its Job, where the setting ``[script_provider] job_url`` says that such pages are.
+    A link from a task to a page about its Job.
 
-    It is shown as soon as the Job is there, with the Job of the latest try.
+    The setting ``[script_provider] job_url`` has the address of these pages; without it, tasks
+    have no link. The link appears as soon as the Job exists, and leads to that of the latest try.
     """
 
     name = "Kubernetes Job"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """The address as Airflow asks for it, in the worker when the task is over; nothing if there is none."""
+        """The address for Airflow, which asks for it when the task is over; empty without one."""
         with contextlib.suppress(ValueError):  # the launch has said so
             return self.address(operator)
         return ""
 
     def address(self, operator: Any) -> str:
-        """The address of the page about the Job of this try, nothing for a task that has none.
+        """The address of the page about the Job of this try, empty for a task without a Job.
 
-        ``ValueError`` for a setting that cannot lead there.
+        Raises ``ValueError`` for a setting that is not a valid address.
         """
         template, job = job_url_setting(), getattr(operator, "launched_job", None)
         return job_url(template, job.namespace, job.name) if template and job is not None else ""

@@ -1,4 +1,4 @@
-"""``KubernetesNodeScriptOperator``: run a script on every node that a label selects."""
+"""``KubernetesNodeScriptOperator``: run a script on nodes of the cluster."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         depend_on_xcoms_in(self, args, arguments, env, install_dependencies, *inputs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the script; returns the result dict where it ended well on every node."""
+        """Run the script. Returns the result dict if it succeeds on every node."""
         from airflow_script_provider.hooks.node import NodesDeferral
 
         task_run, left = self._started(self._new_run()), self.seconds_left
@@ -287,7 +287,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         return self._result_or_raise(outcome)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Take the outcome that the trigger has left in the cluster, or go on where it has stopped."""
+        """Read the outcome that the trigger left in the cluster, or continue where it stopped."""
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
@@ -295,7 +295,10 @@ class KubernetesNodeScriptOperator(ScriptTask):
         return self._result_or_raise(outcome)
 
     def dry_run(self) -> None:
-        """Print what would be created as YAML, with the Job of one run; asks nothing of the cluster."""
+        """Print the objects and the Job of one run as YAML; the Secret's values are hidden.
+
+        Reads the script, but sends no request to the cluster.
+        """
         request = self._new_run().prepare(self.node_call(), folder=self.dag_folder)
         print(manifest.as_yaml(request.owner()), end="")  # noqa: T201  # what a dry run is for
 
@@ -327,7 +330,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         return NodesTaskRun(self.cluster, hook_log())
 
     def node_call(self) -> NodeCall:
-        """Script, Jobs and nodes, as the arguments say; ``node_selector`` is the nodes', not the pods'."""
+        """The arguments for script, Jobs and nodes. The pods have no ``node_selector``."""
         return NodeCall(
             self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text),
             self.arguments_as(JobOptions, node_selector=None),
