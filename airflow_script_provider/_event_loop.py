@@ -1,4 +1,4 @@
-"""An event loop in the main thread that no signal passes by."""
+"""An event loop in the main thread that every signal wakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNALS = 4096
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run``, but a signal's handler runs at once."""
+    """``asyncio.run``, with signal handlers that run at once."""
     return asyncio.run(_attentive(main))
 
 
@@ -27,7 +27,7 @@ async def _attentive(main: Coroutine[Any, Any, T]) -> T:
 
 @contextlib.contextmanager
 def woken_by_signals() -> Iterator[None]:
-    """Let every signal wake the running event loop; where this is not the main thread no handler runs anyway.
+    """Let every signal wake the running event loop. Outside of the main thread no handler runs in any case.
 
     Python runs a handler between two steps of the main thread. A signal that arrives when the last step is over and the
     loop does not sleep yet, while another thread takes the interpreter's lock, would be left until something else wakes

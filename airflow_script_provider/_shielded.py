@@ -13,9 +13,9 @@ ABANDON_TIMEOUT = 4.0
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:
-    """The result of work that a second interruption must not stop; the first one is still on its way.
+    """The result of work that a second interruption must not stop, while the first one is handled.
 
-    One that comes while there was none before is lost: what this is used for ends the run in any case.
+    A first interruption that comes during the work is lost: the work ends the run in any case.
     """
     task = asyncio.ensure_future(work)
     while not task.done():

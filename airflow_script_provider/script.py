@@ -1,4 +1,4 @@
-"""A script as it was read: its bytes, where they came from and what they are called."""
+"""A script as it was read: its bytes, their origin and their name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BOM = "\ufeff"
 
 @dataclass(frozen=True)
 class ScriptFacts:
-    """What is told of a script after it was read; ``size`` in bytes."""
+    """Facts of a script for log and result; ``size`` in bytes."""
 
     origin: str
     sha256: str
@@ -34,7 +34,7 @@ class Script:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, origin: str, name: str, details: str = "") -> Script:
-        """Decode UTF-8, dropping a byte order mark; ``ValueError`` says where the text is no UTF-8."""
+        """Decode UTF-8, dropping a byte order mark; ``ValueError`` names the first byte that is not UTF-8."""
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -70,7 +70,7 @@ class Script:
 
     @property
     def facts(self) -> ScriptFacts:
-        """What is told of it."""
+        """The script's facts."""
         return ScriptFacts(self.origin, self.sha256, self.size)
 
     @property

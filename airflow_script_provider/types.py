@@ -17,7 +17,7 @@ class ResourceClaim(TypedDict, total=False):
 
 
 class ContainerResources(TypedDict, total=False):
-    """What a container asks for and may use at most, as ``V1ResourceRequirements`` has it."""
+    """What a container requests and may use at most, in the form of ``V1ResourceRequirements``."""
 
     requests: ResourceQuantities
     limits: ResourceQuantities
@@ -28,7 +28,7 @@ SourceType = Literal["inline", "local", "file", "http", "gcs", "s3"]
 
 
 class ScriptTransport(TypedDict, total=False):
-    """Where a script is read, in the Script tool's format: ``auth`` is the connection, ``timeout`` in seconds."""
+    """The source of a script in the Script tool's format: ``auth`` is the connection, ``timeout`` in seconds."""
 
     type: SourceType
     auth: str

@@ -1,4 +1,4 @@
-"""Kubernetes objects as plain dicts, whether they came as dicts or as models of the Python client."""
+"""Kubernetes objects as plain dicts, from dicts or from models of the Python client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def as_plain(value: Any, argument: str) -> Any:
-    """A deep copy with API spelling (``volumeMounts``); ``TypeError`` names what has no place in a manifest.
+    """A deep copy with API spelling (``volumeMounts``); ``TypeError`` names a value that cannot stand in a manifest.
 
     Models are recognised by their ``attribute_map``, so that no client library is imported for it.
     """

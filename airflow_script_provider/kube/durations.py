@@ -11,7 +11,7 @@ Duration = float | timedelta
 
 @dataclass(frozen=True)
 class Deadline:
-    """Seconds after which Kubernetes ends the Job, None for never, and the argument that they come from."""
+    """Seconds after which Kubernetes ends the Job, None for never, and the argument that sets them."""
 
     seconds: int | None = None
     argument: str = "timeout"

@@ -1,7 +1,7 @@
-"""A list of the API, taken apart item by item.
+"""A list of the API, parsed item by item.
 
-Parsed in one piece, thousands of objects stay alive until the last one is looked at: that costs their memory at once
-and Python's full garbage collections, which hold up whatever shares the process.
+If the list is parsed in one piece, thousands of objects are alive until the last one is read. That takes their memory
+at once, and starts full garbage collections, which stop everything else in the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _DECODER = json.JSONDecoder()
 
 
 def metadata_of(text: str) -> dict[str, Any]:
-    """The list's own metadata: its version, and where it goes on."""
+    """The list's own metadata: its version, and the token of the next page."""
     head, separator, _ = text.partition(_START)
     try:
         metadata: dict[str, Any] = json.loads(head.rstrip(" \n,") + "}" if separator else text)["metadata"]
@@ -25,7 +25,7 @@ def metadata_of(text: str) -> dict[str, Any]:
 
 
 def items_of(text: str) -> Iterator[dict[str, Any]]:
-    """The objects, one after the other; in one piece where the text does not look as the API server writes it."""
+    """The objects, one after the other; in one piece if the text does not have the API server's form."""
     start = text.find(_START)
     if start < 0:
         yield from json.loads(text).get("items") or []

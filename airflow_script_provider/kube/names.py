@@ -28,7 +28,7 @@ _ANNOTATED = ("dag_id", "task_id", "run_id", "map_index", "try_number", "max_tri
 
 @dataclass(frozen=True)
 class TaskIdentity:
-    """Which task instance a Job belongs to; ``instance_id`` is new at each try, as Airflow's ``ti.id`` is.
+    """The task instance of a Job. ``instance_id`` is new at each try, as Airflow's ``ti.id`` is.
 
     ``max_tries`` is Airflow's: the last try that is followed by another one.
     """
@@ -97,14 +97,14 @@ class LaunchIdentity:
         return f"{self.job_name}-env"
 
     def labels(self) -> dict[str, str]:
-        """Labels of all objects of the launch; never to be overridden."""
+        """Labels of all objects of the launch, which an author cannot override."""
         ours = {MANAGED_BY_LABEL: MANAGER, LAUNCH_LABEL: self.launch_id}
         ours |= {REQUEST_LABEL: self.request} if self.request else {}
         ours |= {NODES_LABEL: self.launch_id} if self.is_for_nodes else {}
         return ours | (self.task.labels() if self.task else {})
 
     def annotations(self) -> dict[str, str]:
-        """Annotations of Job and pod; never to be overridden."""
+        """Annotations of Job and pod, which an author cannot override."""
         return self.task.annotations() if self.task else {}
 
 

@@ -16,7 +16,7 @@ MAX_LABEL = 63
 MAX_SUBDOMAIN = 253
 """Characters of names that may have dots."""
 MAX_DEPTH = 100
-"""Levels of a nested value: more than any author writes, less than what renders and spells it can follow."""
+"""Levels of a nested value: more than an author writes, less than Jinja and JSON can process."""
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -36,7 +36,7 @@ _IMAGE = re.compile(
 
 
 def check_dns_label(value: str, argument: str) -> None:
-    """Refuse what is no DNS label: the form of namespaces and of our objects' names."""
+    """Refuse an invalid DNS label: the form of namespaces and of our objects' names."""
     if not isinstance(value, str) or not _DNS_LABEL.fullmatch(value) or len(value) > MAX_LABEL:
         raise ValueError(
             f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits and '-', "
@@ -45,7 +45,7 @@ def check_dns_label(value: str, argument: str) -> None:
 
 
 def check_dns_subdomain(value: str, argument: str) -> None:
-    """Refuse what is no DNS subdomain: labels with dots between, the form of a service account's name."""
+    """Refuse an invalid DNS subdomain: labels with dots between them, the form of a service account's name."""
     if not isinstance(value, str) or not _DNS_SUBDOMAIN.fullmatch(value) or len(value) > MAX_SUBDOMAIN:
         raise ValueError(
             f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits, '-' and '.', "
@@ -65,7 +65,7 @@ def check_labels(labels: Mapping[str, Any], argument: str) -> None:
 
 
 def check_annotations(annotations: Mapping[str, Any], argument: str) -> None:
-    """Refuse annotation keys that are no qualified names, and values that are no strings."""
+    """Refuse annotation keys that are not qualified names, and values that are not strings."""
     for key, value in annotations.items():
         _check_qualified_name(key, argument)
         if not isinstance(value, str):
@@ -80,7 +80,7 @@ def _check_qualified_name(key: Any, argument: str) -> None:
 
 
 def check_image(value: str, argument: str) -> None:
-    """Refuse what is no image reference."""
+    """Refuse an invalid image reference."""
     if not isinstance(value, str) or not _IMAGE.fullmatch(value):
         raise ValueError(
             f"{argument}={value!r} is not an image reference such as python:3.11-slim or host/name@sha256:…"
@@ -95,7 +95,7 @@ def check_env_names(names: Iterable[Any], argument: str) -> None:
 
 
 def check_quantity(value: Any, argument: str) -> None:
-    """Refuse what is no Kubernetes quantity (``500m``, ``2Gi``, 1) of at least 0."""
+    """Refuse an invalid Kubernetes quantity (``500m``, ``2Gi``, 1) or a negative one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not _QUANTITY.fullmatch(str(value)):
         raise ValueError(
             f"{argument}={value!r} is not a quantity: a number with an optional unit, "
@@ -106,7 +106,7 @@ def check_quantity(value: Any, argument: str) -> None:
 
 
 def quantity(value: str | float) -> Decimal:
-    """The number that a legal quantity stands for."""
+    """The number of a legal quantity."""
     match = _QUANTITY.fullmatch(str(value))
     if match is None:
         raise ValueError(f"{value!r} is not a quantity")
@@ -115,7 +115,7 @@ def quantity(value: str | float) -> Decimal:
 
 
 def check_resources(resources: Mapping[str, Any], argument: str) -> None:
-    """Refuse unknown keys, quantities that are none, and requests over their limits."""
+    """Refuse unknown keys, invalid quantities, and requests over their limits."""
     check_keys(resources, ("requests", "limits", "claims"), argument)
     for section in ("requests", "limits"):
         entries = resources.get(section) or {}
@@ -131,7 +131,7 @@ def check_resources(resources: Mapping[str, Any], argument: str) -> None:
 
 
 def check_depth(value: Any, argument: str) -> None:
-    """Refuse mappings and lists that are nested too deep to be rendered and written, or that hold themselves."""
+    """Refuse mappings and lists that are nested too deeply to be rendered, or that contain themselves."""
     level = _containers([value])
     for _ in range(MAX_DEPTH):
         if not level:
@@ -145,7 +145,7 @@ def _items(container: Any) -> Iterable[Any]:
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
-    """Those that hold others, each once."""
+    """The values that contain others, each once."""
     return list({id(value): value for value in values if isinstance(value, Mapping | list | tuple | set)}.values())
 
 
@@ -159,7 +159,7 @@ def check_relative_path(path: str, argument: str) -> None:
 
 
 def check_flag(value: Any, argument: str, *, none_allowed: bool = False) -> None:
-    """Refuse what is neither True nor False: ``"no"`` would be true."""
+    """Refuse a value that is neither True nor False: ``"no"`` would be true."""
     if not isinstance(value, bool) and not (value is None and none_allowed):
         raise ValueError(f"{argument}={value!r} must be True or False{' or None' if none_allowed else ''}")
 

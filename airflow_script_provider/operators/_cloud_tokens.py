@@ -1,6 +1,6 @@
 """Short-lived credentials of a cloud, minted from an Airflow connection.
 
-A script gets these instead of the connection's own keys: they end by themselves, after an hour as a rule.
+A script gets these instead of the connection's own keys: they expire, usually after an hour.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def google(connection: Connection) -> dict[str, str]:
 
 
 def aws(connection: Connection) -> dict[str, str]:
-    """Keys and session token of an AWS connection: its role's, else those that STS makes of its own keys."""
+    """Keys and session token of an AWS connection: its role's, otherwise those that STS issues for its keys."""
     hook = from_extra("s3", "airflow.providers.amazon.aws.hooks.base_aws", "AwsGenericHook")
     sts = hook(aws_conn_id=connection.conn_id, client_type="sts")
     found = sts.get_credentials()

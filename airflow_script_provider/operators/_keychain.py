@@ -1,4 +1,4 @@
-"""What ``workload``, ``keychain`` and ``secret`` mean in the templates of a spec: the run and Airflow's connections.
+"""``workload``, ``keychain`` and ``secret`` in the templates of a spec: the run's values and Airflow's connections.
 
 Every value that comes from a connection or variable is masked in the task's log.
 """
@@ -47,7 +47,7 @@ def template_names(context: Mapping[str, Any], names: PlaybookNames) -> dict[str
 
 
 def workload_of(context: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run was given: its conf, before the DAG's params, before the spec's own ``workload``."""
+    """The values of a run: its conf, then the DAG's params, then the spec's own ``workload``."""
     conf = getattr(context.get("dag_run"), "conf", None)
     return {**defaults, **dict(context.get("params") or {}), **(conf or {})}
 
@@ -125,7 +125,7 @@ class Credential:
         return connection
 
     def _of_cloud(self, connection: Connection, field: str) -> str | None:
-        """The field of a short-lived set, where the connection is a cloud's and the spec asks for its token."""
+        """The field of short-lived credentials, if the connection is a cloud's and the spec asks for its token."""
         mint = _MINTS.get(connection.conn_type or "")
         if mint is None or not (self._short_lived or field in _cloud_tokens.TOKENS):
             return None
@@ -147,7 +147,7 @@ class Credential:
 
 
 class Secrets:
-    """Single values by name: a variable, else a connection's password, or its URI where it has a host."""
+    """Single values by name: a variable, otherwise a connection's password, or its URI if it has a host."""
 
     def __getitem__(self, name: str) -> str:
         value = find_variable(name)
@@ -178,7 +178,7 @@ def _connection_as_secret(name: str) -> str | None:
 
 
 def _field(connection: Connection, field: str) -> Any:
-    """A field by its name in the extra, else by what the Script tool calls it."""
+    """A field by its name in the extra, otherwise by the Script tool's name for it."""
     extra = connection.extra_dejson
     for name in (field, *_EXTRA_OF.get(field, ())):
         if extra.get(name) is not None:
@@ -215,7 +215,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _undefined(message: str) -> Any:
-    """Jinja's own object for what is missing: an error with this message as soon as it is used."""
+    """Jinja's object for a missing value: using it raises an error with this message."""
     from jinja2 import StrictUndefined
 
     return StrictUndefined(message)

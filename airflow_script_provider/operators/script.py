@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
     from airflow_script_provider.hooks.script import ScriptTaskRun
-    from airflow_script_provider.jobs.begin import Deferral
+    from airflow_script_provider.jobs.conclude import Deferral
     from airflow_script_provider.types import ContainerResources
 
 
@@ -266,14 +266,16 @@ class KubernetesScriptOperator(ScriptTask):
         style: str = "noetl",
         **overrides: Any,
     ) -> Self:
-        """Make an operator of a step in the Script tool's format, unchanged (``docs/howto/from-noetl.md``).
+        """Make an operator from a step in the format of NoETL's Script tool, unchanged.
 
-        :param spec: mapping or YAML text: the tool, a step, a list of steps or a whole playbook.
-        :param task_id: default the step's name.
-        :param step: which step, where the spec has several.
-        :param variables: scripts by name, for ``type: local``.
-        :param style: ``noetl`` has that tool's namespace, names and label; ``airflow`` keeps this operator's own.
-        :param overrides: arguments of this operator, which go before what the spec says.
+        :param spec: dict, list or str: the tool, a step, a list of steps or a whole playbook.
+            A str is YAML.
+        :param task_id: str: id of the task. None means the name of the step.
+        :param step: str: name of the step. None means the only one.
+        :param variables: dict of str: scripts by name, for ``type: local``. None has no script.
+        :param style: str: ``noetl`` uses the namespace, the names and the label of that tool;
+            ``airflow`` uses this operator's own.
+        :param overrides: arguments of this operator, which take precedence over the spec.
         """
         given = overrides | ({} if task_id is None else {"task_id": task_id})
         settings = operator_settings(spec, step=step, variables=variables, style=style, overrides=given)
@@ -291,13 +293,13 @@ class KubernetesScriptOperator(ScriptTask):
         return operator
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the script; returns the result dict of a run that ended well."""
+        """Run the script. Returns the result dict if it succeeds."""
         with airflow_errors():
             followed = self._run(context)
         return result_or_raise(followed) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Go on where the trigger has stopped, in a worker."""
+        """Continue in a worker where the trigger has stopped."""
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
@@ -323,7 +325,7 @@ class KubernetesScriptOperator(ScriptTask):
     def _defer(self, deferral: Deferral) -> NoReturn:
         from airflow_script_provider.triggers.script import ScriptTrigger
 
-        handover = replace(deferral.handover, deferral=uuid.uuid4().hex[:8])
+        handover = replace(deferral.state, deferral=uuid.uuid4().hex[:8])
         trigger = ScriptTrigger(
             job=deferral.job.to_dict(),
             handover=handover.to_dict(),
@@ -337,12 +339,15 @@ class KubernetesScriptOperator(ScriptTask):
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def dry_run(self) -> None:
-        """Print Job, ConfigMap and Secret as YAML, the Secret's values hidden. Reads the script, creates nothing."""
+        """Print Job, ConfigMap and Secret as YAML; the Secret's values are hidden.
+
+        Reads the script, but sends no request to the cluster.
+        """
         request = self._new_run().prepare(self.inputs(), self.job_options(), folder=self.dag_folder)
         print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render; numbers of a spec may have been templates."""
+        """Render the template fields, then read numbers that a spec gave as templates."""
         super().render_template_fields(context, jinja_env)
         for field in NUMBERS:
             setattr(self, field, as_number(getattr(self, field)))
@@ -350,9 +355,9 @@ class KubernetesScriptOperator(ScriptTask):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, *others: Any, **named: Any
     ) -> None:
-        """Render with ``workload``, ``keychain`` and ``secret``, where the Script tool's format is used.
+        """Render, in the Script tool's format with ``workload``, ``keychain`` and ``secret``.
 
-        Airflow calls this for mapped tasks, too, which it renders without ``render_template_fields``.
+        Airflow also calls this for mapped tasks, for which it skips ``render_template_fields``.
         """
         if parent is self and self._names is not None:
             from airflow_script_provider.operators._keychain import template_names
@@ -369,11 +374,11 @@ class KubernetesScriptOperator(ScriptTask):
         return ScriptTaskRun(self.cluster, hook_log())
 
     def inputs(self) -> ScriptInputs:
-        """What the script is given, as the arguments say."""
+        """The arguments for the script: its source, input and environment."""
         return self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text)
 
     def job_options(self) -> JobOptions:
-        """How the Job is to be, as the arguments say."""
+        """The arguments for the Job."""
         return self.arguments_as(JobOptions)
 
 

@@ -1,4 +1,4 @@
-"""Why a run failed, in one line: which object, what was seen, what to do."""
+"""Why a run failed, in one line: the object, what was seen, what to do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Case:
-    """What a diagnosis is made of. ``last_lines`` are the script's; ``warnings`` are messages of Warning events."""
+    """What a diagnosis reads. ``last_lines`` are the script's; ``warnings`` are messages of Warning events."""
 
     job: str
     verdict: Verdict
@@ -60,7 +60,7 @@ class Case:
 
     @property
     def pod(self) -> Pod | None:
-        """The pod that decided, None if there never was one."""
+        """The pod that decided, None if there was no pod."""
         return self.view.pods.get(self.verdict.pod_uid or "")
 
     @property
@@ -75,18 +75,18 @@ def diagnose(case: Case) -> Diagnosis:
 
 
 def hint_for(message: str) -> str:
-    """What to do about a message of Kubernetes, naming our argument; empty if nothing is known."""
+    """Advice about a message of Kubernetes, with the argument to change; empty without advice."""
     return next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
 
 
 def advised(line: str, message: str | None = None) -> str:
-    """A line with what to do about it, or about the message of Kubernetes that it tells of."""
+    """A line with advice about it, or about the message of Kubernetes in it."""
     hint = hint_for(line if message is None else message)
     return f"{line.rstrip('.')}. {hint}" if hint else line
 
 
 def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
-    """How a container ended, in words."""
+    """How a container ended, as a clause."""
     if end.reason == "OOMKilled":
         limit = _memory_limit(pod)
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
@@ -97,7 +97,7 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
 
 
 def registry_answer(message: str) -> str:
-    """What the registry said, without kubelet's and containerd's words around it."""
+    """The registry's answer, without what kubelet and containerd put around it."""
     answer = one_line(message).rpartition("desc = ")[2]
     return re.sub(r'failed to [a-z ]+ "[^"]*": ', "", answer)
 
@@ -111,7 +111,7 @@ def event_line(event: Mapping[str, Any]) -> str:
 def _deadline(case: Case) -> Diagnosis:
     seconds = f"{case.limits.deadline:g} s" if case.limits.deadline is not None else "its deadline"
     if case.view.has_unseen_pods:
-        cause = f"was ended by its {case.limits.deadline_name} of {seconds}; its pods are gone, with what they said"
+        cause = f"was ended by its {case.limits.deadline_name} of {seconds}; its pods and their logs are gone"
         return _diagnosis(case, cause, f"Raise {case.limits.deadline_name}.", "DeadlineExceeded")
     if not case.view.has_begun:
         why, hint = _why_not_started(case)
@@ -217,13 +217,13 @@ def _diagnosis(case: Case, cause: str, hint: str, reason: str | None) -> Diagnos
 
 
 def _job_deleted(case: Case) -> Diagnosis:
-    return _unknown(case, "the Job was deleted", "Look for who deletes Jobs in this namespace.")
+    return _unknown(case, "the Job was deleted", "Find out what deletes Jobs in this namespace.")
 
 
 def _silence(case: Case) -> Diagnosis:
     namespace, _, name = case.job.rpartition("/")
     advice = f"Run kubectl -n {namespace} describe job {name}."
-    return _unknown(case, "the API server did not tell the Job's end", advice)
+    return _unknown(case, "the API server did not report the Job's end", advice)
 
 
 def _image_of(case: Case) -> str:

@@ -31,7 +31,7 @@ class Outcome:
 
     @property
     def is_retried(self) -> bool:
-        """Whether Airflow tries again, where the task has tries left."""
+        """Whether Airflow tries again if the task has tries left."""
         return self.diagnosis is not None and not self.skipped and self.retryable
 
 
@@ -41,7 +41,7 @@ def conclude(
     launched: LaunchedJob,
     seconds: float,
 ) -> Outcome:
-    """The outcome of a case; ``seconds`` from launch to now."""
+    """The outcome of a case; ``seconds`` is the time since the launch."""
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     value = output.value()
     result = ScriptResult.of_run(
@@ -93,7 +93,7 @@ def successful(outcome: Outcome) -> ScriptResult:
 
 
 def summary(result: ScriptResult) -> str:
-    """One line on how a run ended."""
+    """One line about the end of a run."""
     attempts = f", {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
     exit_code = f", exit code {result.exit_code}" if result.exit_code is not None else ""
     size = f"{result.output_bytes:,} bytes of output"

@@ -43,7 +43,7 @@ class ContainerEnd:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A container that cannot start yet: why, and which."""
+    """A container that cannot start yet, and the reason."""
 
     reason: str = ""
     message: str = ""
@@ -52,7 +52,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class PodState:
-    """A pod's state in words; states with the same ``key`` are one, whatever their message says."""
+    """A pod's state as text. States with the same ``key`` are the same, whatever their message is."""
 
     key: str
     text: str
@@ -70,7 +70,7 @@ def uid(pod: Pod) -> str:
 
 
 def node(pod: Pod) -> str | None:
-    """The node it was scheduled to."""
+    """The node that the pod was scheduled to, None before that."""
     name_of_node: str | None = pod.get("spec", {}).get("nodeName")
     return name_of_node
 
@@ -81,7 +81,7 @@ def script_end(pod: Pod) -> ContainerEnd | None:
 
 
 def install_end(pod: Pod) -> ContainerEnd | None:
-    """How the container that installs dependencies ended, None while it has not or if there is none."""
+    """How the container that installs dependencies ended; None before its end or without such a container."""
     return container_end(_install_status(pod))
 
 
@@ -91,7 +91,7 @@ def installation_has_started(pod: Pod) -> bool:
 
 
 def failed_end(pod: Pod) -> ContainerEnd | None:
-    """The end that makes this pod a failed attempt: the script's, or of what should have been installed before it."""
+    """The end that makes this pod a failed attempt: the script's, or the installation's before it."""
     for end in (script_end(pod), install_end(pod)):
         if end is not None and end.exit_code != 0:
             return end
@@ -99,7 +99,7 @@ def failed_end(pod: Pod) -> ContainerEnd | None:
 
 
 def install_failure(pod: Pod) -> str | None:
-    """What could not be installed, None if it was not an installation that failed."""
+    """What could not be installed, None if no installation failed."""
     end = install_end(pod)
     if end is not None and end.exit_code != 0:
         return end.message or f"could not install: exit code {end.exit_code}"
@@ -108,13 +108,13 @@ def install_failure(pod: Pod) -> str | None:
 
 
 def has_hopeless_installation(pod: Pod) -> bool:
-    """Whether an installation failed in a way that another attempt would not mend."""
+    """Whether an installation failed in a way that another attempt cannot change."""
     end = failed_end(pod)
     return end is not None and end.exit_code == provision.PERMANENT and install_failure(pod) is not None
 
 
 def container_end(status: Mapping[str, Any]) -> ContainerEnd | None:
-    """The end that a container status tells of."""
+    """The end in a container status, None while the container has not ended."""
     ended = status.get("state", {}).get("terminated")
     if not ended:
         return None
@@ -139,7 +139,7 @@ def has_begun(pod: Pod) -> bool:
 
 
 def unfinished_others(pod: Pod) -> list[str]:
-    """Containers beside the script's that have not ended well: Kubernetes would not call the pod succeeded."""
+    """Other containers that have not succeeded: with them the pod does not become Succeeded."""
     names = []
     for status in pod.get("status", {}).get("containerStatuses") or []:
         end = container_end(status)
@@ -149,13 +149,13 @@ def unfinished_others(pod: Pod) -> list[str]:
 
 
 def running_others(pod: Pod) -> list[str]:
-    """Containers beside the script's that still run or have yet to start."""
+    """Other containers that run or wait to start."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return [s["name"] for s in statuses if s["name"] != SCRIPT_CONTAINER and container_end(s) is None]
 
 
 def is_disrupted(pod: Pod) -> bool:
-    """Whether the cluster ended the pod (eviction, drain, preemption), which is no attempt of the script."""
+    """Whether the cluster ended the pod (eviction, drain, preemption); that is not counted as an attempt."""
     return _condition(pod, "DisruptionTarget") is not None
 
 
@@ -179,7 +179,7 @@ def waiting(pod: Pod) -> Waiting | None:
 
 
 def failed_init(pod: Pod) -> str | None:
-    """Which init container of the author's failed and how, None if none did."""
+    """Which init container of the author failed and how, None if none failed."""
     for status in pod.get("status", {}).get("initContainerStatuses") or []:
         end = container_end(status)
         if status["name"] != labels.INSTALL_CONTAINER and end is not None and end.exit_code != 0:
@@ -188,7 +188,7 @@ def failed_init(pod: Pod) -> str | None:
 
 
 def failure(pod: Pod) -> str | None:
-    """Why the pod failed as a whole, in its own words: its deadline, its node; None if it says nothing."""
+    """Why the pod failed as a whole (its deadline, its node), by its status; None if the status has no reason."""
     status = pod.get("status", {})
     said = [part for part in (status.get("reason"), status.get("message")) if part]
     return ": ".join(said) if said and phase(pod) == "Failed" else None
@@ -216,7 +216,7 @@ def trouble(pod: Pod) -> tuple[str, ...] | None:
 
 
 def has_hopeless_image(pod: Pod) -> bool:
-    """Whether the image cannot be pulled for a reason that time will not mend."""
+    """Whether the image cannot be pulled for a permanent reason."""
     stuck = waiting(pod) or Waiting()
     text = f"{stuck.reason} {stuck.message}".lower()
     return stuck.reason in IMAGE_TROUBLE and any(sign in text for sign in _PERMANENT)
@@ -248,7 +248,7 @@ def _state_before_the_script(pod: Pod, where: str) -> PodState:
 
 
 def attempt(pod: Pod) -> Attempt:
-    """The attempt that this pod is or was."""
+    """The attempt that this pod represents, for the result."""
     end = script_end(pod)
     reason = pod.get("status", {}).get("reason") or (end.reason if end else None)
     if not reason and is_being_deleted(pod):
@@ -264,7 +264,7 @@ def attempt(pod: Pod) -> Attempt:
 
 
 def disruption(pod: Pod) -> str | None:
-    """Why the cluster ended the pod, in its own words."""
+    """Why the cluster ended the pod, by the pod's condition."""
     condition = _condition(pod, "DisruptionTarget")
     return f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ") if condition else None
 

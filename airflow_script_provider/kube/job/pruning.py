@@ -1,4 +1,4 @@
-"""What is kept of Jobs and pods: the few fields that decide, so that a thousand of them fit into little memory."""
+"""The fields of Jobs and pods that are kept in memory: the few that decide, because there may be thousands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTAINER_STATUS = ("name", "state")
 
 
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A Job with what following, adopting and diagnosing it read."""
+    """A Job with the fields that following, adopting and diagnosing read."""
     spec, status = job.get("spec", {}), job.get("status", {})
     kept = _picked(status, _COUNTS)
     return {
@@ -26,7 +26,7 @@ def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod with what following and diagnosing it read."""
+    """A pod with the fields that following and diagnosing read."""
     spec, status = pod.get("spec", {}), pod.get("status", {})
     statuses = {
         kind: [_picked(entry, _CONTAINER_STATUS) for entry in status[kind]]
@@ -46,7 +46,7 @@ def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pruned_event(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event with what announcing it reads."""
+    """An event with the fields that announcing reads."""
     concerned = _picked(event["involvedObject"], ("kind", "name", "uid"))
     metadata = _picked(event["metadata"], ("uid",))
     return {"metadata": metadata, "involvedObject": concerned} | _picked(event, ("reason", "message"))

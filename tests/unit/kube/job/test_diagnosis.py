@@ -157,7 +157,7 @@ def test_without_an_exit_code_the_jobs_words_count() -> None:
 
 @pytest.mark.parametrize(
     ("cause", "words"),
-    [(Cause.JOB_DELETED, "the Job was deleted"), (Cause.SILENCE, "the API server did not tell the Job's end")],
+    [(Cause.JOB_DELETED, "the Job was deleted"), (Cause.SILENCE, "the API server did not report the Job's end")],
 )
 def test_an_unknown_outcome_is_called_unknown(cause: Cause, words: str) -> None:
     """Nobody guesses how the script ended (R9)."""
