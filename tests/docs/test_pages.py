@@ -1,4 +1,4 @@
-"""What the pages say of the code, held against the code."""
+"""The pages are compared with the code that they describe."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from airflow.configuration import conf
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
-from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
-from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.provider_info import get_provider_info
 from airflow_script_provider.result import ScriptResult
 from benchmarks.tables import table
@@ -28,56 +25,46 @@ OF_NODES = "[nodes](#on-nodes)"
 
 @pytest.mark.parametrize(("manifest", "column"), COLUMNS.items())
 def test_the_table_of_rights_is_what_the_role_grants(manifest: str, column: str) -> None:
-    """A right in the table is one of the Role, and the other way round (R17)."""
+    """The table and the Role have the same rights (R17)."""
     assert _in_table(column) == _granted(manifest)
 
 
 def test_the_table_of_rights_for_nodes_is_what_both_roles_grant() -> None:
-    """On nodes it takes the Role for Jobs and the ClusterRole (R17)."""
+    """Nodes need the Role for Jobs and the ClusterRole (R17)."""
     assert _in_table(OF_NODES) == _granted("job.yaml") | _granted("nodes.yaml")
 
 
-def test_every_field_of_the_connection_is_told() -> None:
-    """A field that is read of the connection stands in the table."""
+def test_every_field_of_the_connection_is_documented() -> None:
+    """The table has every field of a connection that the code reads."""
     read = set(re.findall(r'field\("(\w+)"\)', inspect.getsource(ClusterAccess.from_extra)))
     rows = table(page("docs/reference/connection.md"), "field of the connection's extra")
     assert {row["field of the connection's extra"].strip("`") for row in rows} == read
 
 
-def test_every_key_of_the_result_is_told() -> None:
-    """The table of the result has its keys and no other."""
+def test_every_key_of_the_result_is_documented() -> None:
+    """The table of the result has its keys and no others."""
     rows = table(page("docs/reference/result.md"), "key")
     assert {key for row in rows for key in re.findall(r"`(\w+)`", row["key"])} == set(ScriptResult.__dataclass_fields__)
 
 
-def test_every_decorator_is_told() -> None:
-    """Its name in a DAG and where it is imported from, as the provider tells Airflow."""
+def test_every_decorator_is_documented() -> None:
+    """The table has the decorators' names and modules, as the provider registers them with Airflow."""
     rows = table(page("docs/reference/decorators.md"), "in a DAG")
-    told = {(row["in a DAG"].strip("`@"), row[next(reversed(row))].strip("`")) for row in rows}
+    documented = {(row["in a DAG"].strip("`@"), row[next(reversed(row))].strip("`")) for row in rows}
     package = "airflow_script_provider.decorators."
     known = get_provider_info()["task-decorators"]
-    assert told == {(f"task.{entry['name']}", entry["class-name"].removeprefix(package)) for entry in known}
-
-
-@pytest.mark.parametrize(
-    "operator", [KubernetesScriptOperator, KubernetesExecScriptOperator, KubernetesNodeScriptOperator]
-)
-def test_every_argument_is_told(operator: type) -> None:
-    """An argument of an operator stands in its docstring, which the reference is made of, and no other does."""
-    arguments = inspect.signature(operator).parameters.values()
-    own = [argument.name for argument in arguments if argument.kind is inspect.Parameter.KEYWORD_ONLY]
-    assert sorted(re.findall(r"^ *:param (\w+):", operator.__doc__ or "", re.MULTILINE)) == sorted(own)
+    assert documented == {(f"task.{entry['name']}", entry["class-name"].removeprefix(package)) for entry in known}
 
 
 @pytest.mark.parametrize(("section", "option"), SETTINGS)
-def test_a_setting_that_is_named_is_one(section: str, option: str) -> None:
-    """What a page names of Airflow's configuration is a setting of Airflow's, or of this provider."""
+def test_a_named_setting_exists(section: str, option: str) -> None:
+    """A setting that a page names is one of Airflow or of this provider."""
     known = conf.configuration_description | get_provider_info()["config"]
     assert option in known[section]["options"]
 
 
 def test_every_error_is_in_the_tree() -> None:
-    """The tree in the docstring, which the page shows, has each class."""
+    """The tree in the docstring, which the page shows, has every class."""
     classes = {name for name, thing in vars(exceptions).items() if inspect.isclass(thing) and name.endswith("Error")}
     assert classes == set(re.findall(r"(?:── |^)(\w+Error)", exceptions.__doc__ or "", re.MULTILINE)) | {
         "ScriptProviderError"
@@ -85,7 +72,7 @@ def test_every_error_is_in_the_tree() -> None:
 
 
 def test_the_quickstart_is_the_readme() -> None:
-    """The README's commands are those of the quickstart, but for the tests, which a user does not run."""
+    """The quickstart has the README's commands, except the tests, which a user does not run."""
     section = page("README.md").partition("## Try it")[2].partition("\n## ")[0]
     of_readme = [command for command in commands(section) if command != "make test"]
     assert of_readme
@@ -93,7 +80,7 @@ def test_the_quickstart_is_the_readme() -> None:
 
 
 def test_the_targets_of_the_quickstart_exist() -> None:
-    """A target of make that the quickstart names is one."""
+    """The Makefile has every target that the quickstart names."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {line.split()[1] for line in commands(page("docs/quickstart.md")) if line.startswith("make ")}
     assert named
