@@ -158,7 +158,7 @@ FACTS_ELSEWHERE: Mapping[str, Mapping[str, Fact]] = {
     },
     "node": {
         "node_selector": Fact('"role=db,zone in (a,b)"'),
-        "nodes": Fact('["db-7", "db-9"]', (f"{_POD}.affinity",)),
+        "nodes": Fact('["db-7", "db-9"]'),
         "all_nodes": Fact("True"),
         "include_unready": Fact("True"),
         "include_cordoned": Fact("False"),
