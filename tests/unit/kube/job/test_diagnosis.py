@@ -242,4 +242,4 @@ def test_a_deadline_that_nobody_watched() -> None:
     """The Job had a pod, which its controller has deleted: nobody says that there was none."""
     job = a_job("Failed", reason="DeadlineExceeded", failed=1)
     case = a_case(job=job, cause=Cause.DEADLINE, limits=some_limits(deadline=12))
-    assert "was ended by its timeout of 12 s; its pods are gone" in diagnose(case).headline
+    assert "was ended by its timeout of 12 s; its pods and their logs are gone" in diagnose(case).headline
