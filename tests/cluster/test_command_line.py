@@ -36,7 +36,7 @@ flavors:
 
 @pytest.fixture(scope="module")
 def apps(kubectl: Kubectl, kubeconfig: str) -> Iterator[str]:
-    """The namespace of Deployments with one and two containers, none ready, and no shell."""
+    """The namespace of Deployments: one container, two containers, not ready, without a shell."""
     with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}") as namespace:
         kubectl.apply(a_deployment("unready", namespace, ready=False))
         rolled_out(
@@ -50,7 +50,7 @@ def apps(kubectl: Kubectl, kubeconfig: str) -> Iterator[str]:
 
 @pytest.fixture
 def env(kubeconfig: str) -> dict[str, str]:
-    """The environment that leads to the cluster."""
+    """The environment with the cluster's kubeconfig."""
     return {"KUBECONFIG": kubeconfig}
 
 
@@ -62,12 +62,12 @@ def project(apps: str, tmp_path: Path) -> Path:
 
 
 def run(script: str, namespace: str, *options: str, deployment: str = "api", **settings: Any) -> Any:
-    """Run in a pod."""
+    """Run in a pod of a Deployment."""
     return airflow_script("run", script, *IN_POD, "-n", namespace, "--deployment", deployment, *options, **settings)
 
 
 def test_the_sentence(kubectl: Kubectl, apps: str, project: Path, env: dict[str, str]) -> None:
-    """``airflow-script run migrate -x kubernetes -n staging``: in the first pod, in the component's container."""
+    """``airflow-script run migrate -x kubernetes -n staging`` runs in the first pod."""
     done = airflow_script("run", "migrate", "-x", "kubernetes", "-n", apps, env=env, folder=project)
     (pod,) = pods_of(kubectl, apps, "web")
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"migrated by {pod} for staging\n", b"")
@@ -77,7 +77,7 @@ def test_the_sentence(kubectl: Kubectl, apps: str, project: Path, env: dict[str,
 def test_the_namespace_may_come_from_elsewhere(
     how: str, kubectl: Kubectl, apps: str, project: Path, env: dict[str, str]
 ) -> None:
-    """``K8S_NAMESPACE``, the flavor and the kubeconfig's context say it where the flag does not."""
+    """Without the flag, ``K8S_NAMESPACE``, the flavor or the context sets it."""
     options = ["--flavor", "staging"] if how == "flavor" else []
     if how == "environment":
         env |= {"K8S_NAMESPACE": apps}
@@ -91,7 +91,7 @@ def test_the_namespace_may_come_from_elsewhere(
 
 
 def test_a_task_runs_in_the_pod_where_nothing_else_can(apps: str, project: Path, env: dict[str, str]) -> None:
-    """Without a list: a namespace on the command line leaves the executors that read one."""
+    """``-n`` leaves only the executors that read a namespace."""
     (project / "airflow-script.yaml").write_text("tasks: {show: {script: 'echo $FROM_POD', component: api}}")
     done = airflow_script("run", "show", "-n", apps, env=env, folder=project)
     assert done.stdout == b"pod\n"
@@ -111,7 +111,7 @@ def test_a_task_runs_in_the_pod_where_nothing_else_can(apps: str, project: Path,
     ],
 )
 def test_errors_say_what_to_do(apps: str, env: dict[str, str], options: list[str], words: str) -> None:
-    """What cannot be run is said in one line, with what there is instead; exit code 125 (R22)."""
+    """A run that cannot start gives one line with what exists; exit code 125 (R22)."""
     done = airflow_script("run", "print(1); print(2)", *IN_POD, "-n", apps, *options, env=env)
     said = done.stderr.decode()
     assert (done.returncode, said.count("\n"), done.stdout) == (125, 1, b"")
@@ -119,26 +119,26 @@ def test_errors_say_what_to_do(apps: str, env: dict[str, str], options: list[str
 
 
 def test_a_missing_namespace(env: dict[str, str], apps: str) -> None:
-    """A namespace that does not exist is answered with those that do."""
+    """The error lists the namespaces that exist."""
     done = run("print(1); print(2)", "t-no-such", env=env)
     assert (done.returncode, b"t-no-such" in done.stderr, apps.encode() in done.stderr) == (125, True, True)
 
 
 def test_no_cluster(tmp_path: Path) -> None:
-    """Without a kubeconfig the error says where one is looked for."""
+    """The error names the path of the missing kubeconfig."""
     done = run("print(1); print(2)", "default", env={"KUBECONFIG": str(tmp_path / "none")})
     assert (done.returncode, f"{tmp_path}/none does not exist" in done.stderr.decode()) == (125, True)
 
 
 def test_large_output_arrives_byte_for_byte(apps: str, env: dict[str, str]) -> None:
-    """20 MB of any bytes."""
+    """20 MB of any bytes arrive unchanged."""
     data = hashlib.shake_256(b"seed").digest(20_000_000)
     script = "import hashlib, os, sys; sys.stdout.buffer.write(hashlib.shake_256(b'seed').digest(20_000_000))"
     assert run(script, apps, env=env).stdout == data
 
 
 def test_input_is_passed_on(apps: str, env: dict[str, str]) -> None:
-    """``-i`` passes stdin on, to its end."""
+    """``-i`` passes stdin on to its end."""
     script = "import sys, hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
     data = bytes(range(256)) * 8000
     done = run(script, apps, "-i", env=env, stdin=data)
@@ -146,7 +146,7 @@ def test_input_is_passed_on(apps: str, env: dict[str, str]) -> None:
 
 
 def test_ctrl_c_ends_what_runs_in_the_pod(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """The script and its children are gone from the pod; exit code 130 (R3)."""
+    """Script and children are gone from the pod; exit code 130 (R3)."""
     process = started("run", SLEEPS, *IN_POD, "-n", apps, "--deployment", "api", env=env)
     assert interrupted(process)[0] == 130
     (pod,) = pods_of(kubectl, apps, "api")
@@ -154,14 +154,14 @@ def test_ctrl_c_ends_what_runs_in_the_pod(kubectl: Kubectl, apps: str, env: dict
 
 
 def test_a_timeout_ends_what_runs_in_the_pod(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """Exit code 124, and nothing is left (R5)."""
+    """A timeout is exit code 124, and no process is left (R5)."""
     assert run(SLEEPS, apps, "--timeout", "2", env=env).returncode == 124
     (pod,) = pods_of(kubectl, apps, "api")
     nothing_runs(kubectl, apps, pod)
 
 
 def test_a_rollout_in_the_middle(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """A pod that goes away under a script is a failure with that reason, not a success (R1, R36)."""
+    """A rollout that ends the script is a failure with that reason (R1, R36)."""
     rolled_out(kubectl, a_deployment("rolling", apps))
     process = started("run", SLEEPS, *IN_POD, "-n", apps, "--deployment", "rolling", env=env)
     assert process.stdout is not None
@@ -172,7 +172,7 @@ def test_a_rollout_in_the_middle(kubectl: Kubectl, apps: str, env: dict[str, str
 
 
 def test_the_rights_of_exec_suffice(kubectl: Kubectl, namespace: str, kubeconfig: str, tmp_path: Path) -> None:
-    """The Role of the docs and nothing more (R17); without a right on exec the error names both that are needed."""
+    """The Role of the docs suffices (R17); a refused exec names both rights."""
     rolled_out(kubectl, a_deployment("api", namespace))
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml")
     env = {"KUBECONFIG": written(config, tmp_path)}
@@ -185,7 +185,7 @@ def test_the_rights_of_exec_suffice(kubectl: Kubectl, namespace: str, kubeconfig
 
 
 def test_render_makes_what_kubectl_applies(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """The objects are accepted by the API server, and hold no value (R26)."""
+    """The API server accepts the objects, and they contain no value (R26)."""
     hidden = ("--arg", "token=args-secret", "--env", "TOKEN=env-secret")
     done = airflow_script("render", "print(1); print(2)", "-n", apps, "--timeout", "60", *hidden, env=env)
     assert (done.returncode, b"-secret" in done.stdout, done.stderr) == (0, False, b"")
@@ -195,7 +195,7 @@ def test_render_makes_what_kubectl_applies(kubectl: Kubectl, apps: str, env: dic
 
 
 def test_a_step_runs_as_a_job(kubectl: Kubectl, apps: str, env: dict[str, str], tmp_path: Path) -> None:
-    """A step of the Script tool runs as its Job; stdout is the result, and Airflow says nothing of its own."""
+    """A step runs as its Job; stdout is the result, and Airflow prints nothing."""
     script = {"type": "inline", "content": "import sys\nprint(sys.argv[1])"}
     job = {"image": "python:3.11-slim", "timeout": 60}
     step = {"step": "s", "tool": {"kind": "script", "script": script, "args": {"n": 1}, "job": job}}
@@ -207,12 +207,12 @@ def test_a_step_runs_as_a_job(kubectl: Kubectl, apps: str, env: dict[str, str], 
 
 
 def test_a_connection_of_airflow(apps: str, kubeconfig: str, tmp_path: Path) -> None:
-    """``--conn-id`` reaches the cluster through Airflow, which needs no database for it; stdout stays the script's."""
+    """``--conn-id`` needs no database of Airflow; stdout has only the script's output."""
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": kubeconfig, "namespace": apps}}
     settings = {
         "AIRFLOW_CONN_STAGING": json.dumps(connection),
         "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",  # which Airflow says on stdout, left to itself
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",  # Airflow prints this on stdout by default
     }
     done = airflow_script("run", "print(1); print(2)", "-x", "job", "--conn-id", "staging", env=settings)
     assert (done.returncode, done.stdout) == (0, b"1\n2\n"), done.stderr
@@ -220,7 +220,7 @@ def test_a_connection_of_airflow(apps: str, kubeconfig: str, tmp_path: Path) -> 
 
 
 def test_ctrl_c_deletes_the_job(kubectl: Kubectl, apps: str, env: dict[str, str]) -> None:
-    """Ctrl+C ends a Job with its pod, and says so (R3)."""
+    """Ctrl+C deletes a Job with its pod, and reports it (R3)."""
     ended, out, err = interrupted(
         started("run", SLEEPS, "-x", "job", "-n", apps, "--image", "python:3.11-slim", env=env)
     )

@@ -1,4 +1,4 @@
-"""The container executor on a real Docker engine."""
+"""The container runner on a real Docker engine."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def engine(docker_host: str) -> Iterator[Any]:
 
 @pytest.fixture
 def env(docker_host: str) -> dict[str, str]:
-    """The environment that leads to the engine."""
+    """The environment with the engine's address."""
     return {"DOCKER_HOST": docker_host}
 
 
 @pytest.fixture
 def compose(engine: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Starts a service's container as Compose labels it; a task file in the test's folder uses the service ``api``."""
+    """Start a service's container as Compose does; a task file uses the service ``api``."""
     (tmp_path / "airflow-script.yaml").write_text(TASKS)
 
     def up(service: str = "api", project: str = "shop", image: str = IMAGE, **settings: Any) -> Any:
@@ -55,17 +55,17 @@ def compose(engine: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 def processes_in(container: Any) -> list[str]:
-    """The command lines of what runs in a container, but for its first process."""
+    """The command lines of a container's processes, without its first process."""
     return [words[-1] for words in container.top()["Processes"] if words[-1] != "sleep 300"]
 
 
 def nothing_runs_in(container: Any) -> bool:
-    """Whether nothing but its own runs in a container, after some time to end."""
+    """Wait until a container has only its own process."""
     return wait_for(lambda: not processes_in(container), "the end of every process")
 
 
 def test_a_new_container_is_removed(engine: Any, env: dict[str, str]) -> None:
-    """``--image`` makes a container, which is gone afterwards, whatever the exit code."""
+    """``--image`` makes a container, and removes it after every exit code."""
     done = airflow_script("run", "import sys; print(1); sys.exit(3)", *NEW, env=env)
     assert (done.returncode, done.stdout) == (3, b"1\n")
     assert not engine.containers.list(all=True)
@@ -73,14 +73,14 @@ def test_a_new_container_is_removed(engine: Any, env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_who_ends_us_ends_the_new_container(engine: Any, env: dict[str, str], number: int, code: int) -> None:
-    """Ctrl+C and SIGTERM remove it too."""
+    """Ctrl+C and SIGTERM also remove the container."""
     ended, _, _ = interrupted(started("run", SLEEPS, *NEW, env=env), number)
     assert ended == code
     assert not engine.containers.list(all=True)
 
 
 def test_a_new_container_ends_even_if_we_are_killed(engine: Any, env: dict[str, str]) -> None:
-    """It runs for the timeout and a little more at most, so that nothing has to be removed by hand (R6)."""
+    """Without us the container ends soon after the timeout (R6)."""
     process = started("run", SLEEPS, *NEW, "--timeout", "60", env=env)
     assert process.stdout is not None
     process.stdout.readline()
@@ -92,7 +92,7 @@ def test_a_new_container_ends_even_if_we_are_killed(engine: Any, env: dict[str, 
 
 
 def test_a_service_of_compose(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
-    """A component's task runs in the container of its service, with that container's environment."""
+    """A component's task runs in its service, with the service's environment."""
     container = compose(environment={"WHERE": "in the service"})
     compose("web")
     done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
@@ -101,7 +101,7 @@ def test_a_service_of_compose(compose: Callable[..., Any], env: dict[str, str], 
 
 
 def test_container_goes_before_kubernetes(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
-    """A task that lists container first runs there while the service is up, and on this machine when it is not."""
+    """A task runs in its service while it is up, and on this machine otherwise."""
     listed = TASKS.replace("component: api", "component: api, executors: [container, local]")
     container = compose(environment={"WHERE": "in the service"})
     (tmp_path / "airflow-script.yaml").write_text(listed)
@@ -111,7 +111,7 @@ def test_container_goes_before_kubernetes(compose: Callable[..., Any], env: dict
 
 
 def test_a_service_of_several_projects(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
-    """Two projects with that service: the error names them, COMPOSE_PROJECT_NAME chooses."""
+    """The error lists both projects, and COMPOSE_PROJECT_NAME chooses one."""
     compose(project="one", environment={"WHERE": "in one"})
     compose(project="two")
     done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
@@ -123,14 +123,14 @@ def test_a_service_of_several_projects(compose: Callable[..., Any], env: dict[st
 def test_an_image_on_the_command_line_goes_before_the_service(
     compose: Callable[..., Any], env: dict[str, str], tmp_path: Path
 ) -> None:
-    """``--image`` is a new container of it, also for a task whose service runs."""
+    """``--image`` makes a new container even if the service runs."""
     compose(environment={"WHERE": "in the service"})
     done = airflow_script("run", "show", *NEW, "-e", "WHERE=in a new one", env=env, folder=tmp_path)
     assert done.stdout == b"in a new one\n"
 
 
 def test_a_service_that_does_not_run(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
-    """The error names the services that do."""
+    """The error lists the running services."""
     compose("web")
     done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
     assert done.returncode == 125
@@ -138,7 +138,7 @@ def test_a_service_that_does_not_run(compose: Callable[..., Any], env: dict[str,
 
 
 def test_a_container_by_name(compose: Callable[..., Any], env: dict[str, str]) -> None:
-    """``--container`` names any running one; a wrong name is answered with those that run."""
+    """``--container`` names a running container; the error lists all of them."""
     compose(environment={"WHERE": "by name"})
     show = ("run", "echo $WHERE ; true", "-x", "container", "--interpreter", "sh")
     assert airflow_script(*show, "-c", "shop-api-1", env=env).stdout == b"by name\n"
@@ -150,7 +150,7 @@ def test_a_container_by_name(compose: Callable[..., Any], env: dict[str, str]) -
 
 
 def test_an_image_without_a_shell(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
-    """A container that has no sh cannot read a script, and the error says so."""
+    """The error says that the container has no sh to read the script."""
     compose(image=NO_SHELL)
     done = airflow_script("run", "show", *OF_THE_TASK, env=env, folder=tmp_path)
     assert (done.returncode, done.stdout) == (125, b"")
@@ -158,14 +158,14 @@ def test_an_image_without_a_shell(compose: Callable[..., Any], env: dict[str, st
 
 
 def test_an_image_that_cannot_be_pulled(engine: Any, env: dict[str, str]) -> None:
-    """The engine's own words say why there is no image."""
+    """The error has the engine's own message."""
     done = airflow_script("run", "print(1); print(2)", "-x", "container", "--image", "127.0.0.1:1/none:1", env=env)
     assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
     assert b"127.0.0.1:1" in done.stderr
 
 
 def test_ctrl_c_ends_what_runs_in_a_service(compose: Callable[..., Any], env: dict[str, str]) -> None:
-    """The script and its children end, the service's container goes on."""
+    """Script and children end, and the service's container goes on."""
     container = compose()
     ended, _, _ = interrupted(started("run", SLEEPS, "-x", "container", "-c", "shop-api-1", env=env))
     assert ended == 130
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_what_runs_in_a_service(compose: Callable[..., Any], env: di
 
 
 def test_a_timeout_kills_what_ignores_it(compose: Callable[..., Any], env: dict[str, str]) -> None:
-    """TERM, and KILL after the grace period, for the whole group (R5)."""
+    """The group gets TERM, and KILL after the grace period (R5)."""
     container = compose()
     ignores = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
     began = time.monotonic()
@@ -186,7 +186,7 @@ def test_a_timeout_kills_what_ignores_it(compose: Callable[..., Any], env: dict[
 
 
 def test_working_directory_and_its_error(engine: Any, env: dict[str, str]) -> None:
-    """``--workdir`` is a folder of the container; one that is not there is said."""
+    """``--workdir`` is a folder of the container; the error names a missing one."""
     where = ("run", "import os; print(os.getcwd())", *NEW)
     assert airflow_script(*where, "-w", "/var", env=env).stdout == b"/var\n"
     done = airflow_script(*where, "-w", "/nowhere", env=env)
@@ -194,14 +194,14 @@ def test_working_directory_and_its_error(engine: Any, env: dict[str, str]) -> No
 
 
 def test_large_output_arrives_byte_for_byte(engine: Any, env: dict[str, str]) -> None:
-    """20 MB of any bytes."""
+    """20 MB of any bytes arrive unchanged."""
     data = hashlib.shake_256(b"seed").digest(20_000_000)
     script = "import hashlib, os, sys; sys.stdout.buffer.write(hashlib.shake_256(b'seed').digest(20_000_000))"
     assert airflow_script("run", script, *NEW, env=env).stdout == data
 
 
 def test_input_is_passed_on(engine: Any, env: dict[str, str]) -> None:
-    """``-i`` passes stdin on, to its end."""
+    """``-i`` passes stdin on to its end."""
     script = "import sys, hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
     data = bytes(range(256)) * 8000
     done = airflow_script("run", script, *NEW, "-i", env=env, stdin=data)
@@ -209,7 +209,7 @@ def test_input_is_passed_on(engine: Any, env: dict[str, str]) -> None:
 
 
 def test_an_engine_that_goes_away() -> None:
-    """How the script ended cannot be told then, and that is what is said (R1, R36)."""
+    """The error says that the outcome is unknown (R1, R36)."""
     with docker_engine() as host:
         process = started("run", SLEEPS, *NEW, env={"DOCKER_HOST": host})
         assert process.stdout is not None

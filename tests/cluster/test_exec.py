@@ -1,4 +1,4 @@
-"""Running scripts and commands in pods that run already."""
+"""Scripts and commands in running pods."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.patience import wait_for
 
 @pytest.fixture(scope="module")
 def app(kubectl: Kubectl, kubeconfig: str, shared_namespace: str) -> dict[str, Any]:
-    """Operator arguments for the namespace of Deployments with one and two containers, none ready, and no shell."""
+    """Operator arguments: Deployments with one and two containers, not ready, without a shell."""
     apps = [
         a_deployment("api", shared_namespace, env=[("FROM_POD", "pod"), ("OVER", "pod")], replicas=2),
         a_deployment("two", shared_namespace, "main", "helper"),
@@ -38,7 +38,7 @@ def app(kubectl: Kubectl, kubeconfig: str, shared_namespace: str) -> dict[str, A
 
 
 def test_script_has_the_pods_environment_and_its_own(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """The first ready pod by name runs it, with the pod's environment, the author's over it, and args as JSON."""
+    """The script gets the pod's environment, the author's over it, and args as JSON."""
     script = (
         "import json, os, sys\n"
         "print('oops', file=sys.stderr)\n"
@@ -55,21 +55,21 @@ def test_script_has_the_pods_environment_and_its_own(app: dict[str, Any], kubect
 
 
 def test_value_is_from_stdout_only(app: dict[str, Any]) -> None:
-    """JSON on stderr is no result (R21)."""
+    """JSON on stderr is not a result (R21)."""
     run = run_exec(script="echo '{\"n\": 1}'; sleep 0.3; echo '{\"n\": 2}' >&2", interpreter=["sh"], **app)
     assert run.succeeded().xcoms["value"] == {"n": 1}
     assert run.result["output"] == '{"n": 1}\n{"n": 2}\n'
 
 
 def test_any_bytes_are_printed(app: dict[str, Any]) -> None:
-    """Bytes that are no text, and a last line without an end, fail nothing (R13)."""
+    """Bytes that are not text, and a last line without an end, are accepted (R13)."""
     run = run_exec(script="import sys\nsys.stdout.buffer.write(bytes(range(256)) + b'end')", **app)
     assert run.succeeded().result["output_bytes"] == 259
     assert run.result["stdout_tail"].endswith("end")
 
 
 def test_twenty_megabytes_arrive_byte_for_byte(app: dict[str, Any]) -> None:
-    """A flood on both streams is complete (R19)."""
+    """20 MB on both streams are complete (R19)."""
     script = (
         "import base64, random, sys\n"
         "r = random.Random(7)\n"
@@ -87,7 +87,7 @@ def test_twenty_megabytes_arrive_byte_for_byte(app: dict[str, Any]) -> None:
 
 
 def test_nothing_is_left_in_the_pod(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """Neither a script that is read from an open file nor one among files leaves a file or a process (R6)."""
+    """No script leaves a file or a process in the pod (R6)."""
     files = {"lib/util.py": "text = 'found'\n", "data.txt": "x" * 300_000}
     script = (
         "import lib.util, os; print(lib.util.text, os.path.getsize(os.environ['AIRFLOW_SCRIPT_FILES'] + '/data.txt'))"
@@ -102,7 +102,7 @@ def test_nothing_is_left_in_the_pod(app: dict[str, Any], kubectl: Kubectl) -> No
 
 
 def test_a_command_in_a_container_that_is_named(app: dict[str, Any]) -> None:
-    """A command runs as it is, in one container of two."""
+    """A command runs unchanged, in one container of two."""
     run = run_exec(
         deployment="two", container="helper", command=["sh", "-c", 'echo "$0" "$A"', "a b"], env={"A": "1"}, **app
     )
@@ -127,21 +127,21 @@ def test_a_command_in_a_container_that_is_named(app: dict[str, Any]) -> None:
     ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
 def test_what_there_is_instead(arguments: dict[str, str], said: str, app: dict[str, Any]) -> None:
-    """The error names what was asked for, what there is, and what to do (R22)."""
+    """The error names what was asked for, what exists, and what to do (R22)."""
     run = run_exec(command=["true"], **(app | arguments))
     assert isinstance(run.error, exceptions.TargetError | AirflowFailException)
     assert said.format(**app) in str(run.error)
 
 
 def test_pods_may_be_selected_or_named(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """A selector and a name lead to a pod as well."""
+    """A label selector and a name also choose a pod."""
     pod = pods_of(kubectl, app["namespace"], "api")[1]
     assert run_exec(label_selector="app in (api,x),tier!=web", command=["true"], **app).succeeded()
     assert run_exec(pod=pod, command=["true"], **app).succeeded().result["pod_name"] == pod
 
 
 def test_exit_code_fails_or_skips(app: dict[str, Any]) -> None:
-    """The exit code is the task's, with the last lines; one of ``skip_on_exit_code`` skips it, its result is there."""
+    """An exit code fails the task, or skips it by ``skip_on_exit_code``."""
     failed = run_exec(script="echo why; exit 3", interpreter=["sh"], **app)
     assert isinstance(failed.error, exceptions.ScriptFailedError)
     assert failed.headline.endswith(": the script ended with exit code 3.")
@@ -153,13 +153,13 @@ def test_exit_code_fails_or_skips(app: dict[str, Any]) -> None:
 
 
 def test_missing_interpreter_is_explained(app: dict[str, Any]) -> None:
-    """127 names the interpreter and the image (R22)."""
+    """The error for 127 names interpreter and image (R22)."""
     run = run_exec(script="x", interpreter=["php"], **app)
     assert 'perhaps "php" itself: check that image python:3.11-slim has it' in str(run.error)
 
 
 def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
-    """A script needs a shell and says so; a bare command runs without it, and cannot be ended then."""
+    """Without a shell a script fails; a command runs, but cannot be ended."""
     script = run_exec(deployment="bare", script="echo 1", interpreter=["sh"], **app)
     assert isinstance(script.error, AirflowFailException)
     assert 'image pause-only:1 has no "sh" (executable file not found), so the script cannot run.' in str(script.error)
@@ -173,7 +173,7 @@ def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
 
 
 def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """Where sh cannot read what it is sent, nothing has run, and the error says what is missing (R1, R36)."""
+    """If sh cannot read the code, nothing runs, and the error says why (R1, R36)."""
     only_a_shell = "/bin/mkdir /x; /bin/cp /bin/sh /x/sh; exec /bin/sleep infinity"
     command = ["/bin/sh", "-c", only_a_shell]
     rolled_out(kubectl, a_deployment("lone", app["namespace"], env=[("PATH", "/x")], command=command))
@@ -194,7 +194,7 @@ def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: 
 def test_timeout_ends_the_whole_group(
     script: str, ending: str, printed: str, app: dict[str, Any], kubectl: Kubectl
 ) -> None:
-    """At the timeout script and children get SIGTERM, then SIGKILL; last words are logged; nothing runs on (R5)."""
+    """The group gets SIGTERM, then SIGKILL; its last output is logged (R5)."""
     run = run_exec(script=script, timeout=4, termination_grace_period=1, files={"x": "folder\n"}, **app)
     assert isinstance(run.error, exceptions.JobTimeoutError)
     assert f"ran longer than its timeout of 4 s (DeadlineExceeded); {ending}." in run.headline
@@ -204,7 +204,7 @@ def test_timeout_ends_the_whole_group(
 
 
 def test_kill_ends_the_process(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """Airflow's kill ends the process in the pod within its five seconds (R3)."""
+    """Airflow's kill ends the process within its five seconds (R3)."""
     began = []
 
     def up() -> None:
@@ -219,7 +219,7 @@ def test_kill_ends_the_process(app: dict[str, Any], kubectl: Kubectl) -> None:
 
 
 def test_kill_reaches_who_ignores_it_after_we_have_gone(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """SIGKILL follows in the pod after the grace period, though nobody waits for it any more."""
+    """SIGKILL follows in the pod after the worker has ended."""
     pod = first_pod(kubectl, app)
 
     def up() -> None:
@@ -233,7 +233,7 @@ def test_kill_reaches_who_ignores_it_after_we_have_gone(app: dict[str, Any], kub
 
 
 def test_airflows_timeout_ends_the_process(app: dict[str, Any], kubectl: Kubectl) -> None:
-    """What Airflow raises wherever Python happens to be ends the process, and passes (R5)."""
+    """Airflow's timeout ends the process, and is raised on (R5)."""
     with airflow_timeout(4):  # type: ignore[no-untyped-call]  # not annotated in the SDK
         run = run_exec(script=SLEEPS, **app)
     assert isinstance(run.error, AirflowTaskTimeout)
@@ -241,20 +241,20 @@ def test_airflows_timeout_ends_the_process(app: dict[str, Any], kubectl: Kubectl
 
 
 def test_execution_timeout_is_the_sooner_end(app: dict[str, Any]) -> None:
-    """The task's own time bounds the run, and is named as what to raise (R5)."""
+    """The task's own timeout limits the run, and the error names it (R5)."""
     run = run_exec(script=SLEEPS, execution_timeout=timedelta(seconds=4), **app)
     assert isinstance(run.error, exceptions.JobTimeoutError)
     assert "ran longer than its execution_timeout of 4 s" in run.headline
 
 
 def test_silence_is_no_end(app: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script that is silent for longer than the other end is trusted is asked for, and goes on (R10)."""
+    """A script that is silent for longer than a heartbeat goes on (R10)."""
     monkeypatch.setattr(session, "HEARTBEAT", 1.0)
     assert run_exec(script="import time\ntime.sleep(5)\nprint('done')", **app).succeeded().result["output"] == "done\n"
 
 
 def test_no_value_is_in_the_request(app: dict[str, Any], kubeconfig: str, tmp_path: Path) -> None:
-    """Neither script nor arguments nor environment stand in the exec's URL, which audit logs keep (R26)."""
+    """The exec's URL, which audit logs keep, has no script, argument or variable (R26)."""
     with faulty_api(kubeconfig, tmp_path) as api:
         secrets = {
             "script": "echo secret-1",
@@ -273,7 +273,7 @@ def test_no_value_is_in_the_request(app: dict[str, Any], kubeconfig: str, tmp_pa
 def test_flakes_at_the_start_are_outlived(
     status: int | None, app: dict[str, Any], kubeconfig: str, tmp_path: Path
 ) -> None:
-    """An API server that is overloaded, or has had enough of a token, is asked again: nothing has begun (R14, R16)."""
+    """The start is repeated after an overload or an expired token (R14, R16)."""
     with faulty_api(kubeconfig, tmp_path) as api:
         api.on("GET .*/exec", Fault(status=status, reset=status is None), numbers=FIRST)
         run = run_exec(script="print('once')", **(app | {"config_file": api.kubeconfig}))
@@ -281,7 +281,7 @@ def test_flakes_at_the_start_are_outlived(
 
 
 def test_timeout_before_anything_has_begun(app: dict[str, Any], kubeconfig: str, tmp_path: Path) -> None:
-    """What was never sent needs no end, never begins, and may be tried again (R5)."""
+    """A script that was never sent never begins, and may be retried (R5)."""
     with faulty_api(kubeconfig, tmp_path) as api:
         api.on("GET .*/exec", Fault(status=503))
         run = run_exec(script="print('late')", timeout=2, **(app | {"config_file": api.kubeconfig}))
@@ -293,7 +293,7 @@ def test_timeout_before_anything_has_begun(app: dict[str, Any], kubeconfig: str,
 def test_broken_connection_is_no_success_and_not_tried_again(
     how: str, app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the process still runs, the outcome is unknown, and a second one is not started beside it (R1, R36)."""
+    """While the process runs, the outcome is unknown and not retried (R1, R36)."""
     monkeypatch.setattr(session, "HEARTBEAT", 1.0)
     with faulty_api(kubeconfig, tmp_path) as api:
 
@@ -318,7 +318,7 @@ def test_broken_connection_is_no_success_and_not_tried_again(
 def test_broken_connection_to_a_process_that_has_ended(
     app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """Where the process is gone its outcome is unknown all the same, and Airflow may try again (R1, R36)."""
+    """If the process is gone, the outcome is unknown but retried (R1, R36)."""
     with faulty_api(kubeconfig, tmp_path) as api:
 
         def end_unseen() -> None:
@@ -336,7 +336,7 @@ def test_broken_connection_to_a_process_that_has_ended(
 
 @pytest.fixture
 def web(kubectl: Kubectl, kubeconfig: str, namespace: str) -> dict[str, Any]:
-    """Operator arguments for a Deployment of the test's own."""
+    """Operator arguments for the test's own Deployment."""
     rolled_out(kubectl, a_deployment("web", namespace))
     return {"config_file": kubeconfig, "namespace": namespace, "deployment": "web"}
 
@@ -344,7 +344,7 @@ def web(kubectl: Kubectl, kubeconfig: str, namespace: str) -> dict[str, Any]:
 def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new_pod(
     web: dict[str, Any], kubectl: Kubectl
 ) -> None:
-    """A pod that goes while the script runs is the reason; another try chooses again."""
+    """A rollout is the failure's reason; the next try runs in the new pod."""
     old = []
 
     def roll_out() -> None:
@@ -362,7 +362,7 @@ def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new
 
 
 def test_old_pods_are_not_taken_during_a_rollout(web: dict[str, Any], kubectl: Kubectl) -> None:
-    """While the new pods are not ready there is none to run in, although old ones are ready."""
+    """No old pod is chosen while the new pods are not ready."""
     kubectl.apply(a_deployment("web", web["namespace"], ready=False))
     run = run_exec(command=["true"], **web)
     assert isinstance(run.error, exceptions.TargetError)
@@ -370,7 +370,7 @@ def test_old_pods_are_not_taken_during_a_rollout(web: dict[str, Any], kubectl: K
 
 
 def test_container_that_ends_is_the_reason(kubectl: Kubectl, kubeconfig: str, namespace: str) -> None:
-    """The pod's container ends under the script: its reason and exit code are told, not just 137 (R22)."""
+    """The error has the container's reason and exit code, not only 137 (R22)."""
     ends_at_term = ["python3", "-c", "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(3))\nsignal.pause()"]
     rolled_out(kubectl, a_deployment("web", namespace, command=ends_at_term))
     web = {"config_file": kubeconfig, "namespace": namespace}
@@ -387,7 +387,7 @@ def test_container_that_ends_is_the_reason(kubectl: Kubectl, kubeconfig: str, na
 
 
 def test_sql_in_the_databases_own_pod(database: dict[str, str], app: dict[str, Any]) -> None:
-    """psql reads its script from the open file, its variables from args."""
+    """psql reads its script from the open file, and its variables from args."""
     script = "-- migration\nselect :'who' as who \\gset\n\\echo :who"
     env = {"PGHOST": "127.0.0.1", "PGUSER": database["PGUSER"]}
     run = run_exec(pod="postgres", script=script, args={"who": "it's"}, env=env, **app)

@@ -1,4 +1,4 @@
-"""Running in running pods with few rights."""
+"""Execs with few rights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.cluster.kubectl import Kubectl
 
 @pytest.fixture
 def web(kubectl: Kubectl, kubeconfig: str, namespace: str) -> dict[str, Any]:
-    """Operator arguments for a Deployment of the test's own."""
+    """Operator arguments for the test's own Deployment."""
     rolled_out(kubectl, a_deployment("web", namespace))
     return {"config_file": kubeconfig, "namespace": namespace, "deployment": "web"}
 
 
 def test_role_of_the_docs_is_enough(web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
-    """With the Role in the docs and nothing more everything works, and no warning is given (R17)."""
+    """The Role in the docs is enough for everything, without a warning (R17)."""
     config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml")
     limited = web | {"config_file": written(config, tmp_path)}
     assert run_exec(script="print(1)", **limited).succeeded().warnings == []
@@ -43,7 +43,7 @@ def test_role_of_the_docs_is_enough(web: dict[str, Any], kubectl: Kubectl, kubec
 def test_missing_right_is_named(
     missing: tuple[str, str], said: str, web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """403 names verb, resource and namespace with the kubectl line that checks it (R17)."""
+    """403 names verb, resource and namespace, with the kubectl line to check (R17)."""
     config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml", drop_verb=missing)
     run = run_exec(script="print(1)", **(web | {"config_file": written(config, tmp_path)}))
     assert isinstance(run.error, exceptions.ApiForbiddenError)
@@ -53,14 +53,14 @@ def test_missing_right_is_named(
 def test_without_the_right_to_list_there_are_no_names(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
-    """A name that does not exist is told all the same (R17)."""
+    """A missing name is also reported without the right to list (R17)."""
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=("deployments", "list"))
     run = run_exec(script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
     assert str(run.error) == f"Deployment {namespace}/api does not exist. Check deployment and namespace."
 
 
 def test_stateful_set_needs_no_more(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
-    """The first ready pod of a StatefulSet, with the same Role (R17)."""
+    """The same Role is enough for a StatefulSet (R17)."""
     kubectl.apply(a_stateful_set("db", namespace))
     kubectl("rollout", "status", "statefulset/db", "-n", namespace)
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml")

@@ -37,15 +37,15 @@ class Shown:
     notes: list[str] = field(default_factory=list)
 
     def stdout(self, data: bytes) -> None:
-        """The script's stdout."""
+        """Keep the script's stdout."""
         self.out += data
 
     def stderr(self, data: bytes) -> None:
-        """The script's stderr."""
+        """Keep the script's stderr."""
         self.err += data
 
     def note(self, text: str, *, important: bool = False) -> None:
-        """A line of ours."""
+        """Keep a line of our own."""
         self.notes.append(text)
 
 
@@ -90,14 +90,14 @@ def contract(request: pytest.FixtureRequest, kubeconfig: str, monkeypatch: pytes
 
 
 def test_success(contract: Contract) -> None:
-    """A script that prints nothing and ends well."""
+    """A script that prints nothing succeeds."""
     result, shown = contract.run("pass")
     assert (result.status, result.exit_code, result.output, result.value) == ("completed", 0, "", None)
     assert (result.succeeded, result.failed, result.error, shown.out + shown.err) == (1, 0, None, b"")
 
 
 def test_failure(contract: Contract) -> None:
-    """A script that fails: its exit code, both streams in the order in which they were written."""
+    """A failed script has its exit code, and both streams in the order of writing."""
     text = "import os, sys, time\nos.write(1, b'first\\n'); time.sleep(.2)\nos.write(2, b'second\\n'); time.sleep(.2)\n"
     result, shown = contract.run(text + "os.write(1, b'third\\n'); sys.exit(7)")
     assert (result.status, result.exit_code, result.output) == ("failed", 7, "first\nsecond\nthird\n")
@@ -108,7 +108,7 @@ def test_failure(contract: Contract) -> None:
 
 
 def test_args_and_environment(contract: Contract) -> None:
-    """``args`` is one JSON in argv[1], environment arrives with quotes and line ends, stdin is empty (R24)."""
+    """``args`` is one JSON in argv[1], the environment is unchanged, stdin is empty (R24)."""
     result, _ = contract.run(SHOWS, args={"text": EVERYTHING}, env={"A": EVERYTHING})
     argv, variable, stdin = result.value
     assert (__import__("json").loads(argv[0]), variable, stdin) == ({"text": EVERYTHING}, EVERYTHING, "")
@@ -116,14 +116,14 @@ def test_args_and_environment(contract: Contract) -> None:
 
 
 def test_arguments(contract: Contract) -> None:
-    """``arguments`` are words of argv as they are (R24)."""
+    """``arguments`` are words of argv, unchanged (R24)."""
     words = ["-n", "", "a b", EVERYTHING]
     result, _ = contract.run(SHOWS, arguments=words)
     assert result.value[0] == words
 
 
 def test_any_bytes(contract: Contract) -> None:
-    """Bytes that are no text are shown as they are, and the result has the same text of them."""
+    """Bytes that are not text are shown unchanged, and replaced in the result."""
     data = bytes(byte for byte in range(256) if byte != 10) + b"\n"
     result, shown = contract.run("import os\nos.write(1, bytes(b for b in range(256) if b != 10) + b'\\n')")
     assert result.output == data.decode("utf-8", "replace").replace("\0", "\ufffd")
@@ -138,14 +138,14 @@ def test_value(contract: Contract) -> None:
 
 
 def test_files(contract: Contract) -> None:
-    """Files lie beside the script, in folders, and the result tells of them."""
+    """Files lie beside the script, in folders, and the result lists them."""
     files = {"lib/__init__.py": InlineScript(""), "lib/words.py": InlineScript("WORD = 'found'")}
     result, _ = contract.run("from lib import words\nprint(words.WORD)", files=files)
     assert (result.output, sorted(result.files)) == ("found\n", sorted(files))
 
 
 def test_interpreter(contract: Contract) -> None:
-    """Another interpreter than the default one."""
+    """The run's interpreter replaces the default."""
     result, _ = contract.run('echo "$0" >/dev/null; echo "$2-$1"', interpreter=["sh", "-eu"], arguments=["a", "b"])
     assert (result.exit_code, result.output) == (0, "b-a\n")
 

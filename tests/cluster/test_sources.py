@@ -1,4 +1,4 @@
-"""Scripts from http(s), S3 and GCS, end to end: fetched in the worker, run in a pod."""
+"""Scripts from http(s), S3 and GCS, fetched in the worker and run in a pod."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = ["https", "s3", "gs"]
 
 @dataclass(frozen=True)
 class Store:
-    """A place for scripts: puts bytes under a name, gives the operator's arguments for it, and its secret."""
+    """A server for scripts, with the operator's arguments for it and its secret."""
 
     put: Callable[[str, bytes], dict[str, Any]]
     secret: str
@@ -53,7 +53,7 @@ def https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """An S3 whose keys are in a connection."""
+    """An S3 server whose keys are in a connection."""
     with s3_server() as server:
         monkeypatch.setenv("AIRFLOW_CONN_SCRIPTS", server.connection("test-key-id", "s3-secret-1"))
 
@@ -66,7 +66,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 @pytest.fixture
 def gs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A Google Cloud Storage."""
+    """A Google Cloud Storage server."""
     extra = {"is_anonymous": True, "project": "gcs-secret-project"}
     monkeypatch.setenv("AIRFLOW_CONN_SCRIPTS", json.dumps({"conn_type": "google_cloud_platform", "extra": extra}))
     with gcs_server() as server:
@@ -81,19 +81,19 @@ def gs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 @pytest.fixture(params=SOURCES)
 def store(request: pytest.FixtureRequest) -> Store:
-    """Each place once."""
+    """Each store in turn."""
     found: Store = request.getfixturevalue({"https": "https", "s3": "s3", "gs": "gs"}[request.param])
     return found
 
 
 def shown(run: TaskRun, kubectl: Kubectl, namespace: str) -> str:
-    """Everything of a run that people can see: log, XComs, error, and its objects."""
+    """Everything of a run that people see: log, XComs, error and objects."""
     objects = kubectl("get", "jobs,pods,configmaps,secrets", "-n", namespace, "-o", "yaml")
     return "\n".join([*run.lines, str(run.xcoms), str(run.error), objects])
 
 
 def test_a_script_arrives_as_it_is(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
-    """Same bytes but for the byte order mark, pinned with it; origin, size and digest told; no secret (R24, R26)."""
+    """The bytes arrive, without a byte order mark; the log has origin and digest (R24, R26)."""
     pin = hashlib.sha256(AWKWARD).hexdigest()
     run = run_task(**store.put("etl/job.sh", AWKWARD), sha256=pin, **own).succeeded()
     digest = hashlib.sha256(AWKWARD[3:]).hexdigest()
@@ -106,14 +106,14 @@ def test_a_script_arrives_as_it_is(own: dict[str, Any], kubectl: Kubectl, store:
 
 
 def test_args_arrive_with_it(shared: dict[str, Any], store: Store) -> None:
-    """Awkward arguments for a script from anywhere (R24)."""
+    """Awkward arguments reach a script of every source (R24)."""
     args = {"values": ["it's", 'a "b"', "$(id)", "a\nb", "", "-n", "ünï"]}
     echo = b"import json, sys\nprint(json.dumps(json.loads(sys.argv[1])))"
     assert run_task(**store.put("echo.py", echo), args=args, **shared).succeeded().result["value"] == args
 
 
 def test_the_largest_script_runs(shared: dict[str, Any], store: Store) -> None:
-    """One byte less than a ConfigMap holds (R25)."""
+    """A script with one byte less than a ConfigMap holds runs (R25)."""
     head = b"import os\nprint(os.stat(__file__).st_size)\n#"
     size = 1024 * 1024 - 1
     run = run_task(**store.put("large.py", head + b"x" * (size - len(head))), **shared).succeeded()
@@ -121,7 +121,7 @@ def test_the_largest_script_runs(shared: dict[str, Any], store: Store) -> None:
 
 
 def test_a_larger_one_is_refused_before_anything_exists(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
-    """With size, limit and the way out; no retry helps (R25)."""
+    """The error has size, limit and advice, and is permanent (R25)."""
     run = run_task(**store.put("huge.py", b"#" * (1024 * 1024 + 1)), **own)
     assert "1,048,577 bytes, more than the 1,048,576 that a ConfigMap holds" in run.headline
     assert type(run.error).__name__ == "AirflowFailException"
@@ -129,7 +129,7 @@ def test_a_larger_one_is_refused_before_anything_exists(own: dict[str, Any], kub
 
 
 def test_another_digest_is_refused_before_anything_exists(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
-    """Whoever changes the script at its place does not run it (R24)."""
+    """A script that was changed at its source does not run (R24)."""
     run = run_task(**store.put("job.sh", AWKWARD), sha256="0" * 64, **own)
     assert "not the expected 0000" in run.headline
     assert store.secret not in str(run.error)
@@ -137,7 +137,7 @@ def test_another_digest_is_refused_before_anything_exists(own: dict[str, Any], k
 
 
 def test_files_come_from_anywhere(shared: dict[str, Any], https: Store, s3: Store, gs: Store, tmp_path: Path) -> None:
-    """Beside the script, each from a source of its own; fields of a source are templates."""
+    """Each file has its own source, whose fields are templates."""
     https.put("helpers.py", b"def twice(x): return 2 * x")
     uri = https.put("helpers.py", b"def twice(x): return 2 * x")["script"].replace("helpers", "{{ 'helpers' }}")
     files = {"lib/helpers.py": HttpScript(uri, verify=str(tmp_path / "ca.pem"))}
@@ -146,7 +146,7 @@ def test_files_come_from_anywhere(shared: dict[str, Any], https: Store, s3: Stor
 
 
 def test_files_are_told_of_as_the_script_is(own: dict[str, Any], kubectl: Kubectl, store: Store) -> None:
-    """Origin, digest and size of each in log, annotation and result; no secret anywhere (R24, R26)."""
+    """Log, annotation and result have each file's origin, digest and size (R24, R26)."""
     put = store.put("lib/helpers.py", b"\xef\xbb\xbfdef twice(x): return 2 * x\n")
     file = parse(put["script"], conn_id=put["script_conn_id"])
     run = run_task(script="import helpers\nprint(helpers.twice(21))", files={"helpers.py": file}, **own).succeeded()
@@ -165,7 +165,7 @@ def test_files_are_told_of_as_the_script_is(own: dict[str, Any], kubectl: Kubect
     [S3Script("s3://scripts/none.py", conn_id="scripts"), GCSScript("gs://scripts/none.py", conn_id="scripts")],
 )
 def test_a_missing_object_fails_for_good(own: dict[str, Any], request: pytest.FixtureRequest, script: Any) -> None:
-    """The first line says bucket and object, and Airflow does not try again (R22)."""
+    """The first line names bucket and object, and Airflow does not retry (R22)."""
     request.getfixturevalue("s3" if isinstance(script, S3Script) else "gs").put("there.py", b"print(1)")
     run = run_task(script=script, **own)
     assert "bucket 'scripts' has no object 'none.py'" in run.headline

@@ -55,13 +55,13 @@ FLAT = {"script": {"type": "inline", "content": "import sys\nprint(sys.argv[1])"
 
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What keychain and secret stand for."""
+    """The connections and variables of keychain and secret."""
     monkeypatch.setenv("AIRFLOW_CONN_PARTNER_API", '{"conn_type": "http", "password": "partner-token"}')
     monkeypatch.setenv("AIRFLOW_VAR_DB_PASSWORD", "db-password")
 
 
 def test_a_playbook_runs_unchanged(own: dict[str, Any], kubectl: Kubectl, tmp_path: Any) -> None:
-    """Arguments, environment, limits, names and labels arrive as the playbook says."""
+    """Arguments, environment, limits, names and labels are the playbook's."""
     (tmp_path / "load_orders.py").write_text(SCRIPT)
     run = run_operator(KubernetesScriptOperator.from_spec(spec=PLAYBOOK, **own), folder=str(tmp_path)).succeeded()
     assert run.result["value"] == {
@@ -77,14 +77,14 @@ def test_a_playbook_runs_unchanged(own: dict[str, Any], kubectl: Kubectl, tmp_pa
 
 
 def test_the_flat_form(own: dict[str, Any]) -> None:
-    """Its Jobs are called as that tool calls them, and a script without arguments gets an empty JSON object."""
+    """Jobs have the tool's names, and a script without arguments gets ``{}``."""
     run = run_operator(KubernetesScriptOperator.from_spec(task_id="flat", spec=FLAT, **own)).succeeded()
     assert run.result["job_name"].startswith("noetl-script-")
     assert run.result["output"] == "{}\n"
 
 
 def test_the_envelope_of_a_failure(own: dict[str, Any]) -> None:
-    """The tool's own form of a result is made of ours."""
+    """Our result can be read in the tool's form."""
     script = {"type": "inline", "content": "print('no rows')\nraise SystemExit(4)"}
     spec = FLAT | {"script": script}
     run = run_operator(KubernetesScriptOperator.from_spec(task_id="fails", spec=spec, **own))
@@ -116,7 +116,7 @@ HTTP = (
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A web server with TLS and a login, an S3 and a Google Cloud Storage, by Airflow's settings."""
+    """A web server with TLS and a login, an S3 and a GCS server, in Airflow's settings."""
     with example_sources(tmp_path_factory.mktemp("places")) as settings:
         yield settings
 
@@ -143,7 +143,7 @@ def test_a_script_of_each_place(
     own: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, places: dict[str, str],
     connection: str, script: str, origin: str,
 ) -> None:  # fmt: skip
-    """Read with the keychain's credential, run with its arguments; templates and quoted numbers reach the Job."""
+    """Credential, arguments, templates and quoted numbers reach the Job."""
     for name, value in places.items():
         monkeypatch.setenv(name, value)
     server = json.loads(places["AIRFLOW_CONN_SCRIPT_SERVER"])["host"]

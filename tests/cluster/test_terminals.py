@@ -19,14 +19,14 @@ ASKS = "test -t 0 && test -t 1 && stty size; read line; echo got $line; tty; exi
 
 
 class Place:
-    """Options and environment for a place with a terminal."""
+    """Options and environment for a target with a terminal."""
 
     def __init__(self, options: list[str], env: dict[str, str]) -> None:
         self.options = [*options, "--interpreter", "sh", "-t"]
         self.env = env
 
     def run(self, script: str, **settings: Any) -> Any:
-        """Start a shell script there."""
+        """Start a shell script in the target."""
         return on_a_terminal("run", script, *self.options, env=self.env, **settings)
 
 
@@ -48,7 +48,7 @@ def pod(kubectl: Kubectl, shared_namespace: str) -> str:
 
 
 def test_the_script_has_a_terminal(place: Place) -> None:
-    """It has our size, nothing of how the script came is seen, what is typed arrives, the exit code is passed on."""
+    """The terminal has our size, and only the script's input and output."""
     child = place.run(ASKS, size=(31, 77))
     child.expect_exact("31 77")
     child.sendline("typed")
@@ -60,7 +60,7 @@ def test_the_script_has_a_terminal(place: Place) -> None:
 
 
 def test_a_new_size_is_passed_on(place: Place) -> None:
-    """When the window changes, the script learns it; Ctrl+C is a signal to it."""
+    """The script gets the window's new size; Ctrl+C signals it."""
     child = place.run(SHOWS_SIZE)
     child.expect_exact("begun")
     child.setwinsize(40, 132)
@@ -72,7 +72,7 @@ def test_a_new_size_is_passed_on(place: Place) -> None:
 
 
 def test_ctrl_c_reaches_the_script_and_the_terminal_is_as_before(place: Place, tmp_path: Path) -> None:
-    """The script handles Ctrl+C and ends with its own exit code; our terminal echoes and cooks again."""
+    """The script handles Ctrl+C; our terminal has its old settings."""
     around = 'stty -a > before; "$@"; echo "code $?"; stty -a > after'
     command = [str(PROGRAM), "run", HANDLES_INT, *place.options]
     shell = pexpect.spawn("sh", ["-c", around, "sh", *command], cwd=tmp_path, env=environment(place.env), timeout=60)
@@ -85,7 +85,7 @@ def test_ctrl_c_reaches_the_script_and_the_terminal_is_as_before(place: Place, t
 
 
 def test_nothing_is_seen_of_how_the_script_came(place: Place) -> None:
-    """The code that is sent through the terminal is not echoed, and no line of ours is in the output."""
+    """The terminal shows neither the code that is sent nor our own lines."""
     child = place.run("echo only this ; true", size=(24, 200))
     child.expect(pexpect.EOF)
     lines = [line for line in child.before.decode().splitlines() if "airflow-script:" not in line]

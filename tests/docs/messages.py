@@ -1,4 +1,4 @@
-"""The messages that the page on troubleshooting quotes, made by the functions that make them in a run."""
+"""The messages of the page on troubleshooting, made by the functions that make them in a run."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def of_jobs() -> list[str]:
 
 
 def of_access() -> list[str]:
-    """What the API server refuses."""
+    """Refusals of the API server."""
     denied = f'User "{USER}" cannot create resource "jobs" in API group "batch" in the namespace "etl"'
     return [
         _said(lambda: asyncio.run(_opened(ClusterAccess(config_file="/opt/airflow/kubeconfig")))),
@@ -126,7 +126,7 @@ def of_access() -> list[str]:
 
 
 def of_sources() -> list[str]:
-    """Scripts that cannot be read, or may not be run."""
+    """Scripts that cannot be read, or must not run."""
     missing = _said(lambda: FileScript("scripts/lod.py").fetch(folder="/opt/airflow/dags"))
     return [
         missing.replace(str(Path.cwd()), "/opt/airflow"),
@@ -142,7 +142,7 @@ def of_results() -> list[str]:
 
 
 def of_lost_runs() -> list[str]:
-    """Runs that somebody else ended, or that nobody sees."""
+    """Runs that were ended by another actor, or that are no longer followed."""
     kill = adoption.meaning_of_kill("running")
     return [
         f"the run was killed. {launching.fate(JOB, deleted=True)}",
@@ -152,7 +152,7 @@ def of_lost_runs() -> list[str]:
 
 
 def of_execs() -> list[str]:
-    """Runs in pods that run already."""
+    """Scripts in running pods."""
     api = workloads.Workload("deployment", "api", "shop")
     two = {
         "metadata": {"namespace": "shop", "name": "api-x1"},
@@ -211,6 +211,6 @@ def _first_of(end: exec_outcome.ExecEnd) -> str:
 
 
 def produced() -> list[str]:
-    """All of them."""
+    """All messages."""
     makers = (in_the_log, of_jobs, of_access, of_sources, of_results, of_lost_runs, of_execs, of_nodes)
     return [message for maker in makers for message in maker()]

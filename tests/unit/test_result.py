@@ -1,4 +1,4 @@
-"""The dict that downstream tasks read."""
+"""The result that downstream tasks read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = {"lib/a.py": {"sha256": "ab12", "origin": "gs://etl/a.py", "bytes": 7}}
 
 
 def test_a_result_is_made_of_the_runs_facts() -> None:
-    """Times, sizes and digests come from what they describe; a run without a Job counts itself."""
+    """The result has the run's times, sizes and digests; one run counts as one."""
     script = a_script()
     result = ScriptResult.of_run(
         RunEnd(Status.FAILED, 3, "script failed: exit code 3", "Error"),
@@ -40,18 +40,18 @@ def test_a_job_counts_its_failed_pods() -> None:
 
 
 def test_a_result_is_json() -> None:
-    """XCom stores it as it is."""
+    """XCom can store the result's dict."""
     data = a_failed_result(value={"a": [1, None]}, files=FILES).to_dict()
     assert json.loads(json.dumps(data)) == data
 
 
 def test_the_script_tools_keys_come_first() -> None:
-    """The nine keys that the Script tool's result has, under the same names."""
+    """The result begins with the nine keys of the Script tool's result."""
     assert list(a_result().to_dict())[:9] == SCRIPT_TOOLS_KEYS
 
 
 def test_the_status_is_a_plain_string() -> None:
-    """Downstream tasks compare it with text."""
+    """The status is a plain string, which downstream tasks compare."""
     assert type(a_result().to_dict()["status"]) is str
 
 
@@ -64,18 +64,18 @@ def test_the_status_is_a_plain_string() -> None:
     ],
 )
 def test_a_result_survives_its_dict(result: ScriptResult) -> None:
-    """``from_dict`` is the inverse of ``to_dict``."""
+    """``from_dict`` reads what ``to_dict`` wrote."""
     assert ScriptResult.from_dict(result.to_dict()) == result
 
 
 def test_unknown_keys_are_dropped() -> None:
-    """A result of a newer version can be read, its attempts too."""
+    """A result of a newer version can be read, even its attempts."""
     data = a_result().to_dict() | {"new": 1, "attempts": [{"pod_name": "load-x1", "new": 2}]}
     assert ScriptResult.from_dict(data) == a_result(attempts=(Attempt("load-x1"),))
 
 
 def test_the_envelope_of_a_success() -> None:
-    """The Script tool's nine keys under ``data``."""
+    """The envelope has the Script tool's nine keys under ``data``."""
     data = {
         "status": "completed", "job_name": "load", "namespace": "etl", "pod_name": "load-x1",
         "execution_time": 1.5, "output": "hi\n", "succeeded": 1, "failed": 0, "exit_code": 0,
@@ -86,7 +86,7 @@ def test_the_envelope_of_a_success() -> None:
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])
 def test_the_envelope_of_a_failure(status: Status) -> None:
-    """Whatever made it fail, the envelope says ``error`` and why."""
+    """The envelope of every failure has ``error`` and the reason."""
     envelope = a_failed_result(status=status).to_envelope()
     assert (envelope["status"], envelope["data"]["status"]) == ("error", str(status))
     assert envelope["error"] == "Job failed with 1 failures: the script ended with exit code 3"

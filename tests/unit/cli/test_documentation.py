@@ -1,4 +1,4 @@
-"""What the documentation says of the command line."""
+"""The documentation of the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = {*taskfile.TASK_KEYS, *taskfile.FILE_KEYS, *taskfile.KUBERNETES_KEYS, *ta
 
 
 def test_the_task_file_of_the_page_is_one() -> None:
-    """The task file that the page includes says what its text says."""
+    """The task file that the page includes has the settings that its text names."""
     document = read_yaml(TASK_FILE)
     task = taskfile.read_task(document, "migrate", {}, flavor="staging")
     assert (task.namespace, task.context, task.working_dir) == ("staging", "minikube", "/app")
@@ -31,12 +31,12 @@ def test_the_task_file_of_the_page_is_one() -> None:
 
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_key_is_on_the_page(key: str) -> None:
-    """A key that a task file may have stands on the page, or in the task file that it includes."""
+    """The page, or the task file that it includes, has each key of a task file."""
     assert re.search(rf"\b{key}\b", PAGE + TASK_FILE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_of_the_page_are_some(command: str) -> None:
-    """Each command of the page is one that is understood."""
+    """The program can parse each command of the page."""
     words = shlex.split(re.split(r" 2>| \|", command)[0])
     assert isinstance(arguments.parse(words[1:]), argparse.Namespace)

@@ -24,38 +24,38 @@ def a_file(folder: Path, text: str, name: str = "script.py") -> str:
 
 
 def test_output_arrives_unchanged_in_its_streams(tmp_path: Path) -> None:
-    """Bytes of any kind arrive unchanged, stdout and stderr apart, and nothing is added in a pipe."""
+    """Bytes arrive unchanged in stdout and stderr; in a pipe nothing is added."""
     script = "import os; os.write(1, bytes(range(256))); os.write(2, b'no line end')"
     done = airflow_script("run", a_file(tmp_path, script), *LOCAL)
     assert (done.returncode, done.stdout, done.stderr) == (0, bytes(range(256)), b"no line end")
 
 
 def test_the_exit_code_is_passed_on(tmp_path: Path) -> None:
-    """The script's exit code is the program's, and one line says so."""
+    """The program ends with the script's exit code, and one line reports it."""
     done = airflow_script("run", a_file(tmp_path, "raise SystemExit(7)"))
     assert (done.returncode, done.stderr) == (7, b"airflow-script: script failed: exit code 7\n")
 
 
 def test_death_by_signal_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
-    """A signal's death is exit code 128 + n, and the signal is named."""
+    """A script that a signal ends has exit code 128 + n, and the signal is named."""
     done = airflow_script("run", a_file(tmp_path, "kill -SEGV $$", "x.sh"))
     assert (done.returncode, b"SIGSEGV" in done.stderr) == (128 + signal.SIGSEGV, True)
 
 
 def test_args_and_environment_arrive(tmp_path: Path) -> None:
-    """``--arg`` is one JSON in argv[1]; quotes and line ends in ``--env`` arrive."""
+    """``--arg`` is one JSON in argv[1]; ``--env`` keeps quotes and line ends."""
     done = airflow_script("run", a_file(tmp_path, SHOWS), "--arg", "name=it's", "--env", "A=x\n\"y'")
     assert json.loads(done.stdout) == [['{"name": "it\'s"}'], "x\n\"y'"]
 
 
 def test_words_after_two_dashes_are_arguments(tmp_path: Path) -> None:
-    """What stands after ``--`` is the script's own, options as well."""
+    """Words after ``--`` are the script's arguments, even those that begin with ``-``."""
     done = airflow_script("run", a_file(tmp_path, SHOWS), "--", "--output", "-x", "a b")
     assert json.loads(done.stdout)[0] == ["--output", "-x", "a b"]
 
 
 def test_an_env_file_is_read(tmp_path: Path) -> None:
-    """``--env-file`` has Docker's format; ``--env`` goes before it, and a name alone passes our variable on."""
+    """``--env-file`` has Docker's format, and ``--env`` replaces its values."""
     file = a_file(tmp_path, '\ufeff# comment\n\nA="quoted" # kept\u2028and on\nB=b\n', "env")
     show = "import os; print([os.environ[name] for name in 'ABC'])"
     done = airflow_script("run", show, *LOCAL, "--env-file", file, "-e", "B=2", "-e", "C", env={"C": "ours"})
@@ -70,7 +70,7 @@ def test_the_script_reads_nothing_of_our_stdin(tmp_path: Path) -> None:
 
 
 def test_large_input_is_passed_on_to_its_end(tmp_path: Path) -> None:
-    """With ``-i`` a pipe of some megabytes arrives, and its end as well."""
+    """With ``-i`` the script gets megabytes from a pipe, and the end of the pipe."""
     script = a_file(tmp_path, "import sys, hashlib; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())")
     data = bytes(range(256)) * 12_000
     done = airflow_script("run", script, "-i", stdin=data)
@@ -83,7 +83,7 @@ def test_the_script_may_come_from_stdin() -> None:
 
 
 def test_json_is_the_result_on_stdout(tmp_path: Path) -> None:
-    """With ``--output json`` stdout is the result alone; the script's output goes to stderr."""
+    """With ``--output json`` stdout has only the result, and stderr the output."""
     script = a_file(tmp_path, "import sys; print('{\"rows\": 3}'); print('warned', file=sys.stderr); sys.exit(4)")
     done = airflow_script("run", script, "--output", "json")
     result = json.loads(done.stdout)
@@ -114,7 +114,7 @@ def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int) -> None:
-    """Ctrl+C, SIGTERM and a hang-up end the script, whose last words are still shown."""
+    """Ctrl+C, SIGTERM and SIGHUP end the script; its last output is still shown."""
     script = "trap 'echo ended; exit 0' TERM; echo $$; sleep 3600 & wait"
     ended, out, _ = interrupted(started("run", a_file(tmp_path, script, "x.sh")), number)
     pid, *last_words = out.decode().split()
@@ -123,7 +123,7 @@ def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int)
 
 
 def test_a_background_job_can_be_ended(tmp_path: Path) -> None:
-    """A shell starts a background job deaf to SIGINT; SIGTERM ends it and its script all the same."""
+    """A background job ignores SIGINT; SIGTERM still ends it and its script."""
     script = a_file(tmp_path, "trap 'echo ended; exit 0' TERM; echo $$; sleep 3600 & wait", "x.sh")
     shell = '"$0" run "$1" & pid=$!; read go; kill -TERM $pid; wait $pid'
     job = subprocess.Popen(
@@ -137,7 +137,7 @@ def test_a_background_job_can_be_ended(tmp_path: Path) -> None:
 
 
 def test_nohup_is_heeded(tmp_path: Path) -> None:
-    """Started deaf to a hang-up, as by nohup, it stays so."""
+    """A program that nohup starts goes on after SIGHUP."""
     script = a_file(tmp_path, "echo up; sleep 1; echo over", "x.sh")
     command = ["sh", "-c", 'trap "" HUP; exec "$0" run "$1"', str(PROGRAM), script]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -145,7 +145,7 @@ def test_nohup_is_heeded(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
-    """Children that the script left, and the folder that it lay in, are gone."""
+    """The script's children and its folder are gone after the run."""
     script = a_file(tmp_path, "sleep 3600 & echo $!; echo $0", "x.sh")
     done = airflow_script("run", script, env={"TMPDIR": str(tmp_path)})
     child, path = done.stdout.decode().split()
@@ -170,7 +170,7 @@ def test_a_reader_that_goes_away_ends_the_script(tmp_path: Path) -> None:
     "arguments", [("run", "print(1); print(2)", "--output", "json"), ("render", "print(1); print(2)", "-n", "x")]
 )
 def test_nobody_reads_what_is_printed_at_the_end(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """``… --output json | true`` and ``render | true`` end as programs do, without a traceback."""
+    """``… --output json | true`` and ``render | true`` end without a traceback."""
     process = started(*arguments)
     assert process.stdout is not None
     process.stdout.close()
@@ -179,7 +179,7 @@ def test_nobody_reads_what_is_printed_at_the_end(arguments: tuple[str, ...], tmp
 
 
 def onto_a_full_disk(*arguments: str) -> tuple[int, str]:
-    """Run with a stdout that takes nothing; exit code, the last line of stderr."""
+    """Run with a full disk as stdout; return exit code and last line of stderr."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [str(PROGRAM), *arguments], env=environment(), stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
@@ -188,7 +188,7 @@ def onto_a_full_disk(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_full_disk_ends_the_script(tmp_path: Path) -> None:
-    """Where the output cannot be written the script is ended, and one line says why; exit code 125."""
+    """A full disk ends the script; one line says why, and the exit code is 125."""
     endless = a_file(tmp_path, "import time\nprint(1, flush=True)\ntime.sleep(300)")
     said = "airflow-script: {}: No space left on device"
     assert onto_a_full_disk("run", endless) == (125, said.format("stdout"))
@@ -197,13 +197,13 @@ def test_a_full_disk_ends_the_script(tmp_path: Path) -> None:
 
 
 def test_a_result_that_cannot_be_written_is_said() -> None:
-    """The result of ``--output json`` as well."""
+    """A full disk is also reported for the result of ``--output json``."""
     ended = onto_a_full_disk("run", "print(1); print(2)", "--output", "json")
     assert ended == (125, "airflow-script: stdout: No space left on device")
 
 
 def test_too_much_for_this_machine_is_said(tmp_path: Path) -> None:
-    """Environment that the system does not take is one line, not a traceback."""
+    """An environment that is too large gives one line, not a traceback."""
     file = a_file(tmp_path, "".join(f"A{n}={'x' * 120_000}\n" for n in range(3)), "env")
     run = 'ulimit -s 256; exec "$0" run "$1" -x local --env-file "$2"'
     command = ["sh", "-c", run, str(PROGRAM), a_file(tmp_path, "pass"), file]
@@ -213,7 +213,7 @@ def test_too_much_for_this_machine_is_said(tmp_path: Path) -> None:
 
 
 def test_the_log_file_keeps_output_and_notes(tmp_path: Path) -> None:
-    """``--log-file`` has what was shown."""
+    """``--log-file`` keeps the output and the notes."""
     script = a_file(tmp_path, "import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(1)")
     log = tmp_path / "log"
     done = airflow_script("run", script, "--log-file", str(log))
@@ -221,7 +221,7 @@ def test_the_log_file_keeps_output_and_notes(tmp_path: Path) -> None:
 
 
 def test_the_working_directory_is_entered(tmp_path: Path) -> None:
-    """``--workdir`` is where the script starts."""
+    """The script starts in the folder of ``--workdir``."""
     done = airflow_script("run", "pwd ; true", "--interpreter", "sh", "-w", str(tmp_path))
     assert done.stdout.decode() == f"{tmp_path}\n"
 
@@ -256,20 +256,20 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
-    """Misuse is exit code 2, what could not be run 125, each with one line that says what to do."""
+    """Misuse is exit code 2, a failed start 125, each with one line of advice."""
     done = airflow_script(*arguments, folder=tmp_path)
     said = done.stderr.decode()
     assert (done.returncode, words in said, said.count("\n"), done.stdout) == (code, True, 1, b"")
 
 
 def test_no_engine_is_said_with_its_address() -> None:
-    """Where no Docker engine answers, its address is named."""
+    """The error names the address of the Docker engine that does not answer."""
     done = airflow_script("run", "true ;", "-x", "container", "--image", "x", env={"DOCKER_HOST": "unix:///nowhere"})
     assert (done.returncode, b"no Docker engine answers at unix:///nowhere" in done.stderr) == (125, True)
 
 
 def test_a_local_run_does_not_import_airflow(tmp_path: Path) -> None:
-    """Neither Airflow nor a client of Kubernetes or Docker is imported for a script that runs here."""
+    """A local run imports neither Airflow nor a client of Kubernetes or Docker."""
     program = (
         "import sys; from airflow_script_provider.cli.main import main; code = main(sys.argv[1:]); "
         "loaded = sorted({'airflow', 'kubernetes_asyncio', 'aiohttp', 'docker', 'rich'} & set(sys.modules)); "

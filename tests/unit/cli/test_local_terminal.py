@@ -19,7 +19,7 @@ def a_shell_script(folder: Path, text: str) -> str:
 
 
 def test_the_script_has_a_terminal(tmp_path: Path) -> None:
-    """stdin and stdout are a terminal of our size, and what is typed arrives."""
+    """The script's stdin and stdout are a terminal of our size, and it gets our input."""
     script = a_shell_script(
         tmp_path, "test -t 0 && test -t 1 && test -t 2; stty size; read line; echo got $line; exit 5"
     )
@@ -43,7 +43,7 @@ def test_a_new_size_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_reaches_the_script(tmp_path: Path) -> None:
-    """Ctrl+C is the script's: it may handle it, and its exit code is passed on."""
+    """The script gets Ctrl+C, may handle it, and its exit code is passed on."""
     script = a_shell_script(tmp_path, "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done")
     child = on_a_terminal("run", script, *LOCAL)
     child.expect_exact("ready")
@@ -55,7 +55,7 @@ def test_ctrl_c_reaches_the_script(tmp_path: Path) -> None:
 
 
 def test_ctrl_d_ends_the_input(tmp_path: Path) -> None:
-    """Ctrl+D is the end of what the script reads."""
+    """Ctrl+D ends the script's input."""
     child = on_a_terminal("run", a_shell_script(tmp_path, "echo ready; cat; echo over"), *LOCAL)
     child.expect_exact("ready")
     child.sendline("line")
@@ -66,7 +66,7 @@ def test_ctrl_d_ends_the_input(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["exit 3", "kill -KILL $$", "sleep 60"])
 def test_the_terminal_is_as_before(tmp_path: Path, end: str) -> None:
-    """However the script ends, or is ended by the timeout, the terminal echoes and cooks again."""
+    """After every kind of end the terminal has its old settings."""
     script = a_shell_script(tmp_path, f"stty raw -echo; echo ready; {end}")
     around = 'stty -a > "$1"; "$0" run "$3" -x local -t --timeout 1; stty -a > "$2"'
     before, after = tmp_path / "before", tmp_path / "after"
@@ -77,7 +77,7 @@ def test_the_terminal_is_as_before(tmp_path: Path, end: str) -> None:
 
 
 def test_a_spinner_is_shown_on_a_terminal_only_until_output_comes(tmp_path: Path) -> None:
-    """On a terminal a line says what is waited for; NO_COLOR takes the colours away."""
+    """A terminal shows a spinner until the first output; NO_COLOR removes colours."""
     script = a_shell_script(tmp_path, "sleep 1; echo out")
     coloured = on_a_terminal("run", script, "-x", "local")
     coloured.expect(pexpect.EOF)
@@ -89,7 +89,7 @@ def test_a_spinner_is_shown_on_a_terminal_only_until_output_comes(tmp_path: Path
 
 
 def test_an_interactive_task_has_a_terminal_where_there_is_one(tmp_path: Path) -> None:
-    """A task that says ``interactive`` gets a terminal on a terminal, and our stdin in a pipe."""
+    """A task with ``interactive`` gets our terminal, or our stdin in a pipe."""
     tasks = 'tasks: {shell: {script: "tty; read line; echo got $line", interactive: true, executor: local}}'
     (tmp_path / "tasks.yaml").write_text(tasks)
     arguments = ("run", "shell", "-f", str(tmp_path / "tasks.yaml"))

@@ -1,4 +1,4 @@
-"""What is meant by a script that was named."""
+"""The source of a script that the user names."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FOLDER = Path("/nowhere")
     ],
 )
 def test_words_of_the_command_line(text: str, expected: object) -> None:
-    """Text, files and URIs; without a connection's name a bucket is read with the cloud's own environment."""
+    """Text, files and URIs are sources; without a connection buckets use the environment."""
     assert source_of_argument(text, None) == expected
 
 
 def test_a_connection_is_named() -> None:
-    """``--script-conn-id`` is the connection of a URI, and of nothing else."""
+    """``--script-conn-id`` is only for a URI."""
     assert source_of_argument("s3://bucket/a.py", "aws_ro") == S3Script("s3://bucket/a.py", conn_id="aws_ro")
     for text in ("two words", "file:///a.py"):
         with pytest.raises(ValueError, match="--script-conn-id"):
@@ -48,5 +48,5 @@ def test_a_connection_is_named() -> None:
     ],
 )
 def test_scripts_of_a_task(script: object, expected: object, is_command: bool) -> None:
-    """A task's text is a command of the shell, unless its first line names another program."""
+    """A task's text is a shell command, unless its first line names another program."""
     assert source_of_task(script, FOLDER, None) == (expected, is_command)

@@ -35,36 +35,36 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_task_of_this_folder_is_found(project: Path) -> None:
-    """A task is named alone where its file is called ``airflow-script.yaml``; its text is a shell's."""
+    """A task of ``airflow-script.yaml`` is found by its name; its text is a shell command."""
     assert airflow_script("run", "show", folder=project).stdout.split()[0] == b"hello"
 
 
 def test_a_flavor_changes_a_task(project: Path) -> None:
-    """``--flavor`` patches the file first; ``--env`` has the last word."""
+    """``--flavor`` patches the file; ``--env`` replaces the result's values."""
     assert airflow_script("run", "show", "--flavor", "loud", folder=project).stdout.split()[0] == b"HELLO"
     done = airflow_script("run", "show", "--flavor", "loud", "-e", "GREETING=hi", folder=project)
     assert done.stdout.split()[0] == b"hi"
 
 
 def test_files_start_from_the_task_file(project: Path) -> None:
-    """A task's script is found beside the file, wherever the command is given."""
+    """A task's script is found beside the task file, from any working directory."""
     done = airflow_script("run", "file", "-f", str(project / "airflow-script.yaml"), folder=Path("/"))
     assert done.stdout == b"""['{"a": 1}']\n"""
 
 
 def test_an_executor_outside_the_list_is_refused(project: Path) -> None:
-    """``-x`` chooses one of the task's executors; another one fails naming them."""
+    """``-x`` chooses one of the task's executors; any other one is refused."""
     done = airflow_script("run", "lists", "-x", "local", folder=project)
     assert (done.returncode, b"it allows container, kubernetes" in done.stderr) == (2, True)
 
 
 def test_the_next_executor_is_taken_where_the_first_is_not_available(project: Path) -> None:
-    """Without a component there is no container, so the second of the list runs the task."""
+    """Without a container, the second executor of the list runs the task."""
     assert airflow_script("run", "first", folder=project).stdout == b"here\n"
 
 
 def test_each_executor_of_the_list_says_why_not(project: Path) -> None:
-    """Where none is available, each says why."""
+    """If no executor is available, the error gives each one's reason."""
     done = airflow_script("run", "lists", folder=project)
     assert (
         done.returncode,
@@ -78,20 +78,20 @@ def test_each_executor_of_the_list_says_why_not(project: Path) -> None:
 
 
 def test_a_name_that_is_nothing_is_refused(project: Path) -> None:
-    """What is neither task nor file nor URI is an error, not a script."""
+    """A name that is neither task nor file nor URI is an error, not a script."""
     done = airflow_script("run", "shw", folder=project)
     assert (done.returncode, b"SCRIPT 'shw' is neither a file, a task nor a URI" in done.stderr) == (2, True)
 
 
 def test_a_file_that_is_no_yaml_is_named(project: Path) -> None:
-    """The error names the file: a task file may have been found unasked."""
+    """The error names the task file, which was perhaps found without ``-f``."""
     (project / "airflow-script.yaml").write_text("tasks: [")
     done = airflow_script("run", "show", folder=project)
     assert (done.returncode, done.stderr.startswith(b"airflow-script: airflow-script.yaml: ")) == (2, True), done.stderr
 
 
 def test_the_example_migrates_a_database_here(tmp_path: Path) -> None:
-    """The example's task file runs its migration with its files, on this machine too."""
+    """The example's migration also runs on this machine, with its files."""
     example = Path(__file__).parents[3] / "example_dags" / "exec_app" / "airflow-script.yaml"
     database = f"DATABASE={tmp_path / 'shop.db'}"
     done = airflow_script("run", "migrate", "-f", str(example), "-x", "local", "-e", database, folder=tmp_path)
@@ -99,20 +99,20 @@ def test_the_example_migrates_a_database_here(tmp_path: Path) -> None:
 
 
 def test_the_task_of_the_page_runs_here() -> None:
-    """The task file that the page about the command line shows is found and run as it says there."""
+    """The task file on the page about the command line runs as the page shows."""
     done = airflow_script("run", "totals", folder=Path(__file__).parents[3] / "example_dags" / "task_file")
     said = b'{"day": "2026-01-31", "total": 42, "currency": "CHF"}'
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, said), done.stderr
 
 
 def test_a_step_of_the_script_tool_runs_here(project: Path) -> None:
-    """``-f`` takes a step as ``from_spec`` does; ``-x local`` runs its script with its args."""
+    """``-f`` accepts a step, and ``-x local`` runs its script with its args."""
     done = airflow_script("run", "-f", "step.yaml", "-x", "local", "--output", "json", folder=project)
     assert json.loads(done.stdout)["stdout_tail"] == """['{"table": "t"}']\n"""
 
 
 def test_templates_of_a_step_are_refused(project: Path) -> None:
-    """Nobody renders a step's templates here, so they are refused by name."""
+    """The program cannot render a step's templates, so the error names them."""
     (project / "step.yaml").write_text(STEP.replace("table: t", 'table: "{{ workload.table }}"'))
     done = airflow_script("run", "-f", "step.yaml", "-x", "local", folder=project)
     assert (done.returncode, b"the step's args contains a template, which only Airflow renders" in done.stderr) == (

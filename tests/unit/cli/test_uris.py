@@ -1,4 +1,4 @@
-"""What needs Airflow, without its database: scripts that are read over the network, connections."""
+"""Runs that need Airflow without its database: scripts over HTTP, and connections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.servers import Answer, web_server
 
 
 def test_a_script_over_http(tmp_path: Path) -> None:
-    """A URL runs like a file; its extension tells the language."""
+    """A URL runs like a file; its extension decides the language."""
     with web_server() as scripts:
         scripts.answers("/hello.sh", b"echo hello from $0 | cut -c1-10")
         env = {"AIRFLOW_HOME": str(tmp_path)}
@@ -19,7 +19,7 @@ def test_a_script_over_http(tmp_path: Path) -> None:
 
 
 def test_a_script_that_is_not_there(tmp_path: Path) -> None:
-    """What the server says is one line, and the exit code is 125."""
+    """The server's error is one line, and the exit code is 125."""
     with web_server() as scripts:
         scripts.answers("/hello.sh", Answer(b"no", 404))
         env = {"AIRFLOW_HOME": str(tmp_path)}
@@ -28,7 +28,7 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_nobody_has_defined(tmp_path: Path) -> None:
-    """Airflow's own errors are one line too, not a traceback with the exit code of a script."""
+    """Airflow's errors are also one line, with exit code 125 and no traceback."""
     env = {"AIRFLOW_HOME": str(tmp_path)}
     done = airflow_script("run", "echo 1", "-x", "job", "-n", "x", "--conn-id", "not_defined", env=env)
     said = done.stderr.decode().splitlines()[-1]

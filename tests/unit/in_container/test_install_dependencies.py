@@ -1,4 +1,4 @@
-"""Which installer the program takes, and what it makes of pip's and uv's words."""
+"""The choice of an installer, and the causes in its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEE_ABOVE = "could not install: the server refuses it (see the error above)"
 
 @pytest.fixture
 def installer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The program, as it is imported where it runs."""
+    """The program, imported as in its container."""
     monkeypatch.setenv("AIRFLOW_SCRIPT_TARGET", "/airflow-packages")
     from airflow_script_provider.in_container import install_dependencies
 
@@ -25,7 +25,7 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def image(installer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of an image's programs, with a uv among them; its home has no settings."""
+    """The folder of an image's programs with uv; its home has no settings."""
     (tmp_path / "uv").write_text("#!/bin/sh\n")
     (tmp_path / "uv").chmod(0o755)
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
@@ -33,13 +33,13 @@ def image(installer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    # This machine may have settings of pip's, too.
+    # This machine may also have settings of pip.
     monkeypatch.setattr(installer, "_PIP_CONF", [path for path in installer._PIP_CONF if path.startswith("~")])
     return tmp_path
 
 
 def program_of(command: list[str]) -> str:
-    """Whether pip or uv is run."""
+    """The program that runs: pip or uv."""
     return "uv" if command[0] == "uv" else command[2]
 
 
@@ -71,7 +71,7 @@ def program_of(command: list[str]) -> str:
     ],
 )
 def test_pips_causes_and_whether_they_pass(installer: Any, lines: list[str], cause: str, is_permanent: bool) -> None:
-    """A cause that another attempt would meet again is permanent, a connection's is not."""
+    """A cause that another attempt would meet again is permanent; a connection's is not."""
     assert installer.explain(lines) == (cause, is_permanent)
 
 
@@ -137,25 +137,25 @@ def test_pips_causes_and_whether_they_pass(installer: Any, lines: list[str], cau
     ],
 )
 def test_uvs_causes_and_whether_they_pass(installer: Any, said: str, cause: str, is_permanent: bool) -> None:
-    """uv 0.13's words, and how older versions wrapped them."""
+    """The messages of uv 0.13, and those of older versions with wrapped lines."""
     assert installer.explain(said.splitlines()) == (cause, is_permanent)
 
 
 @pytest.mark.parametrize("url", ["https://user:hunter2@host/simple", "https://user:hun@ter2@host/simple"])
 def test_logins_of_urls_are_not_repeated(installer: Any, url: str) -> None:
-    """What pip or uv print of a URL loses its login, and nothing else (R26)."""
+    """URLs in the output of pip and uv lose their login, and nothing else (R26)."""
     assert installer.without_login(f"Looking in indexes: {url}") == "Looking in indexes: https://***@host/simple"
     assert installer.without_login("https://host/@scope/x") == "https://host/@scope/x"
 
 
 def test_uv_installs_where_the_image_has_it(installer: Any, image: Path) -> None:
-    """By the Python that runs the script, into the folder of the requirements."""
+    """uv installs for the Python that runs the script."""
     expected = ["uv", "pip", "install", "--no-cache", "--python", sys.executable, "--target", "/airflow-packages"]
     assert installer.command("/tmp/r.txt", "/tmp/log") == [*expected, "-r", "/tmp/r.txt"]
 
 
 def test_pip_installs_where_there_is_no_uv(installer: Any, image: Path) -> None:
-    """The same Python's."""
+    """Without uv, pip installs for the same Python."""
     (image / "uv").unlink()
     command = installer.command("/tmp/r.txt", "/tmp/log")
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
@@ -174,7 +174,7 @@ def test_pip_installs_where_there_is_no_uv(installer: Any, image: Path) -> None:
 def test_whoever_is_told_where_to_look_installs(
     installer: Any, image: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], program: str
 ) -> None:
-    """uv reads none of pip's settings and would ask the public index; those of taste it may go without."""
+    """The installer that has an index set installs, because uv ignores pip's settings."""
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert program_of(installer.command("r.txt", "log")) == program
@@ -182,14 +182,14 @@ def test_whoever_is_told_where_to_look_installs(
 
 @pytest.mark.parametrize("place", ["pip.conf", ".config/pip/pip.conf", ".pip/pip.conf"])
 def test_a_file_of_pips_settings_counts_too(installer: Any, image: Path, place: str) -> None:
-    """The user's or that of the Python."""
+    """A settings file of the user or of the Python also counts."""
     (image / place).parent.mkdir(parents=True, exist_ok=True)
     (image / place).write_text("[global]\nindex-url = https://pypi.example/simple\n")
     assert program_of(installer.command("r.txt", "log")) == "pip"
 
 
 def test_an_image_without_any_installer(installer: Any, image: Path) -> None:
-    """Another attempt would find none either."""
+    """An image without an installer is a permanent failure."""
     (image / "uv").unlink()
     lines = ["/usr/bin/python3: No module named pip"]
     assert installer.explain(lines) == ("could not install: the image has neither pip nor uv", True)
@@ -198,7 +198,7 @@ def test_an_image_without_any_installer(installer: Any, image: Path) -> None:
 def test_settings_of_pip_for_an_image_with_uv_alone(
     installer: Any, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The public index is not asked in place of the one that was named."""
+    """The public index does not replace the one that is set."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:hunter2@pypi.example/simple")
     cause = "could not install: the image has uv but no pip, and uv ignores PIP_INDEX_URL; set UV_DEFAULT_INDEX"
     assert installer.explain(["/usr/bin/python3: No module named pip"]) == (cause, True)
@@ -207,7 +207,7 @@ def test_settings_of_pip_for_an_image_with_uv_alone(
 def test_what_an_index_answered_is_in_pips_log(
     installer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Refusals are shown without logins; "not found" is what every index says of what it does not have."""
+    """An index's errors are shown without logins; its "not found" is not an error."""
     denied = "Could not fetch URL http://u:hunter2@h/six/: 401 Client Error: Unauthorized for url: http://h/six/"
     (tmp_path / "log").write_text(f"Looking\n{denied}\nCould not fetch URL http://h/six/: 404 Client Error\n")
     shown = denied.replace("u:hunter2", "***")
@@ -218,6 +218,6 @@ def test_what_an_index_answered_is_in_pips_log(
 def test_without_pips_log_nothing_was_refused(
     installer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """uv writes none."""
+    """uv writes no log, so there are no errors of an index."""
     assert installer.refusals_in(str(tmp_path / "none")) == []
     assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""The prelude, run by this machine's sh among stand-ins for the programs of an image."""
+"""The prelude, run by this machine's sh with stand-ins for the programs of an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Ended:
-    """What the prelude came to: exit code and output, the termination message, and what was called."""
+    """The end of a prelude: exit code, output, termination message and calls."""
 
     code: int
     lines: list[str]
@@ -32,7 +32,7 @@ class Ended:
 
 
 class Image:
-    """The programs of an image, in a folder of their own: what the prelude needs, and stand-ins."""
+    """A folder with the programs of an image: those that the prelude needs, and stand-ins."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,13 +42,13 @@ class Image:
         self.add("id", "echo 0")
 
     def add(self, name: str, does: str = "true") -> None:
-        """A stand-in that notes its words, then does this."""
+        """Add a stand-in that records its arguments, then runs this code."""
         path = self.folder / "bin" / name
         path.write_text(f'#!/bin/sh\necho "{name} $*" >> "{self.folder}/calls"\n{does}\n')
         path.chmod(0o755)
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
-        """Run the prelude, which becomes these words; its termination message goes into the folder."""
+        """Run the prelude with a command; its termination message goes into the folder."""
         message = self.folder / "message"
         prelude = self.folder / "prelude.sh"
         prelude.write_text(program("prelude.sh").replace("/dev/termination-log", str(message)))
@@ -67,7 +67,7 @@ class Image:
         )
 
     def install(self, packages: str = "jq less", **variables: str) -> Ended:
-        """Run it with packages to install."""
+        """Run the prelude with packages to install."""
         return self.run(AIRFLOW_SCRIPT_PACKAGES=packages, AIRFLOW_SCRIPT_MARK="m1", **variables)
 
 
@@ -79,7 +79,7 @@ def image(tmp_path: Path) -> Image:
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_each_package_manager_gets_its_own_words(image: Image, manager: str) -> None:
-    """No questions, no extras, and the script runs behind them."""
+    """Each manager installs without questions and extras; then the script runs."""
     image.add(manager)
     ended = image.install()
     assert ended.calls == COMMANDS[manager]
@@ -89,7 +89,7 @@ def test_each_package_manager_gets_its_own_words(image: Image, manager: str) -> 
 
 @pytest.mark.parametrize(("has", "takes"), [(MANAGERS, "apt-get"), (MANAGERS[1:], "apk"), (MANAGERS[2:], "dnf")])
 def test_of_several_the_first_one_installs(image: Image, has: tuple[str, ...], takes: str) -> None:
-    """An image's own one: dnf is a package of Debian's, too, and microdnf brings no more than dnf."""
+    """An image's own manager installs; Debian also has dnf as a package."""
     for manager in has:
         image.add(manager)
     assert image.install().calls == COMMANDS[takes]
@@ -111,7 +111,7 @@ def test_of_several_the_first_one_installs(image: Image, has: tuple[str, ...], t
     ],
 )
 def test_a_package_that_does_not_exist_fails_for_good(image: Image, manager: str, says: str, cause: str) -> None:
-    """Exit code 97, with the manager's own words; the script does not run."""
+    """Exit code 97 with the manager's message; the script does not run."""
     image.add(manager, f'cat <<"END"\n{says}\nEND\n[ "$1" = update ] || exit 1')
     ended = image.install("jq")
     assert (ended.code, ended.message) == (97, f"airflow-script: could not install packages: {cause}")
@@ -147,21 +147,21 @@ def test_a_package_that_does_not_exist_fails_for_good(image: Image, manager: str
     ],
 )
 def test_a_repository_out_of_reach_is_worth_another_attempt(image: Image, manager: str, says: str, cause: str) -> None:
-    """Exit code 98: what it has was not seen, so nothing is said of the package; the same of what nobody knows."""
+    """An unreachable repository and an unknown cause are exit code 98."""
     image.add(manager, f'cat <<"END"\n{says}\nEND\n[ "$1" = update ] || exit 1')
     ended = image.install("jq")
     assert (ended.code, ended.message) == (98, f"airflow-script: could not install packages: {cause}")
 
 
 def test_an_image_without_a_package_manager(image: Image) -> None:
-    """Another attempt would find none either."""
+    """An image without a package manager is a permanent failure."""
     ended = image.install()
     assert ended.code == 97
     assert "the image has none of apt-get, apk, dnf and microdnf" in ended.message
 
 
 def test_a_container_that_is_not_root(image: Image) -> None:
-    """Said before anything is tried."""
+    """A container without root is reported before an attempt to install."""
     image.add("id", "echo 1000")
     image.add("apk")
     ended = image.install()
@@ -170,14 +170,14 @@ def test_a_container_that_is_not_root(image: Image) -> None:
 
 
 def test_the_installer_reads_nothing_of_the_scripts_input(image: Image) -> None:
-    """A package manager that asks gets no answer, and the script its whole standard input."""
+    """The package manager's stdin is empty, and the script gets all of its own."""
     image.add("dnf", "cat")
     ended = image.run("cat", stdin="input\n", AIRFLOW_SCRIPT_PACKAGES="jq", AIRFLOW_SCRIPT_MARK="m1")
     assert ended.lines == ["::group::Installing packages: jq", "::endgroup::m1", "input"]
 
 
 def test_the_interpreter_finds_the_requirements_and_its_own_words(image: Image) -> None:
-    """Behind the image's own folders, awkward words whole, and none of our variables (R24)."""
+    """Paths follow the image's own, words stay whole, our variables are gone (R24)."""
     show = 'printf "%s\\n" "$PATH" "$PYTHONPATH" "$@"; env | grep -c AIRFLOW'
     ended = image.run("sh", "-c", show, "sh", "a b", "$(id)", "", AIRFLOW_SCRIPT_TARGET="/pkgs", PYTHONPATH="/own")
     assert ended.lines == [f"{image.folder}/bin:/pkgs/bin", "/own:/pkgs", "a b", "$(id)", "", "0"]
@@ -185,5 +185,5 @@ def test_the_interpreter_finds_the_requirements_and_its_own_words(image: Image) 
 
 
 def test_the_exit_code_is_the_interpreters(image: Image) -> None:
-    """The prelude becomes it (R27)."""
+    """The prelude becomes the interpreter, and ends with its exit code (R27)."""
     assert image.run("sh", "-c", "exit 41").code == 41

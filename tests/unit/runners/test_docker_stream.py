@@ -1,4 +1,4 @@
-"""FrameDecoder of Docker's exec stream."""
+"""Decoding of Docker's exec stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def a_frame(channel: int, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("size", [1, 3, 7, 8, 9, 1000])
 def test_frames_in_any_pieces(size: int) -> None:
-    """However the connection cuts the stream, each output's bytes arrive in order, and empty frames say nothing."""
+    """Each output's bytes arrive in order, wherever the connection cuts the stream."""
     stream = a_frame(1, b"out 1\n") + a_frame(2, b"err\x00\xff") + a_frame(1, b"") + a_frame(1, b"out 2")
     frames, outputs = FrameDecoder(), {Channel.STDOUT: b"", Channel.STDERR: b""}
     for start in range(0, len(stream), size):

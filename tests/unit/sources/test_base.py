@@ -1,4 +1,4 @@
-"""What every source has in common."""
+"""The parts that all sources share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_script_provider.sources import base
 
 
 class Flaky:
-    """Fails so often, then answers."""
+    """A read that fails some times before it succeeds."""
 
     def __init__(self, failures: int, **facts: object) -> None:
         self.failures = failures
@@ -21,7 +21,7 @@ class Flaky:
         self.calls = 0
 
     def __call__(self) -> str:
-        """The script, or the error."""
+        """Return the script, or raise the error."""
         self.calls += 1
         if self.calls <= self.failures:
             raise ScriptSourceError("busy", **self.facts)
@@ -29,14 +29,14 @@ class Flaky:
 
 
 def test_what_may_pass_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    """With a line in the log for each."""
+    """A retryable error is repeated, with a line in the log for each attempt."""
     with caplog.at_level(logging.WARNING):
         assert base.with_retries(Flaky(2)) == "script"
     assert [record.message for record in caplog.records] == ["busy; trying again in 0.01 s"] * 2
 
 
 def test_tries_have_an_end() -> None:
-    """The last error is raised."""
+    """After the last attempt its error is raised."""
     read = Flaky(9)
     with pytest.raises(ScriptSourceError, match="busy"):
         base.with_retries(read)
@@ -44,7 +44,7 @@ def test_tries_have_an_end() -> None:
 
 
 def test_what_does_not_pass_is_not_tried_again() -> None:
-    """A missing object stays missing."""
+    """A permanent error is not repeated."""
     read = Flaky(1, retryable=False)
     with pytest.raises(ScriptSourceError):
         base.with_retries(read)
@@ -52,14 +52,14 @@ def test_what_does_not_pass_is_not_tried_again() -> None:
 
 
 def test_the_server_says_when(caplog: pytest.LogCaptureFixture) -> None:
-    """Its ``Retry-After`` goes before our delay."""
+    """The server's ``Retry-After`` replaces our delay."""
     with caplog.at_level(logging.WARNING):
         base.with_retries(Flaky(1, retry_after=0.02))
     assert caplog.records[0].message.endswith("trying again in 0.02 s")
 
 
 def test_too_much_is_not_kept() -> None:
-    """Reading ends with the chunk that is too much (R25)."""
+    """Reading ends with the chunk that exceeds the limit (R25)."""
     chunks = iter([b"#" * MAX_CONFIG_MAP, b"#", b"never read"])
     with pytest.raises(ScriptSourceError, match="is larger"):
         base.collect(chunks, origin="x", until=time.monotonic() + 60)

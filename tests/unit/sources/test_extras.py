@@ -1,4 +1,4 @@
-"""What a source needs that is not installed, or not defined."""
+"""Sources whose extra is not installed, or whose connection is not defined."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.sources.conftest import Connect
 def test_a_missing_extra_is_named_with_its_pip_line(
     source: ScriptSource, module: str, extra: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only where the script is fetched: a DAG parses without it."""
+    """A missing extra fails the fetch, not the DAG's parsing."""
     connect("mine", conn_type="http")
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(AirflowOptionalProviderFeatureException) as missing:
@@ -34,7 +34,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(
 
 
 def test_an_empty_script_is_none(web: WebServer) -> None:
-    """The place is named; a file beside the script may be empty."""
+    """The error names an empty script's source; a file may be empty."""
     uri = web.answers("/x.py", b"\xef\xbb\xbf \n")
     assert HttpScript(uri).fetch().text == " \n"
     with pytest.raises(ValueError, match=r"script is empty \(http://127"):

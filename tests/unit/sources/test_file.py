@@ -21,14 +21,14 @@ def a_file(folder: Path, name: str = "etl.py", data: bytes = b"print(1)\r\n") ->
 
 
 def test_a_path_starts_from_the_dags_folder(tmp_path: Path) -> None:
-    """A relative path is sought beside the DAG's file."""
+    """A relative path starts from the folder of the DAG's file."""
     path = a_file(tmp_path, "scripts/etl.py")
     script = FileScript("scripts/etl.py").fetch(folder=str(tmp_path))
     assert (script.text, script.name, script.origin) == ("print(1)\r\n", "etl.py", f"file://{path}")
 
 
 def test_else_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no DAG, or not there, the working directory is next."""
+    """A file that is not there is looked for in the working directory."""
     a_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert FileScript("etl.py").fetch(folder=str(tmp_path / "dags")).name == "etl.py"
@@ -36,19 +36,19 @@ def test_else_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("prefix", ["", "file://", "FILE://"])
 def test_an_absolute_path_is_itself(tmp_path: Path, prefix: str) -> None:
-    """With or without the scheme, in any case."""
+    """An absolute path needs no folder, with or without the scheme."""
     path = a_file(tmp_path)
     assert FileScript(f"{prefix}{path}").fetch(folder="/elsewhere").text == "print(1)\r\n"
 
 
 def test_a_uri_may_be_quoted(tmp_path: Path) -> None:
-    """In a URI ``%20`` is a blank; in a path it is itself."""
+    """``%20`` is a blank in a URI, and unchanged in a path."""
     path = a_file(tmp_path, "my etl.py")
     assert FileScript(f"file://{path}".replace(" ", "%20")).fetch().name == "my etl.py"
 
 
 def test_a_missing_file_names_every_place(tmp_path: Path) -> None:
-    """The error says where it was sought, and may be tried again (R22)."""
+    """The error lists every path that was tried, and is retryable (R22)."""
     with pytest.raises(ScriptSourceError) as missing:
         FileScript("none.py").fetch(folder=str(tmp_path))
     assert f"script file 'none.py' does not exist; tried {tmp_path}/none.py, {Path.cwd()}/none.py" in str(missing.value)
@@ -56,13 +56,13 @@ def test_a_missing_file_names_every_place(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_script(tmp_path: Path) -> None:
-    """A directory is not called missing."""
+    """A directory is not reported as missing."""
     with pytest.raises(ScriptSourceError, match=f"script file '{tmp_path}' cannot be read: it is a folder, not a file"):
         FileScript(f"{tmp_path}").fetch()
 
 
 def test_a_folder_does_not_hide_the_next_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory of that name beside the DAG, the file in the working directory."""
+    """A directory beside the DAG does not hide a file in the working directory."""
     a_file(tmp_path)
     (tmp_path / "dags" / "etl.py").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_a_folder_does_not_hide_the_next_place(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
-    """The first line stays short, the paths are in the next."""
+    """The first line stays short; the next has the paths."""
     with pytest.raises(ScriptSourceError) as refusal:
         FileScript("file://" + "x" * 300).fetch(folder=str(tmp_path))
     first, second = str(refusal.value).split("\n")
@@ -81,25 +81,25 @@ def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the worker may not see is not called missing."""
+    """A folder without access is not reported as missing."""
 
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "stat", denied)  # root may look everywhere
+    monkeypatch.setattr(Path, "stat", denied)  # root may read every folder
     with pytest.raises(ScriptSourceError, match=r"script file '/closed/etl.py' cannot be read: Permission denied"):
         FileScript("/closed/etl.py").fetch()
 
 
 def test_a_pipe_is_no_script(tmp_path: Path) -> None:
-    """Reading it would wait for ever."""
+    """A pipe is refused, because reading it would not end."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ScriptSourceError, match="cannot be read: it is not a regular file"):
         FileScript(str(tmp_path / "pipe")).fetch()
 
 
 def test_a_large_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
-    """More than a ConfigMap holds is refused with size, limit and the way out; no retry helps (R25)."""
+    """The error has size, limit and advice, and is permanent (R25)."""
     path = a_file(tmp_path, data=b"#" * (MAX_CONFIG_MAP + 5))
     with pytest.raises(ScriptSourceError, match="1,048,581 bytes, more than the 1,048,576") as large:
         FileScript(str(path)).fetch()
@@ -107,7 +107,7 @@ def test_a_large_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None
 
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
-    """Bytes that are no text are no script; no retry helps."""
+    """A file that is not text is a permanent error."""
     path = a_file(tmp_path, data=b"\x7fELF\xff")
     with pytest.raises(ScriptSourceError, match="is not UTF-8 text: byte 4") as binary:
         FileScript(str(path)).fetch()
@@ -115,5 +115,5 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_it_is_shown_as_its_path() -> None:
-    """What the Rendered Templates page shows."""
+    """The page Rendered Templates shows the path."""
     assert str(FileScript("scripts/etl.py")) == "file scripts/etl.py"

@@ -1,4 +1,4 @@
-"""An object in Google Cloud Storage: an emulator, and a web server of our own for what that never answers."""
+"""Google Cloud Storage: an emulator, and a web server for answers that it never gives."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def refusal(source: GCSScript) -> ScriptSourceError:
 
 
 def an_object(data: bytes, **fields: Any) -> Answer:
-    """What GCS tells of an object."""
+    """GCS's description of an object."""
     values = {"name": "x.py", "bucket": "etl", "generation": "7", "size": str(len(data))}
     return Answer(json.dumps(values | fields).encode(), headers={"Content-Type": "application/json"})
 
 
 def an_error(status: int, message: str) -> Answer:
-    """GCS's way to say no."""
+    """GCS's error answer."""
     body = {"error": {"code": status, "message": message, "errors": [{"message": message}]}}
     return Answer(json.dumps(body).encode(), status, {"Content-Type": "application/json"})
 
 
 @pytest.fixture
 def key() -> dict[str, str]:
-    """A service account's key, for nobody."""
+    """The key of a service account without rights."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -56,7 +56,7 @@ def key() -> dict[str, str]:
 
 @pytest.fixture
 def google(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> WebServer:
-    """A web server that is taken for Google, tokens included."""
+    """A web server in the place of Google, with tokens."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", web.url)
     token = {"access_token": "minted-token", "expires_in": 3600, "token_type": "Bearer"}
     web.answers("/token", Answer(json.dumps(token).encode(), headers={"Content-Type": "application/json"}))
@@ -81,13 +81,13 @@ def test_a_script_is_an_object(gcs: GCSServer, anonymous: str) -> None:
 
 
 def test_the_default_connection_need_not_exist(gcs: GCSServer) -> None:
-    """Then the application default credentials count; an emulator wants none (R32)."""
+    """Then the application default credentials are used (R32)."""
     gcs.put("etl", "plain.py", b"print(1)")
     assert GCSScript("gs://etl/plain.py").fetch().text == "print(1)"
 
 
 def test_the_generation_is_checked(gcs: GCSServer, anonymous: str) -> None:
-    """An answer with another generation is refused, as is one that is none."""
+    """Another generation in the answer, or an invalid one, is refused."""
     old = gcs.put("etl", "generations.py", b"print('old')")
     new = gcs.put("etl", "generations.py", b"print('new')")
     assert GCSScript("gs://etl/generations.py", conn_id=anonymous, generation=str(new)).fetch().text == "print('new')"
@@ -98,7 +98,7 @@ def test_the_generation_is_checked(gcs: GCSServer, anonymous: str) -> None:
 
 
 def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str) -> None:
-    """An object that is replaced between the two requests is not mixed up; there are no others."""
+    """An object that is replaced between two requests is not mixed up."""
     GCSScript("gs://etl/x.py", conn_id=anonymous).fetch()
     assert [request.path.partition("?")[0] for request in google.requests] == [METADATA, CONTENT]
     assert "generation=7" in google.requests[1].path
@@ -114,7 +114,7 @@ def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str
     ],
 )
 def test_what_is_missing_is_named(gcs: GCSServer, anonymous: str, uri: str, words: str) -> None:
-    """Bucket or object; no retry helps (R22)."""
+    """The error names bucket or object, and is permanent (R22)."""
     gcs.put("etl", "there.py", b"print(1)")
     error = refusal(GCSScript(uri, conn_id=anonymous))
     assert words in str(error)
@@ -122,14 +122,14 @@ def test_what_is_missing_is_named(gcs: GCSServer, anonymous: str, uri: str, word
 
 
 def test_a_generation_that_is_missing_is_named(google: WebServer, anonymous: str) -> None:
-    """With its object, in the words of GCS itself."""
+    """The error names the object and the generation."""
     google.answers(METADATA, an_error(404, "No such object: etl/x.py"))
     error = refusal(GCSScript("gs://etl/x.py", conn_id=anonymous, generation=5))
     assert "bucket 'etl' has no object 'x.py' of generation 5" in str(error)
 
 
 def test_anonymous_callers_are_denied(google: WebServer, anonymous: str) -> None:
-    """As whom, and the permission; no retry helps."""
+    """The error names the caller and the permission, and is permanent."""
     google.answers(METADATA, an_error(401, "Anonymous caller does not have access"))
     error = refusal(GCSScript("gs://etl/x.py", conn_id=anonymous))
     assert str(error).endswith("access denied to an anonymous user, which needs storage.objects.get")
@@ -140,7 +140,7 @@ def test_anonymous_callers_are_denied(google: WebServer, anonymous: str) -> None
 def test_a_key_gives_the_credentials(
     google: WebServer, connect: Connect, key: dict[str, str], tmp_path: Any, form: str
 ) -> None:
-    """A token is minted with the key, whichever way the connection has it."""
+    """A key in the connection, in either form, mints a token."""
     key["token_uri"] = f"{google.url}/token"
     (tmp_path / "key.json").write_text(json.dumps(key))
     forms: dict[str, dict[str, Any]] = {
@@ -155,7 +155,7 @@ def test_a_key_gives_the_credentials(
 
 
 def test_denied_says_to_whom_and_what_is_needed(google: WebServer, connect: Connect, key: dict[str, str]) -> None:
-    """The service account and the permission."""
+    """The error names the service account and the permission."""
     google.answers(METADATA, an_error(403, "no"))
     extra = {"keyfile_dict": key | {"token_uri": f"{google.url}/token"}}
     error = refusal(
@@ -165,7 +165,7 @@ def test_denied_says_to_whom_and_what_is_needed(google: WebServer, connect: Conn
 
 
 def test_a_key_that_is_revoked(google: WebServer, connect: Connect, key: dict[str, str]) -> None:
-    """The token's refusal is told; no retry helps."""
+    """The refusal of a token is a permanent error."""
     google.answers("/token", Answer(b'{"error": "invalid_grant", "error_description": "Invalid JWT"}', 400))
     extra = {"keyfile_dict": key | {"token_uri": f"{google.url}/token"}}
     error = refusal(
@@ -179,7 +179,7 @@ def test_a_key_that_is_revoked(google: WebServer, connect: Connect, key: dict[st
 def test_another_account_is_impersonated(
     google: WebServer, connect: Connect, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key's token mints one of the last account in the chain."""
+    """The key's token mints one for the last account of the chain."""
     from google.auth import iam
 
     path = "/v1/projects/-/serviceAccounts/reader@p.iam:generateAccessToken"
@@ -203,7 +203,7 @@ def test_another_account_is_impersonated(
 def test_a_connection_without_credentials_is_refused(
     gcs: GCSServer, connect: Connect, extra: dict[str, Any], words: str
 ) -> None:
-    """What is wrong with it, never its content; no retry helps."""
+    """The error names the problem without the content, and is permanent."""
     error = refusal(GCSScript("gs://etl/x.py", conn_id=connect("odd", conn_type="google_cloud_platform", extra=extra)))
     assert words in str(error)
     assert "connection 'odd'" in str(error)
@@ -211,7 +211,7 @@ def test_a_connection_without_credentials_is_refused(
 
 
 def test_no_credentials_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """Outside of Google's machines, without a key."""
+    """The error names the connection, if the machine has no credentials."""
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     error = refusal(GCSScript("gs://etl/x.py"))
@@ -220,18 +220,18 @@ def test_no_credentials_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
 
 
 def test_a_connection_that_is_not_defined_is_named() -> None:
-    """No other credentials are tried."""
+    """An undefined connection is not replaced by other credentials."""
     assert "connection 'nobody' is not defined" in str(refusal(GCSScript("gs://etl/x.py", conn_id="nobody")))
 
 
 def test_half_an_object_is_none(google: WebServer, anonymous: str) -> None:
-    """A connection that breaks in the middle is tried again, never taken for the end (R1)."""
+    """A broken connection is repeated, and never taken for the end (R1)."""
     google.answers(CONTENT, Answer(b"print", headers={"Content-Length": "8"}), Answer(b"print(1)"))
     assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "print(1)"
 
 
 def test_a_busy_store_is_asked_again(google: WebServer, anonymous: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says why and when."""
+    """The log has the reason and the delay."""
     google.answers(METADATA, an_error(503, "busy"), an_object(b"print(1)"))
     with caplog.at_level(logging.WARNING):
         assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "print(1)"
@@ -246,7 +246,7 @@ def test_a_busy_store_is_asked_again(google: WebServer, anonymous: str, caplog: 
     ],
 )
 def test_what_is_no_script_is_refused(gcs: GCSServer, anonymous: str, data: bytes, words: str) -> None:
-    """Large ones before they are read, binaries; no retry helps (R25)."""
+    """Large objects, before they are read, and binaries are permanent errors (R25)."""
     gcs.put("etl", "wrong", data)
     error = refusal(GCSScript("gs://etl/wrong", conn_id=anonymous))
     assert words in str(error)
@@ -254,16 +254,16 @@ def test_what_is_no_script_is_refused(gcs: GCSServer, anonymous: str, data: byte
 
 
 def test_an_endless_answer_is_left(google: WebServer, anonymous: str) -> None:
-    """No more is read than fits, whatever size GCS told (R25)."""
+    """Reading ends at the limit, whatever size GCS reports (R25)."""
     google.answers(CONTENT, Answer(b"#" * 65536 for _ in iter(int, 1)))
     assert "is larger, more than the 1,048,576" in str(refusal(GCSScript("gs://etl/x.py", conn_id=anonymous)))
 
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The connections that a stand-in for providers-google's GCSHook was asked for: it weighs 1.2 GB.
+    """The connections that a stand-in for the GCSHook was called with; the real package has 1.2 GB.
 
-    Of the connections in ``BROKEN`` it says what the real one says.
+    For the connections in ``BROKEN`` it raises the real hook's errors.
     """
     asked = []
 
@@ -287,7 +287,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_where_providers_google_is_installed_its_hook_makes_the_client(
     gcs: GCSServer, anonymous: str, hook: list[str]
 ) -> None:
-    """It knows more kinds of credentials."""
+    """The hook supports more kinds of credentials."""
     gcs.put("etl", "hook.py", b"print(1)")
     assert GCSScript("gs://etl/hook.py", conn_id=anonymous).fetch().text == "print(1)"
     assert hook == [anonymous]
@@ -298,12 +298,12 @@ def test_where_providers_google_is_installed_its_hook_makes_the_client(
     ("conn_id", "words"), [("no_json", "Invalid key JSON."), ("no_key", "the key has no 'private_key'")]
 )
 def test_what_the_hook_says_of_a_connection_is_told(connect: Connect, conn_id: str, words: str) -> None:
-    """With source and connection, as of our own clients; no retry helps."""
+    """The error names source and connection, and is permanent."""
     error = refusal(GCSScript("gs://etl/x.py", conn_id=connect(conn_id, conn_type="google_cloud_platform")))
     assert str(error) == f"gs://etl/x.py cannot be read: connection {conn_id!r} has no valid credentials: {words}"
     assert not error.retryable
 
 
 def test_it_is_shown_as_its_uri() -> None:
-    """What the Rendered Templates page shows."""
+    """The page Rendered Templates shows the URI."""
     assert str(GCSScript(" gs://etl/x.py\n")) == "gs://etl/x.py"

@@ -37,14 +37,14 @@ def test_a_script_is_what_the_server_answers(web: WebServer) -> None:
 
 
 def test_a_compressed_answer_is_unpacked(web: WebServer) -> None:
-    """Servers may compress even where they are asked not to."""
+    """A compressed answer is read, although none is requested."""
     uri = web.answers("/x.py", Answer(gzip.compress(b"print(1)"), headers={"Content-Encoding": "gzip"}))
     assert HttpScript(uri).fetch().text == "print(1)"
     assert web.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_a_broken_compression_is_said(web: WebServer) -> None:
-    """No retry helps."""
+    """An answer that cannot be decompressed is a permanent error."""
     uri = web.answers("/x.py", Answer(b"no gzip at all", headers={"Content-Encoding": "gzip"}))
     error = refusal(HttpScript(uri))
     assert "cannot be decompressed as its Content-Encoding says" in str(error)
@@ -53,27 +53,27 @@ def test_a_broken_compression_is_said(web: WebServer) -> None:
 
 @pytest.mark.parametrize("uri", ["/scripts/x.py", "scripts/x.py"])
 def test_a_relative_uri_is_on_the_connections_host(web: WebServer, connect: Connect, uri: str) -> None:
-    """With or without the slash."""
+    """A relative URI works with and without the leading slash."""
     web.answers("/scripts/x.py", b"print(1)")
     conn_id = connect("repo", conn_type="http", host=web.url)
     assert HttpScript(uri, conn_id=conn_id).fetch().origin == f"{web.url}/scripts/x.py"
 
 
 def test_a_relative_uri_continues_the_endpoint(web: WebServer) -> None:
-    """An endpoint goes before the connection's host."""
+    """The endpoint replaces the connection's host."""
     web.answers("/base/x.py", b"print(1)")
     assert HttpScript("/x.py", endpoint=f"{web.url}/base/").fetch().text == "print(1)"
 
 
 def test_a_relative_uri_without_a_host_is_refused() -> None:
-    """The message has the three ways out."""
+    """The message lists the three solutions."""
     assert "write http(s)://…, or set endpoint, or a conn_id whose connection has a host" in str(
         refusal(HttpScript("/x.py"))
     )
 
 
 def test_a_connection_that_is_not_defined_is_named() -> None:
-    """No retry helps."""
+    """An undefined connection is a permanent error."""
     error = refusal(HttpScript("https://example.com/x.py", conn_id="nobody"))
     assert "connection 'nobody' is not defined" in str(error)
     assert not error.retryable
@@ -90,14 +90,14 @@ def test_a_connection_that_is_not_defined_is_named() -> None:
 def test_the_connection_gives_the_credentials(
     web: WebServer, connect: Connect, fields: dict[str, Any], sent: str
 ) -> None:
-    """Login and password, a bearer token, or a header in the extra; a full URL may have a connection too."""
+    """Credentials are a login, a bearer token, or a header in the extra."""
     conn_id = connect("repo", conn_type="http", **fields)
     HttpScript(web.answers("/x.py", b"print(1)"), conn_id=conn_id).fetch()
     assert web.requests[0].headers["authorization"] == sent
 
 
 def test_a_login_in_the_url_is_used_and_not_shown(web: WebServer) -> None:
-    """As curl does; the origin goes without it (R26)."""
+    """The URL's login is sent, and the origin does not show it (R26)."""
     uri = web.answers("/x.py", b"print(1)").replace("://", "://bob:hunter%40@")
     source = HttpScript(uri)
     assert source.fetch().origin == f"{web.url}/x.py"
@@ -106,13 +106,13 @@ def test_a_login_in_the_url_is_used_and_not_shown(web: WebServer) -> None:
 
 
 def test_method_and_headers_are_sent(web: WebServer) -> None:
-    """A server may want more than a GET."""
+    """The request has the source's method and headers."""
     HttpScript(web.answers("/x.py", b"print(1)"), method="post", headers={"X-Api-Key": "k"}).fetch()
     assert (web.requests[0].method, web.requests[0].headers["x-api-key"]) == ("POST", "k")
 
 
 def test_credentials_stay_with_their_host(web: WebServer, other_web: WebServer, connect: Connect) -> None:
-    """A redirect to another host gets neither login nor header nor what the extra says (R26)."""
+    """A redirect to another host gets neither login nor headers (R26)."""
     target = other_web.answers("/x.py", b"print(1)")
     conn_id = connect("repo", conn_type="http", login="bob", password="hunter22", extra={"X-Token": "extra"})
     uri = web.answers("/x.py", Answer(status=302, headers={"Location": target, "Set-Cookie": "a=b"}))
@@ -122,7 +122,7 @@ def test_credentials_stay_with_their_host(web: WebServer, other_web: WebServer, 
 
 
 def test_credentials_follow_on_the_same_host(web: WebServer) -> None:
-    """There they are still wanted."""
+    """A redirect on the same host gets the credentials."""
     web.answers("/new.py", b"print(1)")
     uri = web.answers("/old.py", Answer(status=301, headers={"Location": "/new.py"}))
     HttpScript(uri, headers={"X-Api-Key": "k"}).fetch()
@@ -130,7 +130,7 @@ def test_credentials_follow_on_the_same_host(web: WebServer) -> None:
 
 
 def test_a_redirect_from_https_to_http_is_refused(web: WebServer, tls_web: WebServer, ca_file: str) -> None:
-    """Whoever sits on the wire could put in a script of his own."""
+    """Without TLS an attacker could replace the script."""
     target = web.answers("/x.py", b"print(1)")
     uri = tls_web.answers("/x.py", Answer(status=302, headers={"Location": f"{target}?sig=abcdef"}))
     error = refusal(HttpScript(uri, verify=ca_file))
@@ -139,14 +139,14 @@ def test_a_redirect_from_https_to_http_is_refused(web: WebServer, tls_web: WebSe
 
 
 def test_redirects_have_an_end(web: WebServer) -> None:
-    """Two pages that send one to each other are not asked for ever."""
+    """Endless redirects end with an error."""
     uri = web.answers("/x.py", Answer(status=302, headers={"Location": "/x.py"}))
     assert "redirects more than 5 times" in str(refusal(HttpScript(uri)))
     assert len(web.requests) == 6
 
 
 def test_tls_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file: str) -> None:
-    """The bundle is the source's or in the connection's extra."""
+    """The CA bundle is set in the source or in the connection's extra."""
     uri = tls_web.answers("/x.py", b"print(1)")
     conn_id = connect("repo", conn_type="http", host=tls_web.url, extra={"verify": ca_file})
     assert HttpScript(uri, verify=ca_file).fetch().text == "print(1)"
@@ -154,7 +154,7 @@ def test_tls_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file: str
 
 
 def test_tls_that_nobody_vouches_for_is_refused(tls_web: WebServer) -> None:
-    """The way out is named; no retry helps."""
+    """The error for an unknown CA names the solution, and is permanent."""
     error = refusal(HttpScript(tls_web.answers("/x.py", b"print(1)")))
     assert "failed TLS verification (CERTIFICATE_VERIFY_FAILED)" in str(error)
     assert "Set verify to the file of its CA" in str(error)
@@ -162,13 +162,13 @@ def test_tls_that_nobody_vouches_for_is_refused(tls_web: WebServer) -> None:
 
 
 def test_tls_where_there_is_none_is_said(web: WebServer) -> None:
-    """A server without TLS on an https URL."""
+    """The error reports a failed TLS handshake."""
     uri = web.answers("/x.py", b"print(1)").replace("http:", "https:")
     assert "failed the TLS handshake: " in str(refusal(HttpScript(uri)))
 
 
 def test_a_bundle_that_is_missing_is_said(tls_web: WebServer) -> None:
-    """The option is named."""
+    """The error names the argument of the missing bundle."""
     error = refusal(HttpScript(tls_web.answers("/x.py", b"print(1)"), verify="/none.pem"))
     assert "verify is not a readable CA bundle" in str(error)
     assert not error.retryable
@@ -191,7 +191,7 @@ def test_a_bundle_that_is_missing_is_said(tls_web: WebServer) -> None:
 def test_a_status_is_told_with_what_the_server_said(
     web: WebServer, connect: Connect, status: int, words: str, retryable: bool
 ) -> None:
-    """Status, whom it was asked as, and the first words of the answer."""
+    """The error has status, identity, and the start of the server's message."""
     conn_id = connect("repo", conn_type="http", login="bob", password="hunter22", host=web.url)
     web.answers("/x.py", Answer(b"why <b>not</b>\n", status, {"Retry-After": "0"}))
     error = refusal(HttpScript("/x.py", conn_id=conn_id))
@@ -202,13 +202,13 @@ def test_a_status_is_told_with_what_the_server_said(
 
 
 def test_only_the_first_bytes_of_an_error_are_shown(web: WebServer) -> None:
-    """A whole page would hide the rest of the log."""
+    """A long answer is cut, so that the log stays readable."""
     uri = web.answers("/x.py", Answer(b"e" * 100_000, 400))
     assert str(refusal(HttpScript(uri))).count("e" * 10) == 20
 
 
 def test_a_server_that_repeats_our_secrets_is_not_quoted(web: WebServer, connect: Connect) -> None:
-    """Neither header, password nor signature come back in an error (R26)."""
+    """An error contains neither header, password nor signature (R26)."""
     conn_id = connect("repo", conn_type="http", password="bearer-secret", extra={"X-Extra": "extra-secret"})
     said = b"bearer-secret and header-secret and extra-secret and url-secret"
     uri = web.answers("/x.py", Answer(said, 400)) + "?X-Amz-Signature=url-secret"
@@ -219,7 +219,7 @@ def test_a_server_that_repeats_our_secrets_is_not_quoted(web: WebServer, connect
 
 
 def test_secrets_among_the_headers_are_masked_and_words_are_not(web: WebServer, connect: Connect) -> None:
-    """By name, by looks, or because a connection has them; a version or tenant stays readable in the log (R26)."""
+    """Secrets are masked in the log; a version or a tenant stays readable (R26)."""
     conn_id = connect("repo", conn_type="http", extra={"X-Team": "connection-secret"})
     own = {"X-Api-Key": "named-secret", "Authorization": "Custom scheme-secret", "X-Id": "looks4random8secret0"}
     plain = {"X-GitHub-Api-Version": "2022-11-28", "X-Tenant": "production", "Accept": "application/json"}
@@ -230,14 +230,14 @@ def test_secrets_among_the_headers_are_masked_and_words_are_not(web: WebServer, 
 
 
 def test_a_header_that_is_no_text_is_refused() -> None:
-    """By its error's name, as one with a line break."""
+    """The message has only the error's name, as for a line break."""
     headers: Any = {"X-Version": 2}
     assert "cannot be requested: InvalidHeader" in str(refusal(HttpScript("http://127.0.0.1/x.py", headers=headers)))
 
 
 @pytest.mark.parametrize("first", [Answer(b"", 429, {"Retry-After": "0"}), Answer(b"", 502, {"Retry-After": "0"})])
 def test_a_transient_status_is_tried_again(web: WebServer, first: Answer, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says why and when; ``Retry-After`` is kept to."""
+    """The log has reason and delay; ``Retry-After`` is respected."""
     uri = web.answers("/x.py", first, first, Answer(b"print(1)"))
     with caplog.at_level(logging.WARNING):
         assert HttpScript(f"{uri}?sig=url-secret").fetch().text == "print(1)"
@@ -246,26 +246,26 @@ def test_a_transient_status_is_tried_again(web: WebServer, first: Answer, caplog
 
 
 def test_a_reset_is_tried_again(web: WebServer) -> None:
-    """A connection that breaks before the answer."""
+    """A connection that breaks before the answer is repeated."""
     uri = web.answers("/x.py", Answer(reset=True), Answer(b"print(1)"))
     assert HttpScript(uri).fetch().text == "print(1)"
 
 
 def test_half_an_answer_is_none(web: WebServer) -> None:
-    """A connection that breaks in the middle of the script is tried again, never taken for its end (R1)."""
+    """A broken connection is repeated, and never taken for the script's end (R1)."""
     half = Answer(b"rm -rf /tmp/x", headers={"Content-Length": "20"})
     uri = web.answers("/x.sh", half, Answer(b"rm -rf /tmp/x/cache/"))
     assert HttpScript(uri).fetch().text == "rm -rf /tmp/x/cache/"
 
 
 def test_a_post_is_not_tried_again(web: WebServer) -> None:
-    """It may have done something."""
+    """A POST may have had an effect, so it is not repeated."""
     uri = web.answers("/x.py", Answer(b"", 503), Answer(b"print(1)"))
     assert refusal(HttpScript(uri, method="POST")).retryable
 
 
 def test_an_endless_answer_is_left(web: WebServer) -> None:
-    """No more is read than fits into a ConfigMap (R25)."""
+    """Reading ends at the size of a ConfigMap (R25)."""
     sent = itertools.count()
     endless = (b"#" * 65536 for _ in sent)
     error = refusal(HttpScript(web.answers("/x.py", Answer(endless))))
@@ -275,19 +275,19 @@ def test_an_endless_answer_is_left(web: WebServer) -> None:
 
 
 def test_a_large_answer_is_refused_by_its_length(web: WebServer) -> None:
-    """Before any of it is read (R25)."""
+    """A large answer is refused before it is read (R25)."""
     uri = web.answers("/x.py", Answer(b"#", headers={"Content-Length": "5000000"}))
     assert "has 5,000,000 bytes, more than" in str(refusal(HttpScript(uri)))
 
 
 def test_a_compressed_bomb_is_refused(web: WebServer) -> None:
-    """The limit is that of the unpacked script (R25)."""
+    """The limit applies to the decompressed script (R25)."""
     bomb = Answer(gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), headers={"Content-Encoding": "gzip"})
     assert "is larger" in str(refusal(HttpScript(web.answers("/x.py", bomb))))
 
 
 def test_a_slow_server_is_left(web: WebServer) -> None:
-    """No answer within the timeout; another try may help. A POST is asked once."""
+    """A timeout is retryable; a POST is sent only once."""
     uri = web.answers("/x.py", Answer(b"print(1)", delay=5))
     error = refusal(HttpScript(uri, timeout=0.2, method="POST"))
     assert str(error).endswith(f"{web.url.removeprefix('http://')} did not answer in time")
@@ -295,7 +295,7 @@ def test_a_slow_server_is_left(web: WebServer) -> None:
 
 
 def test_a_server_that_drips_is_left(web: WebServer) -> None:
-    """The timeout is that of the whole attempt, not of a byte."""
+    """The timeout applies to the whole attempt, not to one byte."""
 
     def drip() -> Iterator[bytes]:
         while True:
@@ -307,7 +307,7 @@ def test_a_server_that_drips_is_left(web: WebServer) -> None:
 
 
 def test_a_name_that_nobody_knows_is_said() -> None:
-    """DNS, not "connection failed"; a POST is asked once."""
+    """The error reports DNS; a POST is sent only once."""
     error = refusal(HttpScript("http://scripts.invalid/x.py?sig=url-secret", method="POST"))
     assert "scripts.invalid could not be resolved (DNS)" in str(error)
     assert "url-secret" not in str(error)
@@ -315,7 +315,7 @@ def test_a_name_that_nobody_knows_is_said() -> None:
 
 
 def test_a_refused_connection_is_said() -> None:
-    """Nobody listens there."""
+    """The error reports that the host refused the connection."""
     error = refusal(HttpScript("http://127.0.0.1:1/x.py", method="POST"))
     assert "127.0.0.1:1 refused the connection" in str(error)
 
@@ -328,7 +328,7 @@ def test_a_refused_connection_is_said() -> None:
     ],
 )
 def test_what_is_no_script_is_refused(web: WebServer, body: bytes, words: str) -> None:
-    """Binaries and login pages; no retry helps."""
+    """Binaries and login pages are permanent errors."""
     error = refusal(HttpScript(web.answers("/x.py", body)))
     assert words in str(error)
     assert not error.retryable
@@ -338,14 +338,14 @@ def test_what_is_no_script_is_refused(web: WebServer, body: bytes, words: str) -
     ("uri", "headers"), [("http://[/x.py", None), ("http://127.0.0.1/x.py", {"X-A": "secret\nvalue"})]
 )
 def test_a_request_that_cannot_be_made_is_refused(uri: str, headers: dict[str, str] | None) -> None:
-    """Without the text of the error, which has the header's value (R26)."""
+    """The message omits the error's text, which may have a header's value (R26)."""
     error = refusal(HttpScript(uri, headers=headers))
     assert "cannot be requested" in str(error) or "is not a valid URL" in str(error)
     assert "secret" not in str(error)
 
 
 def test_a_connections_login_is_not_sent_to_another_host(web: WebServer, connect: Connect) -> None:
-    """A URL that a template made may name any host; the connection is for its own (R26)."""
+    """A template may name any host; only the connection's own gets its login (R26)."""
     conn_id = connect("repo", conn_type="http", host=web.url, login="bob", password="hunter22")
     error = refusal(HttpScript("https://elsewhere.example/x.py", conn_id=conn_id))
     assert f"is on another host than connection {conn_id!r}" in str(error)
@@ -353,7 +353,7 @@ def test_a_connections_login_is_not_sent_to_another_host(web: WebServer, connect
 
 
 def test_a_login_without_a_password_is_a_token(web: WebServer) -> None:
-    """It is not named where access is denied (R26)."""
+    """An error does not show a login that is a token (R26)."""
     web.answers("/x.py", Answer(b"no", status=403))
     error = refusal(HttpScript(web.url.replace("://", "://ghp_TOKEN123456@") + "/x.py"))
     assert "ghp_TOKEN123456" not in str(error)

@@ -1,4 +1,4 @@
-"""What an ``HttpScript`` may be given, checked at parse, or when it is rendered."""
+"""The settings of ``HttpScript``, checked at DAG parse or after rendering."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refusal(source: HttpScript) -> ScriptSourceError:
 
 @pytest.mark.parametrize("path", ["", "/api/v1", "/api/v1?key=1"])
 def test_a_full_url_goes_before_an_endpoint_of_its_server(web: WebServer, path: str) -> None:
-    """Whatever path the endpoint has; nobody need be told."""
+    """A full URL replaces an endpoint on the same server."""
     uri = web.answers("/x.py", b"print(1)")
     assert HttpScript(uri, endpoint=f"{web.url}{path}").fetch().origin == uri
     assert HttpScript(uri, endpoint=web.url.removeprefix("http://")).fetch().origin == uri
@@ -40,7 +40,7 @@ def test_a_full_url_goes_before_an_endpoint_of_its_server(web: WebServer, path: 
     ],
 )
 def test_a_full_url_on_another_server_than_its_endpoint_is_refused(uri: str, endpoint: str) -> None:
-    """At parse, or when templates are rendered: which of the two is meant is open. No login is shown (R26, R29)."""
+    """The error shows no login, at DAG parse and after rendering (R26, R29)."""
     message = r"is on another server than endpoint=.*; leave out endpoint, or write uri as a path"
     with pytest.raises(ValueError, match=message) as at_parse:
         HttpScript(uri, endpoint=endpoint)
@@ -53,7 +53,7 @@ def test_a_full_url_on_another_server_than_its_endpoint_is_refused(uri: str, end
 
 
 def test_it_is_shown_by_its_place() -> None:
-    """What the Rendered Templates page shows has no header and no query (R26)."""
+    """The page Rendered Templates shows neither headers nor query (R26)."""
     source = HttpScript("/x.py?token=t0", conn_id="repo", headers={"X-Api-Key": "k0"})
     assert str(source) == repr(source) == "/x.py of connection 'repo'"
     assert str(HttpScript("x.py", endpoint="https://u:p@h/b")) == "x.py on https://h/b"
@@ -68,7 +68,7 @@ def test_it_is_shown_by_its_place() -> None:
     ],
 )
 def test_a_mistake_is_said_at_parse_or_when_it_is_rendered(wrong: dict[str, Any], message: str) -> None:
-    """A template is checked once it is rendered; nothing is asked then, and no retry helps (R29)."""
+    """A rendered template is checked before the request; the error is permanent (R29)."""
     with pytest.raises(ValueError, match=message):
         HttpScript("https://h/x.py", **wrong)
     templates: dict[str, Any] = dict.fromkeys(wrong, "{{ params.x }}")
@@ -81,5 +81,5 @@ def test_a_mistake_is_said_at_parse_or_when_it_is_rendered(wrong: dict[str, Any]
 
 @pytest.mark.parametrize("timeout", [5, "5", "0.5", timedelta(seconds=5)])
 def test_a_timeout_is_a_number_however_it_is_written(web: WebServer, timeout: Any) -> None:
-    """Seconds, the text that a template renders to, or a timedelta."""
+    """A timeout is a number, the text of a number, or a timedelta."""
     assert HttpScript(web.answers("/x.py", b"print(1)"), timeout=timeout).fetch().text == "print(1)"

@@ -1,4 +1,4 @@
-"""What went wrong between here and a server."""
+"""Explanations of network errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow_script_provider.sources.network import network_failure
 
 
 class ReadTimeoutError(Exception):
-    """As urllib3 and botocore call it."""
+    """An error with the name that urllib3 and botocore use."""
 
 
 class ProtocolError(Exception):
-    """As urllib3 calls it."""
+    """An error with the name that urllib3 uses."""
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ class ProtocolError(Exception):
     ],
 )
 def test_the_root_is_named(error: Exception, words: str, passes: bool) -> None:
-    """In words, never in those of the library, which may hold a URL (R26)."""
+    """The explanation has no text of the library, which may have a URL (R26)."""
     found = network_failure(error)
     assert found.text.startswith(words)
     assert found.retryable is passes
 
 
 def test_the_root_is_found_wherever_it_is_kept() -> None:
-    """As an argument, a reason, a cause or botocore's keyword."""
+    """The root may be an argument, a reason, a cause or a keyword."""
     root = socket.gaierror(-2, "unknown")
     kept = Exception("kept")
     kept.kwargs = {"error": Exception(Exception(root))}  # type: ignore[attr-defined]  # botocore's way

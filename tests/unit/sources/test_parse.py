@@ -1,4 +1,4 @@
-"""From what the author wrote for ``script`` to a source."""
+"""Sources of the argument ``script``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from airflow_script_provider.sources.parse import is_one_expression, parse, pars
     ],
 )
 def test_text_is_a_script(text: str) -> None:
-    """What is neither URI nor path is the script itself, unchanged."""
+    """Text that is neither URI nor path is the script, unchanged."""
     assert parse(text) == InlineScript(text)
 
 
 @pytest.mark.parametrize("uri", ["file:///x.py", "file://scripts/x.py", "  file:///x.py\n", "FILE:///x.py"])
 def test_a_one_line_uri_is_a_source(uri: str) -> None:
-    """A single line with a scheme is where the script lies."""
+    """One line with a scheme is a source."""
     assert parse(uri) == FileScript(uri.strip())
 
 
@@ -44,13 +44,13 @@ def test_a_one_line_uri_is_a_source(uri: str) -> None:
     ],
 )
 def test_a_uri_has_the_source_of_its_scheme(uri: str, source: ScriptSource) -> None:
-    """With that source's own default connection."""
+    """Each scheme has its source, with that source's default connection."""
     assert parse(uri) == source
 
 
 @pytest.mark.parametrize("uri", ["https://h/x.py", "s3://b/x.py", "gs://b/x.py"])
 def test_a_uri_is_read_with_the_connection(uri: str) -> None:
-    """``script_conn_id`` reaches the source."""
+    """``script_conn_id`` becomes the source's connection."""
     source = parse(uri, conn_id="mine")
     assert isinstance(source, HttpScript | S3Script | GCSScript)
     assert source.conn_id == "mine"
@@ -72,21 +72,21 @@ def test_a_connection_without_use_is_refused(script: Any, why: str) -> None:
 
 
 def test_a_source_stays_what_it_is() -> None:
-    """A source object is taken as it is."""
+    """A source object is used unchanged."""
     source = FileScript("x.py")
     assert parse(source) is source
 
 
 @pytest.mark.parametrize("path", ["scripts/etl.py", "/opt/etl.sh", "etl.sql"])
 def test_a_path_is_not_run_as_text(path: str) -> None:
-    """A path where text is meant gets the two ways to write a file."""
+    """The error for a path has the two ways to write a file."""
     with pytest.raises(ValueError, match="would run as text, not as a file; for a file write file://") as refusal:
         parse(path)
     assert f"FileScript({path!r})" in str(refusal.value)
 
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
-    """A URI that no source reads is refused."""
+    """The error lists the known schemes."""
     with pytest.raises(
         ValueError, match="has the unknown scheme ftp://; known schemes: file://, http://, https://, s3://"
     ):
@@ -94,27 +94,27 @@ def test_an_unknown_scheme_names_the_known_ones() -> None:
 
 
 def test_a_uri_that_is_refused_is_shown_without_its_login() -> None:
-    """An error goes to the log (R26)."""
+    """An error is shown in the log (R26)."""
     with pytest.raises(ValueError, match=r"script='ftp://example\.com/x\.py' has the unknown scheme"):
         parse("ftp://bob:hunter2@example.com/x.py")
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_blank_text_is_no_script(text: str) -> None:
-    """An empty script is a mistake."""
+    """A blank script is a mistake."""
     with pytest.raises(ValueError, match="script is empty"):
         parse(text)
 
 
 @pytest.mark.parametrize("script", [None, 3, b"echo", ["echo"]])
 def test_other_types_are_refused(script: Any) -> None:
-    """The type is named."""
+    """The error names the type."""
     with pytest.raises(TypeError, match=f"not {type(script).__name__}"):
         parse(script)
 
 
 def test_text_is_rendered_only_where_that_is_asked_for() -> None:
-    """``template`` reaches the text (R24)."""
+    """``template`` sets the text's template (R24)."""
     assert parse("echo {{ x }}", template=True) == InlineScript("echo {{ x }}", template=True)
 
 
@@ -123,19 +123,19 @@ def test_text_is_rendered_only_where_that_is_asked_for() -> None:
     [("{{ params.script }}", True), (" {{ x }}\n", True), ("echo {{ x }}", False), ("{{ a }}{{ b }}", False)],
 )
 def test_one_expression_is_decided_when_rendered(text: str, is_one: bool) -> None:
-    """What is nothing but an expression may turn out to be a text or a URI."""
+    """One Jinja expression may become a text or a URI."""
     assert is_one_expression(text) is is_one
 
 
 @pytest.mark.parametrize("source", [FileScript("x"), InlineScript("x"), HttpScript("x"), S3Script("x"), GCSScript("x")])
 def test_sources_fulfil_the_protocol(source: ScriptSource) -> None:
-    """Each has template fields and can fetch."""
+    """Each source has template fields and can fetch."""
     assert isinstance(source, ScriptSource)
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
 def test_a_file_may_be_empty(text: str) -> None:
-    """An ``__init__.py`` beside the script."""
+    """A file beside the script may be empty, such as ``__init__.py``."""
     assert parse_file(text, "lib/__init__.py") == InlineScript(text)
 
 
@@ -148,7 +148,7 @@ def test_a_file_may_be_empty(text: str) -> None:
     ],
 )
 def test_a_bad_file_is_named(file: Any, words: str) -> None:
-    """Not as the script, which it is not."""
+    """The error names the file, not the script."""
     with pytest.raises((TypeError, ValueError)) as refusal:
         parse_file(file, "data.py")
     assert str(refusal.value).startswith(words)

@@ -1,4 +1,4 @@
-"""An object in S3: moto for the protocol, a web server of our own for what moto never answers."""
+"""S3: moto for the protocol, and a web server for answers that moto never gives."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def refusal(source: S3Script) -> ScriptSourceError:
 
 
 def an_error(code: str, message: str = "said", status: int = 400, **headers: str) -> Answer:
-    """S3's way to say no."""
+    """S3's error answer."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return Answer(body.encode(), status, {"Content-Type": "application/xml"} | headers)
 
 
 @pytest.fixture
 def aws(s3: S3Server, connect: Connect) -> str:
-    """A connection to the S3."""
+    """A connection to the S3 server."""
     return connect("aws", s3.connection())
 
 
 @pytest.fixture
 def fake(web: WebServer, connect: Connect) -> str:
-    """A connection to a web server that is taken for an S3."""
+    """A connection to a web server in the place of S3."""
     return connect("fake", S3Server(web.url).connection(config_kwargs={"s3": {"addressing_style": "path"}}))
 
 
 @pytest.fixture
 def user_without_rights(s3: S3Server) -> Iterator[tuple[str, str]]:
-    """Keys of a user, while moto looks at who asks."""
+    """The keys of a user, while moto checks rights."""
     iam = s3.client("iam")
     iam.create_user(UserName="bob")
     key = iam.create_access_key(UserName="bob")["AccessKey"]
@@ -63,7 +63,7 @@ def test_a_script_is_an_object(s3: S3Server, aws: str) -> None:
 
 
 def test_an_older_version(s3: S3Server, aws: str) -> None:
-    """The newest one is only the default."""
+    """``version_id`` reads an older version."""
     old = s3.put("etl", "versions.py", b"print('old')")
     s3.put("etl", "versions.py", b"print('new')")
     assert S3Script("s3://etl/versions.py", conn_id=aws).fetch().text == "print('new')"
@@ -71,7 +71,7 @@ def test_an_older_version(s3: S3Server, aws: str) -> None:
 
 
 def test_without_a_connection_the_environment_counts(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``aws_default`` need not exist; no warning says that it does not (R32)."""
+    """``aws_default`` need not exist, and no warning is logged (R32)."""
     s3.put("etl", "plain.py", b"print(1)")
     for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "ENDPOINT_URL": s3.url}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
@@ -79,14 +79,14 @@ def test_without_a_connection_the_environment_counts(s3: S3Server, monkeypatch: 
 
 
 def test_the_endpoint_may_be_the_sources_own(s3: S3Server, connect: Connect) -> None:
-    """Another store than the connection's."""
+    """The source's endpoint replaces the connection's."""
     s3.put("etl", "endpoint.py", b"print(1)")
     conn_id = connect("aws", S3Server("http://127.0.0.1:1").connection())
     assert S3Script("s3://etl/endpoint.py", conn_id=conn_id, endpoint_url=s3.url).fetch().text == "print(1)"
 
 
 def test_a_role_is_assumed(s3: S3Server, connect: Connect) -> None:
-    """By providers-amazon, as the connection says."""
+    """providers-amazon assumes the connection's role."""
     s3.put("etl", "role.py", b"print(1)")
     services = {"sts": {"endpoint_url": s3.url}}
     role = "arn:aws:iam::123456789012:role/reader"
@@ -95,7 +95,7 @@ def test_a_role_is_assumed(s3: S3Server, connect: Connect) -> None:
 
 
 def test_a_role_that_nobody_may_assume(web: WebServer, connect: Connect) -> None:
-    """The role is named."""
+    """The error names the role."""
     web.answers("/", Answer(b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>", 403))
     role, services = "arn:aws:iam::123456789012:role/reader", {"sts": {"endpoint_url": web.url}}
     conn_id = connect("aws", S3Server(web.url).connection(role_arn=role, service_config=services))
@@ -114,7 +114,7 @@ def test_a_role_that_nobody_may_assume(web: WebServer, connect: Connect) -> None
     ],
 )
 def test_what_is_missing_is_named(s3: S3Server, aws: str, uri: str, words: str) -> None:
-    """Bucket or object; no retry helps (R22)."""
+    """The error names bucket or object, and is permanent (R22)."""
     s3.put("etl", "there.py", b"print(1)")
     error = refusal(S3Script(uri, conn_id=aws))
     assert words in str(error)
@@ -122,7 +122,7 @@ def test_what_is_missing_is_named(s3: S3Server, aws: str, uri: str, words: str) 
 
 
 def test_a_version_that_is_missing_is_named(s3: S3Server, aws: str) -> None:
-    """With its object."""
+    """The error names object and version."""
     s3.put("etl", "there.py", b"print(1)")
     error = refusal(S3Script("s3://etl/there.py", conn_id=aws, version_id="none"))
     assert "bucket 'etl' has no object 'there.py' of version 'none'" in str(error)
@@ -131,7 +131,7 @@ def test_a_version_that_is_missing_is_named(s3: S3Server, aws: str) -> None:
 def test_denied_says_to_whom_and_what_is_needed(
     s3: S3Server, connect: Connect, user_without_rights: tuple[str, str]
 ) -> None:
-    """The user's ARN and the permission; no retry helps."""
+    """The error names the user's ARN and the permission, and is permanent."""
     conn_id = connect("bob", s3.connection(*user_without_rights))
     error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
     assert "access denied (AccessDenied) to arn:aws:iam::123456789012:user/bob, which needs s3:GetObject" in str(error)
@@ -140,7 +140,7 @@ def test_denied_says_to_whom_and_what_is_needed(
 
 
 def test_denied_without_sts_names_the_key(web: WebServer, fake: str) -> None:
-    """Stores that only speak S3 do not know who asks; a version needs another permission."""
+    """Without STS the error names the access key; a version needs another permission."""
     web.answers("/etl/x.py", an_error("AccessDenied", status=403))
     error = refusal(S3Script("s3://etl/x.py", conn_id=fake, version_id="v1"))
     assert (
@@ -150,7 +150,7 @@ def test_denied_without_sts_names_the_key(web: WebServer, fake: str) -> None:
 
 
 def test_credentials_that_are_wrong_are_said(web: WebServer, fake: str) -> None:
-    """Whose they are."""
+    """The error names the connection of the credentials."""
     web.answers("/etl/x.py", an_error("InvalidAccessKeyId", "no such key", 403))
     error = refusal(S3Script("s3://etl/x.py", conn_id=fake))
     assert "S3 does not accept the credentials of connection 'fake': InvalidAccessKeyId: no such key" in str(error)
@@ -158,7 +158,7 @@ def test_credentials_that_are_wrong_are_said(web: WebServer, fake: str) -> None:
 
 
 def test_no_credentials_at_all(s3: S3Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to set."""
+    """The error says what to set."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     conn_id = connect("aws", json.dumps({"conn_type": "aws", "extra": {"endpoint_url": s3.url}}))
     error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
@@ -167,7 +167,7 @@ def test_no_credentials_at_all(s3: S3Server, connect: Connect, monkeypatch: pyte
 
 
 def test_the_wrong_region_names_the_right_one(web: WebServer, fake: str) -> None:
-    """What to set; no retry helps."""
+    """The error names the right region, and is permanent."""
     headers = {"x-amz-bucket-region": "eu-west-1"}
     web.answers("/etl/x.py", an_error("PermanentRedirect", status=301, **headers))
     web.answers("/etl", Answer(b"", 301, headers))
@@ -178,7 +178,7 @@ def test_the_wrong_region_names_the_right_one(web: WebServer, fake: str) -> None
 
 
 def test_what_is_no_aws_is_said(web: WebServer, connect: Connect) -> None:
-    """A proxy's page, for example; another try may help."""
+    """An answer that is not S3's protocol is retryable, such as a proxy's page."""
     web.answers("/", Answer(b"Log in first", 200))
     services = {"sts": {"endpoint_url": web.url}}
     role = "arn:aws:iam::123456789012:role/reader"
@@ -188,20 +188,20 @@ def test_what_is_no_aws_is_said(web: WebServer, connect: Connect) -> None:
 
 
 def test_another_refusal_is_told(web: WebServer, fake: str) -> None:
-    """In S3's own words."""
+    """Any other error has S3's own message."""
     web.answers("/etl/x.py", an_error("InvalidObjectState", "it is in Glacier", 403))
     assert "S3 answered InvalidObjectState: it is in Glacier" in str(refusal(S3Script("s3://etl/x.py", conn_id=fake)))
 
 
 def test_half_an_object_is_none(web: WebServer, fake: str) -> None:
-    """A connection that breaks in the middle is tried again, never taken for the end (R1)."""
+    """A broken connection is repeated, and never taken for the end (R1)."""
     half = Answer(b"print", headers={"Content-Length": "8"})
     web.answers("/etl/x.py", half, Answer(b"print(1)"))
     assert S3Script("s3://etl/x.py", conn_id=fake).fetch().text == "print(1)"
 
 
 def test_a_busy_store_is_asked_again(web: WebServer, fake: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says why and when."""
+    """The log has the reason and the delay."""
     web.answers("/etl/x.py", an_error("SlowDown", "reduce your rate", 503), Answer(b"print(1)"))
     with caplog.at_level(logging.WARNING):
         assert S3Script("s3://etl/x.py", conn_id=fake).fetch().text == "print(1)"
@@ -209,12 +209,12 @@ def test_a_busy_store_is_asked_again(web: WebServer, fake: str, caplog: pytest.L
 
 
 def test_a_connection_that_is_not_defined_is_named() -> None:
-    """S3Hook alone would go on with other credentials."""
+    """An undefined connection is not replaced by other credentials."""
     assert "connection 'nobody' is not defined" in str(refusal(S3Script("s3://etl/x.py", conn_id="nobody")))
 
 
 def test_a_store_with_tls_that_nobody_vouches_for(tls_web: WebServer, connect: Connect) -> None:
-    """The way out is named; no retry helps."""
+    """The error for an unknown CA names the solution, and is permanent."""
     conn_id = connect("aws", S3Server(tls_web.url).connection())
     error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
     assert f"{tls_web.url} failed TLS verification (CERTIFICATE_VERIFY_FAILED)" in str(error)
@@ -222,7 +222,7 @@ def test_a_store_with_tls_that_nobody_vouches_for(tls_web: WebServer, connect: C
 
 
 def test_a_store_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file: str) -> None:
-    """As the connection's extra says."""
+    """The CA bundle is set in the connection's extra."""
     path_style = {"s3": {"addressing_style": "path"}}
     conn_id = connect("aws", S3Server(tls_web.url).connection(verify=ca_file, config_kwargs=path_style))
     tls_web.answers("/etl/x.py", b"print(1)")
@@ -237,7 +237,7 @@ def test_a_store_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file:
     ],
 )
 def test_what_is_no_script_is_refused(s3: S3Server, aws: str, body: bytes, words: str) -> None:
-    """Large ones before they are read, binaries; no retry helps (R25)."""
+    """Large objects, before they are read, and binaries are permanent errors (R25)."""
     s3.put("etl", "wrong", body)
     error = refusal(S3Script("s3://etl/wrong", conn_id=aws))
     assert words in str(error)
@@ -245,5 +245,5 @@ def test_what_is_no_script_is_refused(s3: S3Server, aws: str, body: bytes, words
 
 
 def test_it_is_shown_as_its_uri() -> None:
-    """What the Rendered Templates page shows."""
+    """The page Rendered Templates shows the URI."""
     assert str(S3Script(" s3://etl/x.py\n")) == "s3://etl/x.py"

@@ -1,4 +1,4 @@
-"""Which values of headers and queries are secrets."""
+"""Secrets among values of headers and queries."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ HEX = "9f86d081884c7d659a2feaa0c55ad015"
     ],
 )  # fmt: skip
 def test_some_names_say_that_their_value_is_a_secret(name: str) -> None:
-    """Those of logins, keys, tokens and signatures (R26)."""
+    """Names of logins, keys, tokens and signatures mark secrets (R26)."""
     assert is_sensitive(name)
 
 
 @pytest.mark.parametrize("name", ["X-GitHub-Api-Version", "Range", "X-Request-Id", "X-Tenant", "If-None-Match"])
 def test_other_names_say_nothing(name: str) -> None:
-    """Then the value's looks decide."""
+    """Other names leave the decision to the value's characters."""
     assert not is_sensitive(name)
 
 
@@ -31,7 +31,7 @@ def test_other_names_say_nothing(name: str) -> None:
     "word", [HEX, "hvs.CAESIJp2mQ4fTnYw", "AbCdEfGhIjKlMnOpQrSt", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"]
 )
 def test_keys_look_random(word: str) -> None:
-    """Long, with digits or both cases (R26)."""
+    """A long word with digits or both cases looks random (R26)."""
     assert looks_random(word)
 
 
@@ -39,7 +39,7 @@ def test_keys_look_random(word: str) -> None:
     "word", ["v2", "2022-11-28", "production", "XMLHttpRequest", "analytics.internal.example.com", "20221128" * 4, ""]
 )
 def test_words_dates_and_hosts_do_not(word: str) -> None:
-    """Masking them would make the log unreadable."""
+    """Masked words, dates and hosts would make the log unreadable."""
     assert not looks_random(word)
 
 
@@ -55,11 +55,11 @@ def test_words_dates_and_hosts_do_not(word: str) -> None:
     ],
 )
 def test_what_of_a_header_is_a_secret(name: str, value: str, secrets: set[str]) -> None:
-    """All of it by its name, else the words that look random, and nothing of what every request has (R26)."""
+    """A marked header is a secret; of others, only random words are (R26)."""
     assert set(secrets_in_header(name, value)) - {""} == secrets
 
 
 def test_a_connections_header_is_a_secret_whatever_its_name() -> None:
-    """Somebody put it where secrets are kept; but for what every request has (R26)."""
+    """A connection's headers are secrets, except common ones (R26)."""
     assert "platform" in set(secrets_in_header("X-Team", "platform", of_connection=True))
     assert not set(secrets_in_header("User-Agent", "airflow", of_connection=True))

@@ -1,4 +1,4 @@
-"""URLs: what may be shown of them, and which are of one server."""
+"""URLs without their secrets, and their servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_script_provider.sources.url import is_same_host, redacted
     ],
 )
 def test_a_url_is_shown_without_credentials(url: str, expected: str) -> None:
-    """Neither login nor query, even where the URL is malformed (R26)."""
+    """Neither login nor query is shown, even of a malformed URL (R26)."""
     assert redacted(url) == expected
 
 
@@ -38,5 +38,5 @@ def test_a_url_is_shown_without_credentials(url: str, expected: str) -> None:
     ],
 )
 def test_a_server_is_host_port_and_scheme(url: str, target: str, same: bool) -> None:
-    """Or its TLS side, never the way back from there."""
+    """A server's TLS port is the same server, but not the other way round."""
     assert is_same_host(url, target) is same

@@ -1,4 +1,4 @@
-"""What a spec makes of the operator."""
+"""The operator that a spec makes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 _SIGNATURE = inspect.signature(KubernetesScriptOperator.__init__).parameters
 _DEFAULTS = {name: argument.default for name, argument in _SIGNATURE.items() if name not in ("self", "kwargs")}
 IN_THE_TOOLS_MANNER = {"namespace": "noetl", "labels": {"app": "noetl-script"}}
-"""What every operator in that tool's manner has; the flat form names its Jobs ``noetl-script``, too."""
+"""The Script tool's defaults. The flat form also names its Jobs ``noetl-script``."""
 
 
 def made_of(spec: str, **others: Any) -> dict[str, Any]:
-    """Every argument, as it is when the task runs, that is not the operator's default."""
+    """The operator's arguments at run time that differ from the defaults."""
     operator = KubernetesScriptOperator.from_spec(spec=spec, **others)
     context: Any = {"params": {}}
     operator.render_template_fields(context)
@@ -29,7 +29,7 @@ def made_of(spec: str, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections and variables that the examples' templates read."""
+    """The connections and variables in the examples' templates."""
     keyfile = {"type": "service_account", "project_id": "p"}
     connections = {
         "PARTNER": {"conn_type": "http", "password": "partner-token"},

@@ -1,4 +1,4 @@
-"""From a whole spec to the operator's arguments."""
+"""The operator's arguments of a whole spec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NESTED = {"uri": "gs://b/a.py", "source": {"type": "gcs", "auth": "google"}}
 
 
 def test_the_flat_form_in_the_tools_manner() -> None:
-    """Namespace, names and label of that tool; the script gets an empty JSON object."""
+    """The flat form has the tool's namespace, names and label; the script gets ``{}``."""
     assert operator_settings({"script": INLINE}) == OperatorSettings(
         {
             "namespace": "noetl",
@@ -28,7 +28,7 @@ def test_the_flat_form_in_the_tools_manner() -> None:
 
 
 def test_the_nested_form_in_the_tools_manner() -> None:
-    """Its Jobs are called ``script-<task>``, as ours are; the step gives name and documentation."""
+    """Jobs are named ``script-<task>``; the step gives name and documentation."""
     job = {"namespace": "etl", "backoffLimit": 0}
     step = {"step": "load", "desc": "Loads", "tool": {"script": NESTED, "args": {"n": [1]}, "job": job}}
     assert operator_settings([step]).arguments == {
@@ -43,13 +43,13 @@ def test_the_nested_form_in_the_tools_manner() -> None:
 
 
 def test_our_own_manner() -> None:
-    """``style="airflow"`` adds nothing to what the spec says."""
+    """``style="airflow"`` adds nothing to the spec."""
     arguments = operator_settings({"script": INLINE}, style="airflow").arguments
     assert arguments == {"script": SourceSettings("inline", {"text": "echo hi"})}
 
 
 def test_overrides_go_before_the_spec() -> None:
-    """Arguments of the operator replace what the spec says; labels stand beside the tool's own."""
+    """Arguments replace those of the spec; labels are added to the tool's own."""
     overrides = {"args": {"n": 2}, "labels": {"team": "data"}, "retries": 2}
     arguments = operator_settings({"script": INLINE, "args": {"n": 1}}, overrides=overrides).arguments
     assert arguments["labels"] == {"app": "noetl-script", "team": "data"}
@@ -57,19 +57,19 @@ def test_overrides_go_before_the_spec() -> None:
 
 
 def test_arguments_take_the_place_of_args() -> None:
-    """A script with an option parser gets no JSON."""
+    """A script with ``arguments`` gets no JSON."""
     assert "args" not in operator_settings({"script": INLINE}, overrides={"arguments": ["-v"]}).arguments
 
 
 def test_a_fragment_needs_a_script_from_elsewhere() -> None:
-    """A spec without ``script`` configures a script that is given as an argument."""
+    """A spec without ``script`` configures a script that is an argument."""
     assert operator_settings({"job": {"timeout": 9}}, overrides={"script": "echo"}).arguments["timeout"] == 9
     with pytest.raises(ValueError, match=r"spec has no script: .* or pass script=…"):
         operator_settings({"job": {"timeout": 9}})
 
 
 def test_auth_may_be_a_name_of_the_keychain() -> None:
-    """The keychain then says which connection that is."""
+    """The keychain gives the connection of that name."""
     keychain = [{"name": "google", "credential": "google_cloud_prod"}]
     settings = operator_settings({"keychain": keychain, "workflow": [{"tool": {"script": NESTED}}]})
     assert settings.arguments["script"].arguments["conn_id"] == "google_cloud_prod"
@@ -77,7 +77,7 @@ def test_auth_may_be_a_name_of_the_keychain() -> None:
 
 
 def test_an_unknown_style() -> None:
-    """There are two."""
+    """The error lists both styles."""
     with pytest.raises(ValueError, match="style='argo' must be one of noetl, airflow"):
         operator_settings({"script": INLINE}, style="argo")
 
@@ -92,5 +92,5 @@ def test_an_unknown_style() -> None:
     ],
 )
 def test_names_whose_token_is_asked_for(value: Any, names: set[str]) -> None:
-    """Found in every template of a spec, however it is spelled."""
+    """The name is found in every template of a spec, in every spelling."""
     assert names_of_tokens(value) == names

@@ -1,4 +1,4 @@
-"""Which executor runs a script, and in which namespace."""
+"""The choice of an executor and of a namespace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from airflow_script_provider.spec.choice import candidates, first_available, nam
 def test_candidates(
     executor: str | None, allowed: list[str] | None, options: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    """The task's order, or the default one; ``-x`` takes one of them; an option leaves those that read it."""
+    """The order is the task's or the default; ``-x`` and options leave fewer."""
     assert candidates(executor, allowed, options) == expected
 
 
@@ -48,13 +48,13 @@ def test_candidates(
     ],
 )
 def test_no_candidate(executor: str | None, allowed: list[str] | None, options: tuple[str, ...], words: str) -> None:
-    """What cannot be is said with what could be."""
+    """The error lists what is possible."""
     with pytest.raises(ValueError, match=words):
         candidates(executor, allowed, options)
 
 
 def test_the_first_available_one_runs() -> None:
-    """The first executor without an objection is taken, and those after it are not asked."""
+    """The first available executor runs; those after it are not checked."""
     asked: list[str] = []
 
     def why_unavailable(name: str) -> str | None:
@@ -66,13 +66,13 @@ def test_the_first_available_one_runs() -> None:
 
 
 def test_the_only_one_says_why_it_is_not_available() -> None:
-    """An executor that was chosen says why it is not available."""
+    """The error gives the reason of the chosen executor."""
     with pytest.raises(TargetError, match=r"^the executor 'container' is not available: no engine$"):
         first_available(("container",), lambda name: "no engine")
 
 
 def test_each_says_why_it_is_not_available() -> None:
-    """Where none is available, each says why."""
+    """The error gives the reason of each executor."""
     with pytest.raises(TargetError, match="container: none of container; local: none of local"):
         first_available(("container", "local"), lambda name: f"none of {name}")
 
@@ -90,5 +90,5 @@ def test_each_says_why_it_is_not_available() -> None:
 def test_namespace(
     flag: str | None, environ: Mapping[str, str], in_file: str | None, of_context: str | None, expected: str
 ) -> None:
-    """The flag, ``K8S_NAMESPACE``, the file, the kubeconfig's context, ``default``: the first that says anything."""
+    """The first of flag, ``K8S_NAMESPACE``, file, context and ``default`` that is set."""
     assert namespace(flag, environ, in_file, lambda: of_context) == expected

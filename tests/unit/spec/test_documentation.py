@@ -1,4 +1,4 @@
-"""What the documentation says of the format."""
+"""The documentation of the Script tool's format."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ KEYS = {
 
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_key_is_mapped(key: str) -> None:
-    """A key that is taken stands in one of the page's tables."""
+    """One of the page's tables has each accepted key."""
     assert f"`{key}`" in TABLES or f"`{key}." in TABLES

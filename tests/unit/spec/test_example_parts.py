@@ -1,4 +1,4 @@
-"""What the Script tool's documentation shows of single parts of a step: ``script``, ``job``, ``args``."""
+"""Parts of a step in the Script tool's documentation: ``script``, ``job``, ``args``."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ pytestmark = pytest.mark.usefixtures("credentials")
     ids=["gcs", "s3", "http on an endpoint", "http by a full URL", "file"],
 )
 def test_each_source(script: str, source: object) -> None:
-    """The part ``script`` alone, with a credential's name, a region, an endpoint, headers."""
+    """The part ``script`` with a credential, a region, an endpoint and headers."""
     assert made_of(f"script:{script}", task_id="t") == IN_THE_TOOLS_MANNER | {
         "task_id": "t",
         "script": source,
@@ -132,12 +132,12 @@ OF_FILE = IN_THE_TOOLS_MANNER | {"task_id": "t", "script": FileScript("a.py"), "
     ids=["several credentials", "resources", "attempts and times", "image", "namespace"],
 )  # fmt: skip
 def test_each_part_of_a_job(job: str, arguments: dict[str, object]) -> None:
-    """The part ``job`` alone, for a script that is an argument."""
+    """The part ``job`` for a script that is an argument."""
     assert made_of(f"job:{job}", task_id="t", script=FILE["script"]) == OF_FILE | arguments
 
 
 def test_nested_arguments() -> None:
-    """Mappings in mappings; templates in them; dates stay text, quoted or not."""
+    """Nested mappings keep templates; dates stay text, quoted or not."""
     assert made_of(
         """
         script: {type: file, uri: a.py}

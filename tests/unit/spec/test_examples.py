@@ -1,4 +1,4 @@
-"""What the Script tool's documentation shows of the nested form (``script.source``), as arguments of the operator."""
+"""Examples of the nested form (``script.source``) in the Script tool's documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("credentials")
 
 
 def test_the_least_that_a_step_says() -> None:
-    """An object, its credential, arguments and an image."""
+    """A step with an object, its credential, arguments and an image."""
     assert made_of("""
         - step: count_words
           tool:
@@ -34,7 +34,7 @@ def test_the_least_that_a_step_says() -> None:
 
 
 def test_the_most_that_a_step_says() -> None:
-    """Templates in arguments and environment, limits, attempts, times and a namespace."""
+    """A step with templates, limits, attempts, times and a namespace."""
     assert made_of("""
         keychain: [{name: partner_token, kind: bearer, scope: global, credential: partner}]
         workload: {source: in.csv, bucket: results}
@@ -81,7 +81,7 @@ def test_the_most_that_a_step_says() -> None:
 
 
 def test_a_token_of_the_keychain_in_the_environment() -> None:
-    """``credential`` is the connection, of the source and of the token."""
+    """``credential`` is the connection of the source and of the token."""
     assert made_of("""
         keychain:
           - name: partner_token
@@ -109,7 +109,7 @@ def test_a_token_of_the_keychain_in_the_environment() -> None:
 
 
 def test_a_large_job_on_a_script_from_s3() -> None:
-    """A description, an image of one's own, memory and processors."""
+    """A step with a description, its own image, memory and processors."""
     assert made_of("""
         - step: monthly_sums
           desc: Sums of all months
@@ -138,7 +138,7 @@ def test_a_large_job_on_a_script_from_s3() -> None:
 
 
 def test_a_migration_of_a_database() -> None:
-    """SQL in an image that has ``psql``, with its login in the environment; no arguments."""
+    """SQL runs in an image with ``psql``; its login is in the environment."""
     assert made_of("""
         workload: {database: orders}
         workflow:
@@ -170,7 +170,7 @@ def test_a_migration_of_a_database() -> None:
 
 
 def test_a_gpu() -> None:
-    """It is one of the resources; numbers in nested arguments stay numbers."""
+    """A GPU is a resource; numbers in nested arguments stay numbers."""
     assert made_of("""
         - step: train
           tool:
@@ -202,7 +202,7 @@ def test_a_gpu() -> None:
 
 
 def test_a_daily_load() -> None:
-    """A script behind a full URL; a list of mappings with connections as URIs; a long time."""
+    """A script at a full URL gets a list of mappings and has a long timeout."""
     assert made_of("""
         workload: {day: "2026-01-31"}
         workflow:
@@ -239,7 +239,7 @@ def test_a_daily_load() -> None:
 
 
 def test_a_playbook_whose_names_stand_alone() -> None:
-    """Its own head, steps of other tools around, values of ``workload`` without that word, a key as JSON."""
+    """A playbook has a head, steps of other tools, and plain names of ``workload``."""
     assert made_of("""
         apiVersion: noetl.io/v10
         kind: Playbook
@@ -277,7 +277,7 @@ def test_a_playbook_whose_names_stand_alone() -> None:
 
 
 def test_a_step_that_verifies_is_no_script() -> None:
-    """It reads the result of one, which a task of Airflow does."""
+    """A step that reads another step's result is a task of Airflow."""
     verify = """
         - step: verify
           tool: python

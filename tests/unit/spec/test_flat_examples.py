@@ -1,4 +1,4 @@
-"""What the Script tool's documentation shows of the flat form (``script.type``), as arguments of the operator."""
+"""Examples of the flat form (``script.type``) in the Script tool's documentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLAT = IN_THE_TOOLS_MANNER | {"name": "noetl-script"}
 
 
 def test_the_least_that_a_tool_says() -> None:
-    """A text, an image, a namespace and a time."""
+    """A tool with a text, an image, a namespace and a timeout."""
     assert made_of(
         """
         tool:
@@ -38,7 +38,7 @@ def test_the_least_that_a_tool_says() -> None:
 
 
 def test_arguments_of_a_script() -> None:
-    """A list among them; the step's description."""
+    """Arguments may be a list; the step has a description."""
     assert made_of("""
         workflow:
           - step: sum_up
@@ -64,7 +64,7 @@ def test_arguments_of_a_script() -> None:
 
 
 def test_dependencies() -> None:
-    """Packages to install, and resources for what they do."""
+    """A tool with packages to install, and with resources."""
     assert made_of("""
         workflow:
           - step: describe
@@ -95,7 +95,7 @@ def test_dependencies() -> None:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``secrets`` by their names, which may be in upper case, beside values that are none."""
+    """``secrets`` are found by name, even in upper case; plain values stay."""
     monkeypatch.setenv("AIRFLOW_VAR_PARTNER_KEY", "key-of-the-partner")
     assert made_of("""
         workflow:
@@ -120,7 +120,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_url() -> None:
-    """Files by their names in arguments."""
+    """Arguments may name files."""
     assert made_of("""
         workflow:
           - step: remote
@@ -140,7 +140,7 @@ def test_a_url() -> None:
 
 
 def test_another_language() -> None:
-    """The image says which."""
+    """The image decides the language."""
     assert made_of("""
         workflow:
           - step: greet
@@ -162,7 +162,7 @@ def test_another_language() -> None:
 
 
 def test_much_work() -> None:
-    """One more attempt, half an hour, whole processors."""
+    """A tool with one more attempt, half an hour and whole processors."""
     assert made_of("""
         workflow:
           - step: factorize
@@ -204,7 +204,7 @@ def test_much_work() -> None:
     ],
 )
 def test_each_type(script: str, source: Any) -> None:
-    """Its settings beside it; ``local`` is a variable or the text itself."""
+    """Each type reads its settings; ``local`` is a variable or the text itself."""
     variables = {"clean_up": "rm -r /tmp/x"}
     expected = FLAT | {"task_id": "t", "script": source, "args": {}}
     assert made_of(f"script: {script}", task_id="t", variables=variables) == expected
@@ -233,7 +233,7 @@ OF_ECHO = FLAT | {
     ids=["snake case", "camel case", "quoted", "templates"],
 )
 def test_each_spelling(job: str) -> None:
-    """Of a name, and of a number."""
+    """Each spelling of a name and of a number is read."""
     spec = "script: {type: inline, content: echo}\nworkload: {minute: 60, two: 2, pull: Always}\nargs: {n: 1}\njob: "
     assert made_of(spec + job, task_id="t") == OF_ECHO
 
@@ -254,5 +254,5 @@ JOB = "{timeout: 60, backoff_limit: 2, ttl_seconds_after_finished: 30, image_pul
     ids=["around", "a list of one", "by name", "by kind", "left out", "beside"],
 )
 def test_each_place_of_the_tool(step: str) -> None:
-    """In the step, or the step itself."""
+    """The tool stands in the step, or is the step itself."""
     assert made_of(f"- {{step: t, {step}}}") == OF_ECHO

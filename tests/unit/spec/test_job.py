@@ -1,4 +1,4 @@
-"""What ``job`` says of the Job."""
+"""The part ``job`` of a step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OURS = {
 
 
 def test_flat_spelling() -> None:
-    """Snake case, as the flat form has it."""
+    """The flat form has snake case."""
     job = {name: value for name, value in OURS.items() if name != "container_resources"}
     assert job_arguments(job | {"resources": {"limits": {"memory": "1Gi"}}}) == OURS
 
 
 def test_nested_spelling() -> None:
-    """Camel case, as Kubernetes and the nested form have it."""
+    """The nested form has camel case, as Kubernetes has."""
     job = {
         "image": "node:20-slim",
         "namespace": "etl",
@@ -51,7 +51,7 @@ def test_nothing_said_is_nothing_given(job: Any) -> None:
 
 
 def test_both_spellings_may_agree() -> None:
-    """One setting spelled twice with the same value is kept."""
+    """Two spellings with the same value are accepted."""
     assert job_arguments({"timeout": 60, "activeDeadlineSeconds": 60}) == {"timeout": 60}
 
 
@@ -69,19 +69,19 @@ def test_both_spellings_may_agree() -> None:
     ],
 )
 def test_quoted_numbers_are_numbers(written: str, number: Any) -> None:
-    """Authors quote; what is no number is left for the operator to refuse by name."""
+    """A quoted number is a number; the operator refuses other text by name."""
     quoted = {"timeout": written, "backoffLimit": written, "ttl_seconds_after_finished": written}
     expected = {"timeout": number, "backoff_limit": number, "ttl_seconds_after_finished": number}
     assert job_arguments(quoted) == expected
 
 
 def test_a_quoted_spelling_agrees_with_a_number() -> None:
-    """``"60"`` and 60 say the same."""
+    """``"60"`` and 60 are the same value."""
     assert job_arguments({"timeout": "60", "activeDeadlineSeconds": 60}) == {"timeout": 60}
 
 
 def test_env_that_is_no_text_is_json() -> None:
-    """Numbers and truth values arrive as YAML spells them."""
+    """Numbers and truth values become JSON."""
     env = {"PORT": 5432, "DEBUG": True, "RATIO": 0.5, "HOSTS": ["a"], "NAME": "x"}
     as_text = {"PORT": "5432", "DEBUG": "true", "RATIO": "0.5", "HOSTS": '["a"]', "NAME": "x"}
     assert job_arguments({"env": env}) == {"env": as_text}
@@ -101,7 +101,7 @@ def test_env_that_is_no_text_is_json() -> None:
     ],
 )
 def test_a_mistake_is_named(job: Any, message: str) -> None:
-    """The message says which key and what to do."""
+    """The message has the key and the advice."""
     with pytest.raises(ValueError, match="job") as error:
         job_arguments(job)
     assert str(error.value) == message

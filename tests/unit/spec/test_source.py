@@ -1,4 +1,4 @@
-"""What ``script`` says of the source, in both forms."""
+"""The part ``script`` of a step, in both forms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from airflow_script_provider.spec.source import SourceSettings, is_nested, sourc
     ],
 )
 def test_each_type_is_a_source(script: dict[str, Any], kind: str, arguments: dict[str, Any]) -> None:
-    """Every type becomes the source of its kind with all that the mapping says."""
+    """Every type becomes the source of its kind, with all settings."""
     assert source_settings(script) == SourceSettings(kind, arguments)
 
 
@@ -38,7 +38,7 @@ def test_http_with_all_its_settings() -> None:
 
 
 def test_a_quoted_time_limit_is_a_number() -> None:
-    """Quoted or not, in either place, it says the same."""
+    """A quoted number equals a number, in both places."""
     script = {"uri": "https://example.com/a.py", "timeout": "30", "source": {"type": "http", "timeout": 30}}
     assert source_settings(script).arguments["timeout"] == 30
 
@@ -51,12 +51,12 @@ def test_local_reads_a_variable(name: str) -> None:
 
 
 def test_settings_may_stand_in_both_places() -> None:
-    """The same setting beside the URI and in ``source`` is no contradiction when it says the same."""
+    """A setting beside the URI and in ``source`` may have one value."""
     assert source_settings({"type": "file", "uri": "a.py", "source": {"type": "file"}}).arguments == {"path": "a.py"}
 
 
 def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
-    """What a template renders to is not known yet."""
+    """A template's value is not known yet."""
     script = {"uri": "{{ workload.script_uri }}", "source": {"type": "gcs"}}
     assert source_settings(script).arguments == {"uri": "{{ workload.script_uri }}"}
 
@@ -99,32 +99,32 @@ def test_a_templated_uri_is_judged_when_it_is_rendered() -> None:
     ],
 )
 def test_a_mistake_is_named(script: Any, message: str) -> None:
-    """The message says which key, what was seen and what was expected."""
+    """The message has the key, what was seen and what was expected."""
     with pytest.raises(ValueError, match="script") as error:
         source_settings(script)
     assert message in str(error.value)
 
 
 def test_a_missing_variable_is_answered_with_the_nearest() -> None:
-    """A misspelt variable finds its own."""
+    """The error proposes the nearest variable."""
     with pytest.raises(ValueError, match="did you mean 'clean_up'"):
         source_settings({"type": "local", "uri": "cleanup"}, {"clean_up": "echo"})
 
 
 @pytest.mark.parametrize(("script", "nested"), [({"source": {"type": "s3"}}, True), ({"type": "s3"}, False)])
 def test_the_two_forms_are_told_apart(script: dict[str, Any], nested: bool) -> None:
-    """The nested form has ``source``."""
+    """Only the nested form has ``source``."""
     assert is_nested(script) is nested
 
 
 def test_an_s3_store_of_ones_own_is_an_endpoint_url() -> None:
-    """The tool's endpoint is what S3Script calls endpoint_url."""
+    """The tool's endpoint is S3Script's ``endpoint_url``."""
     found = source_settings({"type": "s3", "uri": "s3://b/o", "endpoint": "http://minio:9000"})
     assert found == SourceSettings("s3", {"uri": "s3://b/o", "endpoint_url": "http://minio:9000"})
 
 
 def test_headers_that_disagree_are_not_shown() -> None:
-    """An error at parse is read by many; header values may be secrets (R26)."""
+    """Many people see an error of the parsing; header values may be secrets (R26)."""
     script = {"type": "http", "uri": "https://h/a.py", "headers": {"A": "one-secret"}}
     with pytest.raises(ValueError, match=r"different values of headers and source\.headers") as caught:
         source_settings(script | {"source": {"type": "http", "headers": {"A": "other-secret"}}})

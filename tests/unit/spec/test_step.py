@@ -1,4 +1,4 @@
-"""Finding the step in what encloses it."""
+"""The search for a step."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ FOUND = Step(LOAD["tool"], "load", "Loads")  # type: ignore[arg-type]  # a mappi
 
 @pytest.mark.parametrize("document", [TOOL, {"kind": "script", **TOOL}, {"tool": {"kind": "script", **TOOL}}])
 def test_a_tool_alone(document: dict[str, Any]) -> None:
-    """Without a step's name, with or without ``tool`` around it."""
+    """A tool needs no step's name, and no ``tool`` around it."""
     found = find_step(document)
     assert (found.name, found.tool["script"]) == (None, TOOL["script"])
 
 
 @pytest.mark.parametrize("document", [LOAD, [LOAD], {"workflow": [LOAD]}, {"workflow": [CHECK, LOAD]}, [LOAD, CHECK]])
 def test_the_only_script_needs_no_choice(document: Any) -> None:
-    """A step, a list, a workflow; steps of other tools don't count."""
+    """The only script of a workflow is found; other tools do not count."""
     assert find_step(document) == FOUND
 
 
 def test_a_playbook() -> None:
-    """All that may stand around a workflow; the keychain's credential is the connection, else the name itself."""
+    """A playbook has all its sections; a keychain's entry is a connection."""
     keychain = [{"name": "g", "kind": "bearer", "scope": "global", "credential": "google_default"}, {"name": "aws"}]
     playbook = {"apiVersion": "v10", "kind": "Playbook", "metadata": {}, "workload": {"a": 1}, "keychain": keychain}
     found = find_step(playbook | {"workflow": [LOAD]})
@@ -36,7 +36,7 @@ def test_a_playbook() -> None:
 
 
 def test_a_step_is_chosen_by_name() -> None:
-    """One of several."""
+    """A name chooses one of several steps."""
     assert find_step([LOAD, LOAD | {"step": "other"}], "load") == FOUND
 
 
@@ -44,27 +44,27 @@ def test_a_step_is_chosen_by_name() -> None:
     "tool", ["script", [{"run": {"kind": "script", **TOOL}}], {"kind": "script", **TOOL}], ids=["short", "list", "long"]
 )
 def test_spellings_of_tool(tool: Any) -> None:
-    """``tool: script`` with all in the step, a list of one named task, a mapping."""
+    """A tool may be a name, a list with one task, or a mapping."""
     step = {"step": "load", "tool": tool} | (TOOL if tool == "script" else {})
     assert find_step(step).tool["script"] == TOOL["script"]
 
 
 @pytest.mark.parametrize("tool", [{"kind": "script"}, {"kind": "script", **TOOL}, "script", None])
 def test_all_of_a_tool_may_stand_beside_it(tool: Any) -> None:
-    """``script``, ``args`` and ``job`` in the step, beside ``tool``."""
+    """``script``, ``args`` and ``job`` may stand beside ``tool``."""
     step = {"step": "load", "tool": tool, **TOOL, "args": {"n": 1}, "job": {"timeout": 5}}
     found = find_step([step, CHECK]).tool
     assert {name: found[name] for name in found if name != "kind"} == TOOL | {"args": {"n": 1}, "job": {"timeout": 5}}
 
 
 def test_a_step_may_name_its_tool_by_kind() -> None:
-    """Without ``tool`` around its settings; steps of other tools don't count here either."""
+    """``kind`` may name the tool; other tools do not count."""
     steps = [{"step": "check", "kind": "python", "code": "result = 1"}, {"step": "load", "kind": "script", **TOOL}]
     assert find_step(steps) == Step({"kind": "script", **TOOL}, "load")
 
 
 def test_both_places_are_read_together() -> None:
-    """Settings of the Job here, others there; the same said twice is no contradiction."""
+    """Both places are merged; equal values are accepted."""
     tool = {"kind": "script", **TOOL, "args": ["a"], "job": {"timeout": 5, "image": "x"}}
     found = find_step({"step": "load", "tool": tool, "args": ["a"], "job": {"timeout": 5, "backoffLimit": 1}}).tool
     assert found["job"] == {"timeout": 5, "image": "x", "backoffLimit": 1}
@@ -84,7 +84,7 @@ def test_both_places_are_read_together() -> None:
     ],
 )
 def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, message: str) -> None:
-    """It is named, without values that may be secrets (R26)."""
+    """The error names the setting, without values that may be secrets (R26)."""
     with pytest.raises(ValueError, match="step 'load' has") as error:
         find_step({"step": "load", "tool": {"kind": "script", **TOOL, **within}, **beside})
     assert message in str(error.value)
@@ -121,7 +121,7 @@ def test_what_both_places_say_differently_is_an_error(beside: Any, within: Any, 
     ],
 )
 def test_a_mistake_is_named(document: Any, name: str | None, message: str) -> None:
-    """The message lists what there is to choose from."""
+    """The message lists the possible choices."""
     with pytest.raises(ValueError, match=r"spec|step|keychain") as error:
         find_step(document, name)
     assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""Task files: what they may say, and what is made of it."""
+"""Task files and the tasks in them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refusal(document: Any, name: str | None = None, flavor: str | None = None) -
 
 
 def test_everything_that_a_task_says() -> None:
-    """A task with everything that the format has."""
+    """A task may have every setting of the format."""
     assert read_task(MIGRATE, "migrate", {}) == TaskSettings(
         name="migrate",
         script="npx prisma migrate deploy",
@@ -65,7 +65,7 @@ def test_a_flavor_patches_the_file() -> None:
 
 
 def test_a_flavor_may_add_to_what_the_file_has_not() -> None:
-    """The sections that a flavor adds to need not stand in the file."""
+    """A flavor may add to a section that the file lacks."""
     patch = [{"op": "add", "path": "/kubernetes/namespace", "value": "x"}]
     assert read_task(a_file(flavors={"x": {"patch": patch}}), None, {}, flavor="x").namespace == "x"
 
@@ -77,12 +77,12 @@ def test_a_flavor_leaves_the_file_as_it_is() -> None:
 
 
 def test_a_component_is_called_the_same_everywhere() -> None:
-    """Deployment and Compose service have the component's name unless the file says otherwise."""
+    """Deployment and Compose service have the component's name by default."""
     assert read_task(a_file({"component": "api"}), None, {}).component == Component("api", None, "api", None)
 
 
 def test_variables_are_substituted_in_any_string() -> None:
-    """``${env:NAME}`` is replaced at all levels; an empty variable counts as none where there is a default."""
+    """``${env:NAME}`` is replaced at every level; a default replaces an empty value."""
     task = a_file({"script": "echo ${env:A} ${env:B:-b} $${env:C}", "args": {"list": ["${env:EMPTY:-e}", 1]}})
     found = read_task(task, None, {"A": "a", "EMPTY": ""})
     assert (found.script, found.args) == ("echo a b ${env:C}", {"list": ["e", 1]})
@@ -121,7 +121,7 @@ def test_executor_is_a_list_of_one() -> None:
     ],
 )
 def test_refused_tasks(task: dict[str, Any], words: str) -> None:
-    """What is wrong in a task is named with its place."""
+    """The error names the place of a mistake in a task."""
     assert words in refusal(a_file(task, components={"api": {}}))
 
 
@@ -145,19 +145,19 @@ def test_refused_tasks(task: dict[str, Any], words: str) -> None:
     ],
 )
 def test_refused_files(document: Any, name: str | None, flavor: str | None, words: str) -> None:
-    """What is wrong in a file is named with its place."""
+    """The error names the place of a mistake in a file."""
     assert words in refusal(document, name, flavor)
 
 
 def test_a_patch_that_misses_does_not_show_the_file() -> None:
-    """The error names what is missing; values of the file may be secrets (R26)."""
+    """The error names the missing key; the file's values may be secrets (R26)."""
     patch = {"patch": [{"op": "replace", "path": "/nowhere/x", "value": 1}]}
     said = refusal(a_file({"env": {"TOKEN": "secret"}}, flavors={"x": patch}), flavor="x")
     assert said == "flavors.x.patch cannot be applied: member 'nowhere' not found"
 
 
 def test_names_may_look_like_numbers() -> None:
-    """YAML reads 2024 as a number; the command line and ``component`` have it as text."""
+    """YAML reads 2024 as a number; names of tasks and components are text."""
     file = {"tasks": {2024: {"script": "true", "component": 5}}, "components": {5: {"container": {"service": "s"}}}}
     found = read_task(file, "2024", {})
     assert (found.name, found.component) == ("2024", Component("5", None, "s", None))

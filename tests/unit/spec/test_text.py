@@ -25,11 +25,11 @@ def test_dates_stay_text() -> None:
     ],
 )
 def test_what_cannot_be_read(text: str, message: str) -> None:
-    """The message says where."""
+    """The message names the line."""
     with pytest.raises(ValueError, match=message):
         read_yaml(text)
 
 
 def test_anchors_are_merged() -> None:
-    """YAML's own way to repeat nothing."""
+    """YAML's anchors and merge keys work."""
     assert read_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}

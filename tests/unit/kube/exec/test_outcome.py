@@ -1,4 +1,4 @@
-"""How the end of a run in a pod is told."""
+"""The outcome of a script in a running pod."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLACE = PodLocation("shop", "api-x1", "api", "api:1", "node-1")
 def an_outcome(
     end: ExecEnd, script: str | None = "print(1)", *, out: bytes = b"", err: bytes = b"", **options: Any
 ) -> Outcome:
-    """The outcome of a run that printed this."""
+    """The outcome of a run with this output."""
     printed = ExecOutput.of(64)
     for both, one, data in ((printed.both, printed.stdout, out), (printed.both, printed.stderr, err)):
         both.add([data])
@@ -50,7 +50,7 @@ def error_of(outcome_: Outcome) -> ScriptFailedError:
 
 
 def test_a_success_has_everything_apart() -> None:
-    """Both streams together and each for itself; the value is from stdout."""
+    """The result has both streams together and apart, and the value of stdout."""
     concluded = an_outcome(Exited(0), out=b'{"n": 1}\n', err=b'{"n": 2}\n')
     result = concluded.result
     assert (result.output, result.stdout_tail, result.stderr_tail) == (
@@ -123,26 +123,26 @@ def test_a_success_has_everything_apart() -> None:
     ids=str,
 )
 def test_the_first_line_says_it(end: ExecEnd, first: str) -> None:
-    """Object, cause and what to do (R22)."""
+    """The first line has object, cause and advice (R22)."""
     message = str(error_of(an_outcome(end, working_dir="/app")))
     assert message.splitlines()[0].startswith(first)
     assert len(message.splitlines()[0]) <= MAX_HEADLINE
 
 
 def test_without_a_shell_a_command_is_advised() -> None:
-    """What else can be done stands in the message."""
+    """The message advises a command without a shell."""
     assert "pass command=[…] without env" in str(error_of(an_outcome(NotStarted("sh"))))
 
 
 def test_a_command_is_called_so() -> None:
-    """Nobody gave a script."""
+    """A run without a script is called a command."""
     concluded = an_outcome(Exited(2), None, command=["ls"])
     assert concluded.result.error == "The command ended with exit code 2"
     assert concluded.result.script_sha256 is None
 
 
 def test_last_lines_follow() -> None:
-    """The output's end is in the error (R22)."""
+    """The error ends with the last lines of output (R22)."""
     assert str(error_of(an_outcome(Exited(1), out=b"why\n"))).endswith("Last line of output:\n  why")
 
 
@@ -165,7 +165,7 @@ def test_last_lines_follow() -> None:
     ids=str,
 )
 def test_whether_another_try_may_help(end: ExecEnd, kind: type, retryable: bool) -> None:
-    """Never where the process may still run beside it (R2)."""
+    """A try is never repeated while its process may still run (R2)."""
     error = error_of(an_outcome(end))
     assert (type(error), error.retryable) == (kind, retryable)
 
@@ -183,14 +183,14 @@ def test_whether_another_try_may_help(end: ExecEnd, kind: type, retryable: bool)
     ],
 )
 def test_a_broken_connection(runs: bool | None, said: str) -> None:
-    """The outcome is unknown, and what is known of the process is said (R1, R36)."""
+    """The outcome is unknown, and the message says what is known of the process (R1, R36)."""
     message = str(error_of(an_outcome(ConnectionBroken("why", 2.0, runs, 12))))
     assert message.startswith("Outcome unknown: the connection to pod shop/api-x1 broke after 2.0 s.")
     assert said in message
 
 
 def test_an_exit_code_of_the_author_skips() -> None:
-    """Only one that the script itself ended with."""
+    """Only an exit code of the script itself skips the task."""
     assert an_outcome(Exited(99), skip_on_exit_code=[99]).skipped
     assert not an_outcome(PodEnded("gone", 99), skip_on_exit_code=[99]).skipped
     assert not an_outcome(Exited(1), skip_on_exit_code=[99]).skipped

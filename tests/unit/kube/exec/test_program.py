@@ -1,4 +1,4 @@
-"""What is sent through stdin, run by the shells of this machine."""
+"""The code that is sent through stdin, run by this machine's shells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWS = "import json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ),
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended, and what it printed after its announcement."""
+    """The end of a program, and its output after its announcement."""
 
     code: int
     out: bytes
@@ -61,7 +61,7 @@ def an_invocation(script: str | Script = SHOWS, **changes: Any) -> Invocation:
 
 
 def started(shell: str, data: bytes, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """The constant program with this on its stdin, which stays open, as a group of its own."""
+    """Start the constant program with this stdin, which stays open, in its own group."""
     program = stdin_program.argv()
     process = subprocess.Popen(
         [f"{shell}/sh", *program[1:]], env={"PATH": shell} | dict(env or {}), start_new_session=True,
@@ -74,7 +74,7 @@ def started(shell: str, data: bytes, env: Mapping[str, str] | None = None) -> su
 
 
 def run(shell: str, invocation: Invocation, env: Mapping[str, str] | None = None) -> Ended:
-    """Run to the end; stdin is never closed before."""
+    """Run to the end; stdin is not closed before."""
     process = started(shell, encode(invocation), env)
     assert process.stdout is not None
     out = process.stdout.read()
@@ -86,12 +86,12 @@ def run(shell: str, invocation: Invocation, env: Mapping[str, str] | None = None
 
 
 def left_over(invocation: Invocation) -> list[Path]:
-    """What an invocation has left behind."""
+    """The files that an invocation has left."""
     return [path for folder in ("/dev/shm", "/tmp") if (path := Path(folder) / invocation.folder_name).exists()]
 
 
 def test_script_and_arguments_arrive_byte_for_byte(shell: str) -> None:
-    """Any character but NUL arrives in arguments and environment, and in the script's text (R24)."""
+    """Any character but NUL arrives in arguments, environment and script (R24)."""
     payload = Payload.of([EVERY_CHARACTER], None, {"ALL": EVERY_CHARACTER, "EMPTY": ""})
     text = f"import os, sys, json\nassert json.loads(sys.argv[1]) == [os.environ['ALL']] == [{EVERY_CHARACTER!r}]\n"
     ended = run(shell, an_invocation(text + "print(os.environ['EMPTY'] + 'same')", payload=payload))
@@ -106,14 +106,14 @@ def test_each_argument_is_one_word(shell: str) -> None:
 
 
 def test_environment_is_the_containers_and_the_callers(shell: str) -> None:
-    """The container's own environment stays, the caller's goes before it, and stdin is empty."""
+    """The caller's variables replace the container's, and stdin is empty."""
     ended = run(shell, an_invocation(payload=Payload.of(None, None, {"A": "ours"})), {"A": "theirs", "B": "theirs"})
     _, environment, _, stdin = json.loads(ended.out)
     assert (environment["A"], environment["B"], stdin) == ("ours", "theirs", "")
 
 
 def test_variables_of_the_container_keep_their_values(shell: str) -> None:
-    """Also those with short names."""
+    """Variables of the container with short names also keep their values."""
     theirs = dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "theirs")
     environment = json.loads(run(shell, an_invocation(), theirs).out)[1]
     assert {name: environment[name] for name in theirs} == theirs
@@ -126,7 +126,7 @@ def test_nothing_of_ours_is_in_the_environment(shell: str) -> None:
 
 
 def test_arguments_alone_are_no_json(shell: str) -> None:
-    """Without args and arguments the script gets none."""
+    """Without args and arguments the script gets no argument."""
     assert json.loads(run(shell, an_invocation()).out)[0] == []
 
 
@@ -148,18 +148,18 @@ def test_languages(shell: str, name: str, text: str) -> None:
 
 
 def test_python_imports_nothing_from_a_shared_folder(shell: str) -> None:
-    """The first place that Python imports from is no folder that others may write to."""
+    """Python first imports from a folder that other users cannot write to."""
     ended = run(shell, an_invocation("import sys; print(sys.path[0])"))
     assert Path(ended.out.decode().strip()).name.startswith("airflow-script-")
 
 
 def test_a_traceback_shows_the_scripts_lines(shell: str) -> None:
-    """Python finds the text of a script that has no name any more."""
+    """Python's traceback shows lines of a script whose file was removed."""
     assert "1 / 0  # here" in run(shell, an_invocation("1 / 0  # here")).err
 
 
 def test_files_lie_beside_the_script(shell: str) -> None:
-    """Files are found by import and by the variable, their bytes as they were, NUL too."""
+    """Import and the variable find the files, whose bytes are unchanged, even NUL."""
     text = "import os, lib.util; print(open(os.environ['AIRFLOW_SCRIPT_FILES'] + '/a b.txt').read() == lib.util.text)"
     files = {"lib/util.py": a_script("text = 'x\\0y\\n\\n'\n"), "a b.txt": a_script("x\0y\n\n")}
     ended = run(shell, an_invocation(text, files=files))
@@ -167,7 +167,7 @@ def test_files_lie_beside_the_script(shell: str) -> None:
 
 
 def test_a_file_of_many_nuls(shell: str) -> None:
-    """What a shell would follow recursively is written all the same, as in text of UTF-16."""
+    """A file of many NULs is written, as UTF-16 text has."""
     once = r"x\0\c%s" + "\0" + "7'\n"
     script = f"import os; print(open(os.environ['AIRFLOW_SCRIPT_FILES'] + '/data').read() == {once!r} * 60_000)"
     ended = run(shell, an_invocation(script, files={"data": a_script(once * 60_000)}))
@@ -183,7 +183,7 @@ def test_a_command_needs_no_script(shell: str) -> None:
 
 
 def test_command_finds_its_files(shell: str) -> None:
-    """A command's files are in the folder of the variable."""
+    """The variable leads a command to its files."""
     command = ["sh", "-c", 'read -r line < "$AIRFLOW_SCRIPT_FILES/x"; echo "$line"']
     assert run(shell, Invocation(command, files={"x": a_script("found\n")})).out == b"found\n"
 
@@ -196,20 +196,20 @@ def test_exit_code_is_the_scripts(shell: str, files: dict[str, Script]) -> None:
 
 @pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
 def test_missing_interpreter_is_127(shell: str, files: dict[str, Script]) -> None:
-    """An interpreter that the image lacks ends as a shell has it, and says its name."""
+    """A missing interpreter ends with 127 and is named, as in a shell."""
     ended = run(shell, an_invocation(interpreter=["php"], files=files))
     assert ended.code == 127
     assert "php" in ended.err
 
 
 def test_missing_working_dir_is_told(shell: str) -> None:
-    """Nothing starts where the folder does not exist."""
+    """Nothing starts if the folder does not exist."""
     ended = run(shell, an_invocation(working_dir="/no/such"))
     assert (ended.code, ended.out, ended.preamble.failure) == (stdin_program.NOT_STARTED, b"", "working_dir")
 
 
 def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
-    """Whatever of the code is missing, no prefix of it runs (R1, R36)."""
+    """No prefix of the code runs, wherever stdin breaks off (R1, R36)."""
     data = encode(an_invocation("print('ran')", payload=Payload.of(None, ["a", "b"], None)))
     for missing in (1, 2, 3, 10, 40, 100, 1000):
         process = started(shell, data[:-missing])
@@ -218,7 +218,7 @@ def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
 
 
 def test_code_that_cannot_be_read_is_no_success(shell: str) -> None:
-    """Where head is missing or killed nothing runs, nothing is announced, and the exit code is not 0 (R1, R36)."""
+    """If head is missing or killed, nothing runs, and the exit code is not 0 (R1, R36)."""
     (Path(shell) / "head").unlink()
     (Path(shell) / "head").symlink_to(str(shutil.which("false")))
     ended = run(shell, an_invocation("print('ran')"))
@@ -226,7 +226,7 @@ def test_code_that_cannot_be_read_is_no_success(shell: str) -> None:
 
 
 def test_kept_stdin_is_the_scripts(shell: str) -> None:
-    """What is sent after the announcement is the script's stdin."""
+    """The script's stdin is everything after the announcement."""
     invocation = an_invocation("print(input())", keeps_stdin=True)
     process, preamble = started(shell, encode(invocation)), Preamble(invocation)
     assert process.stdout is not None
@@ -236,7 +236,7 @@ def test_kept_stdin_is_the_scripts(shell: str) -> None:
 
 
 def test_no_value_is_in_any_command_line(shell: str) -> None:
-    """Neither the exec's own command line nor that of a process that it starts has a value of env (R26)."""
+    """No command line of the exec or its processes has a value of env (R26)."""
     script = "import pathlib\nfor p in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n  print(p.read_bytes())"
     ended = run(shell, an_invocation(script, payload=Payload.of(None, None, {"A": "very-secret"})))
     assert b"very-secret" not in ended.out
@@ -245,7 +245,7 @@ def test_no_value_is_in_any_command_line(shell: str) -> None:
 
 
 def announced(process: subprocess.Popen[bytes], invocation: Invocation) -> RemoteProcess:
-    """What the program says of its process, when the script has said that it is there."""
+    """The process that the program announces, once the script has printed."""
     assert process.stdout is not None
     preamble = Preamble(invocation)
     shown = b""
@@ -256,7 +256,7 @@ def announced(process: subprocess.Popen[bytes], invocation: Invocation) -> Remot
 
 
 def ends(shell: str, command: list[str]) -> str:
-    """What the program that ends or looks prints."""
+    """The output of the program that ends or checks a process."""
     done = subprocess.run([f"{shell}/sh", *command[1:]], env={"PATH": shell}, capture_output=True, check=True)
     assert not done.stderr
     return done.stdout.decode().strip()
@@ -275,7 +275,7 @@ child.wait()
     ("first", "said"), [("", "ended"), ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "killed")]
 )
 def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, said: str) -> None:
-    """TERM ends script and children; who ignores it is killed; no folder stays (R27)."""
+    """TERM ends script and children, KILL those that ignore it; no folder stays (R27)."""
     invocation = an_invocation(WAITS.format(first=first), files=files)
     process = started(shell, encode(invocation))
     remote = announced(process, invocation)
@@ -288,7 +288,7 @@ def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, 
 
 
 def test_script_that_handles_term_clears_up_and_its_code_counts(shell: str) -> None:
-    """With a folder, too, the script has its grace period and says how it ends (R27)."""
+    """A script with a folder also has its grace period and its own exit code (R27)."""
     first = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))"
     invocation = an_invocation(WAITS.format(first=first), files={"x": a_script("x")})
     process = started(shell, encode(invocation))
@@ -299,7 +299,7 @@ def test_script_that_handles_term_clears_up_and_its_code_counts(shell: str) -> N
 
 
 def test_another_process_of_that_number_is_left_alone(shell: str) -> None:
-    """A number that belongs to another process by now is not ended."""
+    """A process that has got the same number is not ended."""
     invocation = an_invocation(WAITS.format(first=""))
     process = started(shell, encode(invocation))
     remote = announced(process, invocation)
@@ -309,41 +309,41 @@ def test_another_process_of_that_number_is_left_alone(shell: str) -> None:
 
 
 def test_announcement_may_come_in_pieces() -> None:
-    """The script's output begins after our line, wherever the stream was cut."""
+    """The script's output begins after our line, wherever the stream is cut."""
     preamble = Preamble(Invocation(["x"], nonce="abc"))
     shown = b"".join(preamble.feed(bytes([byte])) for byte in b"abc started 12 345\nabc started 1 2\n")
     assert (shown, preamble.process) == (b"abc started 1 2\n", RemoteProcess(12, 345))
 
 
 def test_terminal_is_ready_before_the_announcement() -> None:
-    """A terminal's line that it awaits the code is ours."""
+    """The line that a terminal awaits the code is not the script's."""
     preamble = Preamble(Invocation(["x"], nonce="abc"))
     assert (preamble.feed(b"airflow-script ready\n"), preamble.is_ready) == (b"", True)
     assert (preamble.feed(b"abc started\nhi"), preamble.process) == (b"hi", None)
 
 
 def test_what_is_not_ours_is_shown() -> None:
-    """A shell that says something else is heard."""
+    """Other output of the shell is shown."""
     preamble = Preamble(Invocation(["x"], nonce="abc"))
     assert preamble.feed(b"ab") == b""
     assert preamble.feed(b"solutely not") == b"absolutely not"
 
 
 def test_too_much_is_refused() -> None:
-    """Script and files have a bound (R25)."""
+    """Script and files have a size limit (R25)."""
     with pytest.raises(ValueError, match="Put large data onto a volume"):
         an_invocation("x" * (stdin_program.MAX_SENT + 1))
 
 
 def test_files_cannot_leave_the_folder() -> None:
-    """A path that would leave the folder, or be the script's own, is refused by name."""
+    """A path out of the folder, or the script's own path, is refused by name."""
     for path in ("../x", "/x", "script.py"):
         with pytest.raises(ValueError, match="files has"):
             an_invocation(files={path: a_script("x")})
 
 
 def test_a_terminal_shows_nothing_of_the_code(shell: str) -> None:
-    """On a terminal the code is sent when it is awaited, is not shown, and the terminal is as it was afterwards."""
+    """A terminal does not show the code, and has its old settings afterwards."""
     invocation = an_invocation("import os; print(input(), os.isatty(0))", keeps_stdin=True)
     ours, theirs = os.openpty()
     program = [f"{shell}/sh", *stdin_program.argv(terminal=True)[1:]]

@@ -1,4 +1,4 @@
-"""What the status channel says."""
+"""The status at the end of an exec."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_missing_program_is_named() -> None:
 
 
 def test_missing_path_is_named() -> None:
-    """The runtime says of a path what it says of a name in other words."""
+    """The runtime has another message for a missing path."""
     said = 'OCI runtime exec failed: exec failed: exec: "/bin/x": stat /bin/x: no such file or directory: unknown'
     assert parse_status(a_status("InternalError", said)).missing_program == "/bin/x"
 
 
 def test_other_failures_keep_their_words() -> None:
-    """Whatever else the cluster says is passed on."""
+    """Any other message of the cluster is kept."""
     status = parse_status(a_status("InternalError", "error dialing backend: EOF"))
     assert status == ExecStatus(None, "InternalError", "error dialing backend: EOF")
     assert not status.is_start_failure
@@ -55,18 +55,18 @@ def test_other_failures_keep_their_words() -> None:
 
 @pytest.mark.parametrize("raw", [b"container not found", b"[]", b"\xff"])
 def test_text_is_a_failure(raw: bytes) -> None:
-    """Older servers send words."""
+    """The text of an older server is a failure."""
     assert parse_status(raw).exit_code is None
 
 
 def test_frames_of_stdin() -> None:
-    """Long data is cut, none is none."""
+    """Long data is cut into frames; no data gives no frame."""
     frames = protocol.stdin_frames(b"x" * (protocol.MAX_FRAME + 1))
     assert [len(frame) for frame in frames] == [protocol.MAX_FRAME + 1, 2]
     assert protocol.stdin_frames(b"") == []
 
 
 def test_control_frames() -> None:
-    """End of stdin and size of a terminal, as the protocol spells them."""
+    """The protocol's frames for the end of stdin and for a terminal's size."""
     assert protocol.end_of_stdin() == b"\xff\x00"
     assert protocol.resize(80, 24) == b'\x04{"Width": 80, "Height": 24}'

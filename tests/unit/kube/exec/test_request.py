@@ -1,4 +1,4 @@
-"""What may be asked of a run in a running pod."""
+"""Requests to run in a running pod."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.builders import a_script, an_exec_request
 
 
 def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **options: Any) -> ExecOptions:
-    """Options that were checked as at parse."""
+    """Options that are checked as at DAG parse."""
     where = {} if {"pod", "label_selector", "statefulset"} & set(options) else {"deployment": "api"}
     checked = ExecOptions(**(where | options))
     checked.check_before_rendering(ScriptInputs(script=script, **(call or {})))
@@ -47,13 +47,13 @@ def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **opti
     ],
 )
 def test_what_cannot_work_is_refused_by_name(arguments: dict[str, Any], said: str) -> None:
-    """Whatever the templates turn out to be (R29)."""
+    """A mistake is refused whatever the templates become (R29)."""
     with pytest.raises(ValueError, match=said):
         checked(**arguments)
 
 
 def test_templates_are_left_for_the_run() -> None:
-    """A place that is a template, or a command that another task returns, is no mistake."""
+    """A template, or a command that another task returns, is not a mistake."""
     assert checked(deployment="{{ params.app }}").deployment == "{{ params.app }}"
     assert checked(None, command=object()).command
 
@@ -66,13 +66,13 @@ def test_templates_are_left_for_the_run() -> None:
     ],
 )
 def test_what_rendering_made_of_them_is_checked(options: dict[str, Any], said: str) -> None:
-    """A template or another task may give anything."""
+    """A value of a template or of another task is checked."""
     with pytest.raises(ValueError, match=said):
         an_exec_request(None, **options)
 
 
 def test_empty_script_is_refused() -> None:
-    """Nothing to run is a mistake."""
+    """An empty script is a mistake."""
     with pytest.raises(ValueError, match="script is empty"):
         an_exec_request("  \n")
 
@@ -84,7 +84,7 @@ def test_what_is_given_is_checked_before_a_pod_is_looked_for() -> None:
 
 
 def test_the_containers_image_decides_the_interpreter() -> None:
-    """What nothing else says is said by the image of the pod that was chosen."""
+    """The image of the chosen pod decides, if nothing else does."""
     assert an_exec_request().invocation("node:20-slim").interpreter == Interpreter(("node",), "image")
     assert an_exec_request().invocation("").argv == ("python3", "-u")
     assert an_exec_request(None, command=["ls"]).invocation("node:20-slim").interpreter is None
@@ -98,13 +98,13 @@ def test_sql_gets_its_arguments_as_variables() -> None:
 
 
 def test_arguments_are_no_references() -> None:
-    """Nobody expands ``$(NAME)`` in an exec."""
+    """An exec does not expand ``$(NAME)``."""
     invocation = an_exec_request(args={"a": "$(B)"}, env={"B": "1"}).invocation("")
     assert (invocation.payload.arguments, invocation.payload.environment) == (('{"a": "$(B)"}',), {"B": "1"})
 
 
 def test_a_bare_command_needs_no_shell() -> None:
-    """A command that is given nothing can be started by itself."""
+    """A command without env, files and working_dir starts without a shell."""
     assert an_exec_request(None, command=["ls"]).is_bare
     assert not an_exec_request(None, command=["ls"], env={"A": "1"}).is_bare
     assert not an_exec_request(None, command=["ls"], working_dir="/").is_bare
@@ -122,12 +122,12 @@ def test_a_bare_command_needs_no_shell() -> None:
     ],
 )
 def test_the_sooner_end_counts(timeout: int | None, left: float | None, deadline: Deadline) -> None:
-    """The timeout, or what is left of the task's own (R5)."""
+    """The deadline is the timeout, or the task's remaining time (R5)."""
     assert Deadline.within(timeout, left) == deadline
 
 
 def test_a_dry_run_has_no_value() -> None:
-    """What would run where, with names in the place of values (R26)."""
+    """A dry run shows what would run where, with names instead of values (R26)."""
     files = {"x": a_script("hunter2")}
     request = an_exec_request(args={"k": "hunter2"}, env={"KEY": "hunter2"}, files=files)
     told = described(request)

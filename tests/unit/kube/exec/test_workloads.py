@@ -1,4 +1,4 @@
-"""Which pod and container something runs in."""
+"""The choice of a pod and its container."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SELECTED = Workload("label_selector", "app=api", "shop")
 
 
 def a_deployment(*, revision: str = "2", generation: int = 3, observed: int = 3) -> dict[str, Any]:
-    """The Deployment ``api``, twice rolled out."""
+    """The Deployment ``api`` after two rollouts."""
     return {
         "metadata": {
             "name": "api", "uid": "uid-api", "generation": generation,
@@ -73,22 +73,22 @@ def a_running_pod(
 
 
 def chosen(*pods: dict[str, Any], of: Workload = API) -> str:
-    """The name of the pod that is chosen."""
+    """The name of the chosen pod."""
     return str(workloads.choose_ready_pod(Candidates(of, pods, "ReplicaSet api-2"))["metadata"]["name"])
 
 
 def test_first_by_name() -> None:
-    """Of several ready pods it is always the same."""
+    """The first ready pod by name is chosen."""
     assert chosen(a_running_pod("b"), a_running_pod("a"), a_running_pod("c")) == "a"
 
 
 def test_neither_unready_nor_deleted() -> None:
-    """A pod that is not ready, or going, is none to run in."""
+    """A pod that is not ready, or is being deleted, is not chosen."""
     assert chosen(a_running_pod("a", ready=False), a_running_pod("b", deleted=True), a_running_pod("c")) == "c"
 
 
 def test_no_ready_pod_tells_how_many_in_which_state() -> None:
-    """The error counts the states and says how to look."""
+    """The error counts the states and gives a command to look closer."""
     with pytest.raises(TargetError) as raised:
         chosen(
             a_running_pod(ready=False, waiting="CrashLoopBackOff"),
@@ -102,7 +102,7 @@ def test_no_ready_pod_tells_how_many_in_which_state() -> None:
 
 
 def test_a_selector_without_ready_pods_is_named() -> None:
-    """With a selector, the error has it."""
+    """The error contains the selector."""
     with pytest.raises(TargetError) as raised:
         workloads.choose_ready_pod(Candidates(SELECTED, []))
     assert str(raised.value) == (
@@ -112,7 +112,7 @@ def test_a_selector_without_ready_pods_is_named() -> None:
 
 
 def test_only_pods_of_the_current_replica_set() -> None:
-    """During a rollout the old code's pods are none of it, whatever their labels."""
+    """During a rollout the old pods are not chosen, whatever their labels."""
     pods = [a_running_pod("a", owner="uid-api-1"), a_running_pod("b"), a_running_pod("c", owner="uid-other")]
     sets = [a_replica_set("1"), a_replica_set("2"), a_replica_set("2", owner="uid-another-api")]
     found = workloads.pods_of_deployment(API, a_deployment(), sets, pods)
@@ -120,7 +120,7 @@ def test_only_pods_of_the_current_replica_set() -> None:
 
 
 def test_a_deployment_whose_replica_set_is_not_there_has_no_pods() -> None:
-    """Before the new ReplicaSet exists, the old one's pods are not taken in its place."""
+    """Before the new ReplicaSet exists, no old pod is chosen."""
     found = workloads.pods_of_deployment(API, a_deployment(revision="3"), [a_replica_set("2")], [a_running_pod()])
     with pytest.raises(TargetError, match="no pods of its ReplicaSet, which does not exist yet"):
         workloads.choose_ready_pod(found)
@@ -133,7 +133,7 @@ def test_a_change_that_the_controller_has_not_seen() -> None:
 
 
 def test_pods_of_a_stateful_sets_newest_revision() -> None:
-    """An update in the middle leaves pods of the old revision."""
+    """During an update, pods of the old revision are not chosen."""
     found = {"metadata": {"uid": "uid-db"}, "spec": {}, "status": {"updateRevision": "db-2"}}
     pods = [
         a_running_pod(f"db-{index}", owner="uid-db", labels={"controller-revision-hash": revision})
@@ -153,7 +153,7 @@ def test_selector_in_the_apis_words() -> None:
 
 
 def test_exactly_one_is_named() -> None:
-    """None and several are refused, an empty name too."""
+    """No name, several names and an empty name are refused."""
     assert workloads.named("shop", deployment="api", pod=None) == API
     for names in ({}, {"deployment": "api", "pod": "x"}, {"deployment": " "}):
         with pytest.raises(ValueError, match="deployment"):
@@ -162,18 +162,18 @@ def test_exactly_one_is_named() -> None:
 
 @pytest.mark.parametrize("name", ["api/status", "../secrets/x", "api?x=1", " api"])
 def test_a_name_is_no_path(name: str) -> None:
-    """What a template made of a name leads nowhere else."""
+    """A name that a template made cannot lead to another path."""
     with pytest.raises(ValueError, match="is not a legal Kubernetes name"):
         workloads.named("shop", deployment=name)
 
 
 def test_the_only_container_is_taken() -> None:
-    """A pod with one container needs no name of it, a sidecar beside it neither."""
+    """The only container needs no name; a sidecar does not change that."""
     assert workloads.choose_container(a_running_pod(sidecar="proxy"), None)["name"] == "api"
 
 
 def test_a_sidecar_may_be_named() -> None:
-    """A sidecar that is an init container runs as well."""
+    """A sidecar that is an init container can be chosen."""
     assert workloads.choose_container(a_running_pod(sidecar="proxy"), "proxy")["name"] == "proxy"
 
 
@@ -185,20 +185,20 @@ def test_a_sidecar_may_be_named() -> None:
     ],
 )
 def test_a_container_must_be_one_of_the_pods(container: str | None, said: str) -> None:
-    """The error names those that there are, and another try would not help."""
+    """The error lists the containers, and is not retryable."""
     with pytest.raises(TargetError) as raised:
         workloads.choose_container(a_running_pod("api-2-x", "api", "web"), container)
     assert (str(raised.value), raised.value.retryable) == (said, False)
 
 
 def test_a_container_must_run() -> None:
-    """A named pod may have a container that waits."""
+    """A container that waits is refused, even in a named pod."""
     with pytest.raises(TargetError, match="'api' of pod shop/api-2-x is not running: the pod is CrashLoopBackOff"):
         workloads.choose_container(a_running_pod(waiting="CrashLoopBackOff"), None)
 
 
 def test_a_named_pod_need_not_be_ready() -> None:
-    """Whoever names a pod wants that one."""
+    """A named pod is chosen even if it is not ready."""
     pod = a_running_pod(ready=False)
     assert workloads.choose_named_pod(Workload("pod", "api-2-x", "shop"), pod) is pod
 
@@ -208,13 +208,13 @@ def test_a_named_pod_need_not_be_ready() -> None:
     [(a_running_pod(deleted=True), "Terminating"), (a_running_pod(phase="Pending", ready=False), "Pending")],
 )
 def test_a_named_pod_must_run(pod: dict[str, Any], said: str) -> None:
-    """The error tells its state and how to look."""
+    """The error has the pod's state and a command to look closer."""
     with pytest.raises(TargetError, match=f"its state is {said}. Check: kubectl -n shop describe pod api-2-x"):
         workloads.choose_named_pod(Workload("pod", "api-2-x", "shop"), pod)
 
 
 def test_what_does_not_exist_is_told_with_what_does() -> None:
-    """Which names there are, where they may be known."""
+    """The error lists the names that exist, if they may be read."""
     assert (
         str(workloads.not_found(API, ["web", "db"])) == "Deployment shop/api does not exist. The namespace has: db, web"
     )
@@ -236,5 +236,5 @@ def test_what_does_not_exist_is_told_with_what_does() -> None:
     ],
 )
 def test_what_became_of_the_pod(now: dict[str, Any] | None, why: str | None) -> None:
-    """A pod or container that ended has ended the script, one that is merely not ready has not."""
+    """A pod or container that ended has ended the script; an unready pod has not."""
     assert workloads.why_gone(a_running_pod(), now, "api") == why
