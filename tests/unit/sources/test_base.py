@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from airflow_script_provider.sources import base
 class Flaky:
     """A read that fails some times before it succeeds."""
 
-    def __init__(self, failures: int, **facts: object) -> None:
+    def __init__(self, failures: int, **facts: Any) -> None:
         self.failures = failures
         self.facts = facts
         self.calls = 0
