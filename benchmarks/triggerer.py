@@ -15,7 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,13 +77,11 @@ def contenders() -> dict[str, Callable[[FakeJob], Any]]:
 
 def _our_trigger(job: FakeJob, *, get_logs: bool) -> Any:
     """As ``KubernetesScriptOperator`` makes it when it defers at once."""
-    from airflow_script_provider.jobs.begin import Run
-    from airflow_script_provider.kube.job.launched import JobRef
+    from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
     from airflow_script_provider.triggers.script import ScriptTrigger
 
-    nobody: Any = None  # neither API nor log are asked for this
-    run = Run(nobody, fake_jobs.request_of(job.namespace, job.launch_id), nobody, get_logs=get_logs)
-    launched = run.launched(JobRef(job.namespace, job.name, job.uid), time.time())
+    request = replace(fake_jobs.request_of(job.namespace, job.launch_id), get_logs=get_logs)
+    launched = LaunchedJob.of(request, JobRef(job.namespace, job.name, job.uid), time.time())
     return ScriptTrigger(job=launched.to_dict())
 
 

@@ -14,11 +14,10 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.kube.job import adoption
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.names import TaskIdentity
-from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog, RunLog
+from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
 
 T = TypeVar("T")
 
@@ -89,10 +88,6 @@ class JobTaskRun(TaskRun):
             if unguarded.ref is not None:
                 raise self.killed(unguarded.ref) from None
             raise
-
-    def guard(self, api: KubernetesApi, log: RunLog, task: TaskIdentity | None) -> JobGuard:
-        """The guard of a Job of this run: a kill deletes the Job, or leaves it to the task's next try."""
-        return JobGuard(api, log, lambda: self.meaning_of_kill(task))
 
     async def meaning_of_kill(self, task: TaskIdentity | None) -> adoption.Kill | None:
         """What an interruption means if it is a kill of a task that is tried again; None otherwise."""

@@ -18,7 +18,6 @@ from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.begin import Run
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import TaskIdentity
@@ -171,7 +170,7 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.request.get_logs)
 
         async def main(api: KubernetesApi) -> NodesResult:
-            job = _bounds(api, request, log).launched(ref, time.time())
+            job = LaunchedJob.of(request.request, ref, time.time())
             return await self._nodes_task(api, log, None).see_through(job, request.request.identity.task, None)
 
         return await in_session(access, main)
@@ -180,18 +179,13 @@ class NodesTaskRun(JobTaskRun):
         self, api: KubernetesApi, request: NodesRequest, log: RunLog, task: TaskIdentity | None
     ) -> LaunchedJob:
         """Adopt the owner of an earlier try, or choose nodes and create one."""
-        nodes = self._nodes_task(api, log, task)
-        job = await nodes.begin(
+        return await self._nodes_task(api, log, task).begin(
             request.request,
             request.on_nodes,
             request.choice,
-            bounds=_bounds(api, request, log),
             retry_failed_only=request.retry_failed_only,
+            on_launch=self.on_launch,
         )
-        if self.on_launch is not None:
-            async with nodes.guard.protecting(job.ref):
-                self.on_launch(job.ref)
-        return job
 
     def _begun(
         self,
@@ -222,11 +216,6 @@ def node_call(**arguments: Any) -> NodeCall:
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
     choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
     return NodeCall(inputs, options, choice, settings)
-
-
-def _bounds(api: KubernetesApi, request: NodesRequest, log: RunLog) -> Run:
-    job = request.request
-    return Run(api, job, log, job.max_output_bytes, get_logs=job.get_logs)
 
 
 def _nodes_request(

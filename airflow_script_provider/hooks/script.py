@@ -17,11 +17,13 @@ from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching, read_mark
-from airflow_script_provider.jobs.begin import Deferral, OnOutcome, Run, see_through
-from airflow_script_provider.jobs.conclude import Tracking
+from airflow_script_provider.jobs.begin import begin
+from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, conclude, conclude_or_defer
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, from_event
-from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
@@ -63,7 +65,7 @@ class KubernetesScriptHook(ScriptHook):
         """Create the Job of a request and return at once. Until it is followed, it is kept for ``unread_ttl``."""
 
         async def launched(api: KubernetesApi) -> JobRef:
-            return await launching.launch(api, await read_mark.allowed(api, request, self._task_run.run_log()))
+            return await launching.launch(api, await read_mark.within_rights(api, request, self._task_run.run_log()))
 
         return self._task_run.call(launched)
 
@@ -113,8 +115,11 @@ class ScriptTaskRun(JobTaskRun):
         access, task = self.cluster.resolve(), task or current_task()
         request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
+        meaning = partial(self.meaning_of_kill, task)
+
         async def main(api: KubernetesApi) -> Outcome:
-            return await self._job_run(api, request, task, alone=alone).run(on_outcome)
+            job, start = await self._begin(api, request, meaning, alone=alone)
+            return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
         return self.run(access, main)
 
@@ -135,10 +140,14 @@ class ScriptTaskRun(JobTaskRun):
         """
         access, task = self.cluster.resolve(), task or current_task()
         request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
+        meaning = partial(self.meaning_of_kill, task)
         with self.deleting_if_killed() as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome | Deferral:
-                followed = await self._job_run(api, request, task, alone=True).run_or_defer(defer_after, on_outcome)
+                job, start = await self._begin(api, request, meaning, alone=True)
+                followed = await conclude_or_defer(
+                    job, start, defer_after, task=task, on_outcome=on_outcome, meaning_of_kill=meaning
+                )
                 if isinstance(followed, Deferral):
                     unguarded.ref = followed.job.ref
                 return followed
@@ -159,7 +168,9 @@ class ScriptTaskRun(JobTaskRun):
             async def main(api: KubernetesApi) -> Outcome:
                 await launching.check_server(api, job.ref, event.get("server"))
                 unguarded.ref = None
-                return await see_through(Tracking(api, job, log), self.guard(api, log, task), start, task, on_outcome)
+                meaning = partial(self.meaning_of_kill, task)
+                context = JobContext(api, job, log)
+                return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
             return self.run(access, main)
 
@@ -168,9 +179,8 @@ class ScriptTaskRun(JobTaskRun):
         access = await asyncio.to_thread(self.cluster.resolve)
 
         async def main(api: KubernetesApi) -> Outcome:
-            run = self._job_run(api, request, None)
-            job, task = run.launched(ref, time.time()), request.identity.task
-            return await see_through(Tracking(api, job, run.log), self.guard(api, run.log, None), FollowState(), task)
+            job, log = LaunchedJob.of(request, ref, time.time()), self.run_log(get_logs=request.get_logs)
+            return await conclude(JobContext(api, job, log), FollowState(), task=request.identity.task)
 
         return await in_session(access, main)
 
@@ -189,9 +199,8 @@ class ScriptTaskRun(JobTaskRun):
         log_origins(self.log, request.script, request.files)
         return request
 
-    def _job_run(
-        self, api: KubernetesApi, request: JobRequest, task: TaskIdentity | None, *, alone: bool = False
-    ) -> Run:
-        log, limit = self.run_log(get_logs=request.get_logs), request.max_output_bytes
-        meaning = partial(self.meaning_of_kill, task)
-        return Run(api, request, log, limit, alone, meaning, request.get_logs, self.on_launch)
+    async def _begin(
+        self, api: KubernetesApi, request: JobRequest, meaning: MeaningOfKill, *, alone: bool
+    ) -> tuple[JobContext, FollowState]:
+        log = self.run_log(get_logs=request.get_logs)
+        return await begin(api, request, log, alone=alone, on_launch=self.on_launch, meaning_of_kill=meaning)

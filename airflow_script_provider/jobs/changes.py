@@ -1,4 +1,4 @@
-"""Where a follower hears of changes: watches of its own, or one that many followers share."""
+"""Where a follower gets changes from: watches of its own, or watches that many followers share."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Kind(StrEnum):
 
 
 News = Change | exceptions.KubernetesApiError
-"""A change; or why none comes any more."""
-Tell = Callable[[Kind, News], None]
-"""Hears of changes. Must not raise, and does not wait: whoever shares the watch is told after it."""
+"""A change; or the reason why no more changes come."""
+Listener = Callable[[Kind, News], None]
+"""Gets changes. It must not raise or wait: listeners of the same watch are called one after the other."""
 Stop = Callable[[], object]
 Item = tuple[Kind, News]
 WatchEvents = Callable[[str], Stop]
-"""Begins to tell the Warning events of the object with a uid; what it returns ends that."""
+"""Adds the Warning events of the object with a uid to the changes, until the returned function is called."""
 
 
 async def take_all(queue: asyncio.Queue[Item], take: Callable[[Item], None], until: float | None) -> None:
@@ -50,29 +50,29 @@ async def take_all(queue: asyncio.Queue[Item], take: Callable[[Item], None], unt
 class Changes(Protocol):
     """Changes of one Job, of its pods, and Warning events."""
 
-    def told(self, ref: JobRef, tell: Tell) -> AbstractAsyncContextManager[WatchEvents]:
-        """Tell of Job and pods while the block runs, as they are and then as they change.
+    def subscribe(self, ref: JobRef, listener: Listener) -> AbstractAsyncContextManager[WatchEvents]:
+        """Pass Job and pods on while the block runs, as they are and then as they change.
 
-        A Job that is gone is told as deleted. ``LISTED`` among the changes of a kind says that everything which exists
-        has been told.
+        A Job that is gone is passed on as deleted. ``LISTED`` among the changes of a kind says that everything which
+        exists has been passed on.
         """
 
 
 @dataclass(frozen=True)
 class OwnChanges:
-    """Watches for one Job. ``lists_pods`` tells when all pods are known that the Job has had so far."""
+    """Watches for one Job. With ``lists_pods`` it is known when all pods have come that the Job has had so far."""
 
     api: KubernetesApi
     lists_pods: bool = False
 
     @asynccontextmanager
-    async def told(self, ref: JobRef, tell: Tell) -> AsyncIterator[WatchEvents]:
-        """Each watch is a task."""
+    async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[WatchEvents]:
+        """Run each watch as a task."""
         stops: list[Stop] = []
         async with asyncio.TaskGroup() as tasks:
 
             def begin(kind: Kind, watch: Watch) -> Stop:
-                stops.append(tasks.create_task(_feed(watch, partial(tell, kind))).cancel)
+                stops.append(tasks.create_task(_feed(watch, partial(listener, kind))).cancel)
                 return stops[-1]
 
             begin(Kind.JOB, self._job(ref))
@@ -103,9 +103,9 @@ def pod_selector(ref: JobRef) -> str:
     return f"{CONTROLLER_LABEL}={ref.uid}"
 
 
-async def _feed(watch: Watch, tell: Callable[[News], None]) -> None:
+async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:
     try:
         async for change in watch.changes():
-            tell(change)
+            listener(change)
     except exceptions.KubernetesApiError as error:
-        tell(error)
+        listener(error)

@@ -1,84 +1,144 @@
-"""From a launched Job to its outcome: followed here, or concluded where another has followed it."""
+"""Concluding a run: follow its Job to the outcome, clear up, hand the outcome over, mark the Job as read."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.changes import OwnChanges
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
+from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
+from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
+from airflow_script_provider.jobs.pod_log import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.job import diagnosis, outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
-from airflow_script_provider.run_log import RunLog
+from airflow_script_provider.kube.logs.container_logs import logs_left
+from airflow_script_provider.kube.names import TaskIdentity
+
+OnOutcome = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True)
-class Tracking:
-    """A launched Job, followed by a worker. ``log`` gets our lines and the script's.
+class Deferral:
+    """A Job for a trigger to follow, how far it was followed, and the address of its API server."""
 
-    Interrupted, it leaves the Job alone: that is for the caller to decide.
-    """
-
-    api: KubernetesApi
     job: LaunchedJob
-    log: RunLog
+    state: FollowState
+    server: str
 
-    async def outcome(self, told: FollowState | JobEnd) -> Outcome:
-        """The outcome: followed to from where another stopped, or concluded where another has followed to the end."""
-        if isinstance(told, FollowState):
-            return await self._conclude(await self._follower(told).follow(), self._seconds)
-        ending = await self._follower(told.handover).read_logs_of(told.verdict, told.view, told.kept)
-        return await self._conclude(ending, told.seconds)
 
-    async def outcome_until(self, until: float, start: FollowState) -> Outcome | FollowState:
-        """The outcome; or, if there is none at that time of the monotonic clock, what the next follower must know."""
-        follower = self._follower(start)
-        ending = await follower.follow_until(until)
-        return follower.handover if ending is None else await self._conclude(ending, self._seconds)
+async def conclude(
+    context: JobContext,
+    start: FollowState | JobEnd,
+    *,
+    task: TaskIdentity | None = None,
+    on_outcome: OnOutcome | None = None,
+    meaning_of_kill: MeaningOfKill | None = None,
+) -> Outcome:
+    """The outcome of a launched Job.
 
-    @property
-    def _seconds(self) -> float:
-        return time.time() - self.job.launched_at
+    ``start`` is how far an earlier follower came, or the end that it saw. ``on_outcome`` gets the outcome before the
+    Job is marked as read; what it raises leaves the Job unread. ``task`` is the try that the Job runs for. For
+    ``meaning_of_kill`` see ``JobGuard``. Raises ``KubernetesApiError`` when Job or pods cannot be watched.
+    """
+    guard = JobGuard(context, meaning_of_kill)
+    async with guard.protecting():
+        if isinstance(start, JobEnd):
+            outcome = await _clear_up(context, await _read_left(context, start), start.seconds)
+        else:
+            outcome = await _clear_up(context, await _follower(context, start).follow())
+    return await _hand_over(guard, outcome, task, on_outcome)
 
-    def _follower(self, start: FollowState) -> Follower:
-        return Follower(self.api, self.job, self.log, OwnChanges(self.api, lists_pods=start.clock is not None), start)
 
-    async def _conclude(self, ending: Followed, seconds: float) -> Outcome:
-        await self._clear_up(ending)
-        output = ending.output
-        case = diagnosis.Case(
-            str(self.job.ref),
-            ending.verdict,
-            ending.view,
-            self.job.limits,
-            image=self.job.image,
-            program=self.job.program,
-            last_lines=output.last_lines(LAST_LINES),
-            warnings=ending.warnings,
+async def conclude_or_defer(
+    context: JobContext,
+    start: FollowState,
+    defer_after: float,
+    *,
+    task: TaskIdentity | None = None,
+    on_outcome: OnOutcome | None = None,
+    meaning_of_kill: MeaningOfKill | None = None,
+) -> Outcome | Deferral:
+    """As ``conclude``, but a Job that is not over after ``defer_after`` seconds is left to a trigger."""
+    guard = JobGuard(context, meaning_of_kill)
+    async with guard.protecting():
+        follower = _follower(context, start)
+        followed = await follower.follow_until(time.monotonic() + defer_after)
+        if followed is None:
+            return Deferral(context.job, follower.state, context.api.host)
+        outcome = await _clear_up(context, followed)
+    return await _hand_over(guard, outcome, task, on_outcome)
+
+
+def _follower(context: JobContext, start: FollowState) -> Follower:
+    return Follower(context, OwnChanges(context.api, lists_pods=start.clock is not None), start)
+
+
+async def _read_left(context: JobContext, end: JobEnd) -> Followed:
+    """Read what is left of the logs of a Job that an earlier follower saw end.
+
+    The log of the pod that decided is read again from its beginning, because lines do not travel. Where the log has
+    gone with its pod, the result has what the earlier follower kept.
+    """
+    outputs = Outputs(context.job.max_output_bytes, whole=True)
+    logs = JobLogs(context, end.state, outputs.begin, if_gone=IF_KEPT if end.kept.text else IF_GONE)
+    async with logs.reading():
+        await logs.read_left(logs_left(container_logs(end.view), end.state.logs, end.verdict.pod_uid))
+    output = outputs.of(end.verdict.pod_uid, end.kept)
+    return Followed(end.verdict, end.view, output, tuple(end.state.announced.warnings.values()))
+
+
+async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
+    """Remove what a Job that is over leaves behind; its outcome. ``seconds`` since the launch, by default now."""
+    job, output = context.job, followed.output
+    await _remove(context, is_job_deleted=followed.verdict.delete_job)
+    case = diagnosis.Case(
+        str(job.ref),
+        followed.verdict,
+        followed.view,
+        job.limits,
+        image=job.image,
+        program=job.program,
+        last_lines=output.last_lines(LAST_LINES),
+        warnings=followed.warnings,
+    )
+    outcome = outcomes.conclude(case, output, job, time.time() - job.launched_at if seconds is None else seconds)
+    for warning in outcome.value.warnings:
+        context.log.note(warning, logging.WARNING)
+    context.log.note(outcomes.summary(outcome.result))
+    return outcome
+
+
+async def _remove(context: JobContext, *, is_job_deleted: bool) -> None:
+    """Delete the Job, where Kubernetes would go on with it, and the Secret at once."""
+    ref, secret = context.job.ref, context.job.secret_name
+    if is_job_deleted and not await launching.abandon(context.api, ref):
+        context.log.note(launching.left_over(ref), logging.WARNING)
+    if secret is None:
+        return
+    try:
+        await launching.delete_secret(context.api, ref, secret)
+    except (TimeoutError, exceptions.KubernetesApiError) as error:
+        how = f"kubectl -n {ref.namespace} delete secret {secret}"
+        context.log.note(
+            f"Secret {secret} stays until its Job goes: {error or 'no answer'}. Run: {how}", logging.WARNING
         )
-        concluded = outcomes.conclude(case, output, self.job, seconds)
-        for warning in concluded.value.warnings:
-            self.log.note(warning, logging.WARNING)
-        self.log.note(outcomes.summary(concluded.result))
-        return concluded
 
-    async def _clear_up(self, ending: Followed) -> None:
-        """Stop what Kubernetes would go on with, and remove the Secret at once."""
-        ref, name = self.job.ref, self.job.secret_name
-        if ending.verdict.delete_job and not await launching.abandon(self.api, ref):
-            self.log.note(launching.left_over(ref), logging.WARNING)
-        if name is None:
-            return
-        try:
-            await launching.delete_secret(self.api, ref, name)
-        except (TimeoutError, exceptions.KubernetesApiError) as error:
-            how = f"kubectl -n {ref.namespace} delete secret {name}"
-            self.log.note(
-                f"Secret {name} stays until its Job goes: {error or 'no answer'}. Run: {how}", logging.WARNING
-            )
+
+async def _hand_over(
+    guard: JobGuard, outcome: Outcome, task: TaskIdentity | None, on_outcome: OnOutcome | None
+) -> Outcome:
+    """Hand the outcome over; then, as the last call, mark the Job as read."""
+    if on_outcome is not None:
+        on_outcome(outcome)
+    async with guard.protecting():
+        is_retried = task is not None and task.has_tries_left and outcome.is_retried
+        await read_mark.close(guard.context, is_retried=is_retried)
+    return outcome

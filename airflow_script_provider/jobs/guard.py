@@ -1,4 +1,4 @@
-"""What becomes of a Job whose run is interrupted: it is deleted, or left to the task's next try."""
+"""Clearing up when a run is interrupted: its Job is deleted, or left to the task's next try."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from airflow_script_provider import _shielded
-from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.adoption import Kill
-from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.run_log import RunLog
+
+MeaningOfKill = Callable[[], Awaitable[Kill | None]]
+"""Asked when a run is interrupted; None says that it is no kill of a task that is tried again."""
 
 
 @dataclass(frozen=True)
 class JobGuard:
-    """``meaning_of_kill`` is asked when a run is interrupted; without an answer its Job is deleted."""
+    """Protects a Job. Without an answer of ``meaning_of_kill`` the Job of an interrupted run is deleted."""
 
-    api: KubernetesApi
-    log: RunLog
-    meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
+    context: JobContext
+    meaning_of_kill: MeaningOfKill | None = None
 
     @asynccontextmanager
-    async def protecting(self, ref: JobRef) -> AsyncIterator[None]:
-        """Whatever interrupts the block, the Job is seen to first, and the interruption says how."""
+    async def protecting(self) -> AsyncIterator[None]:
+        """On interruption, delete or leave the Job first, and attach a note on that to the exception."""
         try:
             yield
         except BaseException as interruption:
-            fate = await _shielded.shielded(self._end(ref))
+            fate = await _shielded.shielded(self._end())
             interruption.add_note(fate)
-            self.log.note(fate, logging.WARNING)
+            self.context.log.note(fate, logging.WARNING)
             raise
 
-    async def _end(self, ref: JobRef) -> str:
-        """Delete the Job of an interrupted run, or leave it, within ``ABANDON_TIMEOUT``; what became of it."""
-        began = time.monotonic()
+    async def _end(self) -> str:
+        """Delete the Job of an interrupted run, or leave it, within ``ABANDON_TIMEOUT``; how it ended."""
+        began, ref = time.monotonic(), self.context.job.ref
         kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
         if kill is not None and kill.leaves_job:
             return f"{kill.seen}: Job {ref} is left to the next try, which takes it over."
         left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
-        fate = launching.fate(ref, deleted=await launching.abandon(self.api, ref, left))
+        fate = launching.fate(ref, deleted=await launching.abandon(self.context.api, ref, left))
         return f"{kill.seen}: {fate}" if kill is not None else fate

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -14,7 +13,6 @@ import aiohttp
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.stream_slots import TURN, StreamSlots
-from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.kubelet import LogLines, LogPosition
 
 SILENCE = 60.0
@@ -42,38 +40,49 @@ _CHUNK = 16 * 1024
 _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
 
-@dataclass
-class PodLog:
-    """The log of a container, by default the script's.
+Deliver = Callable[[Sequence[bytes], Sequence[bytes]], None]
+"""Gets lines of a log with their line ends: all that are read, and those of them that no earlier reader has shown."""
 
-    ``deliver`` gets its lines with their line ends, which the last one may lack: all of them, and those of them that
-    come after ``start``, where an earlier reader stopped. ``again`` reads the log from its beginning all the same,
-    else the two are one. ``note`` gets what the reader should know of the log itself. ``ended`` is set when the
-    container has ended, ``gone`` when its pod is no more; ``if_gone`` says what that means where another has read all.
+
+class PodLog:
+    """The log of a container.
+
+    ``deliver`` gets its lines; the log's last line may lack a line end. ``start`` is where an earlier reader stopped.
+    A reader that ``replays`` reads the log from its beginning; otherwise it reads from ``start``, and all lines are
+    new. ``note`` gets what the user should know of the log itself. ``if_gone`` says what it means that a log is gone
+    which an earlier reader has read.
+
+    The owner sets ``ended`` when the container has ended, and ``gone`` when its pod was deleted.
     """
 
-    api: KubernetesApi
-    namespace: str
-    pod_name: str
-    deliver: Callable[[Sequence[bytes], Sequence[bytes]], None]
-    note: Callable[[str], None]
-    container: str = SCRIPT_CONTAINER
-    start: LogPosition = field(default_factory=LogPosition)
-    again: bool = False
-    slots: StreamSlots | None = None
-    silence: float = SILENCE
-    if_gone: str = IF_GONE
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    gone: bool = False
-    progressed_at: float = field(default_factory=time.monotonic)
-    _interrupted: bool = False
-    _delivered: int = 0
-    _turn_began: float = 0.0
-    _complete: bool = False
-
-    def __post_init__(self) -> None:
-        self._lines = LogLines(LogPosition() if self.again else self.start)
-        self._new = LogLines(self.start) if self.again else self._lines
+    def __init__(
+        self,
+        api: KubernetesApi,
+        namespace: str,
+        pod_name: str,
+        deliver: Deliver,
+        note: Callable[[str], None],
+        container: str,
+        *,
+        start: LogPosition,
+        replays: bool = False,
+        slots: StreamSlots | None = None,
+        silence: float = SILENCE,
+        if_gone: str = IF_GONE,
+    ) -> None:
+        self.ended = asyncio.Event()
+        self.gone = False
+        self.progressed_at = time.monotonic()
+        self._api, self._namespace, self._pod_name, self._container = api, namespace, pod_name, container
+        self._deliver_lines, self._note = deliver, note
+        self._start, self._replays, self._if_gone = start, replays, if_gone
+        self._slots, self._silence = slots, silence
+        self._lines = LogLines(LogPosition() if replays else start)
+        self._new = LogLines(start) if replays else self._lines
+        self._interrupted = False
+        self._delivered = 0
+        self._turn_began = 0.0
+        self._complete = False
 
     @property
     def position(self) -> LogPosition:
@@ -85,12 +94,12 @@ class PodLog:
         try:
             await self._follow()
         except Exception as error:  # noqa: BLE001  # logs are best effort, whatever went wrong
-            self._say_incomplete(error)
+            self._note_incomplete(error)
 
     def give_up(self) -> None:
         """Deliver what there is of the last line, and say that more may be missing."""
         self._finish()
-        self._say_incomplete(TimeoutError("nothing more came"))
+        self._note_incomplete(TimeoutError("nothing more came"))
 
     async def _follow(self) -> None:
         failures = 0
@@ -98,7 +107,7 @@ class PodLog:
             error = await self._read(follow=True)
             failures = failures + 1 if error is not None else 0
             if error is not None:
-                self._say_interrupted(error)
+                self._note_interrupted(error)
             if not self.ended.is_set():
                 await self._pause(backoff(failures) if failures else AFTER_CLEAN_END)
         await self._read_rest()
@@ -126,7 +135,7 @@ class PodLog:
         self._finish()
         self._complete = error is None
         if error is not None:
-            self._say_incomplete(error)
+            self._note_incomplete(error)
 
     async def _read_what_is_late(self) -> None:
         """Read on for as long as there is more.
@@ -143,20 +152,20 @@ class PodLog:
 
     async def _read(self, *, follow: bool) -> Exception | None:
         """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
-        query = {"container": self.container, "timestamps": "true", "follow": str(follow).lower()}
+        query = {"container": self._container, "timestamps": "true", "follow": str(follow).lower()}
         since = self._lines.resume()
-        if self.again:
+        if self._replays:
             self._new.resume()
         if since:
             query["sinceTime"] = since
         try:
             async with (
-                self.slots.taken() if self.slots is not None and follow else contextlib.nullcontext(),
-                self.api.stream(
-                    "get", "pods/log", self.namespace, self.pod_name, read_timeout=self.silence, query=query
+                self._slots.taken() if self._slots is not None and follow else contextlib.nullcontext(),
+                self._api.stream(
+                    "get", "pods/log", self._namespace, self._pod_name, read_timeout=self._silence, query=query
                 ) as content,
             ):
-                self._say_resumed()
+                self._note_resumed()
                 self._turn_began = time.monotonic()
                 await self._drain(content, until_idle=follow)
         except TimeoutError as error:
@@ -167,9 +176,9 @@ class PodLog:
 
     async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
         while chunk := await self._next_chunk(content, until_idle=until_idle):
-            async with self.slots.delivery if self.slots is not None else contextlib.nullcontext():
+            async with self._slots.delivery if self._slots is not None else contextlib.nullcontext():
                 lines = self._lines.feed(chunk)
-                self._deliver(lines, self._new.feed(chunk) if self.again else lines)
+                self._deliver(lines, self._new.feed(chunk) if self._replays else lines)
                 await asyncio.sleep(0)
             if until_idle and self._has_had_its_turn:
                 return
@@ -179,7 +188,7 @@ class PodLog:
     @property
     def _has_had_its_turn(self) -> bool:
         """Whether somebody else wants the slot of this stream, which has had it for long enough."""
-        is_wanted = self.slots is not None and self.slots.is_wanted
+        is_wanted = self._slots is not None and self._slots.is_wanted
         return is_wanted and time.monotonic() >= self._turn_began + TURN and not self.ended.is_set()
 
     async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
@@ -201,7 +210,7 @@ class PodLog:
         """Wait for bytes or for the container's end; or until somebody else wants the slot of this stream."""
         both: set[asyncio.Task[Any]] = {read, ended}
         while not (read.done() or ended.done()):
-            turn = TURN if self.slots is not None else None
+            turn = TURN if self._slots is not None else None
             await asyncio.wait(both, timeout=turn, return_when=asyncio.FIRST_COMPLETED)
             if self._has_had_its_turn:
                 return
@@ -209,33 +218,33 @@ class PodLog:
     def _deliver(self, lines: Sequence[bytes], new: Sequence[bytes]) -> None:
         self.progressed_at = time.monotonic()
         self._delivered += len(lines)
-        self._say_what_kubelet_said()
+        self._note_kubelets_messages()
         if lines or new:
-            self.deliver(lines, new)
+            self._deliver_lines(lines, new)
 
     def _finish(self) -> None:
         """What came after the last line end, if it was not delivered before."""
         last = self._lines.finish()
-        self._deliver(last, [] if self.start.complete else self._new.finish() if self.again else last)
+        self._deliver(last, [] if self._start.complete else self._new.finish() if self._replays else last)
 
-    def _say_interrupted(self, error: Exception) -> None:
+    def _note_interrupted(self, error: Exception) -> None:
         if not self._interrupted:
             self._interrupted = True
-            self.note(f"The log of pod {self.pod_name} cannot be read, trying again: {error or type(error).__name__}")
+            self._note(f"The log of pod {self._pod_name} cannot be read, trying again: {error or type(error).__name__}")
 
-    def _say_resumed(self) -> None:
+    def _note_resumed(self) -> None:
         if self._interrupted:
             self._interrupted = False
-            self.note(f"The log of pod {self.pod_name} goes on where it was interrupted")
+            self._note(f"The log of pod {self._pod_name} goes on where it was interrupted")
 
-    def _say_what_kubelet_said(self) -> None:
+    def _note_kubelets_messages(self) -> None:
         """In the place of lines; mostly that the file is gone, which the end of the log says again."""
         for words in dict.fromkeys(self._lines.of_kubelet):
-            self.note(f"The log of pod {self.pod_name}: {words}")
+            self._note(f"The log of pod {self._pod_name}: {words}")
         self._lines.of_kubelet.clear()
 
-    def _say_incomplete(self, error: Exception) -> None:
-        if self.start.complete:
-            self.note(f"The log of pod {self.pod_name} is gone, {self.if_gone}: {error}")
+    def _note_incomplete(self, error: Exception) -> None:
+        if self._start.complete:
+            self._note(f"The log of pod {self._pod_name} is gone, {self._if_gone}: {error}")
         elif not self._interrupted:
-            self.note(f"The log of pod {self.pod_name} is incomplete from here: {error or type(error).__name__}")
+            self._note(f"The log of pod {self._pod_name} is incomplete from here: {error or type(error).__name__}")

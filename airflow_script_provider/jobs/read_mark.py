@@ -1,4 +1,4 @@
-"""Telling a Job that its outcome was read: until then it is kept for whoever asks next."""
+"""Marking a Job as read: until then it is kept for the next try, which may ask for its outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
@@ -19,8 +20,8 @@ _OTHER_UID = (409, 422)
 """What the server may answer to a change of a Job with another uid: a conflict, or fields that cannot be changed."""
 
 
-async def allowed(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
-    """The request as this account can see it through: without the right to patch Jobs nothing is put off to the end."""
+async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
+    """The request as this account can carry it out: without the right to patch Jobs its Job is not marked."""
     if request.ttl_when_read is None or await api.can_i("patch", "jobs", request.namespace):
         return request
     log.note(
@@ -32,7 +33,7 @@ async def allowed(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRe
 
 
 async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
-    """Say on the Job that its outcome was read, and let it be kept for ``ttl`` seconds from its end; None: as it is.
+    """Write on the Job that its outcome was read, and set its TTL to ``ttl`` seconds; None leaves it as it is.
 
     A Job that is gone is fine. Raises ``KubernetesApiError``.
     """
@@ -60,12 +61,13 @@ async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
     return bool(found["metadata"]["uid"] == ref.uid)
 
 
-async def close(api: KubernetesApi, job: LaunchedJob, log: RunLog, *, is_retried: bool) -> None:
-    """Mark the Job as read, which is the last that is done to it; that it fails is a warning.
+async def close(context: JobContext, *, is_retried: bool) -> None:
+    """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
-    A Job that is there and not marked is one that nobody has read. So it is deleted where it cannot be marked and
-    another try of the task, which would take it over, follows (``is_retried``).
+    An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try of
+    the task follows (``is_retried``), which would adopt it.
     """
+    api, job, log = context.api, context.job, context.log
     if job.may_be_marked:
         try:
             await mark_read(api, job.ref, job.ttl_when_read)

@@ -7,14 +7,13 @@ import contextvars
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import LISTED, Change, Watch
-from airflow_script_provider.jobs.changes import Kind, News, Stop, Tell, WatchEvents
+from airflow_script_provider.jobs.changes import Kind, Listener, News, Stop, WatchEvents
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
@@ -28,41 +27,64 @@ LINGER = 5.0
 """Seconds that a watch goes on without a listener: the next one often comes at once."""
 
 AT_ONCE = 20
-"""Listeners that are told before they have their turn: a thousand that wake up together would hold up the loop."""
+"""Listeners that are called before others of the loop have their turn: a thousand would hold it up."""
 
 _Listener = Callable[[News], None]
 
 
-@dataclass
 class Broadcast:
-    """One watch, told to whom each object concerns (``key``). It runs while somebody listens, in a task of its own.
+    """One watch for many listeners, each of which gets the objects of one key (``key`` of the object).
 
-    Listeners are called, not queued for: a queue and a task for each of a thousand would cost more than all else.
+    It runs in a task of its own, as long as there is a listener. Listeners are called: a queue and a task for each of
+    a thousand would cost more than everything else.
     """
 
-    watch: Callable[[], Watch]
-    key: Callable[[dict[str, Any]], str]
-    _known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    _listeners: dict[str, list[_Listener]] = field(default_factory=lambda: defaultdict(list))
-    _is_listed: bool = False
-    _task: asyncio.Task[None] | None = None
-    _end: asyncio.TimerHandle | None = None
+    def __init__(self, watch: Callable[[], Watch], key: Callable[[dict[str, Any]], str]) -> None:
+        self._watch, self._key = watch, key
+        self._known: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        self._listeners: dict[str, list[_Listener]] = defaultdict(list)
+        self._is_listed = False
+        self._task: asyncio.Task[None] | None = None
+        self._end: asyncio.TimerHandle | None = None
 
     def knows(self, key: str) -> bool:
         """Whether there is an object that concerns this key."""
         return key in self._known
 
     def listen(self, key: str, listener: _Listener) -> Stop:
-        """Tell what is known of ``key``, then ``LISTED``, then what changes; or the error that ends the watch."""
+        """Pass on what is known of ``key``, then ``LISTED``, then what changes; or the error that ends the watch."""
         self._listeners[key].append(listener)
         if self._task is None:
-            # A context of its own: the watch belongs to none of those who listen, and its words to no one's log.
+            # A context of its own: the watch belongs to no listener, and its lines to no task's log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         for thing in self._known.get(key, {}).values():
             listener(Change(thing))
         if self._is_listed:
             listener(LISTED)
         return partial(self._leave, key, listener)
+
+    def stop(self) -> None:
+        """End the watch and forget what it brought."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._end is not None:
+            self._end.cancel()
+        self._forget()
+
+    def fail(self, error: exceptions.KubernetesApiError) -> None:
+        """Pass the error on that ended the watch; the next listener begins another one."""
+        self._forget()
+        for _, listener in self._all_listeners():
+            listener(error)
+
+    async def publish_listed(self) -> None:
+        """Pass on that everything which exists was passed on; later listeners get to know it at once."""
+        self._is_listed = True
+        for number, (key, listener) in enumerate(self._all_listeners()):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if listener in self._listeners.get(key, ()):
+                listener(LISTED)
 
     def _leave(self, key: str, listener: _Listener) -> None:
         if listener in self._listeners.get(key, ()):
@@ -72,19 +94,11 @@ class Broadcast:
         if not self._listeners:
             if self._end is not None:
                 self._end.cancel()
-            self._end = asyncio.get_running_loop().call_later(LINGER, self._stop_unheard)
+            self._end = asyncio.get_running_loop().call_later(LINGER, self._stop_without_listeners)
 
-    def _stop_unheard(self) -> None:
+    def _stop_without_listeners(self) -> None:
         if not self._listeners:
             self.stop()
-
-    def stop(self) -> None:
-        """End the watch and forget what it told."""
-        if self._task is not None:
-            self._task.cancel()
-        if self._end is not None:
-            self._end.cancel()
-        self._forget()
 
     def _forget(self) -> None:
         self._task, self._is_listed = None, False
@@ -92,37 +106,22 @@ class Broadcast:
 
     async def _run(self) -> None:
         try:
-            told = 0
-            async for change in self.watch().changes():
+            count = 0
+            async for change in self._watch().changes():
                 if change is LISTED:
-                    await self._tell_listed()
+                    await self.publish_listed()
                 else:
-                    self._tell(change)
-                told += 1
-                if not told % AT_ONCE:
+                    self._publish(change)
+                count += 1
+                if not count % AT_ONCE:
                     await asyncio.sleep(0)
         except exceptions.KubernetesApiError as error:
-            self._fail(error)
-        except Exception as error:  # noqa: BLE001  # those who listen must hear of it, whatever it is
-            self._fail(exceptions.ApiUnreachableError(f"the watch broke: {type(error).__name__}: {error}", status=0))
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001  # listeners must get to know it, whatever it is
+            self.fail(exceptions.ApiUnreachableError(f"the watch broke: {type(error).__name__}: {error}", status=0))
 
-    async def _tell_listed(self) -> None:
-        """Whoever comes from now on is told at once."""
-        self._is_listed = True
-        for number, (key, listener) in enumerate(self._everybody()):
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
-            if listener in self._listeners.get(key, ()):
-                listener(LISTED)
-
-    def _fail(self, error: exceptions.KubernetesApiError) -> None:
-        """The next listener tries anew."""
-        self._forget()
-        for _, listener in self._everybody():
-            listener(error)
-
-    def _tell(self, change: Change) -> None:
-        key, uid = self.key(change.object), change.object["metadata"]["uid"]
+    def _publish(self, change: Change) -> None:
+        key, uid = self._key(change.object), change.object["metadata"]["uid"]
         if change.deleted:
             self._known[key].pop(uid, None)
             if not self._known[key]:
@@ -132,7 +131,7 @@ class Broadcast:
         for listener in self._listeners.get(key, ()):
             listener(change)
 
-    def _everybody(self) -> list[tuple[str, _Listener]]:
+    def _all_listeners(self) -> list[tuple[str, _Listener]]:
         return [(key, listener) for key, listeners in self._listeners.items() for listener in listeners]
 
 
@@ -154,13 +153,13 @@ class SharedChanges:
         self._events = broadcast("events", _WARNINGS, pruned_event, _concerned)
 
     @asynccontextmanager
-    async def told(self, ref: JobRef, tell: Tell) -> AsyncIterator[WatchEvents]:
-        """By the watches that all share; a Job that they do not know is looked up, because they may be behind."""
-        stops = [self._listen_to_job(ref, partial(tell, Kind.JOB))]
-        stops.append(self._pods.listen(ref.uid, partial(tell, Kind.POD)))
+    async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[WatchEvents]:
+        """Listen to the shared watches; a Job that they do not know is looked up, because they may be behind."""
+        stops = [self._listen_to_job(ref, partial(listener, Kind.JOB))]
+        stops.append(self._pods.listen(ref.uid, partial(listener, Kind.POD)))
 
         def watch_events(uid: str) -> Stop:
-            stops.append(self._events.listen(uid, partial(tell, Kind.EVENT)))
+            stops.append(self._events.listen(uid, partial(listener, Kind.EVENT)))
             return stops[-1]
 
         try:
@@ -196,22 +195,22 @@ class SharedChanges:
             look_up.cancel()
 
     def _listen_to_job(self, ref: JobRef, listener: _Listener) -> Stop:
-        def tell(news: News) -> None:
+        def look_up_or_pass_on(news: News) -> None:
             if news is LISTED and not self._jobs.knows(ref.uid):
                 self._begin_look_up(ref, lambda found: None if self._jobs.knows(ref.uid) else listener(found))
             listener(news)
 
-        return self._jobs.listen(ref.uid, tell)
+        return self._jobs.listen(ref.uid, look_up_or_pass_on)
 
-    def _begin_look_up(self, ref: JobRef, tell: _Listener) -> None:
+    def _begin_look_up(self, ref: JobRef, listener: _Listener) -> None:
         async def look_up() -> None:
             try:
                 found: News = await self._look_up(ref)
             except exceptions.KubernetesApiError as error:
                 found = error
-            except Exception as error:  # noqa: BLE001  # who waits must hear of it, whatever it is
+            except Exception as error:  # noqa: BLE001  # the listener must get to know it, whatever it is
                 found = exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0)
-            tell(found)
+            listener(found)
 
         task = asyncio.create_task(look_up(), context=contextvars.Context())
         self._look_ups.add(task)

@@ -59,12 +59,13 @@ def _arguments(script_run: ScriptRun) -> dict[str, Any]:
 async def _run(request: JobRequest, script_run: ScriptRun, log: _ScreenLog) -> ScriptResult:
     from airflow_script_provider.clusters.access import ClusterRef
     from airflow_script_provider.clusters.credentials import open_api
-    from airflow_script_provider.jobs.begin import Run
+    from airflow_script_provider.jobs.begin import begin
+    from airflow_script_provider.jobs.conclude import conclude
 
     cluster = ClusterRef(script_run.target.conn_id, cluster_context=script_run.target.context)
     access = await asyncio.to_thread(cluster.resolve)
     async with open_api(access) as api:
-        outcome = await Run(api, request, log, script_run.max_output_bytes).run()
+        outcome = await conclude(*await begin(api, request, log))
     if outcome.diagnosis is not None:
         advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
         for line in (*advice, *outcome.warnings):

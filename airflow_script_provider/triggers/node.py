@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
@@ -23,10 +24,8 @@ class NodeScriptTrigger(JobTrigger):
         nodes = NodesTask(cluster.api, log)
         owner = await nodes.owner(self._launched)
         runs = NodeRuns(
-            cluster.api,
-            self._launched,
+            JobContext(cluster.api, self._launched, log),
             owner,
-            log,
             keeps_output=False,
             slots=cluster.slots,
             log_silence=LOG_SILENCE,

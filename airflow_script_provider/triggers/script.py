@@ -17,6 +17,7 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import adoption, pod_status
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
@@ -54,7 +55,7 @@ class ScriptTrigger(JobTrigger):
             self._saving_at_the_end(save_at_the_end),
             self._saving(cluster.api) if log.lines is not None else contextlib.nullcontext(),
         ):
-            followed = await self._follower.follow_until(self._expiry(), surely=True)
+            followed = await self._followed(self._follower)
         return to_event(self.job, await self._ended(cluster.api, self._follower, followed))
 
     def _handed_back(self, reason: str) -> dict[str, Any]:
@@ -62,9 +63,7 @@ class ScriptTrigger(JobTrigger):
 
     def _new_follower(self, cluster: SharedCluster, start: FollowState) -> Follower:
         return Follower(
-            cluster.api,
-            self._launched,
-            self._run_log,
+            JobContext(cluster.api, self._launched, self._run_log),
             cluster.changes_in(self._launched.ref.namespace),
             start,
             keeps_output=False,
@@ -89,12 +88,14 @@ class ScriptTrigger(JobTrigger):
         return saved
 
     def _position(self) -> FollowState:
-        return self._follower.handover if self._follower is not None else FollowState.from_dict(self.handover)
+        return self._follower.state if self._follower is not None else FollowState.from_dict(self.handover)
 
-    def _expiry(self) -> float | None:
+    async def _followed(self, follower: Follower) -> Followed | None:
+        """The Job followed to its end, None if the task's own time ends first."""
         if self.expires_at is None:
-            return None
-        return time.monotonic() + max(0.0, self.expires_at - time.time()) + EXPIRY_MARGIN
+            return await follower.follow()
+        until = time.monotonic() + max(0.0, self.expires_at - time.time()) + EXPIRY_MARGIN
+        return await follower.follow_until(until, surely=True)
 
     async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed | None) -> JobEnd:
         seconds = time.time() - self._launched.launched_at
@@ -108,7 +109,7 @@ class ScriptTrigger(JobTrigger):
         if verdict.delete_job and not _has_output(verdict, follower.view):
             # Now, not when a worker has time: what should not start must not start meanwhile.
             await launching.abandon(api, self._launched.ref)
-        return JobEnd(verdict, follower.view, seconds, follower.handover, follower.kept_for(verdict))
+        return JobEnd(verdict, follower.view, seconds, follower.state, follower.kept_for(verdict))
 
     @asynccontextmanager
     async def _saving(self, api: KubernetesApi) -> AsyncIterator[None]:

@@ -1,8 +1,8 @@
 """Runs on nodes, from the first to the last: the one asynchronous core, the same in worker and triggerer.
 
-It watches the Jobs of one owner and their pods, starts runs, reads logs and writes outcomes; what is over and what is
-next is decided by ``kube.node_board``. Everything that it must know stands in the cluster, so it may stop at any moment
-and another one goes on.
+It watches the Jobs of one owner and their pods, starts runs, reads logs and writes outcomes. What is over and what
+is next is decided by ``kube.nodes.board``. Its whole state is in the cluster, so it may stop at any moment and
+another process goes on.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Watch
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.jobs.pod_log import SILENCE
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
@@ -38,7 +37,6 @@ from airflow_script_provider.kube.nodes.plan import NodePlan, Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.result import Status
-from airflow_script_provider.run_log import RunLog
 
 CREATES = 10
 """Jobs that are created at a time."""
@@ -48,42 +46,46 @@ EXPIRY_MARGIN = 30.0
 """Seconds after the task's own time in which its runs, whose deadline is the same, may end by themselves."""
 CREATE_ATTEMPTS = 10
 """How often a create is tried that the API server does not answer, with its own patience each time."""
-NO_POD_AFTER = 5.0
-"""Seconds without a pod after which a run's Warning events are told: they say why there is none."""
+EXPLAIN_AFTER = 5.0
+"""Seconds without a pod after which a run's Warning events are shown: they say why there is none."""
 EXPLAINED = 3
-"""Runs of which they are told: mostly the reason is the same for all."""
+"""Runs whose events are shown: mostly the reason is the same for all."""
 
 
-@dataclass
 class NodeRuns:
-    """``job`` is the owner as it was launched, ``owner`` as the API server has it.
+    """All runs of one owner, until nothing is left to start or to follow.
 
-    ``keeps_output`` remembers what the scripts said, for the result; without it only what became of them.
+    The Job of ``context`` is the owner as it was launched, ``owner`` as the API server has it. ``keeps_output``
+    remembers what the scripts printed, for the result; without it only how they ended.
     """
 
-    api: KubernetesApi
-    job: LaunchedJob
-    owner: Mapping[str, Any]
-    log: RunLog
-    keeps_output: bool = True
-    slots: StreamSlots | None = None
-    log_silence: float = SILENCE
-    _queue: asyncio.Queue[Item] = field(default_factory=asyncio.Queue)
-    _live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = field(default_factory=dict)
-    _listed: dict[Kind, asyncio.Event] = field(default_factory=lambda: {kind: asyncio.Event() for kind in Kind})
-    _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
-    _others: list[asyncio.Task[None]] = field(default_factory=list)
-    _explained: int = 0
-
-    def __post_init__(self) -> None:
-        self.plan: NodePlan = manifest.plan_of(self.owner)
+    def __init__(
+        self,
+        context: JobContext,
+        owner: Mapping[str, Any],
+        *,
+        keeps_output: bool = True,
+        slots: StreamSlots | None = None,
+        log_silence: float = SILENCE,
+    ) -> None:
+        self.job = context.job
+        self.owner = owner
+        self.plan: NodePlan = manifest.plan_of(owner)
         self.board = Board(self.plan, self.job.limits)
-        self._lines = NodeLines(self.api, self.job, self.log, self.slots, self.log_silence)
-        self._outcomes = RecordWriter(self.api, self.job)
+        self._api, self._log = context.api, context.log
+        self._keeps_output = keeps_output
+        self._lines = NodeLines(context, slots, log_silence)
+        self._records = RecordWriter(context.api, context.job)
+        self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = {}
+        self._listed = {kind: asyncio.Event() for kind in Kind}
+        self._tasks = asyncio.TaskGroup()
+        self._others: list[asyncio.Task[None]] = []
+        self._explained = 0
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
 
     async def follow(self) -> None:
-        """See to all runs until nothing is left. Raises ``KubernetesApiError`` when they cannot be watched."""
+        """Start and follow runs until nothing is left. Raises ``KubernetesApiError`` when they cannot be watched."""
         failure: exceptions.KubernetesApiError | None = None
         async with self._tasks, self._watching():
             try:
@@ -94,13 +96,13 @@ class NodeRuns:
             raise failure
 
     async def save_positions(self) -> None:
-        """Save how far live lines were shown, for whoever goes on."""
+        """Save how far live lines were shown, for the process that goes on."""
         for start, (lines, _) in self._live.items():
             run = self.board.runs.get(start)
             if run is not None and run.uid is not None:
-                text = json.dumps(lines.position.to_dict(), separators=(",", ":"))
+                text = json.dumps(lines.state.to_dict(), separators=(",", ":"))
                 metadata = {"uid": run.uid, "annotations": {FOLLOW_STATE_ANNOTATION: text}}
-                await self.api.patch("jobs", self.job.ref.namespace, run.name, {"metadata": metadata})
+                await self._api.patch("jobs", self.job.ref.namespace, run.name, {"metadata": metadata})
 
     async def _until_over(self) -> None:
         """Take changes, end what is over, start what is next."""
@@ -120,7 +122,7 @@ class NodeRuns:
             await take_all(self._queue, self._take, min(moments, default=None))
 
     async def _take_everything_there_is(self) -> None:
-        """Nothing is decided before all Jobs and pods are known that another one may have left."""
+        """Take in all Jobs and pods that another process may have left, before anything is decided."""
         while not all(self._listed[kind].is_set() for kind in (Kind.JOB, Kind.POD)):
             self._take(await self._queue.get())
 
@@ -132,10 +134,10 @@ class NodeRuns:
         if change is LISTED:
             self._listed[kind].set()
         elif kind is Kind.JOB and change.object:
-            clock = board.clock_of(change.object, self.api.now())
+            clock = board.clock_of(change.object, self._api.now())
             self.board.take_job(change.object, now, clock, deleted=change.deleted)
         elif kind is Kind.POD and (run := self.board.take_pod(change.object, now, deleted=change.deleted)):
-            self._say(run, change.object, deleted=change.deleted)
+            self._announce(run, change.object, deleted=change.deleted)
             self._show_live(run)
 
     @asynccontextmanager
@@ -143,11 +145,11 @@ class NodeRuns:
         selector = manifest.runs_selector(self.owner["metadata"]["labels"][LAUNCH_LABEL])
 
         def keep_job(job: dict[str, Any]) -> dict[str, Any]:
-            return board.kept_job(job, with_output=self.keeps_output)
+            return board.kept_job(job, with_output=self._keeps_output)
 
         namespace = self.job.ref.namespace
-        jobs = Watch(self.api, "jobs", namespace, selector, keep_job, lists_first=True)
-        pods = Watch(self.api, "pods", namespace, selector, board.kept_pod, lists_first=True)
+        jobs = Watch(self._api, "jobs", namespace, selector, keep_job, lists_first=True)
+        pods = Watch(self._api, "pods", namespace, selector, board.kept_pod, lists_first=True)
         watches = {Kind.JOB: jobs, Kind.POD: pods}
         feeding = [self._tasks.create_task(self._feed(kind, watch)) for kind, watch in watches.items()]
         try:
@@ -192,7 +194,7 @@ class NodeRuns:
         except exceptions.ApiConflictError:
             pass
         except exceptions.KubernetesApiError as error:
-            record = self._outcomes.of_refusal(run, error, self.board.failures_before(run.node))
+            record = self._records.of_refusal(run, error, self.board.failures_before(run.node))
             await self._close(run, record)
             return
         if self._explained < EXPLAINED:
@@ -202,7 +204,7 @@ class NodeRuns:
     async def _create(self, body: dict[str, Any]) -> None:
         for attempt in range(CREATE_ATTEMPTS):
             try:
-                await self.api.create("jobs", self.job.ref.namespace, body)
+                await self._api.create("jobs", self.job.ref.namespace, body)
             except exceptions.KubernetesApiError as error:
                 if not is_transient(error) or attempt == CREATE_ATTEMPTS - 1:
                     raise
@@ -210,45 +212,45 @@ class NodeRuns:
                 return
 
     async def _explain(self, run: NodeRun) -> None:
-        """Why a run has no pod yet is told by the events of its Job."""
-        await asyncio.sleep(NO_POD_AFTER)
+        """Show why a run has no pod yet, by the events of its Job."""
+        await asyncio.sleep(EXPLAIN_AFTER)
         if not run.seen.view.pods:
-            for line in await self._outcomes.warnings_of(run):
-                self.log.note(advised(line), logging.WARNING)
+            for line in await self._records.warnings_of(run):
+                self._log.note(advised(line), logging.WARNING)
 
     async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
-        """Read what the run said, tell how it ended, write its outcome."""
+        """Read what the run printed, show how it ended, write its outcome."""
         before = self.board.failures_before(run.node)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
-            bare = await self._outcomes.of(run, decision, Output(0), before)
+            bare = await self._records.of(run, decision, Output(0), before)
             output = await self._output_of(run, result.title(run.node, self.plan, bare))
-            record = await self._outcomes.of(run, decision, output, before)
+            record = await self._records.of(run, decision, output, before)
             await self._close(run, record, must_stop=isinstance(decision, Lost) or decision.delete_job)
 
     async def _output_of(self, run: NodeRun, title: str) -> Output:
-        """What the run said, which is shown if it was not while the run went on."""
+        """What the run printed, which is shown if it was not shown live."""
         if run.start not in self._live:
             if not self.job.get_logs:
-                self.log.note(title)
+                self._log.note(title)
             return await self._lines.whole(run.seen.view, title)
         lines, task = self._live[run.start]
         lines.see(run.seen.view, is_over=True)
         await asyncio.wait({task})
         del self._live[run.start]
         self._lines.close()
-        self.log.note(title)
+        self._log.note(title)
         return lines.output
 
     async def _close(self, run: NodeRun, record: RunRecord, *, must_stop: bool = False) -> None:
         if record.status is not Status.COMPLETED:
-            self.log.note(f"Node {run.node}: {record.error}", logging.WARNING)
-        if problem := await self._outcomes.write(run, record, must_stop=must_stop):
-            self.log.note(problem, logging.WARNING)
-        if not self.keeps_output:
+            self._log.note(f"Node {run.node}: {record.error}", logging.WARNING)
+        if problem := await self._records.write(run, record, must_stop=must_stop):
+            self._log.note(problem, logging.WARNING)
+        if not self._keeps_output:
             record = record.without_output()
         self.board.end(run.start, record, time.monotonic())
-        self._queue.put_nowait((Kind.EVENT, LISTED))  # wakes up whoever waits for a change
+        self._queue.put_nowait((Kind.EVENT, LISTED))  # wakes up the loop that waits for a change
         await self._forget(run)
 
     async def _forget(self, run: NodeRun) -> None:
@@ -256,13 +258,13 @@ class NodeRuns:
         if (old := run.start.index - self.plan.history_limit) >= 0:
             name = manifest.run_name(self.owner, Start(run.node, old))
             with contextlib.suppress(exceptions.KubernetesApiError):
-                await self.api.delete("jobs", self.job.ref.namespace, name)
+                await self._api.delete("jobs", self.job.ref.namespace, name)
 
-    def _say(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
+    def _announce(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
         """A pod's state; where many run, only what is wrong with one."""
         for line in run.said.pod(pod, deleted=deleted):
             if self.plan.is_live or line.level > logging.INFO:
-                self.log.note(line.text, line.level)
+                self._log.note(line.text, line.level)
 
     def _show_live(self, run: NodeRun) -> None:
         """Show the lines of the only run as they come."""
@@ -273,6 +275,6 @@ class NodeRuns:
             lines = self._lines.live(start)
             self._lines.open(f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else ""))
             if run.is_taken_over and not run.handover:
-                self.log.note(f"What was shown of node {run.node} before is repeated below", logging.WARNING)
+                self._log.note(f"What was shown of node {run.node} before is repeated below", logging.WARNING)
             self._live[run.start] = lines, self._tasks.create_task(lines.follow())
         self._live[run.start][0].see(run.seen.view)

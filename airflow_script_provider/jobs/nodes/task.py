@@ -1,4 +1,4 @@
-"""A script on nodes, from the choice of the nodes to what it came to on all of them."""
+"""A script on nodes, from the choice of the nodes to the result of all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,15 +14,14 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import adopt, launching, read_mark
-from airflow_script_provider.jobs.begin import Run
+from airflow_script_provider.jobs.begin import OnLaunch
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.guard import JobGuard
+from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import adoption
-from airflow_script_provider.kube.job.adoption import Kill
-from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import (
     MAX_TRIES_ANNOTATION,
     NODES_LABEL,
@@ -53,44 +52,53 @@ _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 class NodesTask:
     """A script on nodes under way. ``log`` gets our lines and the scripts'.
 
-    ``meaning_of_kill`` is asked when the run is interrupted; without an answer all Jobs are deleted.
+    For ``meaning_of_kill`` see ``JobGuard``.
     """
 
     api: KubernetesApi
     log: RunLog
-    meaning_of_kill: Callable[[], Awaitable[Kill | None]] | None = None
+    meaning_of_kill: MeaningOfKill | None = None
 
     async def begin(
-        self, request: JobRequest, on_nodes: OnNodes, choice: NodeChoice, *, bounds: Run, retry_failed_only: bool
+        self,
+        request: JobRequest,
+        on_nodes: OnNodes,
+        choice: NodeChoice,
+        *,
+        retry_failed_only: bool,
+        on_launch: OnLaunch | None = None,
     ) -> LaunchedJob:
-        """The Job that owns the runs: one that an earlier try has left unread, else a new one.
+        """The Job that owns the runs: one that an earlier try left unread, otherwise a new one.
 
-        The plan of ``on_nodes`` has no nodes yet, ``bounds`` makes of a request what is needed of it from then on.
+        The plan of ``on_nodes`` has no nodes yet. ``on_launch`` is called with the Job, whether new or adopted.
         """
         adopted = await adopt.find(self.api, request, self.log, alone=True, kind=_OWNERS)
         if adopted is not None:
-            async with self.guard.protecting(adopted.ref):
+            job = LaunchedJob.of(adopted.request, adopted.ref, adopted.launched_at)
+            async with self._guard(job).protecting():
                 await adopt.complete(self.api, adopted, self.log)
                 self.log.note(f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over")
-            return bounds.launched(adopted.ref, adopted.launched_at, adopted.request)
+                _call(on_launch, job.ref)
+            return job
         earlier = await self._succeeded_earlier(request, on_nodes.plan) if retry_failed_only else ()
         selection = await node_choice.choose(self.api, choice, request.options.tolerations)
         chosen = tuple(name for name in selection.names if name not in earlier)
         kept = tuple(name for name in selection.names if name in earlier)
         plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept)
-        return await self._launch(request, replace(on_nodes, plan=plan), bounds)
+        return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
     async def see_through(
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnOutcome | None
     ) -> NodesResult:
         """Follow all runs, from wherever they are, to their outcome; the owner is then marked as read."""
-        async with self.guard.protecting(job.ref):
-            runs = NodeRuns(JobContext(self.api, job, self.log), await self.owner(job))
+        guard = self._guard(job)
+        async with guard.protecting():
+            runs = NodeRuns(guard.context, await self.owner(job))
             await runs.follow()
             outcome = await self._conclude(runs, task)
         if on_outcome is not None:
             on_outcome(outcome)
-        async with self.guard.protecting(job.ref):
+        async with guard.protecting():
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
             await self._close(runs, task, is_retried=is_retried)
         return outcome
@@ -116,20 +124,19 @@ class NodesTask:
         except exceptions.KubernetesApiError as error:
             self.log.note(f"Job {job.ref} could not be completed: {error}", logging.WARNING)
 
-    @property
-    def guard(self) -> JobGuard:
-        """What sees to the Jobs when the run is interrupted."""
-        return JobGuard(self.api, self.log, self.meaning_of_kill)
+    def _guard(self, job: LaunchedJob) -> JobGuard:
+        return JobGuard(JobContext(self.api, job, self.log), self.meaning_of_kill)
 
-    async def _launch(self, request: JobRequest, on_nodes: OnNodes, bounds: Run) -> LaunchedJob:
-        request = await read_mark.allowed(self.api, _owning(request, on_nodes), self.log)
+    async def _launch(self, request: JobRequest, on_nodes: OnNodes, on_launch: OnLaunch | None) -> LaunchedJob:
+        request = await read_mark.within_rights(self.api, _owning(request, on_nodes), self.log)
         started = time.time()
-        ref = await launching.launch(self.api, request)
-        async with self.guard.protecting(ref):
-            self._say_launched(request, on_nodes, str(ref))
-        return bounds.launched(ref, started, request)
+        job = LaunchedJob.of(request, await launching.launch(self.api, request), started)
+        async with self._guard(job).protecting():
+            self._note_launched(request, on_nodes, str(job.ref))
+            _call(on_launch, job.ref)
+        return job
 
-    def _say_launched(self, request: JobRequest, on_nodes: OnNodes, ref: str) -> None:
+    def _note_launched(self, request: JobRequest, on_nodes: OnNodes, ref: str) -> None:
         plan, mode = on_nodes.plan, on_nodes.mode
         look = f"kubectl -n {request.namespace} get jobs -l {NODES_LABEL}={request.identity.launch_id}"
         self.log.note(f"Job {ref} owns the Jobs of {nodes_in_words(len(plan.nodes))}. Look at them: {look}")
@@ -227,6 +234,11 @@ class NodesTask:
     async def _patch_owner(self, namespace: str, name: str, body: dict[str, Any]) -> None:
         with contextlib.suppress(exceptions.ApiNotFoundError):
             await self.api.patch("jobs", namespace, name, body)
+
+
+def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
+    if on_launch is not None:
+        on_launch(ref)
 
 
 def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:

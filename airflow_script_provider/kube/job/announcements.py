@@ -11,13 +11,19 @@ from typing import Any
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_line
 from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.wording import one_line
 
 LAUNCH_GRACE = 10.0
-"""Seconds in which a pod may wait for our own ConfigMap and Secret without a word: they are created after the Job."""
+"""Seconds in which a pod may wait for our own ConfigMap and Secret: they are created after the Job."""
+NO_POD_AFTER = 1.0
+"""Seconds after the launch from which a Job without a pod is unexplained."""
+NOT_BEGUN_AFTER = 2.0
+"""Seconds after the launch from which a pod that has not begun is unexplained."""
+UNEXPLAINED_AFTER = (NO_POD_AFTER, NOT_BEGUN_AFTER)
 
-# What these say is in the pod's status or in the Job's conditions, and said from there.
-_SAID_ELSEWHERE = frozenset(
+# What these say is also in the pod's status or in the Job's conditions, and announced from there.
+_KNOWN_BY_STATUS = frozenset(
     [
         "Failed",
         "BackOff",
@@ -41,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Announced:
-    """What was said of a run: the state of each pod by uid, each warning by what makes it one, whether suspended."""
+    """What was announced of a run: pods' states by uid, warnings by what tells them apart, whether suspended."""
 
     states: Mapping[str, str] = field(default_factory=dict)
     warnings: Mapping[str, str] = field(default_factory=dict)
@@ -57,36 +63,30 @@ class Announced:
         return cls(given.get("states", {}), given.get("warnings", {}), bool(given.get("suspended")))
 
 
-@dataclass
 class Announcer:
-    """Remembers what was said of one run."""
+    """Makes the lines of one run, each once; ``before`` is what an earlier announcer has announced.
 
-    _states: dict[str, str] = field(default_factory=dict)
-    _warnings: dict[str, str] = field(default_factory=dict)
-    _own: tuple[str, ...] = ()
-    _suspended: bool = False
+    ``own_objects`` are names of objects that the launch itself is still creating.
+    """
 
-    @classmethod
-    def after(cls, said: Announced) -> Announcer:
-        """One that goes on where another has stopped."""
-        return cls(dict(said.states), dict(said.warnings), _suspended=said.suspended)
+    def __init__(self, before: Announced = Announced(), own_objects: Sequence[str] = ()) -> None:
+        self._states = dict(before.states)
+        self._warnings = dict(before.warnings)
+        self._suspended = before.suspended
+        self._own_objects = tuple(own_objects)
 
     @property
-    def said(self) -> Announced:
-        """What was said so far."""
+    def announced(self) -> Announced:
+        """What was announced so far."""
         return Announced(dict(self._states), dict(self._warnings), self._suspended)
-
-    def hide(self, own_objects: Sequence[str]) -> None:
-        """Names of objects that the launch itself is still creating."""
-        self._own = tuple(own_objects)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The Warning events that were said, oldest first."""
+        """The Warning events that were announced, oldest first."""
         return tuple(self._warnings.values())
 
     def job(self, job: Mapping[str, Any]) -> list[Line]:
-        """A Job that somebody suspended says why nothing happens."""
+        """Whether the Job is suspended, where that has changed: it explains why nothing happens."""
         suspended = bool(job.get("spec", {}).get("suspend"))
         if suspended == self._suspended:
             return []
@@ -97,7 +97,7 @@ class Announcer:
         ]
 
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
-        """The pod's state, if it is another than the last one said. Pods after the first are named as attempts."""
+        """The pod's state, where it differs from the last announced. Pods after the first are named as attempts."""
         uid, state = pod_status.uid(pod), pod_status.state(pod)
         key = "gone" if deleted and not pod_status.script_end(pod) else state.key
         if self._states.get(uid) in (key, "ended", "gone"):
@@ -112,9 +112,9 @@ class Announcer:
         return [Line(line, logging.WARNING if state.is_trouble else logging.INFO)]
 
     def event(self, event: Mapping[str, Any], age: float) -> list[Line]:
-        """A Warning event, once however often it is repeated; ``age`` are the seconds since the launch."""
+        """A Warning event, once however often it is repeated; ``age`` is the seconds since the launch."""
         line = event_line(event)
-        if event.get("reason") in _SAID_ELSEWHERE or self._is_own(line, age):
+        if event.get("reason") in _KNOWN_BY_STATUS or self._is_own(line, age):
             return []
         key = _RANDOM_SUFFIX.sub("", line)
         if key in self._warnings:
@@ -123,4 +123,15 @@ class Announcer:
         return [Line(advised(line), logging.WARNING)]
 
     def _is_own(self, line: str, age: float) -> bool:
-        return age < LAUNCH_GRACE and any(name in line for name in self._own)
+        return age < LAUNCH_GRACE and any(name in line for name in self._own_objects)
+
+
+def unexplained(view: View, job_uid: str, age: float) -> list[str]:
+    """Uids of the Job and of pods whose Warning events say what no status does; ``age`` as in ``Announcer.event``.
+
+    The Job's events say why there is no pod, a pod's say for example why a volume cannot be mounted.
+    """
+    found = [job_uid] if view.is_without_a_pod and age >= NO_POD_AFTER else []
+    if age >= NOT_BEGUN_AFTER:
+        found += [uid for uid, pod in view.pods.items() if uid not in view.gone and not pod_status.has_begun(pod)]
+    return found

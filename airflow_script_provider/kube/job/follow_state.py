@@ -1,6 +1,7 @@
 """What one follower of a Job leaves to the next: worker to trigger, trigger to triggerer, trigger to worker.
 
-All of it is JSON: positions and names, no line of a log. Times of day are seconds since 1970.
+Everything becomes JSON, of positions and names; it holds no line of a log. Times of day are seconds since 1970.
+The keys are stored in databases and on Jobs, so they stay as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.kubelet import LogPosition
 from airflow_script_provider.kube.logs.output import cleaned
 
@@ -26,13 +28,13 @@ MAX_PODS = 16
 class FollowState:
     """How far a follower came.
 
-    ``logs`` are positions by pod uid and container, ``said`` what was announced. ``clock`` is the time of day that
-    the Job's clock started at, None while it is suspended. ``is_final`` is False for what was saved along the way,
-    by a follower that went on afterwards. ``deferral`` tells one deferral of a task from another.
+    ``logs`` are positions by pod uid and container. ``clock`` is the time of day that the Job's clock started at,
+    None while the Job is suspended. ``is_final`` is False for a state that was saved along the way, by a follower
+    that went on afterwards. ``deferral`` tells one deferral of a task from another.
     """
 
-    logs: Mapping[tuple[str, str], LogPosition] = field(default_factory=dict)
-    said: Announced = field(default_factory=Announced)
+    logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
+    announced: Announced = field(default_factory=Announced)
     clock: float | None = None
     is_final: bool = True
     deferral: str = ""
@@ -46,7 +48,7 @@ class FollowState:
         logs = {f"{uid}/{container}": position.to_dict() for (uid, container), position in self.logs.items()}
         return {
             "logs": logs,
-            "said": self.said.to_dict(),
+            "said": self.announced.to_dict(),
             "clock": self.clock,
             "is_final": self.is_final,
             "deferral": self.deferral,
@@ -69,7 +71,7 @@ class FollowState:
 
 
 def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
-    """What a follower saved in the annotations of its Job during this deferral; None if that is nothing."""
+    """The state that a follower of this deferral saved in the annotations of its Job, None if there is none."""
     text = (job["metadata"].get("annotations") or {}).get(FOLLOW_STATE_ANNOTATION)
     try:
         saved = FollowState.from_dict(json.loads(text)) if text else None
@@ -96,7 +98,7 @@ class JobEnd:
     verdict: Verdict
     view: View
     seconds: float
-    handover: FollowState = field(default_factory=FollowState)
+    state: FollowState = field(default_factory=FollowState)
     kept: Kept = Kept()
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ class JobEnd:
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
             "seconds": self.seconds,
-            "handover": self.handover.to_dict(),
+            "handover": self.state.to_dict(),
             "kept": asdict(self.kept),
         }
 
@@ -130,17 +132,17 @@ class JobEnd:
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
         )
-        handover, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
-        return cls(verdict, view, given["seconds"], handover, kept)
+        state, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
+        return cls(verdict, view, given["seconds"], state, kept)
 
 
-def to_event(job: Mapping[str, Any], told: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:
-    """What a trigger tells the worker: the Job (as JSON) and its end, or how far it came and why it did not go on."""
-    if isinstance(told, JobEnd):
-        said: dict[str, Any] = {"ended": told.to_dict()}
+def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:
+    """The event of a trigger: the Job (as JSON) with its end, or how far it was followed and why no further."""
+    if isinstance(state, JobEnd):
+        facts: dict[str, Any] = {"ended": state.to_dict()}
     else:
-        said = {"handed_back": told.to_dict(), "reason": reason}
-    event: dict[str, Any] = cleaned({"job": job} | said)
+        facts = {"handed_back": state.to_dict(), "reason": reason}
+    event: dict[str, Any] = cleaned({"job": job} | facts)
     return event
 
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.progress import Limits
 from airflow_script_provider.kube.labels import SCRIPT_VOLUME
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.request import provenance
+from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.script import ScriptFacts
 
 
@@ -50,6 +53,27 @@ class LaunchedJob:
     ttl_when_read: int | None = None
     may_be_marked: bool = True
 
+    @classmethod
+    def of(cls, request: JobRequest, ref: JobRef, launched_at: float) -> LaunchedJob:
+        """The Job that was launched of a request, at a time of day."""
+        return cls(
+            ref,
+            launched_at,
+            limits_of(request),
+            request.script.facts,
+            provenance.of_files(request.files),
+            image=request.options.image,
+            program=request.interpreter.argv[0],
+            config_map_name=request.identity.config_map_name,
+            secret_name=request.identity.secret_name if request.secret_variables else None,
+            mark=request.identity.launch_id if request.provision.packages else None,
+            skip_codes=request.options.skip_codes,
+            get_logs=request.get_logs,
+            max_output_bytes=request.max_output_bytes,
+            ttl_when_read=request.ttl_when_read,
+            may_be_marked=request.may_be_marked,
+        )
+
     @property
     def own_objects(self) -> tuple[str, ...]:
         """What a pod may wait for while the launch still creates it, as events name it."""
@@ -72,6 +96,20 @@ class LaunchedJob:
             "skip_codes": frozenset(given["skip_codes"]),
         }
         return cls(**_known(cls, given) | objects)
+
+
+def limits_of(request: JobRequest) -> Limits:
+    """The bounds of the request's run."""
+    options = request.options
+    return Limits(
+        startup_timeout=options.startup_timeout,
+        deadline=request.deadline.seconds,
+        deadline_name=request.deadline.argument,
+        # As merged: pod_overrides may set another one.
+        grace_period=manifest.pod_template(request)["spec"]["terminationGracePeriodSeconds"],
+        backoff_limit=options.backoff_limit,
+        final_codes=options.final_codes,
+    )
 
 
 def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:

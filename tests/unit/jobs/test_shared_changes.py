@@ -173,10 +173,10 @@ async def test_a_job_known_by_a_look_up_is_looked_up_again() -> None:
         server.answers(f"{JOBS}/load", job)
         async with shared(server) as changes, asyncio.timeout(10):
             heard: list[News] = []
-            async with changes.told(JobRef("etl", "load", "u1"), lambda kind, news: heard.append(news)):
+            async with changes.subscribe(JobRef("etl", "load", "u1"), lambda kind, news: heard.append(news)):
                 while not any(isinstance(news, Change) and news.object.get("metadata") for news in heard):
                     await asyncio.sleep(0.01)
                 server.answers(f"{JOBS}/load", Answer(b"{}", 404))
-                await changes._jobs._tell_listed()
+                await changes._jobs.publish_listed()
                 while not any(isinstance(news, Change) and news.deleted for news in heard):
                     await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,14 @@ from tests.servers import WebServer, web_server
 RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("recorded_rows.json").read_text())
 JOBS, PODS = "/apis/batch/v1/namespaces/etl/jobs", "/api/v1/namespaces/etl/pods"
 OF_THE_MOMENT = ("execution_time", "duration_ms")
+
+
+@pytest.fixture(autouse=True)
+def at_the_time_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of day a few seconds after the first launch: nothing that was recorded is overdue."""
+    now = time.time
+    passed = now() - RECORDED["script"]["row"][1]["job"]["launched_at"] - 5
+    monkeypatch.setattr(time, "time", lambda: now() - passed)
 
 
 @pytest.fixture
@@ -156,6 +165,6 @@ async def test_a_row_of_nodes_is_resumed(server: WebServer, config_file: str) ->
 def test_an_event_of_nodes_is_resumed(server: WebServer, config_file: str) -> None:
     """The worker reads plan and outcomes from the Jobs (R4, R21)."""
     recorded = given_to(server, "nodes")
-    connection = {"kubernetes_conn_id": None, "config_file": config_file}
+    connection: dict[str, Any] = {"kubernetes_conn_id": None, "config_file": config_file}
     operator = KubernetesNodeScriptOperator(task_id="load", script="echo", nodes=["node-1"], **connection)
     assert completed(operator, recorded["event"]) == (settled(recorded["result"]), recorded["error"])

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from airflow_script_provider.kube.job.announcements import LAUNCH_GRACE, Announcer, Line
-from tests.builders import a_job, a_pod, an_event
+import pytest
+
+from airflow_script_provider.kube.job.announcements import (
+    LAUNCH_GRACE,
+    NO_POD_AFTER,
+    NOT_BEGUN_AFTER,
+    Announcer,
+    Line,
+    unexplained,
+)
+from tests.builders import PodObject, a_job, a_pod, a_view, an_event
 
 LATER = LAUNCH_GRACE + 1
 
@@ -86,8 +95,7 @@ def test_what_the_pods_status_says_is_not_said_again() -> None:
 
 def test_our_own_objects_may_be_late() -> None:
     """ConfigMap and Secret are created after the Job; that a pod waits for them is no warning at first."""
-    announcer = Announcer()
-    announcer.hide(["load-script"])
+    announcer = Announcer(own_objects=["load-script"])
     event = an_event("FailedMount", 'configmap "load-script" not found')
     assert announcer.event(event, 1) == []
     assert len(announcer.event(event, LATER)) == 1
@@ -95,8 +103,7 @@ def test_our_own_objects_may_be_late() -> None:
 
 def test_others_objects_are_no_secret() -> None:
     """A missing object of the author's is said at once (R15)."""
-    announcer = Announcer()
-    announcer.hide(["load-script"])
+    announcer = Announcer(own_objects=["load-script"])
     assert announcer.event(an_event("FailedMount", 'configmap "settings" not found'), 1)
 
 
@@ -115,3 +122,27 @@ def test_an_image_that_may_not_be_pulled_is_said_once() -> None:
     announcer = Announcer()
     assert len(announcer.pod(a_pod(waiting="ErrImageNeverPull", message="Container image is not present"))) == 1
     assert announcer.event(an_event("ErrImageNeverPull", "Container image is not present"), LATER) == []
+
+
+@pytest.mark.parametrize(
+    ("pods", "age", "uids"),
+    [
+        ([], NO_POD_AFTER / 2, []),
+        ([], NO_POD_AFTER, ["uid-load"]),
+        ([a_pod()], NO_POD_AFTER, []),
+        ([a_pod()], NOT_BEGUN_AFTER, ["uid-load-x1"]),
+        ([a_pod(running=True)], NOT_BEGUN_AFTER, []),
+        ([a_pod(exit_code=1)], NOT_BEGUN_AFTER, ["uid-load"]),
+        ([a_pod("first", exit_code=1), a_pod("second")], NOT_BEGUN_AFTER, ["uid-second"]),
+        ([a_pod("first", running=True), a_pod("second", unschedulable="no room")], NOT_BEGUN_AFTER, ["uid-second"]),
+    ],
+)
+def test_what_only_events_explain(pods: list[PodObject], age: float, uids: list[str]) -> None:
+    """The events of a Job without a pod, and of a pod that does not begin, say what no status says (R11)."""
+    assert unexplained(a_view(*pods), "uid-load", age) == uids
+
+
+def test_a_pod_that_is_gone_needs_no_explanation() -> None:
+    """The Job's events say why there is no other one (R11)."""
+    view = a_view(a_pod()).with_pod(a_pod(), 0.0, deleted=True)
+    assert unexplained(view, "uid-load", NOT_BEGUN_AFTER) == ["uid-load"]

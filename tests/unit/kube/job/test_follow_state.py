@@ -22,21 +22,21 @@ def travelled(given: dict[str, Any]) -> Any:
     return json.loads(json.dumps(given))
 
 
-def a_handover() -> FollowState:
+def a_state() -> FollowState:
     """One with everything in it."""
     position = LogPosition("2026-01-01T00:00:00.000000005Z", (0, 3), ("2026-01-01T00:00:00.000000009Z", 7))
-    said = Announced({"uid-1": "running"}, {"Pod x: FailedMount": "Pod x: FailedMount"}, suspended=True)
+    announced = Announced({"uid-1": "running"}, {"Pod x: FailedMount": "Pod x: FailedMount"}, suspended=True)
     return FollowState(
-        {("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)}, said, 12.5, False, "d1"
+        {("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)}, announced, 12.5, False, "d1"
     )
 
 
-def test_a_handover_arrives() -> None:
-    """Positions of every log, what was said, the clock (R4)."""
-    assert FollowState.from_dict(travelled(a_handover().to_dict())) == a_handover()
+def test_a_follow_state_arrives() -> None:
+    """Positions of every log, what was announced, the clock (R4)."""
+    assert FollowState.from_dict(travelled(a_state().to_dict())) == a_state()
 
 
-def test_an_empty_handover_is_one() -> None:
+def test_an_empty_follow_state_is_one() -> None:
     """A follower without a predecessor starts at the beginning."""
     assert FollowState.from_dict({}) == FollowState()
     assert FollowState().position("uid", "script") == LogPosition()
@@ -44,9 +44,9 @@ def test_an_empty_handover_is_one() -> None:
 
 def test_what_was_saved_with_the_job_is_found() -> None:
     """Of the same deferral only: another try of the task wants the log from its start (R4)."""
-    text = json.dumps(a_handover().to_dict())
+    text = json.dumps(a_state().to_dict())
     job = {"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}
-    assert saved_state(job, "d1") == a_handover()
+    assert saved_state(job, "d1") == a_state()
     assert saved_state(job, "d2") is None
     assert saved_state({"metadata": {}}, "") is None
 
@@ -61,9 +61,9 @@ def test_an_ended_job_arrives() -> None:
     """Verdict, Job and pods of an end, with the position of the one who saw it."""
     pod = a_pod(exit_code=3)
     view = a_view(pod, job=a_job("Failed"))
-    ended = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-1", "Error", delete_job=True), view, 4.5, a_handover())
+    ended = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-1", "Error", delete_job=True), view, 4.5, a_state())
     arrived = JobEnd.from_dict(travelled(ended.to_dict()))
-    assert (arrived.verdict, arrived.seconds, arrived.handover) == (ended.verdict, 4.5, a_handover())
+    assert (arrived.verdict, arrived.seconds, arrived.state) == (ended.verdict, 4.5, a_state())
     assert list(arrived.view.pods.values()) == [pruned_pod(pod)]
     assert arrived.view.failures == view.failures
 
@@ -93,9 +93,9 @@ def test_what_a_newer_version_adds_is_left_out() -> None:
     assert LaunchedJob.from_dict(given) == a_launched_job()
 
 
-def test_what_was_said_is_not_said_again() -> None:
+def test_what_was_announced_is_not_announced_again() -> None:
     """An announcer that goes on where another stopped is silent about what is as it was (R4)."""
     pod = a_pod(running=True)
     first = Announcer()
     assert first.pod(pod)
-    assert Announcer.after(Announced.from_dict(travelled(first.said.to_dict()))).pod(pod) == []
+    assert Announcer(Announced.from_dict(travelled(first.announced.to_dict()))).pod(pod) == []

@@ -1,0 +1,18 @@
+"""What every step of a launched Job's run needs: the API, the Job and the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.run_log import RunLog
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """A launched Job, the API server that it is on, and the log for our lines and the script's."""
+
+    api: KubernetesApi
+    job: LaunchedJob
+    log: RunLog

@@ -1,0 +1,240 @@
+"""The logs of a Job's pods: read while they are written, one container of a pod after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from airflow_script_provider.api.stream_slots import StreamSlots
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.pod_log import IF_GONE, SILENCE, Deliver, PodLog
+from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job.follow_state import FollowState, Kept
+from airflow_script_provider.kube.job.progress import View
+from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_to_begin
+from airflow_script_provider.kube.logs.kubelet import LogPosition
+from airflow_script_provider.kube.logs.lines import text_of
+from airflow_script_provider.kube.logs.output import Output, Tail
+from airflow_script_provider.kube.logs.prelude import Prelude
+
+LOG_MARGIN = 25.0
+"""Seconds without progress after which the rest of a log is given up, once its container has ended."""
+MAX_KEPT = 64 * 1024
+"""Bytes at most of an output that travel where its log goes with its pod."""
+
+_CONTAINERS = (
+    (INSTALL_CONTAINER, pod_status.installation_has_started, pod_status.install_end),
+    (SCRIPT_CONTAINER, pod_status.script_has_started, pod_status.script_end),
+)
+_GROUP, _END_OF_GROUP = "::group::Installing dependencies", "::endgroup::"
+
+
+class Outputs:
+    """Keeps the output of the last two pods that printed: a Job may have many pods, and one of them decides.
+
+    A follower whose result another process makes keeps ends only (``whole`` is False). They are needed where the pod,
+    and its log with it, is gone before the other process can read it.
+    """
+
+    def __init__(self, max_bytes: int, *, whole: bool) -> None:
+        self._max_bytes = max_bytes
+        self._whole = whole
+        self._outputs: dict[str, Output] = {}
+        self._tails: dict[str, Tail] = {}
+
+    def begin(self, uid: str) -> Output | Tail:
+        """What the lines of a pod are to be added to."""
+        if self._whole:
+            newest_before = list(self._outputs)[-1:]
+            self._outputs = {old: self._outputs[old] for old in newest_before} | {uid: Output(self._max_bytes)}
+            return self._outputs[uid]
+        self._tails = {uid: Tail(min(self._max_bytes, MAX_KEPT))}
+        return self._tails[uid]
+
+    def of(self, uid: str | None, kept: Kept | None = None) -> Output:
+        """The output of a pod, otherwise of the last pod that printed; ``kept`` where nothing could be read."""
+        output = self._outputs.get(uid or "", next(reversed(self._outputs.values()), Output(self._max_bytes)))
+        if kept is not None and not output.size:
+            output.add_end(kept.text, kept.size)
+        return output
+
+    def kept(self, uid: str | None) -> Kept:
+        """The end of a pod's output, for a result that another process makes."""
+        tail = self._tails.get(uid or "")
+        return Kept() if tail is None else Kept(tail.text(), tail.size)
+
+
+class JobLogs:
+    """Reads the logs of a Job's pods into the log of its context.
+
+    ``start`` is how far an earlier reader came. ``output_of`` gives what the script's lines of a pod are added to.
+    A reader that ``keeps_output`` reads each log from its start, and shows the lines that come after ``start``.
+    ``groups_installation`` shows the installation's lines as a group of their own. ``if_gone`` says what it means
+    that a log is gone which an earlier reader has shown.
+    """
+
+    def __init__(
+        self,
+        context: JobContext,
+        start: FollowState,
+        output_of: Callable[[str], Output | Tail],
+        *,
+        keeps_output: bool = True,
+        groups_installation: bool = True,
+        slots: StreamSlots | None = None,
+        silence: float = SILENCE,
+        if_gone: str = IF_GONE,
+    ) -> None:
+        self._api, self._job, self._log = context.api, context.job, context.log
+        self._start = start
+        self._output_of = output_of
+        self._keeps_output = keeps_output
+        self._groups_installation = groups_installation
+        self._slots, self._silence, self._if_gone = slots, silence, if_gone
+        self._logs: dict[LogKey, PodLog] = {}
+        self._readers: dict[LogKey, asyncio.Task[None]] = {}
+        self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
+        self._afterwards: dict[str, list[Callable[[], None]]] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Read while the block runs, once; what was not read by then is left to the next reader."""
+        try:
+            async with self._tasks:
+                try:
+                    yield
+                finally:
+                    for reader in self._readers.values():
+                        reader.cancel()
+        finally:
+            for uid in [*self._afterwards]:
+                self._do_afterwards(uid)
+
+    @property
+    def positions(self) -> dict[LogKey, LogPosition]:
+        """How far each log was shown."""
+        return {key: log.position for key, log in self._logs.items()}
+
+    @property
+    def are_open(self) -> bool:
+        """Whether a container may still write to a log that is read."""
+        return any(not log.ended.is_set() for log in self._logs.values())
+
+    def see(self, view: View) -> None:
+        """Begin the logs that are to be read now, and end those whose container has ended."""
+        seen = container_logs(view)
+        wanted = {"keeps_output": self._keeps_output, "get_logs": self._job.get_logs}
+        for log in logs_to_begin(seen, self._logs, self._start.logs, **wanted):
+            self._begin(log)
+        ended = {log.key for log in seen if log.exit_code is not None}
+        for key, pod_log in self._logs.items():
+            pod_log.gone = key[0] in view.gone
+            if pod_log.gone or key in ended:
+                pod_log.ended.set()
+
+    def afterwards(self, uid: str, do: Callable[[], None]) -> None:
+        """Do something when the logs of a pod were read; at once, where none is being read."""
+        if uid in self._newest_of_pod and not self._newest_of_pod[uid].done():
+            self._afterwards.setdefault(uid, []).append(do)
+        else:
+            do()
+
+    async def read_left(self, logs: Iterable[ContainerLog]) -> None:
+        """Read these logs of a Job that is over."""
+        for log in logs:
+            self._begin(log)
+            self._logs[log.key].gone = True  # a 404 is final: the same pod is never made again
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Read the logs to their end, now that nothing is written to them, for as long as there is progress."""
+        for log in self._logs.values():
+            log.ended.set()
+        began = time.monotonic()
+        while unread := [reader for reader in self._readers.values() if not reader.done()]:
+            newest = max(log.progressed_at for log in self._logs.values())
+            left = max(began, newest) + LOG_MARGIN - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.wait(unread, timeout=min(left, 1.0))
+        for key, reader in self._readers.items():
+            if not reader.done():
+                self._logs[key].give_up()
+
+    def _begin(self, log: ContainerLog) -> None:
+        """Read a container's log after those of its pod that were begun before."""
+        if log.container == INSTALL_CONTAINER and self._groups_installation and log.key not in self._start.logs:
+            self._log.output([_GROUP])
+        pod_log, before = self._pod_log(log), self._newest_of_pod.get(log.uid)
+        self._logs[log.key] = pod_log
+        reader = self._tasks.create_task(self._read(log, pod_log, before))
+        self._readers[log.key] = self._newest_of_pod[log.uid] = reader
+
+    async def _read(self, log: ContainerLog, pod_log: PodLog, before: asyncio.Task[None] | None) -> None:
+        try:
+            if before is not None:
+                await asyncio.wait({before})
+            await pod_log.follow()
+        finally:
+            # Where another reader goes on with this log, its group goes on.
+            if log.container == INSTALL_CONTAINER and self._groups_installation and pod_log.ended.is_set():
+                self._log.output([_END_OF_GROUP])
+            if self._newest_of_pod.get(log.uid) is asyncio.current_task():
+                self._do_afterwards(log.uid)
+
+    def _do_afterwards(self, uid: str) -> None:
+        for do in self._afterwards.pop(uid, ()):
+            do()
+
+    def _pod_log(self, log: ContainerLog) -> PodLog:
+        def note(text: str) -> None:
+            self._log.note(text, logging.WARNING)
+
+        return PodLog(
+            self._api,
+            self._job.ref.namespace,
+            log.pod_name,
+            self._script_lines(log) if log.container == SCRIPT_CONTAINER else self._installation_lines,
+            note,
+            log.container,
+            start=self._start.position(*log.key),
+            replays=self._keeps_output and log.key in self._start.logs,
+            slots=self._slots,
+            silence=self._silence,
+            if_gone=self._if_gone,
+        )
+
+    def _script_lines(self, log: ContainerLog) -> Deliver:
+        output = self._output_of(log.uid)
+        # Where an earlier reader has read the beginning, the prelude's last line may have been in it.
+        is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
+        prelude = Prelude(None if is_continued else self._job.mark)
+
+        def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+            output.add(prelude.of_script(lines))
+            self._show(prelude.shown(new))
+
+        return deliver
+
+    def _installation_lines(self, lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+        self._show(new)
+
+    def _show(self, lines: Sequence[bytes]) -> None:
+        self._log.output([text_of(line) for line in lines])
+
+
+def container_logs(view: View) -> list[ContainerLog]:
+    """The logs there are of a Job, in the order of its pods and of their containers."""
+    found = []
+    for uid, pod in view.pods.items():
+        for container, has_started, end_of in _CONTAINERS:
+            if has_started(pod):
+                end = end_of(pod)
+                code = None if end is None else end.exit_code
+                found.append(ContainerLog(uid, pod_status.name(pod), container, code))
+    return found

@@ -1,0 +1,218 @@
+"""The logs of a Job's pods, from an API server that answers as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.sessions import Session
+from airflow_script_provider.jobs import job_logs
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
+from airflow_script_provider.kube.job.follow_state import FollowState, Kept
+from airflow_script_provider.kube.job.progress import View
+from airflow_script_provider.kube.logs.container_logs import ContainerLog
+from airflow_script_provider.kube.logs.output import Output, Tail
+from tests.builders import a_container, a_launched_job, a_pod, a_view
+from tests.servers import Answer, WebServer, web_server
+
+LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
+INSTALLED = a_container(name="install", exit_code=0)
+LINE = b"2026-01-01T00:00:01.000000001Z n 0\n"
+OF_INSTALLATION = b"2026-01-01T00:00:00.000000001Z i 0\n"
+
+
+class KeptLog:
+    """A log that keeps our lines and the script's, in their order."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """Keep a line of ours."""
+        self.lines.append(text)
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Keep lines of the script."""
+        self.lines.extend(lines)
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    """What is asked as the API server."""
+    with web_server() as server:
+        yield server
+
+
+@asynccontextmanager
+async def reading(server: WebServer, log: KeptLog, **settings: Any) -> AsyncIterator[JobLogs]:
+    """The logs of the Job ``etl/load``, for its result."""
+
+    async def nothing() -> None:
+        return None
+
+    api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}, nothing))
+    logs = JobLogs(JobContext(api, a_launched_job(), log), FollowState(), lambda uid: Output(), **settings)
+    try:
+        async with logs.reading(), asyncio.timeout(20):
+            yield logs
+    finally:
+        await api.close()
+
+
+async def seen_until(log: KeptLog, line: str) -> None:
+    """Wait until this line is in the log."""
+    while line not in log.lines:
+        await asyncio.sleep(0.01)
+
+
+def held_after(*chunks: bytes, until: threading.Event) -> Answer:
+    """An answer that stays open after these bytes."""
+
+    def body() -> Iterator[bytes]:
+        yield from chunks
+        until.wait(20)
+
+    return Answer(body())
+
+
+async def test_containers_of_a_pod_come_one_after_the_other(server: WebServer) -> None:
+    """The installation's lines are a group of their own, before the script's (R19, R22)."""
+    log = KeptLog()
+    server.answers(LOG, OF_INSTALLATION, LINE)
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
+        await logs.finish()
+    assert log.lines == ["::group::Installing dependencies", "i 0", "::endgroup::", "n 0"]
+
+
+async def test_a_log_may_have_no_groups(server: WebServer) -> None:
+    """Where its lines are part of another group (R22)."""
+    log = KeptLog()
+    server.answers(LOG, OF_INSTALLATION, LINE)
+    async with reading(server, log, groups_installation=False) as logs:
+        logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
+        await logs.finish()
+    assert log.lines == ["i 0", "n 0"]
+
+
+async def test_how_a_pod_ended_comes_after_its_lines(server: WebServer) -> None:
+    """Also where the end is known before the log was read (R22)."""
+    log = KeptLog()
+    server.answers(LOG, OF_INSTALLATION, LINE)
+    async with reading(server, log, groups_installation=False) as logs:
+        logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
+        logs.afterwards("uid-load-x1", lambda: log.note("ended"))
+        await logs.finish()
+        logs.afterwards("uid-load-x1", lambda: log.note("deleted"))
+    assert log.lines == ["i 0", "n 0", "ended", "deleted"]
+
+
+async def test_the_end_of_a_silent_script_is_read(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time without progress begins when the script has ended, however long it was silent before (R19)."""
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.3)
+    log, over = KeptLog(), threading.Event()
+    server.answers(LOG, held_after(LINE, until=over), LINE + LINE.replace(b"1Z n 0", b"2Z n 1"))
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(running=True)))
+        await seen_until(log, "n 0")
+        await asyncio.sleep(0.5)
+        logs.see(a_view(a_pod(exit_code=0)))
+        await logs.finish()
+    over.set()
+    assert log.lines == ["n 0", "n 1"]
+
+
+async def test_a_log_without_progress_is_given_up(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came is shown, and one line says that more may be missing (R13)."""
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.3)
+    log, over = KeptLog(), threading.Event()
+    server.answers(LOG, held_after(LINE, until=over))
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(exit_code=0)))
+        await logs.finish()
+    over.set()
+    assert log.lines == ["n 0", "The log of pod load-x1 is incomplete from here: nothing more came"]
+
+
+async def test_a_log_that_was_read_is_not_given_up(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installation's log is whole, whatever becomes of the script's (R13)."""
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.3)
+    log, over = KeptLog(), threading.Event()
+    server.answers(LOG, OF_INSTALLATION, held_after(LINE, until=over))
+    async with reading(server, log, groups_installation=False) as logs:
+        logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
+        await logs.finish()
+    over.set()
+    assert log.lines == ["i 0", "n 0", "The log of pod load-x1 is incomplete from here: nothing more came"]
+
+
+async def test_a_log_that_is_gone_is_not_asked_for_again(server: WebServer) -> None:
+    """The pod of a Job that is over is never made again (R13)."""
+    log = KeptLog()
+    async with reading(server, log) as logs:
+        await logs.read_left([ContainerLog("uid-load-x1", "load-x1", "script", 0)])
+    assert len(server.requests) == 1
+    assert len(log.lines) == 1
+    assert log.lines[0].startswith("The log of pod load-x1 is incomplete from here: ")
+
+
+@pytest.mark.parametrize(
+    ("view", "found"),
+    [
+        (a_view(), []),
+        (a_view(a_pod(waiting="ContainerCreating")), []),
+        (a_view(a_pod(running=True)), [("script", None)]),
+        (a_view(a_pod(exit_code=3)), [("script", 3)]),
+        (a_view(a_pod(installers=[a_container(name="install", running=True)])), [("install", None)]),
+        (a_view(a_pod(running=True, installers=[INSTALLED])), [("install", 0), ("script", None)]),
+    ],
+)
+def test_which_logs_there_are(view: View, found: list[tuple[str, int | None]]) -> None:
+    """A container has a log from its start on (R20)."""
+    assert [(log.container, log.exit_code) for log in container_logs(view)] == found
+
+
+class TestOutputs:
+    """What is kept of the output of a Job's pods."""
+
+    @staticmethod
+    def printed(outputs: Outputs, uid: str, text: str) -> Output | Tail:
+        """Begin a pod's output with this line."""
+        output = outputs.begin(uid)
+        output.add([f"{text}\n".encode()])
+        return output
+
+    def test_of_two_pods_each_has_its_own(self) -> None:
+        """The pod that decided may be the one before the last (R21)."""
+        outputs = Outputs(100, whole=True)
+        for uid in ("first", "second", "third"):
+            self.printed(outputs, uid, uid)
+        assert outputs.of("second").tail() == "second\n"
+        assert outputs.of("third").tail() == "third\n"
+        assert outputs.of("first").tail() == "third\n"
+        assert outputs.of(None).tail() == "third\n"
+
+    def test_what_another_process_kept_takes_the_place_of_a_log(self) -> None:
+        """Only where nothing could be read (R21)."""
+        kept = Kept("end\n", 40)
+        assert Outputs(100, whole=True).of("uid", kept).tail() == "end\n"
+        outputs = Outputs(100, whole=True)
+        self.printed(outputs, "uid", "read")
+        assert outputs.of("uid", kept).tail() == "read\n"
+
+    def test_ends_are_kept_for_another_process(self) -> None:
+        """The end of the last pod's output, and how much there was (R21)."""
+        outputs = Outputs(6, whole=False)
+        self.printed(outputs, "uid", "one")
+        self.printed(outputs, "uid", "two and a half")
+        assert outputs.kept("uid") == Kept("a half\n"[-6:], 15)
+        assert outputs.kept("other") == Kept()

@@ -1,0 +1,59 @@
+"""What a launched Job carries of its request."""
+
+from __future__ import annotations
+
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
+from airflow_script_provider.kube.job.progress import Limits
+from tests.builders import IMAGE, LAUNCH_ID, a_request, a_script
+
+REF = JobRef("etl", "script-load-0123456789", "job-uid")
+
+
+def test_a_job_is_launched_of_a_request() -> None:
+    """Names, bounds and digests, nothing of the script itself (R16)."""
+    request = a_request(deadline=600, skip_on_exit_code=99)
+    assert LaunchedJob.of(request, REF, 12.5) == LaunchedJob(
+        REF,
+        12.5,
+        limits_of(request),
+        a_script().facts,
+        {},
+        image=IMAGE,
+        program="python3",
+        config_map_name=f"script-load-{LAUNCH_ID}-script",
+        skip_codes=frozenset({99}),
+        ttl_when_read=request.ttl_when_read,
+    )
+
+
+def test_a_secret_is_remembered_where_there_is_one() -> None:
+    """It is removed as soon as the Job is over (R16)."""
+    assert LaunchedJob.of(a_request(env={"A": "b"}), REF, 0.0).secret_name == f"script-load-{LAUNCH_ID}-env"
+    assert LaunchedJob.of(a_request(), REF, 0.0).secret_name is None
+
+
+def test_packages_end_with_a_mark() -> None:
+    """The last line of their installation in the script's own log (R19)."""
+    assert LaunchedJob.of(a_request(install_packages=["jq"]), REF, 0.0).mark == LAUNCH_ID
+    assert LaunchedJob.of(a_request(), REF, 0.0).mark is None
+
+
+def test_limits_are_those_of_the_options() -> None:
+    """In seconds, and the deadline by the name of its argument (R5)."""
+    request = a_request(
+        deadline=600, startup_timeout=60, backoff_limit=1, fail_on_exit_code=[42], termination_grace_period=7
+    )
+    assert limits_of(request) == Limits(
+        startup_timeout=60,
+        deadline=600,
+        deadline_name="timeout",
+        grace_period=7,
+        backoff_limit=1,
+        final_codes=frozenset({42}),
+    )
+
+
+def test_an_override_sets_the_grace_period() -> None:
+    """The pod has it, so it is waited for (R27)."""
+    request = a_request(pod_overrides={"spec": {"terminationGracePeriodSeconds": 3}})
+    assert limits_of(request).grace_period == 3
