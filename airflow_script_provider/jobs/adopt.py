@@ -1,4 +1,4 @@
-"""Taking over the Job of a try whose worker was lost, instead of running the script once more."""
+"""Adopting the Job of a try whose worker was lost, instead of running the script a second time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Adopted:
 
 
 async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool, kind: str = "") -> Adopted | None:
-    """The unread Job of an earlier try that this launch is a repetition of; those that nobody will read are deleted.
+    """The unread Job of an earlier try that this launch repeats. Jobs that no try will read are deleted.
 
     A first try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is a label selector of
     the Jobs in question where the task instance has others. Raises ``KubernetesApiError``:
@@ -47,7 +47,7 @@ async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: b
     try:
         jobs = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
     except exceptions.ApiForbiddenError as error:
-        log.note(f"Whether an earlier try has left a Job cannot be seen, a new one is made: {error}", logging.WARNING)
+        log.note(f"Jobs of earlier tries cannot be listed, so a new Job is created: {error}", logging.WARNING)
         return None
     plan = adoption.plan(jobs, request.identity, alone=alone)
     for job in plan.useless:
@@ -56,9 +56,9 @@ async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: b
 
 
 async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
-    """Create what the lost worker did not come to: Secret or ConfigMap, without which the script waits for ever.
+    """Create the Secret or ConfigMap that the lost worker did not create: the script waits for them.
 
-    Those that are there stay as they are. An error is a warning: most likely nothing is missing.
+    Existing ones stay as they are. An error is only a warning: most likely nothing is missing.
     """
     if adopted.has_ended:
         return
@@ -71,7 +71,7 @@ async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
         except exceptions.ApiConflictError:
             continue
         except exceptions.KubernetesApiError as error:
-            log.note(f"What Job {adopted.ref} may lack could not be created: {error}", logging.WARNING)
+            log.note(f"Secret or ConfigMap of Job {adopted.ref} could not be created again: {error}", logging.WARNING)
 
 
 def _adopted(api: KubernetesApi, request: JobRequest, job: adoption.Job) -> Adopted:
@@ -90,7 +90,7 @@ def _adopted(api: KubernetesApi, request: JobRequest, job: adoption.Job) -> Adop
 
 async def _delete(api: KubernetesApi, namespace: str, job: adoption.Job, log: RunLog) -> None:
     ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
-    why = f"Job {ref} of try {adoption.try_number(job)} is not what this try runs, and nobody will read its outcome."
+    why = f"Job {ref} of try {adoption.try_number(job)} does not match this try, and no try needs its outcome."
     try:
         await launching.delete(api, ref)
     except exceptions.KubernetesApiError as error:

@@ -56,8 +56,8 @@ async def begin(
 
 def _note_adopted(adopted: Adopted, log: RunLog) -> None:
     log.note(
-        f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over: its log comes from its "
-        f"start. Look at it: {_kubectl('describe', adopted.ref)}"
+        f"Reattached to Job {adopted.ref} of try {adopted.try_number}, whose worker was lost. Its log is repeated from "
+        f"the start. Look at it: {_kubectl('describe', adopted.ref)}"
     )
 
 

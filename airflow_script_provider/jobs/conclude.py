@@ -128,7 +128,7 @@ async def _remove(context: JobContext, *, is_job_deleted: bool) -> None:
     except (TimeoutError, exceptions.KubernetesApiError) as error:
         how = f"kubectl -n {ref.namespace} delete secret {secret}"
         context.log.note(
-            f"Secret {secret} stays until its Job goes: {error or 'no answer'}. Run: {how}", logging.WARNING
+            f"Secret {secret} stays until its Job is deleted: {error or 'no answer'}. Run: {how}", logging.WARNING
         )
 
 

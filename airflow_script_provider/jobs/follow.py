@@ -174,7 +174,7 @@ class Follower:
         except exceptions.KubernetesApiError as error:
             if verdict.cause is Cause.STARTUP_TIMEOUT and is_transient(error):
                 return None
-            self._log.note(f"Job {self._job.ref} and its pods cannot be looked at: {error}", logging.WARNING)
+            self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
             return verdict
         again = progress.decide(self.view, self._job.limits, time.monotonic())
         if isinstance(again, Verdict):

@@ -14,7 +14,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.adoption import Kill
 
 MeaningOfKill = Callable[[], Awaitable[Kill | None]]
-"""Asked when a run is interrupted; None says that it is no kill of a task that is tried again."""
+"""Asked when a run is interrupted; None means that it is not a kill of a task with tries left."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class JobGuard:
         began, ref = time.monotonic(), self.context.job.ref
         kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
         if kill is not None and kill.leaves_job:
-            return f"{kill.seen}: Job {ref} is left to the next try, which takes it over."
+            return f"{kill.seen}: Job {ref} is left to the next try, which reattaches to it."
         left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
         fate = launching.fate(ref, deleted=await launching.abandon(self.context.api, ref, left))
         return f"{kill.seen}: {fate}" if kill is not None else fate

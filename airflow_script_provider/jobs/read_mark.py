@@ -25,7 +25,7 @@ async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) ->
     if request.ttl_when_read is None or await api.can_i("patch", "jobs", request.namespace):
         return request
     log.note(
-        "The right to patch jobs is missing, so the Job is not kept longer for an outcome that nobody has read. "
+        "The right to patch jobs is missing, so the Job is not kept longer until its outcome is read. "
         f"Check: kubectl auth can-i patch jobs -n {request.namespace}",
         logging.WARNING,
     )
@@ -77,4 +77,4 @@ async def close(context: JobContext, *, is_retried: bool) -> None:
             return
     if is_retried:
         fate = launching.fate(job.ref, deleted=await launching.abandon(api, job.ref))
-        log.note(f"The next try would take an unmarked Job for one that nobody has read. {fate}")
+        log.note(f"Without the mark the next try would reattach to this Job. {fate}")

@@ -335,7 +335,7 @@ class KubernetesScriptOperator(ScriptTask):
         )
         if self._killed:
             raise self._new_run().killed(deferral.job.ref)
-        self.log.info("Job %s goes on; the triggerer follows it", deferral.job.ref)
+        self.log.info("Job %s is still running; the triggerer follows it", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def dry_run(self) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -21,10 +19,19 @@ from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
-from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
+from tests.cluster.faulty_api import Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, run_operator, run_task
-from tests.patience import PATIENCE, wait_for
+from tests.cluster.tasks import (
+    FakeTaskInstance,
+    TaskRun,
+    meanwhile,
+    run_and_kill,
+    run_operator,
+    run_task,
+    wait_until_logged,
+)
+from tests.cluster.told_to_end import UNTIL_TOLD, tell_all
+from tests.patience import LONG, PATIENCE, wait_for
 
 COUNTING = """
 import json, os, time
@@ -34,7 +41,8 @@ for i in range(12):
 print(json.dumps(os.environ["A"]))
 """
 ECHO = "import json, os\nprint(json.dumps(os.environ['A']))"
-ENDLESS = "import time\ntime.sleep(300)"
+ENDLESS = f"import time\ntime.sleep({LONG})"
+COUNTING_UNTIL_TOLD = COUNTING.replace("print(json", f"{UNTIL_TOLD}print(json")
 OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
 READ = "airflow-script-provider/read"
 PATCH = r"^PATCH .*/jobs/"
@@ -55,12 +63,6 @@ def lines_of(run: TaskRun) -> list[str]:
     return [line for line in run.lines if line.startswith("n ")]
 
 
-def running_pods(kubectl: Kubectl, namespace: str) -> list[str]:
-    """The pods that run, as soon as there is one."""
-    words = ("pods", namespace, "--field-selector=status.phase=Running")
-    return wait_for(lambda: kubectl.names(*words), "a running pod") or []
-
-
 def is_complete(kubectl: Kubectl, namespace: str) -> bool:
     """Whether a Job is."""
     return any(job["status"].get("succeeded") for job in kubectl.items("jobs", namespace))
@@ -79,19 +81,23 @@ def test_a_retry_takes_over_what_a_lost_worker_began(own: dict[str, Any], kubect
     assert lines_of(run) == [f"n {i}" for i in range(12)]
     assert run.result["value"] == "b"
     assert run.result["job_name"] == before[0]["metadata"]["name"]
-    assert len([line for line in run.lines if "of try 1, whose worker was lost, is taken over" in line]) == 1
+    assert len([line for line in run.lines if "of try 1, whose worker was lost" in line]) == 1
 
 
-def test_an_outcome_waits_for_its_reader(own: dict[str, Any], kubectl: Kubectl) -> None:
-    """A Job that has ended meanwhile is read, not repeated; its TTL of 0 counts only from then on (R2, R9)."""
-    arguments = {"script": COUNTING, "env": {"A": "b"}, "ttl_seconds_after_finished": 0, **own}
+def test_an_outcome_waits_for_its_reader(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """A Job that has ended meanwhile is read, not repeated; its TTL of 0 counts only from then on (R2, R9).
+
+    It is read an hour later, by the API server's clock, and that is none of its time.
+    """
+    arguments = {"script": COUNTING, "env": {"A": "b"}, "ttl_seconds_after_finished": 0, **flaky}
     run_doomed_task("get pods/log", a_try(1), **arguments)
-    wait_for(lambda: is_complete(kubectl, own["namespace"]), "the end of the Job")
-    time.sleep(2)
+    wait_for(lambda: is_complete(kubectl, flaky["namespace"]), "the end of the Job")
+    assert kubectl.items("jobs", flaky["namespace"])[0]["spec"]["ttlSecondsAfterFinished"] > 0
+    api.ahead = LONG
     run = retried(**arguments).succeeded()
     assert lines_of(run) == [f"n {i}" for i in range(12)]
-    assert run.result["execution_time"] < 12
-    wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", own["namespace"], *OURS), "the end of all")
+    assert run.result["execution_time"] < LONG
+    wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", flaky["namespace"], *OURS), "the end of all")
 
 
 def test_a_failure_that_waits_for_its_reader(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -147,13 +153,14 @@ def test_two_lost_workers(own: dict[str, Any], kubectl: Kubectl) -> None:
 
 def test_a_job_that_was_evicted_meanwhile(own: dict[str, Any], kubectl: Kubectl) -> None:
     """Its dead pod is not what is followed, but the one that replaces it (R7, R8)."""
-    arguments = {"script": COUNTING.replace("0.5", "1"), "env": {"A": "b"}, "termination_grace_period": 1, **own}
+    arguments = {"script": COUNTING_UNTIL_TOLD, "env": {"A": "b"}, "termination_grace_period": 1, **own}
     run_doomed_task("get pods/log", a_try(1), **arguments)
     evicted = kubectl.names("pods", own["namespace"])[0]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": evicted}}
     path = f"/api/v1/namespaces/{own['namespace']}/pods/{evicted}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-    wait_for(lambda: set(kubectl.names("pods", own["namespace"])) - {evicted}, "the pod that replaces it")
+    wait_for(lambda: set(kubectl.running_pods(own["namespace"])) - {evicted}, "the pod that replaces it")
+    tell_all(kubectl, own["namespace"])
     run = retried(**arguments).succeeded()
     assert run.result["pod_name"] != evicted
     assert lines_of(run)[-12:] == [f"n {i}" for i in range(12)]
@@ -163,13 +170,12 @@ def test_a_retry_after_an_eviction_makes_a_new_job(own: dict[str, Any], kubectl:
     """A run that lost pod and Job is over; its retry is a run of its own (R8)."""
 
     def drain() -> None:
-        running = ("--field-selector=status.phase=Running",)
-        wait_for(lambda: kubectl.names("pods", own["namespace"], *running), "a running pod")
+        kubectl.running_pods(own["namespace"])
         kubectl("delete", "jobs", "--all", "-n", own["namespace"])
 
     script = "import os, time\ntime.sleep(int(os.environ['SECONDS']))\nprint('[1]')"
     helper = meanwhile(drain)
-    lost = retried(1, script=script, env={"SECONDS": "60"}, termination_grace_period=1, **own)
+    lost = retried(1, script=script, env={"SECONDS": str(LONG)}, termination_grace_period=1, **own)
     helper.join()
     assert isinstance(lost.error, exceptions.OutcomeUnknownError)
     run = retried(2, script=script, env={"SECONDS": "0"}, termination_grace_period=1, **own).succeeded()
@@ -177,24 +183,26 @@ def test_a_retry_after_an_eviction_makes_a_new_job(own: dict[str, Any], kubectl:
     assert run.result["job_name"] != lost.result["job_name"]
 
 
-def test_the_startup_clock_does_not_start_anew(own: dict[str, Any]) -> None:
-    """A pod that cannot be scheduled has no more time for being followed by another worker (R5)."""
-    arguments: dict[str, Any] = {"script": ENDLESS, "node_selector": {"no": "where"}, "startup_timeout": 20, **own}
+def test_the_startup_clock_does_not_start_anew(api: FaultyApi, flaky: dict[str, Any]) -> None:
+    """A pod that cannot be scheduled has no more time for being followed by another worker (R5).
+
+    That one comes an hour later, by the API server's clock: the time is over.
+    """
+    arguments: dict[str, Any] = {"script": ENDLESS, "node_selector": {"no": "where"}, "startup_timeout": LONG, **flaky}
     run_doomed_task("create configmaps", a_try(1), **arguments)
-    time.sleep(10)
-    begun = time.monotonic()
+    api.ahead = LONG
     run = retried(**arguments)
     assert run.result["reason"] == "StartupTimeout"
-    assert time.monotonic() - begun < 14
 
 
 def test_a_kill_that_nobody_explains_leaves_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """Tries are left and Airflow cannot be asked: the retry takes over what was begun (R1, R2)."""
-    arguments = {"script": COUNTING, "env": {"A": "b"}, **own}
+    arguments = {"script": COUNTING_UNTIL_TOLD, "env": {"A": "b"}, **own}
     operator = KubernetesScriptOperator(task_id="task", **arguments)
-    killed = run_and_kill(operator, lambda: running_pods(kubectl, own["namespace"]), ti=FakeTaskInstance(**a_try(1)))
+    killed = run_and_kill(operator, lambda: wait_until_logged("n 3"), ti=FakeTaskInstance(**a_try(1)))
     assert isinstance(killed.error, exceptions.RunKilledError)
     assert "is left to the next try" in killed.headline
+    tell_all(kubectl, own["namespace"])
     run = retried(**arguments).succeeded()
     assert lines_of(run) == [f"n {i}" for i in range(12)]
     assert len(kubectl.names("jobs,pods", own["namespace"])) == 2
@@ -219,7 +227,7 @@ def test_a_job_that_goes_before_it_is_followed(
     ref = hook.launch(request)
     kubectl("delete", "job", ref.name, "-n", namespace)
     if replaced:
-        kubectl("create", "job", ref.name, "-n", namespace, "--image=python:3.11-slim", "--", "sleep", "60")
+        kubectl("create", "job", ref.name, "-n", namespace, "--image=python:3.11-slim", "--", "sleep", str(LONG))
     with pytest.raises(exceptions.OutcomeUnknownError):
         asyncio.run(asyncio.wait_for(hook.afollow(request, ref), PATIENCE))
     assert len(kubectl.names("jobs", namespace)) == replaced
@@ -244,19 +252,7 @@ def test_a_cleaner_of_finished_jobs(own: dict[str, Any], kubectl: Kubectl) -> No
     assert len(kubectl.names("jobs", own["namespace"])) < len(runs), "the cleaner has come across some of them"
 
 
-@pytest.fixture
-def api(kubeconfig: str, tmp_path: Path) -> Iterator[FaultyApi]:
-    """The API server behind a proxy that makes faults."""
-    with faulty_api(kubeconfig, tmp_path) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
-    """Operator arguments for the test's own namespace by way of that proxy."""
-    return {"config_file": api.kubeconfig, "namespace": namespace, "termination_grace_period": 1}
-
-
+@pytest.mark.usefixtures("unhurried")
 def test_a_kill_during_the_launch_leaves_nothing(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
     """What was not launched whole is not left to the next try (R6)."""
     api.on(r"^POST .*/jobs", Fault(late=1.5))
@@ -314,7 +310,7 @@ def test_another_job_of_that_name_is_not_marked(api: FaultyApi, flaky: dict[str,
         wait_for(lambda: api.count(PATCH), "the mark")
         name = kubectl.names("jobs", flaky["namespace"])[0]
         kubectl("delete", "job", name, "-n", flaky["namespace"])
-        kubectl("create", "job", name, "-n", flaky["namespace"], "--image=python:3.11-slim", "--", "sleep", "60")
+        kubectl("create", "job", name, "-n", flaky["namespace"], "--image=python:3.11-slim", "--", "sleep", str(LONG))
 
     helper = meanwhile(replace)
     run = run_task(script="print('[1]')", **flaky).succeeded()
@@ -346,7 +342,7 @@ def test_jobs_that_may_not_be_listed(api: FaultyApi, flaky: dict[str, Any]) -> N
     """Without the right to list Jobs a retry goes on without looking, and says so (R17)."""
     api.on(r"^GET .*/jobs\?labelSelector", Fault(status=403, message='User "x" cannot list resource "jobs"'))
     run = retried(script="print('[1]')", **flaky).succeeded()
-    assert [line for line in run.warnings if "Whether an earlier try has left a Job cannot be seen" in line]
+    assert [line for line in run.warnings if "Jobs of earlier tries cannot be listed" in line]
     assert "kubectl auth can-i list jobs" in run.warnings[0]
 
 

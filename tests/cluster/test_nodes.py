@@ -17,8 +17,9 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.hooks.node import KubernetesNodeScriptHook
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import FAILS_ON_NODE_2, SAYS_WHERE, SLEEPS, an_operator, group_of, owners, run_nodes
-from tests.cluster.tasks import FakeTaskInstance, run_and_kill
-from tests.patience import wait_for
+from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, wait_until_logged
+from tests.cluster.told_to_end import STEPS, tell_all
+from tests.patience import wait_for, with_time_to_begin
 
 
 @pytest.fixture(params=["in_a_worker", "deferred"])
@@ -67,13 +68,19 @@ def test_rolling_work_stops_at_a_failure(shared: dict[str, Any], kubectl: Kubect
     assert len(kubectl.names("jobs", namespace)) == 2, "the owner's and one run's"
 
 
-def test_lines_of_a_single_node_are_live(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
-    """They come while the script runs, each once, in one group with what is said of the pod."""
-    script = "import time\nfor i in range(6):\n    print('n', i, flush=True)\n    time.sleep(0.5)"
-    run = run_nodes(script=script, nodes=["node-1"], **shared, **waiting).succeeded()
-    lines = [entry for entry in run.log if str(entry["event"]).startswith("n ")]
-    assert [entry["event"] for entry in lines] == [f"n {i}" for i in range(6)]
-    assert lines[-1]["at"] - lines[0]["at"] > 1.5
+def test_lines_of_a_single_node_are_live(own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any]) -> None:
+    """They come while the script waits to go on, each once, in one group with what is said of the pod."""
+
+    def read_along() -> None:
+        for number in range(6):
+            wait_until_logged(f"n {number}")
+            tell_all(kubectl, own["namespace"], step=number)
+
+    reader = meanwhile(read_along)
+    script = f"{STEPS}for i in range(6):\n    print('n', i, flush=True)\n    wait(i)"
+    run = run_nodes(script=script, nodes=["node-1"], **own, **waiting).succeeded()
+    reader.join()
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(6)]
     assert set(group_of(run, "Node node-1")) > {f"n {i}" for i in range(6)}
 
 
@@ -115,7 +122,7 @@ def test_a_selector_without_a_match(shared: dict[str, Any], kubectl: Kubectl, na
 def test_a_selector_that_is_none(shared: dict[str, Any]) -> None:
     """The API server's words, and the argument."""
     run = run_nodes(script="true", node_selector="a in b", **shared)
-    assert run.headline.startswith("node_selector 'a in b' is no selector: ")
+    assert run.headline.startswith("node_selector 'a in b' is not a valid label selector: ")
 
 
 def test_a_label_selects(shared: dict[str, Any]) -> None:
@@ -154,7 +161,12 @@ def test_nothing_is_left_of_the_secret(own: dict[str, Any], kubectl: Kubectl) ->
 
 def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
     """``timeout`` is each run's; what it printed is there (R5)."""
-    run = run_nodes(**SLEEPS, timeout=15, **shared, **waiting)
+    arguments = {**SLEEPS, **shared, **waiting}
+
+    def both_begun(run: TaskRun) -> bool:
+        return all(node["runs"] and node["runs"][0]["output"] for node in run.result["nodes"].values())
+
+    _, run = with_time_to_begin(lambda seconds: run_nodes(timeout=seconds, **arguments), both_begun, 15)
     assert run.headline == "2 of 2 nodes failed: node-1 (DeadlineExceeded), node-2 (DeadlineExceeded)"
     (last,) = run.result["nodes"]["node-1"]["runs"]
     assert (last["status"], last["output"]) == ("timeout", "begun\n")
@@ -162,13 +174,17 @@ def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, An
 
 def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
     """The scheduler still checks resources; its words are in the result, and the pod does not stay (R15)."""
-    asks = {"requests": {"cpu": "900"}}
-    run = run_nodes(script="true", container_resources=asks, startup_timeout=4, runs=3, **shared, **waiting)
+    arguments = {"container_resources": {"requests": {"cpu": "900"}}, "runs": 3, **shared, **waiting}
+    _, run = with_time_to_begin(
+        lambda seconds: run_nodes(script="true", startup_timeout=seconds, **arguments),
+        lambda run: "StartupTimeout" not in run.headline,
+    )
     assert run.headline == "2 of 2 nodes failed: node-1 (unschedulable), node-2 (unschedulable)"
     (last,) = run.result["nodes"]["node-1"]["runs"]
     assert "Insufficient cpu" in last["error"]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_kill_removes_every_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """One delete removes the runs on all nodes, with their pods, script and environment (R3)."""
 
@@ -273,8 +289,12 @@ class TestModes:
         """Why there is no pod is said while it is waited for, and in the result (R11, R18)."""
         labels = {"pod-security.kubernetes.io/enforce": "baseline"}
         with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
-            where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace, "startup_timeout": 8}
-            run = run_nodes(script="true", nodes=["node-1"], mode="privileged", **where)
+            where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
+            arguments = {"script": "true", "nodes": ["node-1"], "mode": "privileged", **where}
+            _, run = with_time_to_begin(
+                lambda seconds: run_nodes(startup_timeout=seconds, **arguments),
+                lambda run: "violates PodSecurity" in str(run.result) and "violates PodSecurity" in str(run.warnings),
+            )
         assert run.headline == "1 of 1 node failed: node-1 (StartupTimeout)"
         assert "violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]
         assert any("violates PodSecurity" in line for line in run.warnings)

@@ -147,7 +147,7 @@ def of_lost_runs() -> list[str]:
     return [
         f"the run was killed. {launching.fate(JOB, deleted=True)}",
         f"the run was killed. {launching.fate(JOB, deleted=False)}",
-        f"the run was killed. {kill.seen}: Job {JOB} is left to the next try, which takes it over.",
+        f"the run was killed. {kill.seen}: Job {JOB} is left to the next try, which reattaches to it.",
     ]
 
 

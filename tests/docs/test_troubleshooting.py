@@ -18,7 +18,7 @@ QUOTED = blocks(PAGE, "text")
 # What takes a cluster, a server or an Airflow to be said; what stands between the {} is literal in the sources.
 SPELT = [
     "no answer from the API server {}. Check the Kubernetes connection and the network.",
-    "The right to patch jobs is missing, so the Job is not kept longer for an outcome that nobody has read. "
+    "The right to patch jobs is missing, so the Job is not kept longer until its outcome is read. "
     "Check: kubectl auth can-i patch jobs -n {}",
     "Events cannot be read, so reasons may be missing: {}",
     "{} answered {}. {}The script does not exist, or is hidden from {}user {} of connection {}",
@@ -26,9 +26,9 @@ SPELT = [
     "s3:{}bucket {} has no object {}",
     "s3:{}access denied ({}) to {}, which needs {}",
     "gs:{}access denied to {}, which needs storage.objects.get",
-    "Job {} goes on; the triggerer follows it",
+    "Job {} is still running; the triggerer follows it",
     "The triggerer could not follow the Job, so a worker does: {}",
-    "Job {} of try {}, whose worker was lost, is taken over: its log comes from its start. Look at it: {}",
+    "Reattached to Job {} of try {}, whose worker was lost. Its log is repeated from the start. Look at it: {}",
     'the API server refused to {}Nodes may only be listed with a ClusterRole; nodes=["a", "b"] needs none.',
 ]
 

@@ -35,7 +35,7 @@ class Kill:
 def meaning_of_kill(state: str | None) -> Kill:
     """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
 
-    A user who acts changes the state. Where it is still running the worker goes, and so it may where nobody answers.
+    A user's action changes the state. If it is still running, or Airflow does not answer, the worker goes away.
     """
     if state is None:
         return Kill("Airflow cannot be asked what it wants of the task", leaves_job=True)

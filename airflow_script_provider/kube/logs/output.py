@@ -167,7 +167,7 @@ def parse_json(text: bytes) -> Value | None:
         clean = cleaned(parsed)
     except (ValueError, RecursionError):
         return None
-    warnings = [f"value: {name} is no JSON and became null" for name in dict.fromkeys(constants)]
+    warnings = [f"value: {name} is not valid JSON, so it became null" for name in dict.fromkeys(constants)]
     if clean != parsed:
         warnings.append("value: characters that no database can store were replaced")
     return Value(clean, tuple(warnings))

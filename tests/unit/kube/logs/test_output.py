@@ -72,7 +72,7 @@ def test_a_value_is_found_however_much_follows() -> None:
 def test_numbers_that_json_lacks_become_none(number: str) -> None:
     """No database column takes them; a warning says so (R35)."""
     assert parse_json(f"[{number}, 1.5]".encode()) == Value(
-        [None, 1.5], (f"value: {number} is no JSON and became null",)
+        [None, 1.5], (f"value: {number} is not valid JSON, so it became null",)
     )
 
 
