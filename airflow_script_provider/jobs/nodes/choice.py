@@ -12,7 +12,7 @@ from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.nodes import selection as nodes
 from airflow_script_provider.kube.nodes.selection import Node, NodeChoice, Selection
 
-PAGE = 250
+NODES_PAGE = 250
 """Nodes of one answer: each has some ten KiB."""
 
 
@@ -33,7 +33,7 @@ async def choose(api: KubernetesApi, choice: NodeChoice, tolerations: Sequence[M
     except exceptions.KubernetesApiError as error:
         if error.status == 400 and choice.label_selector:
             raise ValueError(
-                f"node_selector {choice.label_selector!r} is no selector: {error.server_message}"
+                f"node_selector {choice.label_selector!r} is not a valid label selector: {error.server_message}"
             ) from None
         raise
     return _checked(choice, found, nodes.select(found, choice, tolerations))
@@ -52,7 +52,7 @@ def _checked(choice: NodeChoice, found: Sequence[Node], selection: Selection) ->
 async def _nodes(api: KubernetesApi, selector: str) -> list[Node]:
     """Those that match, with what decides."""
     query = {"labelSelector": selector} if selector else {}
-    return [_kept(item) async for text in api.pages("nodes", None, PAGE, **query) for item in items_of(text)]
+    return [_kept(item) async for text in api.pages("nodes", None, NODES_PAGE, **query) for item in items_of(text)]
 
 
 def _kept(node: Node) -> dict[str, Any]:

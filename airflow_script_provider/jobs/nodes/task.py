@@ -34,7 +34,7 @@ from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
 from airflow_script_provider.kube.nodes import record as node_record
-from airflow_script_provider.kube.nodes.plan import MARGIN, NodePlan, OnNodes
+from airflow_script_provider.kube.nodes.plan import OWNER_MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
 from airflow_script_provider.kube.request.request import JobRequest
@@ -43,7 +43,7 @@ from airflow_script_provider.run_log import RunLog
 
 OnOutcome = Callable[[NodesResult], None]
 
-PAGE = 100
+JOBS_PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of what its script said."""
 _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
@@ -77,7 +77,7 @@ class NodesTask:
             job = LaunchedJob.of(adopted.request, adopted.ref, adopted.launched_at)
             async with self._guard(job).protecting():
                 await adopt.complete(self.api, adopted, self.log)
-                self.log.note(f"Job {adopted.ref} of try {adopted.try_number}, whose worker was lost, is taken over")
+                self.log.note(f"Reattached to Job {adopted.ref} of try {adopted.try_number}, whose worker was lost")
                 _call(on_launch, job.ref)
             return job
         earlier = await self._succeeded_earlier(request, on_nodes.plan) if retry_failed_only else ()
@@ -178,7 +178,7 @@ class NodesTask:
     async def _jobs_of(self, namespace: str, task: TaskIdentity) -> AsyncIterator[Mapping[str, Any]]:
         """All Jobs of a task instance that are for nodes."""
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
-        async for text in self.api.pages("jobs", namespace, PAGE, labelSelector=selector):
+        async for text in self.api.pages("jobs", namespace, JOBS_PAGE, labelSelector=selector):
             for job in items_of(text):
                 yield job
 
@@ -252,6 +252,6 @@ def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
     seconds = on_nodes.plan.longest(request.options.termination_grace_period)
     expires_at = on_nodes.plan.expires_at
     if expires_at is not None:
-        left = math.ceil(expires_at - time.time()) + MARGIN
+        left = math.ceil(expires_at - time.time()) + OWNER_MARGIN
         seconds = left if seconds is None else min(seconds, left)
     return replace(manifest.owning(request, on_nodes), deadline=Deadline(seconds))
