@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import itertools
 import json
 import random
 import time
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from airflow_script_provider import __version__, exceptions
+from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube import refusal
@@ -25,9 +25,11 @@ from airflow_script_provider.kube.listing import metadata_of
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 30.0
-PATIENCE = 30.0
+CALL_CONNECT_TIMEOUT = 10.0
+"""Seconds for a connection to the API server."""
+CALL_READ_TIMEOUT = 30.0
+"""Seconds without a byte after which a call counts as unanswered."""
+CALL_PATIENCE = 30.0
 """Seconds for which a call is repeated while the API server is overloaded, restarting or out of reach."""
 REVIEW_TIMEOUT = 5.0
 """Seconds for the answer to a question about rights."""
@@ -36,13 +38,6 @@ READ_BUFFER = 256 * 1024
 """Bytes of an answer that may wait to be read; of hundreds of log streams each has such a buffer."""
 
 _USER_AGENT = f"airflow-script-provider/{__version__}"
-_GROUPS = {
-    "jobs": "/apis/batch/v1",
-    "deployments": "/apis/apps/v1",
-    "replicasets": "/apis/apps/v1",
-    "statefulsets": "/apis/apps/v1",
-    "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
-}
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
     401: exceptions.ApiUnauthorizedError,
@@ -54,20 +49,20 @@ _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
 
 
 class KubernetesApi:
-    """Calls on namespaced resources, named in the plural (``jobs``, ``pods``, ``pods/log``, ``events``).
+    """Calls on resources, named in the plural (``jobs``, ``pods``, ``pods/log``, ``events``).
 
-    ``renew`` opens a session with credentials that were read anew, for when the server has had enough of the old ones.
+    ``renew`` opens a session with credentials that were read again, for the time when the server
+    refuses the old ones.
     """
 
     def __init__(self, session: Session, renew: Callable[[], Awaitable[Session]] | None = None) -> None:
         self._sessions = Sessions(session, renew)
+        self._clock_ahead = 0.0
 
     @property
     def host(self) -> str:
         """Address of the API server."""
         return self._sessions.current.host
-
-    _clock_ahead = 0.0
 
     def now(self) -> datetime:
         """The API server's time of day to the second, as its last answer has it; this machine's before the first."""
@@ -81,21 +76,21 @@ class KubernetesApi:
 
     async def create(self, resource: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object. Fields that the API does not know are an error."""
-        return await self._call("create", resource, namespace, body=body, query={"fieldValidation": "Strict"})
+        return await self._call(Call("create", resource, namespace, body=body, query={"fieldValidation": "Strict"}))
 
     async def get(self, resource: str, namespace: str, name: str) -> dict[str, Any]:
         """Read an object."""
-        return await self._call("get", resource, namespace, name)
+        return await self._call(Call("get", resource, namespace, name))
 
     async def list(self, resource: str, namespace: str | None, **query: str) -> dict[str, Any]:
         """List objects, with ``labelSelector`` or ``fieldSelector``."""
-        return await self._call("list", resource, namespace, query=query)
+        return await self._call(Call("list", resource, namespace, query=query))
 
     async def pages(self, resource: str, namespace: str | None, size: int, **query: str) -> AsyncIterator[str]:
         """A list as text, in pages of so many objects: ``kube.listing`` takes them apart."""
         page = {"limit": str(size)}
         while True:
-            text = (await self._answer("list", resource, namespace, query={**query, **page})).decode()
+            text = (await self._answer(Call("list", resource, namespace, query={**query, **page}))).decode()
             yield text
             if not (token := metadata_of(text).get("continue")):
                 return
@@ -103,17 +98,17 @@ class KubernetesApi:
 
     async def patch(self, resource: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Merge these fields into an object, only if it has the uid of ``metadata.uid`` in them."""
-        return await self._call("patch", resource, namespace, name, body=body)
+        return await self._call(Call("patch", resource, namespace, name, body=body))
 
     async def can_i(self, verb: str, resource: str, namespace: str) -> bool:
-        """Whether this account may; True where the server does not say."""
-        group = path(resource, None).split("/")[2] if resource in _GROUPS else ""
+        """Whether this account may; True where the server gives no answer."""
+        group = Call(verb, resource).group
         asked = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
         kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        body = kind | {"spec": {"resourceAttributes": asked}}
+        review = Call("create", "selfsubjectaccessreviews", body=kind | {"spec": {"resourceAttributes": asked}})
         try:
             async with asyncio.timeout(REVIEW_TIMEOUT):
-                answer = json.loads(await self._once("create", "selfsubjectaccessreviews", None, "", body, None))
+                answer = json.loads(await self._once(review))
         except (TimeoutError, exceptions.KubernetesApiError):
             return True
         return bool(answer.get("status", {}).get("allowed", True))
@@ -128,26 +123,17 @@ class KubernetesApi:
         if grace_period is not None:
             options["gracePeriodSeconds"] = grace_period
         try:
-            await self._call("delete", resource, namespace, name, body=options)
+            await self._call(Call("delete", resource, namespace, name, body=options))
         except (exceptions.ApiNotFoundError, exceptions.ApiConflictError):
             return False
         return True
 
     @asynccontextmanager
-    async def stream(
-        self,
-        verb: str,
-        resource: str,
-        namespace: str,
-        name: str = "",
-        *,
-        read_timeout: float,
-        query: Mapping[str, str],
-    ) -> AsyncIterator[aiohttp.StreamReader]:
+    async def stream(self, call: Call, *, read_timeout: float) -> AsyncIterator[aiohttp.StreamReader]:
         """An open answer, a log or a watch; not repeated on errors, and those of reading are the caller's."""
-        response = await self._request(verb, resource, namespace, name, query=query, read_timeout=read_timeout)
+        response = await self._request(call, read_timeout)
         try:
-            await _raise_for_status(response, verb, resource, namespace)
+            await _raise_for_status(response, call)
             yield response.content
         finally:
             _abort(response)
@@ -156,73 +142,46 @@ class KubernetesApi:
         self, resource: str, namespace: str, name: str, query: Sequence[tuple[str, str]], upgrade: Upgrade
     ) -> aiohttp.ClientWebSocketResponse:
         """An open websocket, which the caller closes; not repeated on errors, and those of reading are the caller's."""
-        session, where = self._sessions.current, path(resource, namespace, name)
+        session, call = self._sessions.current, Call("get", resource, namespace, name)
         try:
-            socket = await upgrade.of(session, where, query, await self._headers(session))
+            socket = await upgrade.of(session, call.path, query, await self._headers(session))
             if socket is None and (renewed := await self._sessions.renewed(session)) is not None:
-                socket = await upgrade.of(renewed, where, query, await self._headers(renewed))
+                socket = await upgrade.of(renewed, call.path, query, await self._headers(renewed))
         except aiohttp.WSServerHandshakeError as refused:
-            raise await self._words_of(refused, resource, namespace, name) from None
+            raise await self._refusal(call, refused) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         if socket is None:
-            raise exceptions.ApiUnauthorizedError(refusal.message("get", resource, namespace, 401, "Unauthorized"))
+            message = refusal.message(call.verb, resource, namespace, 401, "Unauthorized")
+            raise exceptions.ApiUnauthorizedError(message)
         return socket
 
-    async def _words_of(
-        self, refused: aiohttp.WSServerHandshakeError, resource: str, namespace: str, name: str
-    ) -> exceptions.KubernetesApiError:
-        """What the server says of a refused websocket: the client drops its words, so they are asked for once more."""
+    async def _refusal(self, call: Call, refused: aiohttp.WSServerHandshakeError) -> exceptions.KubernetesApiError:
+        """The error of a refused websocket. The client drops the server's message, so it is asked for once more."""
         try:
-            await self._once("get", resource, namespace, name, None, None)
+            await self._once(call)
         except exceptions.KubernetesApiError as error:
             if error.status == refused.status:
                 return error
-        words = refusal.message("get", resource, namespace, refused.status, refused.message)
-        return exceptions.KubernetesApiError(words, status=refused.status)
+        message = refusal.message(call.verb, call.resource, call.namespace, refused.status, refused.message)
+        return exceptions.KubernetesApiError(message, status=refused.status)
 
-    async def _call(
-        self,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str = "",
-        *,
-        body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
-        raw = await self._answer(verb, resource, namespace, name, body=body, query=query)
+    async def _call(self, call: Call) -> dict[str, Any]:
+        raw = await self._answer(call)
         try:
             answer: dict[str, Any] = json.loads(raw)
         except ValueError as error:  # a proxy's page in the server's place
             raise self._unreachable(error) from error
         return answer
 
-    async def _answer(
-        self,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str = "",
-        *,
-        body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> bytes:
+    async def _answer(self, call: Call) -> bytes:
         """One call, repeated while the server cannot answer; all of ours may be, because names are fixed."""
-        return await patiently(lambda: self._once(verb, resource, namespace, name, body, query), PATIENCE)
+        return await patiently(lambda: self._once(call), CALL_PATIENCE)
 
-    async def _once(
-        self,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str,
-        body: Mapping[str, Any] | None,
-        query: Mapping[str, str] | None,
-    ) -> bytes:
-        response = await self._request(verb, resource, namespace, name, body=body, query=query or {})
+    async def _once(self, call: Call) -> bytes:
+        response = await self._request(call)
         try:
-            await _raise_for_status(response, verb, resource, namespace)
+            await _raise_for_status(response, call)
             raw = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
@@ -231,20 +190,10 @@ class KubernetesApi:
         self._set_clock(response.headers.get("Date", ""))
         return raw
 
-    async def _request(
-        self,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str,
-        *,
-        query: Mapping[str, str],
-        body: Mapping[str, Any] | None = None,
-        read_timeout: float = READ_TIMEOUT,
-    ) -> aiohttp.ClientResponse:
+    async def _request(self, call: Call, read_timeout: float | None = None) -> aiohttp.ClientResponse:
         """An answer, whatever its status; after a 401 the credentials are read once more."""
         session = self._sessions.current
-        response = await self._send(session, verb, resource, namespace, name, query, body, read_timeout)
+        response = await self._send(session, call, read_timeout)
         if response.status != 401:
             return response
         try:
@@ -255,31 +204,26 @@ class KubernetesApi:
         if renewed is None:
             return response
         response.release()
-        return await self._send(renewed, verb, resource, namespace, name, query, body, read_timeout)
+        return await self._send(renewed, call, read_timeout)
 
-    async def _send(
-        self,
-        session: Session,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str,
-        query: Mapping[str, str],
-        body: Mapping[str, Any] | None,
-        read_timeout: float,
-    ) -> aiohttp.ClientResponse:
-        content_type = "application/merge-patch+json" if verb == "patch" else "application/json"
-        headers = {"Accept": "application/json, */*", "Content-Type": content_type}
-        timeout = aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=read_timeout)
+    async def _send(self, session: Session, call: Call, read_timeout: float | None) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json, */*", "Content-Type": call.content_type}
+        content = call.content()
+        timeout = aiohttp.ClientTimeout(
+            connect=CALL_CONNECT_TIMEOUT,
+            sock_connect=CALL_CONNECT_TIMEOUT,
+            sock_read=CALL_READ_TIMEOUT if read_timeout is None else read_timeout,
+        )
         with session.asking():
             headers |= await self._headers(session)
             try:
                 response: aiohttp.ClientResponse = await session.http.request(
-                    _METHODS[verb],
-                    self.host + path(resource, namespace, name),
-                    params=dict(query),
+                    call.method,
+                    self.host + call.path,
+                    params=dict(call.query),
                     headers=headers,
-                    data=_encoded(body) if body is not None else None,
+                    # As a stream, because aiohttp warns of large bodies that are bytes.
+                    data=None if content is None else io.BytesIO(content),
                     timeout=timeout,
                     read_bufsize=READ_BUFFER,
                     **session.route,
@@ -313,18 +257,6 @@ class KubernetesApi:
         )
 
 
-_METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE"}
-
-
-def path(resource: str, namespace: str | None, name: str = "") -> str:
-    """The URL path of a resource or of an object; ``pods/log`` is a pod's subresource."""
-    kind, _, sub = resource.partition("/")
-    parts = [_GROUPS.get(kind, "/api/v1")]
-    parts += [f"namespaces/{namespace}"] if namespace else []
-    parts += [part for part in (kind, name, sub) if part]
-    return "/".join(parts)
-
-
 def _abort(response: aiohttp.ClientResponse) -> None:
     """Drop a stream that may be endless, without waiting for the farewell of its TLS session."""
     connection = response.connection
@@ -333,23 +265,18 @@ def _abort(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-def _encoded(body: Mapping[str, Any]) -> io.BytesIO:
-    """The body as JSON; as a stream, because aiohttp warns of large bodies that are bytes."""
-    return io.BytesIO(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-
-
 async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
     """The answer of a call, which is repeated for so many seconds while the server cannot give one."""
-    give_up = time.monotonic() + patience
-    for attempt in itertools.count():
+    give_up, attempt = time.monotonic() + patience, 0
+    while True:
         try:
             return await call()
         except exceptions.KubernetesApiError as error:
             pause = error.retry_after or backoff(attempt)
             if not is_transient(error) or time.monotonic() + pause > give_up:
                 raise
+        attempt += 1
         await asyncio.sleep(pause)
-    raise AssertionError("unreachable: patience ends")
 
 
 def is_transient(error: exceptions.KubernetesApiError) -> bool:
@@ -362,29 +289,27 @@ def backoff(attempt: int, *, longest: float = 5.0) -> float:
     return float(min(longest, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
 
 
-async def _raise_for_status(response: aiohttp.ClientResponse, verb: str, resource: str, namespace: str | None) -> None:
+async def _raise_for_status(response: aiohttp.ClientResponse, call: Call) -> None:
     if response.status < 400:
         return
     try:
         raw = await response.text(errors="replace")
     except (aiohttp.ClientError, OSError, TimeoutError):
         raw = ""
-    raise _api_error(response, raw, verb, resource, namespace)
+    raise _api_error(response, raw, call)
 
 
-def _api_error(
-    response: aiohttp.ClientResponse, raw: str, verb: str, resource: str, namespace: str | None
-) -> exceptions.KubernetesApiError:
+def _api_error(response: aiohttp.ClientResponse, raw: str, call: Call) -> exceptions.KubernetesApiError:
     try:
         answer = json.loads(raw)
-        said, reason = str(answer.get("message") or raw), str(answer.get("reason") or "")
+        message, reason = str(answer.get("message") or raw), str(answer.get("reason") or "")
     except (ValueError, AttributeError):
-        said, reason = raw[:200] or str(response.reason), ""
+        message, reason = raw[:200] or str(response.reason), ""
     after = response.headers.get("Retry-After", "")
     return _ERRORS.get(response.status, exceptions.KubernetesApiError)(
-        refusal.message(verb, resource, namespace, response.status, said),
+        refusal.message(call.verb, call.resource, call.namespace, response.status, message),
         status=response.status,
         reason=reason,
-        server_message=said,
+        server_message=message,
         retry_after=float(after) if after.isdigit() else None,
     )

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
 from airflow_script_provider.kube.listing import items_of, metadata_of
 
 SERVER_TIMEOUT = 290
 """Seconds after which the API server is asked to end a watch, so that none is held for ever."""
-READ_TIMEOUT = 75.0
-"""Seconds of silence after which a watch counts as dead; bookmarks come about once a minute."""
-PATIENCE = 900.0
+WATCH_SILENCE = 75.0
+"""Seconds without a byte after which a watch counts as dead; bookmarks come about once a minute."""
+WATCH_PATIENCE = 900.0
 """Seconds without any answer after which the watch gives up: longer than a control plane's upgrade."""
 
 REFUSAL_PATIENCE = 60.0
@@ -28,10 +29,12 @@ SHORT_LIFE = 1.0
 """Seconds that a stream must live for the next one to be opened without a pause."""
 LONGEST_PAUSE = 10.0
 """Seconds between two tries at the most."""
-PAGE = 250
+LIST_PAGE = 250
 """Objects of one answer to a list."""
 ITEMS_AT_ONCE = 20
 """Objects that are parsed before others of the event loop have their turn: a pod takes a tenth of a millisecond."""
+
+Keep = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,45 +46,55 @@ class Change:
 
 
 LISTED = Change({})
-"""Told after a list: whatever exists has been told of."""
+"""Comes after a list: everything that exists has come before it."""
 
 
-@dataclass
+def _whole(thing: dict[str, Any]) -> dict[str, Any]:
+    return thing
+
+
 class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
-    The first answer brings the objects that exist. After a lost position it lists, and tells what went meanwhile.
-    ``keep`` makes of an object what is told and remembered of it. ``lists_first`` lists to begin with, so that after
-    ``LISTED`` it is known what does not exist. ``first_patience`` are the seconds to wait for the first answer, by
-    default ``PATIENCE``.
+    The first answer brings the objects that exist. After a lost position the watch lists, and passes on what was
+    deleted in the meantime. ``keep`` makes of an object what is passed on and remembered of it. With ``lists_first``
+    it begins with a list, so that after ``LISTED`` it is known what does not exist. ``first_patience`` are the seconds
+    to wait for the first answer, by default ``WATCH_PATIENCE``.
     """
 
-    api: KubernetesApi
-    resource: str
-    namespace: str
-    selector: dict[str, str]
-    keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda thing: thing
-    lists_first: bool = False
-    first_patience: float | None = None
-    _version: str = ""
-    _known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _must_list: bool = False
-    _asked: float = field(default_factory=time.monotonic)
-    _answered: float | None = None
-    _opened: float | None = None
-
-    def __post_init__(self) -> None:
-        self._must_list = self.lists_first
+    def __init__(
+        self,
+        api: KubernetesApi,
+        resource: str,
+        namespace: str,
+        selector: Mapping[str, str],
+        keep: Keep = _whole,
+        *,
+        lists_first: bool = False,
+        first_patience: float | None = None,
+    ) -> None:
+        self._api, self._resource, self._namespace = api, resource, namespace
+        self._selector, self._keep = selector, keep
+        self._first_patience = first_patience
+        self._version = ""
+        self._known: dict[str, dict[str, Any]] = {}
+        self._must_list = lists_first
+        self._asked = time.monotonic()
+        self._answered: float | None = None
+        self._opened: float | None = None
 
     def expect(self, thing: dict[str, Any]) -> None:
-        """Tell of this object's deletion even if it is gone before the watch begins, which never says what is not."""
+        """Pass on this object's deletion even if it is gone before the watch begins.
+
+        A watch alone never says what does not exist.
+        """
         self._known[thing["metadata"]["uid"]] = thing
         self._must_list = True
 
     async def changes(self) -> AsyncIterator[Change]:
         """Changes for as long as they are asked for.
 
-        Raises ``KubernetesApiError`` when the right is missing or the server has been silent for ``PATIENCE``.
+        Raises ``KubernetesApiError`` when the right is missing or the server has been silent for ``WATCH_PATIENCE``.
         """
         failures = 0
         while True:
@@ -115,8 +128,8 @@ class Watch:
         """Whether to give up: at once on a refusal, unless the server has answered before and may only be confused."""
         silence = time.monotonic() - (self._answered or self._asked)
         if is_transient(error):
-            is_first = self._answered is None and self.first_patience is not None
-            return silence > (self.first_patience or 0.0 if is_first else PATIENCE)
+            is_first = self._answered is None and self._first_patience is not None
+            return silence > (self._first_patience or 0.0 if is_first else WATCH_PATIENCE)
         return self._answered is None or silence > REFUSAL_PATIENCE
 
     async def _one_stream(self) -> AsyncIterator[Change]:
@@ -124,13 +137,12 @@ class Watch:
             "watch": "1",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(SERVER_TIMEOUT),
-            **self.selector,
+            **self._selector,
         }
         if self._version:
             query["resourceVersion"] = self._version
-        async with self.api.stream(
-            "watch", self.resource, self.namespace, read_timeout=READ_TIMEOUT, query=query
-        ) as content:
+        call = Call("watch", self._resource, self._namespace, query=query)
+        async with self._api.stream(call, read_timeout=WATCH_SILENCE) as content:
             self._opened = self._answered = time.monotonic()
             async for line in _lines(content):
                 self._answered = time.monotonic()
@@ -144,7 +156,7 @@ class Watch:
         self._version = thing["metadata"]["resourceVersion"]
         if kind == "BOOKMARK":
             return None
-        return self._remember(Change(self.keep(thing), deleted=kind == "DELETED"))
+        return self._remember(Change(self._keep(thing), deleted=kind == "DELETED"))
 
     def _remember(self, change: Change) -> Change:
         uid = change.object["metadata"]["uid"]
@@ -156,9 +168,9 @@ class Watch:
 
     async def _relist(self) -> list[Change]:
         listed: dict[str, dict[str, Any]] = {}
-        async for text in self.api.pages(self.resource, self.namespace, PAGE, **self.selector):
+        async for text in self._api.pages(self._resource, self._namespace, LIST_PAGE, **self._selector):
             for item in items_of(text):
-                listed[item["metadata"]["uid"]] = self.keep(item)
+                listed[item["metadata"]["uid"]] = self._keep(item)
                 if not len(listed) % ITEMS_AT_ONCE:
                     await asyncio.sleep(0)
             self._version = metadata_of(text)["resourceVersion"]

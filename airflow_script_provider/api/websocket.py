@@ -10,9 +10,10 @@ import aiohttp
 
 from airflow_script_provider.api.sessions import Session
 
-CONNECT_TIMEOUT = 40.0
+UPGRADE_TIMEOUT = 40.0
+"""Seconds for a websocket to be opened; the API server connects to the pod's node meanwhile."""
 CLOSE_TIMEOUT = 1.0
-"""Seconds for the other end to say farewell."""
+"""Seconds for the other end to answer a close."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Upgrade:
     async def _ask(
         self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str]
     ) -> aiohttp.ClientWebSocketResponse:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with asyncio.timeout(UPGRADE_TIMEOUT):
             socket: aiohttp.ClientWebSocketResponse = await session.http.ws_connect(
                 session.host + path,
                 params=list(query),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import PATIENCE, KubernetesApi
+from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecEnd, ExecOutput, Exited, NotStarted
@@ -143,7 +143,7 @@ class Program:
         """The status, or None and the reason why there is no status."""
         try:
             # A program that waits for its stdin has done nothing if the connection fails.
-            patience = PATIENCE if data else 0
+            patience = CALL_PATIENCE if data else 0
             async with open_exec(self.api, self.target, argv, stdin=bool(data), patience=patience) as session:
                 return await self._read(session, data)
         finally:

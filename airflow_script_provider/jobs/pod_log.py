@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.stream_slots import TURN, StreamSlots
 from airflow_script_provider.kube.logs.kubelet import LogLines, LogPosition
@@ -158,12 +159,11 @@ class PodLog:
             self._new.resume()
         if since:
             query["sinceTime"] = since
+        call = Call("get", "pods/log", self._namespace, self._pod_name, query=query)
         try:
             async with (
                 self._slots.taken() if self._slots is not None and follow else contextlib.nullcontext(),
-                self._api.stream(
-                    "get", "pods/log", self._namespace, self._pod_name, read_timeout=self._silence, query=query
-                ) as content,
+                self._api.stream(call, read_timeout=self._silence) as content,
             ):
                 self._note_resumed()
                 self._turn_began = time.monotonic()

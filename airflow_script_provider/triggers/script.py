@@ -26,7 +26,7 @@ from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
 from airflow_script_provider.triggers.shared_cluster import SharedCluster
 
-EXPIRY_MARGIN = 5.0
+JOB_EXPIRY_MARGIN = 5.0
 """Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
 SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
@@ -94,7 +94,7 @@ class ScriptTrigger(JobTrigger):
         """The Job followed to its end, None if the task's own time ends first."""
         if self.expires_at is None:
             return await follower.follow()
-        until = time.monotonic() + max(0.0, self.expires_at - time.time()) + EXPIRY_MARGIN
+        until = time.monotonic() + max(0.0, self.expires_at - time.time()) + JOB_EXPIRY_MARGIN
         return await follower.follow_until(until, surely=True)
 
     async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed | None) -> JobEnd:

@@ -124,9 +124,9 @@ def _give_kills_time() -> None:
 
     from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
-    from airflow_script_provider.hooks import script
+    from airflow_script_provider.hooks import _task_run
 
-    script.STATE_TIMEOUT = 10.0
+    _task_run.KILLED_STATE_TIMEOUT = 10.0
     WatchedSubprocess.kill.__defaults__ = (signal.SIGINT, 60.0, False)
 
 

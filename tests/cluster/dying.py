@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.client import KubernetesApi
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, run_task
 from tests.patience import PATIENCE
@@ -21,9 +22,9 @@ def die_after(is_last: Callable[[int, str], bool]) -> None:
     """Let this process die after the first call that is the last one: its number and its verb and resource decide."""
     numbers, ask = count(1), KubernetesApi._request
 
-    async def asked(self: KubernetesApi, verb: str, resource: str, *others: Any, **named: Any) -> Any:
-        answer = await ask(self, verb, resource, *others, **named)
-        if is_last(next(numbers), f"{verb} {resource}"):
+    async def asked(self: KubernetesApi, call: Call, *others: Any, **named: Any) -> Any:
+        answer = await ask(self, call, *others, **named)
+        if is_last(next(numbers), f"{call.verb} {call.resource}"):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 

@@ -42,7 +42,7 @@ CREATES = 10
 """Jobs that are created at a time."""
 READERS = 8
 """Runs whose log is read at a time."""
-EXPIRY_MARGIN = 30.0
+RUNS_EXPIRY_MARGIN = 30.0
 """Seconds after the task's own time in which its runs, whose deadline is the same, may end by themselves."""
 CREATE_ATTEMPTS = 10
 """How often a create is tried that the API server does not answer, with its own patience each time."""
@@ -177,12 +177,12 @@ class NodeRuns:
         """When what still runs is ended."""
         if self.plan.expires_at is None:
             return None
-        return time.monotonic() + self.plan.expires_at - time.time() + EXPIRY_MARGIN
+        return time.monotonic() + self.plan.expires_at - time.time() + RUNS_EXPIRY_MARGIN
 
     def _next_expiry(self, now: float) -> float | None:
         """When to look again: at the end of the task's time nothing is started, a little later what runs is ended."""
         ended = self._expiry
-        coming = () if ended is None else (at for at in (ended - EXPIRY_MARGIN, ended) if at > now)
+        coming = () if ended is None else (at for at in (ended - RUNS_EXPIRY_MARGIN, ended) if at > now)
         return min(coming, default=None)
 
     async def _start(self, run: NodeRun) -> None:

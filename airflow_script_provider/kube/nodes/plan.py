@@ -15,8 +15,8 @@ from airflow_script_provider.kube.syntax import check_flag
 
 MAX_PLAN = 200 * 1024
 """Bytes of a plan's text: all annotations of an object may have 256 KiB together."""
-MARGIN = 600
-"""Seconds beyond the longest time of all runs, after which Kubernetes ends runs without a follower."""
+OWNER_MARGIN = 600
+"""Seconds beyond the longest time of all runs. Then Kubernetes ends runs without a follower."""
 
 
 class Mode(StrEnum):
@@ -28,7 +28,7 @@ class Mode(StrEnum):
 
     @property
     def grants(self) -> str:
-        """What the mode grants, in words; empty if it is nothing."""
+        """What the mode grants, as text for the log; empty for ``normal``."""
         return _GRANTS[self]
 
 
@@ -66,16 +66,16 @@ class NodePlan:
 
     @property
     def at_once(self) -> int:
-        """How many nodes may be at work."""
+        """How many nodes may run the script at the same time."""
         return min(self.max_parallel or len(self.nodes), len(self.nodes))
 
     def longest(self, grace_period: int) -> int | None:
-        """Seconds that all of it takes at the most; None if nothing ends a run."""
+        """Seconds that all runs take at most; None if a run has no limit."""
         if self.timeout is None:
             return None
         waves = math.ceil(len(self.nodes) / max(1, self.at_once))
         one_node = self.runs * (self.timeout + grace_period) + (self.runs - 1) * self.interval
-        return math.ceil(waves * one_node) + MARGIN
+        return math.ceil(waves * one_node) + OWNER_MARGIN
 
     def run_deadline(self, now: float) -> int | None:
         """Seconds that a run which starts at the time of day ``now`` may take."""
@@ -100,7 +100,7 @@ class NodePlan:
 
     @classmethod
     def from_text(cls, text: str) -> NodePlan:
-        """The plan of a text of ``to_text``. Fields that a newer version has added are left out."""
+        """The plan of a text of ``to_text``. Unknown fields, of newer versions, are left out."""
         given = json.loads(zlib.decompress(base64.b64decode(text)))
         known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
         return cls(**known | {"nodes": tuple(known["nodes"]), "earlier": tuple(known.get("earlier", ()))})
@@ -122,7 +122,7 @@ class NodeSettings:
         """Refuse what is not a count, and unknown modes. ``ValueError`` names the argument."""
         check_flag(self.retry_failed_only, "retry_failed_only")
         if self.mode not in tuple(Mode):
-            raise ValueError(f"mode={self.mode!r} is none of {', '.join(Mode)}")
+            raise ValueError(f"mode={self.mode!r} must be one of {', '.join(Mode)}")
         for name in ("runs", "history_limit", "max_parallel", "stop_after_failures"):
             value = getattr(self, name)
             is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
@@ -197,7 +197,10 @@ class NextRuns:
 
 
 def next_step(plan: NodePlan, states: Mapping[str, NodeState], now: float) -> NextRuns:
-    """Which runs start next. A node keeps its place among ``max_parallel`` until its last run ends."""
+    """Decide which runs start next.
+
+    A node keeps its place among ``max_parallel`` until its last run ends.
+    """
     if must_stop(plan, states):
         return NextRuns(is_over=not any(state.is_running for state in states.values()))
     begun = {name: states[name] for name in plan.nodes if name in states and not is_done(plan, states[name])}

@@ -13,7 +13,6 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowNotFoundException
 from airflow_script_provider.api import client as calls
-from airflow_script_provider.clusters import access as module
 from airflow_script_provider.clusters import credentials
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
@@ -213,7 +212,7 @@ async def test_several_files_are_read_as_kubectl_does(tmp_path: Path, monkeypatc
 
 async def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that refuses is told by its answer; its address may hold a login (R16)."""
-    monkeypatch.setattr(calls, "PATIENCE", 0.0)
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
     with web_server() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:proxy-secret@"))
         async with open_api(ClusterAccess(config=a_kubeconfig("https://somewhere"))) as api:

@@ -93,7 +93,7 @@ async def test_without_the_right_to_list_nothing_is_taken_over(server: WebServer
 
 async def test_without_an_answer_nothing_is_launched(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """To go on could run the script twice (R2)."""
-    monkeypatch.setattr(calls, "PATIENCE", 0.0)
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
     server.answers(JOBS, Answer(b"{}", 503))
     with pytest.raises(exceptions.KubernetesApiError):
         await found(server, KeptLog())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.nodes.plan import (
-    MARGIN,
+    OWNER_MARGIN,
     Mode,
     NextRuns,
     NodePlan,
@@ -93,7 +93,7 @@ def test_lines_are_live_where_one_node_runs_at_a_time(nodes: int, settings: dict
 def test_the_longest_time() -> None:
     """Waves of nodes, with their runs, grace periods and pauses."""
     plan = a_plan("a", "b", "c", max_parallel=2, runs=2, interval=10, timeout=100)
-    assert plan.longest(30) == 2 * (2 * 130 + 10) + MARGIN
+    assert plan.longest(30) == 2 * (2 * 130 + 10) + OWNER_MARGIN
     assert a_plan("a", timeout=None).longest(30) is None
 
 
@@ -131,7 +131,7 @@ def test_settings_are_checked(argument: str, value: Any) -> None:
 
 def test_unknown_modes_are_refused() -> None:
     """With those that there are."""
-    with pytest.raises(ValueError, match="mode='root' is none of normal, privileged, host"):
+    with pytest.raises(ValueError, match="mode='root' must be one of normal, privileged, host"):
         NodeSettings(mode="root").check()
 
 
