@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-unit test-cluster test-matrix wheel-test dist audit cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format docs lock cluster-up cluster-down clean
+.PHONY: help venv demo ui test test-unit test-cluster test-nightly test-matrix wheel-test dist audit cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests screenshots lint types imports format docs lock cluster-up cluster-down clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -63,13 +63,17 @@ format: $(READY)  ## put the code into the project's form, and list the tests of
 	@$(BIN)/python dev/traceability.py
 
 test-unit: lint types imports busybox-for-tests  ## lint, types, import contracts, unit and contract tests: no cluster
-	@$(BIN)/pytest -q -n 2 tests/unit tests/contract
+	@$(BIN)/pytest -q -m "not nightly" -n 2 tests/unit tests/contract
 
 test: lint types imports cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## everything that CI runs
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) --dist loadfile
 
 test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests browser-for-tests  ## the cluster tests alone
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/cluster
+	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) --dist loadfile tests/cluster
+
+test-nightly: $(READY) cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## what takes long: tests of scale and endurance, then other versions
+	@$(BIN)/pytest -q -m nightly -n $(JOBS) --dist loadfile
+	@$(MAKE) -s test-matrix
 
 screenshots: $(READY) cluster-for-tests database-for-tests browser-for-tests  ## the documentation's pictures of the web interface
 	@SCREENSHOTS=docs/images $(BIN)/pytest -q tests/cluster/test_ui_on_airflow.py
