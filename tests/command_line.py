@@ -49,6 +49,28 @@ def on_a_terminal(*arguments: str, env: Mapping[str, str] | None = None, size: t
     return pexpect.spawn(str(PROGRAM), list(arguments), env=settings, dimensions=size, timeout=PATIENCE)
 
 
+ASKS = "test -t 0 && test -t 1 && test -t 2 && stty size; read line; echo got $line; tty; exit 5"
+"""A shell script that uses its terminal."""
+
+
+def answered(child: Any) -> int | None:
+    """Talk with that script on a terminal of 31 lines and 77 columns; its exit code."""
+    child.expect_exact("31 77")
+    child.sendline("typed")
+    child.expect_exact("got typed")
+    child.expect_exact("/dev/pts/")
+    return ended(child)
+
+
+def ended(child: Any) -> int | None:
+    """The exit code of what runs on a terminal, once it has ended by itself."""
+    child.expect(pexpect.EOF)
+    child.wait()
+    child.close()
+    code: int | None = child.exitstatus
+    return code
+
+
 def around_a_terminal(*arguments: str, env: Mapping[str, str] | None = None, folder: Path) -> Any:
     """Started on a pseudo-terminal by a shell that writes into ``before`` and ``after`` how the terminal is set."""
     around = 'stty -a > before; "$@"; echo "code $?"; stty -a > after'

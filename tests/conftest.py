@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # xdist has no types
 
+from tests.patience import PATIENCE
+
 _home = tempfile.mkdtemp(prefix="airflow-home-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """End a test that hangs: later than its own waits end, which say for what."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(4 * PATIENCE))
 
 
 @pytest.hookimpl(optionalhook=True)

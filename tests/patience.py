@@ -37,7 +37,7 @@ async def until(look: Callable[[], T | None], what: str) -> T:
 
 
 def with_time_to_begin(
-    run: Callable[[float], T], has_begun: Callable[[T], bool], seconds: float = 5
+    run: Callable[[float], T], has_begun: Callable[[T], object], seconds: float = 5
 ) -> tuple[float, T]:
     """A timeout, and what ``run`` comes to with it: the first one, of ever longer ones, that leaves time to begin.
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
 
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.kubectl import Kubectl
-from tests.command_line import PROGRAM, environment, on_a_terminal
+from tests.command_line import ASKS, answered, around_a_terminal, ended, on_a_terminal
 from tests.docker_engine import IMAGE
 
 HANDLES_INT = "trap 'echo caught; exit 9' INT; echo begun; while :; do sleep 0.1; done"
 SHOWS_SIZE = "trap 'stty size' WINCH; echo begun; while :; do sleep 0.1; done"
-ASKS = "test -t 0 && test -t 1 && stty size; read line; echo got $line; tty; exit 5"
 
 
 class Place:
@@ -49,14 +47,7 @@ def pod(kubectl: Kubectl, shared_namespace: str) -> str:
 
 def test_the_script_has_a_terminal(place: Place) -> None:
     """The terminal has our size, and only the script's input and output."""
-    child = place.run(ASKS, size=(31, 77))
-    child.expect_exact("31 77")
-    child.sendline("typed")
-    child.expect_exact("got typed")
-    child.expect_exact("/dev/pts/")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 5
+    assert answered(place.run(ASKS, size=(31, 77))) == 5
 
 
 def test_a_new_size_is_passed_on(place: Place) -> None:
@@ -66,28 +57,24 @@ def test_a_new_size_is_passed_on(place: Place) -> None:
     child.setwinsize(40, 132)
     child.expect_exact("40 132")
     child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    assert ended(child) == 130
 
 
 def test_ctrl_c_reaches_the_script_and_the_terminal_is_as_before(place: Place, tmp_path: Path) -> None:
     """The script handles Ctrl+C; our terminal has its old settings."""
-    around = 'stty -a > before; "$@"; echo "code $?"; stty -a > after'
-    command = [str(PROGRAM), "run", HANDLES_INT, *place.options]
-    shell = pexpect.spawn("sh", ["-c", around, "sh", *command], cwd=tmp_path, env=environment(place.env), timeout=60)
+    shell = around_a_terminal("run", HANDLES_INT, *place.options, env=place.env, folder=tmp_path)
     shell.expect_exact("begun")
     shell.sendintr()
     shell.expect_exact("caught")
     shell.expect_exact("code 9")
-    shell.expect(pexpect.EOF)
+    ended(shell)
     assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
 
 
 def test_nothing_is_seen_of_how_the_script_came(place: Place) -> None:
     """The terminal shows neither the code that is sent nor our own lines."""
     child = place.run("echo only this ; true", size=(24, 200))
-    child.expect(pexpect.EOF)
+    ended(child)
     lines = [line for line in child.before.decode().splitlines() if "airflow-script:" not in line]
     assert "only this" in lines
     assert not any("airflow_" in line or "eval" in line for line in lines)

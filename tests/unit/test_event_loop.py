@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from airflow_script_provider import _event_loop
+from tests.patience import PATIENCE
 
 
 def _tell_another_thread() -> None:
@@ -23,7 +24,7 @@ async def _handled(told: asyncio.Event, signals_before: int) -> None:
     told.clear()
     threading.Timer(0.2, _tell_another_thread).start()
     woken_by_time: list[bool] = []
-    asyncio.get_running_loop().call_later(20, woken_by_time.append, True)
+    asyncio.get_running_loop().call_later(PATIENCE, woken_by_time.append, True)
     await told.wait()
     await asyncio.sleep(0)  # what woke the loop runs, too
     assert not woken_by_time

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider._interruption import InterruptibleRun, answer_of
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -186,15 +186,13 @@ def test_a_kill_is_told_from_a_timeout(run: InterruptibleRun, interrupt: str, is
 
 async def test_a_blocking_question_is_answered() -> None:
     """In a thread, while the loop goes on."""
-    assert await answer_of(lambda: threading.current_thread() is not threading.main_thread(), 2) is True
+    assert await answer_of(lambda: threading.current_thread() is not threading.main_thread(), PATIENCE) is True
 
 
 async def test_no_answer_in_time_is_none() -> None:
     """Nobody waits for a thread that hangs, not even the end of the process."""
-    begun = time.monotonic()
     over = threading.Event()
     assert await answer_of(over.wait, 0.05) is None
-    assert time.monotonic() - begun < 1
     over.set()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import PROGRAM, airflow_script, environment, interrupted, started, wait_until_gone
+from tests.patience import PATIENCE, with_time_to_begin
 
 LOCAL = ("-x", "local")
 SHOWS = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ.get('A')]))"
@@ -105,11 +106,12 @@ def test_json_is_the_result_on_stdout(tmp_path: Path) -> None:
 def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     """``--timeout`` ends the script and its children with TERM, and the exit code is 124."""
     script = "trap 'echo ended; exit 0' TERM; sleep 3600 & echo $!; wait"
-    done = airflow_script("run", a_file(tmp_path, script, "x.sh"), "--timeout", "0.5")
+    run = ("run", a_file(tmp_path, script, "x.sh"), "--timeout")
+    seconds, done = with_time_to_begin(lambda seconds: airflow_script(*run, str(seconds)), lambda run: run.stdout, 0.5)
     child, *last_words = done.stdout.decode().split()
     assert (done.returncode, last_words) == (124, ["ended"])
     wait_until_gone(int(child))
-    assert b"ended after its timeout of 0.5 s" in done.stderr
+    assert f"ended after its timeout of {seconds:g} s" in done.stderr.decode()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -131,7 +133,7 @@ def test_a_background_job_can_be_ended(tmp_path: Path) -> None:
     )
     assert job.stdout is not None
     pid = job.stdout.readline()
-    out, _ = job.communicate(b"go\n", timeout=60)
+    out, _ = job.communicate(b"go\n", timeout=PATIENCE)
     assert (job.returncode, out) == (128 + signal.SIGTERM, b"ended\n")
     wait_until_gone(int(pid))
 
@@ -162,7 +164,7 @@ def test_a_reader_that_goes_away_ends_the_script(tmp_path: Path) -> None:
     assert process.stderr is not None
     assert process.stdout.readline() == b"0\n"
     process.stdout.close()
-    assert (process.wait(30), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
+    assert (process.wait(PATIENCE), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
     process.stderr.close()
 
 
@@ -174,7 +176,7 @@ def test_nobody_reads_what_is_printed_at_the_end(arguments: tuple[str, ...], tmp
     process = started(*arguments)
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, b"Traceback" in err) == (128 + signal.SIGPIPE, False), err
 
 
@@ -182,7 +184,12 @@ def onto_a_full_disk(*arguments: str) -> tuple[int, str]:
     """Run with a full disk as stdout; return exit code and last line of stderr."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [str(PROGRAM), *arguments], env=environment(), stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+            [str(PROGRAM), *arguments],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=PATIENCE,
         )
     return done.returncode, done.stderr.decode().splitlines()[-1]
 
@@ -207,7 +214,7 @@ def test_too_much_for_this_machine_is_said(tmp_path: Path) -> None:
     file = a_file(tmp_path, "".join(f"A{n}={'x' * 120_000}\n" for n in range(3)), "env")
     run = 'ulimit -s 256; exec "$0" run "$1" -x local --env-file "$2"'
     command = ["sh", "-c", run, str(PROGRAM), a_file(tmp_path, "pass"), file]
-    done = subprocess.run(command, env=environment(), capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environment(), capture_output=True, check=False, timeout=PATIENCE)
     words = b"airflow-script: this machine cannot start 'python3': Argument list too long\n"
     assert (done.returncode, done.stderr) == (125, words)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pexpect
 import pytest
 
-from tests.command_line import PROGRAM, airflow_script, on_a_terminal
+from tests.command_line import ASKS, airflow_script, answered, around_a_terminal, ended, on_a_terminal
+from tests.patience import with_time_to_begin
 
 LOCAL = ("-x", "local", "-t")
 
@@ -20,16 +20,8 @@ def a_shell_script(folder: Path, text: str) -> str:
 
 def test_the_script_has_a_terminal(tmp_path: Path) -> None:
     """The script's stdin and stdout are a terminal of our size, and it gets our input."""
-    script = a_shell_script(
-        tmp_path, "test -t 0 && test -t 1 && test -t 2; stty size; read line; echo got $line; exit 5"
-    )
-    child = on_a_terminal("run", script, *LOCAL, size=(31, 77))
-    child.expect_exact("31 77")
-    child.sendline("typed")
-    child.expect_exact("got typed")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 5
+    script = a_shell_script(tmp_path, ASKS)
+    assert answered(on_a_terminal("run", script, *LOCAL, size=(31, 77))) == 5
 
 
 def test_a_new_size_is_passed_on(tmp_path: Path) -> None:
@@ -39,7 +31,7 @@ def test_a_new_size_is_passed_on(tmp_path: Path) -> None:
     child.expect_exact("ready")
     child.setwinsize(40, 132)
     child.expect_exact("40 132")
-    child.expect(pexpect.EOF)
+    ended(child)
 
 
 def test_ctrl_c_reaches_the_script(tmp_path: Path) -> None:
@@ -49,9 +41,7 @@ def test_ctrl_c_reaches_the_script(tmp_path: Path) -> None:
     child.expect_exact("ready")
     child.sendintr()
     child.expect_exact("caught")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 9
+    assert ended(child) == 9
 
 
 def test_ctrl_d_ends_the_input(tmp_path: Path) -> None:
@@ -61,28 +51,30 @@ def test_ctrl_d_ends_the_input(tmp_path: Path) -> None:
     child.sendline("line")
     child.sendeof()
     child.expect_exact("over")
-    child.expect(pexpect.EOF)
+    ended(child)
 
 
-@pytest.mark.parametrize("end", ["exit 3", "kill -KILL $$", "sleep 60"])
+@pytest.mark.parametrize("end", ["exit 3", "kill -KILL $$", "sleep 3600"])
 def test_the_terminal_is_as_before(tmp_path: Path, end: str) -> None:
     """After every kind of end the terminal has its old settings."""
     script = a_shell_script(tmp_path, f"stty raw -echo; echo ready; {end}")
-    around = 'stty -a > "$1"; "$0" run "$3" -x local -t --timeout 1; stty -a > "$2"'
-    before, after = tmp_path / "before", tmp_path / "after"
-    shell = pexpect.spawn("sh", ["-c", around, str(PROGRAM), str(before), str(after), script], timeout=60)
-    shell.expect_exact("ready")
-    shell.expect(pexpect.EOF)
-    assert after.read_text() == before.read_text()
+
+    def printed(seconds: float) -> str:
+        shell = around_a_terminal("run", script, *LOCAL, "--timeout", str(seconds), folder=tmp_path)
+        ended(shell)
+        return str(shell.before)
+
+    with_time_to_begin(printed, lambda printed: "ready" in printed, 1)
+    assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
 
 
 def test_a_spinner_is_shown_on_a_terminal_only_until_output_comes(tmp_path: Path) -> None:
     """A terminal shows a spinner until the first output; NO_COLOR removes colours."""
     script = a_shell_script(tmp_path, "sleep 1; echo out")
     coloured = on_a_terminal("run", script, "-x", "local")
-    coloured.expect(pexpect.EOF)
+    ended(coloured)
     plain = on_a_terminal("run", script, "-x", "local", env={"NO_COLOR": "1"})
-    plain.expect(pexpect.EOF)
+    ended(plain)
     assert b"\x1b[32m" in coloured.before
     assert b"\x1b[32m" not in plain.before
     assert b"local: file" in plain.before
@@ -97,6 +89,6 @@ def test_an_interactive_task_has_a_terminal_where_there_is_one(tmp_path: Path) -
     child.expect_exact("/dev/pts/")
     child.sendline("typed")
     child.expect_exact("got typed")
-    child.expect(pexpect.EOF)
+    ended(child)
     done = airflow_script(*arguments, stdin=b"piped\n")
     assert done.stdout == b"not a tty\ngot piped\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,10 @@ import processes
 import pytest
 from instance import Instance
 
-# Executes itself until its argument has counted down, then waits; containerd starts with three.
-EXECUTES_ITSELF = 'if [ "$2" -gt 0 ]; then exec sh -c "$1" sh "$1" $(($2 - 1)); fi; exec sleep 60'
+from tests.patience import wait_for
+
+# Executes itself until a file is there, then waits; containerd starts with three.
+EXECUTES_ITSELF = 'if [ ! -e "$2" ]; then echo; exec sh -c "$1" sh "$1" "$2"; fi; exec sleep 3600'
 
 
 # A component outlives the program that starts it.
@@ -31,16 +32,15 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     processes.kill(instance)
 
 
-def test_a_process_runs_while_it_executes_another_program(instance: Instance) -> None:
+def test_a_process_runs_while_it_executes_another_program(instance: Instance, tmp_path: Path) -> None:
     """A start failed because a component between two programs counted as ended."""
-    processes.start(instance, "component", ["sh", "-c", EXECUTES_ITSELF, "sh", EXECUTES_ITSELF, "300"])
+    processes.start(instance, "component", ["sh", "-c", EXECUTES_ITSELF, "sh", EXECUTES_ITSELF, tmp_path / "told"])
     pid = processes.pid_of(instance, "component")
-    looks = []
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
+    looks: list[bool] = []
+    while len(looks) <= 300 or processes.log_path(instance, "component").stat().st_size <= 300:
         looks.append(processes.running(instance, "component"))
-        assert time.monotonic() < deadline
-    assert len(looks) > 300
+    (tmp_path / "told").touch()
+    wait_for(lambda: Path(f"/proc/{pid}/comm").read_text().strip() == "sleep", "the last program")
     assert all(looks)
 
 

@@ -22,6 +22,7 @@ from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.logs.output import Output, Tail
 from tests.builders import a_container, a_launched_job, a_pod, a_view
+from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer, web_server
 
 LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
@@ -62,7 +63,7 @@ async def reading(server: WebServer, log: KeptLog, **settings: Any) -> AsyncIter
     api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}, nothing))
     logs = JobLogs(JobContext(api, a_launched_job(), log), FollowState(), lambda uid: Output(), **settings)
     try:
-        async with logs.reading(), asyncio.timeout(20):
+        async with logs.reading(), asyncio.timeout(PATIENCE):
             yield logs
     finally:
         await api.close()
@@ -79,7 +80,7 @@ def held_after(*chunks: bytes, until: threading.Event) -> Answer:
 
     def body() -> Iterator[bytes]:
         yield from chunks
-        until.wait(20)
+        until.wait(PATIENCE)
 
     return Answer(body())
 
@@ -118,13 +119,13 @@ async def test_how_a_pod_ended_comes_after_its_lines(server: WebServer) -> None:
 
 async def test_the_end_of_a_silent_script_is_read(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time without progress begins when the script has ended, however long it was silent before (R19)."""
-    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.3)
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 2.0)
     log, over = KeptLog(), threading.Event()
     server.answers(LOG, held_after(LINE, until=over), LINE + LINE.replace(b"1Z n 0", b"2Z n 1"))
     async with reading(server, log) as logs:
         logs.see(a_view(a_pod(running=True)))
         await seen_until(log, "n 0")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.2)
         logs.see(a_view(a_pod(exit_code=0)))
         await logs.finish()
     over.set()
@@ -133,7 +134,7 @@ async def test_the_end_of_a_silent_script_is_read(server: WebServer, monkeypatch
 
 async def test_a_log_without_progress_is_given_up(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came is shown, and one line says that more may be missing (R13)."""
-    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.3)
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 2.0)
     log, over = KeptLog(), threading.Event()
     server.answers(LOG, held_after(LINE, until=over))
     async with reading(server, log) as logs:
@@ -145,7 +146,7 @@ async def test_a_log_without_progress_is_given_up(server: WebServer, monkeypatch
 
 async def test_a_log_that_was_read_is_not_given_up(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The installation's log is whole, whatever becomes of the script's (R13)."""
-    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.3)
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 2.0)
     log, over = KeptLog(), threading.Event()
     server.answers(LOG, OF_INSTALLATION, held_after(LINE, until=over))
     async with reading(server, log, groups_installation=False) as logs:

@@ -18,6 +18,7 @@ from airflow_script_provider.exceptions import ApiUnreachableError, KubernetesAp
 from airflow_script_provider.jobs.changes import News
 from airflow_script_provider.jobs.shared_changes import AT_ONCE, Broadcast, SharedChanges
 from airflow_script_provider.kube.job.launched import JobRef
+from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer, web_server
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
@@ -157,7 +158,7 @@ async def test_a_look_up_that_brings_no_job(answer: bytes) -> None:
     with web_server() as server:
         server.answers(JOBS, EMPTY)
         server.answers(f"{JOBS}/load", answer)
-        async with shared(server) as changes, asyncio.timeout(10):
+        async with shared(server) as changes, asyncio.timeout(PATIENCE):
             try:
                 found: Any = await changes.job(JobRef("etl", "load", "u1"))
             except ApiUnreachableError as error:
@@ -171,7 +172,7 @@ async def test_a_job_known_by_a_look_up_is_looked_up_again() -> None:
     with web_server() as server:
         server.answers(JOBS, EMPTY)
         server.answers(f"{JOBS}/load", job)
-        async with shared(server) as changes, asyncio.timeout(10):
+        async with shared(server) as changes, asyncio.timeout(PATIENCE):
             heard: list[News] = []
             async with changes.subscribe(JobRef("etl", "load", "u1"), lambda kind, news: heard.append(news)):
                 while not any(isinstance(news, Change) and news.object.get("metadata") for news in heard):

@@ -16,6 +16,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import HttpScript
+from tests.patience import with_time_to_begin
 from tests.servers import Answer, WebServer
 from tests.unit.sources.conftest import Connect
 
@@ -302,7 +303,12 @@ def test_a_server_that_drips_is_left(web: WebServer) -> None:
             time.sleep(0.05)
             yield b"#"
 
-    error = refusal(HttpScript(web.answers("/x.py", Answer(drip())), timeout=0.4, method="POST"))
+    uri = web.answers("/x.py", Answer(drip()))
+    _, error = with_time_to_begin(
+        lambda seconds: refusal(HttpScript(uri, timeout=seconds, method="POST")),
+        lambda error: "did not answer in time" not in str(error),
+        0.4,
+    )
     assert "did not arrive in time" in str(error)
 
 
