@@ -10,7 +10,7 @@ from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_server import FINAL
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.told_to_end import tell_to_end
+from tests.cluster.told_to_end import tell_all
 from tests.patience import wait_for
 
 
@@ -57,26 +57,23 @@ class RunningTask:
 
     def running_pods(self) -> list[str]:
         """The pods in which its script runs, as soon as it does."""
-
-        def look() -> list[str]:
-            pods = self.pods("--field-selector=status.phase=Running")
-            return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-
-        return wait_for(look, f"the script of {self.task_id}")
+        return self.kubectl.running_pods(self.airflow.namespace, *self._selector)
 
     def tell_to_end(self) -> None:
         """Let its script go on to its end."""
-        for pod in self.running_pods():
-            tell_to_end(self.kubectl, self.airflow.namespace, pod)
+        tell_all(self.kubectl, self.airflow.namespace, *self._selector)
 
     def end_deferral(self, try_number: int = 1) -> None:
         """Let the script of a deferred try end, once the scheduler has heard of the deferral.
 
         Airflow takes a task for lost that runs again before; then its scheduler fails it.
         """
-        instance = (self.dag_id, self.run_id, self.task_id, try_number)
-        wait_for(lambda: self.airflow.has_noted(*instance), f"the scheduler's note of {self.task_id}")
+        wait_for(lambda: self.has_been_noted(try_number), f"the scheduler's note of {self.task_id}")
         self.tell_to_end()
+
+    def has_been_noted(self, try_number: int = 1) -> bool:
+        """Whether the scheduler has noted that a worker of this try ended, as that of a deferral does."""
+        return self.airflow.has_noted(self.dag_id, self.run_id, self.task_id, try_number)
 
     def mark(self, state: str) -> None:
         """Set its state, as a user does."""
@@ -151,7 +148,7 @@ class Run:
 
         def look() -> bool:
             for task_id, number in sorted(left):
-                if self.airflow.has_noted(self.dag_id, self.run_id, task_id, number):
+                if self[task_id].has_been_noted(number):
                     self[task_id].tell_to_end()
                     left.remove((task_id, number))
             return not left

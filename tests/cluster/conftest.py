@@ -13,15 +13,18 @@ import pytest
 from blockbuster import blockbuster_ctx
 from structlog.testing import capture_logs
 
+from airflow_script_provider import _shielded
+from airflow_script_provider.execs import run as exec_run
+from airflow_script_provider.jobs import launching
 from tests.cluster.airflow_start import Airflow, airflow_server
 from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
 from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests
 from tests.docker_engine import docker_engine
-from tests.patience import PATIENCE, wait_for
+from tests.patience import wait_for
 from tests.servers import Answer, web_server
 
-_HANGS = 4 * PATIENCE
-"""Seconds after which a test is ended with what all its threads do. Its own waits end sooner, and say for what."""
+UNHURRIED = 20.0
+"""Seconds for what a kill ends, where a test does not want to see five."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,7 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.timeout(_HANGS))
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +70,27 @@ def shared(kubeconfig: str, shared_namespace: str) -> dict[str, Any]:
 def own(kubeconfig: str, namespace: str) -> dict[str, Any]:
     """Operator arguments for the test's own namespace."""
     return {"config_file": kubeconfig, "namespace": namespace}
+
+
+@pytest.fixture
+def api(kubeconfig: str, tmp_path: Path) -> Iterator[FaultyApi]:
+    """The API server behind a proxy that counts requests and makes faults."""
+    with faulty_api(kubeconfig, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
+    """Operator arguments for the test's own namespace by way of that proxy."""
+    return {"config_file": api.kubeconfig, "namespace": namespace, "termination_grace_period": 1}
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kill ends may take longer than Airflow's five seconds: a busy machine may need them."""
+    for module in (_shielded, exec_run, launching):
+        monkeypatch.setattr(module, "ABANDON_TIMEOUT", UNHURRIED)
+    monkeypatch.setattr(launching.abandon, "__defaults__", (UNHURRIED,))
 
 
 @pytest.fixture(params=["in_a_worker", "deferred"])

@@ -8,9 +8,9 @@ from airflow_script_provider.operators.exec import KubernetesExecScriptOperator
 from tests.cluster.apps import pods_of, processes_in
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import TaskRun, run_operator
-from tests.patience import wait_for
+from tests.patience import LONG, wait_for
 
-SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
+SLEEPS = f"import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '{LONG}'])"
 HANDLES_TERM = """
 import signal, sys, time
 def bye(number, frame):
@@ -18,9 +18,9 @@ def bye(number, frame):
     sys.exit(9)
 signal.signal(signal.SIGTERM, bye)
 print('up', flush=True)
-time.sleep(300)
+time.sleep(3600)
 """
-IGNORES_TERM = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
+IGNORES_TERM = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(3600)"
 
 
 def an_exec(**arguments: Any) -> Any:
@@ -43,5 +43,5 @@ def first_pod(kubectl: Kubectl, app: dict[str, Any], name: str = "api") -> str:
 def wait_until_up(kubectl: Kubectl, app: dict[str, Any], name: str = "api") -> str:
     """The pod of a script that sleeps, when it does."""
     pod = first_pod(kubectl, app, name)
-    wait_for(lambda: any("sleep 300" in line for line in processes_in(kubectl, app["namespace"], pod)), "the script")
+    wait_for(lambda: f"sleep {LONG}" in str(processes_in(kubectl, app["namespace"], pod)), "the script")
     return pod

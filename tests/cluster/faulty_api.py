@@ -24,7 +24,7 @@ import yaml
 from aiohttp import web
 from yarl import URL
 
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_for
 
 ALWAYS = range(1_000_000)
 FIRST = range(1)
@@ -117,6 +117,10 @@ class FaultyApi:
         """
         self._rules.append(_Rule(re.compile(requests), fault, numbers, seconds, token))
 
+    def calm(self) -> None:
+        """Make no more faults from now on."""
+        self._rules.clear()
+
     def count(self, requests: str) -> int:
         """How many requests there were whose ``METHOD path?query`` matches."""
         return sum(bool(re.search(requests, line)) for line in self.seen)
@@ -126,10 +130,11 @@ class FaultyApi:
         steps = (step for line, step in self._steps if re.search(requests, line))
         return max(itertools.accumulate(steps), default=0)
 
-    def outage(self, seconds: float) -> None:
-        """Break all connections, and every new one, for so long."""
+    def outage(self, requests: int = 0) -> None:
+        """Break all connections, and every new one, until so many have been tried."""
+        before = len(self.seen)
         with self.down():
-            time.sleep(seconds)
+            wait_for(lambda: len(self.seen) >= before + requests, f"{requests} requests during the outage")
 
     @contextmanager
     def down(self) -> Iterator[None]:

@@ -53,6 +53,19 @@ class Kubectl:
         """Their names."""
         return [item["metadata"]["name"] for item in self.items(kind, namespace, *words)]
 
+    def let_expire(self, job: str, namespace: str) -> None:
+        """Let a Job's deadline be over: Kubernetes takes a new one at once, and counts it from the Job's start."""
+        self("patch", "job", job, "-n", namespace, "-p", '{"spec": {"activeDeadlineSeconds": 1}}')
+
+    def running_pods(self, namespace: str, *words: str) -> list[str]:
+        """The names of the pods that run and will go on, as soon as one does."""
+
+        def look() -> list[str]:
+            pods = self.items("pods", namespace, "--field-selector=status.phase=Running", *words)
+            return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+        return wait_for(look, "a running pod")
+
     @contextmanager
     def namespace(self, name: str, labels: dict[str, str] | None = None) -> Iterator[str]:
         """A namespace that is ready for pods, deleted afterwards."""

@@ -15,7 +15,7 @@ print("on", os.environ["NODE_NAME"])
 print(json.dumps({"node": os.environ["NODE_NAME"], "run": int(os.environ["RUN_INDEX"])}))
 """
 FAILS_ON_NODE_2 = "import os, sys\nprint('tried')\nsys.exit(3 if os.environ['NODE_NAME'] == 'node-2' else 0)"
-SLEEPS: dict[str, Any] = {"script": "print('begun', flush=True)\nimport time\ntime.sleep(120)"}
+SLEEPS: dict[str, Any] = {"script": "print('begun', flush=True)\nimport time\ntime.sleep(3600)"}
 SLEEPS |= {"termination_grace_period": 1}
 
 

@@ -9,9 +9,9 @@ import json
 import os
 import signal
 import threading
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,10 @@ from airflow_script_provider._airflow import TaskDeferred
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.triggers.script import ScriptTrigger
+from tests.patience import wait_for
+
+_logs: list[list[Any]] = []
+"""The log of the task that runs now, which grows."""
 
 Operator = KubernetesScriptOperator | KubernetesNodeScriptOperator
 
@@ -94,7 +98,7 @@ def run_operator(operator: Operator, *, ti: FakeTaskInstance | None = None, fold
     context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
     error: BaseException | None = None
     again = copy.copy(operator)
-    with capture_logs([TimeStamper(fmt=None, key="at")]) as log:
+    with capture_logs([TimeStamper(fmt=None, key="at")]) as log, _seen_by_others(log):
         try:
             operator.render_template_fields(context)
             ti.xcoms["return_value"] = operator.execute(context)
@@ -128,6 +132,25 @@ async def _event_of(trigger: ScriptTrigger) -> Any:
         await trigger.cleanup()
 
 
+@contextmanager
+def _seen_by_others(log: list[Any]) -> Iterator[None]:
+    _logs.append(log)
+    try:
+        yield
+    finally:
+        _logs.pop()
+
+
+def lines_so_far() -> list[str]:
+    """What the task that runs meanwhile has logged."""
+    return [str(entry["event"]) for log in _logs for entry in [*log]]
+
+
+def wait_until_logged(text: str) -> None:
+    """Wait until the task that runs meanwhile has logged a line with this text."""
+    wait_for(lambda: any(text in line for line in lines_so_far()), f"a line with {text!r}")
+
+
 def meanwhile(do: Callable[[], None]) -> threading.Thread:
     """Do something in a thread while the task runs in this one; join it afterwards."""
     thread = threading.Thread(target=do)
@@ -135,20 +158,12 @@ def meanwhile(do: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def run_and_kill(
-    operator: Operator,
-    when: Callable[[], object],
-    *,
-    after: Sequence[float] = (0,),
-    ti: FakeTaskInstance | None = None,
-) -> TaskRun:
-    """Execute an operator in a process that gets SIGTERM: at each of these moments after ``when`` has returned."""
+def run_and_kill(operator: Operator, *moments: Callable[[], object], ti: FakeTaskInstance | None = None) -> TaskRun:
+    """Execute an operator in a process that gets SIGTERM, each time that one of these waits is over."""
 
     def kill() -> None:
-        when()
-        start = time.monotonic()
-        for moment in after:
-            time.sleep(max(0.0, start + moment - time.monotonic()))
+        for moment in moments:
+            moment()
             os.kill(os.getpid(), signal.SIGTERM)
 
     previous = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())

@@ -13,7 +13,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from tests.cluster.accounts import as_user, author, written
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import run_task
+from tests.cluster.tasks import TaskRun, run_task
+from tests.patience import with_time_to_begin
 
 
 def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
@@ -26,7 +27,7 @@ def test_missing_namespace_names_those_that_exist(kubeconfig: str) -> None:
 
 def test_unreachable_server_is_named(kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An API server that does not answer is named with its address (R22)."""
-    monkeypatch.setattr(client, "PATIENCE", 1.0)
+    monkeypatch.setattr(client, "CALL_PATIENCE", 1.0)
     config = yaml.safe_load(Path(kubeconfig).read_text())
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace="default")
@@ -74,12 +75,15 @@ def test_without_a_right_one_warning_and_a_result(
 ) -> None:
     """Without events or pods/log: one warning, still a result (R17)."""
     config = author(kubectl, namespace, kubeconfig, drop=resource)
-    stuck: dict[str, Any] = (
-        {"container_resources": {"requests": {"cpu": "500"}}, "startup_timeout": 4} if resource == "events" else {}
-    )
-    run = run_task(script="print(1)", config_file=written(config, tmp_path), namespace=namespace, **stuck)
-    assert len([line for line in run.warnings if words in line]) == 1
-    assert run.result["status"] == ("failed" if stuck else "completed")
+    stuck: dict[str, Any] = {"container_resources": {"requests": {"cpu": "500"}}} if resource == "events" else {}
+    arguments = {"script": "print(1)", "config_file": written(config, tmp_path), "namespace": namespace, **stuck}
+
+    def run(seconds: float) -> TaskRun:
+        return run_task(**arguments, **{"startup_timeout": seconds} if stuck else {})
+
+    _, done = with_time_to_begin(run, lambda done: words in str(done.warnings))
+    assert len([line for line in done.warnings if words in line]) == 1
+    assert done.result["status"] == ("failed" if stuck else "completed")
 
 
 def test_connection_with_inline_json(kubeconfig: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:

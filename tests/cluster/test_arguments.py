@@ -18,6 +18,7 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import meanwhile, run_task
+from tests.cluster.told_to_end import UNTIL_TOLD, tell_all
 from tests.patience import wait_for
 from tests.servers import WebServer, web_server
 
@@ -99,10 +100,10 @@ def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: K
     def look() -> None:
         job = wait_for(lambda: kubectl.items("jobs", own["namespace"]), "the Job")[0]
         seen.append(job["spec"]["ttlSecondsAfterFinished"])
+        tell_all(kubectl, own["namespace"])
 
     looking = meanwhile(look)
-    script = "import time\ntime.sleep(3)"
-    run_task(script=script, unread_ttl=timedelta(hours=2), ttl_seconds_after_finished=45, **own).succeeded()
+    run_task(script=UNTIL_TOLD, unread_ttl=timedelta(hours=2), ttl_seconds_after_finished=45, **own).succeeded()
     looking.join()
     seen.append(kubectl.items("jobs", own["namespace"])[0]["spec"]["ttlSecondsAfterFinished"])
     assert seen == [7200, 45]

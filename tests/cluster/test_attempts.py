@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from typing import Any
 
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import FakeTaskInstance, run_task
+from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task, wait_until_logged
 from tests.patience import wait_for
 
 FAILS_ONCE = """
@@ -26,7 +24,7 @@ import os, sys, time
 number = len(os.listdir("/shared"))
 open(f"/shared/{number}", "w").close()
 print("run", number)
-time.sleep(100 if number == 0 else 0)
+time.sleep(3600 if number == 0 else 0)
 sys.exit(1 if number == 1 else 0)
 """
 
@@ -61,9 +59,8 @@ def test_no_attempt_beyond_the_limit(own: dict[str, Any], kubectl: Kubectl) -> N
 
 def test_evicted_pod_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> None:
     """An eviction is not counted: with backoff_limit=0 the replacement runs to the end (R7)."""
-    script = FAILS_ONCE.replace("sys.exit(1)", "import time; time.sleep(100)")
-    helper = threading.Thread(target=_evict_running_pod, args=(kubectl, own["namespace"]))
-    helper.start()
+    script = FAILS_ONCE.replace("sys.exit(1)", "print('marked'); import time; time.sleep(3600)")
+    helper = meanwhile(lambda: _evict_running_pod(kubectl, own["namespace"]))
     run = run_task(
         script=script, backoff_limit=0, termination_grace_period=1, **_shared_folder(own["namespace"]), **own
     )
@@ -74,8 +71,7 @@ def test_evicted_pod_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> Non
 
 def test_suspension_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> None:
     """A suspended Job's pod is not counted: after it backoff_limit=1 allows a failure and a success (R7)."""
-    helper = threading.Thread(target=_suspend_for_a_while, args=(kubectl, own["namespace"]))
-    helper.start()
+    helper = meanwhile(lambda: _suspend_for_a_while(kubectl, own["namespace"]))
     folder = _shared_folder(own["namespace"])
     run = run_task(script=FAILS_AFTER_A_SUSPENSION, backoff_limit=1, termination_grace_period=1, **folder, **own)
     helper.join()
@@ -124,21 +120,19 @@ def test_names_of_long_ids(own: dict[str, Any], kubectl: Kubectl) -> None:
 
 
 def _evict_running_pod(kubectl: Kubectl, namespace: str) -> None:
-    running = "--field-selector=status.phase=Running"
-    pod = wait_for(lambda: kubectl.names("pods", namespace, running), "a running pod")[0]
+    wait_until_logged("marked")
+    (pod,) = kubectl.running_pods(namespace)
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
 
 def _suspend_for_a_while(kubectl: Kubectl, namespace: str) -> None:
-    running = "--field-selector=status.phase=Running"
-    wait_for(lambda: kubectl.names("pods", namespace, running), "a running pod")
-    wait_for(lambda: "run 0" in kubectl("logs", "-n", namespace, "-l", "batch.kubernetes.io/job-name"), "its line")
+    wait_until_logged("run 0")
     job = kubectl.names("jobs", namespace)[0]
     kubectl("patch", "job", job, "-n", namespace, "-p", '{"spec": {"suspend": true}}')
-    wait_for(lambda: not kubectl.names("pods", namespace, running), "the suspension")
-    time.sleep(2)
+    wait_for(lambda: not kubectl.names("pods", namespace), "the suspension")
+    wait_until_logged("is suspended")
     kubectl("patch", "job", job, "-n", namespace, "-p", '{"spec": {"suspend": false}}')
 
 

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.cluster.tasks import TaskRun, run_task
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.tasks import TaskRun, lines_so_far, meanwhile, run_task
+from tests.cluster.told_to_end import UNTIL_TOLD, tell
+from tests.patience import LONG
 
-LONG = "import time\nfor i in range(12):\n    print('n', i)\n    time.sleep(0.25)\n"
+IN_TIME = 20
+"""Seconds in which Kubernetes says why a pod does not start."""
+COUNTS = f"{UNTIL_TOLD}for i in range(12):\n    print('n', i)\n"
+"""Goes on when our log has that its pod runs: a state that is told of late would be another log."""
 LASTING: dict[str, dict[str, Any]] = {
-    "success": {"script": LONG + "print('{\"rows\": 3}')"},
-    "failure": {"script": LONG + "raise SystemExit(3)", "backoff_limit": 0},
-    "attempts": {"script": LONG + "raise SystemExit(3)", "backoff_limit": 1},
-    "skipped": {"script": LONG + "raise SystemExit(99)", "skip_on_exit_code": 99},
-    "final": {"script": LONG + "raise SystemExit(4)", "fail_on_exit_code": [4]},
+    "success": {"script": COUNTS + "print('{\"rows\": 3}')"},
+    "failure": {"script": COUNTS + "raise SystemExit(3)", "backoff_limit": 0},
+    "attempts": {"script": COUNTS + "raise SystemExit(3)", "backoff_limit": 1},
+    "skipped": {"script": COUNTS + "raise SystemExit(99)", "skip_on_exit_code": 99},
+    "final": {"script": COUNTS + "raise SystemExit(4)", "fail_on_exit_code": [4]},
     "killed for memory": {
-        "script": LONG + "print(len('x' * 300_000_000))",
+        "script": COUNTS + "print(len('x' * 300_000_000))",
         "container_resources": {"limits": {"memory": "64Mi"}},
         "backoff_limit": 0,
     },
-    "no such image": {"script": "print(1)", "image": "python:no-such-tag", "startup_timeout": 10},
-    "never starts": {"script": "print(1)", "node_selector": {"no": "such-node"}, "startup_timeout": 5},
-    "without logs": {"script": LONG, "get_logs": False},
+    "no such image": {"script": "print(1)", "image": "python:no-such-tag", "startup_timeout": IN_TIME},
+    "never starts": {"script": "print(1)", "node_selector": {"no": "such-node"}, "startup_timeout": IN_TIME},
+    "without logs": {"script": COUNTS, "get_logs": False},
 }
 SHORT: dict[str, dict[str, Any]] = {
     "no such program": {"script": "print(1)", "interpreter": ["no-such-program"]},
@@ -32,7 +42,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "prints nothing": {"script": "pass"},
     "no end of line": {"script": "import sys\nsys.stdout.write('[1]')"},
 }
-TOO_LONG: dict[str, Any] = {"script": "print('n', 0)\nimport time\ntime.sleep(60)", "timeout": 8}
+TOO_LONG: dict[str, Any] = {"script": f"print('n', 0)\nimport time\ntime.sleep({LONG})", "timeout": LONG}
 
 _PASSING = re.compile(r"Pod NAME is (waiting for a node|starting on|being deleted on)\b")
 """States that a pod soon leaves: a watch tells of a pod as it is by then, so several changes at once are one line."""
@@ -81,17 +91,43 @@ def theirs(log: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [line for line in log if line[1].startswith(("n ", "x", "[1]"))]
 
 
-def both(case: dict[str, Any], shared: dict[str, Any], *, defer_after: float = 1) -> tuple[TaskRun, TaskRun]:
+def both(case: dict[str, Any], where: dict[str, Any], *, defer_after: float = 1) -> tuple[TaskRun, TaskRun]:
     """The same task waited for in a worker, then in the triggerer; so late that the worker has said something, too."""
-    runs = [run_task(**case, **shared), run_task(**case, **shared, deferrable=True, defer_after=defer_after)]
+    runs = [run_task(**case, **where), run_task(**case, **where, deferrable=True, defer_after=defer_after)]
     assert [sum(line.endswith(_DEFERRED) for line in run.lines) for run in runs] == [0, 1]
     return runs[0], runs[1]
 
 
+@contextmanager
+def each(find: Callable[[], Iterable[str]], act: Callable[[str], None]) -> Iterator[None]:
+    """During the block, act on each that is found, once."""
+    is_over, done = Event(), set[str]()
+
+    def look() -> None:
+        while not is_over.wait(0.1):
+            for one in set(find()) - done:
+                act(one)
+                done.add(one)
+
+    looking = meanwhile(look)
+    try:
+        yield
+    finally:
+        is_over.set()
+        looking.join()
+
+
+def pods_said_to_run() -> list[str]:
+    """The pods of which the log of the run has that they run."""
+    found = (re.search(r"Pod (\S+) is running on", line) for line in lines_so_far())
+    return [match[1] for match in found if match]
+
+
 @pytest.mark.parametrize("case", LASTING)
-def test_the_same_comes_out(shared: dict[str, Any], case: str) -> None:
+def test_the_same_comes_out(own: dict[str, Any], kubectl: Kubectl, case: str) -> None:
     """Same XCom, same error, same log in the same order, whether a worker waits or the triggerer does (R29)."""
-    in_a_worker, deferred = both(LASTING[case], shared)
+    with each(pods_said_to_run, partial(tell, kubectl, own["namespace"])):
+        in_a_worker, deferred = both(LASTING[case], own)
     assert outcome(deferred) == outcome(in_a_worker)
     assert log_of(deferred) == log_of(in_a_worker)
 
@@ -105,9 +141,14 @@ def test_the_same_comes_out_of_short_scripts(shared: dict[str, Any], case: str) 
     assert theirs(log_of(deferred)) == theirs(log_of(in_a_worker))
 
 
-def test_a_timeout_is_told_alike(shared: dict[str, Any]) -> None:
+def test_a_timeout_is_told_alike(own: dict[str, Any], kubectl: Kubectl) -> None:
     """Same result, error and lines, though Kubernetes deletes the pod and its log with it (R5)."""
-    in_a_worker, deferred = both(TOO_LONG, shared)
+
+    def jobs_that_print() -> list[str]:
+        return kubectl.names("jobs", own["namespace"]) if "n 0" in lines_so_far() else []
+
+    with each(jobs_that_print, partial(kubectl.let_expire, namespace=own["namespace"])):
+        in_a_worker, deferred = both(TOO_LONG, own)
     assert in_a_worker.result["output"] == "n 0\n"
     assert outcome(deferred) == outcome(in_a_worker)
     assert theirs(log_of(deferred)) == theirs(log_of(in_a_worker)) == [("info", "n 0")]
@@ -115,5 +156,5 @@ def test_a_timeout_is_told_alike(shared: dict[str, Any]) -> None:
 
 def test_a_short_script_ends_in_the_worker(shared: dict[str, Any]) -> None:
     """What is over within ``defer_after`` is never deferred."""
-    run = run_task(script="print(1)", **shared, deferrable=True, defer_after=60).succeeded()
+    run = run_task(script="print(1)", **shared, deferrable=True, defer_after=LONG).succeeded()
     assert not [line for line in run.lines if "the triggerer follows it" in line]

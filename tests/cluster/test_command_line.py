@@ -14,11 +14,11 @@ import yaml
 
 from tests.cluster.accounts import author, written
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, rolled_out
+from tests.cluster.execs import SLEEPS
 from tests.cluster.kubectl import Kubectl
 from tests.command_line import airflow_script, interrupted, started
-from tests.patience import wait_for
+from tests.patience import PATIENCE, wait_for
 
-SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
 IN_POD = ("-x", "kubernetes")
 TASKS = """
 tasks:
@@ -167,7 +167,7 @@ def test_a_rollout_in_the_middle(kubectl: Kubectl, apps: str, env: dict[str, str
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     kubectl("rollout", "restart", "deployment/rolling", "-n", apps)
-    _, err = process.communicate(timeout=90)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, b"rollout" in err) == (137, True), err
 
 

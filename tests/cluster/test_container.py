@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,18 @@ import docker
 import pytest
 
 from airflow_script_provider.runners.container import PROJECT_LABEL, SERVICE_LABEL
+from tests.cluster.execs import SLEEPS
 from tests.command_line import airflow_script, interrupted, started
 from tests.docker_engine import IMAGE, NO_SHELL, docker_engine
-from tests.patience import wait_for
+from tests.patience import PATIENCE, wait_for, with_time_to_begin
 
-SLEEPS = "import subprocess\nprint('up', flush=True)\nsubprocess.run(['sleep', '300'])"
+HEEDS_NO_TERM = """
+import signal, time
+signal.signal(15, lambda *_: print("asked to end", flush=True))
+print("up", flush=True)
+while True:
+    time.sleep(1)
+"""
 NEW = ("-x", "container", "--image", IMAGE)
 OF_THE_TASK = ("-x", "container")
 TASKS = "tasks: {show: {script: 'echo $WHERE', component: api}}"
@@ -47,7 +53,7 @@ def compose(engine: Any, tmp_path: Path) -> Callable[..., Any]:
 
     def up(service: str = "api", project: str = "shop", image: str = IMAGE, **settings: Any) -> Any:
         labels = {SERVICE_LABEL: service, PROJECT_LABEL: project}
-        command = None if image == NO_SHELL else ["sleep", "300"]
+        command = None if image == NO_SHELL else ["sleep", "infinity"]
         name = f"{project}-{service}-1"
         return engine.containers.run(image, command, name=name, labels=labels, detach=True, **settings)
 
@@ -56,7 +62,7 @@ def compose(engine: Any, tmp_path: Path) -> Callable[..., Any]:
 
 def processes_in(container: Any) -> list[str]:
     """The command lines of a container's processes, without its first process."""
-    return [words[-1] for words in container.top()["Processes"] if words[-1] != "sleep 300"]
+    return [words[-1] for words in container.top()["Processes"] if words[-1] != "sleep infinity"]
 
 
 def nothing_runs_in(container: Any) -> bool:
@@ -177,11 +183,9 @@ def test_ctrl_c_ends_what_runs_in_a_service(compose: Callable[..., Any], env: di
 def test_a_timeout_kills_what_ignores_it(compose: Callable[..., Any], env: dict[str, str]) -> None:
     """The group gets TERM, and KILL after the grace period (R5)."""
     container = compose()
-    ignores = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(300)"
-    began = time.monotonic()
-    done = airflow_script("run", ignores, "-x", "container", "-c", "shop-api-1", "--timeout", "2", env=env)
-    assert (done.returncode, done.stdout) == (124, b"up\n")
-    assert time.monotonic() - began > 12
+    run = ("run", HEEDS_NO_TERM, "-x", "container", "-c", "shop-api-1", "--timeout")
+    _, done = with_time_to_begin(lambda seconds: airflow_script(*run, str(seconds), env=env), lambda run: run.stdout, 2)
+    assert (done.returncode, done.stdout) == (124, b"up\nasked to end\n")
     assert nothing_runs_in(container)
 
 
@@ -216,5 +220,5 @@ def test_an_engine_that_goes_away() -> None:
         assert process.stdout.readline() == b"up\n"
         engine = int(Path(host.removeprefix("unix://")).with_name("pid").read_text())
         os.kill(engine, signal.SIGTERM)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, b"outcome unknown" in err, err.count(b"\n")) == (125, True, 1), err

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.dags.tests_of_crashes import CALLS, LAST_CALL
 from tests.cluster.kubectl import PROGRAM, Kubectl
+from tests.cluster.told_to_end import tell
 from tests.patience import wait_for
 
 DAG = "crashes"
+RUNNING = "--field-selector=status.phase=Running"
 OF_THE_DAG = ("-l", f"airflow-script-provider/dag-id={DAG}")
 
 
@@ -102,7 +105,8 @@ def _walk(airflow: Airflow, kubectl: Kubectl, folder: Path) -> list[Row]:
     namespace, ours = airflow.namespace, ("jobs,pods,secrets,configmaps", airflow.namespace, *OF_THE_DAG)
     with uids_seen(kubectl, "jobs", namespace, folder) as jobs, uids_seen(kubectl, "pods", namespace, folder) as pods:
         run = airflow.trigger(DAG)
-        instances = {walk: _ended(airflow, run, walk) for walk in CALLS}
+        told: set[str] = set()
+        instances = {walk: _ended(airflow, kubectl, run, walk, told) for walk in CALLS}
         wait_for(lambda: not kubectl.names(*ours), "the end of all")
     found = kubectl.items("configmaps", namespace, "-l", "effect-of")
     effects = Counter(thing["metadata"]["labels"]["effect-of"] for thing in found)
@@ -122,16 +126,29 @@ def _walk(airflow: Airflow, kubectl: Kubectl, folder: Path) -> list[Row]:
     ]
 
 
-def _ended(airflow: Airflow, run: str, task: str) -> list[dict[str, Any]]:
-    """All task instances of a mapped task, by map index, once they have ended."""
+def _ended(airflow: Airflow, kubectl: Kubectl, run: str, task: str, told: set[str]) -> list[dict[str, Any]]:
+    """All task instances of a mapped task, by map index, once they have ended; scripts that wait are told when to."""
     path = f"dags/{DAG}/dagRuns/{run}/taskInstances/{task}/listMapped?limit=100&order_by=map_index"
 
-    def look() -> list[dict[str, Any]] | None:
-        found: list[dict[str, Any]] = airflow.call("GET", path)["task_instances"]
-        is_over = len(found) == CALLS[task] and all(instance["state"] in ("success", "failed") for instance in found)
-        return found if is_over else None
+    def has_ended(number: int) -> bool:
+        _tell_to_end(airflow, kubectl, run, told)
+        found = airflow.call("GET", path)["task_instances"]
+        return len(found) == CALLS[task] and found[number]["state"] in ("success", "failed")
 
-    return wait_for(look, f"the end of {task}") or []
+    for number in range(CALLS[task]):
+        wait_for(partial(has_ended, number), f"the end of {task} {number}")
+    instances: list[dict[str, Any]] = airflow.call("GET", path)["task_instances"]
+    return instances
+
+
+def _tell_to_end(airflow: Airflow, kubectl: Kubectl, run: str, told: set[str]) -> None:
+    """Let the scripts end that the scheduler knows to be deferred, or to have lost their first worker."""
+    running = ("-l", f"airflow-script-provider/dag-id={DAG},airflow-script-provider/task-id=deferred", RUNNING)
+    for pod in kubectl.items("pods", airflow.namespace, *running):
+        name, index = pod["metadata"]["name"], int(pod["metadata"]["annotations"]["airflow-script-provider/map-index"])
+        if name not in told and airflow.has_noted(DAG, run, "deferred", index=index):
+            tell(kubectl, airflow.namespace, name)
+            told.add(name)
 
 
 def _last_call(airflow: Airflow, run: str, task: str, number: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +23,14 @@ from tests.cluster.faulty_api import Fault, faulty_api
 from tests.cluster.in_a_pod import PodLike
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task
-from tests.cluster.test_trigger import Log, a_trigger, event_of, launched, lines
-from tests.patience import wait_for
+from tests.cluster.test_trigger import Log, a_trigger, event_of, go_on, launched, lines
+from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
+from tests.patience import LONG, wait_for
 from tests.servers import web_server
 
-NUMBERED = "import time\nfor i in range(32):\n    print('n', i)\n    time.sleep(0.25)"
+NUMBERED = f"{STEPS}for i in range(32):\n    print('n', i)\n    i == 16 and wait('')"
+MARKED = {"labels": {"test": "expires"}}
+"""Arguments of the one task in the shared namespace that is told to go on."""
 REFUSED = Fault(status=401, message="Unauthorized")
 ALL = r"."
 CREATE_JOB = r"^POST .*/jobs\?"
@@ -120,16 +122,20 @@ def test_what_travels_names_the_cluster_and_has_no_credential(place: Place, shar
     assert "certificate" not in json.dumps(travels)
 
 
-def test_a_token_expires_in_a_worker(place: Place, plugin: Plugin, by_plugin: dict[str, Any], next_token: str) -> None:
+def test_a_token_expires_in_a_worker(
+    place: Place, plugin: Plugin, by_plugin: dict[str, Any], next_token: str, kubectl: Kubectl
+) -> None:
     """The plugin is asked once more; the run goes on with one Job and its whole log (R16)."""
 
     def renew() -> None:
         wait_for(lambda: place.api.count(LOG), "the log is read")
         plugin.gives(next_token)
         expire(place)
+        wait_for(lambda: next_token in place.api.tokens, "the use of the next token")
+        tell_all(kubectl, by_plugin["namespace"], "-l", "test=expires")
 
     renewing = meanwhile(renew)
-    run = run_task(script=NUMBERED, **by_plugin).succeeded()
+    run = run_task(script=NUMBERED, **MARKED, **by_plugin).succeeded()
     renewing.join()
     assert numbers(run.lines) == [f"n {i}" for i in range(32)]
     assert place.api.count(CREATE_JOB) == 1
@@ -137,22 +143,36 @@ def test_a_token_expires_in_a_worker(place: Place, plugin: Plugin, by_plugin: di
 
 
 async def test_a_token_expires_in_a_triggerer(
-    place: Place, plugin: Plugin, by_plugin: dict[str, Any], next_token: str, nothing_blocks: None, log: Log
+    place: Place,
+    plugin: Plugin,
+    by_plugin: dict[str, Any],
+    next_token: str,
+    nothing_blocks: None,
+    log: Log,
+    kubectl: Kubectl,
 ) -> None:
     """All triggers of a process go on after one look at the plugin, and nothing blocks their event loop (R16)."""
     jobs = [await launched(by_plugin, f"# {number}\n{NUMBERED}") for number in range(3)]
     before = plugin.calls
     events = [asyncio.create_task(event_of(a_trigger(job, by_plugin))) for job in jobs]
-    await asyncio.to_thread(wait_for, lambda: place.api.count(LOG) == 3, "the logs are read")
+    await asyncio.to_thread(wait_for, lambda: place.api.count(LOG) >= 3, "the logs are read")
     plugin.gives(next_token)
     await asyncio.to_thread(expire, place)
+    await asyncio.to_thread(wait_for, lambda: next_token in place.api.tokens, "the use of the next token")
+    for job in jobs:
+        await go_on(kubectl, job)
     assert all("ended" in event for event in await asyncio.gather(*events))
     assert Counter(lines(log, "n ")) == {f"n {i}": 3 for i in range(32)}
     assert plugin.calls == before + 2
 
 
 def test_a_plugin_that_fails_for_a_while(
-    place: Place, plugin: Plugin, by_plugin: dict[str, Any], next_token: str, monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    plugin: Plugin,
+    by_plugin: dict[str, Any],
+    next_token: str,
+    kubectl: Kubectl,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While the plugin cannot renew an expired token the run is patient, and says nothing of its words (R14, R16)."""
     monkeypatch.setattr(sessions, "RENEW_INTERVAL", 1.0)
@@ -161,12 +181,15 @@ def test_a_plugin_that_fails_for_a_while(
     def renew() -> None:
         wait_for(lambda: place.api.count(LOG), "the log is read")
         plugin.does(FAILS)
+        before = plugin.calls
         expire(place)
-        time.sleep(4)
+        wait_for(lambda: plugin.calls >= before + 3, "three looks at the plugin")
         plugin.gives(next_token)
+        wait_for(lambda: next_token in place.api.tokens, "the use of the next token")
+        tell_all(kubectl, by_plugin["namespace"], "-l", "test=expires")
 
     renewing = meanwhile(renew)
-    run = run_task(script=NUMBERED, **by_plugin).succeeded()
+    run = run_task(script=NUMBERED, **MARKED, **by_plugin).succeeded()
     renewing.join()
     assert numbers(run.lines) == [f"n {i}" for i in range(32)]
     assert "stderr-secret" not in str(run)
@@ -187,7 +210,8 @@ async def test_refused_for_good_while_deferred(
 ) -> None:
     """The trigger hands back what it may follow no longer, after one renewal; the worker says why it fails (R16)."""
     monkeypatch.setattr(watch, "REFUSAL_PATIENCE", 3.0)
-    job = await launched(by_plugin, "import time\ntime.sleep(30)")
+    monkeypatch.setattr(sessions, "RENEW_INTERVAL", float(LONG))
+    job = await launched(by_plugin, f"import time\ntime.sleep({LONG})", termination_grace_period=1)
     before = plugin.calls
     following = asyncio.create_task(event_of(a_trigger(job, by_plugin)))
     await asyncio.to_thread(wait_for, lambda: place.api.count(SHARED_WATCH), "the watch")
@@ -251,15 +275,21 @@ def test_a_pods_token_is_rotated(kubectl: Kubectl, pod: PodLike, shared_namespac
     where = ("-n", shared_namespace)
     kubectl("create", "secret", "generic", "bound", *where)
     bound = ("--bound-object-kind", "Secret", "--bound-object-name", "bound")
-    pod.gets_token(kubectl("create", "token", "author", *where, *bound).strip())
+    old_token = kubectl("create", "token", "author", *where, *bound).strip()
+    pod.gets_token(old_token)
+
+    def is_refused() -> bool:
+        return not kubectl("auth", "whoami", f"--token={old_token}", check=False)
 
     def rotate() -> None:
-        wait_for(lambda: "rotated" in str(kubectl.names("jobs", shared_namespace)), "the Job")
+        kubectl.running_pods(shared_namespace, "-l", "test=rotated")
         pod.gets_token(next_token)
         kubectl("delete", "secret", "bound", *where)
+        wait_for(is_refused, "the end of the old token")
+        tell_all(kubectl, shared_namespace, "-l", "test=rotated")
 
     rotating = meanwhile(rotate)
-    ran = pod.run(name="rotated", script="import time\ntime.sleep(20)\nprint([1])")
+    ran = pod.run(labels={"test": "rotated"}, script=f"{UNTIL_TOLD}print([1])")
     rotating.join()
     assert (ran["error"], ran["warnings"], ran["result"]["value"]) == (None, [], [1])
 

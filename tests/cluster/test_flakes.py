@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import yaml
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch
-from airflow_script_provider.jobs import follow
+from airflow_script_provider.jobs import job_logs
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
-from tests.cluster.faulty_api import FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi, faulty_api
+from tests.cluster.conftest import UNHURRIED
+from tests.cluster.faulty_api import FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import meanwhile, run_and_kill, run_task
-from tests.patience import wait_for
+from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_task, wait_until_logged
+from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
+from tests.patience import LONG, wait_for, with_time_to_begin
 
 CREATE = r"^POST .*/{}\?"
 WATCH = r"^GET .*[?&]watch=1"
@@ -31,23 +34,29 @@ LOG = r"^GET .*/log\?"
 DELETE = r"^DELETE "
 
 GONE = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
-NUMBERED = "import time\nfor i in range(40):\n    print('n', i)\n    time.sleep(0.5)"
-QUIET = "import time\nprint('begun')\ntime.sleep(10)\nprint('[7]')"
-ENDLESS = "import time\ntime.sleep(120)"
+NUMBERED = f"""
+{STEPS}
+for i in range(40):
+    print("n", i)
+    time.sleep(0.1)
+    i == 20 and wait("")
+"""
+QUIET = f"print('begun')\n{UNTIL_TOLD}print('[7]')"
+ENDLESS = f"import time\ntime.sleep({LONG})"
 OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
 
 
-@pytest.fixture
-def api(kubeconfig: str, tmp_path: Path) -> Iterator[FaultyApi]:
-    """The API server behind a proxy that makes faults."""
-    with faulty_api(kubeconfig, tmp_path) as proxy:
-        yield proxy
+def run_until(happened: Callable[[], object], what: str, kubectl: Kubectl, **arguments: Any) -> TaskRun:
+    """Run a script that waits, and let it go on when something has happened."""
 
+    def go_on() -> None:
+        wait_for(happened, what)
+        tell_all(kubectl, arguments["namespace"])
 
-@pytest.fixture
-def flaky(api: FaultyApi, namespace: str) -> dict[str, Any]:
-    """Operator arguments for the test's own namespace by way of that proxy."""
-    return {"config_file": api.kubeconfig, "namespace": namespace, "termination_grace_period": 1}
+    telling = meanwhile(go_on)
+    run = run_task(**arguments)
+    telling.join()
+    return run
 
 
 @pytest.mark.parametrize(
@@ -97,19 +106,19 @@ def test_refused_secret_takes_the_job_along(api: FaultyApi, flaky: dict[str, Any
     [*(Fault(status=status) for status in (400, 403, 404, 410, 429, 500)), Fault(cut=2)],
     ids=["400", "403", "404", "410", "429", "500", "cut"],
 )
-def test_log_fails_for_a_while(api: FaultyApi, flaky: dict[str, Any], fault: Fault) -> None:
-    """A log that cannot be read for 13 s is declared and then read from where it stopped (R13, R19)."""
-    api.on(LOG, fault, seconds=13)
-    run = run_task(script=NUMBERED, **flaky).succeeded()
+def test_log_fails_for_a_while(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, fault: Fault) -> None:
+    """A log that cannot be read five times is declared and then read from where it stopped (R13, R19)."""
+    api.on(LOG, fault, numbers=range(5))
+    run = run_until(lambda: api.count(LOG) > 5, "the log is read", kubectl, script=NUMBERED, **flaky).succeeded()
     assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(40)]
     assert any("The log of pod" in line and "interrupted" in line for line in run.warnings)
 
 
-def test_log_is_refused_once(api: FaultyApi, flaky: dict[str, Any]) -> None:
+def test_log_is_refused_once(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
     """One 403, as a restarting API server gives, does not end the log (R13)."""
     api.on(LOG, Fault(status=403, message='User "x" cannot get resource "pods/log"'), numbers=FIRST)
-    run = run_task(script=NUMBERED.replace("40", "12"), **flaky).succeeded()
-    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(12)]
+    run = run_until(lambda: api.count(LOG) > 1, "the log is read", kubectl, script=NUMBERED, **flaky).succeeded()
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(40)]
 
 
 def test_end_of_a_burst_is_written_late(api: FaultyApi, flaky: dict[str, Any]) -> None:
@@ -122,91 +131,115 @@ def test_end_of_a_burst_is_written_late(api: FaultyApi, flaky: dict[str, Any]) -
 
 def test_slow_log_is_read_to_its_end(api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What bounds the log after the script's end is a lack of progress, not its length (R19)."""
-    monkeypatch.setattr(follow, "LOG_MARGIN", 3.0)
-    api.on(LOG, Fault(rate=45_000))
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 12.0)
+    api.on(LOG, Fault(rate=20_000))  # nineteen seconds
     run = run_task(script="for i in range(4_000): print('n', i, 'x' * 55)", **flaky).succeeded()
     assert [line.split()[1] for line in run.lines if line.endswith("x" * 55)] == [str(i) for i in range(4_000)]
 
 
 def test_watches_that_are_cut_all_the_time(
-    api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load balancer that cuts idle connections does not use up the patience: the server does answer (R14)."""
-    monkeypatch.setattr(watch, "PATIENCE", 5.0)
+    monkeypatch.setattr(watch, "WATCH_PATIENCE", 12.0)
     api.on(WATCH, Fault(cut=1.5))
-    run = run_task(script=QUIET, **flaky).succeeded()
+
+    def took_longer() -> bool:
+        return api.count(WATCH_JOBS) > 10
+
+    run = run_until(took_longer, "ten watches, one after the other", kubectl, script=QUIET, **flaky).succeeded()
     assert run.result["value"] == [7]
 
 
-def test_watches_that_end_at_once_are_not_hammered(api: FaultyApi, flaky: dict[str, Any]) -> None:
+def test_watches_that_end_at_once_are_not_hammered(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
     """A watch that ends well at once every time is opened anew at a bounded rate (R14)."""
+    began = time.monotonic()
     api.on(WATCH, Fault(end=0.02))
-    run = run_task(script=QUIET.replace("10", "6"), **flaky).succeeded()
+    run = run_until(lambda: api.count(WATCH_JOBS) >= 8, "eight watches", kubectl, script=QUIET, **flaky).succeeded()
     assert run.result["value"] == [7]
-    assert api.count(WATCH) < 40
+    # Three watches, each with pauses of at least five seconds after seven shorter ones.
+    assert api.count(WATCH) <= 3 * (8 + (time.monotonic() - began) / 5)
 
 
 def test_lost_position_while_the_server_is_overloaded(
-    api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A watch whose position is lost lists with its own patience, not with that of a single call (R14)."""
-    monkeypatch.setattr(calls, "PATIENCE", 1.0)
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 1.0)
     api.on(WATCH_PODS, Fault(cut=3), numbers=FIRST)
     api.on(WATCH_PODS, Fault(status=200, body=GONE + "\n"), numbers=SECOND)
-    api.on(LIST_PODS, Fault(status=503), seconds=3)
-    run = run_task(script=QUIET, **flaky).succeeded()
+    api.on(LIST_PODS, Fault(status=503), numbers=range(10))  # more than a single call makes in a second
+    run = run_until(lambda: api.count(LIST_PODS) > 10, "a list", kubectl, script=QUIET, **flaky).succeeded()
     assert run.result["value"] == [7]
-    assert api.count(LIST_PODS) > 1
 
 
-def test_pods_that_are_seen_after_the_jobs_end(api: FaultyApi, flaky: dict[str, Any]) -> None:
+def test_pods_that_are_seen_after_the_jobs_end(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
     """When the Job's end is known before its pods are, they are waited for: the result is complete (R21)."""
-    api.on(WATCH_PODS, Fault(status=503), seconds=6)
-    run = run_task(script="import time\ntime.sleep(1)\nprint('[1]')", **flaky).succeeded()
+
+    def is_over() -> bool:
+        return any(job["status"].get("succeeded") for job in kubectl.items("jobs", flaky["namespace"]))
+
+    def end_faults() -> None:
+        wait_for(is_over, "the end of the Job")
+        api.calm()
+
+    api.on(WATCH_PODS, Fault(status=503))
+    helper = meanwhile(end_faults)
+    run = run_task(script="print('[1]')", **flaky).succeeded()
+    helper.join()
     assert run.result["pod_name"].startswith(run.result["job_name"])
     assert (run.result["exit_code"], run.result["output"], run.result["value"]) == (0, "[1]\n", [1])
 
 
 def test_a_watch_that_tells_nothing_does_not_end_a_healthy_script(api: FaultyApi, flaky: dict[str, Any]) -> None:
     """Before a script counts as not begun, the API server is asked: the watch may be dead (R5, R14)."""
-    api.on(WATCH_PODS, Fault(late=60), numbers=FIRST)
-    run = run_task(script="import time\ntime.sleep(8)\nprint('[1]')", startup_timeout=4, **flaky).succeeded()
-    assert (run.result["exit_code"], run.result["value"]) == (0, [1])
+
+    def run(seconds: float) -> TaskRun:
+        api.calm()
+        api.on(WATCH_PODS, Fault(late=LONG), numbers=FIRST)
+        script = f"import time\ntime.sleep({2 * seconds})\nprint('[1]')"
+        return run_task(script=script, startup_timeout=seconds, **flaky)
+
+    _, done = with_time_to_begin(run, lambda done: done.result["reason"] != "StartupTimeout")
+    assert (done.succeeded().result["exit_code"], done.result["value"]) == (0, [1])
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_watch_is_refused_once(api: FaultyApi, flaky: dict[str, Any], status: int) -> None:
+def test_watch_is_refused_once(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, status: int) -> None:
     """One 401 or 403 in the middle, as while credentials or an API server are renewed, ends nothing (R14, R16)."""
     api.on(WATCH_PODS, Fault(cut=3), numbers=FIRST)
     api.on(WATCH_PODS, Fault(status=status, message='User "x" cannot watch resource "pods"'), numbers=SECOND)
-    run = run_task(script=QUIET, **flaky).succeeded()
+    run = run_until(lambda: api.count(WATCH_PODS) > 2, "a watch", kubectl, script=QUIET, **flaky).succeeded()
     assert run.result["value"] == [7]
 
 
-def test_outage_in_the_middle(api: FaultyApi, flaky: dict[str, Any]) -> None:
-    """An API server that cannot be reached for 8 s fails nothing, and no line is lost (R14, R19)."""
+def test_outage_in_the_middle(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
+    """An API server that cannot be reached a dozen times fails nothing, and no line is lost (R14, R19)."""
 
     def outage() -> None:
-        wait_for(lambda: api.count(LOG), "the log")
-        time.sleep(2)
-        api.outage(8)
+        wait_until_logged("n 5")
+        api.outage(12)
+        tell_all(kubectl, flaky["namespace"])
 
     helper = meanwhile(outage)
-    run = run_task(script=NUMBERED.replace("40", "30"), **flaky).succeeded()
+    run = run_task(script=NUMBERED, **flaky).succeeded()
     helper.join()
-    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(30)]
+    assert [line for line in run.lines if line.startswith("n ")] == [f"n {i}" for i in range(40)]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_second_signal_does_not_spare_the_job(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:
     """A second SIGTERM while the Job is being deleted does not interrupt that (R1)."""
-    api.on(DELETE, Fault(delay=0.5))
+    api.on(DELETE, Fault(delay=2))
     operator = KubernetesScriptOperator(task_id="task", script=ENDLESS, **flaky)
-    run = run_and_kill(operator, lambda: wait_for(lambda: api.count(LOG), "the log"), after=(0, 0.2))
+    is_read, is_deleted = (partial(wait_for, partial(api.count, calls), calls) for calls in (LOG, DELETE))
+    run = run_and_kill(operator, is_read, is_deleted)
     assert isinstance(run.error, exceptions.RunKilledError)
     assert kubectl.items("jobs", flaky["namespace"]) == []
 
 
-@pytest.mark.parametrize("seconds", [1.5, 5])
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("seconds", [1.5, UNHURRIED - 5])
 def test_kill_while_the_job_is_created(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, seconds: float) -> None:
     """A SIGTERM before the answer of the create comes leaves no Job (R1, R6)."""
     api.on(CREATE.format("jobs"), Fault(late=seconds))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from functools import partial
 from typing import Any
 
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
@@ -12,8 +12,9 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import run_and_kill, run_operator, run_task
-from tests.patience import wait_for
+from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator, run_task, wait_until_logged
+from tests.cluster.told_to_end import UNTIL_TOLD, tell_all
+from tests.patience import LONG, wait_for, with_time_to_begin
 
 TALKATIVE = """
 import signal, sys, time
@@ -22,23 +23,29 @@ def bye(number, frame):
     sys.exit(0)
 signal.signal(signal.SIGTERM, bye)
 print("working")
-time.sleep(120)
+time.sleep(3600)
 """
-SLEEP: dict[str, Any] = {"script": "import time\ntime.sleep(120)", "termination_grace_period": 1}
+SLEEP: dict[str, Any] = {"script": "import time\nprint('working')\ntime.sleep(3600)", "termination_grace_period": 1}
+
+
+def timed_out(**arguments: Any) -> tuple[float, TaskRun]:
+    """A timeout, and the run of a script that says first that it is working."""
+    ran = partial(run_task, **arguments)
+    return with_time_to_begin(lambda seconds: ran(timeout=seconds), lambda run: "working" in run.lines)
 
 
 def test_timeout_ends_the_job_and_says_so(own: dict[str, Any], kubectl: Kubectl) -> None:
     """The Job's deadline ends it: status timeout, with the message that says after how long (R5)."""
-    run = run_task(script="import time\nprint('start')\ntime.sleep(120)", timeout=5, termination_grace_period=2, **own)
+    seconds, run = timed_out(**SLEEP, **own)
     assert isinstance(run.error, exceptions.JobTimeoutError)
-    assert "ran longer than its timeout of 5 s" in run.headline
+    assert f"ran longer than its timeout of {seconds} s" in run.headline
     assert run.result["status"] == "timeout"
     wait_for(lambda: not kubectl.names("pods", own["namespace"]), "the end of the pods")
 
 
 def test_output_of_the_grace_period_is_logged(own: dict[str, Any]) -> None:
     """The interpreter gets SIGTERM and what its handler prints is in the log (R27)."""
-    run = run_task(script=TALKATIVE, timeout=6, **own)
+    _, run = timed_out(script=TALKATIVE, **own)
     assert "asked to end by SIGTERM" in run.lines
     assert run.result["status"] == "timeout", "a script that ends well when it is ended has not done its work"
 
@@ -52,22 +59,20 @@ def test_deadline_of_the_pod_is_no_success(own: dict[str, Any]) -> None:
 
 def test_script_without_a_handler_dies_at_once(own: dict[str, Any], kubectl: Kubectl) -> None:
     """SIGTERM ends a script that does not handle it, long before the grace period is over (R27)."""
-    run = run_task(script="import time\ntime.sleep(120)", timeout=4, termination_grace_period=60, **own)
+    _, run = timed_out(**SLEEP | {"termination_grace_period": LONG}, **own)
     assert run.result["exit_code"] == 143
-    assert run.result["execution_time"] < 40
 
 
 def test_shell_scripts_trap_the_signal(own: dict[str, Any]) -> None:
     """A shell's trap runs in the grace period (R27)."""
-    script = "#!/bin/sh\ntrap 'echo trapped; exit 0' TERM\necho ready\nwhile :; do sleep 0.2; done"
-    run = run_task(script=script, timeout=6, **own)
+    script = "#!/bin/sh\ntrap 'echo trapped; exit 0' TERM\necho working\nwhile :; do sleep 0.2; done"
+    _, run = timed_out(script=script, **own)
     assert "trapped" in run.lines
 
 
 def test_execution_timeout_deletes_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """Airflow's own timeout, raised wherever Python happens to be, ends in a deleted Job (R5)."""
-    arguments: dict[str, Any] = {"script": "import time\nprint('x')\ntime.sleep(120)", "termination_grace_period": 1}
-    operator = KubernetesScriptOperator(task_id="task", **arguments, **own)
+    operator = KubernetesScriptOperator(task_id="task", **SLEEP, **own)
     with airflow_timeout(6):  # type: ignore[no-untyped-call]  # not annotated in the SDK
         run = run_operator(operator)
     assert isinstance(run.error, AirflowTaskTimeout)
@@ -87,17 +92,15 @@ def test_execution_timeout_in_a_busy_log_deletes_the_job(own: dict[str, Any], ku
 def test_on_kill_deletes_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """on_kill, called from a signal handler, ends in a deleted Job and a failed task (R1)."""
     operator = KubernetesScriptOperator(task_id="task", **SLEEP, **own)
-    start = time.monotonic()
-    run = run_and_kill(operator, lambda: _running(kubectl, own["namespace"]))
+    run = run_and_kill(operator, lambda: kubectl.running_pods(own["namespace"]))
     assert isinstance(run.error, exceptions.RunKilledError)
-    assert time.monotonic() - start < 60
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
 
 
 def test_on_kill_leaves_no_secret(own: dict[str, Any], kubectl: Kubectl) -> None:
     """With its Job go the script's ConfigMap and the Secret with its environment (R3)."""
     operator = KubernetesScriptOperator(task_id="task", env={"API_KEY": "x"}, **SLEEP, **own)
-    run = run_and_kill(operator, lambda: _running(kubectl, own["namespace"]))
+    run = run_and_kill(operator, lambda: kubectl.running_pods(own["namespace"]))
     assert isinstance(run.error, exceptions.RunKilledError)
     ours = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
     wait_for(lambda: not kubectl.names("secrets,configmaps", own["namespace"], *ours), "the end of what the Job owned")
@@ -114,22 +117,24 @@ def test_on_kill_before_the_launch_creates_nothing(own: dict[str, Any], kubectl:
 def test_suspended_job_waits_without_a_clock(own: dict[str, Any], kubectl: Kubectl) -> None:
     """While a Job is suspended neither startup_timeout nor timeout runs; then it goes on (R11)."""
 
-    def suspend_for_a_while() -> None:
-        job = wait_for(lambda: kubectl.names("jobs", own["namespace"]), "the Job")[0]
+    def suspended_for_longer_than(seconds: float) -> None:
+        job = wait_for(lambda: kubectl.names("jobs", own["namespace"], "-l", f"test=s{seconds:g}"), "the Job")[0]
         _suspend(kubectl, job, own["namespace"], suspended=True)
-        time.sleep(8)
+        wait_until_logged("is suspended")
+        time.sleep(seconds + 3)
         _suspend(kubectl, job, own["namespace"], suspended=False)
+        tell_all(kubectl, own["namespace"])
 
-    helper = threading.Thread(target=suspend_for_a_while)
-    helper.start()
-    run = run_task(script="import time\ntime.sleep(3)\nprint('ran')", startup_timeout=5, timeout=30, **own).succeeded()
-    helper.join()
-    assert any("is suspended" in line for line in run.lines)
-    assert run.result["output"].endswith("ran\n")
+    def run(seconds: float) -> TaskRun:
+        helper = meanwhile(partial(suspended_for_longer_than, seconds))
+        limits = {"startup_timeout": seconds, "timeout": seconds, "labels": {"test": f"s{seconds:g}"}}
+        done = run_task(script=f"{UNTIL_TOLD}print('ran')", **limits, **own)
+        helper.join()
+        return done
 
-
-def _running(kubectl: Kubectl, namespace: str) -> None:
-    wait_for(lambda: kubectl.names("pods", namespace, "--field-selector=status.phase=Running"), "a running pod")
+    _, done = with_time_to_begin(run, lambda done: "ran" in done.lines)
+    assert any("is suspended" in line for line in done.lines)
+    assert done.succeeded().result["output"].endswith("ran\n")
 
 
 def _suspend(kubectl: Kubectl, job: str, namespace: str, *, suspended: bool) -> None:

@@ -12,18 +12,20 @@ from airflow.sdk import DAG
 
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.dying import die_after
+from tests.cluster.told_to_end import UNTIL_TOLD
+from tests.patience import LONG
 
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 CALLS = {"worker": 16, "deferred": 10}
 """More than the workers of a run make, by the task that it is walked with."""
-SECONDS = {"worker": 2, "deferred": 30}
-"""A busy scheduler that hears of the deferral only when the task runs again takes it for lost: that is Airflow's."""
+PAUSE = {"worker": "time.sleep(2)", "deferred": UNTIL_TOLD}
+"""A scheduler that hears of a deferral only when the task runs again takes it for lost: that is Airflow's."""
 LAST_CALL = "patch jobs"
 EFFECT = """
 import json, os, ssl, sys, time, urllib.request
 
-walk, number, seconds = json.loads(sys.argv[1])
-time.sleep(seconds)
+walk, number = json.loads(sys.argv[1])
+PAUSE
 account = "/var/run/secrets/kubernetes.io/serviceaccount"
 token, namespace = (open(f"{account}/{name}").read() for name in ("token", "namespace"))
 server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
@@ -48,7 +50,7 @@ class Walked(KubernetesScriptOperator):
             calls = Path(os.environ["AIRFLOW_HOME"]) / f"calls-{ti.run_id}-{ti.task_id}-{ti.map_index}"
             die_after(partial(_is_last, calls, ti.map_index))
         else:  # it would be resumed at once: Airflow fails a task whose deferral its scheduler has not heard of
-            self.defer_after = 60
+            self.defer_after = LONG
 
 
 def _is_last(calls: Path, last: int, number: int, call: str) -> bool:
@@ -65,11 +67,13 @@ with DAG("crashes", schedule=None):
         Walked.partial(
             task_id=walk,
             namespace=NAMESPACE,
-            script=EFFECT,
+            script=EFFECT.replace("PAUSE", PAUSE[walk]),
             service_account_name="effects",
             deferrable=walk == "deferred",
             defer_after=0,
+            timeout=LONG,
+            startup_timeout=LONG,
             ttl_seconds_after_finished=2,
             retries=1,
             retry_delay=timedelta(seconds=1),
-        ).expand(args=[[walk, number, SECONDS[walk]] for number in range(calls)])
+        ).expand(args=[[walk, number] for number in range(calls)])
