@@ -128,7 +128,7 @@ def installed_versions(bench: Bench) -> str:
 
 
 def tests(bench: Bench) -> str:
-    """Run unit and contract tests; pytest's own last line. Warnings of other versions about themselves are not errors."""
+    """Run unit and contract tests; return pytest's last line. Warnings of other versions are not errors."""
     pytest = [str(bench.python), "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-W", "default"]
     printed = bench.run("tests", [*pytest, *TESTS])
     return printed.strip().splitlines()[-1].strip("= ")
