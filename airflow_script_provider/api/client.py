@@ -1,4 +1,4 @@
-"""The Kubernetes API as plain dicts over one asynchronous session: retried, bounded, with errors that advise."""
+"""The Kubernetes API as plain dicts: calls are repeated and bounded, and errors give advice."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ CALL_CONNECT_TIMEOUT = 10.0
 CALL_READ_TIMEOUT = 30.0
 """Seconds without a byte after which a call counts as unanswered."""
 CALL_PATIENCE = 30.0
-"""Seconds for which a call is repeated while the API server is overloaded, restarting or out of reach."""
+"""Seconds for which a call is repeated while the API server is overloaded, restarting or out of
+reach."""
 REVIEW_TIMEOUT = 5.0
 """Seconds for the answer to a question about rights."""
 
 READ_BUFFER = 256 * 1024
-"""Bytes of an answer that may wait to be read; of hundreds of log streams each has such a buffer."""
+"""Bytes of an answer that may wait to be read; of hundreds of log streams each has such a
+buffer."""
 
 _USER_AGENT = f"airflow-script-provider/{__version__}"
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
@@ -65,11 +67,14 @@ class KubernetesApi:
         return self._sessions.current.host
 
     def now(self) -> datetime:
-        """The API server's time of day to the second, as its last answer has it; this machine's before the first."""
+        """The API server's time of day, to the second.
+
+        It comes from the server's last answer; before the first answer it is this machine's.
+        """
         return datetime.fromtimestamp(time.time() + self._clock_ahead, UTC)
 
     async def close(self) -> None:
-        """End the session, and let the sockets close that were aborted: that takes the loop a few rounds."""
+        """End the session. Aborted sockets need a few rounds of the loop to close."""
         await self._sessions.close()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -97,7 +102,7 @@ class KubernetesApi:
             page["continue"] = token
 
     async def patch(self, resource: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge these fields into an object, only if it has the uid of ``metadata.uid`` in them."""
+        """Merge these fields into an object; only if its uid is that of their ``metadata.uid``."""
         return await self._call(Call("patch", resource, namespace, name, body=body))
 
     async def can_i(self, verb: str, resource: str, namespace: str) -> bool:
@@ -116,7 +121,10 @@ class KubernetesApi:
     async def delete(
         self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None
     ) -> bool:
-        """Delete an object, only if it has this uid, its dependents in the background; False if it is gone already."""
+        """Delete an object, only if it has this uid; False if it is already gone.
+
+        Its dependents are deleted in the background.
+        """
         options: dict[str, Any] = {"propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
@@ -130,7 +138,10 @@ class KubernetesApi:
 
     @asynccontextmanager
     async def stream(self, call: Call, *, read_timeout: float) -> AsyncIterator[aiohttp.StreamReader]:
-        """An open answer, a log or a watch; not repeated on errors, and those of reading are the caller's."""
+        """An open answer: a log or a watch.
+
+        The call is not repeated on errors. Errors of reading reach the caller as they are.
+        """
         response = await self._request(call, read_timeout)
         try:
             await _raise_for_status(response, call)
@@ -141,7 +152,10 @@ class KubernetesApi:
     async def connect(
         self, resource: str, namespace: str, name: str, query: Sequence[tuple[str, str]], upgrade: Upgrade
     ) -> aiohttp.ClientWebSocketResponse:
-        """An open websocket, which the caller closes; not repeated on errors, and those of reading are the caller's."""
+        """An open websocket, which the caller closes.
+
+        The call is not repeated on errors. Errors of reading reach the caller as they are.
+        """
         session, call = self._sessions.current, Call("get", resource, namespace, name)
         try:
             socket = await upgrade.of(session, call.path, query, await self._headers(session))
@@ -157,7 +171,10 @@ class KubernetesApi:
         return socket
 
     async def _refusal(self, call: Call, refused: aiohttp.WSServerHandshakeError) -> exceptions.KubernetesApiError:
-        """The error of a refused websocket. The client drops the server's message, so it is asked for once more."""
+        """The error of a refused websocket.
+
+        The client drops the server's message, so a plain request asks for it again.
+        """
         try:
             await self._once(call)
         except exceptions.KubernetesApiError as error:
@@ -175,7 +192,7 @@ class KubernetesApi:
         return answer
 
     async def _answer(self, call: Call) -> bytes:
-        """One call, repeated while the server cannot answer; all of ours may be, because names are fixed."""
+        """One call, repeated while the server cannot answer: with our fixed names that is safe."""
         return await patiently(lambda: self._once(call), CALL_PATIENCE)
 
     async def _once(self, call: Call) -> bytes:
@@ -249,7 +266,8 @@ class KubernetesApi:
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         what = str(error) or type(error).__name__
-        if isinstance(error, aiohttp.ClientResponseError):  # would quote the proxy's URL, with its password
+        # Its text would quote the proxy's URL, with its password.
+        if isinstance(error, aiohttp.ClientResponseError):
             what = f"{error.status} {error.message}"
         return exceptions.ApiUnreachableError(
             f"no answer from the API server {self.host}: {what}. Check the Kubernetes connection and the network.",
@@ -266,7 +284,7 @@ def _abort(response: aiohttp.ClientResponse) -> None:
 
 
 async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
-    """The answer of a call, which is repeated for so many seconds while the server cannot give one."""
+    """The answer of a call, which is repeated for ``patience`` seconds while there is none."""
     give_up, attempt = time.monotonic() + patience, 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Namespaces that exist."""
+"""Whether a namespace exists."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.kube import refusal
 
 
-async def missing_namespace(api: KubernetesApi, namespace: str, said: str = "") -> str | None:
-    """What to say if a namespace does not exist, with those that do; None if it exists.
+async def missing_namespace(api: KubernetesApi, namespace: str, refusal_of_it: str = "") -> str | None:
+    """The message that a namespace does not exist, with those that do; None if it exists.
 
-    Where namespaces may not be listed, nobody knows: with what the server ``said`` of it, it counts as missing.
+    Where namespaces may not be listed, it counts as missing if the server has refused a call
+    because of it: ``refusal_of_it`` is that message.
     """
     try:
         names = [item["metadata"]["name"] for item in (await api.list("namespaces", None))["items"]]
     except exceptions.KubernetesApiError:
-        return refusal.missing_namespace(namespace, None, said) if said else None
-    return None if namespace in names else refusal.missing_namespace(namespace, names, said)
+        return refusal.missing_namespace(namespace, None, refusal_of_it) if refusal_of_it else None
+    return None if namespace in names else refusal.missing_namespace(namespace, names, refusal_of_it)

@@ -1,4 +1,4 @@
-"""Sessions with one API server: another one takes over when the credentials of the last have expired."""
+"""Sessions with one API server: the next one replaces a session whose credentials have expired."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ import aiohttp
 from airflow_script_provider import exceptions
 
 RENEW_INTERVAL = 10.0
-"""Seconds between two readings of the credentials: a server that refuses them for good is not asked for ever."""
+"""Seconds between two readings of the credentials: a server that refuses them for good is not
+asked for ever."""
 
 
 @dataclass(frozen=True)
 class Session:
     """Connections to one API server, and what every request needs.
 
-    ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``authorization`` gives the header's value; it
-    may ask a plugin or a file, and fail in any way. ``answers`` are those that somebody may still read, ``asked`` the
-    requests without one.
+    ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``authorization`` gives the
+    header's value; it may ask a plugin or a file, and fail in any way. ``answers`` are those that
+    may still be read, ``asked`` the requests without an answer.
     """
 
     host: str
@@ -51,7 +52,7 @@ class Session:
 
 
 class Sessions:
-    """The ``current`` session; ``renew`` opens one with credentials that were read anew."""
+    """The ``current`` session; ``renew`` opens one with credentials that were read again."""
 
     def __init__(self, first: Session, renew: Callable[[], Awaitable[Session]] | None) -> None:
         self.current = first
@@ -62,7 +63,7 @@ class Sessions:
         self._old: list[Session] = []
 
     async def renewed(self, refused: Session) -> Session | None:
-        """A session with other credentials than one whose credentials the server has refused; None if there is none.
+        """A session with other credentials than ``refused``, None if there are no others.
 
         Raises ``KubernetesApiError`` where they cannot be read now, or are another server's.
         """
@@ -89,7 +90,8 @@ class Sessions:
             session = await renew()
         except exceptions.KubernetesApiError as error:
             return error
-        if session.host != self.current.host:  # a kubeconfig's context was changed: our Job is not there
+        # The context of a kubeconfig was changed: our Job is not there.
+        if session.host != self.current.host:
             await session.http.close()
             words = f"the API server {self.current.host} refused the credentials (401), and there are now others"
             return exceptions.ApiUnauthorizedError(f"{words}, for {session.host}. Our Job is not there.", status=401)
@@ -99,7 +101,10 @@ class Sessions:
         return None
 
     async def _close_idle(self) -> None:
-        """Close those whose streams have ended: a triggerer renews its credentials every few minutes, for weeks."""
+        """Close old sessions whose streams have ended.
+
+        A triggerer renews its credentials every few minutes, for weeks.
+        """
         for session in [session for session in self._old if session.is_idle]:
             self._old.remove(session)
             await session.http.close()

@@ -13,8 +13,8 @@ TURN = 5.0
 class StreamSlots:
     """``size`` streams may be open at once; who waits longest is next.
 
-    ``delivery`` is held by the one whose lines are being dealt with: what all have ready at a time would hold up the
-    event loop for seconds.
+    ``delivery`` is held by the one whose lines are being dealt with: what all have ready at a time
+    would hold up the event loop for seconds.
     """
 
     def __init__(self, size: int) -> None:
@@ -24,7 +24,7 @@ class StreamSlots:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits for a slot."""
+        """Whether another stream waits for a slot."""
         return self._waiting > 0
 
     @asynccontextmanager

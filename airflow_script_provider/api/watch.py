@@ -1,4 +1,4 @@
-"""Changes of a resource as an endless stream that survives time-outs, resets and lost positions."""
+"""Changes of a resource: an endless stream that survives timeouts, resets and lost positions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from airflow_script_provider.kube.listing import items_of, metadata_of
 SERVER_TIMEOUT = 290
 """Seconds after which the API server is asked to end a watch, so that none is held for ever."""
 WATCH_SILENCE = 75.0
-"""Seconds without a byte after which a watch counts as dead; bookmarks come about once a minute."""
+"""Seconds without a byte after which a watch counts as dead; bookmarks come about once a
+minute."""
 WATCH_PATIENCE = 900.0
-"""Seconds without any answer after which the watch gives up: longer than a control plane's upgrade."""
+"""Seconds without any answer after which the watch gives up: longer than a control plane's
+upgrade."""
 
 REFUSAL_PATIENCE = 60.0
-"""Seconds for which a refusal (401, 403) is doubted once the server has granted the watch before."""
+"""Seconds for which a refusal (401, 403) is doubted once the server has granted the watch
+before."""
 SHORT_LIFE = 1.0
 """Seconds that a stream must live for the next one to be opened without a pause."""
 LONGEST_PAUSE = 10.0
@@ -32,7 +35,8 @@ LONGEST_PAUSE = 10.0
 LIST_PAGE = 250
 """Objects of one answer to a list."""
 ITEMS_AT_ONCE = 20
-"""Objects that are parsed before others of the event loop have their turn: a pod takes a tenth of a millisecond."""
+"""Objects that are parsed before others of the event loop have their turn: a pod takes a tenth of
+a millisecond."""
 
 Keep = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -56,10 +60,11 @@ def _whole(thing: dict[str, Any]) -> dict[str, Any]:
 class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
-    The first answer brings the objects that exist. After a lost position the watch lists, and passes on what was
-    deleted in the meantime. ``keep`` makes of an object what is passed on and remembered of it. With ``lists_first``
-    it begins with a list, so that after ``LISTED`` it is known what does not exist. ``first_patience`` are the seconds
-    to wait for the first answer, by default ``WATCH_PATIENCE``.
+    The first answer brings the objects that exist. After a lost position the watch lists, and
+    passes on what was deleted in the meantime. ``keep`` makes of an object what is passed on and
+    remembered of it. With ``lists_first`` it begins with a list, so that after ``LISTED`` it is
+    known what does not exist. ``first_patience`` are the seconds to wait for the first answer, by
+    default ``WATCH_PATIENCE``.
     """
 
     def __init__(
@@ -94,7 +99,8 @@ class Watch:
     async def changes(self) -> AsyncIterator[Change]:
         """Changes for as long as they are asked for.
 
-        Raises ``KubernetesApiError`` when the right is missing or the server has been silent for ``WATCH_PATIENCE``.
+        Raises ``KubernetesApiError`` when the right is missing or the server has been silent for
+        ``WATCH_PATIENCE``.
         """
         failures = 0
         while True:
@@ -125,7 +131,11 @@ class Watch:
             raise exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0) from error
 
     def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
-        """Whether to give up: at once on a refusal, unless the server has answered before and may only be confused."""
+        """Whether to give up on an error.
+
+        A refusal is final at once, unless the server has granted the watch before: while it
+        restarts, an API server may refuse what it grants later.
+        """
         silence = time.monotonic() - (self._answered or self._asked)
         if is_transient(error):
             is_first = self._answered is None and self._first_patience is not None
@@ -180,7 +190,11 @@ class Watch:
 
 
 def _watch_error(status: dict[str, Any]) -> exceptions.KubernetesApiError:
-    """An error inside a watch; 504 "Too large resource version" means the position is of no use here either."""
+    """The error that a watch reports; a position that the server does not have is lost.
+
+    After 504 "Too large resource version" the same position may never be reached:
+    https://github.com/kubernetes/kubernetes/issues/107133
+    """
     code, message = int(status.get("code") or 0), str(status.get("message"))
     if code == 410 or "Too large resource version" in message:
         return exceptions.ApiGoneError(message, status=410)
@@ -188,7 +202,10 @@ def _watch_error(status: dict[str, Any]) -> exceptions.KubernetesApiError:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length; ``StreamReader.readline`` refuses those beyond its buffer."""
+    """Lines of any length; ``StreamReader.readline`` refuses those longer than its buffer.
+
+    https://github.com/aio-libs/aiohttp/issues/4453
+    """
     partial = b""
     while True:
         try:

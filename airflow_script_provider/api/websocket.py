@@ -11,7 +11,7 @@ import aiohttp
 from airflow_script_provider.api.sessions import Session
 
 UPGRADE_TIMEOUT = 40.0
-"""Seconds for a websocket to be opened; the API server connects to the pod's node meanwhile."""
+"""Seconds for a websocket to be opened; in that time the API server connects to the pod's node."""
 CLOSE_TIMEOUT = 1.0
 """Seconds for the other end to answer a close."""
 
@@ -20,7 +20,8 @@ CLOSE_TIMEOUT = 1.0
 class Upgrade:
     """The protocols that the caller speaks.
 
-    A peer that is silent for ``heartbeat`` seconds is asked whether it is there, and given up half as long after that.
+    A peer that is silent for ``heartbeat`` seconds is asked whether it is there, and given up half
+    as long after that.
     """
 
     protocols: Sequence[str]

@@ -1,1 +1,1 @@
-"""Launching, following and deleting a Job: the asynchronous half, which fetches, sleeps and obeys ``kube``."""
+"""The asynchronous half: it launches, follows and deletes Jobs, as ``kube`` decides."""

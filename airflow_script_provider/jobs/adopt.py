@@ -20,9 +20,10 @@ from airflow_script_provider.run_log import RunLog
 class Adopted:
     """A Job of an earlier try, and the request with the identity that it was launched with.
 
-    ``launched_at`` and ``clock`` are times of day of this machine, in seconds since 1970: when the run began, and when
-    the Job's clock did, None while it is suspended. They come from what the API server says of the Job and of its own
-    time: this machine's clock may differ, and a Job must not be ended for that.
+    ``launched_at`` and ``clock`` are times of day of this machine, in seconds since 1970: when the
+    run began, and when the Job's clock did, None while it is suspended. They come from what the
+    API server says of the Job and of its own time: this machine's clock may differ, and a Job must
+    not be ended for that.
     """
 
     request: JobRequest
@@ -34,11 +35,11 @@ class Adopted:
 
 
 async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool, kind: str = "") -> Adopted | None:
-    """The unread Job of an earlier try that this launch repeats. Jobs that no try will read are deleted.
+    """The unread Job of an earlier try that this launch repeats; useless Jobs are deleted.
 
-    A first try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is a label selector of
-    the Jobs in question where the task instance has others. Raises ``KubernetesApiError``:
-    to go on without an answer might run the script twice.
+    A first try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is
+    a label selector of the Jobs in question where the task instance has others. Raises
+    ``KubernetesApiError``: to go on without an answer might run the script twice.
     """
     task = request.identity.task
     if task is None or task.try_number <= 1:
@@ -56,7 +57,7 @@ async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: b
 
 
 async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
-    """Create the Secret or ConfigMap that the lost worker did not create: the script waits for them.
+    """Create what the lost worker did not: Secret or ConfigMap, which the script waits for.
 
     Existing ones stay as they are. An error is only a warning: most likely nothing is missing.
     """

@@ -28,10 +28,10 @@ async def begin(
     on_launch: OnLaunch | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> tuple[JobContext, FollowState]:
-    """The Job to follow, and what is known of it: one that an earlier try left, otherwise a new one.
+    """The Job to follow: one that an earlier try left, or a new one; and what is known of it.
 
-    ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not adopted
-    are deleted. ``on_launch`` is called with the Job, whether new or adopted. For
+    ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
+    adopted are deleted. ``on_launch`` is called with the Job, whether new or adopted. For
     ``meaning_of_kill`` see ``JobGuard``. Raises as ``adopt.find`` and ``launching.launch`` do.
     """
     adopted = await adopt.find(api, request, log, alone=alone)

@@ -29,15 +29,20 @@ class Kind(StrEnum):
 News = Change | exceptions.KubernetesApiError
 """A change; or the reason why no more changes come."""
 Listener = Callable[[Kind, News], None]
-"""Gets changes. It must not raise or wait: listeners of the same watch are called one after the other."""
+"""Gets changes. It must not raise or wait: listeners of the same watch are called one after the
+other."""
 Stop = Callable[[], object]
 Item = tuple[Kind, News]
 WatchEvents = Callable[[str], Stop]
-"""Adds the Warning events of the object with a uid to the changes, until the returned function is called."""
+"""Adds the Warning events of the object with a uid to the changes, until the returned function is
+called."""
 
 
 async def take_all(queue: asyncio.Queue[Item], take: Callable[[Item], None], until: float | None) -> None:
-    """Wait for something in a queue, at most until that moment of ``time.monotonic()``, and take all that has come."""
+    """Wait for something in a queue, and take everything that has come.
+
+    ``until`` is a moment of ``time.monotonic()``, at which waiting ends.
+    """
     try:
         async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
             take(await queue.get())
@@ -53,14 +58,14 @@ class Changes(Protocol):
     def subscribe(self, ref: JobRef, listener: Listener) -> AbstractAsyncContextManager[WatchEvents]:
         """Pass Job and pods on while the block runs, as they are and then as they change.
 
-        A Job that is gone is passed on as deleted. ``LISTED`` among the changes of a kind says that everything which
-        exists has been passed on.
+        A Job that is gone is passed on as deleted. ``LISTED`` among the changes of a kind says
+        that everything which exists has been passed on.
         """
 
 
 @dataclass(frozen=True)
 class OwnChanges:
-    """Watches for one Job. With ``lists_pods`` it is known when all pods have come that the Job has had so far."""
+    """Watches for one Job. With ``lists_pods``, ``LISTED`` comes after all its earlier pods."""
 
     api: KubernetesApi
     lists_pods: bool = False

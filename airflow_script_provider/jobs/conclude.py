@@ -1,4 +1,4 @@
-"""Concluding a run: follow its Job to the outcome, clear up, hand the outcome over, mark the Job as read."""
+"""Concluding a run: follow its Job, clear up, hand the outcome over, mark the Job as read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OnOutcome = Callable[[Outcome], None]
 
 @dataclass(frozen=True)
 class Deferral:
-    """A Job for a trigger to follow, how far it was followed, and the address of its API server."""
+    """A Job that a trigger is to follow, how far it was followed, and its API server's address."""
 
     job: LaunchedJob
     state: FollowState
@@ -44,9 +44,10 @@ async def conclude(
 ) -> Outcome:
     """The outcome of a launched Job.
 
-    ``start`` is how far an earlier follower came, or the end that it saw. ``on_outcome`` gets the outcome before the
-    Job is marked as read; what it raises leaves the Job unread. ``task`` is the try that the Job runs for. For
-    ``meaning_of_kill`` see ``JobGuard``. Raises ``KubernetesApiError`` when Job or pods cannot be watched.
+    ``start`` is how far an earlier follower came, or the end that it saw. ``on_outcome`` gets the
+    outcome before the Job is marked as read; what it raises leaves the Job unread. ``task`` is the
+    try that the Job runs for. For ``meaning_of_kill`` see ``JobGuard``. Raises
+    ``KubernetesApiError`` when Job or pods cannot be watched.
     """
     guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
@@ -66,7 +67,7 @@ async def conclude_or_defer(
     on_outcome: OnOutcome | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> Outcome | Deferral:
-    """As ``conclude``, but a Job that is not over after ``defer_after`` seconds is left to a trigger."""
+    """As ``conclude``; but a Job that runs after ``defer_after`` seconds is left to a trigger."""
     guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
         follower = _follower(context, start)
@@ -84,8 +85,8 @@ def _follower(context: JobContext, start: FollowState) -> Follower:
 async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     """Read what is left of the logs of a Job that an earlier follower saw end.
 
-    The log of the pod that decided is read again from its beginning, because lines do not travel. Where the log has
-    gone with its pod, the result has what the earlier follower kept.
+    The log of the pod that decided is read again from its beginning, because lines do not travel.
+    Where the log has gone with its pod, the result has what the earlier follower kept.
     """
     outputs = Outputs(context.job.max_output_bytes, whole=True)
     logs = JobLogs(context, end.state, outputs.begin, if_gone=IF_KEPT if end.kept.text else IF_GONE)
@@ -96,7 +97,10 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
 
 
 async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
-    """Remove what a Job that is over leaves behind; its outcome. ``seconds`` since the launch, by default now."""
+    """Remove what a Job that is over leaves behind; its outcome.
+
+    ``seconds`` is the time from the launch to the end, by default to now.
+    """
     job, output = context.job, followed.output
     await _remove(context, is_job_deleted=followed.verdict.delete_job)
     case = diagnosis.Case(

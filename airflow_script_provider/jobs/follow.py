@@ -30,16 +30,18 @@ from airflow_script_provider.kube.logs.output import Output
 V = TypeVar("V", bound=Verdict | None)
 
 LISTING_PATIENCE = 30.0
-"""Seconds beyond the time to stop at, in which a follower that took over learns of the pods there are."""
+"""Seconds beyond the time to stop at, in which a follower that took over learns of the pods there
+are."""
 DRAIN_MARGIN = 5.0
-"""Seconds beyond the grace period in which pods of a Job that was ended may still write to their logs."""
+"""Seconds beyond the grace period in which pods of a Job that was ended may still write to their
+logs."""
 DOUBT = 1.0
 """Seconds after which a decision that the API server did not confirm is made again."""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A Job that was followed to its end: the verdict, everything seen, and the output of the pod that decided."""
+    """A Job that was followed to its end. ``output`` is that of the pod that decided."""
 
     verdict: Verdict
     view: View
@@ -50,9 +52,10 @@ class Followed:
 class Follower:
     """Follows one Job, once: to its end, or until another follower takes over.
 
-    The log of the context gets a line at each change of a pod's state, and the script's lines. ``start`` is how far
-    an earlier follower came: what it announced and logged is not repeated. ``keeps_output`` reads the script's log
-    also for the result; without it and without ``job.get_logs`` no log is read.
+    The log of the context gets a line at each change of a pod's state, and the script's lines.
+    ``start`` is how far an earlier follower came: what it announced and logged is not repeated.
+    ``keeps_output`` reads the script's log also for the result; without it and without
+    ``job.get_logs`` no log is read.
     """
 
     def __init__(
@@ -68,7 +71,8 @@ class Follower:
         job = context.job
         self.view = View()
         if start.clock is not None:
-            # The previous follower's pods are unknown until listed; no timeout may fire before that.
+            # The previous follower's pods are unknown until listed.
+            # No timeout may fire before that.
             self.view = View(started_at=_monotonic(start.clock), pods_known=False)
         self._api, self._job, self._log = context.api, job, context.log
         self._changes = changes
@@ -97,8 +101,8 @@ class Follower:
     async def follow_until(self, until: float, *, surely: bool = False) -> Followed | None:
         """Follow to the end; None if there is none at the time ``until`` of the monotonic clock.
 
-        ``surely`` asks the API server once more by then, because a watch may be dead without a sign of it.
-        Raises ``KubernetesApiError`` when Job or pods cannot be watched.
+        ``surely`` asks the API server once more by then, because a watch may be dead without a
+        sign of it. Raises ``KubernetesApiError`` when Job or pods cannot be watched.
         """
 
         async def decide(watch_events: WatchEvents) -> Verdict | None:
@@ -116,7 +120,7 @@ class Follower:
         return Followed(verdict, self.view, self._outputs.of(verdict.pod_uid), self._announcer.warnings)
 
     async def _watching(self, decide: Callable[[WatchEvents], Awaitable[V]]) -> V:
-        """Decide while changes come in and logs are read; after a verdict the logs are read to their end."""
+        """Decide while changes come in and logs are read; then read the logs to their end."""
         found: V | exceptions.KubernetesApiError
         async with self._logs.reading(), self._changes.subscribe(self._job.ref, self._hear) as watch_events:
             try:
@@ -162,10 +166,10 @@ class Follower:
         await take_all(self._queue, self._take, min((m for m in moments if m is not None), default=None))
 
     async def _confirmed(self, verdict: Verdict) -> Verdict | None:
-        """The verdict by what the API server has now, where a watch that is late or dead could have misled us.
+        """The verdict by what the API server has now, where a late or dead watch could mislead us.
 
-        None if it was wrong; also if the server gives no answer, so that it cannot be known. Then waiting goes on
-        until the watch's patience or the run's own time is over.
+        None if it was wrong; also if the server gives no answer, so that it cannot be known. Then
+        waiting goes on until the watch's patience or the run's own time is over.
         """
         if not verdict.is_of_the_job and not verdict.is_by_time:
             return verdict
@@ -218,7 +222,7 @@ class Follower:
             self._announce(self._announcer.job(change.object))
             self.view = self.view.with_job(change.object, now, deleted=change.deleted)
         else:
-            # A Job of the same name that is not ours: ours was deleted, and its deletion was missed.
+            # Another Job of the same name: ours was deleted, and its deletion was missed.
             self.view = self.view.with_job(self.view.job, now, deleted=True)
 
     def _take_error(self, kind: Kind, error: exceptions.KubernetesApiError) -> None:
@@ -245,7 +249,7 @@ class Follower:
             self._log.note(line.text, line.level)
 
     async def _drain(self, verdict: Verdict) -> None:
-        """Read the logs to their end; a pod that Kubernetes is ending may use its grace period to say why."""
+        """Read the logs to their end; a pod that Kubernetes ends may print in its grace period."""
         ending_pods = verdict.cause in (Cause.DEADLINE, Cause.JOB_FAILED)
         give_up = time.monotonic() + (self._job.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
         while ending_pods and self._logs.are_open and time.monotonic() < give_up:

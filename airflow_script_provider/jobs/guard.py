@@ -19,14 +19,14 @@ MeaningOfKill = Callable[[], Awaitable[Kill | None]]
 
 @dataclass(frozen=True)
 class JobGuard:
-    """Protects a Job. Without an answer of ``meaning_of_kill`` the Job of an interrupted run is deleted."""
+    """Protects a Job; without an answer of ``meaning_of_kill`` an interruption deletes it."""
 
     context: JobContext
     meaning_of_kill: MeaningOfKill | None = None
 
     @asynccontextmanager
     async def protecting(self) -> AsyncIterator[None]:
-        """On interruption, delete or leave the Job first, and attach a note on that to the exception."""
+        """On interruption, delete or leave the Job first; attach a note on it to the exception."""
         try:
             yield
         except BaseException as interruption:
@@ -36,7 +36,7 @@ class JobGuard:
             raise
 
     async def _end(self) -> str:
-        """Delete the Job of an interrupted run, or leave it, within ``ABANDON_TIMEOUT``; how it ended."""
+        """Delete the Job, or leave it, within ``ABANDON_TIMEOUT``; the note that says which."""
         began, ref = time.monotonic(), self.context.job.ref
         kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
         if kill is not None and kill.leaves_job:

@@ -1,4 +1,4 @@
-"""The logs of a Job's pods: read while they are written, one container of a pod after the other."""
+"""The logs of a Job's pods: read live, one container of a pod after the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.prelude import Prelude
 
 LOG_MARGIN = 25.0
-"""Seconds without progress after which the rest of a log is given up, once its container has ended."""
+"""Seconds without progress after which the rest of a log is given up, once its container has
+ended."""
 MAX_KEPT = 64 * 1024
 """Bytes at most of an output that travel where its log goes with its pod."""
 
@@ -34,10 +35,10 @@ _GROUP, _END_OF_GROUP = "::group::Installing dependencies", "::endgroup::"
 
 
 class Outputs:
-    """Keeps the output of the last two pods that printed: a Job may have many pods, and one of them decides.
+    """Keeps the output of the last two pods that printed; one of a Job's pods decides.
 
-    A follower whose result another process makes keeps ends only (``whole`` is False). They are needed where the pod,
-    and its log with it, is gone before the other process can read it.
+    A follower whose result another process makes keeps ends only (``whole`` is False). They are
+    needed where the pod, and its log with it, is gone before the other process can read it.
     """
 
     def __init__(self, max_bytes: int, *, whole: bool) -> None:
@@ -56,7 +57,10 @@ class Outputs:
         return self._tails[uid]
 
     def of(self, uid: str | None, kept: Kept | None = None) -> Output:
-        """The output of a pod, otherwise of the last pod that printed; ``kept`` where nothing could be read."""
+        """The output of a pod, otherwise of the last pod that printed.
+
+        ``kept`` takes its place where nothing could be read.
+        """
         output = self._outputs.get(uid or "", next(reversed(self._outputs.values()), Output(self._max_bytes)))
         if kept is not None and not output.size:
             output.add_end(kept.text, kept.size)
@@ -71,10 +75,11 @@ class Outputs:
 class JobLogs:
     """Reads the logs of a Job's pods into the log of its context.
 
-    ``start`` is how far an earlier reader came. ``output_of`` gives what the script's lines of a pod are added to.
-    A reader that ``keeps_output`` reads each log from its start, and shows the lines that come after ``start``.
-    ``groups_installation`` shows the installation's lines as a group of their own. ``if_gone`` says what it means
-    that a log is gone which an earlier reader has shown.
+    ``start`` is how far an earlier reader came. ``output_of`` gives what the script's lines of a
+    pod are added to. A reader that ``keeps_output`` reads each log from its start, and shows the
+    lines that come after ``start``. ``groups_installation`` shows the installation's lines as a
+    group of their own. ``if_gone`` says what it means that a log is gone which an earlier reader
+    has shown.
     """
 
     def __init__(
@@ -103,7 +108,7 @@ class JobLogs:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Read while the block runs, once; what was not read by then is left to the next reader."""
+        """Read while the block runs, once; the rest is left to the next reader."""
         try:
             async with self._tasks:
                 try:
@@ -152,7 +157,7 @@ class JobLogs:
         await self.finish()
 
     async def finish(self) -> None:
-        """Read the logs to their end, now that nothing is written to them, for as long as there is progress."""
+        """Read the logs of containers that have ended, as long as there is progress."""
         for log in self._logs.values():
             log.ended.set()
         began = time.monotonic()
@@ -211,7 +216,7 @@ class JobLogs:
 
     def _script_lines(self, log: ContainerLog) -> Deliver:
         output = self._output_of(log.uid)
-        # Where an earlier reader has read the beginning, the prelude's last line may have been in it.
+        # An earlier reader may have read the prelude's last line.
         is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
         prelude = Prelude(None if is_continued else self._job.mark)
 

@@ -21,9 +21,10 @@ from airflow_script_provider.kube.request.request import JobRequest
 async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
     """Create Job, Secret and ConfigMap, in this order, the latter two owned by the Job.
 
-    Whatever moment the process dies at, deadline, TTL and garbage collection clear up. Launching the same request
-    again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with nothing left behind, or naming what
-    could not be removed; an interruption bears a note of what became of the Job.
+    If the process dies at any moment, deadline, TTL and garbage collection clear up. Launching the
+    same request again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with
+    nothing left behind, or naming what could not be removed. An interruption gets a note that says
+    whether the Job was deleted.
     """
     job = await _create_job(api, request)
     ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
@@ -42,7 +43,7 @@ async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
 
 
 def fate(ref: JobRef, *, deleted: bool) -> str:
-    """What became of the Job of a run that was interrupted."""
+    """Whether the Job of an interrupted run was deleted, as a note."""
     return f"Job {ref} is deleted." if deleted else left_over(ref)
 
 
@@ -52,7 +53,7 @@ def left_over(ref: JobRef) -> str:
 
 
 async def check_server(api: KubernetesApi, ref: JobRef, server: str | None) -> None:
-    """Raise ``KubernetesApiError`` where this is another API server than that of the launch, and has no such Job."""
+    """Raise ``KubernetesApiError`` where this is another API server, which has no such Job."""
     if server in (None, api.host):
         return
     try:
@@ -64,23 +65,29 @@ async def check_server(api: KubernetesApi, ref: JobRef, server: str | None) -> N
 
 
 def not_found(ref: JobRef, host: str, server: str | None) -> exceptions.KubernetesApiError:
-    """What to say where an API server does not have a Job."""
+    """The error where an API server does not have a Job."""
     return exceptions.KubernetesApiError(f"{host} has no Job {ref}, which the worker launched on {server or host}")
 
 
 async def delete(api: KubernetesApi, ref: JobRef) -> bool:
-    """Delete the Job and, in the background, its pods, ConfigMap and Secret; False if it was gone already."""
+    """Delete the Job; False if it was already gone.
+
+    Kubernetes deletes its pods, ConfigMap and Secret in the background.
+    """
     return await api.delete("jobs", ref.namespace, ref.name, uid=ref.uid)
 
 
 async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
-    """Delete the Secret of a Job that has ended. Raises ``KubernetesApiError`` or ``TimeoutError`` if it stays."""
+    """Delete the Secret of a Job that is over.
+
+    Raises ``KubernetesApiError`` or ``TimeoutError`` if it stays.
+    """
     async with asyncio.timeout(ABANDON_TIMEOUT):
         await api.delete("secrets", ref.namespace, name)
 
 
 async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEOUT) -> bool:
-    """Delete the Job within so many seconds, whatever interrupts meanwhile; False if that could not be done."""
+    """Delete the Job in time, despite interruptions; False if it could not be deleted."""
     return await shielded(_deleted_in_time(api, ref, within))
 
 
@@ -113,7 +120,7 @@ async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]
 async def _uninterrupted(
     api: KubernetesApi, request: JobRequest, creating: Coroutine[Any, Any, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Create; if the run is interrupted meanwhile, find out what became of the Job and delete it."""
+    """Create the Job; if the run is interrupted, find out whether it exists and delete it."""
     task = asyncio.ensure_future(creating)
     try:
         return await asyncio.shield(task)
@@ -125,7 +132,7 @@ async def _uninterrupted(
 
 
 async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]) -> str:
-    """Delete what an interrupted create may have made; what became of it."""
+    """Delete what an interrupted create may have made; the note that says so."""
     name = request.identity.job_name
     try:
         async with asyncio.timeout(ABANDON_TIMEOUT):
@@ -143,7 +150,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
 async def _created(
     api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The Job, from the answer that was waited for or else as it is found by its name; None if there is none."""
+    """The Job, from the answer or, without one, found by its name; None if there is none."""
     await asyncio.wait({creating}, timeout=ABANDON_TIMEOUT / 2)
     if creating.done() and not creating.cancelled() and creating.exception() is None:
         return creating.result()
@@ -159,12 +166,13 @@ async def _created(
 async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any], ref: JobRef) -> None:
     """Create what the Job owns.
 
-    One that is there already is ours, of a create whose answer was lost or of an earlier launch of the same request: it
-    is made anew, because reading it takes a right that is not needed otherwise.
+    An existing object is ours: of a create whose answer was lost, or of an earlier launch of the
+    same request. It is made again, because reading it takes a right that is not needed otherwise.
     """
     try:
         await api.create(resource, ref.namespace, body)
     except exceptions.ApiConflictError:
         await api.delete(resource, ref.namespace, body["metadata"]["name"])
-        with contextlib.suppress(exceptions.ApiConflictError):  # this create's own answer was lost, too
+        # A conflict means that the answer of this create was lost as well.
+        with contextlib.suppress(exceptions.ApiConflictError):
             await api.create(resource, ref.namespace, body)

@@ -1,4 +1,4 @@
-"""Following the log of one pod: live while its script runs, complete when it has ended, never an error."""
+"""The log of one container: live while it runs, complete when it has ended, never an error."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ from airflow_script_provider.api.stream_slots import TURN, StreamSlots
 from airflow_script_provider.kube.logs.kubelet import LogLines, LogPosition
 
 SILENCE = 60.0
-"""Seconds without a byte after which the stream is opened anew: a silent script and a dead connection look alike."""
+"""Seconds without a byte after which the stream is opened again: a silent script and a dead
+connection look alike."""
 IF_GONE = "so the result has no output"
 IF_KEPT = "so the result has the end of its output that the triggerer has kept"
 IDLE_AFTER_END = 0.1
-"""Seconds that an open stream may stay silent once the container has ended, before what is missing is read."""
+"""Seconds that an open stream may stay silent once the container has ended, before what is missing
+is read."""
 FINAL_PATIENCE = 20.0
 """Seconds in which the rest of the log must be readable after the container's end."""
 AFTER_CLEAN_END = 1.0
-"""Seconds to wait for news of the container when its stream has ended well, before it is opened again."""
+"""Seconds to wait for news of the container when its stream has ended well, before it is opened
+again."""
 GATHER = 0.1
-"""Seconds in which a live stream gathers lines: a busy script would else be read in thousands of small pieces."""
+"""Seconds in which a live stream gathers lines: a busy script would otherwise be read in
+thousands of small pieces."""
 REFUSALS = 2
-"""Refusals of the rest of a log that are doubted: an API server that has just started may not know a right yet."""
+"""Refusals of the rest of a log that are doubted: an API server that has just started may not know
+a right yet."""
 
 BURST = 100
-"""Lines within a container's last second after which its log is looked at once more: see ``_read_what_is_late``."""
+"""Lines within a container's last second after which its log is read once more: see
+``_read_what_is_late``."""
 LATE_FLUSH = 0.25
 """Seconds that the node gets to write the end of a burst."""
 
@@ -42,16 +48,17 @@ _READ_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 Deliver = Callable[[Sequence[bytes], Sequence[bytes]], None]
-"""Gets lines of a log with their line ends: all that are read, and those of them that no earlier reader has shown."""
+"""Gets lines of a log with their line ends: all that are read, and those of them that no earlier
+reader has shown."""
 
 
 class PodLog:
     """The log of a container.
 
-    ``deliver`` gets its lines; the log's last line may lack a line end. ``start`` is where an earlier reader stopped.
-    A reader that ``replays`` reads the log from its beginning; otherwise it reads from ``start``, and all lines are
-    new. ``note`` gets what the user should know of the log itself. ``if_gone`` says what it means that a log is gone
-    which an earlier reader has read.
+    ``deliver`` gets its lines; the log's last line may lack a line end. ``start`` is where an
+    earlier reader stopped. A reader that ``replays`` reads the log from its beginning; otherwise
+    it reads from ``start``, and all lines are new. ``note`` gets what the user should know of the
+    log itself. ``if_gone`` says what it means that a log is gone which an earlier reader has read.
 
     The owner sets ``ended`` when the container has ended, and ``gone`` when its pod was deleted.
     """
@@ -91,14 +98,14 @@ class PodLog:
         return self._new.position(complete=self._complete)
 
     async def follow(self) -> None:
-        """Deliver everything until the container has ended. Errors become notes; ``Exception`` never leaves."""
+        """Deliver everything until the container has ended. Errors become notes."""
         try:
             await self._follow()
         except Exception as error:  # noqa: BLE001  # logs are best effort, whatever went wrong
             self._note_incomplete(error)
 
     def give_up(self) -> None:
-        """Deliver what there is of the last line, and say that more may be missing."""
+        """Deliver what came of the last line, and note that more may be missing."""
         self._finish()
         self._note_incomplete(TimeoutError("nothing more came"))
 
@@ -121,7 +128,12 @@ class PodLog:
             pass
 
     async def _read_rest(self) -> None:
-        """What the stream has not brought: kubelet ends a followed log at a rotation, and connections break."""
+        """Read what the stream did not bring, because its connection broke or the log was rotated.
+
+        Kubelet may end a followed log at a rotation:
+        https://github.com/kubernetes/kubernetes/issues/59902 and
+        https://github.com/kubernetes/kubernetes/issues/115701
+        """
         give_up = time.monotonic() + FINAL_PATIENCE
         error: Exception | None = None
         for attempt in range(1_000):
@@ -141,8 +153,10 @@ class PodLog:
     async def _read_what_is_late(self) -> None:
         """Read on for as long as there is more.
 
-        containerd tells a container's end without waiting for its logger, which may still hold 4 KiB of lines
-        (``NewCRILogger``); where the disk is slow, the file ends before the output does.
+        containerd reports a container's end without waiting for its logger, which may still hold
+        4 KiB of lines. Where the disk is slow, the file ends before the output does. See
+        ``NewCRILogger``:
+        https://github.com/containerd/containerd/blob/main/internal/cri/io/logger.go
         """
         give_up = time.monotonic() + FINAL_PATIENCE
         before = -1
@@ -152,7 +166,7 @@ class PodLog:
             await self._read(follow=False)
 
     async def _read(self, *, follow: bool) -> Exception | None:
-        """One stream from the last complete line on, to its end; the error that ended it, None if it ended well."""
+        """Read one stream from the last complete line to its end; the error that ended it."""
         query = {"container": self._container, "timestamps": "true", "follow": str(follow).lower()}
         since = self._lines.resume()
         if self._replays:
@@ -187,12 +201,12 @@ class PodLog:
 
     @property
     def _has_had_its_turn(self) -> bool:
-        """Whether somebody else wants the slot of this stream, which has had it for long enough."""
+        """Whether this stream has had its slot for long enough, and another stream wants it."""
         is_wanted = self._slots is not None and self._slots.is_wanted
         return is_wanted and time.monotonic() >= self._turn_began + TURN and not self.ended.is_set()
 
     async def _next_chunk(self, content: aiohttp.StreamReader, *, until_idle: bool) -> bytes:
-        """The next bytes; empty at the stream's end, or when the container has ended and nothing comes any more."""
+        """The next bytes; empty at the stream's end, or when nothing follows a container's end."""
         if not until_idle:
             return await content.read(_CHUNK)
         read = asyncio.create_task(content.read(_CHUNK))
@@ -207,7 +221,7 @@ class PodLog:
                 task.cancel()
 
     async def _either(self, read: asyncio.Task[bytes], ended: asyncio.Task[Any]) -> None:
-        """Wait for bytes or for the container's end; or until somebody else wants the slot of this stream."""
+        """Wait for bytes, for the container's end, or until another stream wants the slot."""
         both: set[asyncio.Task[Any]] = {read, ended}
         while not (read.done() or ended.done()):
             turn = TURN if self._slots is not None else None
@@ -238,7 +252,10 @@ class PodLog:
             self._note(f"The log of pod {self._pod_name} goes on where it was interrupted")
 
     def _note_kubelets_messages(self) -> None:
-        """In the place of lines; mostly that the file is gone, which the end of the log says again."""
+        """Note what kubelet sent in the place of lines, mostly that the file is gone.
+
+        It answers 200 all the same: https://github.com/kubernetes/kubernetes/issues/142258
+        """
         for words in dict.fromkeys(self._lines.of_kubelet):
             self._note(f"The log of pod {self._pod_name}: {words}")
         self._lines.of_kubelet.clear()

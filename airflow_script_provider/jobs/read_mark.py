@@ -17,11 +17,12 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
 _OTHER_UID = (409, 422)
-"""What the server may answer to a change of a Job with another uid: a conflict, or fields that cannot be changed."""
+"""What the server may answer to a change of a Job with another uid: a conflict, or fields that
+cannot be changed."""
 
 
 async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
-    """The request as this account can carry it out: without the right to patch Jobs its Job is not marked."""
+    """The request as this account can carry it out; without the right to patch, unmarked."""
     if request.ttl_when_read is None or await api.can_i("patch", "jobs", request.namespace):
         return request
     log.note(
@@ -33,7 +34,7 @@ async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) ->
 
 
 async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
-    """Write on the Job that its outcome was read, and set its TTL to ``ttl`` seconds; None leaves it as it is.
+    """Write on the Job that its outcome was read, and set its TTL to ``ttl`` if that is given.
 
     A Job that is gone is fine. Raises ``KubernetesApiError``.
     """
@@ -64,8 +65,8 @@ async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
 async def close(context: JobContext, *, is_retried: bool) -> None:
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
-    An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try of
-    the task follows (``is_retried``), which would adopt it.
+    An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
+    of the task follows (``is_retried``), which would adopt it.
     """
     api, job, log = context.api, context.job, context.log
     if job.may_be_marked:

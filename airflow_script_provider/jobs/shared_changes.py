@@ -1,4 +1,4 @@
-"""Changes of many Jobs from one watch: what waiting scripts cost the API server does not grow with their number."""
+"""Changes of many Jobs from one watch, so that many followers cost the API server one."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ _OURS = {"labelSelector": LAUNCH_LABEL}
 _WARNINGS = {"fieldSelector": "type!=Normal"}
 
 FIRST_PATIENCE = 60.0
-"""Seconds without a first answer after which there is none: a worker may reach what this process cannot."""
+"""Seconds without a first answer after which there is none: a worker may reach what this process
+cannot."""
 LINGER = 5.0
 """Seconds that a watch goes on without a listener: the next one often comes at once."""
 
 AT_ONCE = 20
-"""Listeners that are called before others of the loop have their turn: a thousand would hold it up."""
+"""Listeners that are called before others of the loop have their turn: a thousand would hold it
+up."""
 
 _Listener = Callable[[News], None]
 
 
 class Broadcast:
-    """One watch for many listeners, each of which gets the objects of one key (``key`` of the object).
+    """One watch for many listeners, each of which gets the objects of one ``key``.
 
-    It runs in a task of its own, as long as there is a listener. Listeners are called: a queue and a task for each of
-    a thousand would cost more than everything else.
+    It runs in a task of its own, as long as there is a listener. Listeners are called: a queue and
+    a task for each of a thousand would cost more than everything else.
     """
 
     def __init__(self, watch: Callable[[], Watch], key: Callable[[dict[str, Any]], str]) -> None:
@@ -52,10 +54,14 @@ class Broadcast:
         return key in self._known
 
     def listen(self, key: str, listener: _Listener) -> Stop:
-        """Pass on what is known of ``key``, then ``LISTED``, then what changes; or the error that ends the watch."""
+        """Pass on what is known of ``key``, then ``LISTED``, then what changes.
+
+        An error is passed on when it ends the watch.
+        """
         self._listeners[key].append(listener)
         if self._task is None:
-            # A context of its own: the watch belongs to no listener, and its lines to no task's log.
+            # A context of its own: the watch belongs to no listener.
+            # Its lines belong to no task's log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         for thing in self._known.get(key, {}).values():
             listener(Change(thing))
@@ -78,7 +84,7 @@ class Broadcast:
             listener(error)
 
     async def publish_listed(self) -> None:
-        """Pass on that everything which exists was passed on; later listeners get to know it at once."""
+        """Pass ``LISTED`` on, to later listeners at once."""
         self._is_listed = True
         for number, (key, listener) in enumerate(self._all_listeners()):
             if number % AT_ONCE == 0:
@@ -154,7 +160,10 @@ class SharedChanges:
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[WatchEvents]:
-        """Listen to the shared watches; a Job that they do not know is looked up, because they may be behind."""
+        """Listen to the shared watches.
+
+        A Job that they do not know is looked up, because they may be behind.
+        """
         stops = [self._listen_to_job(ref, partial(listener, Kind.JOB))]
         stops.append(self._pods.listen(ref.uid, partial(listener, Kind.POD)))
 
@@ -169,7 +178,10 @@ class SharedChanges:
                 stop()
 
     async def job(self, ref: JobRef) -> dict[str, Any] | None:
-        """The Job as it is now, None if it is gone. Raises ``KubernetesApiError`` where the watch cannot go on."""
+        """The Job as it is now, None if it is gone.
+
+        Raises ``KubernetesApiError`` where the watch cannot go on.
+        """
         first: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
 
         def take(news: News) -> None:

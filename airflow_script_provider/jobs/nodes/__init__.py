@@ -1,1 +1,1 @@
-"""Runs of a script on nodes: choosing nodes, starting runs, reading their logs, writing their records."""
+"""Runs on nodes: nodes are chosen, runs are started, their logs are read, records are written."""

@@ -19,8 +19,8 @@ NODES_PAGE = 250
 async def choose(api: KubernetesApi, choice: NodeChoice, tolerations: Sequence[Mapping[str, Any]]) -> Selection:
     """The nodes to run on.
 
-    Raises ``LaunchError`` where none is left, ``ApiForbiddenError`` where nodes may not be listed. Those that are named
-    need no such right: without it they are taken as they are.
+    Raises ``LaunchError`` where none is left, ``ApiForbiddenError`` where nodes may not be listed.
+    Those that are named need no such right: without it they are taken as they are.
     """
     try:
         found = await _nodes(api, choice.label_selector)

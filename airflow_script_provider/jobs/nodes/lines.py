@@ -1,4 +1,4 @@
-"""The lines of runs on nodes in one log: live where one node runs at a time, otherwise a whole group for each run."""
+"""The lines of runs on nodes in one log: live for one node at a time, otherwise run by run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.run_log import RunLog
 
 BUFFER = 1024 * 1024
-"""Bytes of a run's lines that wait for those of another run; a longer log is read when its turn has come."""
+"""Bytes of a run's lines that wait for those of another run; a longer log is read when its turn
+has come."""
 
 
 class RunLines:
-    """The lines of one run, whose pods ``see`` is given. The log of the context gets those that come after ``start``.
+    """The lines of one run; the context's log gets those that come after ``start``.
 
     ``output`` is what the script has printed.
     """
@@ -66,7 +67,7 @@ class RunLines:
 
 
 class _Waiting:
-    """A log whose lines wait until they may be shown; ``is_full`` when they are too long for that."""
+    """A log whose lines wait until they may be shown; ``is_full`` when they are too many."""
 
     def __init__(self, log: RunLog) -> None:
         self.lines: list[str] = []
@@ -88,7 +89,7 @@ class _Waiting:
 
 
 class NodeLines:
-    """Shows the lines of all runs in one log: ``live`` ones as they come, others when they have ended, never mixed."""
+    """Shows the lines of all runs in one log, those of different runs never mixed."""
 
     def __init__(self, context: JobContext, slots: StreamSlots | None = None, silence: float = SILENCE) -> None:
         self._context, self._slots, self._silence = context, slots, silence

@@ -1,4 +1,4 @@
-"""Outcomes of runs on nodes: made from what was seen, and written where whoever goes on finds them."""
+"""Records of runs on nodes: made from what was seen, and written where the next process looks."""
 
 from __future__ import annotations
 
@@ -61,9 +61,10 @@ class RecordWriter:
         return RunRecord(status=Status.FAILED, reason=error.reason or "NotCreated", error=words, **facts)
 
     async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
-        """Write the record on the run's Job, else on the owner; why it cannot be written.
+        """Write the record on the run's Job, otherwise on the owner; the problem if neither works.
 
-        ``must_stop`` ends what Kubernetes would go on with; the Job stays, because it bears the record.
+        ``must_stop`` ends what Kubernetes would go on with; the Job stays, because it bears the
+        record.
         """
         if not self.job.may_be_marked:
             return await self._delete(run) if must_stop else None
@@ -107,7 +108,7 @@ class RecordWriter:
         return await self.warnings_of(run) if is_unclear and not has_told else []
 
     async def _state_of(self, node: str) -> str | None:
-        """What became of a node, None if it is well or nobody may look."""
+        """What is wrong with a node, None if it is well or may not be looked at."""
         try:
             found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
         except exceptions.KubernetesApiError:

@@ -1,8 +1,8 @@
-"""Runs on nodes, from the first to the last: the one asynchronous core, the same in worker and triggerer.
+"""Runs on nodes, from the first to the last: the same code in worker and triggerer.
 
-It watches the Jobs of one owner and their pods, starts runs, reads logs and writes outcomes. What is over and what
-is next is decided by ``kube.nodes.board``. Its whole state is in the cluster, so it may stop at any moment and
-another process goes on.
+It watches the Jobs of one owner and their pods, starts runs, reads logs and writes outcomes. What
+is over and what is next is decided by ``kube.nodes.board``. Its whole state is in the cluster, so
+it may stop at any moment and another process goes on.
 """
 
 from __future__ import annotations
@@ -43,11 +43,14 @@ CREATES = 10
 READERS = 8
 """Runs whose log is read at a time."""
 RUNS_EXPIRY_MARGIN = 30.0
-"""Seconds after the task's own time in which its runs, whose deadline is the same, may end by themselves."""
+"""Seconds after the task's own time in which its runs, whose deadline is the same, may end by
+themselves."""
 CREATE_ATTEMPTS = 10
-"""How often a create is tried that the API server does not answer, with its own patience each time."""
+"""How often a create is tried that the API server does not answer, with its own patience each
+time."""
 EXPLAIN_AFTER = 5.0
-"""Seconds without a pod after which a run's Warning events are shown: they say why there is none."""
+"""Seconds without a pod after which a run's Warning events are shown: they say why there is
+none."""
 EXPLAINED = 3
 """Runs whose events are shown: mostly the reason is the same for all."""
 
@@ -55,8 +58,9 @@ EXPLAINED = 3
 class NodeRuns:
     """All runs of one owner, until nothing is left to start or to follow.
 
-    The Job of ``context`` is the owner as it was launched, ``owner`` as the API server has it. ``keeps_output``
-    remembers what the scripts printed, for the result; without it only how they ended.
+    The Job of ``context`` is the owner as it was launched, ``owner`` as the API server has it.
+    ``keeps_output`` remembers what the scripts printed, for the result; without it only how they
+    ended.
     """
 
     def __init__(
@@ -85,7 +89,10 @@ class NodeRuns:
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
 
     async def follow(self) -> None:
-        """Start and follow runs until nothing is left. Raises ``KubernetesApiError`` when they cannot be watched."""
+        """Start and follow runs until nothing is left.
+
+        Raises ``KubernetesApiError`` when they cannot be watched.
+        """
         failure: exceptions.KubernetesApiError | None = None
         async with self._tasks, self._watching():
             try:
@@ -122,7 +129,7 @@ class NodeRuns:
             await take_all(self._queue, self._take, min(moments, default=None))
 
     async def _take_everything_there_is(self) -> None:
-        """Take in all Jobs and pods that another process may have left, before anything is decided."""
+        """Take in all Jobs and pods that another process may have left; then decisions begin."""
         while not all(self._listed[kind].is_set() for kind in (Kind.JOB, Kind.POD)):
             self._take(await self._queue.get())
 
@@ -180,7 +187,10 @@ class NodeRuns:
         return time.monotonic() + self.plan.expires_at - time.time() + RUNS_EXPIRY_MARGIN
 
     def _next_expiry(self, now: float) -> float | None:
-        """When to look again: at the end of the task's time nothing is started, a little later what runs is ended."""
+        """When to look again: at the end of the task's time, and a little later.
+
+        From the first moment on nothing is started; at the second, what runs is ended.
+        """
         ended = self._expiry
         coming = () if ended is None else (at for at in (ended - RUNS_EXPIRY_MARGIN, ended) if at > now)
         return min(coming, default=None)

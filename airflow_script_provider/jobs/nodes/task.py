@@ -44,7 +44,7 @@ from airflow_script_provider.run_log import RunLog
 OnOutcome = Callable[[NodesResult], None]
 
 JOBS_PAGE = 100
-"""Jobs of one answer: each may hold 32 KiB of what its script said."""
+"""Jobs of one answer: each may hold 32 KiB of its script's output."""
 _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
 
@@ -70,7 +70,8 @@ class NodesTask:
     ) -> LaunchedJob:
         """The Job that owns the runs: one that an earlier try left unread, otherwise a new one.
 
-        The plan of ``on_nodes`` has no nodes yet. ``on_launch`` is called with the Job, whether new or adopted.
+        The plan of ``on_nodes`` has no nodes yet. ``on_launch`` is called with the Job, whether
+        new or adopted.
         """
         adopted = await adopt.find(self.api, request, self.log, alone=True, kind=_OWNERS)
         if adopted is not None:
@@ -90,7 +91,7 @@ class NodesTask:
     async def see_through(
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnOutcome | None
     ) -> NodesResult:
-        """Follow all runs, from wherever they are, to their outcome; the owner is then marked as read."""
+        """Follow all runs to the result, from where they are now; then mark the owner as read."""
         guard = self._guard(job)
         async with guard.protecting():
             runs = NodeRuns(guard.context, await self.owner(job))
@@ -118,7 +119,7 @@ class NodesTask:
         return found
 
     async def complete(self, job: LaunchedJob) -> None:
-        """Say that nothing is left to run, and let the owner wait for its outcome to be read. Errors are warnings."""
+        """Complete the owner, which now waits to be read. Errors are warnings."""
         try:
             await self._patch_owner(job.ref.namespace, job.ref.name, {"spec": manifest.COMPLETE})
         except exceptions.KubernetesApiError as error:
@@ -164,7 +165,7 @@ class NodesTask:
         )  # fmt: skip
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
-        """The records of nodes that succeeded in an earlier try, as far as they are still there."""
+        """The records of nodes that succeeded in an earlier try, as far as they still exist."""
         records: dict[str, list[RunRecord]] = {}
         if task is None or not runs.plan.earlier:
             return records
@@ -202,8 +203,8 @@ class NodesTask:
     async def _close(self, runs: NodeRuns, task: TaskIdentity | None, *, is_retried: bool) -> None:
         """Mark the owner as read and let Kubernetes remove it, with all that it owns, in its time.
 
-        Where the task's own time is over everything is removed at once, and so it is where nothing can be marked. What
-        a retry wants to know of this try stays until then.
+        Where the task's own time is over everything is removed at once, and so it is where nothing
+        can be marked. What a retry wants to know of this try stays until then.
         """
         job = runs.job
         if runs.is_expired or not job.may_be_marked:
@@ -219,7 +220,7 @@ class NodesTask:
             self.log.note(f"Job {job.ref} could not be marked as read: {error or 'no answer'}", logging.WARNING)
 
     async def _mark_earlier(self, job: LaunchedJob, task: TaskIdentity) -> None:
-        """Let the owners of earlier tries go, too."""
+        """Mark the owners of earlier tries as read, so that they are removed."""
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
         for owner in (await self.api.list("jobs", job.ref.namespace, labelSelector=selector))["items"]:
             if owner["metadata"]["name"] != job.ref.name:

@@ -15,7 +15,8 @@ from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.wording import one_line
 
 LAUNCH_GRACE = 10.0
-"""Seconds in which a pod may wait for our own ConfigMap and Secret: they are created after the Job."""
+"""Seconds in which a pod may wait for our own ConfigMap and Secret: they are created after the
+Job."""
 NO_POD_AFTER = 1.0
 """Seconds after the launch from which a Job without a pod is unexplained."""
 NOT_BEGUN_AFTER = 2.0
@@ -47,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Announced:
-    """What was announced of a run: pods' states by uid, warnings by what tells them apart, whether suspended."""
+    """What was announced: pods' states by uid, warnings by their key, whether it is suspended."""
 
     states: Mapping[str, str] = field(default_factory=dict)
     warnings: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +65,7 @@ class Announced:
 
 
 class Announcer:
-    """Makes the lines of one run, each once; ``before`` is what an earlier announcer has announced.
+    """Makes the lines of one run, each once; ``before`` was announced by an earlier announcer.
 
     ``own_objects`` are names of objects that the launch itself is still creating.
     """
@@ -86,7 +87,7 @@ class Announcer:
         return tuple(self._warnings.values())
 
     def job(self, job: Mapping[str, Any]) -> list[Line]:
-        """Whether the Job is suspended, where that has changed: it explains why nothing happens."""
+        """Whether the Job is suspended, if that has changed: it explains why nothing happens."""
         suspended = bool(job.get("spec", {}).get("suspend"))
         if suspended == self._suspended:
             return []
@@ -97,7 +98,7 @@ class Announcer:
         ]
 
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
-        """The pod's state, where it differs from the last announced. Pods after the first are named as attempts."""
+        """The pod's state, if it differs from the last one. Later pods are named as attempts."""
         uid, state = pod_status.uid(pod), pod_status.state(pod)
         key = "gone" if deleted and not pod_status.script_end(pod) else state.key
         if self._states.get(uid) in (key, "ended", "gone"):
@@ -112,7 +113,7 @@ class Announcer:
         return [Line(line, logging.WARNING if state.is_trouble else logging.INFO)]
 
     def event(self, event: Mapping[str, Any], age: float) -> list[Line]:
-        """A Warning event, once however often it is repeated; ``age`` is the seconds since the launch."""
+        """A Warning event, however often repeated, once; ``age`` in seconds since the launch."""
         line = event_line(event)
         if event.get("reason") in _KNOWN_BY_STATUS or self._is_own(line, age):
             return []
@@ -127,9 +128,10 @@ class Announcer:
 
 
 def unexplained(view: View, job_uid: str, age: float) -> list[str]:
-    """Uids of the Job and of pods whose Warning events say what no status does; ``age`` as in ``Announcer.event``.
+    """Uids of the Job and of pods whose Warning events say what no status says.
 
-    The Job's events say why there is no pod, a pod's say for example why a volume cannot be mounted.
+    The Job's events say why there is no pod, a pod's say for example why a volume cannot be
+    mounted.
     """
     found = [job_uid] if view.is_without_a_pod and age >= NO_POD_AFTER else []
     if age >= NOT_BEGUN_AFTER:

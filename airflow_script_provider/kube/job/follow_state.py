@@ -1,7 +1,7 @@
-"""What one follower of a Job leaves to the next: worker to trigger, trigger to triggerer, trigger to worker.
+"""What one follower of a Job leaves to the next one, in a worker or a triggerer.
 
-Everything becomes JSON, of positions and names; it holds no line of a log. Times of day are seconds since 1970.
-The keys are stored in databases and on Jobs, so they stay as they are.
+Everything becomes JSON, of positions and names; it holds no line of a log. Times of day are
+seconds since 1970. The keys are stored in databases and on Jobs, so they stay as they are.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ MAX_PODS = 16
 class FollowState:
     """How far a follower came.
 
-    ``logs`` are positions by pod uid and container. ``clock`` is the time of day that the Job's clock started at,
-    None while the Job is suspended. ``is_final`` is False for a state that was saved along the way, by a follower
-    that went on afterwards. ``deferral`` tells one deferral of a task from another.
+    ``logs`` are positions by pod uid and container. ``clock`` is the time of day that the Job's
+    clock started at, None while the Job is suspended. ``is_final`` is False for a state that was
+    saved along the way, by a follower that went on afterwards. ``deferral`` distinguishes one
+    deferral of a task from another.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class FollowState:
 
 
 def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
-    """The state that a follower of this deferral saved in the annotations of its Job, None if there is none."""
+    """The state that a follower of this deferral saved on the Job, None if there is none."""
     text = (job["metadata"].get("annotations") or {}).get(FOLLOW_STATE_ANNOTATION)
     try:
         saved = FollowState.from_dict(json.loads(text)) if text else None
@@ -82,7 +83,7 @@ def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
 
 @dataclass(frozen=True)
 class Kept:
-    """The end of an output whose log goes with its pod, and the bytes of all of it that were read."""
+    """The end of an output whose log goes with its pod, and the size of all that was read."""
 
     text: str = ""
     size: int = 0
@@ -90,7 +91,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class JobEnd:
-    """A Job that is over: the verdict, the little of the view that the result is made of, and seconds since launch.
+    """A Job that is over, after so many seconds. The view has what the result is made of.
 
     ``kept`` is empty where a worker can read the output from the pod's log.
     """
@@ -137,7 +138,10 @@ class JobEnd:
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:
-    """The event of a trigger: the Job (as JSON) with its end, or how far it was followed and why no further."""
+    """The event of a trigger: the Job (as JSON), and its end or how far it was followed.
+
+    ``reason`` says why it was not followed to the end.
+    """
     if isinstance(state, JobEnd):
         facts: dict[str, Any] = {"ended": state.to_dict()}
     else:

@@ -1,4 +1,4 @@
-"""A Job that was launched, as facts small enough to travel in a trigger's row: names, bounds and digests."""
+"""A launched Job, as facts small enough for a trigger's row: names, bounds and digests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_script_provider.script import ScriptFacts
 
 @dataclass(frozen=True)
 class JobRef:
-    """A Job, and no other of its name."""
+    """One Job: with the uid it is distinguished from others of its name."""
 
     namespace: str
     name: str
@@ -31,10 +31,11 @@ class JobRef:
 class LaunchedJob:
     """What following a Job and concluding its outcome need of the request that it came from.
 
-    ``launched_at`` is the time of day in seconds since 1970. ``secret_name`` is None where there is no Secret to
-    remove. ``mark`` is the last line of what prepares the script's container, None if nothing does. ``ttl_when_read``
-    is what the Job's TTL becomes once its outcome was read, None if it stays as it is; without ``may_be_marked``
-    nothing is changed then. ``files`` is the result's entry.
+    ``launched_at`` is the time of day in seconds since 1970. ``secret_name`` is None where there
+    is no Secret to remove. ``mark`` ends the last line of an installation in the script's own
+    container, None if there is none. ``ttl_when_read`` is the Job's TTL once its outcome was read,
+    None if the TTL stays; without ``may_be_marked`` nothing is changed then. ``files`` is the
+    result's entry.
     """
 
     ref: JobRef

@@ -15,7 +15,7 @@ _UNREAD = LogPosition()
 
 @dataclass(frozen=True)
 class ContainerLog:
-    """The log of a container that has started; ``exit_code`` is None while the container was not seen to end."""
+    """The log of a container that has started; without ``exit_code`` it was not seen to end."""
 
     uid: str
     pod_name: str
@@ -38,10 +38,11 @@ def logs_to_begin(
 ) -> list[ContainerLog]:
     """The logs to begin to read now, in the order of ``seen``.
 
-    ``begun`` are those that this reader has begun already, ``earlier`` the positions of an earlier reader.
-    A reader that ``keeps_output`` makes the result, for which it needs every log from its start. Any other reader
-    only shows lines: with ``get_logs`` those that the earlier reader has not shown. It leaves a script alone that
-    had succeeded before its log was begun, because the worker reads that log in any case.
+    ``begun`` are those that this reader has begun already, ``earlier`` the positions of an earlier
+    reader. A reader that ``keeps_output`` makes the result, for which it needs every log from its
+    start. Any other reader only shows lines: with ``get_logs`` those that the earlier reader has
+    not shown. It leaves a script alone that had succeeded before its log was begun, because the
+    worker reads that log in any case.
     """
     if not (keeps_output or get_logs):
         return []
@@ -51,9 +52,10 @@ def logs_to_begin(
 def logs_left(
     seen: Iterable[ContainerLog], earlier: Mapping[LogKey, LogPosition], deciding_pod: str | None
 ) -> list[ContainerLog]:
-    """The scripts' logs that are still to be read of a Job which an earlier reader followed to its end.
+    """The scripts' logs that are still to be read of a Job that an earlier reader saw end.
 
-    The result needs the log of the pod that decided. The others are read where the earlier reader did not finish.
+    The result needs the log of the pod that decided. The others are read where the earlier reader
+    did not finish.
     """
     scripts = [log for log in seen if log.container == SCRIPT_CONTAINER]
     return [log for log in scripts if log.uid == deciding_pod or not _is_complete(log, earlier)]

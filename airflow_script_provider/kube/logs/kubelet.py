@@ -1,7 +1,8 @@
 """A pod's log as complete lines, each exactly once however often the stream is opened again.
 
-The API's ``sinceTime`` counts in whole seconds (the nanoseconds are dropped), so a stream that is opened again starts
-with lines that were seen already. They are told by the time stamps that ``timestamps=true`` puts before every line.
+The API's ``sinceTime`` counts in whole seconds, so a stream that is opened again starts with lines
+that were seen before: https://github.com/kubernetes/kubernetes/issues/92389. The time stamps that
+``timestamps=true`` puts before every line show which ones.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 MAX_LINE = 1024 * 1024
-"""Bytes after which a line is delivered in pieces, so that output without line ends needs no unbounded memory."""
+"""Bytes after which a line is delivered in pieces, so that output without line ends needs no
+unbounded memory."""
 
 _SECOND = len("2026-01-01T00:00:00")
 _NANOSECONDS = slice(_SECOND + 1, _SECOND + 10)
 _DISORDER = 1_000_000
-"""Nanoseconds by which a line may bear an earlier time than the one before it: stdout and stderr are stamped apart."""
+"""Nanoseconds by which a line may have an earlier stamp than the line before it: stdout and stderr
+are stamped separately."""
 
 
 @dataclass(frozen=True)
 class LogPosition:
-    """What of a container's log was delivered, for whoever reads on: only complete lines count.
+    """How far a container's log was delivered, for the next reader. Only complete lines count.
 
-    ``newest`` is the newest time stamp as the kubelet spelled it, empty for none. Lines older than a millisecond before
-    it were all delivered; of those since then, ``offsets`` has the nanoseconds before ``newest`` of each that was.
-    ``cut`` is the stamp of an over-long line whose first bytes were delivered, and how many. ``complete`` says that
-    there is nothing to come.
+    ``newest`` is the newest time stamp as the kubelet spelled it, empty for none. Lines older than
+    a millisecond before it were all delivered; of those since then, ``offsets`` has the
+    nanoseconds before ``newest`` of each that was. ``cut`` is the stamp of an over-long line whose
+    first bytes were delivered, and how many. ``complete`` says that there is nothing to come.
     """
 
     newest: str = ""
@@ -56,10 +59,11 @@ class LogPosition:
 class LogLines:
     """Cuts the bytes of one container's log into lines and drops what was delivered before.
 
-    ``feed`` takes what the stream brings; ``resume`` is called before the stream is opened again, ``finish`` when the
-    container has ended and everything was read. With a ``position``, what was delivered until there counts as
-    delivered; ``resume`` must be called before the first stream, too. Lines without a time stamp are no container's,
-    but kubelet's own "unable to retrieve container logs …": they are kept in ``of_kubelet``.
+    ``feed`` takes what the stream brings. Call ``resume`` before the stream is opened again, and
+    ``finish`` when the container has ended and everything was read. Lines up to a ``position``
+    count as delivered; call ``resume`` also before the first stream then. A line without a time
+    stamp is not the container's but kubelet's, such as "unable to retrieve container logs for …":
+    https://github.com/kubernetes/kubernetes/issues/142258. It is kept in ``of_kubelet``.
     """
 
     def __init__(self, position: LogPosition = LogPosition()) -> None:
@@ -95,7 +99,10 @@ class LogLines:
         return lines + self._keep_partial(tail) if tail else lines
 
     def resume(self) -> str | None:
-        """The ``sinceTime`` to open the stream with again, None for its start. What was incomplete comes again."""
+        """The ``sinceTime`` to open the next stream with, None for the log's start.
+
+        The line that was incomplete comes again.
+        """
         self._partial, self._partial_size = [], 0
         self._to_skip, self._cut_size = self._to_skip + self._cut_size, 0
         self._replayed = Counter(stamp for stamps in self._stamps for stamp in stamps)
@@ -132,7 +139,7 @@ class LogLines:
         return self._deliver_piece(b"".join(self._partial))
 
     def _deliver_piece(self, start: bytes) -> list[bytes]:
-        """A piece of an over-long line; its time stamp stays in front of what follows of the line."""
+        """A piece of an over-long line; its time stamp stays in front of the rest of the line."""
         stamp, _, text = start.partition(b" ")
         self._partial, self._partial_size = [stamp + b" "], len(stamp) + 1
         if self._replayed[stamp] or stamp < self._is_old_before:
@@ -179,7 +186,7 @@ class LogLines:
         return [stamps[i] for i in fresh], [texts[i] for i in fresh]
 
     def _remember(self, stamps: list[bytes]) -> None:
-        """Keep the time stamps that opening the stream again would bring once more: those of the last second."""
+        """Keep the time stamps that the next stream would repeat: those of the last second."""
         if not stamps:
             return
         newest = max(stamps[0], stamps[-1])

@@ -11,7 +11,7 @@ def text_of(line: bytes) -> str:
 
 
 class Lines:
-    """Cuts what comes in pieces into lines with their line ends; an over-long line is delivered in pieces."""
+    """Cuts pieces into lines with their line ends; an over-long line is delivered in pieces."""
 
     def __init__(self) -> None:
         self._partial: list[bytes] = []

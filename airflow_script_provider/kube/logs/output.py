@@ -12,7 +12,7 @@ from typing import Any
 MAX_VALUE = 1024 * 1024
 """Bytes that a value's JSON may have."""
 MAX_LEVELS = 100
-"""Levels that a value may be nested; whoever copies or stores it recurses."""
+"""Levels that a value may be nested: code that copies or stores it recurses."""
 DEFAULT_MAX_OUTPUT = 64 * 1024
 
 _BLOCK = 64 * 1024
@@ -28,7 +28,10 @@ class Value:
 
 
 class Tail:
-    """The last ``max_bytes`` of lines, for the case that their log goes with its pod; ``size`` are the bytes of all."""
+    """The last ``max_bytes`` of lines, for the case that their log goes with its pod.
+
+    ``size`` is the number of bytes of all lines.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -54,7 +57,7 @@ class Tail:
 
 
 class Output:
-    """Collects lines in bounded memory: the last ``max_bytes`` for ``tail``, and what ``value`` is sought in."""
+    """Collects lines in bounded memory: the last ``max_bytes``, and what may hold a value."""
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_OUTPUT) -> None:
         self.max_bytes = max_bytes
@@ -82,14 +85,17 @@ class Output:
                 self._evict(piece)
 
     def add_end(self, text: str, size: int) -> None:
-        """Append what was kept of ``size`` bytes that nobody can read any more: their end."""
+        """Append the end of ``size`` bytes that can no longer be read."""
         self.add([text.encode("utf-8", "replace")])
         kept = len(text.encode("utf-8", "replace"))
         self._lacks_start = self._lacks_start or size > kept
         self.size += max(0, size - kept)
 
     def tail(self) -> str:
-        """The last ``max_bytes`` as text, in whole lines where more than one fits; bytes that are no text replaced."""
+        """The last ``max_bytes`` as text, in whole lines where more than one fits.
+
+        Bytes that are not valid UTF-8 are replaced.
+        """
         data = b"".join(self._blocks)[-self.max_bytes :] if self.max_bytes else b""
         is_cut = self._kept > self.max_bytes or (self.size > self.max_bytes and not self._lacks_start)
         if is_cut and b"\n" in data[:-1]:
@@ -110,7 +116,8 @@ class Output:
     def value(self) -> Value:
         """The JSON that the script printed.
 
-        The whole output if it is one document, else the last line that is an object or array, else the last line.
+        The whole output if it is one document, else the last line that is an object or array, else
+        the last line.
         """
         if self.size <= MAX_VALUE and (whole := parse_json(b"".join(self._blocks))):
             return whole
@@ -137,7 +144,7 @@ class Output:
         self._torn_start, self._torn_size = b"", 0
 
     def _torn_document(self, rest: bytes) -> Value | None:
-        """What is left to say of a document whose start is gone."""
+        """What is left of a document whose start was dropped."""
         is_document = self._torn_start in (b"{", b"[") and rest.rstrip()[-1:] in (b"}", b"]")
         return _too_long(self._torn_size + len(rest.rstrip())) if is_document else None
 
@@ -179,7 +186,7 @@ def clean_text(text: str) -> str:
 
 
 def _document(line: bytes) -> Value | None:
-    """The object or array that a line is, None if it is none; only its size where it is too long."""
+    """The object or array of a line, None if it is neither; its size only where it is too long."""
     text = line.strip()
     if text[:1] not in (b"{", b"[") or text[-1:] not in (b"}", b"]"):
         return None
@@ -192,7 +199,7 @@ def _too_long(size: int) -> Value:
 
 
 def cleaned(value: Any, levels: int = MAX_LEVELS) -> Any:
-    """JSON with texts that every database can store; ``RecursionError`` if it is nested too deep."""
+    """JSON with texts that every database can store; ``RecursionError`` if nested too deep."""
     if not levels:
         raise RecursionError
     if isinstance(value, str):

@@ -8,7 +8,10 @@ _END_OF_GROUP = "::endgroup::"
 
 
 class Prelude:
-    """Tells the lines of the installation before a script from the script's own; ``mark`` None: there are none."""
+    """Separates the lines of the installation before a script from the script's own.
+
+    ``mark`` ends the installation's last line, None where nothing is installed.
+    """
 
     def __init__(self, mark: str | None) -> None:
         self._last = f"{_END_OF_GROUP}{mark}\n".encode()
