@@ -188,7 +188,8 @@ def test_the_startup_clock_does_not_start_anew(api: FaultyApi, flaky: dict[str, 
 
     That one comes an hour later, by the API server's clock: the time is over.
     """
-    arguments: dict[str, Any] = {"script": ENDLESS, "node_selector": {"no": "where"}, "startup_timeout": LONG, **flaky}
+    limits = {"startup_timeout": LONG, "timeout": 2 * LONG}
+    arguments: dict[str, Any] = {"script": ENDLESS, "node_selector": {"no": "where"}, **limits, **flaky}
     run_doomed_task("create configmaps", a_try(1), **arguments)
     api.ahead = LONG
     run = retried(**arguments)

@@ -12,8 +12,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator, run_task, wait_until_logged
-from tests.cluster.told_to_end import UNTIL_TOLD, tell_all
+from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator, run_task
 from tests.patience import LONG, wait_for, with_time_to_begin
 
 TALKATIVE = """
@@ -117,23 +116,23 @@ def test_on_kill_before_the_launch_creates_nothing(own: dict[str, Any], kubectl:
 def test_suspended_job_waits_without_a_clock(own: dict[str, Any], kubectl: Kubectl) -> None:
     """While a Job is suspended neither startup_timeout nor timeout runs; then it goes on (R11)."""
 
-    def suspended_for_longer_than(seconds: float) -> None:
+    def suspend_for_longer_than(seconds: float) -> None:
         job = wait_for(lambda: kubectl.names("jobs", own["namespace"], "-l", f"test=s{seconds:g}"), "the Job")[0]
         _suspend(kubectl, job, own["namespace"], suspended=True)
-        wait_until_logged("is suspended")
         time.sleep(seconds + 3)
         _suspend(kubectl, job, own["namespace"], suspended=False)
-        tell_all(kubectl, own["namespace"])
 
     def run(seconds: float) -> TaskRun:
-        helper = meanwhile(partial(suspended_for_longer_than, seconds))
+        helper = meanwhile(partial(suspend_for_longer_than, seconds))
         limits = {"startup_timeout": seconds, "timeout": seconds, "labels": {"test": f"s{seconds:g}"}}
-        done = run_task(script=f"{UNTIL_TOLD}print('ran')", **limits, **own)
+        done = run_task(script=f"import time\ntime.sleep({seconds / 3})\nprint('ran')", **limits, **own)
         helper.join()
         return done
 
-    _, done = with_time_to_begin(run, lambda done: "ran" in done.lines)
-    assert any("is suspended" in line for line in done.lines)
+    def was_in_time(done: TaskRun) -> bool:
+        return "ran" in done.lines and "is suspended" in str(done.lines)
+
+    _, done = with_time_to_begin(run, was_in_time, 10)
     assert done.succeeded().result["output"].endswith("ran\n")
 
 

@@ -259,7 +259,8 @@ async def test_a_take_over_does_not_restart_the_clock(shared: dict[str, Any], ap
     The second trigger comes an hour later, by the API server's clock: the time is over.
     """
     late = shared | {"config_file": api.kubeconfig}
-    job = await launched(late, "print(1)", node_selector={"no": "such-node"}, startup_timeout=LONG)
+    limits = {"startup_timeout": LONG, "timeout": 2 * LONG}
+    job = await launched(late, "print(1)", node_selector={"no": "such-node"}, **limits)
     async with running(a_trigger(job, late)) as following:
         await until(lambda: "Unschedulable" in str(log), "the first trigger's look at the pod")
         assert not following.done()

@@ -76,4 +76,4 @@ with DAG("deferred_outlives", schedule=None):
         script(task, script=COUNT_UNTIL_TOLD_TO_END, args=[0])
 
 with DAG("deferred_never_starts", schedule=None):
-    script("never", script=SLEEP, node_selector=NOWHERE, kubernetes_conn_id="late_clock")
+    script("never", script=SLEEP, node_selector=NOWHERE, kubernetes_conn_id="late_clock", timeout=2 * LONG)

@@ -48,14 +48,25 @@ IN_A_POD: dict[str, Any] = {"namespace": NAMESPACE, "deployment": "api"}
 
 with DAG("pooled", schedule=None):
     pooled: dict[str, Any] = {"script": TAKES_TIME, "pool": "one_at_a_time"}
-    deferred: dict[str, Any] = {"script": TAKES_UNTIL_TOLD, "pool": "one_at_a_time", "deferrable": True}
+    deferred: dict[str, Any] = {
+        "script": TAKES_UNTIL_TOLD,
+        "pool": "one_at_a_time",
+        "deferrable": True,
+        "timeout": LONG,
+    }
     KubernetesScriptOperator(task_id="load", namespace=NAMESPACE, **pooled)
     KubernetesScriptOperator(task_id="load_deferred", namespace=NAMESPACE, defer_after=0, **deferred)
     KubernetesExecScriptOperator(task_id="in_a_pod", **IN_A_POD, **pooled)
     KubernetesNodeScriptOperator(task_id="on_nodes", **ON_A_NODE, **deferred)
 
 with DAG("tells", schedule=None):
-    noted: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0), "interpreter": ["sh"], **CALLBACKS}
+    noted: dict[str, Any] = {
+        "timeout": LONG,
+        "retries": 1,
+        "retry_delay": timedelta(0),
+        "interpreter": ["sh"],
+        **CALLBACKS,
+    }
     for task, script, deferrable in (
         ("succeeds", "echo", False),
         ("succeeds_deferred", UNTIL_TOLD_IN_SHELL, True),

@@ -9,6 +9,7 @@ from airflow.sdk import DAG
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.told_to_end import UNTIL_TOLD
+from tests.patience import LONG
 
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
 
@@ -61,7 +62,9 @@ with DAG("sales_import", schedule=None, tags=["sales"]):
     KubernetesScriptOperator(task_id="clean", namespace=NAMESPACE, script="file://scripts/clean.py")
 
 with DAG("sales_forecast", schedule=None, tags=["sales"]):
-    KubernetesScriptOperator(task_id="forecast", namespace=NAMESPACE, script=FORECAST, deferrable=True, defer_after=0)
+    KubernetesScriptOperator(
+        task_id="forecast", namespace=NAMESPACE, script=FORECAST, deferrable=True, defer_after=0, timeout=LONG
+    )
 
 with DAG("node_disks", schedule=None, tags=["nodes"]):
     KubernetesNodeScriptOperator(
