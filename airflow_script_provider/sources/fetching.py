@@ -1,4 +1,4 @@
-"""Reading a script and its files from wherever they are."""
+"""Reads a script and its files from their sources."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import parse, parse_file
 
 
-def fetch(call: ScriptInputs, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
-    """Read the script, None for a call without one, and the files by path.
+def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
+    """Read the script, None if there is none, and the files by path.
 
-    Secret values of the call are masked first. Raises ``ScriptSourceError`` if a source cannot be
-    read, or if the script has another digest than the expected one.
+    Secret values of the inputs are masked first. Raises ``ScriptSourceError`` if a source cannot
+    be read, or if the script has another digest than the expected one.
     """
-    mask_by_name(call.env)
-    mask_by_name(call.args)
-    mask_values(logins_in(call.env.values() if isinstance(call.env, Mapping) else ()))
+    mask_by_name(inputs.env)
+    mask_by_name(inputs.args)
+    mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
     script = None
-    if call.script is not None:
-        script = _verified(_source_of(call).fetch(folder=folder), call.sha256)
-    return script, {path: _source_of_file(file, path).fetch(folder=folder) for path, file in (call.files or {}).items()}
+    if inputs.script is not None:
+        script = _source_of(inputs).fetch(folder=folder)
+        _check_digest(script, inputs.sha256)
+    files = inputs.files or {}
+    return script, {path: _source_of_file(file, path).fetch(folder=folder) for path, file in files.items()}
 
 
-def _source_of(call: ScriptInputs) -> ScriptSource:
-    """The script's source. An operator has parsed it before; a caller of a hook may give text."""
-    if isinstance(call.script, ScriptSource) and not call.script_conn_id:
-        return call.script
-    return parse(call.script, conn_id=call.script_conn_id)
+def _source_of(inputs: ScriptInputs) -> ScriptSource:
+    """The script's source. An operator has already parsed it; a hook's caller may pass text."""
+    if isinstance(inputs.script, ScriptSource) and not inputs.script_conn_id:
+        return inputs.script
+    return parse(inputs.script, conn_id=inputs.script_conn_id)
 
 
 def _source_of_file(file: Any, path: str) -> ScriptSource:
     return file if isinstance(file, ScriptSource) else parse_file(file, path)
 
 
-def _verified(script: Script, sha256: str | None) -> Script:
+def _check_digest(script: Script, sha256: str | None) -> None:
     if sha256 is not None and not script.is_pinned_by(sha256):
-        expected = sha256 or "one, which is empty"
+        expected = sha256 or "one: the argument sha256 is empty"
         raise exceptions.ScriptSourceError(
             f"{script.origin} has the sha256 {script.sha256}, not the expected {expected}; nothing was created",
             origin=script.origin,
             retryable=False,
         )
-    return script

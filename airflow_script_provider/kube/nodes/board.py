@@ -1,6 +1,6 @@
-"""All runs of a script on its nodes, as they were seen: what is under way, what is over, what is to be done next.
+"""The board of a script on nodes: what was seen of all its runs, and what is to do next.
 
-Whoever goes on begins with an empty board, and fills it with the Jobs and pods that there are.
+A follower that takes over begins with an empty board, and fills it with existing Jobs and pods.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_j
 
 @dataclass
 class NodeRun:
-    """A run that is under way. ``name`` is its Job's, ``uid`` None until the Job was seen.
+    """A run that is under way.
 
-    ``handover`` says how far another one has shown its lines; ``is_taken_over`` that there was another one.
+    ``name`` is the name of its Job. ``uid`` is None until the Job was seen. ``handover`` says how
+    far the previous follower has shown the run's lines. ``is_taken_over`` says that there was a
+    previous follower.
     """
 
     start: Start
@@ -50,18 +52,18 @@ class NodeRun:
 
     @property
     def job(self) -> Mapping[str, Any]:
-        """The newest that was seen of its Job, empty before."""
+        """The newest state of the run's Job, empty until the Job was seen."""
         return self.seen.view.job
 
     @property
     def node(self) -> str:
-        """The node."""
+        """The name of the node."""
         return self.start.node
 
 
 @dataclass
 class Board:
-    """Everything seen. Times are of one monotonic clock."""
+    """All that was seen of the runs. Times are of one monotonic clock."""
 
     plan: NodePlan
     limits: Limits
@@ -72,7 +74,7 @@ class Board:
     is_owner_complete: bool = False
 
     def begin(self, start: Start, name: str, now: float) -> NodeRun:
-        """A run that is about to have a Job."""
+        """Note a run whose Job is about to be created."""
         limits = replace(self.limits, deadline=self.plan.timeout, backoff_limit=0)
         run = self.runs[start] = NodeRun(start, name, limits, now)
         before = self.states.get(start.node, NodeState())
@@ -80,7 +82,7 @@ class Board:
         return run
 
     def end(self, start: Start, record: RunRecord, now: float) -> None:
-        """A run is over; also one that somebody else has seen to its end."""
+        """Note that a run is over, also if another follower has written its record."""
         self.runs.pop(start, None)
         if start in self.records:
             return
@@ -95,7 +97,7 @@ class Board:
         )
 
     def take_job(self, job: Mapping[str, Any], now: float, clock: float | None, *, deleted: bool = False) -> None:
-        """A Job as it is now. ``clock`` is ``clock_of`` it."""
+        """Note a Job as it is now. ``clock`` is the Job's ``clock_of``."""
         node = manifest.node_of(job)
         if node is None:
             self._take_owner(job, now, deleted=deleted)
@@ -116,7 +118,7 @@ class Board:
         run.look_at = now
 
     def take_pod(self, pod: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeRun | None:
-        """A pod as it is now; its run, None if that is over already."""
+        """Note a pod as it is now. Returns its run, None if that is already over."""
         metadata = pod["metadata"]
         start = Start(metadata["annotations"][NODE_ANNOTATION], int(metadata["labels"][RUN_LABEL]))
         run = self.runs.get(start)
@@ -126,7 +128,7 @@ class Board:
         return run
 
     def due(self, now: float, expires_at: float | None) -> Iterator[tuple[NodeRun, Verdict | Lost]]:
-        """The runs that are over now, with how; after ``expires_at`` all of them are."""
+        """The runs that are over now, and how they ended. After ``expires_at`` all are over."""
         for run in list(self.runs.values()):
             is_expired = expires_at is not None and now >= expires_at
             if run.is_concluding or not (is_expired or (run.look_at is not None and now >= run.look_at)):
@@ -140,18 +142,18 @@ class Board:
                 yield run, decision
 
     def next_look(self) -> float | None:
-        """When time alone may end a run."""
+        """The next time at which a run may end without a change in the cluster."""
         moments = [run.look_at for run in self.runs.values() if run.look_at is not None and not run.is_concluding]
         return min(moments, default=None)
 
     def next_step(self, now: float, *, is_expired: bool) -> NextRuns:
-        """What to start now."""
+        """Which runs to start now."""
         if self.is_owner_deleted or self.is_owner_complete or is_expired:
             return NextRuns(is_over=not self.runs)
         return next_step(self.plan, self.states, now)
 
     def missing(self, *, is_expired: bool) -> str:
-        """What became of runs that have no outcome when all is over."""
+        """Why runs have no outcome once all is over."""
         if must_stop(self.plan, self.states):
             return f"not started (stop_after_failures={self.plan.stop_after_failures})"
         if self.is_owner_deleted:
@@ -161,7 +163,7 @@ class Board:
         return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
 
     def failures_before(self, node: str) -> int:
-        """How many runs of a node have failed."""
+        """The number of failed runs of a node."""
         return self.states.get(node, NodeState()).failed
 
     def history(self) -> dict[str, list[RunRecord]]:
@@ -185,9 +187,9 @@ class Board:
 
 
 def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
-    """Seconds for which a run has been at it, or since it was over, by the API server's clock; None if that is unknown.
+    """How long a run has been at work, or has been over, in seconds of the API server's clock.
 
-    None, too, while the Job is suspended.
+    None if that is unknown, or while the Job is suspended.
     """
     record = of_job(job)
     if record is None:
@@ -196,13 +198,13 @@ def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
 
 
 def owner_annotation(node: str, record: RunRecord) -> dict[str, str]:
-    """What the owner remembers of a run that has no Job."""
+    """The owner's annotation with the record of a run that has no Job."""
     text = json.loads(record.without_output().to_text()) | {"node": node}
     return {f"{ENDED_ANNOTATION_PREFIX}{short_digest(node, record.index)}": json.dumps(text, separators=(",", ":"))}
 
 
 def kept_job(job: Mapping[str, Any], *, with_output: bool) -> dict[str, Any]:
-    """A Job with what the board reads of it; without ``with_output`` its outcome has none."""
+    """A Job with what the board reads. Without ``with_output`` its outcome has no output."""
     kept = pruned_job(job)
     annotations = job["metadata"].get("annotations") or {}
     if "completions" in job.get("spec", {}):
@@ -212,16 +214,17 @@ def kept_job(job: Mapping[str, Any], *, with_output: bool) -> dict[str, Any]:
         for name in annotations
         if name in (NODE_ANNOTATION, FOLLOW_STATE_ANNOTATION) or name.startswith(ENDED_ANNOTATION_PREFIX)
     ]
-    said = {name: annotations[name] for name in names}
+    kept_annotations = {name: annotations[name] for name in names}
     if (record := of_job(job)) is not None:
-        said[OUTCOME_ANNOTATION] = (record if with_output else record.without_output()).to_text()
+        kept_annotations[OUTCOME_ANNOTATION] = (record if with_output else record.without_output()).to_text()
     labels = job["metadata"].get("labels") or {}
-    kept["metadata"] |= {"annotations": said, "labels": {key: labels[key] for key in (RUN_LABEL,) if key in labels}}
+    kept_labels = {key: labels[key] for key in (RUN_LABEL,) if key in labels}
+    kept["metadata"] |= {"annotations": kept_annotations, "labels": kept_labels}
     return kept
 
 
 def kept_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod with what the board reads of it."""
+    """A pod with what the board reads."""
     kept = pruned_pod(pod)
     kept["metadata"]["annotations"] = {NODE_ANNOTATION: pod["metadata"]["annotations"][NODE_ANNOTATION]}
     kept["metadata"]["labels"] = {RUN_LABEL: pod["metadata"]["labels"][RUN_LABEL]}

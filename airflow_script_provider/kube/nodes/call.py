@@ -1,4 +1,4 @@
-"""A script on nodes as its author asks for it, and as it is once it was read and checked."""
+"""A script on nodes: the author's call, and the request that is made of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NodeCall:
     settings: NodeSettings
 
     def check_before_rendering(self) -> None:
-        """Refuse what is wrong whatever the templates turn out to be."""
+        """Refuse values that no rendering can make valid."""
         self.inputs.check_before_rendering()
         self.options.check_before_rendering()
         self.choice.check_before_rendering()
@@ -39,7 +39,7 @@ class NodeCall:
     def options_of_pods(self) -> CheckedOptions:
         """The options with the tolerations that nodes need, and with a single attempt.
 
-        The plan says how often the script runs on a node. After rendering only.
+        The plan says how often the script runs on a node. Read it after rendering only.
         """
         options = self.options.checked()
         given = None if self.options.tolerations is None else options.tolerations
@@ -49,9 +49,10 @@ class NodeCall:
 
 @dataclass(frozen=True)
 class NodesRequest:
-    """A request that was checked, for nodes that are not chosen yet.
+    """A checked request, for nodes that are not chosen yet.
 
-    ``request`` is the request of the Job that will own the runs. The plan of ``on_nodes`` has no nodes.
+    ``request`` is the request of the Job that will own the runs. The plan of ``on_nodes`` has no
+    nodes.
     """
 
     request: JobRequest
@@ -60,13 +61,16 @@ class NodesRequest:
     retry_failed_only: bool = True
 
     def owner(self) -> JobRequest:
-        """The request of the owner for the nodes that are named, or for one with the name ``NODE``: to be shown."""
+        """The request of the owner, for a dry run.
+
+        It is for the named nodes. If the call names no nodes, it is for one node ``NODE``.
+        """
         nodes = tuple(self.choice.nodes or ("NODE",))
         return manifest.owning(self.request, replace(self.on_nodes, plan=replace(self.on_nodes.plan, nodes=nodes)))
 
 
 def identity_on_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSettings) -> LaunchIdentity:
-    """The identity of a request together with its nodes: other nodes are another request."""
+    """The identity of a request together with its nodes: other nodes make another request."""
     facts = (asdict(choice), asdict(settings))
     return replace(
         identity,

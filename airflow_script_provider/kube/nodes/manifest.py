@@ -35,7 +35,7 @@ HOST_FOLDER = "/host"
 
 _NOT_COPIED = ("batch.kubernetes.io/job-tracking", PLAN_ANNOTATION)
 _RESTRICTIONS = ("allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem")
-"""What the security context of a script's container has otherwise."""
+"""The fields of a script's security context that a privileged container does not have."""
 
 OWNER = {"completionMode": "Indexed", "parallelism": 0, "completions": 1}
 """The spec of an owner: it makes no pods, and ``COMPLETE`` completes it."""
@@ -52,9 +52,10 @@ def owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
 
 
 def owner_patch(on_nodes: OnNodes, *, installs: bool = False) -> dict[str, Any]:
-    """What makes a Job the owner of runs: a patch of the Job and of its pods' template.
+    """The patch that makes a Job the owner of runs: of the Job and of its pods' template.
 
-    ``installs`` says that the pods have an init container. It gets the same as the script's.
+    ``installs`` says that the pods have an init container. It gets the same patch as the
+    script's container.
     """
     pod: dict[str, Any] = {"containers": [_container_patch(on_nodes.mode, SCRIPT_CONTAINER)]}
     if installs:
@@ -70,7 +71,7 @@ def owner_patch(on_nodes: OnNodes, *, installs: bool = False) -> dict[str, Any]:
 
 
 def _container_patch(mode: Mode, name: str) -> dict[str, Any]:
-    """Node and run as variables, and what the mode grants."""
+    """The patch of a container: node and run as variables, and what the mode grants."""
     node_name = {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}
     patch: dict[str, Any] = {
         "name": name,
@@ -79,7 +80,7 @@ def _container_patch(mode: Mode, name: str) -> dict[str, Any]:
     if mode is not Mode.NORMAL:
         patch["securityContext"] = {"privileged": True} | dict.fromkeys(_RESTRICTIONS)
     if mode is Mode.HOST:
-        # What the node mounts later is seen as well.
+        # The script also sees what the node mounts later.
         mount = {"name": HOST_VOLUME, "mountPath": HOST_FOLDER, "mountPropagation": "HostToContainer"}
         patch["volumeMounts"] = [mount]
     return patch
@@ -97,7 +98,9 @@ def check_variables(names: Sequence[str]) -> None:
     """Refuse the author's variables that would replace ours."""
     for name in names:
         if name in (NODE_VARIABLE, RUN_VARIABLE):
-            raise ValueError(f"env has a reserved name {name!r}: it tells the script its node or run")
+            raise ValueError(
+                f"env has a reserved name {name!r}: this provider sets it to the node or run; choose another name"
+            )
 
 
 def plan_of(owner: Mapping[str, Any]) -> NodePlan:
@@ -105,7 +108,9 @@ def plan_of(owner: Mapping[str, Any]) -> NodePlan:
     try:
         return NodePlan.from_text(owner["metadata"]["annotations"][PLAN_ANNOTATION])
     except (KeyError, TypeError, OSError) as error:
-        raise ValueError(f"Job {owner['metadata']['name']} has no plan for nodes: {error!r}") from None
+        raise ValueError(
+            f"Job {owner['metadata']['name']} has no valid annotation {PLAN_ANNOTATION}: {error!r}"
+        ) from None
 
 
 def run_name(owner: Mapping[str, Any], start: Start) -> str:
@@ -118,7 +123,7 @@ def run_name(owner: Mapping[str, Any], start: Start) -> str:
 
 
 def launch_id(owner: Mapping[str, Any], start: Start) -> str:
-    """The launch id of a run."""
+    """The launch id of a run's Job."""
     return short_digest(owner["metadata"]["labels"][LAUNCH_LABEL], start.node, start.index)
 
 
@@ -173,7 +178,7 @@ def is_complete(owner: Mapping[str, Any]) -> bool:
 
 
 def index_of(job: Mapping[str, Any]) -> int:
-    """Which run on its node it is."""
+    """The number of the run on its node, from 0."""
     return int(job["metadata"]["labels"][RUN_LABEL])
 
 
@@ -183,9 +188,10 @@ def runs_selector(owner_id: str) -> dict[str, str]:
 
 
 def on_node(affinity: Mapping[str, Any] | None, node: str) -> dict[str, Any]:
-    """The author's affinity with the node's name added to each of its terms, which are alternatives.
+    """The author's affinity, restricted to one node.
 
-    Unlike ``nodeName``, it lets the scheduler check whether the node has room.
+    Its terms are alternatives, so each of them gets the node's name. Unlike ``nodeName``, an
+    affinity lets the scheduler check whether the node has room.
     """
     by_name = {"key": "metadata.name", "operator": "In", "values": [node]}
     merged: dict[str, Any] = copy.deepcopy(dict(affinity or {}))

@@ -1,6 +1,7 @@
-"""How far a run on a node is, and whether its node is lost: what ``kube.progress`` decides, and what it leaves open.
+"""The progress of a run on a node, and the loss of the node.
 
-A pod of another node would replace one whose node is lost. A node has no other, so its run ends.
+``kube.job.progress`` decides everything but the loss. After a loss, the pod of a single Job is
+replaced on another node. A run belongs to its node, so it ends.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.job.progress import Limits, Verdict, View, Wait
 
 CONFIRMATION = 10.0
-"""Seconds beyond the grace period in which a kubelet that is alive tells the end of a pod that is being deleted."""
+"""Seconds beyond the grace period: by then a live kubelet has reported a deleted pod's end."""
 
-_LOST = {"DeletionByTaintManager": "unreachable", "DeletionByPodGC": "gone"}
-"""What the cluster says of a pod whose node it has given up."""
+_STATES = {"DeletionByTaintManager": "unreachable", "DeletionByPodGC": "gone"}
+"""The state of a node, by the reason that the cluster gives for ending its pods."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The node failed under the pod. Unless ``is_confirmed`` the pod may still run: nobody can tell."""
+    """The node failed under the pod.
+
+    Unless ``is_confirmed``, the pod may still run: its kubelet does not answer.
+    """
 
     reason: str
     pod_name: str
@@ -33,7 +37,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class NodeView:
-    """All that was seen of a run on a node; ``leaving`` are pods that somebody ends, since when."""
+    """All that was seen of a run on a node.
+
+    ``leaving`` has the uids of the pods that are being ended, and since when.
+    """
 
     view: View = field(default_factory=View)
     leaving: Mapping[str, float] = field(default_factory=dict)
@@ -52,12 +59,12 @@ class NodeView:
         return replace(self, view=self.view.with_pod(pod, now, deleted=deleted), leaving=leaving)
 
     def since(self, started_at: float) -> NodeView:
-        """The view with a clock that began earlier than what was seen of it."""
+        """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))
 
 
 def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
-    """What the view means at this time: over, lost, or until when to wait."""
+    """Decide whether the run is over, its node is lost, or until when to wait."""
     decision = progress.decide(seen.view, limits, now)
     if isinstance(decision, Verdict):
         return decision
@@ -65,7 +72,7 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     for uid, since in seen.leaving.items():
         pod, until = seen.view.pods[uid], since + limits.grace_period + CONFIRMATION
         is_dead = uid in seen.view.gone or pod_status.phase(pod) in ("Failed", "Succeeded")
-        if (is_dead and _given_up(pod)) or (now >= until and uid not in seen.view.gone):
+        if (is_dead and _state_of_node(pod)) or (now >= until and uid not in seen.view.gone):
             return _lost(pod, is_dead=is_dead)
         if uid not in seen.view.gone:
             moments.append(until)
@@ -73,21 +80,21 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
 
 
 def _is_leaving(pod: Pod) -> bool:
-    """Whether somebody ends the pod, and its script has not told its own end."""
+    """Whether the pod is being ended while the end of its script is unknown."""
     is_ended = pod_status.script_end(pod) is not None
     return (pod_status.is_being_deleted(pod) or pod_status.is_disrupted(pod)) and not is_ended
 
 
-def _given_up(pod: Pod) -> str | None:
-    """What became of the node, if the cluster has given it up."""
-    words = pod_status.disruption(pod) or ""
-    return _LOST.get(words.partition(":")[0])
+def _state_of_node(pod: Pod) -> str | None:
+    """The state of the pod's node, None unless the cluster has given up the node."""
+    disruption = pod_status.disruption(pod) or ""
+    return _STATES.get(disruption.partition(":")[0])
 
 
 def _lost(pod: Pod, *, is_dead: bool) -> Lost:
-    message = pod_status.disruption(pod) or "its pod was deleted, and nobody tells that it has ended"
+    message = pod_status.disruption(pod) or "its pod was deleted, and the kubelet did not report the pod's end"
     return Lost(
-        reason=_given_up(pod) or "unreachable",
+        reason=_state_of_node(pod) or "unreachable",
         pod_name=pod_status.name(pod),
         message=message,
         is_confirmed=is_dead,

@@ -1,4 +1,7 @@
-"""What a run on a node came to: small enough for an annotation of its Job, where whoever goes on finds it."""
+"""The record of a run on a node, small enough for an annotation of its Job.
+
+The next follower reads it there.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from airflow_script_provider.result import Status
 
 DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
 MAX_RUN_OUTPUT_LIMIT = 16 * 1024
-"""Bytes of output, and as many of the value, that an annotation has room for, however JSON spells them."""
+"""Bytes of output, and as many of the value: they fit into an annotation as JSON of any text."""
 
 UNSCHEDULABLE = "unschedulable"
 _NODE_LOST_REASONS = (UNSCHEDULABLE, "unreachable", "not ready", "gone")
@@ -24,10 +27,12 @@ _NODE_LOST_REASONS = (UNSCHEDULABLE, "unreachable", "not ready", "gone")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run on one node. ``failures`` counts those of the node so far; times are RFC 3339 in UTC.
+    """One run on one node.
 
-    ``output`` is the tail of what the script printed, ``value`` its JSON, or None where that is longer than the output
-    may be (``value_truncated``). ``reason`` is Kubernetes' word, or what became of the node.
+    ``failures`` counts the failed runs of the node so far. Times are RFC 3339 in UTC. ``output``
+    is the end of what the script printed, and ``value`` its JSON value. The value is None if it is
+    longer than the output may be (``value_truncated``). ``reason`` is that of Kubernetes, or the
+    state of the node.
     """
 
     index: int
@@ -48,32 +53,32 @@ class RunRecord:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was the node that failed, so that another run on it would, too."""
+        """Whether the node itself failed, so that another run on it would also fail."""
         return self.reason in _NODE_LOST_REASONS
 
     @property
     def why(self) -> str:
-        """Why it failed, in a word or two."""
+        """Why the run failed, in a word or two."""
         if self.exit_code is not None and self.reason in (None, "", "Error"):
             return f"exit {self.exit_code}"
         return self.reason or str(self.status)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the result."""
+        """The record as part of the result."""
         shown = {name: value for name, value in asdict(self).items() if name not in ("failures", "finished_at")}
         return shown | {"status": str(self.status)}
 
     def to_text(self) -> str:
-        """For the annotation."""
+        """The record as text for the annotation."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     def without_output(self) -> RunRecord:
-        """What decides, without what the script said."""
+        """The record without the script's output and value."""
         return replace(self, output="", value=None)
 
 
 def from_text(text: str) -> RunRecord | None:
-    """From ``to_text``; None where somebody has changed it so that it is none."""
+    """The record of a text of ``to_text``, None if the text was changed and is not valid."""
     try:
         given = json.loads(text)
         known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
@@ -83,7 +88,10 @@ def from_text(text: str) -> RunRecord | None:
 
 
 def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
-    """The record of a run that has a verdict; ``facts`` are index, job_name, execution_time, finished_at, failures."""
+    """The record of a run that has a verdict.
+
+    ``facts`` are index, job_name, execution_time, finished_at and failures.
+    """
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     end = case.script_end
     attempt = pod_status.attempt(case.pod) if case.pod else None
@@ -99,7 +107,7 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
         error=f"{diagnosed.cause}." if diagnosed else None,
         **facts,
     )
-    return _counted(_with_output(record, output))
+    return _with_failure_counted(_with_output(record, output))
 
 
 def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
@@ -113,27 +121,30 @@ def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
         error=f"the node is {lost.reason}: {lost.message}{doubt}",
         **facts,
     )
-    return _counted(_with_output(record, output))
+    return _with_failure_counted(_with_output(record, output))
 
 
 def named_after(record: RunRecord, state_of_node: str | None) -> RunRecord:
-    """The record of a run that could not start, with what became of its node meanwhile, None if nothing is known."""
+    """The record of a failed run, with the state of its node as the reason.
+
+    It is unchanged if the state is None, or if the script has ended with an exit code.
+    """
     if state_of_node is None or record.exit_code is not None:
         return record
     return replace(record, reason=state_of_node, error=f"{record.error} The node is {state_of_node}.")
 
 
-def _counted(record: RunRecord) -> RunRecord:
+def _with_failure_counted(record: RunRecord) -> RunRecord:
     return record if record.status is Status.COMPLETED else replace(record, failures=record.failures + 1)
 
 
 def _with_output(record: RunRecord, output: Output) -> RunRecord:
-    found = output.value().value
-    is_too_long = len(json.dumps(found).encode()) > max(output.max_bytes, len("null"))
+    value = output.value().value
+    is_too_long = len(json.dumps(value).encode()) > max(output.max_bytes, len("null"))
     return replace(
         record,
         output=output.tail(),
-        value=None if is_too_long else found,
+        value=None if is_too_long else value,
         output_truncated=output.truncated,
         value_truncated=is_too_long,
     )
@@ -150,15 +161,15 @@ def _is_unscheduled(case: Case) -> bool:
 
 
 def check_max_output(value: Any) -> None:
-    """Refuse a bound of a run's output that an annotation has no room for."""
+    """Refuse a limit of a run's output that does not fit into an annotation."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_RUN_OUTPUT_LIMIT:
         raise ValueError(
             f"max_output_bytes={value!r} must be a whole number of bytes, at most {MAX_RUN_OUTPUT_LIMIT:,} for each "
-            "run; write more to storage and print where it is"
+            "run; write a longer output to storage, and print its address"
         )
 
 
 def of_job(job: Mapping[str, Any]) -> RunRecord | None:
-    """The record that a Job bears, None while it has none."""
+    """The record in a Job's annotation, None if there is none."""
     text = (job["metadata"].get("annotations") or {}).get(OUTCOME_ANNOTATION)
     return from_text(text) if text else None

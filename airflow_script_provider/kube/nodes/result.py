@@ -1,4 +1,4 @@
-"""The result of a script on all nodes: bounded in size, with one line that names the nodes that failed."""
+"""The result of a script on all nodes, limited in size, and its texts for the log."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Records = Mapping[str, Sequence[RunRecord]]
 def conclude(
     plan: NodePlan, records: Records, *, seconds: float, missing: str = NOT_STARTED, **facts: Any
 ) -> NodesResult:
-    """The result from the runs of each node, in any order; ``facts`` are further fields of it.
+    """Make the result from the runs of each node, which may be in any order.
 
-    ``missing`` is the reason of runs that have no record.
+    ``facts`` are further fields of the result. ``missing`` is the reason of runs without a record.
     """
     kept = {
         node: _newest(records[node], plan.history_limit) for node in (*plan.earlier, *plan.nodes) if node in records
     }
     error = headline(plan, kept, missing)
-    bounded = _within(kept, MAX_RESULT)
+    bounded = _cut_to_limit(kept, MAX_RESULT)
     nodes = {
         name: _of_node(name, plan, bounded, kept, missing)
         for name in sorted({*plan.nodes, *plan.earlier, *plan.skipped})
@@ -52,7 +52,7 @@ def conclude(
 
 
 def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> str | None:
-    """Which nodes failed and why, in one line; None if none did."""
+    """Which nodes failed and why, in one line; None if no node failed."""
     failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ()), plan, missing))}
     not_run = [node for node in plan.nodes if not records.get(node)]
     if not failed and not not_run:
@@ -66,14 +66,14 @@ def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> st
 
 
 def successful(result: NodesResult) -> NodesResult:
-    """The result of a success. Raises ``NodesFailedError`` with it where a node failed."""
+    """Return the result of a success. Raises ``NodesFailedError`` with it if a node failed."""
     if result.error is not None:
         raise NodesFailedError(result.error, result=result.to_dict())
     return result
 
 
 def title(node: str, plan: NodePlan, record: RunRecord) -> str:
-    """How a run on a node ended, as the title of its lines."""
+    """The title of a run's lines in the log: its node, and how it ended."""
     run = f", run {record.index + 1} of {plan.runs}" if plan.runs > 1 else ""
     how = "completed" if record.status is Status.COMPLETED else f"failed ({record.why})"
     return f"Node {node}{run}: {how} in {record.execution_time:.1f} s"
@@ -102,12 +102,15 @@ def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missi
 
 
 def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:
-    """Why a node counts as failed: its last run that failed, one that is forgotten, or one that never was."""
+    """Why a node counts as failed, None if it does not.
+
+    The reason is its last failed run, a failed run that was dropped, or runs that did not start.
+    """
     failed = [run.why for run in runs if run.status is not Status.COMPLETED]
     if failed:
         return failed[-1]
     if runs and max(run.failures for run in runs):
-        return "an earlier run"
+        return "an earlier run failed"
     ended = max((run.index + 1 for run in runs), default=plan.runs)
     return f"{ended} of {plan.runs} runs, the others {missing}" if ended < plan.runs else None
 
@@ -116,12 +119,15 @@ def _newest(runs: Iterable[RunRecord], limit: int) -> tuple[RunRecord, ...]:
     return tuple(sorted(runs, key=lambda run: run.index)[-limit:])
 
 
-def _within(records: Records, limit: int) -> Records:
-    """The records in so many bytes: first the longest outputs and values are cut, then the oldest runs left out."""
+def _cut_to_limit(records: Records, limit: int) -> Records:
+    """Cut the records to ``limit`` bytes.
+
+    First the longest outputs and values are cut. Then the oldest runs are left out.
+    """
     size = _size(records)
     if size <= limit:
         return records
-    share = _fair_share([_said(run) for runs in records.values() for run in runs], size - limit)
+    share = _fair_share([_output_size(run) for runs in records.values() for run in runs], size - limit)
     cut: Records = {node: tuple(_cut(run, share) for run in runs) for node, runs in records.items()}
     for keep in range(max(map(len, cut.values())), 1, -1):
         if _size(cut) <= limit:
@@ -131,7 +137,7 @@ def _within(records: Records, limit: int) -> Records:
 
 
 def _fair_share(sizes: Sequence[int], too_much: int) -> int:
-    """What each may have so that all together lose at least so much: the short ones stay whole."""
+    """Bytes that each keeps, so that all lose ``too_much`` together. Short ones stay whole."""
     left = sum(sizes) - too_much
     remaining = len(sizes)
     for size in sorted(sizes):
@@ -142,9 +148,9 @@ def _fair_share(sizes: Sequence[int], too_much: int) -> int:
 
 
 def _cut(run: RunRecord, share: int) -> RunRecord:
-    """The run with its value, if that fits, and as much of the output's end as fits beside it."""
+    """The run with its value, if that fits, and with as much of the output's end as fits."""
     value_size = _json_size(run.value) if run.value is not None else 0
-    if _said(run) <= share:
+    if _output_size(run) <= share:
         return run
     keeps_value = value_size <= share
     room = share - value_size if keeps_value else share
@@ -160,8 +166,8 @@ def _cut(run: RunRecord, share: int) -> RunRecord:
     )
 
 
-def _said(run: RunRecord) -> int:
-    """Bytes of what the script said."""
+def _output_size(run: RunRecord) -> int:
+    """Bytes of the script's output and value."""
     return _json_size(run.output) + (_json_size(run.value) if run.value is not None else 0)
 
 

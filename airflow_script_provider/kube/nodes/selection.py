@@ -1,4 +1,4 @@
-"""Which nodes a script runs on: by selector, by name, all of them; and which of those are left out, and why."""
+"""The choice of nodes for a script, and the reasons why chosen nodes are left out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from airflow_script_provider.kube.syntax import check_dns_subdomain, check_flag,
 Node = Mapping[str, Any]
 
 MAX_LABELS = 12
-"""Labels that are named where a selector matches nothing."""
+"""Labels that a message names if a selector matches no node."""
 MAX_NAMES = 20
-"""Nodes that are named in such a message."""
+"""Nodes that a message names."""
 
 _UNREADY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
@@ -23,7 +23,7 @@ _TOLERATE_ALL = {"operator": "Exists"}
 
 @dataclass(frozen=True, kw_only=True)
 class NodeChoice:
-    """What the author says of the nodes; exactly one of the first three."""
+    """The author's choice of nodes. Exactly one of the first three fields is set."""
 
     node_selector: str | Mapping[str, str] | None = None
     nodes: Sequence[str] | None = None
@@ -32,7 +32,7 @@ class NodeChoice:
     include_cordoned: bool = True
 
     def check_before_rendering(self) -> None:
-        """Refuse what is wrong whatever the templates turn out to be."""
+        """Refuse values that no rendering can make valid."""
         for name in ("all_nodes", "include_unready", "include_cordoned"):
             check_flag(getattr(self, name), name)
         given = {"node_selector": self.node_selector is not None, "nodes": self.nodes is not None}
@@ -66,7 +66,7 @@ class NodeChoice:
 
     @property
     def label_selector(self) -> str:
-        """The selector as the API takes it; empty for all nodes and for those that are named."""
+        """The selector as the API takes it; empty for all nodes and for named nodes."""
         if isinstance(self.node_selector, Mapping):
             return ",".join(f"{key}={value}" for key, value in self.node_selector.items())
         return (self.node_selector or "").strip()
@@ -74,14 +74,14 @@ class NodeChoice:
 
 @dataclass(frozen=True)
 class Selection:
-    """The nodes to run on, in the order of their names, and why others of the chosen ones are left out."""
+    """The nodes to run on, sorted by name, and why other chosen nodes are left out."""
 
     names: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def select(nodes: Iterable[Node], choice: NodeChoice, tolerations: Sequence[Mapping[str, Any]]) -> Selection:
-    """Of the nodes that match, those that the script runs on; ``tolerations`` are its pods'."""
+    """Select the nodes that the script runs on. ``tolerations`` are those of its pods."""
     wanted = None if choice.nodes is None else set(choice.nodes)
     reasons = {
         _name(node): why_not(node, choice, tolerations) for node in nodes if wanted is None or _name(node) in wanted
@@ -93,7 +93,7 @@ def select(nodes: Iterable[Node], choice: NodeChoice, tolerations: Sequence[Mapp
 
 
 def why_not(node: Node, choice: NodeChoice, tolerations: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why the script does not run on a node, None if it does."""
+    """Why the script cannot run on a node, None if it can."""
     if node["metadata"].get("deletionTimestamp"):
         return "is being deleted"
     if not choice.include_unready and (state := unready(node)):
@@ -108,7 +108,10 @@ def why_not(node: Node, choice: NodeChoice, tolerations: Sequence[Mapping[str, A
 
 
 def unready(node: Node) -> str | None:
-    """What is wrong with a node, in a word, None if it is ready: without its kubelet's word it is unreachable."""
+    """The state of a node that is not ready, None if the node is ready.
+
+    A node whose kubelet does not report is ``unreachable``.
+    """
     conditions = node.get("status", {}).get("conditions") or []
     ready = next((condition["status"] for condition in conditions if condition["type"] == "Ready"), "Unknown")
     return {"True": None, "False": "not ready"}.get(ready, "unreachable")
@@ -119,8 +122,8 @@ def tolerations(
 ) -> list[dict[str, Any]]:
     """The tolerations of the pods, by default of every taint.
 
-    A node that is lost is given up after ``startup_timeout``. These entries come first: of those that tolerate a taint
-    Kubernetes takes the first.
+    Pods leave a lost node after ``startup_timeout``. The entries for that come first, because
+    Kubernetes takes the first entry that tolerates a taint.
     """
     lost = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": startup_timeout}
     ours: list[dict[str, Any]] = [{"key": key} | lost for key in _UNREADY_TAINTS]
@@ -134,45 +137,48 @@ def tolerations(
 
 
 def no_match(choice: NodeChoice, nodes: Sequence[Node]) -> str:
-    """What to say where nothing is chosen; ``nodes`` are all that there are."""
+    """The message if no node is chosen. ``nodes`` are all nodes of the cluster."""
     if choice.nodes is not None:
-        return f"no node is called {', '.join(choice.nodes)}. There are: {_named([_name(node) for node in nodes])}."
+        existing = _first_of([_name(node) for node in nodes])
+        return f"nodes not found: {', '.join(choice.nodes)}. Existing nodes: {existing}."
     if not choice.label_selector:
         return "the cluster has no nodes"
-    labels = _labels_there_are(choice, nodes)
-    return f"node_selector {choice.label_selector!r} matches none of {nodes_in_words(len(nodes))}. {labels}"
+    number, labels = nodes_in_words(len(nodes)), _existing_labels(choice, nodes)
+    return f"node_selector {choice.label_selector!r} matches none of {number}. Labels of the nodes: {labels}."
 
 
 def no_nodes_left(skipped: Mapping[str, str]) -> str:
-    """What to say where all that were chosen are left out."""
+    """The message if all chosen nodes are left out."""
     reasons = [f"{name}: {reason}" for name, reason in skipped.items()]
-    return f"none of the {len(skipped)} chosen nodes can be used: {_named(reasons)}."
+    return f"none of the {len(skipped)} chosen nodes can be used: {_first_of(reasons)}."
 
 
 def unknown(choice: NodeChoice, nodes: Collection[Node]) -> list[str]:
-    """Names in ``nodes`` that no node has."""
+    """The names of the author's choice that no node has."""
     existing = {_name(node) for node in nodes}
     return [name for name in choice.nodes or () if name not in existing]
 
 
-def _labels_there_are(choice: NodeChoice, nodes: Sequence[Node]) -> str:
-    """The values of the selector's own keys, else the keys that there are."""
+def _existing_labels(choice: NodeChoice, nodes: Sequence[Node]) -> str:
+    """The existing values of the selector's keys, or all existing labels if there are none."""
     labels = Counter(
         f"{key}={value}" for node in nodes for key, value in (node["metadata"].get("labels") or {}).items()
     )
     near = {label: count for label, count in labels.items() if label.partition("=")[0] in choice.label_selector}
     shown = sorted((near or labels).items(), key=lambda item: (item[1] == len(nodes) and not near, item[0]))
-    words = [f"{label} ({count})" for label, count in shown]
-    return f"They have: {_named(words, MAX_LABELS)}."
+    return _first_of([f"{label} ({count})" for label, count in shown], MAX_LABELS)
 
 
-def _named(words: Sequence[str], most: int = MAX_NAMES) -> str:
+def _first_of(words: Sequence[str], most: int = MAX_NAMES) -> str:
     more = f", … ({len(words)} in all)" if len(words) > most else ""
     return ", ".join(words[:most]) + more or "none"
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    """As Kubernetes' ``ToleratesTaint``: an empty key or effect stands for all of them."""
+    """Whether a toleration tolerates a taint, as Kubernetes' ``ToleratesTaint`` decides it.
+
+    An empty key or effect matches all.
+    """
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
     if toleration.get("key") and toleration["key"] != taint.get("key"):

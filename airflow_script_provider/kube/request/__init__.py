@@ -1,1 +1,1 @@
-"""What an author asks for, checked and frozen before anything is created."""
+"""The author's request, checked and frozen before anything is created."""

@@ -1,4 +1,4 @@
-"""What one run of a script is asked for."""
+"""The inputs of one run of a script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import other_operators
 from airflow_script_provider.kube.syntax import check_depth, check_env_names, check_flag, check_relative_path
 
-# Types of values that are no strings, and won't be after rendering either.
+# Types that rendering does not turn into strings.
 _CONSTANTS = (bool, int, float, bytes, list, tuple, set, dict)
 
 
@@ -18,7 +18,8 @@ _CONSTANTS = (bool, int, float, bytes, list, tuple, set, dict)
 class ScriptInputs:
     """The operator's arguments that are not the Job's options, under the same names.
 
-    Before rendering a value may still be template text, or another task's output that is known at run time only.
+    Before rendering, a value may be template text, or another task's output that is known only at
+    run time.
     """
 
     script: Any
@@ -33,9 +34,11 @@ class ScriptInputs:
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
 
     def check_before_rendering(self) -> None:
-        """Refuse what is wrong whatever the templates turn out to be."""
+        """Refuse values that no rendering can make valid."""
         if self.args is not None and self.arguments is not None:
-            raise ValueError("args and arguments exclude each other: one JSON string, or strings as they are")
+            raise ValueError(
+                "args and arguments exclude each other: args is one JSON string, arguments are separate strings"
+            )
         size = self.max_output_bytes
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise ValueError(f"max_output_bytes={size!r} must be a whole number of bytes, at least 0")
@@ -47,7 +50,7 @@ class ScriptInputs:
             check_relative_path(path, "files")
 
     def _check_values(self) -> None:
-        """What the script is given."""
+        """Refuse wrong values of ``args``, ``arguments`` and ``env``."""
         for name in ("args", "arguments", "env"):
             check_depth(getattr(self, name), name)
         if isinstance(self.args, bool | int | float | bytes):
@@ -60,9 +63,10 @@ class ScriptInputs:
 
 
 def split(arguments: Mapping[str, Any], *kinds: Any) -> list[Any]:
-    """Arguments as one object of each kind, which are dataclasses; the first kind that has an argument gets it.
+    """Split arguments into one object of each kind, which is a dataclass.
 
-    ``TypeError`` for an argument that none has.
+    The first kind with a field of that name gets the argument. Raises ``TypeError`` for an
+    argument without a field.
     """
     left = dict(arguments)
     names = [[field.name for field in fields(kind)] for kind in kinds]
@@ -72,7 +76,7 @@ def split(arguments: Mapping[str, Any], *kinds: Any) -> list[Any]:
 
 
 def _refuse_constants(values: Mapping[str, Any], argument: str) -> None:
-    """A constant that is no string will be none after rendering either."""
+    """Refuse constants other than strings: rendering leaves them as they are."""
     for name, value in values.items():
         if value is None or isinstance(value, _CONSTANTS):
             raise ValueError(

@@ -1,4 +1,8 @@
-"""Which program runs a script: explicit, by shebang, by extension, by image, else Python."""
+"""The choice of the program that runs a script.
+
+The first of these decides: ``interpreter``, the shebang, the extension, the image. The default is
+Python.
+"""
 
 from __future__ import annotations
 
@@ -37,28 +41,28 @@ _BY_IMAGE = {
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The argv before the script's path, and what made the choice."""
+    """The argv before the script's path, and what decided the choice."""
 
     argv: tuple[str, ...]
     chosen_by: str
 
     @property
     def program(self) -> str:
-        """The base name of what is executed, without its version: ``python`` for ``/usr/bin/python3.11``."""
+        """The program's base name without version: ``python`` for ``/usr/bin/python3.11``."""
         words = [word for word in self.argv if not word.startswith("-") and "=" not in word]
         names = [PurePosixPath(word).name for word in words] or [""]
         name = names[1] if names[0] == "env" and len(names) > 1 else names[0]
         return name.rstrip("0123456789.")
 
     def script_file(self, script: Script) -> str:
-        """The file name the script is mounted under: ``script`` with the extension that its language has."""
+        """The file name of the mounted script: ``script`` with the extension of its language."""
         own = PurePosixPath(script.name).suffix
         extension = own if own in _BY_EXTENSION else _EXTENSION_OF.get(self.program, "")
         return f"script{extension}"
 
 
 def choose(script: Script, image: str, explicit: Sequence[str] | None = None) -> Interpreter:
-    """The interpreter of a script; the first of explicit, shebang, extension and image that says anything."""
+    """Choose the interpreter by the first of explicit, shebang, extension and image."""
     if explicit:
         return Interpreter(tuple(explicit), "interpreter")
     if script.shebang:
@@ -76,7 +80,11 @@ def has_known_extension(text: str) -> bool:
 
 
 def _from_shebang(shebang: str) -> tuple[str, ...]:
-    """A shebang's argv; Linux would pass all after the program as one word, ``env -S`` and people split it."""
+    """Split a shebang into its argv.
+
+    Linux passes everything after the program as one word. ``env -S`` splits it, and authors expect
+    that also of other shebangs.
+    """
     words = tuple(shebang.split())
     if PurePosixPath(words[0]).name == "env":
         rest = words[2:] if words[1:2] == ("-S",) else words[1:]

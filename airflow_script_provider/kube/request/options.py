@@ -1,4 +1,4 @@
-"""How the author wants the Job to be, and the checks of it."""
+"""The author's options of a Job, and their checks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ExitCodes = int | Collection[int] | None
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """How the author wants the Job to be; names and defaults are the operator's.
+    """The author's options of a Job. Names and defaults are those of the operator.
 
     Durations are seconds or ``timedelta``. Objects are dicts in API spelling, or models of the
     Kubernetes client.
@@ -61,11 +61,11 @@ class JobOptions:
     install_packages: Sequence[str] | None = None
 
     def check_before_rendering(self) -> None:
-        """Refuse what is wrong whatever the templates turn out to be."""
+        """Refuse values that no rendering can make valid."""
         if self.image_pull_policy not in _PULL_POLICIES:
-            raise ValueError(f"image_pull_policy={self.image_pull_policy!r} is none of {', '.join(_PULL_POLICIES)}")
+            raise ValueError(f"image_pull_policy={self.image_pull_policy!r} must be one of {', '.join(_PULL_POLICIES)}")
         if self.run_as_uid is not None and not (_is_whole(self.run_as_uid, 1) and self.run_as_uid <= MAX_UID):
-            raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id of at least 1, at most {MAX_UID}")
+            raise ValueError(f"run_as_uid={self.run_as_uid!r} must be a user id from 1 to {MAX_UID}")
         if self.install_packages and self.run_as_uid is not None:
             raise ValueError("install_packages needs root, so it excludes run_as_uid; put the packages into the image")
         if not _is_whole(self.backoff_limit, 0):
@@ -78,7 +78,7 @@ class JobOptions:
         self._exit_codes()
 
     def checked(self) -> CheckedOptions:
-        """Everything checked and in one form. After rendering only."""
+        """Check all options and bring them into one form. Call it after rendering only."""
         self.check_before_rendering()
         syntax.check_image(self.image, "image")
         if self.name:
@@ -120,7 +120,9 @@ class JobOptions:
     def _exit_codes(self) -> dict[str, frozenset[int]]:
         skip, fail = (exit_codes(getattr(self, name), name) for name in _EXIT_CODES)
         if overlap := skip & fail:
-            raise ValueError(f"exit code {min(overlap)} stands in skip_on_exit_code and in fail_on_exit_code")
+            raise ValueError(
+                f"exit code {min(overlap)} is in both skip_on_exit_code and fail_on_exit_code; remove it from one"
+            )
         return {"skip_codes": skip, "final_codes": skip | fail}
 
 
@@ -128,9 +130,8 @@ class JobOptions:
 class CheckedOptions:
     """``JobOptions`` after the check: whole seconds, plain dicts and lists.
 
-    ``skip_codes`` are the exit codes that skip the task, ``final_codes`` those after which no
-    attempt follows. ``as_written`` has what the author wrote for durations and exit codes, by
-    argument.
+    ``skip_codes`` are the exit codes that skip the task. After one of ``final_codes`` no attempt
+    follows. ``as_written`` has the author's own values of durations and exit codes, by argument.
     """
 
     image: str
@@ -177,18 +178,18 @@ class CheckedOptions:
 
     @property
     def given(self) -> list[str]:
-        """Names of the arguments that are set to something."""
+        """Names of the arguments that are not empty."""
         return [name for name, value in self.by_argument.items() if value]
 
 
 def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
-    """Exit codes as a set; each from 1 to 255."""
+    """Return exit codes as a set. ``ValueError`` for a code outside 1 to 255."""
     if isinstance(value, str) or not isinstance(value, int | Collection | None):
         raise ValueError(f"{argument}={value!r} must be an exit code or a list of exit codes")
     codes = frozenset() if value is None else frozenset([value] if isinstance(value, int) else value)
     for code in codes:
         if not _is_whole(code, 1) or code > 255:
-            raise ValueError(f"{argument} holds {code!r}; exit codes go from 1 to 255")
+            raise ValueError(f"{argument} contains {code!r}; exit codes are whole numbers from 1 to 255")
     return codes
 
 
@@ -220,7 +221,7 @@ def _pull_secret(entry: Any) -> dict[str, Any]:
         return entry
     if isinstance(entry, str) and entry:
         return {"name": entry}
-    raise ValueError(f"image_pull_secrets holds {entry!r}; expected names or {{'name': …}}")
+    raise ValueError(f"image_pull_secrets contains {entry!r}; each entry must be a name or {{'name': …}}")
 
 
 def _check_entries(entries: Sequence[Any], argument: str) -> None:
@@ -230,7 +231,7 @@ def _check_entries(entries: Sequence[Any], argument: str) -> None:
 
 
 def _refuse_ours(keys: Iterable[str], argument: str) -> None:
-    """Refuse our labels and annotations, by which a Job is found again: ours would replace the author's."""
+    """Refuse the keys of our labels and annotations, by which this provider finds Jobs."""
     for key in keys:
         if key == MANAGED_BY_LABEL or key.startswith(f"{MANAGER}/"):
             raise ValueError(f"{argument} may not set {key!r}: this provider sets it; choose another key")

@@ -1,4 +1,4 @@
-"""Arguments of the cncf.kubernetes provider's pod and job operators, answered with ours."""
+"""Arguments of the cncf.kubernetes provider's pod and job operators, and ours instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from airflow_script_provider.kube.syntax import did_you_mean
 
-_RENAMED = {
+_NEW_NAMES = {
     "env_vars": "env",
     "resources": "container_resources",
     "startup_timeout_seconds": "startup_timeout",
@@ -21,7 +21,7 @@ _RENAMED = {
     "job_template_file": "pod_overrides",
     "full_job_spec": "pod_overrides",
 }
-# The rest of what the cncf.kubernetes provider's pod and job operators take and we spell in the pod's own words.
+# Other arguments of those operators. Here ``pod_overrides`` sets them, as fields of the pod.
 _POD_FIELDS = frozenset(
     [
         "automount_service_account_token",
@@ -48,74 +48,76 @@ _POD_FIELDS = frozenset(
         "working_dir",
     ]
 )
-_WATCHED = "nothing is polled"
-_ONE_POD = "a Job has one pod at a time; for several map the task, .partial(…).expand(args=…)"
-_LOGGED = "what hinders the pod is always logged, and named in the error"
-_SHOWN = "the logs of the script and of the installation are shown, as printed"
-# What nothing here corresponds to, and why.
-_LEFT_OUT = {
+_NO_POLLING = "the Job is watched, not polled"
+_ONE_POD = "a Job has one pod at a time; for several pods, map the task: .partial(…).expand(args=…)"
+_ALWAYS_LOGGED = "the log and the error always say why a pod does not start"
+_ALWAYS_SHOWN = "the logs of the script and of the installation are always shown, as printed"
+# Arguments without a counterpart here, and why.
+_WITHOUT_COUNTERPART = {
     "base_container_name": "the script's container is called 'script'",
-    "base_container_status_polling_interval": _WATCHED,
-    "callbacks": "there are none; Airflow's own, such as on_failure_callback, work",
+    "base_container_status_polling_interval": _NO_POLLING,
+    "callbacks": "use Airflow's own callbacks, such as on_failure_callback",
     "completion_mode": _ONE_POD,
     "completions": _ONE_POD,
-    "container_logs": _SHOWN,
-    "container_name_log_prefix_enabled": _SHOWN,
-    "discover_pods_retry_number": _WATCHED,
+    "container_logs": _ALWAYS_SHOWN,
+    "container_name_log_prefix_enabled": _ALWAYS_SHOWN,
+    "discover_pods_retry_number": _NO_POLLING,
     "durable": "a retry after a lost worker always takes over its Job",
-    "init_container_logs": _SHOWN,
-    "job_poll_interval": _WATCHED,
-    "log_events_on_failure": _LOGGED,
-    "log_events_on_startup": _LOGGED,
-    "log_formatter": _SHOWN,
-    "log_pod_spec_on_failure": _LOGGED,
+    "init_container_logs": _ALWAYS_SHOWN,
+    "job_poll_interval": _NO_POLLING,
+    "log_events_on_failure": _ALWAYS_LOGGED,
+    "log_events_on_startup": _ALWAYS_LOGGED,
+    "log_formatter": _ALWAYS_SHOWN,
+    "log_pod_spec_on_failure": _ALWAYS_LOGGED,
     "logging_interval": "the log is always live",
     "manual_selector": "a Job's pods are found by Kubernetes' own selector",
     "on_kill_action": "a kill always deletes the Job",
     "on_kill_propagation_policy": "a kill always deletes the Job and its pods",
     "parallelism": _ONE_POD,
-    "poll_interval": _WATCHED,
-    "progress_callback": _SHOWN,
+    "poll_interval": _NO_POLLING,
+    "progress_callback": _ALWAYS_SHOWN,
     "random_name_suffix": "a name always has a suffix",
     "reattach_on_restart": "a retry after a lost worker always takes over its Job",
     "selector": "a Job's pods are found by Kubernetes' own selector",
-    "startup_check_interval_seconds": _WATCHED,
-    "suspend": "a Job that a queue suspends is waited for",
+    "startup_check_interval_seconds": _NO_POLLING,
+    "suspend": "the task waits for a Job that a queue has suspended",
     "trigger_kwargs": "the trigger has no options",
-    "unwrap_single": "there is one value",
-    "wait_until_job_complete": "the Job is always waited for",
+    "unwrap_single": "a script returns one value",
+    "wait_until_job_complete": "the task always waits for the Job",
     "xcom_sidecar_container_security_context": "there is no sidecar",
 }
-_DEFERRED = frozenset(["deferrable", "defer_after"])
+_DEFERRAL = frozenset(["deferrable", "defer_after"])
 
 
 def is_renamed(name: str) -> bool:
-    """Whether the pod or job operator calls so what has another name here."""
-    return name in _RENAMED
+    """Whether this argument of the pod or job operator has another name here."""
+    return name in _NEW_NAMES
 
 
 def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
-    """Answer the first argument that is none of ours: with our name for it, else with the nearest; ``TypeError``."""
+    """Refuse the first unknown argument by ``TypeError``, and suggest one of ours."""
     known = tuple(ours)
     for name in arguments:
         if name in known:
             continue
         if "pod_overrides" not in known:
             _refuse_for_running_pods(name, known)
-        if name in _RENAMED:
-            raise TypeError(f"{name!r} is an argument of the pod or job operator; here it is {_RENAMED[name]!r}")
+        if name in _NEW_NAMES:
+            raise TypeError(f"{name!r} is an argument of the pod or job operator; use {_NEW_NAMES[name]!r} instead")
         if name in _POD_FIELDS:
-            raise TypeError(f"{name!r} is an argument of the pod or job operator; here set it in 'pod_overrides'")
-        if name in _LEFT_OUT:
-            raise TypeError(f"{name!r} is an argument of the pod or job operator; leave it out: {_LEFT_OUT[name]}")
+            raise TypeError(f"{name!r} is an argument of the pod or job operator; set it in 'pod_overrides' instead")
+        if name in _WITHOUT_COUNTERPART:
+            raise TypeError(
+                f"{name!r} is an argument of the pod or job operator; leave it out: {_WITHOUT_COUNTERPART[name]}"
+            )
         raise TypeError(f"unknown argument {name!r}{did_you_mean(name, known)}")
 
 
 def _refuse_for_running_pods(name: str, known: Collection[str]) -> None:
-    """What makes no sense where nothing is created."""
-    if name in _DEFERRED:
-        raise TypeError(f"{name!r}: an exec lives as long as its connection, so it cannot be deferred")
-    if name in _POD_FIELDS or (name in _RENAMED and _RENAMED[name] not in known):
+    """Refuse arguments that only a new pod can have."""
+    if name in _DEFERRAL:
+        raise TypeError(f"{name!r} is not supported: an exec ends with its connection, so it cannot be deferred")
+    if name in _POD_FIELDS or (name in _NEW_NAMES and _NEW_NAMES[name] not in known):
         raise TypeError(f"{name!r} is an argument of the pod or job operator; a running pod cannot be changed")
-    if name in _LEFT_OUT:
+    if name in _WITHOUT_COUNTERPART:
         raise TypeError(f"{name!r} is an argument of the pod or job operator; leave it out: nothing is created here")

@@ -58,32 +58,38 @@ def _merge_lists(base: list[Any], patch: list[Any], field: str, new_first: Colle
 
 
 def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str]) -> None:
-    """Refuse overrides of what this provider relies on, naming the key."""
+    """Refuse overrides of what this provider relies on. The message names the key."""
     check_keys(overrides, ("metadata", "spec", "apiVersion", "kind"), "pod_overrides")
     metadata, spec = _part(overrides, "metadata"), _part(overrides, "spec")
     _refuse_removal(metadata, ("labels",), "metadata")
     _refuse_removal(spec, ("containers", "volumes"), "spec")
     for label in metadata.get("labels") or {}:
         if label in our_labels:
-            raise _refused(f"metadata.labels[{label}]", "the Job is found by it")
+            raise _refusal(f"metadata.labels[{label}]", "this provider finds the Job by it")
     for annotation in metadata.get("annotations") or {}:
         if str(annotation).startswith(f"{MANAGER}/"):
-            raise _refused(f"metadata.annotations[{annotation}]", "it says what the Job is of")
+            raise _refusal(f"metadata.annotations[{annotation}]", "this provider sets it")
     if "restartPolicy" in spec:
-        raise _refused("spec.restartPolicy", "attempts are the Job's; set backoff_limit")
+        raise _refusal("spec.restartPolicy", "the Job starts each attempt as a new pod; set backoff_limit")
     for volume in _entries(spec, "volumes"):
         if volume.get("name") == SCRIPT_VOLUME:
-            raise _refused(f"spec.volumes[{SCRIPT_VOLUME}]", "it holds the script; use volumes or files")
+            raise _refusal(
+                f"spec.volumes[{SCRIPT_VOLUME}]", "it contains the script; choose another name, or use files"
+            )
     for container in (*_entries(spec, "containers"), *_entries(spec, "initContainers")):
         _check_container(container)
 
 
 def check_volumes(volumes: Iterable[Any], mounts: Iterable[Any]) -> None:
-    """Refuse volumes and mounts in the place of the script's."""
+    """Refuse volumes and mounts that would replace the script's."""
     if any(isinstance(volume, Mapping) and volume.get("name") == SCRIPT_VOLUME for volume in volumes):
-        raise ValueError(f"volumes has the name {SCRIPT_VOLUME!r}, which is the script's own")
+        raise ValueError(
+            f"volumes has the name {SCRIPT_VOLUME!r}, which is reserved for the script; choose another name"
+        )
     if any(isinstance(mount, Mapping) and _is_script_folder(mount) for mount in mounts):
-        raise ValueError(f"volume_mounts has the path {SCRIPT_FOLDER}, where the script is mounted; use files")
+        raise ValueError(
+            f"volume_mounts has the path {SCRIPT_FOLDER}, where the script is mounted; choose another path or use files"
+        )
 
 
 def _is_script_folder(mount: Mapping[str, Any]) -> bool:
@@ -95,11 +101,11 @@ def _check_container(container: Mapping[str, Any]) -> None:
     if container.get("name") == SCRIPT_CONTAINER:
         for key in ("command", "args"):
             if key in container:
-                raise _refused(f"{where}.{key}", "use interpreter, args or arguments")
+                raise _refusal(f"{where}.{key}", "use interpreter, args or arguments")
         _refuse_removal(container, ("env", "volumeMounts"), where)
     for mount in _entries(container, "volumeMounts"):
         if container.get("name") == SCRIPT_CONTAINER and _is_script_folder(mount):
-            raise _refused(f"{where}.volumeMounts[{SCRIPT_FOLDER}]", "the script is mounted there")
+            raise _refusal(f"{where}.volumeMounts[{SCRIPT_FOLDER}]", "the script is mounted there; choose another path")
 
 
 def _part(overrides: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -110,10 +116,10 @@ def _part(overrides: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _refuse_removal(parent: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
-    """A None takes a list away as a whole, and with it what is ours."""
+    """Refuse None for a list with entries of ours: it would remove the whole list."""
     for key in keys:
         if key in parent and parent[key] is None:
-            raise _refused(f"{where}.{key} to None", "some of it is needed to run the script")
+            raise _refusal(f"{where}.{key} to None", "the script needs entries of it")
 
 
 def _entries(parent: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
@@ -123,5 +129,5 @@ def _entries(parent: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _refused(key: str, why: str) -> ValueError:
+def _refusal(key: str, why: str) -> ValueError:
     return ValueError(f"pod_overrides may not set {key}: {why}")

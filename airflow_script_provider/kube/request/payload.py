@@ -1,4 +1,4 @@
-"""What the script is given besides its text: arguments and environment, checked and ready for a Secret."""
+"""Arguments and environment of a script, checked and ready for a Secret."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ MAX_STRING = 128 * 1024
 MAX_SECRET = 1024 * 1024
 """Bytes that all values of a Secret may have together."""
 MAX_EXEC = 2 * 1024 * 1024 - 256 * 1024
-"""Bytes of environment and argv together: a quarter of the usual stack of 8 MiB, less what the image brings itself."""
+"""Bytes of environment and argv together.
+
+Linux allows a quarter of the usual stack of 8 MiB. The image's own variables need some of it.
+"""
 
 
 @dataclass(frozen=True)
 class Payload:
     """Environment, and the arguments as variables that Kubernetes expands in the container's argv.
 
-    ``variables`` are all of them by name; ``argv`` holds the ``$(NAME)`` references. Neither is ever logged.
+    ``variables`` are all of them by name. ``argv`` has the ``$(NAME)`` references. Neither is ever
+    logged.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -39,9 +43,10 @@ class Payload:
         *,
         as_psql_variables: bool = False,
     ) -> Payload:
-        """Check and gather; ``ValueError`` names the argument and what is wrong with it.
+        """Check and collect the values. ``ValueError`` names the argument and its fault.
 
-        ``as_psql_variables`` passes ``args`` as ``-v name=value``: a positional JSON would be psql's database name.
+        ``as_psql_variables`` passes ``args`` as ``-v name=value``: psql would take a positional
+        JSON for the name of a database.
         """
         environment = _checked_env(env or {})
         texts, flags = checked_words(arguments, "arguments"), []
@@ -56,12 +61,12 @@ class Payload:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """``argv`` with the values in the place of the references, for where nobody expands them."""
+        """``argv`` with values instead of references, for runs without a kubelet's expansion."""
         return tuple(self.variables[_name_in(word)] if _name_in(word) else word for word in self.argv)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that ``argv`` does not refer to: the author's."""
+        """The author's variables: those that ``argv`` does not refer to."""
         references = {_name_in(word) for word in self.argv}
         return {name: value for name, value in self.variables.items() if name not in references}
 
@@ -72,7 +77,7 @@ def _name_in(word: str) -> str:
 
 
 def encode_args(args: Any) -> str:
-    """``args`` as the one JSON string that the script finds in ``argv[1]``."""
+    """Encode ``args`` as one JSON string, which is ``argv[1]`` of the script."""
     if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
         raise ValueError(f"args must be a mapping or a list of JSON values, not {type(args).__name__}")
     check_depth(args, "args")
@@ -85,10 +90,10 @@ def encode_args(args: Any) -> str:
 
 
 def _psql_variables(args: Any) -> list[str]:
-    """``name=value`` of each entry; a value that is no string is its JSON."""
+    """``name=value`` of each entry. Values other than strings are encoded as JSON."""
     encode_args(args)
     if not isinstance(args, Mapping):
-        raise ValueError("args must be a mapping for psql, whose variables have names")
+        raise ValueError("args must be a mapping for psql: its variables have names")
     check_env_names(args, "args")
     texts = {n: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for n, v in args.items()}
     return checked_words([f"{name}={text}" for name, text in texts.items()], "args")
@@ -103,12 +108,12 @@ def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
             raise ValueError(f"env[{name!r}] must be a string, not {type(value).__name__}; write str(…) or quotes")
         _check_text(value, f"env[{name!r}]")
         if name.startswith(ARGS_VARIABLE.removesuffix("S")):
-            raise ValueError(f"env has a reserved name {name!r}: the arguments travel under it")
+            raise ValueError(f"env has a reserved name {name!r}: the arguments are passed in it; choose another name")
     return dict(env)
 
 
 def checked_words(words: Sequence[str] | None, argument: str) -> list[str]:
-    """Words of a command line; ``ValueError`` names the argument that they come from."""
+    """Check the words of a command line. ``ValueError`` names their argument."""
     if words is None:
         return []
     if isinstance(words, str | bytes) or not isinstance(words, Sequence):
@@ -122,11 +127,13 @@ def checked_words(words: Sequence[str] | None, argument: str) -> list[str]:
 
 def _check_text(text: str, label: str) -> None:
     if "\0" in text:
-        raise ValueError(f"{label} holds a NUL character, which no argument and no environment can carry")
+        raise ValueError(
+            f"{label} contains a NUL character, which Linux does not allow in arguments and variables; remove it"
+        )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"{label} is no text that UTF-8 can spell: character {error.start} is a surrogate") from None
+        raise ValueError(f"{label} cannot be encoded as UTF-8: character {error.start} is a surrogate") from None
 
 
 def _check_sizes(variables: Mapping[str, str]) -> None:
@@ -144,7 +151,10 @@ def _check_sizes(variables: Mapping[str, str]) -> None:
 
 
 def _check_exec_size(environment: Mapping[str, str], positional: Mapping[str, str]) -> None:
-    """Arguments count twice when the program is executed: as the variables they travel in, and in argv."""
+    """Refuse more than Linux accepts when the program is executed.
+
+    Arguments count twice: as variables and in argv.
+    """
     size = sum(len(value.encode()) for values in (environment, positional, positional) for value in values.values())
     if size > MAX_EXEC:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What log, annotations and result tell of a script and its files: where they came from, their digest and size."""
+"""Origin, size and digest of a script and its files, for the log, annotations and the result."""
 
 from __future__ import annotations
 
@@ -11,33 +11,37 @@ from airflow_script_provider.kube.labels import FILES_ANNOTATION
 from airflow_script_provider.script import Script
 
 MAX_FILES_ANNOTATION = 16 * 1024
-"""Bytes of ours: Kubernetes gives all annotations of an object 256 KiB together, and most are the author's."""
+"""Bytes of the annotation.
+
+Kubernetes allows 256 KiB for all annotations of an object. Most of that is left to the author.
+"""
 
 
-def told(script: Script) -> str:
-    """Origin, size and digest for the log, and what else the source says, such as the ETag."""
+def description(script: Script) -> str:
+    """Origin, size and digest, and details of the source such as the ETag."""
     details = f", {script.details}" if script.details else ""
     return f"{script.origin}, {script.size:,} bytes, sha256 {script.sha256}{details}"
 
 
 def lines(script: Script, files: Mapping[str, Script]) -> list[str]:
-    """The log's lines; those of the files are a folded group."""
-    said = [f"Script: {told(script)}"]
+    """The lines of the log. Those of the files are a folded group."""
+    first = f"Script: {description(script)}"
     if not files:
-        return said
+        return [first]
     title = f"::group::Files: {len(files)}, {_size(files):,} bytes"
-    return [*said, title, *(f"{path}: {told(file)}" for path, file in files.items()), "::endgroup::"]
+    return [first, title, *(f"{path}: {description(file)}" for path, file in files.items()), "::endgroup::"]
 
 
 def of_files(files: Mapping[str, Script]) -> dict[str, dict[str, Any]]:
-    """The result's entry: path to digest, origin and size."""
+    """The entry of the files in the result: path to digest, origin and size."""
     return {path: {"sha256": f.sha256, "origin": f.origin, "bytes": f.size} for path, f in files.items()}
 
 
 def annotation(files: Mapping[str, Script]) -> dict[str, str]:
-    """The annotation of the files, as JSON: each by path, or where that is too long all of them in one.
+    """The annotation of the files, as JSON.
 
-    The digest of all is that of the lines which ``sha256sum`` prints of the files, sorted by path.
+    It has an entry for each path. If that is too long, it has one entry for all files together.
+    The digest is then that of the lines which ``sha256sum`` prints for the files, sorted by path.
     """
     if not files:
         return {}

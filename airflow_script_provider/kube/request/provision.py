@@ -21,7 +21,7 @@ TARGET = "/airflow-packages"
 TOOLS = ".airflow"
 """Folder beside the script, for what prepares it."""
 MESSAGE_PREFIX = "airflow-script: "
-"""What the prelude's termination message starts with: nothing of it is the script's."""
+"""The start of a termination message of the prelude. A script's message has no such start."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
 _FILE_OPTION = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
@@ -36,12 +36,12 @@ class Provision:
 
     @classmethod
     def of(cls, dependencies: Sequence[str] | None, packages: Sequence[str] | None) -> Provision:
-        """Check and gather; ``ValueError`` names the argument."""
+        """Check and collect the values. ``ValueError`` names the argument."""
         requirements = _strings(dependencies, "install_dependencies")
         names = _strings(packages, "install_packages")
         for name in names:
             if not _PACKAGE.fullmatch(name):
-                raise ValueError(f"install_packages holds {name!r}, which is not the name of a package")
+                raise ValueError(f"install_packages contains {name!r}, which is not the name of a package")
         return cls(tuple(_with_folder(line) for line in requirements), names)
 
     @property
@@ -50,7 +50,7 @@ class Provision:
         return bool(self.requirements or self.packages)
 
     def secret_variables(self) -> dict[str, str]:
-        """Requirements travel in the Secret: their URLs may carry credentials."""
+        """The requirements, for the Secret: their URLs may contain credentials."""
         return {REQUIREMENTS_VARIABLE: "\n".join(self.requirements)} if self.requirements else {}
 
     def tools(self) -> dict[str, str]:
@@ -61,11 +61,14 @@ class Provision:
         return tools
 
     def prelude(self) -> list[str]:
-        """What stands before the interpreter in the container's command."""
+        """The words before the interpreter in the container's command."""
         return ["sh", f"{SCRIPT_FOLDER}/{TOOLS}/prelude.sh"] if self.needs_prelude else []
 
     def script_environment(self, mark: str) -> list[dict[str, str]]:
-        """Variables for the prelude, which unsets them; ``mark`` tells its last line from the script's."""
+        """Variables for the prelude, which unsets them.
+
+        The prelude prints ``mark`` in its last line. The script's lines follow.
+        """
         values = {}
         if self.packages:
             values = {"AIRFLOW_SCRIPT_PACKAGES": " ".join(self.packages), "AIRFLOW_SCRIPT_MARK": mark}
@@ -74,7 +77,7 @@ class Provision:
         return [{"name": name, "value": value} for name, value in values.items()]
 
     def install_command(self, interpreter: Interpreter) -> list[str]:
-        """The init container's command: the Python that runs the script, else the image's."""
+        """The init container's command, by the Python that runs the script, or ``python3``."""
         python = interpreter.argv[0] if interpreter.program == "python" and interpreter.argv[0] != "env" else "python3"
         return [python, "-u", f"{SCRIPT_FOLDER}/{TOOLS}/install.py"]
 
@@ -83,7 +86,7 @@ class Provision:
         return [{"name": PACKAGES_VOLUME, "emptyDir": {}}] if self.requirements else []
 
     def mounts(self) -> list[dict[str, Any]]:
-        """Its mount, the same in both containers."""
+        """The mount of the folder of packages, the same in both containers."""
         return [{"name": PACKAGES_VOLUME, "mountPath": TARGET}] if self.requirements else []
 
 
@@ -94,12 +97,12 @@ def program(name: str) -> str:
 
 
 def install_failure(message: str) -> str | None:
-    """The cause in a termination message of ours, None if the message is not ours."""
+    """The cause in the prelude's termination message, None if the message is the script's."""
     return message.removeprefix(MESSAGE_PREFIX) if message.startswith(MESSAGE_PREFIX) else None
 
 
 def _with_folder(line: str) -> str:
-    """``-r more.txt`` names a file of ``files``, which lies beside the script."""
+    """The line with the script's folder before a file of ``files``: ``-r more.txt``."""
     found = _FILE_OPTION.fullmatch(line)
     if not found or found[2].startswith("/") or "://" in found[2]:
         return line
@@ -113,5 +116,5 @@ def _strings(values: Any, argument: str) -> tuple[str, ...]:
         raise ValueError(f"{argument} must be a list of strings, not {type(values).__name__}")
     for value in values:
         if not isinstance(value, str) or not value.strip() or "\n" in value:
-            raise ValueError(f"{argument} holds {value!r}; expected one requirement or package a string")
+            raise ValueError(f"{argument} contains {value!r}; each string must be one requirement or package")
     return tuple(value.strip() for value in values)

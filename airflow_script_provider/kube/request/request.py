@@ -22,11 +22,12 @@ from airflow_script_provider.script import Script
 
 @dataclass(frozen=True)
 class JobRequest:
-    """All that decides one Job.
+    """Everything that decides one Job.
 
-    ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by relative path.
-    ``may_be_marked`` says whether its Job may be changed when its outcome was read. ``job_patch`` is merged over our
-    Job, before the author's overrides of the pod. ``get_logs`` and ``max_output_bytes`` are for its followers.
+    ``deadline`` becomes ``activeDeadlineSeconds``. ``files`` are mounted beside the script, by
+    relative path. ``may_be_marked`` says whether the Job may be patched once its outcome was read.
+    ``job_patch`` is merged over our Job, before the author's overrides of the pod. ``get_logs``
+    and ``max_output_bytes`` are for the Job's followers.
     """
 
     script: Script
@@ -51,24 +52,24 @@ class JobRequest:
 
     @cached_property
     def provision(self) -> Provision:
-        """What is installed before the script runs."""
+        """The requirements and packages to install before the script runs."""
         return Provision.of(self.options.install_dependencies, self.options.install_packages)
 
     @property
     def first_ttl(self) -> int | None:
-        """Seconds that the finished Job is kept until its outcome is read; None for ever."""
+        """Seconds to keep the finished Job while its outcome is unread; None is for ever."""
         ttl = self.options.ttl_seconds_after_finished
         return ttl if ttl is None or not self.may_be_marked else max(ttl, self.options.unread_ttl)
 
     @property
     def ttl_when_read(self) -> int | None:
-        """Seconds that the Job is kept once its outcome was read; None if that changes nothing."""
+        """Seconds to keep the Job once its outcome was read; None leaves its TTL as it is."""
         ttl = self.options.ttl_seconds_after_finished
         return ttl if ttl != self.first_ttl else None
 
     @property
     def secret_variables(self) -> dict[str, str]:
-        """Everything that travels in the Secret, by variable."""
+        """All values of the Secret, by variable."""
         return {**self.payload.variables, **self.provision.secret_variables()}
 
     @property
@@ -80,10 +81,11 @@ class JobRequest:
 def request_facts(
     script: Script, files: Mapping[str, Script], options: CheckedOptions, payload: Payload, namespace: str
 ) -> dict[str, Any]:
-    """What makes two requests the same, as JSON: no secret value is in it, only the names of variables.
+    """The facts by which two requests are the same, as JSON.
 
-    Another version of this package must make the same of the same arguments, or a try after an upgrade does not
-    recognise the Job of the try before.
+    They have the names of variables, but no secret value. Each version of this package must make
+    the same facts of the same arguments. Otherwise a try after an upgrade does not recognise the
+    Job of the previous try.
     """
     requirements = without_logins(options.install_dependencies or ())
     return {

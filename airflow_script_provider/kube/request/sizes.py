@@ -1,4 +1,4 @@
-"""Sizes and places of script and files: what a ConfigMap and the API server accept."""
+"""Checks of script and files: what a ConfigMap and the API server accept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from airflow_script_provider.script import Script
 MAX_CONFIG_MAP = 1024 * 1024
 """Bytes that a ConfigMap may hold: the script and its files together."""
 MAX_BODY = 3 * 1024 * 1024 - 64 * 1024
-"""Bytes of the texts as JSON: the API server takes bodies of 3 MiB, of which names and paths need a little."""
+"""Bytes of the texts as JSON.
+
+The API server accepts bodies of 3 MiB. Names and paths need a little of it.
+"""
 
 
 def check_script(script: Script) -> None:
@@ -20,15 +23,17 @@ def check_script(script: Script) -> None:
     if not script.text.strip():
         raise ValueError(f"script is empty ({script.origin})")
     if "\0" in script.text:
-        raise ValueError(f"script holds a NUL character ({script.origin}): is it a binary file?")
+        raise ValueError(f"script contains a NUL character ({script.origin}); a script must be text, not a binary file")
 
 
 def check_files(files: Mapping[str, Script], script_file: str) -> None:
-    """Refuse files whose places are not free in the script's folder."""
+    """Refuse files whose paths are not free in the script's folder."""
     for path in files:
         syntax.check_relative_path(path, "files")
         if path == script_file:
-            raise ValueError(f"files has the path {path!r}, which is the script's own in the container")
+            raise ValueError(
+                f"files has the path {path!r}, which is the script's own in the container; choose another path"
+            )
     places = {*files, script_file}
     for path in files:
         if folder := next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in places), None):
@@ -47,13 +52,13 @@ def check_size(script: Script, files: Mapping[str, Script], tools: Mapping[str, 
 
 
 def check_body_size(script: Script, files: Mapping[str, Script]) -> None:
-    """JSON spells a control character with six bytes, a quote with two."""
+    """Refuse texts that are too large as JSON: a control character has six bytes there."""
     sizes = {"script": _json_size(script.text)} | {f"files[{path!r}]": _json_size(f.text) for path, f in files.items()}
     if sum(sizes.values()) > MAX_BODY:
         largest = max(sizes, key=lambda name: sizes[name])
         raise ValueError(
-            f"{largest} has {sizes[largest]:,} bytes as JSON, and the API server takes {MAX_BODY:,} in all; "
-            "control characters and quotes grow there: compress and encode them, or put the data into the image"
+            f"{largest} has {sizes[largest]:,} bytes as JSON, and the API server accepts {MAX_BODY:,} in all; "
+            "JSON escapes control characters and quotes: compress and encode the data, or put it into the image"
         )
 
 

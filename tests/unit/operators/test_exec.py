@@ -32,12 +32,12 @@ def rendered(operator: KubernetesExecScriptOperator, **context: Any) -> Kubernet
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("env_vars", "here it is 'env'"),
-        ("cmds", "here it is 'interpreter'"),
+        ("env_vars", "use 'env' instead"),
+        ("cmds", "use 'interpreter' instead"),
         ("resources", "a running pod cannot be changed"),
         ("volumes_mount", "unknown argument 'volumes_mount'"),
         ("init_containers", "a running pod cannot be changed"),
-        ("deferrable", "an exec lives as long as its connection, so it cannot be deferred"),
+        ("deferrable", "an exec ends with its connection, so it cannot be deferred"),
         ("deploymnt", "did you mean 'deployment'"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_kill_before_the_run_keeps_it_from_beginning() -> None:
 def test_the_hook_takes_the_operators_arguments() -> None:
     """And answers unknown ones as the operator does."""
     hook = KubernetesExecScriptHook(None, config_file="/none")
-    with pytest.raises(TypeError, match="here it is 'env'"):
+    with pytest.raises(TypeError, match="use 'env' instead"):
         hook.run("print(1)", deployment="api", env_vars={})
     with pytest.raises(ValueError, match="give exactly one of script and command"):
         hook.run(deployment="api")

@@ -96,7 +96,7 @@ def test_settings_of_the_job_may_be_templates() -> None:
         ({"timeout": ""}, "timeout='' must be seconds or a timedelta"),
         ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
         ({"backoff_limit": 1.5}, "backoff_limit=1.5 must be a whole number, 0 or more"),
-        ({"image_pull_policy": "Often"}, "image_pull_policy='Often' is none of Always, IfNotPresent, Never"),
+        ({"image_pull_policy": "Often"}, "image_pull_policy='Often' must be one of Always, IfNotPresent, Never"),
     ],
 )
 def test_what_a_template_renders_to_is_checked(said: dict[str, Any], message: str) -> None:

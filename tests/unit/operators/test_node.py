@@ -25,7 +25,7 @@ def an_operator(**arguments: Any) -> KubernetesNodeScriptOperator:
     [
         ({"all_nodes": False}, "exactly one of node_selector, nodes and all_nodes=True, not none of them"),
         ({"nodes": ["a"]}, "not nodes and all_nodes"),
-        ({"mode": "root"}, "mode='root' is none of"),
+        ({"mode": "root"}, "mode='root' must be one of"),
         ({"runs": 0}, "runs=0"),
         ({"interval": -1}, "interval=-1"),
         ({"max_output_bytes": 64 * 1024}, "max_output_bytes=65536"),
@@ -43,7 +43,7 @@ def test_what_cannot_work_fails_when_the_dag_is_parsed(arguments: dict[str, Any]
 
 @pytest.mark.parametrize(
     ("argument", "words"),
-    [("env_vars", "here it is 'env'"), ("host_network", "unknown argument"), ("run", "did you mean 'runs'")],
+    [("env_vars", "use 'env' instead"), ("host_network", "unknown argument"), ("run", "did you mean 'runs'")],
 )
 def test_unknown_arguments_are_answered(argument: str, words: str) -> None:
     """With ours, where another operator's was meant (R29)."""

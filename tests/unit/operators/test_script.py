@@ -53,7 +53,7 @@ def rendered(operator: KubernetesScriptOperator, **context: Any) -> KubernetesSc
 )
 def test_the_pod_operators_arguments_are_answered_with_ours(name: str, ours: str) -> None:
     """Who comes from the pod operator is told what to write instead (R29)."""
-    with pytest.raises(TypeError, match=f"'{name}' is an argument of the pod or job operator; here .*'{ours}'"):
+    with pytest.raises(TypeError, match=f"'{name}' is an argument of the pod or job operator; .*'{ours}' instead"):
         an_operator(**{name: "x"})
 
 
@@ -78,7 +78,7 @@ def test_airflows_own_arguments_are_taken(argument: str) -> None:
         ({"script": "ftp://x/y.py"}, "has the unknown scheme ftp://"),
         ({"args": {}, "arguments": []}, "args and arguments exclude each other"),
         ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
-        ({"image_pull_policy": "never"}, "image_pull_policy='never' is none of"),
+        ({"image_pull_policy": "never"}, "image_pull_policy='never' must be one of"),
         ({"files": {"data.py": "schema.sql"}}, r"^files\['data.py'\]='schema.sql' would run as text"),
         ({"template_script": "no"}, "template_script='no' must be True or False"),
         ({"in_cluster": "yes"}, "in_cluster='yes' must be True or False or None"),

@@ -43,7 +43,7 @@ def checked(script: Any = "print(1)", call: dict[str, Any] | None = None, **opti
         ({"interpreter": {"sh": 1}}, "interpreter must be a list of strings, not dict"),
         ({"timeout": 0}, "timeout=0 must be more than 0 seconds"),
         ({"termination_grace_period": -1}, "termination_grace_period=-1 must be at least 0 seconds"),
-        ({"skip_on_exit_code": 300}, "skip_on_exit_code holds 300"),
+        ({"skip_on_exit_code": 300}, "skip_on_exit_code contains 300"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(arguments: dict[str, Any], said: str) -> None:
@@ -79,7 +79,7 @@ def test_empty_script_is_refused() -> None:
 
 def test_what_is_given_is_checked_before_a_pod_is_looked_for() -> None:
     """A bad value of env fails when the request is made."""
-    with pytest.raises(ValueError, match="holds a NUL character"):
+    with pytest.raises(ValueError, match="contains a NUL character"):
         an_exec_request(env={"A": "\0"})
 
 

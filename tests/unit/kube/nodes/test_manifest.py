@@ -194,7 +194,7 @@ def test_the_owner_holds_the_plan() -> None:
 
 def test_a_job_without_a_plan_is_none_of_ours() -> None:
     """The error names it."""
-    with pytest.raises(ValueError, match="Job load has no plan"):
+    with pytest.raises(ValueError, match="Job load has no valid annotation airflow-script-provider/"):
         node_manifest.plan_of({"metadata": {"name": "load"}})
 
 

@@ -121,5 +121,5 @@ def test_the_largest_record_fits_into_an_annotation() -> None:
 @pytest.mark.parametrize("size", [-1, True, "2048", 16 * 1024 + 1])
 def test_bounds_that_do_not_fit_are_refused(size: Any) -> None:
     """The error says what to do instead."""
-    with pytest.raises(ValueError, match=r"max_output_bytes=.* write more to storage"):
+    with pytest.raises(ValueError, match=r"max_output_bytes=.* write a longer output to storage"):
         node_record.check_max_output(size)

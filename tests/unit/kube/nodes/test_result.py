@@ -47,7 +47,7 @@ def test_a_failure_that_is_forgotten_still_counts() -> None:
     """``history_limit`` bounds what is kept, not what happened."""
     plan = a_plan("a", runs=9, history_limit=2)
     outcome = conclude(plan, {"a": [a_record(7, failures=1), a_record(8, failures=1)]}, seconds=1)
-    assert outcome.error == "1 of 1 node failed: a (an earlier run)"
+    assert outcome.error == "1 of 1 node failed: a (an earlier run failed)"
 
 
 def test_the_history_is_bounded() -> None:

@@ -138,14 +138,14 @@ def test_a_selector_without_a_match_shows_the_values_of_its_keys() -> None:
     """Most likely it is a value that was misspelled."""
     there = [a_node("a", role="web"), a_node("b", role="web"), a_node("c", role="cache")]
     said = selection.no_match(NodeChoice(node_selector="role=db"), there)
-    assert said == "node_selector 'role=db' matches none of 3 nodes. They have: role=cache (1), role=web (2)."
+    assert said == "node_selector 'role=db' matches none of 3 nodes. Labels of the nodes: role=cache (1), role=web (2)."
 
 
 def test_a_selector_with_an_unknown_key_shows_the_labels_there_are() -> None:
     """Those that tell nodes apart come first."""
     there = [a_node("a", role="web", os="linux"), a_node("b", os="linux")]
     said = selection.no_match(NodeChoice(node_selector="rolle=web"), there)
-    assert said.endswith("They have: role=web (1), os=linux (2).")
+    assert said.endswith("Labels of the nodes: role=web (1), os=linux (2).")
 
 
 def test_long_lists_are_cut() -> None:

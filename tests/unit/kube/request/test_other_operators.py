@@ -12,9 +12,12 @@ OURS = ("env", "env_from", "timeout", "pod_overrides")
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("env_vars", "'env_vars' is an argument of the pod or job operator; here it is 'env'"),
-        ("hostnetwork", "'hostnetwork' is an argument of the pod or job operator; here set it in 'pod_overrides'"),
-        ("poll_interval", "'poll_interval' is an argument of the pod or job operator; leave it out: nothing is polled"),
+        ("env_vars", "'env_vars' is an argument of the pod or job operator; use 'env' instead"),
+        ("hostnetwork", "'hostnetwork' is an argument of the pod or job operator; set it in 'pod_overrides' instead"),
+        (
+            "poll_interval",
+            "'poll_interval' is an argument of the pod or job operator; leave it out: the Job is watched, not polled",
+        ),
         ("timout", "unknown argument 'timout'; did you mean 'timeout'?"),
         ("xyz", "unknown argument 'xyz'"),
     ],

@@ -79,11 +79,14 @@ def test_the_base_stays_as_it_was() -> None:
             container(volumeMounts=[{"name": "x", "mountPath": "/scripts/"}]),
             "may not set spec.containers[script].volumeMounts[/scripts]",
         ),
-        ({"spec": {"restartPolicy": "OnFailure"}}, "may not set spec.restartPolicy: attempts are the Job's"),
+        (
+            {"spec": {"restartPolicy": "OnFailure"}},
+            "may not set spec.restartPolicy: the Job starts each attempt as a new pod",
+        ),
         ({"spec": {"volumes": [{"name": "airflow-script"}]}}, "may not set spec.volumes[airflow-script]"),
         (
             {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}},
-            "may not set metadata.labels[app.kubernetes.io/managed-by]: the Job is found by it",
+            "may not set metadata.labels[app.kubernetes.io/managed-by]: this provider finds the Job by it",
         ),
         ({"metadata": {"labels": None}}, "may not set metadata.labels to None"),
         ({"spec": {"containers": None}}, "may not set spec.containers to None"),

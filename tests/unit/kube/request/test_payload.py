@@ -61,8 +61,8 @@ def test_args_must_be_json(value: Any) -> None:
         ({"KEY": 1}, r"env\['KEY'\] must be a string, not int"),
         ({"1KEY": "x"}, "env has an illegal name '1KEY'"),
         ({"A-B": "x"}, "env has an illegal name 'A-B'"),
-        ({"KEY": "a\0b"}, r"env\['KEY'\] holds a NUL character"),
-        ({"KEY": "a\ud800b"}, r"env\['KEY'\] is no text that UTF-8 can spell"),
+        ({"KEY": "a\0b"}, r"env\['KEY'\] contains a NUL character"),
+        ({"KEY": "a\ud800b"}, r"env\['KEY'\] cannot be encoded as UTF-8"),
         ({"AIRFLOW_SCRIPT_ARGS": "x"}, "env has a reserved name 'AIRFLOW_SCRIPT_ARGS'"),
         ({"AIRFLOW_SCRIPT_ARGUMENT_0": "x"}, "env has a reserved name"),
         (["KEY=1"], "env must be a mapping of name to string, not list"),
@@ -79,8 +79,8 @@ def test_a_bad_environment_is_refused(env: Any, words: str) -> None:
     [
         ("-n 5", "arguments must be a list of strings, not str"),
         (["-n", 5], r"arguments\[1\] must be a string, not int"),
-        (["a\0"], r"arguments\[0\] holds a NUL character"),
-        (["\ud800"], r"arguments\[0\] is no text that UTF-8 can spell"),
+        (["a\0"], r"arguments\[0\] contains a NUL character"),
+        (["\ud800"], r"arguments\[0\] cannot be encoded as UTF-8"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: Any, words: str) -> None:

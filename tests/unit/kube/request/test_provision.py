@@ -35,11 +35,11 @@ def test_files_of_requirements_lie_beside_the_script() -> None:
     ("dependencies", "packages", "words"),
     [
         ("six", None, "install_dependencies must be a list of strings, not str"),
-        ([1], None, "install_dependencies holds 1"),
-        (["a\nb"], None, "install_dependencies holds 'a\\nb'"),
+        ([1], None, "install_dependencies contains 1"),
+        (["a\nb"], None, "install_dependencies contains 'a\\nb'"),
         (None, {"a": 1}, "install_packages must be a list of strings, not dict"),
-        (None, ["jq; rm -rf /"], "install_packages holds 'jq; rm -rf /'"),
-        (None, ["-y"], "install_packages holds '-y'"),
+        (None, ["jq; rm -rf /"], "install_packages contains 'jq; rm -rf /'"),
+        (None, ["-y"], "install_packages contains '-y'"),
     ],
 )
 def test_bad_lists_name_the_argument(dependencies: object, packages: object, words: str) -> None:

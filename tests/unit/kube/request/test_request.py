@@ -22,10 +22,10 @@ A_CIRCLE.append(A_CIRCLE)
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("image_pull_policy", "Sometimes", "image_pull_policy='Sometimes' is none of Always, IfNotPresent, Never"),
-        ("run_as_uid", 0, "run_as_uid=0 must be a user id of at least 1"),
+        ("image_pull_policy", "Sometimes", "image_pull_policy='Sometimes' must be one of Always, IfNotPresent, Never"),
+        ("run_as_uid", 0, "run_as_uid=0 must be a user id from 1"),
         ("run_as_uid", True, "run_as_uid=True must be a user id"),
-        ("run_as_uid", 2**31, "run_as_uid=2147483648 must be a user id of at least 1, at most 2147483647"),
+        ("run_as_uid", 2**31, "run_as_uid=2147483648 must be a user id from 1 to 2147483647"),
         ("tolerations", A_CIRCLE, "tolerations is nested more than 100 levels deep, or holds itself"),
         ("pod_overrides", {"spec": A_CIRCLE}, "pod_overrides is nested more than 100 levels deep"),
         ("install_dependencies", A_CIRCLE, "install_dependencies is nested more than 100 levels deep"),
@@ -40,11 +40,11 @@ A_CIRCLE.append(A_CIRCLE)
         ("termination_grace_period", -1, "termination_grace_period=-1 must be at least 0 seconds"),
         ("ttl_seconds_after_finished", -1, "ttl_seconds_after_finished=-1 must be at least 0"),
         ("unread_ttl", 0, "unread_ttl=0 must be more than 0"),
-        ("skip_on_exit_code", 0, "skip_on_exit_code holds 0; exit codes go from 1 to 255"),
-        ("fail_on_exit_code", [256], "fail_on_exit_code holds 256"),
+        ("skip_on_exit_code", 0, "skip_on_exit_code contains 0; exit codes are whole numbers from 1 to 255"),
+        ("fail_on_exit_code", [256], "fail_on_exit_code contains 256"),
         ("fail_on_exit_code", "3", "fail_on_exit_code='3' must be an exit code or a list of exit codes"),
         ("skip_on_exit_code", iter([3]), "skip_on_exit_code=<list_iterator"),
-        ("fail_on_exit_code", True, "fail_on_exit_code holds True"),
+        ("fail_on_exit_code", True, "fail_on_exit_code contains True"),
     ],
 )
 def test_wrong_whatever_the_templates_say(option: str, value: Any, words: str) -> None:
@@ -70,7 +70,7 @@ def test_wrong_whatever_the_templates_say(option: str, value: Any, words: str) -
             "container_resources has an unknown key 'limit'; did you mean 'limits'?",
         ),
         ("volumes", {"name": "x"}, "volumes must be a list, not dict"),
-        ("image_pull_secrets", [1], "image_pull_secrets holds 1; expected names"),
+        ("image_pull_secrets", [1], "image_pull_secrets contains 1; each entry must be a name"),
         ("env_from", ["x"], "env_from[0] must be a mapping, not str"),
         ("tolerations", [{}, None], "tolerations[1] must be a mapping, not NoneType"),
         ("volumes", ["data"], "volumes[0] must be a mapping, not str"),
@@ -104,7 +104,7 @@ def test_a_service_account_may_have_dots() -> None:
 
 def test_exit_codes_cannot_both_skip_and_fail() -> None:
     """One exit code means one thing."""
-    with pytest.raises(ValueError, match="exit code 3 stands in skip_on_exit_code and in fail_on_exit_code"):
+    with pytest.raises(ValueError, match="exit code 3 is in both skip_on_exit_code and fail_on_exit_code"):
         JobOptions(skip_on_exit_code=[3, 4], fail_on_exit_code=3).check_before_rendering()
 
 
@@ -238,10 +238,10 @@ def test_files_may_share_a_folder() -> None:
 
 @pytest.mark.parametrize("place", ["script", "files['data.bin']"])
 def test_what_grows_too_large_as_json_is_refused(place: str) -> None:
-    """A MiB of control characters is six of JSON, which the API server takes from nobody (R25)."""
+    """A MiB of control characters has six MiB as JSON, which the API server refuses (R25)."""
     large = a_script("\x01" * (MAX_CONFIG_MAP - 100))
     files = {} if place == "script" else {"data.bin": large}
-    with pytest.raises(ValueError, match=f"^{re.escape(place)} has 6,290,858 bytes as JSON.*takes 3,080,192 in all"):
+    with pytest.raises(ValueError, match=f"^{re.escape(place)} has 6,290,858 bytes as JSON.*accepts 3,080,192 in all"):
         a_request(a_script() if files else large, files=files)
 
 
