@@ -126,7 +126,7 @@ def _give_kills_time() -> None:
 
     from airflow_script_provider.hooks import _task_run
 
-    _task_run.KILLED_STATE_TIMEOUT = 10.0
+    _task_run.KILL_STATE_TIMEOUT = 10.0
     WatchedSubprocess.kill.__defaults__ = (signal.SIGINT, 60.0, False)
 
 

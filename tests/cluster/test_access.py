@@ -79,7 +79,8 @@ def test_without_a_right_one_warning_and_a_result(
     arguments = {"script": "print(1)", "config_file": written(config, tmp_path), "namespace": namespace, **stuck}
 
     def run(seconds: float) -> TaskRun:
-        return run_task(**arguments, **{"startup_timeout": seconds} if stuck else {})
+        limits: dict[str, Any] = {"startup_timeout": seconds} if stuck else {}
+        return run_task(**arguments, **limits)
 
     _, done = with_time_to_begin(run, lambda done: words in str(done.warnings))
     assert len([line for line in done.warnings if words in line]) == 1

@@ -14,7 +14,6 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import TaskDeferred
 from airflow_script_provider.api import sessions, watch
-from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.result import Status
 from tests.cluster.accounts import author, token_of, written
@@ -27,9 +26,10 @@ from tests.cluster.test_trigger import Log, a_trigger, event_of, go_on, launched
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
 from tests.patience import LONG, wait_for
 from tests.servers import web_server
+from tests.task_runs import a_script_run
 
 NUMBERED = f"{STEPS}for i in range(32):\n    print('n', i)\n    i == 16 and wait('')"
-MARKED = {"labels": {"test": "expires"}}
+MARKED: dict[str, Any] = {"labels": {"test": "expires"}}
 """Arguments of the one task in the shared namespace that is told to go on."""
 REFUSED = Fault(status=401, message="Unauthorized")
 ALL = r"."
@@ -81,7 +81,7 @@ def next_token(kubectl: Kubectl, shared_namespace: str) -> str:
 def expire(place: Place) -> None:
     """Refuse the account's token from now on, also to those whose connections are open."""
     place.api.on(ALL, REFUSED, token=place.token)
-    place.api.outage(0.1)
+    place.api.outage()
 
 
 def numbers(lines: list[str]) -> list[str]:
@@ -220,7 +220,7 @@ async def test_refused_for_good_while_deferred(
     assert event["reason"].startswith("the API server refused the credentials (401)")
     assert plugin.calls == before + 2
     with pytest.raises(exceptions.ApiUnauthorizedError):
-        await asyncio.to_thread(KubernetesScriptHook(None, config_file=by_plugin["config_file"]).resume, event)
+        await asyncio.to_thread(a_script_run(by_plugin["config_file"]).resume, event)
 
 
 def test_a_failing_plugins_words_are_not_told(
@@ -246,7 +246,7 @@ async def test_a_triggerer_without_the_file(
     assert event["reason"].startswith(f"no credentials for a Kubernetes cluster: {path} does not exist.")
     if is_back:
         kept.rename(path)
-    resuming = asyncio.to_thread(KubernetesScriptHook(None, config_file=path).resume, event)
+    resuming = asyncio.to_thread(a_script_run(path).resume, event)
     if is_back:
         assert (await resuming).result.status is Status.COMPLETED
         assert lines(log, "n ") == ["n 0"]
@@ -303,7 +303,7 @@ async def test_a_worker_of_another_cluster(
     path = place.file() if was_followed else "/nowhere/kubeconfig"
     event = await event_of(a_trigger(job, {"config_file": path}, server=place.server))
     assert ("ended" in event) == was_followed
-    worker = KubernetesScriptHook(None, config_file=written(place.config_of_elsewhere(), place.folder))
+    worker = a_script_run(written(place.config_of_elsewhere(), place.folder))
     words = f"{place.elsewhere.url} has no Job {job.ref}, which the worker launched on {place.server}"
     with pytest.raises(exceptions.KubernetesApiError, match=words):
         await asyncio.to_thread(worker.resume, event)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.hooks.script import KubernetesScriptHook
 from tests.cluster.test_trigger import Log, a_trigger, event_of, launched, lines
+from tests.task_runs import a_script_run
 
 AT_ONCE = 20
 """Scripts under way at a time: two hundred pods that start together would take the nodes minutes."""
@@ -27,8 +27,7 @@ async def test_each_script_has_its_own_result(
         async with slots:
             job = await launched(shared, script % number)
             event = await event_of(a_trigger(job, shared))
-            hook = KubernetesScriptHook(None, config_file=shared["config_file"])
-            return (await asyncio.to_thread(hook.resume, event)).result.value
+            return (await asyncio.to_thread(a_script_run(shared["config_file"]).resume, event)).result.value
 
     values = await asyncio.gather(*(value(number) for number in range(scripts)))
     assert values == [{"n": number} for number in range(scripts)]

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.hooks.node import NodesDeferral
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.triggers import _base as trigger_base
@@ -109,10 +110,10 @@ async def test_live_lines_go_on_where_they_stopped(shared: dict[str, Any], log: 
 async def test_the_worker_goes_on_where_no_triggerer_can(shared: dict[str, Any]) -> None:
     """A triggerer without the kubeconfig gives everything back (R16)."""
     trigger = await deferred(shared, script=SAYS_WHERE)
-    trigger.config_file = "/nowhere/kubeconfig"
+    trigger.cluster = ClusterRef(None, config_file="/nowhere/kubeconfig")
     event = await event_of(again(trigger))
     assert "/nowhere/kubeconfig does not exist" in event["reason"]
-    assert (await outcome_of(event, shared)).result["succeeded"] == 2
+    assert (await outcome_of(event, shared)).succeeded == 2
 
 
 async def test_an_owner_that_was_deleted(shared: dict[str, Any], kubectl: Kubectl) -> None:
@@ -287,7 +288,11 @@ class TestLostNodes:
         def on_paper(seconds: float) -> tuple[str, TaskRun, list[str]]:
             """The node's name, the run, and the pods that are left on the node."""
             name = f"paper-{seconds:g}-{own['namespace']}"
-            arguments = {"nodes": ["node-1", name], "startup_timeout": seconds, "termination_grace_period": 1}
+            arguments: dict[str, Any] = {
+                "nodes": ["node-1", name],
+                "startup_timeout": seconds,
+                "termination_grace_period": 1,
+            }
             with a_node_of_paper(kubectl, name):
                 player = meanwhile(lambda: play_the_start(kubectl, own["namespace"], name))
                 run = run_nodes(script="print('hi')", runs=2, **arguments, **own)

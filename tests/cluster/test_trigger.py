@@ -34,6 +34,7 @@ from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
 from tests.patience import LONG, PATIENCE, until, wait_for
+from tests.task_runs import a_script_run
 
 Log = list[Any]
 
@@ -63,7 +64,7 @@ def a_trigger(job: LaunchedJob, shared: dict[str, Any], **arguments: Any) -> Scr
     return ScriptTrigger(**json.loads(json.dumps(travelled)))
 
 
-async def event_of(trigger: ScriptTrigger) -> dict[str, Any]:
+async def event_of(trigger: JobTrigger) -> dict[str, Any]:
     """The payload of its one event."""
     async with asyncio.timeout(PATIENCE):
         events = [event async for event in trigger.run()]
@@ -117,8 +118,7 @@ async def test_a_job_that_is_gone(shared: dict[str, Any], kubectl: Kubectl) -> N
     await asyncio.to_thread(kubectl, "delete", "job", job.ref.name, "-n", job.ref.namespace, "--wait=false")
     event = await event_of(a_trigger(job, shared))
     assert f"has no Job {job.ref}, which the worker launched" in event["reason"]
-    hook = KubernetesScriptHook(None, config_file=shared["config_file"])
-    outcome = await asyncio.to_thread(hook.resume, event)
+    outcome = await asyncio.to_thread(a_script_run(shared["config_file"]).resume, event)
     assert "was deleted" in str(outcome.result.error)
 
 
@@ -282,7 +282,7 @@ async def test_the_worker_stopped_in_the_middle(shared: dict[str, Any], log: Log
             state = deferral.state
     assert 0 < len(lines(log, "n ")) < 24
     await go_on(kubectl, job)
-    await event_of(a_trigger(job, shared, handover=replace(deferral.state, deferral="next").to_dict()))
+    await event_of(a_trigger(job, shared, handover=replace(state, deferral="next").to_dict()))
     assert lines(log, "n ") == [f"n {i}" for i in range(24)]
     said = [str(entry["event"]) for entry in log if str(entry["event"]).startswith("Pod ")]
     assert len(said) == len(set(said))
@@ -344,8 +344,7 @@ async def test_the_output_of_a_pod_that_is_gone(shared: dict[str, Any], log: Log
     await asyncio.to_thread(
         wait_for, lambda: not kubectl.names("pods", job.ref.namespace, *of_the_job), "the end of the pod"
     )
-    hook = KubernetesScriptHook(None, config_file=shared["config_file"])
-    result = (await asyncio.to_thread(hook.resume, event)).result
+    result = (await asyncio.to_thread(a_script_run(shared["config_file"]).resume, event)).result
     assert (result.output, result.value) == ('n 0\n{"a": 1}\n', {"a": 1})
     assert (result.output_bytes, result.output_truncated) == (13, False)
     assert "n 0" in str(result.error) or result.reason == "DeadlineExceeded"
