@@ -1,4 +1,4 @@
-"""Where the words of a run go: the operator's own lines and the script's."""
+"""Where the lines of a run go: our own lines and the script's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTPUT_LOGGER = "airflow.task.script"
 
 
 class RunLog(Protocol):
-    """Two kinds of lines: notes of ours, and the script's lines as printed."""
+    """Two kinds of lines: our notes, and the script's lines as printed."""
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """A line of ours."""
@@ -23,7 +23,7 @@ class RunLog(Protocol):
 
 
 class StreamsLog(Protocol):
-    """The same, where stdout and stderr are told apart: lines of the latter are warnings."""
+    """The same for separate streams: lines of stderr are warnings."""
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """A line of ours."""
@@ -33,7 +33,7 @@ class StreamsLog(Protocol):
 
 
 class Logger(Protocol):
-    """What is used of a logger: the standard library's has it, and so has Airflow's."""
+    """The methods of a logger that are used: loggers of the standard library and of Airflow have them."""
 
     def log(self, level: int, message: str, /, *args: Any) -> object:
         """Log at a level."""
@@ -47,7 +47,7 @@ class Logger(Protocol):
 
 @dataclass
 class LoggerRunLog:
-    """Notes into one logger, the script's lines into another; None drops them."""
+    """Writes notes to one logger and the script's lines to another; None drops the lines."""
 
     logger: Logger
     lines: Logger | None
@@ -57,7 +57,7 @@ class LoggerRunLog:
         self.logger.log(level, "%s", text)
 
     def output(self, lines: Sequence[str], level: int = logging.INFO) -> None:
-        """Lines of the script, those of stderr as warnings; a pod's log does not tell it from stdout."""
+        """Lines of the script, those of stderr as warnings; a pod's log does not separate the streams."""
         if self.lines is not None:
             write = self.lines.info if level < logging.WARNING else self.lines.warning
             for line in lines:
@@ -66,7 +66,7 @@ class LoggerRunLog:
 
 @dataclass
 class CountingRunLog(LoggerRunLog):
-    """One that tells whether the script has printed: since somebody last cleared ``printed``, and ever."""
+    """A run log that knows whether the script has printed: ever, and since ``printed`` was cleared."""
 
     has_printed: bool = False
     printed: asyncio.Event = field(default_factory=asyncio.Event)

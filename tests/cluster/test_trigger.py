@@ -29,6 +29,7 @@ from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INSTALL
 from airflow_script_provider.run_log import LoggerRunLog
 from airflow_script_provider.triggers import _base as trigger_base
 from airflow_script_provider.triggers import script as trigger_module
+from airflow_script_provider.triggers._base import JobTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kubectl import Kubectl
