@@ -15,7 +15,7 @@ from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.logs.output import Output, Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
-from airflow_script_provider.kube.nodes.manifest import owning
+from airflow_script_provider.kube.nodes.manifest import owner_request
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.request import interpreters
@@ -69,7 +69,7 @@ def a_request(
         files=files or {},
         deadline=Deadline(deadline),
     )
-    return request if on_nodes is None else owning(request, on_nodes)
+    return request if on_nodes is None else owner_request(request, on_nodes)
 
 
 def an_exec_request(script: Script | str | None = "print('hi')\n", **arguments: Any) -> ExecRequest:

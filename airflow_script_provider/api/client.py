@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from airflow_script_provider import __version__, exceptions
-from airflow_script_provider.api.call import Call
+from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube import refusal

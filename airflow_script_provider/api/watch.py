@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
+from airflow_script_provider.api.resources import Call
 from airflow_script_provider.kube.listing import items_of, metadata_of
 
 SERVER_TIMEOUT = 290

@@ -23,7 +23,7 @@ from airflow_script_provider.clusters.access import (
     named_files,
     read_configs,
 )
-from airflow_script_provider.clusters.plugins import run_with_plugins
+from airflow_script_provider.clusters.plugin_processes import run_with_plugins
 
 LOAD_TIMEOUT = 60.0
 """Seconds for a kubeconfig's plugin to answer; a plugin that waits for keyboard input never does."""

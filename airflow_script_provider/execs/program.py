@@ -16,7 +16,7 @@ from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecEnd, ExecOutput, Exited, NotStarted
 from airflow_script_provider.kube.exec.program import Invocation, Preamble
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
-from airflow_script_provider.kube.logs.lines import Lines, text_of
+from airflow_script_provider.kube.logs.stream_lines import Lines, text_of
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.run_log import StreamsLog
 

@@ -14,8 +14,8 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.kube.job import adoption
 from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.kill import Kill, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
 
@@ -89,11 +89,11 @@ class JobTaskRun(TaskRun):
                 raise self.killed(unguarded.ref) from None
             raise
 
-    async def meaning_of_kill(self, task: TaskIdentity | None) -> adoption.Kill | None:
+    async def meaning_of_kill(self, task: TaskIdentity | None) -> Kill | None:
         """What an interruption means if it is a kill of a task that is tried again; None otherwise."""
         if not self.interruptible.is_killed or task is None or not task.has_tries_left:
             return None
-        return adoption.meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
+        return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
 
 
 async def in_session(access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:

@@ -22,9 +22,9 @@ from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import result as nodes_result
-from airflow_script_provider.kube.nodes.call import NodeCall, NodesRequest, identity_on_nodes
 from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
+from airflow_script_provider.kube.nodes.request import NodeArguments, NodesRequest, identity_on_nodes
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
@@ -61,13 +61,13 @@ class KubernetesNodeScriptHook(ScriptHook):
 
         Raises ``NodesFailedError`` with the result, and what ``KubernetesScriptHook.run`` raises before the launch.
         """
-        call = node_call(script=script, **arguments)
+        call = node_arguments(script=script, **arguments)
         with ended_by_sigterm(self._task_run.interruptible):
             return nodes_result.successful(self._task_run.outcome(call, folder=folder))
 
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesRequest:
         """Read the script and check everything; nothing is created, and the nodes are not chosen yet."""
-        return self._task_run.prepare(node_call(script=script, **arguments), folder=folder)
+        return self._task_run.prepare(node_arguments(script=script, **arguments), folder=folder)
 
     def launch(self, request: NodesRequest) -> JobRef:
         """Choose the nodes and create the Job that owns the runs. ``follow`` starts the runs."""
@@ -99,13 +99,15 @@ class KubernetesNodeScriptHook(ScriptHook):
 class NodesTaskRun(JobTaskRun):
     """A script on nodes in the place of a task: what operators need beyond the hook."""
 
-    def prepare(self, call: NodeCall, *, folder: str | None = None, task: TaskIdentity | None = None) -> NodesRequest:
+    def prepare(
+        self, call: NodeArguments, *, folder: str | None = None, task: TaskIdentity | None = None
+    ) -> NodesRequest:
         """Read the script and check everything; nothing is created."""
         return _nodes_request(self.cluster.resolve(), call, folder=folder, task=task)
 
     def outcome(
         self,
-        call: NodeCall,
+        call: NodeArguments,
         *,
         folder: str | None = None,
         task: TaskIdentity | None = None,
@@ -125,7 +127,7 @@ class NodesTaskRun(JobTaskRun):
 
     def outcome_or_deferral(
         self,
-        call: NodeCall,
+        call: NodeArguments,
         *,
         folder: str | None = None,
         task: TaskIdentity | None = None,
@@ -189,7 +191,7 @@ class NodesTaskRun(JobTaskRun):
 
     def _begun(
         self,
-        call: NodeCall,
+        call: NodeArguments,
         do: Callable[[NodesTask, LaunchedJob], Coroutine[Any, Any, T]],
         *,
         folder: str | None,
@@ -211,16 +213,16 @@ class NodesTaskRun(JobTaskRun):
         return NodesTask(api, log, lambda: self.meaning_of_kill(task))
 
 
-def node_call(**arguments: Any) -> NodeCall:
+def node_arguments(**arguments: Any) -> NodeArguments:
     """The operator's arguments by what they are about; ``TypeError`` for an unknown one."""
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
     choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
-    return NodeCall(inputs, options, choice, settings)
+    return NodeArguments(inputs, options, choice, settings)
 
 
 def _nodes_request(
     access: ClusterAccess,
-    call: NodeCall,
+    call: NodeArguments,
     *,
     folder: str | None,
     task: TaskIdentity | None,

@@ -109,8 +109,8 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """Run and wait, without judging: the outcome of success and failure alike.
 
-        ``on_outcome`` gets it before the Job is marked as read: until then another try of the task would adopt the
-        Job. ``alone`` means that the task runs nothing else, so this run adopts or deletes what an earlier try left.
+        ``on_outcome`` gets it before the Job is marked as read: until then another try of the task would reattach
+        to it. ``alone`` means that the task runs nothing else, so this run uses or deletes what an earlier try left.
         """
         access, task = self.cluster.resolve(), task or current_task()
         request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)

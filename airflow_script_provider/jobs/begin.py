@@ -1,4 +1,4 @@
-"""Beginning a run: launch its Job, or adopt one that an earlier try of the task left."""
+"""Beginning a run: launch its Job, or reattach to one that an earlier try of the task left."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs import adopt, launching, read_mark
-from airflow_script_provider.jobs.adopt import Adopted
+from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
+from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.request.request import JobRequest
@@ -31,33 +31,33 @@ async def begin(
     """The Job to follow: one that an earlier try left, or a new one; and what is known of it.
 
     ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
-    adopted are deleted. ``on_launch`` is called with the Job, whether new or adopted. For
-    ``meaning_of_kill`` see ``JobGuard``. Raises as ``adopt.find`` and ``launching.launch`` do.
+    followed are deleted. ``on_launch`` is called with the Job, whether new or not. For
+    ``meaning_of_kill`` see ``JobGuard``. Raises as ``reattach.find`` and ``launching.launch`` do.
     """
-    adopted = await adopt.find(api, request, log, alone=alone)
-    if adopted is None:
+    earlier = await reattach.find(api, request, log, alone=alone)
+    if earlier is None:
         request = await read_mark.within_rights(api, request, log)
         started = time.time()
         ref = await launching.launch(api, request)
         context, start = JobContext(api, LaunchedJob.of(request, ref, started), log), FollowState()
     else:
-        job = LaunchedJob.of(adopted.request, adopted.ref, adopted.launched_at)
-        context, start = JobContext(api, job, log), FollowState(clock=adopted.clock)
+        job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
+        context, start = JobContext(api, job, log), FollowState(clock=earlier.clock)
     async with JobGuard(context, meaning_of_kill).protecting():
-        if adopted is None:
+        if earlier is None:
             _note_launched(context, request)
         else:
-            await adopt.complete(api, adopted, log)
-            _note_adopted(adopted, log)
+            await reattach.complete(api, earlier, log)
+            _note_reattached(earlier, log)
         if on_launch is not None:
             on_launch(context.job.ref)
     return context, start
 
 
-def _note_adopted(adopted: Adopted, log: RunLog) -> None:
+def _note_reattached(earlier: ReattachedJob, log: RunLog) -> None:
     log.note(
-        f"Reattached to Job {adopted.ref} of try {adopted.try_number}, whose worker was lost. Its log is repeated from "
-        f"the start. Look at it: {_kubectl('describe', adopted.ref)}"
+        f"Reattached to Job {earlier.ref} of try {earlier.try_number}, whose worker was lost. Its log is repeated from "
+        f"the start. Look at it: {_kubectl('describe', earlier.ref)}"
     )
 
 

@@ -21,7 +21,7 @@ from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
-from airflow_script_provider.jobs.pod_log import SILENCE
+from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job import announcements, pod_status, progress
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from airflow_script_provider import _shielded
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.kube.job.adoption import Kill
+from airflow_script_provider.kube.kill import Kill
 
 MeaningOfKill = Callable[[], Awaitable[Kill | None]]
 """Asked when a run is interrupted; None means that it is not a kill of a task with tries left."""
@@ -40,7 +40,7 @@ class JobGuard:
         began, ref = time.monotonic(), self.context.job.ref
         kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
         if kill is not None and kill.leaves_job:
-            return f"{kill.seen}: Job {ref} is left to the next try, which reattaches to it."
+            return f"{kill.reason}: Job {ref} is left to the next try, which reattaches to it."
         left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
         fate = launching.fate(ref, deleted=await launching.abandon(self.context.api, ref, left))
-        return f"{kill.seen}: {fate}" if kill is not None else fate
+        return f"{kill.reason}: {fate}" if kill is not None else fate

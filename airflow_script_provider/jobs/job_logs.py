@@ -10,16 +10,16 @@ from contextlib import asynccontextmanager
 
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.pod_log import IF_GONE, SILENCE, Deliver, PodLog
+from airflow_script_provider.jobs.log_reader import IF_GONE, SILENCE, Deliver, LogReader
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_to_begin
-from airflow_script_provider.kube.logs.kubelet import LogPosition
-from airflow_script_provider.kube.logs.lines import text_of
 from airflow_script_provider.kube.logs.output import Output, Tail
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.logs.prelude import Prelude
+from airflow_script_provider.kube.logs.stream_lines import text_of
 
 LOG_MARGIN = 25.0
 """Seconds without progress after which the rest of a log is given up, once its container has
@@ -27,10 +27,6 @@ ended."""
 MAX_KEPT = 64 * 1024
 """Bytes at most of an output that travel where its log goes with its pod."""
 
-_CONTAINERS = (
-    (INSTALL_CONTAINER, pod_status.installation_has_started, pod_status.install_end),
-    (SCRIPT_CONTAINER, pod_status.script_has_started, pod_status.script_end),
-)
 _GROUP, _END_OF_GROUP = "::group::Installing dependencies", "::endgroup::"
 
 
@@ -100,7 +96,7 @@ class JobLogs:
         self._keeps_output = keeps_output
         self._groups_installation = groups_installation
         self._slots, self._silence, self._if_gone = slots, silence, if_gone
-        self._logs: dict[LogKey, PodLog] = {}
+        self._logs: dict[LogKey, LogReader] = {}
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
         self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
         self._afterwards: dict[str, list[Callable[[], None]]] = {}
@@ -137,10 +133,10 @@ class JobLogs:
         for log in logs_to_begin(seen, self._logs, self._start.logs, **wanted):
             self._begin(log)
         ended = {log.key for log in seen if log.exit_code is not None}
-        for key, pod_log in self._logs.items():
-            pod_log.gone = key[0] in view.gone
-            if pod_log.gone or key in ended:
-                pod_log.ended.set()
+        for key, log_reader in self._logs.items():
+            log_reader.gone = key[0] in view.gone
+            if log_reader.gone or key in ended:
+                log_reader.ended.set()
 
     def afterwards(self, uid: str, do: Callable[[], None]) -> None:
         """Do something when the logs of a pod were read; at once, where none is being read."""
@@ -175,19 +171,19 @@ class JobLogs:
         """Read a container's log after those of its pod that were begun before."""
         if log.container == INSTALL_CONTAINER and self._groups_installation and log.key not in self._start.logs:
             self._log.output([_GROUP])
-        pod_log, before = self._pod_log(log), self._newest_of_pod.get(log.uid)
-        self._logs[log.key] = pod_log
-        reader = self._tasks.create_task(self._read(log, pod_log, before))
+        log_reader, before = self._reader_of(log), self._newest_of_pod.get(log.uid)
+        self._logs[log.key] = log_reader
+        reader = self._tasks.create_task(self._read(log, log_reader, before))
         self._readers[log.key] = self._newest_of_pod[log.uid] = reader
 
-    async def _read(self, log: ContainerLog, pod_log: PodLog, before: asyncio.Task[None] | None) -> None:
+    async def _read(self, log: ContainerLog, log_reader: LogReader, before: asyncio.Task[None] | None) -> None:
         try:
             if before is not None:
                 await asyncio.wait({before})
-            await pod_log.follow()
+            await log_reader.follow()
         finally:
             # Where another reader goes on with this log, its group goes on.
-            if log.container == INSTALL_CONTAINER and self._groups_installation and pod_log.ended.is_set():
+            if log.container == INSTALL_CONTAINER and self._groups_installation and log_reader.ended.is_set():
                 self._log.output([_END_OF_GROUP])
             if self._newest_of_pod.get(log.uid) is asyncio.current_task():
                 self._do_afterwards(log.uid)
@@ -196,11 +192,11 @@ class JobLogs:
         for do in self._afterwards.pop(uid, ()):
             do()
 
-    def _pod_log(self, log: ContainerLog) -> PodLog:
+    def _reader_of(self, log: ContainerLog) -> LogReader:
         def note(text: str) -> None:
             self._log.note(text, logging.WARNING)
 
-        return PodLog(
+        return LogReader(
             self._api,
             self._job.ref.namespace,
             log.pod_name,
@@ -235,11 +231,4 @@ class JobLogs:
 
 def container_logs(view: View) -> list[ContainerLog]:
     """The logs there are of a Job, in the order of its pods and of their containers."""
-    found = []
-    for uid, pod in view.pods.items():
-        for container, has_started, end_of in _CONTAINERS:
-            if has_started(pod):
-                end = end_of(pod)
-                code = None if end is None else end.exit_code
-                found.append(ContainerLog(uid, pod_status.name(pod), container, code))
-    return found
+    return [log for pod in view.pods.values() for log in pod_status.logs_of(pod)]

@@ -66,7 +66,7 @@ async def close(context: JobContext, *, is_retried: bool) -> None:
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
-    of the task follows (``is_retried``), which would adopt it.
+    of the task follows (``is_retried``), which would reattach to it.
     """
     api, job, log = context.api, context.job, context.log
     if job.may_be_marked:

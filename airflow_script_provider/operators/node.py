@@ -11,9 +11,9 @@ from airflow_script_provider._airflow import dag_folder, default_deferrable, dep
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes import result as nodes_result
-from airflow_script_provider.kube.nodes.call import NodeCall
 from airflow_script_provider.kube.nodes.plan import NodeSettings
 from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
+from airflow_script_provider.kube.nodes.request import NodeArguments
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, JobOptions
@@ -262,7 +262,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self.config_file = config_file
         self.cluster_context = cluster_context
         self.deferrable = deferrable
-        self.node_call().check_before_rendering()
+        self.node_arguments().check_before_rendering()
         inputs = _fields.inputs_of_sources(self.script, self.files)
         depend_on_xcoms_in(self, args, arguments, env, install_dependencies, *inputs)
 
@@ -276,7 +276,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         expires_at = None if left is None else time.time() + left
         with airflow_errors():
             outcome = run(
-                self.node_call(),
+                self.node_arguments(),
                 folder=dag_folder(context),
                 task=task_identity(context),
                 seconds_left=left,
@@ -299,7 +299,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
 
         Reads the script, but sends no request to the cluster.
         """
-        request = self._new_run().prepare(self.node_call(), folder=self.dag_folder)
+        request = self._new_run().prepare(self.node_arguments(), folder=self.dag_folder)
         print(manifest.as_yaml(request.owner()), end="")  # noqa: T201  # what a dry run is for
 
     def _defer(self, deferral: NodesDeferral, expires_at: float | None) -> NoReturn:
@@ -329,9 +329,9 @@ class KubernetesNodeScriptOperator(ScriptTask):
 
         return NodesTaskRun(self.cluster, hook_log())
 
-    def node_call(self) -> NodeCall:
+    def node_arguments(self) -> NodeArguments:
         """The arguments for script, Jobs and nodes. The pods have no ``node_selector``."""
-        return NodeCall(
+        return NodeArguments(
             self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text),
             self.arguments_as(JobOptions, node_selector=None),
             self.arguments_as(NodeChoice),

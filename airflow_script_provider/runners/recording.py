@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.exec.protocol import Channel
-from airflow_script_provider.kube.logs.lines import Lines
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.stream_lines import Lines
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, Status
 from airflow_script_provider.runners.script_run import Screen, ScriptRun

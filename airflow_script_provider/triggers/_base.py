@@ -18,7 +18,7 @@ from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterRef
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.run_log import OUTPUT_LOGGER, CountingRunLog
@@ -206,7 +206,7 @@ class JobTrigger(BaseTrigger):
         except exceptions.ApiNotFoundError:
             return True
         is_read = READ_ANNOTATION in (job["metadata"].get("annotations") or {})
-        return is_read or (state in ("scheduled", "queued") and adoption.has_ended(job))
+        return is_read or (state in ("scheduled", "queued") and earlier_tries.has_ended(job))
 
     async def _state_of_task(self) -> str | None:
         """The task's state by Airflow, None where Airflow does not answer."""

@@ -19,7 +19,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
-from airflow_script_provider.kube.job import adoption, pod_status
+from airflow_script_provider.kube.job import earlier_tries, pod_status
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
@@ -75,7 +75,7 @@ class ScriptTrigger(JobTrigger):
         """Where the last triggerer stopped, else the worker; ``now`` is the API server's time."""
         given = FollowState.from_dict(self.handover)
         if given.clock is None and job is not None:
-            on_the_clock = adoption.seconds_on_the_clock(job, now)
+            on_the_clock = earlier_tries.seconds_on_the_clock(job, now)
             given = replace(given, clock=None if on_the_clock is None else time.time() - on_the_clock)
         saved = saved_state(job, given.deferral) if job is not None else None
         if saved is None:

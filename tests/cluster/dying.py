@@ -9,8 +9,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.resources import Call
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, run_task
 from tests.patience import PATIENCE
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.jobs import pod_log
+from airflow_script_provider.jobs import log_reader
 from airflow_script_provider.kube.job.follow_state import JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
@@ -111,7 +111,7 @@ async def test_few_streams_for_many_scripts(
 ) -> None:
     """Six scripts that print at once take turns at two streams: each line of each once, in order (R19, R30)."""
     monkeypatch.setattr(shared_cluster, "LOG_STREAMS", 2)
-    monkeypatch.setattr(pod_log, "TURN", 1.0)
+    monkeypatch.setattr(log_reader, "TURN", 1.0)
     names = "abcdef"
     script = f"{STEPS}for i in range(600):\n    print('{{}}', i)\n    time.sleep(0.02)\n    i == 500 and wait('')"
     jobs = await asyncio.gather(*(launched(shared, script.replace("{}", name)) for name in names))

@@ -43,7 +43,7 @@ def loaded() -> None:
 async def deferred(where: dict[str, Any], seconds_left: float | None = None, **arguments: Any) -> NodeScriptTrigger:
     """The trigger of an operator that has deferred, as it comes out of the database."""
     run = a_nodes_run(where["config_file"])
-    call = an_operator(**arguments, **where).node_call()
+    call = an_operator(**arguments, **where).node_arguments()
     launched = await asyncio.to_thread(run.outcome_or_deferral, call, seconds_left=seconds_left)
     assert isinstance(launched, NodesDeferral)
     given = {"job": launched.job.to_dict(), "server": launched.server, "config_file": where["config_file"]}

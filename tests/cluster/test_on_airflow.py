@@ -55,7 +55,7 @@ def test_a_worker_that_is_told_to_end(airflow: Airflow, kubectl: Kubectl, target
     """SIGTERM where nobody acted on the task: its Job is left, and the retry takes it over (R1, R2)."""
     task, process = _counting(airflow, kubectl)
     os.kill(process if target == "task" else _parent(process), signal.SIGTERM)
-    _assert_taken_over(task, "is still running for Airflow")
+    _assert_taken_over(task, "For Airflow the task is still running")
 
 
 def test_a_worker_that_is_told_to_end_while_airflow_is_away(airflow: Airflow, kubectl: Kubectl) -> None:
@@ -73,7 +73,7 @@ def test_marking_failed_ends_the_job_of_a_task_with_retries(airflow: Airflow, ku
     task.mark("failed")
     wait_for(lambda: not task.uids(), "the end of Job and pod")
     assert task.state == "failed"
-    wait_for(lambda: "The task is failed for Airflow: Job " in str(task.log()), "the line of the worker's end")
+    wait_for(lambda: "For Airflow the task is failed: Job " in str(task.log()), "the line of the worker's end")
 
 
 def test_clearing_a_running_task_ends_its_job(airflow: Airflow, kubectl: Kubectl) -> None:
@@ -84,7 +84,7 @@ def test_clearing_a_running_task_ends_its_job(airflow: Airflow, kubectl: Kubectl
     wait_for(lambda: not first & task.uids(), "the end of the first Job and pod")
     task.tell_to_end()
     wait_for(lambda: task.state == "success", "success")
-    assert "The task is restarting for Airflow: Job " in str(task.log(1))
+    assert "For Airflow the task is restarting: Job " in str(task.log(1))
     assert len(task.uids()) == 2
 
 

@@ -16,11 +16,12 @@ from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecCase, ExecOutput, PodEnded, PodLocation
-from airflow_script_provider.kube.job import adoption, outcomes
+from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.kill import meaning_of_kill
 from airflow_script_provider.kube.logs.output import MAX_VALUE
 from airflow_script_provider.kube.nodes import result, selection
 from airflow_script_provider.kube.request.inputs import ScriptInputs
@@ -143,11 +144,11 @@ def of_results() -> list[str]:
 
 def of_lost_runs() -> list[str]:
     """Runs that were ended by another actor, or that are no longer followed."""
-    kill = adoption.meaning_of_kill("running")
+    kill = meaning_of_kill("running")
     return [
         f"the run was killed. {launching.fate(JOB, deleted=True)}",
         f"the run was killed. {launching.fate(JOB, deleted=False)}",
-        f"the run was killed. {kill.seen}: Job {JOB} is left to the next try, which reattaches to it.",
+        f"the run was killed. {kill.reason}: Job {JOB} is left to the next try, which reattaches to it.",
     ]
 
 

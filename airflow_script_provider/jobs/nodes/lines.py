@@ -11,7 +11,7 @@ from typing import Any
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs
-from airflow_script_provider.jobs.pod_log import SILENCE
+from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.logs.output import Output

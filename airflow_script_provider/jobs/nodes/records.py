@@ -52,7 +52,7 @@ class RecordWriter:
         record = node_record.of_case(case, output, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
             return record
-        return node_record.named_after(record, await self._state_of(run.node))
+        return node_record.with_state_of_node(record, await self._state_of(run.node))
 
     def of_refusal(self, run: NodeRun, error: exceptions.KubernetesApiError, failures: int) -> RunRecord:
         """The record of a run whose Job cannot be created."""
@@ -113,7 +113,7 @@ class RecordWriter:
             found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
         except exceptions.KubernetesApiError:
             return None
-        return selection.unready(found[0]) if found else "gone"
+        return selection.state_if_not_ready(found[0]) if found else "gone"
 
     async def _patched(self, name: str, body: dict[str, Any]) -> bool:
         """Whether the Job is still there to be changed."""

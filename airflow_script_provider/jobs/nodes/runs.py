@@ -22,9 +22,9 @@ from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Watch
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
-from airflow_script_provider.jobs.pod_log import SILENCE
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
@@ -272,7 +272,7 @@ class NodeRuns:
 
     def _announce(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
         """A pod's state; where many run, only what is wrong with one."""
-        for line in run.said.pod(pod, deleted=deleted):
+        for line in run.announcer.pod(pod, deleted=deleted):
             if self.plan.is_live or line.level > logging.INFO:
                 self._log.note(line.text, line.level)
 
@@ -281,10 +281,10 @@ class NodeRuns:
         if not self.plan.is_live or run.is_concluding:
             return
         if run.start not in self._live:
-            start = FollowState.from_dict(json.loads(run.handover)) if run.handover else FollowState()
+            start = FollowState.from_dict(json.loads(run.follow_state)) if run.follow_state else FollowState()
             lines = self._lines.live(start)
             self._lines.open(f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else ""))
-            if run.is_taken_over and not run.handover:
+            if run.is_taken_over and not run.follow_state:
                 self._log.note(f"What was shown of node {run.node} before is repeated below", logging.WARNING)
             self._live[run.start] = lines, self._tasks.create_task(lines.follow())
         self._live[run.start][0].see(run.seen.view)

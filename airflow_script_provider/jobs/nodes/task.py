@@ -13,14 +13,14 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs import adopt, launching, read_mark
+from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.begin import OnLaunch
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.kube.durations import Deadline
-from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import (
     MAX_TRIES_ANNOTATION,
@@ -71,14 +71,14 @@ class NodesTask:
         """The Job that owns the runs: one that an earlier try left unread, otherwise a new one.
 
         The plan of ``on_nodes`` has no nodes yet. ``on_launch`` is called with the Job, whether
-        new or adopted.
+        new or not.
         """
-        adopted = await adopt.find(self.api, request, self.log, alone=True, kind=_OWNERS)
-        if adopted is not None:
-            job = LaunchedJob.of(adopted.request, adopted.ref, adopted.launched_at)
+        left = await reattach.find(self.api, request, self.log, alone=True, kind=_OWNERS)
+        if left is not None:
+            job = LaunchedJob.of(left.request, left.ref, left.launched_at)
             async with self._guard(job).protecting():
-                await adopt.complete(self.api, adopted, self.log)
-                self.log.note(f"Reattached to Job {adopted.ref} of try {adopted.try_number}, whose worker was lost")
+                await reattach.complete(self.api, left, self.log)
+                self.log.note(f"Reattached to Job {left.ref} of try {left.try_number}, whose worker was lost")
                 _call(on_launch, job.ref)
             return job
         earlier = await self._succeeded_earlier(request, on_nodes.plan) if retry_failed_only else ()
@@ -155,7 +155,11 @@ class NodesTask:
         task, identity = request.identity.task, request.identity
         if task is None or task.try_number <= 1:
             return frozenset()
-        found = [job async for job in self._jobs_of(request.namespace, task) if adoption.is_the_same(job, identity)]
+        found = [
+            job
+            async for job in self._jobs_of(request.namespace, task)
+            if earlier_tries.is_repeated_by_launch(job, identity)
+        ]
         if not found:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
         records = ((manifest.node_of(job), node_record.of_job(job)) for job in found)
@@ -255,4 +259,4 @@ def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
     if expires_at is not None:
         left = math.ceil(expires_at - time.time()) + OWNER_MARGIN
         seconds = left if seconds is None else min(seconds, left)
-    return replace(manifest.owning(request, on_nodes), deadline=Deadline(seconds))
+    return replace(manifest.owner_request(request, on_nodes), deadline=Deadline(seconds))

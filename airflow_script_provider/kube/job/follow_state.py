@@ -17,8 +17,8 @@ from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.logs.container_logs import LogKey
-from airflow_script_provider.kube.logs.kubelet import LogPosition
 from airflow_script_provider.kube.logs.output import cleaned
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider.kube import labels
-from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.result import Attempt
 
@@ -111,6 +112,19 @@ def has_hopeless_installation(pod: Pod) -> bool:
     """Whether an installation failed in a way that another attempt cannot change."""
     end = failed_end(pod)
     return end is not None and end.exit_code == provision.PERMANENT and install_failure(pod) is not None
+
+
+def logs_of(pod: Pod) -> list[ContainerLog]:
+    """The logs of the containers that have started, in the order in which they ran."""
+    containers = (
+        (INSTALL_CONTAINER, installation_has_started(pod), install_end(pod)),
+        (SCRIPT_CONTAINER, script_has_started(pod), script_end(pod)),
+    )
+    return [
+        ContainerLog(uid(pod), name(pod), container, None if end is None else end.exit_code)
+        for container, has_started, end in containers
+        if has_started
+    ]
 
 
 def container_end(status: Mapping[str, Any]) -> ContainerEnd | None:

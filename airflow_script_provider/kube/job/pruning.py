@@ -15,7 +15,7 @@ _CONTAINER_STATUS = ("name", "state")
 
 
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A Job with the fields that following, adopting and diagnosing read."""
+    """A Job with the fields that following, reattaching and diagnosing read."""
     spec, status = job.get("spec", {}), job.get("status", {})
     kept = _picked(status, _COUNTS)
     return {

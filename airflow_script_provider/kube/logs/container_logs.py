@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
-from airflow_script_provider.kube.logs.kubelet import LogPosition
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 
 LogKey = tuple[str, str]
 """Names a log: a pod's uid and a container's name."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.announcements import Announcer
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
@@ -33,7 +33,7 @@ from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_j
 class NodeRun:
     """A run that is under way.
 
-    ``name`` is the name of its Job. ``uid`` is None until the Job was seen. ``handover`` says how
+    ``name`` is the name of its Job. ``uid`` is None until the Job was seen. ``follow_state`` says how
     far the previous follower has shown the run's lines. ``is_taken_over`` says that there was a
     previous follower.
     """
@@ -45,9 +45,9 @@ class NodeRun:
     seen: NodeView = field(default_factory=NodeView)
     uid: str | None = None
     is_concluding: bool = False
-    handover: str | None = None
+    follow_state: str | None = None
     is_taken_over: bool = False
-    said: Announcer = field(default_factory=Announcer)
+    announcer: Announcer = field(default_factory=Announcer)
     look_at: float | None = None
 
     @property
@@ -112,7 +112,7 @@ class Board:
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
             run.seen, run.is_taken_over = run.seen.since(now - (clock or 0.0)), True
-        run.uid, run.handover = job["metadata"]["uid"], _handover(job)
+        run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
         run.limits = replace(run.limits, **self._deadline(job))
         run.seen = run.seen.with_job(job, now, deleted=deleted)
         run.look_at = now
@@ -193,7 +193,7 @@ def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
     """
     record = of_job(job)
     if record is None:
-        return adoption.seconds_on_the_clock(job, now)
+        return earlier_tries.seconds_on_the_clock(job, now)
     return (now - datetime.fromisoformat(record.finished_at)).total_seconds() if record.finished_at else None
 
 
@@ -231,6 +231,6 @@ def kept_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _handover(job: Mapping[str, Any]) -> str | None:
+def _follow_state(job: Mapping[str, Any]) -> str | None:
     text: str | None = job["metadata"].get("annotations", {}).get(FOLLOW_STATE_ANNOTATION)
     return text

@@ -7,6 +7,7 @@ Both are in the owner's ConfigMap and Secret, which all runs share.
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,7 +46,7 @@ STOPPED = {"activeDeadlineSeconds": 1}
 """The change of a run's spec that ends it. Unlike a deletion it keeps the Job and its outcome."""
 
 
-def owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
+def owner_request(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
     """The request of the Job that owns the runs."""
     installs = bool(request.provision.requirements)
     return replace(request, job_patch=owner_patch(on_nodes, installs=installs))
@@ -107,7 +108,7 @@ def plan_of(owner: Mapping[str, Any]) -> NodePlan:
     """The plan in the owner's annotation. ``ValueError`` if there is no plan."""
     try:
         return NodePlan.from_text(owner["metadata"]["annotations"][PLAN_ANNOTATION])
-    except (KeyError, TypeError, OSError) as error:
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(
             f"Job {owner['metadata']['name']} has no valid annotation {PLAN_ANNOTATION}: {error!r}"
         ) from None

@@ -124,7 +124,7 @@ def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
     return _with_failure_counted(_with_output(record, output))
 
 
-def named_after(record: RunRecord, state_of_node: str | None) -> RunRecord:
+def with_state_of_node(record: RunRecord, state_of_node: str | None) -> RunRecord:
     """The record of a failed run, with the state of its node as the reason.
 
     It is unchanged if the state is None, or if the script has ended with an exit code.

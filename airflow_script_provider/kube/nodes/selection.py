@@ -96,7 +96,7 @@ def why_not(node: Node, choice: NodeChoice, tolerations: Sequence[Mapping[str, A
     """Why the script cannot run on a node, None if it can."""
     if node["metadata"].get("deletionTimestamp"):
         return "is being deleted"
-    if not choice.include_unready and (state := unready(node)):
+    if not choice.include_unready and (state := state_if_not_ready(node)):
         return f"{state} (include_unready)"
     if not choice.include_cordoned and node.get("spec", {}).get("unschedulable"):
         return "cordoned (include_cordoned)"
@@ -107,7 +107,7 @@ def why_not(node: Node, choice: NodeChoice, tolerations: Sequence[Mapping[str, A
     return None
 
 
-def unready(node: Node) -> str | None:
+def state_if_not_ready(node: Node) -> str | None:
     """The state of a node that is not ready, None if the node is ready.
 
     A node whose kubelet does not report is ``unreachable``.

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube import kill
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
 from tests.cluster.told_to_end import UNTIL_TOLD
@@ -26,14 +26,14 @@ class NotesAnswers(KubernetesScriptOperator):
         """Do so in the process of this try."""
         notes, meaning_of_kill = (
             Path(os.environ["AIRFLOW_HOME"]) / f"answer-{context['run_id']}",
-            adoption.meaning_of_kill,
+            kill.meaning_of_kill,
         )
 
-        def note(state: str | None) -> adoption.Kill:
+        def note(state: str | None) -> kill.Kill:
             notes.write_text(str(state))
             return meaning_of_kill(state)
 
-        adoption.meaning_of_kill = note
+        kill.meaning_of_kill = note
 
 
 with DAG("sleeps", schedule=None):

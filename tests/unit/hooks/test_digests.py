@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from airflow_script_provider.hooks.node import node_call
+from airflow_script_provider.hooks.node import node_arguments
 from tests.builders import a_task
 from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
 
@@ -144,7 +144,7 @@ def test_a_launch_keeps_its_digests(name: str, arguments: dict[str, Any], digest
 )
 def test_a_launch_on_nodes_keeps_its_digests(name: str, arguments: dict[str, Any], digests: tuple[str, str]) -> None:
     """Recorded as well, with what is asked of the nodes."""
-    call = node_call(**({"script": "print('hi')\n"} | arguments))
+    call = node_arguments(**({"script": "print('hi')\n"} | arguments))
     task = a_task(instance_id=f"recorded-nodes-{name}")
     identity = a_nodes_run().prepare(call, task=task).request.identity
     assert (identity.launch_id, identity.request) == digests

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_script_provider.hooks.node import node_call
+from airflow_script_provider.hooks.node import node_arguments
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from tests.builders import a_launched_job
@@ -55,14 +55,14 @@ def test_a_mapping_may_select() -> None:
     """Its values are templates like any text."""
     operator = an_operator(all_nodes=False, node_selector={"role": "{{ params.role }}"})
     operator.render_template_fields({"params": {"role": "db"}})
-    choice = operator.node_call().choice
+    choice = operator.node_arguments().choice
     choice.check()
     assert choice.label_selector == "role=db"
 
 
 def test_node_selector_is_not_the_pods() -> None:
     """It chooses nodes; the pods find theirs by affinity."""
-    call = an_operator(all_nodes=False, node_selector="role=db").node_call()
+    call = an_operator(all_nodes=False, node_selector="role=db").node_arguments()
     assert (call.options.node_selector, call.choice.node_selector) == (None, "role=db")
 
 
@@ -81,8 +81,8 @@ def test_dry_run_shows_owner_and_run(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_hook_takes_the_operators_arguments() -> None:
     """Under the same names, with the same defaults."""
-    by_hook = node_call(script="df -h", all_nodes=True, runs=3, mode="privileged")
-    by_operator = an_operator(runs=3, mode="privileged").node_call()
+    by_hook = node_arguments(script="df -h", all_nodes=True, runs=3, mode="privileged")
+    by_operator = an_operator(runs=3, mode="privileged").node_arguments()
     assert by_hook.choice == by_operator.choice
     assert by_hook.settings == by_operator.settings
     assert by_hook.options == by_operator.options
@@ -91,7 +91,7 @@ def test_the_hook_takes_the_operators_arguments() -> None:
 
 def test_pods_have_no_second_attempt() -> None:
     """Runs are the plan's; the Job of one makes one pod."""
-    assert an_operator().node_call().options_of_pods.backoff_limit == 0
+    assert an_operator().node_arguments().options_of_pods.backoff_limit == 0
 
 
 def test_the_trigger_comes_back_from_the_database() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_left, logs_to_begin
-from airflow_script_provider.kube.logs.kubelet import LogPosition
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 
 READ = LogPosition("2026-01-01T00:00:00.000000005Z", (0,), complete=True)
 HALF_READ = replace(READ, complete=False)

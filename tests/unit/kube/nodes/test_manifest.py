@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.labels import NODE_ANNOTATION
+from airflow_script_provider.kube.labels import NODE_ANNOTATION, PLAN_ANNOTATION
 from airflow_script_provider.kube.nodes import manifest as node_manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from tests.builders import LAUNCH_ID, a_plan, a_request, a_task
@@ -196,6 +196,16 @@ def test_a_job_without_a_plan_is_none_of_ours() -> None:
     """The error names it."""
     with pytest.raises(ValueError, match="Job load has no valid annotation airflow-script-provider/"):
         node_manifest.plan_of({"metadata": {"name": "load"}})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "%%", "bm90IHBhY2tlZA==", "eJyrrgUAAXUA+Q=="], ids=["empty", "no base64", "not packed", "no plan"]
+)
+def test_a_plan_that_was_changed_is_refused(text: str) -> None:
+    """Whatever was written into the annotation, the error names the Job."""
+    owner = {"metadata": {"name": "load", "annotations": {PLAN_ANNOTATION: text}}}
+    with pytest.raises(ValueError, match="Job load has no valid annotation"):
+        node_manifest.plan_of(owner)
 
 
 def test_a_run_belongs_to_its_owner() -> None:

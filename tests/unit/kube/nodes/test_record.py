@@ -82,13 +82,13 @@ def test_a_failure_is_named_after_its_node() -> None:
     """A pod that could not start because its node was away meanwhile."""
     pod = a_pod(unschedulable="0/2 nodes are available")
     record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
-    assert node_record.named_after(record, "gone").why == "gone"
-    assert node_record.named_after(record, None).why == "unschedulable"
+    assert node_record.with_state_of_node(record, "gone").why == "gone"
+    assert node_record.with_state_of_node(record, None).why == "unschedulable"
 
 
 def test_an_exit_code_is_the_scripts() -> None:
     """Whatever became of the node later."""
-    assert node_record.named_after(a_failed_record(), "unreachable").why == "exit 3"
+    assert node_record.with_state_of_node(a_failed_record(), "unreachable").why == "exit 3"
 
 
 def test_failures_add_up() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.api.call import Call
+from airflow_script_provider.api.resources import Call
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from airflow_script_provider.kube.request.request import JobRequest
 
 
 @dataclass(frozen=True)
-class NodeCall:
+class NodeArguments:
     """A script, the nodes, and how to run it there."""
 
     inputs: ScriptInputs
@@ -66,7 +66,9 @@ class NodesRequest:
         It is for the named nodes. If the call names no nodes, it is for one node ``NODE``.
         """
         nodes = tuple(self.choice.nodes or ("NODE",))
-        return manifest.owning(self.request, replace(self.on_nodes, plan=replace(self.on_nodes.plan, nodes=nodes)))
+        return manifest.owner_request(
+            self.request, replace(self.on_nodes, plan=replace(self.on_nodes.plan, nodes=nodes))
+        )
 
 
 def identity_on_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSettings) -> LaunchIdentity:

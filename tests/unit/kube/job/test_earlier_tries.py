@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube import labels
-from airflow_script_provider.kube.job import adoption
+from airflow_script_provider.kube import kill, labels
+from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.names import LaunchIdentity
 from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
 
@@ -48,10 +48,10 @@ def a_retry(*, try_number: int = 2, max_tries: int | None = 2, request: str = RE
 def planned(
     *jobs: dict[str, Any], retry: LaunchIdentity | None = None, alone: bool = True
 ) -> tuple[str | None, list[str]]:
-    """Names: of the Job that is adopted, of those that are deleted."""
-    plan = adoption.plan(jobs, retry or a_retry(), alone=alone)
-    adopted = plan.adopted["metadata"]["name"] if plan.adopted else None
-    return adopted, [job["metadata"]["name"] for job in plan.useless]
+    """Names: of the Job that is followed, of those that are deleted."""
+    found = earlier_tries.earlier_jobs(jobs, retry or a_retry(), alone=alone)
+    wanted = found.wanted["metadata"]["name"] if found.wanted else None
+    return wanted, [job["metadata"]["name"] for job in found.obsolete]
 
 
 def test_a_retry_takes_over_the_unread_job() -> None:
@@ -139,12 +139,12 @@ def test_outside_a_task_there_are_no_tries() -> None:
 
 def test_a_run_has_lasted_since_its_launch() -> None:
     """Whoever launched it: the result tells the whole time."""
-    assert adoption.seconds_since_launch(a_left_job(), NOW) == 600
+    assert earlier_tries.seconds_since_launch(a_left_job(), NOW) == 600
 
 
 def test_a_run_lasts_no_longer_than_its_job() -> None:
     """An outcome may have waited long for its reader."""
-    assert adoption.seconds_since_launch(a_left_job(ended="2026-01-01T00:00:05Z"), NOW) == 5
+    assert earlier_tries.seconds_since_launch(a_left_job(ended="2026-01-01T00:00:05Z"), NOW) == 5
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_a_run_lasts_no_longer_than_its_job() -> None:
 )
 def test_the_jobs_clock_does_not_start_anew(job: dict[str, Any], seconds: float | None) -> None:
     """Startup and deadline are counted from the Job's start; a suspended Job has no clock (R5)."""
-    assert adoption.seconds_on_the_clock(job, NOW) == seconds
+    assert earlier_tries.seconds_on_the_clock(job, NOW) == seconds
 
 
 @pytest.mark.parametrize(("ended", "has_ended"), [(None, False), ("2026-01-01T00:05:00Z", True)])
 def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
     """A Job with a final condition needs nothing any more."""
-    assert adoption.has_ended(a_left_job(ended=ended)) is has_ended
+    assert earlier_tries.has_ended(a_left_job(ended=ended)) is has_ended
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
 )
 def test_what_a_kill_means(state: str | None, leaves_job: bool) -> None:
     """A user who acts has changed the state; else the worker goes, or Airflow is out of reach (R2, R3)."""
-    assert adoption.meaning_of_kill(state).leaves_job is leaves_job
+    assert kill.meaning_of_kill(state).leaves_job is leaves_job
 
 
 def test_the_state_that_was_seen_is_said() -> None:
     """The log must say why a Job was deleted."""
-    assert adoption.meaning_of_kill("restarting").seen == "The task is restarting for Airflow"
+    assert kill.meaning_of_kill("restarting").reason == "For Airflow the task is restarting"

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.call import Call
 from airflow_script_provider.api.client import KubernetesApi, backoff
+from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.stream_slots import TURN, StreamSlots
-from airflow_script_provider.kube.logs.kubelet import LogLines, LogPosition
+from airflow_script_provider.kube.logs.pod_lines import LogLines, LogPosition
 
 SILENCE = 60.0
 """Seconds without a byte after which the stream is opened again: a silent script and a dead
@@ -52,7 +52,7 @@ Deliver = Callable[[Sequence[bytes], Sequence[bytes]], None]
 reader has shown."""
 
 
-class PodLog:
+class LogReader:
     """The log of a container.
 
     ``deliver`` gets its lines; the log's last line may lack a line end. ``start`` is where an

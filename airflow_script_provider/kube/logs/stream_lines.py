@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_script_provider.kube.logs.kubelet import MAX_LINE
+from airflow_script_provider.kube.logs.pod_lines import MAX_LINE
 
 
 def text_of(line: bytes) -> str:

@@ -15,8 +15,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
-from airflow_script_provider.jobs import adopt
-from airflow_script_provider.jobs.adopt import Adopted
+from airflow_script_provider.jobs import reattach
+from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job.manifest import job
 from tests.builders import a_request, a_task
 from tests.servers import Answer, WebServer, web_server
@@ -46,14 +46,14 @@ def server() -> Iterator[WebServer]:
         yield server
 
 
-async def found(server: WebServer, log: KeptLog) -> Adopted | None:
+async def found(server: WebServer, log: KeptLog) -> ReattachedJob | None:
     """The Job that a second try takes over."""
     clusters = [{"name": "c", "cluster": {"server": server.url}}]
     contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
     users = [{"name": "u", "user": {"token": "t"}}]
     config = {"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users}
     async with open_api(ClusterAccess(config=config)) as api:
-        return await adopt.find(api, RETRY, log, alone=True)
+        return await reattach.find(api, RETRY, log, alone=True)
 
 
 @pytest.mark.parametrize("ahead", [-90, 0, 90])
@@ -65,12 +65,12 @@ async def test_the_age_of_a_job_is_told_by_the_servers_clock(server: WebServer, 
     left["metadata"] |= {"uid": "uid-1", "creationTimestamp": created}
     server.answers(JOBS, Answer(json.dumps({"items": [left]}).encode(), headers={"Date": format_datetime(now, True)}))
     before = time.time()
-    adopted = await found(server, KeptLog())
-    assert adopted is not None
-    assert adopted.clock is not None
+    earlier = await found(server, KeptLog())
+    assert earlier is not None
+    assert earlier.clock is not None
     asked = before - 1, time.time() + 1  # the server's clock has whole seconds
-    assert asked[0] - 10 <= adopted.launched_at <= asked[1] - 10
-    assert asked[0] - 10 <= adopted.clock <= asked[1] - 10
+    assert asked[0] - 10 <= earlier.launched_at <= asked[1] - 10
+    assert asked[0] - 10 <= earlier.clock <= asked[1] - 10
 
 
 async def test_what_is_taken_over_keeps_its_names(server: WebServer) -> None:
@@ -78,10 +78,10 @@ async def test_what_is_taken_over_keeps_its_names(server: WebServer) -> None:
     left = job(a_request(task=a_task()))
     left["metadata"] |= {"uid": "uid-1", "creationTimestamp": "2026-01-01T00:00:00Z", "name": "script-load-0123456789"}
     server.answers(JOBS, json.dumps({"items": [left]}).encode())
-    adopted = await found(server, KeptLog())
-    assert adopted is not None
-    assert (adopted.ref.name, adopted.ref.uid, adopted.try_number) == ("script-load-0123456789", "uid-1", 1)
-    assert adopted.request.identity.config_map_name == "script-load-0123456789-script"
+    earlier = await found(server, KeptLog())
+    assert earlier is not None
+    assert (earlier.ref.name, earlier.ref.uid, earlier.try_number) == ("script-load-0123456789", "uid-1", 1)
+    assert earlier.request.identity.config_map_name == "script-load-0123456789-script"
 
 
 async def test_without_the_right_to_list_nothing_is_taken_over(server: WebServer) -> None:

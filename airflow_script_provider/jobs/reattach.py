@@ -1,4 +1,4 @@
-"""Adopting the Job of a try whose worker was lost, instead of running the script a second time."""
+"""Reattaching to the Job of a try whose worker was lost, instead of running the script a second time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import labels
-from airflow_script_provider.kube.job import adoption, manifest
+from airflow_script_provider.kube.job import earlier_tries, manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
 
 @dataclass(frozen=True)
-class Adopted:
+class ReattachedJob:
     """A Job of an earlier try, and the request with the identity that it was launched with.
 
     ``launched_at`` and ``clock`` are times of day of this machine, in seconds since 1970: when the
@@ -34,8 +34,10 @@ class Adopted:
     has_ended: bool
 
 
-async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool, kind: str = "") -> Adopted | None:
-    """The unread Job of an earlier try that this launch repeats; useless Jobs are deleted.
+async def find(
+    api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: bool, kind: str = ""
+) -> ReattachedJob | None:
+    """The unread Job of an earlier try that this launch repeats; obsolete Jobs are deleted.
 
     A first try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is
     a label selector of the Jobs in question where the task instance has others. Raises
@@ -46,24 +48,25 @@ async def find(api: KubernetesApi, request: JobRequest, log: RunLog, *, alone: b
         return None
     selector = f"{labels.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
     try:
-        jobs = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
+        found = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
     except exceptions.ApiForbiddenError as error:
         log.note(f"Jobs of earlier tries cannot be listed, so a new Job is created: {error}", logging.WARNING)
         return None
-    plan = adoption.plan(jobs, request.identity, alone=alone)
-    for job in plan.useless:
+    jobs_of_earlier = earlier_tries.earlier_jobs(found, request.identity, alone=alone)
+    for job in jobs_of_earlier.obsolete:
         await _delete(api, request.namespace, job, log)
-    return _adopted(api, request, plan.adopted) if plan.adopted is not None else None
+    wanted = jobs_of_earlier.wanted
+    return _reattached(api, request, wanted) if wanted is not None else None
 
 
-async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
+async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:
     """Create what the lost worker did not: Secret or ConfigMap, which the script waits for.
 
     Existing ones stay as they are. An error is only a warning: most likely nothing is missing.
     """
-    if adopted.has_ended:
+    if earlier.has_ended:
         return
-    request, uid = adopted.request, adopted.ref.uid
+    request, uid = earlier.request, earlier.ref.uid
     owned = {"secrets": manifest.secret(request, uid), "configmaps": manifest.config_map(request, uid)}
     for resource, body in owned.items():
         try:
@@ -72,26 +75,26 @@ async def complete(api: KubernetesApi, adopted: Adopted, log: RunLog) -> None:
         except exceptions.ApiConflictError:
             continue
         except exceptions.KubernetesApiError as error:
-            log.note(f"Secret or ConfigMap of Job {adopted.ref} could not be created again: {error}", logging.WARNING)
+            log.note(f"Secret or ConfigMap of Job {earlier.ref} could not be created again: {error}", logging.WARNING)
 
 
-def _adopted(api: KubernetesApi, request: JobRequest, job: adoption.Job) -> Adopted:
+def _reattached(api: KubernetesApi, request: JobRequest, job: earlier_tries.Job) -> ReattachedJob:
     metadata, now = job["metadata"], api.now()
     launch_id = metadata["labels"][labels.LAUNCH_LABEL]
-    on_the_clock = adoption.seconds_on_the_clock(job, now)
-    return Adopted(
+    on_the_clock = earlier_tries.seconds_on_the_clock(job, now)
+    return ReattachedJob(
         replace(request, identity=replace(request.identity, launch_id=launch_id)),
         JobRef(request.namespace, metadata["name"], metadata["uid"]),
-        adoption.try_number(job) or 0,
-        launched_at=time.time() - adoption.seconds_since_launch(job, now),
+        earlier_tries.try_number(job) or 0,
+        launched_at=time.time() - earlier_tries.seconds_since_launch(job, now),
         clock=None if on_the_clock is None else time.time() - on_the_clock,
-        has_ended=adoption.has_ended(job),
+        has_ended=earlier_tries.has_ended(job),
     )
 
 
-async def _delete(api: KubernetesApi, namespace: str, job: adoption.Job, log: RunLog) -> None:
+async def _delete(api: KubernetesApi, namespace: str, job: earlier_tries.Job, log: RunLog) -> None:
     ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
-    why = f"Job {ref} of try {adoption.try_number(job)} does not match this try, and no try needs its outcome."
+    why = f"Job {ref} of try {earlier_tries.try_number(job)} does not match this try, and no try needs its outcome."
     try:
         await launching.delete(api, ref)
     except exceptions.KubernetesApiError as error:

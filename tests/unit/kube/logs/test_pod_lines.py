@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from airflow_script_provider.kube.logs.kubelet import MAX_LINE, LogLines, LogPosition
+from airflow_script_provider.kube.logs.pod_lines import MAX_LINE, LogLines, LogPosition
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BERLIN = timezone(timedelta(hours=1))

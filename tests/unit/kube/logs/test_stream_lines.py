@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_script_provider.kube.logs.kubelet import MAX_LINE
-from airflow_script_provider.kube.logs.lines import Lines
+from airflow_script_provider.kube.logs.pod_lines import MAX_LINE
+from airflow_script_provider.kube.logs.stream_lines import Lines
 
 
 def test_lines_come_whole_wherever_the_stream_was_cut() -> None:

@@ -1,4 +1,4 @@
-"""Which Job of an earlier try a retry adopts, and how long that Job has run."""
+"""Which Job of an earlier try a retry reattaches to, and how long that Job has run."""
 
 from __future__ import annotations
 
@@ -17,46 +17,26 @@ _FINAL = (*progress.SUCCEEDED, *progress.FAILED)
 
 
 @dataclass(frozen=True)
-class Takeover:
-    """Jobs of earlier tries: follow ``adopted`` instead of a new Job, delete the ``useless`` ones."""
+class EarlierJobs:
+    """Jobs of earlier tries: follow ``wanted`` instead of a new Job, delete the ``obsolete`` ones."""
 
-    adopted: Job | None = None
-    useless: tuple[Job, ...] = ()
-
-
-@dataclass(frozen=True)
-class Kill:
-    """Why a run with tries left was killed, as text, and whether its Job is left to the next try."""
-
-    seen: str
-    leaves_job: bool
+    wanted: Job | None = None
+    obsolete: tuple[Job, ...] = ()
 
 
-def meaning_of_kill(state: str | None) -> Kill:
-    """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
-
-    A user's action changes the state. If it is still running, or Airflow does not answer, the worker goes away.
-    """
-    if state is None:
-        return Kill("Airflow cannot be asked what it wants of the task", leaves_job=True)
-    if state == "running":
-        return Kill("The task is still running for Airflow, so it is its worker that ends", leaves_job=True)
-    return Kill(f"The task is {state} for Airflow", leaves_job=False)
-
-
-def plan(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> Takeover:
+def earlier_jobs(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> EarlierJobs:
     """What to do with the Jobs of a task instance before the next try launches its own.
 
     Jobs of this try and those that were read are left alone. ``alone`` means that the task launches nothing else, so
-    that no later launch of this try can ask for what this one does not take over.
+    that no later launch of this try can ask for a Job that this one does not follow.
     """
     if identity.task is None:
-        return Takeover()
+        return EarlierJobs()
     unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
-    adoptable = sorted((job for job in unread if is_the_same(job, identity)), key=_age_key)
-    adopted = adoptable[-1] if adoptable else None
-    others = [job for job in unread if job is not adopted]
-    return Takeover(adopted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
+    matching = sorted((job for job in unread if is_repeated_by_launch(job, identity)), key=_age_key)
+    wanted = matching[-1] if matching else None
+    others = [job for job in unread if job is not wanted]
+    return EarlierJobs(wanted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
 
 
 def try_number(job: Job) -> int | None:
@@ -90,7 +70,7 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
     return number is not None and number < task.try_number and not is_read and "deletionTimestamp" not in metadata
 
 
-def is_the_same(job: Job, identity: LaunchIdentity) -> bool:
+def is_repeated_by_launch(job: Job, identity: LaunchIdentity) -> bool:
     """Whether this launch would repeat the Job of an earlier try, and the task was not cleared since."""
     return _is_repeated_by(job, identity.task) and _request(job) == identity.request
 
