@@ -74,9 +74,9 @@ def bare_jobs(namespace: str, nodes: Sequence[str]) -> None:
 
 
 def _call(namespace: str, nodes: Sequence[str]) -> Any:
-    from airflow_script_provider.hooks.node import node_call
+    from airflow_script_provider.hooks.node import node_arguments
 
-    return node_call(
+    return node_arguments(
         script="print('hi')",
         nodes=list(nodes),
         annotations=_ENDS,
