@@ -9,7 +9,8 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from airflow_script_provider.kube import kill
+from airflow_script_provider.hooks import _task_run
+from airflow_script_provider.kube.kill import Kill, meaning_of_kill
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
 from tests.cluster.told_to_end import UNTIL_TOLD
@@ -24,16 +25,13 @@ class NotesAnswers(KubernetesScriptOperator):
 
     def pre_execute(self, context: Any) -> None:
         """Do so in the process of this try."""
-        notes, meaning_of_kill = (
-            Path(os.environ["AIRFLOW_HOME"]) / f"answer-{context['run_id']}",
-            kill.meaning_of_kill,
-        )
+        notes = Path(os.environ["AIRFLOW_HOME"]) / f"answer-{context['run_id']}"
 
-        def note(state: str | None) -> kill.Kill:
+        def note(state: str | None) -> Kill:
             notes.write_text(str(state))
             return meaning_of_kill(state)
 
-        kill.meaning_of_kill = note
+        _task_run.meaning_of_kill = note
 
 
 with DAG("sleeps", schedule=None):
