@@ -42,7 +42,7 @@ class Attempt:
 
 
 class KeptOutput(Protocol):
-    """What a result needs of an output: its tail, the size of the whole in bytes, and whether the tail is cut."""
+    """The parts of an output that a result needs. ``size`` is the size of the whole in bytes."""
 
     size: int
 
@@ -81,13 +81,13 @@ class ScriptResult:
     ``execution_time`` is the time from the launch to the outcome in seconds. ``duration_ms`` also
     contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the last
     attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
-    ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count pods. ``value`` is the
-    JSON that the script printed. ``error`` is one line, None on success. ``files`` are the files
-    beside the script: path to ``sha256``, ``origin`` and ``bytes``.
+    ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count pods. ``value`` is
+    the JSON that the script printed. ``error`` is one line, None on success. ``files`` are the
+    files beside the script: path to ``sha256``, ``origin`` and ``bytes``.
 
     A run in a running pod has no ``job_name``. It has ``container_name``, ``stdout_tail`` and
-    ``stderr_tail``; a Job's log does not separate the two streams. A run outside of Kubernetes also
-    has no ``namespace``.
+    ``stderr_tail``; a Job's log does not separate the two streams. A run outside of Kubernetes
+    also has no ``namespace``.
     """
 
     status: Status
@@ -177,13 +177,13 @@ class ScriptResult:
 
 @dataclass(frozen=True, kw_only=True)
 class NodesResult:
-    """Result of a script on nodes, the same in synchronous and deferrable mode, on success and on failure.
+    """Result of a script on nodes, in both modes, on success and on failure.
 
-    ``nodes`` has an entry for each chosen node: ``status`` (``completed``, ``failed`` or ``skipped``),
-    ``runs``, the newest last, and ``reason`` where the status needs one. ``succeeded``, ``failed``
-    and ``skipped`` count nodes. ``execution_time`` is in seconds. ``error`` is the line that names
-    the nodes that failed, None on success. ``truncated`` says whether outputs were cut to bound the
-    result's size.
+    ``nodes`` has an entry for each chosen node: ``status`` (``completed``, ``failed`` or
+    ``skipped``), ``runs``, the newest last, and ``reason`` where the status needs one.
+    ``succeeded``, ``failed`` and ``skipped`` count nodes. ``execution_time`` is in seconds.
+    ``error`` is the line that names the nodes that failed, None on success. ``truncated`` says
+    whether outputs were cut to bound the result's size.
     """
 
     status: Status
