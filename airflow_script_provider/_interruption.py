@@ -19,7 +19,7 @@ T = TypeVar("T")
 class InterruptibleRun:
     """Runs a coroutine to its end in this thread; a signal handler may interrupt it.
 
-    The handler does no I/O: it cancels the coroutine, and the coroutine deletes its Job.
+    The handler does no I/O: it cancels the coroutine, which then deletes its Job or leaves it to the next try.
     """
 
     def __init__(self, nothing_begun: str = "No Job was created.") -> None:

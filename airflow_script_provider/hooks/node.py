@@ -17,7 +17,7 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
 from airflow_script_provider.hooks.base import ScriptHook
-from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import TaskIdentity
@@ -67,7 +67,7 @@ class KubernetesNodeScriptHook(ScriptHook):
 
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesRequest:
         """Read the script and check everything; nothing is created, and the nodes are not chosen yet."""
-        return self._task_run.prepare(node_arguments(script=script, **arguments), folder=folder)
+        return self._task_run.prepare(node_arguments(script=script, **arguments), folder=folder, task=current_task())
 
     def launch(self, request: NodesRequest) -> JobRef:
         """Choose the nodes and create the Job that owns the runs. ``follow`` starts the runs."""
@@ -92,7 +92,10 @@ class KubernetesNodeScriptHook(ScriptHook):
         return self._task_run.delete(ref)
 
     def kill(self) -> None:
-        """End the run that is under way, and delete its Jobs. May be called from a signal handler."""
+        """End the run that is under way. May be called from a signal handler.
+
+        Its Jobs are deleted. Where tries are left and only the worker ends, ``run`` leaves them to the next try.
+        """
         self._task_run.kill()
 
 
@@ -172,7 +175,7 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.request.get_logs)
 
         async def main(api: KubernetesApi) -> NodesResult:
-            job = LaunchedJob.of(request.request, ref, time.time())
+            job, _ = await reattach.to_launched(api, request.request, ref)
             return await self._nodes_task(api, log, None).see_through(job, request.request.identity.task, None)
 
         return await in_session(access, main)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -16,14 +15,14 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
 from airflow_script_provider.hooks.base import ScriptHook
-from airflow_script_provider.jobs import launching, read_mark
+from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, conclude, conclude_or_defer
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, from_event
-from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
@@ -57,9 +56,12 @@ class KubernetesScriptHook(ScriptHook):
             return outcomes.successful(self._task_run.outcome(inputs, options, folder=folder))
 
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> JobRequest:
-        """Read the script and check everything; nothing is created. Takes what ``run`` takes."""
+        """Read the script and check everything; nothing is created. Takes what ``run`` takes.
+
+        In a task, the Job of the request belongs to the task, as that of ``run`` does.
+        """
         inputs, options = split(arguments | {"script": script}, ScriptInputs, JobOptions)
-        return self._task_run.prepare(inputs, options, folder=folder)
+        return self._task_run.prepare(inputs, options, folder=folder, task=current_task())
 
     def launch(self, request: JobRequest) -> JobRef:
         """Create the Job of a request and return at once. Until it is followed, it is kept for ``unread_ttl``."""
@@ -83,7 +85,10 @@ class KubernetesScriptHook(ScriptHook):
         return self._task_run.delete(ref)
 
     def kill(self) -> None:
-        """End the run that is under way, and delete its Job. May be called from a signal handler."""
+        """End the run that is under way. May be called from a signal handler.
+
+        Its Job is deleted. Where tries are left and only the worker ends, ``run`` leaves it to the next try.
+        """
         self._task_run.kill()
 
 
@@ -179,8 +184,9 @@ class ScriptTaskRun(JobTaskRun):
         access = await asyncio.to_thread(self.cluster.resolve)
 
         async def main(api: KubernetesApi) -> Outcome:
-            job, log = LaunchedJob.of(request, ref, time.time()), self.run_log(get_logs=request.get_logs)
-            return await conclude(JobContext(api, job, log), FollowState(), task=request.identity.task)
+            job, start = await reattach.to_launched(api, request, ref)
+            context = JobContext(api, job, self.run_log(get_logs=request.get_logs))
+            return await conclude(context, start, task=request.identity.task)
 
         return await in_session(access, main)
 

@@ -11,7 +11,8 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import earlier_tries, manifest
-from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
@@ -20,10 +21,9 @@ from airflow_script_provider.run_log import RunLog
 class ReattachedJob:
     """A Job of an earlier try, and the request with the identity that it was launched with.
 
-    ``launched_at`` and ``clock`` are times of day of this machine, in seconds since 1970: when the
-    run began, and when the Job's clock did, None while it is suspended. They come from what the
-    API server says of the Job and of its own time: this machine's clock may differ, and a Job must
-    not be ended for that.
+    ``launched_at`` is when the run began, and ``clock`` when the Job's deadline began to count; it
+    is None while the Job is suspended. Both are times of day of this machine in seconds since
+    1970, computed from the API server's own times: the clocks of the two may differ.
     """
 
     request: JobRequest
@@ -57,6 +57,21 @@ async def find(
         await _delete(api, request.namespace, job, log)
     wanted = jobs_of_earlier.wanted
     return _reattached(api, request, wanted) if wanted is not None else None
+
+
+async def to_launched(api: KubernetesApi, request: JobRequest, ref: JobRef) -> tuple[LaunchedJob, FollowState]:
+    """A Job that was launched before, with its launch time and its clock by the API server.
+
+    A Job that is gone counts as launched now: following it then finds out that it is gone.
+    """
+    try:
+        found = await api.get("jobs", ref.namespace, ref.name)
+    except exceptions.ApiNotFoundError:
+        found = {"metadata": {}}
+    if found["metadata"].get("uid") != ref.uid:
+        return LaunchedJob.of(request, ref, time.time()), FollowState()
+    earlier = _reattached(api, request, found)
+    return LaunchedJob.of(request, ref, earlier.launched_at), FollowState(clock=earlier.clock)
 
 
 async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:

@@ -13,6 +13,9 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 
 LAUNCH_LABEL = f"{MANAGER}/launch-id"
 """Digest of try, ordinal and request: a launch that is repeated finds the same Job by it."""
+DAG_ID_LABEL = f"{MANAGER}/dag-id"
+TASK_ID_LABEL = f"{MANAGER}/task-id"
+"""DAG and task as label values may hold them: cut, and with other characters replaced."""
 TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
 """Digest of DAG, task, run and map index: the same for every try of a task."""
 REQUEST_LABEL = f"{MANAGER}/request"
@@ -22,6 +25,15 @@ REQUEST_LABEL = f"{MANAGER}/request"
 
 TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"
 MAX_TRIES_ANNOTATION = f"{MANAGER}/max-tries"
+TASK_ANNOTATIONS = {
+    "dag_id": f"{MANAGER}/dag-id",
+    "task_id": f"{MANAGER}/task-id",
+    "run_id": f"{MANAGER}/run-id",
+    "map_index": f"{MANAGER}/map-index",
+    "try_number": TRY_NUMBER_ANNOTATION,
+    "max_tries": MAX_TRIES_ANNOTATION,
+}
+"""Annotations with the task's raw values, by the names that Airflow has for them."""
 READ_ANNOTATION = f"{MANAGER}/read"
 """When the outcome of the Job was read: from then on no later try asks for it."""
 FOLLOW_STATE_ANNOTATION = f"{MANAGER}/handover"

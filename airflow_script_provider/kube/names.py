@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.labels import (
+    DAG_ID_LABEL,
     LAUNCH_LABEL,
     MANAGED_BY_LABEL,
     MANAGER,
     NODES_LABEL,
     REQUEST_LABEL,
+    TASK_ANNOTATIONS,
+    TASK_ID_LABEL,
     TASK_INSTANCE_LABEL,
 )
 from airflow_script_provider.kube.syntax import MAX_LABEL
@@ -23,7 +26,6 @@ from airflow_script_provider.kube.syntax import MAX_LABEL
 DEFAULT_PREFIX = "script"
 
 _ID_LENGTH = 10
-_ANNOTATED = ("dag_id", "task_id", "run_id", "map_index", "try_number", "max_tries")
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,16 @@ class TaskIdentity:
 
     def annotations(self) -> dict[str, str]:
         """The raw values, which may be longer than a label can hold."""
-        values = {name: getattr(self, name) for name in _ANNOTATED}
-        return {
-            f"{MANAGER}/{name.replace('_', '-')}": str(value) for name, value in values.items() if value is not None
-        }
+        values = {key: getattr(self, name) for name, key in TASK_ANNOTATIONS.items()}
+        return {key: str(value) for key, value in values.items() if value is not None}
 
     def labels(self) -> dict[str, str]:
         """Label values for people and selectors. Only the digest is exact."""
-        readable = {
-            f"{MANAGER}/{name}": label_value(getattr(self, name.replace("-", "_"))) for name in ("dag-id", "task-id")
+        return {
+            DAG_ID_LABEL: label_value(self.dag_id),
+            TASK_ID_LABEL: label_value(self.task_id),
+            TASK_INSTANCE_LABEL: self.digest,
         }
-        return readable | {TASK_INSTANCE_LABEL: self.digest}
 
 
 @dataclass(frozen=True)

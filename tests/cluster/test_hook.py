@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from airflow_script_provider.exceptions import ScriptFailedError
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance
-from tests.patience import wait_for
+from tests.patience import PATIENCE, wait_for
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["follow", "afollow"])
@@ -23,6 +24,29 @@ def test_launched_job_is_followed_to_its_result(kubeconfig: str, namespace: str,
     ref = hook.launch(request)
     result = hook.follow(request, ref) if blocking else asyncio.run(hook.afollow(request, ref))
     assert (result.job_name, result.value) == (ref.name, [1])
+
+
+def test_time_counts_from_the_launch(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """A Job that is followed late has run for as long as since its launch (R29)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    request = hook.prepare("print('[1]')", namespace=namespace)
+    ref = hook.launch(request)
+    kubectl("wait", f"job/{ref.name}", "-n", namespace, "--for=condition=complete", f"--timeout={PATIENCE:g}s")
+    job = kubectl.items("jobs", namespace)[0]
+    lasted = datetime.fromisoformat(job["status"]["completionTime"]) - datetime.fromisoformat(
+        job["metadata"]["creationTimestamp"]
+    )
+    assert hook.follow(request, ref).execution_time >= lasted.total_seconds()
+
+
+def test_prepared_in_a_task_it_belongs_to_the_task(kubeconfig: str, namespace: str) -> None:
+    """The Job of a request that is prepared in a task has the task's labels, as that of ``run`` has (R2)."""
+    context: Any = {"ti": FakeTaskInstance()}
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    with set_current_context(context):
+        identity = hook.prepare("print('[1]')", namespace=namespace).identity
+    assert identity.task is not None
+    assert (identity.task.dag_id, identity.task.task_id) == (context["ti"].dag_id, context["ti"].task_id)
 
 
 def test_a_failure_that_is_followed_is_raised_with_its_result(kubeconfig: str, namespace: str) -> None:
