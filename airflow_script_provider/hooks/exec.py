@@ -92,7 +92,7 @@ class ExecTaskRun(TaskRun):
         folder: str | None = None,
         seconds_left: float | None = None,
     ) -> Outcome:
-        """Run and wait, without judging: the outcome of success and failure alike."""
+        """Run and wait; a failure is returned, not raised."""
         access = self.cluster.resolve()
         request = _exec_request(access, inputs, options, folder, seconds_left)
         if request.script is not None:

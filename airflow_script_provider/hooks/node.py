@@ -117,7 +117,7 @@ class NodesTaskRun(JobTaskRun):
         seconds_left: float | None = None,
         on_outcome: OnOutcome | None = None,
     ) -> NodesResult:
-        """Run and wait, without judging: the result of success and failure alike.
+        """Run and wait; a failure is returned, not raised.
 
         ``on_outcome`` gets it before the runs are marked as read.
         """

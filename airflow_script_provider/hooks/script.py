@@ -112,7 +112,7 @@ class ScriptTaskRun(JobTaskRun):
         on_outcome: OnOutcome | None = None,
         alone: bool = False,
     ) -> Outcome:
-        """Run and wait, without judging: the outcome of success and failure alike.
+        """Run and wait; a failure is returned, not raised.
 
         ``on_outcome`` gets it before the Job is marked as read: until then another try of the task would reattach
         to it. ``alone`` means that the task runs nothing else, so this run uses or deletes what an earlier try left.

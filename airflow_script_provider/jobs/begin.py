@@ -32,7 +32,11 @@ async def begin(
 
     ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
     followed are deleted. ``on_launch`` is called with the Job, whether new or not. For
-    ``meaning_of_kill`` see ``JobGuard``. Raises as ``reattach.find`` and ``launching.launch`` do.
+    ``meaning_of_kill`` see ``JobGuard``. Raises as ``reattach.find`` and ``launching.launch`` do;
+    what ``on_launch`` raises counts as an interruption.
+
+    No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a kill there would
+    leave the Job behind.
     """
     earlier = await reattach.find(api, request, log, alone=alone)
     if earlier is None:

@@ -19,7 +19,10 @@ MeaningOfKill = Callable[[], Awaitable[Kill | None]]
 
 @dataclass(frozen=True)
 class JobGuard:
-    """Protects a Job; without an answer of ``meaning_of_kill`` an interruption deletes it."""
+    """Protects a Job from being left behind by an interrupted run.
+
+    An interruption deletes the Job, unless ``meaning_of_kill`` answers that it is left to the next try.
+    """
 
     context: JobContext
     meaning_of_kill: MeaningOfKill | None = None

@@ -62,7 +62,7 @@ class ScriptTask(BaseOperator):
                 self.log.warning("No link %s: %s", link.name, error)
 
     def push_result(self, context: Context, value: Any, result: Mapping[str, Any]) -> None:
-        """Push what downstream tasks read, also for a failure."""
+        """Push what downstream tasks read. Airflow itself pushes no return value of a task that fails."""
         if not self.do_xcom_push:
             return
         parts = result if getattr(self, "multiple_outputs", False) else {}
@@ -70,7 +70,7 @@ class ScriptTask(BaseOperator):
             context["ti"].xcom_push(key=key, value=pushed)
 
     def arguments_as(self, kind: type[A], **replaced: Any) -> A:
-        """The operator's arguments as a dataclass whose fields bear their names; ``replaced`` go before them."""
+        """The operator's arguments as a dataclass with fields of the same names; ``replaced`` has other values."""
         names = {field.name for field in fields(kind)} & vars(self).keys()  # type: ignore[arg-type]  # a dataclass
         return kind(**{name: _fields.reveal(getattr(self, name)) for name in names} | replaced)
 
@@ -113,9 +113,9 @@ class ScriptTask(BaseOperator):
         return source
 
     def _do_render_template_fields(self, parent: Any, *others: Any, **named: Any) -> None:
-        """Render; Airflow calls this alone for a mapped task, which it makes anew.
+        """Render the fields; sources and hidden fields are copied first, so that the DAG's own keep their templates.
 
-        Sources and hidden fields are copied first, so that the DAG's own keep their templates.
+        For a mapped task Airflow 3.1 to 3.3 makes a new operator and calls only this method, which is private there.
         """
         with self._rendering() if parent is self else contextlib.nullcontext():
             super()._do_render_template_fields(parent, *others, **named)
@@ -172,5 +172,5 @@ def job_links() -> tuple[KubernetesJobLink, ...]:
 
 
 def _copy_of_script(script: Any) -> Any:
-    """A copy to be rendered, and shown as it runs."""
+    """A copy to render. The page Rendered Templates shows it as the script runs."""
     return script.shown() if isinstance(script, InlineScript) else copy.copy(script)

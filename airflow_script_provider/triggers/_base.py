@@ -149,7 +149,7 @@ class JobTrigger(BaseTrigger):
             await shielded(self._delete_in_time())
 
     async def cleanup(self) -> None:
-        """Before Airflow 3.3, which has ``on_kill``: see whether a user acted on the task. Cancelled as that is."""
+        """Before Airflow 3.3, which has ``on_kill``: delete the Job, if a user acted on the task."""
         if HAS_ON_KILL or self._is_over or not self._has_begun:
             return
         with contextlib.suppress(exceptions.ScriptProviderError):
