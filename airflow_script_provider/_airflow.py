@@ -25,7 +25,8 @@ try:
         TaskDeferred,
     )
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # the types are those of 3.3
+    # Type checkers see Airflow 3.3, which has these names elsewhere.
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]
         AirflowException,
         AirflowFailException,
         AirflowNotFoundException,
@@ -34,7 +35,7 @@ except ImportError:  # Airflow 3.1
         AirflowTaskTimeout,
         TaskDeferred,
     )
-    from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]  # as above
+    from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
@@ -104,7 +105,7 @@ async def async_connection_extra(conn_id: str | None, default_conn_id: str) -> M
     from airflow.sdk import Connection
 
     if not hasattr(Connection, "aextra_dejson"):
-        # Before 3.3.2 Airflow masks a looked-up connection by a call that would block the event loop.
+        # Before 3.3.2 Airflow masks a looked-up connection. That call would block the event loop.
         of_connection: Mapping[str, Any] = await sync_to_async(connection_extra, thread_sensitive=False)(
             conn_id, default_conn_id
         )
@@ -122,7 +123,10 @@ async def async_connection_extra(conn_id: str | None, default_conn_id: str) -> M
 
 
 def from_extra(extra: str, module: str, name: str) -> Any:
-    """A name of a module that one of this package's extras installs; without it the error has the pip line."""
+    """A name of a module that one of this package's extras installs.
+
+    Without the module, the error has the pip line.
+    """
     try:
         return getattr(importlib.import_module(module), name)
     except ImportError as error:
@@ -142,7 +146,10 @@ def s3_hook_class() -> Any:
 
 
 def gcs_hook_class() -> Any:
-    """``GCSHook`` if providers-google is installed, otherwise None. No extra requires it: it takes 1.2 GB."""
+    """``GCSHook`` if providers-google is installed, otherwise None.
+
+    No extra requires that provider: it takes 1.2 GB.
+    """
     try:
         return from_extra("gcs", "airflow.providers.google.cloud.hooks.gcs", "GCSHook")
     except AirflowOptionalProviderFeatureException:
@@ -163,7 +170,10 @@ def default_deferrable() -> bool:
 
 
 def job_url_setting() -> str | None:
-    """The setting ``script_provider.job_url``: the address of pages about Jobs; None if it is not set."""
+    """The setting ``script_provider.job_url``: the address of pages about Jobs.
+
+    None if it is not set.
+    """
     return _configuration().get("script_provider", "job_url", fallback=None) or None
 
 
@@ -185,7 +195,10 @@ def find_variable(name: str) -> str | None:
 
 
 def is_in_one_process() -> bool:
-    """Whether task and trigger run in one process, as ``airflow tasks test`` and ``airflow dags test`` have it."""
+    """Whether task and trigger run in one process.
+
+    They do in ``airflow tasks test`` and ``airflow dags test``.
+    """
     from airflow.sdk.execution_time import task_runner
 
     return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
@@ -216,9 +229,10 @@ def current_task() -> TaskIdentity | None:
 
 
 def task_state(task: TaskIdentity) -> str:
-    """The state of a task instance in Airflow now, ``gone`` if there is none. Raises if Airflow does not answer.
+    """The state of a task instance in Airflow now, ``gone`` if there is none.
 
-    Blocks until the supervisor answers, so never in a signal handler: it may have interrupted another question.
+    Raises if Airflow does not answer. Blocks until the supervisor answers. Never call it in a
+    signal handler, which may have interrupted another question.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -236,7 +250,10 @@ def dag_folder(context: Mapping[str, Any]) -> str | None:
 
 
 def mask_by_name(values: Any) -> None:
-    """Mask the values whose name Airflow calls sensitive in the task's log; others stay readable."""
+    """Mask the values whose name Airflow calls sensitive in the task's log.
+
+    Others stay readable.
+    """
     if values:
         _mask(_sensitive_candidates(values))
 
@@ -265,9 +282,10 @@ def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def output_logger(name: str) -> Any:
-    """A logger for a script's lines: Airflow's, without the processors that cost time and add nothing.
+    """A logger for a script's lines.
 
-    It leaves out the call site (a walk over the stack for each line) and exceptions. It masks as Airflow does.
+    It is Airflow's, without the processors that cost time and add nothing. It leaves out the call
+    site (a walk over the stack for each line) and exceptions. It masks as Airflow does.
     """
     import structlog
     from structlog import processors
@@ -293,7 +311,10 @@ def is_set_during_execution(value: Any) -> bool:
 
 
 def depend_on_xcoms_in(operator: BaseOperator, *values: Any) -> None:
-    """Make the operator wait for tasks whose outputs are in values that we wrap: Airflow does not look into them."""
+    """Make the operator wait for tasks whose outputs are in values that we wrap.
+
+    Airflow does not look into these values.
+    """
     from airflow.sdk import XComArg
 
     for value in values:

@@ -1,4 +1,7 @@
-"""What triggers need of Airflow, apart from ``_airflow``: a DAG file that is parsed need not load it."""
+"""What triggers need of Airflow.
+
+This module is apart from ``_airflow``, so that parsing a DAG file does not load it.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 __all__ = ["HAS_ON_KILL", "BaseTrigger", "TriggerEvent"]
 
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
-"""Whether Airflow reports a user's action to a trigger (3.3); before that it looks like a triggerer's end."""
+"""Whether Airflow reports a user's action to a trigger (since 3.3).
+
+Before that, a user's action looks like the end of the triggerer.
+"""

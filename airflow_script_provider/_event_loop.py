@@ -27,11 +27,12 @@ async def _attentive(main: Coroutine[Any, Any, T]) -> T:
 
 @contextlib.contextmanager
 def woken_by_signals() -> Iterator[None]:
-    """Let every signal wake the running event loop. Outside of the main thread no handler runs in any case.
+    """Let every signal wake the running event loop.
 
-    Python runs a handler between two steps of the main thread. A signal that arrives when the last step is over and the
-    loop does not sleep yet, while another thread takes the interpreter's lock, would be left until something else wakes
-    the loop.
+    Python runs a handler between two steps of the main thread. A signal may arrive when the last
+    step is over and the loop does not sleep yet, while another thread takes the interpreter's
+    lock. The handler would then wait until something else wakes the loop. Outside of the main
+    thread no handler runs in any case.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -19,7 +19,8 @@ T = TypeVar("T")
 class InterruptibleRun:
     """Runs a coroutine to its end in this thread; a signal handler may interrupt it.
 
-    The handler does no I/O: it cancels the coroutine, which then deletes its Job or leaves it to the next try.
+    The handler does no I/O: it cancels the coroutine. The coroutine then deletes its Job, or
+    leaves it to the next try.
     """
 
     def __init__(self, nothing_begun: str = "No Job was created.") -> None:
@@ -31,7 +32,10 @@ class InterruptibleRun:
 
     @property
     def is_killed(self) -> bool:
-        """Whether a kill ends the run, and not an exception that Airflow or Python raised in the meantime."""
+        """Whether a kill ends the run.
+
+        False if an exception that Airflow or Python raised in the meantime ends it.
+        """
         return self._killed.is_set() and self._stray is None
 
     def kill(self) -> None:
@@ -66,7 +70,10 @@ class InterruptibleRun:
             return await main()
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take an interruption that Python raised in a callback of the loop; the loop would drop it."""
+        """Take an interruption that Python raised in a callback of the loop.
+
+        The loop would drop it.
+        """
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, Exception):
             self._stray = error
@@ -90,7 +97,10 @@ class InterruptibleRun:
 
 @contextlib.contextmanager
 def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
-    """End the run at SIGTERM. An operator has ``on_kill`` for that, code in a ``@task`` does not."""
+    """End the run at SIGTERM.
+
+    An operator has ``on_kill`` for that. Code in a ``@task`` does not.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -109,7 +119,10 @@ def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
 
 
 async def answer_of(question: Callable[[], T], seconds: float) -> T | None:
-    """The answer of a blocking call; None if it raises or takes longer. Its thread is never joined."""
+    """The answer of a blocking call; None if it raises or takes longer.
+
+    Its thread is never joined.
+    """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T | None] = loop.create_future()
 

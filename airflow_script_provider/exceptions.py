@@ -54,8 +54,8 @@ class ScriptProviderError(Exception):
 class ScriptSourceError(ScriptProviderError):
     """The script could not be read.
 
-    ``origin`` names the place that it should have come from. ``retry_after`` is the number of seconds after which the
-    server wants to be asked again, None if it names no time.
+    ``origin`` names the place that it should have come from. ``retry_after`` is the number of
+    seconds after which the server wants to be asked again, None if it names no time.
     """
 
     def __init__(
@@ -69,8 +69,9 @@ class ScriptSourceError(ScriptProviderError):
 class KubernetesApiError(ScriptProviderError):
     """The API server refused a call.
 
-    ``status`` is the HTTP status, 0 without an answer. ``reason`` and ``server_message`` are the server's own.
-    ``retry_after`` is the number of seconds after which the server wants to be asked again.
+    ``status`` is the HTTP status, 0 without an answer. ``reason`` and ``server_message`` are the
+    server's own. ``retry_after`` is the number of seconds after which the server wants to be asked
+    again.
     """
 
     def __init__(
@@ -115,7 +116,10 @@ class ApiGoneError(KubernetesApiError):
 
 
 class LaunchError(ScriptProviderError):
-    """The Job or one of its objects could not be created; nothing of it is left, or the message names what is."""
+    """The Job or one of its objects could not be created.
+
+    Nothing of it is left, or the message names what is left.
+    """
 
 
 class TargetError(ScriptProviderError):
@@ -155,7 +159,10 @@ class JobTimeoutError(ScriptFailedError):
 
 
 class OutcomeUnknownError(ScriptFailedError):
-    """How the script ended is unknown: its Job was deleted, the API server stayed silent, or a connection broke."""
+    """How the script ended is unknown.
+
+    Its Job was deleted, the API server stayed silent, or a connection broke.
+    """
 
 
 class NodesFailedError(RunError):
@@ -170,7 +177,10 @@ class NodesFailedError(RunError):
 
 
 class RunKilledError(RunError):
-    """The run was ended on request. Its Job is deleted, or left to the task's next try; the message says which."""
+    """The run was ended on request.
+
+    Its Job is deleted, or left to the task's next try. The message says which.
+    """
 
 
 def _rebuild_failure(

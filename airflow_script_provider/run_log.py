@@ -33,7 +33,10 @@ class StreamsLog(Protocol):
 
 
 class Logger(Protocol):
-    """The methods of a logger that are used: loggers of the standard library and of Airflow have them."""
+    """The methods of a logger that are used.
+
+    Loggers of the standard library and of Airflow have them.
+    """
 
     def log(self, level: int, message: str, /, *args: Any) -> object:
         """Log at a level."""
@@ -57,7 +60,10 @@ class LoggerRunLog:
         self.logger.log(level, "%s", text)
 
     def output(self, lines: Sequence[str], level: int = logging.INFO) -> None:
-        """Lines of the script, those of stderr as warnings; a pod's log does not separate the streams."""
+        """Lines of the script, those of stderr as warnings.
+
+        A pod's log does not separate the streams.
+        """
         if self.lines is not None:
             write = self.lines.info if level < logging.WARNING else self.lines.warning
             for line in lines:
@@ -66,7 +72,7 @@ class LoggerRunLog:
 
 @dataclass
 class CountingRunLog(LoggerRunLog):
-    """A run log that knows whether the script has printed: ever, and since ``printed`` was cleared."""
+    """A run log that knows whether the script printed: ever, and since ``printed`` was cleared."""
 
     has_printed: bool = False
     printed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -22,9 +22,9 @@ class ScriptFacts:
 class Script:
     """Text of a script.
 
-    ``text`` is what the interpreter gets, line ends untouched. ``origin`` says where it came from, in words fit for
-    a log (``inline``, a path, a URL without credentials). ``name`` is the file name it had there, ``script`` if none.
-    ``details`` are what else the log should say of it, such as the ETag.
+    ``text`` is what the interpreter gets, line ends untouched. ``origin`` says where the script
+    came from, fit for a log (``inline``, a path, a URL without credentials). ``name`` is the file
+    name that it had there, ``script`` if none. ``details`` is more for the log, such as the ETag.
     """
 
     text: str
@@ -34,7 +34,10 @@ class Script:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, origin: str, name: str, details: str = "") -> Script:
-        """Decode UTF-8, dropping a byte order mark; ``ValueError`` names the first byte that is not UTF-8."""
+        """Decode UTF-8, dropping a byte order mark.
+
+        ``ValueError`` names the first byte that is not UTF-8.
+        """
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:

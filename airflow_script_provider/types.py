@@ -28,7 +28,10 @@ SourceType = Literal["inline", "local", "file", "http", "gcs", "s3"]
 
 
 class ScriptTransport(TypedDict, total=False):
-    """The source of a script in the Script tool's format: ``auth`` is the connection, ``timeout`` in seconds."""
+    """The source of a script in the Script tool's format.
+
+    ``auth`` is the connection. ``timeout`` is in seconds.
+    """
 
     type: SourceType
     auth: str
@@ -40,7 +43,10 @@ class ScriptTransport(TypedDict, total=False):
 
 
 class ScriptMapping(ScriptTransport, total=False):
-    """A script in the Script tool's format: the text is ``content``, a place ``uri``; how it is read may be nested."""
+    """A script in the Script tool's format.
+
+    ``content`` is the text, ``uri`` a place. How it is read may be nested in ``source``.
+    """
 
     content: str
     uri: str

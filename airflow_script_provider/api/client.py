@@ -304,7 +304,8 @@ def is_transient(error: exceptions.KubernetesApiError) -> bool:
 
 def backoff(attempt: int, *, longest: float = 5.0) -> float:
     """Seconds to pause after the n-th failure in a row (0 is the first), with jitter."""
-    return float(min(longest, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+    # The jitter is not a secret.
+    return float(min(longest, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse, call: Call) -> None:

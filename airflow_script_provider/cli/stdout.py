@@ -9,7 +9,7 @@ _STDOUT, _STDERR = 1, 2
 
 
 def take_stdout() -> BinaryIO:
-    """Take over stdout; other writers go to stderr.
+    """Take stdout; other writers go to stderr.
 
     Airflow logs to stdout. It logs even while it is imported, before it could be configured.
     """

@@ -20,9 +20,10 @@ _PREFIX = "extra__kubernetes__"
 
 @dataclass(frozen=True)
 class ClusterRef:
-    """Which cluster is meant: an Airflow connection, and arguments that replace its fields. No credential is in it.
+    """Which cluster is meant: an Airflow connection, and arguments that replace its fields.
 
-    ``in_cluster``, ``config_file`` and ``cluster_context`` are None where the connection decides.
+    It holds no credential. ``in_cluster``, ``config_file`` and ``cluster_context`` are None where
+    the connection decides.
     """
 
     conn_id: str | None = DEFAULT_CONN_ID
@@ -50,8 +51,9 @@ class ClusterRef:
 class ClusterAccess:
     """How to reach a cluster: the connection's fields with the arguments over them.
 
-    At most one of ``in_cluster``, ``config_file`` and ``config`` is set. Without any of them the pod's service account
-    is used inside a cluster, and ``KUBECONFIG`` or ``~/.kube/config`` elsewhere.
+    At most one of ``in_cluster``, ``config_file`` and ``config`` is set. Without any of them, the
+    pod's service account is used inside a cluster, and ``KUBECONFIG`` or ``~/.kube/config``
+    elsewhere.
     """
 
     in_cluster: bool = False
@@ -87,11 +89,17 @@ class ClusterAccess:
         return access
 
     def namespace_for(self, namespace: str | None) -> str:
-        """The namespace: the argument's, the connection's, the pod's own, or ``default``, the first that is set."""
+        """The namespace to use.
+
+        It is the first that is set: the argument's, the connection's, the pod's own, ``default``.
+        """
         return namespace or self.namespace or self._own_namespace() or FALLBACK_NAMESPACE
 
     def namespace_of_context(self) -> str | None:
-        """The namespace of the kubeconfig's context, for the command line; None without a kubeconfig."""
+        """The namespace of the kubeconfig's context; None without a kubeconfig.
+
+        The command line uses it.
+        """
         if self.in_cluster or (not self.config_file and not self.config and is_in_cluster()):
             return None
         try:
@@ -111,7 +119,10 @@ class ClusterAccess:
 
 
 def _connection_extra(conn_id: str | None) -> Mapping[str, Any]:
-    """The fields of a connection. Without an id Airflow is not imported: that takes the command line seconds."""
+    """The fields of a connection.
+
+    Without an id Airflow is not imported: the import takes the command line seconds.
+    """
     if not conn_id:
         return {}
     from airflow_script_provider._airflow import connection_extra
@@ -130,7 +141,10 @@ def named_files(access: ClusterAccess) -> str:
 
 
 def config_files(access: ClusterAccess) -> list[str]:
-    """The kubeconfigs that exist, in the order of ``KUBECONFIG``. Raises ``FileNotFoundError`` if none does."""
+    """The kubeconfigs that exist, in the order of ``KUBECONFIG``.
+
+    Raises ``FileNotFoundError`` if none exists.
+    """
     named = named_files(access)
     files = [file for file in named.split(os.pathsep) if file and Path(file).expanduser().exists()]
     if not files:

@@ -26,7 +26,10 @@ from airflow_script_provider.clusters.access import (
 from airflow_script_provider.clusters.plugin_processes import run_with_plugins
 
 LOAD_TIMEOUT = 60.0
-"""Seconds for a kubeconfig's plugin to answer; a plugin that waits for keyboard input never does."""
+"""Seconds for a kubeconfig's plugin to answer.
+
+A plugin that waits for keyboard input never answers.
+"""
 _QUOTED = re.compile(r"\{.*\}", re.DOTALL)
 _FAILED_PLUGIN = re.compile(r"exec: process returned -?\d+")
 _heard: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
@@ -68,7 +71,10 @@ def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Ses
 
 
 def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
-    """A client configuration and the trusted authorities. Needs its own thread: it reads files and runs plugins."""
+    """A client configuration and the trusted authorities.
+
+    Needs its own thread: it reads files and runs plugins.
+    """
     from kubernetes_asyncio.client import Configuration
 
     configuration = Configuration()
@@ -89,7 +95,10 @@ def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """Catch what the client logs as an error while it loads: a plugin's output in it may be a credential."""
+    """Catch what the client logs as an error while it loads.
+
+    It may hold a plugin's output, which may be a credential.
+    """
     logging.getLogger("kubernetes_asyncio.config.kube_config").addFilter(_is_not_ours)
     complaints: list[str] = []
     token = _heard.set(complaints)
@@ -109,7 +118,7 @@ def _is_not_ours(record: logging.LogRecord) -> bool:
 
 
 def _words(error: Exception, access: ClusterAccess) -> str:
-    """What went wrong, without what the client quotes: a plugin's output or a user of a kubeconfig."""
+    """What went wrong, without the client's quotes: a plugin's output, a kubeconfig's user."""
     from kubernetes_asyncio.config import ConfigException
 
     text = " ".join(_QUOTED.sub("{…}", str(error)).split()) or type(error).__name__
@@ -121,7 +130,10 @@ def _words(error: Exception, access: ClusterAccess) -> str:
 
 
 def _proxy_of_environment(host: str) -> str | None:
-    """The proxy by HTTPS_PROXY and NO_PROXY. aiohttp itself would also take a login from ~/.netrc."""
+    """The proxy by HTTPS_PROXY and NO_PROXY.
+
+    aiohttp itself would also take a login from ~/.netrc.
+    """
     from requests.utils import get_environ_proxies
 
     proxy: str | None = get_environ_proxies(host).get(urlsplit(host).scheme)
@@ -156,8 +168,9 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
             dict(access.config), context=access.cluster_context, client_configuration=configuration
         )
     elif access.in_cluster or (not access.config_file and is_in_cluster()):
-        # The client's own refreshing reads the file in the event loop; a 401 makes us read it again.
-        config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]  # not annotated there
+        # The client's own refreshing reads the file in the event loop; we read it again at a 401.
+        # The client does not annotate this function.
+        config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]
     else:
         files = config_files(access)
         await config.load_kube_config(
@@ -169,7 +182,10 @@ async def _load_into(configuration: Any, access: ClusterAccess) -> None:
 
 
 def _current_context(files: Sequence[str]) -> str | None:
-    """The first current context of several kubeconfigs, as kubectl takes it; the client takes the last."""
+    """The first current context of several kubeconfigs, as kubectl takes it.
+
+    The client takes the last.
+    """
     if len(files) == 1:
         return None
     configs = read_configs(files)

@@ -11,7 +11,10 @@ _PAUSE, _PAUSES = 0.01, 200
 
 
 class PluginLoop(asyncio.SelectorEventLoop):
-    """Knows the processes started in it: asyncio leaves a process running when its waiter is cancelled."""
+    """Knows the processes started in it.
+
+    asyncio leaves a process running when its waiter is cancelled.
+    """
 
     def __init__(self) -> None:
         super().__init__()

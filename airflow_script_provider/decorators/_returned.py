@@ -81,7 +81,10 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
         self.script = self.render_source(self.returned_script(context), context)
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
-        """Resume as the operator does. The function is not called again, so only facts of the script are shown."""
+        """Resume as the operator does.
+
+        The function is not called again, so only facts of the script are shown.
+        """
         job = super()._resumed(event)
         self.script = f"{job.script.origin}, {job.script.size:,} bytes, sha256 {job.script.sha256}"
         return job
@@ -101,9 +104,10 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
 
 
 class ScriptTaskDecorator(Protocol[P]):
-    """Makes a task of a function that returns a script, with the operator's arguments except ``script``.
+    """Makes a task of a function that returns a script.
 
-    A type checker does not know the exception: ``script=…`` is an error when the DAG is parsed.
+    It takes the operator's arguments except ``script``. A type checker does not know this
+    exception: ``script=…`` is an error when the DAG is parsed.
     """
 
     @overload
@@ -116,7 +120,10 @@ class ScriptTaskDecorator(Protocol[P]):
 
 
 def decorator_for(decorated: type[BaseOperator], operator: Callable[P, Any]) -> ScriptTaskDecorator[P]:
-    """The decorator whose tasks are of the class ``decorated``; editors complete the arguments of ``operator``."""
+    """The decorator whose tasks are of the class ``decorated``.
+
+    Editors complete the arguments of ``operator``.
+    """
 
     def decorate(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
         return task_decorator_factory(python_callable, decorated_operator_class=decorated, **kwargs)

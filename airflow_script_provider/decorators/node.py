@@ -1,4 +1,4 @@
-"""``@task.kubernetes_node_script``: run the script that a function returns, on nodes of the cluster."""
+"""``@task.kubernetes_node_script``: run the script that a function returns, on nodes."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class ExecSession:
             raise exceptions.ApiUnreachableError(self._message(str(error)), status=0) from error
 
     def _broken(self, message: aiohttp.WSMessage) -> exceptions.ApiUnreachableError:
-        """The error for a message that is no data and comes before the status."""
+        """The error for a message that is not data and comes before the status."""
         cause = str(self._socket.exception() or message.extra or "") or f"close code {self._socket.close_code}"
         return exceptions.ApiUnreachableError(self._message(cause), status=0)
 

@@ -1,1 +1,4 @@
-"""What Kubernetes is told and what its answers mean, as functions of plain dicts: no I/O, no client library."""
+"""What this provider sends to Kubernetes, and what the answers mean.
+
+The functions take and return plain dicts. They do no I/O and import no client library.
+"""

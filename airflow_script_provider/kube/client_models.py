@@ -8,9 +8,10 @@ from typing import Any
 
 
 def as_plain(value: Any, argument: str) -> Any:
-    """A deep copy with API spelling (``volumeMounts``); ``TypeError`` names a value that cannot stand in a manifest.
+    """A deep copy in API spelling, such as ``volumeMounts``.
 
     Models are recognised by their ``attribute_map``, so that no client library is imported for it.
+    ``TypeError`` names a value that cannot stand in a manifest.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -11,7 +11,10 @@ Duration = float | timedelta
 
 @dataclass(frozen=True)
 class Deadline:
-    """Seconds after which Kubernetes ends the Job, None for never, and the argument that sets them."""
+    """Seconds after which Kubernetes ends the Job, and the argument that sets them.
+
+    None means never.
+    """
 
     seconds: int | None = None
     argument: str = "timeout"

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kill:
-    """Why a run with tries left was killed, as a clause, and whether its Job is left to the next try."""
+    """Why a run with tries left was killed, and whether its Job is left to the next try.
+
+    ``reason`` is a clause.
+    """
 
     reason: str
     leaves_job: bool
@@ -16,7 +19,8 @@ class Kill:
 def meaning_of_kill(state: str | None) -> Kill:
     """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
 
-    A user's action changes the state. If it is still running, or Airflow does not answer, the worker goes away.
+    A user's action changes the state. If the task is still running, or Airflow does not answer,
+    the worker goes away.
     """
     if state is None:
         return Kill("Airflow does not answer what the state of the task is", leaves_job=True)

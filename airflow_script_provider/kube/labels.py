@@ -1,6 +1,6 @@
 """Every name that our objects have on the cluster: labels, annotations, containers, volumes.
 
-Jobs that run and rows that wait in a database rely on them: this table is a contract between versions.
+Running Jobs and rows in a database rely on them: this table is a contract between versions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A list of the API, parsed item by item.
 
-If the list is parsed in one piece, thousands of objects are alive until the last one is read. That takes their memory
-at once, and starts full garbage collections, which stop everything else in the process.
+If the list is parsed in one piece, thousands of objects are alive until the last one is read. They
+take memory at once. They also start full garbage collections, which stop everything else in the
+process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def metadata_of(text: str) -> dict[str, Any]:
 
 
 def items_of(text: str) -> Iterator[dict[str, Any]]:
-    """The objects, one after the other; in one piece if the text does not have the API server's form."""
+    """The objects, one after the other.
+
+    They come in one piece if the text does not have the API server's form.
+    """
     start = text.find(_START)
     if start < 0:
         yield from json.loads(text).get("items") or []

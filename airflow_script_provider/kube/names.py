@@ -50,7 +50,10 @@ class TaskIdentity:
 
     @property
     def digest(self) -> str:
-        """A digest that is the same for every try of a task instance; later tries find its Jobs by it."""
+        """A digest of the task instance, the same for every try.
+
+        Later tries find its Jobs by it.
+        """
         return short_digest(self.dag_id, self.task_id, self.run_id, self.map_index)
 
     def annotations(self) -> dict[str, str]:
@@ -71,8 +74,8 @@ class TaskIdentity:
 class LaunchIdentity:
     """Names of what one launch creates.
 
-    ``launch_id`` decides: a launch repeated with the same id is the same Job. ``request`` is what another try of the
-    task finds the same launch again by. ``is_for_nodes``: its Job owns others.
+    ``launch_id`` decides: a launch repeated with the same id is the same Job. Another try of the
+    task finds the launch by ``request``. ``is_for_nodes`` means that its Job owns other Jobs.
     """
 
     launch_id: str
@@ -110,7 +113,7 @@ class LaunchIdentity:
 
 
 def stem_for(task_id: str | None, name: str | None) -> str:
-    """The start of a Job's name: ``name``, otherwise ``script-<task>``, without a task ``script``."""
+    """The start of a Job's name: ``name``, or ``script-<task>``, or ``script`` without a task."""
     if name:
         return name
     slug = dns_slug(task_id or "")
@@ -118,19 +121,25 @@ def stem_for(task_id: str | None, name: str | None) -> str:
 
 
 def launch_id(instance_id: str | None, ordinal: int | str, request_facts: Mapping[str, Any]) -> str:
-    """The id of a launch: a digest of try, ordinal within the try and request; random outside a task."""
+    """The id of a launch: a digest of try, ordinal within the try and request.
+
+    Outside a task the id is random.
+    """
     if not instance_id:
         return secrets.token_hex(_ID_LENGTH // 2)
     return short_digest(instance_id, ordinal, _as_text(request_facts))
 
 
 def request_digest(ordinal: int | str, request_facts: Mapping[str, Any]) -> str:
-    """A digest that all tries of a launch share, and that differs between the launches of a task."""
+    """A digest that the tries of a launch share, and that differs between launches of a task."""
     return short_digest(ordinal, _as_text(request_facts))
 
 
 def short_digest(*parts: object) -> str:
-    """Ten hexadecimal digits for these parts; moving text from one part to the next changes them."""
+    """Ten hexadecimal digits for these parts.
+
+    Moving text from one part to the next changes them.
+    """
     text = json.dumps([str(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 

@@ -1,4 +1,7 @@
-"""What a refusal of the API server means to the author: the missing right, namespace or argument."""
+"""What a refusal of the API server means to the author.
+
+It names the missing right or namespace, or the argument to check.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ _USER = re.compile(r'User "([^"]+)" cannot')
 
 
 def message(verb: str, resource: str, namespace: str | None, status: int, said: str) -> str:
-    """The message of a refusal: call, status and advice, with the server's message in the same or the next line."""
+    """The message of a refusal: call, status and advice.
+
+    The server's message stands in the same or the next line.
+    """
     if status == 401:
         head, advice = "the API server refused the credentials (401)", "Renew them in the Kubernetes connection."
     else:
@@ -53,7 +59,10 @@ def with_exec_rights(text: str, namespace: str) -> str:
 
 
 def missing_namespace(namespace: str, existing: Collection[str] | None, said: str) -> str:
-    """The message for a namespace that does not exist. ``existing`` are the others, None if they cannot be listed."""
+    """The message for a namespace that does not exist.
+
+    ``existing`` are the others, None if they cannot be listed.
+    """
     first = f"namespace {namespace!r} does not exist. Create it, or set namespace to one that exists."
     if existing is None:
         return f"{first}\n{said}"
@@ -63,9 +72,10 @@ def missing_namespace(namespace: str, existing: Collection[str] | None, said: st
 
 
 def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiError:
-    """The refusal of a Job with the argument to check, if it is about a field; otherwise unchanged.
+    """The refusal of a Job, with the argument to check if it is about a field.
 
-    ``given`` are the names of the arguments that the author has set.
+    Other refusals stay unchanged. ``given`` are the names of the arguments that the author has
+    set.
     """
     names = arguments_in(error.server_message, given) if error.status in _INVALID else []
     if not names:

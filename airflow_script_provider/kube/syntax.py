@@ -1,6 +1,6 @@
 """Kubernetes' rules of spelling: names, labels, images, quantities, environment names, paths.
 
-Every check raises ``ValueError`` with the name of the operator's argument that holds the bad value.
+Every check raises ``ValueError`` and names the operator's argument that holds the bad value.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def check_dns_label(value: str, argument: str) -> None:
 
 
 def check_dns_subdomain(value: str, argument: str) -> None:
-    """Refuse an invalid DNS subdomain: labels with dots between them, the form of a service account's name."""
+    """Refuse an invalid DNS subdomain.
+
+    A DNS subdomain is labels with dots between them. A service account's name has this form.
+    """
     if not isinstance(value, str) or not _DNS_SUBDOMAIN.fullmatch(value) or len(value) > MAX_SUBDOMAIN:
         raise ValueError(
             f"{argument}={value!r} is not a legal Kubernetes name: lower case letters, digits, '-' and '.', "
@@ -131,7 +134,7 @@ def check_resources(resources: Mapping[str, Any], argument: str) -> None:
 
 
 def check_depth(value: Any, argument: str) -> None:
-    """Refuse mappings and lists that are nested too deeply to be rendered, or that contain themselves."""
+    """Refuse mappings and lists that contain themselves or are nested too deeply to render."""
     level = _containers([value])
     for _ in range(MAX_DEPTH):
         if not level:

@@ -18,7 +18,8 @@ def one_line(text: str) -> str:
 def headline_of(sentence: str, hint: str) -> tuple[str, str]:
     """Sentence and hint in at most MAX_HEADLINE characters.
 
-    The cause matters more: where the hint would take too much of it, the hint is given back for the next line.
+    The cause matters more. If the hint would take too much of its room, the hint is returned
+    apart, for the next line.
     """
     room = MAX_HEADLINE - (len(hint) + 1 if hint else 0)
     if len(sentence) > room < MIN_SENTENCE:

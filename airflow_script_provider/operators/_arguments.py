@@ -16,9 +16,10 @@ def arguments_of(operator: type[BaseOperator]) -> tuple[str, ...]:
 
 
 def refuse_unknown(arguments: Iterable[str], ours: Iterable[str]) -> None:
-    """Refuse an argument that neither this operator nor Airflow has, and name ours for another operator's.
+    """Refuse an argument that neither this operator nor Airflow has.
 
-    ``resources`` is an argument of Airflow's for something else; here it means the container's resources.
+    The error for another operator's argument names ours. Airflow's own ``resources`` means
+    something different, so it is refused with the name of ours.
     """
     unknown = (name for name in arguments if name not in _OF_AIRFLOW or other_operators.is_renamed(name))
     other_operators.refuse_unknown(unknown, ours)

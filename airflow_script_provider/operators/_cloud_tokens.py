@@ -32,7 +32,10 @@ def google(connection: Connection) -> dict[str, str]:
 
 
 def aws(connection: Connection) -> dict[str, str]:
-    """Keys and session token of an AWS connection: its role's, otherwise those that STS issues for its keys."""
+    """Keys and session token of an AWS connection.
+
+    They are its role's, otherwise those that STS issues for its keys.
+    """
     hook = from_extra("s3", "airflow.providers.amazon.aws.hooks.base_aws", "AwsGenericHook")
     sts = hook(aws_conn_id=connection.conn_id, client_type="sts")
     found = sts.get_credentials()

@@ -18,7 +18,10 @@ _SKIPPED = " Skipped, as skip_on_exit_code says."
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Raise this provider's errors of the block as Airflow's: another try follows where it can help."""
+    """Raise this provider's errors of the block as Airflow's.
+
+    Another try follows where it can help.
+    """
     try:
         yield
     except exceptions.ScriptProviderError as error:
@@ -39,7 +42,8 @@ def result_or_raise(outcome: Outcome) -> dict[str, Any]:
 
 
 def raise_error(error: exceptions.ScriptProviderError) -> NoReturn:
-    """Raise the error, or Airflow's exception that ends the tries where another one cannot help."""
+    """Raise the error, or Airflow's exception that ends the tries if another cannot help."""
     if error.retryable:
         raise error from None
-    raise AirflowFailException(error.message) from None  # Airflow would show a cause below it, with the same message
+    # Airflow would show a cause below the exception, with the same message.
+    raise AirflowFailException(error.message) from None

@@ -1,4 +1,7 @@
-"""Template fields of operators: values that Airflow's pages must not show, and scripts that are known later."""
+"""Template fields of operators.
+
+They hold values that Airflow's pages must not show, and scripts that are known later.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ _QUERY = re.compile(r"\?\S+")
 class HiddenValues:
     """A template field whose page in Airflow's interface shows names, never values.
 
-    Airflow masks rendered fields by key name only, and a short secret under a harmless name would be shown.
+    Airflow masks rendered fields by key name only. It would show a short secret under a harmless
+    name.
     """
 
     template_fields: Sequence[str] = ("value",)
@@ -54,7 +58,10 @@ class Requirements(HiddenValues):
 
 
 def hide(value: Any, kind: type[HiddenValues] = HiddenValues) -> Any:
-    """Wrap the value in a hidden field; None stays None. Airflow resolves another task's output first."""
+    """Wrap the value in a hidden field; None stays None.
+
+    Airflow resolves another task's output first.
+    """
     return None if value is None else kind(value)
 
 
@@ -71,7 +78,10 @@ def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) 
 
 
 def sources_or_later(files: Any, *, template: bool) -> Any:
-    """The sources of ``files``. A mapping that another task returns stays as it is until the run."""
+    """The sources of ``files``.
+
+    A mapping that another task returns stays as it is until the run.
+    """
     if files is None or is_resolved_at_run_time(files):
         return files
     if not isinstance(files, Mapping):
@@ -94,7 +104,7 @@ def inputs_of_sources(script: Any, files: Any) -> list[Any]:
 
 
 def template_message(error: jinja2.TemplateError, script: Any) -> str:
-    """The message for a script that Jinja cannot render: line, its text, and the argument to change."""
+    """The message for a script that Jinja cannot render: line, text, argument to change."""
     line = getattr(error, "lineno", None)
     text = ""
     if line is not None and isinstance(script, ScriptSource):

@@ -1,6 +1,7 @@
-"""``workload``, ``keychain`` and ``secret`` in the templates of a spec: the run's values and Airflow's connections.
+"""``workload``, ``keychain`` and ``secret`` in the templates of a spec.
 
-Every value that comes from a connection or variable is masked in the task's log.
+They are the run's values and Airflow's connections. Every value that comes from a connection or
+variable is masked in the task's log.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _HARMLESS = ("host", "port", "schema")
 def template_names(context: Mapping[str, Any], names: PlaybookNames) -> dict[str, Any]:
     """The context with the spec's names in it.
 
-    As in the Script tool, the names within ``workload`` and ``keychain`` can be written alone, too; where Airflow has
-    a name of its own, Airflow's is meant.
+    As in the Script tool, the names within ``workload`` and ``keychain`` can also be written
+    alone. If Airflow has the same name, Airflow's is meant.
     """
     workload = workload_of(context, names.workload)
     keychain = Keychain(names)
@@ -55,8 +56,8 @@ def workload_of(context: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 class PlaybookWorkload:
     """The run's values by name.
 
-    No mapping, whose methods would hide values of their names. What is missing is named when it is used, so that
-    ``default(…)`` works.
+    It is not a mapping: a mapping's methods would hide values of the same names. A missing value
+    is named when it is used, so that ``default(…)`` works.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -92,8 +93,8 @@ class Keychain:
 class Credential:
     """The fields of one connection.
 
-    ``short_lived`` makes all fields of an AWS connection those of one set, because a session token is of no use with
-    another set's keys.
+    With ``short_lived``, all fields of an AWS connection come from one set of credentials. A
+    session token does not work with another set's keys.
     """
 
     def __init__(self, name: str, conn_id: str, *, short_lived: bool = False) -> None:
@@ -125,7 +126,10 @@ class Credential:
         return connection
 
     def _of_cloud(self, connection: Connection, field: str) -> str | None:
-        """The field of short-lived credentials, if the connection is a cloud's and the spec asks for its token."""
+        """The field of short-lived credentials.
+
+        None unless the connection is a cloud's and the spec asks for its token.
+        """
         mint = _MINTS.get(connection.conn_type or "")
         if mint is None or not (self._short_lived or field in _cloud_tokens.TOKENS):
             return None
@@ -147,7 +151,7 @@ class Credential:
 
 
 class Secrets:
-    """Single values by name: a variable, otherwise a connection's password, or its URI if it has a host."""
+    """Single values by name: a variable, or a connection's password (its URI if it has a host)."""
 
     def __getitem__(self, name: str) -> str:
         value = find_variable(name)

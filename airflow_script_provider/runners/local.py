@@ -102,9 +102,10 @@ class LocalProcess:
         self._is_gone = False
         of_child = self._open_terminal() if script_run.terminal else self._open_pipes(script_run.interactive)
         try:
-            self._child = subprocess.Popen(  # noqa: S603  # running the user's script is the purpose
+            # S603: running the user's script is the purpose. PLW1509: there are no threads yet.
+            self._child = subprocess.Popen(  # noqa: S603
                 argv, stdin=of_child[0], stdout=of_child[1], stderr=of_child[2], env=env, cwd=script_run.working_dir,
-                start_new_session=True, preexec_fn=_take_terminal if script_run.terminal else None,  # noqa: PLW1509  # no threads yet
+                start_new_session=True, preexec_fn=_take_terminal if script_run.terminal else None,  # noqa: PLW1509
             )  # fmt: skip
         except OSError as error:  # such as too long arguments, or a directory without access
             raise TargetError(f"this machine cannot start {argv[0]!r}: {error.strerror}") from None

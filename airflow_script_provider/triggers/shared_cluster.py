@@ -1,4 +1,7 @@
-"""One session with a cluster for all triggers of a process, which share connections, watches and log streams."""
+"""One session with a cluster for all triggers of a process.
+
+The triggers share connections, watches and log streams.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ LOG_STREAMS = 256
 LOOKUP_INTERVAL = 30.0
 """Seconds that a looked-up connection serves other triggers: a thousand may start together."""
 FAILURE_INTERVAL = 10.0
-"""Seconds that a trigger's failure to reach the cluster counts for other triggers, which then do not try."""
+"""Seconds that a trigger's failure to reach the cluster counts for other triggers.
+
+In this time the others do not try.
+"""
 OTHER_CONNECTIONS = 32
 """Connections beside those: watches, looks at single Jobs, positions to be saved."""
 
@@ -80,7 +86,10 @@ class _Entry:
 
 @dataclass
 class _Lookup:
-    """The access of a connection, valid until a monotonic time; one trigger looks it up while others wait."""
+    """The access of a connection, valid until a monotonic time.
+
+    One trigger looks it up while others wait.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     access: ClusterAccess | None = None
@@ -93,7 +102,7 @@ _entries: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Entry]] = Weak
 
 
 async def shared_access(ref: ClusterRef) -> ClusterAccess:
-    """``ClusterRef.aresolve``, looked up once for all triggers that ask within ``LOOKUP_INTERVAL``."""
+    """``ClusterRef.aresolve``, once for all triggers that ask within ``LOOKUP_INTERVAL``."""
     lookups = _lookups.setdefault(asyncio.get_running_loop(), {})
     lookup = lookups.setdefault(ref, _Lookup())
     async with lookup.lock:
@@ -106,7 +115,10 @@ async def shared_access(ref: ClusterRef) -> ClusterAccess:
 
 @asynccontextmanager
 async def shared_cluster(access: ClusterAccess) -> AsyncIterator[SharedCluster]:
-    """The session of this event loop with a cluster. Raises ``ApiUnreachableError`` without credentials."""
+    """The session of this event loop with a cluster.
+
+    Raises ``ApiUnreachableError`` without credentials.
+    """
     entries = _entries.setdefault(asyncio.get_running_loop(), {})
     key = hashlib.sha256(json.dumps(asdict(access), sort_keys=True, default=str).encode()).hexdigest()
     entry = entries.setdefault(key, _Entry())

@@ -34,9 +34,10 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``cause`` without object, ``headline`` with it and with advice, both one line; ``reason`` is Kubernetes' word.
+    """Why a run failed, and what to do.
 
-    ``advice`` is what did not fit into the headline.
+    ``cause`` is one line without the object. ``headline`` is one line with the object and advice.
+    ``reason`` is Kubernetes' word. ``advice`` is what did not fit into the headline.
     """
 
     cause: str
@@ -47,7 +48,10 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Case:
-    """What a diagnosis reads. ``last_lines`` are the script's; ``warnings`` are messages of Warning events."""
+    """What a diagnosis reads.
+
+    ``last_lines`` are the script's. ``warnings`` are messages of Warning events.
+    """
 
     job: str
     verdict: Verdict

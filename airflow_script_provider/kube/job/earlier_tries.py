@@ -18,7 +18,7 @@ _FINAL = (*progress.SUCCEEDED, *progress.FAILED)
 
 @dataclass(frozen=True)
 class EarlierJobs:
-    """Jobs of earlier tries: follow ``wanted`` instead of a new Job, delete the ``obsolete`` ones."""
+    """Jobs of earlier tries: follow ``wanted`` instead of a new Job, delete ``obsolete``."""
 
     wanted: Job | None = None
     obsolete: tuple[Job, ...] = ()
@@ -27,8 +27,8 @@ class EarlierJobs:
 def earlier_jobs(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> EarlierJobs:
     """What to do with the Jobs of a task instance before the next try launches its own.
 
-    Jobs of this try and those that were read are left alone. ``alone`` means that the task launches nothing else, so
-    that no later launch of this try can ask for a Job that this one does not follow.
+    Jobs of this try and Jobs that were read stay. ``alone`` means that the task launches nothing
+    more, so that no later launch of this try can ask for a Job that this one does not follow.
     """
     if identity.task is None:
         return EarlierJobs()
@@ -57,7 +57,10 @@ def seconds_since_launch(job: Job, now: datetime) -> float:
 
 
 def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
-    """Seconds that the Job's clock has run; None while the Job is suspended, which resets the clock."""
+    """Seconds that the Job's clock has run.
+
+    None while the Job is suspended. A suspension resets the clock.
+    """
     if job.get("spec", {}).get("suspend"):
         return None
     started = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
@@ -71,7 +74,10 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
 
 
 def is_repeated_by_launch(job: Job, identity: LaunchIdentity) -> bool:
-    """Whether this launch would repeat the Job of an earlier try, and the task was not cleared since."""
+    """Whether this launch would repeat the Job of an earlier try.
+
+    False if the task was cleared since.
+    """
     return _is_repeated_by(job, identity.task) and _request(job) == identity.request
 
 
@@ -83,7 +89,8 @@ def _may_be_asked_for(job: Job, identity: LaunchIdentity) -> bool:
 def _is_repeated_by(job: Job, task: TaskIdentity | None) -> bool:
     """Whether this try follows a failure of the Job's try, and not a clear of the task.
 
-    A clear raises ``max_tries``, unless the task was running; but a try that follows the last one is a clear's, too.
+    A clear raises ``max_tries``, unless the task was running. A try after the last one also comes
+    from a clear.
     """
     number, said = try_number(job), _annotations(job).get(labels.MAX_TRIES_ANNOTATION)
     if task is None or task.max_tries is None or number is None:

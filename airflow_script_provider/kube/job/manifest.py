@@ -134,7 +134,8 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
     }
     return {
         "restartPolicy": "Never",
-        # As PID 1 a script without a handler ignores SIGTERM. With this the pause process is PID 1.
+        # As PID 1 a script without a handler ignores SIGTERM. With this setting the pause process
+        # is PID 1.
         "shareProcessNamespace": True,
         "automountServiceAccountToken": bool(options.service_account_name),
         "terminationGracePeriodSeconds": options.termination_grace_period,
@@ -165,7 +166,10 @@ def _script_container(request: JobRequest) -> dict[str, Any]:
 
 
 def _install_container(request: JobRequest) -> dict[str, Any]:
-    """The init container that installs the requirements: the same image, environment, mounts and limits."""
+    """The init container that installs the requirements.
+
+    It has the script container's image, environment, mounts and limits.
+    """
     return {
         "name": INSTALL_CONTAINER,
         "command": [_literal(word) for word in request.provision.install_command(request.interpreter)],
@@ -202,7 +206,10 @@ def _secret_environment(request: JobRequest, variables: Iterable[str]) -> list[d
 
 
 def _user_environment(request: JobRequest) -> list[dict[str, Any]]:
-    """Variables for a user without an entry in the image's passwd. The author's ``env`` goes before them."""
+    """Variables for a user without an entry in the image's passwd.
+
+    The author's ``env`` goes before them.
+    """
     if request.options.run_as_uid is None:
         return []
     values = {"TMPDIR": TMP, "HOME": HOME, "USER": "script", "LOGNAME": "script"}

@@ -18,7 +18,10 @@ LAST_LINES = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that is over. ``diagnosis`` is None on success; ``skipped`` means an exit code of ``skip_on_exit_code``."""
+    """A run that is over.
+
+    ``diagnosis`` is None on success. ``skipped`` means an exit code of ``skip_on_exit_code``.
+    """
 
     result: ScriptResult
     diagnosis: Diagnosis | None
@@ -73,7 +76,10 @@ def conclude(
 
 
 def failure(outcome: Outcome) -> exceptions.ScriptFailedError | None:
-    """The error of an outcome, None on success: the headline first, then warnings and the last lines of output."""
+    """The error of an outcome, None on success.
+
+    Its message is the headline, then warnings, then the last lines of output.
+    """
     if outcome.diagnosis is None:
         return None
     advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []

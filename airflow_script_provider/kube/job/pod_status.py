@@ -53,7 +53,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class PodState:
-    """A pod's state as text. States with the same ``key`` are the same, whatever their message is."""
+    """A pod's state as text.
+
+    States with the same ``key`` are the same, whatever their message is.
+    """
 
     key: str
     text: str
@@ -82,7 +85,10 @@ def script_end(pod: Pod) -> ContainerEnd | None:
 
 
 def install_end(pod: Pod) -> ContainerEnd | None:
-    """How the container that installs dependencies ended; None before its end or without such a container."""
+    """How the container that installs dependencies ended.
+
+    None before its end, or without such a container.
+    """
     return container_end(_install_status(pod))
 
 
@@ -92,7 +98,7 @@ def installation_has_started(pod: Pod) -> bool:
 
 
 def failed_end(pod: Pod) -> ContainerEnd | None:
-    """The end that makes this pod a failed attempt: the script's, or the installation's before it."""
+    """The end that makes this pod a failed attempt: the script's, or the installation's."""
     for end in (script_end(pod), install_end(pod)):
         if end is not None and end.exit_code != 0:
             return end
@@ -169,7 +175,10 @@ def running_others(pod: Pod) -> list[str]:
 
 
 def is_disrupted(pod: Pod) -> bool:
-    """Whether the cluster ended the pod (eviction, drain, preemption); that is not counted as an attempt."""
+    """Whether the cluster ended the pod (eviction, drain, preemption).
+
+    Such an end does not count as an attempt.
+    """
     return _condition(pod, "DisruptionTarget") is not None
 
 
@@ -202,7 +211,10 @@ def failed_init(pod: Pod) -> str | None:
 
 
 def failure(pod: Pod) -> str | None:
-    """Why the pod failed as a whole (its deadline, its node), by its status; None if the status has no reason."""
+    """Why the pod failed as a whole (its deadline, its node), by its status.
+
+    None if the status has no reason.
+    """
     status = pod.get("status", {})
     said = [part for part in (status.get("reason"), status.get("message")) if part]
     return ": ".join(said) if said and phase(pod) == "Failed" else None
@@ -221,7 +233,7 @@ def phase(pod: Pod) -> str:
 
 
 def trouble(pod: Pod) -> tuple[str, ...] | None:
-    """Reason and message of what keeps the pod from starting: a container that waits, or no node for it."""
+    """Reason and message of what keeps the pod from starting: a waiting container, or no node."""
     unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
     if unscheduled:
         return unscheduled.get("reason", ""), _NO_PREEMPTION.sub("", unscheduled.get("message", ""))

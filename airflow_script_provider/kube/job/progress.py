@@ -1,6 +1,7 @@
 """How far a run is, and whether it is over: decisions from the observed Job and pods.
 
-``View`` is everything seen so far, ``decide`` says what it means. Times are seconds of one monotonic clock.
+``View`` is everything seen so far. ``decide`` says what it means. Times are seconds of one
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ OTHERS_GRACE = 2.0
 IMAGE_GRACE = 20.0
 """Seconds that an image may be unpullable for a permanent reason before the run fails."""
 SILENCE_GRACE = 120.0
-"""Seconds after the Job's deadline and grace period in which the API server may still report its end."""
+"""Seconds after deadline and grace period in which the API server may still report the end."""
 
 
 SUCCEEDED = ("Complete", "SuccessCriteriaMet")
 FAILED = ("Failed", "FailureTarget")
-"""Conditions of a Job after which no pod of it starts; the early ones are as final as the late ones."""
+"""Conditions of a Job after which no pod of it starts.
+
+The early ones are as final as the late ones.
+"""
 
 
 class Cause(Enum):
@@ -43,7 +47,10 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a run, in seconds. ``deadline`` is the Job's; ``deadline_name`` is the argument that sets it."""
+    """The bounds of a run, in seconds.
+
+    ``deadline`` is the Job's. ``deadline_name`` is the argument that sets it.
+    """
 
     startup_timeout: float
     deadline: float | None = None
@@ -57,7 +64,8 @@ class Limits:
 class Verdict:
     """The run is over.
 
-    ``pod_uid`` is the attempt that decided it; ``delete_job`` stops what Kubernetes would go on with.
+    ``pod_uid`` is the attempt that decided it. ``delete_job`` stops what Kubernetes would
+    continue.
     """
 
     cause: Cause
@@ -101,9 +109,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class View:
-    """Everything observed of a run: the newest state of the Job and of each pod, in the pods' order of appearance.
+    """Everything observed of a run: the newest state of the Job and of each pod.
 
-    ``pods_known`` is False while there may be pods of which nothing was seen yet.
+    ``pods`` are in their order of appearance. ``pods_known`` is False while there may be pods of
+    which nothing was seen yet.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -143,9 +152,11 @@ class View:
 
     @property
     def failures(self) -> int:
-        """The number of failed attempts: the Job's own count or the observed failures that it will count, the larger.
+        """The number of failed attempts.
 
-        The Job counts a pod that was deleted, but not a pod that ended because the Job was suspended.
+        It is the larger of two counts: the Job's own, and the observed failures that the Job will
+        count. The Job counts a deleted pod, but not a pod that ended because the Job was
+        suspended.
         """
         own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
         return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
@@ -192,7 +203,10 @@ def _job_condition(view: View) -> Verdict | None:
 
 
 def _succeeded(view: View, now: float) -> Verdict | None:
-    """Success before the Job controller knows it: the script ended with 0, and its pod was not ended from outside."""
+    """Success before the Job controller knows it.
+
+    The script ended with 0, and its pod was not ended from outside.
+    """
     for uid, pod in view.pods.items():
         end = pod_status.script_end(pod)
         if end is None or end.exit_code != 0 or pod_status.is_disrupted(pod) or pod_status.is_being_deleted(pod):
@@ -205,7 +219,10 @@ def _succeeded(view: View, now: float) -> Verdict | None:
 
 
 def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
-    """Failure before the Job controller reports it: no attempt is left, or another attempt cannot help."""
+    """Failure before the Job controller reports it.
+
+    No attempt is left, or another attempt cannot help.
+    """
     for uid, pod in view.pods.items():
         end = pod_status.failed_end(pod)
         if end is None or pod_status.is_disrupted(pod) or view.job_deleted:

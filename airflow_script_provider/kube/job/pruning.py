@@ -1,4 +1,7 @@
-"""The fields of Jobs and pods that are kept in memory: the few that decide, because there may be thousands."""
+"""The fields of Jobs and pods that are kept in memory.
+
+These are the few that decide, because there may be thousands of objects.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The board of a script on nodes: what was seen of all its runs, and what is to do next.
 
-A follower that takes over begins with an empty board, and fills it with existing Jobs and pods.
+A follower that reattaches begins with an empty board, and fills it with existing Jobs and pods.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_j
 class NodeRun:
     """A run that is under way.
 
-    ``name`` is the name of its Job. ``uid`` is None until the Job was seen. ``follow_state`` says how
-    far the previous follower has shown the run's lines. ``is_taken_over`` says that there was a
-    previous follower.
+    ``name`` is the name of its Job. ``uid`` is None until the Job was seen. ``follow_state`` says
+    how far the previous follower has shown the run's lines. ``is_taken_over`` says that there was
+    a previous follower.
     """
 
     start: Start
