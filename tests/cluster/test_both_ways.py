@@ -68,7 +68,7 @@ def _nameless(text: str) -> str:
     text = re.sub(r"script-task-[0-9a-f]{10}(-[a-z0-9]{5})?", "NAME", text)
     text = re.sub(r"\bnode-[12]\b", "NODE", text)  # the scheduler's choice
     text = _OF_THE_SCHEDULER.sub("NODES", text)
-    text = _OF_A_BUSY_NODE.sub("", text).removesuffix("\n\nWarning events:")
+    text = re.sub(r"\n\nWarning events:(?=\n\n|$)", "", _OF_A_BUSY_NODE.sub("", text))
     return re.sub(r"\d+(\.\d+)?(ms| s)\b", "TIME", text)
 
 

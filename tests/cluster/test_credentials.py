@@ -230,7 +230,7 @@ def test_a_failing_plugins_words_are_not_told(
     caplog.set_level("DEBUG")
     plugin.does(FAILS)
     run = run_task(script="print(1)", **by_plugin)
-    assert run.headline.startswith("no credentials for a Kubernetes cluster: exec: process returned 1 (its words may")
+    assert run.headline.startswith("no credentials for a Kubernetes cluster: exec: process returned 1 (its output may")
     assert "-secret" not in str(run) + caplog.text
 
 

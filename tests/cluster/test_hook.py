@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_script_provider.exceptions import ScriptFailedError
+from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance
 from tests.patience import PATIENCE, wait_for
+
+ENDLESS = "import time\ntime.sleep(600)"
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["follow", "afollow"])
@@ -39,14 +41,31 @@ def test_time_counts_from_the_launch(kubeconfig: str, namespace: str, kubectl: K
     assert hook.follow(request, ref).execution_time >= lasted.total_seconds()
 
 
-def test_prepared_in_a_task_it_belongs_to_the_task(kubeconfig: str, namespace: str) -> None:
-    """The Job of a request that is prepared in a task has the task's labels, as that of ``run`` has (R2)."""
-    context: Any = {"ti": FakeTaskInstance()}
+def test_a_kill_before_it_follows_deletes_the_job(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """A kill between launch and follow leaves nothing behind, and the error says so (R3)."""
     hook = KubernetesScriptHook(config_file=kubeconfig)
-    with set_current_context(context):
-        identity = hook.prepare("print('[1]')", namespace=namespace).identity
-    assert identity.task is not None
-    assert (identity.task.dag_id, identity.task.task_id) == (context["ti"].dag_id, context["ti"].task_id)
+    request = hook.prepare(ENDLESS, termination_grace_period=1, namespace=namespace)
+    ref = hook.launch(request)
+    hook.kill()
+    with pytest.raises(RunKilledError, match=f"Job {ref} is deleted"):
+        hook.follow(request, ref)
+    wait_for(lambda: not kubectl.names("jobs,pods", namespace), "the end of Job and pods")
+
+
+async def test_cancelled_while_it_connects_it_deletes_the_job(
+    kubeconfig: str, namespace: str, kubectl: Kubectl
+) -> None:
+    """Whatever moment ``afollow`` is cancelled at, nothing is left behind (R3)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    request = await asyncio.to_thread(hook.prepare, ENDLESS, termination_grace_period=1, namespace=namespace)
+    ref = await asyncio.to_thread(hook.launch, request)
+    following = asyncio.create_task(hook.afollow(request, ref))
+    await asyncio.sleep(0)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await following
+    assert cancelled.value.__notes__ == [f"Job {ref} is deleted."]
+    await asyncio.to_thread(wait_for, lambda: not kubectl.names("jobs,pods", namespace), "the end of Job and pods")
 
 
 def test_a_failure_that_is_followed_is_raised_with_its_result(kubeconfig: str, namespace: str) -> None:

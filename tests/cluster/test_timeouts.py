@@ -124,7 +124,8 @@ def test_suspended_job_waits_without_a_clock(own: dict[str, Any], kubectl: Kubec
 
     def run(seconds: float) -> TaskRun:
         helper = meanwhile(partial(suspend_for_longer_than, seconds))
-        limits: dict[str, Any] = {"startup_timeout": seconds, "timeout": seconds, "labels": {"test": f"s{seconds:g}"}}
+        limits: dict[str, Any] = {"startup_timeout": seconds, "timeout": 10 * seconds}
+        limits |= {"labels": {"test": f"s{seconds:g}"}}
         done = run_task(script=f"import time\ntime.sleep({seconds / 3})\nprint('ran')", **limits, **own)
         helper.join()
         return done

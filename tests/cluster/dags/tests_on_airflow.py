@@ -31,7 +31,7 @@ class NotesAnswers(KubernetesScriptOperator):
             notes.write_text(str(state))
             return meaning_of_kill(state)
 
-        _task_run.meaning_of_kill = note
+        _task_run.meaning_of_kill = note  # type: ignore[attr-defined]  # it is imported there
 
 
 with DAG("sleeps", schedule=None):
