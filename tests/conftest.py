@@ -24,7 +24,7 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """End a test that hangs: later than its own waits end, which say for what."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(4 * PATIENCE))
+        item.add_marker(pytest.mark.timeout(2 * PATIENCE))
 
 
 @pytest.hookimpl(optionalhook=True)

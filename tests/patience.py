@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds for anything that a test waits for. The busiest machine must need less."""
 LONG = 3600
 """Seconds of a script's sleep, or of a timeout, that no test sees the end of."""

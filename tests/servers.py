@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import socket
 import ssl
 import struct
@@ -12,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import trustme
@@ -128,6 +131,16 @@ def web_server(ca: trustme.CA | None = None) -> Iterator[WebServer]:
         server.server_close()
 
 
+def free_port() -> int:
+    """A free port for a server that starts later, below those that the kernel gives to whoever asks."""
+    given_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(given_out // 2, given_out)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @dataclass(frozen=True)
 class S3Server:
     """An S3 (moto) on loopback."""
@@ -195,9 +208,7 @@ def gcs_server() -> Iterator[GCSServer]:
     """A Google Cloud Storage while the block lasts. Clients find it by STORAGE_EMULATOR_HOST."""
     from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped]  # not annotated
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = create_server("127.0.0.1", port, in_memory=True)
     server.start()
     try:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import IO, Any
 from tests.cluster import postgresql
 from tests.cluster.airflow_server import AirflowServer
 from tests.patience import LONG, PATIENCE, wait_for
+from tests.servers import free_port
 
 _ROOT = Path(__file__).parents[2]
 
@@ -154,7 +154,7 @@ def airflow_server(home: Path, kubeconfig: str, dags: Path, settings: dict[str, 
     """Airflow with these DAGs and one triggerer, until the end of the block; all that it started ends with it."""
     # Not in pytest's folders: PostgreSQL runs as a user that may not look into them.
     with tempfile.TemporaryDirectory(prefix="airflow-postgresql-", ignore_cleanup_errors=True) as folder:
-        database, port = Path(folder), _free_port()
+        database, port = Path(folder), free_port()
         environment = _environment(home, port, kubeconfig, dags, database) | settings
         with nursery(home, environment, str(database)) as processes:
             url = f"http://127.0.0.1:{port}"
@@ -259,9 +259,3 @@ def _serves_tasks(url: str) -> bool:
 def _token(url: str) -> str:
     with urllib.request.urlopen(f"{url}/auth/token", timeout=PATIENCE) as answer:
         return str(json.load(answer)["access_token"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

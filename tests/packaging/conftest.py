@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 LOCKED = ROOT / "requirements" / "dev.txt"
@@ -42,7 +44,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=PATIENCE,
         )
         if check and done.returncode:
             raise AssertionError(f"{program} {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-4000:]}")

@@ -110,7 +110,6 @@ def test_with_the_extra_the_program_asks_the_engine(with_cli: Installation) -> N
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(600)  # the first imports of a new environment compile all of Airflow
 def test_a_dag_runs(installed: Installation) -> None:
     """The first example, by ``airflow dags test`` on the cluster."""
     dags = installed.home / "dags"
