@@ -23,6 +23,9 @@ MAX_LINES = 400
 MAX_FUNCTION = 40
 """Lines of a function; a constructor of an operator may be longer."""
 
+MAX_COLUMN = 100
+"""Column before which prose ends; code may be wider."""
+
 _WORDS = re.compile(r"\b(nobody|somebody|whoever)\b", re.IGNORECASE)
 _IS_NO = re.compile(r"(?<!there )\bis no\b(?! longer)", re.IGNORECASE)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -47,17 +50,21 @@ def counts(package: Path = PACKAGE, docs: Path = ROOT / "docs") -> list[Count]:
     trees = {path: ast.parse(text) for path, text in modules.items()}
     folders = Counter(path.parent for path in modules if path.name != "__init__.py")
     fullest = max(folders, key=lambda folder: folders[folder])
-    pages = {path: path.read_text(encoding="utf-8") for path in sorted(docs.rglob("*.md"))}
+    pages = {
+        path: path.read_text(encoding="utf-8") for path in sorted([*docs.rglob("*.md"), *docs.parent.glob("*.md")])
+    }
+    programs = {path: path.read_text(encoding="utf-8") for path in sorted(package.rglob("*.sh"))}
     long_modules = [f"{_name(path)}: {len(text.splitlines())}" for path, text in modules.items() if _is_long(text)]
     return [
         Count(f"modules in the fullest folder, {_name(fullest)}", folders[fullest], MAX_MODULES),
         _zero(f"modules over {MAX_LINES} lines", long_modules),
         _zero(f"functions over {MAX_FUNCTION} lines, constructors aside", _each(trees, _long_functions)),
-        _zero('"nobody", "somebody", "whoever" in the package', _lines_with(_WORDS, modules)),
+        _zero('"nobody", "somebody", "whoever" in the package', _lines_with(_WORDS, modules | programs)),
         _zero('"nobody", "somebody", "whoever" in the documentation', _lines_with(_WORDS, pages)),
         _zero('"is no …" in messages', _each(trees, _messages_with_is_no)),
         _zero('"is no …" in the documentation', _lines_with(_IS_NO, pages)),
         _zero("public names without a docstring", _each(trees, _undocumented)),
+        _zero(f"lines of docstrings with {MAX_COLUMN} characters or more", _long_lines(modules, trees)),
     ]
 
 
@@ -92,6 +99,19 @@ def _long_functions(tree: ast.Module) -> Iterator[str]:
             size = (node.end_lineno or 0) - node.lineno + 1
             if size > MAX_FUNCTION:
                 yield f"{node.lineno}: {node.name} has {size} lines"
+
+
+def _long_lines(modules: dict[Path, str], trees: dict[Path, ast.Module]) -> list[str]:
+    found = []
+    for path, tree in trees.items():
+        lines = modules[path].splitlines()
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Expr) or not isinstance(getattr(node.value, "value", None), str):
+                continue
+            for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                if len(lines[number - 1]) >= MAX_COLUMN:
+                    found.append(f"{_name(path)}:{number}: {lines[number - 1].strip()}")
+    return found
 
 
 def _messages_with_is_no(tree: ast.Module) -> Iterator[str]:

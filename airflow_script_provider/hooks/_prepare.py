@@ -1,4 +1,4 @@
-"""From an author's arguments to the request of a Job: the script is read, everything is checked."""
+"""Makes the request of a Job from an author's arguments: reads the script, checks everything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_script_provider.script import Script
 from airflow_script_provider.sources.fetching import fetch
 
 _launches: Counter[tuple[str, str]] = Counter()
-"""Launches of this process by try and request: the ordinal that distinguishes two equal runs in one task."""
+"""Launches of this process by try and request: ordinals distinguish equal runs in one task."""
 _counting = threading.Lock()
 
 

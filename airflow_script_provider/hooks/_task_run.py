@@ -1,7 +1,8 @@
-"""What a run needs around its Job: a session with the cluster, and an end at any moment. Operators hold one each."""
+"""A run around its Job: a session with the cluster, and an end at any moment."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,28 +11,33 @@ from typing import Any, TypeVar
 from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider._airflow import output_logger, task_state
 from airflow_script_provider._interruption import InterruptibleRun, answer_of
+from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
-from airflow_script_provider.jobs import launching
-from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.jobs import launching, reattach
+from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.kill import Kill, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
 
 T = TypeVar("T")
 
 KILL_STATE_TIMEOUT = 2.0
-"""Seconds for Airflow to answer with the state of a task that is killed; SIGKILL comes 5 s after SIGTERM."""
+"""Seconds for Airflow to answer with a killed task's state; SIGKILL comes 5 s after SIGTERM."""
 
 
 class TaskRun:
-    """A run on a cluster, in the place of a task or of plain Python code, that a kill may end at any moment."""
+    """A run on a cluster, for a task or for plain code, which a kill may end at any moment."""
 
-    def __init__(self, cluster: ClusterRef, log: Logger, nothing_begun: str = "No Job was created.") -> None:
+    nothing_begun = "No Job was created."
+
+    def __init__(self, cluster: ClusterRef, log: Logger) -> None:
         self.cluster = cluster
         self.log = log
-        self.interruptible = InterruptibleRun(nothing_begun)
+        self.interruptible = InterruptibleRun(self.nothing_begun)
 
     def kill(self) -> None:
         """End the run and what it has started. May be called from a signal handler."""
@@ -42,7 +48,7 @@ class TaskRun:
         return LoggerRunLog(self.log, output_logger(OUTPUT_LOGGER) if get_logs else None)
 
     def run(self, access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:
-        """The result of ``do`` in a session with the cluster. ``RunKilledError`` if the run was killed."""
+        """The result of ``do`` in a session with the cluster. Raises ``RunKilledError``."""
         return self.interruptible.run(lambda: in_session(access, do))
 
     def call(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:
@@ -67,19 +73,50 @@ class JobTaskRun(TaskRun):
         return self.call(lambda api: launching.delete(api, ref))
 
     def killed(self, ref: JobRef) -> exceptions.RunKilledError:
-        """Delete the Job of a run that was killed while nothing followed it; returns the error to raise."""
+        """Delete the Job of a run that was killed before it was followed; the error to raise."""
+        return exceptions.RunKilledError(f"the run was killed. {self._delete_if_possible(ref)}")
+
+    def followed(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of ``follow``. A kill before it begins also deletes the Job."""
+        with self.deleting_if_killed(ref) as unguarded:
+
+            async def main() -> T:
+                unguarded.ref = None
+                return await follow()
+
+            return self.interruptible.run(main)
+
+    async def with_launched(
+        self,
+        request: JobRequest,
+        ref: JobRef,
+        do: Callable[[KubernetesApi, LaunchedJob, FollowState], Coroutine[Any, Any, T]],
+    ) -> T:
+        """The result of ``do`` with a Job that was launched before, in a session of its own.
+
+        Cancelled before ``do`` begins, it deletes the Job; from then on ``do`` protects it.
+        """
+        is_protected = False
+
+        async def main(api: KubernetesApi) -> T:
+            nonlocal is_protected
+            job, start = await reattach.to_launched(api, request, ref)
+            is_protected = True
+            return await do(api, job, start)
+
         try:
-            self.delete(ref)
-            fate = launching.fate(ref, deleted=True)
-        except exceptions.KubernetesApiError:
-            fate = launching.fate(ref, deleted=False)
-        return exceptions.RunKilledError(f"the run was killed. {fate}")
+            return await in_session(await asyncio.to_thread(self.cluster.resolve), main)
+        except asyncio.CancelledError as cancelled:
+            if not is_protected:
+                cancelled.add_note(await shielded(asyncio.to_thread(self._delete_if_possible, ref)))
+            raise
 
     @contextmanager
     def deleting_if_killed(self, ref: JobRef | None = None) -> Iterator[Unguarded]:
         """Delete the Job of ``Unguarded.ref`` if a kill ends the block.
 
-        A kill may come while credentials are loaded or while the session is closed: then no guard sees it.
+        A kill may come while credentials are loaded or while the session is closed: then no guard
+        sees it.
         """
         unguarded = Unguarded(ref)
         try:
@@ -89,8 +126,16 @@ class JobTaskRun(TaskRun):
                 raise self.killed(unguarded.ref) from None
             raise
 
+    def _delete_if_possible(self, ref: JobRef) -> str:
+        """Delete the Job; how to do it by hand where that fails."""
+        try:
+            self.delete(ref)
+        except exceptions.KubernetesApiError:
+            return launching.fate(ref, deleted=False)
+        return launching.fate(ref, deleted=True)
+
     async def meaning_of_kill(self, task: TaskIdentity | None) -> Kill | None:
-        """What an interruption means if it is a kill of a task that is tried again; None otherwise."""
+        """What a kill of a task with tries left means; None for any other interruption."""
         if not self.interruptible.is_killed or task is None or not task.has_tries_left:
             return None
         return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))

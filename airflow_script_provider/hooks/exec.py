@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from airflow_script_provider._interruption import ended_by_sigterm
@@ -24,7 +23,7 @@ from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.sources.fetching import fetch
 
 
-class KubernetesExecScriptHook(ScriptHook):
+class KubernetesExecScriptHook(ScriptHook["ExecTaskRun"]):
     """
     Run scripts and commands in running pods.
 
@@ -33,9 +32,8 @@ class KubernetesExecScriptHook(ScriptHook):
 
     hook_name = "Kubernetes exec"
 
-    @cached_property
-    def _task_run(self) -> ExecTaskRun:
-        return ExecTaskRun(self.cluster, self.log, "Nothing was started.")
+    def _new_task_run(self) -> ExecTaskRun:
+        return ExecTaskRun(self.cluster, self.log)
 
     def run(
         self,
@@ -49,12 +47,13 @@ class KubernetesExecScriptHook(ScriptHook):
 
         :param script: text, URI or source, as the operator takes it.
         :param command: a list of words instead of a script.
-        :param folder: folder that relative paths of files start from, by default the working directory.
+        :param folder: where relative paths of files start, by default the working directory.
         :param arguments: the operator's arguments of the same names.
         :return: the result of a run that succeeded.
 
-        Raises ``ScriptFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` if the
-        script cannot be read, ``TargetError`` and ``KubernetesApiError`` if there is no pod to run in.
+        Raises ``ScriptFailedError`` with the result, ``ValueError`` for a bad argument,
+        ``ScriptSourceError`` if the script cannot be read, ``TargetError`` and
+        ``KubernetesApiError`` if there is no pod to run in.
         """
         inputs, options = split(arguments | {"script": script, "command": command}, ScriptInputs, ExecOptions)
         with ended_by_sigterm(self._task_run.interruptible):
@@ -68,17 +67,15 @@ class KubernetesExecScriptHook(ScriptHook):
         folder: str | None = None,
         **arguments: Any,
     ) -> ExecRequest:
-        """Read the script and check everything; nothing is started, and the cluster is not asked."""
+        """Read the script and check everything; nothing is started."""
         inputs, options = split(arguments | {"script": script, "command": command}, ScriptInputs, ExecOptions)
         return self._task_run.prepare(inputs, options, folder=folder)
-
-    def kill(self) -> None:
-        """End the run that is under way, and its process. May be called from a signal handler."""
-        self._task_run.kill()
 
 
 class ExecTaskRun(TaskRun):
     """A run in a running pod in the place of a task: what operators need beyond the hook."""
+
+    nothing_begun = "Nothing was started."
 
     def prepare(self, inputs: ScriptInputs, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
         """Read the script and check everything; nothing is started."""

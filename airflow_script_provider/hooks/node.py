@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, TypeVar
 
 from airflow_script_provider._airflow import current_task
@@ -15,10 +13,11 @@ from airflow_script_provider._interruption import ended_by_sigterm
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins
-from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
+from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
-from airflow_script_provider.jobs import launching, reattach
-from airflow_script_provider.jobs.nodes.task import NodesTask, OnOutcome
+from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import result as nodes_result
@@ -36,38 +35,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class NodesDeferral:
-    """The Job that owns the runs, which a trigger is to start, and the API server that it is on."""
+    """The Job that owns the runs which a trigger is to start, and its API server."""
 
     job: LaunchedJob
     server: str
 
 
-class KubernetesNodeScriptHook(ScriptHook):
+class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
     """Run scripts on nodes, as a Job on each."""
 
     hook_name = "Kubernetes node script"
 
-    @cached_property
-    def _task_run(self) -> NodesTaskRun:
+    def _new_task_run(self) -> NodesTaskRun:
         return NodesTaskRun(self.cluster, self.log)
 
     def run(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesResult:
         """Run a script on nodes and wait for all of them.
 
         :param script: text, URI or source, as the operator takes it.
-        :param folder: folder that relative paths of files start from, by default the working directory.
+        :param folder: where relative paths of files start, by default the working directory.
         :param arguments: the operator's arguments of the same names.
         :return: the result of a script that succeeded on every node.
 
-        Raises ``NodesFailedError`` with the result, and what ``KubernetesScriptHook.run`` raises before the launch.
+        Raises ``NodesFailedError`` with the result, and what ``KubernetesScriptHook.run`` raises
+        before the launch.
         """
         call = node_arguments(script=script, **arguments)
         with ended_by_sigterm(self._task_run.interruptible):
             return nodes_result.successful(self._task_run.outcome(call, folder=folder))
 
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesRequest:
-        """Read the script and check everything; nothing is created, and the nodes are not chosen yet."""
-        return self._task_run.prepare(node_arguments(script=script, **arguments), folder=folder, task=current_task())
+        """Read the script and check everything; nothing is created, no nodes are chosen."""
+        return self._task_run.prepare(node_arguments(script=script, **arguments), folder=folder)
 
     def launch(self, request: NodesRequest) -> JobRef:
         """Choose the nodes and create the Job that owns the runs. ``follow`` starts the runs."""
@@ -79,9 +78,9 @@ class KubernetesNodeScriptHook(ScriptHook):
         return self._task_run.call(launched)
 
     def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
-        """Start the runs of a launched request and wait for all. Returns and raises as ``run`` does."""
+        """Start the runs of a launched request and wait for all; returns and raises as ``run``."""
         with ended_by_sigterm(self._task_run.interruptible):
-            return self._task_run.interruptible.run(lambda: self.afollow(request, ref))
+            return self._task_run.followed(ref, lambda: self.afollow(request, ref))
 
     async def afollow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """``follow`` for code in an event loop. Cancelled, it deletes all Jobs of the request."""
@@ -90,13 +89,6 @@ class KubernetesNodeScriptHook(ScriptHook):
     def delete(self, ref: JobRef) -> bool:
         """Delete the owner with the Jobs of all runs; False if it was gone already."""
         return self._task_run.delete(ref)
-
-    def kill(self) -> None:
-        """End the run that is under way. May be called from a signal handler.
-
-        Its Jobs are deleted. Where tries are left and only the worker ends, ``run`` leaves them to the next try.
-        """
-        self._task_run.kill()
 
 
 class NodesTaskRun(JobTaskRun):
@@ -115,7 +107,7 @@ class NodesTaskRun(JobTaskRun):
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        on_outcome: OnOutcome | None = None,
+        on_outcome: OnResult | None = None,
     ) -> NodesResult:
         """Run and wait; a failure is returned, not raised.
 
@@ -135,11 +127,12 @@ class NodesTaskRun(JobTaskRun):
         folder: str | None = None,
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
-        on_outcome: OnOutcome | None = None,
+        on_outcome: OnResult | None = None,
     ) -> NodesResult | NodesDeferral:
-        """Create the Job that owns the runs and leave the runs to a trigger; ``resume`` takes its event.
+        """Create the Job that owns the runs; leave the runs to a trigger, for ``resume``.
 
-        Without the right to patch Jobs a trigger could not store the records of runs. Then a worker waits.
+        Without the right to patch Jobs a trigger could not store the records of runs. Then a
+        worker waits.
         """
         with self.deleting_if_killed() as unguarded:
 
@@ -153,7 +146,7 @@ class NodesTaskRun(JobTaskRun):
             return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left)
 
     def resume(
-        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnOutcome | None = None
+        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnResult | None = None
     ) -> NodesResult:
         """The result from the event of a trigger; goes on where the trigger could not."""
         access, job = self.cluster.resolve(), LaunchedJob.from_dict(event["job"])
@@ -171,14 +164,12 @@ class NodesTaskRun(JobTaskRun):
 
     async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start and follow the runs of a launched request. Cancelled, it deletes all Jobs."""
-        access = await asyncio.to_thread(self.cluster.resolve)
-        log = self.run_log(get_logs=request.request.get_logs)
+        log, task = self.run_log(get_logs=request.request.get_logs), request.request.identity.task
 
-        async def main(api: KubernetesApi) -> NodesResult:
-            job, _ = await reattach.to_launched(api, request.request, ref)
-            return await self._nodes_task(api, log, None).see_through(job, request.request.identity.task, None)
+        async def main(api: KubernetesApi, job: LaunchedJob, start: FollowState) -> NodesResult:
+            return await self._nodes_task(api, log, None).see_through(job, task, None)
 
-        return await in_session(access, main)
+        return await self.with_launched(request.request, ref, main)
 
     async def begin(
         self, api: KubernetesApi, request: NodesRequest, log: RunLog, task: TaskIdentity | None

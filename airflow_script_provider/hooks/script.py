@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from airflow_script_provider._airflow import current_task
@@ -13,16 +12,16 @@ from airflow_script_provider._interruption import ended_by_sigterm
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins
-from airflow_script_provider.hooks._task_run import JobTaskRun, in_session
+from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
-from airflow_script_provider.jobs import launching, read_mark, reattach
+from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, conclude, conclude_or_defer
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, from_event
-from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
@@ -31,25 +30,25 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
 
 
-class KubernetesScriptHook(ScriptHook):
+class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
     """Run scripts as Kubernetes Jobs."""
 
     hook_name = "Kubernetes script"
 
-    @cached_property
-    def _task_run(self) -> ScriptTaskRun:
+    def _new_task_run(self) -> ScriptTaskRun:
         return ScriptTaskRun(self.cluster, self.log)
 
     def run(self, script: Any, *, folder: str | None = None, **arguments: Any) -> ScriptResult:
         """Run a script and wait for it.
 
         :param script: text, URI or source, as the operator takes it.
-        :param folder: folder that relative paths of files start from, by default the working directory.
+        :param folder: where relative paths of files start, by default the working directory.
         :param arguments: the operator's arguments of the same names.
         :return: the result of a script that succeeded.
 
-        Raises ``ScriptFailedError`` with the result, ``ValueError`` for a bad argument, ``ScriptSourceError`` if the
-        script cannot be read, ``KubernetesApiError`` and ``LaunchError`` if the Job cannot be created.
+        Raises ``ScriptFailedError`` with the result, ``ValueError`` for a bad argument,
+        ``ScriptSourceError`` if the script cannot be read, ``KubernetesApiError`` and
+        ``LaunchError`` if the Job cannot be created.
         """
         inputs, options = split(arguments | {"script": script}, ScriptInputs, JobOptions)
         with ended_by_sigterm(self._task_run.interruptible):
@@ -58,13 +57,17 @@ class KubernetesScriptHook(ScriptHook):
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> JobRequest:
         """Read the script and check everything; nothing is created. Takes what ``run`` takes.
 
-        In a task, the Job of the request belongs to the task, as that of ``run`` does.
+        The Job of the request belongs to no task: a retry does not reattach to it, as it does to
+        that of ``run``.
         """
         inputs, options = split(arguments | {"script": script}, ScriptInputs, JobOptions)
-        return self._task_run.prepare(inputs, options, folder=folder, task=current_task())
+        return self._task_run.prepare(inputs, options, folder=folder)
 
     def launch(self, request: JobRequest) -> JobRef:
-        """Create the Job of a request and return at once. Until it is followed, it is kept for ``unread_ttl``."""
+        """Create the Job of a request and return at once.
+
+        A Job that is not followed is kept for ``unread_ttl``.
+        """
 
         async def launched(api: KubernetesApi) -> JobRef:
             return await launching.launch(api, await read_mark.within_rights(api, request, self._task_run.run_log()))
@@ -72,9 +75,9 @@ class KubernetesScriptHook(ScriptHook):
         return self._task_run.call(launched)
 
     def follow(self, request: JobRequest, ref: JobRef) -> ScriptResult:
-        """Wait for a launched Job; its log goes into this hook's. Returns and raises as ``run`` does."""
+        """Wait for a launched Job, and show its log; returns and raises as ``run``."""
         with ended_by_sigterm(self._task_run.interruptible):
-            return self._task_run.interruptible.run(lambda: self.afollow(request, ref))
+            return self._task_run.followed(ref, lambda: self.afollow(request, ref))
 
     async def afollow(self, request: JobRequest, ref: JobRef) -> ScriptResult:
         """``follow`` for code in an event loop. Cancelled, it deletes the Job."""
@@ -83,13 +86,6 @@ class KubernetesScriptHook(ScriptHook):
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with everything that belongs to it; False if it was gone already."""
         return self._task_run.delete(ref)
-
-    def kill(self) -> None:
-        """End the run that is under way. May be called from a signal handler.
-
-        Its Job is deleted. Where tries are left and only the worker ends, ``run`` leaves it to the next try.
-        """
-        self._task_run.kill()
 
 
 class ScriptTaskRun(JobTaskRun):
@@ -114,8 +110,9 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """Run and wait; a failure is returned, not raised.
 
-        ``on_outcome`` gets it before the Job is marked as read: until then another try of the task would reattach
-        to it. ``alone`` means that the task runs nothing else, so this run uses or deletes what an earlier try left.
+        ``on_outcome`` gets it before the Job is marked as read: until then another try of the task
+        would reattach to it. ``alone`` means that the task runs nothing else, so this run uses or
+        deletes what an earlier try left.
         """
         access, task = self.cluster.resolve(), task or current_task()
         request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
@@ -139,7 +136,7 @@ class ScriptTaskRun(JobTaskRun):
         seconds_left: float | None = None,
         on_outcome: OnOutcome | None = None,
     ) -> Outcome | Deferral:
-        """As ``outcome`` with ``alone``, but a Job that runs after ``defer_after`` seconds is left to a trigger.
+        """As ``outcome`` with ``alone``; after ``defer_after`` seconds a trigger follows the Job.
 
         ``resume`` takes that trigger's event.
         """
@@ -162,7 +159,7 @@ class ScriptTaskRun(JobTaskRun):
     def resume(
         self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnOutcome | None = None
     ) -> Outcome:
-        """The outcome of a run from the event of its trigger; follows on where the trigger could not."""
+        """The outcome from the event of a trigger; follows on where the trigger could not."""
         access = self.cluster.resolve()
         job, start = from_event(event)
         log = self.run_log(get_logs=job.get_logs)
@@ -181,14 +178,12 @@ class ScriptTaskRun(JobTaskRun):
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
-        access = await asyncio.to_thread(self.cluster.resolve)
 
-        async def main(api: KubernetesApi) -> Outcome:
-            job, start = await reattach.to_launched(api, request, ref)
+        async def main(api: KubernetesApi, job: LaunchedJob, start: FollowState) -> Outcome:
             context = JobContext(api, job, self.run_log(get_logs=request.get_logs))
             return await conclude(context, start, task=request.identity.task)
 
-        return await in_session(access, main)
+        return await self.with_launched(request, ref, main)
 
     def _read(
         self,

@@ -35,8 +35,8 @@ async def begin(
     ``meaning_of_kill`` see ``JobGuard``. Raises as ``reattach.find`` and ``launching.launch`` do;
     what ``on_launch`` raises counts as an interruption.
 
-    No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a kill there would
-    leave the Job behind.
+    No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
+    kill there would leave the Job behind.
     """
     earlier = await reattach.find(api, request, log, alone=alone)
     if earlier is None:

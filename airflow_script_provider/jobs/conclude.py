@@ -102,6 +102,7 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     ``seconds`` is the time from the launch to the end, by default to now.
     """
     job, output = context.job, followed.output
+    lasted = time.time() - job.launched_at if seconds is None else seconds
     await _remove(context, is_job_deleted=followed.verdict.delete_job)
     case = diagnosis.Case(
         str(job.ref),
@@ -113,7 +114,7 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
         last_lines=output.last_lines(LAST_LINES),
         warnings=followed.warnings,
     )
-    outcome = outcomes.conclude(case, output, job, time.time() - job.launched_at if seconds is None else seconds)
+    outcome = outcomes.conclude(case, output, job, lasted)
     for warning in outcome.value.warnings:
         context.log.note(warning, logging.WARNING)
     context.log.note(outcomes.summary(outcome.result))

@@ -122,7 +122,8 @@ class Follower:
     async def _watching(self, decide: Callable[[WatchEvents], Awaitable[V]]) -> V:
         """Decide while changes come in and logs are read; then read the logs to their end."""
         found: V | exceptions.KubernetesApiError
-        async with self._logs.reading(), self._changes.subscribe(self._job.ref, self._hear) as watch_events:
+        subscribed = self._changes.subscribe(self._job.ref, self._hear)
+        async with subscribed as watch_events, self._logs.reading():
             try:
                 found = await decide(watch_events)
                 if found is not None:

@@ -21,7 +21,8 @@ MeaningOfKill = Callable[[], Awaitable[Kill | None]]
 class JobGuard:
     """Protects a Job from being left behind by an interrupted run.
 
-    An interruption deletes the Job, unless ``meaning_of_kill`` answers that it is left to the next try.
+    An interruption deletes the Job, unless ``meaning_of_kill`` answers that it is left to the next
+    try.
     """
 
     context: JobContext

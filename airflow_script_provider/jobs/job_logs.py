@@ -74,8 +74,9 @@ class JobLogs:
     ``start`` is how far an earlier reader came. ``output_of`` gives what the script's lines of a
     pod are added to. A reader that ``keeps_output`` reads each log from its start, and shows the
     lines that come after ``start``. ``groups_installation`` shows the installation's lines as a
-    group of their own. ``if_gone`` says what it means that a log is gone which an earlier reader
-    has shown.
+    group of their own. ``in_sequence`` reads one log after the other; otherwise only the logs of
+    one pod follow each other. ``if_gone`` says what it means that a log is gone which an earlier
+    reader has shown.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class JobLogs:
         *,
         keeps_output: bool = True,
         groups_installation: bool = True,
+        in_sequence: bool = False,
         slots: StreamSlots | None = None,
         silence: float = SILENCE,
         if_gone: str = IF_GONE,
@@ -95,6 +97,7 @@ class JobLogs:
         self._output_of = output_of
         self._keeps_output = keeps_output
         self._groups_installation = groups_installation
+        self._in_sequence = in_sequence
         self._slots, self._silence, self._if_gone = slots, silence, if_gone
         self._logs: dict[LogKey, LogReader] = {}
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
@@ -168,10 +171,12 @@ class JobLogs:
                 self._logs[key].give_up()
 
     def _begin(self, log: ContainerLog) -> None:
-        """Read a container's log after those of its pod that were begun before."""
+        """Read a log after those begun before: of its pod, or all ``in_sequence``."""
         if log.container == INSTALL_CONTAINER and self._groups_installation and log.key not in self._start.logs:
             self._log.output([_GROUP])
         log_reader, before = self._reader_of(log), self._newest_of_pod.get(log.uid)
+        if self._in_sequence:
+            before = next(reversed(self._readers.values()), None)
         self._logs[log.key] = log_reader
         reader = self._tasks.create_task(self._read(log, log_reader, before))
         self._readers[log.key] = self._newest_of_pod[log.uid] = reader

@@ -22,7 +22,7 @@ cannot be changed."""
 
 
 async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
-    """The request that this account has the rights for: without the right to patch Jobs they are never marked."""
+    """The request within this account's rights: without ``patch`` its Job is never marked."""
     if request.ttl_when_read is None or await api.can_i("patch", "jobs", request.namespace):
         return request
     log.note(

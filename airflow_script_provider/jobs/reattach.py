@@ -1,4 +1,4 @@
-"""Reattaching to the Job of a try whose worker was lost, instead of running the script a second time."""
+"""Reattaching to the Job of a try whose worker was lost: the script does not run twice."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ async def find(
 async def to_launched(api: KubernetesApi, request: JobRequest, ref: JobRef) -> tuple[LaunchedJob, FollowState]:
     """A Job that was launched before, with its launch time and its clock by the API server.
 
-    A Job that is gone counts as launched now: following it then finds out that it is gone.
+    A Job that cannot be read counts as launched now: following it then finds out why.
     """
     try:
         found = await api.get("jobs", ref.namespace, ref.name)
-    except exceptions.ApiNotFoundError:
+    except exceptions.KubernetesApiError:
         found = {"metadata": {}}
     if found["metadata"].get("uid") != ref.uid:
         return LaunchedJob.of(request, ref, time.time()), FollowState()

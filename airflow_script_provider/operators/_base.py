@@ -1,4 +1,4 @@
-"""What the operators share: rendering their templates, being killed, pushing what other tasks read."""
+"""What the operators share: rendering templates, being killed, pushing results."""
 
 from __future__ import annotations
 
@@ -29,8 +29,14 @@ A = TypeVar("A")
 
 
 class ScriptTask(BaseOperator):
-    """What the operators share. ``launched_job`` is the Job of this try, for the task's links."""
+    """What the operators share.
 
+    ``launched_job`` is the Job of this try, for the task's links. A subclass names the arguments
+    of its constructor in ``own_arguments``, and those that it hides with ``hide`` in
+    ``wrapped_fields``.
+    """
+
+    own_arguments: ClassVar[tuple[str, ...]] = ()
     wrapped_fields: ClassVar[tuple[str, ...]] = ("args", "arguments", "env")
     script: Any
     script_conn_id: str | None
@@ -45,13 +51,13 @@ class ScriptTask(BaseOperator):
     _killed: bool = False
 
     def on_kill(self) -> None:
-        """Let the run end what it has started; does no I/O, because Airflow calls it from a signal handler."""
+        """Let the run end what it started. No I/O: Airflow calls this from a signal handler."""
         self._killed = True
         if self._task_run is not None:
             self._task_run.kill()
 
     def announce_job(self, context: Context, ref: JobRef) -> None:
-        """Show the link to the Job of this try from now on; Airflow itself would show it when the task ends."""
+        """Show the link to the Job now; Airflow itself would show it when the task ends."""
         self.launched_job = ref
         for link in self.operator_extra_links:
             try:
@@ -62,7 +68,7 @@ class ScriptTask(BaseOperator):
                 self.log.warning("No link %s: %s", link.name, error)
 
     def push_result(self, context: Context, value: Any, result: Mapping[str, Any]) -> None:
-        """Push what downstream tasks read. Airflow itself pushes no return value of a task that fails."""
+        """Push what downstream tasks read; of a task that fails Airflow itself pushes nothing."""
         if not self.do_xcom_push:
             return
         parts = result if getattr(self, "multiple_outputs", False) else {}
@@ -70,13 +76,13 @@ class ScriptTask(BaseOperator):
             context["ti"].xcom_push(key=key, value=pushed)
 
     def arguments_as(self, kind: type[A], **replaced: Any) -> A:
-        """The operator's arguments as a dataclass with fields of the same names; ``replaced`` has other values."""
-        names = {field.name for field in fields(kind)} & vars(self).keys()  # type: ignore[arg-type]  # a dataclass
+        """The arguments as a dataclass of the same fields; ``replaced`` has other values."""
+        names = {field.name for field in fields(kind)} & {*self.own_arguments}  # type: ignore[arg-type]  # a dataclass
         return kind(**{name: _fields.reveal(getattr(self, name)) for name in names} | replaced)
 
     @property
     def conn_id_of_text(self) -> str | None:
-        """The connection of a script that is not a source yet; a source has its own, which is rendered with it."""
+        """The connection of a script that is not a source yet; a source has its own."""
         return None if isinstance(self.script, ScriptSource) else self.script_conn_id
 
     @property
@@ -86,12 +92,12 @@ class ScriptTask(BaseOperator):
 
     @property
     def dag_folder(self) -> str | None:
-        """The folder of the operator's DAG, which relative paths start from, where there is no context to ask."""
+        """The folder of the operator's DAG, where relative paths start, without a context."""
         folder: str | None = self.dag.folder if self.has_dag() else None  # type: ignore[no-untyped-call]  # not in Airflow
         return folder
 
     @property
-    def seconds_left(self) -> float | None:
+    def execution_seconds(self) -> float | None:
         """``execution_timeout`` in seconds, None without one."""
         timeout: timedelta | None = self.execution_timeout
         return timeout.total_seconds() if timeout is not None else None
@@ -100,29 +106,30 @@ class ScriptTask(BaseOperator):
     def trigger_arguments(self) -> dict[str, Any]:
         """The arguments of a trigger that say how its task runs."""
         return {
-            "execution_timeout": self.seconds_left,
+            "execution_timeout": self.execution_seconds,
             "in_one_process": is_in_one_process(),
             **self.cluster.to_dict(),
         }
 
     def render_source(self, source: ScriptSource, context: Context) -> ScriptSource:
-        """A copy of the source with its templates rendered, where the other fields are rendered already."""
+        """A copy of the source with its templates rendered; the other fields already are."""
         source = _copy_of_script(source)
         with self._template_errors(source):
             self.render_template(source, context, self.get_template_env())
         return source
 
     def _do_render_template_fields(self, parent: Any, *others: Any, **named: Any) -> None:
-        """Render the fields; sources and hidden fields are copied first, so that the DAG's own keep their templates.
+        """Render copies of sources and hidden fields: the DAG's own keep their templates.
 
-        For a mapped task Airflow 3.1 to 3.3 makes a new operator and calls only this method, which is private there.
+        For a mapped task Airflow 3.1 to 3.3 makes a new operator and calls only this method, which
+        is private there.
         """
         with self._rendering() if parent is self else contextlib.nullcontext():
             super()._do_render_template_fields(parent, *others, **named)
 
     @contextmanager
     def _rendering(self) -> Iterator[None]:
-        """Render in this block, where sources and wrapped fields are copies: the DAG's own keep their templates."""
+        """Sources and wrapped fields are copies in this block: the DAG's keep their templates."""
         self.script = _copy_of_script(self.script)
         for field in self.wrapped_fields:
             setattr(self, field, copy.copy(getattr(self, field)))
@@ -167,7 +174,7 @@ def hook_log() -> Logger:
 
 
 def job_links() -> tuple[KubernetesJobLink, ...]:
-    """The links of an operator that launches Jobs; none without the setting that says where they lead."""
+    """The links of an operator that launches Jobs; none without the setting ``job_url``."""
     return (KubernetesJobLink(),) if job_url_setting() else ()
 
 

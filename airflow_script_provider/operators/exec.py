@@ -126,7 +126,7 @@ class KubernetesExecScriptOperator(ScriptTask):
         cluster_context: str | None = None,
         **kwargs: Any,
     ) -> None:
-        _arguments.refuse_unknown(kwargs, _OUR_ARGUMENTS)
+        _arguments.refuse_unknown(kwargs, self.own_arguments)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -165,7 +165,7 @@ class KubernetesExecScriptOperator(ScriptTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script or command. Returns the result dict if it succeeds."""
-        left = self.seconds_left
+        left = self.execution_seconds
         task_run = self._started(self._new_run())
         with airflow_errors():
             outcome = task_run.outcome(self.inputs(), self.options(), folder=dag_folder(context), seconds_left=left)
@@ -185,7 +185,7 @@ class KubernetesExecScriptOperator(ScriptTask):
     def _new_run(self) -> ExecTaskRun:
         from airflow_script_provider.hooks.exec import ExecTaskRun
 
-        return ExecTaskRun(self.cluster, hook_log(), "Nothing was started.")
+        return ExecTaskRun(self.cluster, hook_log())
 
     def inputs(self) -> ScriptInputs:
         """The arguments for the script: its source, input and environment."""
@@ -196,4 +196,4 @@ class KubernetesExecScriptOperator(ScriptTask):
         return self.arguments_as(ExecOptions)
 
 
-_OUR_ARGUMENTS = _arguments.arguments_of(KubernetesExecScriptOperator)
+KubernetesExecScriptOperator.own_arguments = _arguments.arguments_of(KubernetesExecScriptOperator)

@@ -204,7 +204,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         deferrable: bool = default_deferrable(),
         **kwargs: Any,
     ) -> None:
-        _arguments.refuse_unknown(kwargs, _OUR_ARGUMENTS)
+        _arguments.refuse_unknown(kwargs, self.own_arguments)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -270,7 +270,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         """Run the script. Returns the result dict if it succeeds on every node."""
         from airflow_script_provider.hooks.node import NodesDeferral
 
-        task_run, left = self._started(self._new_run()), self.seconds_left
+        task_run, left = self._started(self._new_run()), self.execution_seconds
         task_run.on_launch = partial(self.announce_job, context)
         run = task_run.outcome_or_deferral if self.deferrable else task_run.outcome
         expires_at = None if left is None else time.time() + left
@@ -313,7 +313,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
             expires_at=expires_at,
             **self.trigger_arguments,
         )
-        self.log.info("The triggerer sees to the runs of Job %s", deferral.job.ref)
+        self.log.info("The triggerer starts and follows the runs of Job %s", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def _hand_over(self, context: Context, outcome: NodesResult) -> None:
@@ -339,4 +339,4 @@ class KubernetesNodeScriptOperator(ScriptTask):
         )
 
 
-_OUR_ARGUMENTS = _arguments.arguments_of(KubernetesNodeScriptOperator)
+KubernetesNodeScriptOperator.own_arguments = _arguments.arguments_of(KubernetesNodeScriptOperator)

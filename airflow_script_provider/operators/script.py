@@ -194,7 +194,7 @@ class KubernetesScriptOperator(ScriptTask):
         defer_after: Duration = 3,
         **kwargs: Any,
     ) -> None:
-        _arguments.refuse_unknown(kwargs, _OUR_ARGUMENTS)
+        _arguments.refuse_unknown(kwargs, self.own_arguments)
         super().__init__(**kwargs)
         check_flag(template_script, "template_script")
         check_flag(in_cluster, "in_cluster", none_allowed=True)
@@ -310,7 +310,7 @@ class KubernetesScriptOperator(ScriptTask):
         task_run = self._started(self._new_run())
         task_run.on_launch = partial(self.announce_job, context)
         inputs, options = self.inputs(), self.job_options()
-        left, on_outcome = self.seconds_left, partial(self._hand_over, context)
+        left, on_outcome = self.execution_seconds, partial(self._hand_over, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return task_run.outcome(
@@ -382,4 +382,4 @@ class KubernetesScriptOperator(ScriptTask):
         return self.arguments_as(JobOptions)
 
 
-_OUR_ARGUMENTS = _arguments.arguments_of(KubernetesScriptOperator)
+KubernetesScriptOperator.own_arguments = _arguments.arguments_of(KubernetesScriptOperator)

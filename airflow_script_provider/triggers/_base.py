@@ -1,4 +1,4 @@
-"""What the triggers share: arguments that stand in a database, a user's kill, positions saved at the end."""
+"""What the triggers share: stored arguments, a user's kill, positions saved at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from airflow_script_provider.triggers.shared_cluster import SharedCluster, share
 KILL_TIMEOUT = 28.0
 """Seconds for everything that ``on_kill`` does; Airflow gives it thirty."""
 TASK_STATE_TIMEOUT = 20.0
-"""Seconds for Airflow to answer with a task's state: a thousand triggers may ask together when their run is marked."""
+"""Seconds for Airflow to answer with a task's state: a thousand triggers may ask at once."""
 SAVE_TIMEOUT = 5.0
 """Seconds that saving a position may take when the triggerer ends."""
 LOG_SILENCE = 300.0
@@ -37,22 +37,22 @@ _EXPECTED = (exceptions.ScriptProviderError, AirflowNotFoundException, ValueErro
 
 
 class JobEvent(TriggerEvent):
-    """An event whose text is the name of its Job: Airflow writes the text of every event into the task's log."""
+    """An event whose text is its Job's name: Airflow writes that text into the task's log."""
 
     def __init__(self, payload: dict[str, Any]) -> None:
         super().__init__(payload)  # type: ignore[no-untyped-call]  # not annotated in Airflow
 
     def __repr__(self) -> str:
-        ref = self.payload["job"]["ref"]
-        return f"Job {ref['namespace']}/{ref['name']}"
+        ref = self.payload["job"].get("ref", {})
+        return f"Job {ref.get('namespace')}/{ref.get('name')}"
 
 
 class JobTrigger(BaseTrigger):
     """
     Wait for a launched Job.
 
-    All arguments are names, positions and times of day. The credentials come from the connection, which the triggerer
-    looks up.
+    All arguments are names, positions and times of day. The credentials come from the connection,
+    which the triggerer looks up.
 
     :param job: the launched Job, as ``LaunchedJob.to_dict`` returns it.
     :param handover: how far the worker followed it, as ``FollowState.to_dict`` returns it.
@@ -63,7 +63,7 @@ class JobTrigger(BaseTrigger):
     :param server: address of the API server that the worker used.
     :param expires_at: when the task's ``execution_timeout`` ends, in seconds since 1970.
     :param execution_timeout: that timeout, in seconds.
-    :param in_one_process: the task awaits this trigger in its own process; a triggerer that finds it leaves it alone.
+    :param in_one_process: the task awaits this trigger in its own process; no triggerer runs it.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class JobTrigger(BaseTrigger):
                 event = await self._follow(cluster)
         except Exception as error:  # healthy work must not fail for what goes wrong here
             if not isinstance(error, _EXPECTED):
-                self.log.exception("Following Job %s failed unexpectedly; a worker goes on with it", self._launched.ref)
+                self.log.exception("Following the Job failed unexpectedly; a worker goes on with it")
             event = self._handed_back(str(error) or type(error).__name__)
         self._is_over = True
         yield JobEvent(event | {"server": self.server})
@@ -142,21 +142,21 @@ class JobTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the Job, if a user acted on the task.
 
-        Airflow also calls this when another triggerer has taken over: then the task is still deferred. It cancels the
-        trigger each second until it has ended, and this call with it.
+        Airflow also calls this when another triggerer has taken over: then the task is still
+        deferred. It cancels the trigger each second until it has ended, and this call with it.
         """
         if not self.in_one_process:
             await shielded(self._delete_in_time())
 
     async def cleanup(self) -> None:
-        """Before Airflow 3.3, which has ``on_kill``: delete the Job, if a user acted on the task."""
+        """Before Airflow 3.3 and its ``on_kill``: delete the Job, if a user acted on the task."""
         if HAS_ON_KILL or self._is_over or not self._has_begun:
             return
         with contextlib.suppress(exceptions.ScriptProviderError):
             await shielded(self._delete_in_time())
 
     def _open_log(self) -> CountingRunLog:
-        """Where our lines and the script's go from now on; without ``get_logs`` the script's are dropped."""
+        """Where our lines and the script's go; without ``get_logs`` the script's are dropped."""
         lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
         self._run_log = CountingRunLog(self.log, lines)
         return self._run_log
@@ -177,9 +177,10 @@ class JobTrigger(BaseTrigger):
             raise
 
     async def _leave_to_the_task(self) -> None:
-        """Wait until cancelled, if this is a triggerer and the task's own process awaits the trigger.
+        """Wait until cancelled, if this is a triggerer and the task itself awaits the trigger.
 
-        ``airflow tasks test`` stores the trigger like any other for a moment, and then calls the task queued.
+        ``airflow tasks test`` stores the trigger like any other for a moment, and then calls the
+        task queued.
         """
         if self.in_one_process and getattr(self, "task_instance", None) is not None:
             await asyncio.get_running_loop().create_future()
@@ -200,7 +201,7 @@ class JobTrigger(BaseTrigger):
         self._run_log.note(f"The task is {state}. {launching.fate(ref, deleted=deleted)}")
 
     async def _is_in_good_hands(self, api: KubernetesApi, state: str) -> bool:
-        """Whether another triggerer followed the Job to its end, and a worker reads its outcome or has read it."""
+        """Whether the Job was followed to its end elsewhere, and a worker reads its outcome."""
         try:
             job = await api.get("jobs", self._launched.ref.namespace, self._launched.ref.name)
         except exceptions.ApiNotFoundError:

@@ -1,4 +1,4 @@
-"""``NodeScriptTrigger``: run a script on all its nodes from the triggerer, whatever their number."""
+"""``NodeScriptTrigger``: run a script on all its nodes from the triggerer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from airflow_script_provider.triggers.shared_cluster import SharedCluster
 
 class NodeScriptTrigger(JobTrigger):
     """
-    Start the runs of a script on its nodes and follow them until all are over; their logs go into the task's.
+    Start the runs of a script on its nodes, and follow them until all are over.
 
-    ``job`` is the Job that owns the runs. Nodes, plan and outcomes are stored with it in the cluster, so one row is
-    enough for any number of nodes. The event has ``job``, and ``reason`` where a worker must go on.
+    Their logs go into the task's.
+
+    ``job`` is the Job that owns the runs. Nodes, plan and outcomes are stored with it in the
+    cluster, so one row is enough for any number of nodes. The event has ``job``, and ``reason``
+    where a worker must go on.
     """
 
     async def _follow(self, cluster: SharedCluster) -> dict[str, Any]:

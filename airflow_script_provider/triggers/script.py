@@ -27,7 +27,7 @@ from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
 from airflow_script_provider.triggers.shared_cluster import SharedCluster
 
 JOB_EXPIRY_MARGIN = 5.0
-"""Seconds after the task's own time in which its Job, whose deadline is the same, may end by itself."""
+"""Seconds after the task's own time in which its Job may end by its own deadline."""
 SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
 
@@ -36,8 +36,8 @@ class ScriptTrigger(JobTrigger):
     """
     Follow a launched Job until it is over; its log goes live into the task's.
 
-    The event has the Job and either ``ended``, what the result is made of, or ``handed_back``, why the triggerer could
-    not follow it: then a worker does.
+    The event has the Job and either ``ended``, what the result is made of, or ``handed_back``, why
+    the triggerer could not follow it: then a worker does.
     """
 
     _follower: Follower | None = None

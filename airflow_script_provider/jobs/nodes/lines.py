@@ -38,7 +38,13 @@ class RunLines:
     ) -> None:
         self.output = Output(context.job.max_output_bytes)
         self._logs = JobLogs(
-            context, start, lambda uid: self.output, groups_installation=False, slots=slots, silence=silence
+            context,
+            start,
+            lambda uid: self.output,
+            groups_installation=False,
+            in_sequence=True,
+            slots=slots,
+            silence=silence,
         )
         self._view = View()
         self._changed = asyncio.Event()

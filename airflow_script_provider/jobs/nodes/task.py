@@ -41,7 +41,7 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import RunLog
 
-OnOutcome = Callable[[NodesResult], None]
+OnResult = Callable[[NodesResult], None]
 
 JOBS_PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of its script's output."""
@@ -89,7 +89,7 @@ class NodesTask:
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
     async def see_through(
-        self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnOutcome | None
+        self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None
     ) -> NodesResult:
         """Follow all runs to the result, from where they are now; then mark the owner as read."""
         guard = self._guard(job)
@@ -112,8 +112,8 @@ class NodesTask:
             found = {"metadata": {}}
         if found["metadata"].get("uid") != job.ref.uid:
             raise exceptions.NodesFailedError(
-                f"Job {job.ref}, which owned the runs on all nodes, was deleted: their outcome is unknown. Look for "
-                "who deletes Jobs in this namespace.",
+                f"Job {job.ref}, which owned the runs on all nodes, was deleted: their outcome is unknown. Find out "
+                "what deletes Jobs in this namespace.",
                 result={},
             )
         return found
@@ -188,7 +188,7 @@ class NodesTask:
                 yield job
 
     async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None) -> NodesResult:
-        """What it came to on all nodes."""
+        """The result on all nodes."""
         ref = runs.job.ref
         outcome = result.conclude(
             runs.plan,

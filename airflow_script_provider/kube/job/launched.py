@@ -88,14 +88,20 @@ class LaunchedJob:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> LaunchedJob:
-        """From ``to_dict``; what a newer version has added is left out."""
-        limits = given["limits"] | {"final_codes": frozenset(given["limits"]["final_codes"])}
-        objects = {
-            "ref": JobRef(**_known(JobRef, given["ref"])),
-            "limits": Limits(**_known(Limits, limits)),
-            "script": ScriptFacts(**_known(ScriptFacts, given["script"])),
-            "skip_codes": frozenset(given["skip_codes"]),
-        }
+        """From ``to_dict``; what a newer version has added is left out.
+
+        Raises ``ValueError`` if an entry is missing.
+        """
+        try:
+            limits = given["limits"] | {"final_codes": frozenset(given["limits"]["final_codes"])}
+            objects = {
+                "ref": JobRef(**_known(JobRef, given["ref"])),
+                "limits": Limits(**_known(Limits, limits)),
+                "script": ScriptFacts(**_known(ScriptFacts, given["script"])),
+                "skip_codes": frozenset(given["skip_codes"]),
+            }
+        except KeyError as missing:
+            raise ValueError(f"the stored Job has no {missing}") from None
         return cls(**_known(cls, given) | objects)
 
 

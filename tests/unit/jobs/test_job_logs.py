@@ -105,6 +105,24 @@ async def test_a_log_may_have_no_groups(server: WebServer) -> None:
     assert log.lines == ["i 0", "n 0"]
 
 
+async def test_logs_in_sequence_are_not_mixed(server: WebServer) -> None:
+    """The lines of a pod that was evicted come before those of its replacement, which is read faster (R7, R19)."""
+    log, over = KeptLog(), threading.Event()
+    second = LINE.replace(b"n 0", b"n 1")
+    threading.Timer(1.0, over.set).start()
+    server.answers(LOG, held_after(LINE, until=over), LINE)
+    server.answers(LOG.replace("load-x1", "load-x2"), second)
+    async with reading(server, log, in_sequence=True) as logs:
+        logs.see(a_view(a_pod(running=True)))
+        await seen_until(log, "n 0")
+        logs.see(a_view(a_pod(running=True), a_pod("load-x2", exit_code=0)))
+        await asyncio.sleep(0.3)
+        assert log.lines == ["n 0"]
+        logs.see(a_view(a_pod(exit_code=137), a_pod("load-x2", exit_code=0)))
+        await logs.finish()
+    assert log.lines == ["n 0", "n 1"]
+
+
 async def test_how_a_pod_ended_comes_after_its_lines(server: WebServer) -> None:
     """Also where the end is known before the log was read (R22)."""
     log = KeptLog()

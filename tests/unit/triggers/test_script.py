@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,3 +49,24 @@ async def test_a_triggerer_leaves_a_task_that_is_tried_alone(
         async with asyncio.timeout(0.1):
             await anext(trigger.run())
     await trigger.on_kill()
+
+
+@pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
+async def test_a_row_that_cannot_be_read_is_handed_back(
+    kind: type[JobTrigger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that lacks something must not end the trigger without an event: a worker then says what is wrong (R4)."""
+
+    @asynccontextmanager
+    async def no_cluster(access: Any) -> AsyncIterator[Any]:
+        yield SimpleNamespace(api=None)
+
+    async def no_access(ref: Any) -> None:
+        return None
+
+    monkeypatch.setattr(_base, "shared_access", no_access)
+    monkeypatch.setattr(_base, "shared_cluster", no_cluster)
+    trigger = kind(job={"ref": {"namespace": "etl", "name": "load"}}, kubernetes_conn_id=None)
+    events = [event async for event in trigger.run()]
+    assert [repr(event) for event in events] == ["Job etl/load"]
+    assert events[0].payload["reason"] == "the stored Job has no 'limits'"
