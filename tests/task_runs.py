@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+import structlog
 
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.hooks.node import NodesTaskRun
@@ -11,7 +12,7 @@ from airflow_script_provider.hooks.script import ScriptTaskRun
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 
-_LOG = logging.getLogger("script")
+_LOG = structlog.get_logger("script")  # as an operator's is
 
 
 def a_script_run(config_file: str = "/none") -> ScriptTaskRun:
