@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import TaskRun, lines_so_far, meanwhile, run_task
+from tests.cluster.tasks import OF_A_BUSY_NODE, TaskRun, lines_so_far, meanwhile, run_task
 from tests.cluster.told_to_end import UNTIL_TOLD, tell
 from tests.patience import LONG
 
@@ -48,8 +48,7 @@ _PASSING = re.compile(r"Pod NAME is (waiting for a node|starting on|being delete
 """States that a pod soon leaves: a watch tells of a pod as it is by then, so several changes at once are one line."""
 _RUNNING = re.compile(r"Pod NAME is running on NODE$")
 """So is this, where a script ends at once."""
-_OF_A_BUSY_NODE = re.compile(r"\n  Pod NAME: FailedMount: .* failed to sync configmap cache: .*")
-"""An event of a kubelet that is late to see what was created; it tries again."""
+_OF_A_BUSY_NODE = re.compile(rf"(\n  )?{OF_A_BUSY_NODE.pattern}")
 _OF_THE_SCHEDULER = re.compile(r"\d+/\d+ nodes are available: [^\n\"]*")
 """What it says of each node, and our advice on it; other tests' nodes come and go."""
 _DEFERRED = "; the triggerer follows it"
@@ -78,7 +77,7 @@ def log_of(run: TaskRun) -> list[tuple[str, str]]:
     "Attempt 2" goes with the first state of a pod that is seen, and that may be a passing one.
     """
     named = [(entry["log_level"], _nameless(str(entry["event"])).removeprefix("Attempt 2: ")) for entry in run.log]
-    return [(level, text) for level, text in named if not (_PASSING.match(text) or text.endswith(_DEFERRED))]
+    return [(level, text) for level, text in named if text and not (_PASSING.match(text) or text.endswith(_DEFERRED))]
 
 
 def ours(log: list[tuple[str, str]]) -> list[tuple[str, str]]:
