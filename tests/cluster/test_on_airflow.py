@@ -64,7 +64,7 @@ def test_a_worker_that_is_told_to_end_while_airflow_is_away(airflow: Airflow, ku
     with airflow.processes.stopped("api-server"):
         os.kill(process, signal.SIGTERM)
         wait_for((airflow.home / f"answer-{task.run_id}").exists, "the end of the question")
-    _assert_taken_over(task, "Airflow cannot be asked")
+    _assert_taken_over(task, "Airflow does not answer")
 
 
 def test_marking_failed_ends_the_job_of_a_task_with_retries(airflow: Airflow, kubectl: Kubectl) -> None:
