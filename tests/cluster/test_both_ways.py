@@ -90,13 +90,6 @@ def theirs(log: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [line for line in log if line[1].startswith(("n ", "x", "[1]"))]
 
 
-def both(case: dict[str, Any], where: dict[str, Any], *, defer_after: float = 1) -> tuple[TaskRun, TaskRun]:
-    """The same task waited for in a worker, then in the triggerer; so late that the worker has said something, too."""
-    runs = [run_task(**case, **where), run_task(**case, **where, deferrable=True, defer_after=defer_after)]
-    assert [sum(line.endswith(_DEFERRED) for line in run.lines) for run in runs] == [0, 1]
-    return runs[0], runs[1]
-
-
 @contextmanager
 def each(find: Callable[[], Iterable[str]], act: Callable[[str], None]) -> Iterator[None]:
     """During the block, act on each that is found, once."""
@@ -116,6 +109,30 @@ def each(find: Callable[[], Iterable[str]], act: Callable[[str], None]) -> Itera
         looking.join()
 
 
+def both(
+    case: dict[str, Any],
+    where: dict[str, Any],
+    find: Callable[[], Iterable[str]] = tuple,
+    act: Callable[[str], None] = print,
+    *,
+    defer_after: float = 1,
+) -> tuple[TaskRun, TaskRun]:
+    """The same task waited for in a worker, then in the triggerer; so late that the worker has said something, too.
+
+    What is found meanwhile is acted on; in the second run after it was deferred, so that it does not end before.
+    """
+    runs: list[TaskRun] = []
+    with each(lambda: find() if not runs or _times_deferred(lines_so_far()) else (), act):
+        runs.append(run_task(**case, **where))
+        runs.append(run_task(**case, **where, deferrable=True, defer_after=defer_after))
+    assert [_times_deferred(run.lines) for run in runs] == [0, 1]
+    return runs[0], runs[1]
+
+
+def _times_deferred(lines: Iterable[str]) -> int:
+    return sum(line.endswith(_DEFERRED) for line in lines)
+
+
 def pods_said_to_run() -> list[str]:
     """The pods of which the log of the run has that they run."""
     found = (re.search(r"Pod (\S+) is running on", line) for line in lines_so_far())
@@ -125,8 +142,7 @@ def pods_said_to_run() -> list[str]:
 @pytest.mark.parametrize("case", LASTING)
 def test_the_same_comes_out(own: dict[str, Any], kubectl: Kubectl, case: str) -> None:
     """Same XCom, same error, same log in the same order, whether a worker waits or the triggerer does (R29)."""
-    with each(pods_said_to_run, partial(tell, kubectl, own["namespace"])):
-        in_a_worker, deferred = both(LASTING[case], own)
+    in_a_worker, deferred = both(LASTING[case], own, pods_said_to_run, partial(tell, kubectl, own["namespace"]))
     assert outcome(deferred) == outcome(in_a_worker)
     assert log_of(deferred) == log_of(in_a_worker)
 
@@ -144,10 +160,10 @@ def test_a_timeout_is_told_alike(own: dict[str, Any], kubectl: Kubectl) -> None:
     """Same result, error and lines, though Kubernetes deletes the pod and its log with it (R5)."""
 
     def jobs_that_print() -> list[str]:
-        return kubectl.names("jobs", own["namespace"]) if "n 0" in lines_so_far() else []
+        return [pod.rpartition("-")[0] for pod in pods_said_to_run()] if "n 0" in lines_so_far() else []
 
-    with each(jobs_that_print, partial(kubectl.let_expire, namespace=own["namespace"])):
-        in_a_worker, deferred = both(TOO_LONG, own)
+    let_expire = partial(kubectl.let_expire, namespace=own["namespace"])
+    in_a_worker, deferred = both(TOO_LONG, own, jobs_that_print, let_expire)
     assert in_a_worker.result["output"] == "n 0\n"
     assert outcome(deferred) == outcome(in_a_worker)
     assert theirs(log_of(deferred)) == theirs(log_of(in_a_worker)) == [("info", "n 0")]
