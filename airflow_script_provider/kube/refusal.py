@@ -10,10 +10,7 @@ import shlex
 from collections.abc import Collection, Iterable
 
 from airflow_script_provider.exceptions import KubernetesApiError
-from airflow_script_provider.kube.wording import MAX_HEADLINE, with_advice
-
-MAX_NAMES = 20
-"""Namespaces that a message lists at most."""
+from airflow_script_provider.kube.wording import MAX_HEADLINE, first_of, with_advice
 
 _PATH = re.compile(r"\bspec(?:\.[A-Za-z]\w*(?:\[[^\]\s]*\])?)+")
 _CONTAINER = r"spec\.template\.spec\.(?:c|initC)ontainers(?:\[\d+\])?\."
@@ -66,9 +63,7 @@ def missing_namespace(namespace: str, existing: Collection[str] | None, said: st
     first = f"namespace {namespace!r} does not exist. Create it, or set namespace to one that exists."
     if existing is None:
         return f"{first}\n{said}"
-    names = sorted(existing)
-    more = f", … ({len(names)} in all)" if len(names) > MAX_NAMES else ""
-    return f"{first}\nThese do: {', '.join(names[:MAX_NAMES])}{more}"
+    return f"{first}\nThese do: {first_of(sorted(existing))}"
 
 
 def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiError:

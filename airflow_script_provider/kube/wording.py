@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
 MIN_SENTENCE = 140
 """Characters of object and cause beyond which advice moves to the next line."""
+MAX_NAMES = 20
+"""Names that a message lists."""
 
 
 def one_line(text: str) -> str:
@@ -46,3 +49,9 @@ def with_advice(text: str, advice: str) -> str:
     fits = len(first) + 1 + len(advice) <= MAX_HEADLINE
     lines = [f"{first} {advice}".rstrip()] if fits else [first, advice]
     return "\n".join([*lines, rest] if rest else lines)
+
+
+def first_of(words: Sequence[str], most: int = MAX_NAMES) -> str:
+    """The first words, and how many there are if that is not all."""
+    more = f", … ({len(words)} in all)" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider.exceptions import TargetError
-from airflow_script_provider.kube.refusal import MAX_NAMES
 from airflow_script_provider.kube.syntax import check_dns_subdomain
+from airflow_script_provider.kube.wording import first_of
 
 Object = Mapping[str, Any]
 
@@ -160,9 +160,7 @@ def not_found(workload: Workload, existing: Sequence[str] | None) -> TargetError
         return TargetError(f"{first} Check {workload.kind} and namespace.")
     if not existing:
         return TargetError(f"{first} The namespace has no {KINDS[workload.kind]}. Check namespace.")
-    names = sorted(existing)
-    more = f", … ({len(names)} in all)" if len(names) > MAX_NAMES else ""
-    return TargetError(f"{first} The namespace has: {', '.join(names[:MAX_NAMES])}{more}")
+    return TargetError(f"{first} The namespace has: {first_of(sorted(existing))}")
 
 
 def why_gone(chosen: Object, now: Object | None, container: str) -> str | None:

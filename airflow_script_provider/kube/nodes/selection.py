@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.syntax import check_dns_subdomain, check_flag, check_labels
+from airflow_script_provider.kube.wording import first_of
 
 Node = Mapping[str, Any]
 
 MAX_LABELS = 12
 """Labels that a message names if a selector matches no node."""
-MAX_NAMES = 20
-"""Nodes that a message names."""
 
 _UNREADY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
@@ -139,7 +138,7 @@ def tolerations(
 def no_match(choice: NodeChoice, nodes: Sequence[Node]) -> str:
     """The message if no node is chosen. ``nodes`` are all nodes of the cluster."""
     if choice.nodes is not None:
-        existing = _first_of([_name(node) for node in nodes])
+        existing = first_of([_name(node) for node in nodes]) or "none"
         return f"nodes not found: {', '.join(choice.nodes)}. Existing nodes: {existing}."
     if not choice.label_selector:
         return "the cluster has no nodes"
@@ -150,7 +149,7 @@ def no_match(choice: NodeChoice, nodes: Sequence[Node]) -> str:
 def no_nodes_left(skipped: Mapping[str, str]) -> str:
     """The message if all chosen nodes are left out."""
     reasons = [f"{name}: {reason}" for name, reason in skipped.items()]
-    return f"none of the {len(skipped)} chosen nodes can be used: {_first_of(reasons)}."
+    return f"none of the {len(skipped)} chosen nodes can be used: {first_of(reasons)}."
 
 
 def unknown(choice: NodeChoice, nodes: Collection[Node]) -> list[str]:
@@ -166,12 +165,7 @@ def _existing_labels(choice: NodeChoice, nodes: Sequence[Node]) -> str:
     )
     near = {label: count for label, count in labels.items() if label.partition("=")[0] in choice.label_selector}
     shown = sorted((near or labels).items(), key=lambda item: (item[1] == len(nodes) and not near, item[0]))
-    return _first_of([f"{label} ({count})" for label, count in shown], MAX_LABELS)
-
-
-def _first_of(words: Sequence[str], most: int = MAX_NAMES) -> str:
-    more = f", … ({len(words)} in all)" if len(words) > most else ""
-    return ", ".join(words[:most]) + more or "none"
+    return first_of([f"{label} ({count})" for label, count in shown], MAX_LABELS) or "none"
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
