@@ -87,6 +87,8 @@ class Program:
         """Run through the container's shell; everything is sent on stdin."""
         began = time.monotonic()
         status, why = await self._run(program.argv(), program.encode(self.invocation))
+        if status is None and self.preamble.is_silent:
+            status = await self._start_failure()
         self._recorder.add(Channel.STDOUT, self.preamble.rest())
         return self._end_of(status, why, time.monotonic() - began, through_shell=True)
 
@@ -174,6 +176,21 @@ class Program:
             if not self._is_given_up:
                 self._is_sent = True
                 await session.send(data[-1:])
+
+    async def _start_failure(self) -> ExecStatus | None:
+        """Why the container cannot start a shell, None if it can or if that is unknown.
+
+        A server that closes a connection on which bytes arrive loses its last words, the status.
+        So an exec to which nothing is sent asks again.
+        """
+        try:
+            connection = open_exec(self.api, self.target, ["sh", "-c", ":"], stdin=False, patience=CALL_PATIENCE)
+            async with asyncio.timeout(REPLY_TIMEOUT), connection as session:
+                async for _ in session:
+                    pass
+        except (TimeoutError, exceptions.KubernetesApiError):
+            return None
+        return session.status if session.status and session.status.is_start_failure else None
 
     def _end_of(self, status: ExecStatus | None, why: str, seconds: float, *, through_shell: bool) -> ExecEnd:
         if status is None:

@@ -215,15 +215,15 @@ class FaultyApi:
         if fault.status is not None:
             return _refusal(fault, fault.status)
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._bridge(request)
+            return await self._bridge(request, fault)
         async with self._asked(request) as answer:
             if fault.lost:
                 return _reset(request)
             await asyncio.sleep(fault.late)
             return await _pass_on(request, answer, fault, self.ahead)
 
-    async def _bridge(self, request: web.BaseRequest) -> web.StreamResponse:
-        """A websocket to the server and one to the client, each frame passed on."""
+    async def _bridge(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
+        """A websocket to the server and one to the client, each frame passed on, or the server's ``lost``."""
         offered = [word.strip() for word in request.headers["Sec-WebSocket-Protocol"].split(",")]
         headers = {name: value for name, value in request.headers.items() if name.lower() == "authorization"}
         url = URL(f"{self._server['server']}{request.path_qs}", encoded=True)
@@ -233,6 +233,10 @@ class FaultyApi:
             return web.Response(status=refused.status)
         client = web.WebSocketResponse(protocols=[server.protocol or ""])
         await client.prepare(request)
+        if fault.lost:
+            await server.receive()
+            await server.close()
+            return _reset(request)
         try:
             await asyncio.wait(
                 [asyncio.ensure_future(_pump(server, client)), asyncio.ensure_future(_pump(client, server))],

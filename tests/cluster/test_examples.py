@@ -59,7 +59,7 @@ EXPECTED = {
     "example_taskflow": "2 cities end in o",
     "example_taskflow_exec": "the application's database is /data/shop.db",
     "example_taskflow_nodes": "1 kernel version",
-    "example_timeouts": "ran longer than its timeout of 5 s",
+    "example_timeouts": "ran longer than its timeout of 30 s",
     "example_volumes": "42 orders in the file",
     "example_writing_a_script": "42 CHF, 1 refused",
     "exec_app": "release 2026.1 has its database at version 2",

@@ -172,6 +172,14 @@ def test_image_without_a_shell_runs_commands_only(app: dict[str, Any]) -> None:
     assert "It may still be running, so Airflow does not retry." in str(command.error)
 
 
+def test_image_without_a_shell_whose_answer_is_lost(app: dict[str, Any], kubeconfig: str, tmp_path: Path) -> None:
+    """If the server's word that there is no shell is lost, it is asked again, and nothing is unknown (R1)."""
+    with faulty_api(kubeconfig, tmp_path) as api:
+        api.on("GET .*/exec", Fault(lost=True), numbers=FIRST)
+        run = run_exec(deployment="bare", script="echo 1", interpreter=["sh"], **(app | {"config_file": api.kubeconfig}))
+    assert 'image pause-only:1 has no "sh" (executable file not found), so the script cannot run.' in str(run.error)
+
+
 def test_shell_without_its_programs_is_no_success(app: dict[str, Any], kubectl: Kubectl) -> None:
     """If sh cannot read the code, nothing runs, and the error says why (R1, R36)."""
     only_a_shell = "/bin/mkdir /x; /bin/cp /bin/sh /x/sh; exec /bin/sleep infinity"
