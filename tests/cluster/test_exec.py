@@ -176,7 +176,8 @@ def test_image_without_a_shell_whose_answer_is_lost(app: dict[str, Any], kubecon
     """If the server's word that there is no shell is lost, it is asked again, and nothing is unknown (R1)."""
     with faulty_api(kubeconfig, tmp_path) as api:
         api.on("GET .*/exec", Fault(lost=True), numbers=FIRST)
-        run = run_exec(deployment="bare", script="echo 1", interpreter=["sh"], **(app | {"config_file": api.kubeconfig}))
+        where = app | {"config_file": api.kubeconfig, "deployment": "bare"}
+        run = run_exec(script="echo 1", interpreter=["sh"], **where)
     assert 'image pause-only:1 has no "sh" (executable file not found), so the script cannot run.' in str(run.error)
 
 
