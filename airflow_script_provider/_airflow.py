@@ -55,16 +55,18 @@ __all__ = [
     "TaskDeferred",
     "async_connection_extra",
     "connection_extra",
-    "current_task",
+    "current_context",
     "dag_folder",
     "default_deferrable",
     "depend_on_xcoms_in",
+    "deployment_setting",
     "determine_kwargs",
     "find_connection",
     "find_variable",
     "from_extra",
     "gcs_hook_class",
     "google_hook_class",
+    "has_task_state_store",
     "http_hook_class",
     "is_in_one_process",
     "is_resolved_at_run_time",
@@ -74,8 +76,9 @@ __all__ = [
     "mask_values",
     "output_logger",
     "s3_hook_class",
+    "set_variable",
     "task_decorator_factory",
-    "task_identity",
+    "task_instance",
     "task_state",
 ]
 
@@ -177,6 +180,14 @@ def job_url_setting() -> str | None:
     return _configuration().get("script_provider", "job_url", fallback=None) or None
 
 
+def deployment_setting() -> str | None:
+    """The setting ``script_provider.deployment``: a name that no other deployment has.
+
+    None if it is not set.
+    """
+    return _configuration().get("script_provider", "deployment", fallback=None) or None
+
+
 def _configuration() -> Any:
     """Airflow's configuration."""
     try:
@@ -194,6 +205,20 @@ def find_variable(name: str) -> str | None:
     return value
 
 
+def set_variable(name: str, value: str, description: str) -> None:
+    """Set a variable, also if it is not defined yet."""
+    from airflow.sdk import Variable
+
+    Variable.set(name, value, description)
+
+
+def has_task_state_store() -> bool:
+    """Whether contexts of tasks have a ``task_state_store``, as they have from Airflow 3.3 on."""
+    from airflow.sdk.execution_time import context
+
+    return hasattr(context, "TaskStateStoreAccessor")
+
+
 def is_in_one_process() -> bool:
     """Whether task and trigger run in one process.
 
@@ -204,9 +229,8 @@ def is_in_one_process() -> bool:
     return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
 
 
-def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
-    """The task instance of a context."""
-    ti = context["ti"]
+def task_instance(ti: Any) -> TaskIdentity:
+    """A task instance by its ids, without ``origin``."""
     max_tries = getattr(ti, "max_tries", None)
     return TaskIdentity(
         dag_id=str(ti.dag_id),
@@ -219,13 +243,13 @@ def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
     )
 
 
-def current_task() -> TaskIdentity | None:
-    """The task instance that this code runs in, None outside of one."""
+def current_context() -> dict[str, Any] | None:
+    """The context of the task that this code runs in, None outside of one."""
     try:
         context: Context = get_current_context()
     except RuntimeError:
         return None
-    return task_identity(dict(context))
+    return dict(context)
 
 
 def task_state(task: TaskIdentity) -> str:

@@ -8,8 +8,19 @@ from airflow_script_provider import __version__
 
 _INTEGRATION = "Kubernetes scripts"
 _SETTINGS = {
-    "description": "How tasks that run scripts on Kubernetes are shown.",
+    "description": "How tasks that run scripts on Kubernetes are told apart and shown.",
     "options": {
+        "deployment": {
+            "description": (
+                "A name of this Airflow that no other Airflow has which uses the same namespaces. Tries find only "
+                "Jobs of the same name. It is only needed where a copy of this Airflow's database is in use "
+                "elsewhere. Read by workers."
+            ),
+            "version_added": __version__,
+            "type": "string",
+            "example": "staging",
+            "default": None,
+        },
         "job_url": {
             "description": (
                 "Where pages about Kubernetes Jobs are: the address of a task's link `Kubernetes Job`, with "

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from airflow_script_provider._airflow import current_task
 from airflow_script_provider._interruption import ended_by_sigterm
+from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins

@@ -17,7 +17,7 @@ DAG_ID_LABEL = f"{MANAGER}/dag-id"
 TASK_ID_LABEL = f"{MANAGER}/task-id"
 """DAG and task as label values may hold them: cut, and with other characters replaced."""
 TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
-"""Digest of DAG, task, run and map index: the same for every try of a task."""
+"""Digest of DAG, task, run, map index and origin: the same for every try of a task instance."""
 REQUEST_LABEL = f"{MANAGER}/request"
 """Digest of what is asked for: a later try finds the Job of an earlier one by it."""
 

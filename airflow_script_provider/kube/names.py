@@ -32,7 +32,9 @@ _ID_LENGTH = 10
 class TaskIdentity:
     """The task instance of a Job. ``instance_id`` is new at each try, as Airflow's ``ti.id`` is.
 
-    ``max_tries`` is Airflow's: the last try that is followed by another one.
+    ``max_tries`` is Airflow's: the last try that is followed by another one. ``origin`` is the
+    same for every try, and differs from that of a task instance that has the same ids in another
+    deployment of Airflow, or in a DAG run that was deleted.
     """
 
     dag_id: str
@@ -42,6 +44,7 @@ class TaskIdentity:
     try_number: int = 1
     instance_id: str = ""
     max_tries: int | None = None
+    origin: str = ""
 
     @property
     def has_tries_left(self) -> bool:
@@ -54,7 +57,7 @@ class TaskIdentity:
 
         Later tries find its Jobs by it.
         """
-        return short_digest(self.dag_id, self.task_id, self.run_id, self.map_index)
+        return short_digest(self.dag_id, self.task_id, self.run_id, self.map_index, self.origin)
 
     def annotations(self) -> dict[str, str]:
         """The raw values, which may be longer than a label can hold."""

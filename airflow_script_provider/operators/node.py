@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
+from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes import result as nodes_result

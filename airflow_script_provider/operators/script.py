@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_identity
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
+from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.outcomes import Outcome

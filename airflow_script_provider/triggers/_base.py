@@ -12,7 +12,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import AirflowNotFoundException, output_logger, task_identity, task_state
+from airflow_script_provider._airflow import AirflowNotFoundException, output_logger, task_instance, task_state
 from airflow_script_provider._airflow_triggers import HAS_ON_KILL, BaseTrigger, TriggerEvent
 from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
@@ -214,6 +214,6 @@ class JobTrigger(BaseTrigger):
         ask = sync_to_async(task_state, thread_sensitive=False)  # otherwise all triggers would share one thread
         try:
             async with asyncio.timeout(TASK_STATE_TIMEOUT):
-                return await ask(task_identity({"ti": self.task_instance}))
+                return await ask(task_instance(self.task_instance))
         except Exception:  # noqa: BLE001  # whatever keeps Airflow from answering, there is no answer
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_script_provider._task_identity import STORE_KEY
 from airflow_script_provider.kube.labels import TASK_INSTANCE_LABEL
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_server import FINAL
@@ -12,6 +13,9 @@ from tests.cluster.airflow_start import Airflow
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.told_to_end import tell_all
 from tests.patience import wait_for
+
+_digests: dict[tuple[str, str, str], str] = {}
+"""What the Jobs of a task instance are labelled with, as far as it was seen; it outlives the DAG run."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,16 @@ class RunningTask:
 
     @property
     def _selector(self) -> tuple[str, str]:
-        digest = TaskIdentity(self.dag_id, self.task_id, self.run_id).digest
-        return ("-l", f"{TASK_INSTANCE_LABEL}={digest}")
+        return ("-l", f"{TASK_INSTANCE_LABEL}={self._digest()}")
+
+    def _digest(self) -> str:
+        """What Airflow's state store says now, or said before the run was deleted."""
+        ids = (self.dag_id, self.task_id, self.run_id)
+        stored = self.airflow.call("GET", f"{self._path}/state-store")["task_state_store"]
+        first_tries = [entry["value"] for entry in stored if entry["key"] == STORE_KEY]
+        if first_tries:
+            _digests[ids] = TaskIdentity(*ids, origin=f"/{first_tries[0]}").digest
+        return _digests.get(ids, "not-launched-yet")
 
     @property
     def _path(self) -> str:
@@ -154,6 +166,13 @@ class Run:
             return not left
 
         wait_for(look, f"the scheduler's notes of {tries}")
+
+    def start_again(self) -> None:
+        """Make a run of the same id, after this one was deleted."""
+        for ids in [ids for ids in _digests if ids[2] == self.run_id]:
+            del _digests[ids]
+        body = {"dag_run_id": self.run_id, "logical_date": None}
+        self.airflow.call("POST", f"dags/{self.dag_id}/dagRuns", body)
 
     def delete(self) -> None:
         """Delete it, as a user does, who has to mark it first: Airflow does not delete what is running."""

@@ -25,6 +25,7 @@ from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.patience import wait_for
+from tests.state_store import StateStore
 
 OF_A_BUSY_NODE = re.compile(r"Pod \S+: FailedMount: .* failed to sync \w+ cache: .*")
 """An event of a kubelet that is late to see what was created; it tries again."""
@@ -36,7 +37,10 @@ Operator = KubernetesScriptOperator | KubernetesNodeScriptOperator
 
 @dataclass
 class FakeTaskInstance:
-    """What a context's ``ti`` gives an operator; keeps the XComs. ``max_tries`` is the number of retries."""
+    """What a context's ``ti`` gives an operator; keeps the XComs. ``max_tries`` is the number of retries.
+
+    ``store`` is the context's task state store; without it all tasks of these ids are one task instance.
+    """
 
     task_id: str = "task"
     dag_id: str = "dag"
@@ -46,6 +50,7 @@ class FakeTaskInstance:
     max_tries: int = 0
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     xcoms: dict[str, Any] = field(default_factory=dict)
+    store: StateStore | None = None
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Keep an XCom."""
@@ -100,6 +105,7 @@ def run_operator(operator: Operator, *, ti: FakeTaskInstance | None = None, fold
     """Render and execute an operator; errors are kept, not raised."""
     ti = ti or FakeTaskInstance(task_id=operator.task_id)
     context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
+    context |= {"task_state_store": ti.store} if ti.store is not None else {}
     error: BaseException | None = None
     again = copy.copy(operator)
     with capture_logs([TimeStamper(fmt=None, key="at")]) as log, _seen_by_others(log):

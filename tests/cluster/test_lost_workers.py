@@ -32,6 +32,7 @@ from tests.cluster.tasks import (
 )
 from tests.cluster.told_to_end import UNTIL_TOLD, tell_all
 from tests.patience import LONG, PATIENCE, wait_for
+from tests.state_store import StateStore
 
 COUNTING = """
 import json, os, time
@@ -82,6 +83,27 @@ def test_a_retry_takes_over_what_a_lost_worker_began(own: dict[str, Any], kubect
     assert run.result["value"] == "b"
     assert run.result["job_name"] == before[0]["metadata"]["name"]
     assert len([line for line in run.lines if "of try 1, whose worker was lost" in line]) == 1
+
+
+def test_nothing_of_another_task_instance_of_the_same_ids_is_touched(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Another deployment, or a run that was deleted: its running Job is neither read nor changed (R33).
+
+    Its own retry still takes it over.
+    """
+    arguments = {"script": COUNTING, "env": {"A": "theirs"}, **own}
+    run_doomed_task("create configmaps", {"id": "theirs", "store": StateStore(), **a_try(1)}, **arguments)
+    theirs = kubectl.items("jobs", own["namespace"])[0]["metadata"]
+    changed = {"script": ECHO, "env": {"A": "ours"}, **own}
+    for ours in ({"script": COUNTING, "env": {"A": "ours"}, **own}, changed):
+        run = run_task(ti=FakeTaskInstance(**a_try(2), store=StateStore("ours")), **ours).succeeded()
+        assert run.result["value"] == "ours"
+        assert run.result["job_name"] != theirs["name"]
+    left = [job["metadata"] for job in kubectl.items("jobs", own["namespace"])]
+    assert [(job["annotations"], job["labels"]) for job in left if job["uid"] == theirs["uid"]] == [
+        (theirs["annotations"], theirs["labels"])
+    ]
+    again = run_task(ti=FakeTaskInstance(**a_try(2), store=StateStore("theirs")), **arguments).succeeded()
+    assert (again.result["value"], again.result["job_name"]) == ("theirs", theirs["name"])
 
 
 def test_an_outcome_waits_for_its_reader(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:

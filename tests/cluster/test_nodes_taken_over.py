@@ -27,6 +27,7 @@ from tests.cluster.node_tasks import BOTH, SAYS_WHERE, SLEEPS, an_operator, owne
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile
 from tests.cluster.test_trigger import Log, event_of, lines, logged
 from tests.patience import LONG, PATIENCE, wait_for, with_time_to_begin
+from tests.state_store import StateStore
 from tests.task_runs import a_nodes_run
 
 CLUSTER_ROLE = Path(__file__).parents[2] / "docs" / "reference" / "rbac" / "nodes.yaml"
@@ -205,6 +206,22 @@ def test_a_retry_takes_over_what_a_lost_worker_began(own: dict[str, Any], kubect
     assert [line for line in run.lines if "whose worker was lost" in line]
     assert len(kubectl.names("pods", own["namespace"])) == 2
     assert len(owners(kubectl, own["namespace"])) == 1
+
+
+def test_nothing_of_another_task_instance_of_the_same_ids_counts(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """What another deployment's run did is not done for ours, and its owner stays as it is (R33)."""
+    arguments = {"script": SAYS_WHERE, "max_parallel": 1} | own
+    theirs = {"id": "theirs", "store": StateStore(), "max_tries": 1}
+    run_doomed_task("patch jobs", theirs, run=run_nodes, **arguments)
+    before = owners(kubectl, own["namespace"])[0]
+    ours = FakeTaskInstance(max_tries=1, try_number=2, store=StateStore("ours"))
+    run = run_nodes(ti=ours, **arguments).succeeded()
+    assert run.xcoms["value"] == {name: {"node": name, "run": 0} for name in BOTH["nodes"]}
+    assert len(kubectl.names("pods", own["namespace"])) == 3
+    after = {owner["metadata"]["uid"]: owner for owner in owners(kubectl, own["namespace"])}
+    assert len(after) == 2
+    left = after[before["metadata"]["uid"]]
+    assert (left["metadata"]["annotations"], left["spec"]) == (before["metadata"]["annotations"], before["spec"])
 
 
 class TestRights:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.airflow_tasks import Run, RunningTask
 from tests.cluster.kubectl import Kubectl
@@ -86,6 +87,35 @@ def test_clearing_a_running_task_ends_its_job(airflow: Airflow, kubectl: Kubectl
     wait_for(lambda: task.state == "success", "success")
     assert "For Airflow the task is restarting: Job " in str(task.log(1))
     assert len(task.uids()) == 2
+
+
+def test_clearing_another_task_leaves_the_job_of_a_lost_worker_to_the_retry(airflow: Airflow, kubectl: Kubectl) -> None:
+    """A clear changes what the DAG run says of itself, and not which Job is the task's (R2, R33)."""
+    task, process = _counting(airflow, kubectl)
+    other = Run(airflow, kubectl, "counts", task.run_id)["other"]
+    assert other.ended() == "success"
+    other.clear()
+    os.kill(process, signal.SIGTERM)
+    _assert_taken_over(task, "For Airflow the task is still running")
+
+
+def test_a_run_that_was_made_again_has_nothing_of_the_deleted_one(airflow: Airflow, kubectl: Kubectl) -> None:
+    """A lost worker's Job of the deleted run is neither read nor changed by a retry of the new one (R33)."""
+    task, process = _counting(airflow, kubectl)
+    old = task.jobs()[0]["metadata"]
+    for number in (_parent(process), process):
+        os.kill(number, signal.SIGKILL)
+    run = Run(airflow, kubectl, "counts", task.run_id)
+    run.delete()
+    run.start_again()
+    wait_for(task.uids, "a Job of the new run")
+    wait_for(lambda: "n 2" in task.lines(), "the third line in the new run")
+    assert old["uid"] not in task.uids()
+    os.kill(airflow.task_process(task.dag_id, task.run_id, task.task_id), signal.SIGTERM)
+    _assert_taken_over(task, "For Airflow the task is still running")
+    left = kubectl.items("jobs", airflow.namespace, "-l", f"{LAUNCH_LABEL}={old['labels'][LAUNCH_LABEL]}")
+    assert [job["metadata"]["annotations"] for job in left] == [old["annotations"]]
+    kubectl("delete", "job", old["name"], "-n", airflow.namespace)
 
 
 def test_failure_in_the_log_and_in_xcom(airflow: Airflow) -> None:

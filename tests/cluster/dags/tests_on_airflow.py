@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from airflow_script_provider.hooks import _task_run
@@ -44,6 +45,7 @@ with DAG("sleeps", schedule=None):
     )
 
 with DAG("counts", schedule=None):
+    EmptyOperator(task_id="other")
     NotesAnswers(
         task_id="count",
         namespace=NAMESPACE,

@@ -115,6 +115,11 @@ def test_tries_share_the_task_instance_label() -> None:
     assert a_task(map_index=0).digest != a_task(map_index=1).digest
 
 
+def test_task_instances_of_the_same_ids_but_another_origin_share_nothing() -> None:
+    """Another deployment, or a DAG run that was made again, finds none of our Jobs (R33)."""
+    assert a_task(origin="/first").digest != a_task(origin="/other").digest
+
+
 def test_a_launch_outside_a_task_has_no_task_labels() -> None:
     """Only what everything of ours has."""
     identity = LaunchIdentity("0123456789")

@@ -1,0 +1,133 @@
+"""What all tries of a task instance have in common, and no other task instance has."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import _airflow, _task_identity
+from airflow_script_provider._task_identity import DEPLOYMENT_VARIABLE, STORE_KEY, task_identity
+from tests.state_store import StateStore
+
+A_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_context(instance_id: str, try_number: int = 1, **more: Any) -> dict[str, Any]:
+    """The context of a try."""
+    names = {"dag_id": "etl", "task_id": "load", "run_id": "scheduled__1", "map_index": None}
+    return {"ti": SimpleNamespace(id=instance_id, try_number=try_number, max_tries=2, **names), **more}
+
+
+def digest(*of: Any, **more: Any) -> str:
+    """What the Jobs of a try are found by."""
+    return task_identity(a_context(*of, **more)).digest
+
+
+@pytest.fixture
+def old_airflow(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Airflow 3.1 or 3.2, which have no task state store; the variables of a deployment."""
+    variables: dict[str, str] = {}
+    monkeypatch.setattr(_airflow, "has_task_state_store", lambda: False)
+    monkeypatch.setattr(_airflow, "find_variable", variables.get)
+    monkeypatch.setattr(_airflow, "set_variable", lambda name, value, _: variables.update({name: value}))
+    monkeypatch.setattr(_task_identity, "_OTHERS_TURN", 0)
+    _task_identity._deployment_in_variable.cache_clear()
+    return variables
+
+
+def test_later_tries_have_the_first_ones_origin() -> None:
+    """A try knows the first one by the store, although ``ti.id`` is new (R2, R33)."""
+    store = StateStore()
+    tries = [digest(f"common-{number}", number, task_state_store=store) for number in (1, 2, 3)]
+    assert len(set(tries)) == 1
+    assert store.kept == {STORE_KEY: "common-1"}
+
+
+def test_a_later_try_may_be_the_first_that_launches() -> None:
+    """If the first try has stored nothing, the tries after the second one find the second's Job (R2)."""
+    store = StateStore()
+    assert digest("late-2", 2, task_state_store=store) == digest("late-3", 3, task_state_store=store)
+
+
+def test_a_try_that_goes_on_in_another_process_is_the_same() -> None:
+    """After a deferral the first try needs no answer to know itself."""
+    before = digest("deferred-1", task_state_store=StateStore())
+    _task_identity._first_tries.clear()
+    assert digest("deferred-1", task_state_store=StateStore()) == before
+
+
+def test_a_process_asks_once() -> None:
+    """Each ``hook.run`` of a task wants to know."""
+    store = StateStore("asked-1")
+    first = digest("asked-2", 2, task_state_store=store)
+    store.kept.clear()
+    assert digest("asked-2", 2, task_state_store=store) == first
+
+
+def test_the_same_ids_elsewhere_are_another_task_instance() -> None:
+    """Another deployment has another store, and so has a DAG run that was made again (R33)."""
+    assert digest("here-2", 2, task_state_store=StateStore("here-1")) != digest(
+        "there-2", 2, task_state_store=StateStore("there-1")
+    )
+
+
+def test_the_setting_tells_copies_of_a_database_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restored backup has the stored values of the original (R33)."""
+    store = StateStore("copied-1")
+    production = digest("copied-2", 2, task_state_store=store)
+    monkeypatch.setenv("AIRFLOW__SCRIPT_PROVIDER__DEPLOYMENT", "staging")
+    assert digest("copied-2", 2, task_state_store=store) != production
+
+
+def test_a_store_that_takes_nothing_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """The script still runs; only a retry could not reattach."""
+
+    class Full(StateStore):
+        def set(self, key: str, value: Any) -> None:
+            raise RuntimeError(f"no room for {key}")
+
+    with caplog.at_level(logging.WARNING):
+        digest("full-1", task_state_store=Full())
+    assert "a retry could not reattach to this try's Job: no room for" in caplog.text
+
+
+def test_a_store_that_does_not_answer_a_later_try_stops_it() -> None:
+    """To go on might run the script twice (R2)."""
+
+    class Silent(StateStore):
+        def get(self, key: str, default: Any = None) -> Any:
+            raise RuntimeError("no answer")
+
+    with pytest.raises(RuntimeError, match="no answer"):
+        digest("silent-2", 2, task_state_store=Silent())
+
+
+def test_an_old_airflow_is_marked_by_a_variable(old_airflow: dict[str, str]) -> None:
+    """The first task makes it, all others find it; deployments differ (R2, R33)."""
+    run = SimpleNamespace(run_after=A_TIME)
+    first = digest("old-1", dag_run=run)
+    assert digest("old-2", 2, dag_run=run) == first
+    mark = old_airflow.pop(DEPLOYMENT_VARIABLE)
+    assert len(mark) == 16
+    _task_identity._deployment_in_variable.cache_clear()
+    assert digest("old-1", dag_run=run) != first
+
+
+def test_an_old_airflow_knows_a_run_by_its_time(old_airflow: dict[str, str]) -> None:
+    """A manual run that was made again has another ``run_after`` (R33)."""
+    runs = [SimpleNamespace(run_after=A_TIME.replace(day=day)) for day in (1, 2)]
+    assert digest("again-1", dag_run=runs[0]) != digest("again-1", dag_run=runs[1])
+    assert len(old_airflow) == 1
+
+
+def test_the_setting_takes_the_place_of_the_variable(
+    old_airflow: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site that names its deployments has no variable made."""
+    monkeypatch.setenv("AIRFLOW__SCRIPT_PROVIDER__DEPLOYMENT", "production")
+    digest("named-1", dag_run=SimpleNamespace(run_after=A_TIME))
+    assert old_airflow == {}
