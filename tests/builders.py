@@ -13,7 +13,8 @@ from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
-from airflow_script_provider.kube.logs.output import Output, Value
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.value import Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.nodes.manifest import owner_request
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes

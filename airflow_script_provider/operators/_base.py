@@ -49,6 +49,7 @@ class ScriptTask(BaseOperator):
     launched_job: JobRef | None = None
     _task_run: TaskRun | None = None
     _killed: bool = False
+    _lacks_value: bool = False
 
     def on_kill(self) -> None:
         """Let the run end what it started. No I/O: Airflow calls this from a signal handler."""
@@ -68,12 +69,25 @@ class ScriptTask(BaseOperator):
                 self.log.warning("No link %s: %s", link.name, error)
 
     def push_result(self, context: Context, value: Any, result: Mapping[str, Any]) -> None:
-        """Push what downstream tasks read; of a task that fails Airflow itself pushes nothing."""
+        """Push what downstream tasks read; of a task that fails Airflow itself pushes nothing.
+
+        The script is finished: what it printed must not fail its task. If Airflow does not take an
+        XCom, it is pushed without the value.
+        """
         if not self.do_xcom_push:
             return
         parts = result if getattr(self, "multiple_outputs", False) else {}
         for key, pushed in {**parts, "value": value, "return_value": result}.items():
-            context["ti"].xcom_push(key=key, value=pushed)
+            try:
+                context["ti"].xcom_push(key=key, value=pushed)
+            except Exception as error:  # noqa: BLE001  # a backend of the site may raise anything
+                context["ti"].xcom_push(key=key, value=None if key == "value" else _without_values(pushed))
+                self._lacks_value = True
+                self.log.warning("Airflow does not take the XCom %s, so it has no value: %s", key, error)
+
+    def as_pushed(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result to return, which Airflow pushes once more."""
+        return _without_values(result) if self._lacks_value else result
 
     def arguments_as(self, kind: type[A], **replaced: Any) -> A:
         """The arguments as a dataclass of the same fields; ``replaced`` has other values."""
@@ -181,3 +195,10 @@ def job_links() -> tuple[KubernetesJobLink, ...]:
 def _copy_of_script(script: Any) -> Any:
     """A copy to render. The page Rendered Templates shows it as the script runs."""
     return script.shown() if isinstance(script, InlineScript) else copy.copy(script)
+
+
+def _without_values(result: Any) -> Any:
+    """A result, or a part of it, without what scripts printed as JSON."""
+    if isinstance(result, Mapping):
+        return {key: None if key == "value" else _without_values(part) for key, part in result.items()}
+    return [_without_values(part) for part in result] if isinstance(result, list) else result

@@ -170,7 +170,7 @@ class KubernetesExecScriptOperator(ScriptTask):
         with airflow_errors():
             outcome = task_run.outcome(self.inputs(), self.options(), folder=dag_folder(context), seconds_left=left)
         self.push_result(context, outcome.result.value, outcome.result.to_dict())
-        return result_or_raise(outcome)
+        return self.as_pushed(result_or_raise(outcome))
 
     def dry_run(self) -> None:
         """Print as YAML what would run, and in which pod; values are hidden.

@@ -285,7 +285,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
             )
         if isinstance(outcome, NodesDeferral):
             self._defer(outcome, expires_at)
-        return self._result_or_raise(outcome)
+        return self.as_pushed(self._result_or_raise(outcome))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the outcome that the trigger left in the cluster, or continue where it stopped."""
@@ -293,7 +293,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
             outcome = self._started(self._new_run()).resume(event, task=task, on_outcome=on_outcome)
-        return self._result_or_raise(outcome)
+        return self.as_pushed(self._result_or_raise(outcome))
 
     def dry_run(self) -> None:
         """Print the objects and the Job of one run as YAML; the Secret's values are hidden.

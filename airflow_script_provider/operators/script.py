@@ -297,7 +297,7 @@ class KubernetesScriptOperator(ScriptTask):
         """Run the script. Returns the result dict if it succeeds."""
         with airflow_errors():
             followed = self._run(context)
-        return result_or_raise(followed) if isinstance(followed, Outcome) else self._defer(followed)
+        return self.as_pushed(result_or_raise(followed)) if isinstance(followed, Outcome) else self._defer(followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Continue in a worker where the trigger has stopped."""
@@ -305,7 +305,7 @@ class KubernetesScriptOperator(ScriptTask):
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
             outcome = self._started(self._new_run()).resume(event, task=task, on_outcome=on_outcome)
-        return result_or_raise(outcome)
+        return self.as_pushed(result_or_raise(outcome))
 
     def _run(self, context: Context) -> Outcome | Deferral:
         task_run = self._started(self._new_run())

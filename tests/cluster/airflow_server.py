@@ -36,12 +36,13 @@ class AirflowServer:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read() or b"null")
 
-    def trigger(self, dag_id: str) -> str:
-        """Start a run of a DAG as soon as the DAG is known; its run id."""
+    def trigger(self, dag_id: str, run_id: str | None = None) -> str:
+        """Start a run of a DAG as soon as the DAG is known; its run id, which is Airflow's unless given."""
+        body = {"logical_date": None} | ({"dag_run_id": run_id} if run_id is not None else {})
 
         def start() -> str | None:
             try:
-                return str(self.call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"])
+                return str(self.call("POST", f"dags/{dag_id}/dagRuns", body)["dag_run_id"])
             except urllib.error.HTTPError as error:
                 if error.code != 404:
                     raise
@@ -74,9 +75,10 @@ class AirflowServer:
         fields: dict[str, Any] = answer["rendered_fields"]
         return fields
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", index: int = -1) -> Any:
         """An XCom's value."""
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=true"
+        entry = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        path = f"{entry}?deserialize=true&map_index={index}"
         return self.call("GET", path)["value"]
 
     def has_noted(self, dag_id: str, run_id: str, task_id: str, number: int = 1, index: int = -1) -> bool:

@@ -171,8 +171,7 @@ class Run:
         """Make a run of the same id, after this one was deleted."""
         for ids in [ids for ids in _digests if ids[2] == self.run_id]:
             del _digests[ids]
-        body = {"dag_run_id": self.run_id, "logical_date": None}
-        self.airflow.call("POST", f"dags/{self.dag_id}/dagRuns", body)
+        self.airflow.trigger(self.dag_id, self.run_id)
 
     def delete(self) -> None:
         """Delete it, as a user does, who has to mark it first: Airflow does not delete what is running."""

@@ -129,6 +129,14 @@ def test_failure_in_the_log_and_in_xcom(airflow: Airflow) -> None:
     assert (result["status"], result["exit_code"], result["output"]) == ("failed", 3, "before\n")
 
 
+def test_what_a_script_prints_reaches_its_reader(airflow: Airflow) -> None:
+    """A number that the supervisor's messages cannot hold, and a reserved key, arrive as plain JSON (R35)."""
+    run = airflow.trigger("prints")
+    assert airflow.final_state("prints", run, "read") == "success"
+    assert airflow.xcom("prints", run, "read") == {"wei": "1180591620717411303424", "example": [1]}
+    assert airflow.xcom("prints", run, "print")["value"] == airflow.xcom("prints", run, "read")
+
+
 def test_secrets_are_hidden_and_harmless_values_are_not(airflow: Airflow, kubectl: Kubectl) -> None:
     """Values of connections and of sensitive names are masked in the log and absent elsewhere (R26)."""
     run = airflow.trigger("hides")

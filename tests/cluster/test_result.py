@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.tasks import run_task
+from tests.cluster.tasks import FakeTaskInstance, run_task
 
 
 @pytest.fixture
@@ -88,6 +88,36 @@ def test_nan_becomes_null_with_a_warning(shared: dict[str, Any]) -> None:
     run = run_task(script="import json\nprint(json.dumps({'a': float('nan'), 'b': 1}))", **shared).succeeded()
     assert run.result["value"] == {"a": None, "b": 1}
     assert any("NaN" in line for line in run.warnings)
+
+
+def test_what_airflow_cannot_keep_is_changed_with_warnings(shared: dict[str, Any]) -> None:
+    """Whole numbers beyond 64 bits and reserved keys never fail a finished run (R35)."""
+    script = """print('{"wei": 1180591620717411303424, "__example__": [1]}')"""
+    run = run_task(script=script, **shared).succeeded()
+    assert run.result["value"] == run.xcoms["value"] == {"wei": "1180591620717411303424", "example": [1]}
+    assert [line for line in run.warnings if line.startswith("value: ")] == [
+        "value: 1180591620717411303424 does not fit into 64 bits, so it became a string",
+        "value: key __example__ is reserved in Airflow, so it became example",
+    ]
+
+
+def test_a_value_that_airflow_does_not_take_is_left_out(shared: dict[str, Any]) -> None:
+    """The task succeeds, and its result lacks the value, also where Airflow pushes it once more (R35)."""
+    run = run_task(ti=SmallXComs(), script="print('{\"a\": 1}')", **shared).succeeded()
+    assert (run.result["status"], run.result["value"], run.xcoms["value"]) == ("completed", None, None)
+    assert run.result["output"] == '{"a": 1}\n'
+    warning = "Airflow does not take the XCom {}, so it has no value: too large"
+    assert [warning.format("value"), warning.format("return_value")] == run.warnings
+
+
+class SmallXComs(FakeTaskInstance):
+    """A task whose XCom backend refuses values."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep an XCom without a value."""
+        if (value if key == "value" else value["value"]) is not None:
+            raise RuntimeError("too large")
+        super().xcom_push(key, value)
 
 
 def test_result_survives_json(shared: dict[str, Any]) -> None:

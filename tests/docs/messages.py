@@ -22,7 +22,7 @@ from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.kill import meaning_of_kill
-from airflow_script_provider.kube.logs.output import MAX_VALUE
+from airflow_script_provider.kube.logs.value import MAX_VALUE
 from airflow_script_provider.kube.nodes import result, selection
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PERMANENT

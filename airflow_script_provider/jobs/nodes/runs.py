@@ -236,6 +236,8 @@ class NodeRuns:
             bare = await self._records.of(run, decision, Output(0), before)
             output = await self._output_of(run, result.title(run.node, self.plan, bare))
             record = await self._records.of(run, decision, output, before)
+            for warning in output.value().warnings:
+                self._log.note(f"Node {run.node}: {warning}", logging.WARNING)
             await self._close(run, record, must_stop=isinstance(decision, Lost) or decision.delete_job)
 
     async def _output_of(self, run: NodeRun, title: str) -> Output:

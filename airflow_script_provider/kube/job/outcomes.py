@@ -9,7 +9,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.kube.job import diagnosis, pod_status, progress
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.logs.output import Output, Value, clean_text
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.value import Value, clean_text
 from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, Status
 
 LAST_LINES = 20

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
-MAX_VALUE = 1024 * 1024
-"""Bytes that a value's JSON may have."""
-MAX_LEVELS = 100
-"""Levels that a value may be nested: code that copies or stores it recurses."""
+from airflow_script_provider.kube.logs.value import MAX_VALUE, Value, clean_text, parse_json
+
 DEFAULT_MAX_OUTPUT = 64 * 1024
 
 _BLOCK = 64 * 1024
-_REPLACEMENT = "\ufffd"
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value found in the output; ``warnings`` say what could not be kept of it."""
-
-    value: Any = None
-    warnings: tuple[str, ...] = ()
 
 
 class Tail:
@@ -155,36 +140,6 @@ def _pieces(block: bytes) -> list[bytes]:
     return [*(line + b"\n" for line in lines), *([rest] if rest else [])]
 
 
-def parse_json(text: bytes) -> Value | None:
-    """The JSON document in these bytes, None if they are none or nested too deep.
-
-    NaN, Infinity and floats that are too large become None, with a warning.
-    """
-    constants: list[str] = []
-
-    def finite(text: str) -> float | None:
-        number = float(text)
-        if math.isfinite(number):
-            return number
-        constants.append(text)
-        return None
-
-    try:
-        parsed = json.loads(text, parse_constant=constants.append, parse_float=finite)
-        clean = cleaned(parsed)
-    except (ValueError, RecursionError):
-        return None
-    warnings = [f"value: {name} is not valid JSON, so it became null" for name in dict.fromkeys(constants)]
-    if clean != parsed:
-        warnings.append("value: characters that no database can store were replaced")
-    return Value(clean, tuple(warnings))
-
-
-def clean_text(text: str) -> str:
-    """Text that every database can store: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", _REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
-
-
 def _document(line: bytes) -> Value | None:
     """The object or array of a line, None if it is neither; its size only where it is too long."""
     text = line.strip()
@@ -196,16 +151,3 @@ def _document(line: bytes) -> Value | None:
 def _too_long(size: int) -> Value:
     words = f"value: the result has {size:,} bytes, more than the {MAX_VALUE:,} that are kept"
     return Value(None, (f"{words}; write it to storage and print where it is",))
-
-
-def cleaned(value: Any, levels: int = MAX_LEVELS) -> Any:
-    """JSON with texts that every database can store; ``RecursionError`` if nested too deep."""
-    if not levels:
-        raise RecursionError
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [cleaned(item, levels - 1) for item in value]
-    if isinstance(value, dict):
-        return {clean_text(key): cleaned(item, levels - 1) for key, item in value.items()}
-    return value

@@ -16,6 +16,8 @@ from tests.cluster.told_to_end import UNTIL_TOLD
 from tests.patience import LONG
 
 NAMESPACE = os.environ.get("TEST_NAMESPACE", "default")
+DEPLOYMENT = os.environ.get("TEST_DEPLOYMENT", "one")
+"""The value of a variable: tries of two deployments ask for the same, and cannot tell their Jobs apart by it."""
 CALLS = {"worker": 16, "deferred": 10}
 """More than the workers of a run make, by the task that it is walked with."""
 PAUSE = {"worker": "time.sleep(2)", "deferred": UNTIL_TOLD}
@@ -29,14 +31,15 @@ PAUSE
 account = "/var/run/secrets/kubernetes.io/serviceaccount"
 token, namespace = (open(f"{account}/{name}").read() for name in ("token", "namespace"))
 server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
-body = {"metadata": {"generateName": "effect-", "labels": {"effect-of": f"{walk}-{number}"}}}
+labels = {"effect-of": f"{walk}-{number}", "deployment": os.environ["DEPLOYMENT"]}
+body = {"metadata": {"generateName": "effect-", "labels": labels}}
 request = urllib.request.Request(
     f"{server}/api/v1/namespaces/{namespace}/configmaps",
     json.dumps(body).encode(),
     {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
 )
 urllib.request.urlopen(request, context=ssl.create_default_context(cafile=f"{account}/ca.crt"))
-print(number)
+print(json.dumps(os.environ["DEPLOYMENT"]))
 """
 
 
@@ -69,6 +72,7 @@ with DAG("crashes", schedule=None):
             namespace=NAMESPACE,
             script=EFFECT.replace("PAUSE", PAUSE[walk]),
             service_account_name="effects",
+            env={"DEPLOYMENT": DEPLOYMENT},
             deferrable=walk == "deferred",
             defer_after=0,
             timeout=LONG,

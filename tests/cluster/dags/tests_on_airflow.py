@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.kube.kill import Kill, meaning_of_kill
@@ -64,6 +64,20 @@ with DAG("fails", schedule=None):
         backoff_limit=0,
     )
 
+with DAG("prints", schedule=None):
+    printed: Any = KubernetesScriptOperator(
+        task_id="print",
+        namespace=NAMESPACE,
+        script="""print('{"wei": 1180591620717411303424, "__example__": [1]}')""",
+    )
+
+    @task
+    def read(value: Any) -> Any:
+        """Give back what a downstream task gets."""
+        return value
+
+    read(printed.output["value"])
+
 with DAG("hides", schedule=None):
     KubernetesScriptOperator(
         task_id="hide",
@@ -87,5 +101,5 @@ with DAG("fetches", schedule=None):
         "denied": HttpScript(f"{SCRIPT_URL}/denied.sh?sig={{{{ var.value.signature }}}}", conn_id="partner_api"),
         "presigned": f"{{{{ '{SCRIPT_URL}/echo.sh?sig=' + var.value.signature }}}}",
     }
-    for task, script in scripts.items():
-        KubernetesScriptOperator(task_id=task, namespace=NAMESPACE, script=script)
+    for task_id, script in scripts.items():
+        KubernetesScriptOperator(task_id=task_id, namespace=NAMESPACE, script=script)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.logs.output import MAX_VALUE, Output, Tail, Value, clean_text, parse_json
+from airflow_script_provider.kube.logs.output import Output, Tail
+from airflow_script_provider.kube.logs.value import MAX_VALUE, Value
 from tests.builders import some_output
 
 
@@ -68,26 +68,6 @@ def test_a_value_is_found_however_much_follows() -> None:
     assert output.value() == Value({"a": 1})
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_numbers_that_json_lacks_become_none(number: str) -> None:
-    """No database column takes them; a warning says so (R35)."""
-    assert parse_json(f"[{number}, 1.5]".encode()) == Value(
-        [None, 1.5], (f"value: {number} is not valid JSON, so it became null",)
-    )
-
-
-def test_characters_that_databases_refuse_are_replaced() -> None:
-    """NUL and halves of surrogate pairs are replaced in keys and values, with a warning (R35)."""
-    value = parse_json(rb'{"a\u0000": ["\ud800"]}')
-    assert value == Value({"a\ufffd": ["?"]}, ("value: characters that no database can store were replaced",))
-
-
-@pytest.mark.parametrize("text", [b"", b"hello", b"{", b"\xff", b"[" * 100_000, b"9" * 10_000, b"[" * 500 + b"]" * 500])
-def test_what_is_no_json_is_none(text: bytes) -> None:
-    """Nothing that a script prints can break the search (R35)."""
-    assert parse_json(text) is None
-
-
 def test_the_tail_is_the_end_in_whole_lines() -> None:
     """A torn first line is left out."""
     output = some_output("first", "second", "third", max_bytes=15)
@@ -141,18 +121,6 @@ def test_memory_is_bounded_and_the_size_exact(seed: int) -> None:
     assert output.size == sum(map(len, lines))
     assert b"".join(lines).decode().endswith(output.tail())
     assert 50_000 < len(output.tail()) <= 100_000
-
-
-def test_clean_text_leaves_text_alone() -> None:
-    """Emoji and umlauts are text."""
-    assert clean_text("ünï 😀\n") == "ünï 😀\n"
-
-
-def test_floats_stay_floats() -> None:
-    """An ordinary number is what the script printed."""
-    value = parse_json(b"3.5")
-    assert value is not None
-    assert math.isclose(value.value, 3.5)
 
 
 @pytest.mark.parametrize("after", [0, 400])

@@ -1,0 +1,139 @@
+"""The JSON that a script printed, as Airflow and its databases can keep it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_VALUE = 1024 * 1024
+"""Bytes that a value's JSON may have."""
+MAX_LEVELS = 100
+"""Levels that a value may be nested: code that copies or stores it recurses."""
+
+_REPLACEMENT = "\ufffd"
+_INTEGERS = range(-(2**63), 2**64)
+"""Integers that fit into a message from a task to its supervisor, which is msgpack."""
+_MAX_DIGITS = 20
+"""Digits that such an integer may have. Python refuses to read thousands of them."""
+_AIRFLOWS_KEYS = frozenset(["__type", "__var", "__source"])
+"""Keys with a meaning of Airflow's own, besides those that end with two underscores."""
+_SHOWN = 40
+"""Characters of a key or number that a warning shows."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value found in the output; ``warnings`` say what could not be kept of it."""
+
+    value: Any = None
+    warnings: tuple[str, ...] = ()
+
+
+def parse_json(text: bytes) -> Value | None:
+    """The JSON document in these bytes, None if they are none or nested too deep.
+
+    What Airflow cannot keep of it is changed, with a warning.
+    """
+    changes = _Changes()
+    try:
+        parsed = json.loads(
+            text, parse_constant=changes.no_number, parse_float=changes.finite, parse_int=changes.integer
+        )
+        return Value(changes.kept(parsed), tuple(changes.warnings))
+    except (ValueError, RecursionError):
+        return None
+
+
+def storable(value: Any) -> Value:
+    """JSON as Airflow gives it back unchanged from an XCom.
+
+    - Integers beyond 64 bits become strings; NaN and Infinity become None.
+    - A key that begins and ends with two underscores, or that Airflow keeps for itself, loses its
+      underscores.
+    - Text loses what no database can store.
+
+    ``RecursionError`` if it is nested too deep.
+    """
+    changes = _Changes()
+    return Value(changes.kept(value), tuple(changes.warnings))
+
+
+def clean_text(text: str) -> str:
+    """Text that every database can store: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", _REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass
+class _Changes:
+    """What is changed of a value; ``warnings`` is a set in the order of its making."""
+
+    warnings: dict[str, None] = field(default_factory=dict)
+
+    def no_number(self, name: str) -> None:
+        """NaN or Infinity."""
+        self._warn(f"{_shown(name)} is not valid JSON, so it became null")
+
+    def finite(self, text: str) -> float | None:
+        """A number with a fraction or exponent, None if it is too large."""
+        number = float(text)
+        if math.isfinite(number):
+            return number
+        self.no_number(text)
+        return None
+
+    def integer(self, text: str) -> int | str:
+        """A whole number, as text where it has more than 64 bits."""
+        if len(text.lstrip("-")) <= _MAX_DIGITS and int(text) in _INTEGERS:
+            return int(text)
+        self._warn(f"{_shown(text)} does not fit into 64 bits, so it became a string")
+        return text
+
+    def kept(self, value: Any, levels: int = MAX_LEVELS) -> Any:
+        """The value with everything in it."""
+        if not levels:
+            raise RecursionError
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list):
+            return [self.kept(item, levels - 1) for item in value]
+        if isinstance(value, dict):
+            return self._mapping(value, levels)
+        if isinstance(value, float):
+            return self.finite(str(value))
+        return value if value in (None, True, False) or value in _INTEGERS else self.integer(str(value))
+
+    def _mapping(self, value: dict[str, Any], levels: int) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        names = {self._text(key): item for key, item in value.items()}
+        for key, item in names.items():
+            name = self._renamed(key, {*names, *kept}) if _is_airflows(key) else key
+            kept[name] = self.kept(item, levels - 1)
+        return kept
+
+    def _renamed(self, key: str, taken: Container[str]) -> str:
+        bare = key.strip("_") or "_"
+        numbered = (f"{bare}_{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([bare], numbered) if name not in taken)
+        self._warn(f"key {_shown(key)} is reserved in Airflow, so it became {_shown(name)}")
+        return name
+
+    def _text(self, text: str) -> str:
+        clean = clean_text(text)
+        if clean != text:
+            self._warn("characters that no database can store were replaced")
+        return clean
+
+    def _warn(self, what: str) -> None:
+        self.warnings[f"value: {what}"] = None
+
+
+def _is_airflows(key: str) -> bool:
+    return key.startswith("__") and (key.endswith("__") or key in _AIRFLOWS_KEYS)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
