@@ -10,6 +10,7 @@ from airflow_script_provider.sources import FileScript
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_folder import node_folder
 from tests.cluster.tasks import run_task
+from tests.patience import LONG, with_time_to_begin
 
 SIX_WHEEL = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
 VERSION = "import six\nprint(six.__version__)"
@@ -129,6 +130,10 @@ def test_packages_need_root(own: dict[str, Any]) -> None:
 
 def test_signals_reach_the_script_behind_the_prelude(own: dict[str, Any]) -> None:
     """The prelude becomes the interpreter: SIGTERM reaches the script's handler (R27)."""
-    script = "import signal, sys, time\nsignal.signal(15, lambda *_: (print('bye'), sys.exit(0)))\ntime.sleep(100)"
-    run = run_task(script=script, install_dependencies=["six==1.16.0"], timeout=10, **own)
+    script = "import signal, sys, time\nsignal.signal(15, lambda *_: (print('bye'), sys.exit(0)))\n"
+    script += f"print('up', flush=True)\ntime.sleep({LONG})"
+    _, run = with_time_to_begin(
+        lambda seconds: run_task(script=script, install_dependencies=["six==1.16.0"], timeout=seconds, **own),
+        lambda run: "up" in run.lines,
+    )
     assert "bye" in run.lines
