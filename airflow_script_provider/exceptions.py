@@ -3,6 +3,7 @@
 ::
 
     ScriptProviderError
+    ├── ConnectionFieldError           a field of the cluster's connection is not valid; also a ValueError
     ├── ScriptSourceError              the script could not be read
     ├── KubernetesApiError             the API server refused a call, or did not answer
     │   ├── ApiUnreachableError        no answer: network, TLS, proxy
@@ -49,6 +50,16 @@ class ScriptProviderError(Exception):
         changed = copy.copy(self)
         changed.message, changed.args = message, (message,)
         return changed
+
+
+class ConnectionFieldError(ScriptProviderError, ValueError):
+    """A field of the connection to a cluster is not valid, or two of them exclude each other.
+
+    Another try would read the same fields.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message, retryable=retryable)
 
 
 class ScriptSourceError(ScriptProviderError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import selectors
 import socket
 import ssl
 import struct
@@ -35,11 +36,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Request:
-    """What a web server was asked."""
+    """What a web server was asked. Headers of one name stand in one text, separated by commas."""
 
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 class WebServer(ThreadingHTTPServer):
@@ -81,8 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Do what is written down for this path."""
-        self.server.requests.append(Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._keep_request(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         answer = self.server.next_answer(self.path.partition("?")[0])
         time.sleep(answer.delay)
         if answer.reset:
@@ -93,6 +94,25 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer)
 
     do_POST = do_HEAD = do_GET
+
+    def do_CONNECT(self) -> None:
+        """Open a tunnel, as a proxy does."""
+        self._keep_request()
+        self.close_connection = True
+        host, _, port = self.path.rpartition(":")
+        try:
+            there = socket.create_connection((host, int(port)))
+        except OSError:
+            self.send_error(502)
+            return
+        with there:
+            self.send_response_only(200)
+            self.end_headers()
+            _join(self.connection, there)
+
+    def _keep_request(self, body: bytes = b"") -> None:
+        headers = {name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers}
+        self.server.requests.append(Request(self.command, self.path, headers, body))
 
     def _send(self, answer: Answer) -> None:
         self.send_response_only(answer.status)
@@ -113,13 +133,32 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the test's output is not this server's."""
 
 
+def _join(one: socket.socket, other: socket.socket) -> None:
+    """Pass on what comes from either end until one of them closes."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(one, selectors.EVENT_READ, other)
+        selector.register(other, selectors.EVENT_READ, one)
+        while True:
+            for key, _ in selector.select():
+                data = key.fileobj.recv(65536)  # type: ignore[union-attr]  # both are sockets
+                if not data:
+                    return
+                key.data.sendall(data)
+
+
 @contextmanager
-def web_server(ca: trustme.CA | None = None) -> Iterator[WebServer]:
-    """A web server while the block lasts; with TLS if a CA is given."""
+def web_server(ca: trustme.CA | None = None, *, name: str = "127.0.0.1", clients: bool = False) -> Iterator[WebServer]:
+    """A web server while the block lasts; with TLS if a CA is given.
+
+    Its certificate is for ``name``. With ``clients`` it wants a certificate of that CA from them.
+    """
     tls = None
     if ca is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        ca.issue_cert("127.0.0.1").configure_cert(tls)
+        ca.issue_cert(name).configure_cert(tls)
+        if clients:
+            ca.configure_trust(tls)
+            tls.verify_mode = ssl.CERT_REQUIRED
     server = WebServer(tls)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -158,9 +158,9 @@ class KubernetesApi:
         """
         session, call = self._sessions.current, Call("get", resource, namespace, name)
         try:
-            socket = await upgrade.of(session, call.path, query, await self._headers(session))
+            socket = await upgrade.of(session, call.path, query, _headers(session))
             if socket is None and (renewed := await self._sessions.renewed(session)) is not None:
-                socket = await upgrade.of(renewed, call.path, query, await self._headers(renewed))
+                socket = await upgrade.of(renewed, call.path, query, _headers(renewed))
         except aiohttp.WSServerHandshakeError as refused:
             raise await self._refusal(call, refused) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -224,7 +224,7 @@ class KubernetesApi:
         return await self._send(renewed, call, read_timeout)
 
     async def _send(self, session: Session, call: Call, read_timeout: float | None) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json, */*", "Content-Type": call.content_type}
+        kinds = [("Accept", "application/json, */*"), ("Content-Type", call.content_type)]
         content = call.content()
         timeout = aiohttp.ClientTimeout(
             connect=CALL_CONNECT_TIMEOUT,
@@ -232,13 +232,12 @@ class KubernetesApi:
             sock_read=CALL_READ_TIMEOUT if read_timeout is None else read_timeout,
         )
         with session.asking():
-            headers |= await self._headers(session)
             try:
                 response: aiohttp.ClientResponse = await session.http.request(
                     call.method,
                     self.host + call.path,
                     params=dict(call.query),
-                    headers=headers,
+                    headers=[*kinds, *_headers(session)],
                     # As a stream, because aiohttp warns of large bodies that are bytes.
                     data=None if content is None else io.BytesIO(content),
                     timeout=timeout,
@@ -254,16 +253,6 @@ class KubernetesApi:
         with contextlib.suppress(ValueError):
             self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
-    async def _headers(self, session: Session) -> dict[str, str]:
-        """Who we are, and the credentials, which a plugin or a file may have to bring."""
-        try:
-            authorization = await session.authorization()
-        except Exception as error:  # third-party plugins; the call may be repeated
-            what = str(error) or type(error).__name__
-            message = f"no credentials for the API server {self.host}: {what}. Check the Kubernetes connection."
-            raise exceptions.ApiUnreachableError(message, status=0) from error
-        return {"User-Agent": _USER_AGENT} | ({"Authorization": authorization} if authorization else {})
-
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         what = str(error) or type(error).__name__
         # Its text would quote the proxy's URL, with its password.
@@ -273,6 +262,11 @@ class KubernetesApi:
             f"no answer from the API server {self.host}: {what}. Check the Kubernetes connection and the network.",
             status=0,
         )
+
+
+def _headers(session: Session) -> list[tuple[str, str]]:
+    """Who asks, and with which program."""
+    return [("User-Agent", _USER_AGENT), *session.headers]
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

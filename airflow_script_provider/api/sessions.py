@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,15 +23,15 @@ asked for ever."""
 class Session:
     """Connections to one API server, and what every request needs.
 
-    ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``authorization`` gives the
-    header's value; it may ask a plugin or a file, and fail in any way. ``answers`` are those that
-    may still be read, ``asked`` the requests without an answer.
+    ``route`` are arguments of aiohttp's ``request`` (proxy, TLS name). ``headers`` say who asks; a
+    name may stand in several of them. ``answers`` are those that may still be read, ``asked`` the
+    requests without an answer.
     """
 
     host: str
     http: aiohttp.ClientSession
     route: Mapping[str, Any]
-    authorization: Callable[[], Awaitable[str | None]]
+    headers: Sequence[tuple[str, str]] = ()
     answers: WeakSet[aiohttp.ClientResponse | aiohttp.ClientWebSocketResponse] = field(default_factory=WeakSet)
     asked: set[object] = field(default_factory=set)
 

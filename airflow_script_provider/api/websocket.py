@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -28,7 +28,7 @@ class Upgrade:
     heartbeat: float
 
     async def of(
-        self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str]
+        self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Sequence[tuple[str, str]]
     ) -> aiohttp.ClientWebSocketResponse | None:
         """A websocket, None where the server refuses the credentials; raises as aiohttp does."""
         try:
@@ -42,13 +42,13 @@ class Upgrade:
         return socket
 
     async def _ask(
-        self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str]
+        self, session: Session, path: str, query: Sequence[tuple[str, str]], headers: Sequence[tuple[str, str]]
     ) -> aiohttp.ClientWebSocketResponse:
         async with asyncio.timeout(UPGRADE_TIMEOUT):
             socket: aiohttp.ClientWebSocketResponse = await session.http.ws_connect(
                 session.host + path,
                 params=list(query),
-                headers=dict(headers),
+                headers=headers,
                 protocols=self.protocols,
                 heartbeat=self.heartbeat,
                 max_msg_size=0,

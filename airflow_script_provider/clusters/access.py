@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_script_provider import exceptions
+from airflow_script_provider.clusters.kubeconfig import Chosen, Entry, Kubeconfig, choose, is_true, parsed
 from airflow_script_provider.kube.syntax import check_flag
 
 DEFAULT_CONN_ID = "kubernetes_default"
@@ -16,6 +17,8 @@ FALLBACK_NAMESPACE = "default"
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PREFIX = "extra__kubernetes__"
+_IN_CONNECTION = "kube_config"
+"""The connection's kubeconfig in messages: the name of its field."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class ClusterAccess:
     def from_extra(cls, extra: Mapping[str, Any], ref: ClusterRef) -> ClusterAccess:
         """The access that these fields of a connection and the reference describe.
 
-        ``ValueError`` if they contradict each other.
+        ``ConnectionFieldError`` if they contradict each other, or one cannot be read.
         """
         check_flag(ref.in_cluster, "in_cluster", none_allowed=True)
 
@@ -75,17 +78,18 @@ class ClusterAccess:
             return extra.get(name) or extra.get(_PREFIX + name) or None
 
         access = cls(
-            in_cluster=_truth(field("in_cluster")) if ref.in_cluster is None else ref.in_cluster,
+            in_cluster=is_true(field("in_cluster")) if ref.in_cluster is None else ref.in_cluster,
             config_file=ref.config_file or field("kube_config_path"),
-            config=_parsed(field("kube_config"), ref.conn_id),
+            config=_config_of(field("kube_config"), ref.conn_id),
             cluster_context=ref.cluster_context or field("cluster_context"),
             namespace=field("namespace"),
-            verify_ssl=not _truth(field("disable_verify_ssl")),
+            verify_ssl=not is_true(field("disable_verify_ssl")),
         )
         forms = {"in_cluster": access.in_cluster, "kube_config_path": access.config_file, "kube_config": access.config}
         chosen = [name for name, value in forms.items() if value]
         if len(chosen) > 1:
-            raise ValueError(f"connection {ref.conn_id!r}: {' and '.join(chosen)} exclude each other; keep one")
+            message = f"connection {ref.conn_id!r}: {' and '.join(chosen)} exclude each other; keep one"
+            raise exceptions.ConnectionFieldError(message)
         return access
 
     def namespace_for(self, namespace: str | None) -> str:
@@ -100,22 +104,21 @@ class ClusterAccess:
 
         The command line uses it.
         """
-        if self.in_cluster or (not self.config_file and not self.config and is_in_cluster()):
+        if self.uses_service_account:
             return None
         try:
-            configs = [self.config] if self.config else read_configs(config_files(self))
+            return chosen_by(self).namespace
         except (OSError, ValueError):
             return None  # the connection attempt reports it
-        current = (config["current-context"] for config in configs if config.get("current-context"))
-        context = self.cluster_context or next(current, None)
-        contexts = (entry for config in configs for entry in config.get("contexts") or ())
-        found: Mapping[str, Any] = next((entry for entry in contexts if entry.get("name") == context), {})
-        return (found.get("context") or {}).get("namespace") or None
+
+    @property
+    def uses_service_account(self) -> bool:
+        """Whether the pod's own account is used."""
+        return self.in_cluster or (not self.config_file and self.config is None and is_in_cluster())
 
     def _own_namespace(self) -> str | None:
         file = _SERVICE_ACCOUNT / "namespace"
-        uses_service_account = self.in_cluster or (not self.config_file and not self.config and is_in_cluster())
-        return file.read_text().strip() if uses_service_account and file.is_file() else None
+        return file.read_text().strip() if self.uses_service_account and file.is_file() else None
 
 
 def _connection_extra(conn_id: str | None) -> Mapping[str, Any]:
@@ -135,45 +138,55 @@ def is_in_cluster() -> bool:
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and (_SERVICE_ACCOUNT / "token").is_file()
 
 
-def named_files(access: ClusterAccess) -> str:
+def names_of(access: ClusterAccess) -> str:
     """The kubeconfigs as they are named, whether they exist or not."""
+    if access.config is not None:
+        return _IN_CONNECTION
     return access.config_file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
 
 
-def config_files(access: ClusterAccess) -> list[str]:
-    """The kubeconfigs that exist, in the order of ``KUBECONFIG``.
+def chosen_by(access: ClusterAccess) -> Chosen:
+    """The cluster and the user that are meant. Reads files.
 
-    Raises ``FileNotFoundError`` if none exists.
+    Raises ``FileNotFoundError`` if no kubeconfig exists, ``ValueError`` for one that is not valid.
     """
-    named = named_files(access)
-    files = [file for file in named.split(os.pathsep) if file and Path(file).expanduser().exists()]
-    if not files:
-        raise FileNotFoundError(f"{named} does not exist")
-    return files
+    if access.config is not None:
+        return choose([Kubeconfig(_IN_CONNECTION, Path.cwd(), access.config)], access.cluster_context)
+    if access.uses_service_account:
+        return _service_account()
+    names = names_of(access)
+    paths = [(name, Path(name).expanduser().absolute()) for name in names.split(os.pathsep) if name]
+    configs = [Kubeconfig(name, path.parent, _read(name, path)) for name, path in paths if path.exists()]
+    if not configs:
+        raise FileNotFoundError(f"{names} does not exist")
+    return choose(configs, access.cluster_context)
 
 
-def read_configs(files: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The content of each file; ``ValueError`` for one that is not valid YAML."""
-    import yaml
-
+def _read(name: str, path: Path) -> Mapping[str, Any]:
     try:
-        return [yaml.safe_load(Path(file).expanduser().read_text()) or {} for file in files]
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        return parsed(path.read_text(encoding="utf-8-sig"), name)
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is not UTF-8 text") from None
 
 
-def _parsed(config: Any, conn_id: str | None) -> Mapping[str, Any] | None:
-    """The connection's kubeconfig: JSON text or a mapping."""
-    if not config or isinstance(config, Mapping):
-        return config or None
+def _service_account() -> Chosen:
+    """The pod's own account, in a kubeconfig's form."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
+    if not host or not port:
+        raise ValueError("in_cluster is set, but this is not a pod: KUBERNETES_SERVICE_HOST or _PORT is missing")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    cluster = {"server": server, "certificate-authority": "ca.crt"}
+    title = "the pod's service account"
+    return Chosen(Entry(title, cluster, _SERVICE_ACCOUNT), Entry(title, {"tokenFile": "token"}, _SERVICE_ACCOUNT))
+
+
+def _config_of(value: Any, conn_id: str | None) -> Mapping[str, Any] | None:
+    """The connection's kubeconfig: YAML text, which JSON is too, or a mapping."""
+    if not value or isinstance(value, Mapping):
+        return value or None
+    if not isinstance(value, str):
+        raise exceptions.ConnectionFieldError(f"connection {conn_id!r}: kube_config is not a mapping")
     try:
-        parsed = json.loads(config)
+        return parsed(value, "kube_config")
     except ValueError as error:
-        raise ValueError(f"connection {conn_id!r}: kube_config is not valid JSON: {error}") from None
-    if not isinstance(parsed, dict):
-        raise ValueError(f"connection {conn_id!r}: kube_config is not a mapping")
-    return parsed
-
-
-def _truth(value: Any) -> bool:
-    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
+        raise exceptions.ConnectionFieldError(f"connection {conn_id!r}: {error}") from None

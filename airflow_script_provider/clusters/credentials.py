@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import re
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.sessions import Session
-from airflow_script_provider.clusters.access import (
-    ClusterAccess,
-    config_files,
-    is_in_cluster,
-    named_files,
-    read_configs,
-)
-from airflow_script_provider.clusters.plugin_processes import run_with_plugins
+from airflow_script_provider.clusters import exec_plugin, identity, oidc
+from airflow_script_provider.clusters.access import ClusterAccess, chosen_by, names_of
+from airflow_script_provider.clusters.addresses import Address, proxy_address, server_address
+from airflow_script_provider.clusters.kubeconfig import Chosen, Entry
+from airflow_script_provider.clusters.plugin_processes import PluginProcess
 
 LOAD_TIMEOUT = 60.0
-"""Seconds for a kubeconfig's plugin to answer.
+"""Seconds for a kubeconfig's plugin, or the issuer of its tokens, to answer.
 
 A plugin that waits for keyboard input never answers.
 """
-_QUOTED = re.compile(r"\{.*\}", re.DOTALL)
-_FAILED_PLUGIN = re.compile(r"exec: process returned -?\d+")
-_heard: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The API server's address, and what every request needs: who asks, and the way there.
+
+    ``trust`` is None where the connection is not encrypted.
+    """
+
+    server: str
+    headers: Sequence[tuple[str, str]]
+    route: dict[str, Any]
+    trust: ssl.SSLContext | None
 
 
 @asynccontextmanager
@@ -43,7 +49,7 @@ async def open_api(access: ClusterAccess, *, connections: int = 100) -> AsyncIte
     """
 
     async def session() -> Session:
-        return _session(*await asyncio.to_thread(_load, access), connections)
+        return _session(await load(access), connections)
 
     api = KubernetesApi(await session(), session)
     try:
@@ -52,141 +58,133 @@ async def open_api(access: ClusterAccess, *, connections: int = 100) -> AsyncIte
         await api.close()
 
 
-def _session(configuration: Any, trust: ssl.SSLContext, connections: int) -> Session:
+def _session(credentials: Credentials, connections: int) -> Session:
     import aiohttp
 
-    names = {"proxy": "proxy", "proxy_headers": "proxy_headers", "server_hostname": "tls_server_name"}
-    values = {word: getattr(configuration, name, None) for word, name in names.items()}
-
-    async def authorization() -> str | None:
-        key: str | None = await configuration.get_api_key_with_prefix("BearerToken")
-        return key.strip() if key else None  # a token file may end with a newline
-
-    return Session(
-        host=str(configuration.host),
-        http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections, ssl=trust)),
-        route={word: value for word, value in values.items() if value},
-        authorization=authorization,
-    )
+    connector = aiohttp.TCPConnector(limit=connections, ssl=credentials.trust or True)
+    http = aiohttp.ClientSession(connector=connector)
+    return Session(host=credentials.server, http=http, route=credentials.route, headers=credentials.headers)
 
 
-def _load(access: ClusterAccess) -> tuple[Any, ssl.SSLContext]:
-    """A client configuration and the trusted authorities.
+async def load(access: ClusterAccess) -> Credentials:
+    """The credentials of a cluster.
 
-    Needs its own thread: it reads files and runs plugins.
+    Files are read and plugins run in a thread. Raises ``ApiUnreachableError``. If the connection
+    itself holds a kubeconfig that is not valid, another try cannot help.
     """
-    from kubernetes_asyncio.client import Configuration
-
-    configuration = Configuration()
     try:
-        with _complaints() as complaints:
-            run_with_plugins(_load_in_time(configuration, access))
-        if complaints:
-            raise ValueError(complaints[0])
-        configuration.verify_ssl = configuration.verify_ssl and access.verify_ssl
-        configuration.proxy = configuration.proxy or _proxy_of_environment(str(configuration.host))
-        return configuration, _trust(configuration)
-    except Exception as error:  # noqa: BLE001  # anything that a file holds or a plugin does
-        raise exceptions.ApiUnreachableError(
-            f"no credentials for a Kubernetes cluster: {_words(error, access)}. "
+        return await _load(access)
+    except Exception as error:  # noqa: BLE001  # anything that a kubeconfig holds
+        message = (
+            f"no credentials for a Kubernetes cluster: {_reason(error, access)}. "
             "Set them in the Kubernetes connection, config_file or KUBECONFIG."
-        ) from None
+        )
+        is_permanent = access.config is not None and isinstance(error, ValueError)
+        raise exceptions.ApiUnreachableError(message, retryable=not is_permanent) from None
 
 
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Catch what the client logs as an error while it loads.
+def _reason(error: Exception, access: ClusterAccess) -> str:
+    """What went wrong. Only our own errors and the system's are known to quote no credential."""
+    if isinstance(error, UnicodeError) or not isinstance(error, ValueError | OSError):
+        return f"{names_of(access)} is not a valid kubeconfig ({type(error).__name__})"
+    return " ".join(str(error).split())
 
-    It may hold a plugin's output, which may be a credential.
-    """
-    logging.getLogger("kubernetes_asyncio.config.kube_config").addFilter(_is_not_ours)
-    complaints: list[str] = []
-    token = _heard.set(complaints)
+
+async def _load(access: ClusterAccess) -> Credentials:
+    chosen = await asyncio.to_thread(chosen_by, access)
+    plugin = PluginProcess()
     try:
-        yield complaints
-    finally:
-        _heard.reset(token)
+        found = await asyncio.to_thread(_known, chosen, plugin)
+    except asyncio.CancelledError:
+        plugin.end()
+        raise
+    if isinstance(found, oidc.Provider):
+        found = exec_plugin.Answer(await _next_token(found), None)
+    return await asyncio.to_thread(_credentials, chosen, found, access.verify_ssl)
 
 
-def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Whether a line may be logged; other code of this process may use the client."""
-    heard = _heard.get()
-    if heard is None or record.levelno < logging.ERROR:
-        return True
-    heard.append(record.getMessage())
-    return False
+async def _next_token(provider: oidc.Provider) -> str:
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT):
+            return await oidc.next_token(provider)
+    except TimeoutError:
+        raise ValueError(f"oidc: the issuer has not answered within {LOAD_TIMEOUT:g} s") from None
 
 
-def _words(error: Exception, access: ClusterAccess) -> str:
-    """What went wrong, without the client's quotes: a plugin's output, a kubeconfig's user."""
-    from kubernetes_asyncio.config import ConfigException
+def _known(chosen: Chosen, process: PluginProcess) -> exec_plugin.Answer | oidc.Provider:
+    """What a plugin or a provider knows about a user who has no token and no password."""
+    user = chosen.user
+    if identity.authorization(user) is not None:
+        return exec_plugin.NOTHING
+    if (plugin := user.entry("exec")) is not None:
+        command = exec_plugin.command_of(plugin, chosen.cluster, os.environ)
+        return exec_plugin.answer_in(process.output(command, LOAD_TIMEOUT), command.version)
+    if (settings := identity.oidc_settings(user)) is not None:
+        provider = oidc.Provider.of(settings)
+        return exec_plugin.Answer(token, None) if (token := provider.valid_token) else provider
+    return exec_plugin.NOTHING
 
-    text = " ".join(_QUOTED.sub("{…}", str(error)).split()) or type(error).__name__
-    if failed := _FAILED_PLUGIN.match(text):
-        return f"{failed[0]} (its output may be secret: run the plugin by hand)"
-    if isinstance(error, ConfigException | OSError | ValueError):
-        return text
-    return f"{'kube_config' if access.config else named_files(access)} is not a valid kubeconfig: {text}"
+
+def _credentials(chosen: Chosen, found: exec_plugin.Answer, verify_ssl: bool) -> Credentials:
+    cluster, user = chosen.cluster, chosen.user
+    authority = cluster.data("certificate-authority")
+    certificate = identity.certificate(user) or found.certificate
+    is_insecure = cluster.flag("insecure-skip-tls-verify")
+    server = server_address(cluster.text("server"), is_tls=bool(authority or certificate or is_insecure))
+    proxy = proxy_address(server.url, cluster.text("proxy-url"), os.environ)
+    is_tls = server.url.startswith("https:")
+    headers, route = identity.impersonation(user), _route(cluster, proxy, is_tls=is_tls)
+    own = identity.authorization(user) or (f"Bearer {found.token}" if found.token else server.authorization)
+    if own:
+        headers.append(("Authorization", own))
+    if proxy is not None and proxy.authorization and not is_tls:
+        headers.append(("Proxy-Authorization", proxy.authorization))
+    trust = _trust(authority, certificate, verify=verify_ssl and not is_insecure) if is_tls else None
+    return Credentials(server.url, headers, route, trust)
 
 
-def _proxy_of_environment(host: str) -> str | None:
-    """The proxy by HTTPS_PROXY and NO_PROXY.
+def _route(cluster: Entry, proxy: Address | None, *, is_tls: bool) -> dict[str, Any]:
+    """Arguments of aiohttp's ``request``: the proxy, and the server's name in its certificate."""
+    route: dict[str, Any] = {}
+    if name := cluster.text("tls-server-name"):
+        route["server_hostname"] = name
+    if proxy is not None:
+        route["proxy"] = proxy.url
+        if proxy.authorization and is_tls:  # for the tunnel
+            route["proxy_headers"] = {"Proxy-Authorization": proxy.authorization}
+    return route
 
-    aiohttp itself would also take a login from ~/.netrc.
+
+def _trust(authority: bytes | None, certificate: identity.Certificate | None, *, verify: bool) -> ssl.SSLContext:
+    """The server's authority and our certificate.
+
+    As for kubectl, any certificate of the authority's file is trusted, and one that lacks what RFC
+    5280 asks of authorities is accepted.
     """
-    from requests.utils import get_environ_proxies
-
-    proxy: str | None = get_environ_proxies(host).get(urlsplit(host).scheme)
-    return proxy
-
-
-def _trust(configuration: Any) -> ssl.SSLContext:
-    """The server's authority and our certificate."""
-    trust = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        trust.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-    if not configuration.verify_ssl:
+    try:
+        trust = ssl.create_default_context(cadata=authority.decode("ascii", "replace") if authority else None)
+    except ssl.SSLError:
+        raise ValueError("the cluster's certificate-authority is not valid PEM") from None
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not verify:
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    if configuration.disable_strict_ssl_verification:
-        trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if certificate is not None:
+        _load_certificate(trust, certificate)
     return trust
 
 
-async def _load_in_time(configuration: Any, access: ClusterAccess) -> None:
-    try:
-        async with asyncio.timeout(LOAD_TIMEOUT):
-            await _load_into(configuration, access)
-    except TimeoutError:
-        raise ValueError(f"the kubeconfig's plugin has not answered within {LOAD_TIMEOUT:g} s") from None
+def _load_certificate(trust: ssl.SSLContext, certificate: identity.Certificate) -> None:
+    """OpenSSL reads files only; these are gone when it has read them."""
 
+    def ask() -> bytes:
+        raise ValueError("the client-key is encrypted")
 
-async def _load_into(configuration: Any, access: ClusterAccess) -> None:
-    from kubernetes_asyncio import config
-
-    if access.config:
-        await config.load_kube_config_from_dict(
-            dict(access.config), context=access.cluster_context, client_configuration=configuration
-        )
-    elif access.in_cluster or (not access.config_file and is_in_cluster()):
-        # The client's own refreshing reads the file in the event loop; we read it again at a 401.
-        # The client does not annotate this function.
-        config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]
-    else:
-        files = config_files(access)
-        await config.load_kube_config(
-            config_file=os.pathsep.join(files),
-            context=access.cluster_context or _current_context(files),
-            client_configuration=configuration,
-            persist_config=False,
-        )
-
-
-def _current_context(files: Sequence[str]) -> str | None:
-    """The first current context of several kubeconfigs, as kubectl takes it.
-
-    The client takes the last.
-    """
-    if len(files) == 1:
-        return None
-    configs = read_configs(files)
-    return next((config["current-context"] for config in configs if config.get("current-context")), None)
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder, "certificate"), Path(folder, "key")
+        for file, content in zip(files, (certificate.certificate, certificate.key), strict=True):
+            file.write_bytes(content)
+        try:
+            trust.load_cert_chain(*files, password=ask)
+        except ssl.SSLError:
+            raise ValueError("the client's certificate and key are not valid PEM, or do not fit together") from None

@@ -1,50 +1,59 @@
-"""An event loop for a kubeconfig's plugins; no plugin outlives it."""
+"""The process of a kubeconfig's exec plugin, which never outlives its purpose."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
+import os
+import signal
+import subprocess
+import threading
+from contextlib import suppress
 
-_PAUSE, _PAUSES = 0.01, 200
-"""Seconds between two looks at killed plugins, and the number of looks."""
+from airflow_script_provider.clusters.exec_plugin import Command
 
 
-class PluginLoop(asyncio.SelectorEventLoop):
-    """Knows the processes started in it.
+class PluginProcess:
+    """A plugin runs in a thread; ``end`` ends it from another one, with the processes it started.
 
-    asyncio leaves a process running when its waiter is cancelled.
+    It has no keyboard: it would take the script's stdin, and a task has none.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._plugins: list[asyncio.SubprocessTransport] = []
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_ended = False
 
-    async def subprocess_exec(self, *arguments: Any, **named: Any) -> Any:
-        """Start a process, and remember it."""
-        started = await super().subprocess_exec(*arguments, **named)
-        self._plugins.append(started[0])
-        return started
+    def output(self, command: Command, timeout: float) -> bytes:
+        """The plugin's stdout. ``ValueError`` if it fails or takes longer, without its stderr."""
+        with self._lock:
+            if self._is_ended:
+                raise ValueError("exec: the plugin was not started, as the run is over")
+            self._process = process = _started(command)
+        with process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                self.end()
+                raise ValueError(f"the kubeconfig's plugin has not answered within {timeout:g} s") from None
+        if process.returncode != 0:
+            words = f"exec: process returned {process.returncode}"
+            raise ValueError(f"{words} (its output may be secret: run the plugin by hand)")
+        return output
 
-    async def end_plugins(self) -> None:
-        """Kill the plugins that still run, and close their pipes."""
-        for plugin in self._plugins:
-            plugin.close()
-        for _ in range(_PAUSES):
-            await asyncio.sleep(_PAUSE)  # in which the pipes are also closed
-            if all(plugin.get_returncode() is not None for plugin in self._plugins):
-                return
+    def end(self) -> None:
+        """Kill the plugin if it still runs, and start none from now on. Does not block."""
+        with self._lock:
+            self._is_ended = True
+            if self._process is not None and self._process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def run_with_plugins(work: Coroutine[Any, Any, None]) -> None:
-    """Run the work in its own loop, and end every plugin that it started."""
-    loop = PluginLoop()
-
-    async def main() -> None:
-        try:
-            await work
-        finally:
-            await loop.end_plugins()
-
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(main())
+def _started(command: Command) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # the kubeconfig names the command
+        command.words,
+        env=command.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

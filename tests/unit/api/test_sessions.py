@@ -28,12 +28,8 @@ class Opened(list[Session]):
         await asyncio.sleep(self.pause)
         if self.error is not None:
             raise self.error
-        self.append(Session(self.host, aiohttp.ClientSession(), {}, self._nothing))
+        self.append(Session(self.host, aiohttp.ClientSession(), {}))
         return self[-1]
-
-    @staticmethod
-    async def _nothing() -> None:
-        return None
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from airflow_script_provider.clusters import credentials
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from tests.command_line import wait_until_gone
+from tests.patience import wait_for
 from tests.servers import web_server
 
 CONFIG = {"current-context": "a", "clusters": []}
@@ -38,6 +39,7 @@ def a_connection(monkeypatch: pytest.MonkeyPatch, name: str = "kubernetes_defaul
         ({"in_cluster": "False"}, ClusterAccess()),
         ({"kube_config_path": "/k"}, ClusterAccess(config_file="/k")),
         ({"kube_config": json.dumps(CONFIG)}, ClusterAccess(config=CONFIG)),
+        ({"kube_config": "current-context: a\nclusters: []\n"}, ClusterAccess(config=CONFIG)),
         ({"kube_config": CONFIG}, ClusterAccess(config=CONFIG)),
         ({"namespace": "etl", "cluster_context": "b"}, ClusterAccess(namespace="etl", cluster_context="b")),
         ({"disable_verify_ssl": True}, ClusterAccess(verify_ssl=False)),
@@ -68,12 +70,17 @@ def test_arguments_win_over_the_connection() -> None:
         ({"kube_config": CONFIG, "kube_config_path": "/k"}, "kube_config_path and kube_config exclude each other"),
         ({"kube_config": "{"}, "kube_config is not valid JSON"),
         ({"kube_config": "[1]"}, "kube_config is not a mapping"),
+        ({"kube_config": [1]}, "kube_config is not a mapping"),
+        ({"kube_config": "a: 1\nb: hunter2: 3"}, "kube_config is not valid YAML: line 2, column 11: .*"),
     ],
 )
 def test_contradictions_name_the_connection(extra: dict[str, Any], words: str) -> None:
-    """A connection that says two things is refused by its name."""
-    with pytest.raises(ValueError, match=f"connection 'mine': {words}"):
+    """A connection that says two things is refused by its name, and no other try reads it again (R26)."""
+    with pytest.raises(ValueError, match=f"connection 'mine': {words}") as caught:
         ClusterAccess.from_extra(extra, ClusterRef("mine"))
+    assert isinstance(caught.value, exceptions.ConnectionFieldError)
+    assert not caught.value.retryable
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_connection_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,20 +191,41 @@ async def test_a_plugin_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     await asyncio.to_thread(wait_until_gone, int((tmp_path / "pid").read_text()))
 
 
-async def test_another_ones_errors_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Other users of the client in this process keep their log."""
-    await refusal(ClusterAccess(config=a_kubeconfig(**a_plugin(tmp_path, "exit 3"))))
-    logging.getLogger("kubernetes_asyncio.config.kube_config").error("of another one")
-    assert caplog.messages == ["of another one"]
+async def test_a_run_that_ends_ends_its_plugin(tmp_path: Path) -> None:
+    """A task that is killed while its plugin works leaves neither the plugin nor its children (R10)."""
+    shell = f"sleep 3600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
+    opening = asyncio.create_task(refusal(ClusterAccess(config=a_kubeconfig(**a_plugin(tmp_path, shell)))))
+    await asyncio.to_thread(wait_for, (tmp_path / "pid").exists, "the plugin")
+    opening.cancel()
+    await asyncio.to_thread(wait_until_gone, int((tmp_path / "pid").read_text()))
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+
+
+async def test_a_plugin_has_no_keyboard(tmp_path: Path) -> None:
+    """It would take what is meant for the script."""
+    config = a_kubeconfig(**a_plugin(tmp_path, 'test -z "$(cat)" && exit 5'))
+    assert "exec: process returned 5" in await refusal(ClusterAccess(config=config))
+
+
+@pytest.mark.parametrize("in_connection", [True, False])
+async def test_whether_another_try_can_help(tmp_path: Path, in_connection: bool) -> None:
+    """A kubeconfig's file may be another one by then, what stands in the connection is the same."""
+    config = a_kubeconfig() | {"current-context": "b"}
+    path = a_file(tmp_path, config)
+    access = ClusterAccess(config=config) if in_connection else ClusterAccess(config_file=path)
+    with pytest.raises(exceptions.ApiUnreachableError, match="has no context named 'b'") as caught:
+        async with open_api(access):
+            pass
+    assert caught.value.retryable != in_connection
 
 
 async def test_an_incomplete_user_is_not_quoted(tmp_path: Path) -> None:
-    """The client names what is missing together with the whole user; its secrets are left out (R16)."""
-    login = {"refresh-token": "oidc-secret", "idp-issuer-url": "https://a", "client-id": "a"}
-    user: dict[str, Any] = {"auth-provider": {"name": "oidc", "config": login}}
+    """What is missing is named, and nothing of what is there: it may be a secret (R16)."""
+    user: dict[str, Any] = {"exec": {"apiVersion": "v1", "args": ["--key=plugin-secret"]}, "token": ""}
     said = await refusal(ClusterAccess(config_file=a_file(tmp_path, a_kubeconfig(**user))))
-    assert "Expected key client-secret" in said
-    assert "-secret'" not in said
+    assert "exec: malformed request. missing key 'command'" in said
+    assert "-secret" not in said
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a", "a: [", "clusters: 1", "current-context: b"])
@@ -223,7 +251,7 @@ async def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
     with web_server() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:proxy-secret@"))
         async with open_api(ClusterAccess(config=a_kubeconfig("https://somewhere"))) as api:
-            with pytest.raises(exceptions.ApiUnreachableError, match="https://somewhere: 501 ") as caught:
+            with pytest.raises(exceptions.ApiUnreachableError, match="https://somewhere: 502 ") as caught:
                 await api.get("pods", "etl", "load")
     assert "proxy-secret" not in str(caught.value)
 

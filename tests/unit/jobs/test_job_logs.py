@@ -56,11 +56,7 @@ def server() -> Iterator[WebServer]:
 @asynccontextmanager
 async def reading(server: WebServer, log: KeptLog, **settings: Any) -> AsyncIterator[JobLogs]:
     """The logs of the Job ``etl/load``, for its result."""
-
-    async def nothing() -> None:
-        return None
-
-    api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}, nothing))
+    api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}))
     logs = JobLogs(JobContext(api, a_launched_job(), log), FollowState(), lambda uid: Output(), **settings)
     try:
         async with logs.reading(), asyncio.timeout(PATIENCE):

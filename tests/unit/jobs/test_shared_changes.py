@@ -137,11 +137,7 @@ async def test_an_error_is_told_to_all_and_the_next_tries_again() -> None:
 @asynccontextmanager
 async def shared(server: WebServer) -> AsyncIterator[SharedChanges]:
     """Changes of a namespace, told by this server."""
-
-    async def nothing() -> None:
-        return None
-
-    api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}, nothing))
+    api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}))
     changes = SharedChanges(api, "etl")
     try:
         yield changes
