@@ -30,8 +30,7 @@ SHOWN = {
     "Airflow": "apache-airflow",
     "task-sdk": "apache-airflow-task-sdk",
     "cncf.kubernetes": "apache-airflow-providers-cncf-kubernetes",
-    "kubernetes": "kubernetes",
-    "kubernetes_asyncio": "kubernetes_asyncio",
+    "aiohttp": "aiohttp",
 }
 
 

@@ -108,7 +108,6 @@ def _import_airflow() -> Callable[[], None]:
     import airflow.cli.commands.triggerer_command
     import airflow.executors.local_executor
     import airflow.sdk.execution_time.task_runner  # noqa: F401  # all of these
-    import kubernetes_asyncio.client  # noqa: F401
     from airflow.__main__ import main
 
     _make_the_execution_api()

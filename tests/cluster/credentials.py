@@ -40,6 +40,12 @@ class Plugin:
         command = {"command": str(self.folder / "plugin"), "args": ["get-token", "--key=argument-secret"]}
         return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", **command, "interactiveMode": "Never"}}
 
+    def asking_for_its_cluster(self) -> dict[str, Any]:
+        """The same by a relative command, which fails unless it is told the server's address."""
+        asks = 'case "$KUBERNETES_EXEC_INFO" in *\'"cluster": {"server": "http\'*) ;; *) exit 1;; esac'
+        self.does(f"{asks}\n{(self.folder / 'answer').read_text()}")
+        return {"exec": self.user["exec"] | {"command": "./plugin", "provideClusterInfo": True}}
+
     @property
     def calls(self) -> int:
         """How often it was asked."""
@@ -140,6 +146,7 @@ FORMS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "path": lambda place: {"config_file": place.file()},
     "path in the connection": lambda place: place.connection(kube_config_path=place.file()),
     "text in the connection": lambda place: place.connection(kube_config=json.dumps(place.config)),
+    "YAML text in the connection": lambda place: place.connection(kube_config=yaml.safe_dump(place.config)),
     "mapping in the connection": lambda place: place.connection(kube_config=place.config),
     "another context": lambda place: {"config_file": _both(place), "cluster_context": _context(place)},
     "another context in the connection": lambda place: place.connection(
@@ -149,6 +156,9 @@ FORMS: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "plugin in the connection": lambda place: place.connection(
         kube_config=with_user(place.config, place.plugin().user)
     ),
+    "plugin beside the kubeconfig that asks for its cluster": lambda place: {
+        "config_file": place.file(place.plugin().asking_for_its_cluster())
+    },
     "token in a file": _token_file,
     "several files in KUBECONFIG": _several_files,
 }
