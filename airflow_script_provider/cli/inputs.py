@@ -32,7 +32,7 @@ def _json(text: str) -> Any:
     except ValueError as error:
         raise ValueError(f"--args is not valid JSON: {error}") from None
     if not isinstance(value, dict | list):
-        raise ValueError(f"--args must be a JSON object or array, not {text.strip()[:40]}")
+        raise ValueError("--args must be a JSON object or array")
     return value
 
 
