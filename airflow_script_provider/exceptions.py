@@ -3,7 +3,7 @@
 ::
 
     ScriptProviderError
-    ├── ConnectionFieldError           a field of the cluster's connection is not valid; also a ValueError
+    ├── ConnectionFieldError           a field of the connection is not valid
     ├── ScriptSourceError              the script could not be read
     ├── KubernetesApiError             the API server refused a call, or did not answer
     │   ├── ApiUnreachableError        no answer: network, TLS, proxy

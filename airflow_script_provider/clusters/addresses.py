@@ -61,7 +61,7 @@ def _proxy(url: str, where: str) -> Address:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL, None if it has no host, or where a login would be taken for another part."""
+    """The parts of a URL, None if it has no host or its login may be taken for another part."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises for what is not a number

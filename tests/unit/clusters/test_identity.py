@@ -12,16 +12,16 @@ from airflow_script_provider.clusters.addresses import basic
 from airflow_script_provider.clusters.kubeconfig import Entry
 
 
-def a_user(folder: Path = Path("/"), **fields: Any) -> Entry:
+def a_user(place: Path = Path("/"), /, **fields: Any) -> Entry:
     """A user with these fields."""
-    return Entry("user 'a'", fields, folder)
+    return Entry("user 'a'", fields, place)
 
 
 def test_all_fields_of_impersonation_are_sent() -> None:
     """User, uid, each group, and each value of the extra fields, whose keys are escaped (R40)."""
-    user = a_user(
-        **{"as": "jane", "as-uid": 42, "as-groups": ["dev", "ops"], "as-user-extra": {"example.org/k%": ["1", "2"]}}
-    )
+    extra = {"example.org/k%": ["1", "2"]}
+    who: dict[str, Any] = {"as": "jane", "as-uid": 42, "as-groups": ["dev", "ops"], "as-user-extra": extra}
+    user = a_user(**who)
     assert identity.impersonation(user) == [
         ("Impersonate-User", "jane"),
         ("Impersonate-Uid", "42"),
@@ -73,7 +73,7 @@ def test_an_empty_tokens_file_is_an_error(tmp_path: Path) -> None:
 def test_a_certificate_without_its_key() -> None:
     """It names what is missing."""
     with pytest.raises(ValueError, match="user 'a' has a client-certificate, but no client-key"):
-        identity.certificate(a_user(**{"client-certificate-data": "YQ=="}))
+        identity.certificate(Entry("user 'a'", {"client-certificate-data": "YQ=="}, Path("/")))
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_a_certificate_without_its_key() -> None:
 def test_providers_that_kubectl_no_longer_has(name: str, advice: str) -> None:
     """The error names the plugin in their place (R40)."""
     with pytest.raises(ValueError, match=f"auth-provider of user 'a' is not oidc, .* an exec plugin{advice}$"):
-        identity.oidc_settings(a_user(**{"auth-provider": {"name": name}}))
+        identity.oidc_settings(Entry("user 'a'", {"auth-provider": {"name": name}}, Path("/")))
