@@ -1,4 +1,4 @@
-"""An event loop in the main thread that every signal wakes."""
+"""An event loop in the main thread that every signal wakes, and that loses no interruption."""
 
 from __future__ import annotations
 
@@ -49,3 +49,17 @@ def woken_by_signals() -> Iterator[None]:
         finally:
             signal.set_wakeup_fd(before)
             loop.remove_reader(reader)
+
+
+def raise_interruption_behind(error: BaseException | None) -> None:
+    """Raise what has interrupted this thread, if that stands behind a client's error.
+
+    Airflow's timeout is raised wherever Python happens to be. aiohttp's parser catches all that is
+    raised while it hands bytes on, and makes a client's error of it.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if not isinstance(error, Exception | asyncio.CancelledError | GeneratorExit):
+            raise error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__

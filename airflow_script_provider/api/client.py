@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from airflow_script_provider import __version__, exceptions
+from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
@@ -254,6 +255,7 @@ class KubernetesApi:
             self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
+        raise_interruption_behind(error)
         what = str(error) or type(error).__name__
         # Its text would quote the proxy's URL, with its password.
         if isinstance(error, aiohttp.ClientResponseError):
@@ -307,7 +309,8 @@ async def _raise_for_status(response: aiohttp.ClientResponse, call: Call) -> Non
         return
     try:
         raw = await response.text(errors="replace")
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise_interruption_behind(error)
         raw = ""
     raise _api_error(response, raw, call)
 

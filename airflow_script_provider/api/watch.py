@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.kube.listing import items_of, metadata_of
@@ -211,6 +212,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         try:
             chunk = await content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise_interruption_behind(error)
             raise exceptions.ApiUnreachableError(f"watch broke: {error or type(error).__name__}", status=0) from error
         if not chunk:
             return

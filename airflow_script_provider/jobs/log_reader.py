@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.stream_slots import TURN, StreamSlots
@@ -183,8 +184,10 @@ class LogReader:
                 self._turn_began = time.monotonic()
                 await self._drain(content, until_idle=follow)
         except TimeoutError as error:
+            raise_interruption_behind(error)
             return None if follow else error
         except (exceptions.KubernetesApiError, *_READ_ERRORS) as error:
+            raise_interruption_behind(error)
             return error
         return None
 
