@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
-from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec
-from airflow_script_provider.kube.exec import program
-from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecEnd, ExecOutput, Exited, NotStarted
-from airflow_script_provider.kube.exec.program import Invocation, Preamble
+from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec, reply_of
+from airflow_script_provider.kube.exec import program, protocol
+from airflow_script_provider.kube.exec.outcome import ExecEnd, ExecOutput, end_of, end_of_bare
+from airflow_script_provider.kube.exec.own_lines import OwnLines
+from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.logs.stream_lines import Lines, text_of
-from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.run_log import StreamsLog
 
 REPLY_TIMEOUT = 15.0
@@ -77,7 +77,7 @@ class Program:
         self.api = api
         self.target = target
         self.invocation = invocation
-        self.preamble = Preamble(invocation)
+        self.own_lines = OwnLines(invocation.nonce)
         self._recorder = recorder
         self._announced = asyncio.Event()
         self._is_sent = False  # also True while the last byte is being sent
@@ -87,26 +87,25 @@ class Program:
         """Run through the container's shell; everything is sent on stdin."""
         began = time.monotonic()
         status, why = await self._run(program.argv(), program.encode(self.invocation))
-        if status is None and self.preamble.is_silent:
+        if status is None and self.own_lines.is_silent:
             status = await self._start_failure()
-        self._recorder.add(Channel.STDOUT, self.preamble.rest())
-        return self._end_of(status, why, time.monotonic() - began, through_shell=True)
+        return end_of(self.own_lines, status, why, time.monotonic() - began)
 
     async def run_without_shell(self) -> ExecEnd:
-        """Run a bare command in a container that has no shell."""
+        """Run a bare command in a container that has no shell, which would report its exit code."""
         began = time.monotonic()
-        self.preamble.rest()
+        self.own_lines.skip_first()
         self._is_sent = True  # with the request
-        status, why = await self._run(list(self.invocation.argv), b"")
-        return self._end_of(status, why, time.monotonic() - began, through_shell=False)
+        status, why = await self._run(list(self.invocation.argv), b"", protocol.WORDS_OF_THE_NODE)
+        return end_of_bare(self.own_lines, status, why, time.monotonic() - began)
 
     async def is_running(self) -> bool | None:
         """Whether the process still runs, None where that is unknown."""
         if not self._is_sent:
             return False  # the shell runs nothing of incomplete code
-        if self.preamble.process is None:
+        if self.own_lines.process is None:
             return None
-        reply = await self._run_helper(program.check_argv(self.preamble.process), REPLY_TIMEOUT)
+        reply = await reply_of(self.api, self.target, program.check_argv(self.own_lines.process), REPLY_TIMEOUT)
         return {"running": True, "gone": False}.get(reply or "")
 
     async def end(self, grace: float, within: float) -> Termination:
@@ -121,11 +120,11 @@ class Program:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(within, ANNOUNCEMENT_TIMEOUT)):
                 await self._announced.wait()
-        process = self.preamble.process
+        process = self.own_lines.process
         if process is None:
             why = "it could not be ended, because the pod has not reported its process"
             return Termination(why, may_still_run=True)
-        reply = await self._run_helper(program.end_argv(process, self.invocation, grace), within)
+        reply = await reply_of(self.api, self.target, program.end_argv(process, self.invocation, grace), within)
         descriptions = {
             "gone": "it had already ended",
             "ended": "it was ended",
@@ -141,14 +140,19 @@ class Program:
         where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"
         return f"kubectl exec {where} -- sh -c 'kill -- -{group}'"
 
-    async def _run(self, argv: Sequence[str], data: bytes) -> tuple[ExecStatus | None, str]:
+    async def _run(
+        self, argv: Sequence[str], data: bytes, protocols: Sequence[str] = protocol.PROTOCOLS
+    ) -> tuple[ExecStatus | None, str]:
         """The status, or None and the reason why there is no status."""
         try:
             # A program that waits for its stdin has done nothing if the connection fails.
             patience = CALL_PATIENCE if data else 0
-            async with open_exec(self.api, self.target, argv, stdin=bool(data), patience=patience) as session:
+            async with open_exec(
+                self.api, self.target, argv, stdin=bool(data), patience=patience, protocols=protocols
+            ) as session:
                 return await self._read(session, data)
         finally:
+            self._recorder.add(Channel.STDOUT, self.own_lines.rest())
             self._recorder.finish()
 
     async def _read(self, session: ExecSession, data: bytes) -> tuple[ExecStatus | None, str]:
@@ -156,8 +160,8 @@ class Program:
         try:
             async for channel, received in session:
                 is_stdout = channel is Channel.STDOUT
-                self._recorder.add(channel, self.preamble.feed(received) if is_stdout else received)
-                if self.preamble.is_over:
+                self._recorder.add(channel, self.own_lines.feed(received) if is_stdout else received)
+                if self.own_lines.has_begun:
                     self._announced.set()
         except exceptions.ApiUnreachableError as error:
             return None, str(error)
@@ -191,42 +195,3 @@ class Program:
         except (TimeoutError, exceptions.KubernetesApiError):
             return None
         return session.status if session.status and session.status.is_start_failure else None
-
-    def _end_of(self, status: ExecStatus | None, why: str, seconds: float, *, through_shell: bool) -> ExecEnd:
-        if status is None:
-            return ConnectionBroken(why, seconds)
-        if self.preamble.failure is not None:
-            return NotStarted(self.preamble.failure)
-        if status.is_start_failure:
-            return _not_started(status, through_shell=through_shell)
-        if status.exit_code is None:
-            return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
-        if through_shell and self.preamble.is_silent and not signal_name(status.exit_code):
-            return NotStarted("code", f"exit code {status.exit_code}")
-        return Exited(status.exit_code)
-
-    async def _run_helper(self, argv: Sequence[str], within: float) -> str | None:
-        """Run a small program of ours, and return the word that it prints.
-
-        The reply is empty if the program takes longer, None if it could not be started.
-        """
-        reply: str | None = None
-        try:
-            connection = open_exec(self.api, self.target, argv, stdin=False, patience=within)
-            async with asyncio.timeout(within), connection as session:
-                reply = ""
-                async for channel, data in session:
-                    reply += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
-        except TimeoutError:
-            return reply
-        except exceptions.KubernetesApiError:
-            return reply
-        return reply.strip()
-
-
-def _not_started(status: ExecStatus, *, through_shell: bool) -> NotStarted:
-    missing = status.missing_program
-    if through_shell and missing == "sh":
-        return NotStarted("sh")
-    message = f'"{missing}": executable file not found in the image' if missing else status.message
-    return NotStarted("program", message)

@@ -133,7 +133,7 @@ class ExecRun:
             await asyncio.sleep(_CHECK_PAUSE)
         if why and not is_running:
             return PodEnded(why)
-        process = program.preamble.process
+        process = program.own_lines.process
         return replace(end, is_running=is_running, process_group=process.group if process else None)
 
     async def _why_gone(self, chosen: ChosenPod) -> str | None:

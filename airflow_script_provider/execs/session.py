@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from socket import SHUT_RDWR
 import aiohttp
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider.api.client import KubernetesApi, patiently
 from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube.exec import protocol
@@ -75,10 +77,12 @@ class ExecSession:
         try:
             await self._socket.send_bytes(frame)
         except (aiohttp.ClientError, OSError) as error:
+            raise_interruption_behind(error)
             raise exceptions.ApiUnreachableError(self._message(str(error)), status=0) from error
 
     def _broken(self, message: aiohttp.WSMessage) -> exceptions.ApiUnreachableError:
         """The error for a message that is not data and comes before the status."""
+        raise_interruption_behind(self._socket.exception())
         cause = str(self._socket.exception() or message.extra or "") or f"close code {self._socket.close_code}"
         return exceptions.ApiUnreachableError(self._message(cause), status=0)
 
@@ -95,6 +99,7 @@ async def open_exec(
     stdin: bool = True,
     tty: bool = False,
     patience: float = 0,
+    protocols: Sequence[str] = protocol.PROTOCOLS,
 ) -> AsyncIterator[ExecSession]:
     """Start a program in a container.
 
@@ -107,7 +112,7 @@ async def open_exec(
     flags = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
     query = [("container", target.container), *(("command", word) for word in argv)]
     query += [(name, "true") for name, is_set in flags.items() if is_set]
-    upgrade = Upgrade(protocol.PROTOCOLS, HEARTBEAT)
+    upgrade = Upgrade(protocols, HEARTBEAT)
 
     async def connect() -> aiohttp.ClientWebSocketResponse:
         return await api.connect("pods/exec", target.namespace, target.pod, query, upgrade)
@@ -121,3 +126,23 @@ async def open_exec(
         # Do not wait for the end of the TLS session: a lost proxy or node never sends it.
         with contextlib.suppress(OSError):
             connection.shutdown(SHUT_RDWR)
+
+
+async def reply_of(api: KubernetesApi, target: ExecTarget, argv: Sequence[str], within: float) -> str | None:
+    """Run a small program of ours, and return the word that it prints.
+
+    The reply is empty if the program takes longer, None if it could not be started or if the
+    connection to the node broke, which looks like a success without a word.
+    """
+    reply: str | None = None
+    try:
+        connection = open_exec(api, target, argv, stdin=False, patience=within)
+        async with asyncio.timeout(within), connection as session:
+            reply = ""
+            async for channel, data in session:
+                reply += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
+    except TimeoutError:
+        return reply
+    except exceptions.KubernetesApiError:
+        return reply
+    return reply.strip() or None

@@ -32,3 +32,13 @@ airflow_make_folder() {
     airflow_folder=
     airflow_fail folder
 }
+
+airflow_report() { # $1: the program's exit code
+    # A program may leave stdout full and non-blocking: then printf fails, and writes nothing.
+    airflow_tries=600
+    until printf '\036%s ended %s\n' "$airflow_nonce" "$1"; do
+        airflow_tries=$((airflow_tries - 1))
+        [ "$airflow_tries" -gt 0 ] || return
+        sleep 0.1 || sleep 1 || return
+    done
+}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
-from airflow_script_provider.execs.session import ExecSession, open_exec
+from airflow_script_provider.execs.session import ExecSession, open_exec, reply_of
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.program import Invocation
@@ -136,13 +137,7 @@ class PodProcess:
         if process is None:
             return
         command = program.end_argv(process, self._feed.invocation, grace)
-        with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
-            async with (
-                asyncio.timeout(grace + _REPLY_TIMEOUT),
-                open_exec(self._api, self._chosen.target, command, stdin=False) as ending,
-            ):
-                async for _ in ending:
-                    pass
+        await reply_of(self._api, self._chosen.target, command, grace + _REPLY_TIMEOUT)
 
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:
@@ -157,8 +152,18 @@ class PodProcess:
         """The end, with the pod's own end as its cause where the exit code does not explain it."""
         if end.exit_code is not None and end.exit_code <= _SIGNAL_BASE:
             return end
-        why = await why_gone(self._api, self._chosen)
-        return ProcessEnd(end.exit_code, cause=f"script failed: {why}") if why else end
+        if why := await why_gone(self._api, self._chosen):
+            return ProcessEnd(end.exit_code, cause=f"script failed: {why}")
+        return replace(end, cause=f"{end.cause}. {await self._whether_it_runs()}") if end.is_unknown else end
+
+    async def _whether_it_runs(self) -> str:
+        process, reply = await self._feed.process(), None
+        if process is not None:
+            command = program.check_argv(process)
+            reply = await reply_of(self._api, self._chosen.target, command, _REPLY_TIMEOUT)
+        return {"running": "It is still running", "gone": "It is no longer running"}.get(
+            reply or "", "It may still be running"
+        )
 
 
 @contextlib.contextmanager

@@ -18,12 +18,14 @@ from airflow_script_provider.script import Script
 class ProcessEnd:
     """How a process ended.
 
-    ``cause`` says why the process has no exit code of its own, or why it was not started.
+    ``cause`` says why the process has no exit code of its own, or why it was not started. With
+    ``is_unknown`` it may still run.
     """
 
     exit_code: int | None
     timed_out: bool = False
     cause: str | None = None
+    is_unknown: bool = False
 
 
 class Recording:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program as stdin_program
-from airflow_script_provider.kube.exec.program import Invocation, Preamble, RemoteProcess
+from airflow_script_provider.kube.exec.own_lines import OwnLines, RemoteProcess
+from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.runners.recording import ProcessEnd
@@ -45,7 +46,7 @@ class StdinFeed:
         self._container = container
         self._send = send
         self._terminal = terminal
-        self._preamble = Preamble(invocation)
+        self._own_lines = OwnLines(invocation.nonce)
         self._announced = asyncio.Event()
         self._early_output = b""
 
@@ -56,20 +57,20 @@ class StdinFeed:
 
     async def filter(self, channel: Channel, data: bytes) -> bytes:
         """Take output, and return the part of it that is the script's."""
-        if channel is Channel.STDERR or self._preamble.is_over:
+        if channel is Channel.STDERR:
             return self._without_runtime_error(data)
-        was_ready = self._preamble.is_ready
-        script_output = self._preamble.feed(data)
-        if self._preamble.is_ready and not was_ready:
+        was_ready = self._own_lines.is_ready
+        script_output = self._own_lines.feed(data)
+        if self._own_lines.is_ready and not was_ready:
             await self._send(stdin_program.encode(self.invocation))
-        if self._preamble.is_over:
+        if self._own_lines.has_begun:
             self._announced.set()
         return self._without_runtime_error(script_output)
 
     def finish(self) -> bytes:
         """End the output, and return the part that was held back."""
         self._announced.set()
-        return self._without_runtime_error(self._preamble.rest())
+        return self._without_runtime_error(self._own_lines.rest())
 
     async def wait_until_started(self) -> None:
         """Wait until the script is the reader of stdin."""
@@ -80,24 +81,28 @@ class StdinFeed:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ANNOUNCEMENT_TIMEOUT):
                 await self._announced.wait()
-        return self._preamble.process
+        return self._own_lines.process
 
     def process_end(self, status: ExecStatus) -> ProcessEnd:
         """How the script ended; ``TargetError`` if the container has no shell to read it."""
-        if self._preamble.failure:
-            return ProcessEnd(status.exit_code, cause=f"script was not started: {_FAILURES[self._preamble.failure]}")
+        if self._own_lines.failure:
+            return ProcessEnd(status.exit_code, cause=f"script was not started: {_FAILURES[self._own_lines.failure]}")
         if missing := status.missing_program or self._missing_program:
             raise TargetError(
                 f"{self._container} has no {missing!r} (executable file not found), which must read the script"
             )
-        if status.exit_code is None:
+        if self._own_lines.exit_code is not None:
+            return ProcessEnd(self._own_lines.exit_code)
+        if status.has_no_connection and self._own_lines.is_silent:
+            return ProcessEnd(None, cause=f"script was not started: its node cannot be reached ({status.message})")
+        if not status.exit_code:  # 0 is only believed if the container's shell has reported it
             cause = status.message or "the connection broke while the script ran"
-            return ProcessEnd(None, cause=f"outcome unknown: {cause}")
+            return ProcessEnd(None, cause=f"outcome unknown: {cause}", is_unknown=True)
         return ProcessEnd(status.exit_code)
 
     def _without_runtime_error(self, data: bytes) -> bytes:
         """The data, or nothing if it is the container runtime's message of a failed start."""
-        if self._preamble.process is None and len(self._early_output) < _MAX_EARLY_OUTPUT:
+        if self._own_lines.process is None and len(self._early_output) < _MAX_EARLY_OUTPUT:
             self._early_output += data[:_MAX_EARLY_OUTPUT]
             return b"" if self._missing_program else data
         return data
@@ -105,7 +110,7 @@ class StdinFeed:
     @property
     def _missing_program(self) -> str | None:
         """The program that the image lacks, if the container runtime has reported one."""
-        if self._preamble.process is not None:
+        if self._own_lines.process is not None:
             return None
         return ExecStatus(None, message=self._early_output.decode(errors="replace")).missing_program
 

@@ -32,6 +32,8 @@ SECOND = range(1, 2)
 TWO_OF_THREE = frozenset(number for number in range(3_000) if number % 3 != 2)
 
 _TICK = 0.05
+_TRANSLATED = "v5.channel.k8s.io"
+_OWN_SUCCESS = b'\x03{"metadata":{},"status":"Success"}'
 _PASSED_ON = ("authorization", "content-type", "accept", "user-agent")
 
 
@@ -42,6 +44,8 @@ class Fault:
     ``delay`` seconds pass before the server gets the request, ``late`` seconds before its answer goes on. ``reset``
     closes the connection in the server's place, ``lost`` when it has answered. The body of an answer is ``cut`` off or
     comes to a proper ``end`` after so many seconds or ``size`` bytes, or is passed on at ``rate`` bytes a second.
+    A websocket ends at its first frame with the bytes ``node_lost``, or at once for none, as the API server ends it
+    when it loses the node: with a success of its own, if it is of the protocol that the API server translates.
     """
 
     status: int | None = None
@@ -56,6 +60,7 @@ class Fault:
     end: float | None = None
     size: int | None = None
     rate: int | None = None
+    node_lost: bytes | None = None
 
 
 @dataclass
@@ -239,9 +244,14 @@ class FaultyApi:
             return _reset(request)
         try:
             await asyncio.wait(
-                [asyncio.ensure_future(_pump(server, client)), asyncio.ensure_future(_pump(client, server))],
+                [
+                    asyncio.ensure_future(_pump(server, client, fault.node_lost)),
+                    asyncio.ensure_future(_pump(client, server)),
+                ],
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if fault.node_lost is not None and server.protocol == _TRANSLATED:
+                await client.send_bytes(_OWN_SUCCESS)
         finally:
             await server.close()
         return client
@@ -303,10 +313,16 @@ async def _write(response: web.StreamResponse, chunk: bytes, rate: int | None) -
 async def _pump(
     source: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
     target: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    until: bytes | None = None,
 ) -> None:
+    """Pass on frames to the end, or to the first one with the bytes ``until``."""
+    if until == b"":
+        return
     with contextlib.suppress(ConnectionError):
         async for message in source:
             await target.send_bytes(message.data)
+            if until is not None and until in message.data:
+                return
 
 
 def _reset(request: web.BaseRequest) -> web.Response:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from airflow_script_provider.kube.exec.own_lines import OwnLines
+from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
@@ -13,8 +15,10 @@ from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
-from airflow_script_provider.kube.wording import headline_of, one_line
+from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 from airflow_script_provider.result import Attempt, RunEnd, RunLocation, ScriptResult, Status
+
+_RETRY = "A retry chooses a ready pod again."
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Exited:
 class NotStarted:
     """The process never began.
 
-    ``failed_step`` is ``sh``, ``code``, ``program``, ``working_dir``, ``folder`` or ``write``.
+    ``failed_step`` is ``connection``, ``sh``, ``code``, ``program``, ``working_dir``, ``folder`` or
+    ``write``.
     """
 
     failed_step: str
@@ -84,6 +89,42 @@ class ConnectionBroken:
 
 
 ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken
+
+
+def end_of(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
+    """The end of a run through the container's shell.
+
+    ``why`` says why there is no status. The exit code that the shell has reported counts first.
+    Without it, an exit code of 0 proves nothing: when the connection to the node breaks, the API
+    server itself reports success.
+    """
+    if own_lines.failure is not None:
+        return NotStarted(own_lines.failure)
+    if own_lines.exit_code is not None:
+        return Exited(own_lines.exit_code)
+    if status is not None and status.exit_code == 0:
+        return ConnectionBroken("the connection to the node broke: the pod has reported no exit code", seconds)
+    if status is not None and status.missing_program == "sh":
+        return NotStarted("sh")
+    end = end_of_bare(own_lines, status, why, seconds)
+    if isinstance(end, Exited) and own_lines.is_silent and not signal_name(end.code):
+        return NotStarted("code", f"exit code {end.code}")
+    return end
+
+
+def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
+    """The end of a command without a shell; its status must be the node's own word."""
+    if status is None:
+        return ConnectionBroken(why, seconds)
+    if status.is_start_failure:
+        missing = status.missing_program
+        message = f'"{missing}": executable file not found in the image' if missing else status.message
+        return NotStarted("program", message)
+    if status.exit_code is not None:
+        return Exited(status.exit_code)
+    if status.has_no_connection and own_lines.is_silent:
+        return NotStarted("connection", status.message)
+    return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
 
 
 @dataclass
@@ -171,7 +212,7 @@ def _is_retryable(end: ExecEnd) -> bool:
         case TimedOut():
             return not end.may_still_run
         case NotStarted():
-            return end.failed_step in ("code", "folder", "write")
+            return end.failed_step in ("connection", "code", "folder", "write")
         case _:
             return True
 
@@ -185,7 +226,7 @@ def _diagnose(case: ExecCase) -> Diagnosis:
         case TimedOut():
             return _diagnose_timeout(case, case.end)
         case PodEnded(why):
-            return _diagnosis(case, one_line(why), "A retry chooses a ready pod again.", "PodEnded")
+            return _diagnosis(case, one_line(why), _RETRY, "PodEnded")
         case ConnectionBroken():
             return _diagnose_broken_connection(case, case.end)
 
@@ -210,6 +251,7 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
     image, options, noun = case.location.image, case.request.options, case.request.noun
     no_shell = "pass command=[…] without env, files and working_dir, or use an image with sh"
     causes = {
+        "connection": (f"{noun} was not started: its node cannot be reached ({one_line(end.message)})", _RETRY),
         "sh": (f'image {image} has no "sh" (executable file not found), so {noun} cannot run', f"Either {no_shell}."),
         "code": (
             f"sh in image {image} could not read {noun} ({end.message})",

@@ -2,10 +2,10 @@
 
 The command line of an exec stands in the API server's audit log and in ``ps``. So it is a
 constant, ``argv``, which reads a number of bytes from stdin and runs them as shell code.
-``encode`` makes that code. The code announces its process, sets folder and environment, and
-becomes the script's interpreter. It never waits for the end of stdin, because the older protocol
-of Kubernetes has none. It works with dash, busybox's sh and bash, and needs ``head``, ``mkdir``
-and ``rm``.
+``encode`` makes that code. The code announces its process, sets folder and environment, runs the
+script's interpreter, and reports its exit code. It never waits for the end of stdin, because the
+older protocol of Kubernetes has none. It works with dash, busybox's sh and bash, and needs
+``head``, ``mkdir`` and ``rm``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import NamedTuple, Self
+from typing import Self
 
+from airflow_script_provider.kube.exec.own_lines import RemoteProcess
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.provision import program
@@ -27,7 +28,7 @@ MAX_SENT = 16 * 1024 * 1024
 FILES_VARIABLE = "AIRFLOW_SCRIPT_FILES"
 """Environment variable that names the folder of the files, for script and command."""
 NOT_STARTED = 125
-"""Exit code of our code if it cannot start the program; ``Preamble.failure`` says why."""
+"""Exit code of our code if it cannot start the program; ``OwnLines.failure`` says why."""
 
 # If stdin breaks off, the code is an incomplete command, and the shell runs nothing of it. Without
 # head, eval would run nothing and succeed. The variable has a name of ours, because a variable of
@@ -41,18 +42,9 @@ _TERMINAL_PROGRAM = (
     'airflow_size=$(dd bs=1 count=10 2>/dev/null) && airflow_code=$(head -c "$airflow_size") && '
     'stty "$airflow_tty" && eval "$airflow_code"'
 )
-_READY = b"airflow-script ready\n"
 # These interpreters can read a file that was removed after it was opened. Node.js looks for the
 # file's real path.
 _READ_OPEN_FILES = frozenset(["python", "sh", "dash", "ash", "bash", "perl", "ruby", "psql"])
-_MAX_PREAMBLE = 200
-
-
-class RemoteProcess(NamedTuple):
-    """A process in a container: the group that it leads, and its start in the kernel's ticks."""
-
-    group: int
-    started: int
 
 
 @dataclass(frozen=True)
@@ -121,7 +113,7 @@ class Invocation:
 def argv(*, terminal: bool = False) -> list[str]:
     """The command line of the exec. It is the same for every run.
 
-    With ``terminal``, the code may only be sent after ``Preamble.is_ready``.
+    With ``terminal``, the code may only be sent after ``OwnLines.is_ready``.
     """
     return ["sh", "-c", _TERMINAL_PROGRAM if terminal else _PROGRAM]
 
@@ -151,62 +143,6 @@ def check_argv(process: RemoteProcess) -> list[str]:
     return [*_end_program("look"), str(process.group), str(process.started)]
 
 
-class Preamble:
-    """Removes our own lines from the start of stdout, and reads them.
-
-    ``is_ready`` says that a terminal awaits the code. ``process`` is the process that runs, None
-    where it does not lead its group. ``failure`` is the step at which the start failed:
-    ``working_dir``, ``folder`` or ``write``. While ``is_silent``, nothing has begun.
-    """
-
-    def __init__(self, invocation: Invocation) -> None:
-        self.is_ready = False
-        self.is_silent = True
-        self.process: RemoteProcess | None = None
-        self.failure: str | None = None
-        self._mark = invocation.nonce.encode() + b" "
-        self._waiting: bytes | None = b""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all further output is the script's."""
-        return self._waiting is None
-
-    def feed(self, data: bytes) -> bytes:
-        """Take output; return the bytes of it that are the script's."""
-        self.is_silent = False
-        if self._waiting is None:
-            return data
-        self._waiting += data
-        if self._waiting.startswith(_READY):
-            self.is_ready = True
-            self._waiting = self._waiting.removeprefix(_READY)
-        line, end, rest = self._waiting.partition(b"\n")
-        if not end and self._may_be_ours(line):
-            return b""
-        if not line.startswith(self._mark):
-            return self.rest()
-        self._waiting = None
-        self._read(line.removeprefix(self._mark).decode())
-        return rest
-
-    def rest(self) -> bytes:
-        """End the preamble; return the output that was held back for our line."""
-        rest, self._waiting = self._waiting or b"", None
-        return rest
-
-    def _may_be_ours(self, start: bytes) -> bool:
-        begins = any(ours.startswith(start) for ours in (self._mark, _READY))
-        return begins or (start.startswith(self._mark) and len(start) < _MAX_PREAMBLE)
-
-    def _read(self, line: str) -> None:
-        kind, *words = line.split()
-        if kind == "failed":
-            self.failure = " ".join(words)
-        elif len(words) == 2:
-            self.process = RemoteProcess(int(words[0]), int(words[1]))
-
-
 def _code_lines(invocation: Invocation) -> list[bytes]:
     """The lines of the code. In single quotes, a shell takes every byte of a value as it is."""
     has_script = invocation.script is not None
@@ -219,20 +155,20 @@ def _code_lines(invocation: Invocation) -> list[bytes]:
     if has_script and not invocation.has_folder:
         opened = b'exec 3<"$airflow_folder"/%s' % _quoted(invocation.script_file)
         lines += [opened, b'rm -rf -- "$airflow_folder"']
-    lines.append(b"airflow_say")
-    if not invocation.has_folder:
-        return [*lines, *_exec_lines(invocation)]
-    # A signal to the group is meant for the program. The shell stays to remove the folder, and
-    # prints no message about the signal.
+    # A signal to the group is meant for the program. The shell stays to report the exit code and to
+    # remove the folder, and prints no message about the signal.
     lines += [
+        b"airflow_say",
         b"trap : INT TERM HUP QUIT",
         b"exec 4>&2 2>/dev/null",
         b"(",
         b"exec 2>&4 4>&-",
         *_exec_lines(invocation),
         b")",
+        b"airflow_code=$?",
     ]
-    return [*lines, b"airflow_code=$?", b'rm -rf -- "$airflow_folder"', b'exit "$airflow_code"']
+    lines += [b'rm -rf -- "$airflow_folder"'] if invocation.has_folder else []
+    return [*lines, b'airflow_report "$airflow_code"', b'exit "$airflow_code"']
 
 
 def _exec_lines(invocation: Invocation) -> list[bytes]:

@@ -9,10 +9,17 @@ from enum import IntEnum
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 """The newest protocol stands first; only it can end stdin."""
+WORDS_OF_THE_NODE = PROTOCOLS[1:]
+"""The protocol whose frames come from the node, so that a status is the node's own word.
+
+The API server translates the newest protocol, and reports success when the node's connection ends
+without a status: ``StreamTranslatorHandler`` in k8s.io/apiserver.
+"""
 MAX_FRAME = 32 * 1024
 """Bytes of stdin in one frame."""
 
 _MISSING = re.compile(r'exec: \\?"([^"\\]+)\\?": (?:executable file not found|stat \S+: no such file)')
+_NOT_CONNECTED = re.compile(r"\bdial (?:tcp|unix)\b|error dialing backend|unable to upgrade connection")
 _NOT_STARTED = re.compile(r"OCI runtime exec failed|failed to (?:start exec|exec in container)")
 
 
@@ -40,6 +47,11 @@ class ExecStatus:
         """The program that the image lacks, None if the program started or failed otherwise."""
         found = _MISSING.search(self.message)
         return found[1] if found else None
+
+    @property
+    def has_no_connection(self) -> bool:
+        """Whether the API server could not reach the container runtime, so that nothing ran."""
+        return self.exit_code is None and bool(_NOT_CONNECTED.search(self.message))
 
     @property
     def is_start_failure(self) -> bool:

@@ -19,6 +19,8 @@ from airflow_script_provider.kube.exec.outcome import (
     PodLocation,
     TimedOut,
 )
+from airflow_script_provider.kube.exec.own_lines import OwnLines
+from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.wording import MAX_HEADLINE
@@ -47,6 +49,65 @@ def error_of(outcome_: Outcome) -> ScriptFailedError:
     error = outcomes.failure(outcome_)
     assert error is not None
     return error
+
+
+DIALED = 'error sending request: Post "https://10.0.0.2:10250/x": dial tcp 10.0.0.2:10250: connect: connection refused'
+OWN_SUCCESS = ExecStatus(0)
+MISSING = 'OCI runtime exec failed: exec: "{}": executable file not found in $PATH: unknown'
+BEGUN = b"abc started 12 345\nhi\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "end"),
+    [
+        (BEGUN + b"\x1eabc ended 0\n", OWN_SUCCESS, Exited(0)),
+        (BEGUN + b"\x1eabc ended 3\n", ExecStatus(3), Exited(3)),
+        (BEGUN + b"\x1eabc ended 0\n", None, Exited(0)),
+        (BEGUN + b"\x1eabc ended 3\n", OWN_SUCCESS, Exited(3)),
+        (BEGUN + b"\x1eabc ended 0\n", ExecStatus(137), Exited(0)),
+        (BEGUN, OWN_SUCCESS, ConnectionBroken),
+        (BEGUN + b"\x1eabc ended", OWN_SUCCESS, ConnectionBroken),
+        (BEGUN + b"abc ended 0\n", OWN_SUCCESS, ConnectionBroken),
+        (b"", OWN_SUCCESS, ConnectionBroken),
+        (BEGUN, ExecStatus(137), Exited(137)),
+        (BEGUN, ExecStatus(3), Exited(3)),
+        (b"", ExecStatus(143), Exited(143)),
+        (b"", ExecStatus(127), NotStarted("code", "exit code 127")),
+        (b"abc failed working_dir\n", ExecStatus(125), NotStarted("working_dir")),
+        (b"abc failed write\n", None, NotStarted("write")),
+        (b"", ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
+        (BEGUN, ExecStatus(None, "InternalError", DIALED), ConnectionBroken),
+        (b"", ExecStatus(None, "InternalError", "websocket: close 1006"), ConnectionBroken),
+        (b"", ExecStatus(None, "InternalError", MISSING.format("sh")), NotStarted("sh")),
+        (b"", None, ConnectionBroken),
+    ],
+)
+def test_an_end_rests_on_the_shells_report(printed: bytes, status: ExecStatus | None, end: ExecEnd | type) -> None:
+    """Without the shell's report nothing is a success, whatever the API server says (R1, R36)."""
+    own_lines = OwnLines("abc")
+    if printed:
+        own_lines.feed(printed)
+    found = exec_outcome.end_of(own_lines, status, "why", 2.0)
+    assert type(found) is end if isinstance(end, type) else found == end
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (OWN_SUCCESS, Exited(0)),
+        (ExecStatus(3), Exited(3)),
+        (None, ConnectionBroken("why", 2.0)),
+        (ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
+        (ExecStatus(None, "InternalError", "x"), ConnectionBroken("InternalError: x", 2.0)),
+        (
+            ExecStatus(None, "InternalError", MISSING.format("/x")),
+            NotStarted("program", '"/x": executable file not found in the image'),
+        ),
+    ],
+)
+def test_the_end_of_a_bare_command_is_the_nodes_word(status: ExecStatus | None, end: ExecEnd) -> None:
+    """A command without a shell ends as the node says."""
+    assert exec_outcome.end_of_bare(OwnLines("abc"), status, "why", 2.0) == end
 
 
 def test_a_success_has_everything_apart() -> None:
@@ -95,6 +156,11 @@ def test_a_success_has_everything_apart() -> None:
             NotStarted("code", "exit code 127"),
             "Pod shop/api-x1: sh in image api:1 could not read the script (exit code 127). "
             "Check that the image has head, mkdir and rm.",
+        ),
+        (
+            NotStarted("connection", "dial tcp 10.0.0.2:10250: connect: connection refused"),
+            "Pod shop/api-x1: the script was not started: its node cannot be reached (dial tcp 10.0.0.2:10250: "
+            "connect: connection refused). A retry chooses a ready pod again.",
         ),
         (
             NotStarted("folder"),
@@ -158,6 +224,7 @@ def test_last_lines_follow() -> None:
         (NotStarted("program", "x"), ScriptFailedError, False),
         (NotStarted("working_dir"), ScriptFailedError, False),
         (NotStarted("write"), ScriptFailedError, True),
+        (NotStarted("connection", "x"), ScriptFailedError, True),
         (ConnectionBroken("why", 2.0, is_running=False), OutcomeUnknownError, True),
         (ConnectionBroken("why", 2.0, is_running=True), OutcomeUnknownError, False),
         (ConnectionBroken("why", 2.0), OutcomeUnknownError, False),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.exec import program as stdin_program
-from airflow_script_provider.kube.exec.program import Invocation, Preamble, RemoteProcess, encode
+from airflow_script_provider.kube.exec.own_lines import OwnLines, RemoteProcess
+from airflow_script_provider.kube.exec.program import Invocation, encode
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.script import Script
@@ -30,12 +32,12 @@ SHOWS = "import json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ),
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a program, and its output after its announcement."""
+    """The end of a program, and its output without our lines."""
 
     code: int
     out: bytes
     err: str
-    preamble: Preamble
+    own_lines: OwnLines
 
 
 @pytest.fixture(params=SHELLS)
@@ -79,10 +81,10 @@ def run(shell: str, invocation: Invocation, env: Mapping[str, str] | None = None
     assert process.stdout is not None
     out = process.stdout.read()
     _, err = process.communicate()
-    preamble = Preamble(invocation)
-    shown = (preamble.feed(out) if out else b"") + preamble.rest()
+    own_lines = OwnLines(invocation.nonce)
+    shown = (own_lines.feed(out) if out else b"") + own_lines.rest()
     assert not left_over(invocation)
-    return Ended(process.returncode, shown, err.decode(), preamble)
+    return Ended(process.returncode, shown, err.decode(), own_lines)
 
 
 def left_over(invocation: Invocation) -> list[Path]:
@@ -189,9 +191,48 @@ def test_command_finds_its_files(shell: str) -> None:
 
 
 @pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
-def test_exit_code_is_the_scripts(shell: str, files: dict[str, Script]) -> None:
-    """The exit code passes through, whichever way the script was read (R22)."""
-    assert run(shell, an_invocation("raise SystemExit(7)", files=files)).code == 7
+@pytest.mark.parametrize(
+    ("script", "code", "out"),
+    [
+        ("raise SystemExit(7)", 7, b""),
+        ("pass", 0, b""),
+        ("import sys; sys.stdout.write('no line end')", 0, b"no line end"),
+        ("import os; os.close(1); os.close(2)", 0, b""),
+        ("import os; os.kill(os.getpid(), 9)", 137, b""),
+        ("import os; os.kill(os.getpid(), 15)", 143, b""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN)", 128 + 34, b""),
+        ("import os, time\nif not os.fork(): time.sleep(.5); print('late')", 0, b"late\n"),
+    ],
+    ids=["code", "silent", "no line end", "closes stdout", "KILL", "TERM", "real time", "descendant"],
+)
+def test_the_shell_reports_the_exit_code(
+    shell: str, script: str, code: int, out: bytes, files: dict[str, Script]
+) -> None:
+    """The exit code passes through and is reported; nothing of the report is in the output (R1, R22)."""
+    ended = run(shell, an_invocation(script, files=files))
+    assert (ended.code, ended.own_lines.exit_code, ended.out, ended.err) == (code, code, out, "")
+
+
+def test_a_shell_that_dies_reports_nothing(shell: str) -> None:
+    """If the shell is killed beside its program, no exit code is reported (R1)."""
+    ended = run(shell, an_invocation("import os; os.killpg(0, 9)"))
+    assert (ended.code, ended.own_lines.exit_code) == (-9, None)
+
+
+def test_a_full_stdout_that_does_not_block_loses_no_report(shell: str) -> None:
+    """A program may leave stdout full and non-blocking, as Node.js does; the report waits (R1)."""
+    script = (
+        "import os\nos.set_blocking(1, False)\ntry:\n  while True: os.write(1, b'x' * 4096)\nexcept OSError: pass\n"
+    )
+    invocation = an_invocation(script)
+    process = started(shell, encode(invocation))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    time.sleep(0.5)  # the report fails meanwhile
+    own_lines = OwnLines(invocation.nonce)
+    shown = own_lines.feed(process.stdout.read()) + own_lines.rest()
+    assert (own_lines.exit_code, set(shown), process.stderr.read()) == (0, set(b"x"), b"")
+    process.communicate()
 
 
 @pytest.mark.parametrize("files", [{}, {"x": a_script("x")}], ids=["open file", "folder"])
@@ -205,7 +246,7 @@ def test_missing_interpreter_is_127(shell: str, files: dict[str, Script]) -> Non
 def test_missing_working_dir_is_told(shell: str) -> None:
     """Nothing starts if the folder does not exist."""
     ended = run(shell, an_invocation(working_dir="/no/such"))
-    assert (ended.code, ended.out, ended.preamble.failure) == (stdin_program.NOT_STARTED, b"", "working_dir")
+    assert (ended.code, ended.out, ended.own_lines.failure) == (stdin_program.NOT_STARTED, b"", "working_dir")
 
 
 def test_stdin_that_breaks_off_runs_nothing(shell: str) -> None:
@@ -222,17 +263,17 @@ def test_code_that_cannot_be_read_is_no_success(shell: str) -> None:
     (Path(shell) / "head").unlink()
     (Path(shell) / "head").symlink_to(str(shutil.which("false")))
     ended = run(shell, an_invocation("print('ran')"))
-    assert (ended.code, ended.out, ended.preamble.is_silent) == (127, b"", True)
+    assert (ended.code, ended.out, ended.own_lines.is_silent) == (127, b"", True)
 
 
 def test_kept_stdin_is_the_scripts(shell: str) -> None:
     """The script's stdin is everything after the announcement."""
     invocation = an_invocation("print(input())", keeps_stdin=True)
-    process, preamble = started(shell, encode(invocation)), Preamble(invocation)
+    process, own_lines = started(shell, encode(invocation)), OwnLines(invocation.nonce)
     assert process.stdout is not None
-    while not preamble.is_over:
-        preamble.feed(process.stdout.read1())  # type: ignore[attr-defined]  # a buffered reader
-    assert process.communicate(b"typed\n")[0] == b"typed\n"
+    while not own_lines.has_begun:
+        own_lines.feed(process.stdout.read1())  # type: ignore[attr-defined]  # a buffered reader
+    assert own_lines.feed(process.communicate(b"typed\n")[0]) == b"typed\n"
 
 
 def test_no_value_is_in_any_command_line(shell: str) -> None:
@@ -244,15 +285,22 @@ def test_no_value_is_in_any_command_line(shell: str) -> None:
     assert stdin_program.argv() == ["sh", "-c", constant]
 
 
+def without_our_lines(invocation: Invocation, end: bytes) -> bytes:
+    """The end of an output, after our first line."""
+    own_lines = OwnLines(invocation.nonce)
+    own_lines.skip_first()
+    return (own_lines.feed(end) + own_lines.rest()).strip()
+
+
 def announced(process: subprocess.Popen[bytes], invocation: Invocation) -> RemoteProcess:
     """The process that the program announces, once the script has printed."""
     assert process.stdout is not None
-    preamble = Preamble(invocation)
+    own_lines = OwnLines(invocation.nonce)
     shown = b""
     while b"up" not in shown:
-        shown += preamble.feed(process.stdout.read1())  # type: ignore[attr-defined]  # a buffered reader
-    assert preamble.process is not None
-    return preamble.process
+        shown += own_lines.feed(process.stdout.read1())  # type: ignore[attr-defined]  # a buffered reader
+    assert own_lines.process is not None
+    return own_lines.process
 
 
 def ends(shell: str, command: list[str]) -> str:
@@ -282,7 +330,7 @@ def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, 
     assert ends(shell, stdin_program.check_argv(remote)) == "running"
     assert ends(shell, stdin_program.end_argv(remote, invocation, 0.2)) == said
     out, err = process.communicate()
-    assert (out.strip(), err) == (b"", b""), "the shell tells nothing of the signal"
+    assert (without_our_lines(invocation, out), err) == (b"", b""), "the shell tells nothing of the signal"
     assert ends(shell, stdin_program.check_argv(remote)) == "gone"
     assert not left_over(invocation)
 
@@ -308,27 +356,6 @@ def test_another_process_of_that_number_is_left_alone(shell: str) -> None:
     process.communicate()
 
 
-def test_announcement_may_come_in_pieces() -> None:
-    """The script's output begins after our line, wherever the stream is cut."""
-    preamble = Preamble(Invocation(["x"], nonce="abc"))
-    shown = b"".join(preamble.feed(bytes([byte])) for byte in b"abc started 12 345\nabc started 1 2\n")
-    assert (shown, preamble.process) == (b"abc started 1 2\n", RemoteProcess(12, 345))
-
-
-def test_terminal_is_ready_before_the_announcement() -> None:
-    """The line that a terminal awaits the code is not the script's."""
-    preamble = Preamble(Invocation(["x"], nonce="abc"))
-    assert (preamble.feed(b"airflow-script ready\n"), preamble.is_ready) == (b"", True)
-    assert (preamble.feed(b"abc started\nhi"), preamble.process) == (b"hi", None)
-
-
-def test_what_is_not_ours_is_shown() -> None:
-    """Other output of the shell is shown."""
-    preamble = Preamble(Invocation(["x"], nonce="abc"))
-    assert preamble.feed(b"ab") == b""
-    assert preamble.feed(b"solutely not") == b"absolutely not"
-
-
 def test_too_much_is_refused() -> None:
     """Script and files have a size limit (R25)."""
     with pytest.raises(ValueError, match="Put large data onto a volume"):
@@ -351,12 +378,12 @@ def test_a_terminal_shows_nothing_of_the_code(shell: str) -> None:
         program, env={"PATH": shell}, start_new_session=True, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    preamble, shown, to_send = Preamble(invocation), b"", [b"typed\n", encode(invocation)]
-    while b"True" not in shown:
-        shown += preamble.feed(os.read(ours, 4096))
-        if (preamble.is_ready and len(to_send) == 2) or (preamble.is_over and to_send):
+    own_lines, shown, to_send = OwnLines(invocation.nonce), b"", [b"typed\n", encode(invocation)]
+    while own_lines.exit_code is None:
+        shown += own_lines.feed(os.read(ours, 4096))
+        if (own_lines.is_ready and len(to_send) == 2) or (own_lines.has_begun and to_send):
             threading.Thread(target=_write_all, args=(ours, to_send.pop())).start()
-    assert process.wait() == 0
+    assert (process.wait(), own_lines.exit_code) == (0, 0)
     assert shown.replace(b"\r\n", b"\n").strip() == b"typed\ntyped True", "a terminal shows what is typed"
     os.close(ours)
 
