@@ -92,6 +92,7 @@ class LogReader:
         self._delivered = 0
         self._turn_began = 0.0
         self._complete = False
+        self._is_unstamped = start.unstamped > 0  # then the earlier reader has noted it
 
     @property
     def position(self) -> LogPosition:
@@ -236,6 +237,7 @@ class LogReader:
         self.progressed_at = time.monotonic()
         self._delivered += len(lines)
         self._note_kubelets_messages()
+        self._note_unstamped()
         if lines or new:
             self._deliver_lines(lines, new)
 
@@ -262,6 +264,14 @@ class LogReader:
         for words in dict.fromkeys(self._lines.of_kubelet):
             self._note(f"The log of pod {self._pod_name}: {words}")
         self._lines.of_kubelet.clear()
+
+    def _note_unstamped(self) -> None:
+        if self._lines.is_unstamped and not self._is_unstamped:
+            self._is_unstamped = True
+            self._note(
+                f"The log of pod {self._pod_name} has no time stamps, which its node or a proxy drops: "
+                "if it is opened again, lines may be lost or repeated"
+            )
 
     def _note_incomplete(self, error: Exception) -> None:
         if self._start.complete:

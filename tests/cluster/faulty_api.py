@@ -44,6 +44,7 @@ class Fault:
     ``delay`` seconds pass before the server gets the request, ``late`` seconds before its answer goes on. ``reset``
     closes the connection in the server's place, ``lost`` when it has answered. The body of an answer is ``cut`` off or
     comes to a proper ``end`` after so many seconds or ``size`` bytes, or is passed on at ``rate`` bytes a second.
+    The server does not see the parameters ``without`` of the query.
     A websocket ends at its first frame with the bytes ``node_lost``, or at once for none, as the API server ends it
     when it loses the node: with a success of its own, if it is of the protocol that the API server translates.
     """
@@ -60,6 +61,7 @@ class Fault:
     end: float | None = None
     size: int | None = None
     rate: int | None = None
+    without: frozenset[str] = frozenset()
     node_lost: bytes | None = None
 
 
@@ -221,7 +223,7 @@ class FaultyApi:
             return _refusal(fault, fault.status)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._bridge(request, fault)
-        async with self._asked(request) as answer:
+        async with self._asked(request, fault.without) as answer:
             if fault.lost:
                 return _reset(request)
             await asyncio.sleep(fault.late)
@@ -257,13 +259,14 @@ class FaultyApi:
         return client
 
     @asynccontextmanager
-    async def _asked(self, request: web.BaseRequest) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _asked(
+        self, request: web.BaseRequest, without: frozenset[str] = frozenset()
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON}
         url = f"{self._server['server']}{request.path}"
         body = await request.read() or None
-        async with self._session.request(
-            request.method, url, params=request.query, data=body, headers=headers
-        ) as answer:
+        query = [(name, value) for name, value in request.query.items() if name not in without]
+        async with self._session.request(request.method, url, params=query, data=body, headers=headers) as answer:
             yield answer
 
 

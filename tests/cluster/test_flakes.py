@@ -258,3 +258,14 @@ def test_kill_while_the_server_is_out_of_reach(api: FaultyApi, flaky: dict[str, 
     assert isinstance(run.error, exceptions.RunKilledError)
     assert "could not be deleted" in str(run.error)
     assert f"kubectl -n {flaky['namespace']} delete job {job}" in str(run.error)
+
+
+@pytest.mark.parametrize("without", [{"timestamps"}, {"timestamps", "follow"}], ids=["stamps", "stamps and follow"])
+def test_a_log_without_time_stamps_is_output(api: FaultyApi, flaky: dict[str, Any], without: set[str]) -> None:
+    """A node or a proxy that drops the time stamps costs no line and no value, and is named once (R19, R21)."""
+    api.on(LOG, Fault(without=frozenset(without)))
+    script = "import time\nprint('hello', flush=True)\ntime.sleep(2)\nprint('{\"rows\": 3}')"
+    run = run_task(script=script, **flaky).succeeded()
+    assert (run.result["output"], run.xcoms["value"]) == ('hello\n{"rows": 3}\n', {"rows": 3})
+    assert (run.lines.count("hello"), sum("has no time stamps" in line for line in run.lines)) == (1, 1)
+    assert not [line for line in run.lines if "hello" in line and line != "hello"]

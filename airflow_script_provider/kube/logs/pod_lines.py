@@ -2,11 +2,14 @@
 
 The API's ``sinceTime`` counts in whole seconds, so a stream that is opened again starts with lines
 that were seen before: https://github.com/kubernetes/kubernetes/issues/92389. The time stamps that
-``timestamps=true`` puts before every line show which ones.
+``timestamps=true`` puts before every line show which ones. Where a node or a proxy drops the time
+stamps, ``sinceTime`` cannot be used either: the log comes again from its start, and as many bytes
+as were delivered are dropped.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +22,11 @@ unbounded memory."""
 
 _SECOND = len("2026-01-01T00:00:00")
 _NANOSECONDS = slice(_SECOND + 1, _SECOND + 10)
+_OF_KUBELET = re.compile(
+    rb"(?i)unable to retrieve container logs|failed to (?:try resolving|open log|create fsnotify|watch)|rpc error: code"
+)
+"""How the messages begin that kubelet and the container runtime send in the place of a log."""
+_TORN_STAMP = re.compile(rb"[\dTZ:.+-]*")
 _DISORDER = 1_000_000
 """Nanoseconds by which a line may have an earlier stamp than the line before it: stdout and stderr
 are stamped separately."""
@@ -31,17 +39,24 @@ class LogPosition:
     ``newest`` is the newest time stamp as the kubelet spelled it, empty for none. Lines older than
     a millisecond before it were all delivered; of those since then, ``offsets`` has the
     nanoseconds before ``newest`` of each that was. ``cut`` is the stamp of an over-long line whose
-    first bytes were delivered, and how many. ``complete`` says that there is nothing to come.
+    first bytes were delivered, and how many. ``unstamped`` counts the delivered bytes of a log
+    without time stamps. ``complete`` says that there is nothing to come.
     """
 
     newest: str = ""
     offsets: tuple[int, ...] = ()
     cut: tuple[str, int] | None = None
     complete: bool = False
+    unstamped: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        given = {"newest": self.newest, "offsets": list(self.offsets), "cut": self.cut and list(self.cut)}
+        given = {
+            "newest": self.newest,
+            "offsets": list(self.offsets),
+            "cut": self.cut and list(self.cut),
+            "unstamped": self.unstamped,
+        }
         return {name: value for name, value in given.items() if value} | ({"complete": True} if self.complete else {})
 
     @classmethod
@@ -53,6 +68,7 @@ class LogPosition:
             offsets=tuple(given.get("offsets", ())),
             cut=(str(cut[0]), int(cut[1])) if cut else None,
             complete=bool(given.get("complete")),
+            unstamped=int(given.get("unstamped", 0)),
         )
 
 
@@ -63,7 +79,8 @@ class LogLines:
     ``finish`` when the container has ended and everything was read. Lines up to a ``position``
     count as delivered; call ``resume`` also before the first stream then. A line without a time
     stamp is not the container's but kubelet's, such as "unable to retrieve container logs for …":
-    https://github.com/kubernetes/kubernetes/issues/142258. It is kept in ``of_kubelet``.
+    https://github.com/kubernetes/kubernetes/issues/142258. It is kept in ``of_kubelet``. If the
+    log's first line is another one, the log ``is_unstamped``, and all its lines are delivered.
     """
 
     def __init__(self, position: LogPosition = LogPosition()) -> None:
@@ -78,6 +95,8 @@ class LogLines:
         self._is_old_before = b""
         self._cut_stamp, self._cut_size = (b"", 0) if position.cut is None else _encoded(position.cut)
         self._to_skip = 0
+        self.is_unstamped = position.unstamped > 0
+        self._unstamped_size, self._unstamped_to_skip = position.unstamped, 0
 
     @property
     def in_last_second(self) -> int:
@@ -107,6 +126,7 @@ class LogLines:
         self._to_skip, self._cut_size = self._to_skip + self._cut_size, 0
         self._replayed = Counter(stamp for stamps in self._stamps for stamp in stamps)
         self._is_old_before = self._old_before
+        self._unstamped_to_skip = self._unstamped_size
         # Stamps bear the zone of the pod's node.
         newest = datetime.fromisoformat(self._newest.decode()).astimezone(UTC) if self._newest else None
         return newest.strftime("%Y-%m-%dT%H:%M:%SZ") if newest else None
@@ -122,13 +142,14 @@ class LogLines:
             offsets=tuple(_nanoseconds(newest) - _nanoseconds(stamp) for stamp in stamps if stamp >= oldest and newest),
             cut=cut,
             complete=complete,
+            unstamped=self._unstamped_size,
         )
 
     def finish(self) -> list[bytes]:
         """The last line, if it has no line end; a stamp without text is none."""
         last, self._partial, self._partial_size = b"".join(self._partial), [], 0
-        if b" " not in last[: 2 * _SECOND]:  # a stamp that the stream's end has torn
-            return []
+        if not self.is_unstamped and _TORN_STAMP.fullmatch(last):
+            return []  # a stamp that the stream's end has torn
         return [text for text in self._deliver([last]) if text] if last else []
 
     def _keep_partial(self, tail: bytes) -> list[bytes]:
@@ -140,6 +161,9 @@ class LogLines:
 
     def _deliver_piece(self, start: bytes) -> list[bytes]:
         """A piece of an over-long line; its time stamp stays in front of the rest of the line."""
+        if self._is_of_unstamped_log(start):
+            self._partial, self._partial_size = [], 0
+            return self._not_yet_delivered([start])
         stamp, _, text = start.partition(b" ")
         self._partial, self._partial_size = [stamp + b" "], len(stamp) + 1
         if self._replayed[stamp] or stamp < self._is_old_before:
@@ -157,11 +181,30 @@ class LogLines:
         self._to_skip -= skipped
         return text[skipped:]
 
+    def _is_of_unstamped_log(self, line: bytes) -> bool:
+        """Whether the log has no time stamps, as its first line shows."""
+        if line and not self._newest and not _is_stamped(line):
+            self.is_unstamped = True
+        return self.is_unstamped
+
+    def _not_yet_delivered(self, raw: Iterable[bytes]) -> list[bytes]:
+        """Lines of a log without time stamps, but for the bytes that were delivered before."""
+        texts = []
+        for line in raw:
+            skipped = min(self._unstamped_to_skip, len(line))
+            self._unstamped_to_skip -= skipped
+            texts.append(line[skipped:])
+        self._unstamped_size += sum(map(len, texts))
+        return [text for text in texts if text]
+
     def _deliver(self, raw: Iterable[bytes]) -> list[bytes]:
         stamps, texts = [], []
-        for line in raw:
+        lines = list(raw)
+        if self._is_of_unstamped_log(next((line for line in lines if not _OF_KUBELET.match(line)), b"")):
+            return self._not_yet_delivered(lines)
+        for line in lines:
             stamp, _, text = line.partition(b" ")
-            if stamp[4:11:6] != b"-T":
+            if not _is_stamped(stamp):
                 self.of_kubelet.append(line.decode("utf-8", "replace").strip())
                 continue
             stamps.append(stamp)
@@ -194,6 +237,10 @@ class LogLines:
             self._second, self._newest = newest[:_SECOND], newest
             self._stamps, self._old_before = [], b""
         self._stamps.append([stamp for stamp in stamps if stamp[:_SECOND] >= self._second])
+
+
+def _is_stamped(line: bytes) -> bool:
+    return line[4:11:6] == b"-T"
 
 
 def _nanoseconds(stamp: bytes) -> int:

@@ -271,3 +271,41 @@ def test_words_of_the_kubelets_own_are_no_lines() -> None:
     assert lines.feed(b"unable to retrieve container logs\n") == []
     assert lines.of_kubelet == ["unable to retrieve container logs"]
     assert lines.resume() == "2026-01-01T00:00:07Z"
+
+
+UNSTAMPED = b"hello\n\n" + b"x" * (2 * MAX_LINE + 7) + b'\n2026-01-01T00:00:00.0Z is text\n{"rows": 3}\nno line end'
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_log_without_time_stamps_is_delivered_once(seed: int) -> None:
+    """A node or a proxy may drop the time stamps: the log comes again from its start each time (R19)."""
+    rng = random.Random(seed)
+    lines, delivered = LogLines(), []
+    for cut in (*(rng.randint(0, len(UNSTAMPED)) for _ in range(4)), len(UNSTAMPED)):
+        if rng.random() < 0.5:  # another reader goes on
+            lines = LogLines(LogPosition.from_dict(json.loads(json.dumps(lines.position().to_dict()))))
+        assert lines.resume() is None
+        for chunk in pieces_of(UNSTAMPED[:cut], rng, MAX_LINE):
+            delivered += lines.feed(chunk)
+    assert b"".join([*delivered, *lines.finish()]) == UNSTAMPED
+    assert (lines.is_unstamped, lines.of_kubelet) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("first", "is_unstamped", "of_kubelet"),
+    [
+        (b"unable to retrieve container logs for containerd://0a\n", False, 1),
+        (b"rpc error: code = NotFound desc = an error occurred when try to find container\n", False, 1),
+        (b"2026-01-01T00:00:07.000000001Z x\nhello\n", False, 1),
+        (b"2026-01-01T00:00:07.000000001Z hello\n", False, 0),
+        (b"hello\n2026-01-01T00:00:07.000000001Z x\n", True, 0),
+        (b"failed to connect to the database\n", True, 0),
+        (b"\n", True, 0),
+        (b"", False, 0),
+    ],
+)
+def test_a_log_without_time_stamps_is_told_by_its_first_line(first: bytes, is_unstamped: bool, of_kubelet: int) -> None:
+    """Kubelet's messages have no time stamps, and are never output (R13)."""
+    lines = LogLines()
+    lines.feed(first)
+    assert (lines.is_unstamped, len(lines.of_kubelet)) == (is_unstamped, of_kubelet)
