@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, get_current_context
@@ -54,6 +54,7 @@ __all__ = [
     "DecoratedOperator",
     "TaskDeferred",
     "async_connection_extra",
+    "before_on_kill",
     "connection_extra",
     "current_context",
     "dag_folder",
@@ -81,6 +82,28 @@ __all__ = [
     "task_instance",
     "task_state",
 ]
+
+
+def before_on_kill(do: Callable[[], None]) -> None:
+    """Also call ``do`` when the task of this process is killed, from now on; nothing outside a task.
+
+    Airflow's handler of SIGTERM calls the operator's ``on_kill``. Unlike a handler of our own, it
+    can be reached from any thread.
+    """
+    try:
+        task = get_current_context()["ti"].task
+    except (RuntimeError, KeyError, AttributeError):
+        return
+    on_kill = task.on_kill
+    if getattr(on_kill, "_before", None) is do:
+        return
+
+    def both() -> None:
+        do()
+        on_kill()
+
+    both._before = do  # type: ignore[attr-defined]  # marks that it was done
+    object.__setattr__(task, "on_kill", both)
 
 
 def find_connection(conn_id: str | None, default_conn_id: str | None) -> Connection | None:

@@ -14,20 +14,21 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._event_loop import woken_by_signals
 
 T = TypeVar("T")
+_unfinished: list[InterruptibleRun] = []
+"""The runs of this process that a SIGTERM ends."""
 
 
 class InterruptibleRun:
     """Runs a coroutine to its end in this thread; a signal handler may interrupt it.
 
     The handler does no I/O: it cancels the coroutine. The coroutine then deletes its Job, or
-    leaves it to the next try.
+    leaves it to the next try. Several threads may run coroutines at the same time.
     """
 
     def __init__(self, nothing_begun: str = "No Job was created.") -> None:
         self._nothing_begun = nothing_begun
         self._killed = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._tasks: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}
         self._stray: BaseException | None = None
 
     @property
@@ -43,27 +44,31 @@ class InterruptibleRun:
         if self._killed.is_set():
             return  # a second cancellation would disturb the clearing up
         self._killed.set()
-        if self._loop is not None and self._task is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        for loop, task in [*self._tasks.items()]:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(task.cancel)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run to the end; ``RunKilledError`` if it was killed."""
         if self._killed.is_set():
             raise self._killed_error()
+        loop = None
         try:
             with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
-                self._loop.set_exception_handler(self._on_stray)
+                loop = runner.get_loop()
+                loop.set_exception_handler(self._on_stray)
                 return runner.run(self._main(main))
         except asyncio.CancelledError as error:
             raise self._cause_of(error) from None
         except BaseExceptionGroup as group:
             raise _interruption_in(group) from None
         finally:
-            self._loop = self._task = None
+            if loop is not None:
+                self._tasks.pop(loop, None)
 
     async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        self._task = asyncio.current_task()
+        if (task := asyncio.current_task()) is not None:
+            self._tasks[asyncio.get_running_loop()] = task
         if self._killed.is_set():
             raise self._killed_error()
         with woken_by_signals():
@@ -77,8 +82,8 @@ class InterruptibleRun:
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, Exception):
             self._stray = error
-            if self._task is not None:
-                self._task.cancel()
+            if loop in self._tasks:
+                self._tasks[loop].cancel()
         else:
             loop.default_exception_handler(context)
 
@@ -97,17 +102,31 @@ class InterruptibleRun:
 
 @contextlib.contextmanager
 def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
-    """End the run at SIGTERM.
+    """End the run at SIGTERM, and beside it all others of this process.
 
-    An operator has ``on_kill`` for that. Code in a ``@task`` does not.
+    An operator has ``on_kill`` for that. Code in a ``@task`` does not. Only the main thread can
+    handle signals; another thread's run is ended by ``end_all``.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    _unfinished.append(run)
+    try:
+        with _handling_sigterm() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
+            yield
+    finally:
+        _unfinished.remove(run)
+
+
+def end_all() -> None:
+    """End all runs of this process. May be called from a signal handler."""
+    for run in [*_unfinished]:
+        run.kill()
+
+
+@contextlib.contextmanager
+def _handling_sigterm() -> Iterator[None]:
     previous = signal.getsignal(signal.SIGTERM)
 
     def end(number: int, frame: FrameType | None) -> None:
-        run.kill()
+        end_all()
         if callable(previous):
             previous(number, frame)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_script_provider.kube.wording import first_of
+
 
 def args(text: str | None, entries: Sequence[str] | None) -> Any:
     """``--args`` as JSON, or the ``--arg`` entries as a mapping of text; None without either."""
@@ -24,6 +26,21 @@ def env(entries: Sequence[str] | None, files: Sequence[str] | None, environ: Map
     for file in files or ():
         found |= _resolved(_lines(file), environ, file)
     return found | _resolved(entries or (), environ, "--env")
+
+
+def warnings(files: Sequence[str] | None) -> list[str]:
+    """A warning for each file whose values keep quotes that a shell would remove."""
+    found = []
+    for file in files or ():
+        names = [name for name, _, value in (line.partition("=") for line in _lines(file)) if _is_quoted(value.strip())]
+        if names:
+            what = f"the quotes around {first_of(names)} are part of the value"
+            found.append(f"--env-file {file}: {what}, as with docker run --env-file; write NAME=VALUE without them")
+    return found
+
+
+def _is_quoted(value: str) -> bool:
+    return value[:1] in ('"', "'") and value[0] in value[1:]
 
 
 def _json(text: str) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import cast
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.cli import arguments, interruption, stdout
+from airflow_script_provider.cli import arguments, inputs, interruption, stdout
 from airflow_script_provider.cli.plan import RunPlan, plan_run
 from airflow_script_provider.cli.screen import StreamScreen, open_log_file
 from airflow_script_provider.result import ScriptResult, Status
@@ -64,6 +64,8 @@ def _run(options: Namespace) -> int:
         name = choice.first_available(run_plan.order, lambda name: _why_unavailable(name, run_plan, options))
         script_run = _with_namespace(run_plan, options, name)
         screen.note(f"executor {name}, {script_run.source}")
+        for warning in inputs.warnings(options.env_file):
+            screen.note(warning, important=True)
         try:
             with screen.waiting(None if script_run.interactive else f"{name}: {script_run.source}"):
                 result = _new_runner(name).run(script_run, screen)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_script_provider import _event_loop, exceptions
-from airflow_script_provider._airflow import output_logger, task_state
-from airflow_script_provider._interruption import InterruptibleRun, answer_of
+from airflow_script_provider._airflow import before_on_kill, output_logger, task_state
+from airflow_script_provider._interruption import InterruptibleRun, answer_of, end_all, ended_by_sigterm
 from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
@@ -42,6 +43,14 @@ class TaskRun:
     def kill(self) -> None:
         """End the run and what it has started. May be called from a signal handler."""
         self.interruptible.kill()
+
+    @contextmanager
+    def ended_by_kill(self) -> Iterator[None]:
+        """End the run when the ``@task`` or the process that waits for it is killed."""
+        if threading.current_thread() is not threading.main_thread():
+            before_on_kill(end_all)
+        with ended_by_sigterm(self.interruptible):
+            yield
 
     def run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
         """Where our lines and the script's go; without ``get_logs`` the script's are dropped."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_script_provider._interruption import ended_by_sigterm
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.execs.run import ExecRun
@@ -56,7 +55,7 @@ class KubernetesExecScriptHook(ScriptHook["ExecTaskRun"]):
         ``KubernetesApiError`` if there is no pod to run in.
         """
         inputs, options = split(arguments | {"script": script, "command": command}, ScriptInputs, ExecOptions)
-        with ended_by_sigterm(self._task_run.interruptible):
+        with self._task_run.ended_by_kill():
             return outcomes.successful(self._task_run.outcome(inputs, options, folder=folder))
 
     def prepare(

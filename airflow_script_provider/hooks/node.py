@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from airflow_script_provider._interruption import ended_by_sigterm
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
@@ -61,7 +60,7 @@ class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
         before the launch.
         """
         call = node_arguments(script=script, **arguments)
-        with ended_by_sigterm(self._task_run.interruptible):
+        with self._task_run.ended_by_kill():
             return nodes_result.successful(self._task_run.outcome(call, folder=folder))
 
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> NodesRequest:
@@ -79,7 +78,7 @@ class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
 
     def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start the runs of a launched request and wait for all; returns and raises as ``run``."""
-        with ended_by_sigterm(self._task_run.interruptible):
+        with self._task_run.ended_by_kill():
             return self._task_run.followed(ref, lambda: self.afollow(request, ref))
 
     async def afollow(self, request: NodesRequest, ref: JobRef) -> NodesResult:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from airflow_script_provider._interruption import ended_by_sigterm
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
@@ -51,7 +50,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
         ``LaunchError`` if the Job cannot be created.
         """
         inputs, options = split(arguments | {"script": script}, ScriptInputs, JobOptions)
-        with ended_by_sigterm(self._task_run.interruptible):
+        with self._task_run.ended_by_kill():
             return outcomes.successful(self._task_run.outcome(inputs, options, folder=folder))
 
     def prepare(self, script: Any, *, folder: str | None = None, **arguments: Any) -> JobRequest:
@@ -76,7 +75,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 
     def follow(self, request: JobRequest, ref: JobRef) -> ScriptResult:
         """Wait for a launched Job, and show its log; returns and raises as ``run``."""
-        with ended_by_sigterm(self._task_run.interruptible):
+        with self._task_run.ended_by_kill():
             return self._task_run.followed(ref, lambda: self.afollow(request, ref))
 
     async def afollow(self, request: JobRequest, ref: JobRef) -> ScriptResult:

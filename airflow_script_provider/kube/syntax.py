@@ -22,6 +22,7 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_ENV_NAME = re.compile(r"(?!\.\.|\.$)[-._A-Za-z][-._A-Za-z0-9]*")
 _C_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?", re.ASCII)
 _UNITS = {unit: Decimal(1000) ** power for power, unit in enumerate(["n", "u", "m", "", *"kMGTPE"], start=-3)}
@@ -91,10 +92,19 @@ def check_image(value: str, argument: str) -> None:
 
 
 def check_env_names(names: Iterable[Any], argument: str) -> None:
-    """Refuse names of environment variables that a shell could not read."""
+    """Refuse names of environment variables that some version of Kubernetes does not take."""
+    for name in names:
+        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
+            words = "letters, digits, '_', '-' and '.', neither a digit nor '..' first"
+            raise ValueError(f"{argument} has an illegal name {name!r}: {words}")
+
+
+def check_shell_names(names: Iterable[Any], argument: str, advice: str = "") -> None:
+    """Refuse names of variables that a shell cannot set."""
     for name in names:
         if not isinstance(name, str) or not _C_IDENTIFIER.fullmatch(name):
-            raise ValueError(f"{argument} has an illegal name {name!r}: letters, digits and '_', no digit first")
+            words = "letters, digits and '_', no digit first"
+            raise ValueError(f"{argument} has an illegal name {name!r}: {words}{advice}")
 
 
 def check_quantity(value: Any, argument: str) -> None:

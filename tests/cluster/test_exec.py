@@ -133,6 +133,16 @@ def test_what_there_is_instead(arguments: dict[str, str], said: str, app: dict[s
     assert said.format(**app) in str(run.error)
 
 
+def test_the_annotated_container_is_the_default(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """As for kubectl, an annotation of the pod chooses among several containers."""
+    deployment = a_deployment("annotated", app["namespace"], "proxy", "web")
+    annotations = {"kubectl.kubernetes.io/default-container": "web"}
+    deployment["spec"]["template"]["metadata"]["annotations"] = annotations
+    rolled_out(kubectl, deployment)
+    run = run_exec(deployment="annotated", command=["true"], **app)
+    assert run.succeeded().result["container_name"] == "web"
+
+
 def test_pods_may_be_selected_or_named(app: dict[str, Any], kubectl: Kubectl) -> None:
     """A label selector and a name also choose a pod."""
     pod = pods_of(kubectl, app["namespace"], "api")[1]

@@ -59,14 +59,14 @@ def test_a_success_of_the_api_server_itself_is_none(
     how: str, app: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
     """If the node's side of the connection breaks, the outcome is unknown, not a success (R1, R36)."""
-    what: dict[str, Any] = {
+    runs: dict[str, dict[str, Any]] = {
         "script": {"script": PRINTS_AND_SLEEPS},
         "folder": {"script": PRINTS_AND_SLEEPS, "files": {"x": "folder\n"}},
         "command": {"command": ["python3", "-c", PRINTS_AND_SLEEPS]},
-    }[how]
+    }
     with faulty_api(kubeconfig, tmp_path) as api:
         api.on("GET .*/exec", Fault(node_lost=b"rows"), numbers=FIRST)
-        run = run_exec(**what, **(app | {"config_file": api.kubeconfig}))
+        run = run_exec(**runs[how], **(app | {"config_file": api.kubeconfig}))
     assert isinstance(run.error, AirflowFailException)
     assert "Outcome unknown: the connection to pod " in run.headline
     assert "It is still running, so Airflow does not retry." in str(run.error)

@@ -8,11 +8,15 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+from airflow.sdk import BaseOperator
+from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_script_provider._airflow import AirflowTaskTimeout
-from airflow_script_provider._interruption import InterruptibleRun, answer_of
+from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill
+from airflow_script_provider._interruption import InterruptibleRun, answer_of, end_all, ended_by_sigterm
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
 from tests.patience import PATIENCE
 
@@ -182,6 +186,64 @@ def test_a_kill_is_told_from_a_timeout(run: InterruptibleRun, interrupt: str, is
     with pytest.raises((RunKilledError, AirflowTaskTimeout)):
         run.run(main)
     assert seen == [is_killed]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a run each", "one run"])
+def test_a_killed_task_ends_the_runs_of_its_threads(shared: bool) -> None:
+    """Airflow calls ``on_kill`` of a ``@task``: the runs in all its threads end, and so does what it did (R3)."""
+    began, own, one = threading.Barrier(4), [], InterruptibleRun()
+
+    async def main() -> None:
+        await asyncio.to_thread(began.wait)
+        await for_ever()
+
+    class Operator(BaseOperator):
+        def on_kill(self) -> None:
+            own.append("on_kill")
+
+    def run_until_killed() -> None:
+        run = one if shared else InterruptibleRun()
+        before_on_kill(end_all)
+        with ended_by_sigterm(run), pytest.raises(RunKilledError):
+            run.run(main)
+
+    operator = Operator(task_id="task")
+    with set_current_context({"ti": SimpleNamespace(task=operator)}), ThreadPoolExecutor(3) as threads:  # type: ignore[typeddict-item]
+        runs = [threads.submit(run_until_killed) for _ in range(3)]
+        began.wait(PATIENCE)
+        operator.on_kill()
+        assert [run.result(PATIENCE) for run in runs] == [None] * 3
+    assert own == ["on_kill"]
+
+
+def test_a_signal_ends_the_runs_of_other_threads_also(run: InterruptibleRun) -> None:
+    """A SIGTERM that the main thread's run handles ends all others (R3)."""
+    began = threading.Barrier(2)
+
+    def in_thread() -> None:
+        other = InterruptibleRun()
+        with ended_by_sigterm(other), pytest.raises(RunKilledError):
+            other.run(waits)
+
+    async def waits() -> None:
+        await asyncio.to_thread(began.wait)
+        await for_ever()
+
+    async def main() -> None:
+        await asyncio.to_thread(began.wait)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await for_ever()
+
+    with ThreadPoolExecutor(1) as threads, ended_by_sigterm(run):
+        other = threads.submit(in_thread)
+        with pytest.raises(RunKilledError):
+            run.run(main)
+        assert other.result(PATIENCE) is None
+
+
+def test_outside_a_task_there_is_no_on_kill() -> None:
+    """Plain code has no operator: nothing happens."""
+    before_on_kill(end_all)
 
 
 async def test_a_blocking_question_is_answered() -> None:

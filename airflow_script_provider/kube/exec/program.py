@@ -21,8 +21,10 @@ from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.provision import program
 from airflow_script_provider.kube.request.sizes import check_files
+from airflow_script_provider.kube.syntax import check_shell_names
 from airflow_script_provider.script import Script
 
+_SHELL_SETS = ", because a shell sets the variables in a running container"
 MAX_SENT = 16 * 1024 * 1024
 """Bytes that script and files may have together; the shell keeps some copies of them in memory."""
 FILES_VARIABLE = "AIRFLOW_SCRIPT_FILES"
@@ -68,6 +70,7 @@ class Invocation:
 
     def __post_init__(self) -> None:
         _check_files(self)
+        check_shell_names(self.payload.environment, "env", _SHELL_SETS)
         folder = self.working_dir
         if folder is not None and (not isinstance(folder, str) or not folder or "\0" in folder):
             raise ValueError(f"working_dir={folder!r} is not a path")

@@ -17,6 +17,7 @@ KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet", "pod": "Pod",
 """The operator's arguments, and the kinds that they name."""
 RESOURCES = {"deployment": "deployments", "statefulset": "statefulsets", "pod": "pods"}
 
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _REVISION = "deployment.kubernetes.io/revision"
 _REVISION_LABEL = "controller-revision-hash"
 
@@ -116,10 +117,16 @@ def choose_named_pod(workload: Workload, pod: Object) -> Object:
 
 
 def choose_container(pod: Object, container: str | None) -> Mapping[str, Any]:
-    """The container of this name, or the only one; ``TargetError`` lists the pod's containers."""
+    """The container of this name, or the only one, or the one that kubectl takes by default.
+
+    ``TargetError`` lists the pod's containers.
+    """
     main = pod["spec"]["containers"]
     sidecars = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
     where, names = f"pod {_full_name(pod)}", ", ".join(c["name"] for c in (*main, *sidecars))
+    default = (pod["metadata"].get("annotations") or {}).get(_DEFAULT_CONTAINER)
+    if container is None and any(c["name"] == default for c in main):
+        container = default
     if container is None and len(main) > 1:
         raise TargetError(f"{where} has several containers: {names}. Set container to one of them.", retryable=False)
     found = main[0] if container is None else next((c for c in (*main, *sidecars) if c["name"] == container), None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.syntax import check_depth, check_env_names
+from airflow_script_provider.kube.syntax import check_depth, check_env_names, check_shell_names
 
 ARGS_VARIABLE = "AIRFLOW_SCRIPT_ARGS"
 ARGUMENT_VARIABLE = "AIRFLOW_SCRIPT_ARGUMENT_{}"
@@ -94,7 +94,7 @@ def _psql_variables(args: Any) -> list[str]:
     encode_args(args)
     if not isinstance(args, Mapping):
         raise ValueError("args must be a mapping for psql: its variables have names")
-    check_env_names(args, "args")
+    check_shell_names(args, "args")
     texts = {n: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for n, v in args.items()}
     return checked_words([f"{name}={text}" for name, text in texts.items()], "args")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_script_provider.cli import inputs
 from tests.command_line import PROGRAM, airflow_script, environment, interrupted, started, wait_until_gone
 from tests.patience import PATIENCE, with_time_to_begin
 
@@ -61,6 +62,35 @@ def test_an_env_file_is_read(tmp_path: Path) -> None:
     show = "import os; print([os.environ[name] for name in 'ABC'])"
     done = airflow_script("run", show, *LOCAL, "--env-file", file, "-e", "B=2", "-e", "C", env={"C": "ours"})
     assert done.stdout.decode().strip() == str(['"quoted" # kept\u2028and on', "2", "ours"])
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('A="x y"', "A"),
+        ("A='x y' ", "A"),
+        ('A="x y"  # why', "A"),
+        ("A=x y\nB=\"x\"\nC='x'", "B, C"),
+        ("A=x y", None),
+        ('A={"a": 1}', None),
+        ("A=it's", None),
+        ('A="', None),
+        ("A=\nB=", None),
+    ],
+)
+def test_quotes_in_an_env_file_are_warned_of(tmp_path: Path, text: str, names: str | None) -> None:
+    """A shell would remove the quotes; the warning names the variables and never their values (R26)."""
+    file = a_file(tmp_path, text, "env")
+    warned = inputs.warnings([file])
+    expected = f"--env-file {file}: the quotes around {names} are part of the value, as with docker run --env-file; "
+    assert warned == ([f"{expected}write NAME=VALUE without them"] if names else [])
+
+
+def test_the_warning_of_quotes_is_shown(tmp_path: Path) -> None:
+    """It is on stderr, and the value is passed as it stands."""
+    file = a_file(tmp_path, "A='x y'\n", "env")
+    done = airflow_script("run", "import os; print(os.environ['A'])", *LOCAL, "--env-file", file)
+    assert (done.stdout, b"the quotes around A are part of the value" in done.stderr) == (b"'x y'\n", True)
 
 
 def test_the_script_reads_nothing_of_our_stdin(tmp_path: Path) -> None:

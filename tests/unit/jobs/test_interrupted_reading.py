@@ -36,7 +36,8 @@ def server() -> Iterator[WebServer]:
 @pytest.fixture
 def timeout_while_bytes_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """Airflow's alarm, once, in the middle of aiohttp's parser; the bytes that it came with."""
-    fed, feed = [], aiohttp.StreamReader.feed_data
+    fed: list[bytes] = []
+    feed = aiohttp.StreamReader.feed_data
 
     def interrupted(self: aiohttp.StreamReader, data: bytes, *args: Any) -> Any:
         is_first = not fed and threading.current_thread() is threading.main_thread()

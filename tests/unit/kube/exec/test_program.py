@@ -362,6 +362,12 @@ def test_too_much_is_refused() -> None:
         an_invocation("x" * (stdin_program.MAX_SENT + 1))
 
 
+def test_names_that_a_shell_cannot_set_are_refused() -> None:
+    """In a running container a shell sets the variables (R26)."""
+    with pytest.raises(ValueError, match=r"env has an illegal name 'a\.b': .* because a shell sets the variables"):
+        an_invocation(payload=Payload.of(None, None, {"a.b": "x"}))
+
+
 def test_files_cannot_leave_the_folder() -> None:
     """A path out of the folder, or the script's own path, is refused by name."""
     for path in ("../x", "/x", "script.py"):

@@ -172,6 +172,21 @@ def test_the_only_container_is_taken() -> None:
     assert workloads.choose_container(a_running_pod(sidecar="proxy"), None)["name"] == "api"
 
 
+@pytest.mark.parametrize(
+    ("annotated", "named", "chosen"),
+    [("web", None, "web"), ("web", "api", "api"), ("api", None, "api"), ("proxy", None, None), ("gone", None, None)],
+)
+def test_the_default_of_kubectl_is_the_default(annotated: str, named: str | None, chosen: str | None) -> None:
+    """The pod's annotation chooses among several containers; a name goes before it (R22)."""
+    pod = a_running_pod("api-2-x", "api", "web", sidecar="proxy")
+    pod["metadata"]["annotations"] = {"kubectl.kubernetes.io/default-container": annotated}
+    if chosen is None:
+        with pytest.raises(TargetError, match="has several containers"):
+            workloads.choose_container(pod, named)
+    else:
+        assert workloads.choose_container(pod, named)["name"] == chosen
+
+
 def test_a_sidecar_may_be_named() -> None:
     """A sidecar that is an init container can be chosen."""
     assert workloads.choose_container(a_running_pod(sidecar="proxy"), "proxy")["name"] == "proxy"

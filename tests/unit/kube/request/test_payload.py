@@ -60,7 +60,12 @@ def test_args_must_be_json(value: Any) -> None:
     [
         ({"KEY": 1}, r"env\['KEY'\] must be a string, not int"),
         ({"1KEY": "x"}, "env has an illegal name '1KEY'"),
-        ({"A-B": "x"}, "env has an illegal name 'A-B'"),
+        ({"..A": "x"}, "env has an illegal name '..A'"),
+        ({".": "x"}, "env has an illegal name '.'"),
+        ({"": "x"}, "env has an illegal name ''"),
+        ({"A B": "x"}, "env has an illegal name 'A B'"),
+        ({"A=B": "x"}, "env has an illegal name 'A=B'"),
+        ({"A\n": "x"}, r"env has an illegal name 'A\\n'"),
         ({"KEY": "a\0b"}, r"env\['KEY'\] contains a NUL character"),
         ({"KEY": "a\ud800b"}, r"env\['KEY'\] cannot be encoded as UTF-8"),
         ({"AIRFLOW_SCRIPT_ARGS": "x"}, "env has a reserved name 'AIRFLOW_SCRIPT_ARGS'"),
@@ -137,3 +142,9 @@ def test_psql_variables_without_references() -> None:
     """Flags stay between the values."""
     payload = Payload.of({"a": "x", "b": 2}, None, None, as_psql_variables=True)
     assert payload.arguments == ("-v", "a=x", "-v", "b=2")
+
+
+def test_names_may_have_dots_and_dashes() -> None:
+    """As every version of Kubernetes takes them, for programs such as Spring."""
+    env = {"spring.datasource.url": "x", "A-B": "x", ".a": "x", "_": "x"}
+    assert Payload.of(None, None, env).environment == env
