@@ -82,6 +82,13 @@ def test_a_rendered_script_with_arguments_of_its_own(own: dict[str, Any]) -> Non
     assert run.result["value"] == ["manual__1", "--of", "it's $(id) \n ünï", "manual__1"]
 
 
+def test_a_name_with_dots(own: dict[str, Any]) -> None:
+    """The program sees a variable with dots and dashes in its name, whose value is in the Secret."""
+    name = "spring.data-source.url"
+    run = run_task(script=f"import os, json; print(json.dumps([os.environ['{name}']]))", env={name: "x"}, **own)
+    assert run.succeeded().xcoms["value"] == ["x"]
+
+
 def test_another_user_and_requirements(own: dict[str, Any]) -> None:
     """A user who can write nothing but /tmp and HOME, with requirements that were installed under the same bounds."""
     script = """

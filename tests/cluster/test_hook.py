@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError
@@ -50,6 +53,25 @@ def test_a_kill_before_it_follows_deletes_the_job(kubeconfig: str, namespace: st
     with pytest.raises(RunKilledError, match=f"Job {ref} is deleted"):
         hook.follow(request, ref)
     wait_for(lambda: not kubectl.names("jobs,pods", namespace), "the end of Job and pods")
+
+
+def test_a_killed_task_deletes_the_jobs_of_its_threads(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """Airflow's handler of SIGTERM calls ``on_kill`` of a ``@task`` that runs scripts in three threads (R3)."""
+    task = BaseOperator(task_id="task")
+    arguments = {"termination_grace_period": 1, "namespace": namespace}
+
+    def run() -> None:
+        with pytest.raises(RunKilledError, match="is deleted"):
+            KubernetesScriptHook(config_file=kubeconfig).run(ENDLESS, **arguments)
+
+    ti: Any = SimpleNamespace(task=task)
+    with set_current_context({"ti": ti}), ThreadPoolExecutor(3) as threads:
+        runs = [threads.submit(run) for _ in range(3)]
+        wait_for(lambda: len(kubectl.names("pods", namespace)) == 3, "three pods")
+        task.on_kill()
+        for one in runs:
+            one.result(PATIENCE)
+    wait_for(lambda: not kubectl.names("jobs,pods", namespace), "the end of Jobs and pods")
 
 
 async def test_cancelled_while_it_connects_it_deletes_the_job(
