@@ -58,7 +58,7 @@ def test_a_kill_before_it_follows_deletes_the_job(kubeconfig: str, namespace: st
 def test_a_killed_task_deletes_the_jobs_of_its_threads(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
     """Airflow's handler of SIGTERM calls ``on_kill`` of a ``@task`` that runs scripts in three threads (R3)."""
     task = BaseOperator(task_id="task")
-    arguments = {"termination_grace_period": 1, "namespace": namespace}
+    arguments: dict[str, Any] = {"termination_grace_period": 1, "namespace": namespace}
 
     def run() -> None:
         with pytest.raises(RunKilledError, match="is deleted"):

@@ -85,10 +85,7 @@ def test_the_timeout_ends_the_run(
     server.answers(path, *[Answer(body)] * 50)
 
     async def main() -> None:
-        async def nothing() -> None:
-            return None
-
-        api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}, nothing))
+        api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}))
         try:
             async with asyncio.timeout(PATIENCE):
                 await do(api)
