@@ -64,8 +64,8 @@ class Watch:
     The first answer brings the objects that exist. After a lost position the watch lists, and
     passes on what was deleted in the meantime. ``keep`` makes of an object what is passed on and
     remembered of it. With ``lists_first`` it begins with a list, so that after ``LISTED`` it is
-    known what does not exist. ``first_patience`` are the seconds to wait for the first answer, by
-    default ``WATCH_PATIENCE``.
+    known what does not exist. A list brings the oldest objects first. ``first_patience`` are the
+    seconds to wait for the first answer, by default ``WATCH_PATIENCE``.
     """
 
     def __init__(
@@ -187,7 +187,12 @@ class Watch:
             self._version = metadata_of(text)["resourceVersion"]
         self._must_list, self._answered = False, time.monotonic()
         gone = [Change(thing, deleted=True) for uid, thing in self._known.items() if uid not in listed]
-        return [self._remember(change) for change in (*gone, *(Change(item) for item in listed.values()))]
+        there = sorted(listed.values(), key=_created_at)  # the server lists by name
+        return [self._remember(change) for change in (*gone, *(Change(thing) for thing in there))]
+
+
+def _created_at(thing: dict[str, Any]) -> str:
+    return str(thing["metadata"].get("creationTimestamp") or "")
 
 
 def _watch_error(status: dict[str, Any]) -> exceptions.KubernetesApiError:
