@@ -75,6 +75,7 @@ __all__ = [
     "job_url_setting",
     "mask_by_name",
     "mask_values",
+    "masked",
     "output_logger",
     "s3_hook_class",
     "set_variable",
@@ -308,6 +309,18 @@ def mask_by_name(values: Any) -> None:
 def mask_values(values: Iterable[str]) -> None:
     """Mask these values in the task's log, whatever their names are."""
     _mask((None, value) for value in values)
+
+
+def masked(text: str) -> str:
+    """The text as the task's log shows it, without the secrets that Airflow knows.
+
+    It is empty where Airflow does not have the function, whose place is private.
+    """
+    try:
+        from airflow.sdk._shared.secrets_masker import redact
+    except ImportError:
+        return ""
+    return str(redact(text))
 
 
 def _mask(named: Iterable[tuple[str | None, str]]) -> None:

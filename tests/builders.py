@@ -116,9 +116,11 @@ def a_pod(
     node: str | None = "node-1",
     phase: str | None = None,
     pod_reason: str | None = None,
+    pod_message: str | None = None,
     unschedulable: str | None = None,
     disrupted: str | None = None,
     being_deleted: bool = False,
+    created: str | None = None,
     others: Sequence[Mapping[str, Any]] = (),
     installers: Sequence[Mapping[str, Any]] = (),
 ) -> PodObject:
@@ -139,8 +141,11 @@ def a_pod(
         statuses["phase"] = phase
     if pod_reason:
         statuses["reason"] = pod_reason
+    if pod_message:
+        statuses["message"] = pod_message
     return {
         "metadata": {"name": name, "uid": f"uid-{name}"}
+        | ({"creationTimestamp": created} if created else {})
         | ({"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {}),
         "spec": {"containers": [{"name": "script", "image": image} | resources]}
         | ({"nodeName": node} if node and not unschedulable else {}),

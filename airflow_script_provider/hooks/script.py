@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
@@ -18,6 +19,7 @@ from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, conclude, conclude_or_defer
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
+from airflow_script_provider.kube.hiding import hider, values_in
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, from_event
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
@@ -156,11 +158,21 @@ class ScriptTaskRun(JobTaskRun):
             return self.run(access, main)
 
     def resume(
-        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnOutcome | None = None
+        self,
+        event: Mapping[str, Any],
+        inputs: ScriptInputs | None = None,
+        *,
+        task: TaskIdentity | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> Outcome:
-        """The outcome from the event of a trigger; follows on where the trigger could not."""
+        """The outcome from the event of a trigger; follows on where the trigger could not.
+
+        The values of ``inputs`` are hidden in messages. Without them no message has a line of the
+        script.
+        """
         access = self.cluster.resolve()
         job, start = from_event(event)
+        hide = hider(values_in(inputs.env, inputs.args, inputs.arguments), mask=masked) if inputs else None
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
@@ -170,7 +182,7 @@ class ScriptTaskRun(JobTaskRun):
                 await launching.check_server(api, job.ref, event.get("server"))
                 unguarded.ref = None
                 meaning = partial(self.meaning_of_kill, task)
-                context = JobContext(api, job, log)
+                context = JobContext(api, job, log, hide)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
             return self.run(access, main)
@@ -179,7 +191,8 @@ class ScriptTaskRun(JobTaskRun):
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
 
         async def main(api: KubernetesApi, job: LaunchedJob, start: FollowState) -> Outcome:
-            context = JobContext(api, job, self.run_log(get_logs=request.get_logs))
+            hide = hider(values_in(request.payload.variables), mask=masked)
+            context = JobContext(api, job, self.run_log(get_logs=request.get_logs), hide)
             return await conclude(context, start, task=request.identity.task)
 
         return await self.with_launched(request, ref, main)
@@ -203,4 +216,5 @@ class ScriptTaskRun(JobTaskRun):
         self, api: KubernetesApi, request: JobRequest, meaning: MeaningOfKill, *, alone: bool
     ) -> tuple[JobContext, FollowState]:
         log = self.run_log(get_logs=request.get_logs)
-        return await begin(api, request, log, alone=alone, on_launch=self.on_launch, meaning_of_kill=meaning)
+        on_launch = self.on_launch
+        return await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)

@@ -12,6 +12,7 @@ from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.reattach import ReattachedJob
+from airflow_script_provider.kube.hiding import Hide, hider, values_in
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.request.request import JobRequest
@@ -25,13 +26,15 @@ async def begin(
     request: JobRequest,
     log: RunLog,
     *,
+    mask: Hide = str,
     alone: bool = False,
     on_launch: OnLaunch | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> tuple[JobContext, FollowState]:
     """The Job to follow: one that an earlier try left, or a new one; and what is known of it.
 
-    ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
+    ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside
+    them. ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
     followed are deleted. ``on_launch`` is called with the Job, whether new or not. For
     ``meaning_of_kill`` see ``JobGuard``. Raises as ``reattach.find`` and ``launching.launch`` do;
     what ``on_launch`` raises counts as an interruption.
@@ -39,6 +42,7 @@ async def begin(
     No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
     kill there would leave the Job behind.
     """
+    hide = hider(values_in(request.payload.variables), mask)
     earlier = await reattach.find(api, request, log, alone=alone)
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
@@ -46,7 +50,7 @@ async def begin(
         job = replace(job, ref=await launching.launch(api, request))
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
-    context, start = JobContext(api, job, log), FollowState(clock=earlier.clock if earlier else None)
+    context, start = JobContext(api, job, log, hide), FollowState(clock=earlier.clock if earlier else None)
     async with JobGuard(context, meaning_of_kill).protecting():
         if earlier is None:
             _note_launched(context, request)

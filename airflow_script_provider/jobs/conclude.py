@@ -15,7 +15,7 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
-from airflow_script_provider.kube.job import diagnosis, outcomes
+from airflow_script_provider.kube.job import diagnosis, outcomes, script_error
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
@@ -112,8 +112,10 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
         image=job.image,
         program=job.program,
         last_lines=output.last_lines(LAST_LINES),
+        lines=() if followed.verdict.is_success else output.last_lines(script_error.LINES),
         warnings=followed.warnings,
         files=job.files,
+        hide=context.hide,
     )
     outcome = outcomes.conclude(case, output, job, lasted)
     for warning in outcome.value.warnings:

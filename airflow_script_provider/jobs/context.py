@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.run_log import RunLog
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """A launched Job, the API server that it is on, and the log for our lines and the script's."""
+    """A launched Job, the API server that it is on, and the log for our lines and the script's.
+
+    ``hide`` makes a line of the script safe for a message. Without it, as where the script's
+    secrets are unknown, no line of the script stands in one.
+    """
 
     api: KubernetesApi
     job: LaunchedJob
     log: RunLog
+    hide: Hide | None = None

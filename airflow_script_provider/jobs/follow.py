@@ -15,14 +15,14 @@ from functools import partial
 from typing import TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import is_transient
+from airflow_script_provider.api.client import KubernetesApi, is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.kube.job import announcements, pod_status, progress
+from airflow_script_provider.kube.job import announcements, cluster_messages, pod_status, progress
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.logs.output import Output
@@ -35,6 +35,10 @@ are."""
 DRAIN_MARGIN = 5.0
 """Seconds beyond the grace period in which pods of a Job that was ended may still write to their
 logs."""
+STOPPABLE = 2.0
+"""Seconds from which a script has run long enough for a kubelet to have stopped it."""
+EVENTS_PATIENCE = 5.0
+"""Seconds that the events of a script that has ended are waited for."""
 DOUBT = 1.0
 """Seconds after which a decision that the API server did not confirm is made again."""
 
@@ -172,26 +176,38 @@ class Follower:
         None if it was wrong; also if the server gives no answer, so that it cannot be known. Then
         waiting goes on until the watch's patience or the run's own time is over.
         """
-        if not verdict.is_of_the_job and not verdict.is_by_time:
+        if verdict.is_of_the_job or verdict.is_by_time:
+            try:
+                await self._look()
+            except exceptions.KubernetesApiError as error:
+                if verdict.cause is Cause.STARTUP_TIMEOUT and is_transient(error):
+                    return None
+                self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
+                return verdict
+            again = progress.decide(self.view, self._job.limits, time.monotonic())
+            if not isinstance(again, Verdict):
+                return None if verdict.is_by_time else verdict
+            verdict = again
+        return await self._unless_stopped(verdict)
+
+    async def _unless_stopped(self, verdict: Verdict) -> Verdict | None:
+        """The verdict, unless the kubelet reports that it stopped a script which ended with 0."""
+        pod = self.view.pods.get(verdict.pod_uid or "")
+        if not verdict.is_success or pod is None:
             return verdict
-        try:
-            await self._look()
-        except exceptions.KubernetesApiError as error:
-            if verdict.cause is Cause.STARTUP_TIMEOUT and is_transient(error):
-                return None
-            self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
+        stop = await stopped_by_kubelet(self._api, self._job.ref.namespace, pod)
+        if stop is None:
             return verdict
+        self.view = self.view.with_stopped(pod_status.uid(pod), *stop)
         again = progress.decide(self.view, self._job.limits, time.monotonic())
-        if isinstance(again, Verdict):
-            return again
-        return None if verdict.is_by_time else verdict
+        return await self._unless_stopped(again) if isinstance(again, Verdict) else None
 
     async def _verdict_after_a_look(self) -> Verdict | None:
         """The verdict by the API server's answer, None where there is neither."""
         with contextlib.suppress(exceptions.KubernetesApiError):
             await self._look()
         decision = progress.decide(self.view, self._job.limits, time.monotonic())
-        return decision if isinstance(decision, Verdict) else None
+        return await self._unless_stopped(decision) if isinstance(decision, Verdict) else None
 
     async def _look(self) -> None:
         """Take in Job and pods as the API server has them now."""
@@ -201,7 +217,7 @@ class Follower:
             job = await self._api.get("jobs", ref.namespace, ref.name)
         except exceptions.ApiNotFoundError:
             job = {"metadata": {"uid": ""}}
-        for pod in sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
+        for pod in sorted(found["items"], key=pod_status.created_at):
             self._take_pod(pod, time.monotonic(), deleted=False)
         self._take((Kind.JOB, Change(job)))
 
@@ -216,6 +232,7 @@ class Follower:
         elif change is LISTED:
             self.view = replace(self.view, pods_known=self.view.pods_known or kind is Kind.POD)
         elif kind is Kind.EVENT:
+            self.view = self.view.with_event(change.object, now)
             self._announce(self._announcer.event(change.object, now - self._launched_at))
         elif kind is Kind.POD:
             self._take_pod(change.object, now, deleted=change.deleted)
@@ -264,6 +281,22 @@ class Follower:
         for uid in announcements.unexplained(self.view, self._job.ref.uid, now - self._launched_at):
             if uid not in self._event_watches and self._may_watch_events:
                 self._event_watches[uid] = watch_events(uid)
+
+
+async def stopped_by_kubelet(api: KubernetesApi, namespace: str, pod: pod_status.Pod) -> tuple[str, str] | None:
+    """Reason and message of the event by which the kubelet stopped the pod's script.
+
+    A pod that passes its own limits is not marked as disrupted. None also if its events cannot be
+    read, and for a short script, which is not worth a request.
+    """
+    if pod_status.seconds_of_script(pod) < STOPPABLE:
+        return None
+    try:
+        async with asyncio.timeout(EVENTS_PATIENCE):
+            found = await api.list("events", namespace, fieldSelector=f"involvedObject.uid={pod_status.uid(pod)}")
+    except (TimeoutError, exceptions.KubernetesApiError):
+        return None
+    return cluster_messages.stop(found["items"])
 
 
 def _monotonic(time_of_day: float) -> float:

@@ -304,7 +304,8 @@ class KubernetesScriptOperator(ScriptTask):
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
-            outcome = self._started(self._new_run()).resume(event, task=task, on_outcome=on_outcome)
+            task_run = self._started(self._new_run())
+            outcome = task_run.resume(event, self.inputs(), task=task, on_outcome=on_outcome)
         return self.as_pushed(result_or_raise(outcome))
 
     def _run(self, context: Context) -> Outcome | Deferral:

@@ -25,7 +25,7 @@ from airflow_script_provider.kube.kill import meaning_of_kill
 from airflow_script_provider.kube.logs.value import MAX_VALUE
 from airflow_script_provider.kube.nodes import result, selection
 from airflow_script_provider.kube.request.inputs import ScriptInputs
-from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PERMANENT
+from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PACKAGES_VARIABLE, PERMANENT
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources.fetching import fetch
 from airflow_script_provider.sources.file import FileScript
@@ -83,7 +83,16 @@ def of_jobs() -> list[str]:
     """First lines of failures."""
     late = f"Job load: FailedCreate: {FORBIDDEN}exceeded quota: q"
     not_found = f"{IMAGE}: not found"
-    back_off = f'Back-off pulling image "{IMAGE}": ErrImagePull: failed to pull and unpack image "{IMAGE}"'
+    no_host = "dial tcp: lookup registry.example.com: no such host"
+    back_off = f'Back-off pulling image "{IMAGE}": ErrImagePull: failed to pull and unpack image "{IMAGE}": {no_host}'
+    no_folder = 'runc create failed: chdir to cwd ("/work") set in config.json failed: permission denied: unknown'
+    policy = "ValidatingAdmissionPolicy no-env denied its pod: mount secrets as files"
+    too_long = "Pod was active on the node longer than the specified deadline"
+    late_pod = a_pod(exit_code=143, phase="Failed", pod_reason="DeadlineExceeded", pod_message=too_long)
+    traceback = ['  File "a.py", line 1', "ModuleNotFoundError: No module named 'pandas'"]
+    not_theirs = ['  File "a.py", line 1', "PermissionError: [Errno 13] Permission denied: '/work/x'"]
+    apt = ["E: Could not open lock file /var/lib/apt/lists/lock - open (13: Permission denied)"]
+    evicted = "Pod ephemeral local storage usage exceeds the total limit of containers 50Mi."
     no_bash = 'exec: "bash": executable file not found in $PATH'
     no_root = "could not install packages: the container does not run as root"
     no_pandaz = 'could not install "pandaz": no matching distribution'
@@ -105,14 +114,30 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=127)),
         a_case(a_pod(exit_code=139)),
         a_case(a_pod(exit_code=1), last_lines=["chown: Operation not permitted"]),
+        a_case(a_pod(exit_code=1), last_lines=traceback, hide=str),
+        a_case(a_pod(exit_code=1), last_lines=not_theirs, hide=str),
+        a_case(a_pod(exit_code=100), last_lines=apt, hide=str),
+        a_case(a_pod(exit_code=1, message="table is locked"), hide=str),
+        a_case(a_pod(exit_code=128, reason="StartError", message=no_folder)),
+        a_case(a_pod(exit_code=7, reason="OOMKilled", memory="96Mi")),
+        a_case(late_pod),
+        a_case(cause=Cause.REFUSED, reason="FailedCreate", message=policy),
+        a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Evicted", message=evicted),
         a_case(a_pod(installers=[installer])),
-        a_case(a_pod(exit_code=PERMANENT, message=f"{MESSAGE_PREFIX}{no_root}")),
+        a_case(an_installing_pod(exit_code=PERMANENT, message=f"{MESSAGE_PREFIX}{no_root}")),
         a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED),
         a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED),
         a_case(a_pod(running=True), cause=Cause.JOB_DELETED),
         a_case(a_pod(running=True), cause=Cause.SILENCE),
     ]
     return [diagnose(case).headline for case in cases]
+
+
+def an_installing_pod(**facts: Any) -> dict[str, Any]:
+    """A pod with ``install_packages``."""
+    pod = a_pod(**facts)
+    pod["spec"]["containers"][0]["env"] = [{"name": PACKAGES_VARIABLE}]
+    return pod
 
 
 def of_access() -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import Case, event_line
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -54,6 +55,13 @@ class RecordWriter:
         if decision.cause is not Cause.STARTUP_TIMEOUT:
             return record
         return node_record.with_state_of_node(record, await self._state_of(run.node))
+
+    async def confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost:
+        """The decision, unless the kubelet reports that it stopped a script which ended with 0."""
+        if isinstance(decision, Lost) or not decision.is_success or decision.pod_uid is None:
+            return decision
+        stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, run.seen.view.pods[decision.pod_uid])
+        return decision if stop is None else replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
 
     def of_refusal(self, run: NodeRun, error: exceptions.KubernetesApiError, failures: int) -> RunRecord:
         """The record of a run whose Job cannot be created."""

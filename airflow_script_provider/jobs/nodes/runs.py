@@ -231,6 +231,7 @@ class NodeRuns:
     async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
         """Read what the run printed, show how it ended, write its outcome."""
         before = self.board.failures_before(run.node)
+        decision = await self._records.confirmed(run, decision)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._records.of(run, decision, Output(0), before)

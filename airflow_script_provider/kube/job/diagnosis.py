@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.job import cluster_messages, pod_status, script_error
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 
-_CAPABILITY_SIGNS = re.compile(r"operation not permitted", re.IGNORECASE)
 _MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
 # The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
 _HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
 _DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
+_ENDED_WITH = "the script ended with "
+_MAX_WRITTEN = 20
 _HINTS = (
     (re.compile(r"violates PodSecurity.*runAsNonRoot", re.DOTALL), "Set run_as_uid."),
     (re.compile(r"violates PodSecurity"), "Ask for less in pod_overrides, or choose another namespace."),
@@ -34,6 +36,11 @@ _HINTS = (
     (re.compile(r"didn't match Pod's node affinity/selector"), "Check node_selector and affinity."),
     (re.compile(r"untolerated taint"), "Set tolerations."),
     (re.compile(r"ImagePullBackOff|ErrImagePull|InvalidImageName"), "Check image and image_pull_secrets."),
+    (re.compile(r"active on the node longer than the specified"), "Raise activeDeadlineSeconds in pod_overrides."),
+    (
+        re.compile(r"ephemeral.(local )?storage|EmptyDir volume \S+ exceeds", re.IGNORECASE),
+        "Raise container_resources limits ephemeral-storage, or write less.",
+    ),
 )
 
 
@@ -43,20 +50,25 @@ class Diagnosis:
 
     ``cause`` is one line without the object. ``headline`` is one line with the object and advice.
     ``reason`` is Kubernetes' word. ``advice`` is what did not fit into the headline.
+    ``termination_message`` has the lines that the script wrote as its message, where they are not
+    all in the headline.
     """
 
     cause: str
     headline: str
     reason: str | None
     advice: str = ""
+    termination_message: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Case:
     """What a diagnosis reads.
 
-    ``last_lines`` are the script's. ``warnings`` are messages of Warning events. ``files`` are the
-    paths of files beside the script.
+    ``last_lines`` are the script's, ``lines`` are more of them, in which its error is sought.
+    ``warnings`` are messages of Warning events. ``hide`` makes what the script wrote safe for a
+    message; without it no line of the script stands in one. ``files`` are the paths of files
+    beside the script.
     """
 
     job: str
@@ -66,8 +78,10 @@ class Case:
     image: str = ""
     program: str = ""
     last_lines: Sequence[str] = ()
+    lines: Sequence[str] = ()
     warnings: Sequence[str] = ()
     files: Collection[str] = ()
+    hide: Hide | None = None
 
     @property
     def pod(self) -> Pod | None:
@@ -98,19 +112,17 @@ def advised(line: str, message: str | None = None) -> str:
 
 def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
     """How a container ended, as a clause."""
+    if end.has_killed_child:
+        limit = _memory_limit(pod).removesuffix(", ")
+        facts = f"OOMKilled, {limit}" if limit else "OOMKilled"
+        return f"{_ENDED_WITH}exit code {end.exit_code}; {pod_status.CHILD_KILLED} ({facts})"
     if end.reason == "OOMKilled":
         limit = _memory_limit(pod)
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
-    if end.reason in ("StartError", "ContainerCannotRun"):
-        return f'container "{SCRIPT_CONTAINER}" could not start: {one_line(end.message)}'
+    if end.reason in pod_status.START_ERRORS:
+        return f'container "{SCRIPT_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
     name = signal_name(end.exit_code)
-    return f"the script ended with exit code {end.exit_code}" + (f" ({name})" if name else "")
-
-
-def registry_answer(message: str) -> str:
-    """The registry's answer, without what kubelet and containerd put around it."""
-    answer = one_line(message).rpartition("desc = ")[2]
-    return re.sub(r'failed to [a-z ]+ "[^"]*": ', "", answer)
+    return f"{_ENDED_WITH}exit code {end.exit_code}" + (f" ({name})" if name else "")
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -139,7 +151,9 @@ def _deadline(case: Case) -> Diagnosis:
 def _never_started(case: Case) -> Diagnosis:
     why, hint = _why_not_started(case)
     cause = f"did not start within startup_timeout of {case.limits.startup_timeout:g} s: {why}"
-    return _diagnosis(case, cause, hint or "Raise startup_timeout.", "StartupTimeout")
+    if not hint and ": FailedCreate: " not in why:  # time does not help a pod that is refused
+        hint = "Raise startup_timeout."
+    return _diagnosis(case, cause, hint, "StartupTimeout")
 
 
 def _why_not_started(case: Case) -> tuple[str, str]:
@@ -147,18 +161,21 @@ def _why_not_started(case: Case) -> tuple[str, str]:
     if case.pod is None:
         why = case.warnings[-1] if case.warnings else "no pod was created"
         return why, hint_for(why)
-    state = pod_status.state(case.pod)
-    why = one_line(": ".join(pod_status.trouble(case.pod) or (state.text,)))
+    state, trouble = pod_status.state(case.pod), pod_status.trouble(case.pod)
+    if trouble and trouble[0] in pod_status.IMAGE_TROUBLE:
+        answer = cluster_messages.registry_answer(case.verdict.message or trouble[1])
+        return f"{trouble[0]}: {answer}".removesuffix(": "), hint_for(trouble[0])
+    why = one_line(": ".join(trouble or (state.text,)))
     if not state.is_trouble and case.warnings:
         why = case.warnings[-1]
     return why, hint_for(why)
 
 
 def _image(case: Case) -> Diagnosis:
-    text = registry_answer(case.verdict.message)
-    detail = f": {text}" if text else ""
     container = (pod_status.waiting(case.pod) if case.pod else None) or pod_status.Waiting()
     image = pod_status.image_of(case.pod or {}, container.container) or case.image
+    text = cluster_messages.registry_answer(case.verdict.message, image)
+    detail = f": {text}" if text else ""
     cause = f"image {image} cannot be pulled ({case.verdict.reason}){detail}"
     hint = "Check image and image_pull_secrets."
     if container.container not in (SCRIPT_CONTAINER, INSTALL_CONTAINER):
@@ -167,10 +184,10 @@ def _image(case: Case) -> Diagnosis:
 
 
 def _not_executable(case: Case) -> Diagnosis:
-    program = case.program or "the interpreter"
+    fault = cluster_messages.program_fault(case.verdict.message)
+    program = (fault.program if fault else case.program) or "the interpreter"
     cause = f'"{program}" cannot be executed in image {_image_of(case)}'
-    message = case.verdict.message.lower()
-    if "executable file not found" in message or "no such file" in message:
+    if fault and fault.is_missing:
         cause = f'image {_image_of(case)} has no "{program}"'
     return _diagnosis(case, f"failed: {cause}", f"Change image or interpreter{_on_path(program)}.", case.verdict.reason)
 
@@ -183,19 +200,47 @@ def _on_path(program: str) -> str:
     return f", or write #!/usr/bin/env {'python3' if name.startswith('python') else name}"
 
 
+def _refused(case: Case) -> Diagnosis:
+    return _diagnosis(case, f"failed: {case.verdict.message}", hint_for(case.verdict.message), case.verdict.reason)
+
+
 def _attempt_failed(case: Case) -> Diagnosis:
-    if case.pod and (why := pod_status.disruption(case.pod)):
-        return _diagnosis(
-            case, f"failed: pod {pod_status.name(case.pod)} was ended by the cluster: {one_line(why)}", "", "Evicted"
-        )
-    if case.pod and (why := pod_status.install_failure(case.pod)):
+    pod, end = case.pod, case.script_end
+    if pod and (why := pod_status.disruption(pod)):
+        cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {one_line(why)}"
+        return _diagnosis(case, cause, hint_for(why), "Evicted")
+    if pod and (why := pod_status.install_failure(pod)):
         return _diagnosis(case, f"failed: {one_line(why)}", "", "InstallFailed")
-    end = case.script_end
+    if pod and (why := pod_status.failure(pod)):
+        code = f" (exit code {end.exit_code})" if end else ""
+        cause = f"failed: {one_line(why)}"
+        return _diagnosis(case, cause.rstrip(". ") + code, hint_for(why), pod["status"].get("reason") or "PodFailed")
     if end is None or end.exit_code == 0:
         return _without_exit_code(case)
+    return _script_failed(case, end)
+
+
+def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
+    """The script's own failure: how it ended, and the error that it printed or wrote."""
     reason = end.reason if end.reason not in ("", "Error") else case.verdict.reason or "Error"
     times = f" ({case.view.failures} attempts)" if case.view.failures > 1 else ""
-    return _diagnosis(case, f"failed: {ended_as(end, case.pod)}{times}", _advice(case, end), reason)
+    error = script_error.last_error(case.lines or case.last_lines, end.exit_code)
+    written = [line for line in map(case.hide, _termination_message(case, end)) if line] if case.hide else []
+    shown = case.hide(error) if case.hide and error else next(iter(written), "")
+    cause = f"{ended_as(end, case.pod)}{times}"
+    if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
+        cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
+    diagnosed = _diagnosis(case, f"failed: {cause}", _advice(case, end, error), reason)
+    return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
+
+
+def _termination_message(case: Case, end: ContainerEnd) -> list[str]:
+    """What the script wrote as its message, not what Kubernetes took from its log."""
+    if end.reason in pod_status.START_ERRORS:
+        return []
+    lines = [line for line in end.message.splitlines() if line.strip()][-_MAX_WRITTEN:]
+    printed = {line.strip() for line in case.lines or case.last_lines}
+    return [] if all(line.strip() in printed for line in lines) else lines
 
 
 def _without_exit_code(case: Case) -> Diagnosis:
@@ -205,15 +250,11 @@ def _without_exit_code(case: Case) -> Diagnosis:
         return _diagnosis(case, f"failed: {cause}", "", "PodDeleted")
     if case.pod and (why := pod_status.failed_init(case.pod)):
         return _diagnosis(case, f"failed: {why}", "", "InitContainerFailed")
-    if case.pod and (why := pod_status.failure(case.pod)):
-        return _diagnosis(
-            case, f"failed: pod {pod_status.name(case.pod)} failed: {one_line(why)}", hint_for(why), verdict.reason
-        )
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     return _diagnosis(case, f"failed: {cause}", hint_for(cause), verdict.reason)
 
 
-def _advice(case: Case, end: ContainerEnd) -> str:
+def _advice(case: Case, end: ContainerEnd, error: str) -> str:
     if end.reason == "OOMKilled":
         return "Raise container_resources limits memory."
     if advice := _advice_on_output(case):
@@ -223,9 +264,7 @@ def _advice(case: Case, end: ContainerEnd) -> str:
     if end.exit_code == 127:
         missing = any(case.program in line for line in case.last_lines)
         return f"A command was not found: check image and interpreter{_on_path(case.program) if missing else ''}."
-    if any(_CAPABILITY_SIGNS.search(line) for line in case.last_lines):
-        return "The container has no capabilities; add the one it needs in pod_overrides."
-    return ""
+    return script_error.advice_for(error, case.last_lines)
 
 
 def _advice_on_output(case: Case) -> str:
@@ -253,6 +292,11 @@ def _job_deleted(case: Case) -> Diagnosis:
     return _unknown(case, "the Job was deleted", "Find out what deletes Jobs in this namespace.")
 
 
+def _stopped(case: Case) -> Diagnosis:
+    why = f"{case.verdict.reason}: {case.verdict.message}".rstrip(": .")
+    return _unknown(case, f"{why}. The script was told to end, and ended with exit code 0", hint_for(why))
+
+
 def _silence(case: Case) -> Diagnosis:
     namespace, _, name = case.job.rpartition("/")
     advice = f"Run kubectl -n {namespace} describe job {name}."
@@ -275,6 +319,8 @@ _DIAGNOSES = {
     Cause.STARTUP_TIMEOUT: _never_started,
     Cause.IMAGE: _image,
     Cause.NOT_EXECUTABLE: _not_executable,
+    Cause.REFUSED: _refused,
+    Cause.STOPPED: _stopped,
     Cause.JOB_DELETED: _job_deleted,
     Cause.SILENCE: _silence,
 }

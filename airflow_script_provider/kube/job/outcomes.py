@@ -79,12 +79,15 @@ def conclude(
 def failure(outcome: Outcome) -> exceptions.ScriptFailedError | None:
     """The error of an outcome, None on success.
 
-    Its message is the headline, then warnings, then the last lines of output.
+    Its message is the headline, then the script's termination message, then warnings, then the
+    last lines of output.
     """
     if outcome.diagnosis is None:
         return None
     advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
-    message = "\n".join([outcome.diagnosis.headline, *advice, *_warning_lines(outcome), *_output_lines(outcome)])
+    written = _section("Termination message:", outcome.diagnosis.termination_message)
+    parts = [outcome.diagnosis.headline, *advice, *written, *_warning_lines(outcome), *_output_lines(outcome)]
+    message = "\n".join(parts)
     is_timeout = outcome.result.status is Status.TIMEOUT
     kind = exceptions.JobTimeoutError if is_timeout else exceptions.ScriptFailedError
     if outcome.is_unknown:
@@ -132,7 +135,7 @@ def _error(case: Case, diagnosed: Diagnosis | None) -> str | None:
 
 
 def _warning_lines(outcome: Outcome) -> list[str]:
-    return ["", "Warning events:", *(f"  {line}" for line in outcome.warnings)] if outcome.warnings else []
+    return _section("Warning events:", outcome.warnings)
 
 
 def _output_lines(outcome: Outcome) -> list[str]:
@@ -141,4 +144,8 @@ def _output_lines(outcome: Outcome) -> list[str]:
     title = (
         f"Last {len(outcome.last_lines)} lines of output:" if len(outcome.last_lines) > 1 else "Last line of output:"
     )
-    return ["", title, *(f"  {line[:1000]}" for line in outcome.last_lines)]
+    return _section(title, [line[:1000] for line in outcome.last_lines])
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return ["", title, *(f"  {line}" for line in lines)] if lines else []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.job import cluster_messages
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.request import provision
@@ -17,6 +19,9 @@ Pod = Mapping[str, Any]
 
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 
+CHILD_KILLED = "a process of it was killed for memory"
+_KILLED = 137
+START_ERRORS = ("StartError", "ContainerCannotRun")
 _QUIET = ("ContainerCreating", "PodInitializing")
 # What a registry or containerd says of an image that will not appear by itself, in lower case.
 _PERMANENT = (
@@ -40,6 +45,14 @@ class ContainerEnd:
     message: str = ""
     started_at: str | None = None
     finished_at: str | None = None
+
+    @property
+    def has_killed_child(self) -> bool:
+        """Whether a process of the container was killed for memory, and not its first one.
+
+        With cgroup v1 the runtime then reports OOMKilled of a container that ends as it likes.
+        """
+        return self.reason == "OOMKilled" and self.exit_code != _KILLED
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,11 @@ def name(pod: Pod) -> str:
 def uid(pod: Pod) -> str:
     """The pod's uid."""
     return str(pod["metadata"]["uid"])
+
+
+def created_at(pod: Pod) -> str:
+    """When the pod was created, in RFC 3339; texts of this form sort by time."""
+    return str(pod["metadata"].get("creationTimestamp") or "")
 
 
 def node(pod: Pod) -> str | None:
@@ -108,10 +126,14 @@ def failed_end(pod: Pod) -> ContainerEnd | None:
 def install_failure(pod: Pod) -> str | None:
     """What could not be installed, None if no installation failed."""
     end = install_end(pod)
+    if end is not None and end.exit_code != 0 and end.reason in START_ERRORS:
+        return f'container "{INSTALL_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
     if end is not None and end.exit_code != 0:
         return end.message or f"could not install: exit code {end.exit_code}"
     end = script_end(pod)
-    return provision.install_failure(end.message) if end is not None and end.exit_code != 0 else None
+    if end is None or end.exit_code == 0 or not _installs_packages(pod):
+        return None
+    return provision.install_failure(end.message)
 
 
 def has_hopeless_installation(pod: Pod) -> bool:
@@ -187,6 +209,25 @@ def is_being_deleted(pod: Pod) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
+def was_stopped(pod: Pod) -> bool:
+    """Whether the pod was ended from outside, so that exit code 0 does not mean that all is done.
+
+    A pod whose other containers failed by themselves is not one of these, though its phase is
+    ``Failed`` too.
+    """
+    if is_disrupted(pod) or is_being_deleted(pod):
+        return True
+    return phase(pod) == "Failed" and (failure(pod) is not None or not unfinished_others(pod))
+
+
+def seconds_of_script(pod: Pod) -> float:
+    """How long the script ran, by the node's clock in whole seconds; 0 before its end."""
+    end = script_end(pod)
+    if end is None or not end.started_at or not end.finished_at:
+        return 0.0
+    return (datetime.fromisoformat(end.finished_at) - datetime.fromisoformat(end.started_at)).total_seconds()
+
+
 def has_failed(pod: Pod) -> bool:
     """Whether the pod is an attempt that failed."""
     return failed_end(pod) is not None or pod.get("status", {}).get("phase") == "Failed"
@@ -241,6 +282,13 @@ def trouble(pod: Pod) -> tuple[str, ...] | None:
     return (stuck.reason, stuck.message) if stuck else None
 
 
+def pull_error(pod: Pod) -> str | None:
+    """Why an image of the pod cannot be pulled, None also where the message does not say it."""
+    stuck = waiting(pod)
+    is_told = stuck and stuck.reason in IMAGE_TROUBLE and cluster_messages.registry_answer(stuck.message)
+    return stuck.message if stuck and is_told else None
+
+
 def has_hopeless_image(pod: Pod) -> bool:
     """Whether the image cannot be pulled for a permanent reason."""
     stuck = waiting(pod) or Waiting()
@@ -252,7 +300,8 @@ def state(pod: Pod) -> PodState:
     """The pod's state for the log."""
     where = f" on {node(pod)}" if node(pod) else ""
     if end := script_end(pod):
-        return PodState("ended", f"ended{where}: {_end_text(end)}")
+        why = f", {failed}" if (failed := failure(pod)) else ""
+        return PodState("ended", f"ended{where}: {_end_text(end)}{why}")
     if failed := install_failure(pod):
         return PodState("ended", f"failed{where}: {failed}")
     if is_being_deleted(pod):
@@ -276,7 +325,7 @@ def _state_before_the_script(pod: Pod, where: str) -> PodState:
 def attempt(pod: Pod) -> Attempt:
     """The attempt that this pod represents, for the result."""
     end = script_end(pod)
-    reason = pod.get("status", {}).get("reason") or (end.reason if end else None)
+    reason = pod.get("status", {}).get("reason") or (_reason_of(end) if end else None)
     if not reason and is_being_deleted(pod):
         reason = "Deleted"
     return Attempt(
@@ -296,8 +345,15 @@ def disruption(pod: Pod) -> str | None:
 
 
 def _end_text(end: ContainerEnd) -> str:
+    if end.has_killed_child:
+        return f"exit code {end.exit_code}; {CHILD_KILLED} (OOMKilled)"
     reason = "" if end.reason in ("", "Completed", "Error") else f", {end.reason}"
     return f"exit code {end.exit_code}{reason}"
+
+
+def _reason_of(end: ContainerEnd) -> str:
+    """The reason of an end. With cgroup v1 a killed child marks a success as OOMKilled."""
+    return "Completed" if end.exit_code == 0 and end.reason else end.reason
 
 
 def _status_text(pod: Pod) -> str:
@@ -317,6 +373,13 @@ def _script_status(pod: Pod) -> Mapping[str, Any]:
 def _install_status(pod: Pod) -> Mapping[str, Any]:
     statuses = pod.get("status", {}).get("initContainerStatuses") or []
     return next((status for status in statuses if status["name"] == labels.INSTALL_CONTAINER), {})
+
+
+def _installs_packages(pod: Pod) -> bool:
+    """Whether the script's container installs packages before the script runs."""
+    containers = pod.get("spec", {}).get("containers") or []
+    variables = next((c.get("env") or [] for c in containers if c["name"] == SCRIPT_CONTAINER), [])
+    return any(variable["name"] == provision.PACKAGES_VARIABLE for variable in variables)
 
 
 def _statuses(pod: Pod) -> list[Mapping[str, Any]]:

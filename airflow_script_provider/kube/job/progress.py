@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job import cluster_messages, pod_status
 from airflow_script_provider.kube.job.pod_status import Pod
 
 OTHERS_GRACE = 2.0
 """Seconds that other containers may run on after the script's container has ended."""
 IMAGE_GRACE = 20.0
 """Seconds that an image may be unpullable for a permanent reason before the run fails."""
+REFUSAL_GRACE = 10.0
+"""Seconds for which admission may refuse the Job's pods for good before the run fails."""
 SILENCE_GRACE = 120.0
 """Seconds after deadline and grace period in which the API server may still report the end."""
 
@@ -41,6 +43,8 @@ class Cause(Enum):
     STARTUP_TIMEOUT = "startup timeout"
     IMAGE = "image"
     NOT_EXECUTABLE = "not executable"
+    STOPPED = "stopped"
+    REFUSED = "refused"
     JOB_DELETED = "job deleted"
     SILENCE = "silence"
 
@@ -87,7 +91,7 @@ class Verdict:
     @property
     def is_by_time(self) -> bool:
         """Whether it rests on something that did not happen in time."""
-        return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.SILENCE)
+        return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.REFUSED, Cause.SILENCE)
 
     @property
     def ends_pods(self) -> bool:
@@ -97,7 +101,7 @@ class Verdict:
     @property
     def is_unknown(self) -> bool:
         """Whether it is unknown how the script ended."""
-        return self.cause in (Cause.JOB_DELETED, Cause.SILENCE)
+        return self.cause in (Cause.JOB_DELETED, Cause.SILENCE, Cause.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,13 @@ class Wait:
 class View:
     """Everything observed of a run: the newest state of the Job and of each pod.
 
-    ``pods`` are in their order of appearance. ``pods_known`` is False while there may be pods of
-    which nothing was seen yet.
+    ``pods`` are in the order of their creation, in which the last one is the last attempt: lists
+    and watches bring them in the order of their names. ``pods_known`` is False while there may be
+    pods of which nothing was seen yet. ``done`` are the pods whose script was seen to end with 0
+    while nothing ended the pod: what happens to the pod afterwards does not matter. ``stopped``
+    says by uid why the kubelet stopped a script that then ended with 0. ``pull_errors`` are the
+    last messages by uid that say why an image cannot be pulled; the one of a back-off need not.
+    ``refused_since`` is when admission first refused a pod for good, with ``refusal``.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -123,6 +132,11 @@ class View:
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
     pods_known: bool = True
+    done: frozenset[str] = frozenset()
+    stopped: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    pull_errors: Mapping[str, str] = field(default_factory=dict)
+    refused_since: float | None = None
+    refusal: str = ""
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run."""
@@ -142,8 +156,28 @@ class View:
             stuck.setdefault(uid, now)
         elif (waiting := pod_status.waiting(pod)) is None or waiting.reason not in pod_status.IMAGE_TROUBLE:
             stuck.pop(uid, None)
-        gone = self.gone | {uid} if deleted else self.gone
-        return replace(self, pods={**self.pods, uid: pod}, gone=gone, ended_at=ended, stuck_since=stuck)
+        changes: dict[str, Any] = {"pods": {**self.pods, uid: pod}, "ended_at": ended, "stuck_since": stuck}
+        if uid not in self.pods:
+            in_order = sorted(changes["pods"].items(), key=lambda entry: pod_status.created_at(entry[1]))
+            changes |= {"pods": dict(in_order), "refused_since": None}
+        if deleted:
+            changes["gone"] = self.gone | {uid}
+        if _is_done(pod):
+            changes["done"] = self.done | {uid}
+        if error := pod_status.pull_error(pod):
+            changes["pull_errors"] = {**self.pull_errors, uid: error}
+        return replace(self, **changes)
+
+    def with_event(self, event: Mapping[str, Any], now: float) -> View:
+        """The view after a Warning event: it may say that admission refuses the Job's pods."""
+        refusal = cluster_messages.refusal(event)
+        if refusal is None or not self.is_without_a_pod:
+            return self
+        return replace(self, refused_since=now if self.refused_since is None else self.refused_since, refusal=refusal)
+
+    def with_stopped(self, uid: str, reason: str, message: str) -> View:
+        """The view after a message of the kubelet that it stopped the pod's script."""
+        return replace(self, stopped={**self.stopped, uid: (reason, message)})
 
     @property
     def has_begun(self) -> bool:
@@ -175,13 +209,18 @@ class View:
         return not self.pods.keys() - ended - self.gone
 
 
+def _is_done(pod: Pod) -> bool:
+    end = pod_status.script_end(pod)
+    return end is not None and end.exit_code == 0 and not pod_status.was_stopped(pod)
+
+
 def _failed_by_itself(pod: Pod) -> bool:
     return pod_status.has_failed(pod) and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod)
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
     """Decide what the view means now: the run is over, or how long to wait."""
-    if verdict := _job_condition(view) or _succeeded(view, now) or _failed_for_good(view, limits, now):
+    if verdict := _succeeded(view, now) or _job_condition(view) or _failed_for_good(view, limits, now):
         return verdict
     if view.job_deleted:
         return _after_deletion(view)
@@ -194,7 +233,8 @@ def _job_condition(view: View) -> Verdict | None:
         if condition["status"] != "True":
             continue
         if condition["type"] in SUCCEEDED:
-            return Verdict(Cause.JOB_SUCCEEDED, _succeeded_pod(view) or _last_pod(view))
+            uid = _succeeded_pod(view) or _last_pod(view)
+            return _stopped(view, uid) if uid and uid in view.stopped else Verdict(Cause.JOB_SUCCEEDED, uid)
         if condition["type"] in FAILED:
             reason, message = condition.get("reason", ""), condition.get("message", "")
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
@@ -203,19 +243,26 @@ def _job_condition(view: View) -> Verdict | None:
 
 
 def _succeeded(view: View, now: float) -> Verdict | None:
-    """Success before the Job controller knows it.
+    """What a script that ended with 0 means, whatever the Job controller decides.
 
-    The script ended with 0, and its pod was not ended from outside.
+    Other containers get a moment to end. Whether and how they end does not matter.
     """
-    for uid, pod in view.pods.items():
-        end = pod_status.script_end(pod)
-        if end is None or end.exit_code != 0 or pod_status.is_disrupted(pod) or pod_status.is_being_deleted(pod):
+    for uid in (uid for uid in view.pods if uid in view.done):
+        pod = view.pods[uid]
+        others = pod_status.running_others(pod) and uid not in view.gone and now < view.ended_at[uid] + OTHERS_GRACE
+        if others:
             continue
-        if pod_status.phase(pod) == "Failed":
-            continue  # the cluster's word on the pod: its own deadline, or a node that gave it up
-        if not pod_status.running_others(pod) or now >= view.ended_at[uid] + OTHERS_GRACE:
+        if uid not in view.stopped:
             return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=bool(pod_status.unfinished_others(pod)))
+        if pod_status.phase(pod) == "Succeeded" or pod_status.running_others(pod):
+            return _stopped(view, uid)
     return None
+
+
+def _stopped(view: View, uid: str) -> Verdict:
+    """The kubelet stopped the script, which then ended with 0: it may have done only a part."""
+    reason, message = view.stopped[uid]
+    return Verdict(Cause.STOPPED, uid, reason, message, delete_job=bool(pod_status.unfinished_others(view.pods[uid])))
 
 
 def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
@@ -240,8 +287,7 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
 
 
 def _is_not_executable(end: pod_status.ContainerEnd) -> bool:
-    signs = ("executable file not found", "no such file or directory", "permission denied", "exec format error")
-    return end.reason in ("StartError", "ContainerCannotRun") and any(sign in end.message.lower() for sign in signs)
+    return end.reason in pod_status.START_ERRORS and cluster_messages.program_fault(end.message) is not None
 
 
 def _after_deletion(view: View) -> Verdict:
@@ -257,11 +303,16 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     for uid, since in view.stuck_since.items():
         if now >= since + IMAGE_GRACE and uid not in view.gone:
             waiting = pod_status.waiting(view.pods[uid]) or pod_status.Waiting()
-            return Verdict(Cause.IMAGE, uid, waiting.reason, waiting.message, delete_job=True)
+            message = view.pull_errors.get(uid) or waiting.message
+            return Verdict(Cause.IMAGE, uid, waiting.reason, message, delete_job=True)
+    if view.refused_since is not None and now >= view.refused_since + REFUSAL_GRACE:
+        return Verdict(Cause.REFUSED, _last_pod(view), "FailedCreate", view.refusal, delete_job=True)
     if view.started_at is None:
         return None
     if view.pods_known and not view.has_begun and now >= view.started_at + limits.startup_timeout:
-        return Verdict(Cause.STARTUP_TIMEOUT, _last_pod(view), "StartupTimeout", delete_job=True)
+        last = _last_pod(view)
+        why = view.pull_errors.get(last or "", "")
+        return Verdict(Cause.STARTUP_TIMEOUT, last, "StartupTimeout", why, delete_job=True)
     silence = _silence(view, limits)
     if silence is not None and now >= silence:
         return Verdict(Cause.SILENCE, _last_pod(view), "NoAnswer", delete_job=True)
@@ -272,6 +323,8 @@ def _next_look(view: View, limits: Limits, now: float) -> float | None:
     """When time alone can change the decision."""
     moments = [ended + OTHERS_GRACE for ended in view.ended_at.values()]
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
+    if view.refused_since is not None:
+        moments.append(view.refused_since + REFUSAL_GRACE)
     if view.started_at is not None:
         if not view.has_begun:
             moments.append(view.started_at + limits.startup_timeout)
@@ -288,7 +341,8 @@ def _silence(view: View, limits: Limits) -> float | None:
 
 def _succeeded_pod(view: View) -> str | None:
     ends = {uid: pod_status.script_end(pod) for uid, pod in view.pods.items()}
-    return next((uid for uid, end in ends.items() if end is not None and end.exit_code == 0), None)
+    ended_with_0 = [uid for uid, end in ends.items() if end is not None and end.exit_code == 0]
+    return next((uid for uid in ended_with_0 if uid not in view.stopped), next(iter(ended_with_0), None))
 
 
 def _last_pod(view: View) -> str | None:

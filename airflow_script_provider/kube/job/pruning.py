@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL, FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 
 _METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _CONDITION = ("type", "status", "reason", "message")
 _CONTAINER = ("name", "image", "resources")
+_VARIABLES = (PACKAGES_VARIABLE,)
 _CONTAINER_STATUS = ("name", "state")
 
 
@@ -37,7 +39,7 @@ def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
         if status.get(kind)
     }
     containers = {
-        kind: [_picked(entry, _CONTAINER) for entry in spec[kind]]
+        kind: [_picked(entry, _CONTAINER) | _variables(entry) for entry in spec[kind]]
         for kind in ("initContainers", "containers")
         if spec.get(kind)
     }
@@ -65,6 +67,12 @@ def _metadata(thing: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     given = thing["metadata"]
     value = (given.get(kind) or {}).get(name)
     return _picked(given, _METADATA) | ({kind: {name: value}} if value else {})
+
+
+def _variables(container: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of the container's variables that are read; never a value."""
+    names = [variable["name"] for variable in container.get("env") or [] if variable["name"] in _VARIABLES]
+    return {"env": [{"name": name} for name in names]} if names else {}
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:

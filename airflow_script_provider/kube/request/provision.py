@@ -13,6 +13,7 @@ from airflow_script_provider.kube.labels import PACKAGES_VOLUME, SCRIPT_FOLDER
 from airflow_script_provider.kube.request.interpreters import Interpreter
 
 REQUIREMENTS_VARIABLE = "AIRFLOW_SCRIPT_REQUIREMENTS"
+PACKAGES_VARIABLE = "AIRFLOW_SCRIPT_PACKAGES"
 PERMANENT = 97
 """Exit code of an installation that would fail in the same way again."""
 
@@ -71,7 +72,7 @@ class Provision:
         """
         values = {}
         if self.packages:
-            values = {"AIRFLOW_SCRIPT_PACKAGES": " ".join(self.packages), "AIRFLOW_SCRIPT_MARK": mark}
+            values = {PACKAGES_VARIABLE: " ".join(self.packages), "AIRFLOW_SCRIPT_MARK": mark}
         if self.requirements:
             values["AIRFLOW_SCRIPT_TARGET"] = TARGET
         return [{"name": name, "value": value} for name, value in values.items()]

@@ -11,7 +11,6 @@ from airflow_script_provider.kube.job.diagnosis import (
     ended_as,
     event_line,
     hint_for,
-    registry_answer,
 )
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
@@ -31,6 +30,70 @@ def test_oom_names_the_limit() -> None:
 def test_oom_without_a_limit_of_ours() -> None:
     """Where the pod has no limit of its own, none is named (R22)."""
     assert "OOMKilled (exit 137)" in diagnose(a_case(a_pod(oom_killed=True))).cause
+
+
+def test_a_child_killed_for_memory_is_not_the_script() -> None:
+    """With cgroup v1 the container is called OOMKilled, although the script went on and chose its end (R22)."""
+    found = diagnose(a_case(a_pod(exit_code=7, reason="OOMKilled", memory="96Mi")))
+    assert found.headline == (
+        "Job etl/load failed: the script ended with exit code 7; a process of it was killed for memory "
+        "(OOMKilled, limit 96Mi). Raise container_resources limits memory."
+    )
+    assert found.reason == "OOMKilled"
+
+
+DEADLINE = "Pod was active on the node longer than the specified deadline"
+
+
+@pytest.mark.parametrize("code", [137, 143])
+@pytest.mark.parametrize("cause", [Cause.SCRIPT_FAILED, Cause.JOB_FAILED])
+def test_what_ended_the_pod_is_the_cause(code: int, cause: Cause) -> None:
+    """Not the signal that carried it out, and nothing about memory (R22)."""
+    pod = a_pod(exit_code=code, phase="Failed", pod_reason="DeadlineExceeded", pod_message=DEADLINE)
+    found = diagnose(a_case(pod, cause=cause, reason="BackoffLimitExceeded"))
+    assert found.headline == (
+        f"Job etl/load failed: DeadlineExceeded: {DEADLINE} (exit code {code}). "
+        "Raise activeDeadlineSeconds in pod_overrides."
+    )
+    assert (found.reason, found.advice) == ("DeadlineExceeded", "")
+
+
+EVICTED = "Pod ephemeral local storage usage exceeds the total limit of containers 50Mi."
+
+
+def test_an_eviction_by_the_kubelet_names_its_limit() -> None:
+    """The message says which limit it was (R22)."""
+    pod = a_pod(exit_code=143, phase="Failed", pod_reason="Evicted", pod_message=EVICTED)
+    found = diagnose(a_case(pod))
+    assert f"Evicted: {EVICTED.rstrip('.')} (exit code 143)." in found.headline
+    assert "ephemeral-storage" in found.headline + found.advice
+    assert found.reason == "Evicted"
+
+
+def test_a_script_that_the_kubelet_stopped_is_unknown() -> None:
+    """Its exit code 0 may be that of a handler of SIGTERM (R1)."""
+    found = diagnose(a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Evicted", message=EVICTED))
+    assert found.headline.startswith(
+        "Job etl/load: outcome unknown: Evicted: Pod ephemeral local storage usage exceeds"
+    )
+    assert "ended with exit code 0" in found.headline
+    assert "ephemeral-storage" in found.headline + found.advice
+
+
+def test_a_denied_pod_has_no_advice_about_time() -> None:
+    """The policy's words stand in the first line (R11)."""
+    words = "ValidatingAdmissionPolicy no-env denied its pod: put secrets into files"
+    found = diagnose(a_case(cause=Cause.REFUSED, reason="FailedCreate", message=words))
+    assert found.headline == f"Job etl/load failed: {words}."
+    late = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT, warnings=["Job load: FailedCreate: Error creating: webhook"]))
+    assert "startup_timeout." not in late.headline
+
+
+def test_a_missing_program_that_is_not_the_interpreter_is_named() -> None:
+    """With ``install_packages`` the first program is ``sh`` (R22)."""
+    message = 'exec: "sh": executable file not found in $PATH'
+    case = a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=message, program="python3")
+    assert diagnose(case).cause == 'image python:3.11-slim has no "sh"'
 
 
 def test_an_exit_code_is_said() -> None:
@@ -180,15 +243,9 @@ def test_an_image_names_image_and_registrys_words() -> None:
     message = 'failed to pull and unpack image "python:9": failed to resolve reference "python:9": python:9: not found'
     case = a_case(a_pod(image="python:9"), cause=Cause.IMAGE, reason="ErrImagePull", message=message)
     assert diagnose(case).headline == (
-        "Job etl/load failed: image python:9 cannot be pulled (ErrImagePull): python:9: not found. "
+        "Job etl/load failed: image python:9 cannot be pulled (ErrImagePull): not found. "
         "Check image and image_pull_secrets."
     )
-
-
-def test_the_registrys_answer_without_its_wrapping() -> None:
-    """Kubelet's and containerd's words around the answer are left out (R15)."""
-    message = 'rpc error: code = NotFound desc = failed to pull and unpack image "x": not\nfound'
-    assert registry_answer(message) == "not found"
 
 
 def test_a_missing_interpreter_is_named() -> None:

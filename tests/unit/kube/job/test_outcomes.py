@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
-from airflow_script_provider.kube.job.diagnosis import Case
+from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.logs.output import Output
@@ -150,6 +150,23 @@ def test_the_message_of_a_failure() -> None:
         "  one",
         "  two",
     ]
+
+
+def test_a_termination_message_of_several_lines_is_in_the_message() -> None:
+    """The author's own words for the failure, all of them."""
+    diagnosed = Diagnosis(
+        "exit code 1: locked", "Job etl/load failed: exit code 1: locked.", "Error", "", ("locked", "by x")
+    )
+    message = str(failure(a_failed_outcome(diagnosis=diagnosed)))
+    assert message.splitlines()[1:] == ["", "Termination message:", "  locked", "  by x"]
+
+
+def test_a_script_that_the_kubelet_stopped_has_an_unknown_outcome() -> None:
+    """It is a failure with an exit code of 0, and never a success (R1, R36)."""
+    case = a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Evicted", message="too much")
+    outcome = concluded(case)
+    assert type(failure(outcome)) is OutcomeUnknownError
+    assert (outcome.result.status, outcome.result.exit_code, outcome.result.reason) == (Status.FAILED, 0, "Evicted")
 
 
 def test_a_failure_without_output_is_one_line() -> None:

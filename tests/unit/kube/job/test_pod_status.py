@@ -107,12 +107,16 @@ def test_other_troubles_may_pass(reason: str, message: str) -> None:
         (a_pod(running=True), "running", "is running on node-1"),
         (a_pod(exit_code=0), "ended", "ended on node-1: exit code 0"),
         (a_pod(oom_killed=True), "ended", "ended on node-1: exit code 137, OOMKilled"),
+        (a_pod(exit_code=7, reason="OOMKilled"), "ended",
+         "ended on node-1: exit code 7; a process of it was killed for memory (OOMKilled)"),
+        (a_pod(exit_code=143, phase="Failed", pod_reason="DeadlineExceeded", pod_message="too long"), "ended",
+         "ended on node-1: exit code 143, DeadlineExceeded: too long"),
         (a_pod(running=True, being_deleted=True), "terminating", "is being deleted on node-1"),
         (a_pod(phase="Failed", pod_reason="Evicted"), "failed", "failed on node-1: Evicted"),
         (a_pod(unschedulable="0/2 nodes"), "Unschedulable", "is waiting: Unschedulable: 0/2 nodes"),
         (a_pod(waiting="ErrImagePull", message="503"), "image", "is waiting on node-1: ErrImagePull: 503"),
     ],
-)
+)  # fmt: skip
 def test_states_in_words(pod: pod_status.Pod, key: str, text: str) -> None:
     """Each state has a key that tells it from others, and words for the log."""
     state = pod_status.state(pod)
@@ -147,6 +151,12 @@ def test_an_attempt_is_what_the_pod_was() -> None:
     assert pod_status.attempt(a_pod(oom_killed=True)) == Attempt(
         "load-x1", "node-1", 137, "OOMKilled", "2026-01-01T00:00:01Z", "2026-01-01T00:00:05Z"
     )
+
+
+def test_a_success_has_no_reason_of_a_failure() -> None:
+    """With cgroup v1 a killed child leaves OOMKilled on a container that ends with 0."""
+    assert pod_status.attempt(a_pod(exit_code=0, reason="OOMKilled")).reason == "Completed"
+    assert pod_status.attempt(a_pod(exit_code=0, phase="Failed", pod_reason="Evicted")).reason == "Evicted"
 
 
 def test_an_attempt_that_was_deleted_says_so() -> None:

@@ -10,6 +10,7 @@ import pytest
 from airflow_script_provider.kube.job.progress import (
     IMAGE_GRACE,
     OTHERS_GRACE,
+    REFUSAL_GRACE,
     SILENCE_GRACE,
     Cause,
     Verdict,
@@ -17,7 +18,7 @@ from airflow_script_provider.kube.job.progress import (
     Wait,
     decide,
 )
-from tests.builders import a_container, a_job, a_pod, a_view, some_limits
+from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
 
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
 
@@ -79,6 +80,21 @@ def test_the_last_attempt_decides() -> None:
     """Of several failed attempts the verdict names the last: its exit code and output are the result's (R7)."""
     view = a_view(a_pod("first", exit_code=1), a_pod("second", exit_code=2))
     assert verdict_of(view, backoff_limit=1).pod_uid == "uid-second"
+
+
+def test_attempts_are_in_the_order_of_their_creation() -> None:
+    """A list brings pods by name, and the last attempt may have the first one (R7)."""
+    second = a_pod("load-aa", oom_killed=True, created="2026-01-01T00:00:12Z")
+    view = a_view(second, a_pod("load-zz", exit_code=1, created="2026-01-01T00:00:00Z"))
+    assert list(view.pods) == ["uid-load-zz", "uid-load-aa"]
+    assert verdict_of(view, backoff_limit=1).pod_uid == "uid-load-aa"
+
+
+def test_a_change_of_a_pod_keeps_the_order() -> None:
+    """The first attempt may change last, for example when it is deleted (R7)."""
+    first = a_pod("load-zz", exit_code=1, created="2026-01-01T00:00:00Z")
+    view = a_view(first, a_pod("load-aa", exit_code=2, created="2026-01-01T00:00:12Z")).with_pod(first, 9, deleted=True)
+    assert list(view.pods) == ["uid-load-zz", "uid-load-aa"]
 
 
 def test_a_count_that_runs_ahead_of_the_pods_is_waited_out() -> None:
@@ -164,12 +180,94 @@ def test_a_sidecar_that_failed_does_not_undo_success() -> None:
     assert (verdict.is_success, verdict.delete_job) == (True, True)
 
 
+HELPERS = {
+    "at once": a_pod(exit_code=0, phase="Failed", others=[a_container(name="proxy", exit_code=143)]),
+    "failed before": a_pod(exit_code=0, phase="Running", others=[a_container(name="proxy", exit_code=1)]),
+    "killed for memory": a_pod(
+        exit_code=0, phase="Failed", others=[a_container(name="proxy", exit_code=137, reason="OOMKilled")]
+    ),
+}
+
+
+@pytest.mark.parametrize("pod", HELPERS.values(), ids=HELPERS)
+@pytest.mark.parametrize("job", [None, a_job("Failed", reason="BackoffLimitExceeded", failed=1)])
+def test_no_end_of_a_helper_undoes_exit_code_zero(pod: Any, job: Any) -> None:
+    """The script's exit code 0 is the verdict, also where Kubernetes counts a failed attempt (R1, R12)."""
+    verdict = verdict_of(a_view(pod, job=job), backoff_limit=3)
+    assert (verdict.cause, verdict.pod_uid, verdict.delete_job) == (Cause.SCRIPT_SUCCEEDED, "uid-load-x1", True)
+
+
+def test_exit_code_zero_stays_the_verdict_beside_another_attempt() -> None:
+    """The Job controller may have started one before a lost worker's retry looks (R1, R12)."""
+    view = a_view(HELPERS["at once"], a_pod("load-x2", exit_code=1), job=a_job(failed=2))
+    assert verdict_of(view, backoff_limit=1).pod_uid == "uid-load-x1"
+
+
+def test_what_happens_to_the_pod_afterwards_does_not_matter() -> None:
+    """Once the script was seen to end with 0, its pod may be deleted while helpers still run (R1, R12)."""
+    helper = [a_container(name="proxy", running=True)]
+    view = a_view(a_pod(exit_code=0, others=helper), now=10)
+    view = view.with_pod(a_pod(exit_code=0, others=helper, being_deleted=True), 11)
+    assert verdict_of(view, 10 + OTHERS_GRACE).is_success
+
+
+EVICTED = ("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 50Mi.")
+
+
+@pytest.mark.parametrize(
+    ("pod", "job"),
+    [
+        (a_pod(exit_code=0, phase="Succeeded"), None),
+        (a_pod(exit_code=0), a_job("Complete")),
+        (a_pod(exit_code=0, others=[a_container(name="proxy", running=True)]), None),
+    ],
+)
+def test_exit_code_zero_of_a_script_that_the_kubelet_stopped_is_unknown(pod: Any, job: Any) -> None:
+    """A pod beyond its own limits is neither deleted nor marked as disrupted (R1, R36)."""
+    view = a_view(pod, job=job).with_stopped("uid-load-x1", *EVICTED)
+    verdict = verdict_of(view, OTHERS_GRACE)
+    assert (verdict.is_success, verdict.is_unknown) == (False, True)
+    assert (verdict.cause, verdict.reason, verdict.message) == (Cause.STOPPED, *EVICTED)
+
+
+def test_another_attempt_may_follow_a_script_that_the_kubelet_stopped() -> None:
+    """The pod failed as a whole: the Job controller decides (R7)."""
+    evicted = a_view(a_pod(exit_code=0)).with_stopped("uid-load-x1", *EVICTED)
+    evicted = evicted.with_pod(a_pod(exit_code=0, phase="Failed", pod_reason="Evicted"), 1)
+    assert isinstance(decide(evicted, some_limits(backoff_limit=1), 2), Wait)
+    assert verdict_of(evicted.with_pod(a_pod("load-x2", exit_code=0), 9)).pod_uid == "uid-load-x2"
+
+
+DENIED = an_event(
+    "FailedCreate",
+    "Error creating: pods \"load-\" is forbidden: ValidatingAdmissionPolicy 'no-env' with binding 'all' denied "
+    "request: no",
+    kind="Job",
+    name="load",
+)
+
+
+def test_a_pod_that_a_policy_denies_is_not_waited_for() -> None:
+    """A policy answers the same again, so ``startup_timeout`` need not pass (R11)."""
+    view = a_view().with_event(DENIED, 5).with_event(DENIED, 9)
+    assert decide(view, some_limits(), 6) == Wait(5 + REFUSAL_GRACE)
+    verdict = verdict_of(view, 5 + REFUSAL_GRACE)
+    assert (verdict.cause, verdict.reason, verdict.delete_job) == (Cause.REFUSED, "FailedCreate", True)
+    assert verdict.message == "ValidatingAdmissionPolicy no-env denied its pod: no"
+
+
+def test_a_pod_that_is_created_after_all_is_waited_for() -> None:
+    """The policy may have changed in the meantime (R11)."""
+    view = a_view().with_event(DENIED, 5).with_pod(a_pod(), 6)
+    assert decide(view, some_limits(), 20) == Wait(300)
+
+
 @pytest.mark.parametrize(
     "message",
     [
         'exec: "bash": executable file not found in $PATH',
         "exec /scripts/x: exec format error",
-        "Permission denied",
+        'exec: "/scripts/x": permission denied',
     ],
 )
 def test_what_cannot_be_executed_is_not_tried_again(message: str) -> None:

@@ -1,0 +1,122 @@
+"""Make a line that a script printed safe for a message: without secrets and control characters.
+
+The message is kept in databases and shown on pages, where the output itself is not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from airflow_script_provider.kube.wording import one_line, shortened
+
+MIN_VALUE = 5
+"""Characters of a value from which it is removed: shorter ones are found in any text."""
+MAX_LINE = 300
+MASK = "***"
+_READ = 2000
+"""Characters of a line that are read; a longer one is cut in any case."""
+
+Hide = Callable[[str], str]
+"""Makes a line of the script safe for a message."""
+
+_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
+_GROUP = re.compile(r"::(end)?group::")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S+)")
+_BARE_LOGIN = re.compile(r"[^\s:/@'\"]+:(?!//)[^\s@]+@(?=[\w.-])")
+_BARE_QUERY = re.compile(r"(/[^\s?]*)\?[^\s?=]*=\S*")
+_ROUNDS = 4
+
+
+def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
+    """A function that hides these values and what ``mask`` hides.
+
+    It returns an empty line where a value cannot be removed.
+    """
+    forms = _forms(values)
+    return lambda line: _hidden(line, forms, mask)
+
+
+def values_in(*things: Any) -> Iterator[str]:
+    """Every text and number in mappings and lists, also where a text is the JSON of these."""
+    for thing in things:
+        if isinstance(thing, str):
+            yield thing
+            if thing[:1] in ("{", "[") and isinstance(parsed := _parsed(thing), dict | list):
+                yield from values_in(parsed)
+        elif isinstance(thing, Mapping):
+            yield from values_in(*thing.values())
+        elif isinstance(thing, list | tuple | set | frozenset):
+            yield from values_in(*thing)
+        elif isinstance(thing, int | float):
+            yield from (str(thing), json.dumps(thing))
+
+
+def _hidden(line: str, forms: list[str], mask: Hide) -> str:
+    for _ in range(_ROUNDS):
+        before = line
+        line = _plain(_without(forms, mask(line)))
+        line = shortened(_public(_whole_words(_without(forms, mask(line)))), MAX_LINE)
+        if line == before:
+            break
+    return "" if any(form in line for form in forms) else line
+
+
+def _forms(values: Iterable[str]) -> list[str]:
+    """The values as messages show them: whole, by line, escaped, or as parts of a URL."""
+    found: set[str] = set()
+    for value in values:
+        for text in (value, *value.splitlines()):
+            found |= {text, text.strip(), one_line(text), repr(text)[1:-1], quote(text), quote(text, safe="")}
+            found |= {quote_plus(text), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return sorted((form for form in found if len(form) >= MIN_VALUE), key=lambda form: (-len(form), form))
+
+
+def _without(forms: list[str], line: str) -> str:
+    for form in forms:
+        line = line.replace(form, MASK)
+    return line
+
+
+def _plain(line: str) -> str:
+    """One line without control characters and group markers."""
+    line = _ESCAPE.sub("", line)
+    line = "".join(" " if c.isspace() else c for c in line if c.isspace() or unicodedata.category(c)[0] != "C")
+    while (less := _GROUP.sub("", line)) != line:
+        line = less
+    return one_line(line)
+
+
+def _whole_words(line: str) -> str:
+    """The start of a long line, which does not end in a part of a URL."""
+    return line if len(line) <= _READ else line[:_READ].rpartition(" ")[0]
+
+
+def _public(line: str) -> str:
+    """The line without logins and queries of URLs."""
+    line = _URL.sub(lambda url: url["scheme"] + _public_rest(url["rest"]), line)
+    return _BARE_QUERY.sub(r"\1?…", _BARE_LOGIN.sub(f"{MASK}@", line))
+
+
+def _public_rest(rest: str) -> str:
+    """What follows the scheme, without login, query and fragment.
+
+    A password may have slashes and at signs. In doubt more is hidden.
+    """
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    port = authority.rpartition("@")[2].partition(":")[2].rstrip("'\",.;:)]")
+    has_no_login = "@" not in authority and (not port or port.isdigit())
+    login, at, _ = ("", "", "") if has_no_login else rest.rpartition("@")
+    rest = f"{MASK}@{rest[len(login) + 1 :]}" if at else rest
+    return re.sub(r"[?#].*", "?…", rest)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

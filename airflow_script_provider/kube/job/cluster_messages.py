@@ -1,0 +1,115 @@
+"""What kubelets, container runtimes, registries and admission report, without their wrapping.
+
+The messages differ between versions; the ones that were recorded are in the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.wording import one_line
+
+BACK_OFF = "ImagePullBackOff"
+
+# Layers of kubelet, containerd and CRI-O around a registry's answer.
+_PULL_WRAPPING = re.compile(
+    r"^(rpc error: code = \w+ desc = |"
+    r'(Back-off pulling image "[^"]*"(: ErrImagePull)?|failed to pull (and unpack )?image "[^"]*"|'
+    r'failed to resolve (reference "[^"]*"|image)|failed to copy|failed to do request|failed to authorize|'
+    r'failed to fetch (anonymous|oauth) token|httpReadSeeker: failed open|(Head|Get) "[^"]*"|'
+    r'initializing source docker://\S+|Failed to apply default image tag "[^"]*")(: ?|$))'
+)
+_REFERENCE = re.compile(r"^\S+[/:]\S+: (?=not found)")
+_QUERY = re.compile(r"(://[^\s?\"]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
+
+# Layers of containerd and runc around the cause of a StartError.
+_START_WRAPPING = re.compile(
+    r"^(failed to (create|start) containerd task|failed to create shim task|"
+    r"(OCI|oci) runtime (create|start|exec) failed|(runc|crun) (create|start|run) failed|container_linux\.go:\d+|"
+    r"unable to start container process|"
+    r"starting container process caused|error during container init|rpc error: code = \w+ desc = .*?): "
+)
+_MISSING = r"(?:executable file not found|no such file or directory|permission denied|exec format error|is a directory)"
+# runc, crun and gVisor about the program itself. Hooks, mounts and folders have the same errors.
+_PROGRAM_FAULTS = (
+    re.compile(rf'^exec:? "(?P<program>[^"]+)": .*{_MISSING}', re.IGNORECASE),
+    re.compile(rf"^exec(?: container process)? [`'\"]?(?P<program>[^\s`'\":]+)[`'\"]?: .*{_MISSING}", re.IGNORECASE),
+    re.compile(r"^executable file [`'\"](?P<program>[^`'\"]+)[`'\"] not found", re.IGNORECASE),
+    re.compile(r"^error finding executable [`'\"](?P<program>[^`'\"]+)[`'\"] in PATH", re.IGNORECASE),
+)
+_NOT_THERE = re.compile(r"executable file|not found|no such file|finding executable", re.IGNORECASE)
+
+# What admission answers in the same way again. A quota may be freed, a webhook may come back.
+_CREATING = re.compile(r'^Error creating: (pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: )?')
+_POLICY = re.compile(r"^ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request: (?P<text>.+)")
+_WEBHOOK = re.compile(r'^admission webhook "(?P<name>[^"]+)" denied the request: (?P<text>.+)')
+_FINAL = re.compile(
+    r"violates PodSecurity|(maximum|minimum) \S+ usage per (Container|Pod) is|max limit to request ratio per|"
+    r"unable to validate against any security context constraint|no PriorityClass with name"
+)
+
+# Events that say that the kubelet ended a container, the more telling ones first.
+_STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
+
+
+@dataclass(frozen=True)
+class ProgramFault:
+    """A program that cannot be executed; ``is_missing`` if the image does not have it."""
+
+    program: str
+    is_missing: bool
+
+
+def registry_answer(message: str, image: str = "") -> str:
+    """Why an image cannot be pulled: the registry's answer, or what kept it from answering.
+
+    It is empty where the message only says that the kubelet waits before it tries again.
+    """
+    answer = _unwrapped(_PULL_WRAPPING, one_line(message))
+    answer = answer.removeprefix(f"{image}: ") if image else answer
+    return _QUERY.sub(r"\1?…", _REFERENCE.sub("", answer))
+
+
+def start_error(message: str) -> str:
+    """Why a container could not be started, in the container runtime's last words."""
+    return _unwrapped(_START_WRAPPING, one_line(message)).removesuffix(": unknown")
+
+
+def program_fault(message: str) -> ProgramFault | None:
+    """The program that a StartError is about, None if it is about anything else."""
+    cause = start_error(message)
+    found = next((match for pattern in _PROGRAM_FAULTS if (match := pattern.search(cause))), None)
+    return ProgramFault(found["program"], bool(_NOT_THERE.search(cause))) if found else None
+
+
+def refusal(event: Mapping[str, Any]) -> str | None:
+    """Why admission refuses the pods of a Job for good, by an event of the Job; None otherwise."""
+    if event.get("reason") != "FailedCreate":
+        return None
+    text = _CREATING.sub("", one_line(event.get("message") or ""))
+    if found := _POLICY.search(text):
+        return f"ValidatingAdmissionPolicy {found['name']} denied its pod: {found['text']}"
+    if found := _WEBHOOK.search(text):
+        return f"admission webhook {found['name']} denied its pod: {found['text']}"
+    return f"its pod is refused: {text}" if _FINAL.search(text) else None
+
+
+def stop(events: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Reason and message of the event that the kubelet stopped the script, None without one."""
+    found = {}
+    for event in events:
+        field_path = event.get("involvedObject", {}).get("fieldPath", "")
+        if event.get("reason") != "Killing" or field_path == f"spec.containers{{{SCRIPT_CONTAINER}}}":
+            found[event.get("reason")] = one_line(event.get("message") or "")
+    return next(((reason, found[reason]) for reason in _STOPS if reason in found), None)
+
+
+def _unwrapped(wrapping: re.Pattern[str], text: str) -> str:
+    """The text without the layers at its start."""
+    while (inner := wrapping.sub("", text, count=1)) != text:
+        text = inner
+    return text

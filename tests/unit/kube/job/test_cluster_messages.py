@@ -1,0 +1,175 @@
+"""What kubelets, container runtimes, registries and admission report, without their wrapping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.job.cluster_messages import (
+    ProgramFault,
+    program_fault,
+    refusal,
+    registry_answer,
+    start_error,
+    stop,
+)
+from airflow_script_provider.kube.job.diagnosis import diagnose
+from airflow_script_provider.kube.job.progress import IMAGE_GRACE, Cause, Verdict, decide
+from tests.builders import a_case, a_pod, a_view, an_event, some_limits
+
+REF = "registry.example.com:5000/team/etl:nope"
+HUB = "docker.io/library/python:9.99"
+PULL = f'rpc error: code = NotFound desc = failed to pull and unpack image "{REF}": '
+HEAD = f'failed to do request: Head "https://{REF.partition(":")[0]}/v2/team/etl/manifests/nope": '
+NO_HOST = "dial tcp: lookup registry.example.com on 10.96.0.10:53: no such host"
+
+# Recorded with containerd 1.6.20 and 2.4.2, CRI-O's and kubelet's by reading them.
+RECORDED = [
+    (f'{PULL}failed to resolve reference "{REF}": {REF}: not found', "not found"),
+    (f"{PULL}failed to resolve image: {REF}: not found", "not found"),
+    (f"rpc error: code = NotFound desc = failed to resolve image: {HUB}: not found", "not found"),
+    (f'{PULL}failed to resolve reference "{REF}": {HEAD}{NO_HOST}', NO_HOST),
+    (f"{PULL}failed to resolve image: {HEAD}{NO_HOST}", NO_HOST),
+    (f'Back-off pulling image "{REF}": ErrImagePull: {PULL}failed to resolve image: {HEAD}{NO_HOST}', NO_HOST),
+    (f'Back-off pulling image "{REF}"', ""),
+    (
+        f'{PULL}failed to resolve reference "{REF}": failed to authorize: failed to fetch anonymous token: unexpected '
+        "status from GET request to https://auth.docker.io/token?scope=a&service=b: 401 Unauthorized",
+        "unexpected status from GET request to https://auth.docker.io/token?…: 401 Unauthorized",
+    ),
+    (
+        f"{PULL}failed to resolve image: pull access denied, repository does not exist or may require authorization",
+        "pull access denied, repository does not exist or may require authorization",
+    ),
+    (f"{PULL}failed to resolve image: {HEAD}EOF", "EOF"),
+    ("rpc error: code = NotFound desc = no match for platform in manifest: not found", "no match for platform in "),
+    (f"initializing source docker://{REF}: reading manifest nope in x: manifest unknown", "reading manifest nope in x"),
+    ('Failed to apply default image tag "A:x": couldn\'t parse image name "A:x": invalid', "couldn't parse image name"),
+    (f'failed to pull image "{REF}": rpc error: code = Unknown desc = context deadline exceeded', "context deadline"),
+]
+
+
+@pytest.mark.parametrize(("message", "answer"), RECORDED)
+def test_the_registrys_answer_without_its_wrapping(message: str, answer: str) -> None:
+    """Whatever kubelet and containerd put around it, the answer or the cause comes first (R15)."""
+    found = registry_answer(message, REF)
+    assert found.startswith(answer) if answer else found == ""
+
+
+@pytest.mark.parametrize(("message", "answer"), [(m, a) for m, a in RECORDED if a])
+def test_the_answer_is_in_the_first_line(message: str, answer: str) -> None:
+    """Where the image will not come, and where the time to start is over (R15, R22)."""
+    pod = a_pod(waiting="ErrImagePull", message=message, image=REF)
+    image = a_case(pod, cause=Cause.IMAGE, reason="ErrImagePull", message=message)
+    late = a_case(pod, cause=Cause.STARTUP_TIMEOUT, reason="StartupTimeout")
+    for case in (image, late):
+        headline = diagnose(case).headline
+        assert answer[:40] in headline
+        assert "ErrImagePull" in headline
+
+
+@pytest.mark.parametrize("now", [IMAGE_GRACE, 300.0])
+def test_a_back_off_without_a_cause_keeps_the_one_before(now: float) -> None:
+    """The kubelet's pause between two pulls says nothing of why it pauses (R15)."""
+    message = RECORDED[0][0] if now == IMAGE_GRACE else RECORDED[4][0]
+    view = a_view(a_pod(waiting="ErrImagePull", message=message, image=REF))
+    pod = a_pod(waiting="ImagePullBackOff", message=f'Back-off pulling image "{REF}"', image=REF)
+    decided = decide(view.with_pod(pod, 10), some_limits(), now)
+    assert isinstance(decided, Verdict)
+    assert decided.message == message
+    case = a_case(pod, cause=decided.cause, reason=decided.reason, message=decided.message)
+    assert registry_answer(message, REF) in diagnose(case).headline
+
+
+CREATE = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+INIT = f"{CREATE}unable to start container process: error during container init: "
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        (f'{CREATE}unable to start container process: exec: "ruby": executable file not found in $PATH: unknown',
+         ProgramFault("ruby", is_missing=True)),
+        (f'{CREATE}unable to start container process: exec: "/usr/bin/p9": stat /usr/bin/p9: no such file or directory',
+         ProgramFault("/usr/bin/p9", is_missing=True)),
+        (f'{CREATE}container_linux.go:380: starting container process caused: exec: "a": executable file not found',
+         ProgramFault("a", is_missing=True)),
+        ('exec: "/scripts/x": permission denied: unknown', ProgramFault("/scripts/x", is_missing=False)),
+        (f"{INIT}exec /usr/bin/etl: exec format error", ProgramFault("/usr/bin/etl", is_missing=False)),
+        ("executable file `etl` not found in $PATH: No such file or directory", ProgramFault("etl", is_missing=True)),
+        (f'{INIT}chdir to cwd ("/nope") set in config.json failed: no such file or directory: unknown', None),
+        (f'{INIT}error mounting "/e" to rootfs at "/d": mount nfs:/e:/d: permission denied: unknown', None),
+        (f"{INIT}error running prestart hook #0: exit status 1, stdout: , stderr: nvidia-container-cli: initialization "
+         "error: load library failed: libnvidia-ml.so.1: cannot open shared object file: no such file or directory",
+         None),
+        (f"{CREATE}error running createRuntime hook #0: fork/exec /usr/bin/toolkit: no such file or directory", None),
+        ("Permission denied", None),
+    ],
+)  # fmt: skip
+def test_only_a_message_about_the_program_means_that_it_is_missing(message: str, fault: ProgramFault | None) -> None:
+    """Libraries, mounts and folders that are missing have the same errors (R22).
+
+    Only a program that cannot be executed ends the attempts that were asked for (R7).
+    """
+    assert program_fault(message) == fault
+    decided = decide(
+        a_view(a_pod(exit_code=128, reason="StartError", message=message)), some_limits(backoff_limit=3), 1
+    )
+    assert isinstance(decided, Verdict) == (fault is not None)
+
+
+def test_a_start_error_shows_the_runtimes_last_words() -> None:
+    """The layers around them would fill the first line (R22)."""
+    message = f'{INIT}chdir to cwd ("/nope") set in config.json failed: no such file or directory: unknown'
+    assert start_error(message) == 'chdir to cwd ("/nope") set in config.json failed: no such file or directory'
+    case = a_case(a_pod(exit_code=128, reason="StartError", message=message))
+    assert 'could not start: chdir to cwd ("/nope") set in config.json failed' in diagnose(case).headline
+
+
+DENIED = 'Error creating: pods "script-task-1f-" is forbidden: '
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (f"{DENIED}ValidatingAdmissionPolicy 'no-env' with binding 'all' denied request: use files",
+         "ValidatingAdmissionPolicy no-env denied its pod: use files"),
+        ('Error creating: admission webhook "v.example.com" denied the request: no root',
+         "admission webhook v.example.com denied its pod: no root"),
+        (f'{DENIED}violates PodSecurity "restricted:latest": runAsNonRoot != true', "its pod is refused: violates Pod"),
+        (f"{DENIED}maximum cpu usage per Container is 1, but limit is 2", "its pod is refused: maximum cpu usage"),
+        (f"{DENIED}exceeded quota: q, requested: pods=1", None),
+        ('Error creating: Internal error occurred: failed calling webhook "v": context deadline exceeded', None),
+        ('Error creating: pods "x" is forbidden: error looking up service account: serviceaccount "y" not found', None),
+    ],
+)  # fmt: skip
+def test_what_admission_refuses_for_good(message: str, found: str | None) -> None:
+    """A policy answers the same again; a quota may be freed, a webhook may come back (R11, R18)."""
+    said = refusal(an_event("FailedCreate", message, kind="Job", name="load"))
+    assert (said or "").startswith(found) if found else said is None
+
+
+def killing(container: str) -> dict[str, Any]:
+    """The event that a kubelet stops a container."""
+    event = an_event("Killing", f"Stopping container {container}")
+    event["involvedObject"]["fieldPath"] = f"spec.containers{{{container}}}"
+    return event
+
+
+EVICTED = an_event("Evicted", "Pod ephemeral local storage usage exceeds\nthe total limit of containers 50Mi.")
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([killing("script"), EVICTED], ("Evicted", "Pod ephemeral local storage usage exceeds the total limit of "
+                                                   "containers 50Mi.")),
+        ([killing("script")], ("Killing", "Stopping container script")),
+        ([killing("proxy"), an_event("Pulled", "x"), an_event("FailedMount", "x")], None),
+        ([], None),
+    ],
+)  # fmt: skip
+def test_events_say_that_the_kubelet_stopped_the_script(events: list[dict[str, Any]], found: Any) -> None:
+    """Its own word of an eviction comes before the kill of the container (R1)."""
+    assert stop(events) == found

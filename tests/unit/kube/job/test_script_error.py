@@ -1,0 +1,183 @@
+"""The error that a script itself printed, in the first line of its failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_script_provider.kube.job.diagnosis import diagnose
+from airflow_script_provider.kube.job.script_error import advice_for, last_error
+from tests.builders import a_case, a_pod, some_limits
+
+PYTHON = """\
+loading
+Traceback (most recent call last):
+  File "/scripts/script.py", line 3, in <module>
+    main()
+    ~~~~^^
+  File "/scripts/script.py", line 1, in main
+    import pandas
+ModuleNotFoundError: No module named 'pandas'
+"""
+CHAINED = """\
+Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+KeyError: 'x'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "a.py", line 3, in <module>
+    raise ValueError("first\\nsecond")
+ValueError: first
+second
+"""
+GROUP = """\
+  + Exception Group Traceback (most recent call last):
+  |   File "a.py", line 9, in <module>
+  |     asyncio.run(main())
+  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "a.py", line 3, in work
+    |     raise OSError(5, "broken")
+    | OSError: [Errno 5] broken
+    +------------------------------------
+"""
+SYNTAX = """\
+  File "/scripts/script.py", line 1
+    print 1
+    ^^^^^^^
+SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?
+"""
+NODE = """\
+node:internal/modules/cjs/loader:1080
+  throw err;
+  ^
+
+Error: Cannot find module 'left-pad'
+Require stack:
+- /scripts/script.js
+    at Module._resolveFilename (node:internal/modules/cjs/loader:1077:15)
+    at require (node:internal/modules/helpers:177:18) {
+  code: 'MODULE_NOT_FOUND',
+  requireStack: [ '/scripts/script.js' ]
+}
+
+Node.js v20.11.1
+"""
+HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "error"),
+    [
+        (PYTHON, 1, "ModuleNotFoundError: No module named 'pandas'"),
+        (CHAINED, 1, "ValueError: first"),
+        (GROUP, 1, "OSError: [Errno 5] broken"),
+        (SYNTAX, 1, "SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?"),
+        (NODE, 1, "Error: Cannot find module 'left-pad'"),
+        ("/scripts/script.sh: line 3: foo: command not found\n", 127,
+         "/scripts/script.sh: line 3: foo: command not found"),
+        ("x\n/scripts/script: 2: set: Illegal option -o pipefail\n", 2,
+         "/scripts/script: 2: set: Illegal option -o pipefail"),
+        ("psql:/scripts/script.sql:1: ERROR:  relation \"x\" does not exist\n", 3,
+         'psql:/scripts/script.sql:1: ERROR:  relation "x" does not exist'),
+        ("/usr/bin/python3: No module named etl\n", 1, "/usr/bin/python3: No module named etl"),
+        ("curl: (6) Could not resolve host: x\n", 6, "curl: (6) Could not resolve host: x"),
+        ("Can't locate JSON.pm at /scripts/script.pl line 1.\n", 2,
+         "Can't locate JSON.pm at /scripts/script.pl line 1."),
+        (HANDLED, 3, ""),
+        (HANDLED, 1, "ModuleNotFoundError: No module named 'pandas'"),
+        (PYTHON + "line\n" * 30, 1, ""),
+        ("step 1\nstep 2\n", 3, ""),
+        ("", 1, ""),
+        ("  at \n", 1, ""),
+    ],
+)  # fmt: skip
+def test_the_error_is_the_last_line_of_its_traceback(output: str, code: int, error: str) -> None:
+    """In each language that scripts are written in; an error that was handled is none (R37)."""
+    assert last_error(output.splitlines(), code) == error
+
+
+def test_a_missing_module_names_the_argument_that_adds_it() -> None:
+    """The first line has the interpreter's words and what to change (R22, R37)."""
+    pods = [a_pod(f"load-{number}", exit_code=1) for number in range(4)]
+    case = a_case(*pods, last_lines=PYTHON.splitlines(), limits=some_limits(backoff_limit=3), hide=str)
+    assert diagnose(case).headline == (
+        "Job etl/load failed: exit code 1 (4 attempts): ModuleNotFoundError: No module named 'pandas'. "
+        "Add it to install_dependencies."
+    )
+
+
+def test_without_a_way_to_hide_secrets_no_line_is_shown() -> None:
+    """Where the values of the run are unknown, its output stays out of the message (R26)."""
+    case = a_case(a_pod(exit_code=1), last_lines=PYTHON.splitlines())
+    assert diagnose(case).cause == "the script ended with exit code 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("chown: changing ownership of '/x': Operation not permitted", "add the one it needs in pod_overrides."),
+        ("sh: 1: cannot create /work/x: Permission denied", "set run_as_uid, or add the capability DAC_OVERRIDE"),
+        ("PermissionError: [Errno 13] Permission denied: '/work/x'", "set run_as_uid, or add the capability"),
+        ("Error: EACCES: permission denied, open '/work/x'", "set run_as_uid, or add the capability"),
+        ("E: setgroups 65534 failed - setgroups (1: Operation not permitted)", "Use install_packages."),
+        ("W: chown to _apt:root of directory x failed (1: Operation not permitted)", "Use install_packages."),
+        ("ERROR: Unable to lock database: Permission denied", "Use install_packages."),
+        ("Error: This command has to be run with superuser privileges", "Use install_packages."),
+        ("OSError: [Errno 30] Read-only file system: '/x'", "Write to /tmp, or mount a volume."),
+        ("cp: error writing '/x': No space left on device", "mount a larger volume."),
+        ("git@example.com: Permission denied (publickey).", ""),
+        ('ERROR:  permission denied for table "x"', ""),
+    ],
+)
+def test_the_last_lines_have_advice(line: str, advice: str) -> None:
+    """A right that is missing names what gives it (R18)."""
+    found = advice_for("", ["before", line, "after"])
+    assert found.endswith(advice) if advice.endswith(".") else advice in found
+    assert bool(found) == bool(advice)
+
+
+@pytest.mark.parametrize("unknown", ["ModuleNotFoundError: No module named 'x'", "MemoryError"])
+def test_an_error_that_was_handled_has_no_advice(unknown: str) -> None:
+    """A script may do without an optional module."""
+    assert advice_for("ValueError: x", [unknown, "went on"]) == ""
+
+
+class TestTerminationMessage:
+    """What the script wrote to ``/dev/termination-log``."""
+
+    def test_it_stands_in_the_first_line(self) -> None:
+        """The author's own words for the failure (R37)."""
+        case = a_case(a_pod(exit_code=1, message="table is locked\n"), hide=str)
+        assert diagnose(case).headline == "Job etl/load failed: exit code 1: table is locked."
+        assert diagnose(case).termination_message == ()
+
+    def test_several_lines_are_all_kept(self) -> None:
+        """The first line has the first of them; the failure has all."""
+        found = diagnose(a_case(a_pod(exit_code=1, message="locked\nby bob\n"), hide=str.upper))
+        assert "exit code 1: LOCKED." in found.headline
+        assert found.termination_message == ("LOCKED", "BY BOB")
+
+    def test_the_end_of_the_log_is_not_repeated(self) -> None:
+        """With ``FallbackToLogsOnError`` the message is what the script printed."""
+        case = a_case(a_pod(exit_code=1, message="one\ntwo\n"), last_lines=["zero", "one", "two"], hide=str)
+        assert (diagnose(case).cause, diagnose(case).termination_message) == ("the script ended with exit code 1", ())
+
+    def test_beside_a_traceback_both_are_there(self) -> None:
+        """The interpreter's error is what people search for."""
+        pod = a_pod(exit_code=1, message="table is locked")
+        found = diagnose(a_case(pod, last_lines=PYTHON.splitlines(), hide=str))
+        assert "ModuleNotFoundError" in found.headline
+        assert found.termination_message == ("table is locked",)
+
+    def test_only_an_installation_can_fail_to_install(self) -> None:
+        """A script that installs nothing may write what the installation would write, and end as it ends."""
+        written = "airflow-script: could not install packages: curl"
+        pod = a_pod(exit_code=97, message=written)
+        found = diagnose(a_case(pod, hide=str))
+        assert (found.cause, found.reason) == (f"exit code 97: {written}", "Error")
+        pod["spec"]["containers"][0]["env"] = [{"name": "AIRFLOW_SCRIPT_PACKAGES", "value": "curl"}]
+        found = diagnose(a_case(pod, hide=str))
+        assert (found.cause, found.reason) == ("could not install packages: curl", "InstallFailed")
