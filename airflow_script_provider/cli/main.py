@@ -130,7 +130,9 @@ def _check_terminal(options: Namespace) -> None:
 def _exit_code(result: ScriptResult) -> int:
     if result.status is Status.TIMEOUT:
         return TIMED_OUT
-    return NOT_RUN if result.exit_code is None else result.exit_code
+    if result.status is Status.COMPLETED:
+        return 0
+    return result.exit_code or NOT_RUN  # a script that was stopped may have ended with 0
 
 
 def _message_of(error: Exception) -> str:
