@@ -103,7 +103,7 @@ def test_log_of_a_failure(page: Page, runs: Runs) -> None:
     (error,) = at("error", entries)
     job = task.task.xcom()["job_name"]
     reason = next(line for line in error.splitlines() if job in line)
-    assert re.search(rf"Job \S+/{job} failed: the script ended with exit code 1\.", reason)
+    assert re.search(rf"Job \S+/{job} failed: exit code 1: TypeError: float\(\) argument must be", reason)
     assert texts(entries).count("importing order 2") == 1
     picture_of_log(task, "log-failure", 900)
 
