@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -35,10 +36,11 @@ _ROUNDS = 4
 def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
     """A function that hides these values and what ``mask`` hides.
 
-    It returns an empty line where a value cannot be removed.
+    It returns an empty line where a value cannot be removed. The values are looked at when it is
+    called: most runs need it never.
     """
-    forms = _forms(values)
-    return lambda line: _hidden(line, forms, mask)
+    forms = cache(lambda: _forms(values))
+    return lambda line: _hidden(line, forms(), mask)
 
 
 def values_in(*things: Any) -> Iterator[str]:
