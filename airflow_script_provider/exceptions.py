@@ -10,7 +10,8 @@
     │   ├── ApiUnauthorizedError       401
     │   ├── ApiForbiddenError          403, names the missing right
     │   ├── ApiNotFoundError           404
-    │   ├── ApiConflictError           409
+    │   ├── ApiAlreadyExistsError      409 AlreadyExists
+    │   ├── ApiConflictError           409 for another reason
     │   └── ApiGoneError               410, the position of a watch is too old
     ├── LaunchError                    the Job's objects could not be created
     ├── TargetError                    no running pod or container to run in
@@ -118,8 +119,12 @@ class ApiNotFoundError(KubernetesApiError):
     """404: the object does not exist."""
 
 
+class ApiAlreadyExistsError(KubernetesApiError):
+    """409 ``AlreadyExists``: an object of that name exists."""
+
+
 class ApiConflictError(KubernetesApiError):
-    """409: an object of that name exists already, or has another uid than the expected one."""
+    """409 for another reason: another writer was faster, or the object has another uid."""
 
 
 class ApiGoneError(KubernetesApiError):

@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(answer)
 
-    do_POST = do_HEAD = do_GET
+    do_POST = do_HEAD = do_PATCH = do_DELETE = do_GET
 
     def do_CONNECT(self) -> None:
         """Open a tunnel, as a proxy does."""

@@ -41,7 +41,6 @@ READ_BUFFER = 256 * 1024
 buffer."""
 
 _USER_AGENT = f"airflow-script-provider/{__version__}"
-_TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
     401: exceptions.ApiUnauthorizedError,
     403: exceptions.ApiForbiddenError,
@@ -133,7 +132,11 @@ class KubernetesApi:
             options["gracePeriodSeconds"] = grace_period
         try:
             await self._call(Call("delete", resource, namespace, name, body=options))
-        except (exceptions.ApiNotFoundError, exceptions.ApiConflictError):
+        except exceptions.ApiNotFoundError:
+            return False
+        except exceptions.ApiConflictError as error:
+            if not refusal.is_of_another_uid(error.server_message):
+                raise
             return False
         return True
 
@@ -295,7 +298,8 @@ async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
 
 def is_transient(error: exceptions.KubernetesApiError) -> bool:
     """Whether the same call may succeed a little later."""
-    return isinstance(error, exceptions.ApiUnreachableError) or error.status in _TRANSIENT
+    is_unanswered = isinstance(error, exceptions.ApiUnreachableError)
+    return is_unanswered or refusal.is_passing(error.status, error.reason, error.server_message)
 
 
 def backoff(attempt: int, *, longest: float = 5.0) -> float:
@@ -322,7 +326,10 @@ def _api_error(response: aiohttp.ClientResponse, raw: str, call: Call) -> except
     except (ValueError, AttributeError):
         message, reason = raw[:200] or str(response.reason), ""
     after = response.headers.get("Retry-After", "")
-    return _ERRORS.get(response.status, exceptions.KubernetesApiError)(
+    kind = _ERRORS.get(response.status, exceptions.KubernetesApiError)
+    if response.status == 409 and reason == "AlreadyExists":
+        kind = exceptions.ApiAlreadyExistsError
+    return kind(
         refusal.message(call.verb, call.resource, call.namespace, response.status, message),
         status=response.status,
         reason=reason,

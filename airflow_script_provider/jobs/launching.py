@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -50,6 +49,24 @@ def fate(ref: JobRef, *, deleted: bool) -> str:
 def left_over(ref: JobRef) -> str:
     """How to remove a Job that could not be deleted."""
     return f"Job {ref} could not be deleted. Run: kubectl -n {ref.namespace} delete job {ref.name}"
+
+
+def unknown(namespace: str, name: str) -> str:
+    """How to remove a Job of which it is unknown whether it exists."""
+    return f"Whether Job {namespace}/{name} was created is unknown. Run: kubectl -n {namespace} delete job {name}"
+
+
+async def find_created(api: KubernetesApi, namespace: str, name: str, launch_id: str) -> dict[str, Any] | None:
+    """The Job that a create made, None if there is none of this launch.
+
+    Raises ``KubernetesApiError`` where the API server does not answer.
+    """
+    try:
+        found = await api.get("jobs", namespace, name)
+    except exceptions.ApiNotFoundError:
+        return None
+    is_ours = found["metadata"].get("labels", {}).get(LAUNCH_LABEL) == launch_id
+    return found if is_ours else None
 
 
 async def check_server(api: KubernetesApi, ref: JobRef, server: str | None) -> None:
@@ -104,10 +121,11 @@ async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]
     body = manifest.job(request)
     try:
         return await _uninterrupted(api, request, api.create("jobs", request.namespace, body))
-    except exceptions.ApiConflictError:
-        existing = await api.get("jobs", request.namespace, body["metadata"]["name"])
-        if existing["metadata"].get("labels", {}).get(LAUNCH_LABEL) != request.identity.launch_id:
-            name = f"{request.namespace}/{body['metadata']['name']}"
+    except exceptions.ApiAlreadyExistsError:
+        name = body["metadata"]["name"]
+        existing = await find_created(api, request.namespace, name, request.identity.launch_id)
+        if existing is None:
+            name = f"{request.namespace}/{name}"
             raise exceptions.LaunchError(f"a Job {name} exists that is not ours; delete it or set name") from None
         return existing
     except exceptions.ApiNotFoundError as error:
@@ -143,8 +161,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
             await delete(api, ref)
             return fate(ref, deleted=True)
     except (TimeoutError, exceptions.KubernetesApiError):
-        how = f"kubectl -n {request.namespace} delete job {name}"
-        return f"Whether Job {request.namespace}/{name} was created is unknown. Run: {how}"
+        return unknown(request.namespace, name)
 
 
 async def _created(
@@ -155,12 +172,7 @@ async def _created(
     if creating.done() and not creating.cancelled() and creating.exception() is None:
         return creating.result()
     creating.cancel()
-    try:
-        found = await api.get("jobs", request.namespace, request.identity.job_name)
-    except exceptions.ApiNotFoundError:
-        return None
-    is_ours = found["metadata"].get("labels", {}).get(LAUNCH_LABEL) == request.identity.launch_id
-    return found if is_ours else None
+    return await find_created(api, request.namespace, request.identity.job_name, request.identity.launch_id)
 
 
 async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any], ref: JobRef) -> None:
@@ -171,8 +183,11 @@ async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any],
     """
     try:
         await api.create(resource, ref.namespace, body)
-    except exceptions.ApiConflictError:
+    except exceptions.ApiAlreadyExistsError:
         await api.delete(resource, ref.namespace, body["metadata"]["name"])
-        # A conflict means that the answer of this create was lost as well.
-        with contextlib.suppress(exceptions.ApiConflictError):
+        try:
             await api.create(resource, ref.namespace, body)
+        except exceptions.ApiAlreadyExistsError as error:
+            # Either the answer of this create was lost as well, or a finalizer keeps the old one.
+            if refusal.is_being_deleted(error.server_message):
+                raise

@@ -85,7 +85,7 @@ async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> N
     for resource, body in manifest.owned(request).items():
         try:
             await api.create(resource, request.namespace, manifest.with_owner(body, request, uid))
-        except exceptions.ApiConflictError:
+        except exceptions.ApiAlreadyExistsError:
             continue
         except exceptions.KubernetesApiError as error:
             log.note(f"Secret or ConfigMap of Job {earlier.ref} could not be created again: {error}", logging.WARNING)

@@ -28,6 +28,9 @@ _ARGUMENTS = tuple(
     }.items()
 )
 _INVALID = (400, 422)
+_PASSING = frozenset({429, 500, 502, 503, 504})
+_OTHER_UID = re.compile(r"\bUID in (?:the )?precondition\b|\bmetadata\.uid: Invalid value\b")
+_QUOTA_NOT_COUNTED = "status unknown for quota"
 _USER = re.compile(r'User "([^"]+)" cannot')
 
 
@@ -47,6 +50,28 @@ def message(verb: str, resource: str, namespace: str | None, status: int, said: 
     if len(whole) <= MAX_HEADLINE and "\n" not in whole:
         return whole
     return with_advice(f"{head}.", advice) + f"\n{said.strip()}"
+
+
+def is_passing(status: int, reason: str, said: str) -> bool:
+    """Whether the same call may be granted a little later.
+
+    A ``Conflict`` comes from other writers: calls that change the same ResourceQuota refuse each
+    other. The quota of a moment ago refuses everything until it is counted.
+    https://github.com/kubernetes/kubernetes/issues/67761
+    """
+    if status == 409:
+        return reason == "Conflict" and not is_of_another_uid(said)
+    return status in _PASSING or (status == 403 and _QUOTA_NOT_COUNTED in said)
+
+
+def is_of_another_uid(said: str) -> bool:
+    """Whether a call was refused because the object of the name is not the expected one."""
+    return _OTHER_UID.search(said) is not None
+
+
+def is_being_deleted(said: str) -> bool:
+    """Whether an object that exists already is on its way out."""
+    return said.startswith("object is being deleted")
 
 
 def with_exec_rights(text: str, namespace: str) -> str:

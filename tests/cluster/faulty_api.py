@@ -28,6 +28,7 @@ from tests.patience import PATIENCE, wait_for
 
 ALWAYS = range(1_000_000)
 FIRST = range(1)
+ALL_BUT_THE_FIRST = range(1, 1_000_000)
 SECOND = range(1, 2)
 TWO_OF_THREE = frozenset(number for number in range(3_000) if number % 3 != 2)
 
@@ -51,6 +52,7 @@ class Fault:
 
     status: int | None = None
     message: str = "injected"
+    reason: str = ""
     retry_after: int | None = None
     body: str | None = None
     reset: bool = False
@@ -335,7 +337,7 @@ def _reset(request: web.BaseRequest) -> web.Response:
 
 
 def _refusal(fault: Fault, status: int) -> web.Response:
-    body = {"kind": "Status", "message": fault.message, "code": status}
+    body = {"kind": "Status", "message": fault.message, "reason": fault.reason, "code": status}
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     text = json.dumps(body) if fault.body is None else fault.body
     return web.Response(status=status, text=text, content_type="application/json", headers=headers)

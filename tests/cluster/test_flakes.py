@@ -19,8 +19,9 @@ from airflow_script_provider.jobs import job_logs
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.conftest import UNHURRIED
-from tests.cluster.faulty_api import FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi
+from tests.cluster.faulty_api import ALL_BUT_THE_FIRST, FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.node_tasks import SAYS_WHERE, run_nodes
 from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_task, wait_until_logged
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
 from tests.patience import LONG, wait_for, with_time_to_begin
@@ -33,6 +34,11 @@ LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
 LOG = r"^GET .*/log\?"
 DELETE = r"^DELETE "
 
+CONFLICT = Fault(
+    status=409,
+    reason="Conflict",
+    message='Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+)
 GONE = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
 NUMBERED = f"""
 {STEPS}
@@ -44,6 +50,11 @@ for i in range(40):
 QUIET = f"print('begun')\n{UNTIL_TOLD}print('[7]')"
 ENDLESS = f"import time\ntime.sleep({LONG})"
 OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+
+
+def on_nodes(waiting: dict[str, Any]) -> dict[str, Any]:
+    """The same way of waiting, as the node operator takes it."""
+    return {"deferrable": bool(waiting)}
 
 
 def run_until(happened: Callable[[], object], what: str, kubectl: Kubectl, **arguments: Any) -> TaskRun:
@@ -90,6 +101,56 @@ def test_lost_answer_with_the_role_of_the_docs(
     api.on(CREATE.format(resource), Fault(lost=True), numbers=FIRST)
     run_task(script="print(1)", env={"A": "b"}, **flaky).succeeded()
     assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+@pytest.mark.parametrize("resource", ["jobs", "secrets", "configmaps"])
+def test_conflict_of_a_create(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, resource: str) -> None:
+    """A create that another writer of the quota was faster than is repeated, not taken for done (R34)."""
+    api.on(CREATE.format(resource), CONFLICT, numbers=range(3))
+    run = run_task(script="print([1])", env={"A": "b"}, **flaky).succeeded()
+    assert run.result["value"] == [1]
+    assert api.count(CREATE.format(resource)) == 4
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+def test_conflicts_on_nodes(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any]) -> None:
+    """Each node runs the script once, however often the creates of its Jobs conflict (R34)."""
+    api.on(CREATE.format("jobs"), CONFLICT, numbers=range(1, 5))
+    run = run_nodes(script=SAYS_WHERE, **flaky, **on_nodes(waiting)).succeeded()
+    assert run.xcoms["value"] == {name: {"node": name, "run": 0} for name in ("node-1", "node-2")}
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "word"), [({"startup_timeout": 5}, "StartupTimeout"), ({"timeout": 5}, "DeadlineExceeded")]
+)
+def test_nodes_whose_jobs_are_never_created(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], limits: dict[str, Any], word: str
+) -> None:
+    """A run on a node has an end though nothing of it is in the cluster; no Job is left (R5, R34)."""
+    api.on(CREATE.format("jobs"), CONFLICT, numbers=ALL_BUT_THE_FIRST)
+    run = run_nodes(script=SAYS_WHERE, **limits, **flaky, **on_nodes(waiting))
+    assert run.headline == f"2 of 2 nodes failed: node-1 ({word}), node-2 ({word})"
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1, "the owner's"
+
+
+def test_the_owner_of_runs_that_are_never_created_is_deleted(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any]
+) -> None:
+    """The runs end with it, although no Job of theirs can be deleted (R9, R34)."""
+
+    def delete_owner() -> None:
+        wait_for(lambda: api.count(CREATE.format("jobs")) > 2, "creates that conflict")
+        (owner,) = kubectl.names("jobs", flaky["namespace"])
+        kubectl("delete", "job", owner, "-n", flaky["namespace"])
+
+    api.on(CREATE.format("jobs"), CONFLICT, numbers=ALL_BUT_THE_FIRST)
+    deleting = meanwhile(delete_owner)
+    run = run_nodes(script=SAYS_WHERE, timeout=None, **flaky, **on_nodes(waiting))
+    deleting.join()
+    assert isinstance(run.error, exceptions.NodesFailedError)
+    assert "deleted" in str(run.error).lower(), "in the triggerer, too: the worker that resumes finds no owner"
+    assert kubectl.names("jobs", flaky["namespace"]) == []
 
 
 def test_refused_secret_takes_the_job_along(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:

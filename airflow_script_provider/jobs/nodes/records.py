@@ -10,6 +10,7 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
+from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import Case, event_line
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -76,7 +77,7 @@ class RecordWriter:
         record.
         """
         if not self.job.may_be_marked:
-            return await self._delete(run) if must_stop else None
+            return await self._delete(run) if must_stop and run.uid is not None else None
         body: dict[str, Any] = {"metadata": {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: record.to_text()}}}
         if must_stop:
             body["spec"] = manifest.STOPPED
@@ -128,7 +129,11 @@ class RecordWriter:
         """Whether the Job is still there to be changed."""
         try:
             await self.api.patch("jobs", self.job.ref.namespace, name, body)
-        except (exceptions.ApiNotFoundError, exceptions.ApiConflictError):
+        except exceptions.ApiNotFoundError:
+            return False
+        except exceptions.KubernetesApiError as error:
+            if not refusal.is_of_another_uid(error.server_message):
+                raise
             return False
         return True
 

@@ -14,12 +14,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Watch
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.log_reader import SILENCE
@@ -81,6 +83,7 @@ class NodeRuns:
         self._lines = NodeLines(context, slots, log_silence)
         self._records = RecordWriter(context.api, context.job)
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._starting: dict[Start, asyncio.Task[None]] = {}
         self._live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = {}
         self._listed = {kind: asyncio.Event() for kind in Kind}
         self._tasks = asyncio.TaskGroup()
@@ -122,7 +125,7 @@ class NodeRuns:
             step = self.board.next_step(now, is_expired=self.is_expired)
             for start in step.starts:
                 run = self.board.begin(start, manifest.run_name(self.owner, start), now)
-                self._tasks.create_task(self._start(run))
+                self._starting[start] = self._tasks.create_task(self._start(run))
             if step.is_over:
                 return
             moments = [m for m in (step.until, self.board.next_look(), self._next_expiry(now)) if m is not None]
@@ -156,6 +159,7 @@ class NodeRuns:
 
         namespace = self.job.ref.namespace
         jobs = Watch(self._api, "jobs", namespace, selector, keep_job, lists_first=True)
+        jobs.expect(board.kept_job(self.owner, with_output=False))
         pods = Watch(self._api, "pods", namespace, selector, board.kept_pod, lists_first=True)
         watches = {Kind.JOB: jobs, Kind.POD: pods}
         feeding = [self._tasks.create_task(self._feed(kind, watch)) for kind, watch in watches.items()]
@@ -196,16 +200,19 @@ class NodeRuns:
         return min(coming, default=None)
 
     async def _start(self, run: NodeRun) -> None:
-        """Create the Job of a run; one that is there already is the same."""
-        body = manifest.run_job(self.owner, run.start, self.plan.run_deadline(time.time()))
+        """Create the Job of a run; one that is there already is the same.
+
+        Whatever comes of it, the run has an end: the board ends it where its Job is never seen.
+        """
         try:
             async with self._creating:
-                await self._create(body)
-        except exceptions.ApiConflictError:
-            pass
+                self.board.ask(run, time.monotonic())
+                self._wake()
+                await self._create(manifest.run_job(self.owner, run.start, self.plan.run_deadline(time.time())))
         except exceptions.KubernetesApiError as error:
-            record = self._records.of_refusal(run, error, self.board.failures_before(run.node))
-            await self._close(run, record)
+            if not await self._may_exist(run, error):
+                run.is_concluding = True
+                await self._close(run, self._records.of_refusal(run, error, self.board.failures_before(run.node)))
             return
         if self._explained < EXPLAINED:
             self._explained += 1
@@ -221,6 +228,35 @@ class NodeRuns:
             else:
                 return
 
+    async def _may_exist(self, run: NodeRun, error: exceptions.KubernetesApiError) -> bool:
+        """Whether the run's Job may exist although its create was refused."""
+        if not isinstance(error, exceptions.ApiAlreadyExistsError):
+            return False
+        try:
+            return await self._find(run) is not None
+        except exceptions.KubernetesApiError:
+            return True
+
+    async def _find(self, run: NodeRun) -> Mapping[str, Any] | None:
+        """The run's Job, None if there is none. Raises ``KubernetesApiError``."""
+        launch_id = manifest.launch_id(self.owner, run.start)
+        return await launching.find_created(self._api, self.job.ref.namespace, run.name, launch_id)
+
+    async def _end_create(self, run: NodeRun) -> str:
+        """End the create of a run whose Job was never seen, and look for that Job.
+
+        Returns what stays unknown, as text.
+        """
+        if (starting := self._starting.pop(run.start, None)) is not None:
+            starting.cancel()
+            await asyncio.wait({starting})
+        try:
+            found = await self._find(run)
+        except exceptions.KubernetesApiError:
+            return f" {launching.unknown(self.job.ref.namespace, run.name)}"
+        run.uid = found["metadata"]["uid"] if found is not None else None
+        return ""
+
     async def _explain(self, run: NodeRun) -> None:
         """Show why a run has no pod yet, by the events of its Job."""
         await asyncio.sleep(EXPLAIN_AFTER)
@@ -232,6 +268,7 @@ class NodeRuns:
         """Read what the run printed, show how it ended, write its outcome."""
         before = self.board.failures_before(run.node)
         decision = await self._records.confirmed(run, decision)
+        doubt = await self._end_create(run) if run.uid is None else ""
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._records.of(run, decision, Output(0), before)
@@ -239,6 +276,7 @@ class NodeRuns:
             record = await self._records.of(run, decision, output, before)
             for warning in output.value().warnings:
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)
+            record = replace(record, error=f"{record.error}{doubt}") if doubt else record
             await self._close(run, record, must_stop=isinstance(decision, Lost) or decision.delete_job)
 
     async def _output_of(self, run: NodeRun, title: str) -> Output:
@@ -263,8 +301,13 @@ class NodeRuns:
         if not self._keeps_output:
             record = record.without_output()
         self.board.end(run.start, record, time.monotonic())
-        self._queue.put_nowait((Kind.EVENT, LISTED))  # wakes up the loop that waits for a change
+        self._starting.pop(run.start, None)
+        self._wake()
         await self._forget(run)
+
+    def _wake(self) -> None:
+        """Wake up the loop that waits for a change."""
+        self._queue.put_nowait((Kind.EVENT, LISTED))
 
     async def _forget(self, run: NodeRun) -> None:
         """Delete the Job of the run that is no longer history."""

@@ -33,9 +33,9 @@ from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_j
 class NodeRun:
     """A run that is under way.
 
-    ``name`` is the name of its Job. ``uid`` is None until the Job was seen. ``follow_state`` says
-    how far the previous follower has shown the run's lines. ``is_taken_over`` says that there was
-    a previous follower.
+    ``name`` is the name of its Job. ``uid`` is None until the Job was seen; ``look_at`` is None
+    until its create is sent. ``follow_state`` says how far the previous follower has shown the
+    run's lines. ``is_taken_over`` says that there was a previous follower.
     """
 
     start: Start
@@ -81,6 +81,13 @@ class Board:
         self.states[start.node] = replace(before, is_running=True)
         return run
 
+    def ask(self, run: NodeRun, now: float) -> None:
+        """Note that the create of a run's Job is sent.
+
+        The limits that end the run if its Job is never seen count from here.
+        """
+        run.seen, run.look_at = run.seen.since(now), now
+
     def end(self, start: Start, record: RunRecord, now: float) -> None:
         """Note that a run is over, also if another follower has written its record."""
         self.runs.pop(start, None)
@@ -112,6 +119,8 @@ class Board:
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
             run.seen, run.is_taken_over = run.seen.since(now - (clock or 0.0)), True
+        elif run.uid is None:
+            run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
         run.limits = replace(run.limits, **self._deadline(job))
         run.seen = run.seen.with_job(job, now, deleted=deleted)
@@ -128,18 +137,28 @@ class Board:
         return run
 
     def due(self, now: float, expires_at: float | None) -> Iterator[tuple[NodeRun, Verdict | Lost]]:
-        """The runs that are over now, and how they ended. After ``expires_at`` all are over."""
+        """The runs that are over now, and how they ended.
+
+        After ``expires_at`` all are over. So are runs without a Job whose owner was deleted.
+        """
+        is_expired = expires_at is not None and now >= expires_at
         for run in list(self.runs.values()):
-            is_expired = expires_at is not None and now >= expires_at
-            if run.is_concluding or not (is_expired or (run.look_at is not None and now >= run.look_at)):
+            is_orphan = run.uid is None and self.is_owner_deleted
+            must_look = is_expired or is_orphan or (run.look_at is not None and now >= run.look_at)
+            if run.is_concluding or not must_look:
                 continue
-            decision = progress.decide(run.seen, run.limits, now)
+            decision = self._decision(run, now)
             if isinstance(decision, Wait) and is_expired:
                 decision = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
             if isinstance(decision, Wait):
                 run.look_at = decision.until
             else:
                 yield run, decision
+
+    def _decision(self, run: NodeRun, now: float) -> Wait | Verdict | Lost:
+        if run.uid is not None:
+            return progress.decide(run.seen, run.limits, now)
+        return progress.decide_without_job(run.seen, run.limits, now, is_owner_deleted=self.is_owner_deleted)
 
     def next_look(self) -> float | None:
         """The next time at which a run may end without a change in the cluster."""

@@ -6,13 +6,14 @@ replaced on another node. A run belongs to its node, so it ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_script_provider.kube.job import pod_status, progress
 from airflow_script_provider.kube.job.pod_status import Pod
-from airflow_script_provider.kube.job.progress import Limits, Verdict, View, Wait
+from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View, Wait
 
 CONFIRMATION = 10.0
 """Seconds beyond the grace period: by then a live kubelet has reported a deleted pod's end."""
@@ -77,6 +78,21 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
         if uid not in seen.view.gone:
             moments.append(until)
     return Wait(min(moments, default=None))
+
+
+def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_deleted: bool) -> Wait | Verdict | Lost:
+    """The same for a run whose Job was never seen: its create may go on, or be lost.
+
+    Nothing in the cluster ends such a run, so its limits count from the moment of its create.
+    """
+    if is_owner_deleted:
+        return Verdict(Cause.JOB_DELETED, None, "JobDeleted", delete_job=True)
+    decision, asked_at = decide(seen, limits, now), seen.view.started_at
+    if not isinstance(decision, Wait) or asked_at is None or limits.deadline is None:
+        return decision
+    if now >= asked_at + limits.deadline:
+        return Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+    return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
 
 
 def _is_leaving(pod: Pod) -> bool:

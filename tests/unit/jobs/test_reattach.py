@@ -13,13 +13,13 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
-from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import reattach
 from airflow_script_provider.jobs.reattach import ReattachedJob
+from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import job
 from tests.builders import a_request, a_task
 from tests.servers import Answer, WebServer, web_server
+from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 RETRY = a_request(task=a_task(try_number=2))
@@ -48,11 +48,7 @@ def server() -> Iterator[WebServer]:
 
 async def found(server: WebServer, log: KeptLog) -> ReattachedJob | None:
     """The Job that a second try takes over."""
-    clusters = [{"name": "c", "cluster": {"server": server.url}}]
-    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
-    users = [{"name": "u", "user": {"token": "t"}}]
-    config = {"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users}
-    async with open_api(ClusterAccess(config=config)) as api:
+    async with api_of(server) as api:
         return await reattach.find(api, RETRY, log, alone=True)
 
 
@@ -99,3 +95,15 @@ async def test_without_an_answer_nothing_is_launched(server: WebServer, monkeypa
     server.answers(JOBS, Answer(b"{}", 503))
     with pytest.raises(exceptions.KubernetesApiError):
         await found(server, KeptLog())
+
+
+@pytest.mark.parametrize(("answers", "creates"), [([a_refusal(409, *EXISTS)], 1), ([a_refusal(409, *CONFLICT)] * 2, 3)])
+async def test_what_the_lost_worker_did_not_create(server: WebServer, answers: list[Answer], creates: int) -> None:
+    """A ConfigMap that exists stays; after a conflict it does not exist, and is created (R34)."""
+    log, path = KeptLog(), "/api/v1/namespaces/etl/configmaps"
+    server.answers(path, *answers, *([an_object("ConfigMap", 201)] if creates > 1 else []))
+    ref = JobRef("etl", "script-load-1", "uid-1")
+    earlier = ReattachedJob(RETRY, ref, 1, launched_at=0.0, clock=None, has_ended=False)
+    async with api_of(server) as api:
+        await reattach.complete(api, earlier, log)
+    assert (requests(server, "POST", path), log.notes) == (creates, [])

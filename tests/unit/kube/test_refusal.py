@@ -145,3 +145,47 @@ def test_an_exec_names_both_rights() -> None:
         "kubectl auth can-i create pods --subresource=exec -n shop --as=etl ; "
         "kubectl auth can-i get pods --subresource=exec -n shop --as=etl"
     )
+
+
+CHANGED = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified; please apply your changes'
+UID_OF_PATCH = (
+    'Operation cannot be fulfilled on jobs.batch "x": StorageError: invalid object, Code: 4, AdditionalErrorMsg:'
+)
+UID_OF_PATCH += " Precondition failed: UID in precondition: 1, UID in object meta: 2"
+UID_OF_DELETE = (
+    'Operation cannot be fulfilled on Job.batch "x": the UID in the precondition (1) does not match the UID in'
+)
+UID_OF_DELETE += " record (2). The object might have been deleted and then recreated"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said", "passes"),
+    [
+        (409, "Conflict", CHANGED, True),
+        (409, "AlreadyExists", 'jobs.batch "x" already exists', False),
+        (409, "Conflict", UID_OF_PATCH, False),
+        (409, "Conflict", UID_OF_DELETE, False),
+        (409, "", 'admission webhook "w" denied the request: taken', False),
+        (
+            403,
+            "Forbidden",
+            'jobs.batch "x" is forbidden: status unknown for quota: q, resources: count/jobs.batch',
+            True,
+        ),
+        (403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1', False),
+        (401, "Unauthorized", "Unauthorized", False),
+        (404, "NotFound", 'jobs.batch "x" not found', False),
+        (422, "Invalid", 'Job.batch "x" is invalid', False),
+        *((status, "", "", True) for status in (429, 500, 502, 503, 504)),
+    ],
+)
+def test_what_may_be_granted_a_little_later(status: int, reason: str, said: str, passes: bool) -> None:
+    """Of all 409, only a ``Conflict`` between writers; what an object is, stays (R34)."""
+    assert refusal.is_passing(status, reason, said) is passes
+
+
+def test_another_uid_is_told_in_three_ways() -> None:
+    """By a delete, by a patch with a precondition, and by a patch that would change the uid (R6)."""
+    fixed = 'Job.batch "x" is invalid: [metadata.uid: Invalid value: "1": field is immutable, spec.selector: Invalid'
+    assert all(map(refusal.is_of_another_uid, (UID_OF_DELETE, UID_OF_PATCH, fixed)))
+    assert not refusal.is_of_another_uid(CHANGED)

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
@@ -196,3 +198,53 @@ def test_little_is_kept() -> None:
     pod["spec"]["tolerations"] = [{}]
     assert "tolerations" not in node_board.kept_pod(pod)["spec"]
     assert controller_of(node_board.kept_pod(pod)) == ""
+
+
+ASKED_AT = 100.0
+"""When the create of the run was sent."""
+
+
+def test_a_run_whose_create_was_not_sent_waits() -> None:
+    """Of thousands of runs few are created at a time: no limit counts meanwhile (R26)."""
+    board = a_board("a")
+    board.begin(FIRST, "load-a-0", 0.0)
+    assert ends(board, 10_000.0) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "now", "cause"),
+    [
+        ({"startup_timeout": 60}, 159.0, None),
+        ({"startup_timeout": 60}, 160.0, Cause.STARTUP_TIMEOUT),
+        ({"startup_timeout": 60, "deadline": None}, 160.0, Cause.STARTUP_TIMEOUT),
+        ({"startup_timeout": 900, "deadline": 20}, 119.0, None),
+        ({"startup_timeout": 900, "deadline": 20}, 120.0, Cause.DEADLINE),
+    ],
+)
+def test_a_run_without_a_job_has_an_end(limits: dict[str, Any], now: float, cause: Cause | None) -> None:
+    """Its limits count from the create on; nothing in the cluster ends it (R5, R34)."""
+    board = Board(a_plan("a", timeout=limits.pop("deadline", 600)), some_limits(**limits))
+    board.ask(board.begin(FIRST, "load-a-0", 0.0), ASKED_AT)
+    found = [verdict.cause for _, verdict in ends(board, now)]
+    assert found == ([] if cause is None else [cause])
+    assert cause is not None or board.next_look() == (160.0 if limits["startup_timeout"] == 60 else 120.0)
+
+
+def test_a_run_without_a_job_ends_with_its_owner() -> None:
+    """The garbage collector has nothing to delete, so no deletion would be seen (R9, R34)."""
+    board = a_board("a", "b")
+    board.ask(board.begin(FIRST, "load-a-0", 0.0), ASKED_AT)
+    board.begin(Start("b", 0), "load-b-0", 0.0)
+    board.take_job(a_job(), ASKED_AT, 1.0, deleted=True)
+    assert [(start, verdict.cause) for start, verdict in ends(board, ASKED_AT)] == [
+        (FIRST, Cause.JOB_DELETED), (Start("b", 0), Cause.JOB_DELETED)
+    ]  # fmt: skip
+
+
+def test_a_job_that_is_seen_late_has_its_whole_time() -> None:
+    """What its create took is not counted as its time to start."""
+    board = a_board("a")
+    board.ask(board.begin(FIRST, "load-a-0", 0.0), ASKED_AT)
+    board.take_job(a_run(), ASKED_AT + 50, 0.0)
+    assert ends(board, ASKED_AT + 50) == []
+    assert board.next_look() == ASKED_AT + 50 + 60

@@ -1,0 +1,45 @@
+"""An API server that answers as a test writes down: answers that a real one gives only in bad luck."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.clusters.access import ClusterAccess
+from airflow_script_provider.clusters.credentials import open_api
+from tests.servers import Answer, WebServer
+
+EXISTS = ("AlreadyExists", 'configmaps "x" already exists')
+CONFLICT = ("Conflict", 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified')
+
+
+@asynccontextmanager
+async def api_of(server: WebServer) -> AsyncIterator[KubernetesApi]:
+    """The client of a stand-in server."""
+    clusters = [{"name": "c", "cluster": {"server": server.url}}]
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    users = [{"name": "u", "user": {"token": "t"}}]
+    config = {"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users}
+    async with open_api(ClusterAccess(config=config)) as api:
+        yield api
+
+
+def an_object(kind: str = "Job", status: int = 200, **metadata: Any) -> Answer:
+    """An object as an answer."""
+    body = {"kind": kind, "apiVersion": "batch/v1", "metadata": {"name": "x", "uid": "uid-1"} | metadata}
+    return Answer(json.dumps(body).encode(), status, {"Content-Type": "application/json"})
+
+
+def a_refusal(status: int, reason: str = "", message: str = "") -> Answer:
+    """A refusal in the API server's form."""
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status}
+    text = json.dumps(body | {"reason": reason, "message": message})
+    return Answer(text.encode(), status, {"Content-Type": "application/json"})
+
+
+def requests(server: WebServer, method: str, path: str = "") -> int:
+    """How often the server was asked so."""
+    return sum(one.method == method and one.path.startswith(path) for one in server.requests)
