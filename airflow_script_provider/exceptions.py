@@ -83,7 +83,8 @@ class KubernetesApiError(ScriptProviderError):
 
     ``status`` is the HTTP status, 0 without an answer. ``reason`` and ``server_message`` are the
     server's own. ``retry_after`` is the number of seconds after which the server wants to be asked
-    again.
+    again. ``may_have_acted`` says that the server may have done what was asked, because the answer
+    to this call, or to one that it repeats, is lost.
     """
 
     def __init__(
@@ -94,9 +95,11 @@ class KubernetesApiError(ScriptProviderError):
         reason: str = "",
         server_message: str = "",
         retry_after: float | None = None,
+        may_have_acted: bool = False,
         retryable: bool = True,
     ) -> None:
         super().__init__(message, retryable=retryable)
+        self.may_have_acted = may_have_acted
         self.status = status
         self.reason = reason
         self.server_message = server_message

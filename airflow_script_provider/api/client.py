@@ -40,6 +40,13 @@ READ_BUFFER = 256 * 1024
 """Bytes of an answer that may wait to be read; of hundreds of log streams each has such a
 buffer."""
 
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+"""Errors that come before a request is sent."""
 _USER_AGENT = f"airflow-script-provider/{__version__}"
 _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
     401: exceptions.ApiUnauthorizedError,
@@ -266,6 +273,7 @@ class KubernetesApi:
         return exceptions.ApiUnreachableError(
             f"no answer from the API server {self.host}: {what}. Check the Kubernetes connection and the network.",
             status=0,
+            may_have_acted=not isinstance(error, _NOT_SENT),
         )
 
 
@@ -283,12 +291,16 @@ def _abort(response: aiohttp.ClientResponse) -> None:
 
 
 async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
-    """The answer of a call, which is repeated for ``patience`` seconds while there is none."""
-    give_up, attempt = time.monotonic() + patience, 0
+    """The answer of a call, which is repeated for ``patience`` seconds while there is none.
+
+    The error of the last attempt says also whether an earlier one may have acted.
+    """
+    give_up, attempt, may_have_acted = time.monotonic() + patience, 0, False
     while True:
         try:
             return await call()
         except exceptions.KubernetesApiError as error:
+            error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
             pause = error.retry_after or backoff(attempt)
             if not is_transient(error) or time.monotonic() + pause > give_up:
                 raise
@@ -335,4 +347,5 @@ def _api_error(response: aiohttp.ClientResponse, raw: str, call: Call) -> except
         reason=reason,
         server_message=message,
         retry_after=float(after) if after.isdigit() else None,
+        may_have_acted=response.status >= 500,
     )

@@ -56,6 +56,11 @@ def unknown(namespace: str, name: str) -> str:
     return f"Whether Job {namespace}/{name} was created is unknown. Run: kubectl -n {namespace} delete job {name}"
 
 
+def _if_late(namespace: str, name: str) -> str:
+    """How to remove a Job that does not exist, but that the API server may still create."""
+    return f"No Job {namespace}/{name} was found. If it appears later, run: kubectl -n {namespace} delete job {name}"
+
+
 async def find_created(api: KubernetesApi, namespace: str, name: str, launch_id: str) -> dict[str, Any] | None:
     """The Job that a create made, None if there is none of this launch.
 
@@ -118,21 +123,34 @@ async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bo
 
 
 async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]:
-    body = manifest.job(request)
     try:
-        return await _uninterrupted(api, request, api.create("jobs", request.namespace, body))
-    except exceptions.ApiAlreadyExistsError:
-        name = body["metadata"]["name"]
-        existing = await find_created(api, request.namespace, name, request.identity.launch_id)
-        if existing is None:
-            name = f"{request.namespace}/{name}"
-            raise exceptions.LaunchError(f"a Job {name} exists that is not ours; delete it or set name") from None
-        return existing
+        return await _uninterrupted(api, request, _created_or_found(api, request))
     except exceptions.ApiNotFoundError as error:
         words = await missing_namespace(api, request.namespace, str(error)) or str(error)
         raise exceptions.LaunchError(words) from None
     except exceptions.KubernetesApiError as error:
         raise refusal.explained(error, request.options.given) from None
+
+
+async def _created_or_found(api: KubernetesApi, request: JobRequest) -> dict[str, Any]:
+    """Create the Job, or find the Job of a create whose answer was lost."""
+    namespace, name = request.namespace, request.identity.job_name
+    try:
+        return await api.create("jobs", namespace, manifest.job(request))
+    except exceptions.KubernetesApiError as error:
+        exists = isinstance(error, exceptions.ApiAlreadyExistsError)
+        if not exists and not error.may_have_acted:
+            raise
+        try:
+            found = await find_created(api, namespace, name, request.identity.launch_id)
+        except exceptions.KubernetesApiError:
+            raise error.with_message(f"{error}\n{unknown(namespace, name)}") from None
+        if found is not None:
+            return found
+        if exists:
+            what = f"a Job {namespace}/{name} exists that is not ours; delete it or set name"
+            raise exceptions.LaunchError(what) from None
+        raise error.with_message(f"{error}\n{_if_late(namespace, name)}") from None
 
 
 async def _uninterrupted(

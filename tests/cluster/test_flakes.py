@@ -16,6 +16,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch
 from airflow_script_provider.jobs import job_logs
+from airflow_script_provider.jobs.nodes import runs as node_runs
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.conftest import UNHURRIED
@@ -31,6 +32,7 @@ WATCH = r"^GET .*[?&]watch=1"
 WATCH_PODS = r"^GET .*/pods\?.*watch=1"
 WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
 LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
+GET_JOB = r"^GET .*/jobs/"
 LOG = r"^GET .*/log\?"
 DELETE = r"^DELETE "
 
@@ -101,6 +103,45 @@ def test_lost_answer_with_the_role_of_the_docs(
     api.on(CREATE.format(resource), Fault(lost=True), numbers=FIRST)
     run_task(script="print(1)", env={"A": "b"}, **flaky).succeeded()
     assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+@pytest.mark.parametrize("timeout", [600, None])
+def test_all_answers_of_a_create_are_lost(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, timeout: int | None
+) -> None:
+    """The Job is found by its name, and the run goes on with it (R6)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 1.0)
+    api.on(CREATE.format("jobs"), Fault(lost=True))
+    run = run_task(script="print([1])", timeout=timeout, **flaky).succeeded()
+    assert run.result["value"] == [1]
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(lost=True), Fault(reset=True)], ids=["created", "not created"])
+def test_nothing_is_known_of_a_job(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """The error has the line that removes what may be there, though nothing else would (R6)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 1.0)
+    api.on(CREATE.format("jobs"), fault)
+    api.on(GET_JOB, Fault(reset=True))
+    run = run_task(script="print(1)", timeout=None, **flaky)
+    assert isinstance(run.error, exceptions.ApiUnreachableError)
+    (_, command) = str(run.error).splitlines()[1].split(" Run: kubectl ")
+    kubectl(*command.split(), "--ignore-not-found")
+    wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", flaky["namespace"], *OURS), "the end of all")
+
+
+def test_all_answers_of_creates_on_nodes_are_lost(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, waiting: dict[str, Any]
+) -> None:
+    """Each node runs the script once: its Job is found by its name (R6)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 1.0)
+    monkeypatch.setattr(node_runs, "CREATE_ATTEMPTS", 2)
+    api.on(CREATE.format("jobs"), Fault(lost=True), numbers=ALL_BUT_THE_FIRST)
+    run = run_nodes(script=SAYS_WHERE, **flaky, **on_nodes(waiting)).succeeded()
+    assert run.result["succeeded"] == 2
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 3
 
 
 @pytest.mark.parametrize("resource", ["jobs", "secrets", "configmaps"])

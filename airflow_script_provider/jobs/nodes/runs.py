@@ -219,10 +219,12 @@ class NodeRuns:
             self._others.append(self._tasks.create_task(self._explain(run)))
 
     async def _create(self, body: dict[str, Any]) -> None:
+        may_have_acted = False
         for attempt in range(CREATE_ATTEMPTS):
             try:
                 await self._api.create("jobs", self.job.ref.namespace, body)
             except exceptions.KubernetesApiError as error:
+                error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
                 if not is_transient(error) or attempt == CREATE_ATTEMPTS - 1:
                     raise
             else:
@@ -230,7 +232,7 @@ class NodeRuns:
 
     async def _may_exist(self, run: NodeRun, error: exceptions.KubernetesApiError) -> bool:
         """Whether the run's Job may exist although its create was refused."""
-        if not isinstance(error, exceptions.ApiAlreadyExistsError):
+        if not isinstance(error, exceptions.ApiAlreadyExistsError) and not error.may_have_acted:
             return False
         try:
             return await self._find(run) is not None

@@ -12,7 +12,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from tests.builders import a_request
-from tests.servers import WebServer, web_server
+from tests.servers import Answer, WebServer, web_server
 from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests
 
 REQUEST = a_request(env={"KEY": "value"})
@@ -95,3 +95,65 @@ async def test_a_delete_that_conflicts_is_repeated(server: WebServer) -> None:
         assert await launching.delete(api, ref)
         assert not await launching.delete(api, ref)
     assert requests(server, "DELETE") == 3
+
+
+LOST = Answer(reset=True)
+QUOTA = a_refusal(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1')
+NOT_FOUND = a_refusal(404, "NotFound", 'jobs.batch "x" not found')
+DOWN = a_refusal(503, "ServiceUnavailable", "restarting")
+
+
+@pytest.mark.parametrize("answers", [[LOST], [DOWN], [LOST, QUOTA], [DOWN, a_refusal(409, *EXISTS)]])
+async def test_a_job_whose_answers_are_lost_is_found(
+    server: WebServer, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its own existence refuses the repeated create: the launch goes on with it (R6)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0 if len(answers) == 1 else 30.0)
+    server.answers(JOBS, *answers)
+    async with api_of(server) as api:
+        assert (await launching.launch(api, REQUEST)).uid == "uid-1"
+    assert requests(server, "POST", CONFIG_MAPS) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [
+        (NOT_FOUND, "No Job etl/{0} was found. If it appears later, run: kubectl -n etl delete job {0}"),
+        (DOWN, "Whether Job etl/{0} was created is unknown. Run: kubectl -n etl delete job {0}"),
+        (LOST, "Whether Job etl/{0} was created is unknown. Run: kubectl -n etl delete job {0}"),
+        (an_object(labels={}), "No Job etl/{0} was found. If it appears later, run: kubectl -n etl delete job {0}"),
+    ],
+)
+async def test_a_job_of_which_nothing_is_known_is_named(
+    server: WebServer, found: Answer, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second line, with the command that removes it; the first line is the cause (R6)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    server.answers(JOBS, LOST)
+    server.answers(f"{JOBS}/{NAMES.job_name}", found)
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.ApiUnreachableError) as caught:
+            await launching.launch(api, REQUEST)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"no answer from the API server {server.url}: ")
+    assert second == names.format(NAMES.job_name)
+
+
+async def test_a_refusal_leaves_no_doubt(server: WebServer) -> None:
+    """Where no answer was lost no Job is looked for."""
+    server.answers(JOBS, QUOTA)
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.ApiForbiddenError, match="exceeded quota"):
+            await launching.launch(api, REQUEST)
+    assert requests(server, "GET") == 0
+
+
+async def test_a_server_that_is_not_there_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was never sent has created nothing: one line says so."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    with web_server() as server:
+        pass
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.ApiUnreachableError) as caught:
+            await launching.launch(api, REQUEST)
+    assert len(str(caught.value).splitlines()) == 1
