@@ -165,9 +165,15 @@ class KubernetesApi:
     ) -> aiohttp.ClientWebSocketResponse:
         """An open websocket, which the caller closes.
 
-        The call is not repeated on errors. Errors of reading reach the caller as they are.
+        Only a refusal of credentials is doubted. Errors of reading reach the caller as they are.
         """
-        session, call = self._sessions.current, Call("get", resource, namespace, name)
+        call = Call("get", resource, namespace, name)
+        return await patiently(lambda: self._upgraded(call, query, upgrade), CALL_PATIENCE, self._is_doubtful)
+
+    async def _upgraded(
+        self, call: Call, query: Sequence[tuple[str, str]], upgrade: Upgrade
+    ) -> aiohttp.ClientWebSocketResponse:
+        session = self._sessions.current
         try:
             socket = await upgrade.of(session, call.path, query, _headers(session))
             if socket is None and (renewed := await self._sessions.renewed(session)) is not None:
@@ -177,8 +183,8 @@ class KubernetesApi:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         if socket is None:
-            message = refusal.message(call.verb, resource, namespace, 401, "Unauthorized")
-            raise exceptions.ApiUnauthorizedError(message)
+            message = refusal.message(call.verb, call.resource, call.namespace, 401, "Unauthorized")
+            raise exceptions.ApiUnauthorizedError(message, status=401, server_message="Unauthorized")
         return socket
 
     async def _refusal(self, call: Call, refused: aiohttp.WSServerHandshakeError) -> exceptions.KubernetesApiError:
@@ -204,7 +210,17 @@ class KubernetesApi:
 
     async def _answer(self, call: Call) -> bytes:
         """One call, repeated while the server cannot answer: with our fixed names that is safe."""
-        return await patiently(lambda: self._once(call), CALL_PATIENCE)
+        return await patiently(
+            lambda: self._once(call), CALL_PATIENCE, lambda error: is_transient(error) or self._is_doubtful(error)
+        )
+
+    def _is_doubtful(self, error: exceptions.KubernetesApiError) -> bool:
+        """Whether credentials that the server refuses may be granted a little later.
+
+        A server that has granted a call before may ask an authenticator that fails for a moment.
+        """
+        is_servers = isinstance(error, exceptions.ApiUnauthorizedError) and error.server_message != ""
+        return is_servers and self._sessions.was_granted
 
     async def _once(self, call: Call) -> bytes:
         response = await self._request(call)
@@ -223,6 +239,7 @@ class KubernetesApi:
         session = self._sessions.current
         response = await self._send(session, call, read_timeout)
         if response.status != 401:
+            self._sessions.was_granted = self._sessions.was_granted or response.ok
             return response
         try:
             renewed = await self._sessions.renewed(session)
@@ -290,9 +307,14 @@ def _abort(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
+async def patiently(
+    call: Callable[[], Awaitable[T]],
+    patience: float,
+    may_pass: Callable[[exceptions.KubernetesApiError], bool] | None = None,
+) -> T:
     """The answer of a call, which is repeated for ``patience`` seconds while there is none.
 
+    ``may_pass`` says after which errors it is repeated, by default after those that are transient.
     The error of the last attempt says also whether an earlier one may have acted.
     """
     give_up, attempt, may_have_acted = time.monotonic() + patience, 0, False
@@ -302,7 +324,7 @@ async def patiently(call: Callable[[], Awaitable[T]], patience: float) -> T:
         except exceptions.KubernetesApiError as error:
             error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
             pause = error.retry_after or backoff(attempt)
-            if not is_transient(error) or time.monotonic() + pause > give_up:
+            if not (may_pass or is_transient)(error) or time.monotonic() + pause > give_up:
                 raise
         attempt += 1
         await asyncio.sleep(pause)

@@ -52,10 +52,14 @@ class Session:
 
 
 class Sessions:
-    """The ``current`` session; ``renew`` opens one with credentials that were read again."""
+    """The ``current`` session; ``renew`` opens one with credentials that were read again.
+
+    ``was_granted`` says that the server has granted a call of any session before.
+    """
 
     def __init__(self, first: Session, renew: Callable[[], Awaitable[Session]] | None) -> None:
         self.current = first
+        self.was_granted = False
         self._renew = renew
         self._renewed_at = -RENEW_INTERVAL
         self._failure: exceptions.KubernetesApiError | None = None

@@ -33,6 +33,7 @@ WATCH_PODS = r"^GET .*/pods\?.*watch=1"
 WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
 LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
 GET_JOB = r"^GET .*/jobs/"
+LIST_JOB = r"^GET .*/jobs\?(?!.*watch=1).*fieldSelector"
 LOG = r"^GET .*/log\?"
 DELETE = r"^DELETE "
 
@@ -313,6 +314,18 @@ def test_watch_is_refused_once(api: FaultyApi, flaky: dict[str, Any], kubectl: K
     api.on(WATCH_PODS, Fault(status=status, message='User "x" cannot watch resource "pods"'), numbers=SECOND)
     run = run_until(lambda: api.count(WATCH_PODS) > 2, "a watch", kubectl, script=QUIET, **flaky).succeeded()
     assert run.result["value"] == [7]
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [CREATE.format("jobs"), CREATE.format("configmaps"), "^PATCH .*/jobs/", LIST_JOB],
+)
+def test_credentials_are_refused_for_a_moment(api: FaultyApi, flaky: dict[str, Any], request_line: str) -> None:
+    """An authenticator that flaps, also right after the credentials were renewed, ends nothing (R14, R16)."""
+    api.on(request_line, Fault(status=401, message="Unauthorized"), numbers=range(4))
+    run = run_task(script="print([1])", **flaky).succeeded()
+    assert (run.result["value"], run.warnings) == ([1], [])
+    assert api.count(request_line) > 4
 
 
 def test_outage_in_the_middle(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
-from airflow_script_provider.api.client import patiently
-from airflow_script_provider.exceptions import ApiForbiddenError, ApiUnreachableError, KubernetesApiError
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.api.client import KubernetesApi, patiently
+from airflow_script_provider.api.websocket import Upgrade
+from airflow_script_provider.exceptions import (
+    ApiForbiddenError,
+    ApiNotFoundError,
+    ApiUnauthorizedError,
+    ApiUnreachableError,
+    KubernetesApiError,
+)
+from tests.servers import WebServer, web_server
+from tests.stand_in_api import a_refusal, an_object, api_of
 
 UNREACHABLE = ApiUnreachableError("no answer")
 REFUSED = ApiForbiddenError("no right", status=403)
@@ -72,3 +84,67 @@ async def test_patience_ends(pauses: list[float]) -> None:
     with pytest.raises(KubernetesApiError):
         await patiently(Answers(KubernetesApiError("overloaded", status=429, retry_after=31.0)), 30)
     assert pauses == []
+
+
+JOB = "/apis/batch/v1/namespaces/etl/jobs/x"
+UNAUTHORIZED = a_refusal(401, "Unauthorized", "Unauthorized")
+CALLS: dict[str, Callable[[KubernetesApi], Awaitable[Any]]] = {
+    "get": lambda api: api.get("jobs", "etl", "x"),
+    "list": lambda api: api.list("jobs", "etl"),
+    "create": lambda api: api.create("jobs", "etl", {}),
+    "patch": lambda api: api.patch("jobs", "etl", "x", {}),
+    "delete": lambda api: api.delete("jobs", "etl", "x"),
+}
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    """A server that grants everything."""
+    with web_server() as server:
+        server.answers(JOB, an_object())
+        server.answers(JOB.removesuffix("/x"), an_object("JobList"))
+        server.answers("/api/v1/namespaces/etl/pods/p", an_object("Pod"))
+        yield server
+
+
+@pytest.mark.parametrize("verb", CALLS)
+async def test_refused_credentials_are_doubted_once_they_were_good(server: WebServer, verb: str) -> None:
+    """An authenticator that flaps refuses also the renewed ones; the call is repeated (R14, R16)."""
+    refused = [UNAUTHORIZED] * 4
+    server.answers(JOB, *refused, an_object())
+    server.answers(JOB.removesuffix("/x"), *refused, an_object("JobList"))
+    async with api_of(server) as api:
+        await api.get("pods", "etl", "p")
+        await CALLS[verb](api)
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("verb", CALLS)
+async def test_credentials_that_were_never_good_are_refused_at_once(server: WebServer, verb: str) -> None:
+    """They are renewed once, and no call waits for what will not come (R16)."""
+    server.answers(JOB, UNAUTHORIZED)
+    server.answers(JOB.removesuffix("/x"), UNAUTHORIZED)
+    async with api_of(server) as api:
+        with pytest.raises(ApiUnauthorizedError):
+            await CALLS[verb](api)
+    assert len(server.requests) == 2
+
+
+async def test_the_doubt_ends(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that are refused for good end the call with its own patience (R16)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.5)
+    server.answers(JOB, UNAUTHORIZED)
+    async with api_of(server) as api:
+        await api.get("pods", "etl", "p")
+        with pytest.raises(ApiUnauthorizedError):
+            await api.get("jobs", "etl", "x")
+
+
+async def test_an_upgrade_is_doubted_as_well(server: WebServer) -> None:
+    """No websocket is open while its credentials are refused: nothing has run (R16)."""
+    path = "/api/v1/namespaces/etl/pods/p/exec"
+    server.answers(path, UNAUTHORIZED, UNAUTHORIZED, UNAUTHORIZED, a_refusal(404, "NotFound", "no such pod"))
+    async with api_of(server) as api:
+        await api.get("pods", "etl", "p")
+        with pytest.raises(ApiNotFoundError, match="no such pod"):
+            await api.connect("pods/exec", "etl", "p", [], Upgrade(["v5.channel.k8s.io"], 30.0))
