@@ -170,6 +170,15 @@ def test_defaults_are_restricted(pod_and_job: Any) -> None:
     assert (spec["activeDeadlineSeconds"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (600, 3, 300)
 
 
+def test_services_of_the_namespace_set_no_variables(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """A Service named as the image's own variables are does not shadow them, unless the author asks for that."""
+    kubectl("create", "service", "clusterip", "database", "--tcp=5432", "-n", own["namespace"])
+    script = "import json, os\nprint(json.dumps(os.environ.get('DATABASE_PORT')))"
+    assert run_task(script=script, **own).succeeded().result["value"] is None
+    asked = run_task(script=script, pod_overrides={"spec": {"enableServiceLinks": True}}, **own).succeeded()
+    assert asked.result["value"].startswith("tcp://")
+
+
 def test_labels_and_annotations_go_on_job_and_pod(pod_and_job: Any) -> None:
     """The author's labels and annotations stand beside ours."""
     pod, job, _ = pod_and_job(labels={"team": "data"}, annotations={"note": "any text, ünï"})

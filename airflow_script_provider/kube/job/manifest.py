@@ -164,6 +164,8 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
         # As PID 1 a script without a handler ignores SIGTERM. With this setting the pause process
         # is PID 1.
         "shareProcessNamespace": True,
+        # Each Service of the namespace would add seven variables, which may shadow the image's.
+        "enableServiceLinks": False,
         "automountServiceAccountToken": bool(options.service_account_name),
         "terminationGracePeriodSeconds": options.termination_grace_period,
         "securityContext": _pod_security(request),

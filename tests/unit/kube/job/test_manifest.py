@@ -47,6 +47,7 @@ MINIMAL_JOB = {
             "spec": {
                 "restartPolicy": "Never",
                 "shareProcessNamespace": True,
+                "enableServiceLinks": False,
                 "automountServiceAccountToken": False,
                 "terminationGracePeriodSeconds": 30,
                 "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
@@ -156,6 +157,7 @@ FULL_JOB = {
             "spec": {
                 "restartPolicy": "Never",
                 "shareProcessNamespace": True,
+                "enableServiceLinks": False,
                 "automountServiceAccountToken": True,
                 "terminationGracePeriodSeconds": 5,
                 "securityContext": {
@@ -396,3 +398,10 @@ def test_overrides_reach_the_scripts_container() -> None:
     overrides = {"spec": {"containers": [{"name": "script", "workingDir": "/data"}]}}
     container = manifest.pod_template(a_request(pod_overrides=overrides))["spec"]["containers"][0]
     assert (container["workingDir"], container["image"]) == ("/data", "python:3.11-slim")
+
+
+def test_variables_of_services_are_off_unless_they_are_asked_for() -> None:
+    """A namespace with hundreds of Services would fill the environment; the author may still want them."""
+    assert manifest.pod_template(a_request())["spec"]["enableServiceLinks"] is False
+    asked = a_request(pod_overrides={"spec": {"enableServiceLinks": True}})
+    assert manifest.pod_template(asked)["spec"]["enableServiceLinks"] is True

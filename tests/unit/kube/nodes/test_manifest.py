@@ -68,6 +68,7 @@ WHERE: list[dict[str, Any]] = [
 HOST_POD: dict[str, Any] = {
     "restartPolicy": "Never",
     "shareProcessNamespace": False,
+    "enableServiceLinks": False,
     "automountServiceAccountToken": False,
     "terminationGracePeriodSeconds": 30,
     "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
