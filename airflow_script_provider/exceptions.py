@@ -7,6 +7,7 @@
     ├── ScriptSourceError              the script could not be read
     ├── KubernetesApiError             the API server refused a call, or did not answer
     │   ├── ApiUnreachableError        no answer: network, TLS, proxy
+    │   │   └── NotKubernetesApiError  an answer, but not of a Kubernetes API
     │   ├── ApiUnauthorizedError       401
     │   ├── ApiForbiddenError          403, names the missing right
     │   ├── ApiNotFoundError           404
@@ -108,6 +109,10 @@ class KubernetesApiError(ScriptProviderError):
 
 class ApiUnreachableError(KubernetesApiError):
     """The API server did not answer."""
+
+
+class NotKubernetesApiError(ApiUnreachableError):
+    """Something else answered in the API server's place, such as a proxy with a login page."""
 
 
 class ApiUnauthorizedError(KubernetesApiError):

@@ -53,6 +53,7 @@ class WebServer(ThreadingHTTPServer):
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[Request] = []
+        self.unknown = Answer(b"no such page", 404)
         self._answers: dict[str, list[Answer]] = {}
         self._scheme = "http" if tls is None else "https"
         if tls is not None:
@@ -69,8 +70,8 @@ class WebServer(ThreadingHTTPServer):
         return f"{self.url}{path}"
 
     def next_answer(self, path: str) -> Answer:
-        """What the next request for a path gets; 404 where nothing was written down."""
-        waiting = self._answers.get(path, [Answer(b"no such page", 404)])
+        """What the next request for a path gets; ``unknown`` where nothing was written down."""
+        waiting = self._answers.get(path, [self.unknown])
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
-from tests.servers import Answer, WebServer
+from tests.servers import Answer, WebServer, web_server
 
 EXISTS = ("AlreadyExists", 'configmaps "x" already exists')
 CONFLICT = ("Conflict", 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified')
+
+
+@contextmanager
+def stand_in() -> Iterator[WebServer]:
+    """A server that has no object, and says so as an API server does."""
+    with web_server() as server:
+        server.unknown = NOT_FOUND
+        yield server
 
 
 @asynccontextmanager
@@ -30,6 +38,7 @@ async def api_of(server: WebServer) -> AsyncIterator[KubernetesApi]:
 def an_object(kind: str = "Job", status: int = 200, **metadata: Any) -> Answer:
     """An object as an answer."""
     body = {"kind": kind, "apiVersion": "batch/v1", "metadata": {"name": "x", "uid": "uid-1"} | metadata}
+    body |= {"items": []} if kind.endswith("List") else {}
     return Answer(json.dumps(body).encode(), status, {"Content-Type": "application/json"})
 
 
@@ -43,3 +52,6 @@ def a_refusal(status: int, reason: str = "", message: str = "") -> Answer:
 def requests(server: WebServer, method: str, path: str = "") -> int:
     """How often the server was asked so."""
     return sum(one.method == method and one.path.startswith(path) for one in server.requests)
+
+
+NOT_FOUND = a_refusal(404, "NotFound", "not found")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import aiohttp
 
 from airflow_script_provider import __version__, exceptions
 from airflow_script_provider._event_loop import raise_interruption_behind
+from airflow_script_provider.api.answers import Answer
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
@@ -48,13 +48,6 @@ _NOT_SENT = (
 )
 """Errors that come before a request is sent."""
 _USER_AGENT = f"airflow-script-provider/{__version__}"
-_ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
-    401: exceptions.ApiUnauthorizedError,
-    403: exceptions.ApiForbiddenError,
-    404: exceptions.ApiNotFoundError,
-    409: exceptions.ApiConflictError,
-    410: exceptions.ApiGoneError,
-}
 
 
 class KubernetesApi:
@@ -102,7 +95,7 @@ class KubernetesApi:
         """A list as text, in pages of so many objects: ``kube.listing`` takes them apart."""
         page = {"limit": str(size)}
         while True:
-            text = (await self._answer(Call("list", resource, namespace, query={**query, **page}))).decode()
+            text = await self._patient(Call("list", resource, namespace, query={**query, **page}), Answer.list_text)
             yield text
             if not (token := metadata_of(text).get("continue")):
                 return
@@ -120,7 +113,7 @@ class KubernetesApi:
         review = Call("create", "selfsubjectaccessreviews", body=kind | {"spec": {"resourceAttributes": asked}})
         try:
             async with asyncio.timeout(REVIEW_TIMEOUT):
-                answer = json.loads(await self._once(review))
+                answer = (await self._once(review)).object()
         except (TimeoutError, exceptions.KubernetesApiError):
             return True
         return bool(answer.get("status", {}).get("allowed", True))
@@ -155,7 +148,10 @@ class KubernetesApi:
         """
         response = await self._request(call, read_timeout)
         try:
-            await _raise_for_status(response, call)
+            await _raise_for_status(response, call, self.host)
+            if (answer := _answer_of(response, call, self.host)).is_page:
+                raise answer.not_kubernetes()
+            self._sessions.was_granted = True
             yield response.content
         finally:
             _abort(response)
@@ -193,26 +189,23 @@ class KubernetesApi:
         The client drops the server's message, so a plain request asks for it again.
         """
         try:
-            await self._once(call)
+            (await self._once(call)).object()
         except exceptions.KubernetesApiError as error:
-            if error.status == refused.status:
+            if error.status == refused.status or isinstance(error, exceptions.NotKubernetesApiError):
                 return error
         message = refusal.message(call.verb, call.resource, call.namespace, refused.status, refused.message)
         return exceptions.KubernetesApiError(message, status=refused.status)
 
     async def _call(self, call: Call) -> dict[str, Any]:
-        raw = await self._answer(call)
-        try:
-            answer: dict[str, Any] = json.loads(raw)
-        except ValueError as error:  # a proxy's page in the server's place
-            raise self._unreachable(error) from error
-        return answer
+        return await self._patient(call, Answer.object)
 
-    async def _answer(self, call: Call) -> bytes:
+    async def _patient(self, call: Call, read: Callable[[Answer], T]) -> T:
         """One call, repeated while the server cannot answer: with our fixed names that is safe."""
-        return await patiently(
-            lambda: self._once(call), CALL_PATIENCE, lambda error: is_transient(error) or self._is_doubtful(error)
-        )
+
+        async def once() -> T:
+            return read(await self._once(call))
+
+        return await patiently(once, CALL_PATIENCE, lambda error: is_transient(error) or self._is_doubtful(error))
 
     def _is_doubtful(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether credentials that the server refuses may be granted a little later.
@@ -222,24 +215,25 @@ class KubernetesApi:
         is_servers = isinstance(error, exceptions.ApiUnauthorizedError) and error.server_message != ""
         return is_servers and self._sessions.was_granted
 
-    async def _once(self, call: Call) -> bytes:
+    async def _once(self, call: Call) -> Answer:
         response = await self._request(call)
         try:
-            await _raise_for_status(response, call)
-            raw = await response.read()
+            await _raise_for_status(response, call, self.host)
+            text = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         finally:
             response.release()
         self._set_clock(response.headers.get("Date", ""))
-        return raw
+        answer = _answer_of(response, call, self.host, text)
+        self._sessions.was_granted = self._sessions.was_granted or not answer.is_page
+        return answer
 
     async def _request(self, call: Call, read_timeout: float | None = None) -> aiohttp.ClientResponse:
         """An answer, whatever its status; after a 401 the credentials are read once more."""
         session = self._sessions.current
         response = await self._send(session, call, read_timeout)
         if response.status != 401:
-            self._sessions.was_granted = self._sessions.was_granted or response.ok
             return response
         try:
             renewed = await self._sessions.renewed(session)
@@ -342,32 +336,17 @@ def backoff(attempt: int, *, longest: float = 5.0) -> float:
     return float(min(longest, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-async def _raise_for_status(response: aiohttp.ClientResponse, call: Call) -> None:
+async def _raise_for_status(response: aiohttp.ClientResponse, call: Call, host: str) -> None:
     if response.status < 400:
         return
     try:
-        raw = await response.text(errors="replace")
+        text = await response.text(errors="replace")
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise_interruption_behind(error)
-        raw = ""
-    raise _api_error(response, raw, call)
+        text = ""
+    raise _answer_of(response, call, host, text).refusal()
 
 
-def _api_error(response: aiohttp.ClientResponse, raw: str, call: Call) -> exceptions.KubernetesApiError:
-    try:
-        answer = json.loads(raw)
-        message, reason = str(answer.get("message") or raw), str(answer.get("reason") or "")
-    except (ValueError, AttributeError):
-        message, reason = raw[:200] or str(response.reason), ""
+def _answer_of(response: aiohttp.ClientResponse, call: Call, host: str, text: str = "") -> Answer:
     after = response.headers.get("Retry-After", "")
-    kind = _ERRORS.get(response.status, exceptions.KubernetesApiError)
-    if response.status == 409 and reason == "AlreadyExists":
-        kind = exceptions.ApiAlreadyExistsError
-    return kind(
-        refusal.message(call.verb, call.resource, call.namespace, response.status, message),
-        status=response.status,
-        reason=reason,
-        server_message=message,
-        retry_after=float(after) if after.isdigit() else None,
-        may_have_acted=response.status >= 500,
-    )
+    return Answer(call, host, response.status, response.content_type, text, after)

@@ -7,12 +7,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._event_loop import raise_interruption_behind
+from airflow_script_provider.api.answers import Answer
 from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.kube.listing import items_of, metadata_of
@@ -128,8 +130,8 @@ class Watch:
                 yield LISTED
             async for change in self._one_stream():
                 yield change
-        except (ValueError, KeyError, TypeError) as error:  # a proxy's page in the server's place
-            raise exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._not_kubernetes("{}") from error
 
     def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether to give up on an error.
@@ -154,11 +156,20 @@ class Watch:
             query["resourceVersion"] = self._version
         call = Call("watch", self._resource, self._namespace, query=query)
         async with self._api.stream(call, read_timeout=WATCH_SILENCE) as content:
-            self._opened = self._answered = time.monotonic()
+            answered, self._opened, self._answered = self._answered, time.monotonic(), time.monotonic()
             async for line in _lines(content):
-                self._answered = time.monotonic()
-                if change := self._change(json.loads(line)):
+                try:
+                    change = self._change(json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:  # a proxy's page in the server's place
+                    self._opened, self._answered = None, answered
+                    raise self._not_kubernetes(line.decode(errors="replace")) from error
+                answered = self._answered = time.monotonic()
+                if change:
                     yield change
+
+    def _not_kubernetes(self, text: str) -> exceptions.NotKubernetesApiError:
+        call = Call("watch", self._resource, self._namespace)
+        return Answer(call, self._api.host, HTTPStatus.OK, "", text).not_kubernetes()
 
     def _change(self, event: dict[str, Any]) -> Change | None:
         kind, thing = event["type"], event["object"]
@@ -219,6 +230,8 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise_interruption_behind(error)
             raise exceptions.ApiUnreachableError(f"watch broke: {error or type(error).__name__}", status=0) from error
+        if not chunk and partial.strip():
+            yield partial  # the end of something else than events
         if not chunk:
             return
         *lines, partial = (partial + chunk).split(b"\n")

@@ -221,7 +221,9 @@ class SharedChanges:
             except exceptions.KubernetesApiError as error:
                 found = error
             except Exception as error:  # noqa: BLE001  # the listener must get to know it, whatever it is
-                found = exceptions.ApiUnreachableError(f"no answer of a Kubernetes API: {error!r}", status=0)
+                found = exceptions.NotKubernetesApiError(
+                    f"not a Kubernetes API answer from {self._api.host}: {error!r}"
+                )
             listener(found)
 
         task = asyncio.create_task(look_up(), context=contextvars.Context())

@@ -55,6 +55,7 @@ class Fault:
     reason: str = ""
     retry_after: int | None = None
     body: str | None = None
+    content_type: str = "application/json"
     reset: bool = False
     lost: bool = False
     delay: float = 0
@@ -340,7 +341,7 @@ def _refusal(fault: Fault, status: int) -> web.Response:
     body = {"kind": "Status", "message": fault.message, "reason": fault.reason, "code": status}
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     text = json.dumps(body) if fault.body is None else fault.body
-    return web.Response(status=status, text=text, content_type="application/json", headers=headers)
+    return web.Response(status=status, text=text, content_type=fault.content_type, headers=headers)
 
 
 def _decoded(data: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ WATCH_PODS = r"^GET .*/pods\?.*watch=1"
 WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
 LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
 GET_JOB = r"^GET .*/jobs/"
+REVIEW = r"^POST .*/selfsubjectaccessreviews"
 LIST_JOB = r"^GET .*/jobs\?(?!.*watch=1).*fieldSelector"
 LOG = r"^GET .*/log\?"
 DELETE = r"^DELETE "
@@ -42,6 +44,7 @@ CONFLICT = Fault(
     reason="Conflict",
     message='Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
 )
+LOGIN_PAGE = Fault(status=200, body="<html>\n<body>Sign in</body>\n</html>\n", content_type="text/html")
 GONE = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
 NUMBERED = f"""
 {STEPS}
@@ -193,6 +196,35 @@ def test_the_owner_of_runs_that_are_never_created_is_deleted(
     assert isinstance(run.error, exceptions.NodesFailedError)
     assert "deleted" in str(run.error).lower(), "in the triggerer, too: the worker that resumes finds no owner"
     assert kubectl.names("jobs", flaky["namespace"]) == []
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [CREATE.format("jobs"), CREATE.format("configmaps"), REVIEW, WATCH_PODS, LIST_JOB, LOG, "^PATCH .*/jobs/"],
+)
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_proxy_answers_for_a_moment(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, request_line: str, status: int
+) -> None:
+    """Its pages are neither objects, nor events, nor output, nor the word that the Job is gone (R9, R14, R19)."""
+    api.on(request_line, replace(LOGIN_PAGE, status=status), numbers=range(2))
+    run = run_task(script="print('[1]')", **flaky).succeeded()
+    assert (run.result["output"], run.result["value"]) == ("[1]\n", [1])
+    assert len(kubectl.names("jobs", flaky["namespace"])) == 1
+    assert not any("<html>" in line for line in run.lines)
+
+
+@pytest.mark.parametrize("request_line", [".", CREATE.format("jobs"), WATCH_PODS, WATCH_JOBS])
+def test_a_proxy_answers_for_ever(
+    api: FaultyApi, flaky: dict[str, Any], monkeypatch: pytest.MonkeyPatch, request_line: str
+) -> None:
+    """Whatever call it is, the error is the same, and comes when the patience is over (R10, R14, R22)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 1.0)
+    monkeypatch.setattr(watch, "WATCH_PATIENCE", 5.0)
+    api.on(request_line, LOGIN_PAGE)
+    run = run_task(script=ENDLESS, **flaky)
+    assert "not a Kubernetes API answer from http://127.0.0.1:" in run.headline
+    assert ": an HTML page (status 200). Check the Kubernetes connection and proxies on the way." in run.headline
 
 
 def test_refused_secret_takes_the_job_along(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl) -> None:

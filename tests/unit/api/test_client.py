@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from airflow_script_provider.exceptions import (
     ApiUnauthorizedError,
     ApiUnreachableError,
     KubernetesApiError,
+    NotKubernetesApiError,
 )
-from tests.servers import WebServer, web_server
-from tests.stand_in_api import a_refusal, an_object, api_of
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
 UNREACHABLE = ApiUnreachableError("no answer")
 REFUSED = ApiForbiddenError("no right", status=403)
@@ -100,7 +102,7 @@ CALLS: dict[str, Callable[[KubernetesApi], Awaitable[Any]]] = {
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     """A server that grants everything."""
-    with web_server() as server:
+    with stand_in() as server:
         server.answers(JOB, an_object())
         server.answers(JOB.removesuffix("/x"), an_object("JobList"))
         server.answers("/api/v1/namespaces/etl/pods/p", an_object("Pod"))
@@ -147,4 +149,38 @@ async def test_an_upgrade_is_doubted_as_well(server: WebServer) -> None:
     async with api_of(server) as api:
         await api.get("pods", "etl", "p")
         with pytest.raises(ApiNotFoundError, match="no such pod"):
+            await api.connect("pods/exec", "etl", "p", [], Upgrade(["v5.channel.k8s.io"], 30.0))
+
+
+PAGE = Answer(b"<html>Sign in</html>", headers={"Content-Type": "text/html"})
+
+
+async def test_a_page_for_a_while_is_waited_out(server: WebServer) -> None:
+    """A proxy answers in the server's place, with 200 and with its own 404 (R14)."""
+    server.answers(JOB, PAGE, replace(PAGE, status=404), an_object())
+    async with api_of(server) as api:
+        assert (await api.get("jobs", "etl", "x"))["kind"] == "Job"
+
+
+async def test_a_question_about_rights_that_a_page_answers(server: WebServer) -> None:
+    """No answer is no refusal (R17)."""
+    server.answers("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", PAGE)
+    async with api_of(server) as api:
+        assert await api.can_i("patch", "jobs", "etl")
+
+
+async def test_a_list_of_pages_that_a_page_answers(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes and Jobs are listed in pieces; each piece is checked (R14)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    server.answers("/api/v1/nodes", PAGE)
+    async with api_of(server) as api:
+        with pytest.raises(NotKubernetesApiError):
+            await anext(api.pages("nodes", None, 250))
+
+
+async def test_an_upgrade_that_a_page_answers(server: WebServer) -> None:
+    """The error is that of any other call (R14)."""
+    server.answers("/api/v1/namespaces/etl/pods/p/exec", PAGE)
+    async with api_of(server) as api:
+        with pytest.raises(NotKubernetesApiError, match="to get pods/exec: an HTML page"):
             await api.connect("pods/exec", "etl", "p", [], Upgrade(["v5.channel.k8s.io"], 30.0))

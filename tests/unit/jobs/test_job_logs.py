@@ -23,7 +23,8 @@ from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.logs.output import Output, Tail
 from tests.builders import a_container, a_launched_job, a_pod, a_view
 from tests.patience import PATIENCE
-from tests.servers import Answer, WebServer, web_server
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import stand_in
 
 LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
 INSTALLED = a_container(name="install", exit_code=0)
@@ -49,7 +50,7 @@ class KeptLog:
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     """What is asked as the API server."""
-    with web_server() as server:
+    with stand_in() as server:
         yield server
 
 

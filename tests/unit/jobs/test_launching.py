@@ -12,8 +12,8 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from tests.builders import a_request
-from tests.servers import Answer, WebServer, web_server
-from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import CONFLICT, EXISTS, NOT_FOUND, a_refusal, an_object, api_of, requests, stand_in
 
 REQUEST = a_request(env={"KEY": "value"})
 NAMES = REQUEST.identity
@@ -27,7 +27,7 @@ REMOVED = an_object("Status")
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     """An API server that grants everything."""
-    with web_server() as server:
+    with stand_in() as server:
         for path in (JOBS, SECRETS, CONFIG_MAPS):
             server.answers(path, MADE)
         server.answers(f"{JOBS}/{NAMES.job_name}", OURS)
@@ -99,7 +99,6 @@ async def test_a_delete_that_conflicts_is_repeated(server: WebServer) -> None:
 
 LOST = Answer(reset=True)
 QUOTA = a_refusal(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1')
-NOT_FOUND = a_refusal(404, "NotFound", 'jobs.batch "x" not found')
 DOWN = a_refusal(503, "ServiceUnavailable", "restarting")
 
 
@@ -151,7 +150,7 @@ async def test_a_refusal_leaves_no_doubt(server: WebServer) -> None:
 async def test_a_server_that_is_not_there_leaves_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that was never sent has created nothing: one line says so."""
     monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
-    with web_server() as server:
+    with stand_in() as server:
         pass
     async with api_of(server) as api:
         with pytest.raises(exceptions.ApiUnreachableError) as caught:

@@ -18,8 +18,8 @@ from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import job
 from tests.builders import a_request, a_task
-from tests.servers import Answer, WebServer, web_server
-from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 RETRY = a_request(task=a_task(try_number=2))
@@ -42,7 +42,7 @@ class KeptLog:
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     """What is asked as the API server."""
-    with web_server() as server:
+    with stand_in() as server:
         yield server
 
 
@@ -83,7 +83,7 @@ async def test_what_is_taken_over_keeps_its_names(server: WebServer) -> None:
 async def test_without_the_right_to_list_nothing_is_taken_over(server: WebServer) -> None:
     """One line says so, and which right it is (R17)."""
     log = KeptLog()
-    server.answers(JOBS, Answer(b'{"message": "User \\"me\\" cannot list resource \\"jobs\\""}', 403))
+    server.answers(JOBS, a_refusal(403, "Forbidden", 'User "me" cannot list resource "jobs"'))
     assert await found(server, log) is None
     assert len(log.notes) == 1
     assert "kubectl auth can-i list jobs -n etl" in log.notes[0]

@@ -11,6 +11,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
+from airflow_script_provider.api import client as calls
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.api.watch import LISTED, Change, Watch
@@ -19,7 +20,8 @@ from airflow_script_provider.jobs.changes import News
 from airflow_script_provider.jobs.shared_changes import AT_ONCE, Broadcast, SharedChanges
 from airflow_script_provider.kube.job.launched import JobRef
 from tests.patience import PATIENCE
-from tests.servers import Answer, WebServer, web_server
+from tests.servers import WebServer
+from tests.stand_in_api import NOT_FOUND, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 EMPTY = b'{"metadata": {"resourceVersion": "1"}, "items": []}'
@@ -149,9 +151,10 @@ async def shared(server: WebServer) -> AsyncIterator[SharedChanges]:
 @pytest.mark.parametrize(
     "answer", [b'{"status": "ok"}', b'["x"]', b'{"metadata": null}', b'{"metadata": {"uid": "u1"}, "status": null}']
 )
-async def test_a_look_up_that_brings_no_job(answer: bytes) -> None:
+async def test_a_look_up_that_brings_no_job(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway's page in the server's place: whoever waits for the Job hears of it, or that it is gone (R14)."""
-    with web_server() as server:
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    with stand_in() as server:
         server.answers(JOBS, EMPTY)
         server.answers(f"{JOBS}/load", answer)
         async with shared(server) as changes, asyncio.timeout(PATIENCE):
@@ -159,13 +162,13 @@ async def test_a_look_up_that_brings_no_job(answer: bytes) -> None:
                 found: Any = await changes.job(JobRef("etl", "load", "u1"))
             except ApiUnreachableError as error:
                 found = str(error)
-    assert found is None or "no answer of a Kubernetes API" in str(found)
+    assert found is None or "not a Kubernetes API answer" in str(found)
 
 
 async def test_a_job_known_by_a_look_up_is_looked_up_again() -> None:
     """It was deleted while the watch was dead: the next list does not have it, and no watch will tell (R9)."""
     job = b'{"metadata": {"uid": "u1", "name": "load"}, "spec": {}, "status": {}}'
-    with web_server() as server:
+    with stand_in() as server:
         server.answers(JOBS, EMPTY)
         server.answers(f"{JOBS}/load", job)
         async with shared(server) as changes, asyncio.timeout(PATIENCE):
@@ -173,7 +176,7 @@ async def test_a_job_known_by_a_look_up_is_looked_up_again() -> None:
             async with changes.subscribe(JobRef("etl", "load", "u1"), lambda kind, news: heard.append(news)):
                 while not any(isinstance(news, Change) and news.object.get("metadata") for news in heard):
                     await asyncio.sleep(0.01)
-                server.answers(f"{JOBS}/load", Answer(b"{}", 404))
+                server.answers(f"{JOBS}/load", NOT_FOUND)
                 await changes._jobs.publish_listed()
                 while not any(isinstance(news, Change) and news.deleted for news in heard):
                     await asyncio.sleep(0.01)

@@ -19,7 +19,8 @@ from structlog.testing import capture_logs
 
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
-from tests.servers import WebServer, web_server
+from tests.servers import WebServer
+from tests.stand_in_api import stand_in
 
 RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("recorded_rows.json").read_text())
 JOBS, PODS = "/apis/batch/v1/namespaces/etl/jobs", "/api/v1/namespaces/etl/pods"
@@ -37,7 +38,7 @@ def at_the_time_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     """The API server that the recorded Jobs are on."""
-    with web_server() as server:
+    with stand_in() as server:
         yield server
 
 

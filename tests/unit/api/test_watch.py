@@ -1,0 +1,73 @@
+"""Watches of something that is not a Kubernetes API."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.api import watch as module
+from airflow_script_provider.api.resources import Call
+from airflow_script_provider.api.watch import Change, Watch
+from tests.patience import PATIENCE
+from tests.servers import Answer
+from tests.stand_in_api import api_of, stand_in
+
+JOBS, LOG = "/apis/batch/v1/namespaces/etl/jobs", "/api/v1/namespaces/etl/pods/p/log"
+PAGE = b"<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+HTML, JSON = {"Content-Type": "text/html; charset=utf-8"}, {"Content-Type": "application/json"}
+LIST = Answer(b'{"kind":"JobList","metadata":{"resourceVersion":"1"},"items":[]}', headers=JSON)
+ADDED = b'{"type":"ADDED","object":{"metadata":{"uid":"u1","name":"x","resourceVersion":"2"}}}\n'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(PAGE, headers=HTML),
+        Answer(PAGE, headers=JSON),
+        Answer(b"<html>one line</html>", headers=JSON),
+        Answer(b'{"error": "login_required"}\n', headers=JSON),
+        Answer(b'["login_required"]', headers=JSON),
+        Answer(PAGE, 403, HTML),
+        Answer(PAGE, 404, HTML),
+    ],
+)
+@pytest.mark.parametrize("lists_first", [True, False])
+async def test_a_page_does_not_count_as_answered(
+    answer: Answer, lists_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch gives up when its patience is over, however often a proxy answers (R10, R14)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "WATCH_PATIENCE", 1.0)
+    with stand_in() as server:
+        server.answers(JOBS, *([LIST] if lists_first else []), answer)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            with pytest.raises(
+                exceptions.NotKubernetesApiError, match=f"not a Kubernetes API answer from {server.url}"
+            ):
+                async for _ in Watch(api, "jobs", "etl", {}, lists_first=lists_first).changes():
+                    pass
+
+
+async def test_a_page_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch goes on when the API server answers again (R14)."""
+    with stand_in() as server:
+        server.answers(JOBS, Answer(PAGE, headers=HTML), Answer(PAGE, headers=JSON), Answer(ADDED, headers=JSON))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            changes = Watch(api, "jobs", "etl", {}).changes()
+            change = await anext(changes)
+            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+    assert isinstance(change, Change)
+    assert change.object["metadata"]["uid"] == "u1"
+
+
+async def test_a_page_is_not_a_log() -> None:
+    """Its lines are no output of a script (R19)."""
+    with stand_in() as server:
+        server.answers(LOG, Answer(PAGE, headers=HTML))
+        async with api_of(server) as api:
+            with pytest.raises(exceptions.NotKubernetesApiError, match="to get pods/log: an HTML page"):
+                async with api.stream(Call("get", "pods/log", "etl", "p"), read_timeout=30.0):
+                    pass
