@@ -70,6 +70,7 @@ __all__ = [
     "has_task_state_store",
     "http_hook_class",
     "is_in_one_process",
+    "is_mapped_at_run_time",
     "is_resolved_at_run_time",
     "is_set_during_execution",
     "job_url_setting",
@@ -363,6 +364,18 @@ def output_logger(name: str) -> Any:
 def is_resolved_at_run_time(value: Any) -> bool:
     """Whether the value is another task's output, known only when the task runs."""
     return hasattr(value, "iter_references") and hasattr(value, "resolve")
+
+
+def is_mapped_at_run_time(operator: BaseOperator, argument: str) -> bool:
+    """Whether ``expand`` or ``expand_kwargs`` gives the argument from another task's output."""
+    mapped = operator.dag.task_dict.get(operator.task_id) if operator.has_dag() else None
+    expanded = getattr(getattr(mapped, "expand_input", None), "value", None)
+    if isinstance(expanded, Mapping):
+        given = [expanded.get(argument)]
+    else:
+        of_each = expanded if isinstance(expanded, list | tuple) else [expanded]
+        given = [one.get(argument) if isinstance(one, Mapping) else one for one in of_each]
+    return any(is_resolved_at_run_time(value) for value in given)
 
 
 def is_set_during_execution(value: Any) -> bool:

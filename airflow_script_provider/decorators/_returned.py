@@ -16,6 +16,7 @@ from airflow_script_provider._airflow import (
     task_decorator_factory,
 )
 from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators._base import ScriptTask
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.parse import parse
@@ -98,9 +99,11 @@ class ReturnedScript(DecoratedOperator, ScriptTask):
             kind = type(script).__name__
             raise TypeError(f"{name} returned {kind}, but must return the script as text, a URI or a source object")
         try:
-            return parse(script, template=self.template_script, conn_id=self.script_conn_id)
+            source = parse(script, template=self.template_script, conn_id=self.script_conn_id)
         except ValueError as error:
             raise ValueError(f"what {name} returned: {error}") from None
+        # A source is written in the function. A text may be what the run was triggered with.
+        return source if isinstance(script, ScriptSource) else cast("ScriptSource", _fields.confined(source))
 
 
 class ScriptTaskDecorator(Protocol[P]):

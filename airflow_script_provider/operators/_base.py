@@ -10,7 +10,13 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow_script_provider._airflow import BaseHook, BaseOperator, is_in_one_process, job_url_setting
+from airflow_script_provider._airflow import (
+    BaseHook,
+    BaseOperator,
+    is_in_one_process,
+    is_mapped_at_run_time,
+    job_url_setting,
+)
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.operators import _fields
@@ -153,7 +159,12 @@ class ScriptTask(BaseOperator):
             yield
         # An expression may turn out to be a presigned URL, which a plain field would show.
         if self.script is not None and not isinstance(self.script, ScriptSource):
-            self.script = _fields.source_or_later(self.script, template=False, conn_id=self.conn_id_of_text)
+            self.script = _fields.source_when_rendered(self.script, self.conn_id_of_text)
+        self.files = _fields.sources_when_rendered(self.files)
+        if is_mapped_at_run_time(self, "script"):
+            self.script = _fields.confined(self.script)
+        if is_mapped_at_run_time(self, "files"):
+            self.files = {path: _fields.confined(file) for path, file in self.files.items()}
 
     @contextmanager
     def _template_errors(self, script: Any) -> Iterator[None]:

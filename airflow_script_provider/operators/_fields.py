@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_script_provider._airflow import is_resolved_at_run_time, is_set_during_execution
 from airflow_script_provider.kube.request.logins import without_logins
 from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.file import FileScript
 from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
 
 if TYPE_CHECKING:
@@ -90,6 +91,36 @@ def sources_or_later(files: Any, *, template: bool) -> Any:
         path: file if _is_known_later(file) else parse_file(file, path, template=template)
         for path, file in files.items()
     }
+
+
+def source_when_rendered(script: Any, conn_id: str | None) -> Any:
+    """The source of a script that only rendering gave.
+
+    Whoever triggers a run may choose it, so it reads none of the worker's files outside of the
+    DAG's folder.
+    """
+    return confined(source_or_later(script, template=False, conn_id=conn_id))
+
+
+def sources_when_rendered(files: Any) -> Any:
+    """The sources of ``files``, confined if only rendering gave them."""
+    if not isinstance(files, Mapping):
+        return files
+    return {path: _file_when_rendered(file, path) for path, file in files.items()}
+
+
+def _file_when_rendered(file: Any, path: str) -> Any:
+    if isinstance(file, ScriptSource):
+        return file
+    try:
+        return confined(parse_file(file, path))
+    except (TypeError, ValueError):
+        return file  # the run refuses it, for good
+
+
+def confined(source: Any) -> Any:
+    """The source; a file must be in the DAG's folder."""
+    return source.confined() if isinstance(source, FileScript) else source
 
 
 def _is_known_later(source: Any) -> bool:

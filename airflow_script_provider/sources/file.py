@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +13,8 @@ from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.kube.wording import shortened
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import decode, too_large_error
+from airflow_script_provider.sources.base import decode, permanent_error, too_large_error
+from airflow_script_provider.spec.settings import has_template
 
 SCHEME = "file://"
 
@@ -25,11 +27,22 @@ class FileScript:
     """A script in a file.
 
     :param path: absolute, or relative to the folder of the DAG's file. It may begin with
-        ``file://``.
+        ``file://``. What a template gives stays in the folder that is written before it, or in the
+        folder of the DAG's file if none is. (templated)
     """
 
     path: str
     template_fields: Sequence[str] = ("path",)
+    _within: str | None = field(default=None, repr=False, compare=False)
+    """The folder that the file must be in, "" for the DAG's own; None allows every file."""
+
+    def __post_init__(self) -> None:
+        if self._within is None and has_template(self.path):
+            self._within = _folder_before_template(_without_scheme(self.path))
+
+    def confined(self) -> FileScript:
+        """A copy for a path that is not written in the DAG: only files in the DAG's folder."""
+        return replace(self, _within="")
 
     def fetch(self, *, folder: str | None = None) -> Script:
         """Read the file; the error lists every path that was tried."""
@@ -47,11 +60,27 @@ class FileScript:
         raise ScriptSourceError(f"script file {name!r} {why}", origin=str(self))
 
     def _candidates(self, folder: str | None) -> list[Path]:
-        is_uri = self.path.lower().startswith(SCHEME)
-        path = Path(unquote(self.path[len(SCHEME) :]) if is_uri else self.path)
+        path = Path(_without_scheme(self.path))
+        if self._within is not None:
+            self._refuse_outside(path, folder)
+            return [Path(folder or "") / path]
         if path.is_absolute() or not folder:
             return [path.absolute()]
         return [Path(folder) / path, path.absolute()]
+
+    def _refuse_outside(self, path: Path, folder: str | None) -> None:
+        """Refuse a path that leaves its folder, also by ``..`` or a symbolic link."""
+        written = _resolved(folder, self._within or "")
+        allowed = written if self._within and written != Path("/") else folder and _resolved(folder, "")
+        if not allowed or not _resolved(folder, path).is_relative_to(allowed):
+            raise permanent_error(
+                f"script file {shortened(self.path, _MAX_SHOWN)!r} may not be read: "
+                f"it is not in {allowed or 'the folder of a DAG'}\n"
+                "Only rendering gave this path, so it may not leave the folder that the DAG names before the template, "
+                "or the DAG's own. Write the folder into the DAG, as in file:///opt/scripts/{{ … }}, or let a "
+                "decorated function return FileScript(…)",
+                str(self),
+            )
 
     def _read(self, path: Path) -> Script:
         origin = f"{SCHEME}{path}"
@@ -67,6 +96,24 @@ class FileScript:
 
     def __str__(self) -> str:
         return f"file {self.path}"
+
+
+def _without_scheme(path: str) -> str:
+    return unquote(path[len(SCHEME) :]) if path.lower().startswith(SCHEME) else path
+
+
+def _folder_before_template(path: str) -> str:
+    """The folder that is written before the first template, "" if there is none."""
+    written = min(path.split(mark, 1)[0] for mark in ("{{", "{%", "{#"))
+    return written.rpartition("/")[0] + "/" if "/" in written else ""
+
+
+def _resolved(folder: str | None, path: Path | str) -> Path:
+    """The path without symbolic links; relative ones start from the folder."""
+    try:
+        return Path(os.path.realpath(Path(folder or "") / path))
+    except ValueError:  # a NUL character: no file has such a name
+        return Path(os.path.normpath(Path(folder or "") / path))
 
 
 def _problem(path: Path) -> str | None:
