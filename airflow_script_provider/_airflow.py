@@ -368,7 +368,8 @@ def is_resolved_at_run_time(value: Any) -> bool:
 
 def is_mapped_at_run_time(operator: BaseOperator, argument: str) -> bool:
     """Whether ``expand`` or ``expand_kwargs`` gives the argument from another task's output."""
-    mapped = operator.dag.task_dict.get(operator.task_id) if operator.has_dag() else None
+    has_dag = operator.has_dag()  # type: ignore[no-untyped-call]  # not annotated in Airflow
+    mapped = operator.dag.task_dict.get(operator.task_id) if has_dag else None
     expanded = getattr(getattr(mapped, "expand_input", None), "value", None)
     if isinstance(expanded, Mapping):
         given = [expanded.get(argument)]

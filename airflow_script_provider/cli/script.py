@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider.kube.request.interpreters import has_known_extension
+from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import SCHEME as FILE_SCHEME
 from airflow_script_provider.sources.file import FileScript
@@ -51,7 +52,7 @@ def source_of_task(script: Any, folder: Path, conn_id: str | None) -> tuple[Scri
         return _source_of_uri(text, conn_id), False
     if not _is_text(text) and (has_known_extension(text) or (folder / text).is_file()):
         return FileScript(text), False
-    return InlineScript(script), not text.startswith("#!")
+    return InlineScript(script), Script(script).shebang is None
 
 
 def source_of_file(file: Any, folder: Path, path: str) -> ScriptSource:

@@ -53,6 +53,7 @@ class LocalRunner:
         """Run the script; no process and no file is left behind."""
         script = script_run.script
         interpreter = _interpreter(script, script_run)
+        interpreter.check_encoding(script)
         payload = script_run.payload(interpreter.program)
         recording = Recording(script_run, screen)
         check_files(script_run.file_contents, interpreter.script_file(script))

@@ -81,7 +81,7 @@ class ScriptRun:
     @cached_property
     def script(self) -> Script:
         """The script; it is read once."""
-        return self.source.fetch(folder=self.folder)
+        return self.source.fetch(folder=self.folder).as_run()
 
     @cached_property
     def file_contents(self) -> dict[str, Script]:

@@ -74,13 +74,10 @@ def permanent_error(message: str, origin: str) -> ScriptSourceError:
 
 
 def decode(data: bytes, *, origin: str, name: str, details: str = "") -> Script:
-    """The bytes as a script; ``ScriptSourceError`` says why they are not one."""
+    """The bytes as a script; ``ScriptSourceError`` says that they are too many."""
     if len(data) > MAX_CONFIG_MAP:
         raise too_large_error(origin, len(data))
-    try:
-        return Script.from_bytes(data, origin=origin, name=name, details=details)
-    except ValueError as error:
-        raise permanent_error(str(error), origin) from None
+    return Script.from_bytes(data, origin=origin, name=name, details=details)
 
 
 def too_large_error(origin: str, size: int | None = None) -> ScriptSourceError:

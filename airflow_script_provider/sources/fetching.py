@@ -25,8 +25,9 @@ def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict
     mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
     script = None
     if inputs.script is not None:
-        script = _source_of(inputs).fetch(folder=folder)
-        _check_digest(script, inputs.sha256)
+        read = _source_of(inputs).fetch(folder=folder)
+        script = read.as_run()
+        _check_digest(read, script, inputs.sha256)
     files = inputs.files or {}
     return script, {path: _source_of_file(file, path).fetch(folder=folder) for path, file in files.items()}
 
@@ -42,8 +43,9 @@ def _source_of_file(file: Any, path: str) -> ScriptSource:
     return file if isinstance(file, ScriptSource) else parse_file(file, path)
 
 
-def _check_digest(script: Script, sha256: str | None) -> None:
-    if sha256 is not None and not script.is_pinned_by(sha256):
+def _check_digest(read: Script, script: Script, sha256: str | None) -> None:
+    """Refuse another digest than that of the source's bytes, or of the script that runs."""
+    if sha256 is not None and not read.is_pinned_by(sha256) and not script.is_pinned_by(sha256):
         expected = sha256 or "one: the argument sha256 is empty"
         raise exceptions.ScriptSourceError(
             f"{script.origin} has the sha256 {script.sha256}, not the expected {expected}; nothing was created",

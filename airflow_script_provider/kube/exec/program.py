@@ -20,7 +20,7 @@ from airflow_script_provider.kube.exec.own_lines import RemoteProcess
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.provision import program
-from airflow_script_provider.kube.request.sizes import check_files
+from airflow_script_provider.kube.request.sizes import check_files, is_archive
 from airflow_script_provider.kube.syntax import check_shell_names
 from airflow_script_provider.script import Script
 
@@ -87,6 +87,7 @@ class Invocation:
         keeps_stdin: bool = False,
     ) -> Self:
         """Run a script with an interpreter, which was chosen for the container."""
+        interpreter.check_encoding(script)
         return cls(
             interpreter.argv,
             payload,
@@ -110,7 +111,7 @@ class Invocation:
     def has_folder(self) -> bool:
         """Whether the folder exists while the program runs; otherwise it is removed before."""
         needs_file_name = self.interpreter is not None and self.interpreter.program not in _READ_OPEN_FILES
-        return bool(self.files) or needs_file_name
+        return bool(self.files) or needs_file_name or (self.script is not None and is_archive(self.script))
 
 
 def argv(*, terminal: bool = False) -> list[str]:

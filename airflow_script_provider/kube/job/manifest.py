@@ -76,16 +76,18 @@ def _job(request: JobRequest) -> dict[str, Any]:
 def config_map(request: JobRequest) -> dict[str, Any]:
     """The ConfigMap with the script and its files."""
     metadata = _metadata(request, request.identity.config_map_name)
-    texts = {_SCRIPT_KEY: request.script.text}
-    texts |= {f"file-{index}": file.text for index, file in enumerate(request.files.values())}
+    contents = {_SCRIPT_KEY: request.script}
+    contents |= {f"file-{index}": file for index, file in enumerate(request.files.values())}
+    texts = {key: content.text for key, content in contents.items() if content.raw is None}
     texts |= {f"tool-{index}": text for index, text in enumerate(request.provision.tools().values())}
+    others = {key: base64.b64encode(c.raw).decode() for key, c in contents.items() if c.raw is not None}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata,
         "immutable": True,
         "data": texts,
-    }
+    } | ({"binaryData": others} if others else {})
 
 
 def secret(request: JobRequest, *, hide_values: bool = False) -> dict[str, Any] | None:

@@ -6,16 +6,20 @@ Python.
 
 from __future__ import annotations
 
+import io
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from airflow_script_provider.kube.request.sizes import is_archive
 from airflow_script_provider.script import Script
 
 PYTHON = ("python3", "-u")
 
 _BY_EXTENSION = {
     ".py": PYTHON,
+    ".pyz": PYTHON,
     ".js": ("node",),
     ".mjs": ("node",),
     ".cjs": ("node",),
@@ -60,6 +64,18 @@ class Interpreter:
         extension = own if own in _BY_EXTENSION else _EXTENSION_OF.get(self.program, "")
         return f"script{extension}"
 
+    def check_encoding(self, script: Script) -> None:
+        """Refuse a script that is not UTF-8 and would be a SyntaxError of Python."""
+        if script.raw is None or self.program != "python" or is_archive(script):
+            return
+        try:
+            script.raw.decode(_python_encoding(script.raw))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"script is not UTF-8 text ({script.origin}): byte {error.start} is 0x{script.raw[error.start]:02x}; "
+                "save it as UTF-8, or write its encoding into the first or second line: # -*- coding: latin-1 -*-"
+            ) from None
+
 
 def choose(script: Script, image: str, explicit: Sequence[str] | None = None) -> Interpreter:
     """Choose the interpreter by the first of explicit, shebang, extension and image."""
@@ -92,6 +108,14 @@ def _from_shebang(shebang: str) -> tuple[str, ...]:
         words = rest if is_program else (words[0], *rest)
     is_bare_python = len(words) == 1 and PurePosixPath(words[0]).name.startswith("python")
     return (*words, "-u") if is_bare_python else words
+
+
+def _python_encoding(data: bytes) -> str:
+    """The encoding that Python reads the script with."""
+    try:
+        return tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+    except SyntaxError:  # an unknown encoding, or none and another than UTF-8
+        return "utf-8"
 
 
 def _repository(image: str) -> str:

@@ -46,6 +46,7 @@ class JobRequest:
     def __post_init__(self) -> None:
         syntax.check_dns_label(self.namespace, "namespace")
         check_script(self.script)
+        self.interpreter.check_encoding(self.script)
         check_files(self.files, self.script_file)
         check_size(self.script, self.files, self.provision.tools())
         check_body_size(self.script, self.files)

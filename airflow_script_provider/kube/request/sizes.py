@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +20,12 @@ MAX_BODY = 3 * 1024 * 1024 - 64 * 1024
 
 The API server accepts bodies of 3 MiB. Names and paths need a little of it.
 """
+_NO_SCRIPTS = {
+    b"\x7fELF": "a binary program, not text; put it into the image, or into files and start it from a script",
+    b"\x1f\x8b": "compressed with gzip; unpack it, or put it into files",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+}
 
 MAX_JOB = 960 * 1024
 """Bytes of a Job as JSON.
@@ -30,8 +39,16 @@ def check_script(script: Script) -> None:
     """Refuse a script without anything to run."""
     if not script.text.strip():
         raise ValueError(f"script is empty ({script.origin})")
-    if "\0" in script.text:
+    for start, what in _NO_SCRIPTS.items():
+        if script.data.startswith(start):
+            raise ValueError(f"script is {what} ({script.origin})")
+    if "\0" in script.text and not is_archive(script):
         raise ValueError(f"script contains a NUL character ({script.origin}); a script must be text, not a binary file")
+
+
+def is_archive(script: Script) -> bool:
+    """Whether the script is a zip archive, as Python's zipapp makes it."""
+    return zipfile.is_zipfile(io.BytesIO(script.data))
 
 
 def check_files(files: Mapping[str, Script], script_file: str) -> None:
@@ -61,7 +78,8 @@ def check_size(script: Script, files: Mapping[str, Script], tools: Mapping[str, 
 
 def check_body_size(script: Script, files: Mapping[str, Script]) -> None:
     """Refuse texts that are too large as JSON: a control character has six bytes there."""
-    sizes = {"script": _json_size(script.text)} | {f"files[{path!r}]": _json_size(f.text) for path, f in files.items()}
+    sizes = {"script": _json_size(_in_config_map(script))}
+    sizes |= {f"files[{path!r}]": _json_size(_in_config_map(file)) for path, file in files.items()}
     if sum(sizes.values()) > MAX_BODY:
         largest = max(sizes, key=lambda name: sizes[name])
         raise ValueError(
@@ -84,3 +102,8 @@ def check_job_size(job: Mapping[str, Any], parts_of_job: Callable[[], Mapping[st
 
 def _json_size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode())
+
+
+def _in_config_map(script: Script) -> str:
+    """What the API server gets of a script; bytes that are not UTF-8 go as base64."""
+    return script.text if script.raw is None else base64.b64encode(script.raw).decode()

@@ -44,6 +44,24 @@ def test_death_by_signal_is_told_as_a_shell_tells_it(tmp_path: Path) -> None:
     assert (done.returncode, b"SIGSEGV" in done.stderr) == (128 + signal.SIGSEGV, True)
 
 
+@pytest.mark.parametrize("name", ["script.py", "x.sh", "script"])
+@pytest.mark.parametrize("before", [b"\n", b"\xef\xbb\xbf", b"\r\n  ", b"\xef\xbb\xbf\n"])
+def test_a_shebang_may_come_after_blanks(tmp_path: Path, name: str, before: bytes) -> None:
+    """Blank lines, blanks or a byte order mark do not hide the program's name (R23)."""
+    (tmp_path / name).write_bytes(before + b"#!/bin/bash\nset -euo pipefail\n[[ 1 == 1 ]] && echo ok\n")
+    done = airflow_script("run", str(tmp_path / name), *LOCAL)
+    assert (done.returncode, done.stdout) == (0, b"ok\n"), done.stderr
+
+
+def test_a_script_may_have_another_encoding(tmp_path: Path) -> None:
+    """Python reads its bytes as they are; without the coding line nothing is started (R24)."""
+    (tmp_path / "x.py").write_bytes(b"# coding: latin-1\nprint(ascii('\xe9'))")
+    assert airflow_script("run", str(tmp_path / "x.py"), *LOCAL).stdout == b"'\\xe9'\n"
+    (tmp_path / "x.py").write_bytes(b"print(ascii('\xe9'))")
+    done = airflow_script("run", str(tmp_path / "x.py"), *LOCAL)
+    assert (done.returncode, b"is not UTF-8 text" in done.stderr) == (2, True), done.stderr
+
+
 def test_args_and_environment_arrive(tmp_path: Path) -> None:
     """``--arg`` is one JSON in argv[1]; ``--env`` keeps quotes and line ends."""
     done = airflow_script("run", a_file(tmp_path, SHOWS), "--arg", "name=it's", "--env", "A=x\n\"y'")

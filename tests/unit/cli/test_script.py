@@ -41,6 +41,8 @@ def test_a_connection_is_named() -> None:
     [
         ("npx prisma migrate deploy", InlineScript("npx prisma migrate deploy"), True),
         ("#!/usr/bin/env node\nrun()", InlineScript("#!/usr/bin/env node\nrun()"), False),
+        ("\n  #!/bin/bash\n  run", InlineScript("\n  #!/bin/bash\n  run"), False),
+        ("\ufeff#!/bin/bash\nrun", InlineScript("\ufeff#!/bin/bash\nrun"), False),
         ("scripts/etl.py", FileScript("scripts/etl.py"), False),
         ("s3://bucket/a.py", S3Script("s3://bucket/a.py", conn_id=None), False),
         ({"type": "inline", "content": "print(1)"}, InlineScript("print(1)"), False),

@@ -117,6 +117,23 @@ def test_the_digest_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert a_prepared(script=file, sha256=digest).script.text == "print('hi')\n"
 
 
+@pytest.mark.parametrize(
+    "data", [b"\n  #!/bin/bash\n  set -e\n", b"\xef\xbb\xbf\r\n#!/bin/bash\n", b"\n#!/bin/bash\n\xe9"]
+)
+def test_a_script_whose_shebang_is_not_first(tmp_path: Path, data: bytes) -> None:
+    """The line comes first then; the digest of the file and that of the script that runs both pin it (R23, R24)."""
+    (tmp_path / "x.sh").write_bytes(data)
+    request = a_prepared(script=FileScript(str(tmp_path / "x.sh")), sha256=hashlib.sha256(data).hexdigest())
+    assert request.interpreter == Interpreter(("/bin/bash",), "shebang")
+    assert request.script.data.startswith(b"#!/bin/bash\n\n")
+    assert a_prepared(script=FileScript(str(tmp_path / "x.sh")), sha256=request.script.sha256).script == request.script
+
+
+def test_a_file_beside_the_script_keeps_its_blank_lines() -> None:
+    """Only the script itself is run."""
+    assert a_prepared(files={"x.sh": "\n  #!/bin/sh\n"}).files["x.sh"].text == "\n  #!/bin/sh\n"
+
+
 def test_the_login_of_a_url_in_env_is_masked() -> None:
     """As that of an index is, under a name that nobody calls sensitive (R26)."""
     a_prepared(env={"PIP_INDEX_URL": "https://bob:index-hunter2@pypi.example/simple"})

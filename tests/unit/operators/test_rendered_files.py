@@ -163,7 +163,7 @@ def test_a_function_returns_a_text_or_a_source(dags: Path) -> None:
 
     def of(build: Callable[[], Any]) -> Any:
         with DAG("etl"):
-            decorated: Any = kubernetes_script_task(**CLUSTER)(build)  # type: ignore[type-var]  # any source
+            decorated: Any = kubernetes_script_task(**CLUSTER)(build)
             operator = decorated().operator
         operator.take_script({})
         return operator.script

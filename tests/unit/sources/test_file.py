@@ -106,12 +106,10 @@ def test_a_large_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None
     assert not large.value.retryable
 
 
-def test_a_binary_file_is_refused(tmp_path: Path) -> None:
-    """A file that is not text is a permanent error."""
-    path = a_file(tmp_path, data=b"\x7fELF\xff")
-    with pytest.raises(ScriptSourceError, match="is not UTF-8 text: byte 4") as binary:
-        FileScript(str(path)).fetch()
-    assert not binary.value.retryable
+def test_a_binary_file_is_read_as_it_is(tmp_path: Path) -> None:
+    """A key or an archive need not be text (R24)."""
+    path = a_file(tmp_path, data=b"PK\x03\x04\x00\xff")
+    assert FileScript(str(path)).fetch().data == b"PK\x03\x04\x00\xff"
 
 
 def test_it_is_shown_as_its_path() -> None:

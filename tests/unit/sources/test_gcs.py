@@ -238,19 +238,18 @@ def test_a_busy_store_is_asked_again(google: WebServer, anonymous: str, caplog: 
     assert "gs://etl/x.py cannot be read now: 503 busy; trying again in 0.01 s" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"#" * (MAX_CONFIG_MAP + 5), "has 1,048,581 bytes, more than the 1,048,576"),
-        (b"\x7fELF\xff", "is not UTF-8 text: byte 4 is 0xff"),
-    ],
-)
-def test_what_is_no_script_is_refused(gcs: GCSServer, anonymous: str, data: bytes, words: str) -> None:
-    """Large objects, before they are read, and binaries are permanent errors (R25)."""
-    gcs.put("etl", "wrong", data)
+def test_what_is_too_large_is_refused(gcs: GCSServer, anonymous: str) -> None:
+    """A large object is refused before it is read, for good (R25)."""
+    gcs.put("etl", "wrong", b"#" * (MAX_CONFIG_MAP + 5))
     error = refusal(GCSScript("gs://etl/wrong", conn_id=anonymous))
-    assert words in str(error)
+    assert "has 1,048,581 bytes, more than the 1,048,576" in str(error)
     assert not error.retryable
+
+
+def test_other_bytes_than_text_are_read_as_they_are(gcs: GCSServer, anonymous: str) -> None:
+    """A key or an archive need not be text (R24)."""
+    gcs.put("etl", "key.p12", b"\x00\xff\r\n")
+    assert GCSScript("gs://etl/key.p12", conn_id=anonymous).fetch().data == b"\x00\xff\r\n"
 
 
 def test_an_endless_answer_is_left(google: WebServer, anonymous: str) -> None:

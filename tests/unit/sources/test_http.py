@@ -326,17 +326,15 @@ def test_a_refused_connection_is_said() -> None:
     assert "127.0.0.1:1 refused the connection" in str(error)
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b"\x7fELF\xff", "is not UTF-8 text: byte 4 is 0xff"),
-        (b"\n<!DOCTYPE html><p>Log in", "answered with an HTML page"),
-    ],
-)
-def test_what_is_no_script_is_refused(web: WebServer, body: bytes, words: str) -> None:
-    """Binaries and login pages are permanent errors."""
-    error = refusal(HttpScript(web.answers("/x.py", body)))
-    assert words in str(error)
+def test_other_bytes_than_text_are_read_as_they_are(web: WebServer) -> None:
+    """A key or an archive need not be text (R24)."""
+    assert HttpScript(web.answers("/key.p12", b"\x00\xff\r\n")).fetch().data == b"\x00\xff\r\n"
+
+
+def test_a_login_page_is_refused(web: WebServer) -> None:
+    """A page that a server sends instead of the script is a permanent error."""
+    error = refusal(HttpScript(web.answers("/x.py", b"\n<!DOCTYPE html><p>Log in")))
+    assert "answered with an HTML page" in str(error)
     assert not error.retryable
 
 

@@ -229,19 +229,18 @@ def test_a_store_with_a_ca_bundle(tls_web: WebServer, connect: Connect, ca_file:
     assert S3Script("s3://etl/x.py", conn_id=conn_id).fetch().text == "print(1)"
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b"#" * (MAX_CONFIG_MAP + 5), "has 1,048,581 bytes, more than the 1,048,576"),
-        (b"\x7fELF\xff", "is not UTF-8 text: byte 4 is 0xff"),
-    ],
-)
-def test_what_is_no_script_is_refused(s3: S3Server, aws: str, body: bytes, words: str) -> None:
-    """Large objects, before they are read, and binaries are permanent errors (R25)."""
-    s3.put("etl", "wrong", body)
+def test_what_is_too_large_is_refused(s3: S3Server, aws: str) -> None:
+    """A large object is refused before it is read, for good (R25)."""
+    s3.put("etl", "wrong", b"#" * (MAX_CONFIG_MAP + 5))
     error = refusal(S3Script("s3://etl/wrong", conn_id=aws))
-    assert words in str(error)
+    assert "has 1,048,581 bytes, more than the 1,048,576" in str(error)
     assert not error.retryable
+
+
+def test_other_bytes_than_text_are_read_as_they_are(s3: S3Server, aws: str) -> None:
+    """A key or an archive need not be text (R24)."""
+    s3.put("etl", "key.p12", b"\x00\xff\r\n")
+    assert S3Script("s3://etl/key.p12", conn_id=aws).fetch().data == b"\x00\xff\r\n"
 
 
 def test_it_is_shown_as_its_uri() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +100,52 @@ def test_script_and_arguments_arrive_byte_for_byte(shell: str) -> None:
     text = f"import os, sys, json\nassert json.loads(sys.argv[1]) == [os.environ['ALL']] == [{EVERY_CHARACTER!r}]\n"
     ended = run(shell, an_invocation(text + "print(os.environ['EMPTY'] + 'same')", payload=payload))
     assert (ended.code, ended.out) == (0, b"same\n"), ended.err
+
+
+def test_files_are_any_bytes(shell: str) -> None:
+    """Also those that are no text, in any order (R24)."""
+    data = bytes(range(256)) + bytes(reversed(range(256))) + b"'\\\n\n"
+    files = {"key.p12": Script.from_bytes(data, origin="x", name="x")}
+    text = "import os\nprint(open(os.environ['AIRFLOW_SCRIPT_FILES'] + '/key.p12', 'rb').read().hex())"
+    ended = run(shell, an_invocation(text, files=files))
+    assert ended.out.decode().strip() == data.hex(), ended.err
+
+
+@pytest.mark.parametrize("with_files", [False, True])
+def test_a_script_may_have_another_encoding(shell: str, with_files: bool) -> None:
+    """The first lines of a Python script name it (R24)."""
+    data = b"# -*- coding: latin-1 -*-\nprint(ascii('\xe9'))\n"
+    script = Script.from_bytes(data, origin="x", name="x.py")
+    ended = run(shell, an_invocation(script, files={"a": a_script("a")} if with_files else {}))
+    assert (ended.code, ended.out) == (0, b"'\\xe9'\n"), ended.err
+
+
+def test_a_script_may_be_an_archive(shell: str) -> None:
+    """Python finds the modules in it by its path (R24)."""
+    archive = io.BytesIO(b"#!/usr/bin/env python3\n")
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("__main__.py", "import inner")
+        packed.writestr("inner.py", "print('packed')")
+    ended = run(shell, an_invocation(Script.from_bytes(archive.getvalue(), origin="x", name="app.pyz")))
+    assert (ended.code, ended.out) == (0, b"packed\n"), ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("\n#!/bin/bash\nset -euo pipefail\n[[ 1 == 1 ]] && echo ok\n", b"ok\n"),
+        ("\n    #!/bin/bash\n    read -r x <<X\n    ok\n    X\n    echo $x", b"ok\n"),
+        ("\ufeff#!/bin/bash\n[[ 1 == 1 ]] && echo ok", b"ok\n"),
+        ("\n    #!/usr/bin/env python3\n    if 1:\n        print('ok')\n", b"ok\n"),
+        ("\n#!/usr/bin/env node\nconsole.log('ok')", b"ok\n"),
+        ("\ufeff#!/usr/bin/env node\nconsole.log('ok')", b"ok\n"),
+        ("\ufeffprint('ok')", b"ok\n"),
+    ],
+)
+def test_a_shebang_may_come_after_blanks(shell: str, text: str, out: bytes) -> None:
+    """The program that the ``#!`` line names runs the script, which it understands (R23)."""
+    ended = run(shell, an_invocation(a_script(text).as_run()))
+    assert (ended.code, ended.out) == (0, out), ended.err
 
 
 def test_each_argument_is_one_word(shell: str) -> None:

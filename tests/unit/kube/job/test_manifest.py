@@ -13,6 +13,7 @@ from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.nodes.plan import Mode, NodePlan, OnNodes
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.interpreters import Interpreter
+from airflow_script_provider.script import Script
 from tests.builders import LAUNCH_ID, a_request, a_script, a_task
 
 HI = "print('hi')\n"
@@ -277,6 +278,16 @@ def test_the_config_map_holds_script_and_files() -> None:
         "immutable": True,
         "data": {"script": HI, "file-0": "x = 1\n"},
     }
+
+
+def test_bytes_that_are_no_text_are_binary_data() -> None:
+    """A ConfigMap has another field for them; the volume has all files."""
+    key = Script.from_bytes(b"\x30\x82\x00\xff", origin="x", name="key.p12")
+    request = a_request(HI, files={"key.p12": key, "a.txt": a_script("a")})
+    made = manifest.config_map(request, "uid-1")
+    assert (made["data"], made["binaryData"]) == ({"script": HI, "file-1": "a"}, {"file-0": "MIIA/w=="})
+    (volume,) = manifest.job(request)["spec"]["template"]["spec"]["volumes"]
+    assert {"key": "file-0", "path": "key.p12"} in volume["configMap"]["items"]
 
 
 def test_the_secret_holds_environment_and_arguments() -> None:

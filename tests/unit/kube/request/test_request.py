@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
 from collections.abc import Iterator
+import zipfile
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +17,7 @@ from airflow_script_provider.kube.request.options import JobOptions, exit_codes
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.request import JobRequest, request_facts
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
+from airflow_script_provider.script import Script
 from tests.builders import a_request, a_script
 
 A_CIRCLE: list[Any] = []
@@ -194,10 +198,53 @@ def test_an_empty_script_is_refused() -> None:
         a_request(a_script(" \n", origin="file:///x.py"))
 
 
-def test_a_binary_is_refused() -> None:
-    """A NUL character tells a binary from a script."""
-    with pytest.raises(ValueError, match="NUL character"):
-        a_request("a\0b")
+def a_script_of(data: bytes) -> Script:
+    """A script that was read."""
+    return Script.from_bytes(data, origin="file:///x.py", name="x.py")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"a\0b", "contains a NUL character"),
+        (b"a\0\xff", "contains a NUL character"),
+        (b"\x7fELF\x02", "is a binary program, not text; put it into the image"),
+        (gzip.compress(b"print(1)"), "is compressed with gzip; unpack it"),
+        ("\ufeffprint(1)".encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
+        (b"print('h\xfc')", r"is not UTF-8 text \(file:///x.py\): byte 8 is 0xfc; save it as UTF-8, or write its"),
+        ("print('ü')".encode() + b"\xe9", r"is not UTF-8 text \(file:///x.py\): byte 11 is 0xe9"),
+        (b"# -*- coding: klingon -*-\nx = '\xe9'", "is not UTF-8 text"),
+        (b"# -*- coding: utf-8 -*-\nx = '\xe9'", "is not UTF-8 text"),
+    ],
+)
+def test_what_cannot_run_is_refused(data: bytes, words: str) -> None:
+    """What Python or a shell would refuse is refused before anything exists, with what to do."""
+    with pytest.raises(ValueError, match=words):
+        a_request(a_script_of(data))
+
+
+def test_bytes_that_are_no_utf_8_may_run() -> None:
+    """Python finds an encoding in the first two lines, and a zip archive in any bytes; a shell takes all (R24)."""
+    archive = io.BytesIO(b"#!/usr/bin/env python3\n")
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("__main__.py", "print(1)")
+    for data in (
+        b"#!/usr/bin/env python3\n# -*- coding: latin-1 -*-\nx = '\xe9'",
+        b"#!/bin/sh\necho \xe9",
+        archive.getvalue(),
+    ):
+        assert a_request(a_script_of(data)).script.data == data
+
+
+def test_files_are_any_bytes() -> None:
+    """A key, an archive, a program (R24)."""
+    data = b"\x7fELF\0\xff"
+    assert a_request(files={"program": a_script_of(data)}).files["program"].data == data
+
+
+def test_other_bytes_than_text_count_as_json() -> None:
+    """base64 makes four characters of three bytes; a full ConfigMap of them fits (R25)."""
+    assert a_request(files={"x": a_script_of(b"\xff" * (MAX_CONFIG_MAP - 100))})
 
 
 def test_what_utf_8_cannot_spell_is_refused() -> None:
