@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.sources.base import fetch_file
 from airflow_script_provider.spec import choice
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ScriptRun:
     @cached_property
     def file_contents(self) -> dict[str, Script]:
         """The files beside the script, by relative path; they are read once."""
-        return {path: source.fetch(folder=self.folder) for path, source in self.files.items()}
+        return {path: fetch_file(source, path, self.folder) for path, source in self.files.items()}
 
     def payload(self, program: str) -> Payload:
         """Arguments and environment, checked. For psql, ``args`` become variables."""

@@ -38,6 +38,13 @@ class ScriptSource(Protocol):
         """Read the script. Relative paths start from ``folder``. Raises ``ScriptSourceError``."""
 
 
+def fetch_file(source: ScriptSource, path: str, folder: str | None) -> Script:
+    """Read one of ``files``. Its path tells some sources what the author expects."""
+    for_file = getattr(source, "for_file", None)
+    found: ScriptSource = source if for_file is None else for_file(path)
+    return found.fetch(folder=folder)
+
+
 def with_retries(read: Callable[[], T]) -> T:
     """Call ``read``; repeat it after each delay while its error is retryable."""
     for delay in RETRY_DELAYS:

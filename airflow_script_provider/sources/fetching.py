@@ -10,7 +10,7 @@ from airflow_script_provider._airflow import mask_by_name, mask_values
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.logins import logins_in
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import ScriptSource
+from airflow_script_provider.sources.base import ScriptSource, fetch_file
 from airflow_script_provider.sources.parse import parse, parse_file
 
 
@@ -29,7 +29,7 @@ def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict
         script = read.as_run()
         _check_digest(read, script, inputs.sha256)
     files = inputs.files or {}
-    return script, {path: _source_of_file(file, path).fetch(folder=folder) for path, file in files.items()}
+    return script, {path: fetch_file(_source_of_file(file, path), path, folder) for path, file in files.items()}
 
 
 def _source_of(inputs: ScriptInputs) -> ScriptSource:

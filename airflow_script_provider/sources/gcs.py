@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,7 +15,8 @@ from airflow_script_provider import _airflow
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
-from airflow_script_provider.sources.base import decode, permanent_error, too_large_error, with_retries
+from airflow_script_provider.sources.base import collect, decode, permanent_error, too_large_error, with_retries
+from airflow_script_provider.sources.encoding import unpacked
 from airflow_script_provider.sources.network import network_failure
 
 SCHEME = "gs://"
@@ -24,6 +26,7 @@ _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 _PREFIX = "extra__google_cloud_platform__"
 _TIMEOUT = (10, 30)
 _SECONDS = 120.0
+_NAME_AND_GENERATION = re.compile(r"(?P<name>.+)#(?P<generation>[0-9]+)", re.DOTALL)
 _ONLY_WITH_PROVIDER = ("key_secret_name", "credential_config_file", "idp_issuer_url")
 
 
@@ -35,7 +38,8 @@ class GCSScript:
     connection's extra are read: ``keyfile_dict``, ``key_path``, ``is_anonymous``, ``project`` and
     ``impersonation_chain``. Without any of them, the application default credentials are used.
 
-    :param uri: ``gs://bucket/object``. (templated)
+    :param uri: ``gs://bucket/object``, or ``gs://bucket/object#GENERATION`` if no object has that
+        name. (templated)
     :param conn_id: Google connection. The default connection need not exist. (templated)
     :param generation: generation of the object; default: the newest. An answer with another
         generation is an error. (templated)
@@ -54,7 +58,13 @@ class GCSScript:
             # The client's cache for traces would read the bucket in a thread, which needs a
             # further right.
             client._bucket_metadata_cache = None
-            reader = _ObjectReader(client, str(self), bucket, name, generation)
+            try:
+                return with_retries(_ObjectReader(client, str(self), bucket, name, generation).read)
+            except ScriptSourceError as error:
+                other = _NAME_AND_GENERATION.fullmatch(name)
+                if error.retryable or generation is not None or other is None:
+                    raise
+            reader = _ObjectReader(client, str(self), bucket, other["name"], int(other["generation"]))
             return with_retries(reader.read)
 
     def _address(self) -> tuple[str, str]:
@@ -207,7 +217,10 @@ class _ObjectReader:
             blob.reload(timeout=_TIMEOUT, retry=None)
             self._check(blob)
             generation, buffer = blob.generation, _LimitedBuffer(self._origin)
-            blob.download_to_file(buffer, timeout=_TIMEOUT, retry=None)
+            # Google's library would take the part of a compressed object for the whole.
+            blob.download_to_file(buffer, raw_download=True, timeout=_TIMEOUT, retry=None)
+            chunks = unpacked([bytes(buffer.data)], blob.content_encoding, self._origin)
+            data = collect(chunks, origin=self._origin, until=time.monotonic() + _SECONDS)
         except ScriptSourceError:
             raise
         except Exception as failure:
@@ -217,7 +230,7 @@ class _ObjectReader:
         if error is not None:
             raise error
         name = PurePosixPath(self._name).name
-        return decode(bytes(buffer.data), origin=self._origin, name=name, details=f"generation {generation}")
+        return decode(data, origin=self._origin, name=name, details=f"generation {generation}")
 
     def _check(self, blob: Any) -> None:
         if self._generation is not None and blob.generation != self._generation:

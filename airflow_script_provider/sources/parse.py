@@ -14,7 +14,7 @@ from airflow_script_provider.sources.gcs import GCSScript
 from airflow_script_provider.sources.http import HttpScript
 from airflow_script_provider.sources.inline import InlineScript
 from airflow_script_provider.sources.s3 import S3Script
-from airflow_script_provider.sources.url import redacted
+from airflow_script_provider.sources.web.url import redacted
 from airflow_script_provider.spec.source import LATER, SourceSettings, source_settings
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)

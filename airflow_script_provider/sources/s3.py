@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,12 +15,14 @@ from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import CHUNK, collect, decode, permanent_error, too_large_error, with_retries
+from airflow_script_provider.sources.encoding import unpacked
 from airflow_script_provider.sources.network import network_failure
 
 SCHEME = "s3://"
 DEFAULT_CONN_ID = "aws_default"
 
 _SECONDS = 120.0
+_KEY_AND_VERSION = re.compile(r"(?P<key>.+)\?versionId=(?P<version>[^?&#]+)", re.DOTALL)
 _MISSING = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "404")
 _DENIED = ("AccessDenied", "AllAccessDisabled", "AccessDeniedException", "403")
 _BAD_CREDENTIALS = (
@@ -48,7 +51,8 @@ class S3Script:
     The connection belongs to providers-amazon: keys, ``role_arn``, ``endpoint_url``,
     ``region_name``, ``verify``, ``config_kwargs`` and all other fields of its S3Hook.
 
-    :param uri: ``s3://bucket/key``. (templated)
+    :param uri: ``s3://bucket/key``, or ``s3://bucket/key?versionId=ID`` if no key has that name.
+        (templated)
     :param conn_id: AWS connection. If the default connection does not exist, boto3 finds
         credentials by itself. (templated)
     :param region: region of the bucket; default: the connection's. (templated)
@@ -68,7 +72,14 @@ class S3Script:
         """Read the object through providers-amazon's S3Hook."""
         bucket, key = self._address()
         hook = self._hook()
-        with closing(_Client(hook, self, bucket, key)) as client:
+        with closing(_Client(hook, self, bucket, key, self.version_id)) as client:
+            try:
+                return with_retries(client.read)
+            except ScriptSourceError as error:
+                other = _KEY_AND_VERSION.fullmatch(key)
+                if error.retryable or self.version_id or other is None:
+                    raise
+        with closing(_Client(hook, self, bucket, other["key"], other["version"])) as client:
             return with_retries(client.read)
 
     def _address(self) -> tuple[str, str]:
@@ -98,9 +109,9 @@ class S3Script:
 class _Client:
     """Reads one object, and translates botocore's errors."""
 
-    def __init__(self, hook: Any, source: S3Script, bucket: str, key: str) -> None:
+    def __init__(self, hook: Any, source: S3Script, bucket: str, key: str, version_id: str | None) -> None:
         self._hook = hook
-        self._source = source
+        self._version_id = version_id
         self._bucket = bucket
         self._key = key
         self._origin = str(source)
@@ -131,7 +142,7 @@ class _Client:
 
     @property
     def _version(self) -> dict[str, str]:
-        return {"VersionId": self._source.version_id} if self._source.version_id else {}
+        return {"VersionId": self._version_id} if self._version_id else {}
 
     def _connected(self) -> Any:
         """A client without retries of its own.
@@ -147,7 +158,8 @@ class _Client:
         with closing(answer["Body"]) as body:
             if answer["ContentLength"] > MAX_CONFIG_MAP:
                 raise too_large_error(self._origin, answer["ContentLength"])
-            return collect(body.iter_chunks(CHUNK), origin=self._origin, until=time.monotonic() + _SECONDS)
+            chunks = unpacked(body.iter_chunks(CHUNK), answer.get("ContentEncoding"), self._origin)
+            return collect(chunks, origin=self._origin, until=time.monotonic() + _SECONDS)
 
     def _service_error(self, error: Any) -> ScriptSourceError:
         """Translate an error answer of S3 or STS."""
@@ -184,6 +196,13 @@ class _Client:
                 "set login and password of the connection, or a role for the worker",
                 self._origin,
             )
+        if name == "FlexibleChecksumError":
+            return ScriptSourceError(
+                f"{self._origin} has another checksum than the store reports ({name}: {error}). If the store reports "
+                'wrong ones, set {"response_checksum_validation": "when_required"} as config_kwargs in the extra of '
+                f"{self._owner()}",
+                origin=self._origin,
+            )
         # A metadata service or a plugin may answer later.
         if name == "CredentialRetrievalError":
             message = f"{self._origin} cannot be read: the credentials of {self._owner()} cannot be retrieved: {error}"
@@ -197,7 +216,7 @@ class _Client:
         )
 
     def _of_version(self) -> str:
-        return f" of version {self._source.version_id!r}" if self._version else ""
+        return f" of version {self._version_id!r}" if self._version else ""
 
     def _owner(self) -> str:
         known = self._hook.aws_conn_id

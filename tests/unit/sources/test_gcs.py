@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
 import logging
 import sys
@@ -95,6 +98,54 @@ def test_the_generation_is_checked(gcs: GCSServer, anonymous: str) -> None:
     assert f"has generation {new}; generation {old} was deleted" in str(error)
     assert not error.retryable
     assert "generation='x' is not a number" in str(refusal(GCSScript("gs://etl/x.py", generation="x")))
+
+
+def test_a_generation_in_the_uri(gcs: GCSServer, anonymous: str) -> None:
+    """``#1700…`` is understood as gsutil writes it; the name is the object's."""
+    generation = gcs.put("etl", "lib/uri.sh", b"echo hi")
+    script = GCSScript(f"gs://etl/lib/uri.sh#{generation}", conn_id=anonymous).fetch()
+    assert (script.text, script.name, script.details) == ("echo hi", "uri.sh", f"generation {generation}")
+    error = refusal(GCSScript("gs://etl/lib/uri.sh#5", conn_id=anonymous))
+    assert f"has generation {generation}; generation 5 was deleted or never existed" in str(error)
+
+
+def test_a_name_that_looks_like_a_generation(google: WebServer, anonymous: str) -> None:
+    """The name itself goes first."""
+    for name in ("real.sh%231", "real.sh%23one"):
+        google.answers(METADATA.replace("x.py", name), an_object(b"echo"))
+        google.answers(CONTENT.replace("x.py", name), name.encode())
+        uri = f"gs://etl/{name.replace('%23', '#')}"
+        assert GCSScript(uri, conn_id=anonymous).fetch().text == name
+    google.answers(METADATA.replace("x.py", "real.sh%23two"), an_error(404, "No such object: etl/real.sh#two"))
+    assert "has no object 'real.sh#two'" in str(refusal(GCSScript("gs://etl/real.sh#two", conn_id=anonymous)))
+
+
+def test_a_compressed_object_is_unpacked(google: WebServer, anonymous: str) -> None:
+    """The answer's Content-Encoding says so; checksum and size are those of the compressed bytes."""
+    packed = gzip.compress(b"echo hi")
+    google.answers(METADATA, an_object(packed, contentEncoding="gzip"))
+    md5 = base64.b64encode(hashlib.md5(packed).digest()).decode()
+    google.answers(CONTENT, Answer(packed, headers={"Content-Encoding": "gzip", "X-Goog-Hash": f"md5={md5}"}))
+    assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "echo hi"
+    google.answers(CONTENT, b"echo hi")
+    assert GCSScript("gs://etl/x.py", conn_id=anonymous).fetch().text == "echo hi"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "words"),
+    [
+        ("gzip", gzip.compress(b"rm -rf /tmp/x")[:-9], "gs://etl/x.py breaks off in the middle of its gzip data"),
+        ("gzip", gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), "gs://etl/x.py is larger, more than the 1,048,576"),
+        ("br", b"echo hi", "gs://etl/x.py has the Content-Encoding 'br', which cannot be unpacked"),
+    ],
+)
+def test_a_compression_that_is_not_whole(
+    google: WebServer, anonymous: str, encoding: str, body: bytes, words: str
+) -> None:
+    """Half of it is never run, and the limit is that of the content (R1, R25)."""
+    google.answers(METADATA, an_object(body, contentEncoding=encoding))
+    google.answers(CONTENT, Answer(body, headers={"Content-Encoding": encoding}))
+    assert words in str(refusal(GCSScript("gs://etl/x.py", conn_id=anonymous)))
 
 
 def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str) -> None:

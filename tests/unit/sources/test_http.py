@@ -7,6 +7,7 @@ import gzip
 import itertools
 import logging
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import HttpScript
+from airflow_script_provider.sources.base import fetch_file
 from tests.patience import with_time_to_begin
 from tests.servers import Answer, WebServer
 from tests.unit.sources.conftest import Connect
@@ -42,6 +44,38 @@ def test_a_compressed_answer_is_unpacked(web: WebServer) -> None:
     uri = web.answers("/x.py", Answer(gzip.compress(b"print(1)"), headers={"Content-Encoding": "gzip"}))
     assert HttpScript(uri).fetch().text == "print(1)"
     assert web.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [("gzip", gzip.compress(b"rm -rf /tmp/x/cache")), ("deflate", zlib.compress(b"rm -rf /x/cache"))],
+)
+def test_half_a_compressed_answer_is_none(web: WebServer, encoding: str, packed: bytes) -> None:
+    """It is asked for again, although its length is what the header says (R1)."""
+    half = Answer(packed[:-9], headers={"Content-Encoding": encoding})
+    uri = web.answers("/x.sh", half, Answer(packed, headers={"Content-Encoding": encoding}))
+    assert HttpScript(uri).fetch().text.endswith("/x/cache")
+    web.answers("/x.sh", half)
+    assert f"breaks off in the middle of its {encoding} data" in str(refusal(HttpScript(uri)))
+
+
+@pytest.mark.parametrize("sent", [b"5\r\nrm -r\r\n", b"20\r\nrm -rf /tmp"])
+def test_half_a_chunked_answer_is_none(web: WebServer, sent: bytes) -> None:
+    """A chunked answer ends with an empty chunk (R1)."""
+    uri = web.answers("/x.sh", Answer([sent], headers={"Transfer-Encoding": "chunked"}))
+    assert "broke the connection" in str(refusal(HttpScript(uri)))
+
+
+def test_an_encoding_that_nothing_unpacks_is_named(web: WebServer) -> None:
+    """None was asked for, and the bytes are not the script."""
+    uri = web.answers("/x.py", Answer(b"\x0b\x03", headers={"Content-Encoding": "br"}))
+    assert "has the Content-Encoding 'br', which cannot be unpacked" in str(refusal(HttpScript(uri)))
+
+
+def test_a_compressed_error_is_shown(web: WebServer) -> None:
+    """Its message is read as a script is."""
+    said = Answer(gzip.compress(b"no such branch"), 404, {"Content-Encoding": "gzip"})
+    assert "The server's message: no such branch" in str(refusal(HttpScript(web.answers("/x.py", said))))
 
 
 def test_a_broken_compression_is_said(web: WebServer) -> None:
@@ -331,6 +365,55 @@ def test_other_bytes_than_text_are_read_as_they_are(web: WebServer) -> None:
     assert HttpScript(web.answers("/key.p12", b"\x00\xff\r\n")).fetch().data == b"\x00\xff\r\n"
 
 
+@pytest.mark.parametrize(
+    ("uri", "path", "is_taken"),
+    [("/mail.html", "x", True), ("/get", "mail.html", True), ("/get", "mail.HTM", True), ("/get", "x.csv", False)],
+)
+@pytest.mark.parametrize("start", [b"<!doctype html>", b"\n<HTML>"])
+def test_a_page_is_taken_where_the_author_asks_for_one(
+    web: WebServer, uri: str, path: str, is_taken: bool, start: bytes
+) -> None:
+    """The URL, or the path among ``files``, says that a page is meant and no login page is."""
+    source = HttpScript(web.answers(uri, start + b"<p>Hello"))
+    if is_taken:
+        assert fetch_file(source, path, None).data == start + b"<p>Hello"
+    else:
+        with pytest.raises(ScriptSourceError, match="answered with an HTML page"):
+            fetch_file(source, path, None)
+
+
+def test_other_markup_is_no_page(web: WebServer) -> None:
+    """An SVG has a document type too."""
+    uri = web.answers("/x.svg", b"<!DOCTYPE svg><svg/>")
+    assert HttpScript(uri).fetch().text == "<!DOCTYPE svg><svg/>"
+
+
+@pytest.mark.parametrize(
+    ("asked", "disposition", "target", "name"),
+    [
+        ("/files/run.sh/raw?ref=main", 'inline; filename="run.sh"', None, "run.sh"),
+        ("/files/1/raw", "attachment; filename*=UTF-8''l%C3%A4uft.sh", None, "läuft.sh"),
+        ("/files/1/raw", 'attachment; filename="C:\\\\etl\\\\run.sh"', None, "run.sh"),
+        ("/x.py", 'inline; filename="../run.sh"', None, "run.sh"),
+        ("/x.py", 'inline; filename="download"', None, "x.py"),
+        ("/repo/download", None, "/x/run.sh?sig=secret", "run.sh"),
+        ("/run.sh", None, "/blobs/4f3a", "run.sh"),
+        ("/get?file=run.sh&v=1", None, None, "run.sh"),
+        ("/get?path=etl%2Frun.sh", None, None, "run.sh"),
+        ("/get?v=1", None, None, "get"),
+        ("/", None, None, "script"),
+    ],
+)
+def test_the_name_is_the_servers_or_a_urls(
+    web: WebServer, asked: str, disposition: str | None, target: str | None, name: str
+) -> None:
+    """Content-Disposition goes first, then the last URL, then the one that was asked for (R23)."""
+    sent = Answer(b"echo hi", headers={"Content-Disposition": disposition} if disposition else {})
+    web.answers(asked.partition("?")[0], Answer(status=302, headers={"Location": target}) if target else sent)
+    web.answers((target or "/none").partition("?")[0], sent)
+    assert HttpScript(f"{web.url}{asked}").fetch().name == name
+
+
 def test_a_login_page_is_refused(web: WebServer) -> None:
     """A page that a server sends instead of the script is a permanent error."""
     error = refusal(HttpScript(web.answers("/x.py", b"\n<!DOCTYPE html><p>Log in")))
@@ -348,12 +431,47 @@ def test_a_request_that_cannot_be_made_is_refused(uri: str, headers: dict[str, s
     assert "secret" not in str(error)
 
 
-def test_a_connections_login_is_not_sent_to_another_host(web: WebServer, connect: Connect) -> None:
-    """A template may name any host; only the connection's own gets its login (R26)."""
-    conn_id = connect("repo", conn_type="http", host=web.url, login="bob", password="hunter22")
-    error = refusal(HttpScript("https://elsewhere.example/x.py", conn_id=conn_id))
-    assert f"is on another host than connection {conn_id!r}" in str(error)
+@pytest.mark.parametrize(
+    ("fields", "uri"),
+    [
+        ({"host": "https://repo.example"}, "http://repo.example/x.py"),
+        ({"host": "https://repo.example"}, "http://repo.example:9999/x.py"),
+        ({"host": "https://repo.example"}, "https://repo.example:8443/x.py"),
+        ({"host": "https://repo.example"}, "https://elsewhere.example/x.py"),
+        ({"host": "http://repo.example"}, "https://repo.example/x.py"),
+        ({"host": "repo.example", "schema": "http"}, "https://repo.example/x.py"),
+        ({"host": "repo.example", "schema": "https", "port": 8443}, "https://repo.example/x.py"),
+        ({"host": "repo.example"}, "https://repo.example:8443/x.py"),
+        ({"host": "repo.example"}, "http://repo.example:8080/x.py"),
+    ],
+)
+def test_a_connections_login_is_not_sent_to_another_server(connect: Connect, fields: dict[str, Any], uri: str) -> None:
+    """A template may name any URL; only the connection's scheme, host and port get its login (R26)."""
+    conn_id = connect("repo", conn_type="http", login="bob", password="hunter22", **fields)
+    error = refusal(HttpScript(uri, conn_id=conn_id))
+    assert f"is on another server than connection {conn_id!r}" in str(error)
+    assert "hunter22" not in str(error)
     assert not error.retryable
+
+
+def test_a_connection_without_a_scheme_may_mean_tls(tls_web: WebServer, connect: Connect, ca_file: str) -> None:
+    """Airflow takes it for http; the URL of the script may say https."""
+    uri, port = tls_web.answers("/x.py", b"print(1)"), tls_web.server_port
+    conn_id = connect("repo", conn_type="http", host="127.0.0.1", port=port, login="bob", password="hunter22")
+    assert HttpScript(uri, conn_id=conn_id, verify=ca_file).fetch().text == "print(1)"
+    assert "authorization" in tls_web.requests[0].headers
+
+
+def test_a_redirect_that_loses_the_login_is_told(web: WebServer, other_web: WebServer, connect: Connect) -> None:
+    """Another port of the host is another server; the error says who was asked as whom (R22, R26)."""
+    target = other_web.answers("/x.py", Answer(b"", 401))
+    conn_id = connect("repo", conn_type="http", host=web.url, login="bob", password="hunter22")
+    web.answers("/x.py", Answer(status=302, headers={"Location": f"{target}?sig=url-secret"}))
+    error = refusal(HttpScript("/x.py", conn_id=conn_id))
+    assert "authorization" not in other_web.requests[0].headers
+    assert f"It denies access to an anonymous user: redirected to {target}?…, which does not get the login" in str(
+        error
+    )
 
 
 def test_a_login_without_a_password_is_a_token(web: WebServer) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -68,6 +70,63 @@ def test_an_older_version(s3: S3Server, aws: str) -> None:
     s3.put("etl", "versions.py", b"print('new')")
     assert S3Script("s3://etl/versions.py", conn_id=aws).fetch().text == "print('new')"
     assert S3Script("s3://etl/versions.py", conn_id=aws, version_id=old).fetch().text == "print('old')"
+
+
+def test_a_version_in_the_uri(s3: S3Server, aws: str) -> None:
+    """``?versionId=`` is understood as other tools write it; the name is the key's."""
+    old = s3.put("etl", "versions/uri.sh", b"echo old")
+    s3.put("etl", "versions/uri.sh", b"echo new")
+    script = S3Script(f"s3://etl/versions/uri.sh?versionId={old}", conn_id=aws).fetch()
+    assert (script.text, script.name) == ("echo old", "uri.sh")
+    error = refusal(S3Script("s3://etl/versions/uri.sh?versionId=none", conn_id=aws))
+    assert "bucket 'etl' has no object 'versions/uri.sh' of version 'none'" in str(error)
+
+
+def test_a_key_that_looks_like_a_version(s3: S3Server, aws: str) -> None:
+    """The key itself goes first."""
+    for key in ("real.sh?versionId=1", "real.sh#1", "real.sh?x=1"):
+        s3.put("etl", key, key.encode())
+        assert S3Script(f"s3://etl/{key}", conn_id=aws).fetch().text == key
+    s3.put("etl", "real.sh", b"echo")
+    assert "has no object 'real.sh?x=2'" in str(refusal(S3Script("s3://etl/real.sh?x=2", conn_id=aws)))
+
+
+def test_a_compressed_object_is_unpacked(s3: S3Server, aws: str) -> None:
+    """Its Content-Encoding says so; a name or first bytes alone do not (R24)."""
+    packed = gzip.compress(b"echo hi")
+    s3.put("etl", "as-is.sh.gz", packed)
+    assert S3Script("s3://etl/as-is.sh.gz", conn_id=aws).fetch().data == packed
+    s3.client().put_object(Bucket="etl", Key="run.sh", Body=packed, ContentEncoding="gzip")
+    assert S3Script("s3://etl/run.sh", conn_id=aws).fetch().text == "echo hi"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "words"),
+    [
+        ("gzip", gzip.compress(b"rm -rf /tmp/x")[:-9], "s3://etl/bad.sh breaks off in the middle of its gzip data"),
+        ("gzip", gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), "s3://etl/bad.sh is larger, more than the 1,048,576"),
+        ("gzip", b"echo hi", "s3://etl/bad.sh cannot be decompressed as its Content-Encoding says (gzip)"),
+        ("br", b"echo hi", "s3://etl/bad.sh has the Content-Encoding 'br', which cannot be unpacked"),
+    ],
+)
+def test_a_compression_that_is_not_whole(s3: S3Server, aws: str, encoding: str, body: bytes, words: str) -> None:
+    """Half of it is never run, and the limit is that of the content (R1, R25)."""
+    s3.client().put_object(Bucket="etl", Key="bad.sh", Body=body, ContentEncoding=encoding)
+    assert words in str(refusal(S3Script("s3://etl/bad.sh", conn_id=aws)))
+
+
+def test_a_checksum_that_does_not_fit_names_the_setting(web: WebServer, connect: Connect) -> None:
+    """Some stores report checksums of something else; with the setting the object is read."""
+    wrong = Answer(b"print(1)", headers={"x-amz-checksum-crc32": "AAAAAA=="})
+    web.answers("/etl/x.py", wrong)
+    path_style: dict[str, Any] = {"s3": {"addressing_style": "path"}}
+    conn_id = connect("store", S3Server(web.url).connection(config_kwargs=path_style))
+    error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
+    assert "s3://etl/x.py has another checksum than the store reports (FlexibleChecksumError: Expected" in str(error)
+    assert '{"response_checksum_validation": "when_required"} as config_kwargs in the extra of connection' in str(error)
+    setting = path_style | {"response_checksum_validation": "when_required"}
+    conn_id = connect("store", S3Server(web.url).connection(config_kwargs=setting))
+    assert S3Script("s3://etl/x.py", conn_id=conn_id).fetch().text == "print(1)"
 
 
 def test_without_a_connection_the_environment_counts(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

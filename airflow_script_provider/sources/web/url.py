@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 _SCHEMES = ("http://", "https://")
+_HTML = (".html", ".htm", ".xhtml")
 
 
 def is_url(uri: str) -> bool:
@@ -35,10 +37,23 @@ def without_login(url: str) -> tuple[str, tuple[str, str] | None]:
     return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
 
 
-def is_same_host(url: str, target: str) -> bool:
-    """Whether the target may get the URL's credentials: the same server, or its TLS port."""
+def is_html(path: str) -> bool:
+    """Whether the path has an extension of HTML, perhaps before another one (``mail.html.j2``)."""
+    return not {suffix.lower() for suffix in PurePosixPath(path).suffixes}.isdisjoint(_HTML)
+
+
+def is_same_server(url: str, target: str) -> bool:
+    """Whether the target may get the URL's login: scheme, host and port are the same."""
+    return _server(url) == _server(target)
+
+
+def is_over_tls(url: str, target: str) -> bool:
+    """Whether the target is the URL with https in the place of http, on the same host and port."""
     here, there = urlsplit(url), urlsplit(target)
-    servers = [(part.hostname, part.port or {"http": 80, "https": 443}[part.scheme]) for part in (here, there)]
-    to_tls = (here.scheme, servers[0][1], there.scheme, servers[1][1]) == ("http", 80, "https", 443)
-    same_server = servers[0] == servers[1] and here.scheme == there.scheme
-    return same_server or (here.hostname == there.hostname and to_tls)
+    schemes = (here.scheme, there.scheme)
+    return schemes == ("http", "https") and (here.hostname, here.port) == (there.hostname, there.port)
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

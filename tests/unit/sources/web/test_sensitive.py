@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.sources.sensitive import is_sensitive, looks_random, secrets_in_header
+from airflow_script_provider.sources.web.sensitive import is_sensitive, looks_random, secrets_in_header
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015"
 

@@ -1,0 +1,1 @@
+"""What a web server is asked, with which credentials, and how its answer is read."""
