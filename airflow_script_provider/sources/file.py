@@ -37,7 +37,11 @@ class FileScript:
     """The folder that the file must be in, "" for the DAG's own; None allows every file."""
 
     def __post_init__(self) -> None:
-        if self._within is None and has_template(self.path):
+        if self._within is not None:
+            return
+        if not isinstance(self.path, str):  # another task's output
+            self._within = ""
+        elif has_template(self.path):
             self._within = _folder_before_template(_without_scheme(self.path))
 
     def confined(self) -> FileScript:

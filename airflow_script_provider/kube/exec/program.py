@@ -87,7 +87,8 @@ class Invocation:
         keeps_stdin: bool = False,
     ) -> Self:
         """Run a script with an interpreter, which was chosen for the container."""
-        interpreter.check_encoding(script)
+        if interpreter.chosen_by != "default":  # the container's image may still choose another
+            interpreter.check_encoding(script)
         return cls(
             interpreter.argv,
             payload,

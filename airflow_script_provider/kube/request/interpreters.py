@@ -70,9 +70,10 @@ class Interpreter:
             return
         try:
             script.raw.decode(_python_encoding(script.raw))
-        except UnicodeDecodeError as error:
+        except (UnicodeError, LookupError):
+            place = _first_byte_of_no_utf_8(script.raw)
             raise ValueError(
-                f"script is not UTF-8 text ({script.origin}): byte {error.start} is 0x{script.raw[error.start]:02x}; "
+                f"script is not UTF-8 text ({script.origin}): byte {place} is 0x{script.raw[place]:02x}; "
                 "save it as UTF-8, or write its encoding into the first or second line: # -*- coding: latin-1 -*-"
             ) from None
 
@@ -116,6 +117,14 @@ def _python_encoding(data: bytes) -> str:
         return tokenize.detect_encoding(io.BytesIO(data).readline)[0]
     except SyntaxError:  # an unknown encoding, or none and another than UTF-8
         return "utf-8"
+
+
+def _first_byte_of_no_utf_8(data: bytes) -> int:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
 
 
 def _repository(image: str) -> str:

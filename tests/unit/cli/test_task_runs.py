@@ -14,6 +14,7 @@ tasks:
   show: {script: 'echo "$GREETING" "$0"', env: {GREETING: "${env:GREETING:-hello}"}, executors: [local]}
   file: {script: scripts/show.py, args: {a: 1}, executor: local}
   lists: {script: "true", executors: [container, kubernetes]}
+  bash: {script: "\\n  #!/bin/bash\\n  set -euo pipefail\\n  [[ 1 == 1 ]] && echo ok\\n", executor: local}
   first: {script: "echo here", executors: [container, local]}
 flavors:
   loud: {patch: [{op: replace, path: /tasks/show/env/GREETING, value: HELLO}]}
@@ -37,6 +38,12 @@ def project(tmp_path: Path) -> Path:
 def test_a_task_of_this_folder_is_found(project: Path) -> None:
     """A task of ``airflow-script.yaml`` is found by its name; its text is a shell command."""
     assert airflow_script("run", "show", folder=project).stdout.split()[0] == b"hello"
+
+
+def test_a_task_may_name_its_program_after_an_empty_line(project: Path) -> None:
+    """Such a text is no command of ``sh`` (R23)."""
+    done = airflow_script("run", "bash", folder=project)
+    assert (done.returncode, done.stdout) == (0, b"ok\n"), done.stderr
 
 
 def test_a_flavor_changes_a_task(project: Path) -> None:

@@ -151,6 +151,14 @@ def test_a_mapping_of_the_script_tool_is_confined(dags: Path) -> None:
     assert "not in" in str(refusal(KubernetesScriptOperator(script=output, **CLUSTER), dags))
 
 
+def test_a_path_that_another_task_gives_is_confined(dags: Path) -> None:
+    """Also where the author wrote the source around it."""
+    output: Any = AnOutput(f"{dags.parent}/outside.sh")
+    files = {"a.sh": FileScript(output)}
+    assert "not in" in str(refusal(KubernetesScriptOperator(script=FileScript(output), **CLUSTER), dags))
+    assert "not in" in str(refusal(KubernetesScriptOperator(script="echo", files=files, **CLUSTER), dags))
+
+
 def test_what_the_dag_names_is_read(dags: Path) -> None:
     """A path without a template is the author's own, wherever it is."""
     files = {"a": f"file://{dags.parent}/outside.sh", "b": FileScript("../opt/secret.sh"), "c": "file://link.sh"}

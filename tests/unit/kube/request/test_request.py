@@ -215,6 +215,7 @@ def a_script_of(data: bytes) -> Script:
         ("print('ü')".encode() + b"\xe9", r"is not UTF-8 text \(file:///x.py\): byte 11 is 0xe9"),
         (b"# -*- coding: klingon -*-\nx = '\xe9'", "is not UTF-8 text"),
         (b"# -*- coding: utf-8 -*-\nx = '\xe9'", "is not UTF-8 text"),
+        (b"# -*- coding: hex -*-\nx = '\xe9'", "is not UTF-8 text"),
     ],
 )
 def test_what_cannot_run_is_refused(data: bytes, words: str) -> None:
