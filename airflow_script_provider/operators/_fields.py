@@ -13,7 +13,7 @@ from airflow_script_provider._airflow import is_resolved_at_run_time, is_set_dur
 from airflow_script_provider.kube.request.logins import without_logins
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import FileScript
-from airflow_script_provider.sources.parse import is_one_expression, parse, parse_file
+from airflow_script_provider.sources.parse import RenderedScript, is_one_expression, parse, parse_file
 
 if TYPE_CHECKING:
     import jinja2
@@ -96,7 +96,7 @@ def sources_or_later(files: Any, *, template: bool) -> Any:
 def source_when_rendered(script: Any, conn_id: str | None) -> Any:
     """The source of a script that only rendering gave.
 
-    Whoever triggers a run may choose it, so it reads none of the worker's files outside of the
+    A user who triggers a run may choose it, so it reads none of the worker's files outside of the
     DAG's folder.
     """
     return confined(source_or_later(script, template=False, conn_id=conn_id))
@@ -120,7 +120,7 @@ def _file_when_rendered(file: Any, path: str) -> Any:
 
 def confined(source: Any) -> Any:
     """The source; a file must be in the DAG's folder."""
-    return source.confined() if isinstance(source, FileScript) else source
+    return source.confined() if isinstance(source, FileScript | RenderedScript) else source
 
 
 def _is_known_later(source: Any) -> bool:

@@ -74,7 +74,7 @@ class _Unpacking:
         return self._inflate.flush()
 
     def _decompress(self, data: bytes) -> bytes:
-        """Unpack at most a chunk. Some servers send deflate without the header that belongs to it."""
+        """Unpack at most a chunk. Some servers send deflate without its header."""
         try:
             return self._inflate.decompress(data, CHUNK)
         except zlib.error:

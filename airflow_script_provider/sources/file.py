@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from airflow_script_provider.exceptions import ScriptSourceError
@@ -47,6 +48,10 @@ class FileScript:
     def confined(self) -> FileScript:
         """A copy for a path that is not written in the DAG: only files in the DAG's folder."""
         return replace(self, _within="")
+
+    def written_as(self, path: Any) -> FileScript:
+        """A copy whose path, before rendering, was this one; None if the DAG has none."""
+        return replace(self, _within=FileScript(path)._within)
 
     def fetch(self, *, folder: str | None = None) -> Script:
         """Read the file; the error lists every path that was tried."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,13 +101,23 @@ class RenderedScript:
         self.settings = {name: value for name, value in script.items() if name != "content" or is_rendered}
         self._content = {} if is_rendered or content is None else {"content": content}
         self._variables = variables
+        self._written_uri = script.get("uri")
+
+    def confined(self) -> RenderedScript:
+        """A copy for settings that are not written in the DAG: only files in the DAG's folder."""
+        other = copy.copy(self)
+        other._written_uri = None
+        return other
 
     def fetch(self, *, folder: str | None = None) -> Script:
         """Read the script from what its settings have become."""
         settings = source_settings({**self.settings, **self._content}, self._variables)
         if settings.kind == LATER:
             raise ValueError("script has settings that are still templates; only an operator renders them")
-        return source_of(settings).fetch(folder=folder)
+        source = source_of(settings)
+        if isinstance(source, FileScript):
+            source = source.written_as(self._written_uri)
+        return source.fetch(folder=folder)
 
     def __str__(self) -> str:
         return f"script of the type {self.settings['type']}"

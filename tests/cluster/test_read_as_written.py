@@ -59,7 +59,9 @@ def test_a_shebang_that_is_not_first(shared: dict[str, Any], app: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "output"), [("x.py", LATIN_1, "'\\xe9'\n"), ("app.pyz", an_archive(), "packed\n")]
+    ("name", "data", "output"),
+    [("x.py", LATIN_1, "'\\xe9'\n"), ("app.pyz", an_archive(), "packed\n")],
+    ids=["an encoding", "an archive"],
 )
 def test_a_script_that_is_not_utf_8(
     shared: dict[str, Any], app: dict[str, Any], tmp_path: Path, name: str, data: bytes, output: str

@@ -1,4 +1,4 @@
-"""The session for a web server: the connection's settings and login, and for which server they are."""
+"""The session for a web server: a connection's settings, and its login for its own server."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ def read(access: HttpAccess, method: str, timeout: float) -> Script:
 
 
 def file_name(disposition: str | None, url: str, asked: str) -> str:
-    """The file's name: the server's, else that in the last URL, else in the URL that was asked for.
+    """The file's name: the server's, otherwise that in the last URL, otherwise in the first one.
 
-    The first one whose extension names a language counts. A query may have it (``?file=run.sh``).
+    The first name whose extension names a language counts. A query may have it (``?file=run.sh``).
     """
     header = Message()
     header["Content-Disposition"] = disposition or ""

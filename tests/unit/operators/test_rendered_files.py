@@ -151,6 +151,26 @@ def test_a_mapping_of_the_script_tool_is_confined(dags: Path) -> None:
     assert "not in" in str(refusal(KubernetesScriptOperator(script=output, **CLUSTER), dags))
 
 
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("file://{0}/outside.sh", "echo outside.sh"),
+        ("file://{0}/opt/scripts/{{{{ name }}}}", "echo opt/scripts/a.sh"),
+        ("file://{0}/opt/scripts/{{{{ up }}}}", None),
+        ("{{{{ outside }}}}", None),
+    ],
+)
+def test_a_mapping_whose_type_is_a_template_is_confined(dags: Path, uri: str, expected: str | None) -> None:
+    """As one whose type is written (R26)."""
+    script = {"type": "{{ kind }}", "uri": uri.format(dags.parent)}
+    names = {"kind": "file", "name": "a.sh", "up": "../secret.sh", "outside": f"file://{dags.parent}/outside.sh"}
+    operator = KubernetesScriptOperator(script=script, **CLUSTER)
+    if expected is None:
+        assert "not in" in str(refusal(operator, dags, **names))
+    else:
+        assert read(operator, dags, **names) == expected
+
+
 def test_a_path_that_another_task_gives_is_confined(dags: Path) -> None:
     """Also where the author wrote the source around it."""
     output: Any = AnOutput(f"{dags.parent}/outside.sh")
@@ -183,10 +203,13 @@ def test_a_function_returns_a_text_or_a_source(dags: Path) -> None:
         of(lambda: f"file://{outside}").fetch(folder=str(dags))
 
 
+@pytest.mark.parametrize("is_mapping", [True, False])
 @pytest.mark.parametrize("is_written", [True, False])
-def test_a_mapped_task_reads_what_the_dag_names(dags: Path, is_written: bool) -> None:
+def test_a_mapped_task_reads_what_the_dag_names(dags: Path, is_written: bool, is_mapping: bool) -> None:
     """``expand`` may be given paths of the DAG's author, or another task's output."""
-    outside = f"file://{dags.parent}/outside.sh"
+    outside: Any = f"file://{dags.parent}/outside.sh"
+    if is_mapping:
+        outside = {"type": "{{ 'file' }}", "uri": outside}
     with DAG("etl", schedule=None):
         given: Any = [outside]
         if not is_written:

@@ -122,7 +122,7 @@ def test_a_name_that_looks_like_a_generation(google: WebServer, anonymous: str) 
 
 def test_a_compressed_object_is_unpacked(google: WebServer, anonymous: str) -> None:
     """The answer's Content-Encoding says so; checksum and size are those of the compressed bytes."""
-    packed = gzip.compress(b"echo hi")
+    packed = gzip.compress(b"echo hi", mtime=0)
     google.answers(METADATA, an_object(packed, contentEncoding="gzip"))
     md5 = base64.b64encode(hashlib.md5(packed).digest()).decode()
     google.answers(CONTENT, Answer(packed, headers={"Content-Encoding": "gzip", "X-Goog-Hash": f"md5={md5}"}))
@@ -134,8 +134,16 @@ def test_a_compressed_object_is_unpacked(google: WebServer, anonymous: str) -> N
 @pytest.mark.parametrize(
     ("encoding", "body", "words"),
     [
-        ("gzip", gzip.compress(b"rm -rf /tmp/x")[:-9], "gs://etl/x.py breaks off in the middle of its gzip data"),
-        ("gzip", gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), "gs://etl/x.py is larger, more than the 1,048,576"),
+        (
+            "gzip",
+            gzip.compress(b"rm -rf /tmp/x", mtime=0)[:-9],
+            "gs://etl/x.py breaks off in the middle of its gzip data",
+        ),
+        (
+            "gzip",
+            gzip.compress(b"#" * (MAX_CONFIG_MAP + 1), mtime=0),
+            "gs://etl/x.py is larger, more than the 1,048,576",
+        ),
         ("br", b"echo hi", "gs://etl/x.py has the Content-Encoding 'br', which cannot be unpacked"),
     ],
 )

@@ -41,14 +41,14 @@ def test_a_script_is_what_the_server_answers(web: WebServer) -> None:
 
 def test_a_compressed_answer_is_unpacked(web: WebServer) -> None:
     """A compressed answer is read, although none is requested."""
-    uri = web.answers("/x.py", Answer(gzip.compress(b"print(1)"), headers={"Content-Encoding": "gzip"}))
+    uri = web.answers("/x.py", Answer(gzip.compress(b"print(1)", mtime=0), headers={"Content-Encoding": "gzip"}))
     assert HttpScript(uri).fetch().text == "print(1)"
     assert web.requests[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
     ("encoding", "packed"),
-    [("gzip", gzip.compress(b"rm -rf /tmp/x/cache")), ("deflate", zlib.compress(b"rm -rf /x/cache"))],
+    [("gzip", gzip.compress(b"rm -rf /tmp/x/cache", mtime=0)), ("deflate", zlib.compress(b"rm -rf /x/cache"))],
 )
 def test_half_a_compressed_answer_is_none(web: WebServer, encoding: str, packed: bytes) -> None:
     """It is asked for again, although its length is what the header says (R1)."""
@@ -74,7 +74,7 @@ def test_an_encoding_that_nothing_unpacks_is_named(web: WebServer) -> None:
 
 def test_a_compressed_error_is_shown(web: WebServer) -> None:
     """Its message is read as a script is."""
-    said = Answer(gzip.compress(b"no such branch"), 404, {"Content-Encoding": "gzip"})
+    said = Answer(gzip.compress(b"no such branch", mtime=0), 404, {"Content-Encoding": "gzip"})
     assert "The server's message: no such branch" in str(refusal(HttpScript(web.answers("/x.py", said))))
 
 
@@ -317,7 +317,7 @@ def test_a_large_answer_is_refused_by_its_length(web: WebServer) -> None:
 
 def test_a_compressed_bomb_is_refused(web: WebServer) -> None:
     """The limit applies to the decompressed script (R25)."""
-    bomb = Answer(gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), headers={"Content-Encoding": "gzip"})
+    bomb = Answer(gzip.compress(b"#" * (MAX_CONFIG_MAP + 1), mtime=0), headers={"Content-Encoding": "gzip"})
     assert "is larger" in str(refusal(HttpScript(web.answers("/x.py", bomb))))
 
 

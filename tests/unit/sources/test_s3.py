@@ -93,7 +93,7 @@ def test_a_key_that_looks_like_a_version(s3: S3Server, aws: str) -> None:
 
 def test_a_compressed_object_is_unpacked(s3: S3Server, aws: str) -> None:
     """Its Content-Encoding says so; a name or first bytes alone do not (R24)."""
-    packed = gzip.compress(b"echo hi")
+    packed = gzip.compress(b"echo hi", mtime=0)
     s3.put("etl", "as-is.sh.gz", packed)
     assert S3Script("s3://etl/as-is.sh.gz", conn_id=aws).fetch().data == packed
     s3.client().put_object(Bucket="etl", Key="run.sh", Body=packed, ContentEncoding="gzip")
@@ -103,8 +103,16 @@ def test_a_compressed_object_is_unpacked(s3: S3Server, aws: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "body", "words"),
     [
-        ("gzip", gzip.compress(b"rm -rf /tmp/x")[:-9], "s3://etl/bad.sh breaks off in the middle of its gzip data"),
-        ("gzip", gzip.compress(b"#" * (MAX_CONFIG_MAP + 1)), "s3://etl/bad.sh is larger, more than the 1,048,576"),
+        (
+            "gzip",
+            gzip.compress(b"rm -rf /tmp/x", mtime=0)[:-9],
+            "s3://etl/bad.sh breaks off in the middle of its gzip data",
+        ),
+        (
+            "gzip",
+            gzip.compress(b"#" * (MAX_CONFIG_MAP + 1), mtime=0),
+            "s3://etl/bad.sh is larger, more than the 1,048,576",
+        ),
         ("gzip", b"echo hi", "s3://etl/bad.sh cannot be decompressed as its Content-Encoding says (gzip)"),
         ("br", b"echo hi", "s3://etl/bad.sh has the Content-Encoding 'br', which cannot be unpacked"),
     ],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import re
-from collections.abc import Iterator
 import zipfile
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -209,7 +209,7 @@ def a_script_of(data: bytes) -> Script:
         (b"a\0b", "contains a NUL character"),
         (b"a\0\xff", "contains a NUL character"),
         (b"\x7fELF\x02", "is a binary program, not text; put it into the image"),
-        (gzip.compress(b"print(1)"), "is compressed with gzip; unpack it"),
+        (gzip.compress(b"print(1)", mtime=0), "is compressed with gzip; unpack it"),
         ("\ufeffprint(1)".encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
         (b"print('h\xfc')", r"is not UTF-8 text \(file:///x.py\): byte 8 is 0xfc; save it as UTF-8, or write its"),
         ("print('ü')".encode() + b"\xe9", r"is not UTF-8 text \(file:///x.py\): byte 11 is 0xe9"),
