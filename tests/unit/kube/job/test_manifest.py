@@ -284,7 +284,7 @@ def test_bytes_that_are_no_text_are_binary_data() -> None:
     """A ConfigMap has another field for them; the volume has all files."""
     key = Script.from_bytes(b"\x30\x82\x00\xff", origin="x", name="key.p12")
     request = a_request(HI, files={"key.p12": key, "a.txt": a_script("a")})
-    made = manifest.config_map(request, "uid-1")
+    made = manifest.config_map(request)
     assert (made["data"], made["binaryData"]) == ({"script": HI, "file-1": "a"}, {"file-0": "MIIA/w=="})
     (volume,) = manifest.job(request)["spec"]["template"]["spec"]["volumes"]
     assert {"key": "file-0", "path": "key.p12"} in volume["configMap"]["items"]
