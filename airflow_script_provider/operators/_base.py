@@ -84,12 +84,24 @@ class ScriptTask(BaseOperator):
             return
         parts = result if getattr(self, "multiple_outputs", False) else {}
         for key, pushed in {**parts, "value": value, "return_value": result}.items():
+            if (error := self._push(context, key, pushed)) is None:
+                continue
+            context["ti"].xcom_push(key=key, value=None if key == "value" else _without_values(pushed))
+            self._lacks_value = True
+            self.log.warning("Airflow does not take the XCom %s, so it has no value: %s", key, error)
+
+    @staticmethod
+    def _push(context: Context, key: str, pushed: Any) -> Exception | None:
+        """Push an XCom, once more after a failure that may be over; the error of the last try."""
+        refused: Exception | None = None
+        for _ in range(2):
             try:
                 context["ti"].xcom_push(key=key, value=pushed)
             except Exception as error:  # noqa: BLE001  # a backend of the site may raise anything
-                context["ti"].xcom_push(key=key, value=None if key == "value" else _without_values(pushed))
-                self._lacks_value = True
-                self.log.warning("Airflow does not take the XCom %s, so it has no value: %s", key, error)
+                refused = error
+            else:
+                return None
+        return refused
 
     def as_pushed(self, result: dict[str, Any]) -> dict[str, Any]:
         """The result to return, which Airflow pushes once more."""

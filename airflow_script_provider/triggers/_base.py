@@ -21,6 +21,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.labels import READ_ANNOTATION
+from airflow_script_provider.kube.logs.value import storable
 from airflow_script_provider.run_log import OUTPUT_LOGGER, CountingRunLog
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_access, shared_cluster
 
@@ -37,10 +38,13 @@ _EXPECTED = (exceptions.ScriptProviderError, AirflowNotFoundException, ValueErro
 
 
 class JobEvent(TriggerEvent):
-    """An event whose text is its Job's name: Airflow writes that text into the task's log."""
+    """An event that Airflow can store, whatever the cluster has put into it.
+
+    Its text is its Job's name, because Airflow writes that text into the task's log.
+    """
 
     def __init__(self, payload: dict[str, Any]) -> None:
-        super().__init__(payload)  # type: ignore[no-untyped-call]  # not annotated in Airflow
+        super().__init__(storable(payload).value)  # type: ignore[no-untyped-call]  # not annotated in Airflow
 
     def __repr__(self) -> str:
         ref = self.payload["job"].get("ref", {})
@@ -116,7 +120,7 @@ class JobTrigger(BaseTrigger):
             "execution_timeout": self.execution_timeout,
             "in_one_process": self.in_one_process,
         }
-        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
+        return f"{type(self).__module__}.{type(self).__qualname__}", storable(arguments).value
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when the work is over or cannot be followed here."""

@@ -12,7 +12,7 @@ from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.logs.output import Output
-from airflow_script_provider.kube.logs.value import clean_text
+from airflow_script_provider.kube.logs.value import clean_text, storable
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
@@ -192,7 +192,7 @@ def _result(case: ExecCase, code: int | None, diagnosed: Diagnosis | None, value
         output.both,
         case.seconds,
         script=script.facts if script else None,
-        files=provenance.of_files(case.request.files),
+        files=storable(provenance.of_files(case.request.files)).value,
         value=value,
         attempts=(Attempt(location.pod, location.node, code, end.reason or "Completed", **case.times),),
         stdout_tail=output.stdout.tail(),

@@ -18,7 +18,6 @@ from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
-from airflow_script_provider.kube.logs.value import storable
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
@@ -146,8 +145,7 @@ def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = 
         facts: dict[str, Any] = {"ended": state.to_dict()}
     else:
         facts = {"handed_back": state.to_dict(), "reason": reason}
-    event: dict[str, Any] = storable({"job": job} | facts).value
-    return event
+    return {"job": job} | facts
 
 
 def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, JobEnd | FollowState]:

@@ -10,6 +10,7 @@ from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.progress import Limits
 from airflow_script_provider.kube.labels import SCRIPT_VOLUME
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
+from airflow_script_provider.kube.logs.value import storable
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.script import ScriptFacts
@@ -65,7 +66,7 @@ class LaunchedJob:
             launched_at,
             limits_of(request),
             request.script.facts,
-            provenance.of_files(request.files),
+            storable(provenance.of_files(request.files)).value,
             image=request.options.image,
             program=request.interpreter.argv[0],
             config_map_name=request.identity.config_map_name,

@@ -197,3 +197,32 @@ def test_multiple_outputs_are_xcoms_of_their_own(multiple_outputs: bool) -> None
     operator.push_result(in_a_context(ti=ti), [1], {"status": "failed", "value": [1]})
     expected = {"value": [1], "return_value": {"status": "failed", "value": [1]}}
     assert pushed == ({"status": "failed"} if multiple_outputs else {}) | expected
+
+
+class AnXComBackend:
+    """Stores XComs, but raises for the first ``failures`` pushes."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.stored: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Store a value, or raise."""
+        if self.failures:
+            self.failures -= 1
+            raise OverflowError("can't serialize it")
+        self.stored[key] = value
+
+
+def test_a_moment_without_airflow_loses_no_value() -> None:
+    """The same is pushed once more before the value is left out (R35)."""
+    backend, operator = AnXComBackend(1), a_task(lambda: "echo")
+    operator.push_result(in_a_context(ti=backend), 1, {"value": 1})
+    assert backend.stored == {"value": 1, "return_value": {"value": 1}}
+    assert operator.as_pushed({"value": 1}) == {"value": 1}
+
+
+def test_where_airflow_takes_nothing_the_outcome_is_left_to_the_next_try() -> None:
+    """Then it is not the value that Airflow does not take (R35)."""
+    with pytest.raises(OverflowError, match="can't serialize it"):
+        a_task(lambda: "echo").push_result(in_a_context(ti=AnXComBackend(100)), 1, {"value": 1})

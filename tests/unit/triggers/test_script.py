@@ -35,6 +35,21 @@ def test_an_event_reaches_the_worker_whole() -> None:
     assert adapter.validate_json(adapter.dump_json(JobEvent(PAYLOAD))).payload == PAYLOAD
 
 
+ODD = {"message": "a\0\ud800", "pods": {"__example__": 2**70}}
+PLAIN = {"message": "a\ufffd?", "pods": {"example": str(2**70)}}
+
+
+def test_an_event_can_be_stored_whatever_is_in_it() -> None:
+    """An event that Airflow cannot store would never reach the worker (R35)."""
+    assert JobEvent(PAYLOAD | ODD).payload == PAYLOAD | PLAIN
+
+
+@pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
+def test_a_trigger_can_be_stored_whatever_is_in_it(kind: type[JobTrigger]) -> None:
+    """A task could not be deferred otherwise, with its Job already running (R35)."""
+    assert kind(job=a_launched_job().to_dict(), handover=ODD).serialize()[1]["handover"] == PLAIN
+
+
 @pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
 async def test_a_triggerer_leaves_a_task_that_is_tried_alone(
     kind: type[JobTrigger], monkeypatch: pytest.MonkeyPatch

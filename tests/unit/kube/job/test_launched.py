@@ -30,6 +30,12 @@ def test_a_job_is_launched_of_a_request() -> None:
     )
 
 
+def test_a_file_is_named_as_xcom_can_name_it() -> None:
+    """The result's entry of files travels in a trigger and in XCom (R35)."""
+    request = a_request(files={"__example__": a_script("x")})
+    assert list(LaunchedJob.of(request, REF, 1.5).files) == ["example"]
+
+
 def test_a_secret_is_remembered_where_there_is_one() -> None:
     """It is removed as soon as the Job is over (R16)."""
     assert LaunchedJob.of(a_request(env={"A": "b"}), REF, 0.0).secret_name == f"script-load-{LAUNCH_ID}-env"
