@@ -15,7 +15,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.listing import metadata_of
-from airflow_script_provider.kube.wording import one_line
+from airflow_script_provider.kube.wording import one_line, reported
 
 _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
     401: exceptions.ApiUnauthorizedError,
@@ -50,6 +50,7 @@ class Answer:
         message, reason = self._said(), ""
         if found is not None and not self.is_page:
             message, reason = str(found.get("message") or message), str(found.get("reason") or "")
+        message = reported(message)
         kind = _ERRORS.get(self.status, exceptions.KubernetesApiError)
         if self.status == 409 and reason == "AlreadyExists":
             kind = exceptions.ApiAlreadyExistsError

@@ -23,6 +23,7 @@ from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.listing import metadata_of
+from airflow_script_provider.kube.wording import reported
 
 T = TypeVar("T")
 
@@ -193,7 +194,7 @@ class KubernetesApi:
         except exceptions.KubernetesApiError as error:
             if error.status == refused.status or isinstance(error, exceptions.NotKubernetesApiError):
                 return error
-        message = refusal.message(call.verb, call.resource, call.namespace, refused.status, refused.message)
+        message = refusal.message(call.verb, call.resource, call.namespace, refused.status, reported(refused.message))
         return exceptions.KubernetesApiError(message, status=refused.status)
 
     async def _call(self, call: Call) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from airflow_script_provider.api.answers import Answer
 from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.kube.listing import items_of, metadata_of
+from airflow_script_provider.kube.wording import reported
 
 SERVER_TIMEOUT = 290
 """Seconds after which the API server is asked to end a watch, so that none is held for ever."""
@@ -212,7 +213,7 @@ def _watch_error(status: dict[str, Any]) -> exceptions.KubernetesApiError:
     After 504 "Too large resource version" the same position may never be reached:
     https://github.com/kubernetes/kubernetes/issues/107133
     """
-    code, message = int(status.get("code") or 0), str(status.get("message"))
+    code, message = int(status.get("code") or 0), reported(str(status.get("message")))
     if code == 410 or "Too large resource version" in message:
         return exceptions.ApiGoneError(message, status=410)
     return exceptions.KubernetesApiError(f"watch ended: {message}", status=code or 500)

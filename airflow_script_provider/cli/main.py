@@ -16,6 +16,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.cli import arguments, inputs, interruption, stdout
 from airflow_script_provider.cli.plan import RunPlan, plan_run
 from airflow_script_provider.cli.screen import StreamScreen, open_log_file
+from airflow_script_provider.kube.wording import without_controls
 from airflow_script_provider.result import ScriptResult, Status
 from airflow_script_provider.runners.script_run import Runner, ScriptRun, missing_setting
 from airflow_script_provider.spec import choice
@@ -148,7 +149,7 @@ def _airflow_errors() -> tuple[type[Exception], ...]:
 
 
 def _report_failure(message: str, code: int) -> int:
-    print(f"{arguments.PROGRAM}: {message}", file=sys.stderr)  # noqa: T201  # errors go to stderr
+    print(f"{arguments.PROGRAM}: {without_controls(message)}", file=sys.stderr)  # noqa: T201  # errors go to stderr
     return code
 
 

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from airflow_script_provider.cli import interruption, stdout
 from airflow_script_provider.cli.arguments import PROGRAM
+from airflow_script_provider.kube.wording import without_controls
 
 
 class StreamScreen:
@@ -37,7 +38,7 @@ class StreamScreen:
     def note(self, text: str, *, important: bool = False) -> None:
         """Write a line of our own to stderr."""
         if important or self._is_watched:
-            self._write(self._err, f"{PROGRAM}: {text}\n".encode(errors="replace"))
+            self._write(self._err, f"{PROGRAM}: {without_controls(text)}\n".encode(errors="replace"))
 
     @contextlib.contextmanager
     def waiting(self, text: str | None) -> Iterator[None]:

@@ -16,6 +16,7 @@ from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.stream_slots import TURN, StreamSlots
 from airflow_script_provider.kube.logs.pod_lines import LogLines, LogPosition
+from airflow_script_provider.kube.wording import one_line
 
 SILENCE = 60.0
 """Seconds without a byte after which the stream is opened again: a silent script and a dead
@@ -262,7 +263,7 @@ class LogReader:
         It answers 200 all the same: https://github.com/kubernetes/kubernetes/issues/142258
         """
         for words in dict.fromkeys(self._lines.of_kubelet):
-            self._note(f"The log of pod {self._pod_name}: {words}")
+            self._note(f"The log of pod {self._pod_name}: {one_line(words)}")
         self._lines.of_kubelet.clear()
 
     def _note_unstamped(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 
@@ -9,13 +10,48 @@ MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
 MIN_SENTENCE = 140
 """Characters of object and cause beyond which advice moves to the next line."""
+_SIGNAL_BASE = 128
 MAX_NAMES = 20
 """Names that a message lists."""
 
+_ESCAPES = re.compile(
+    r"""(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]  # such as colours and movements of the cursor
+    |(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\|\x9c)  # such as titles and links
+    |\x1b[ -/]*[0-~]""",
+    re.VERBOSE,
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters except tab and line feed, and those that turn the direction of writing."""
+_GROUP_MARKER = re.compile(r"::(?=(?:end)?group::)")
+
 
 def one_line(text: str) -> str:
-    """The text as one line."""
-    return " ".join(text.split())
+    """What a server or container reports, as one line of ours."""
+    return " ".join(reported(" ".join(text.split())).split())
+
+
+def reported(text: str) -> str:
+    """What a server or container reports, as a terminal and Airflow's log page can only show it.
+
+    Every message of a registry, a policy, a server, an event or a container passes this before it
+    stands in a sentence of ours.
+    """
+    return without_group_markers(without_controls(text))
+
+
+def without_controls(text: str) -> str:
+    """The text without escape sequences and control characters; line ends stay."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def without_group_markers(text: str) -> str:
+    """The text so that Airflow's log page takes no part of it for the head or end of a group.
+
+    A space that has no width stands in the marker. A text that has a marker loses its escape
+    sequences, which may stand in the marker as well.
+    """
+    bare = without_controls(text)
+    return _GROUP_MARKER.sub(":\u200b:", bare) if _GROUP_MARKER.search(bare) else text
 
 
 def headline_of(sentence: str, hint: str) -> tuple[str, str]:
@@ -36,11 +72,16 @@ def shortened(sentence: str, room: int = MAX_HEADLINE) -> str:
 
 
 def signal_name(exit_code: int) -> str | None:
-    """The name of the signal n for an exit code of 128 + n, otherwise None."""
+    """The name of the signal n for an exit code of 128 + n, otherwise None.
+
+    Real-time signals have numbers above ``SIGRTMIN``.
+    """
+    number = exit_code - _SIGNAL_BASE
     try:
-        return signal.Signals(exit_code - 128).name
+        return signal.Signals(number).name
     except ValueError:
-        return None
+        real_time = number - signal.SIGRTMIN
+        return f"SIGRTMIN+{real_time}" if 0 < real_time <= signal.SIGRTMAX - signal.SIGRTMIN else None
 
 
 def with_advice(text: str, advice: str) -> str:

@@ -14,6 +14,7 @@ from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
+from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners.docker_stream import FrameDecoder
 from airflow_script_provider.runners.recording import ProcessEnd, Recording
@@ -73,17 +74,13 @@ def _connected_engine() -> Iterator[Any]:
         engine = docker.from_env(timeout=_CALL_TIMEOUT)
         engine.ping()
     except (docker.errors.DockerException, OSError) as error:
-        raise TargetError(f"no Docker engine answers at {address}: {_one_line(error)}") from None
+        raise TargetError(f"no Docker engine answers at {address}: {one_line(str(error))}") from None
     try:
         yield engine
     except (docker.errors.DockerException, RequestException) as error:
-        raise TargetError(f"the Docker engine at {address} reported: {_one_line(error)}") from None
+        raise TargetError(f"the Docker engine at {address} reported: {one_line(str(error))}") from None
     finally:
         engine.close()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager

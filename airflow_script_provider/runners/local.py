@@ -22,6 +22,7 @@ from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.sizes import check_files
+from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners import terminal
 from airflow_script_provider.runners.recording import ProcessEnd, Recording
@@ -235,4 +236,5 @@ def _process_end(code: int) -> ProcessEnd:
     """
     if code >= 0:
         return ProcessEnd(code)
-    return ProcessEnd(128 - code, cause=f"script was ended by {signal.Signals(-code).name} (exit code {128 - code})")
+    name = signal_name(128 - code) or f"signal {-code}"
+    return ProcessEnd(128 - code, cause=f"script was ended by {name} (exit code {128 - code})")

@@ -9,6 +9,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import mask_by_name, mask_values
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.logins import logins_in
+from airflow_script_provider.kube.wording import reported
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import ScriptSource, fetch_file
 from airflow_script_provider.sources.parse import parse, parse_file
@@ -24,12 +25,15 @@ def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict
     mask_by_name(inputs.args)
     mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
     script = None
-    if inputs.script is not None:
-        read = _source_of(inputs).fetch(folder=folder)
-        script = read.as_run()
-        _check_digest(read, script, inputs.sha256)
     files = inputs.files or {}
-    return script, {path: fetch_file(_source_of_file(file, path), path, folder) for path, file in files.items()}
+    try:
+        if inputs.script is not None:
+            read = _source_of(inputs).fetch(folder=folder)
+            script = read.as_run()
+            _check_digest(read, script, inputs.sha256)
+        return script, {path: fetch_file(_source_of_file(file, path), path, folder) for path, file in files.items()}
+    except exceptions.ScriptSourceError as error:  # it may quote a server
+        raise error.with_message(reported(error.message)) from error.__cause__
 
 
 def _source_of(inputs: ScriptInputs) -> ScriptSource:

@@ -11,6 +11,7 @@ from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value, clean_text
+from airflow_script_provider.kube.wording import reported
 from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, Status
 
 LAST_LINES = 20
@@ -144,7 +145,7 @@ def _output_lines(outcome: Outcome) -> list[str]:
     title = (
         f"Last {len(outcome.last_lines)} lines of output:" if len(outcome.last_lines) > 1 else "Last line of output:"
     )
-    return _section(title, [line[:1000] for line in outcome.last_lines])
+    return _section(title, [reported(line[:1000]) for line in outcome.last_lines])
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

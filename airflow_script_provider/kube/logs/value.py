@@ -9,6 +9,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_script_provider.kube.wording import reported
+
 MAX_VALUE = 1024 * 1024
 """Bytes that a value's JSON may have."""
 MAX_LEVELS = 100
@@ -128,7 +130,7 @@ class _Changes:
         return clean
 
     def _warn(self, what: str) -> None:
-        self.warnings[f"value: {what}"] = None
+        self.warnings[f"value: {reported(what)}"] = None
 
 
 def _is_airflows(key: str) -> bool:

@@ -15,6 +15,7 @@ from airflow_script_provider.kube.job.diagnosis import Case
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import Status
 
 DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
@@ -118,7 +119,7 @@ def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
         pod_name=lost.pod_name,
         started_at=lost.started_at,
         reason=lost.reason,
-        error=f"the node is {lost.reason}: {lost.message}{doubt}",
+        error=f"the node is {lost.reason}: {one_line(lost.message)}{doubt}",
         **facts,
     )
     return _with_failure_counted(_with_output(record, output))

@@ -62,6 +62,14 @@ def test_a_script_may_have_another_encoding(tmp_path: Path) -> None:
     assert (done.returncode, b"is not UTF-8 text" in done.stderr) == (2, True), done.stderr
 
 
+def test_death_by_a_real_time_signal_is_told_too(tmp_path: Path) -> None:
+    """Such signals have numbers only; they are named by their distance from the first one."""
+    done = airflow_script("run", a_file(tmp_path, "kill -37 $$", "x.sh"))
+    assert (done.returncode, done.stderr) == (
+        128 + 37, b"airflow-script: script was ended by SIGRTMIN+3 (exit code 165)\n"
+    )  # fmt: skip
+
+
 def test_args_and_environment_arrive(tmp_path: Path) -> None:
     """``--arg`` is one JSON in argv[1]; ``--env`` keeps quotes and line ends."""
     done = airflow_script("run", a_file(tmp_path, SHOWS), "--arg", "name=it's", "--env", "A=x\n\"y'")
