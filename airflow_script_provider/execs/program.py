@@ -17,7 +17,8 @@ from airflow_script_provider.kube.exec.outcome import ExecEnd, ExecOutput, end_o
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
-from airflow_script_provider.kube.logs.stream_lines import Lines, text_of
+from airflow_script_provider.kube.logs.groups import Groups
+from airflow_script_provider.kube.logs.stream_lines import Lines
 from airflow_script_provider.run_log import StreamsLog
 
 REPLY_TIMEOUT = 15.0
@@ -46,15 +47,17 @@ class OutputRecorder:
         self.log = log
         self.output = output
         self._lines = {Channel.STDOUT: Lines(), Channel.STDERR: Lines()}
+        self._groups = Groups()
 
     def add(self, channel: Channel, data: bytes) -> None:
         """Take bytes of a stream."""
         self._record(channel, self._lines[channel].feed(data))
 
     def finish(self) -> None:
-        """Write the last lines, which have no line end."""
+        """Write the last lines, which have no line end, and end the groups of the script."""
         for channel, lines in self._lines.items():
             self._record(channel, lines.finish())
+        self.log.output(self._groups.close())
 
     def _record(self, channel: Channel, lines: Sequence[bytes]) -> None:
         if not lines:
@@ -62,7 +65,7 @@ class OutputRecorder:
         is_stdout = channel is Channel.STDOUT
         self.output.both.add(lines)
         (self.output.stdout if is_stdout else self.output.stderr).add(lines)
-        self.log.output([text_of(line) for line in lines], logging.INFO if is_stdout else logging.WARNING)
+        self.log.output(self._groups.shown(lines, channel), logging.INFO if is_stdout else logging.WARNING)
 
 
 class Program:

@@ -16,9 +16,11 @@ class JobContext:
 
     ``hide`` makes a line of the script safe for a message. Without it, as where the script's
     secrets are unknown, no line of the script stands in one.
+    ``folds_groups`` says whether the log is shown on Airflow's page, which folds groups.
     """
 
     api: KubernetesApi
     job: LaunchedJob
     log: RunLog
     hide: Hide | None = None
+    folds_groups: bool = True

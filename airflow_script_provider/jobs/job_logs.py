@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
@@ -16,10 +17,10 @@ from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_to_begin
+from airflow_script_provider.kube.logs.groups import END_OF_GROUP, GROUP, Groups
 from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.logs.prelude import Prelude
-from airflow_script_provider.kube.logs.stream_lines import text_of
 
 LOG_MARGIN = 25.0
 """Seconds without progress after which the rest of a log is given up, once its container has
@@ -27,7 +28,7 @@ ended."""
 MAX_KEPT = 64 * 1024
 """Bytes at most of an output that travel where its log goes with its pod."""
 
-_GROUP, _END_OF_GROUP = "::group::Installing dependencies", "::endgroup::"
+_GROUP = f"{GROUP}Installing dependencies"
 
 
 class Outputs:
@@ -93,6 +94,7 @@ class JobLogs:
         if_gone: str = IF_GONE,
     ) -> None:
         self._api, self._job, self._log = context.api, context.job, context.log
+        self._folds_groups = context.folds_groups
         self._start = start
         self._output_of = output_of
         self._keeps_output = keeps_output
@@ -100,6 +102,7 @@ class JobLogs:
         self._in_sequence = in_sequence
         self._slots, self._silence, self._if_gone = slots, silence, if_gone
         self._logs: dict[LogKey, LogReader] = {}
+        self._groups: dict[LogKey, Groups] = {}
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
         self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
         self._afterwards: dict[str, list[Callable[[], None]]] = {}
@@ -122,7 +125,7 @@ class JobLogs:
     @property
     def positions(self) -> dict[LogKey, LogPosition]:
         """How far each log was shown."""
-        return {key: log.position for key, log in self._logs.items()}
+        return {key: replace(log.position, groups=self._groups[key].open) for key, log in self._logs.items()}
 
     @property
     def are_open(self) -> bool:
@@ -187,9 +190,10 @@ class JobLogs:
                 await asyncio.wait({before})
             await log_reader.follow()
         finally:
+            self._log.output(self._groups[log.key].close())
             # Where another reader goes on with this log, its group goes on.
             if log.container == INSTALL_CONTAINER and self._groups_installation and log_reader.ended.is_set():
-                self._log.output([_END_OF_GROUP])
+                self._log.output([END_OF_GROUP])
             if self._newest_of_pod.get(log.uid) is asyncio.current_task():
                 self._do_afterwards(log.uid)
 
@@ -201,14 +205,22 @@ class JobLogs:
         def note(text: str) -> None:
             self._log.note(text, logging.WARNING)
 
+        position = self._start.position(*log.key)
+        is_script = log.container == SCRIPT_CONTAINER
+        self._groups[log.key] = Groups(
+            position.groups,
+            is_torn=position.cut is not None,
+            mark=self._job.mark if is_script else None,
+            folds=self._folds_groups,
+        )
         return LogReader(
             self._api,
             self._job.ref.namespace,
             log.pod_name,
-            self._script_lines(log) if log.container == SCRIPT_CONTAINER else self._installation_lines,
+            self._script_lines(log) if is_script else self._installation_lines(log),
             note,
             log.container,
-            start=self._start.position(*log.key),
+            start=position,
             replays=self._keeps_output and log.key in self._start.logs,
             slots=self._slots,
             silence=self._silence,
@@ -216,22 +228,24 @@ class JobLogs:
         )
 
     def _script_lines(self, log: ContainerLog) -> Deliver:
-        output = self._output_of(log.uid)
+        output, groups = self._output_of(log.uid), self._groups[log.key]
         # An earlier reader may have read the prelude's last line.
         is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
         prelude = Prelude(None if is_continued else self._job.mark)
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
             output.add(prelude.of_script(lines))
-            self._show(prelude.shown(new))
+            self._log.output(groups.shown(new))
 
         return deliver
 
-    def _installation_lines(self, lines: Sequence[bytes], new: Sequence[bytes]) -> None:
-        self._show(new)
+    def _installation_lines(self, log: ContainerLog) -> Deliver:
+        groups = self._groups[log.key]
 
-    def _show(self, lines: Sequence[bytes]) -> None:
-        self._log.output([text_of(line) for line in lines])
+        def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+            self._log.output(groups.shown(new))
+
+        return deliver
 
 
 def container_logs(view: View) -> list[ContainerLog]:

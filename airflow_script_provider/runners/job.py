@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider import _event_loop
@@ -65,7 +66,8 @@ async def _run(request: JobRequest, script_run: ScriptRun, log: _ScreenLog) -> S
     cluster = ClusterRef(script_run.target.conn_id, cluster_context=script_run.target.context)
     access = await asyncio.to_thread(cluster.resolve)
     async with open_api(access) as api:
-        outcome = await conclude(*await begin(api, request, log))
+        context, start = await begin(api, request, log)
+        outcome = await conclude(replace(context, folds_groups=False), start)
     if outcome.diagnosis is not None:
         advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
         for line in (*advice, *outcome.warnings):

@@ -23,6 +23,7 @@ from airflow_script_provider.kube.job import earlier_tries, pod_status
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS
 from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
 from airflow_script_provider.triggers.shared_cluster import SharedCluster
 
@@ -81,6 +82,7 @@ class ScriptTrigger(JobTrigger):
         if saved is None:
             return given
         if not saved.is_final:
+            self._run_log.output(AFTER_A_LOSS)
             self._run_log.note(
                 "The triggerer that followed this script is gone; what it logged last is repeated below.",
                 logging.WARNING,

@@ -29,12 +29,12 @@ def test_result_of_a_script(shared: dict[str, Any]) -> None:
 
 def test_lines_appear_as_printed_and_operator_lines_are_few(shared: dict[str, Any]) -> None:
     """Unbuffered, no prefix, blank lines kept; at most 15 lines of ours around them (R22, R23)."""
-    printed = ["first", "", "  indented\ttabbed", "::group::mine", "%s {} %d"]
+    printed = ["first", "", "  indented\ttabbed", "::group::mine", "%s {} %d", "::endgroup::"]
     script = f"import sys\nfor line in {printed!r}:\n    print(line)\nsys.stdout.write('no line end')"
     run = run_task(script=script, **shared).succeeded()
     start = run.lines.index("first")
-    assert run.lines[start : start + 6] == [*printed, "no line end"]
-    assert len(run.lines) - 6 <= 15
+    assert run.lines[start : start + 7] == [*printed, "no line end"]
+    assert len(run.lines) - 7 <= 15
     assert run.result["output"].endswith("no line end")
 
 

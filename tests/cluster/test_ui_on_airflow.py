@@ -23,7 +23,7 @@ Runs = dict[str, Run]
 @pytest.fixture(scope="module")
 def runs(airflow: Airflow, kubectl: Kubectl) -> Runs:
     """A run of each DAG, all at the same time."""
-    dags = ("sales_report", "sales_import", "sales_forecast", "node_disks")
+    dags = ("sales_report", "sales_import", "sales_forecast", "node_disks", "sales_check")
     return {dag_id: Run(airflow, kubectl, dag_id, airflow.trigger(dag_id)) for dag_id in dags}
 
 
@@ -130,6 +130,21 @@ def test_log_of_a_deferred_script(page: Page, runs: Runs) -> None:
     assert [len(found) for found in places] == [1] * len(begins)
     assert places == sorted(places)
     picture_of_log(task, "log-deferred", 900)
+
+
+@pytest.mark.parametrize("task_id", ["in_a_worker", "deferred", "on_nodes"])
+def test_a_group_of_a_script_hides_nothing_that_follows(page: Page, runs: Runs, task_id: str) -> None:
+    """A group that a script leaves open ends with its container, and a marker inside a line is text (R22)."""
+    task = pages(page, runs["sales_check"][task_id], "failed")
+    task.logs("Task failed with exception")
+    entries = task.entries()
+    (error,) = at("error", entries)
+    assert "exit code 4" in error or "exit 4" in error
+    assert not any(line == "nothing to see" for line in texts(entries))
+    task.unfold_all()
+    expect(page.get_by_text("nothing to see").first).to_be_visible()
+    shown, count = texts(task.entries()), 2 if task_id == "on_nodes" else 1
+    assert [shown.count(line) for line in ("no such table :\u200b:endgroup::", "nothing to see")] == [count, count]
 
 
 def test_log_of_a_script_on_nodes(page: Page, runs: Runs, kubectl: Kubectl) -> None:

@@ -14,6 +14,7 @@ from airflow_script_provider.jobs.job_logs import JobLogs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import View
+from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS, END_OF_GROUP, GROUP
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.run_log import RunLog
 
@@ -105,26 +106,40 @@ class NodeLines:
         """The lines of the only run of its time."""
         return RunLines(self._context, start, slots=self._slots, silence=self._silence)
 
+    async def follow(self, lines: RunLines, title: str, *, is_repeated: bool) -> None:
+        """Show the lines of a live run as a group, which ends where this process stops."""
+        if is_repeated:
+            self._context.log.output(AFTER_A_LOSS)
+        self.open(title)
+        if is_repeated:
+            self._context.log.note("What was shown of this node before is repeated below", logging.WARNING)
+        try:
+            await lines.follow()
+        finally:
+            self.close()
+
     async def whole(self, view: View, title: str) -> Output:
         """Show a run that has ended, as one group."""
         waiting = _Waiting(self._context.log)
         output = await _unless(waiting.is_full, _output_of(view, replace(self._context, log=waiting)))
         async with self._turn:
             self.open(title)
-            if output is None:
-                output = await _output_of(view, self._context)
-            else:
-                self._context.log.output(waiting.lines)
-            self.close()
+            try:
+                if output is None:
+                    output = await _output_of(view, self._context)
+                else:
+                    self._context.log.output(waiting.lines)
+            finally:
+                self.close()
         return output
 
     def open(self, title: str) -> None:
         """Begin a group."""
-        self._context.log.output([f"::group::{title}"])
+        self._context.log.output([GROUP + title])
 
     def close(self) -> None:
         """End it."""
-        self._context.log.output(["::endgroup::"])
+        self._context.log.output([END_OF_GROUP])
 
 
 async def _output_of(view: View, context: JobContext) -> Output:

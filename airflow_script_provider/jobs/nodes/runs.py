@@ -291,7 +291,6 @@ class NodeRuns:
         lines.see(run.seen.view, is_over=True)
         await asyncio.wait({task})
         del self._live[run.start]
-        self._lines.close()
         self._log.note(title)
         return lines.output
 
@@ -331,8 +330,8 @@ class NodeRuns:
         if run.start not in self._live:
             start = FollowState.from_dict(json.loads(run.follow_state)) if run.follow_state else FollowState()
             lines = self._lines.live(start)
-            self._lines.open(f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else ""))
-            if run.is_taken_over and not run.follow_state:
-                self._log.note(f"What was shown of node {run.node} before is repeated below", logging.WARNING)
-            self._live[run.start] = lines, self._tasks.create_task(lines.follow())
+            title = f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else "")
+            is_repeated = run.is_taken_over and not run.follow_state
+            following = self._lines.follow(lines, title, is_repeated=is_repeated)
+            self._live[run.start] = lines, self._tasks.create_task(following)
         self._live[run.start][0].see(run.seen.view)

@@ -40,7 +40,8 @@ class LogPosition:
     a millisecond before it were all delivered; of those since then, ``offsets`` has the
     nanoseconds before ``newest`` of each that was. ``cut`` is the stamp of an over-long line whose
     first bytes were delivered, and how many. ``unstamped`` counts the delivered bytes of a log
-    without time stamps. ``complete`` says that there is nothing to come.
+    without time stamps. ``complete`` says that there is nothing to come. ``groups`` counts the
+    groups that the script has open.
     """
 
     newest: str = ""
@@ -48,6 +49,7 @@ class LogPosition:
     cut: tuple[str, int] | None = None
     complete: bool = False
     unstamped: int = 0
+    groups: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -56,6 +58,7 @@ class LogPosition:
             "offsets": list(self.offsets),
             "cut": self.cut and list(self.cut),
             "unstamped": self.unstamped,
+            "groups": self.groups,
         }
         return {name: value for name, value in given.items() if value} | ({"complete": True} if self.complete else {})
 
@@ -69,6 +72,7 @@ class LogPosition:
             cut=(str(cut[0]), int(cut[1])) if cut else None,
             complete=bool(given.get("complete")),
             unstamped=int(given.get("unstamped", 0)),
+            groups=int(given.get("groups", 0)),
         )
 
 

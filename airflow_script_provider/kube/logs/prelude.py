@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_END_OF_GROUP = "::endgroup::"
+from airflow_script_provider.kube.logs.groups import end_of_installation
 
 
 class Prelude:
@@ -14,7 +14,7 @@ class Prelude:
     """
 
     def __init__(self, mark: str | None) -> None:
-        self._last = f"{_END_OF_GROUP}{mark}\n".encode()
+        self._last = end_of_installation(mark or "")
         self._is_over = mark is None
 
     def of_script(self, lines: Sequence[bytes]) -> list[bytes]:
@@ -23,7 +23,3 @@ class Prelude:
             return list(lines) if self._is_over else []
         self._is_over = True
         return list(lines[list(lines).index(self._last) + 1 :])
-
-    def shown(self, lines: Sequence[bytes]) -> list[bytes]:
-        """Lines as the log shows them: the last one of the installation ends its group."""
-        return [_END_OF_GROUP.encode() if line == self._last else line for line in lines]

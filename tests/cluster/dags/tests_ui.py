@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from airflow.sdk import DAG
 
@@ -46,6 +47,13 @@ print("looking at the disk of", os.environ["NODE_NAME"])
 print(json.dumps({"free_gb": disk.free // 2**30}))
 """
 
+CHECK = """
+print("no such table ::endgroup::")
+print("::group::all is well")
+print("nothing to see")
+raise SystemExit(4)
+"""
+
 with DAG("sales_report", schedule=None, tags=["sales"]):
     KubernetesScriptOperator(
         task_id="report",
@@ -70,3 +78,9 @@ with DAG("node_disks", schedule=None, tags=["nodes"]):
     KubernetesNodeScriptOperator(
         task_id="disks", namespace=NAMESPACE, script=DISKS, node_selector="kubernetes.io/os=linux"
     )
+
+with DAG("sales_check", schedule=None, tags=["sales"]):
+    check: dict[str, Any] = {"namespace": NAMESPACE, "script": CHECK, "timeout": LONG}
+    KubernetesScriptOperator(task_id="in_a_worker", backoff_limit=0, **check)
+    KubernetesScriptOperator(task_id="deferred", backoff_limit=0, deferrable=True, defer_after=0, **check)
+    KubernetesNodeScriptOperator(task_id="on_nodes", node_selector="kubernetes.io/os=linux", **check)

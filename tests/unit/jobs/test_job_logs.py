@@ -55,10 +55,18 @@ def server() -> Iterator[WebServer]:
 
 
 @asynccontextmanager
-async def reading(server: WebServer, log: KeptLog, **settings: Any) -> AsyncIterator[JobLogs]:
+async def reading(
+    server: WebServer,
+    log: KeptLog,
+    *,
+    start: FollowState | None = None,
+    folds_groups: bool = True,
+    **settings: Any,
+) -> AsyncIterator[JobLogs]:
     """The logs of the Job ``etl/load``, for its result."""
     api = KubernetesApi(Session(server.url, aiohttp.ClientSession(), {}))
-    logs = JobLogs(JobContext(api, a_launched_job(), log), FollowState(), lambda uid: Output(), **settings)
+    context = JobContext(api, a_launched_job(), log, folds_groups=folds_groups)
+    logs = JobLogs(context, start or FollowState(), lambda uid: Output(), **settings)
     try:
         async with logs.reading(), asyncio.timeout(PATIENCE):
             yield logs
@@ -100,6 +108,49 @@ async def test_a_log_may_have_no_groups(server: WebServer) -> None:
         logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
         await logs.finish()
     assert log.lines == ["i 0", "n 0"]
+
+
+def marked(*lines: str) -> bytes:
+    """Lines of a log, one in each second."""
+    return b"".join(f"2026-01-01T00:00:{n:02}.000000001Z {line}\n".encode() for n, line in enumerate(lines))
+
+
+async def test_a_scripts_group_ends_with_its_container(server: WebServer) -> None:
+    """What comes after the script is not hidden in it, and what looks like a marker is text (R22)."""
+    log = KeptLog()
+    server.answers(LOG, marked("::group::all is well", "error … ::endgroup::"))
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(exit_code=4)))
+        await logs.finish()
+    assert log.lines == ["::group::all is well", "error … :\u200b:endgroup::", "::endgroup::"]
+
+
+async def test_a_group_goes_on_with_the_next_reader(server: WebServer) -> None:
+    """The first one ends it where it stops; the script's own end then is no second one (R20, R22)."""
+    log, over = KeptLog(), threading.Event()
+    first, second = marked("::group::a", "n 0", "::endgroup::", "n 1").split(b"2026-01-01T00:00:02", 1)
+    server.answers(LOG, held_after(first, until=over), first + b"2026-01-01T00:00:02" + second)
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(running=True)))
+        await seen_until(log, "n 0")
+        positions = logs.positions
+    over.set()
+    log.note("handed over")
+    start = FollowState.from_dict(FollowState(positions).to_dict())
+    async with reading(server, log, start=start) as logs:
+        logs.see(a_view(a_pod(exit_code=0)))
+        await logs.finish()
+    assert log.lines == ["::group::a", "n 0", "::endgroup::", "handed over", "n 1"]
+
+
+async def test_a_log_for_a_terminal_has_the_lines_as_printed(server: WebServer) -> None:
+    """The command line shows a Job's output unchanged."""
+    log = KeptLog()
+    server.answers(LOG, marked("::group::a", "x ::endgroup::"))
+    async with reading(server, log, folds_groups=False) as logs:
+        logs.see(a_view(a_pod(exit_code=0)))
+        await logs.finish()
+    assert log.lines == ["::group::a", "x ::endgroup::"]
 
 
 async def test_logs_in_sequence_are_not_mixed(server: WebServer) -> None:

@@ -67,11 +67,6 @@ def test_the_prelude_ends_at_its_own_mark() -> None:
     assert prelude.of_script([b"::endgroup::abc\n"]) == [b"::endgroup::abc\n"]
 
 
-def test_the_mark_is_shown_as_the_end_of_a_group() -> None:
-    """Airflow folds what lies between the words, and the mark is for us only."""
-    assert Prelude("abc").shown([b"more\n", b"::endgroup::abc\n"]) == [b"more\n", b"::endgroup::"]
-
-
 def test_without_a_prelude_every_line_is_the_scripts() -> None:
     """No mark: nothing comes before the script."""
     assert Prelude(None).of_script([b"a\n"]) == [b"a\n"]
