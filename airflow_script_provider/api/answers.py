@@ -64,7 +64,10 @@ class Answer:
         )
 
     def object(self) -> dict[str, Any]:
-        """The object or list of an answer that grants the call. Raises ``NotKubernetesApiError``."""
+        """The object or list of an answer that grants the call.
+
+        Raises ``NotKubernetesApiError``.
+        """
         found = None if self.is_page else _json_object(self.text)
         parts = _PARTS.get(self.call.verb, ())
         if found is None or (parts and not any(part in found for part in parts)):
