@@ -39,7 +39,7 @@ _NOT_SHOWN = ("headers", "content", "uri")
 class SourceSettings:
     """A source by its kind (``inline``, ``file``, ``http``, ``gcs``, ``s3``) and its arguments.
 
-    With the kind ``later``, ``arguments`` are those of ``source_settings``, for a second call
+    With the kind ``later``, ``arguments`` are those of ``source_settings``, which is called again
     after rendering.
     """
 
