@@ -87,8 +87,9 @@ __all__ = [
 
 
 def before_on_kill(do: Callable[[], None]) -> None:
-    """Also call ``do`` when this process' task is killed, from now on; nothing outside a task.
+    """From now on also call ``do`` when the task of this process is killed.
 
+    Outside a task this does nothing.
     Airflow's handler of SIGTERM calls the operator's ``on_kill``. Unlike a handler of our own, it
     can be reached from any thread.
     """

@@ -95,7 +95,7 @@ class Program:
         return end_of(self.own_lines, status, why, time.monotonic() - began)
 
     async def run_without_shell(self) -> ExecEnd:
-        """Run a bare command in a container without a shell, which would report its exit code."""
+        """Run a bare command in a container that has no shell to report its exit code."""
         began = time.monotonic()
         self.own_lines.skip_first()
         self._is_sent = True  # with the request

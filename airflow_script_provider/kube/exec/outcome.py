@@ -50,8 +50,8 @@ class Exited:
 class NotStarted:
     """The process never began.
 
-    ``failed_step`` is ``connection``, ``sh``, ``code``, ``program``, ``working_dir``,
-    ``folder`` or ``write``.
+    ``failed_step`` is ``connection``, ``sh``, ``code``, ``program``, ``working_dir``, ``folder``
+    or ``write``.
     """
 
     failed_step: str
