@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from airflow_script_provider.kube.wording import one_line, shortened
+from airflow_script_provider.kube.wording import one_line, shortened, without_controls
 
 MIN_VALUE = 5
 """Characters of a value from which it is removed: shorter ones are found in any text."""
@@ -25,7 +25,6 @@ _READ = 2000
 Hide = Callable[[str], str]
 """Makes a line of the script safe for a message."""
 
-_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
 _GROUP = re.compile(r"::(end)?group::")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S+)")
 _BARE_LOGIN = re.compile(r"[^\s:/@'\"]+:(?!//)[^\s@]+@(?=[\w.-])")
@@ -86,7 +85,7 @@ def _without(forms: list[str], line: str) -> str:
 
 def _plain(line: str) -> str:
     """One line without control characters and group markers."""
-    line = _ESCAPE.sub("", line)
+    line = without_controls(line)
     line = "".join(" " if c.isspace() else c for c in line if c.isspace() or unicodedata.category(c)[0] != "C")
     while (less := _GROUP.sub("", line)) != line:
         line = less
