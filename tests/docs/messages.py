@@ -16,7 +16,7 @@ from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecCase, ExecOutput, PodEnded, PodLocation
-from airflow_script_provider.kube.job import manifest, outcomes
+from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.launched import JobRef
@@ -160,7 +160,6 @@ def of_sources() -> list[str]:
         missing.replace(str(Path.cwd()), "/opt/airflow"),
         _said(lambda: fetch(ScriptInputs(script="print(1)", sha256=OTHER), None)),
         _said(lambda: a_request(a_script("#" * (MAX_CONFIG_MAP + 1), origin="file:///opt/airflow/dags/load.py"))),
-        _said(lambda: manifest.job(a_request(arguments=["twenty characters ..."] * 9000))),
     ]
 
 
