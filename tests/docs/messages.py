@@ -15,7 +15,14 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
-from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecCase, ExecOutput, PodEnded, PodLocation
+from airflow_script_provider.kube.exec.outcome import (
+    ConnectionBroken,
+    ExecCase,
+    ExecOutput,
+    NotStarted,
+    PodEnded,
+    PodLocation,
+)
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
@@ -193,6 +200,7 @@ def of_execs() -> list[str]:
         str(workloads.not_found(workloads.Workload("deployment", "apo", "shop"), ["api", "web"])),
         _said(lambda: workloads.choose_container(two, None)),
         _first_of(PodEnded("the pod was deleted or replaced by a rollout while the script ran")),
+        "\n".join(_lines_of(NotStarted("connection", "dial tcp 10.0.0.2:10250: connect: connection refused"))[:2]),
         _first_of(ConnectionBroken("no answer", 12.0, is_running=False)),
         "\n".join(_lines_of(ConnectionBroken("no answer", 12.0, is_running=True, process_group=41))[:2]),
     ]
