@@ -1,6 +1,6 @@
 """What kubelets, container runtimes, registries and admission report, without their wrapping.
 
-The messages differ between versions; the ones that were recorded are in the tests.
+The messages differ between versions; the forms that are known are in the tests.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ PULL = f'rpc error: code = NotFound desc = failed to pull and unpack image "{REF
 HEAD = f'failed to do request: Head "https://{REF.partition(":")[0]}/v2/team/etl/manifests/nope": '
 NO_HOST = "dial tcp: lookup registry.example.com on 10.96.0.10:53: no such host"
 
-# Recorded with containerd 1.6.20 and 2.4.2, CRI-O's and kubelet's by reading them.
-RECORDED = [
+# In the forms of containerd 1.6 and 2.4, of CRI-O and of the kubelet, with names of examples.
+MESSAGES = [
     (f'{PULL}failed to resolve reference "{REF}": {REF}: not found', "not found"),
     (f"{PULL}failed to resolve image: {REF}: not found", "not found"),
     (f"rpc error: code = NotFound desc = failed to resolve image: {HUB}: not found", "not found"),
@@ -50,14 +50,14 @@ RECORDED = [
 ]
 
 
-@pytest.mark.parametrize(("message", "answer"), RECORDED)
+@pytest.mark.parametrize(("message", "answer"), MESSAGES)
 def test_the_registrys_answer_without_its_wrapping(message: str, answer: str) -> None:
     """Whatever kubelet and containerd put around it, the answer or the cause comes first (R15)."""
     found = registry_answer(message, REF)
     assert found.startswith(answer) if answer else found == ""
 
 
-@pytest.mark.parametrize(("message", "answer"), [(m, a) for m, a in RECORDED if a])
+@pytest.mark.parametrize(("message", "answer"), [(m, a) for m, a in MESSAGES if a])
 def test_the_answer_is_in_the_first_line(message: str, answer: str) -> None:
     """Where the image will not come, and where the time to start is over (R15, R22)."""
     pod = a_pod(waiting="ErrImagePull", message=message, image=REF)
@@ -72,7 +72,7 @@ def test_the_answer_is_in_the_first_line(message: str, answer: str) -> None:
 @pytest.mark.parametrize("now", [IMAGE_GRACE, 300.0])
 def test_a_back_off_without_a_cause_keeps_the_one_before(now: float) -> None:
     """The kubelet's pause between two pulls says nothing of why it pauses (R15)."""
-    message = RECORDED[0][0] if now == IMAGE_GRACE else RECORDED[4][0]
+    message = MESSAGES[0][0] if now == IMAGE_GRACE else MESSAGES[4][0]
     view = a_view(a_pod(waiting="ErrImagePull", message=message, image=REF))
     pod = a_pod(waiting="ImagePullBackOff", message=f'Back-off pulling image "{REF}"', image=REF)
     decided = decide(view.with_pod(pod, 10), some_limits(), now)
