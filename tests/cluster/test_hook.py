@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +63,8 @@ def test_a_killed_task_deletes_the_jobs_of_its_threads(kubeconfig: str, namespac
         with pytest.raises(RunKilledError, match="is deleted"):
             KubernetesScriptHook(config_file=kubeconfig).run(ENDLESS, **arguments)
 
-    ti: Any = SimpleNamespace(task=task)
+    ti: Any = FakeTaskInstance()
+    ti.task = task
     with set_current_context({"ti": ti}), ThreadPoolExecutor(3) as threads:
         runs = [threads.submit(run) for _ in range(3)]
         wait_for(lambda: len(kubectl.names("pods", namespace)) == 3, "three pods")
