@@ -17,6 +17,7 @@ import yaml
 
 from airflow_script_provider.clusters.addresses import basic
 from tests.servers import WebServer, web_server
+from tests.stand_in_api import NOT_FOUND
 
 V1 = "client.authentication.k8s.io/v1"
 
@@ -39,16 +40,19 @@ class Stand:
     def plain(self) -> dict[str, Any]:
         """A cluster without TLS."""
         self.server = self.servers.enter_context(web_server())
+        self.server.unknown = NOT_FOUND
         return {"server": self.server.url}
 
     def tls(self, **settings: Any) -> dict[str, Any]:
         """A cluster with TLS and its authority."""
         self.server = self.servers.enter_context(web_server(self.ca, **settings))
+        self.server.unknown = NOT_FOUND
         return {"server": self.server.url, "certificate-authority-data": encoded(self.ca.cert_pem.bytes())}
 
     def proxied(self) -> str:
         """Host and port of a proxy."""
         self.proxy = self.servers.enter_context(web_server())
+        self.proxy.unknown = NOT_FOUND
         return self.proxy.url.removeprefix("http://")
 
     def written(self, name: str, content: str | bytes | Mapping[str, Any], mode: int = 0o600) -> str:

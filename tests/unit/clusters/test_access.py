@@ -23,6 +23,8 @@ from tests.servers import web_server
 
 CONFIG = {"current-context": "a", "clusters": []}
 
+A_POD = b'{"kind": "Pod", "metadata": {"name": "load"}}'
+
 
 def a_connection(monkeypatch: pytest.MonkeyPatch, name: str = "kubernetes_default", **extra: Any) -> None:
     """Define a Kubernetes connection with these extra fields."""
@@ -260,8 +262,8 @@ async def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
 async def test_the_environments_proxy(monkeypatch: pytest.MonkeyPatch, exempt: str, is_asked: bool) -> None:
     """A proxy of the environment is used but for what NO_PROXY names, ranges of addresses too."""
     with web_server() as server, web_server() as proxy:
-        server.answers("/api/v1/namespaces/etl/pods/load", b"{}")
-        proxy.answers(f"{server.url}/api/v1/namespaces/etl/pods/load", b"{}")
+        server.answers("/api/v1/namespaces/etl/pods/load", A_POD)
+        proxy.answers(f"{server.url}/api/v1/namespaces/etl/pods/load", A_POD)
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", exempt)
         async with open_api(ClusterAccess(config=a_kubeconfig(server.url))) as api:
@@ -273,7 +275,7 @@ async def test_a_login_of_the_machine_is_not_used(tmp_path: Path, monkeypatch: p
     """A ~/.netrc of the user's is for other programs: the credentials are those of the form that was chosen (R16)."""
     monkeypatch.setenv("NETRC", a_file(tmp_path, "default login somebody password netrc-secret"))
     with web_server() as server:
-        server.answers("/api/v1/namespaces/etl/pods/load", b"{}")
+        server.answers("/api/v1/namespaces/etl/pods/load", A_POD)
         async with open_api(ClusterAccess(config=a_kubeconfig(server.url))) as api:
             await api.get("pods", "etl", "load")
     assert "authorization" not in server.requests[0].headers
@@ -283,7 +285,7 @@ async def test_a_token_file_may_end_with_a_lines_end(tmp_path: Path) -> None:
     """As ``echo`` writes it, and editors do."""
     token = a_file(tmp_path, "a-token\n", "token")
     with web_server() as server:
-        server.answers("/api/v1/namespaces/etl/pods/load", b"{}")
+        server.answers("/api/v1/namespaces/etl/pods/load", A_POD)
         async with open_api(ClusterAccess(config=a_kubeconfig(server.url, tokenFile=token))) as api:
             await api.get("pods", "etl", "load")
     assert server.requests[0].headers["authorization"] == "Bearer a-token"

@@ -85,7 +85,7 @@ def test_the_server_gets_what_kubectl_would_send(
     caplog.set_level("DEBUG")
     wanted = FORMS[form]
     error = WAYS[way](wanted.given(stand), stand)
-    assert "no such page" in error or "does not exist" in error, error  # what the stand-in answers
+    assert "not found" in error or "does not exist" in error, error  # what the stand-in answers
     assert stand.server is not None
     request = stand.server.requests[0]
     assert {name: request.headers.get(name) for name in wanted.headers} == dict(wanted.headers)
