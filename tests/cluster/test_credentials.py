@@ -25,7 +25,7 @@ from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task
 from tests.cluster.test_trigger import Log, a_trigger, event_of, go_on, launched, lines
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
 from tests.patience import LONG, wait_for
-from tests.servers import web_server
+from tests.stand_in_api import stand_in
 from tests.task_runs import a_script_run
 
 NUMBERED = f"{STEPS}for i in range(32):\n    print('n', i)\n    i == 16 and wait('')"
@@ -48,7 +48,7 @@ def account(kubectl: Kubectl, kubeconfig: str, shared_namespace: str) -> dict[st
 @pytest.fixture
 def place(account: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """That account's server behind a proxy; KUBECONFIG and the home's kubeconfig are of another one."""
-    with faulty_api(written(account, tmp_path), tmp_path) as api, web_server() as elsewhere:
+    with faulty_api(written(account, tmp_path), tmp_path) as api, stand_in() as elsewhere:
         config = account | {"clusters": api.clusters}
         found = Place(api, elsewhere, config, tmp_path, monkeypatch)
         (tmp_path / ".netrc").write_text("default login somebody password netrc-secret")

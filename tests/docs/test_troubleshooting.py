@@ -18,6 +18,8 @@ QUOTED = blocks(PAGE, "text")
 # What takes a cluster, a server or an Airflow to be said; what stands between the {} is literal in the sources.
 SPELT = [
     "no answer from the API server {}. Check the Kubernetes connection and the network.",
+    "not a Kubernetes API answer from {} to {}an HTML page{} (status {}). "
+    "Check the Kubernetes connection and proxies on the way.",
     "The right to patch jobs is missing, so the Job is not kept longer until its outcome is read. "
     "Check: kubectl auth can-i patch jobs -n {}",
     "Events cannot be read, so reasons may be missing: {}",
