@@ -68,14 +68,17 @@ def _interpreter(script: Script, script_run: ScriptRun) -> Interpreter:
 
 @contextlib.contextmanager
 def _written_files(script: Script, files: Mapping[str, Script], interpreter: Interpreter) -> Iterator[str]:
-    """Write script and files into a temporary folder; return the script's path."""
-    with tempfile.TemporaryDirectory(prefix="airflow-script-") as folder:
-        script_file = interpreter.script_file(script)
+    """Write script and files into a temporary folder; return the script's path.
+
+    The path has no links, as in a Job: an ES module compares it with its own resolved one.
+    """
+    with tempfile.TemporaryDirectory(prefix="airflow-script-") as made:
+        folder, script_file = Path(made).resolve(), interpreter.script_file(script)
         for name, content in {**files, script_file: script}.items():
-            path = Path(folder) / name
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.data)
-        yield str(Path(folder) / script_file)
+        yield str(folder / script_file)
 
 
 async def _run(argv: Sequence[str], env: dict[str, str], script_run: ScriptRun, on_output: OnOutput) -> ProcessEnd:

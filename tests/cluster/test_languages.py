@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.sources import InlineScript
 from tests.cluster.tasks import run_task
 
 POSTGRES = "postgres:15-alpine"
@@ -36,6 +37,36 @@ def test_extension_chooses_the_interpreter(shared: dict[str, Any], tmp_path: Pat
     (tmp_path / "count.pl").write_text('print "perl $0\\n";')
     run = run_task(script="file://count.pl", folder=str(tmp_path), **shared).succeeded()
     assert run.result["output"] == "perl /scripts/script.pl\n"
+
+
+MAIN_MODULE = """
+import { pathToFileURL } from "node:url";
+import { word } from "./lib/words.mjs";
+if (import.meta.url === pathToFileURL(process.argv[1]).href) console.log(word, process.argv[1]);
+"""
+PYTHON_FOLDER = "from pathlib import Path\nprint((Path(__file__).resolve().parent / 'lib/word').read_text(), __file__)"
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "image", "printed"),
+    [
+        (MAIN_MODULE, "main.mjs", "node:20-slim", "ran /scripts/script.mjs"),
+        ("console.log(require.main === module, __filename)", "m.cjs", "node:20-slim", "true /scripts/script.cjs"),
+        ("console.log(require.resolve('./lib/words.mjs'))", "m.cjs", "node:20-slim", "/scripts/lib/words.mjs"),
+        (PYTHON_FOLDER, "main.py", "python:3.11-slim", "ran /scripts/script.py"),
+        ('echo "$(readlink -f "$0") $0"', "main.sh", "python:3.11-slim", "/scripts/script.sh /scripts/script.sh"),
+        ('cat "$(dirname "$(readlink -f "$0")")/lib/word"', "main.sh", "python:3.11-slim", "ran"),
+    ],
+    ids=["module", "commonjs", "resolve", "python", "readlink", "file in a folder"],
+)
+def test_script_is_where_it_says_it_is(
+    shared: dict[str, Any], tmp_path: Path, script: str, name: str, image: str, printed: str
+) -> None:
+    """The path that a script is run by is its resolved path, and its files are beside it (R1)."""
+    (tmp_path / name).write_text(script)
+    files = {"lib/words.mjs": "export const word = 'ran';", "lib/word": InlineScript("ran")}
+    run = run_task(script=f"file://{name}", folder=str(tmp_path), image=image, files=files, **shared).succeeded()
+    assert run.result["output"].strip() == printed
 
 
 def test_sql_with_variables(shared: dict[str, Any], database: dict[str, str]) -> None:

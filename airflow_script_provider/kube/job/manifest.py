@@ -24,6 +24,9 @@ TMP = "/tmp"  # noqa: S108  # a folder of the container
 
 _SCRIPT_KEY = "script"
 _HIDDEN = "(hidden)"
+# The folder in a ConfigMap's volume that has the files. What stands beside it are links to them:
+# in a mount of the whole volume, a script's resolved path is not the path that it is run by.
+_FILES_OF_CONFIG_MAP = "..data"
 
 
 def job(request: JobRequest) -> dict[str, Any]:
@@ -185,7 +188,12 @@ def _install_container(request: JobRequest) -> dict[str, Any]:
 def _of_both_containers(request: JobRequest) -> dict[str, Any]:
     options = request.options
     given = {"resources": options.container_resources, "envFrom": options.env_from}
-    script_mount = {"name": SCRIPT_VOLUME, "mountPath": SCRIPT_FOLDER, "readOnly": True}
+    script_mount = {
+        "name": SCRIPT_VOLUME,
+        "mountPath": SCRIPT_FOLDER,
+        "subPath": _FILES_OF_CONFIG_MAP,
+        "readOnly": True,
+    }
     return {
         "image": options.image,
         "imagePullPolicy": options.image_pull_policy,

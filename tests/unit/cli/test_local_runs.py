@@ -156,6 +156,15 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert not Path(path).parent.exists()
 
 
+def test_the_script_is_where_it_says_it_is(tmp_path: Path) -> None:
+    """The path that a script is run by is its resolved path, also if the temporary folder is a link."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    script = a_file(tmp_path, 'echo "$0"; readlink -f "$0"', "x.sh")
+    done = airflow_script("run", script, env={"TMPDIR": str(tmp_path / "link")})
+    path, resolved = done.stdout.decode().split()
+    assert path == resolved
+
+
 def test_a_reader_that_goes_away_ends_the_script(tmp_path: Path) -> None:
     """``airflow-script … | head -1`` ends at once, without a traceback."""
     script = a_file(tmp_path, "import time\nfor n in range(10**6): print(n, flush=True); time.sleep(0.01)")

@@ -57,7 +57,9 @@ MINIMAL_JOB = {
                         "command": ["python3", "-u"],
                         "args": ["/scripts/script.py"],
                         "env": [],
-                        "volumeMounts": [{"name": "airflow-script", "mountPath": "/scripts", "readOnly": True}],
+                        "volumeMounts": [
+                            {"name": "airflow-script", "mountPath": "/scripts", "subPath": "..data", "readOnly": True}
+                        ],
                         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     }
                 ],
@@ -177,7 +179,7 @@ FULL_JOB = {
                         "envFrom": [{"configMapRef": {"name": "settings"}}],
                         "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "2Gi"}},
                         "volumeMounts": [
-                            {"name": "airflow-script", "mountPath": "/scripts", "readOnly": True},
+                            {"name": "airflow-script", "mountPath": "/scripts", "subPath": "..data", "readOnly": True},
                             {"name": "airflow-tmp", "mountPath": "/tmp"},
                             {"name": "airflow-home", "mountPath": "/home/script"},
                             {"name": "data", "mountPath": "/data"},

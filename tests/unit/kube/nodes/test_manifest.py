@@ -53,7 +53,7 @@ IN_HOST_MODE: dict[str, Any] = {
     "image": "python:3.11-slim",
     "imagePullPolicy": "IfNotPresent",
     "volumeMounts": [
-        {"name": "airflow-script", "mountPath": "/scripts", "readOnly": True},
+        {"name": "airflow-script", "mountPath": "/scripts", "subPath": "..data", "readOnly": True},
         {"name": "airflow-packages", "mountPath": "/airflow-packages"},
         {"name": "airflow-host", "mountPath": "/host", "mountPropagation": "HostToContainer"},
         {"name": "data", "mountPath": "/data"},
