@@ -17,7 +17,10 @@ def as_plain(value: Any, argument: str) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): as_plain(item, argument) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        # Each process has its own order of a set, and digests are compared with those of others.
+        return sorted((as_plain(item, argument) for item in value), key=repr)
+    if isinstance(value, list | tuple):
         return [as_plain(item, argument) for item in value]
     if isinstance(value, datetime | date):
         return value.isoformat()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -42,6 +44,27 @@ def test_the_copy_is_deep() -> None:
     original: dict[str, Any] = {"a": {"b": []}}
     as_plain(original, "x")["a"]["b"].append(1)
     assert original == {"a": {"b": []}}
+
+
+@pytest.mark.parametrize(
+    "as_set",
+    [
+        "{'registry-a', 'registry-b', 'registry-c', 'registry-d'}",
+        "[{'spec': {'x': frozenset(['e', 'f', 'g', 'h', 'i'])}}]",
+        "{('a', 'b'), ('c', 'd'), ('e',), 7, 'text', None}",
+    ],
+    ids=["names", "nested", "mixed"],
+)
+def test_sets_have_one_order_in_every_process(as_set: str) -> None:
+    """A set of names is listed alike whatever the process's hashes are (R2)."""
+    code = f"from airflow_script_provider.kube.client_models import as_plain; print(as_plain({as_set}, 'x'))"
+    printed = {
+        subprocess.run(  # a fixed program
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in "123"
+    }
+    assert len(printed) == 1
 
 
 def test_what_has_no_place_in_a_manifest_is_named() -> None:
