@@ -11,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from airflow_script_provider.kube.labels import MANAGER, SCRIPT_CONTAINER, SCRIPT_FOLDER, SCRIPT_VOLUME
+from airflow_script_provider.kube.labels import (
+    INSTALL_CONTAINER,
+    MANAGER,
+    SCRIPT_CONTAINER,
+    SCRIPT_FOLDER,
+    SCRIPT_VOLUME,
+)
 from airflow_script_provider.kube.syntax import check_keys
 
 _MERGE_KEYS = {
@@ -29,6 +35,7 @@ _MERGE_KEYS = {
     "resourceClaims": "name",
     "schedulingGates": "name",
 }
+_RESTARTS_ALL = "RestartAllContainers"
 
 
 def merge(base: Any, patch: Any, field: str = "", *, new_first: Collection[str] = ()) -> Any:
@@ -76,8 +83,9 @@ def check_overrides(overrides: Mapping[str, Any], our_labels: Mapping[str, str])
             raise _refusal(
                 f"spec.volumes[{SCRIPT_VOLUME}]", "it contains the script; choose another name, or use files"
             )
-    for container in (*_entries(spec, "containers"), *_entries(spec, "initContainers")):
-        _check_container(container)
+    for kind in ("containers", "initContainers"):
+        for container in _entries(spec, kind):
+            _check_container(container, f"spec.{kind}[{container.get('name')}]")
 
 
 def check_volumes(volumes: Iterable[Any], mounts: Iterable[Any]) -> None:
@@ -96,16 +104,28 @@ def _is_script_folder(mount: Mapping[str, Any]) -> bool:
     return str(mount.get("mountPath", "")).rstrip("/") == SCRIPT_FOLDER
 
 
-def _check_container(container: Mapping[str, Any]) -> None:
-    where = f"spec.containers[{container.get('name')}]"
+def _check_container(container: Mapping[str, Any], where: str) -> None:
     if container.get("name") == SCRIPT_CONTAINER:
         for key in ("command", "args"):
             if key in container:
                 raise _refusal(f"{where}.{key}", "use interpreter, args or arguments")
         _refuse_removal(container, ("env", "volumeMounts"), where)
+    _check_restarts(container, where)
     for mount in _entries(container, "volumeMounts"):
         if container.get("name") == SCRIPT_CONTAINER and _is_script_folder(mount):
             raise _refusal(f"{where}.volumeMounts[{SCRIPT_FOLDER}]", "the script is mounted there; choose another path")
+
+
+def _check_restarts(container: Mapping[str, Any], where: str) -> None:
+    """Refuse restarts in place of our containers. A Job does not see them, and their log is lost.
+
+    Kubernetes before 1.35 drops these fields without an error.
+    """
+    for key in ("restartPolicy", "restartPolicyRules"):
+        if container.get("name") in (SCRIPT_CONTAINER, INSTALL_CONTAINER) and key in container:
+            raise _refusal(f"{where}.{key}", "each attempt is a new pod; set backoff_limit and fail_on_exit_code")
+    if any(rule.get("action") == _RESTARTS_ALL for rule in _entries(container, "restartPolicyRules")):
+        raise _refusal(f"{where}.restartPolicyRules to {_RESTARTS_ALL}", "it starts the script again in the same pod")
 
 
 def _part(overrides: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -93,6 +93,23 @@ def test_the_base_stays_as_it_was() -> None:
         ({"spec": {"volumes": None}}, "may not set spec.volumes to None"),
         (container(volumeMounts=None), "may not set spec.containers[script].volumeMounts to None"),
         (container(env=None), "may not set spec.containers[script].env to None"),
+        (
+            container(restartPolicy="Always"),
+            "may not set spec.containers[script].restartPolicy: each attempt is a new pod; set backoff_limit",
+        ),
+        (
+            container(restartPolicyRules=[{"action": "Restart", "exitCodes": {"operator": "In", "values": [7]}}]),
+            "may not set spec.containers[script].restartPolicyRules: each attempt is a new pod",
+        ),
+        (container(restartPolicy=None), "may not set spec.containers[script].restartPolicy"),
+        (
+            {"spec": {"initContainers": [{"name": "install", "restartPolicy": "Always"}]}},
+            "may not set spec.initContainers[install].restartPolicy",
+        ),
+        (
+            {"spec": {"containers": [{"name": "proxy", "restartPolicyRules": [{"action": "RestartAllContainers"}]}]}},
+            "may not set spec.containers[proxy].restartPolicyRules to RestartAllContainers: it starts the script again",
+        ),
         ({"spec": {"containers": "script"}}, "containers must be a list of mappings"),
         ({"spec": ["containers"]}, "spec must be a mapping, not list"),
         ({"metadata": "labels"}, "metadata must be a mapping, not str"),
@@ -114,6 +131,8 @@ def test_what_the_provider_relies_on_is_not_overridden(overrides: dict[str, Any]
         container(securityContext={"capabilities": {"add": ["NET_RAW"]}}, volumeMounts=[{"mountPath": "/data"}]),
         {"spec": {"containers": [{"name": "proxy", "command": ["envoy"], "env": None}], "nodeSelector": None}},
         {"metadata": {"labels": {"team": "sales"}}},
+        {"spec": {"initContainers": [{"name": "proxy", "restartPolicy": "Always"}]}},
+        {"spec": {"containers": [{"name": "proxy", "restartPolicyRules": [{"action": "Restart"}]}]}},
     ],
 )
 def test_all_else_may_be_overridden(overrides: dict[str, Any]) -> None:
