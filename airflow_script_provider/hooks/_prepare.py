@@ -10,6 +10,7 @@ from typing import Any
 from airflow_script_provider._airflow import mask_values
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.kube import names
+from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.request import interpreters, provenance
 from airflow_script_provider.kube.request.inputs import ScriptInputs
@@ -48,7 +49,7 @@ def job_request(
     is_sql = interpreter.program == "psql"
     payload = Payload.of(inputs.args, inputs.arguments, inputs.env, as_psql_variables=is_sql)
     namespace = access.namespace_for(inputs.namespace)
-    return JobRequest(
+    request = JobRequest(
         script=script,
         options=options,
         namespace=namespace,
@@ -60,6 +61,8 @@ def job_request(
         get_logs=inputs.get_logs,
         max_output_bytes=inputs.max_output_bytes,
     )
+    manifest.job(request)  # refuses overrides and sizes, as long as nothing is created
+    return request
 
 
 def log_origins(log: Logger, script: Script, files: Mapping[str, Script]) -> None:

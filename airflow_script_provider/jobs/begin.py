@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching, read_mark, reattach
@@ -41,12 +42,11 @@ async def begin(
     earlier = await reattach.find(api, request, log, alone=alone)
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
-        started = time.time()
-        ref = await launching.launch(api, request)
-        context, start = JobContext(api, LaunchedJob.of(request, ref, started), log), FollowState()
+        job = LaunchedJob.before_launch(request, time.time())
+        job = replace(job, ref=await launching.launch(api, request))
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
-        context, start = JobContext(api, job, log), FollowState(clock=earlier.clock)
+    context, start = JobContext(api, job, log), FollowState(clock=earlier.clock if earlier else None)
     async with JobGuard(context, meaning_of_kill).protecting():
         if earlier is None:
             _note_launched(context, request)

@@ -26,12 +26,12 @@ async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
     nothing left behind, or naming what could not be removed. An interruption gets a note that says
     whether the Job was deleted.
     """
+    owned = manifest.owned(request)  # before the create: what cannot be made leaves nothing behind
     job = await _create_job(api, request)
     ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
     try:
-        if (secret := manifest.secret(request, ref.uid)) is not None:
-            await _create_owned(api, "secrets", secret, ref)
-        await _create_owned(api, "configmaps", manifest.config_map(request, ref.uid), ref)
+        for resource, body in owned.items():
+            await _create_owned(api, resource, manifest.with_owner(body, request, ref.uid), ref)
     except exceptions.ScriptProviderError as error:
         if await abandon(api, ref):
             raise

@@ -82,11 +82,9 @@ async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> N
     if earlier.has_ended:
         return
     request, uid = earlier.request, earlier.ref.uid
-    owned = {"secrets": manifest.secret(request, uid), "configmaps": manifest.config_map(request, uid)}
-    for resource, body in owned.items():
+    for resource, body in manifest.owned(request).items():
         try:
-            if body is not None:
-                await api.create(resource, request.namespace, body)
+            await api.create(resource, request.namespace, manifest.with_owner(body, request, uid))
         except exceptions.ApiConflictError:
             continue
         except exceptions.KubernetesApiError as error:

@@ -268,6 +268,12 @@ def test_pod_overrides_are_merged_by_key(pod_and_job: Any) -> None:
     assert [c["name"] for c in pod["spec"]["containers"]] == ["script"]
 
 
+def test_pod_overrides_may_remove_what_has_a_default(pod_and_job: Any) -> None:
+    """Kubernetes' own value holds, and the run is followed to its end (R6)."""
+    pod, _, result = pod_and_job(pod_overrides={"spec": {"terminationGracePeriodSeconds": None}})
+    assert (pod["spec"]["terminationGracePeriodSeconds"], result["status"]) == (30, "completed")
+
+
 def test_unknown_field_in_overrides_is_refused_by_the_api(own: dict[str, Any], kubectl: Kubectl) -> None:
     """A field that Kubernetes does not know is an error, not ignored."""
     run = run_task(script="print(1)", pod_overrides={"spec": {"nodeSelctor": {}}}, **own)

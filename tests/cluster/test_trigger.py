@@ -52,7 +52,7 @@ async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> Lau
     """A Job that runs this script, and that nobody follows."""
     hook = KubernetesScriptHook(config_file=shared["config_file"])
     request = await asyncio.to_thread(hook.prepare, script, namespace=shared["namespace"], **arguments)
-    await asyncio.to_thread(manifest.config_map, request, None)  # reads what is put into the pod, which blocks
+    await asyncio.to_thread(manifest.config_map, request)  # reads what is put into the pod, which blocks
     async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
         return LaunchedJob.of(request, await launch(api, request), time.time())
 

@@ -130,8 +130,8 @@ class NodesTask:
 
     async def _launch(self, request: JobRequest, on_nodes: OnNodes, on_launch: OnLaunch | None) -> LaunchedJob:
         request = await read_mark.within_rights(self.api, _owning(request, on_nodes), self.log)
-        started = time.time()
-        job = LaunchedJob.of(request, await launching.launch(self.api, request), started)
+        job = LaunchedJob.before_launch(request, time.time())
+        job = replace(job, ref=await launching.launch(self.api, request))
         async with self._guard(job).protecting():
             self._note_launched(request, on_nodes, str(job.ref))
             _call(on_launch, job.ref)

@@ -14,6 +14,9 @@ from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.script import ScriptFacts
 
+DEFAULT_GRACE_PERIOD = 30
+"""Kubernetes' own terminationGracePeriodSeconds."""
+
 
 @dataclass(frozen=True)
 class JobRef:
@@ -75,6 +78,14 @@ class LaunchedJob:
             may_be_marked=request.may_be_marked,
         )
 
+    @classmethod
+    def before_launch(cls, request: JobRequest, launched_at: float) -> LaunchedJob:
+        """The Job that a launch is about to create, as yet without a uid.
+
+        Whatever is wrong with the request raises here, before anything exists.
+        """
+        return cls.of(request, JobRef(request.namespace, request.identity.job_name, ""), launched_at)
+
     @property
     def own_objects(self) -> tuple[str, ...]:
         """What a pod may wait for while the launch still creates it, as events name it."""
@@ -112,8 +123,8 @@ def limits_of(request: JobRequest) -> Limits:
         startup_timeout=options.startup_timeout,
         deadline=request.deadline.seconds,
         deadline_name=request.deadline.argument,
-        # As merged: pod_overrides may set another one.
-        grace_period=manifest.pod_template(request)["spec"]["terminationGracePeriodSeconds"],
+        # As merged: pod_overrides may set another one, or with None Kubernetes' own.
+        grace_period=manifest.pod_template(request)["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_PERIOD),
         backoff_limit=options.backoff_limit,
         final_codes=options.final_codes,
     )

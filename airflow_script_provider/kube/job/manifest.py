@@ -18,26 +18,38 @@ from airflow_script_provider.kube.labels import (
 from airflow_script_provider.kube.request import overrides, provenance
 from airflow_script_provider.kube.request.provision import PERMANENT, TARGET
 from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.kube.request.sizes import check_job_size
 
 HOME = "/home/script"
 TMP = "/tmp"  # noqa: S108  # a folder of the container
 
 _SCRIPT_KEY = "script"
-_HIDDEN = "(hidden)"
 # The folder in a ConfigMap's volume that has the files. What stands beside it are links to them:
 # in a mount of the whole volume, a script's resolved path is not the path that it is run by.
 _FILES_OF_CONFIG_MAP = "..data"
+_HIDDEN = "(hidden)"
 
 
 def job(request: JobRequest) -> dict[str, Any]:
     """The Job. It waits for its ConfigMap, so it can be created first and own the other two.
 
-    Ours comes first, then ``job_patch``, then what the author asks for.
+    Ours comes first, then ``job_patch``, then what the author asks for. ``ValueError`` names what
+    the author may not override, or what makes the Job too large.
     """
     # A variable may refer to those before it, so those of the patch precede ours.
     patched = overrides.merge(_job(request), request.job_patch, new_first=("env",))
     template = _as_the_author_asks(request, patched["spec"]["template"])
-    return {**patched, "spec": patched["spec"] | {"template": template}}
+    body = {**patched, "spec": patched["spec"] | {"template": template}}
+    check_job_size(body, lambda: _parts(request))
+    return body
+
+
+def _parts(request: JobRequest) -> dict[str, Any]:
+    """What the Job holds, by the author's arguments."""
+    payload, environment = request.payload, request.payload.environment
+    arguments = _secret_environment(request, [name for name in payload.variables if name not in environment])
+    variables = {"arguments": arguments, "env": _secret_environment(request, environment)}
+    return {**request.options.by_argument, **variables}
 
 
 def _job(request: JobRequest) -> dict[str, Any]:
@@ -61,8 +73,8 @@ def _job(request: JobRequest) -> dict[str, Any]:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
-    """The ConfigMap with the script and its files, owned by the Job."""
+def config_map(request: JobRequest) -> dict[str, Any]:
+    """The ConfigMap with the script and its files."""
     metadata = _metadata(request, request.identity.config_map_name)
     texts = {_SCRIPT_KEY: request.script.text}
     texts |= {f"file-{index}": file.text for index, file in enumerate(request.files.values())}
@@ -70,22 +82,34 @@ def config_map(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata | _owner(request, job_uid),
+        "metadata": metadata,
         "immutable": True,
         "data": texts,
     }
 
 
-def secret(request: JobRequest, job_uid: str | None, *, hide_values: bool = False) -> dict[str, Any] | None:
-    """The Secret with environment and arguments, owned by the Job. None if there are no values."""
+def secret(request: JobRequest, *, hide_values: bool = False) -> dict[str, Any] | None:
+    """The Secret with environment and arguments. None if there are no values."""
     if not request.secret_variables:
         return None
     metadata = _metadata(request, request.identity.secret_name)
-    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata | _owner(request, job_uid)}
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
     if hide_values:
         return body | {"type": "Opaque", "stringData": dict.fromkeys(request.secret_variables, _HIDDEN)}
     encoded = {name: base64.b64encode(value.encode()).decode() for name, value in request.secret_variables.items()}
     return body | {"type": "Opaque", "immutable": True, "data": encoded}
+
+
+def owned(request: JobRequest) -> dict[str, dict[str, Any]]:
+    """Secret and ConfigMap by resource, to be created in this order, ``with_owner``."""
+    found = {"secrets": secret(request), "configmaps": config_map(request)}
+    return {resource: body for resource, body in found.items() if body is not None}
+
+
+def with_owner(body: Mapping[str, Any], request: JobRequest, job_uid: str) -> dict[str, Any]:
+    """The Secret or ConfigMap, owned by the Job."""
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": request.identity.job_name, "uid": job_uid}
+    return {**body, "metadata": body["metadata"] | {"ownerReferences": [owner]}}
 
 
 def as_yaml(request: JobRequest, *others: Mapping[str, Any]) -> str:
@@ -95,7 +119,7 @@ def as_yaml(request: JobRequest, *others: Mapping[str, Any]) -> str:
     """
     import yaml  # a DAG that creates Jobs need not load it
 
-    objects = (job(request), config_map(request, None), secret(request, None, hide_values=True), *others)
+    objects = (job(request), config_map(request), secret(request, hide_values=True), *others)
     text: str = yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True)
     return text
 
@@ -289,10 +313,3 @@ def _annotations(request: JobRequest) -> dict[str, str]:
     source = {DIGEST_ANNOTATION: script.sha256, ORIGIN_ANNOTATION: script.origin, SIZE_ANNOTATION: str(script.size)}
     source |= provenance.annotation(request.files)
     return request.options.annotations | source | request.identity.annotations()
-
-
-def _owner(request: JobRequest, job_uid: str | None) -> dict[str, Any]:
-    if job_uid is None:
-        return {}
-    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": request.identity.job_name, "uid": job_uid}
-    return {"ownerReferences": [reference]}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.script import Script
@@ -15,6 +16,13 @@ MAX_BODY = 3 * 1024 * 1024 - 64 * 1024
 """Bytes of the texts as JSON.
 
 The API server accepts bodies of 3 MiB. Names and paths need a little of it.
+"""
+
+MAX_JOB = 960 * 1024
+"""Bytes of a Job as JSON.
+
+A request to etcd has 1.5 MiB. The API server adds the owner of each field, a third of the size, and
+the Job's pods are larger than the Job. With 5,500 ``arguments`` a pod could still be created.
 """
 
 
@@ -62,5 +70,17 @@ def check_body_size(script: Script, files: Mapping[str, Script]) -> None:
         )
 
 
-def _json_size(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode())
+def check_job_size(job: Mapping[str, Any], parts_of_job: Callable[[], Mapping[str, Any]]) -> None:
+    """Refuse a Job that is too large. The message names its largest part, by argument."""
+    size = _json_size(job)
+    if size > MAX_JOB:
+        parts = parts_of_job()
+        largest = max(parts, key=lambda name: _json_size(parts[name]))
+        raise ValueError(
+            f"{largest} makes the Job too large: {size:,} bytes, and the API server can store {MAX_JOB:,}; "
+            "a Job names each of arguments and env: pass many values as one, in args, or as a file, through files=…"
+        )
+
+
+def _json_size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode())

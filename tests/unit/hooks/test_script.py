@@ -42,6 +42,19 @@ def test_an_unknown_argument_is_answered_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"pod_overrides": {"spec": {"restartPolicy": "Always"}}}, "pod_overrides may not set spec.restartPolicy"),
+        ({"arguments": ["x"] * 9000}, "arguments makes the Job too large"),
+    ],
+)
+def test_what_no_job_can_have_is_refused_before_the_cluster_is_asked(arguments: dict[str, Any], words: str) -> None:
+    """The whole Job is spelled once while it is prepared (R25)."""
+    with pytest.raises(ValueError, match=words):
+        A_HOOK.prepare("echo", **arguments)
+
+
+@pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"args": {}, "arguments": []}, "args and arguments exclude each other"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
 from airflow_script_provider.kube.job.progress import Limits
 from tests.builders import IMAGE, LAUNCH_ID, a_request, a_script
@@ -51,6 +55,13 @@ def test_limits_are_those_of_the_options() -> None:
         backoff_limit=1,
         final_codes=frozenset({42}),
     )
+
+
+@pytest.mark.parametrize("removed", [{"terminationGracePeriodSeconds": None}, {"securityContext": None}])
+def test_an_override_may_remove_what_is_read(removed: dict[str, Any]) -> None:
+    """Kubernetes' own value then holds, of which the bounds of the run know (R6)."""
+    request = a_request(pod_overrides={"spec": removed}, termination_grace_period=30)
+    assert LaunchedJob.before_launch(request, 0.0).limits == limits_of(a_request())
 
 
 def test_an_override_sets_the_grace_period() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.nodes.plan import Mode, NodePlan, OnNodes
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from tests.builders import LAUNCH_ID, a_request, a_script, a_task
@@ -260,7 +261,7 @@ def test_a_job_that_nobody_may_mark_has_the_authors_ttl() -> None:
 def test_the_config_map_holds_script_and_files() -> None:
     """Texts lie under keys of ours; the volume gives them their paths."""
     request = a_request(HI, files={"lib/ü.py": a_script("x = 1\n")})
-    assert manifest.config_map(request, "uid-1") == {
+    assert manifest.with_owner(manifest.config_map(request), request, "uid-1") == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
@@ -278,7 +279,8 @@ def test_the_config_map_holds_script_and_files() -> None:
 
 def test_the_secret_holds_environment_and_arguments() -> None:
     """Values are base64, the Job owns them (R26)."""
-    assert manifest.secret(a_request(args=[1], env={"KEY": "ü"}), "uid-1") == {
+    request = a_request(args=[1], env={"KEY": "ü"})
+    assert manifest.with_owner(manifest.owned(request)["secrets"], request, "uid-1") == {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -297,18 +299,18 @@ def test_the_secret_holds_environment_and_arguments() -> None:
 
 def test_nothing_to_hide_needs_no_secret() -> None:
     """Without environment and arguments there is no Secret."""
-    assert manifest.secret(a_request(), "uid-1") is None
+    assert list(manifest.owned(a_request())) == ["configmaps"]
 
 
 def test_a_dry_run_hides_values() -> None:
     """With values hidden, the Secret shows names only (R26)."""
-    secret = manifest.secret(a_request(env={"KEY": "hunter2"}), None, hide_values=True)
+    secret = manifest.secret(a_request(env={"KEY": "hunter2"}), hide_values=True)
     assert secret is not None
     assert secret["stringData"] == {"KEY": "(hidden)"}
     assert "data" not in secret
 
 
-@pytest.mark.parametrize("make", [manifest.job, lambda request: manifest.config_map(request, None)])
+@pytest.mark.parametrize("make", [manifest.job, manifest.config_map])
 def test_no_value_leaves_the_secret(make: Any) -> None:
     """Neither Job nor ConfigMap holds a value of env, args or arguments (R26)."""
     for given in ({"args": {"k": "hunter2"}}, {"arguments": ["hunter2"]}, {"env": {"KEY": "hunter2"}}):
@@ -317,7 +319,31 @@ def test_no_value_leaves_the_secret(make: Any) -> None:
 
 def test_without_a_uid_nothing_is_owned() -> None:
     """A dry run has no Job yet to own anything."""
-    assert "ownerReferences" not in manifest.config_map(a_request(), None)["metadata"]
+    assert "ownerReferences" not in manifest.config_map(a_request())["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("given", "largest"),
+    [
+        ({"arguments": ["twenty characters ..."] * 9000}, "arguments"),
+        ({"env": {f"LONG_NAME_OF_VARIABLE_{index}": "x" for index in range(9000)}}, "env"),
+        ({"annotations": {"note": "x" * 500_000}}, "annotations"),
+        ({"pod_overrides": {"metadata": {"annotations": {"note": "x" * 1_000_000}}}}, "pod_overrides"),
+        ({"on_nodes": OnNodes(Mode.NORMAL, NodePlan(nodes=("a",))), "arguments": ["x"] * 9000}, "arguments"),
+    ],
+    ids=["arguments", "env", "annotations", "overrides", "nodes"],
+)
+def test_a_job_that_cannot_be_stored_is_refused(given: dict[str, Any], largest: str) -> None:
+    """By its whole size, naming what makes it large (R25)."""
+    with pytest.raises(ValueError, match=rf"^{largest} makes the Job too large: [\d,]+ bytes, .* 983,040; .* in args"):
+        manifest.job(a_request(**given))
+
+
+def test_a_job_with_many_arguments_is_accepted() -> None:
+    """So many were stored, and so was their pod (R25)."""
+    assert (
+        len(manifest.job(a_request(arguments=["x"] * 5500))["spec"]["template"]["spec"]["containers"][0]["args"]) > 5500
+    )
 
 
 def test_a_mount_of_the_authors_replaces_ours() -> None:
