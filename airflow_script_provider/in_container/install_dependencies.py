@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 
 TARGET = os.environ["AIRFLOW_SCRIPT_TARGET"]
 PERMANENT = 97
@@ -27,11 +29,22 @@ _CONNECTION = (
 _HARMLESS_SETTINGS = {
     f"PIP_{name}"
     for name in (
-        "BREAK_SYSTEM_PACKAGES", "CACHE_DIR", "DEFAULT_TIMEOUT", "DISABLE_PIP_VERSION_CHECK", "NO_CACHE_DIR",
-        "NO_COLOR", "NO_INPUT", "NO_PYTHON_VERSION_WARNING", "NO_WARN_SCRIPT_LOCATION", "PROGRESS_BAR", "QUIET",
-        "RETRIES", "ROOT_USER_ACTION", "TIMEOUT", "VERBOSE",
+        "BREAK_SYSTEM_PACKAGES", "CACHE_DIR", "DEFAULT_TIMEOUT", "DISABLE_PIP_VERSION_CHECK", "DRY_RUN",
+        "NO_CACHE_DIR", "NO_COLOR", "NO_INPUT", "NO_PYTHON_VERSION_WARNING", "NO_USER", "NO_WARN_SCRIPT_LOCATION",
+        "PREFIX", "PROGRESS_BAR", "PYTHON", "QUIET", "REQUIRE_VENV", "REQUIRE_VIRTUALENV", "RETRIES", "ROOT",
+        "ROOT_USER_ACTION", "TARGET", "TIMEOUT", "USER", "VERBOSE",
     )
 }  # fmt: skip
+# Settings that would install into another place, for another Python, or nothing at all.
+_DROPPED = ("PIP_NO_USER", "PIP_PREFIX", "PIP_PYTHON", "PIP_REQUIRE_VENV", "PIP_TARGET")
+# These win over the same settings in a pip.conf or uv.toml.
+_FIXED = {
+    "PIP_USER": "0",
+    "PIP_REQUIRE_VIRTUALENV": "0",
+    "PIP_DRY_RUN": "0",
+    "PIP_ROOT": "/",
+    "UV_LINK_MODE": "copy",  # links would lead into the cache, which is not kept
+}
 _PIP_CONF = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
 _INDEX_OF_UV = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE")
 _DENIED = "the index denies access (see the error above); check its credentials"
@@ -55,20 +68,25 @@ _CAUSES = (
     (r"(?P<what>)requires a different python", "it requires a different Python"),
     (r"(?P<what>)failed building wheel|(?P<what_>)failed to build", "a package cannot be built"),
     (r"(?P<what>)no space left on device", "no space left on device"),
+    (
+        r"(?P<what>)can not combine|(?P<what_>)cannot set --home|(?P<what__>)could not find an activated virtualenv",
+        "a setting of pip does not allow --target (see the error above); remove it from env or pip.conf",
+    ),
 )
 
 
 def main() -> int:
     """Install and report; the exit code decides whether Kubernetes starts another attempt."""
-    folder = os.environ.get("TMPDIR", "/tmp")
-    requirements, log = os.path.join(folder, "airflow-requirements.txt"), os.path.join(folder, "airflow-pip.log")
-    with open(requirements, "w") as file:
-        file.write(os.environ["AIRFLOW_SCRIPT_REQUIREMENTS"] + "\n")
     os.chdir("/scripts")
-    code, lines = run(command(requirements, log))
-    if code == 0:
-        return 0
-    cause, is_permanent = explain(lines + refusals_in(log))
+    # The script may share the folder for temporary files, and both files may hold logins.
+    with tempfile.TemporaryDirectory() as folder:
+        requirements, log = os.path.join(folder, "requirements.txt"), os.path.join(folder, "pip.log")
+        with open(requirements, "w") as file:
+            file.write(os.environ["AIRFLOW_SCRIPT_REQUIREMENTS"] + "\n")
+        code, lines = run(command(requirements, log))
+        if code == 0:
+            return 0
+        cause, is_permanent = explain(lines + refusals_in(log))
     report(cause)
     return PERMANENT if is_permanent else 1
 
@@ -79,7 +97,13 @@ def command(requirements: str, log: str) -> list[str]:
     if shutil.which("uv") and not setting_of_pip():
         return ["uv", "pip", "install", "--no-cache", "--python", sys.executable, *what]
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--no-cache-dir", "--log", log]
-    return [sys.executable, "-m", "pip", "install", *options, *what]
+    # Only here, an empty prefix wins over that of a pip.conf.
+    return [sys.executable, "-m", "pip", "install", *options, "--prefix=", *what]
+
+
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The installer's environment, without settings that contradict the folder."""
+    return {**{name: value for name, value in environ.items() if name not in _DROPPED}, **_FIXED}
 
 
 def setting_of_pip() -> str | None:
@@ -99,7 +123,12 @@ def run(words: list[str]) -> tuple[int, list[str]]:
     """Run the installer, and print its output at once; return exit code and lines."""
     lines = []
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env=settings(os.environ),
     ) as process:
         for printed in process.stdout or ():
             line = without_login(printed)

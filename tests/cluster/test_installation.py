@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from airflow_script_provider.sources import FileScript
+import pytest
+
+from airflow_script_provider.sources import FileScript, InlineScript
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_folder import node_folder
 from tests.cluster.tasks import run_task
@@ -85,6 +87,32 @@ def test_environment_reaches_the_installation(own: dict[str, Any]) -> None:
     )
     assert "could not install" in run.headline
     assert any("127.0.0.1" in line for line in run.lines)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PIP_USER": "true", "PIP_REQUIRE_VIRTUALENV": "1"},
+        {"PIP_PREFIX": "/x", "PIP_ROOT": "/y", "PIP_TARGET": "/z", "PIP_DRY_RUN": "1"},
+        {"PIP_CONFIG_FILE": "/scripts/pip.conf"},
+    ],
+    ids=["booleans", "places", "file"],
+)
+def test_settings_of_another_place_do_not_count(own: dict[str, Any], env: dict[str, str]) -> None:
+    """pip's settings in the environment or in a file cannot lead the requirements elsewhere."""
+    conf = "[global]\nrequire-virtualenv = true\n[install]\nuser = true\nprefix = /x\nroot = /y\ntarget = /z\n"
+    files = {"pip.conf": InlineScript(conf)}
+    run = run_task(script=VERSION, install_dependencies=["six==1.16.0"], env=env, files=files, **own).succeeded()
+    assert run.result["output"] == "1.16.0\n"
+
+
+def test_nothing_of_an_installation_is_left(own: dict[str, Any]) -> None:
+    """The script shares /tmp with the installation, whose requirements may have a login (R26)."""
+    lines = ["--extra-index-url http://user:hunter2-secret@127.0.0.1:9/simple", "six==1.16.0"]
+    script = "import os\nprint([os.listdir(path) for path in ('/tmp', os.environ['HOME'])])"
+    env = {"PIP_RETRIES": "0"}
+    run = run_task(script=script, install_dependencies=lines, env=env, run_as_uid=1000, **own).succeeded()
+    assert run.result["output"] == "[[], []]\n"
 
 
 def test_requirements_under_a_restricted_user(own: dict[str, Any]) -> None:

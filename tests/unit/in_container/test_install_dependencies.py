@@ -159,7 +159,7 @@ def test_pip_installs_where_there_is_no_uv(installer: Any, image: Path) -> None:
     (image / "uv").unlink()
     command = installer.command("/tmp/r.txt", "/tmp/log")
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
-    assert command[-4:] == ["--target", "/airflow-packages", "-r", "/tmp/r.txt"]
+    assert command[-5:] == ["--prefix=", "--target", "/airflow-packages", "-r", "/tmp/r.txt"]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,55 @@ def test_a_file_of_pips_settings_counts_too(installer: Any, image: Path, place: 
     (image / place).parent.mkdir(parents=True, exist_ok=True)
     (image / place).write_text("[global]\nindex-url = https://pypi.example/simple\n")
     assert program_of(installer.command("r.txt", "log")) == "pip"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"PIP_USER": "true"}, {"PIP_USER": "0"}),
+        ({"PIP_NO_USER": "0"}, {"PIP_NO_USER": None, "PIP_USER": "0"}),
+        ({"PIP_REQUIRE_VIRTUALENV": "1"}, {"PIP_REQUIRE_VIRTUALENV": "0"}),
+        ({"PIP_REQUIRE_VENV": "1"}, {"PIP_REQUIRE_VENV": None}),
+        ({"PIP_DRY_RUN": "1"}, {"PIP_DRY_RUN": "0"}),
+        ({"PIP_ROOT": "/y"}, {"PIP_ROOT": "/"}),
+        ({"PIP_PREFIX": "/x", "PIP_TARGET": "/x"}, {"PIP_PREFIX": None, "PIP_TARGET": None}),
+        ({"PIP_PYTHON": "/usr/bin/python2"}, {"PIP_PYTHON": None}),
+        ({"UV_LINK_MODE": "symlink"}, {"UV_LINK_MODE": "copy"}),
+        ({"PIP_CONSTRAINT": "c.txt", "UV_INDEX_URL": "u"}, {"PIP_CONSTRAINT": "c.txt", "UV_INDEX_URL": "u"}),
+    ],
+)
+def test_settings_that_contradict_the_folder_do_not_count(
+    installer: Any, image: Path, given: dict[str, str], left: dict[str, str | None]
+) -> None:
+    """What would install elsewhere or nothing is dropped or overruled; all other settings reach the installer."""
+    settings = installer.settings(given)
+    assert {name: settings.get(name) for name in left} == left
+
+
+@pytest.mark.parametrize("name", ["USER", "REQUIRE_VIRTUALENV", "PREFIX", "ROOT", "TARGET", "DRY_RUN", "PYTHON"])
+def test_a_setting_of_the_place_does_not_choose_pip(
+    installer: Any, image: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It says nothing of an index, so uv still installs."""
+    monkeypatch.setenv(f"PIP_{name}", "1")
+    assert program_of(installer.command("r.txt", "log")) == "uv"
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "ERROR: Can not combine '--user' and '--target'",
+        "ERROR: Cannot set --home and --prefix together",
+        "ERROR: Could not find an activated virtualenv (required).",
+    ],
+)
+def test_a_setting_that_cannot_be_overruled_is_named_once(installer: Any, printed: str) -> None:
+    """Another attempt would meet it again."""
+    cause, is_permanent = installer.explain([printed])
+    assert (cause.startswith("could not install: a setting of pip does not allow --target"), is_permanent) == (
+        True,
+        True,
+    )
 
 
 def test_an_image_without_any_installer(installer: Any, image: Path) -> None:
