@@ -14,6 +14,7 @@ from airflow_script_provider._airflow import AirflowNotFoundException, find_conn
 from airflow_script_provider.exceptions import ScriptProviderError
 from airflow_script_provider.operators import _cloud_tokens
 from airflow_script_provider.spec.arguments import PlaybookNames
+from airflow_script_provider.spec.settings import has_template
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -40,7 +41,7 @@ def template_names(context: Mapping[str, Any], names: PlaybookNames) -> dict[str
     alone. If Airflow has the same name, Airflow's is meant.
     """
     workload = workload_of(context, names.workload)
-    keychain = Keychain(names)
+    keychain = Keychain(names, workload)
     secrets = Secrets()
     alone = {name: keychain[name] for name in names.keychain} | workload
     ours = {"workload": PlaybookWorkload(workload), "keychain": keychain, "secret": secrets, "secrets": secrets}
@@ -77,15 +78,16 @@ class PlaybookWorkload:
 
 
 class Keychain:
-    """Credentials by name, each an Airflow connection."""
+    """Credentials by name, each an Airflow connection, whose id may be a template of the workload."""
 
-    def __init__(self, names: PlaybookNames) -> None:
+    def __init__(self, names: PlaybookNames, workload: Mapping[str, Any]) -> None:
         self._names = names
+        self._workload = workload
         self._credentials: dict[str, Credential] = {}
 
     def __getitem__(self, name: str) -> Credential:
         if name not in self._credentials:
-            conn_id = self._names.keychain.get(name, name)
+            conn_id = _rendered(self._names.keychain.get(name, name), self._workload)
             self._credentials[name] = Credential(name, conn_id, short_lived=name in self._names.short_lived)
         return self._credentials[name]
 
@@ -216,6 +218,17 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [text for item in value.values() for text in _texts(item)]
     return [value] if isinstance(value, str) else []
+
+
+def _rendered(conn_id: str, workload: Mapping[str, Any]) -> str:
+    """The connection id of a template such as ``{{ workload.cred }}``."""
+    if not has_template(conn_id):
+        return conn_id
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    names = {**workload, "workload": PlaybookWorkload(workload)}
+    return SandboxedEnvironment(undefined=StrictUndefined).from_string(conn_id).render(names)
 
 
 def _undefined(message: str) -> Any:

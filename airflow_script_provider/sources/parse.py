@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_script_provider.kube.request.interpreters import has_known_extension
+from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import FileScript
 from airflow_script_provider.sources.gcs import GCSScript
@@ -14,7 +15,7 @@ from airflow_script_provider.sources.http import HttpScript
 from airflow_script_provider.sources.inline import InlineScript
 from airflow_script_provider.sources.s3 import S3Script
 from airflow_script_provider.sources.url import redacted
-from airflow_script_provider.spec.source import SourceSettings, source_settings
+from airflow_script_provider.spec.source import LATER, SourceSettings, source_settings
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)
 _SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
@@ -77,10 +78,38 @@ def source_of(settings: SourceSettings, *, template: bool = False) -> ScriptSour
     A text that is only one Jinja expression is not a script in any language, so it is always
     rendered.
     """
+    if settings.kind == LATER:
+        return RenderedScript(**settings.arguments, template=template)
     if settings.kind == "inline":
         text = settings.arguments["text"]
         return InlineScript(text, template=template or is_one_expression(text))
     return _SPEC_SOURCES[settings.kind](**settings.arguments)
+
+
+class RenderedScript:
+    """A script in the Script tool's format whose type, or whose other settings, are templates.
+
+    What it is is known after rendering. An inline text is rendered as ``source_of`` says.
+    """
+
+    template_fields: Sequence[str] = ("settings",)
+
+    def __init__(self, script: Mapping[str, Any], variables: Mapping[str, Any], *, template: bool = False) -> None:
+        content = script.get("content")
+        is_rendered = template or is_one_expression(content)
+        self.settings = {name: value for name, value in script.items() if name != "content" or is_rendered}
+        self._content = {} if is_rendered or content is None else {"content": content}
+        self._variables = variables
+
+    def fetch(self, *, folder: str | None = None) -> Script:
+        """Read the script from what its settings have become."""
+        settings = source_settings({**self.settings, **self._content}, self._variables)
+        if settings.kind == LATER:
+            raise ValueError("script has settings that are still templates; only an operator renders them")
+        return source_of(settings).fetch(folder=folder)
+
+    def __str__(self) -> str:
+        return f"script of the type {self.settings['type']}"
 
 
 def is_one_expression(script: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.spec.job import job_arguments
-from airflow_script_provider.spec.source import SourceSettings, is_nested, source_settings
+from airflow_script_provider.spec.source import LATER, SourceSettings, is_nested, source_settings
 from airflow_script_provider.spec.step import Step, find_step
 from airflow_script_provider.spec.text import read_yaml
 
@@ -100,6 +100,10 @@ def _step_arguments(step: Step, variables: Mapping[str, Any] | None) -> dict[str
 
 def _with_connection(settings: SourceSettings, keychain: Mapping[str, str]) -> SourceSettings:
     """The settings, with the keychain's connection if ``source.auth`` is one of its names."""
+    if settings.kind == LATER:
+        script = settings.arguments["script"]
+        named = {"auth": keychain[script["auth"]]} if script.get("auth") in keychain else {}
+        return SourceSettings(LATER, {**settings.arguments, "script": script | named})
     conn_id = settings.arguments.get("conn_id", "")
     if conn_id not in keychain:
         return settings

@@ -29,13 +29,19 @@ _READ_BY = {
 }
 
 
+LATER = "later"
+"""The kind of a source whose settings must be rendered before they say what it is."""
 # Settings that may hold a secret; every user would see it in an error of the DAG's parsing.
 _NOT_SHOWN = ("headers", "content", "uri")
 
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """A source by its kind (``inline``, ``file``, ``http``, ``gcs``, ``s3``) and its arguments."""
+    """A source by its kind (``inline``, ``file``, ``http``, ``gcs``, ``s3``) and its arguments.
+
+    With the kind ``later``, ``arguments`` are those of ``source_settings``, for a second call after
+    rendering.
+    """
 
     kind: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -44,16 +50,26 @@ class SourceSettings:
 def source_settings(script: Any, variables: Mapping[str, Any] | None = None) -> SourceSettings:
     """Read the source in ``script``: the flat form has ``type``, the nested form ``source.type``.
 
-    ``type: local`` looks up the script in ``variables``. ``ValueError`` names the bad key.
+    ``type: local`` looks up the script in ``variables``. ``ValueError`` names the bad key. A
+    template may be the type, or what the type does not read if it renders empty.
     """
     merged = _merged(a_mapping(script, WHERE))
+    if has_template(merged.get("type")):
+        return _later(merged, variables)
     kind = _kind(merged)
+    unread = [name for name in merged if name not in _names_read_by(kind)]
+    if unread and all(has_template(merged[name]) for name in unread):
+        return _later(merged, variables)
     _check_use(merged, kind)
     if kind in ("inline", "local"):
         return SourceSettings("inline", {"text": _READERS[kind](merged, variables or {})})
     uri = _checked_uri(merged, kind)
     arguments = {ours: merged[name] for name, ours in _names_in(kind).items() if name in merged}
     return SourceSettings(kind, {"path" if kind == "file" else "uri": uri} | arguments)
+
+
+def _later(merged: dict[str, Any], variables: Mapping[str, Any] | None) -> SourceSettings:
+    return SourceSettings(LATER, {"script": merged, "variables": dict(variables or {})})
 
 
 def is_nested(script: Any) -> bool:
@@ -77,8 +93,12 @@ def _merged(script: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given(level: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of one level that have a value."""
-    given = {name: value for name, value in level.items() if name != "source" and value is not None}
+    """The settings of one level that have a value; an empty text is none, except as a script."""
+    given = {
+        name: value
+        for name, value in level.items()
+        if name != "source" and value is not None and (value != "" or name not in TRANSPORT)
+    }
     return given | ({"timeout": as_number(given["timeout"])} if "timeout" in given else {})
 
 
@@ -92,10 +112,14 @@ def _kind(merged: Mapping[str, Any]) -> str:
     return str(kind)
 
 
+def _names_read_by(kind: str) -> tuple[str, ...]:
+    own = {"inline": ("content",), "local": ("content", "uri")}.get(kind, ("uri",))
+    return ("type", *own, *_READ_BY[kind])
+
+
 def _check_use(merged: Mapping[str, Any], kind: str) -> None:
     """Refuse settings that a source of this type does not read."""
-    own = {"inline": ("content",), "local": ("content", "uri")}.get(kind, ("uri",))
-    known = ("type", *own, *_READ_BY[kind])
+    known = _names_read_by(kind)
     for name in merged:
         if name not in known:
             raise ValueError(f"script has {name!r}, which type {kind!r} does not read; it reads {', '.join(known[1:])}")

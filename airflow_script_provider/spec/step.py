@@ -17,8 +17,10 @@ PLAYBOOK_KEYS = (
 )  # fmt: skip
 _KEYS_BESIDE_STEP = ("keychain", "workload")
 _KEYS_BESIDE_TOOL = ("script", "args", "job")
-STEP_KEYS = ("step", "desc", "tool", "next", *_KEYS_BESIDE_TOOL)
-TOOL_KEYS = ("kind", *_KEYS_BESIDE_TOOL)
+_ARGS = ("args", "input")
+"""Two spellings of one setting."""
+STEP_KEYS = ("step", "desc", "tool", "next", *_KEYS_BESIDE_TOOL, "input")
+TOOL_KEYS = ("kind", *_KEYS_BESIDE_TOOL, "input")
 KEYCHAIN_KEYS = ("name", "kind", "scope", "credential")
 
 
@@ -117,13 +119,24 @@ def _kind(step: Mapping[str, Any]) -> str:
 
 def _tool(step: Mapping[str, Any]) -> Mapping[str, Any]:
     """The step's tool. Each of its settings may also be written beside it, in the step."""
-    tool = a_mapping(step.get("tool"), f"tool of {_label(step)}")
-    check_keys(tool, TOOL_KEYS, _label(step))
+    label = _label(step)
+    tool = a_mapping(step.get("tool"), f"tool of {label}")
+    check_keys(tool, TOOL_KEYS, label)
+    tool, step = _with_args(tool, label), _with_args(step, label)
     beside = {name: step[name] for name in _KEYS_BESIDE_TOOL if step.get(name) is not None}
     for name, value in beside.items():
         for setting in _contradictions(value, tool.get(name), name):
             raise ValueError(f"{_label(step)} has different values of {setting} beside tool and in tool; keep one")
     return {**tool, **{name: _merged(value, tool.get(name)) for name, value in beside.items()}}
+
+
+def _with_args(level: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    """The settings with ``input`` under its other name. An error shows no value of theirs."""
+    given = [level[name] for name in _ARGS if level.get(name) is not None]
+    if len(given) == 2 and given[0] != given[1]:
+        raise ValueError(f"{label} has different values of args and input; keep one of them")
+    rest = {name: value for name, value in level.items() if name not in _ARGS}
+    return {**rest, "args": given[0]} if given else rest
 
 
 def _contradictions(beside: Any, within: Any, name: str) -> list[str]:

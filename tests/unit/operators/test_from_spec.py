@@ -107,6 +107,78 @@ def test_what_a_template_renders_to_is_checked(said: dict[str, Any], message: st
         operator.job_options().checked()
 
 
+S3_OF_TEMPLATES = {
+    "type": "{{ workload.kind }}",
+    "uri": "s3://b/{{ workload.kind }}.py",
+    "auth": "who",
+    "region": "{{ r }}",
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "params", "expected"),
+    [
+        (S3_OF_TEMPLATES, {"kind": "s3", "r": "eu-west-1"}, S3Script("s3://b/s3.py", conn_id="wh", region="eu-west-1")),
+        (S3_OF_TEMPLATES, {"kind": "s3", "r": ""}, S3Script("s3://b/s3.py", conn_id="wh")),
+        (
+            {"type": "http", "uri": "https://h/a.py", "region": "{{ r }}", "endpoint": ""},
+            {"r": ""},
+            HttpScript("https://h/a.py"),
+        ),
+        ({"type": "http", "uri": "https://h/a.py", "region": ""}, {}, HttpScript("https://h/a.py")),
+        (
+            {"source": {"type": "{{ kind }}"}, "content": "echo ${#a[@]}"},
+            {"kind": "inline"},
+            InlineScript("echo ${#a[@]}"),
+        ),
+        ({"type": "{{ kind }}", "content": "{{ text }}"}, {"kind": "inline", "text": "echo"}, InlineScript("echo")),
+        ({"type": "{{ kind }}", "uri": "mine"}, {"kind": "local"}, InlineScript("echo mine")),
+    ],
+)
+def test_the_type_of_a_script_may_be_a_template(
+    script: dict[str, Any], params: dict[str, Any], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rendering decides what the script is; a setting that renders empty is not given."""
+    fetched: list[Any] = []
+    for kind in (S3Script, HttpScript, InlineScript):
+        monkeypatch.setattr(kind, "fetch", lambda source, folder: fetched.append(source))
+    keychain = [{"name": "who", "credential": "{{ workload.cred }}"}]
+    spec = {"workflow": [{"step": "t", "tool": {"kind": "script", "script": script}}], "keychain": keychain}
+    one = KubernetesScriptOperator.from_spec(spec=spec | {"workload": {"cred": "wh"}}, variables={"mine": "echo mine"})
+    rendered(one, params=params).script.fetch(folder=None)
+    assert fetched == [expected]
+
+
+@pytest.mark.parametrize(
+    ("script", "params", "message"),
+    [
+        (
+            {"type": "{{ kind }}", "uri": "x"},
+            {"kind": "htp"},
+            "script has the unknown type 'htp'; did you mean 'http'?",
+        ),
+        (
+            {"type": "http", "uri": "https://h/a", "region": "{{ r }}"},
+            {"r": "x"},
+            "'region', which type 'http' does not",
+        ),
+        ({"type": "{{ kind }}", "uri": "s3://b/a"}, {"kind": "{{ x }}"}, "settings that are still templates"),
+    ],
+)
+def test_what_a_type_renders_to_is_checked(script: dict[str, Any], params: dict[str, Any], message: str) -> None:
+    """Before anything is created."""
+    operator = rendered(KubernetesScriptOperator.from_spec(task_id="t", spec={"script": script}), params=params)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        operator.script.fetch()
+
+
+def test_a_script_of_a_later_type_shows_no_address() -> None:
+    """The page Rendered Templates has its type only (R26)."""
+    script = {"type": "{{ kind }}", "uri": "https://h/a.py?sig=hunter2"}
+    operator = KubernetesScriptOperator.from_spec(task_id="t", spec={"script": script})
+    assert str(rendered(operator, params={"kind": "http"}).script) == "script of the type http"
+
+
 def test_only_a_specs_operator_has_these_templates() -> None:
     """Elsewhere a template in them is an error when the DAG is parsed, as every mistake of an argument is."""
     one = KubernetesScriptOperator.from_spec(task_id="t", spec={"script": INLINE, "job": {"timeout": "{{ x }}"}})

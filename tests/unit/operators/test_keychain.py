@@ -58,6 +58,14 @@ def test_fields_of_the_keychain(template: str, text: str) -> None:
     assert rendered(template) == text
 
 
+@pytest.mark.parametrize("credential", ["{{ workload.cred }}", "{{ cred }}", "ware{{ workload.rest }}"])
+def test_a_credential_may_be_a_template(credential: str) -> None:
+    """The run's values name the connection."""
+    names = {"keychain": {"db": credential}, "workload": {"cred": "partner", "rest": "house"}}
+    context = {"params": {"cred": "warehouse"}}
+    assert rendered("{{ keychain.db.host }} {{ db.host }}", context, **names) == "db.example.com db.example.com"
+
+
 def test_the_keychain_says_the_connection() -> None:
     """An entry's credential is the connection; the name can be written alone, too."""
     template = "{{ keychain.db.password }} {{ db.login }}"

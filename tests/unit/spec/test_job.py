@@ -56,6 +56,26 @@ def test_both_spellings_may_agree() -> None:
 
 
 @pytest.mark.parametrize(
+    ("job", "timeout"),
+    [
+        ({"timeout": 120, "activeDeadlineSeconds": 60}, 60),
+        ({"timeout": "60", "activeDeadlineSeconds": 120}, 60),
+        ({"timeout": 60, "active_deadline_seconds": "90.5"}, 60),
+        ({"timeout": "{{ a }}", "activeDeadlineSeconds": "{{ a }}"}, "{{ a }}"),
+    ],
+)
+def test_of_two_times_the_shorter_one_counts(job: dict[str, Any], timeout: Any) -> None:
+    """The Job's deadline, and how long the tool waits for the Job."""
+    assert job_arguments(job) == {"timeout": timeout}
+
+
+def test_a_template_of_a_time_stands_alone() -> None:
+    """Which of the two is shorter is unknown when the DAG is parsed."""
+    with pytest.raises(ValueError, match=r"job has timeout: .* and activeDeadlineSeconds: .*keep one of them"):
+        job_arguments({"timeout": "{{ a }}", "activeDeadlineSeconds": 60})
+
+
+@pytest.mark.parametrize(
     ("written", "number"),
     [
         ("60", 60),

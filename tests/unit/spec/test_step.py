@@ -57,6 +57,38 @@ def test_all_of_a_tool_may_stand_beside_it(tool: Any) -> None:
     assert {name: found[name] for name in found if name != "kind"} == TOOL | {"args": {"n": 1}, "job": {"timeout": 5}}
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"tool": {"kind": "script", **TOOL, "input": {"a": 1}}},
+        {"tool": {"kind": "script", **TOOL}, "input": {"a": 1}},
+        {"tool": {"kind": "script", **TOOL, "input": {"a": 1}, "args": {"a": 1}}},
+        {"tool": {"kind": "script", **TOOL, "input": {"a": 1}}, "args": {"a": 1}},
+        {"tool": {"kind": "script", **TOOL, "input": {"a": 1}, "args": None}},
+        {"tool": "script", **TOOL, "input": {"a": 1}},
+    ],
+)
+def test_input_is_another_name_of_args(step: dict[str, Any]) -> None:
+    """In the tool or beside it, and also together with ``args`` of the same value."""
+    found = find_step({"step": "load", **step}).tool
+    assert (found["args"], "input" in found) == ({"a": 1}, False)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"tool": {"kind": "script", **TOOL, "input": {"a": "s3cr"}, "args": {"a": 2}}},
+        {"tool": {"kind": "script", **TOOL, "input": {"a": "s3cr"}}, "args": {"a": 2}},
+        {"tool": {"kind": "script", **TOOL}, "input": {"a": "s3cr"}, "args": {"a": 2}},
+    ],
+)
+def test_input_and_args_may_not_differ(step: dict[str, Any]) -> None:
+    """The error shows no value (R26)."""
+    with pytest.raises(ValueError, match=r"^step 'load' has different values of args") as error:
+        find_step({"step": "load", **step})
+    assert "s3cr" not in str(error.value)
+
+
 def test_a_step_may_name_its_tool_by_kind() -> None:
     """``kind`` may name the tool; other tools do not count."""
     steps = [{"step": "check", "kind": "python", "code": "result = 1"}, {"step": "load", "kind": "script", **TOOL}]
