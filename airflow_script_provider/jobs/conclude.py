@@ -113,6 +113,7 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
         program=job.program,
         last_lines=output.last_lines(LAST_LINES),
         warnings=followed.warnings,
+        files=job.files,
     )
     outcome = outcomes.conclude(case, output, job, lasted)
     for warning in outcome.value.warnings:

@@ -63,6 +63,30 @@ def test_missing_interpreter_is_named_with_the_image_and_not_retried(shared: dic
     assert len(run.result["attempts"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (
+            {"script": "#!/bin/sh\n. ./lib.sh", "files": {"lib.sh": "true"}},
+            "lib.sh is beside the script, not in the working directory: write /scripts/lib.sh.",
+        ),
+        (
+            {
+                "script": "#!/bin/sh\nmkdir ~/.cache",
+                "pod_overrides": {"spec": {"securityContext": {"runAsUser": 1000690000}}},
+            },
+            "The user's home is /: set run_as_uid instead of runAsUser, or HOME in env.",
+        ),
+        ({"script": "#!/usr/bin/python9\n"}, "Change image or interpreter, or write #!/usr/bin/env python3."),
+    ],
+    ids=["file", "home", "shebang"],
+)
+def test_what_the_script_did_not_find_has_an_advice(shared: dict[str, Any], arguments: Any, advice: str) -> None:
+    """The error says what to write instead (R22)."""
+    run = run_task(backoff_limit=0, **arguments, **shared)
+    assert advice in "\n".join(str(run.error).splitlines()[:2])
+
+
 def test_wrong_tag_names_image_and_registry_answer(own: dict[str, Any], registry: str) -> None:
     """A tag that the registry doesn't know fails with the registry's words, long before startup_timeout (R15)."""
     run = run_task(script="print(1)", image=f"{registry}/app:nope", startup_timeout=LONG, timeout=LONG, **own)

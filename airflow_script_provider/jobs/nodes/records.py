@@ -48,6 +48,7 @@ class RecordWriter:
             program=self.job.program,
             last_lines=output.last_lines(LAST_LINES),
             warnings=await self._reasons(run, decision),
+            files=self.job.files,
         )
         record = node_record.of_case(case, output, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
-from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
+from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 
 _CAPABILITY_SIGNS = re.compile(r"operation not permitted", re.IGNORECASE)
+_MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
+# The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
+_HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
+_DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _HINTS = (
     (re.compile(r"violates PodSecurity.*runAsNonRoot", re.DOTALL), "Set run_as_uid."),
     (re.compile(r"violates PodSecurity"), "Ask for less in pod_overrides, or choose another namespace."),
@@ -50,7 +55,8 @@ class Diagnosis:
 class Case:
     """What a diagnosis reads.
 
-    ``last_lines`` are the script's. ``warnings`` are messages of Warning events.
+    ``last_lines`` are the script's. ``warnings`` are messages of Warning events. ``files`` are the
+    paths of files beside the script.
     """
 
     job: str
@@ -61,6 +67,7 @@ class Case:
     program: str = ""
     last_lines: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    files: Collection[str] = ()
 
     @property
     def pod(self) -> Pod | None:
@@ -165,7 +172,15 @@ def _not_executable(case: Case) -> Diagnosis:
     message = case.verdict.message.lower()
     if "executable file not found" in message or "no such file" in message:
         cause = f'image {_image_of(case)} has no "{program}"'
-    return _diagnosis(case, f"failed: {cause}", "Change image or interpreter.", case.verdict.reason)
+    return _diagnosis(case, f"failed: {cause}", f"Change image or interpreter{_on_path(program)}.", case.verdict.reason)
+
+
+def _on_path(program: str) -> str:
+    """The shebang that finds a program wherever the image has it, as the end of a sentence."""
+    name = PurePosixPath(program).name
+    if not program.startswith("/") or name == "env":
+        return ""
+    return f", or write #!/usr/bin/env {'python3' if name.startswith('python') else name}"
 
 
 def _attempt_failed(case: Case) -> Diagnosis:
@@ -201,12 +216,26 @@ def _without_exit_code(case: Case) -> Diagnosis:
 def _advice(case: Case, end: ContainerEnd) -> str:
     if end.reason == "OOMKilled":
         return "Raise container_resources limits memory."
+    if advice := _advice_on_output(case):
+        return advice
     if end.exit_code == 137:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
     if end.exit_code == 127:
-        return "A command was not found: check image and interpreter."
+        missing = any(case.program in line for line in case.last_lines)
+        return f"A command was not found: check image and interpreter{_on_path(case.program) if missing else ''}."
     if any(_CAPABILITY_SIGNS.search(line) for line in case.last_lines):
         return "The container has no capabilities; add the one it needs in pod_overrides."
+    return ""
+
+
+def _advice_on_output(case: Case) -> str:
+    """Advice about the last line that shows what the script did not find or could not write."""
+    for line in reversed(case.last_lines):
+        named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
+        if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in case.files), ""):
+            return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
+        if _HOME_IS_ROOT.search(line) and _DENIED_SIGNS.search(line):
+            return "The user's home is /: set run_as_uid instead of runAsUser, or HOME in env."
     return ""
 
 

@@ -68,6 +68,76 @@ def test_a_missing_capability_has_a_hint() -> None:
     assert "add the one it needs in pod_overrides" in diagnose(case).headline
 
 
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("/scripts/script.sh: 2: .: cannot open ./lib.sh: No such file", "lib.sh"),
+        ("/scripts/script.sh: line 2: ./lib.sh: No such file or directory", "lib.sh"),
+        ("/scripts/script.sh: line 2: lib.sh: file not found", "lib.sh"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'sql/a.sql'", "sql/a.sql"),
+        ("Error: ENOENT: no such file or directory, open 'sql/a.sql'", "sql/a.sql"),
+        ("cat: can't open 'lib.sh': No such file or directory", "lib.sh"),
+    ],
+)
+@pytest.mark.parametrize("code", [1, 2, 127])
+def test_a_file_beside_the_script_has_its_path(line: str, path: str, code: int) -> None:
+    """The script starts in the image's working directory, so a relative path does not find it (R22)."""
+    case = a_case(a_pod(exit_code=code), last_lines=["begin", line, "end"], files=["lib.sh", "sql/a.sql"])
+    advice = f"{path} is beside the script, not in the working directory: write /scripts/{path}."
+    assert advice in diagnose(case).headline
+
+
+def test_a_missing_file_of_no_ones_has_no_such_hint() -> None:
+    """Only what is mounted is beside the script."""
+    case = a_case(a_pod(exit_code=1), last_lines=["cat: other.sh: No such file or directory"], files=["lib.sh"])
+    assert diagnose(case).headline == "Job etl/load failed: the script ended with exit code 1."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mkdir: cannot create directory '//.cache': Permission denied",
+        "mkdir: cannot create directory ‘//.cache’",
+        "PermissionError: [Errno 13] Permission denied: '/.local'",
+        "error: could not lock config file //.gitconfig: Permission denied",
+        "touch: cannot touch '/.npmrc': Read-only file system",
+    ],
+)
+def test_a_user_without_a_home_has_a_hint(line: str) -> None:
+    """A uid that the image does not know has the home / (R22)."""
+    case = a_case(a_pod(exit_code=1), last_lines=[line])
+    assert "home is /: set run_as_uid instead of runAsUser, or HOME in env" in diagnose(case).headline
+
+
+@pytest.mark.parametrize("line", ["Permission denied: '/data/.lock'", "reading /.config", "./a: Permission denied"])
+def test_other_folders_are_no_home(line: str) -> None:
+    """Only a hidden file at the root shows it."""
+    assert "home" not in diagnose(a_case(a_pod(exit_code=1), last_lines=[line])).headline
+
+
+@pytest.mark.parametrize(
+    ("program", "advice"),
+    [
+        ("/usr/bin/python9", "Change image or interpreter, or write #!/usr/bin/env python3."),
+        ("/usr/local/bin/bash", "Change image or interpreter, or write #!/usr/bin/env bash."),
+        ("bash", "Change image or interpreter."),
+        ("/usr/bin/env", "Change image or interpreter."),
+    ],
+)
+def test_a_path_that_the_image_lacks_has_the_shebang_that_finds_it(program: str, advice: str) -> None:
+    """A shebang with a path holds in one image only (R22)."""
+    message = f'exec: "{program}": stat {program}: no such file or directory'
+    case = a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=message, program=program)
+    assert diagnose(case).headline.endswith(f'has no "{program}". {advice}')
+
+
+def test_a_path_that_the_image_lacks_behind_an_installation() -> None:
+    """There a shell reports it (R22)."""
+    line = "/scripts/.airflow/prelude.sh: 62: exec: /usr/bin/python9: not found"
+    case = a_case(a_pod(exit_code=127), program="/usr/bin/python9", last_lines=[line])
+    assert diagnose(case).headline.endswith("check image and interpreter, or write #!/usr/bin/env python3.")
+
+
 def test_a_deadline_names_the_argument() -> None:
     """A run that was too slow says how long it had (R5, R22)."""
     found = diagnose(a_case(a_pod(running=True), cause=Cause.DEADLINE))
