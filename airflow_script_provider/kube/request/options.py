@@ -85,7 +85,7 @@ class JobOptions:
             syntax.check_dns_label(self.name, "name")
         if self.service_account_name:
             syntax.check_dns_subdomain(self.service_account_name, "service_account_name")
-        as_written = {name: getattr(self, name) for name in (*_DURATIONS, *_EXIT_CODES)}
+        as_written = {name: _as_written(getattr(self, name)) for name in (*_DURATIONS, *_EXIT_CODES)}
         same = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in as_written}
         converted = self._plain() | self._seconds() | self._exit_codes()
         return CheckedOptions(**same | converted, as_written=as_written)
@@ -191,6 +191,12 @@ def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
         if not _is_whole(code, 1) or code > 255:
             raise ValueError(f"{argument} contains {code!r}; exit codes are whole numbers from 1 to 255")
     return codes
+
+
+def _as_written(value: Any) -> Any:
+    """The value; a collection of an unknown type as a list, because its repr may hold an address."""
+    is_known = not isinstance(value, Collection) or isinstance(value, list | tuple | range | set | frozenset | str)
+    return value if is_known else sorted(value)
 
 
 def _is_whole(value: Any, minimum: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -150,6 +151,23 @@ def test_options_are_known_by_their_arguments() -> None:
     assert options.by_argument.keys() == JobOptions.__dataclass_fields__.keys()
     assert options.by_argument["timeout"] == timedelta(seconds=90)
     assert options.by_argument["skip_on_exit_code"] == 3
+
+
+def test_exit_codes_of_an_own_type_are_known_by_their_numbers() -> None:
+    """Its repr may hold an address, which is another one in each process (R2)."""
+
+    class Own:
+        def __iter__(self) -> Iterator[int]:
+            return iter([3, 2])
+
+        def __len__(self) -> int:
+            return 2
+
+        def __contains__(self, code: object) -> bool:
+            return code in (3, 2)
+
+    options = JobOptions(skip_on_exit_code=Own(), fail_on_exit_code=[1]).checked()
+    assert (options.by_argument["skip_on_exit_code"], options.by_argument["fail_on_exit_code"]) == ([2, 3], [1])
 
 
 def test_arguments_that_are_empty_are_not_given() -> None:
