@@ -78,7 +78,7 @@ class PlaybookWorkload:
 
 
 class Keychain:
-    """Credentials by name, each an Airflow connection, whose id may be a template of the workload."""
+    """Credentials by name: each is an Airflow connection, whose id may be a template."""
 
     def __init__(self, names: PlaybookNames, workload: Mapping[str, Any]) -> None:
         self._names = names

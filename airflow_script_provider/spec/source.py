@@ -39,8 +39,8 @@ _NOT_SHOWN = ("headers", "content", "uri")
 class SourceSettings:
     """A source by its kind (``inline``, ``file``, ``http``, ``gcs``, ``s3``) and its arguments.
 
-    With the kind ``later``, ``arguments`` are those of ``source_settings``, for a second call after
-    rendering.
+    With the kind ``later``, ``arguments`` are those of ``source_settings``, for a second call
+    after rendering.
     """
 
     kind: str

@@ -16,7 +16,7 @@ from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.outcome import ConnectionBroken, ExecCase, ExecOutput, PodEnded, PodLocation
-from airflow_script_provider.kube.job import outcomes
+from airflow_script_provider.kube.job import manifest, outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.launched import JobRef
@@ -85,6 +85,7 @@ def of_jobs() -> list[str]:
     not_found = f"{IMAGE}: not found"
     back_off = f'Back-off pulling image "{IMAGE}": ErrImagePull: failed to pull and unpack image "{IMAGE}"'
     no_bash = 'exec: "bash": executable file not found in $PATH'
+    no_python = 'exec: "/usr/bin/python3": stat /usr/bin/python3: no such file or directory'
     no_root = "could not install packages: the container does not run as root"
     no_pandaz = 'could not install "pandaz": no matching distribution'
     installer = a_container(name="install", exit_code=PERMANENT, message=no_pandaz)
@@ -96,6 +97,7 @@ def of_jobs() -> list[str]:
         a_case(a_pod(image=IMAGE), cause=Cause.IMAGE, reason="ErrImagePull", message=not_found),
         a_case(a_pod(waiting="ImagePullBackOff", message=back_off), cause=Cause.STARTUP_TIMEOUT),
         a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=no_bash, program="bash"),
+        a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=no_python, program="/usr/bin/python3"),
         a_case(a_pod(oom_killed=True, memory="512Mi")),
         a_case(a_pod(exit_code=137)),
         a_case(a_pod(running=True), cause=Cause.DEADLINE),
@@ -133,6 +135,7 @@ def of_sources() -> list[str]:
         missing.replace(str(Path.cwd()), "/opt/airflow"),
         _said(lambda: fetch(ScriptInputs(script="print(1)", sha256=OTHER), None)),
         _said(lambda: a_request(a_script("#" * (MAX_CONFIG_MAP + 1), origin="file:///opt/airflow/dags/load.py"))),
+        _said(lambda: manifest.job(a_request(arguments=["twenty characters ..."] * 9000))),
     ]
 
 

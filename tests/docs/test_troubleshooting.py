@@ -26,6 +26,8 @@ SPELT = [
     "s3:{}bucket {} has no object {}",
     "s3:{}access denied ({}) to {}, which needs {}",
     "gs:{}access denied to {}, which needs storage.objects.get",
+    "{} makes the Job too large: {} bytes, and the API server can store {}; "
+    "a Job names each of arguments and env: pass many values as one, in args, or as a file, through files=…",
     "Job {} is still running; the triggerer follows it",
     "The triggerer could not follow the Job, so a worker does: {}",
     "Reattached to Job {} of try {}, whose worker was lost. Its log is repeated from the start. Look at it: {}",

@@ -194,7 +194,7 @@ def exit_codes(value: ExitCodes, argument: str) -> frozenset[int]:
 
 
 def _as_written(value: Any) -> Any:
-    """The value; a collection of an unknown type as a list, because its repr may hold an address."""
+    """The value; a collection of an unknown type as a list: its repr may hold an address."""
     is_known = not isinstance(value, Collection) or isinstance(value, list | tuple | range | set | frozenset | str)
     return value if is_known else sorted(value)
 

@@ -21,8 +21,8 @@ The API server accepts bodies of 3 MiB. Names and paths need a little of it.
 MAX_JOB = 960 * 1024
 """Bytes of a Job as JSON.
 
-A request to etcd has 1.5 MiB. The API server adds the owner of each field, a third of the size, and
-the Job's pods are larger than the Job. With 5,500 ``arguments`` a pod could still be created.
+A request to etcd has 1.5 MiB. The API server adds the owner of each field, a third of the size,
+and the Job's pods are larger than the Job. With 5,500 ``arguments`` a pod could still be created.
 """
 
 

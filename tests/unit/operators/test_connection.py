@@ -14,7 +14,7 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.tasks import run_operator
 
 OPERATORS: dict[str, Any] = {
-    "job": lambda **arguments: KubernetesScriptOperator(**arguments),
+    "job": KubernetesScriptOperator,
     "deferred job": lambda **arguments: KubernetesScriptOperator(deferrable=True, **arguments),
     "nodes": lambda **arguments: KubernetesNodeScriptOperator(node_selector={"a": "b"}, **arguments),
     "exec": lambda **arguments: KubernetesExecScriptOperator(pod="x", **arguments),
