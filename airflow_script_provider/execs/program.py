@@ -183,14 +183,8 @@ class Program:
         A server that closes a connection on which bytes arrive loses its last words, the status.
         So an exec to which nothing is sent asks again.
         """
-        try:
-            connection = open_exec(self.api, self.target, ["sh", "-c", ":"], stdin=False, patience=CALL_PATIENCE)
-            async with asyncio.timeout(REPLY_TIMEOUT), connection as session:
-                async for _ in session:
-                    pass
-        except (TimeoutError, exceptions.KubernetesApiError):
-            return None
-        return session.status if session.status and session.status.is_start_failure else None
+        _, status = await self._ask_helper(["sh", "-c", ":"], REPLY_TIMEOUT)
+        return status if status and status.is_start_failure else None
 
     def _end_of(self, status: ExecStatus | None, why: str, seconds: float, *, through_shell: bool) -> ExecEnd:
         if status is None:
@@ -210,18 +204,21 @@ class Program:
 
         The reply is empty if the program takes longer, None if it could not be started.
         """
+        reply, _ = await self._ask_helper(argv, within)
+        return reply
+
+    async def _ask_helper(self, argv: Sequence[str], within: float) -> tuple[str | None, ExecStatus | None]:
+        """The reply of a program to which nothing is sent, and how it ended, None if unknown."""
         reply: str | None = None
-        try:
+        status: ExecStatus | None = None
+        with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
             connection = open_exec(self.api, self.target, argv, stdin=False, patience=within)
             async with asyncio.timeout(within), connection as session:
                 reply = ""
                 async for channel, data in session:
                     reply += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
-        except TimeoutError:
-            return reply
-        except exceptions.KubernetesApiError:
-            return reply
-        return reply.strip()
+            reply, status = reply.strip(), session.status
+        return reply, status
 
 
 def _not_started(status: ExecStatus, *, through_shell: bool) -> NotStarted:
