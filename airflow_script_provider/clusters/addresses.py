@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 _SCHEMES = ("http", "https")
@@ -48,6 +49,14 @@ def proxy_address(server: str, proxy_url: str, environ: Mapping[str, str]) -> Ad
             exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
             return None if _is_exempt(parts, exempt) else _proxy(url, variable)
     return None
+
+
+def proxy_route(proxy: Address | None, *, is_tls: bool) -> dict[str, Any]:
+    """Arguments of aiohttp's ``request`` for a proxy. Its login is for the tunnel of TLS."""
+    if proxy is None:
+        return {}
+    login = {"Proxy-Authorization": proxy.authorization} if proxy.authorization and is_tls else None
+    return {"proxy": proxy.url} | ({"proxy_headers": login} if login else {})
 
 
 def _proxy(url: str, where: str) -> Address:

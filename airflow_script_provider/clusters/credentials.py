@@ -17,7 +17,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.clusters import exec_plugin, identity, oidc
 from airflow_script_provider.clusters.access import ClusterAccess, chosen_by, names_of
-from airflow_script_provider.clusters.addresses import Address, proxy_address, server_address
+from airflow_script_provider.clusters.addresses import Address, proxy_address, proxy_route, server_address
 from airflow_script_provider.clusters.kubeconfig import Chosen, Entry
 from airflow_script_provider.clusters.plugin_processes import PluginProcess
 
@@ -145,14 +145,8 @@ def _credentials(chosen: Chosen, found: exec_plugin.Answer, verify_ssl: bool) ->
 
 def _route(cluster: Entry, proxy: Address | None, *, is_tls: bool) -> dict[str, Any]:
     """Arguments of aiohttp's ``request``: the proxy, and the server's name in its certificate."""
-    route: dict[str, Any] = {}
-    if name := cluster.text("tls-server-name"):
-        route["server_hostname"] = name
-    if proxy is not None:
-        route["proxy"] = proxy.url
-        if proxy.authorization and is_tls:  # for the tunnel
-            route["proxy_headers"] = {"Proxy-Authorization": proxy.authorization}
-    return route
+    name = cluster.text("tls-server-name")
+    return ({"server_hostname": name} if name else {}) | proxy_route(proxy, is_tls=is_tls)
 
 
 def _trust(authority: bytes | None, certificate: identity.Certificate | None, *, verify: bool) -> ssl.SSLContext:

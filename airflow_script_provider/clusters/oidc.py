@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from airflow_script_provider.clusters.addresses import basic, proxy_address
+from airflow_script_provider.clusters.addresses import basic, proxy_address, proxy_route
 from airflow_script_provider.clusters.kubeconfig import Entry
 
 if TYPE_CHECKING:
@@ -117,12 +117,7 @@ async def _tokens(
 
 
 async def _answer(session: aiohttp.ClientSession, method: str, url: str, **request: Any) -> Mapping[str, Any]:
-    proxy = proxy_address(url, "", os.environ)
-    route: dict[str, Any] = {}
-    if proxy is not None:
-        route = {"proxy": proxy.url}
-        if proxy.authorization:
-            route["proxy_headers"] = {"Proxy-Authorization": proxy.authorization}
+    route = proxy_route(proxy_address(url, "", os.environ), is_tls=url.startswith("https:"))
     async with session.request(method, url, allow_redirects=False, **route, **request) as answer:
         if answer.status != 200:
             what = "a token" if method == "POST" else "its settings"

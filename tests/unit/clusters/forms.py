@@ -1,4 +1,4 @@
-"""The table of kubeconfigs: each form, and what the API server must get from whoever reaches it by that form."""
+"""The table of kubeconfigs: each form, and what the API server must get from a client that uses it."""
 
 from __future__ import annotations
 
