@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
-from airflow_script_provider.execs.session import ExecSession, ExecTarget, open_exec, reply_of
+from airflow_script_provider.execs.session import ExecSession, ExecTarget, ask_helper, open_exec, reply_of
 from airflow_script_provider.kube.exec import program, protocol
 from airflow_script_provider.kube.exec.outcome import ExecEnd, ExecOutput, end_of, end_of_bare
 from airflow_script_provider.kube.exec.own_lines import OwnLines
@@ -190,11 +190,5 @@ class Program:
         A server that closes a connection on which bytes arrive loses its last words, the status.
         So an exec to which nothing is sent asks again.
         """
-        try:
-            connection = open_exec(self.api, self.target, ["sh", "-c", ":"], stdin=False, patience=CALL_PATIENCE)
-            async with asyncio.timeout(REPLY_TIMEOUT), connection as session:
-                async for _ in session:
-                    pass
-        except (TimeoutError, exceptions.KubernetesApiError):
-            return None
-        return session.status if session.status and session.status.is_start_failure else None
+        _, status = await ask_helper(self.api, self.target, ["sh", "-c", ":"], REPLY_TIMEOUT)
+        return status if status and status.is_start_failure else None

@@ -134,15 +134,20 @@ async def reply_of(api: KubernetesApi, target: ExecTarget, argv: Sequence[str], 
     The reply is empty if the program takes longer, None if it could not be started or if the
     connection to the node broke, which looks like a success without a word.
     """
+    reply, _ = await ask_helper(api, target, argv, within)
+    return reply
+
+
+async def ask_helper(
+    api: KubernetesApi, target: ExecTarget, argv: Sequence[str], within: float
+) -> tuple[str | None, ExecStatus | None]:
+    """The reply of a program to which nothing is sent, as in ``reply_of``, and its status if known."""
     reply: str | None = None
-    try:
+    with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
         connection = open_exec(api, target, argv, stdin=False, patience=within)
         async with asyncio.timeout(within), connection as session:
             reply = ""
             async for channel, data in session:
                 reply += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
-    except TimeoutError:
-        return reply
-    except exceptions.KubernetesApiError:
-        return reply
-    return reply.strip() or None
+        return reply.strip() or None, session.status
+    return reply, None
