@@ -141,7 +141,7 @@ async def reply_of(api: KubernetesApi, target: ExecTarget, argv: Sequence[str], 
 async def ask_helper(
     api: KubernetesApi, target: ExecTarget, argv: Sequence[str], within: float
 ) -> tuple[str | None, ExecStatus | None]:
-    """The reply of a program to which nothing is sent, as in ``reply_of``, and its status if known."""
+    """The reply of a program to which nothing is sent, as in ``reply_of``, and its status."""
     reply: str | None = None
     with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
         connection = open_exec(api, target, argv, stdin=False, patience=within)

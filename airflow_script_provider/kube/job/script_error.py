@@ -16,6 +16,7 @@ _FRAME = re.compile(r'^[\s|]*File ".*", line \d+')
 _IN_GROUP = re.compile(r"^\s*\| ")
 _NODE_FRAME = re.compile(r"^\s+at .+[:)]")
 _NAMED = re.compile(r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*([A-Z]\w*)?(Error|Exception|Interrupt|Exit)\b")
+_RAISED = re.compile(r"^(\w+\.)*[A-Z]\w*(: |:?$)")
 _ENDS = (
     re.compile(r"^\S+: (line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
     re.compile(r"^(\S+: )?(ERROR|FATAL|PANIC|error|fatal|E): +\S.*"),  # psql, git, apt
@@ -93,14 +94,19 @@ def _first_hint(text: str, hints: Sequence[tuple[re.Pattern[str], str]]) -> str:
 
 
 def _python_error(lines: Sequence[str]) -> int | None:
-    """The index of the line after the frames of the last traceback, perhaps one of a group."""
+    """The index of the line after the frames of the last traceback, perhaps one of a group.
+
+    Lines of the other stream may stand between, so a line that names an exception comes first.
+    """
     frame = next((i for i in reversed(range(len(lines))) if _FRAME.match(lines[i])), None)
     if frame is None:
         return None
     found = _IN_GROUP.match(lines[frame])
     margin = found[0] if found else ""
-    rests = ((i, lines[i].removeprefix(margin)) for i in range(frame + 1, len(lines)) if lines[i].startswith(margin))
-    return next((i for i, rest in rests if rest and not rest[0].isspace()), None)
+    after = ((i, lines[i].removeprefix(margin)) for i in range(frame + 1, len(lines)) if lines[i].startswith(margin))
+    rests = [(i, rest) for i, rest in after if rest and not rest[0].isspace()][:NEAR]
+    named = (i for i, rest in rests if _NAMED.match(rest) or _RAISED.match(rest))
+    return next(named, rests[0][0] if rests else None)
 
 
 def _node_error(lines: Sequence[str]) -> int | None:

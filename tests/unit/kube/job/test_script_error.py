@@ -49,6 +49,15 @@ SYNTAX = """\
     ^^^^^^^
 SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?
 """
+OTHER_STREAM = """\
+Traceback (most recent call last):
+  File "/scripts/script.py", line 5, in <module>
+    amount = float(order["amount"])
+importing order 1
+importing order 2
+TypeError: float() argument must be a string or a real number, not 'NoneType'
+"""
+OWN_NAME = OTHER_STREAM.replace("TypeError: float()", "etl.orders.NoAmount: its")
 NODE = """\
 node:internal/modules/cjs/loader:1080
   throw err;
@@ -74,6 +83,8 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
         (PYTHON, 1, "ModuleNotFoundError: No module named 'pandas'"),
         (CHAINED, 1, "ValueError: first"),
         (GROUP, 1, "OSError: [Errno 5] broken"),
+        (OTHER_STREAM, 1, "TypeError: float() argument must be a string or a real number, not 'NoneType'"),
+        (OWN_NAME, 1, "etl.orders.NoAmount: its argument must be a string or a real number, not 'NoneType'"),
         (SYNTAX, 1, "SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?"),
         (NODE, 1, "Error: Cannot find module 'left-pad'"),
         ("/scripts/script.sh: line 3: foo: command not found\n", 127,
