@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from airflow_script_provider.result import ScriptResult
+    from airflow_script_provider.result import Category, ScriptResult
 
 
 class ScriptProviderError(Exception):
@@ -157,7 +157,7 @@ class RunError(ScriptProviderError):
 class ScriptFailedError(RunError):
     """The script failed, in its Job or in a running pod.
 
-    ``result`` is what XCom gets; ``reason`` and ``exit_code`` are read from it.
+    ``result`` is what XCom gets; ``category``, ``reason`` and ``exit_code`` are read from it.
     """
 
     def __init__(self, message: str, *, result: ScriptResult, retryable: bool = True) -> None:
@@ -168,8 +168,13 @@ class ScriptFailedError(RunError):
         return _rebuild_failure, (type(self), self.message, self.result, self.retryable)
 
     @property
+    def category(self) -> Category | None:
+        """Why the script failed, in one word of a closed list."""
+        return self.result.category
+
+    @property
     def reason(self) -> str | None:
-        """Kubernetes' word for the cause, such as ``OOMKilled``."""
+        """Kubernetes' own word for the cause, None if it has none."""
         return self.result.reason
 
     @property

@@ -29,9 +29,97 @@ class Status(StrEnum):
         return "timed out" if self is Status.TIMEOUT else self.value
 
 
+class Category(StrEnum):
+    """Why a run failed, in one word: a closed list, in which Kubernetes' words keep their meaning.
+
+    ``docs/reference/failures.md`` says of each what it means, and whether a retry can help.
+    """
+
+    # The bounds of the run.
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    STARTUP_TIMEOUT = "StartupTimeout"
+    # No pod is created, or no node takes it.
+    FAILED_CREATE = "FailedCreate"
+    EXCEEDED_QUOTA = "ExceededQuota"
+    POD_SECURITY = "PodSecurity"
+    LIMIT_RANGE = "LimitRange"
+    ADMISSION_DENIED = "AdmissionDenied"
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
+    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULING_GATED = "SchedulingGated"
+    REJECTED_BY_NODE = "RejectedByNode"
+    # A container cannot start.
+    IMAGE_NOT_FOUND = "ImageNotFound"
+    IMAGE_UNAUTHORIZED = "ImageUnauthorized"
+    INVALID_IMAGE_NAME = "InvalidImageName"
+    ERR_IMAGE_NEVER_PULL = "ErrImageNeverPull"
+    SIGNATURE_VALIDATION_FAILED = "SignatureValidationFailed"
+    ERR_IMAGE_PULL = "ErrImagePull"
+    FAILED_MOUNT = "FailedMount"
+    FAILED_ATTACH_VOLUME = "FailedAttachVolume"
+    FAILED_CREATE_POD_SANDBOX = "FailedCreatePodSandBox"
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    CREATE_CONTAINER_ERROR = "CreateContainerError"
+    START_ERROR = "StartError"
+    PROGRAM_NOT_FOUND = "ProgramNotFound"
+    POST_START_HOOK_ERROR = "PostStartHookError"
+    INIT_CONTAINER_FAILED = "InitContainerFailed"
+    INSTALL_FAILED = "InstallFailed"
+    PACKAGE_INDEX_UNREACHABLE = "PackageIndexUnreachable"
+    # The cluster, or one of its users, ended the run.
+    EVICTED = "Evicted"
+    STORAGE_LIMIT_EXCEEDED = "StorageLimitExceeded"
+    PREEMPTED = "Preempted"
+    EVICTION_BY_API = "EvictionByEvictionAPI"
+    NODE_SHUTDOWN = "NodeShutdown"
+    NODE_UNREACHABLE = "NodeUnreachable"
+    NODE_NOT_READY = "NodeNotReady"
+    NODE_GONE = "NodeGone"
+    POD_DELETED = "PodDeleted"
+    JOB_DELETED = "JobDeleted"
+    STOPPED = "Stopped"
+    CONTAINER_STATUS_UNKNOWN = "ContainerStatusUnknown"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+    POD_FAILURE_POLICY = "PodFailurePolicy"
+    # The script ended, and the node says how.
+    OOM_KILLED = "OOMKilled"
+    CHILD_OOM_KILLED = "ChildOOMKilled"
+    KILLED = "Killed"
+    SIGNALED = "Signaled"
+    COMMAND_NOT_FOUND = "CommandNotFound"
+    NOT_EXECUTABLE = "NotExecutable"
+    ERROR = "Error"
+    # The script ended, and its output says why.
+    MODULE_NOT_FOUND = "ModuleNotFound"
+    SYNTAX_ERROR = "SyntaxError"
+    MEMORY_ERROR = "MemoryError"
+    FILE_NOT_FOUND = "FileNotFound"
+    PERMISSION_DENIED = "PermissionDenied"
+    MISSING_CAPABILITY = "MissingCapability"
+    READ_ONLY_FILE_SYSTEM = "ReadOnlyFileSystem"
+    NO_SPACE_LEFT = "NoSpaceLeft"
+    NAME_NOT_RESOLVED = "NameNotResolved"
+    CONNECTION_REFUSED = "ConnectionRefused"
+    CONNECTION_TIMED_OUT = "ConnectionTimedOut"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    CERTIFICATE_INVALID = "CertificateInvalid"
+    # A script in a running pod.
+    NO_SHELL = "NoShell"
+    NO_WORKING_DIRECTORY = "NoWorkingDirectory"
+    NO_WRITABLE_FOLDER = "NoWritableFolder"
+    POD_ENDED = "PodEnded"
+    CONNECTION_BROKEN = "ConnectionBroken"
+    # Nothing says why.
+    NO_ANSWER = "NoAnswer"
+    UNKNOWN = "Unknown"
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of the Job. Times are RFC 3339 in UTC, as Kubernetes reports them."""
+    """One pod of the Job.
+
+    ``reason`` is Kubernetes' own word. Times are RFC 3339 in UTC, as Kubernetes reports them.
+    """
 
     pod_name: str
     node_name: str | None = None
@@ -56,12 +144,17 @@ class KeptOutput(Protocol):
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended. ``error`` is one line and ``reason`` one word; both are None on success."""
+    """How a run ended.
+
+    ``error`` is one line and ``reason`` Kubernetes' own word. Both, and the category, are None on
+    success.
+    """
 
     status: Status
     exit_code: int | None = None
     error: str | None = None
     reason: str | None = None
+    category: Category | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +175,9 @@ class ScriptResult:
     contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the last
     attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
     ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count pods. ``value`` is
-    the JSON that the script printed. ``error`` is one line, None on success. ``files`` are the
-    files beside the script: path to ``sha256``, ``origin`` and ``bytes``.
+    the JSON that the script printed. ``error`` is the failure in one line, ``category`` one word
+    of ours for it, and ``reason`` Kubernetes' own word, if it has one. All are None on success.
+    ``files`` are the files beside the script: path to ``sha256``, ``origin`` and ``bytes``.
 
     A run in a running pod has no ``job_name``. It has ``container_name``, ``stdout_tail`` and
     ``stderr_tail``; a Job's log does not separate the two streams. A run outside of Kubernetes
@@ -102,6 +196,7 @@ class ScriptResult:
     value: Any = None
     error: str | None = None
     reason: str | None = None
+    category: Category | None = None
     attempts: tuple[Attempt, ...] = ()
     duration_ms: int = 0
     output_bytes: int = 0
@@ -158,7 +253,9 @@ class ScriptResult:
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types, in the order of the fields."""
         plain = asdict(self)
-        return plain | {"status": str(self.status), "attempts": [asdict(attempt) for attempt in self.attempts]}
+        category = None if self.category is None else str(self.category)
+        attempts = [asdict(attempt) for attempt in self.attempts]
+        return plain | {"status": str(self.status), "category": category, "attempts": attempts}
 
     def to_envelope(self) -> dict[str, Any]:
         """The result in the Script tool's form: its nine keys under ``data``, and ``error``."""
@@ -171,6 +268,7 @@ class ScriptResult:
         """Read what ``to_dict`` wrote; the keys of a newer version are dropped."""
         known = _known(cls, data)
         known["status"] = Status(known["status"])
+        known["category"] = category_of(known.get("category"))
         known["attempts"] = tuple(Attempt(**_known(Attempt, attempt)) for attempt in known.get("attempts", ()))
         return cls(**known)
 
@@ -180,7 +278,8 @@ class NodesResult:
     """Result of a script on nodes, in both modes, on success and on failure.
 
     ``nodes`` has an entry for each chosen node: ``status`` (``completed``, ``failed`` or
-    ``skipped``), ``runs``, the newest last, and ``reason`` where the status needs one.
+    ``skipped``), ``runs``, the newest last, and where the status needs one a ``message``.
+    ``category`` and ``reason`` are those of the failed run that decided.
     ``succeeded``, ``failed`` and ``skipped`` count nodes. ``execution_time`` is in seconds.
     ``error`` is the line that names the nodes that failed, None on success. ``truncated`` says
     whether outputs were cut to bound the result's size.
@@ -219,6 +318,13 @@ class NodesResult:
         """Read what ``to_dict`` wrote; the keys of a newer version are dropped."""
         known = _known(cls, data)
         return cls(**known | {"status": Status(known["status"])})
+
+
+def category_of(word: str | None) -> Category | None:
+    """The category of a word; a word of a newer version is ``Unknown``."""
+    if word is None:
+        return None
+    return Category(word) if word in frozenset(Category) else Category.UNKNOWN
 
 
 def _known(cls: type[ScriptResult | NodesResult | Attempt], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.payload import Payload
 from airflow_script_provider.kube.request.request import JobRequest
-from airflow_script_provider.result import Attempt, ScriptResult, Status
+from airflow_script_provider.result import Attempt, Category, ScriptResult, Status
 from airflow_script_provider.script import Script
 
 LAUNCH_ID = "0123456789"
@@ -237,6 +237,7 @@ def a_failed_result(**changes: Any) -> ScriptResult:
     """The result of a run whose script ended with 3."""
     values: dict[str, Any] = {
         "status": Status.FAILED, "succeeded": 0, "failed": 1, "exit_code": 3, "reason": "Error",
+        "category": Category.ERROR,
         "error": "Job failed with 1 failures: the script ended with exit code 3",
         "attempts": (Attempt("load-x1", "node-1", 3, "Error"),),
     }  # fmt: skip
@@ -246,7 +247,7 @@ def a_failed_result(**changes: Any) -> ScriptResult:
 def a_failed_outcome(**changes: Any) -> Outcome:
     """The outcome of a run whose script ended with 3."""
     headline = "Job etl/load failed: the script ended with exit code 3."
-    diagnosed = Diagnosis("the script ended with exit code 3", headline, "Error")
+    diagnosed = Diagnosis("the script ended with exit code 3", headline, Category.ERROR, "Error")
     values: dict[str, Any] = {"result": a_failed_result(), "diagnosis": diagnosed, "value": Value()}
     return Outcome(**(values | changes))
 
@@ -290,4 +291,5 @@ def a_record(index: int = 0, **changes: Any) -> RunRecord:
 
 def a_failed_record(index: int = 0, **changes: Any) -> RunRecord:
     """A run on a node whose script ended with 3."""
-    return a_record(index, **({"status": Status.FAILED, "exit_code": 3, "reason": "Error", "failures": 1} | changes))
+    values = {"status": Status.FAILED, "exit_code": 3, "category": Category.ERROR, "reason": "Error", "failures": 1}
+    return a_record(index, **(values | changes))

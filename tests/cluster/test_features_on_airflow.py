@@ -36,6 +36,17 @@ def test_a_pool_bounds_scripts(airflow: Airflow, kubectl: Kubectl) -> None:
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans))
 
 
+def test_a_retry_policy_tells_categories_apart(airflow: Airflow, kubectl: Kubectl) -> None:
+    """Airflow 3.3 asks it after each failure: a script without its module is not tried again (R22)."""
+    run = Run(airflow, kubectl, "by_category", airflow.trigger("by_category"))
+    tries = {"hopeless": 1, "hopeful": 2}
+    for task in tries:
+        wait_for(partial(_is_in_state, run[task], "failed"), f"{task} failed")
+    assert {task: run[task].try_number for task in tries} == tries
+    categories = {task: run[task].xcom()["category"] for task in tries}
+    assert categories == {"hopeless": "ModuleNotFound", "hopeful": "ConnectionRefused"}
+
+
 def test_callbacks_are_told(airflow: Airflow, kubectl: Kubectl) -> None:
     """Success, failure, retry and skip reach the author's callbacks, with the reason, however the task waits."""
     run = Run(airflow, kubectl, "tells", airflow.trigger("tells"))

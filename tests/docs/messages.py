@@ -34,6 +34,7 @@ from airflow_script_provider.kube.nodes import result, selection
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PACKAGES_VARIABLE, PERMANENT
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
+from airflow_script_provider.result import Category
 from airflow_script_provider.sources.fetching import fetch
 from airflow_script_provider.sources.file import FileScript
 from tests.builders import (
@@ -211,8 +212,8 @@ def of_nodes() -> list[str]:
     plan = a_plan("db-1", "db-7", "db-9")
     records = {
         "db-1": [a_record()],
-        "db-7": [a_failed_record(exit_code=None, reason="unreachable")],
-        "db-9": [a_failed_record(exit_code=None, reason="unschedulable")],
+        "db-7": [a_failed_record(exit_code=None, category=Category.NODE_UNREACHABLE)],
+        "db-9": [a_failed_record(exit_code=None, category=Category.UNSCHEDULABLE)],
     }
     there = [{"metadata": {"name": "db-1", "labels": {"role": "db"}}, "spec": {}, "status": {}}]
     return [

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
-from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube import refusal, signs
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import Case, event_line
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -24,7 +24,7 @@ from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.wording import MAX_HEADLINE, one_line, shortened
-from airflow_script_provider.result import Status
+from airflow_script_provider.result import Category, Status
 
 _NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
 
@@ -68,7 +68,9 @@ class RecordWriter:
         """The record of a run whose Job cannot be created."""
         words = shortened(one_line(str(error)), MAX_HEADLINE)
         facts = self._facts(run, failures + 1)
-        return RunRecord(status=Status.FAILED, reason=error.reason or "NotCreated", error=words, **facts)
+        category = signs.category_of(signs.OF_THE_CLUSTER, words, None) or Category.FAILED_CREATE
+        reason = error.reason or None
+        return RunRecord(status=Status.FAILED, category=category, reason=reason, error=words, **facts)
 
     async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
         """Write the record on the run's Job, otherwise on the owner; the problem if neither works.
@@ -123,7 +125,7 @@ class RecordWriter:
             found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
         except exceptions.KubernetesApiError:
             return None
-        return selection.state_if_not_ready(found[0]) if found else "gone"
+        return selection.state_if_not_ready(found[0]) if found else selection.GONE
 
     async def _patched(self, name: str, body: dict[str, Any]) -> bool:
         """Whether the Job is still there to be changed."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from airflow_script_provider.kube import signs
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
+from airflow_script_provider.kube.job import script_error
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
@@ -16,9 +19,19 @@ from airflow_script_provider.kube.logs.value import clean_text, storable
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
-from airflow_script_provider.result import Attempt, RunEnd, RunLocation, ScriptResult, Status
+from airflow_script_provider.result import Attempt, Category, RunEnd, RunLocation, ScriptResult, Status
 
 _RETRY = "A retry chooses a ready pod again."
+_STEPS = {
+    "connection": Category.NODE_UNREACHABLE,
+    "sh": Category.NO_SHELL,
+    "code": Category.START_ERROR,
+    "program": Category.START_ERROR,
+    "working_dir": Category.NO_WORKING_DIRECTORY,
+    "folder": Category.NO_WRITABLE_FOLDER,
+    "write": Category.NO_SPACE_LEFT,
+}
+_REASON = re.compile(r"\((?P<reason>\w+), exit code -?\d+\)$")
 
 
 @dataclass(frozen=True)
@@ -185,7 +198,8 @@ def _result(case: ExecCase, code: int | None, diagnosed: Diagnosis | None, value
     end = RunEnd(Status.COMPLETED, code)
     if diagnosed is not None:
         status = Status.TIMEOUT if isinstance(case.end, TimedOut) else Status.FAILED
-        end = RunEnd(status, code, clean_text(_capitalized(diagnosed.cause)), diagnosed.reason)
+        error = clean_text(_capitalized(diagnosed.cause))
+        end = RunEnd(status, code, error, diagnosed.reason, diagnosed.category)
     return ScriptResult.of_run(
         end,
         RunLocation(namespace=location.namespace, pod_name=location.pod, container_name=location.container),
@@ -194,7 +208,7 @@ def _result(case: ExecCase, code: int | None, diagnosed: Diagnosis | None, value
         script=script.facts if script else None,
         files=storable(provenance.of_files(case.request.files)).value,
         value=value,
-        attempts=(Attempt(location.pod, location.node, code, end.reason or "Completed", **case.times),),
+        attempts=(Attempt(location.pod, location.node, code, end.reason, **case.times),),
         stdout_tail=output.stdout.tail(),
         stderr_tail=output.stderr.tail(),
     )
@@ -226,14 +240,17 @@ def _diagnose(case: ExecCase) -> Diagnosis:
         case TimedOut():
             return _diagnose_timeout(case, case.end)
         case PodEnded(why):
-            return _diagnosis(case, one_line(why), _RETRY, "PodEnded")
+            return _diagnose_end_of_pod(case, why)
         case ConnectionBroken():
             return _diagnose_broken_connection(case, case.end)
 
 
 def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     cause = ended_as(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
-    return _diagnosis(case, cause, _advice(case, code), "Error")
+    output = case.output.both.last_lines(script_error.LINES)
+    error = script_error.last_error(output, code)
+    category = script_error.category_of(code, error, output[-LAST_LINES:])
+    return _diagnosis(case, cause, _advice(case, code), category)
 
 
 def _advice(case: ExecCase, code: int) -> str:
@@ -266,7 +283,15 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
         "write": ("script and files cannot be written in the container", "Free space in /dev/shm and /tmp."),
     }
     cause, advice = causes[end.failed_step]
-    return _diagnosis(case, cause, advice, "StartError")
+    is_missing = end.failed_step == "program" and "not found" in end.message
+    return _diagnosis(case, cause, advice, Category.PROGRAM_NOT_FOUND if is_missing else _STEPS[end.failed_step])
+
+
+def _diagnose_end_of_pod(case: ExecCase, why: str) -> Diagnosis:
+    found = _REASON.search(why)
+    reason = found["reason"] if found and found["reason"] != "Completed" else None
+    category = signs.category_of_word(reason) or Category.POD_ENDED
+    return _diagnosis(case, one_line(why), _RETRY, category, reason)
 
 
 def _diagnose_timeout(case: ExecCase, end: TimedOut) -> Diagnosis:
@@ -274,7 +299,7 @@ def _diagnose_timeout(case: ExecCase, end: TimedOut) -> Diagnosis:
     limit = f"{deadline.argument} of {deadline.seconds} s (DeadlineExceeded)"
     hint = "It may still be running, so Airflow does not retry." if end.may_still_run else f"Raise {deadline.argument}."
     cause = f"{case.request.noun} ran longer than its {limit}; {end.termination}"
-    return _diagnosis(case, cause, hint, "DeadlineExceeded")
+    return _diagnosis(case, cause, hint, Category.DEADLINE_EXCEEDED)
 
 
 def _diagnose_broken_connection(case: ExecCase, end: ConnectionBroken) -> Diagnosis:
@@ -288,12 +313,12 @@ def _diagnose_broken_connection(case: ExecCase, end: ConnectionBroken) -> Diagno
     else:
         advice = f"It is no longer running ({one_line(end.why)})."
     headline, rest = headline_of(f"{_capitalized(cause)}.", advice)
-    return Diagnosis(cause, headline, "ConnectionBroken", rest)
+    return Diagnosis(cause, headline, Category.CONNECTION_BROKEN, None, rest)
 
 
-def _diagnosis(case: ExecCase, cause: str, hint: str, reason: str) -> Diagnosis:
+def _diagnosis(case: ExecCase, cause: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:
     headline, advice = headline_of(f"Pod {case.location}: {cause.rstrip('.')}.", hint)
-    return Diagnosis(cause, headline, reason, advice)
+    return Diagnosis(cause, headline, category, reason, advice)
 
 
 def _capitalized(text: str) -> str:

@@ -6,42 +6,33 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
+from airflow_script_provider.kube import signs
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import cluster_messages, pod_status, script_error
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
+from airflow_script_provider.result import Category
 
 _MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
 # The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
 _HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
 _DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
+_MORE_MEMORY = "Raise container_resources limits memory."
 _ENDED_WITH = "the script ended with "
 _MAX_WRITTEN = 20
-_HINTS = (
-    (re.compile(r"violates PodSecurity.*runAsNonRoot", re.DOTALL), "Set run_as_uid."),
-    (re.compile(r"violates PodSecurity"), "Ask for less in pod_overrides, or choose another namespace."),
-    (re.compile(r"must specify .*(limits|requests)"), "Set container_resources with what the quota counts."),
-    (re.compile(r"exceeded quota"), "Ask for less in container_resources, or free some of the quota."),
-    (re.compile(r"service ?account .*not found", re.IGNORECASE), "Create it, or change service_account_name."),
-    (
-        re.compile(r"secret .*not found|configmap .*not found", re.IGNORECASE),
-        "Create it, or change env_from or volumes.",
-    ),
-    (re.compile(r"persistentvolumeclaim .*not found"), "Create it, or change volumes."),
-    (re.compile(r"Insufficient (cpu|memory)"), "Ask for less in container_resources, or add nodes."),
-    (re.compile(r"didn't match Pod's node affinity/selector"), "Check node_selector and affinity."),
-    (re.compile(r"untolerated taint"), "Set tolerations."),
-    (re.compile(r"ImagePullBackOff|ErrImagePull|InvalidImageName"), "Check image and image_pull_secrets."),
-    (re.compile(r"active on the node longer than the specified"), "Raise activeDeadlineSeconds in pod_overrides."),
-    (
-        re.compile(r"ephemeral.(local )?storage|EmptyDir volume \S+ exceeds", re.IGNORECASE),
-        "Raise container_resources limits ephemeral-storage, or write less.",
-    ),
+_HELPED_BY_TIME = (
+    None,
+    Category.UNSCHEDULABLE,
+    Category.ERR_IMAGE_PULL,
+    Category.FAILED_MOUNT,
+    Category.FAILED_ATTACH_VOLUME,
+    Category.FAILED_CREATE_POD_SANDBOX,
 )
+_EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
 
 
 @dataclass(frozen=True)
@@ -49,13 +40,15 @@ class Diagnosis:
     """Why a run failed, and what to do.
 
     ``cause`` is one line without the object. ``headline`` is one line with the object and advice.
-    ``reason`` is Kubernetes' word. ``advice`` is what did not fit into the headline.
+    ``reason`` is Kubernetes' own word, None if it has none. ``advice`` is what did not fit into
+    the headline.
     ``termination_message`` has the lines that the script wrote as its message, where they are not
     all in the headline.
     """
 
     cause: str
     headline: str
+    category: Category
     reason: str | None
     advice: str = ""
     termination_message: tuple[str, ...] = ()
@@ -101,7 +94,7 @@ def diagnose(case: Case) -> Diagnosis:
 
 def hint_for(message: str) -> str:
     """Advice about a message of Kubernetes, with the argument to change; empty without advice."""
-    return next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
+    return signs.advice(signs.OF_THE_CLUSTER, message)
 
 
 def advised(line: str, message: str | None = None) -> str:
@@ -119,6 +112,8 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
     if end.reason == "OOMKilled":
         limit = _memory_limit(pod)
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
+    if end.reason == Category.CONTAINER_STATUS_UNKNOWN:
+        return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
     if end.reason in pod_status.START_ERRORS:
         return f'container "{SCRIPT_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
     name = signal_name(end.exit_code)
@@ -132,43 +127,60 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def _deadline(case: Case) -> Diagnosis:
-    seconds = f"{case.limits.deadline:g} s" if case.limits.deadline is not None else "its deadline"
+    name = case.limits.deadline_name
+    limit = f"{name} of {case.limits.deadline:g} s" if case.limits.deadline is not None else name
+    reason, raise_it = case.verdict.reason, f"Raise {name}."
     if case.view.has_unseen_pods:
-        cause = f"was ended by its {case.limits.deadline_name} of {seconds}; its pods and their logs are gone"
-        return _diagnosis(case, cause, f"Raise {case.limits.deadline_name}.", "DeadlineExceeded")
+        cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); its pods and their logs are gone"
+        return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
     if not case.view.has_begun:
-        why, hint = _why_not_started(case)
-        return _diagnosis(
-            case, f"did not start within its {case.limits.deadline_name} of {seconds}: {why}", hint, "DeadlineExceeded"
-        )
-    cause = f"ran longer than its {case.limits.deadline_name} of {seconds}"
+        start = _why_not_started(case)
+        cause = f"did not start within its {limit} ({Category.DEADLINE_EXCEEDED}): {start.why}"
+        return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)
+    cause = f"ran longer than its {limit} ({Category.DEADLINE_EXCEEDED})"
     if case.view.is_without_a_pod and case.warnings:
-        why = case.warnings[-1]
-        return _diagnosis(case, f"{cause}, at last without a pod: {why}", hint_for(why), "DeadlineExceeded")
-    return _diagnosis(case, cause, f"Raise {case.limits.deadline_name}.", "DeadlineExceeded")
+        why = _of_event(case.warnings[-1])
+        cause = f"{cause}, at last without a pod: {why.why}"
+        return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
+    return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
 
 
 def _never_started(case: Case) -> Diagnosis:
-    why, hint = _why_not_started(case)
-    cause = f"did not start within startup_timeout of {case.limits.startup_timeout:g} s: {why}"
-    if not hint and ": FailedCreate: " not in why:  # time does not help a pod that is refused
-        hint = "Raise startup_timeout."
-    return _diagnosis(case, cause, hint, "StartupTimeout")
+    start = _why_not_started(case)
+    cause = f"did not start within startup_timeout of {case.limits.startup_timeout:g} s: {start.why}"
+    patience = "Raise startup_timeout." if start.category in _HELPED_BY_TIME else ""
+    return _diagnosis(case, cause, start.advice or patience, start.category or Category.STARTUP_TIMEOUT, start.reason)
 
 
-def _why_not_started(case: Case) -> tuple[str, str]:
-    """Why no container runs, and what to do."""
+class _NotStarted(NamedTuple):
+    """Why no container runs, and what to do. ``category`` and ``reason`` may be unknown."""
+
+    why: str
+    advice: str = ""
+    category: Category | None = None
+    reason: str | None = None
+
+
+def _why_not_started(case: Case) -> _NotStarted:
     if case.pod is None:
-        why = case.warnings[-1] if case.warnings else "no pod was created"
-        return why, hint_for(why)
+        return _of_event(case.warnings[-1]) if case.warnings else _NotStarted("no pod was created")
     state, trouble = pod_status.state(case.pod), pod_status.trouble(case.pod)
     if trouble and trouble[0] in pod_status.IMAGE_TROUBLE:
-        answer = cluster_messages.registry_answer(case.verdict.message or trouble[1])
-        return f"{trouble[0]}: {answer}".removesuffix(": "), hint_for(trouble[0])
-    why = one_line(": ".join(trouble or (state.text,)))
+        reason, message = trouble
+        answer = cluster_messages.registry_answer(case.verdict.message or message)
+        category = signs.category_of(signs.OF_A_REGISTRY, answer, reason)
+        return _NotStarted(f"{reason}: {answer}".removesuffix(": "), hint_for(reason), category, reason)
     if not state.is_trouble and case.warnings:
-        why = case.warnings[-1]
-    return why, hint_for(why)
+        return _of_event(case.warnings[-1])
+    why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
+    return _NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
+
+
+def _of_event(line: str) -> _NotStarted:
+    """What a line of ``event_line`` says."""
+    found = _EVENT.match(line)
+    reason = found["reason"] if found else None
+    return _NotStarted(line, hint_for(line), signs.category_of(signs.OF_THE_CLUSTER, line, reason), reason)
 
 
 def _image(case: Case) -> Diagnosis:
@@ -180,7 +192,8 @@ def _image(case: Case) -> Diagnosis:
     hint = "Check image and image_pull_secrets."
     if container.container not in (SCRIPT_CONTAINER, INSTALL_CONTAINER):
         hint = f'Check container "{container.container}" in pod_overrides.'
-    return _diagnosis(case, f"failed: {cause}", hint, case.verdict.reason)
+    category = signs.category_of(signs.OF_A_REGISTRY, text, case.verdict.reason)
+    return _diagnosis(case, f"failed: {cause}", hint, category or Category.ERR_IMAGE_PULL, case.verdict.reason)
 
 
 def _not_executable(case: Case) -> Diagnosis:
@@ -189,7 +202,9 @@ def _not_executable(case: Case) -> Diagnosis:
     cause = f'"{program}" cannot be executed in image {_image_of(case)}'
     if fault and fault.is_missing:
         cause = f'image {_image_of(case)} has no "{program}"'
-    return _diagnosis(case, f"failed: {cause}", f"Change image or interpreter{_on_path(program)}.", case.verdict.reason)
+    category = Category.PROGRAM_NOT_FOUND if fault and fault.is_missing else Category.NOT_EXECUTABLE
+    advice = f"Change image or interpreter{_on_path(program)}."
+    return _diagnosis(case, f"failed: {cause}", advice, category, case.verdict.reason)
 
 
 def _on_path(program: str) -> str:
@@ -201,28 +216,43 @@ def _on_path(program: str) -> str:
 
 
 def _refused(case: Case) -> Diagnosis:
-    return _diagnosis(case, f"failed: {case.verdict.message}", hint_for(case.verdict.message), case.verdict.reason)
+    message, reason = case.verdict.message, case.verdict.reason
+    category = signs.category_of(signs.OF_THE_CLUSTER, message, reason) or Category.FAILED_CREATE
+    return _diagnosis(case, f"failed: {message}", hint_for(message), category, reason)
 
 
 def _attempt_failed(case: Case) -> Diagnosis:
     pod, end = case.pod, case.script_end
     if pod and (why := pod_status.disruption(pod)):
         cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {one_line(why)}"
-        return _diagnosis(case, cause, hint_for(why), "Evicted")
+        return _ended_from_outside(case, cause, why, pod["status"].get("reason") or why.partition(":")[0])
     if pod and (why := pod_status.install_failure(pod)):
-        return _diagnosis(case, f"failed: {one_line(why)}", "", "InstallFailed")
+        return _install_failed(case, pod, one_line(why))
     if pod and (why := pod_status.failure(pod)):
         code = f" (exit code {end.exit_code})" if end else ""
-        cause = f"failed: {one_line(why)}"
-        return _diagnosis(case, cause.rstrip(". ") + code, hint_for(why), pod["status"].get("reason") or "PodFailed")
+        cause = f"failed: {one_line(why).rstrip('. ')}{code}"
+        return _ended_from_outside(case, cause, why, pod["status"].get("reason"))
     if end is None or end.exit_code == 0:
         return _without_exit_code(case)
     return _script_failed(case, end)
 
 
+def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) -> Diagnosis:
+    category = signs.category_of(signs.OF_THE_CLUSTER, why, reason) or Category.UNKNOWN
+    return _diagnosis(case, cause, hint_for(why), category, reason)
+
+
+def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
+    end = pod_status.failed_end(pod)
+    reason = end.reason if end else None
+    category = signs.category_of(signs.OF_AN_INSTALLATION, why, reason) or Category.INSTALL_FAILED
+    advice = _MORE_MEMORY if category is Category.OOM_KILLED else ""
+    return _diagnosis(case, f"failed: {why}", advice, category, reason)
+
+
 def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     """The script's own failure: how it ended, and the error that it printed or wrote."""
-    reason = end.reason if end.reason not in ("", "Error") else case.verdict.reason or "Error"
+    reason = end.reason if end.reason not in ("", "Error") else case.verdict.reason or end.reason or None
     times = f" ({case.view.failures} attempts)" if case.view.failures > 1 else ""
     error = script_error.last_error(case.lines or case.last_lines, end.exit_code)
     written = [line for line in map(case.hide, _termination_message(case, end)) if line] if case.hide else []
@@ -230,7 +260,7 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     cause = f"{ended_as(end, case.pod)}{times}"
     if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
         cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
-    diagnosed = _diagnosis(case, f"failed: {cause}", _advice(case, end, error), reason)
+    diagnosed = _diagnosis(case, f"failed: {cause}", _advice(case, end, error), _category(case, end, error), reason)
     return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
 
 
@@ -247,24 +277,36 @@ def _without_exit_code(case: Case) -> Diagnosis:
     verdict = case.verdict
     if case.pod and pod_status.is_being_deleted(case.pod):
         cause = f"pod {pod_status.name(case.pod)} was deleted"
-        return _diagnosis(case, f"failed: {cause}", "", "PodDeleted")
-    if case.pod and (why := pod_status.failed_init(case.pod)):
-        return _diagnosis(case, f"failed: {why}", "", "InitContainerFailed")
+        return _diagnosis(case, f"failed: {cause}", "", Category.POD_DELETED, None)
+    if case.pod and (init := pod_status.failed_init(case.pod)):
+        cause, end = init
+        category = signs.category_of_word(end.reason) or Category.INIT_CONTAINER_FAILED
+        return _diagnosis(case, f"failed: {cause}", "", category, end.reason or None)
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
-    return _diagnosis(case, f"failed: {cause}", hint_for(cause), verdict.reason)
+    category = signs.category_of(signs.OF_THE_CLUSTER, cause, verdict.reason) or Category.UNKNOWN
+    return _diagnosis(case, f"failed: {cause}", hint_for(cause), category, verdict.reason)
 
 
 def _advice(case: Case, end: ContainerEnd, error: str) -> str:
     if end.reason == "OOMKilled":
-        return "Raise container_resources limits memory."
+        return _MORE_MEMORY
     if advice := _advice_on_output(case):
         return advice
-    if end.exit_code == 137:
+    if end.exit_code == 137 and end.reason != Category.CONTAINER_STATUS_UNKNOWN:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
     if end.exit_code == 127:
         missing = any(case.program in line for line in case.last_lines)
         return f"A command was not found: check image and interpreter{_on_path(case.program) if missing else ''}."
     return script_error.advice_for(error, case.last_lines)
+
+
+def _category(case: Case, end: ContainerEnd, error: str) -> Category:
+    """By the node's word, then by the output, then by the exit code."""
+    if end.has_killed_child:
+        return Category.CHILD_OOM_KILLED
+    if of_word := signs.category_of_word(end.reason):
+        return of_word
+    return script_error.category_of(end.exit_code, error, case.last_lines)
 
 
 def _advice_on_output(case: Case) -> str:
@@ -278,29 +320,32 @@ def _advice_on_output(case: Case) -> str:
     return ""
 
 
-def _unknown(case: Case, why: str, hint: str) -> Diagnosis:
+def _unknown(case: Case, why: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:
     headline, advice = headline_of(f"Job {case.job}: outcome unknown: {why}.", hint)
-    return Diagnosis(f"outcome unknown: {why}", headline, case.verdict.reason, advice)
+    return Diagnosis(f"outcome unknown: {why}", headline, category, reason, advice)
 
 
-def _diagnosis(case: Case, cause: str, hint: str, reason: str | None) -> Diagnosis:
+def _diagnosis(case: Case, cause: str, hint: str, category: Category, reason: str | None) -> Diagnosis:
     headline, advice = headline_of(f"Job {case.job} {cause.rstrip('.')}.", hint)
-    return Diagnosis(cause.removeprefix("failed: "), headline, reason, advice)
+    return Diagnosis(cause.removeprefix("failed: "), headline, category, reason, advice)
 
 
 def _job_deleted(case: Case) -> Diagnosis:
-    return _unknown(case, "the Job was deleted", "Find out what deletes Jobs in this namespace.")
+    return _unknown(case, "the Job was deleted", "Find out what deletes Jobs in this namespace.", Category.JOB_DELETED)
 
 
 def _stopped(case: Case) -> Diagnosis:
-    why = f"{case.verdict.reason}: {case.verdict.message}".rstrip(": .")
-    return _unknown(case, f"{why}. The script was told to end, and ended with exit code 0", hint_for(why))
+    reason = case.verdict.reason
+    why = f"{reason}: {case.verdict.message}".rstrip(": .")
+    category = signs.category_of(signs.OF_THE_CLUSTER, why, reason) or Category.STOPPED
+    told = f"{why}. The script was told to end, and ended with exit code 0"
+    return _unknown(case, told, hint_for(why), category, reason)
 
 
 def _silence(case: Case) -> Diagnosis:
     namespace, _, name = case.job.rpartition("/")
     advice = f"Run kubectl -n {namespace} describe job {name}."
-    return _unknown(case, "the API server did not report the Job's end", advice)
+    return _unknown(case, "the API server did not report the Job's end", advice, Category.NO_ANSWER)
 
 
 def _image_of(case: Case) -> str:

@@ -118,6 +118,7 @@ def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
         exit_code=case.script_end.exit_code if case.script_end else None,
         error=_error(case, diagnosed),
         reason=diagnosed.reason if diagnosed else None,
+        category=diagnosed.category if diagnosed else None,
     )
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube import labels
+from airflow_script_provider.kube import labels, signs
 from airflow_script_provider.kube.job import cluster_messages
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.request import provision
-from airflow_script_provider.result import Attempt
+from airflow_script_provider.result import Attempt, Category
 
 Pod = Mapping[str, Any]
 
@@ -23,11 +23,8 @@ CHILD_KILLED = "a process of it was killed for memory"
 _KILLED = 137
 START_ERRORS = ("StartError", "ContainerCannotRun")
 _QUIET = ("ContainerCreating", "PodInitializing")
-# What a registry or containerd says of an image that will not appear by itself, in lower case.
-_PERMANENT = (
-    "not found", "manifest unknown", "name unknown", "unauthorized", "access denied", "denied:",
-    "authorization failed", "insufficient_scope", "invalid reference", "no match for platform", "invalidimagename",
-    "errimageneverpull",
+_WILL_NOT_APPEAR = (
+    Category.IMAGE_NOT_FOUND, Category.IMAGE_UNAUTHORIZED, Category.INVALID_IMAGE_NAME, Category.ERR_IMAGE_NEVER_PULL,
 )  # fmt: skip
 # What the scheduler adds to its reasons where ending other pods would not help either.
 _NO_PREEMPTION = re.compile(
@@ -128,6 +125,8 @@ def install_failure(pod: Pod) -> str | None:
     end = install_end(pod)
     if end is not None and end.exit_code != 0 and end.reason in START_ERRORS:
         return f'container "{INSTALL_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
+    if end is not None and end.exit_code != 0 and end.reason == "OOMKilled":
+        return f'container "{INSTALL_CONTAINER}" was OOMKilled (exit {end.exit_code})'
     if end is not None and end.exit_code != 0:
         return end.message or f"could not install: exit code {end.exit_code}"
     end = script_end(pod)
@@ -242,12 +241,12 @@ def waiting(pod: Pod) -> Waiting | None:
     return None
 
 
-def failed_init(pod: Pod) -> str | None:
-    """Which init container of the author failed and how, None if none failed."""
+def failed_init(pod: Pod) -> tuple[str, ContainerEnd] | None:
+    """Which init container of the author failed, as a clause, and how; None if none failed."""
     for status in pod.get("status", {}).get("initContainerStatuses") or []:
         end = container_end(status)
         if status["name"] != labels.INSTALL_CONTAINER and end is not None and end.exit_code != 0:
-            return f'init container "{status["name"]}" ended with {_end_text(end)}'
+            return f'init container "{status["name"]}" ended with {_end_text(end)}', end
     return None
 
 
@@ -292,8 +291,8 @@ def pull_error(pod: Pod) -> str | None:
 def has_hopeless_image(pod: Pod) -> bool:
     """Whether the image cannot be pulled for a permanent reason."""
     stuck = waiting(pod) or Waiting()
-    text = f"{stuck.reason} {stuck.message}".lower()
-    return stuck.reason in IMAGE_TROUBLE and any(sign in text for sign in _PERMANENT)
+    category = signs.category_of(signs.OF_A_REGISTRY, stuck.message, stuck.reason)
+    return stuck.reason in IMAGE_TROUBLE and category in _WILL_NOT_APPEAR
 
 
 def state(pod: Pod) -> PodState:
@@ -326,8 +325,8 @@ def attempt(pod: Pod) -> Attempt:
     """The attempt that this pod represents, for the result."""
     end = script_end(pod)
     reason = pod.get("status", {}).get("reason") or (_reason_of(end) if end else None)
-    if not reason and is_being_deleted(pod):
-        reason = "Deleted"
+    if not reason and (why := disruption(pod)):
+        reason = why.partition(":")[0]
     return Attempt(
         pod_name=name(pod),
         node_name=node(pod),
@@ -357,7 +356,8 @@ def _reason_of(end: ContainerEnd) -> str:
 
 
 def _status_text(pod: Pod) -> str:
-    return failure(pod) or failed_init(pod) or "no reason given"
+    init = failed_init(pod)
+    return failure(pod) or (init[0] if init else "no reason given")
 
 
 def _running_since(pod: Pod) -> str | None:

@@ -296,7 +296,7 @@ def _after_deletion(view: View) -> Verdict:
         end = pod_status.failed_end(pod)
         if end and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
-    return Verdict(Cause.JOB_DELETED, _last_pod(view), "JobDeleted")
+    return Verdict(Cause.JOB_DELETED, _last_pod(view))
 
 
 def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
@@ -312,10 +312,10 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     if view.pods_known and not view.has_begun and now >= view.started_at + limits.startup_timeout:
         last = _last_pod(view)
         why = view.pull_errors.get(last or "", "")
-        return Verdict(Cause.STARTUP_TIMEOUT, last, "StartupTimeout", why, delete_job=True)
+        return Verdict(Cause.STARTUP_TIMEOUT, last, message=why, delete_job=True)
     silence = _silence(view, limits)
     if silence is not None and now >= silence:
-        return Verdict(Cause.SILENCE, _last_pod(view), "NoAnswer", delete_job=True)
+        return Verdict(Cause.SILENCE, _last_pod(view), delete_job=True)
     return None
 
 

@@ -1,9 +1,14 @@
-"""The error that a script printed: the last line of its traceback, and what to do about it."""
+"""The error that a script printed: the last line of its traceback, its category, and advice."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+from airflow_script_provider.kube import signs
+from airflow_script_provider.kube.signs import Sign
+from airflow_script_provider.kube.wording import signal_name
+from airflow_script_provider.result import Category
 
 LINES = 400
 """Lines from the end of the output in which a traceback is sought; it may be deep."""
@@ -11,6 +16,8 @@ NEAR = 20
 """Lines from the end in which the error itself must stand: what is older was handled."""
 _LOOKED_AT = 1000
 """Characters of a line that are looked at."""
+_CODES = {126: Category.NOT_EXECUTABLE, 127: Category.COMMAND_NOT_FOUND}
+_KILLED = 137
 
 _FRAME = re.compile(r'^[\s|]*File ".*", line \d+')
 _IN_GROUP = re.compile(r"^\s*\| ")
@@ -26,35 +33,7 @@ _ENDS = (
 )
 _DETAIL = re.compile(r"[}{]|- |Require stack:")
 _NODE_VERSION = re.compile(r"^Node\.js v\d")
-
-# Advice about the error itself, and about any of the last lines. The more telling signs come first.
-_HINTS_FOR_ERROR = (
-    (
-        re.compile(r"ModuleNotFoundError: No module named|python[\d.]*: No module named"),
-        "Add it to install_dependencies.",
-    ),
-    (re.compile(r"Cannot find (module|package) '[^./]"), "Use an image that has it, or add it to files."),
-    (re.compile(r"^MemoryError\b|heap out of memory"), "Raise container_resources limits memory."),
-)
-_HINTS_FOR_LINES = (
-    (
-        re.compile(
-            r"setgroups|setegid|seteuid|\b_apt\b|/var/(lib|cache)/(apt|dpkg)|dpkg:|Unable to lock database|"
-            r"superuser privileges|rpmdb|apk-tools"
-        ),
-        "Use install_packages.",
-    ),
-    (
-        re.compile(r"operation not permitted", re.IGNORECASE),
-        "The container has no capabilities; add the one it needs in pod_overrides.",
-    ),
-    (
-        re.compile(r"\bEACCES\b|\[Errno 13\]|Permission denied(:? '[^']*')?$"),
-        "Its user may not: set run_as_uid, or add the capability DAC_OVERRIDE in pod_overrides.",
-    ),
-    (re.compile(r"\bEROFS\b|\[Errno 30\]|Read-only file system"), "Write to /tmp, or mount a volume."),
-    (re.compile(r"\bENOSPC\b|\[Errno 28\]|No space left on device"), "Free space, or mount a larger volume."),
-)
+_WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
 
 
 def last_error(lines: Sequence[str], exit_code: int) -> str:
@@ -82,15 +61,35 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
 
 def advice_for(error: str, lines: Sequence[str]) -> str:
     """What to do, by the error and then by the last lines; empty without advice."""
-    error = error[:_LOOKED_AT]
-    found = _first_hint(error, (*_HINTS_FOR_ERROR, *_HINTS_FOR_LINES))
-    return found or next(
-        (hint for line in reversed(lines) if (hint := _first_hint(line[:_LOOKED_AT], _HINTS_FOR_LINES))), ""
-    )
+    found = _advice((*signs.OF_AN_ERROR, *signs.OF_OUTPUT), error)
+    return found or next((advice for line in reversed(lines) if (advice := _advice(signs.OF_OUTPUT, line))), "")
 
 
-def _first_hint(text: str, hints: Sequence[tuple[re.Pattern[str], str]]) -> str:
-    return next((hint for sign, hint in hints if sign.search(text.rstrip())), "")
+def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
+    """Why a script failed: by an exit code that shells give a meaning, by its error, by its end.
+
+    Lines before an error may be of what was handled. Without an error, or with one that only
+    says that a program failed, the last line that tells a cause counts.
+    """
+    if exit_code in _CODES:
+        return _CODES[exit_code]
+    if found := _category((*signs.OF_AN_ERROR, *signs.OF_OUTPUT), error):
+        return found
+    if not error or _WRAPPERS.match(error):
+        told = (_category(signs.OF_OUTPUT, line) for line in reversed(lines))
+        if found := next((category for category in told if category), None):
+            return found
+    if exit_code == _KILLED:
+        return Category.KILLED
+    return Category.SIGNALED if signal_name(exit_code) else Category.ERROR
+
+
+def _advice(known: Sequence[Sign], line: str) -> str:
+    return signs.advice(known, line[:_LOOKED_AT].rstrip())
+
+
+def _category(known: Sequence[Sign], line: str) -> Category | None:
+    return signs.category_of(known, line[:_LOOKED_AT].rstrip(), None)
 
 
 def _python_error(lines: Sequence[str]) -> int | None:

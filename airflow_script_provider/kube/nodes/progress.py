@@ -14,22 +14,24 @@ from typing import Any
 from airflow_script_provider.kube.job import pod_status, progress
 from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View, Wait
+from airflow_script_provider.kube.nodes.selection import GONE, UNREACHABLE
 
 CONFIRMATION = 10.0
 """Seconds beyond the grace period: by then a live kubelet has reported a deleted pod's end."""
 
-_STATES = {"DeletionByTaintManager": "unreachable", "DeletionByPodGC": "gone"}
+_STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The node failed under the pod.
+    """The node failed under the pod. ``reason`` is Kubernetes' own word, if it has said one.
 
     Unless ``is_confirmed``, the pod may still run: its kubelet does not answer.
     """
 
-    reason: str
+    state: str
+    reason: str | None
     pod_name: str
     message: str
     is_confirmed: bool
@@ -86,12 +88,12 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
     Nothing in the cluster ends such a run, so its limits count from the moment of its create.
     """
     if is_owner_deleted:
-        return Verdict(Cause.JOB_DELETED, None, "JobDeleted", delete_job=True)
+        return Verdict(Cause.JOB_DELETED, None, delete_job=True)
     decision, asked_at = decide(seen, limits, now), seen.view.started_at
     if not isinstance(decision, Wait) or asked_at is None or limits.deadline is None:
         return decision
     if now >= asked_at + limits.deadline:
-        return Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+        return Verdict(Cause.DEADLINE, None, delete_job=True)
     return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
 
 
@@ -103,14 +105,19 @@ def _is_leaving(pod: Pod) -> bool:
 
 def _state_of_node(pod: Pod) -> str | None:
     """The state of the pod's node, None unless the cluster has given up the node."""
-    disruption = pod_status.disruption(pod) or ""
-    return _STATES.get(disruption.partition(":")[0])
+    return _STATES.get(_reason_of_disruption(pod) or "")
+
+
+def _reason_of_disruption(pod: Pod) -> str | None:
+    disruption = pod_status.disruption(pod)
+    return disruption.partition(":")[0] if disruption else None
 
 
 def _lost(pod: Pod, *, is_dead: bool) -> Lost:
     message = pod_status.disruption(pod) or "its pod was deleted, and the kubelet did not report the pod's end"
     return Lost(
-        reason=_state_of_node(pod) or "unreachable",
+        state=_state_of_node(pod) or UNREACHABLE,
+        reason=_reason_of_disruption(pod),
         pod_name=pod_status.name(pod),
         message=message,
         is_confirmed=is_dead,

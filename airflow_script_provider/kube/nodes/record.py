@@ -14,16 +14,22 @@ from airflow_script_provider.kube.job import diagnosis, pod_status, progress
 from airflow_script_provider.kube.job.diagnosis import Case
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.wording import one_line
-from airflow_script_provider.result import Status
+from airflow_script_provider.result import Category, Status, category_of
 
 DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
 MAX_RUN_OUTPUT_LIMIT = 16 * 1024
 """Bytes of output, and as many of the value: they fit into an annotation as JSON of any text."""
 
-UNSCHEDULABLE = "unschedulable"
-_NODE_LOST_REASONS = (UNSCHEDULABLE, "unreachable", "not ready", "gone")
+_STATES = {
+    selection.UNREACHABLE: Category.NODE_UNREACHABLE,
+    selection.NOT_READY: Category.NODE_NOT_READY,
+    selection.GONE: Category.NODE_GONE,
+}
+_BY_CODE = (None, Category.ERROR, Category.KILLED, Category.SIGNALED)
+_LOST = (Category.UNSCHEDULABLE, *_STATES.values())
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class RunRecord:
 
     ``failures`` counts the failed runs of the node so far. Times are RFC 3339 in UTC. ``output``
     is the end of what the script printed, and ``value`` its JSON value. The value is None if it is
-    longer than the output may be (``value_truncated``). ``reason`` is that of Kubernetes, or the
-    state of the node.
+    longer than the output may be (``value_truncated``). ``category`` is one word of ours for a
+    failure, and ``reason`` Kubernetes' own word, if it has one.
     """
 
     index: int
@@ -45,6 +51,7 @@ class RunRecord:
     value: Any = None
     started_at: str | None = None
     execution_time: float = 0.0
+    category: Category | None = None
     reason: str | None = None
     error: str | None = None
     output_truncated: bool = False
@@ -55,19 +62,20 @@ class RunRecord:
     @property
     def is_lost(self) -> bool:
         """Whether the node itself failed, so that another run on it would also fail."""
-        return self.reason in _NODE_LOST_REASONS
+        return self.category in _LOST
 
     @property
     def why(self) -> str:
-        """Why the run failed, in a word or two."""
-        if self.exit_code is not None and self.reason in (None, "", "Error"):
-            return f"exit {self.exit_code}"
-        return self.reason or str(self.status)
+        """Why the run failed: ``exit 3``, ``exit 1, ModuleNotFound``, ``OOMKilled``."""
+        if self.exit_code is None or self.category in (Category.OOM_KILLED, Category.EVICTED):
+            return str(self.category or self.status)
+        more = "" if self.category in _BY_CODE else f", {self.category}"
+        return f"exit {self.exit_code}{more}"
 
     def to_dict(self) -> dict[str, Any]:
         """The record as part of the result."""
         shown = {name: value for name, value in asdict(self).items() if name not in ("failures", "finished_at")}
-        return shown | {"status": str(self.status)}
+        return shown | {"status": str(self.status), "category": self.category and str(self.category)}
 
     def to_text(self) -> str:
         """The record as text for the annotation."""
@@ -83,7 +91,8 @@ def from_text(text: str) -> RunRecord | None:
     try:
         given = json.loads(text)
         known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
-        return RunRecord(**known | {"status": Status(known["status"]), "index": int(known["index"])})
+        read = {"status": Status(known["status"]), "category": category_of(known.get("category"))}
+        return RunRecord(**known | read | {"index": int(known["index"])})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -96,15 +105,16 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     end = case.script_end
     attempt = pod_status.attempt(case.pod) if case.pod else None
-    reason = diagnosed.reason if diagnosed else None
-    if case.verdict.cause is progress.Cause.STARTUP_TIMEOUT and _is_unscheduled(case):
-        reason = UNSCHEDULABLE
+    category = diagnosed.category if diagnosed else None
+    if category is Category.STARTUP_TIMEOUT and _is_unscheduled(case):
+        category = Category.UNSCHEDULABLE
     record = RunRecord(
         status=_status(case),
         pod_name=attempt.pod_name if attempt else None,
         exit_code=end.exit_code if end else None,
         started_at=attempt.started_at if attempt else None,
-        reason=reason,
+        category=category,
+        reason=diagnosed.reason if diagnosed else None,
         error=f"{diagnosed.cause}." if diagnosed else None,
         **facts,
     )
@@ -118,21 +128,22 @@ def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
         status=Status.FAILED,
         pod_name=lost.pod_name,
         started_at=lost.started_at,
+        category=_STATES[lost.state],
         reason=lost.reason,
-        error=f"the node is {lost.reason}: {one_line(lost.message)}{doubt}",
+        error=f"the node is {lost.state}: {one_line(lost.message)}{doubt}",
         **facts,
     )
     return _with_failure_counted(_with_output(record, output))
 
 
 def with_state_of_node(record: RunRecord, state_of_node: str | None) -> RunRecord:
-    """The record of a failed run, with the state of its node as the reason.
+    """The record of a failed run, with the state of its node as the category.
 
     It is unchanged if the state is None, or if the script has ended with an exit code.
     """
     if state_of_node is None or record.exit_code is not None:
         return record
-    return replace(record, reason=state_of_node, error=f"{record.error} The node is {state_of_node}.")
+    return replace(record, category=_STATES[state_of_node], error=f"{record.error} The node is {state_of_node}.")
 
 
 def _with_failure_counted(record: RunRecord) -> RunRecord:

@@ -88,17 +88,22 @@ def summary(result: NodesResult) -> str:
 
 def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:
     if name in plan.skipped:
-        return {"status": SKIPPED, "reason": plan.skipped[name], "runs": []}
+        return _entry(SKIPPED, message=plan.skipped[name]) | {"runs": []}
     runs = records.get(name, ())
     shown: dict[str, Any] = {"runs": [run.to_dict() for run in runs]}
     if dropped := len(before.get(name, ())) - len(runs):
         shown["runs_truncated"] = dropped
     if name in plan.earlier:
-        return {"status": str(Status.COMPLETED), "reason": "succeeded in an earlier try"} | shown
+        return _entry(Status.COMPLETED, message="succeeded in an earlier try") | shown
     if not before.get(name):
-        return {"status": SKIPPED, "reason": missing} | shown
+        return _entry(SKIPPED, message=missing) | shown
     why = _why_failed(before[name], plan, missing)
-    return {"status": str(Status.FAILED if why else Status.COMPLETED), "reason": why} | shown
+    return _entry(Status.FAILED if why else Status.COMPLETED, message=why, run=_last_failed(before[name])) | shown
+
+
+def _entry(status: str, *, message: str | None, run: RunRecord | None = None) -> dict[str, Any]:
+    category = str(run.category) if run and run.category else None
+    return {"status": str(status), "message": message, "category": category, "reason": run.reason if run else None}
 
 
 def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:
@@ -106,13 +111,16 @@ def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str 
 
     The reason is its last failed run, a failed run that was dropped, or runs that did not start.
     """
-    failed = [run.why for run in runs if run.status is not Status.COMPLETED]
-    if failed:
-        return failed[-1]
+    if failed := _last_failed(runs):
+        return failed.why
     if runs and max(run.failures for run in runs):
         return "an earlier run failed"
     ended = max((run.index + 1 for run in runs), default=plan.runs)
     return f"{ended} of {plan.runs} runs, the others {missing}" if ended < plan.runs else None
+
+
+def _last_failed(runs: Sequence[RunRecord]) -> RunRecord | None:
+    return next((run for run in reversed(runs) if run.status is not Status.COMPLETED), None)
 
 
 def _newest(runs: Iterable[RunRecord], limit: int) -> tuple[RunRecord, ...]:

@@ -15,6 +15,8 @@ Node = Mapping[str, Any]
 MAX_LABELS = 12
 """Labels that a message names if a selector matches no node."""
 
+UNREACHABLE, NOT_READY, GONE = "unreachable", "not ready", "gone"
+"""States of a node that failed. No kubelet reports from an unreachable one."""
 _UNREADY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _TOLERATE_ALL = {"operator": "Exists"}
@@ -113,7 +115,7 @@ def state_if_not_ready(node: Node) -> str | None:
     """
     conditions = node.get("status", {}).get("conditions") or []
     ready = next((condition["status"] for condition in conditions if condition["type"] == "Ready"), "Unknown")
-    return {"True": None, "False": "not ready"}.get(ready, "unreachable")
+    return {"True": None, "False": NOT_READY}.get(ready, UNREACHABLE)
 
 
 def tolerations(

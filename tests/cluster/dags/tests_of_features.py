@@ -59,6 +59,34 @@ with DAG("pooled", schedule=None):
     KubernetesExecScriptOperator(task_id="in_a_pod", **IN_A_POD, **pooled)
     KubernetesNodeScriptOperator(task_id="on_nodes", **ON_A_NODE, **deferred)
 
+try:
+    from airflow.sdk import RetryDecision, RetryPolicy
+except ImportError:  # Airflow 3.1 and 3.2
+    pass
+else:
+
+    class ByCategory(RetryPolicy):
+        """As in the reference of failures."""
+
+        hopeless = ("ModuleNotFound", "SyntaxError", "ImageNotFound", "OOMKilled", "AuthenticationFailed")
+
+        def evaluate(
+            self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
+        ) -> RetryDecision:
+            """Fail at once where another try cannot help."""
+            category = getattr(exception, "category", None)
+            return RetryDecision.fail(category) if category in self.hopeless else RetryDecision.default()
+
+    with DAG("by_category", schedule=None):
+        retried: dict[str, Any] = {
+            "namespace": NAMESPACE,
+            "retries": 1,
+            "retry_delay": timedelta(0),
+            "backoff_limit": 0,
+        }
+        for task, script in (("hopeless", "import no_such_module"), ("hopeful", "raise ConnectionRefusedError")):
+            KubernetesScriptOperator(task_id=task, script=script, retry_policy=ByCategory(), **retried)
+
 with DAG("tells", schedule=None):
     noted: dict[str, Any] = {
         "timeout": LONG,

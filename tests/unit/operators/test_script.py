@@ -19,6 +19,7 @@ from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError
 from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.operators import _errors, _fields
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from airflow_script_provider.result import Category
 from airflow_script_provider.sources import FileScript, HttpScript, InlineScript
 from tests.builders import a_failed_outcome, a_failed_result
 
@@ -333,7 +334,8 @@ def test_a_final_failure_is_told_once() -> None:
 
 def test_a_skip_is_one_short_line() -> None:
     """However long the cause is, the skip's line says which argument made it one (R22)."""
-    long = replace(a_failed_outcome(skipped=True), diagnosis=Diagnosis("x", "Job " + "x" * 196, "Error"))
+    diagnosis = Diagnosis("x", "Job " + "x" * 196, Category.ERROR, "Error")
+    long = replace(a_failed_outcome(skipped=True), diagnosis=diagnosis)
     with pytest.raises(AirflowSkipException) as skip:
         _errors.result_or_raise(long)
     assert str(skip.value).endswith("x… Skipped, as skip_on_exit_code says.")

@@ -14,6 +14,7 @@ from airflow_script_provider.kube.job.diagnosis import (
 )
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
+from airflow_script_provider.result import Category
 from tests.builders import a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
 
 
@@ -23,6 +24,7 @@ def test_oom_names_the_limit() -> None:
         cause='container "script" was OOMKilled (limit 512Mi, exit 137)',
         headline='Job etl/load failed: container "script" was OOMKilled (limit 512Mi, exit 137). '
         "Raise container_resources limits memory.",
+        category=Category.OOM_KILLED,
         reason="OOMKilled",
     )
 
@@ -39,7 +41,7 @@ def test_a_child_killed_for_memory_is_not_the_script() -> None:
         "Job etl/load failed: the script ended with exit code 7; a process of it was killed for memory "
         "(OOMKilled, limit 96Mi). Raise container_resources limits memory."
     )
-    assert found.reason == "OOMKilled"
+    assert (found.category, found.reason) == (Category.CHILD_OOM_KILLED, "OOMKilled")
 
 
 DEADLINE = "Pod was active on the node longer than the specified deadline"
@@ -55,7 +57,7 @@ def test_what_ended_the_pod_is_the_cause(code: int, cause: Cause) -> None:
         f"Job etl/load failed: DeadlineExceeded: {DEADLINE} (exit code {code}). "
         "Raise activeDeadlineSeconds in pod_overrides."
     )
-    assert (found.reason, found.advice) == ("DeadlineExceeded", "")
+    assert (found.category, found.reason, found.advice) == (Category.DEADLINE_EXCEEDED, "DeadlineExceeded", "")
 
 
 EVICTED = "Pod ephemeral local storage usage exceeds the total limit of containers 50Mi."
@@ -67,7 +69,7 @@ def test_an_eviction_by_the_kubelet_names_its_limit() -> None:
     found = diagnose(a_case(pod))
     assert f"Evicted: {EVICTED.rstrip('.')} (exit code 143)." in found.headline
     assert "ephemeral-storage" in found.headline + found.advice
-    assert found.reason == "Evicted"
+    assert (found.category, found.reason) == (Category.STORAGE_LIMIT_EXCEEDED, "Evicted")
 
 
 def test_a_script_that_the_kubelet_stopped_is_unknown() -> None:
@@ -203,16 +205,18 @@ def test_a_path_that_the_image_lacks_behind_an_installation() -> None:
 
 def test_a_deadline_names_the_argument() -> None:
     """A run that was too slow says how long it had (R5, R22)."""
-    found = diagnose(a_case(a_pod(running=True), cause=Cause.DEADLINE))
-    assert found.headline == "Job etl/load ran longer than its timeout of 600 s. Raise timeout."
-    assert found.reason == "DeadlineExceeded"
+    found = diagnose(a_case(a_pod(running=True), cause=Cause.DEADLINE, reason="DeadlineExceeded"))
+    assert found.headline == "Job etl/load ran longer than its timeout of 600 s (DeadlineExceeded). Raise timeout."
+    assert (found.category, found.reason) == (Category.DEADLINE_EXCEEDED, "DeadlineExceeded")
 
 
 def test_a_deadline_before_the_start_says_what_was_in_the_way() -> None:
     """A Job that used up its time waiting is not called slow (R11)."""
     pod = a_pod(unschedulable="0/2 nodes are available: 2 Insufficient memory.")
-    headline = diagnose(a_case(pod, cause=Cause.DEADLINE)).headline
-    assert "did not start within its timeout of 600 s: Unschedulable: 0/2 nodes" in headline
+    found = diagnose(a_case(pod, cause=Cause.DEADLINE))
+    headline = found.headline
+    assert "did not start within its timeout of 600 s (DeadlineExceeded): Unschedulable: 0/2 nodes" in headline
+    assert found.category is Category.UNSCHEDULABLE
     assert headline.endswith("Ask for less in container_resources, or add nodes.")
 
 
@@ -221,13 +225,14 @@ def test_no_pod_is_explained_by_the_jobs_events() -> None:
     warning = 'Job load: FailedCreate: Error creating: exceeded quota: q, requested: pods=1, used: pods=0, limited: "0"'
     found = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[warning]))
     assert "did not start within startup_timeout of 300 s: Job load: FailedCreate: Error creating" in found.headline
-    assert found.reason == "StartupTimeout"
+    assert (found.category, found.reason) == (Category.EXCEEDED_QUOTA, "FailedCreate")
 
 
 def test_no_pod_and_no_event_is_said_too() -> None:
     """Where nothing is known, the only advice is time (R11)."""
-    headline = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT)).headline
-    assert headline.endswith("no pod was created. Raise startup_timeout.")
+    found = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT))
+    assert found.headline.endswith("no pod was created. Raise startup_timeout.")
+    assert (found.category, found.reason) == (Category.STARTUP_TIMEOUT, None)
 
 
 def test_a_pod_that_waits_quietly_is_explained_by_events() -> None:
@@ -267,13 +272,13 @@ def test_an_eviction_is_the_clusters_doing() -> None:
     """An evicted pod says who ended it (R22)."""
     found = diagnose(a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED))
     assert found.cause == "pod load-x1 was ended by the cluster: EvictionByEvictionAPI: the node is drained"
-    assert found.reason == "Evicted"
+    assert (found.category, found.reason) == (Category.EVICTION_BY_API, "EvictionByEvictionAPI")
 
 
 def test_a_deleted_pod_is_said() -> None:
     """Somebody deleted the last pod."""
     found = diagnose(a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED))
-    assert (found.cause, found.reason) == ("pod load-x1 was deleted", "PodDeleted")
+    assert (found.cause, found.category, found.reason) == ("pod load-x1 was deleted", Category.POD_DELETED, None)
 
 
 def test_without_an_exit_code_the_jobs_words_count() -> None:
@@ -362,11 +367,14 @@ def test_an_installation_says_itself_what_failed() -> None:
     """The termination message of the install container is the cause (R22)."""
     pod = a_pod(installers=[a_container(name="install", exit_code=97, message="could not install x")], phase="Failed")
     found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED))
-    assert (found.cause, found.reason) == ("could not install x", "InstallFailed")
+    assert (found.cause, found.category, found.reason) == ("could not install x", Category.INSTALL_FAILED, "Error")
 
 
 def test_a_deadline_that_nobody_watched() -> None:
     """The Job had a pod, which its controller has deleted: nobody says that there was none."""
     job = a_job("Failed", reason="DeadlineExceeded", failed=1)
     case = a_case(job=job, cause=Cause.DEADLINE, limits=some_limits(deadline=12))
-    assert "was ended by its timeout of 12 s; its pods and their logs are gone" in diagnose(case).headline
+    assert (
+        "was ended by its timeout of 12 s (DeadlineExceeded); its pods and their logs are gone"
+        in diagnose(case).headline
+    )

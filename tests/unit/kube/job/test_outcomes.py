@@ -11,7 +11,7 @@ from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.logs.output import Output
-from airflow_script_provider.result import Attempt, ScriptResult, Status
+from airflow_script_provider.result import Attempt, Category, ScriptResult, Status
 from tests.builders import (
     a_case,
     a_failed_outcome,
@@ -94,7 +94,7 @@ def test_a_deadline_is_a_timeout() -> None:
     """The Job's deadline has a status of its own (R5)."""
     outcome = concluded(a_case(a_pod(running=True), cause=Cause.DEADLINE))
     assert outcome.result.status is Status.TIMEOUT
-    assert outcome.result.error == "Job ran longer than its timeout of 600 s"
+    assert outcome.result.error == "Job ran longer than its timeout of 600 s (DeadlineExceeded)"
     assert type(failure(outcome)) is JobTimeoutError
 
 
@@ -155,7 +155,12 @@ def test_the_message_of_a_failure() -> None:
 def test_a_termination_message_of_several_lines_is_in_the_message() -> None:
     """The author's own words for the failure, all of them."""
     diagnosed = Diagnosis(
-        "exit code 1: locked", "Job etl/load failed: exit code 1: locked.", "Error", "", ("locked", "by x")
+        "exit code 1: locked",
+        "Job etl/load failed: exit code 1: locked.",
+        Category.ERROR,
+        "Error",
+        "",
+        ("locked", "by x"),
     )
     message = str(failure(a_failed_outcome(diagnosis=diagnosed)))
     assert message.splitlines()[1:] == ["", "Termination message:", "  locked", "  by x"]

@@ -159,10 +159,11 @@ def test_a_success_has_no_reason_of_a_failure() -> None:
     assert pod_status.attempt(a_pod(exit_code=0, phase="Failed", pod_reason="Evicted")).reason == "Evicted"
 
 
-def test_an_attempt_that_was_deleted_says_so() -> None:
-    """A pod deleted while it ran has no exit code, but a reason."""
-    attempt = pod_status.attempt(a_pod(running=True, being_deleted=True))
-    assert (attempt.exit_code, attempt.reason) == (None, "Deleted")
+@pytest.mark.parametrize("reason", [None, "EvictionByEvictionAPI"])
+def test_an_attempt_that_was_deleted_has_no_exit_code(reason: str | None) -> None:
+    """Its reason is Kubernetes' own word: an eviction has one, ``kubectl delete pod`` has none."""
+    attempt = pod_status.attempt(a_pod(running=True, being_deleted=True, disrupted=reason))
+    assert (attempt.exit_code, attempt.reason) == (None, reason)
 
 
 def test_the_pods_reason_is_above_the_containers() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.script_error import advice_for, last_error
+from airflow_script_provider.result import Category
 from tests.builders import a_case, a_pod, some_limits
 
 PYTHON = """\
@@ -188,7 +189,7 @@ class TestTerminationMessage:
         written = "airflow-script: could not install packages: curl"
         pod = a_pod(exit_code=97, message=written)
         found = diagnose(a_case(pod, hide=str))
-        assert (found.cause, found.reason) == (f"exit code 97: {written}", "Error")
+        assert (found.cause, found.category) == (f"exit code 97: {written}", Category.ERROR)
         pod["spec"]["containers"][0]["env"] = [{"name": "AIRFLOW_SCRIPT_PACKAGES", "value": "curl"}]
         found = diagnose(a_case(pod, hide=str))
-        assert (found.cause, found.reason) == ("could not install packages: curl", "InstallFailed")
+        assert (found.cause, found.category) == ("could not install packages: curl", Category.INSTALL_FAILED)

@@ -37,7 +37,7 @@ def test_a_pod_whose_end_nobody_tells_is_lost() -> None:
     leaving = seen(a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager"), now=100.0)
     lost = decide(leaving, LIMITS, 100.0 + 30 + CONFIRMATION)
     assert isinstance(lost, Lost)
-    assert (lost.reason, lost.pod_name, lost.is_confirmed) == ("unreachable", "load-x1", False)
+    assert (lost.state, lost.reason, lost.is_confirmed) == ("unreachable", "DeletionByTaintManager", False)
 
 
 def test_the_time_is_counted_from_the_first_sign() -> None:
@@ -52,7 +52,7 @@ def test_a_pod_of_a_node_that_is_gone_is_lost_for_sure() -> None:
     gone = seen(a_pod(running=True, disrupted="DeletionByPodGC", phase="Failed"), deleted=True)
     lost = decide(gone, LIMITS, 1.0)
     assert isinstance(lost, Lost)
-    assert (lost.reason, lost.is_confirmed) == ("gone", True)
+    assert (lost.state, lost.reason, lost.is_confirmed) == ("gone", "DeletionByPodGC", True)
 
 
 def test_another_disruption_is_left_to_the_job() -> None:

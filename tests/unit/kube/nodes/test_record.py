@@ -12,11 +12,17 @@ from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import record as node_record
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_case, of_lost
-from airflow_script_provider.result import Status
+from airflow_script_provider.result import Category, Status
 from tests.builders import a_case, a_failed_record, a_pod, a_record, some_output
 
 FACTS: dict[str, Any] = {"index": 0, "job_name": "load-a-0", "execution_time": 2.0}
-LOST = Lost("unreachable", "load-x1", "DeletionByTaintManager: Taint manager: deleting", is_confirmed=False)
+LOST = Lost(
+    "unreachable",
+    "DeletionByTaintManager",
+    "load-x1",
+    "DeletionByTaintManager: Taint manager: deleting",
+    is_confirmed=False,
+)
 
 
 def a_success(*lines: str, max_bytes: int = 2048) -> RunRecord:
@@ -65,15 +71,15 @@ def test_a_timeout() -> None:
 def test_a_pod_without_room_on_its_node() -> None:
     """The scheduler's words are in the error; no other run is worth a try."""
     pod = a_pod(unschedulable="0/2 nodes are available: 1 Insufficient cpu")
-    record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT, reason="StartupTimeout"), Output(), **FACTS)
-    assert (record.reason, record.is_lost) == ("unschedulable", True)
+    record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
+    assert (record.category, record.reason, record.is_lost) == (Category.UNSCHEDULABLE, "Unschedulable", True)
     assert "Insufficient cpu" in str(record.error)
 
 
 def test_a_lost_node() -> None:
     """The pod that cannot be confirmed dead is named."""
     record = of_lost(LOST, Output(), **FACTS)
-    assert (record.why, record.is_lost, record.failures) == ("unreachable", True, 1)
+    assert (record.why, record.is_lost, record.failures) == ("NodeUnreachable", True, 1)
     assert str(record.error).startswith("the node is unreachable: DeletionByTaintManager")
     assert str(record.error).endswith("pod load-x1 cannot be confirmed dead and may still run")
 
@@ -82,8 +88,8 @@ def test_a_failure_is_named_after_its_node() -> None:
     """A pod that could not start because its node was away meanwhile."""
     pod = a_pod(unschedulable="0/2 nodes are available")
     record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
-    assert node_record.with_state_of_node(record, "gone").why == "gone"
-    assert node_record.with_state_of_node(record, None).why == "unschedulable"
+    assert node_record.with_state_of_node(record, "gone").why == "NodeGone"
+    assert node_record.with_state_of_node(record, None).why == "Unschedulable"
 
 
 def test_an_exit_code_is_the_scripts() -> None:

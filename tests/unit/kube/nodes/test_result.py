@@ -10,7 +10,7 @@ import pytest
 from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.nodes import result as node_result
 from airflow_script_provider.kube.nodes.result import conclude, headline, successful, title
-from airflow_script_provider.result import NodesResult
+from airflow_script_provider.result import Category, NodesResult
 from tests.builders import a_failed_record, a_plan, a_record
 
 
@@ -29,10 +29,10 @@ def test_the_headline_names_every_node_and_why() -> None:
     plan = a_plan(*(f"n{number}" for number in range(37)), "db-7", "db-9", "web-1")
     records = {node: [a_record()] for node in plan.nodes} | {
         "db-7": [a_failed_record()],
-        "db-9": [a_failed_record(exit_code=137, reason="OOMKilled")],
-        "web-1": [a_failed_record(exit_code=None, reason="unreachable")],
+        "db-9": [a_failed_record(exit_code=137, category=Category.OOM_KILLED)],
+        "web-1": [a_failed_record(exit_code=None, category=Category.NODE_UNREACHABLE)],
     }
-    assert headline(plan, records) == ("3 of 40 nodes failed: db-7 (exit 3), db-9 (OOMKilled), web-1 (unreachable)")
+    assert headline(plan, records) == ("3 of 40 nodes failed: db-7 (exit 3), db-9 (OOMKilled), web-1 (NodeUnreachable)")
 
 
 def test_one_run_that_failed_makes_a_node_fail() -> None:
@@ -61,7 +61,8 @@ def test_nodes_that_were_left_out() -> None:
     """They are in the result with the reason, and no failure."""
     outcome = conclude(a_plan("a", skipped={"b": "cordoned"}), {"a": [a_record()]}, seconds=1)
     assert outcome.is_success
-    assert outcome.nodes["b"] == {"status": "skipped", "reason": "cordoned", "runs": []}
+    said = {"message": "cordoned", "category": None, "reason": None}
+    assert outcome.nodes["b"] == {"status": "skipped", "runs": []} | said
     assert outcome.skipped == 1
 
 
@@ -71,7 +72,7 @@ def test_nodes_that_were_not_started() -> None:
     missing = "not started (stop_after_failures=1)"
     outcome = conclude(plan, {"a": [a_failed_record()]}, seconds=1, missing=missing)
     assert outcome.error == "1 of 3 nodes failed: a (exit 3); 2 not started (stop_after_failures=1)"
-    assert outcome.nodes["c"]["reason"] == "not started (stop_after_failures=1)"
+    assert outcome.nodes["c"]["message"] == "not started (stop_after_failures=1)"
 
 
 def test_nodes_that_succeeded_in_an_earlier_try() -> None:
