@@ -276,6 +276,7 @@ EXAMPLES = (
             _printed('psql: error: connection to server at "db", port 5432 failed: Connection refused', code=2)),
     Example(C.CONNECTION_REFUSED, "Error", _raised("ConnectionRefusedError: [Errno 111] Connection refused")),
     Example(C.CONNECTION_TIMED_OUT, "Error", _raised("TimeoutError: [Errno 110] Connection timed out")),
+    Example(C.CONNECTION_TIMED_OUT, "Error", _raised("TimeoutError: timed out")),
     Example(C.AUTHENTICATION_FAILED, "Error",
             _printed('psql: error: FATAL:  password authentication failed for user "etl"', code=2)),
     Example(C.CERTIFICATE_INVALID, "Error",

@@ -157,7 +157,8 @@ OF_OUTPUT = (
         _ANY_CASE,
     ),
     _sign(
-        r"(connection|operation|connect) timed out|ConnectTimeout|\bETIMEDOUT\b|\[Errno 110\]|connection timeout",
+        r"(connection|operation|connect) timed out|^TimeoutError: timed out|"
+        r"ConnectTimeout|\bETIMEDOUT\b|\[Errno 110\]|connection timeout",
         Category.CONNECTION_TIMED_OUT,
         "Check whether a NetworkPolicy lets the pod reach the server.",
         _ANY_CASE,
@@ -180,7 +181,8 @@ OF_OUTPUT = (
 
 OF_AN_INSTALLATION = (
     _sign(
-        r"resol(ve|ution)|connection|connect |timed out|timeout|proxy|max retries|retrying|offline|dns error|"
+        r"could not resolve|failure resolving|name resolution|download metadata|connection|connect |"
+        r"timed out|timeout|proxy|max retries|retrying|offline|dns error|"
         r"request failed|error sending request",
         Category.PACKAGE_INDEX_UNREACHABLE,
         flags=_ANY_CASE,

@@ -86,7 +86,7 @@ def test_a_package_that_dnf_lacks_is_named(own: dict[str, Any], kubectl: Kubectl
     """In dnf's words, and sought only once."""
     run = run_task(script=GREET, install_packages=["no-such-package"], **with_repository(kubectl, own, repository))
     assert "could not install packages: Error: Unable to find a match: no-such-package" in run.headline
-    assert run.result["reason"] == "InstallFailed"
+    assert run.result["category"] == "InstallFailed"
     assert len(run.result["attempts"]) == 1
 
 
@@ -95,4 +95,5 @@ def test_a_repository_out_of_reach_is_tried_again(own: dict[str, Any], kubectl: 
     arguments = with_repository(kubectl, own, "http://127.0.0.1:9/")
     run = run_task(script=GREET, install_packages=["script-greeter"], backoff_limit=1, **arguments)
     assert "could not install packages: Error: Failed to download metadata for repo 'greetings'" in run.headline
+    assert run.result["category"] == "PackageIndexUnreachable"
     assert len(run.result["attempts"]) == 2

@@ -324,7 +324,7 @@ def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new
     rolling.join()
     assert isinstance(run.error, exceptions.ScriptFailedError)
     assert "was deleted or replaced by a rollout" in run.headline or "is being deleted" in run.headline
-    assert (run.result["pod_name"], run.result["reason"]) == (old[0], "PodEnded")
+    assert (run.result["pod_name"], run.result["category"]) == (old[0], "PodEnded")
     again = run_exec(script="import os; print(os.environ['NEW'])", **web).succeeded()
     assert again.result["output"] == "1\n"
 

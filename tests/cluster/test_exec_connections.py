@@ -43,7 +43,7 @@ def test_broken_connection_is_no_success_and_not_tried_again(
     assert isinstance(run.error, AirflowFailException)
     assert "Outcome unknown: the connection to pod " in run.headline
     assert "It is still running, so Airflow does not retry. To end it: kubectl exec" in str(run.error)
-    assert (run.result["status"], run.result["reason"]) == ("failed", "ConnectionBroken")
+    assert (run.result["status"], run.result["category"]) == ("failed", "ConnectionBroken")
     command = str(run.error).split("To end it: kubectl ")[1].splitlines()[0]
     group = command.split("kill -- -")[1].rstrip("'")
     pod = first_pod(kubectl, app)

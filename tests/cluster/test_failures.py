@@ -47,7 +47,7 @@ def test_out_of_memory_names_the_limit(shared: dict[str, Any]) -> None:
     )
     assert "was OOMKilled (limit 64Mi, exit 137)" in run.headline
     assert run.headline.endswith("Raise container_resources limits memory.")
-    assert run.result["reason"] == "OOMKilled"
+    assert (run.result["category"], run.result["reason"]) == ("OOMKilled", "OOMKilled")
 
 
 def test_signals_are_named(shared: dict[str, Any]) -> None:
@@ -61,6 +61,7 @@ def test_missing_interpreter_is_named_with_the_image_and_not_retried(shared: dic
     run = run_task(script="print 1", interpreter=["ruby"], **shared)
     assert 'image python:3.11-slim has no "ruby"' in run.headline
     assert len(run.result["attempts"]) == 1
+    assert run.result["category"] == "ProgramNotFound"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,7 @@ def test_wrong_tag_names_image_and_registry_answer(own: dict[str, Any], registry
     run = run_task(script="print(1)", image=f"{registry}/app:nope", startup_timeout=LONG, timeout=LONG, **own)
     assert f"image {registry}/app:nope cannot be pulled" in run.headline
     assert "not found" in run.headline
+    assert run.result["category"] == "ImageNotFound"
 
 
 def test_unschedulable_pod_says_why(own: dict[str, Any]) -> None:
@@ -102,6 +104,7 @@ def test_unschedulable_pod_says_why(own: dict[str, Any]) -> None:
     assert len(told) == 1
     assert f"did not start within startup_timeout of {seconds:g} s: Unschedulable" in run.headline
     assert "container_resources" in run.headline
+    assert (run.result["category"], run.result["reason"]) == ("Unschedulable", "Unschedulable")
 
 
 def test_job_that_gets_no_pod_says_why(own: dict[str, Any]) -> None:
@@ -111,6 +114,7 @@ def test_job_that_gets_no_pod_says_why(own: dict[str, Any]) -> None:
     assert len(told) == 1
     assert 'serviceaccount "nobody" not found' in told[0]
     assert "FailedCreate" in run.headline
+    assert (run.result["category"], run.result["reason"]) == ("ServiceAccountNotFound", "FailedCreate")
 
 
 def test_quota_names_the_missing_argument(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -119,6 +123,7 @@ def test_quota_names_the_missing_argument(own: dict[str, Any], kubectl: Kubectl)
     kubectl.apply(_object("ResourceQuota", "q", own["namespace"], spec=quota))
     _, run = not_started(lambda run: "must specify limits" in str(run.warnings), **own)
     assert any("must specify limits" in line and "container_resources" in line for line in run.warnings)
+    assert run.result["category"] == "ExceededQuota"
     run_task(script="print(1)", container_resources={"limits": {"cpu": "500m", "memory": "64Mi"}}, **own).succeeded()
 
 
@@ -142,6 +147,7 @@ def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl
         access: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
         _, run = not_started(lambda run: bool(run.warnings), **access)
         assert any("Set run_as_uid." in line for line in run.warnings)
+        assert run.result["category"] == "PodSecurity"
         script = "import os, tempfile\nprint(os.getuid(), os.environ['HOME'], tempfile.TemporaryFile().write(b'x'))"
         run = run_task(script=script, run_as_uid=1000, **access).succeeded()
         assert run.result["output"] == "1000 /home/script 1\n"
@@ -183,6 +189,7 @@ def test_failing_init_container_is_named(own: dict[str, Any]) -> None:
     prep = {"name": "prep", "image": "python:3.11-slim", "command": ["sh", "-c", "exit 3"]}
     run = run_task(script="print(1)", pod_overrides={"spec": {"initContainers": [prep]}}, backoff_limit=0, **own)
     assert "prep" in run.headline
+    assert run.result["category"] == "InitContainerFailed"
     assert "exit code 3" in run.headline
 
 
@@ -218,6 +225,7 @@ def test_job_deleted_under_the_script(own: dict[str, Any], kubectl: Kubectl) -> 
     helper.join()
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
     assert "outcome unknown: the Job was deleted" in run.headline
+    assert (run.error.category, run.error.reason) == ("JobDeleted", None)
 
 
 def test_deleted_job_takes_secret_and_script_along(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -247,7 +255,7 @@ def test_volume_that_cannot_be_mounted_is_told_once(own: dict[str, Any]) -> None
         **own,
     )
     assert len([line for line in run.warnings if 'configmap "missing" not found' in line]) == 1
-    assert run.result["reason"] == "StartupTimeout"
+    assert (run.result["category"], run.result["reason"]) == ("FailedMount", "FailedMount")
 
 
 def test_missing_secret_key_is_told(own: dict[str, Any]) -> None:
@@ -256,6 +264,7 @@ def test_missing_secret_key_is_told(own: dict[str, Any]) -> None:
     _, run = not_started(lambda run: "not found" in str(run.warnings), **lacks)
     assert len([line for line in run.warnings if 'secret "missing" not found' in line]) == 1
     assert 'secret "missing" not found' in run.headline
+    assert (run.result["category"], run.result["reason"]) == (("CreateContainerConfigError",) * 2)
 
 
 @pytest.fixture

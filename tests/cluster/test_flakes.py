@@ -335,7 +335,7 @@ def test_a_watch_that_tells_nothing_does_not_end_a_healthy_script(api: FaultyApi
         script = f"import time\ntime.sleep({2 * seconds})\nprint('[1]')"
         return run_task(script=script, startup_timeout=seconds, **flaky)
 
-    _, done = with_time_to_begin(run, lambda done: done.result["reason"] != "StartupTimeout")
+    _, done = with_time_to_begin(run, lambda done: done.result["category"] != "StartupTimeout")
     assert (done.succeeded().result["exit_code"], done.result["value"]) == (0, [1])
 
 

@@ -56,7 +56,7 @@ def test_missing_requirement_fails_at_once_and_is_named(own: dict[str, Any], kub
     """A requirement that does not exist is named, and no attempt is wasted on it (R22)."""
     run = run_task(script=VERSION, install_dependencies=["pandaz-is-no-package"], **own)
     assert 'could not install "pandaz-is-no-package": no matching distribution' in run.headline
-    assert run.result["reason"] == "InstallFailed"
+    assert run.result["category"] == "InstallFailed"
     assert len(run.result["attempts"]) == 1
     assert len(run.headline) <= 200
 
@@ -144,7 +144,7 @@ def test_missing_package_fails_at_once_and_is_named(own: dict[str, Any]) -> None
     """A package that does not exist is named, told apart from the script's own failure, and sought only once."""
     run = run_task(script="print(1)", install_packages=["no-such-package"], **own)
     assert "could not install packages: E: Unable to locate package no-such-package" in run.headline
-    assert run.result["reason"] == "InstallFailed"
+    assert run.result["category"] == "InstallFailed"
     assert run.result["output"] == ""
     assert len(run.result["attempts"]) == 1
 

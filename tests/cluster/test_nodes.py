@@ -108,7 +108,7 @@ def test_cordoned_and_tainted_nodes_run_it_too(shared: dict[str, Any], kubectl: 
     assert without.result["nodes"]["node-2"] == {
         "status": "skipped", "reason": "cordoned (include_cordoned)", "runs": []
     }  # fmt: skip
-    assert untolerated.result["nodes"]["node-2"]["reason"] == "untolerated taint test=yes:NoSchedule (tolerations)"
+    assert untolerated.result["nodes"]["node-2"]["message"] == "untolerated taint test=yes:NoSchedule (tolerations)"
 
 
 def test_a_selector_without_a_match(shared: dict[str, Any], kubectl: Kubectl, namespace: str) -> None:
@@ -179,7 +179,7 @@ def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) ->
         lambda seconds: run_nodes(script="true", startup_timeout=seconds, **arguments),
         lambda run: "StartupTimeout" not in run.headline,
     )
-    assert run.headline == "2 of 2 nodes failed: node-1 (unschedulable), node-2 (unschedulable)"
+    assert run.headline == "2 of 2 nodes failed: node-1 (Unschedulable), node-2 (Unschedulable)"
     (last,) = run.result["nodes"]["node-1"]["runs"]
     assert "Insufficient cpu" in last["error"]
 
@@ -295,6 +295,6 @@ class TestModes:
                 lambda seconds: run_nodes(startup_timeout=seconds, **arguments),
                 lambda run: "violates PodSecurity" in str(run.result) and "violates PodSecurity" in str(run.warnings),
             )
-        assert run.headline == "1 of 1 node failed: node-1 (StartupTimeout)"
+        assert run.headline == "1 of 1 node failed: node-1 (PodSecurity)"
         assert "violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]
         assert any("violates PodSecurity" in line for line in run.warnings)

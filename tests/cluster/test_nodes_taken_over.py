@@ -316,7 +316,7 @@ class TestLostNodes:
                 return name, run, kubectl.names("pods", own["namespace"], f"--field-selector=spec.nodeName={name}")
 
         _, (name, run, left) = with_time_to_begin(on_paper, lambda done: "StartupTimeout" not in done[1].headline, 10)
-        assert run.headline == f"1 of 2 nodes failed: {name} (unreachable)"
+        assert run.headline == f"1 of 2 nodes failed: {name} (NodeUnreachable)"
         (last,) = run.result["nodes"][name]["runs"]
         assert "cannot be confirmed dead and may still run" in last["error"]
         assert len(run.result["nodes"]["node-1"]["runs"]) == 2
@@ -346,5 +346,5 @@ class TestLostNodes:
             alone = run_nodes(script=SAYS_WHERE, nodes=[name], **shared)
         finally:
             kubectl("delete", "node", name)
-        assert run.result["nodes"][name]["reason"] == "unreachable (include_unready)"
+        assert run.result["nodes"][name]["message"] == "unreachable (include_unready)"
         assert alone.headline.startswith("none of the 1 chosen nodes can be used: ")

@@ -90,7 +90,7 @@ def test_uv_says_what_is_missing(with_uv: dict[str, Any], index: Index) -> None:
     env = {"UV_DEFAULT_INDEX": index.url(PASSWORD)}
     run = run_task(script=SCRIPT, install_dependencies=["pandaz"], env=env, **with_uv)
     assert 'could not install "pandaz": no matching distribution' in run.headline
-    assert run.result["reason"] == "InstallFailed"
+    assert run.result["category"] == "InstallFailed"
 
 
 def test_uv_says_when_the_index_denies_access(with_uv: dict[str, Any], index: Index) -> None:

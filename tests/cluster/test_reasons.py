@@ -57,7 +57,7 @@ def test_a_script_that_the_kubelet_stops_is_not_green(own: dict[str, Any], kubec
     helper.join()
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
     assert "outcome unknown: Evicted: Pod ephemeral local storage usage exceeds" in run.headline
-    assert (run.result["exit_code"], run.result["reason"]) == (0, "Evicted")
+    assert (run.result["exit_code"], run.error.category, run.error.reason) == (0, "StorageLimitExceeded", "Evicted")
 
 
 @pytest.mark.parametrize("handler", ["", "trap '' TERM\n"], ids=["ends", "ignores"])
@@ -69,7 +69,7 @@ def test_the_pods_own_deadline_is_the_reason(own: dict[str, Any], handler: str) 
     assert "failed: DeadlineExceeded: Pod was active on the node longer than the specified" in run.headline
     assert "memory" not in run.headline
     assert "Raise activeDeadlineSeconds in pod_overrides." in str(run.error)
-    assert run.result["reason"] == "DeadlineExceeded"
+    assert (run.result["category"], run.result["reason"]) == (("DeadlineExceeded",) * 2)
 
 
 def test_a_missing_module_is_in_the_first_line(shared: dict[str, Any], waiting: Any) -> None:
@@ -101,6 +101,7 @@ def test_a_start_that_fails_for_another_reason_has_its_attempts(own: dict[str, A
     overrides = {"spec": {"containers": [container]}}
     run = run_task(script="print(1)", pod_overrides=overrides, backoff_limit=1, **own)
     assert 'container "script" could not start' in run.headline
+    assert run.result["category"] == "StartError"
     assert "/etc/passwd" in run.headline
     assert len(run.result["attempts"]) == 2
 
@@ -120,6 +121,7 @@ def test_a_killed_child_is_not_the_script(shared: dict[str, Any]) -> None:
     assert run.result["exit_code"] == 7
     assert "exit code 7" in run.headline
     assert "was OOMKilled" not in run.headline
+    assert run.result["category"] in ("ChildOOMKilled", "Error")  # cgroup v2 tells only the kernel
     run = run_task(script=f"#!/bin/sh\n{child}\nexit 0", **arguments).succeeded()
     assert [attempt["reason"] for attempt in run.result["attempts"]] == ["Completed"]
 
@@ -149,7 +151,7 @@ def test_a_policy_that_denies_the_pod_is_told_at_once(own: dict[str, Any], polic
     run = run_task(script="print(1)", args={"a": 1}, startup_timeout=LONG, timeout=LONG, **own)
     assert f"ValidatingAdmissionPolicy {policy} denied its pod: mount secrets as files" in run.headline
     assert "startup_timeout" not in run.headline
-    assert run.result["reason"] == "FailedCreate"
+    assert (run.result["category"], run.result["reason"]) == ("AdmissionDenied", "FailedCreate")
     wait_for(lambda: not kubectl.names("jobs", policy), "the end of the Job")
 
 

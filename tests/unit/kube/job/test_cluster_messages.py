@@ -62,7 +62,7 @@ def test_the_answer_is_in_the_first_line(message: str, answer: str) -> None:
     """Where the image will not come, and where the time to start is over (R15, R22)."""
     pod = a_pod(waiting="ErrImagePull", message=message, image=REF)
     image = a_case(pod, cause=Cause.IMAGE, reason="ErrImagePull", message=message)
-    late = a_case(pod, cause=Cause.STARTUP_TIMEOUT, reason="StartupTimeout")
+    late = a_case(pod, cause=Cause.STARTUP_TIMEOUT)
     for case in (image, late):
         headline = diagnose(case).headline
         assert answer[:40] in headline
