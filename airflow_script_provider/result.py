@@ -174,7 +174,8 @@ class ScriptResult:
     ``execution_time`` is the time from the launch to the outcome in seconds. ``duration_ms`` also
     contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the last
     attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
-    ``output_bytes`` the size of the whole. ``succeeded`` and ``failed`` count pods. ``value`` is
+    ``output_bytes`` the size of the whole. ``disruptions`` has a line for each pod that the cluster
+    ended, which counts as no attempt. ``succeeded`` and ``failed`` count pods. ``value`` is
     the JSON that the script printed. ``error`` is the failure in one line, ``category`` one word
     of ours for it, and ``reason`` Kubernetes' own word, if it has one. All are None on success.
     ``files`` are the files beside the script: path to ``sha256``, ``origin`` and ``bytes``.
@@ -198,6 +199,7 @@ class ScriptResult:
     reason: str | None = None
     category: Category | None = None
     attempts: tuple[Attempt, ...] = ()
+    disruptions: tuple[str, ...] = ()
     duration_ms: int = 0
     output_bytes: int = 0
     output_truncated: bool = False
@@ -221,6 +223,7 @@ class ScriptResult:
         files: Mapping[str, Mapping[str, Any]],
         value: Any = None,
         attempts: tuple[Attempt, ...] = (),
+        disruptions: tuple[str, ...] = (),
         failed: int | None = None,
         stdout_tail: str | None = None,
         stderr_tail: str | None = None,
@@ -242,6 +245,7 @@ class ScriptResult:
             output_truncated=output.truncated,
             value=value,
             attempts=attempts,
+            disruptions=disruptions,
             script_sha256=script.sha256 if script else None,
             script_origin=script.origin if script else None,
             script_bytes=script.size if script else None,
@@ -255,7 +259,8 @@ class ScriptResult:
         plain = asdict(self)
         category = None if self.category is None else str(self.category)
         attempts = [asdict(attempt) for attempt in self.attempts]
-        return plain | {"status": str(self.status), "category": category, "attempts": attempts}
+        changed = {"status": str(self.status), "category": category, "attempts": attempts}
+        return plain | changed | {"disruptions": list(self.disruptions)}
 
     def to_envelope(self) -> dict[str, Any]:
         """The result in the Script tool's form: its nine keys under ``data``, and ``error``."""
@@ -269,6 +274,7 @@ class ScriptResult:
         known = _known(cls, data)
         known["status"] = Status(known["status"])
         known["category"] = category_of(known.get("category"))
+        known["disruptions"] = tuple(known.get("disruptions", ()))
         known["attempts"] = tuple(Attempt(**_known(Attempt, attempt)) for attempt in known.get("attempts", ()))
         return cls(**known)
 

@@ -105,6 +105,11 @@ def _disrupted(reason: str) -> Case:
     return a_case(a_pod(running=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded")
 
 
+def _disrupted_too_often() -> Case:
+    pods = [a_pod(f"load-x{number}", running=True, disrupted="PreemptionByScheduler") for number in range(11)]
+    return a_case(*pods, cause=Cause.DISRUPTED, message="load-x10 on node-1: PreemptionByScheduler: preempting")
+
+
 def _install(message: str, code: int = PERMANENT, reason: str = "") -> Case:
     return a_case(a_pod(installers=[a_container(name="install", exit_code=code, message=message, reason=reason)]))
 
@@ -216,6 +221,7 @@ EXAMPLES = (
             a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Evicted",
                    message='Usage of EmptyDir volume "work" exceeds the limit "1Mi".')),
     Example(C.PREEMPTED, "PreemptionByScheduler", _disrupted("PreemptionByScheduler")),
+    Example(C.PREEMPTED, "PreemptionByScheduler", _disrupted_too_often()),
     Example(C.EVICTION_BY_API, "EvictionByEvictionAPI", _disrupted("EvictionByEvictionAPI")),
     Example(C.NODE_SHUTDOWN, "Terminated",
             _ended("Terminated", "Pod was terminated in response to imminent node shutdown.")),

@@ -73,11 +73,11 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = View()
+        self.view = View(disruptions=start.disruptions)
         if start.clock is not None:
             # The previous follower's pods are unknown until listed.
             # No timeout may fire before that.
-            self.view = View(started_at=_monotonic(start.clock), pods_known=False)
+            self.view = replace(self.view, started_at=_monotonic(start.clock), pods_known=False)
         self._api, self._job, self._log = context.api, job, context.log
         self._changes = changes
         self._start = start
@@ -96,7 +96,8 @@ class Follower:
         """How far this follower came, for the next one."""
         logs = {**self._start.logs, **self._logs.positions}
         clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
-        return FollowState(logs, self._announcer.announced, clock, deferral=self._start.deferral)
+        announced, disruptions = self._announcer.announced, self.view.disruptions
+        return FollowState(logs, announced, clock, deferral=self._start.deferral, disruptions=disruptions)
 
     async def follow(self) -> Followed:
         """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""

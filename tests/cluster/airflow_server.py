@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -82,10 +81,14 @@ class AirflowServer:
         return self.call("GET", path)["value"]
 
     def has_noted(self, dag_id: str, run_id: str, task_id: str, number: int = 1, index: int = -1) -> bool:
-        """Whether the scheduler has noted that a worker of this try ended, as that of a deferral does."""
-        task = f"dag_id={dag_id}, task_id={task_id}, run_id={run_id}, map_index={index},"
-        finished = re.escape(f"TaskInstance Finished: {task}") + f".* try_number={number},"
-        return re.search(finished, (self.home / "scheduler.log").read_text("utf-8", "replace")) is not None
+        """Whether the scheduler has noted that a worker of this try ended, as that of a deferral does.
+
+        It deals with what it received before it queues the task again. It says no more where a triggerer or the API
+        has locked the row at that moment: then it skips the row.
+        """
+        key = f"dag_id={dag_id!r}, task_id={task_id!r}, run_id={run_id!r}, try_number={number}, map_index={index}"
+        received = f"for task instance TaskInstanceKey({key})"
+        return received in (self.home / "scheduler.log").read_text("utf-8", "replace")
 
     def task_process(self, dag_id: str, run_id: str, task_id: str) -> int:
         """The pid of the process that runs the operator, the child of its supervisor."""

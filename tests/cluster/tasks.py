@@ -161,7 +161,7 @@ def wait_until_logged(text: str) -> None:
     wait_for(lambda: any(text in line for line in lines_so_far()), f"a line with {text!r}")
 
 
-def meanwhile(do: Callable[[], None]) -> threading.Thread:
+def meanwhile(do: Callable[[], object]) -> threading.Thread:
     """Do something in a thread while the task runs in this one; join it afterwards."""
     thread = threading.Thread(target=do)
     thread.start()

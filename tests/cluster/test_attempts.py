@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
+from airflow_script_provider.kube.job import progress
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task, wait_until_logged
-from tests.patience import wait_for
+from tests.patience import LONG, wait_for
 
 FAILS_ONCE = """
 import os, sys
@@ -67,6 +70,33 @@ def test_evicted_pod_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> Non
     helper.join()
     assert run.succeeded().result["attempts"][-1]["exit_code"] == 0
     assert run.result["failed"] == 0
+    (disruption,) = run.result["disruptions"]
+    assert " on node-1: EvictionByEvictionAPI: " in disruption
+    assert [line for line in run.warnings if "EvictionByEvictionAPI" in line] == [
+        f"Pod {disruption.replace(' on ', ' is being deleted on ')}"
+    ]
+
+
+def test_evictions_have_an_end(
+    own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that ends every pod does not start the script for ever; the Job is deleted (R7, R10)."""
+    monkeypatch.setattr(progress, "MAX_DISRUPTIONS", 1)
+    script = f"import time\nprint('marked')\ntime.sleep({LONG})"
+
+    def evict_twice() -> None:
+        (first,) = _evict_running_pod(kubectl, own["namespace"])
+        wait_for(lambda: first not in kubectl.names("pods", own["namespace"]), "the end of the first pod")
+        _evict_running_pod(kubectl, own["namespace"])
+
+    helper = meanwhile(evict_twice)
+    run = run_task(script=script, backoff_limit=0, termination_grace_period=1, timeout=LONG, **waiting, **own)
+    helper.join()
+    assert "failed: the cluster ended 2 of its pods, at last " in run.headline
+    assert (run.result["category"], run.result["reason"]) == (("EvictionByEvictionAPI",) * 2)
+    assert len(run.result["disruptions"]) == 2
+    assert run.result["disruptions"][-1] in str(run.error)
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
 
 
 def test_suspension_is_no_attempt(own: dict[str, Any], kubectl: Kubectl) -> None:
@@ -119,12 +149,13 @@ def test_names_of_long_ids(own: dict[str, Any], kubectl: Kubectl) -> None:
     assert kubectl.names("jobs", own["namespace"], "-l", selector) == [job["name"]]
 
 
-def _evict_running_pod(kubectl: Kubectl, namespace: str) -> None:
+def _evict_running_pod(kubectl: Kubectl, namespace: str) -> list[str]:
     wait_until_logged("marked")
-    (pod,) = kubectl.running_pods(namespace)
+    (pod,) = pods = kubectl.running_pods(namespace)
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    return list(pods)
 
 
 def _suspend_for_a_while(kubectl: Kubectl, namespace: str) -> None:

@@ -221,6 +221,13 @@ def _refused(case: Case) -> Diagnosis:
     return _diagnosis(case, f"failed: {message}", hint_for(message), category, reason)
 
 
+def _disrupted(case: Case) -> Diagnosis:
+    pod, many = case.pod, len(case.view.disruptions)
+    reason = (pod_status.disruption(pod) or "").partition(":")[0] if pod else None
+    cause = f"failed: the cluster ended {many} of its pods, at last {case.verdict.message}"
+    return _diagnosis(case, cause, "", signs.category_of_word(reason) or Category.EVICTED, reason or None)
+
+
 def _attempt_failed(case: Case) -> Diagnosis:
     pod, end = case.pod, case.script_end
     if pod and (why := pod_status.disruption(pod)):
@@ -365,6 +372,7 @@ _DIAGNOSES = {
     Cause.IMAGE: _image,
     Cause.NOT_EXECUTABLE: _not_executable,
     Cause.REFUSED: _refused,
+    Cause.DISRUPTED: _disrupted,
     Cause.STOPPED: _stopped,
     Cause.JOB_DELETED: _job_deleted,
     Cause.SILENCE: _silence,

@@ -30,7 +30,7 @@ class FollowState:
     ``logs`` are positions by pod uid and container. ``clock`` is the time of day that the Job's
     clock started at, None while the Job is suspended. ``is_final`` is False for a state that was
     saved along the way, by a follower that went on afterwards. ``deferral`` distinguishes one
-    deferral of a task from another.
+    deferral of a task from another. ``disruptions`` are those of the view.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -38,6 +38,7 @@ class FollowState:
     clock: float | None = None
     is_final: bool = True
     deferral: str = ""
+    disruptions: Mapping[str, str] = field(default_factory=dict)
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -52,6 +53,7 @@ class FollowState:
             "clock": self.clock,
             "is_final": self.is_final,
             "deferral": self.deferral,
+            "disruptions": dict(self.disruptions),
         }
 
     @classmethod
@@ -67,6 +69,7 @@ class FollowState:
             given.get("clock"),
             bool(given.get("is_final", True)),
             given.get("deferral", ""),
+            given.get("disruptions", {}),
         )
 
 
@@ -117,6 +120,7 @@ class JobEnd:
             "job_deleted": self.view.job_deleted,
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
+            "disruptions": dict(self.view.disruptions),
             "seconds": self.seconds,
             "handover": self.state.to_dict(),
             "kept": asdict(self.kept),
@@ -131,6 +135,7 @@ class JobEnd:
             job_deleted=given["job_deleted"],
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
+            disruptions=given.get("disruptions", {}),
         )
         state, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
         return cls(verdict, view, given["seconds"], state, kept)

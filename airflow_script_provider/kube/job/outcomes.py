@@ -62,6 +62,7 @@ def conclude(
         files=launched.files,
         value=value.value,
         attempts=tuple(pod_status.attempt(pod) for pod in case.view.pods.values()),
+        disruptions=tuple(case.view.disruptions.values()),
         failed=case.view.failures,
     )
     is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
@@ -80,15 +81,16 @@ def conclude(
 def failure(outcome: Outcome) -> exceptions.ScriptFailedError | None:
     """The error of an outcome, None on success.
 
-    Its message is the headline, then the script's termination message, then warnings, then the
-    last lines of output.
+    Its message is the headline, then the script's termination message, then disruptions and
+    warnings, then the last lines of output.
     """
     if outcome.diagnosis is None:
         return None
     advice = [outcome.diagnosis.advice] if outcome.diagnosis.advice else []
     written = _section("Termination message:", outcome.diagnosis.termination_message)
-    parts = [outcome.diagnosis.headline, *advice, *written, *_warning_lines(outcome), *_output_lines(outcome)]
-    message = "\n".join(parts)
+    disruptions = _section("Pods that the cluster ended:", outcome.result.disruptions)
+    parts = [outcome.diagnosis.headline, *advice, *written, *disruptions]
+    message = "\n".join([*parts, *_warning_lines(outcome), *_output_lines(outcome)])
     is_timeout = outcome.result.status is Status.TIMEOUT
     kind = exceptions.JobTimeoutError if is_timeout else exceptions.ScriptFailedError
     if outcome.is_unknown:

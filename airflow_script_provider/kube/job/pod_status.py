@@ -94,6 +94,11 @@ def node(pod: Pod) -> str | None:
     return name_of_node
 
 
+def described(pod: Pod) -> str:
+    """The pod's name, and its node."""
+    return f"{name(pod)} on {node(pod)}" if node(pod) else name(pod)
+
+
 def script_end(pod: Pod) -> ContainerEnd | None:
     """How the script's container ended, None while it has not."""
     return container_end(_script_status(pod))
@@ -299,12 +304,13 @@ def state(pod: Pod) -> PodState:
     """The pod's state for the log."""
     where = f" on {node(pod)}" if node(pod) else ""
     if end := script_end(pod):
-        why = f", {failed}" if (failed := failure(pod)) else ""
-        return PodState("ended", f"ended{where}: {_end_text(end)}{why}")
+        cause = f", {failed}" if (failed := failure(pod)) else ""
+        return PodState("ended", f"ended{where}: {_end_text(end)}{cause}")
     if failed := install_failure(pod):
         return PodState("ended", f"failed{where}: {failed}")
     if is_being_deleted(pod):
-        return PodState("terminating", f"is being deleted{where}")
+        cause = f": {disrupted}" if (disrupted := disruption(pod)) else ""
+        return PodState("terminating", f"is being deleted{where}{cause}", is_trouble=bool(cause))
     if pod.get("status", {}).get("phase") == "Failed":
         return PodState("failed", f"failed{where}: {_status_text(pod)}", is_trouble=True)
     if script_has_started(pod):

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_script_provider.kube.job import cluster_messages, pod_status
 from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.wording import one_line
 
 OTHERS_GRACE = 2.0
 """Seconds that other containers may run on after the script's container has ended."""
@@ -20,6 +21,8 @@ IMAGE_GRACE = 20.0
 """Seconds that an image may be unpullable for a permanent reason before the run fails."""
 REFUSAL_GRACE = 10.0
 """Seconds for which admission may refuse the Job's pods for good before the run fails."""
+MAX_DISRUPTIONS = 10
+"""Pods of a run that the cluster may end. Each begins the script again, and counts as no attempt."""
 SILENCE_GRACE = 120.0
 """Seconds after deadline and grace period in which the API server may still report the end."""
 
@@ -45,6 +48,7 @@ class Cause(Enum):
     NOT_EXECUTABLE = "not executable"
     STOPPED = "stopped"
     REFUSED = "refused"
+    DISRUPTED = "disrupted"
     JOB_DELETED = "job deleted"
     SILENCE = "silence"
 
@@ -96,7 +100,7 @@ class Verdict:
     @property
     def ends_pods(self) -> bool:
         """Whether pods may still run; Kubernetes then deletes them with their logs."""
-        return self.cause in (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.SILENCE)
+        return self.cause in (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.SILENCE, Cause.DISRUPTED)
 
     @property
     def is_unknown(self) -> bool:
@@ -122,6 +126,8 @@ class View:
     says by uid why the kubelet stopped a script that then ended with 0. ``pull_errors`` are the
     last messages by uid that say why an image cannot be pulled; the one of a back-off need not.
     ``refused_since`` is when admission first refused a pod for good, with ``refusal``.
+    ``disruptions`` say by uid which pods the cluster ended and why, those of earlier followers
+    too.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +143,7 @@ class View:
     pull_errors: Mapping[str, str] = field(default_factory=dict)
     refused_since: float | None = None
     refusal: str = ""
+    disruptions: Mapping[str, str] = field(default_factory=dict)
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run."""
@@ -164,6 +171,8 @@ class View:
             changes["gone"] = self.gone | {uid}
         if _is_done(pod):
             changes["done"] = self.done | {uid}
+        if (why := pod_status.disruption(pod)) and uid not in self.done:
+            changes["disruptions"] = {**self.disruptions, uid: f"{pod_status.described(pod)}: {one_line(why)}"}
         if error := pod_status.pull_error(pod):
             changes["pull_errors"] = {**self.pull_errors, uid: error}
         return replace(self, **changes)
@@ -224,6 +233,9 @@ def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
         return verdict
     if view.job_deleted:
         return _after_deletion(view)
+    if len(view.disruptions) > MAX_DISRUPTIONS:
+        uid, message = list(view.disruptions.items())[-1]
+        return Verdict(Cause.DISRUPTED, uid, message=message, delete_job=True)
     return _overdue(view, limits, now) or Wait(_next_look(view, limits, now))
 
 

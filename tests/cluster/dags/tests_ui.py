@@ -80,7 +80,8 @@ with DAG("node_disks", schedule=None, tags=["nodes"]):
     )
 
 with DAG("sales_check", schedule=None, tags=["sales"]):
-    check: dict[str, Any] = {"namespace": NAMESPACE, "script": CHECK, "timeout": LONG}
-    KubernetesScriptOperator(task_id="in_a_worker", backoff_limit=0, **check)
-    KubernetesScriptOperator(task_id="deferred", backoff_limit=0, deferrable=True, defer_after=0, **check)
-    KubernetesNodeScriptOperator(task_id="on_nodes", node_selector="kubernetes.io/os=linux", **check)
+    check: dict[str, Any] = {"namespace": NAMESPACE, "timeout": LONG}
+    deferred: dict[str, Any] = {"deferrable": True, "defer_after": 0, "script": UNTIL_TOLD + CHECK}
+    KubernetesScriptOperator(task_id="in_a_worker", backoff_limit=0, script=CHECK, **check)
+    KubernetesScriptOperator(task_id="deferred", backoff_limit=0, **deferred, **check)
+    KubernetesNodeScriptOperator(task_id="on_nodes", node_selector="kubernetes.io/os=linux", script=CHECK, **check)

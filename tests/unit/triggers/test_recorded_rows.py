@@ -25,6 +25,14 @@ from tests.stand_in_api import stand_in
 RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("recorded_rows.json").read_text())
 JOBS, PODS = "/apis/batch/v1/namespaces/etl/jobs", "/api/v1/namespaces/etl/pods"
 OF_THE_MOMENT = ("execution_time", "duration_ms")
+ADDED: dict[str, Any] = {"category": None, "disruptions": []}
+SINCE: dict[str, dict[str, Any]] = {
+    "script": ADDED,
+    "failure": ADDED | {"category": "Error"},
+    "deadline": ADDED
+    | {"category": "DeadlineExceeded", "error": "Job ran longer than its timeout of 8 s (DeadlineExceeded)"},
+}
+"""What newer versions say of the same runs besides, or in other words."""
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +128,12 @@ def settled(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in OF_THE_MOMENT}
 
 
+def as_recorded(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node of a result as it was: with its message as the reason, and without categories."""
+    runs = [{name: value for name, value in run.items() if name != "category"} for run in node["runs"]]
+    return {"status": node["status"], "reason": node["message"], "runs": runs}
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_row_is_restored(name: str) -> None:
     """The trigger is the same one, argument by argument (R4)."""
@@ -140,7 +154,7 @@ async def test_a_row_is_resumed(server: WebServer, config_file: str) -> None:
     assert lines == [f"n {number}" for number in range(recorded["lines_logged_before"], 12)]
     before, now = recorded["event"], event
     assert (now.keys(), now["job"]) == (before.keys(), before["job"])
-    assert now["ended"].keys() == before["ended"].keys()
+    assert now["ended"].keys() == before["ended"].keys() | {"disruptions"}
     for part in ("logs", "said", "deferral"):
         assert now["ended"]["handover"][part] == before["ended"]["handover"][part]
 
@@ -153,7 +167,8 @@ def test_an_event_is_resumed(name: str, event: str, server: WebServer, config_fi
     """The worker makes the same result and error of it, whether the pod and its log are there or gone (R4, R21)."""
     recorded = given_to(server, name)
     operator = KubernetesScriptOperator(task_id="load", script="echo", kubernetes_conn_id=None, config_file=config_file)
-    assert completed(operator, recorded[event]) == (settled(recorded["result"]), recorded["error"])
+    error = recorded["error"] and recorded["error"].replace("8 s.", "8 s (DeadlineExceeded).")
+    assert completed(operator, recorded[event]) == (settled(recorded["result"]) | SINCE[name], error)
 
 
 async def test_a_row_of_nodes_is_resumed(server: WebServer, config_file: str) -> None:
@@ -168,4 +183,7 @@ def test_an_event_of_nodes_is_resumed(server: WebServer, config_file: str) -> No
     recorded = given_to(server, "nodes")
     connection: dict[str, Any] = {"kubernetes_conn_id": None, "config_file": config_file}
     operator = KubernetesNodeScriptOperator(task_id="load", script="echo", nodes=["node-1"], **connection)
-    assert completed(operator, recorded["event"]) == (settled(recorded["result"]), recorded["error"])
+    result, error = completed(operator, recorded["event"])
+    assert error == recorded["error"]
+    assert [as_recorded(node) for node in result["nodes"].values()] == list(recorded["result"]["nodes"].values())
+    assert result | {"nodes": {}} == settled(recorded["result"]) | {"nodes": {}}

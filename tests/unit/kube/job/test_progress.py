@@ -9,6 +9,7 @@ import pytest
 
 from airflow_script_provider.kube.job.progress import (
     IMAGE_GRACE,
+    MAX_DISRUPTIONS,
     OTHERS_GRACE,
     REFUSAL_GRACE,
     SILENCE_GRACE,
@@ -120,6 +121,24 @@ def test_an_evicted_pod_is_no_attempt() -> None:
     evicted = a_view(a_pod(exit_code=143, disrupted="EvictionByEvictionAPI"))
     assert evicted.failures == 0
     assert isinstance(decide(evicted, some_limits(), 1), Wait)
+
+
+def test_disruptions_have_an_end() -> None:
+    """A cluster that ends every pod would start the script for ever: the bound counts earlier followers' too (R7)."""
+    pods = [a_pod(f"load-{number}", running=True, disrupted="PreemptionByScheduler") for number in range(3)]
+    earlier = {f"uid-{number}": "load-x on node-2: gone" for number in range(MAX_DISRUPTIONS - 2)}
+    view = replace(a_view(*pods[:2]), disruptions={**earlier, **a_view(*pods[:2]).disruptions})
+    assert isinstance(decide(view, some_limits(), 1), Wait)
+    verdict = verdict_of(view.with_pod(pods[2], 1))
+    assert (verdict.cause, verdict.pod_uid, verdict.delete_job) == (Cause.DISRUPTED, "uid-load-2", True)
+    assert verdict.message == "load-2 on node-1: PreemptionByScheduler: the node is drained"
+
+
+def test_a_pod_is_one_disruption_however_often_it_is_seen() -> None:
+    """Its changes on the way out are no others."""
+    pod = a_pod(running=True, disrupted="PreemptionByScheduler")
+    view = a_view(pod).with_pod(pod | {"status": {**pod["status"], "phase": "Failed"}}, 1)
+    assert len(view.disruptions) == 1
 
 
 def test_a_pod_that_somebody_ended_counts_if_the_job_counts_it() -> None:
