@@ -174,8 +174,8 @@ class ScriptResult:
     ``execution_time`` is the time from the launch to the outcome in seconds. ``duration_ms`` also
     contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the last
     attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
-    ``output_bytes`` the size of the whole. ``disruptions`` has a line for each pod that the cluster
-    ended, which counts as no attempt. ``succeeded`` and ``failed`` count pods. ``value`` is
+    ``output_bytes`` the size of the whole. ``disruptions`` has a line for each pod that the
+    cluster ended, which counts as no attempt. ``succeeded`` and ``failed`` count pods. ``value`` is
     the JSON that the script printed. ``error`` is the failure in one line, ``category`` one word
     of ours for it, and ``reason`` Kubernetes' own word, if it has one. All are None on success.
     ``files`` are the files beside the script: path to ``sha256``, ``origin`` and ``bytes``.
@@ -221,16 +221,13 @@ class ScriptResult:
         *,
         script: ScriptFacts | None,
         files: Mapping[str, Mapping[str, Any]],
-        value: Any = None,
-        attempts: tuple[Attempt, ...] = (),
-        disruptions: tuple[str, ...] = (),
         failed: int | None = None,
-        stdout_tail: str | None = None,
-        stderr_tail: str | None = None,
+        **facts: Any,
     ) -> ScriptResult:
         """The result of a run that took so many seconds.
 
-        ``failed`` counts the pods that failed; None stands for the one run itself.
+        ``failed`` counts the pods that failed; None stands for the one run itself. ``facts`` are
+        further fields of the result.
         """
         succeeded = int(end.status is Status.COMPLETED)
         return cls(
@@ -243,15 +240,11 @@ class ScriptResult:
             output=output.tail(),
             output_bytes=output.size,
             output_truncated=output.truncated,
-            value=value,
-            attempts=attempts,
-            disruptions=disruptions,
             script_sha256=script.sha256 if script else None,
             script_origin=script.origin if script else None,
             script_bytes=script.size if script else None,
             files=files,
-            stdout_tail=stdout_tail,
-            stderr_tail=stderr_tail,
+            **facts,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -94,9 +94,9 @@ def node(pod: Pod) -> str | None:
     return name_of_node
 
 
-def described(pod: Pod) -> str:
-    """The pod's name, and its node."""
-    return f"{name(pod)} on {node(pod)}" if node(pod) else name(pod)
+def where(pod: Pod) -> str:
+    """The pod's node as the end of a clause, empty without one."""
+    return f" on {node(pod)}" if node(pod) else ""
 
 
 def script_end(pod: Pod) -> ContainerEnd | None:
@@ -302,29 +302,28 @@ def has_hopeless_image(pod: Pod) -> bool:
 
 def state(pod: Pod) -> PodState:
     """The pod's state for the log."""
-    where = f" on {node(pod)}" if node(pod) else ""
     if end := script_end(pod):
         cause = f", {failed}" if (failed := failure(pod)) else ""
-        return PodState("ended", f"ended{where}: {_end_text(end)}{cause}")
+        return PodState("ended", f"ended{where(pod)}: {_end_text(end)}{cause}")
     if failed := install_failure(pod):
-        return PodState("ended", f"failed{where}: {failed}")
+        return PodState("ended", f"failed{where(pod)}: {failed}")
     if is_being_deleted(pod):
         cause = f": {disrupted}" if (disrupted := disruption(pod)) else ""
-        return PodState("terminating", f"is being deleted{where}{cause}", is_trouble=bool(cause))
+        return PodState("terminating", f"is being deleted{where(pod)}{cause}", is_trouble=bool(cause))
     if pod.get("status", {}).get("phase") == "Failed":
-        return PodState("failed", f"failed{where}: {_status_text(pod)}", is_trouble=True)
+        return PodState("failed", f"failed{where(pod)}: {_status_text(pod)}", is_trouble=True)
     if script_has_started(pod):
-        return PodState("running", f"is running{where}")
-    return _state_before_the_script(pod, where)
+        return PodState("running", f"is running{where(pod)}")
+    return _state_before_the_script(pod)
 
 
-def _state_before_the_script(pod: Pod, where: str) -> PodState:
+def _state_before_the_script(pod: Pod) -> PodState:
     if installation_has_started(pod):
-        return PodState("installing", f"is installing dependencies{where}")
+        return PodState("installing", f"is installing dependencies{where(pod)}")
     if stuck := trouble(pod):
         key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
-        return PodState(key, f"is waiting{where}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
-    return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
+        return PodState(key, f"is waiting{where(pod)}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
+    return PodState("starting", f"is starting{where(pod)}" if node(pod) else "is waiting for a node")
 
 
 def attempt(pod: Pod) -> Attempt:

@@ -22,7 +22,7 @@ IMAGE_GRACE = 20.0
 REFUSAL_GRACE = 10.0
 """Seconds for which admission may refuse the Job's pods for good before the run fails."""
 MAX_DISRUPTIONS = 10
-"""Pods of a run that the cluster may end. Each begins the script again, and counts as no attempt."""
+"""Pods of a run that the cluster may end. Each begins the script again, and is no attempt."""
 SILENCE_GRACE = 120.0
 """Seconds after deadline and grace period in which the API server may still report the end."""
 
@@ -172,7 +172,10 @@ class View:
         if _is_done(pod):
             changes["done"] = self.done | {uid}
         if (why := pod_status.disruption(pod)) and uid not in self.done:
-            changes["disruptions"] = {**self.disruptions, uid: f"{pod_status.described(pod)}: {one_line(why)}"}
+            changes["disruptions"] = {
+                **self.disruptions,
+                uid: f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(why)}",
+            }
         if error := pod_status.pull_error(pod):
             changes["pull_errors"] = {**self.pull_errors, uid: error}
         return replace(self, **changes)
