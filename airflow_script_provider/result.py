@@ -100,7 +100,7 @@ class Category(StrEnum):
     NO_SPACE_LEFT = "NoSpaceLeft"
     NAME_NOT_RESOLVED = "NameNotResolved"
     CONNECTION_REFUSED = "ConnectionRefused"
-    CONNECTION_TIMED_OUT = "ConnectionTimedOut"
+    HOST_UNREACHABLE = "HostUnreachable"
     AUTHENTICATION_FAILED = "AuthenticationFailed"
     CERTIFICATE_INVALID = "CertificateInvalid"
     # A script in a running pod.
@@ -171,14 +171,15 @@ class RunLocation:
 class ScriptResult:
     """Result of a run, the same in synchronous and deferrable mode, on success and on failure.
 
-    ``execution_time`` is the time from the launch to the outcome in seconds. ``duration_ms`` also
-    contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the last
-    attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
+    ``execution_time`` is the time from the launch to the outcome in seconds. ``duration_ms``
+    also contains the reading of the script. ``output``, ``pod_name`` and ``exit_code`` are the
+    last attempt's. ``output`` is the tail of what the script wrote to stdout and stderr, and
     ``output_bytes`` the size of the whole. ``disruptions`` has a line for each pod that the
-    cluster ended, which counts as no attempt. ``succeeded`` and ``failed`` count pods. ``value`` is
-    the JSON that the script printed. ``error`` is the failure in one line, ``category`` one word
-    of ours for it, and ``reason`` Kubernetes' own word, if it has one. All are None on success.
-    ``files`` are the files beside the script: path to ``sha256``, ``origin`` and ``bytes``.
+    cluster ended, which counts as no attempt. ``succeeded`` and ``failed`` count pods.
+    ``value`` is the JSON that the script printed. ``error`` is the failure in one line,
+    ``category`` one word of ours for it, and ``reason`` Kubernetes' own word, if it has one.
+    All are None on success. ``files`` are the files beside the script: path to ``sha256``,
+    ``origin`` and ``bytes``.
 
     A run in a running pod has no ``job_name``. It has ``container_name``, ``stdout_tail`` and
     ``stderr_tail``; a Job's log does not separate the two streams. A run outside of Kubernetes

@@ -157,9 +157,10 @@ OF_OUTPUT = (
         _ANY_CASE,
     ),
     _sign(
+        r"network is unreachable|no route to host|\bEHOSTUNREACH\b|"
         r"(connection|operation|connect) timed out|^TimeoutError: timed out|"
         r"ConnectTimeout|\bETIMEDOUT\b|\[Errno 110\]|connection timeout",
-        Category.CONNECTION_TIMED_OUT,
+        Category.HOST_UNREACHABLE,
         "Check whether a NetworkPolicy lets the pod reach the server.",
         _ANY_CASE,
     ),

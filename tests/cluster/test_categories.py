@@ -23,6 +23,11 @@ with open("/tmp/etl", "wb") as program:
 os.chmod("/tmp/etl", 0o755)
 subprocess.run(["/tmp/etl"])
 """
+NO_ANSWER = """
+import socket
+server = socket.create_server(("127.0.0.1", 0), backlog=0)
+connections = [socket.create_connection(server.getsockname(), timeout=1) for _ in range(9)]
+"""
 UNTRUSTED = 'import os, urllib.request\nurllib.request.urlopen("https://" + os.environ["KUBERNETES_SERVICE_HOST"])'
 
 
@@ -52,7 +57,7 @@ UNTRUSTED = 'import os, urllib.request\nurllib.request.urlopen("https://" + os.e
             {"pod_overrides": {"spec": {"dnsPolicy": "None", "dnsConfig": NO_DNS}}},
         ),
         (Category.CONNECTION_REFUSED, "import socket\nsocket.create_connection(('127.0.0.1', 9))", {}),
-        (Category.CONNECTION_TIMED_OUT, "import socket\nsocket.create_connection(('192.0.2.1', 9), timeout=1)", {}),
+        (Category.HOST_UNREACHABLE, NO_ANSWER, {}),
         (Category.CERTIFICATE_INVALID, UNTRUSTED, {}),
         (Category.COMMAND_NOT_FOUND, "#!/bin/sh\nno_such_command", {}),
         (Category.NOT_EXECUTABLE, "#!/bin/sh\ntouch /tmp/etl; /tmp/etl", {}),
