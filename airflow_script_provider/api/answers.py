@@ -32,14 +32,14 @@ _MAX_QUOTED = 200
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of ``host`` to a call. ``retry_after`` is the header's text."""
+    """The answer of ``host`` to a call. ``retry_after`` is in seconds."""
 
     call: Call
     host: str
     status: int
     content_type: str
     text: str = ""
-    retry_after: str = ""
+    retry_after: float | None = None
 
     def refusal(self) -> exceptions.KubernetesApiError:
         """The error of a status of 400 or more."""
@@ -59,7 +59,7 @@ class Answer:
             status=self.status,
             reason=reason,
             server_message=message,
-            retry_after=float(self.retry_after) if self.retry_after.isdigit() else None,
+            retry_after=self.retry_after,
             may_have_acted=self.status >= 500,
         )
 

@@ -22,6 +22,7 @@ from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.durations import retry_after
 from airflow_script_provider.kube.listing import metadata_of
 from airflow_script_provider.kube.wording import reported
 
@@ -349,5 +350,5 @@ async def _raise_for_status(response: aiohttp.ClientResponse, call: Call, host: 
 
 
 def _answer_of(response: aiohttp.ClientResponse, call: Call, host: str, text: str = "") -> Answer:
-    after = response.headers.get("Retry-After", "")
+    after = retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
     return Answer(call, host, response.status, response.content_type, text, after)

@@ -1,10 +1,12 @@
-"""Durations that an author writes, as whole seconds."""
+"""Durations that an author or a server writes, as seconds."""
 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 
 Duration = float | timedelta
 
@@ -40,3 +42,18 @@ def positive_seconds(
     if number < 0 or (number == 0 and not zero_allowed):
         raise ValueError(f"{argument}={value!r} must be {'at least 0' if zero_allowed else 'more than 0'} seconds")
     return math.ceil(number)
+
+
+def retry_after(value: str, date: str = "") -> float | None:
+    """Seconds of a header ``Retry-After``, which is a number or a date; None for any other text.
+
+    A date counts from the header ``Date`` of the same answer: the clocks of two machines differ.
+    """
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value).timestamp()
+        now = parsedate_to_datetime(date).timestamp() if date else time.time()
+    except ValueError:
+        return None
+    return max(0.0, until - now)

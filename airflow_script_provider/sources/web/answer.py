@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
-from email.utils import parsedate_to_datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.kube.durations import retry_after
 from airflow_script_provider.kube.request.interpreters import has_known_extension
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.script import Script
@@ -155,7 +155,7 @@ def _status_error(answer: _Answer, access: HttpAccess, until: float) -> ScriptSo
         message + (f"\nThe server's message: {excerpt}" if excerpt else ""),
         origin=access.origin,
         retryable=status in _TRANSIENT or status >= 500,
-        retry_after=_retry_after(response.headers.get("Retry-After", "")),
+        retry_after=retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", "")),
     )
 
 
@@ -184,15 +184,6 @@ def _excerpt(response: Response, access: HttpAccess, until: float) -> str:
     for secret in sorted(access.secrets, key=len, reverse=True):
         text = text.replace(secret, "***") if secret else text
     return text[:_EXCERPT]
-
-
-def _retry_after(value: str) -> float | None:
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 def _source_error(error: Exception, access: HttpAccess) -> ScriptSourceError:
