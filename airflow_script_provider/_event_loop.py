@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _SIGNALS = 4096
+_handled: ContextVar[BaseException | None] = ContextVar("_handled", default=None)
+"""What the caller of the event loop is handling; Python puts it behind every error of the loop."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -34,6 +38,7 @@ def woken_by_signals() -> Iterator[None]:
     lock. The handler would then wait until something else wakes the loop. Outside of the main
     thread no handler runs in any case.
     """
+    _handled.set(sys.exc_info()[1])
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -55,9 +60,10 @@ def raise_interruption_behind(error: BaseException | None) -> None:
     """Raise what has interrupted this thread, if that stands behind a client's error.
 
     Airflow's timeout is raised wherever Python happens to be. aiohttp's parser catches all that is
-    raised while it hands bytes on, and makes a client's error of it.
+    raised while it hands bytes on, and makes a client's error of it. What an author's code has
+    caught already, and handles by a run of ours, interrupts nothing any more.
     """
-    seen: set[int] = set()
+    seen = {id(_handled.get())}
     while error is not None and id(error) not in seen:
         if not isinstance(error, Exception | asyncio.CancelledError | GeneratorExit):
             raise error

@@ -190,6 +190,9 @@ class KubernetesApi:
 
         The client drops the server's message, so a plain request asks for it again.
         """
+        if refused.status < 400:  # whatever answered, it knows no websockets
+            content_type = refused.headers.get("Content-Type", "") if refused.headers else ""
+            return Answer(call, self.host, refused.status, content_type.partition(";")[0]).not_kubernetes()
         try:
             (await self._once(call)).object()
         except exceptions.KubernetesApiError as error:

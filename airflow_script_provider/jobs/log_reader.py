@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,11 @@ IF_KEPT = "so the result has the end of its output that the triggerer has kept"
 IDLE_AFTER_END = 0.1
 """Seconds that an open stream may stay silent once the container has ended, before what is missing
 is read."""
+OPENING_AFTER_END = 2.0
+"""Seconds that a live stream may still take to open once the container has ended."""
+FIRST_SILENCE = 10.0
+"""Seconds without a byte after which the first read of the rest is given up, so that there is time
+for a second one."""
 FINAL_PATIENCE = 20.0
 """Seconds in which the rest of the log must be readable after the container's end."""
 AFTER_CLEAN_END = 1.0
@@ -140,7 +146,7 @@ class LogReader:
         give_up = time.monotonic() + FINAL_PATIENCE
         error: Exception | None = None
         for attempt in range(1_000):
-            error = await self._read(follow=False)
+            error = await self._read(follow=False, silence=None if attempt else FIRST_SILENCE)
             is_lost = self.gone and isinstance(error, exceptions.ApiNotFoundError)
             is_refused = isinstance(error, exceptions.ApiForbiddenError) and attempt >= REFUSALS
             if error is None or is_lost or is_refused or time.monotonic() > give_up:
@@ -168,8 +174,9 @@ class LogReader:
             await asyncio.sleep(LATE_FLUSH)
             await self._read(follow=False)
 
-    async def _read(self, *, follow: bool) -> Exception | None:
+    async def _read(self, *, follow: bool, silence: float | None = None) -> Exception | None:
         """Read one stream from the last complete line to its end; the error that ended it."""
+        silence = self._silence if silence is None else min(silence, self._silence)
         query = {"container": self._container, "timestamps": "true", "follow": str(follow).lower()}
         since = self._lines.resume()
         if self._replays:
@@ -180,7 +187,7 @@ class LogReader:
         try:
             async with (
                 self._slots.taken() if self._slots is not None and follow else contextlib.nullcontext(),
-                self._api.stream(call, read_timeout=self._silence) as content,
+                self._opened(call, silence, until_ended=follow) as content,
             ):
                 self._note_resumed()
                 self._turn_began = time.monotonic()
@@ -192,6 +199,23 @@ class LogReader:
             raise_interruption_behind(error)
             return error
         return None
+
+    @asynccontextmanager
+    async def _opened(self, call: Call, silence: float, *, until_ended: bool) -> AsyncIterator[aiohttp.StreamReader]:
+        """The stream. One that is still not open a moment after the container's end is given up."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(None) as opening:
+                hurrying = asyncio.create_task(self._hurry(opening)) if until_ended else None
+                try:
+                    content = await stack.enter_async_context(self._api.stream(call, read_timeout=silence))
+                finally:
+                    if hurrying is not None:
+                        hurrying.cancel()
+            yield content
+
+    async def _hurry(self, opening: asyncio.Timeout) -> None:
+        await self.ended.wait()
+        opening.reschedule(asyncio.get_running_loop().time() + OPENING_AFTER_END)
 
     async def _drain(self, content: aiohttp.StreamReader, *, until_idle: bool) -> None:
         while chunk := await self._next_chunk(content, until_idle=until_idle):

@@ -42,9 +42,11 @@ _PASSED_ON = ("authorization", "content-type", "accept", "user-agent")
 class Fault:
     """What happens to a request. ``status`` answers in the server's place, everything else lets it do its work.
 
+    ``retry_after`` is in seconds, and may be told ``as_date``.
     ``delay`` seconds pass before the server gets the request, ``late`` seconds before its answer goes on. ``reset``
     closes the connection in the server's place, ``lost`` when it has answered. The body of an answer is ``cut`` off or
-    comes to a proper ``end`` after so many seconds or ``size`` bytes, or is passed on at ``rate`` bytes a second.
+    comes to a proper ``end`` after so many seconds, or after ``cut_after`` or ``size`` bytes, or is passed on at
+    ``rate`` bytes a second.
     The server does not see the parameters ``without`` of the query.
     A websocket ends at its first frame with the bytes ``node_lost``, or at once for none, as the API server ends it
     when it loses the node: with a success of its own, if it is of the protocol that the API server translates.
@@ -54,6 +56,7 @@ class Fault:
     message: str = "injected"
     reason: str = ""
     retry_after: int | None = None
+    as_date: bool = False
     body: str | None = None
     content_type: str = "application/json"
     reset: bool = False
@@ -61,6 +64,7 @@ class Fault:
     delay: float = 0
     late: float = 0
     cut: float | None = None
+    cut_after: int | None = None
     end: float | None = None
     size: int | None = None
     rate: int | None = None
@@ -289,8 +293,10 @@ async def _pass_on(
     try:
         await response.prepare(request)
         async with asyncio.timeout(fault.end if fault.cut is None else fault.cut):
-            async for chunk in _first(fault.size, answer.content):
+            async for chunk in _first(fault.size or fault.cut_after, answer.content):
                 await _write(response, chunk, fault.rate)
+        if fault.cut_after is not None:
+            return _reset(request)
     except TimeoutError:
         if fault.cut is not None:
             return _reset(request)
@@ -339,7 +345,10 @@ def _reset(request: web.BaseRequest) -> web.Response:
 
 def _refusal(fault: Fault, status: int) -> web.Response:
     body = {"kind": "Status", "message": fault.message, "reason": fault.reason, "code": status}
-    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    headers = {}
+    if fault.retry_after is not None:
+        until = formatdate(time.time() + fault.retry_after, usegmt=True)
+        headers["Retry-After"] = until if fault.as_date else str(fault.retry_after)
     text = json.dumps(body) if fault.body is None else fault.body
     return web.Response(status=status, text=text, content_type=fault.content_type, headers=headers)
 

@@ -107,15 +107,18 @@ def run_operator(operator: Operator, *, ti: FakeTaskInstance | None = None, fold
     context: Any = {"ti": ti, "dag": SimpleNamespace(folder=folder), "run_id": ti.run_id, "params": {}}
     context |= {"task_state_store": ti.store} if ti.store is not None else {}
     error: BaseException | None = None
+    deferral: TaskDeferred | None = None
     again = copy.copy(operator)
     with capture_logs([TimeStamper(fmt=None, key="at")]) as log, _seen_by_others(log):
         try:
             operator.render_template_fields(context)
             ti.xcoms["return_value"] = operator.execute(context)
         except TaskDeferred as deferred:
-            error = _resume(again, context, deferred)
+            deferral = deferred
         except BaseException as caught:  # noqa: BLE001  # the test looks at it
             error = caught
+        if deferral is not None:  # not while it is handled: a triggerer is another process
+            error = _resume(again, context, deferral)
     return TaskRun(error, ti.xcoms, [dict(entry) for entry in log])
 
 

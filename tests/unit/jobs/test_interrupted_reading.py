@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from airflow_script_provider import _event_loop
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider._interruption import InterruptibleRun
@@ -114,6 +115,24 @@ def test_what_interrupts_is_raised(interruption: BaseException, as_context: bool
     for error in (interruption, an_error(interruption, as_context=as_context), an_error(an_error(interruption))):
         with pytest.raises(type(interruption)):
             raise_interruption_behind(error)
+
+
+def test_what_the_author_has_caught_interrupts_nothing() -> None:
+    """Code that handles a timeout may run a script, whose calls may fail."""
+
+    async def main() -> None:
+        with pytest.raises(aiohttp.ClientPayloadError) as error:
+            raise aiohttp.ClientPayloadError("x")
+        assert isinstance(error.value.__context__, AirflowTaskTimeout)
+        raise_interruption_behind(error.value)
+
+    for run in (InterruptibleRun().run, lambda of: _event_loop.run(of())):
+        try:
+            raise AirflowTaskTimeout("of before")
+        except AirflowTaskTimeout:
+            run(main)
+    with pytest.raises(AirflowTaskTimeout):
+        raise_interruption_behind(an_error(AirflowTaskTimeout("now")))
 
 
 def test_what_belongs_to_the_client_is_not() -> None:

@@ -1,0 +1,106 @@
+"""The table of faults: each call of a launch, a follow, an exec and a run on nodes meets each kind of fault.
+
+``python -m tests.cluster.fault_table`` prints it. A column is a run: in it every call meets the kind of its row once,
+at its first time, and the kinds move on by one from run to run. So as many runs as there are kinds meet all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import cycle
+
+from tests.cluster.faulty_api import Fault
+from tests.patience import LONG
+
+LOGIN_PAGE = Fault(status=200, body="<html>\n<body>Sign in</body>\n</html>\n", content_type="text/html")
+CONFLICT = Fault(
+    status=409,
+    reason="Conflict",
+    message='Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+)
+KINDS: Mapping[str, Fault] = {
+    "401": Fault(status=401, reason="Unauthorized"),
+    "429, seconds": Fault(status=429, retry_after=1),
+    "429, date": Fault(status=429, retry_after=1, as_date=True),
+    "500": Fault(status=500, reason="InternalError"),
+    "503": Fault(status=503),
+    "504": Fault(status=504, reason="Timeout"),
+    "reset": Fault(reset=True),
+    "lost": Fault(lost=True),
+    "stall": Fault(late=1.0),
+    "black hole": Fault(delay=LONG),
+    "cut by bytes": Fault(cut_after=30),
+    "cut by time": Fault(cut=0.3),
+    "HTML page": LOGIN_PAGE,
+}
+"""What a network, a proxy or an overloaded server does to one request. All of it passes."""
+
+_JOBS, _PODS = r".*/jobs\?", r".*/pods\?"
+_WATCH, _LIST = r".*watch=1", r"(?!.*watch=1)"
+OF_JOBS: Mapping[str, str] = {
+    "ask for rights": r"^POST .*/selfsubjectaccessreviews",
+    "create the Job": rf"^POST {_JOBS}",
+    "create the Secret": r"^POST .*/secrets\?",
+    "create the ConfigMap": r"^POST .*/configmaps\?",
+    "list the Job": rf"^GET {_JOBS}{_LIST}",
+    "watch the Job": rf"^GET {_JOBS}{_WATCH}",
+    "list its pods": rf"^GET {_PODS}{_LIST}",
+    "watch its pods": rf"^GET {_PODS}{_WATCH}",
+    "read the log": r"^GET .*/log\?",
+    "read the Job": r"^GET .*/jobs/",
+    "list events": rf"^GET .*/events\?{_LIST}",
+    "watch events": rf"^GET .*/events\?{_WATCH}",
+    "mark the Job": r"^PATCH .*/jobs/",
+    "delete the Secret": r"^DELETE .*/(secrets|configmaps)/",
+}
+OF_NODES: Mapping[str, str] = {**OF_JOBS, "list nodes": r"^GET .*/nodes\?"}
+OF_EXECS: Mapping[str, str] = {
+    "read the Deployment": r"^GET .*/deployments/",
+    "list ReplicaSets": r"^GET .*/replicasets\?",
+    "list pods": rf"^GET {_PODS}",
+    "read the pod": r"^GET .*/pods/[^/]+$",
+    "connect": r"^GET .*/exec(\?|$)",
+}
+CALLS: Mapping[str, Mapping[str, str]] = {"job": OF_JOBS, "nodes": OF_NODES, "exec": OF_EXECS}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A run: what is run, how it is waited for, and the kind that each call meets."""
+
+    subject: str
+    is_deferred: bool
+    kinds: Mapping[str, str]
+
+    def __str__(self) -> str:
+        where = "trigger" if self.is_deferred else "worker"
+        return f"{self.subject}-{where}-{next(iter(self.kinds.values()))}".replace(" ", "_")
+
+
+def columns() -> Iterator[Column]:
+    """The runs: as many of each subject as there are kinds, in turn in a worker and in a trigger."""
+    names = list(KINDS)
+    for subject, calls in CALLS.items():
+        for number, is_deferred in zip(range(len(names)), cycle([False, True]), strict=False):
+            kinds = {call: names[(number + row) % len(names)] for row, call in enumerate(calls)}
+            yield Column(subject, is_deferred and subject != "exec", kinds)
+
+
+def table() -> str:
+    """The table as text."""
+    lines = []
+    for subject, calls in CALLS.items():
+        runs = [column for column in columns() if column.subject == subject]
+        waiting = ["trigger" if run.is_deferred else "worker" for run in runs]
+        rows = [(call, *(run.kinds[call] for run in runs)) for call in calls]
+        lines += [_line((subject, *waiting)), *(_line(row) for row in rows), ""]
+    return "\n".join(lines)
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"{cells[0]:21}" + "".join(f"{cell:14}" for cell in cells[1:]).rstrip()
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,98 @@
+"""Every call meets every kind of fault: nothing hangs, nothing is left, no verdict is wrong, no line is lost."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.api import watch, websocket
+from tests.cluster.apps import a_deployment, rolled_out
+from tests.cluster.execs import run_exec
+from tests.cluster.fault_table import CALLS, KINDS, Column, columns
+from tests.cluster.faulty_api import FIRST, FaultyApi
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.node_tasks import run_nodes
+from tests.cluster.tasks import TaskRun, run_task
+from tests.patience import wait_for
+
+LINES = [f"n {number}" for number in range(30)]
+SCRIPT = """
+import json, os, time
+for number in range(30):
+    print("n", number, flush=True)
+    time.sleep(0.02)
+print(json.dumps({"a": os.environ["A"]}))
+"""
+OWNED = "secrets,configmaps"
+OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without a byte is given up after two seconds."""
+    for module, name in ((calls, "CALL_READ_TIMEOUT"), (watch, "WATCH_SILENCE"), (websocket, "UPGRADE_TIMEOUT")):
+        monkeypatch.setattr(module, name, 2.0)
+
+
+@pytest.fixture(scope="module")
+def app(kubectl: Kubectl, shared_namespace: str) -> None:
+    """A Deployment to run in."""
+    rolled_out(kubectl, a_deployment("api", shared_namespace))
+
+
+def with_faults(api: FaultyApi, column: Column) -> None:
+    """Let each call meet its kind at its first time."""
+    for call, kind in column.kinds.items():
+        api.on(CALLS[column.subject][call], KINDS[kind], numbers=FIRST)
+
+
+def unknown_calls(api: FaultyApi, subject: str) -> list[str]:
+    """What was asked of the API server and has no row in the table."""
+    return [line for line in api.seen if not any(re.search(call, line) for call in CALLS[subject].values())]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("column", [one for one in columns() if one.subject != "exec"], ids=str)
+def test_a_job_survives_each_kind_at_each_call(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, column: Column
+) -> None:
+    """Success with one Job, every line once, and nothing left but Jobs that are kept for a time (R6, R14, R19)."""
+    with_faults(api, column)
+    where = {"deferrable": column.is_deferred, "env": {"A": "b"}, **flaky}
+    run = run_nodes(script=SCRIPT, **where) if column.subject == "nodes" else run_task(script=SCRIPT, **where)
+    run.succeeded()
+    assert unknown_calls(api, column.subject) == []
+    values = run.xcoms["value"].values() if column.subject == "nodes" else [run.result["value"]]
+    assert list(values) == [{"a": "b"}] * len(list(values))
+    assert _numbered(run) == sorted(LINES * len(list(values)), key=_number)
+    assert len(kubectl.names("jobs", flaky["namespace"])) == (3 if column.subject == "nodes" else 1)
+    uids = {pod["metadata"]["ownerReferences"][0]["uid"] for pod in kubectl.items("pods", flaky["namespace"])}
+    assert len(kubectl.items("pods", flaky["namespace"])) == len(uids), "each Job has had one pod"
+    kubectl("delete", "jobs", "--all", "-n", flaky["namespace"])
+    wait_for(lambda: not kubectl.names(OWNED, flaky["namespace"], *OURS), "the end of what the Jobs owned")
+
+
+@pytest.mark.usefixtures("impatient", "app")
+@pytest.mark.parametrize("column", [one for one in columns() if one.subject == "exec"], ids=str)
+def test_an_exec_survives_each_kind_at_each_call(api: FaultyApi, shared: dict[str, Any], column: Column) -> None:
+    """A connection that is lost after it was granted has an unknown outcome; all else is a success (R1, R14)."""
+    with_faults(api, column)
+    run = run_exec(script=SCRIPT, env={"A": "b"}, **shared | {"config_file": api.kubeconfig})
+    assert unknown_calls(api, "exec") == []
+    if column.kinds["connect"] == "lost":
+        assert run.result["category"] == "ConnectionBroken"
+        return
+    run.succeeded()
+    assert run.result["value"] == {"a": "b"}
+    assert _numbered(run) == LINES
+
+
+def _numbered(run: TaskRun) -> list[str]:
+    return sorted((line for line in run.lines if re.fullmatch(r"n \d+", line)), key=_number)
+
+
+def _number(line: str) -> int:
+    return int(line.removeprefix("n "))
