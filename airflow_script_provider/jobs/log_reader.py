@@ -202,7 +202,7 @@ class LogReader:
 
     @asynccontextmanager
     async def _opened(self, call: Call, silence: float, *, until_ended: bool) -> AsyncIterator[aiohttp.StreamReader]:
-        """The stream. One that is still not open a moment after the container's end is given up."""
+        """The stream. One that is not open a moment after the container's end is given up."""
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(None) as opening:
                 hurrying = asyncio.create_task(self._hurry(opening)) if until_ended else None
