@@ -150,7 +150,7 @@ OF_OUTPUT = (
         _ANY_CASE,
     ),
     _sign(
-        r"connection refused|\bECONNREFUSED\b|\[Errno 111\]|database system is (starting up|shutting down)|"
+        r"connection ?refused|\bECONNREFUSED\b|\[Errno 111\]|database system is (starting up|shutting down)|"
         r"too many (clients|connections)",
         Category.CONNECTION_REFUSED,
         "Check that the server runs at this address and port.",

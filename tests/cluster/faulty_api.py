@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import itertools
 import json
 import re
 import ssl
@@ -111,7 +110,6 @@ class FaultyApi:
         self._trust = ssl.create_default_context(cafile=self._server.get("certificate-authority"))
         self._rules: list[_Rule] = []
         self._open: set[asyncio.Transport] = set()
-        self._steps: list[tuple[str, int]] = []
         self._is_down = False
         self._loop = asyncio.new_event_loop()
         self._done = asyncio.Event()
@@ -138,11 +136,6 @@ class FaultyApi:
     def count(self, requests: str) -> int:
         """How many requests there were whose ``METHOD path?query`` matches."""
         return sum(bool(re.search(requests, line)) for line in self.seen)
-
-    def most_at_once(self, requests: str) -> int:
-        """How many requests at most were open at one time whose ``METHOD path?query`` matches."""
-        steps = (step for line, step in self._steps if re.search(requests, line))
-        return max(itertools.accumulate(steps), default=0)
 
     def outage(self, requests: int = 0) -> None:
         """Break all connections, and every new one, until so many have been tried."""
@@ -204,7 +197,7 @@ class FaultyApi:
         self.seen.append(line)
         self.tokens.append(token)
         fault = Fault(reset=True) if self._is_down else self._fault_of(line, token)
-        with self._registered(request, line):
+        with self._registered(request):
             return await self._answer(request, fault)
 
     def _fault_of(self, line: str, token: str) -> Fault:
@@ -212,15 +205,13 @@ class FaultyApi:
         return taken[0] if taken else Fault()
 
     @contextmanager
-    def _registered(self, request: web.BaseRequest, line: str) -> Iterator[None]:
+    def _registered(self, request: web.BaseRequest) -> Iterator[None]:
         transports = {request.transport} if request.transport is not None else set()
         self._open |= transports
-        self._steps.append((line, 1))
         try:
             yield
         finally:
             self._open -= transports
-            self._steps.append((line, -1))
 
     async def _answer(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
         await asyncio.sleep(fault.delay)

@@ -334,7 +334,7 @@ class TestLostNodes:
             player = meanwhile(play)
             run = run_nodes(script="print('hi')", nodes=[name], termination_grace_period=1, **own)
             player.join()
-        assert run.headline == f"1 of 1 node failed: {name} (gone)"
+        assert run.headline == f"1 of 1 node failed: {name} (NodeGone)"
         assert "may still run" not in run.result["nodes"][name]["runs"][0]["error"]
 
     def test_one_that_is_not_ready(self, shared: dict[str, Any], kubectl: Kubectl) -> None:

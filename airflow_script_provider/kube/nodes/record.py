@@ -29,6 +29,7 @@ _STATES = {
     selection.GONE: Category.NODE_GONE,
 }
 _BY_CODE = (None, Category.ERROR, Category.KILLED, Category.SIGNALED)
+_SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
 _LOST = (Category.UNSCHEDULABLE, *_STATES.values())
 
 
@@ -67,7 +68,7 @@ class RunRecord:
     @property
     def why(self) -> str:
         """Why the run failed: ``exit 3``, ``exit 1, ModuleNotFound``, ``OOMKilled``."""
-        if self.exit_code is None or self.category in (Category.OOM_KILLED, Category.EVICTED):
+        if self.exit_code is None or self.status is Status.TIMEOUT or self.reason not in _SAYS_LITTLE:
             return str(self.category or self.status)
         more = "" if self.category in _BY_CODE else f", {self.category}"
         return f"exit {self.exit_code}{more}"

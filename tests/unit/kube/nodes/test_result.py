@@ -29,7 +29,7 @@ def test_the_headline_names_every_node_and_why() -> None:
     plan = a_plan(*(f"n{number}" for number in range(37)), "db-7", "db-9", "web-1")
     records = {node: [a_record()] for node in plan.nodes} | {
         "db-7": [a_failed_record()],
-        "db-9": [a_failed_record(exit_code=137, category=Category.OOM_KILLED)],
+        "db-9": [a_failed_record(exit_code=137, category=Category.OOM_KILLED, reason="OOMKilled")],
         "web-1": [a_failed_record(exit_code=None, category=Category.NODE_UNREACHABLE)],
     }
     assert headline(plan, records) == ("3 of 40 nodes failed: db-7 (exit 3), db-9 (OOMKilled), web-1 (NodeUnreachable)")
