@@ -28,6 +28,7 @@ from airflow_script_provider.kube.exec.outcome import (
     TimedOut,
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
+from airflow_script_provider.kube.hiding import Hide, hider, values_in
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.wording import signal_name
@@ -41,13 +42,20 @@ _CHECKS, _CHECK_PAUSE = 3, 1.0
 
 
 class ExecRun:
-    """One run of a request; ``outcome`` may be awaited once."""
+    """One run of a request; ``outcome`` may be awaited once.
 
-    def __init__(self, api: KubernetesApi, request: ExecRequest, log: StreamsLog, max_output_bytes: int) -> None:
+    ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside.
+    """
+
+    def __init__(
+        self, api: KubernetesApi, request: ExecRequest, log: StreamsLog, max_output_bytes: int, mask: Hide = str
+    ) -> None:
         self.api = api
         self.request = request
         self.log = log
         self.output = ExecOutput.of(max_output_bytes)
+        inputs = request.inputs
+        self._hide = hider(values_in(inputs.env, inputs.args, inputs.arguments), mask)
 
     async def outcome(self) -> Outcome:
         """Run and wait. An interruption ends the process, and gets a note that says how that went.
@@ -65,7 +73,8 @@ class ExecRun:
             raise _with_exec_rights(error, chosen.location.namespace) from None
         times = {"started_at": started_at, "finished_at": _now()}
         executed = program.invocation.argv[0]
-        case = ExecCase(self.request, executed, chosen.location, end, self.output, time.monotonic() - began, times)
+        seconds = time.monotonic() - began
+        case = ExecCase(self.request, executed, chosen.location, end, self.output, seconds, times, self._hide)
         concluded = exec_outcome.conclude(case)
         self.log.note(exec_outcome.summary(case, concluded.result))
         for warning in concluded.value.warnings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_script_provider._airflow import masked
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.execs.run import ExecRun
@@ -96,7 +97,7 @@ class ExecTaskRun(TaskRun):
         log = self.run_log(get_logs=inputs.get_logs)
 
         async def main(api: KubernetesApi) -> Outcome:
-            return await ExecRun(api, request, log, inputs.max_output_bytes).outcome()
+            return await ExecRun(api, request, log, inputs.max_output_bytes, mask=masked).outcome()
 
         return self.run(access, main)
 

@@ -10,6 +10,7 @@ from airflow_script_provider.kube import signs
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import script_error
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
@@ -158,7 +159,8 @@ class ExecOutput:
 class ExecCase:
     """A run that is over.
 
-    ``program`` is what was executed, ``seconds`` the time since its beginning.
+    ``program`` is what was executed, ``seconds`` the time since its beginning. ``hide`` makes what
+    it printed safe for a message; without it no line of it stands in one.
     """
 
     request: ExecRequest
@@ -168,6 +170,7 @@ class ExecCase:
     output: ExecOutput
     seconds: float
     times: Mapping[str, str] = field(default_factory=dict)
+    hide: Hide | None = None
 
 
 def conclude(case: ExecCase) -> Outcome:
@@ -250,6 +253,8 @@ def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     output = case.output.both.last_lines(script_error.LINES)
     error = script_error.last_error(output, code)
     category = script_error.category_of(code, error, output[-LAST_LINES:])
+    if shown := case.hide(error) if case.hide and error else "":
+        cause = f"{cause}: {shown}"
     return _diagnosis(case, cause, _advice(case, code), category)
 
 

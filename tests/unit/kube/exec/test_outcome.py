@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,19 @@ def an_outcome(
     request = an_exec_request(script, **options)
     program = request.invocation(PLACE.image).argv[0]
     return exec_outcome.conclude(ExecCase(request, program, PLACE, end, printed, 2.0, times))
+
+
+def test_the_scripts_own_error_is_in_the_first_line() -> None:
+    """What the interpreter says, without the values of the request (R26, R37)."""
+    printed = ExecOutput.of(500)
+    printed.both.add([b'Traceback (most recent call last):\n  File "x", line 1\nValueError: hunter2 is wrong\n'])
+    case = ExecCase(an_exec_request(), "python3", PLACE, Exited(1), printed, 2.0)
+    assert error_of(exec_outcome.conclude(case)).message.startswith(
+        "Pod shop/api-x1: the script ended with exit code 1."
+    )
+    shown = exec_outcome.conclude(replace(case, hide=lambda line: line.replace("hunter2", "***")))
+    first = "Pod shop/api-x1: the script ended with exit code 1: ValueError: *** is wrong."
+    assert error_of(shown).message.splitlines()[0] == first
 
 
 def error_of(outcome_: Outcome) -> ScriptFailedError:
