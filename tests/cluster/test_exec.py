@@ -151,12 +151,14 @@ def test_pods_may_be_selected_or_named(app: dict[str, Any], kubectl: Kubectl) ->
 
 
 def test_exit_code_fails_or_skips(app: dict[str, Any]) -> None:
-    """An exit code fails the task, or skips it by ``skip_on_exit_code``."""
+    """An exit code fails the task, with the script's own error, or skips it by ``skip_on_exit_code`` (R37)."""
     failed = run_exec(script="echo why; exit 3", interpreter=["sh"], **app)
     assert isinstance(failed.error, exceptions.ScriptFailedError)
     assert failed.headline.endswith(": the script ended with exit code 3.")
     assert "why" in str(failed.error)
     assert (failed.result["exit_code"], failed.result["status"]) == (3, "failed")
+    failed = run_exec(script="import os\nraise ValueError(os.environ['A'])", env={"A": "hunter2"}, **app)
+    assert failed.headline.endswith(": the script ended with exit code 1: ValueError: ***.")
     skipped = run_exec(script="exit 99", interpreter=["sh"], skip_on_exit_code=99, **app)
     assert isinstance(skipped.error, AirflowSkipException)
     assert skipped.result["exit_code"] == 99

@@ -50,12 +50,10 @@ def test_the_scripts_own_error_is_in_the_first_line() -> None:
     printed = ExecOutput.of(500)
     printed.both.add([b'Traceback (most recent call last):\n  File "x", line 1\nValueError: hunter2 is wrong\n'])
     case = ExecCase(an_exec_request(), "python3", PLACE, Exited(1), printed, 2.0)
-    assert error_of(exec_outcome.conclude(case)).message.startswith(
-        "Pod shop/api-x1: the script ended with exit code 1."
-    )
+    ended = "Pod shop/api-x1: the script ended with exit code 1"
+    assert error_of(exec_outcome.conclude(case)).message.splitlines()[0] == f"{ended}."
     shown = exec_outcome.conclude(replace(case, hide=lambda line: line.replace("hunter2", "***")))
-    first = "Pod shop/api-x1: the script ended with exit code 1: ValueError: *** is wrong."
-    assert error_of(shown).message.splitlines()[0] == first
+    assert error_of(shown).message.splitlines()[0] == f"{ended}: ValueError: *** is wrong."
 
 
 def error_of(outcome_: Outcome) -> ScriptFailedError:
