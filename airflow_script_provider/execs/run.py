@@ -44,7 +44,7 @@ _CHECKS, _CHECK_PAUSE = 3, 1.0
 class ExecRun:
     """One run of a request; ``outcome`` may be awaited once.
 
-    ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside.
+    ``mask`` hides the secrets that it knows in a line. The values of the request are hidden, too.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import FAILS_ON_NODE_2, SAYS_WHERE, SLEEPS, an_operator, group_of, owners, run_nodes
 from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, wait_until_logged
 from tests.cluster.told_to_end import STEPS, tell_all
-from tests.patience import wait_for, with_time_to_begin
+from tests.patience import LONG, wait_for, with_time_to_begin
 
 
 @pytest.fixture(params=["in_a_worker", "deferred"])
@@ -284,16 +284,13 @@ class TestModes:
         assert "containerd" in processes
         assert run.warnings[0].startswith("mode='host' grants the script all capabilities, all devices, all processes")
 
-    def test_a_namespace_that_forbids_it(self, kubectl: Kubectl, kubeconfig: str) -> None:
-        """Why there is no pod is said while it is waited for, and in the result (R11, R18)."""
+    def test_a_namespace_that_forbids_it(self, kubectl: Kubectl, kubeconfig: str, waiting: dict[str, Any]) -> None:
+        """Why there is no pod is said at once, long before startup_timeout (R11, R18)."""
         labels = {"pod-security.kubernetes.io/enforce": "baseline"}
         with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
             where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
-            arguments = {"script": "true", "nodes": ["node-1"], "mode": "privileged", **where}
-            _, run = with_time_to_begin(
-                lambda seconds: run_nodes(startup_timeout=seconds, **arguments),
-                lambda run: "violates PodSecurity" in str(run.result) and "violates PodSecurity" in str(run.warnings),
-            )
-        assert run.headline == "1 of 1 node failed: node-1 (PodSecurity)"
-        assert "violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]
+            limits = {"startup_timeout": LONG, "timeout": LONG}
+            run = run_nodes(script="true", mode="privileged", **limits, **waiting, **where)
+        assert run.headline == "2 of 2 nodes failed: node-1 (PodSecurity), node-2 (PodSecurity)"
+        assert "its pod is refused: violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]
         assert any("violates PodSecurity" in line for line in run.warnings)

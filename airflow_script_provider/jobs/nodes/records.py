@@ -93,7 +93,11 @@ class RecordWriter:
         return None
 
     async def warnings_of(self, run: NodeRun) -> list[str]:
-        """Warning events of a run's Job and pods, oldest first."""
+        """The lines of Warning events of a run's Job and pods, oldest first, each once."""
+        return list(dict.fromkeys(event_line(event) for event in await self.events_of(run)))
+
+    async def events_of(self, run: NodeRun) -> list[dict[str, Any]]:
+        """Warning events of a run's Job and pods, oldest first; none where they cannot be read."""
         uids = [uid for uid in (run.uid, *run.seen.view.pods) if uid is not None]
         found: list[dict[str, Any]] = []
         for uid in uids:
@@ -102,7 +106,7 @@ class RecordWriter:
                 found += (await self.api.list("events", self.job.ref.namespace, fieldSelector=selector))["items"]
             except exceptions.KubernetesApiError:
                 return []
-        return list(dict.fromkeys(event_line(event) for event in found))
+        return found
 
     def _facts(self, run: NodeRun, failures: int) -> dict[str, Any]:
         return {

@@ -28,7 +28,7 @@ from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import pod_status
-from airflow_script_provider.kube.job.diagnosis import advised
+from airflow_script_provider.kube.job.diagnosis import advised, event_line
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
@@ -88,7 +88,8 @@ class NodeRuns:
         self._listed = {kind: asyncio.Event() for kind in Kind}
         self._tasks = asyncio.TaskGroup()
         self._others: list[asyncio.Task[None]] = []
-        self._explained = 0
+        self._explained: set[Start] = set()
+        self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
 
     async def follow(self) -> None:
@@ -214,9 +215,7 @@ class NodeRuns:
                 run.is_concluding = True
                 await self._close(run, self._records.of_refusal(run, error, self.board.failures_before(run.node)))
             return
-        if self._explained < EXPLAINED:
-            self._explained += 1
-            self._others.append(self._tasks.create_task(self._explain(run)))
+        self._explain_later(run)
 
     async def _create(self, body: dict[str, Any]) -> None:
         may_have_acted = False
@@ -259,12 +258,28 @@ class NodeRuns:
         run.uid = found["metadata"]["uid"] if found is not None else None
         return ""
 
-    async def _explain(self, run: NodeRun) -> None:
-        """Show why a run has no pod yet, by the events of its Job."""
+    def _explain_later(self, run: NodeRun) -> None:
+        """Look why a run gets no pod: the first ones, or all once one is refused."""
+        is_shown = len(self._explained) < EXPLAINED
+        if run.start not in self._explained and (is_shown or self._is_refused):
+            self._explained.add(run.start)
+            self._others.append(self._tasks.create_task(self._explain(run, is_shown=is_shown)))
+
+    async def _explain(self, run: NodeRun, *, is_shown: bool) -> None:
+        """Say why a run has no pod, by the events of its Job. Admission may refuse it for good."""
         await asyncio.sleep(EXPLAIN_AFTER)
-        if not run.seen.view.pods:
-            for line in await self._records.warnings_of(run):
-                self._log.note(advised(line), logging.WARNING)
+        if run.seen.view.pods:
+            return
+        events = await self._records.events_of(run)
+        for line in dict.fromkeys(event_line(event) for event in events) if is_shown else ():
+            self._log.note(advised(line), logging.WARNING)
+        for event in events:
+            self.board.take_event(run, event, time.monotonic())
+        self._wake()
+        if run.seen.view.refusal and not self._is_refused:
+            self._is_refused = True
+            for other in list(self.board.runs.values()):
+                self._explain_later(other)
 
     async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
         """Read what the run printed, show how it ended, write its outcome."""

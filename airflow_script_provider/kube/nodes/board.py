@@ -136,6 +136,11 @@ class Board:
             run.look_at = now
         return run
 
+    def take_event(self, run: NodeRun, event: Mapping[str, Any], now: float) -> None:
+        """Note a Warning event of a run's Job."""
+        run.seen = run.seen.with_event(event, now)
+        run.look_at = now
+
     def due(self, now: float, expires_at: float | None) -> Iterator[tuple[NodeRun, Verdict | Lost]]:
         """The runs that are over now, and how they ended.
 

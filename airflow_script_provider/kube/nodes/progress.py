@@ -61,6 +61,10 @@ class NodeView:
             leaving.pop(pod_status.uid(pod), None)
         return replace(self, view=self.view.with_pod(pod, now, deleted=deleted), leaving=leaving)
 
+    def with_event(self, event: Mapping[str, Any], now: float) -> NodeView:
+        """The view after a Warning event of the Job."""
+        return replace(self, view=self.view.with_event(event, now))
+
     def since(self, started_at: float) -> NodeView:
         """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))
