@@ -267,7 +267,7 @@ class ScriptResult:
         """Read what ``to_dict`` wrote; the keys of a newer version are dropped."""
         known = _known(cls, data)
         known["status"] = Status(known["status"])
-        known["category"] = category_of(known.get("category"))
+        known["category"] = category_named(known.get("category"))
         known["disruptions"] = tuple(known.get("disruptions", ()))
         known["attempts"] = tuple(Attempt(**_known(Attempt, attempt)) for attempt in known.get("attempts", ()))
         return cls(**known)
@@ -320,7 +320,7 @@ class NodesResult:
         return cls(**known | {"status": Status(known["status"])})
 
 
-def category_of(word: str | None) -> Category | None:
+def category_named(word: str | None) -> Category | None:
     """The category of a word; a word of a newer version is ``Unknown``."""
     if word is None:
         return None

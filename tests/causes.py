@@ -52,7 +52,7 @@ class Example:
         if isinstance(self.seen, Case):
             return diagnose(self.seen)
         assert not isinstance(self.seen, RunRecord)
-        case = ExecCase(an_exec_request(), "python3", PLACE, self.seen, ExecOutput.of(100), 12.0)
+        case = ExecCase(an_exec_request(working_dir="/app"), "python3", PLACE, self.seen, ExecOutput.of(100), 12.0)
         diagnosed = exec_outcome.conclude(case).diagnosis
         assert diagnosed is not None
         return diagnosed
@@ -211,8 +211,9 @@ EXAMPLES = (
     Example(C.INSTALL_FAILED, "Error", _install('could not install "pandaz": no matching distribution')),
     Example(C.OOM_KILLED, "OOMKilled", _install("could not install: exit code 137", 137, "OOMKilled")),
     Example(C.PACKAGE_INDEX_UNREACHABLE, "Error",
-            _install("could not install: WARNING: Retrying after connection broken by "
-                     "'NewConnectionError: Failed to establish a new connection'", 98)),
+            _install('could not install "pandas": no matching distribution', 98)),
+    Example(C.PACKAGE_INDEX_UNREACHABLE, "Error",
+            _install("could not install: error: Request failed after 3 retries", 98)),
     # The cluster, or one of its users, ended the run.
     Example(C.EVICTED, "Evicted", _ended("Evicted", "The node was low on resource: memory.")),
     Example(C.STORAGE_LIMIT_EXCEEDED, "Evicted",
@@ -241,6 +242,9 @@ EXAMPLES = (
     Example(C.CONTAINER_STATUS_UNKNOWN, "ContainerStatusUnknown",
             a_case(a_pod(exit_code=137, reason="ContainerStatusUnknown",
                          message="The container could not be located when the pod was terminated"))),
+    Example(C.CONTAINER_STATUS_UNKNOWN, "Unknown", a_case(a_pod(exit_code=255, reason="Unknown"))),
+    Example(C.EVICTED, "Evicted",
+            a_case(a_pod(exit_code=137, phase="Failed", pod_reason="Evicted", disrupted="TerminationByKubelet"))),
     Example(C.BACKOFF_LIMIT_EXCEEDED, "BackoffLimitExceeded",
             _job("BackoffLimitExceeded", "Job has reached the specified backoff limit")),
     Example(C.POD_FAILURE_POLICY, "PodFailurePolicy",
@@ -262,7 +266,8 @@ EXAMPLES = (
     Example(C.MODULE_NOT_FOUND, "Error", _printed("Error: Cannot find module 'left-pad'", "    at load (x:1:2)")),
     Example(C.SYNTAX_ERROR, "Error", _raised("SyntaxError: invalid syntax")),
     Example(C.SYNTAX_ERROR, "Error",
-            _printed('/scripts/script.sh: line 2: syntax error near unexpected token `fi\'', code=2)),
+            _printed("/scripts/script.sh: line 2: syntax error near unexpected token `fi'",
+                     "/scripts/script.sh: line 2: `fi'", code=2)),
     Example(C.MEMORY_ERROR, "Error", _raised("MemoryError")),
     Example(C.MEMORY_ERROR, "Error",
             _printed("FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory", code=134)),
@@ -279,7 +284,8 @@ EXAMPLES = (
     Example(C.NAME_NOT_RESOLVED, "Error", _raised("socket.gaierror: [Errno -3] Temporary failure in name resolution")),
     Example(C.NAME_NOT_RESOLVED, "Error", _printed("curl: (6) Could not resolve host: db", code=6)),
     Example(C.CONNECTION_REFUSED, "Error",
-            _printed('psql: error: connection to server at "db", port 5432 failed: Connection refused', code=2)),
+            _printed('psql: error: connection to server at "db", port 5432 failed: Connection refused',
+                     "\tIs the server running on that host and accepting TCP/IP connections?", code=2)),
     Example(C.CONNECTION_REFUSED, "Error", _raised("ConnectionRefusedError: [Errno 111] Connection refused")),
     Example(C.HOST_UNREACHABLE, "Error", _raised("TimeoutError: [Errno 110] Connection timed out")),
     Example(C.HOST_UNREACHABLE, "Error", _raised("TimeoutError: timed out")),

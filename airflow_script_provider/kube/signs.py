@@ -53,20 +53,20 @@ OF_THE_CLUSTER = (
     ),
     _sign(r"secret .*not found|configmap .*not found", None, "Create it, or change env_from or volumes.", _ANY_CASE),
     _sign(r"persistentvolumeclaim .*not found", None, "Create it, or change volumes."),
-    _sign(r"Insufficient (cpu|memory)", None, "Ask for less in container_resources, or add nodes."),
+    _sign(r"Insufficient [\w./-]+", None, "Ask for less in container_resources, or add nodes."),
     _sign("didn't match Pod's node affinity/selector", None, "Check node_selector and affinity."),
-    _sign("untolerated taint", None, "Set tolerations."),
+    _sign(r"untolerated taint(?!\S* \{node\.)", None, "Set tolerations."),
     _sign("ImagePullBackOff|ErrImagePull|InvalidImageName", None, "Check image and image_pull_secrets."),
     _sign("active on the node longer than the specified", None, "Raise activeDeadlineSeconds in pod_overrides."),
     _sign(
-        r"ephemeral local storage usage exceeds|EmptyDir volume \S+ exceeds|exceeded its local ephemeral storage",
+        r"EmptyDir volume \S+ exceeds",
         Category.STORAGE_LIMIT_EXCEEDED,
-        "Raise container_resources limits ephemeral-storage, or write less.",
+        "Raise the volume's sizeLimit, or write less.",
         _ANY_CASE,
     ),
     _sign(
-        r"ephemeral.(local )?storage",
-        None,
+        r"ephemeral local storage usage exceeds|exceeded its local ephemeral storage",
+        Category.STORAGE_LIMIT_EXCEEDED,
         "Raise container_resources limits ephemeral-storage, or write less.",
         _ANY_CASE,
     ),
@@ -74,19 +74,25 @@ OF_THE_CLUSTER = (
 """Messages of admission, the scheduler, kubelets and events."""
 
 OF_A_REGISTRY = (
+    _sign(r"SignatureValidationFailed", Category.SIGNATURE_VALIDATION_FAILED),
     _sign(
-        r"unauthorized|access denied|denied:|authorization failed|insufficient_scope|no basic auth",
+        r"unauthorized|access denied|denied:|is denied|403 Forbidden|authorization failed|insufficient_scope|"
+        r"no basic auth",
         Category.IMAGE_UNAUTHORIZED,
         flags=_ANY_CASE,
     ),
     _sign(r"invalid reference", Category.INVALID_IMAGE_NAME, flags=_ANY_CASE),
     _sign(
-        r"not found|manifest unknown|name unknown|no match for platform", Category.IMAGE_NOT_FOUND, flags=_ANY_CASE
+        r"^(?!.*(snapshot|content digest|executable file)).*(not found|manifest unknown|name unknown|"
+        r"no match for platform|no matching manifest|no image found in)",
+        Category.IMAGE_NOT_FOUND,
+        flags=_ANY_CASE | re.DOTALL,
     ),
-)  # fmt: skip
+)
 """Answers to the question for an image."""
 
 OF_AN_ERROR = (
+    _sign(r"No module named .* is not a package", Category.MODULE_NOT_FOUND),
     _sign(
         r"ModuleNotFoundError: No module named|python[\d.]*: No module named",
         Category.MODULE_NOT_FOUND,
@@ -97,16 +103,46 @@ OF_AN_ERROR = (
         Category.MODULE_NOT_FOUND,
         "Use an image that has it, or add it to files.",
     ),
-    _sign(r"^(\w+Error: )?.*No module named|Can't locate \S+ in @INC|^ImportError\b", Category.MODULE_NOT_FOUND),
+    _sign(r"Can't locate \S+ in @INC", Category.MODULE_NOT_FOUND, "Use an image that has it."),
     _sign(r"^MemoryError\b", Category.MEMORY_ERROR, "Raise container_resources limits memory."),
-    _sign(r"^(SyntaxError|IndentationError|TabError)\b|[Ss]yntax error\b", Category.SYNTAX_ERROR),
+    _sign(r"^(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|[Ss]yntax error\b", Category.SYNTAX_ERROR),
 )
 """The error that ended a script. In other lines it may be one that was handled."""
 
-OF_OUTPUT = (
+OF_A_CRASH = (
     _sign(
-        r"setgroups|setegid|seteuid|\b_apt\b|/var/(lib|cache)/(apt|dpkg)|dpkg:|Unable to lock database|"
-        r"superuser privileges|rpmdb|apk-tools",
+        r"heap out of memory|java\.lang\.OutOfMemoryError",
+        Category.MEMORY_ERROR,
+        "Raise container_resources limits memory.",
+    ),
+    _sign(
+        r"died with <Signals\.SIGKILL|BrokenProcessPool|process pool was terminated abruptly",
+        Category.KILLED,
+        "A process that the script started was killed, perhaps for memory.",
+    ),
+)
+"""What ends a script wherever it stands near the end."""
+
+OF_OUTPUT = (
+    *OF_A_CRASH,
+    _sign(
+        r"\bEROFS\b|\[Errno 30\]|Read-only file system",
+        Category.READ_ONLY_FILE_SYSTEM,
+        "Write to /tmp, or mount a volume.",
+    ),
+    _sign(
+        r"\bENOSPC\b|\[Errno 28\]|No space left on device|enough free space",
+        Category.NO_SPACE_LEFT,
+        "Free space, or mount a larger volume.",
+    ),
+    _sign(
+        r"\bENOMEM\b|\[Errno 12\]|Cannot allocate memory",
+        Category.MEMORY_ERROR,
+        "Raise container_resources limits memory.",
+    ),
+    _sign(
+        r"(setgroups|setegid|seteuid|\b_apt\b|/var/(lib|cache)/(apt|dpkg)|dpkg:|Unable to lock database|rpmdb|"
+        r"apk-tools).*(denied|not permitted|superuser)|superuser privilege",
         Category.PERMISSION_DENIED,
         "Use install_packages.",
     ),
@@ -116,25 +152,11 @@ OF_OUTPUT = (
         "The container has no capabilities; add the one it needs in pod_overrides.",
         _ANY_CASE,
     ),
+    _sign(r"Permission denied \([\w,-]+\)\.?$", Category.AUTHENTICATION_FAILED),
     _sign(
-        r"\bEACCES\b|\[Errno 13\]|Permission denied(:? '[^']*')?$",
+        r"\bEACCES\b|\[Errno 13\]|AccessDeniedException|[Pp]ermission denied(: '[^']*'|\)| at \S+ line \d+\.)?$",
         Category.PERMISSION_DENIED,
         "Its user may not: set run_as_uid, or add the capability DAC_OVERRIDE in pod_overrides.",
-    ),
-    _sign(
-        r"\bEROFS\b|\[Errno 30\]|Read-only file system",
-        Category.READ_ONLY_FILE_SYSTEM,
-        "Write to /tmp, or mount a volume.",
-    ),
-    _sign(
-        r"\bENOSPC\b|\[Errno 28\]|No space left on device",
-        Category.NO_SPACE_LEFT,
-        "Free space, or mount a larger volume.",
-    ),
-    _sign(
-        r"\bENOMEM\b|\[Errno 12\]|Cannot allocate memory|heap out of memory",
-        Category.MEMORY_ERROR,
-        "Raise container_resources limits memory.",
     ),
     _sign(
         r"\bexec format error",
@@ -143,61 +165,75 @@ OF_OUTPUT = (
         _ANY_CASE,
     ),
     _sign(
-        r"name resolution|Name or service not known|Could not resolve|getaddrinfo|\bENOTFOUND\b|\bEAI_AGAIN\b|"
-        r"could not translate host name|no such host\b|Unknown (MySQL server )?host",
+        r"(failure in|server) name resolution|failure resolving|Name or service not known|Could not resolve|"
+        r"getaddrinfo|\bENOTFOUND\b|\bEAI_AGAIN\b|could not translate host name|no such host\b|"
+        r"Unknown (MySQL server )?host|UnknownHostException|bad address",
         Category.NAME_NOT_RESOLVED,
         "Check the host's name, and whether a NetworkPolicy lets the pod reach the DNS.",
         _ANY_CASE,
     ),
     _sign(
-        r"connection ?refused|\bECONNREFUSED\b|\[Errno 111\]|database system is (starting up|shutting down)|"
-        r"too many (clients|connections)",
+        r"too many (clients|connections)|remaining connection slots|database system is (starting up|shutting down)",
+        Category.CONNECTION_REFUSED,
+        flags=_ANY_CASE,
+    ),
+    _sign(
+        r"connection ?refused|\bECONNREFUSED\b|\[Errno 111\]|\(111\)|curl: \(7\)|Connect call failed",
         Category.CONNECTION_REFUSED,
         "Check that the server runs at this address and port.",
         _ANY_CASE,
     ),
     _sign(
-        r"network is unreachable|no route to host|\bEHOSTUNREACH\b|"
-        r"(connection|operation|connect) timed out|^TimeoutError: timed out|"
-        r"ConnectTimeout|\bETIMEDOUT\b|\[Errno 110\]|connection timeout",
+        r"network is unreachable|no route to host|\bEHOSTUNREACH\b|\bETIMEDOUT\b|\[Errno 110\]|"
+        r"(connection|operation|connect) timed out|^TimeoutError: timed out|ConnectTimeout|timeout was reached|"
+        r"connection timeout",
         Category.HOST_UNREACHABLE,
         "Check whether a NetworkPolicy lets the pod reach the server.",
         _ANY_CASE,
     ),
     _sign(
-        r"authentication failed|Access denied for user|Login failed for user|ORA-01017|\(publickey\)",
+        r"authentication failed|Access denied for user|Login failed for user|ORA-01017",
         Category.AUTHENTICATION_FAILED,
         flags=_ANY_CASE,
     ),
     _sign(
-        r"CERTIFICATE_VERIFY_FAILED|self.signed certificate|unable to get local issuer certificate|"
-        r"certificate (has expired|verify failed)",
+        r"self.signed certificate|unable to get local issuer certificate|PKIX path building failed|"
+        r"x509: certificate signed by unknown authority",
         Category.CERTIFICATE_INVALID,
-        "Mount the authority's certificate, and name it in SSL_CERT_FILE.",
+        "Mount the authority's certificate, and name it in SSL_CERT_FILE or REQUESTS_CA_BUNDLE.",
         _ANY_CASE,
     ),
-    _sign(r"\bENOENT\b|\[Errno 2\]|No such file or directory", Category.FILE_NOT_FOUND),
-)  # fmt: skip
-"""Lines near the end of a failed script's output."""
+    _sign(
+        r"CERTIFICATE_VERIFY_FAILED|certificate (has expired|verify failed)|Hostname mismatch|x509: ",
+        Category.CERTIFICATE_INVALID,
+        flags=_ANY_CASE,
+    ),
+    _sign(r"\bENOENT\b|\[Errno 2\]|No such file or directory|FileNotFoundException", Category.FILE_NOT_FOUND),
+)
+"""Lines at the end of a failed script's output."""
 
 OF_AN_INSTALLATION = (
     _sign(
-        r"could not resolve|failure resolving|name resolution|download metadata|connection|connect |"
-        r"timed out|timeout|proxy|max retries|retrying|offline|dns error|"
-        r"request failed|error sending request",
+        r"could not resolve|failure resolving|name resolution|dns error|transient error|temporary error|"
+        r"no matching distribution|connection|connect |timed out|timeout|proxy|max retries|offline|request failed|"
+        r"error sending request|(download|fetch)(ing)? .*(failed|metadata)|cannot download|download metadata",
         Category.PACKAGE_INDEX_UNREACHABLE,
         flags=_ANY_CASE,
     ),
 )
-"""Why pip, uv or a package manager installed nothing."""
+"""Why pip, uv or a package manager installed nothing, where another attempt may."""
 
 _WORDS = {
-    "PodSecurity": Category.POD_SECURITY,
     "ImagePullBackOff": Category.ERR_IMAGE_PULL,
     "ImageInspectError": Category.ERR_IMAGE_PULL,
     "RegistryUnavailable": Category.ERR_IMAGE_PULL,
+    "PreCreateHookError": Category.CREATE_CONTAINER_ERROR,
+    "PreStartHookError": Category.START_ERROR,
     "RunContainerError": Category.START_ERROR,
     "ContainerCannotRun": Category.START_ERROR,
+    "Unknown": Category.CONTAINER_STATUS_UNKNOWN,
+    "CrashLoopBackOff": Category.INIT_CONTAINER_FAILED,
+    "SchedulerError": Category.UNSCHEDULABLE,
     "CreatePodSandboxError": Category.FAILED_CREATE_POD_SANDBOX,
     "FailedMapVolume": Category.FAILED_MOUNT,
     "FailedPostStartHook": Category.POST_START_HOOK_ERROR,
@@ -211,19 +247,32 @@ _WORDS = {
     "NodeLost": Category.NODE_UNREACHABLE,
     "DeletionByPodGC": Category.NODE_GONE,
     "Killing": Category.STOPPED,
-    "UnexpectedAdmissionError": Category.REJECTED_BY_NODE,
-    "NodeAffinity": Category.REJECTED_BY_NODE,
-    "NodePorts": Category.REJECTED_BY_NODE,
-    "NodeName": Category.REJECTED_BY_NODE,
-    "TopologyAffinityError": Category.REJECTED_BY_NODE,
-    "SMTAlignmentError": Category.REJECTED_BY_NODE,
-    "AppArmor": Category.REJECTED_BY_NODE,
-    "SysctlForbidden": Category.REJECTED_BY_NODE,
-    "TaintToleration": Category.REJECTED_BY_NODE,
     "MaxFailedIndexesExceeded": Category.BACKOFF_LIMIT_EXCEEDED,
     "FailedIndexes": Category.BACKOFF_LIMIT_EXCEEDED,
 }
 """Kubernetes' words of which the category has another name."""
+
+_OF_A_KUBELET_THAT_REFUSES = frozenset(
+    [
+        "AppArmor", "InitContainerRestartPolicyForbidden", "InvalidNodeInfo", "NodeAffinity", "NodeName", "NodePorts",
+        "PodFeatureUnsupported", "PodLevelResourcesNotSupported", "PodOSNotSupported",
+        "PodOSSelectorNodeLabelDoesNotMatch", "SMTAlignmentError", "SupplementalGroupsPolicyNotSupported",
+        "SysctlForbidden", "TaintToleration", "TopologyAffinityError", "UnexpectedAdmissionError",
+        "UnexpectedPredicateFailureType", "UnknownReason", "VolumeAttachmentLimitExceeded",
+    ]
+)  # fmt: skip
+_ITS_OWN_NAMES = frozenset(
+    {
+        Category.DEADLINE_EXCEEDED, Category.FAILED_CREATE, Category.UNSCHEDULABLE, Category.SCHEDULING_GATED,
+        Category.INVALID_IMAGE_NAME, Category.ERR_IMAGE_NEVER_PULL, Category.SIGNATURE_VALIDATION_FAILED,
+        Category.ERR_IMAGE_PULL, Category.FAILED_MOUNT, Category.FAILED_ATTACH_VOLUME,
+        Category.FAILED_CREATE_POD_SANDBOX, Category.CREATE_CONTAINER_CONFIG_ERROR, Category.CREATE_CONTAINER_ERROR,
+        Category.START_ERROR, Category.POST_START_HOOK_ERROR, Category.EVICTED, Category.PREEMPTED,
+        Category.EVICTION_BY_API, Category.NODE_SHUTDOWN, Category.CONTAINER_STATUS_UNKNOWN,
+        Category.BACKOFF_LIMIT_EXCEEDED, Category.POD_FAILURE_POLICY, Category.OOM_KILLED,
+    }
+)  # fmt: skip
+"""Categories that are Kubernetes' words."""
 
 
 def first(signs: Iterable[Sign], text: str) -> Sign | None:
@@ -241,15 +290,12 @@ def category_of_word(word: str | None) -> Category | None:
     """The category of Kubernetes' own word, None for a word that tells nothing."""
     if not word:
         return None
-    if word.startswith("OutOf"):  # OutOfcpu, OutOfpods and so on
+    if word.startswith("OutOf") or word in _OF_A_KUBELET_THAT_REFUSES:  # OutOfcpu, OutOfpods and so on
         return Category.REJECTED_BY_NODE
-    return _WORDS.get(word) or next((category for category in _NAMED_AS_KUBERNETES if category == word), None)
+    return _WORDS.get(word) or next((category for category in _ITS_OWN_NAMES if category == word), None)
 
 
 def category_of(signs: Sequence[Sign], text: str, word: str | None) -> Category | None:
     """The category by what a message says, otherwise by Kubernetes' word."""
-    said = next((sign for sign in signs if sign.category and sign.pattern.search(text)), None)
-    return said.category if said else category_of_word(word)
-
-
-_NAMED_AS_KUBERNETES = frozenset(Category) - {Category.ERROR, Category.UNKNOWN}
+    found = first((sign for sign in signs if sign.category), text)
+    return found.category if found else category_of_word(word)

@@ -289,7 +289,7 @@ class TestModes:
         labels = {"pod-security.kubernetes.io/enforce": "baseline"}
         with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
             where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
-            limits = {"startup_timeout": LONG, "timeout": LONG}
+            limits: dict[str, Any] = {"startup_timeout": LONG, "timeout": LONG}
             run = run_nodes(script="true", mode="privileged", **limits, **waiting, **where)
         assert run.headline == "2 of 2 nodes failed: node-1 (PodSecurity), node-2 (PodSecurity)"
         assert "its pod is refused: violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]

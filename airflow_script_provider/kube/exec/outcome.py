@@ -11,7 +11,7 @@ from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job import script_error
+from airflow_script_provider.kube.job import cluster_messages, script_error
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
@@ -253,7 +253,8 @@ def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     output = case.output.both.last_lines(script_error.LINES)
     error = script_error.last_error(output, code)
     category = script_error.category_of(code, error, output[-LAST_LINES:])
-    if shown := case.hide(error) if case.hide and error else "":
+    line = script_error.deciding_line(code, error, output[-LAST_LINES:])
+    if shown := case.hide(line) if case.hide and line else "":
         cause = f"{cause}: {shown}"
     return _diagnosis(case, cause, _advice(case, code), category)
 
@@ -288,8 +289,10 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
         "write": ("script and files cannot be written in the container", "Free space in /dev/shm and /tmp."),
     }
     cause, advice = causes[end.failed_step]
-    is_missing = end.failed_step == "program" and "not found" in end.message
-    return _diagnosis(case, cause, advice, Category.PROGRAM_NOT_FOUND if is_missing else _STEPS[end.failed_step])
+    category = _STEPS[end.failed_step]
+    if end.failed_step == "program" and (fault := cluster_messages.program_fault(f"exec: {end.message}")):
+        category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
+    return _diagnosis(case, cause, advice, category)
 
 
 def _diagnose_end_of_pod(case: ExecCase, why: str) -> Diagnosis:

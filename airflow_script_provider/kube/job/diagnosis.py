@@ -14,6 +14,7 @@ from airflow_script_provider.kube.job import cluster_messages, pod_status, scrip
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
+from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 from airflow_script_provider.result import Category
 
@@ -22,10 +23,10 @@ _MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoe
 _HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
 _DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _MORE_MEMORY = "Raise container_resources limits memory."
+_LOST = ("ContainerStatusUnknown", "Unknown")
 _ENDED_WITH = "the script ended with "
 _MAX_WRITTEN = 20
 _HELPED_BY_TIME = (
-    None,
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
     Category.FAILED_MOUNT,
@@ -112,7 +113,7 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
     if end.reason == "OOMKilled":
         limit = _memory_limit(pod)
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
-    if end.reason == Category.CONTAINER_STATUS_UNKNOWN:
+    if end.reason in _LOST:
         return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
     if end.reason in pod_status.START_ERRORS:
         return f'container "{SCRIPT_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
@@ -139,7 +140,7 @@ def _deadline(case: Case) -> Diagnosis:
         return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)
     cause = f"ran longer than its {limit} ({Category.DEADLINE_EXCEEDED})"
     if case.view.is_without_a_pod and case.warnings:
-        why = _of_event(case.warnings[-1])
+        why = _of_events(case.warnings)
         cause = f"{cause}, at last without a pod: {why.why}"
         return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
     return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
@@ -148,7 +149,8 @@ def _deadline(case: Case) -> Diagnosis:
 def _never_started(case: Case) -> Diagnosis:
     start = _why_not_started(case)
     cause = f"did not start within startup_timeout of {case.limits.startup_timeout:g} s: {start.why}"
-    patience = "Raise startup_timeout." if start.category in _HELPED_BY_TIME else ""
+    is_helped = start.category in _HELPED_BY_TIME or (start.category is None and start.reason is None)
+    patience = "Raise startup_timeout." if is_helped else ""
     return _diagnosis(case, cause, start.advice or patience, start.category or Category.STARTUP_TIMEOUT, start.reason)
 
 
@@ -163,7 +165,7 @@ class _NotStarted(NamedTuple):
 
 def _why_not_started(case: Case) -> _NotStarted:
     if case.pod is None:
-        return _of_event(case.warnings[-1]) if case.warnings else _NotStarted("no pod was created")
+        return _of_events(case.warnings) if case.warnings else _NotStarted("no pod was created")
     state, trouble = pod_status.state(case.pod), pod_status.trouble(case.pod)
     if trouble and trouble[0] in pod_status.IMAGE_TROUBLE:
         reason, message = trouble
@@ -171,9 +173,15 @@ def _why_not_started(case: Case) -> _NotStarted:
         category = signs.category_of(signs.OF_A_REGISTRY, answer, reason)
         return _NotStarted(f"{reason}: {answer}".removesuffix(": "), hint_for(reason), category, reason)
     if not state.is_trouble and case.warnings:
-        return _of_event(case.warnings[-1])
+        return _of_events(case.warnings)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
     return _NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
+
+
+def _of_events(lines: Sequence[str]) -> _NotStarted:
+    """The last event that tells a cause, otherwise the last one."""
+    found = [_of_event(line) for line in lines]
+    return next((one for one in reversed(found) if one.category or one.advice), found[-1])
 
 
 def _of_event(line: str) -> _NotStarted:
@@ -223,7 +231,7 @@ def _refused(case: Case) -> Diagnosis:
 
 def _disrupted(case: Case) -> Diagnosis:
     pod, many = case.pod, len(case.view.disruptions)
-    reason = (pod_status.disruption(pod) or "").partition(":")[0] if pod else None
+    reason = (pod["status"].get("reason") or (pod_status.disruption(pod) or "").partition(":")[0]) if pod else None
     cause = f"failed: the cluster ended {many} of its pods, at last {case.verdict.message}"
     return _diagnosis(case, cause, "", signs.category_of_word(reason) or Category.EVICTED, reason or None)
 
@@ -231,8 +239,10 @@ def _disrupted(case: Case) -> Diagnosis:
 def _attempt_failed(case: Case) -> Diagnosis:
     pod, end = case.pod, case.script_end
     if pod and (why := pod_status.disruption(pod)):
-        cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {one_line(why)}"
-        return _ended_from_outside(case, cause, why, pod["status"].get("reason") or why.partition(":")[0])
+        reason = pod["status"].get("reason") or why.partition(":")[0]
+        words = one_line(why if why.startswith(reason) else f"{reason}: {why.partition(': ')[2]}")
+        cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
+        return _ended_from_outside(case, cause, why, reason)
     if pod and (why := pod_status.install_failure(pod)):
         return _install_failed(case, pod, one_line(why))
     if pod and (why := pod_status.failure(pod)):
@@ -252,18 +262,20 @@ def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) ->
 def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
     end = pod_status.failed_end(pod)
     reason = end.reason if end else None
-    category = signs.category_of(signs.OF_AN_INSTALLATION, why, reason) or Category.INSTALL_FAILED
+    told = () if end is not None and end.exit_code == provision.PERMANENT else signs.OF_AN_INSTALLATION
+    category = signs.category_of(told, why, reason) or Category.INSTALL_FAILED
     advice = _MORE_MEMORY if category is Category.OOM_KILLED else ""
     return _diagnosis(case, f"failed: {why}", advice, category, reason)
 
 
 def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     """The script's own failure: how it ended, and the error that it printed or wrote."""
-    reason = end.reason if end.reason not in ("", "Error") else case.verdict.reason or end.reason or None
+    reason = end.reason or case.verdict.reason or None
     times = f" ({case.view.failures} attempts)" if case.view.failures > 1 else ""
     error = script_error.last_error(case.lines or case.last_lines, end.exit_code)
+    line = script_error.deciding_line(end.exit_code, error, case.last_lines)
     written = [line for line in map(case.hide, _termination_message(case, end)) if line] if case.hide else []
-    shown = case.hide(error) if case.hide and error else next(iter(written), "")
+    shown = case.hide(line) if case.hide and line else next(iter(written), "")
     cause = f"{ended_as(end, case.pod)}{times}"
     if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
         cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
@@ -299,12 +311,14 @@ def _advice(case: Case, end: ContainerEnd, error: str) -> str:
         return _MORE_MEMORY
     if advice := _advice_on_output(case):
         return advice
-    if end.exit_code == 137 and end.reason != Category.CONTAINER_STATUS_UNKNOWN:
+    if end.exit_code == 137 and end.reason not in _LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
+    if end.exit_code == 127 and any("error while loading shared libraries" in line for line in case.last_lines):
+        return "The image lacks a library that the program needs."
     if end.exit_code == 127:
         missing = any(case.program in line for line in case.last_lines)
         return f"A command was not found: check image and interpreter{_on_path(case.program) if missing else ''}."
-    return script_error.advice_for(error, case.last_lines)
+    return script_error.advice_for(end.exit_code, error, case.last_lines)
 
 
 def _category(case: Case, end: ContainerEnd, error: str) -> Category:

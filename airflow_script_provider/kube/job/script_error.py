@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from airflow_script_provider.kube import signs
 from airflow_script_provider.kube.signs import Sign
@@ -16,6 +16,8 @@ NEAR = 20
 """Lines from the end in which the error itself must stand: what is older was handled."""
 _LOOKED_AT = 1000
 """Characters of a line that are looked at."""
+_AT_THE_END = 5
+"""Lines from the end that tell a cause where no error does: what is older was handled."""
 _CODES = {126: Category.NOT_EXECUTABLE, 127: Category.COMMAND_NOT_FOUND}
 _KILLED = 137
 
@@ -23,7 +25,9 @@ _FRAME = re.compile(r'^[\s|]*File ".*", line \d+')
 _IN_GROUP = re.compile(r"^\s*\| ")
 _NODE_FRAME = re.compile(r"^\s+at .+[:)]")
 _NAMED = re.compile(r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*([A-Z]\w*)?(Error|Exception|Interrupt|Exit)\b")
-_RAISED = re.compile(r"^(\w+\.)*[A-Z]\w*(: |:?$)")
+_RAISED = re.compile(r"^(\w+\.)*[A-Z]\w*[a-z]\w*: ")
+_HEAD = "Traceback (most recent call last):"
+_NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
     re.compile(r"^\S+: (line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
     re.compile(r"^(\S+: )?(ERROR|FATAL|PANIC|error|fatal|E): +\S.*"),  # psql, git, apt
@@ -31,8 +35,12 @@ _ENDS = (
     re.compile(r"^\S*python[\d.]*: (No module named|can't open file) .+"),
     re.compile(r".+ at \S+ line \d+\.$"),  # Perl
 )
+# What a program prints below its error: Perl, psql, bash with the line it could not read.
+_BELOW = re.compile(r"^\s|^LINE \d+:|^BEGIN failed--|^Execution of \S+ aborted|^\S+: line \d+: `.*'$")
 _DETAIL = re.compile(r"[}{]|- |Require stack:")
 _NODE_VERSION = re.compile(r"^Node\.js v\d")
+# Errors whose text is data of the script.
+_OF_DATA = re.compile(r"^(\w+\.)*(KeyError|IndexError|AssertionError|ValueError|\w*ValidationError)\b")
 _WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
 
 
@@ -40,29 +48,56 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
     """The line with the error that ended the script, empty if its output has none.
 
     An error with other output after it may have been handled. It counts for exit code 1, with
-    which interpreters end after an error that was not.
+    which interpreters end after an error that was not, if the output does not end with another.
     """
     whole = [line.rstrip() for line in lines if line.strip()]
-    lines = [line[:_LOOKED_AT] for line in whole]
+    lines = _without_what_ends_nothing([line[:_LOOKED_AT] for line in whole])
     if lines and _NODE_VERSION.match(lines[-1]):
         lines = lines[:-1]
     if not lines:
         return ""
+    last = _last_message(lines)
     at = _python_error(lines)
     at = _node_error(lines) if at is None else at
     if at is not None and len(lines) - at <= NEAR + _details(lines, at):
         is_last = at + 1 + _details(lines, at) >= len(lines)
-        if is_last or exit_code == 1:
+        if is_last or (exit_code == 1 and last is None):
             return whole[at].strip(" |")
+    return "" if last is None else whole[last].strip()
+
+
+def _last_message(lines: Sequence[str]) -> int | None:
+    """The index of the last line, or of one above what belongs to it, if it names an error."""
     last = len(lines) - 1
+    while last > 0 and _BELOW.match(lines[last]):
+        last -= 1
     is_error = _NAMED.match(lines[last]) or any(end.match(lines[last]) for end in _ENDS)
-    return whole[last].strip() if is_error else ""
+    return last if is_error else None
 
 
-def advice_for(error: str, lines: Sequence[str]) -> str:
-    """What to do, by the error and then by the last lines; empty without advice."""
-    found = _advice((*signs.OF_AN_ERROR, *signs.OF_OUTPUT), error)
-    return found or next((advice for line in reversed(lines) if (advice := _advice(signs.OF_OUTPUT, line))), "")
+def _without_what_ends_nothing(lines: list[str]) -> list[str]:
+    """The lines before tracebacks at the end that Python only reports, of a destructor or a task."""
+    while True:
+        head = next((i for i in reversed(range(len(lines))) if lines[i].strip() == _HEAD), None)
+        if head is None or head == 0 or not _NOT_THE_END.search(lines[head - 1]):
+            return lines
+        first = head - 1
+        while first > 0 and _NOT_THE_END.search(lines[first - 1]):
+            first -= 1
+        lines = lines[:first]
+
+
+def deciding_line(exit_code: int, error: str, lines: Sequence[str]) -> str:
+    """The line that tells the cause: the error, otherwise the last line that tells one."""
+    if error or exit_code in _CODES:
+        return error
+    telling = _crash_lines(lines) or (() if signal_name(exit_code) else _end_of(lines))
+    return next((line.strip() for line in reversed(telling) if _category(signs.OF_OUTPUT, line)), "")
+
+
+def advice_for(exit_code: int, error: str, lines: Sequence[str]) -> str:
+    """What to do, by the line that tells the cause and by what follows it; empty without advice."""
+    return next((found for known, line in _telling(exit_code, error, lines) if (found := _advice(known, line))), "")
 
 
 def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
@@ -73,15 +108,34 @@ def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
     """
     if exit_code in _CODES:
         return _CODES[exit_code]
-    if found := _category((*signs.OF_AN_ERROR, *signs.OF_OUTPUT), error):
+    told = (_category(known, line) for known, line in _telling(exit_code, error, lines))
+    if found := next((category for category in told if category), None):
         return found
-    if not error or _WRAPPERS.match(error):
-        told = (_category(signs.OF_OUTPUT, line) for line in reversed(lines))
-        if found := next((category for category in told if category), None):
-            return found
     if exit_code == _KILLED:
         return Category.KILLED
     return Category.SIGNALED if signal_name(exit_code) else Category.ERROR
+
+
+def _telling(exit_code: int, error: str, lines: Sequence[str]) -> Iterator[tuple[Sequence[Sign], str]]:
+    """The lines that tell why a script ended, the most telling one first, with the signs for it."""
+    for line in reversed(_crash_lines(lines)):
+        yield signs.OF_A_CRASH, line
+    if error:
+        yield signs.OF_AN_ERROR, error
+    if error and not _OF_DATA.match(error):
+        yield signs.OF_OUTPUT, error
+        at = next((i for i in reversed(range(len(lines))) if error in lines[i]), len(lines))
+        yield from ((signs.OF_OUTPUT, line) for line in lines[at + 1 :])
+    if _WRAPPERS.match(error) or (not error and not signal_name(exit_code)):
+        yield from ((signs.OF_OUTPUT, line) for line in reversed(lines if error else _end_of(lines)))
+
+
+def _crash_lines(lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if _category(signs.OF_A_CRASH, line)]
+
+
+def _end_of(lines: Sequence[str]) -> Sequence[str]:
+    return lines[-_AT_THE_END:]
 
 
 def _advice(known: Sequence[Sign], line: str) -> str:

@@ -17,7 +17,7 @@ from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.wording import one_line
-from airflow_script_provider.result import Category, Status, category_of
+from airflow_script_provider.result import Category, Status, category_named
 
 DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
 MAX_RUN_OUTPUT_LIMIT = 16 * 1024
@@ -92,7 +92,7 @@ def from_text(text: str) -> RunRecord | None:
     try:
         given = json.loads(text)
         known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
-        read = {"status": Status(known["status"]), "category": category_of(known.get("category"))}
+        read = {"status": Status(known["status"]), "category": category_named(known.get("category"))}
         return RunRecord(**known | read | {"index": int(known["index"])})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -116,7 +116,7 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
         started_at=attempt.started_at if attempt else None,
         category=category,
         reason=diagnosed.reason if diagnosed else None,
-        error=f"{diagnosed.cause}." if diagnosed else None,
+        error=f"{diagnosed.cause.rstrip('.')}." if diagnosed else None,
         **facts,
     )
     return _with_failure_counted(_with_output(record, output))

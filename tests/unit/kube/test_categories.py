@@ -22,7 +22,7 @@ def test_every_category_is_reached() -> None:
     assert {example.category for example in EXAMPLES} == set(Category)
 
 
-@pytest.mark.parametrize("word", [None, "", "Error", "Completed", "SomethingNew", "Unknown"])
+@pytest.mark.parametrize("word", [None, "", "Error", "Completed", "SomethingNew", "ModuleNotFound", "Killed"])
 def test_a_word_that_tells_nothing_has_no_category(word: str | None) -> None:
     """What a newer Kubernetes says is not mistaken for what it does not say."""
     assert signs.category_of_word(word) is None
@@ -35,6 +35,85 @@ def test_an_error_that_was_handled_is_not_the_category() -> None:
     wrapper = "subprocess.CalledProcessError: Command 'curl' returned non-zero exit status 6."
     assert category_of(1, wrapper, [earlier, wrapper]) is Category.NAME_NOT_RESOLVED
     assert category_of(6, "", [earlier, "giving up"]) is Category.NAME_NOT_RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "category"),
+    [
+        (137, ["retry 1: connection refused", *["row"] * 15], Category.KILLED),
+        (143, ["WARN cache: Permission denied", *["row"] * 15], Category.SIGNALED),
+        (3, ["rm: cannot remove 'x': No such file or directory", *["row"] * 15, "3 rows differ"], Category.ERROR),
+        (3, ["INFO name resolution of 12 entities done", "validation: 3 rows differ"], Category.ERROR),
+        (134, ["FATAL ERROR: JavaScript heap out of memory", *["1: 0xb7 node"] * 12], Category.MEMORY_ERROR),
+        (1, ["Permission denied (publickey,password)."], Category.AUTHENTICATION_FAILED),
+        (1, ['Exception in thread "main" java.lang.OutOfMemoryError: Java heap space'], Category.MEMORY_ERROR),
+        (100, ["E: You don't have enough free space in /var/cache/apt/archives/."], Category.NO_SPACE_LEFT),
+        (1, ["cp: cannot create '/var/lib/apt/x': Read-only file system"], Category.READ_ONLY_FILE_SYSTEM),
+        (1, ["dpkg: error processing package foo (--configure):"], Category.ERROR),
+        (1, ["wget: bad address 'db'"], Category.NAME_NOT_RESOLVED),
+        (28, ["curl: (28) Failed to connect to db port 80: Timeout was reached"], Category.HOST_UNREACHABLE),
+        (1, ["FATAL:  remaining connection slots are reserved for superusers"], Category.CONNECTION_REFUSED),
+        (1, ["requests.exceptions.SSLError: certificate verify failed: Hostname mismatch"],
+         Category.CERTIFICATE_INVALID),
+    ],
+)  # fmt: skip
+def test_only_the_end_of_the_output_tells_a_cause(code: int, lines: list[str], category: Category) -> None:
+    """What stands further above was handled; what ended a process counts in any case."""
+    assert category_of(code, "", lines) is category
+
+
+@pytest.mark.parametrize(
+    ("error", "category"),
+    [
+        ("KeyError: 'connection timeout'", Category.ERROR),
+        ("ValueError: permission denied", Category.ERROR),
+        ("ImportError: cannot import name 'x' from 'etl'", Category.ERROR),
+        ("SyntaxError: Unexpected token < in JSON at position 0", Category.ERROR),
+        ("TypeError: fetch failed", Category.NAME_NOT_RESOLVED),
+        ("concurrent.futures.process.BrokenProcessPool: A process was terminated abruptly", Category.KILLED),
+    ],
+)
+def test_an_error_is_known_by_its_kind_and_its_details(error: str, category: Category) -> None:
+    """Data of the script in an error's text tells nothing; what follows the error belongs to it."""
+    details = ["    at load (x.js:1:2) {", "  [cause]: Error: getaddrinfo ENOTFOUND db"] if "fetch" in error else []
+    assert category_of(1, error, ["before", error, *details]) is category
+
+
+@pytest.mark.parametrize(
+    ("answer", "word", "category"),
+    [
+        ("not found", "ErrImagePull", Category.IMAGE_NOT_FOUND),
+        ("no matching manifest for linux/arm64 in the manifest list entries", "ErrImagePull", Category.IMAGE_NOT_FOUND),
+        ('no image found in image index for architecture "arm64"', "ErrImagePull", Category.IMAGE_NOT_FOUND),
+        ("failed to fetch oauth token: unexpected status: 403 Forbidden", "ErrImagePull", Category.IMAGE_UNAUTHORIZED),
+        ("requested access to the resource is denied", "ErrImagePull", Category.IMAGE_UNAUTHORIZED),
+        ("SignatureValidationFailed: image pull failed", "ImagePullBackOff", Category.SIGNATURE_VALIDATION_FAILED),
+        ("parent snapshot sha256:1 does not exist: not found", "ErrImagePull", Category.ERR_IMAGE_PULL),
+        ("content digest sha256:1 : not found", "ErrImagePull", Category.ERR_IMAGE_PULL),
+        ("exec: docker-credential-gcloud: executable file not found in $PATH", "ErrImagePull", Category.ERR_IMAGE_PULL),
+    ],
+)
+def test_answers_about_an_image(answer: str, word: str, category: Category) -> None:
+    """A fault of the node is not one of the image, which would be given up at once (R15)."""
+    assert signs.category_of(signs.OF_A_REGISTRY, answer, word) is category
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        ("0/3 nodes are available: 3 Insufficient ephemeral-storage.", "Ask for less in container_resources"),
+        ('Usage of EmptyDir volume "work" exceeds the limit "1Mi".', "Raise the volume's sizeLimit"),
+        ("The node was low on resource: ephemeral-storage. Container script was using 5Gi", ""),
+        ("2 node(s) had untolerated taint {gpu: }.", "Set tolerations."),
+        ("2 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }.", ""),
+        ("2 node(s) had untolerated taint(s) {node.kubernetes.io/not-ready: }.", ""),
+    ],
+)
+def test_advice_does_no_harm(message: str, advice: str) -> None:
+    """More of a resource is no way to get onto a full node, and a sick node is not to be tolerated."""
+    found = signs.advice(signs.OF_THE_CLUSTER, message)
+    assert found.startswith(advice)
+    assert bool(found) == bool(advice)
 
 
 def test_a_result_of_a_newer_version_can_be_read() -> None:

@@ -59,6 +59,49 @@ importing order 2
 TypeError: float() argument must be a string or a real number, not 'NoneType'
 """
 OWN_NAME = OTHER_STREAM.replace("TypeError: float()", "etl.orders.NoAmount: its")
+IGNORED = """\
+Traceback (most recent call last):
+  File "a.py", line 9, in <module>
+ValueError: bad rows
+Exception ignored in: <function C.__del__ at 0x7f>
+Traceback (most recent call last):
+  File "a.py", line 3, in __del__
+ModuleNotFoundError: No module named 'ssl'
+"""
+NEVER_RETRIEVED = """\
+Traceback (most recent call last):
+  File "a.py", line 9, in <module>
+ValueError: bad rows
+Task exception was never retrieved
+future: <Task finished name='Task-2' coro=<work() done> exception=ConnectionRefusedError()>
+Traceback (most recent call last):
+  File "a.py", line 3, in work
+ConnectionRefusedError: [Errno 111] Connection refused
+"""
+HANDLED_BEFORE = """\
+Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+ModuleNotFoundError: No module named 'orjson'
+falling back to json
+ERROR: 3 of 10 checks failed
+"""
+BASH = """\
+/scripts/script.sh: line 2: syntax error near unexpected token `fi'
+/scripts/script.sh: line 2: `fi'
+"""
+PSQL = """\
+psql: error: connection to server at "db" (10.0.0.9), port 5432 failed: Connection refused
+\tIs the server running on that host and accepting TCP/IP connections?
+"""
+PSQL_SYNTAX = """\
+psql:/scripts/script.sql:1: ERROR:  syntax error at or near "selec"
+LINE 1: selec 1;
+        ^
+"""
+PERL = """\
+Can't locate JSON.pm in @INC (you may need to install the JSON module) at x.pl line 1.
+BEGIN failed--compilation aborted at x.pl line 1.
+"""
 NODE = """\
 node:internal/modules/cjs/loader:1080
   throw err;
@@ -86,6 +129,13 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
         (GROUP, 1, "OSError: [Errno 5] broken"),
         (OTHER_STREAM, 1, "TypeError: float() argument must be a string or a real number, not 'NoneType'"),
         (OWN_NAME, 1, "etl.orders.NoAmount: its argument must be a string or a real number, not 'NoneType'"),
+        (IGNORED, 1, "ValueError: bad rows"),
+        (NEVER_RETRIEVED, 1, "ValueError: bad rows"),
+        (HANDLED_BEFORE, 1, "ERROR: 3 of 10 checks failed"),
+        (BASH, 2, "/scripts/script.sh: line 2: syntax error near unexpected token `fi'"),
+        (PSQL, 2, 'psql: error: connection to server at "db" (10.0.0.9), port 5432 failed: Connection refused'),
+        (PSQL_SYNTAX, 3, 'psql:/scripts/script.sql:1: ERROR:  syntax error at or near "selec"'),
+        (PERL, 2, "Can't locate JSON.pm in @INC (you may need to install the JSON module) at x.pl line 1."),
         (SYNTAX, 1, "SyntaxError: Missing parentheses in call to 'print'. Did you mean print(...)?"),
         (NODE, 1, "Error: Cannot find module 'left-pad'"),
         ("/scripts/script.sh: line 3: foo: command not found\n", 127,
@@ -146,7 +196,7 @@ def test_without_a_way_to_hide_secrets_no_line_is_shown() -> None:
 )
 def test_the_last_lines_have_advice(line: str, advice: str) -> None:
     """A right that is missing names what gives it (R18)."""
-    found = advice_for("", ["before", line, "after"])
+    found = advice_for(1, "", ["before", line, "after"])
     assert found.endswith(advice) if advice.endswith(".") else advice in found
     assert bool(found) == bool(advice)
 
@@ -154,7 +204,7 @@ def test_the_last_lines_have_advice(line: str, advice: str) -> None:
 @pytest.mark.parametrize("unknown", ["ModuleNotFoundError: No module named 'x'", "MemoryError"])
 def test_an_error_that_was_handled_has_no_advice(unknown: str) -> None:
     """A script may do without an optional module."""
-    assert advice_for("ValueError: x", [unknown, "went on"]) == ""
+    assert advice_for(1, "ValueError: x", [unknown, "went on"]) == ""
 
 
 class TestTerminationMessage:
