@@ -26,7 +26,13 @@ _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
 }
 _ABOUT_THE_OBJECT = (403, 404, 409, 410)
 """Statuses that decide about a run. Only a Kubernetes API may give them."""
-_PARTS = {"list": ("items",), "get": ("metadata",), "patch": ("metadata",), "create": ("metadata", "status")}
+_PARTS: Mapping[str, Mapping[str, type]] = {
+    "list": {"items": list},
+    "get": {"metadata": dict},
+    "patch": {"metadata": dict},
+    "create": {"metadata": dict, "status": dict},
+}
+"""Of which an answer to each verb has at least one; a review of rights may have no metadata."""
 _MAX_QUOTED = 200
 
 
@@ -69,8 +75,8 @@ class Answer:
         Raises ``NotKubernetesApiError``.
         """
         found = None if self.is_page else _json_object(self.text)
-        parts = _PARTS.get(self.call.verb, ())
-        if found is None or (parts and not any(part in found for part in parts)):
+        parts = _PARTS.get(self.call.verb, {})
+        if found is None or (parts and not any(isinstance(found.get(part), kind) for part, kind in parts.items())):
             raise self.not_kubernetes()
         return found
 
@@ -114,6 +120,6 @@ class Answer:
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

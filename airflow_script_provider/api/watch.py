@@ -45,6 +45,10 @@ a millisecond."""
 Keep = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+_OF_ANOTHER_FORM = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading raises if something else answers in the server's place."""
+
+
 @dataclass(frozen=True)
 class Change:
     """An object was added, modified or deleted (``deleted``)."""
@@ -131,7 +135,7 @@ class Watch:
                 yield LISTED
             async for change in self._one_stream():
                 yield change
-        except (ValueError, KeyError, TypeError) as error:
+        except _OF_ANOTHER_FORM as error:
             raise self._not_kubernetes("{}") from error
 
     def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
@@ -161,7 +165,13 @@ class Watch:
             async for line in _lines(content):
                 try:
                     change = self._change(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:  # a proxy's page in the server's place
+                except (
+                    ValueError,
+                    KeyError,
+                    TypeError,
+                    AttributeError,
+                    RecursionError,
+                ) as error:  # a proxy's page in the server's place
                     self._opened, self._answered = None, answered
                     raise self._not_kubernetes(line.decode(errors="replace")) from error
                 answered = self._answered = time.monotonic()

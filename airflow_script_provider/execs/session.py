@@ -150,4 +150,4 @@ async def ask_helper(
             async for channel, data in session:
                 reply += data.decode("utf-8", "replace") if channel is Channel.STDOUT else ""
         return reply.strip() or None, session.status
-    return reply, None
+    return (reply or "").strip() or reply, None

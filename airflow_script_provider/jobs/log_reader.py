@@ -185,10 +185,7 @@ class LogReader:
             query["sinceTime"] = since
         call = Call("get", "pods/log", self._namespace, self._pod_name, query=query)
         try:
-            async with (
-                self._slots.taken() if self._slots is not None and follow else contextlib.nullcontext(),
-                self._opened(call, silence, until_ended=follow) as content,
-            ):
+            async with self._opened(call, silence, until_ended=follow) as content:
                 self._note_resumed()
                 self._turn_began = time.monotonic()
                 await self._drain(content, until_idle=follow)
@@ -202,11 +199,13 @@ class LogReader:
 
     @asynccontextmanager
     async def _opened(self, call: Call, silence: float, *, until_ended: bool) -> AsyncIterator[aiohttp.StreamReader]:
-        """The stream. One that is not open a moment after the container's end is given up."""
+        """The stream, and its slot. One that is not open a moment after the end is given up."""
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(None) as opening:
                 hurrying = asyncio.create_task(self._hurry(opening)) if until_ended else None
                 try:
+                    if self._slots is not None and until_ended:
+                        await stack.enter_async_context(self._slots.taken())
                     content = await stack.enter_async_context(self._api.stream(call, read_timeout=silence))
                 finally:
                     if hurrying is not None:

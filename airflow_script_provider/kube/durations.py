@@ -49,11 +49,11 @@ def retry_after(value: str, date: str = "") -> float | None:
 
     A date counts from the header ``Date`` of the same answer: the clocks of two machines differ.
     """
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
         until = parsedate_to_datetime(value).timestamp()
         now = parsedate_to_datetime(date).timestamp() if date else time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, until - now)

@@ -30,6 +30,7 @@ _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S+)")
 _BARE_LOGIN = re.compile(r"[^\s:/@'\"]+:(?!//)[^\s@]+@(?=[\w.-])")
 _BARE_QUERY = re.compile(r"(/[^\s?]*)\?[^\s?=]*=\S*")
 _ROUNDS = 4
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
 def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
@@ -47,6 +48,9 @@ def values_in(*things: Any) -> Iterator[str]:
     for thing in things:
         if isinstance(thing, str):
             yield thing
+            _, is_assignment, value = thing.partition("=")  # psql's variables, and options of programs
+            if is_assignment:
+                yield value
             if thing[:1] in ("{", "[") and isinstance(parsed := _parsed(thing), dict | list):
                 yield from values_in(parsed)
         elif isinstance(thing, Mapping):
@@ -58,6 +62,7 @@ def values_in(*things: Any) -> Iterator[str]:
 
 
 def _hidden(line: str, forms: list[str], mask: Hide) -> str:
+    line = _without(forms, line)
     for _ in range(_ROUNDS):
         before = line
         line = _plain(_without(forms, mask(line)))
@@ -74,22 +79,35 @@ def _forms(values: Iterable[str]) -> list[str]:
         for text in (value, *value.splitlines()):
             found |= {text, text.strip(), one_line(text), repr(text)[1:-1], quote(text), quote(text, safe="")}
             found |= {quote_plus(text), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+            found |= {quote(text, safe="!'()*~"), repr(text.encode("utf-8", "surrogateescape"))[2:-1]}
+    found |= {_PERCENT.sub(lambda code: code[0].lower(), form) for form in found if "%" in form}
     return sorted((form for form in found if len(form) >= MIN_VALUE), key=lambda form: (-len(form), form))
 
 
 def _without(forms: list[str], line: str) -> str:
-    for form in forms:
-        line = line.replace(form, MASK)
-    return line
+    """The first part of a line without these texts, which may overlap."""
+    spans = sorted(span for form in forms if form in line for span in _spans(form, line))
+    kept, end = "", 0
+    for first, last in spans:
+        if first >= _READ:
+            break
+        kept += line[end:first] + MASK if first > end or not kept else MASK if first == end else ""
+        end = max(end, last)
+    return kept + line[end : max(end, _READ)]
+
+
+def _spans(form: str, line: str) -> Iterator[tuple[int, int]]:
+    at = line.find(form)
+    while at >= 0:
+        yield at, at + len(form)
+        at = line.find(form, at + 1)
 
 
 def _plain(line: str) -> str:
     """One line without control characters and group markers."""
     line = without_controls(line)
     line = "".join(" " if c.isspace() else c for c in line if c.isspace() or unicodedata.category(c)[0] != "C")
-    while (less := _GROUP.sub("", line)) != line:
-        line = less
-    return one_line(line)
+    return one_line(_GROUP.sub("", line))  # markers that arise by that are broken there
 
 
 def _whole_words(line: str) -> str:

@@ -131,9 +131,10 @@ class ScriptTrigger(JobTrigger):
             await asyncio.sleep(SAVE_INTERVAL)
 
     async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:
-        if not self._run_log.has_printed:
+        position = self._position()
+        if not self._run_log.has_printed and not position.disruptions:
             return
-        saved = replace(self._position(), is_final=is_final)
+        saved = replace(position, is_final=is_final)
         metadata = {
             "uid": self._launched.ref.uid,
             "annotations": {FOLLOW_STATE_ANNOTATION: json.dumps(saved.to_dict(), separators=(",", ":"))},

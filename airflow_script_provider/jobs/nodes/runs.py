@@ -146,7 +146,8 @@ class NodeRuns:
             self._listed[kind].set()
         elif kind is Kind.JOB and change.object:
             clock = board.clock_of(change.object, self._api.now())
-            self.board.take_job(change.object, now, clock, deleted=change.deleted)
+            if self.board.take_job(change.object, now, clock, deleted=change.deleted):
+                self._others.append(self._tasks.create_task(self._delete_late(change.object["metadata"])))
         elif kind is Kind.POD and (run := self.board.take_pod(change.object, now, deleted=change.deleted)):
             self._announce(run, change.object, deleted=change.deleted)
             self._show_live(run)
@@ -324,6 +325,12 @@ class NodeRuns:
     def _wake(self) -> None:
         """Wake up the loop that waits for a change."""
         self._queue.put_nowait((Kind.EVENT, LISTED))
+
+    async def _delete_late(self, metadata: Mapping[str, Any]) -> None:
+        """Delete a Job that was created when its run had been given up."""
+        self._log.note(f"Job {metadata['name']} was created too late, and is deleted", logging.WARNING)
+        with contextlib.suppress(exceptions.KubernetesApiError):
+            await self._api.delete("jobs", self.job.ref.namespace, metadata["name"], uid=metadata["uid"])
 
     async def _forget(self, run: NodeRun) -> None:
         """Delete the Job of the run that is no longer history."""

@@ -26,6 +26,7 @@ _MORE_MEMORY = "Raise container_resources limits memory."
 _LOST = ("ContainerStatusUnknown", "Unknown")
 _ENDED_WITH = "the script ended with "
 _MAX_WRITTEN = 20
+_LONGEST_MESSAGE = 4096
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -287,7 +288,8 @@ def _termination_message(case: Case, end: ContainerEnd) -> list[str]:
     """What the script wrote as its message, not what Kubernetes took from its log."""
     if end.reason in pod_status.START_ERRORS:
         return []
-    lines = [line for line in end.message.splitlines() if line.strip()][-_MAX_WRITTEN:]
+    is_torn = len(end.message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
+    lines = [line for line in end.message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
     printed = {line.strip() for line in case.lines or case.last_lines}
     return [] if all(line.strip() in printed for line in lines) else lines
 

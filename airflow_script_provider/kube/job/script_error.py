@@ -16,7 +16,7 @@ NEAR = 20
 """Lines from the end in which the error itself must stand: what is older was handled."""
 _LOOKED_AT = 1000
 """Characters of a line that are looked at."""
-_AT_THE_END = 5
+_AT_THE_END = 2
 """Lines from the end that tell a cause where no error does: what is older was handled."""
 _CODES = {126: Category.NOT_EXECUTABLE, 127: Category.COMMAND_NOT_FOUND}
 _KILLED = 137

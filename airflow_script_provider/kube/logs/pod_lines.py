@@ -26,6 +26,8 @@ _OF_KUBELET = re.compile(
     rb"(?i)unable to retrieve container logs|failed to (?:try resolving|open log|create fsnotify|watch)|rpc error: code"
 )
 """How the messages begin that kubelet and the container runtime send in the place of a log."""
+# The kubelet's form. A script may begin its lines with stamps of its own.
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)(?: |$)")
 _TORN_STAMP = re.compile(rb"[\dTZ:.+-]*")
 _DISORDER = 1_000_000
 """Nanoseconds by which a line may have an earlier stamp than the line before it: stdout and stderr
@@ -244,7 +246,7 @@ class LogLines:
 
 
 def _is_stamped(line: bytes) -> bool:
-    return line[4:11:6] == b"-T"
+    return _STAMP.match(line) is not None
 
 
 def _nanoseconds(stamp: bytes) -> int:

@@ -63,13 +63,17 @@ class NodeRun:
 
 @dataclass
 class Board:
-    """All that was seen of the runs. Times are of one monotonic clock."""
+    """All that was seen of the runs. Times are of one monotonic clock.
+
+    ``never_seen`` are runs that were ended before their Job was seen; it may still come.
+    """
 
     plan: NodePlan
     limits: Limits
     runs: dict[Start, NodeRun] = field(default_factory=dict)
     records: dict[Start, RunRecord] = field(default_factory=dict)
     states: dict[str, NodeState] = field(default_factory=dict)
+    never_seen: set[Start] = field(default_factory=set)
     is_owner_deleted: bool = False
     is_owner_complete: bool = False
 
@@ -90,7 +94,9 @@ class Board:
 
     def end(self, start: Start, record: RunRecord, now: float) -> None:
         """Note that a run is over, also if another follower has written its record."""
-        self.runs.pop(start, None)
+        run = self.runs.pop(start, None)
+        if run is not None and run.uid is None:
+            self.never_seen.add(start)
         if start in self.records:
             return
         self.records[start] = record
@@ -103,18 +109,21 @@ class Board:
             ended_at=max(before.ended_at, now),
         )
 
-    def take_job(self, job: Mapping[str, Any], now: float, clock: float | None, *, deleted: bool = False) -> None:
-        """Note a Job as it is now. ``clock`` is the Job's ``clock_of``."""
+    def take_job(self, job: Mapping[str, Any], now: float, clock: float | None, *, deleted: bool = False) -> bool:
+        """Note a Job as it is now. ``clock`` is the Job's ``clock_of``.
+
+        Returns whether it comes too late: its run was ended before its Job was ever seen.
+        """
         node = manifest.node_of(job)
         if node is None:
             self._take_owner(job, now, deleted=deleted)
-            return
+            return False
         start = Start(node, manifest.index_of(job))
         record = of_job(job)
         if start in self.records or record is not None:
             if record is not None:
                 self.end(start, record, now - (clock or 0.0))
-            return
+            return record is None and start in self.never_seen and not deleted
         run = self.runs.get(start)
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
@@ -125,6 +134,7 @@ class Board:
         run.limits = replace(run.limits, **self._deadline(job))
         run.seen = run.seen.with_job(job, now, deleted=deleted)
         run.look_at = now
+        return False
 
     def take_pod(self, pod: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeRun | None:
         """Note a pod as it is now. Returns its run, None if that is already over."""

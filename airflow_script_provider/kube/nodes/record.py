@@ -30,6 +30,8 @@ _STATES = {
 }
 _BY_CODE = (None, Category.ERROR, Category.KILLED, Category.SIGNALED)
 _SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
+_OLD_REASONS = {**_STATES, "unschedulable": Category.UNSCHEDULABLE}
+"""Reasons in records of an earlier version, which had no categories."""
 _LOST = (Category.UNSCHEDULABLE, *_STATES.values())
 
 
@@ -92,7 +94,9 @@ def from_text(text: str) -> RunRecord | None:
     try:
         given = json.loads(text)
         known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
-        read = {"status": Status(known["status"]), "category": category_named(known.get("category"))}
+        read: dict[str, Any] = {"status": Status(known["status"]), "category": category_named(known.get("category"))}
+        if read["category"] is None and known.get("reason") in _OLD_REASONS:
+            read["category"] = _OLD_REASONS[known["reason"]]
         return RunRecord(**known | read | {"index": int(known["index"])})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

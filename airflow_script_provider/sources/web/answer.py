@@ -172,12 +172,12 @@ def _hint(answer: _Answer, access: HttpAccess) -> str:
 
 def _excerpt(response: Response, access: HttpAccess, until: float) -> str:
     """The first bytes of the server's message on one line, with our secrets masked."""
-    data = b""
+    data, most = b"", 4 * _EXCERPT + max(map(len, access.secrets), default=0)
     with contextlib.suppress(ScriptSourceError):  # a message that cannot be unpacked is not shown
         for chunk in _chunks(response, access.origin):
             data += chunk
             # More than an excerpt, because a secret that is cut cannot be masked.
-            if len(data) >= 4 * _EXCERPT or time.monotonic() > until:
+            if len(data) >= most or time.monotonic() > until:
                 break
     text = "".join(letter if letter.isprintable() else " " for letter in data.decode("utf-8", "replace"))
     text = " ".join(text.split())

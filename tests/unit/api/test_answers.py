@@ -50,10 +50,19 @@ def test_an_answer_of_something_else(verb: str, text: str, content_type: str, fo
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "create", "patch"])
-def test_json_of_something_else(verb: str) -> None:
-    """An object lacks what every object of Kubernetes has (R14)."""
+@pytest.mark.parametrize(
+    "text", ['{"error": "login_required"}', '{"status": "ok", "metadata": null, "items": {}}'], ids=["other", "alike"]
+)
+def test_json_of_something_else(verb: str, text: str) -> None:
+    """An object lacks what every object of Kubernetes has, or has it in another form (R14)."""
     with pytest.raises(exceptions.NotKubernetesApiError, match="JSON of another API"):
-        an_answer(verb, 200, '{"error": "login_required"}').object()
+        an_answer(verb, 200, text).object()
+
+
+def test_json_that_is_too_deep_is_of_something_else() -> None:
+    """A parser gives up (R14)."""
+    with pytest.raises(exceptions.NotKubernetesApiError):
+        an_answer("get", 200, "[" * 100_000).object()
 
 
 @pytest.mark.parametrize("text", [PAGE, "", "Sign in", '{"items"', '{"items": []}', '{"items": 1, "metadata"'])

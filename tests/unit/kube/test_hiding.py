@@ -80,3 +80,32 @@ def test_values_of_any_depth_are_known() -> None:
     """In mappings and lists, and where a text is their JSON."""
     found = set(values_in({"a": ["b", {"c": 1.5}]}, '["d", {"e": 7}]', None, True))
     assert {"b", "1.5", "d", "7"} <= found
+
+
+@pytest.mark.parametrize(
+    ("values", "line", "shown"),
+    [
+        (["abcdefgh", "fghijklm"], "x abcdefghijklm y", "x *** y"),
+        (["password=hunter22"], 'ERROR:  syntax error at or near "hunter22"', 'ERROR: syntax error at or near "***"'),
+        (["--token=abcde/fgh"], "GET abcde%2ffgh", "GET ***"),
+        (["p@ss(w)!"], "p%40ss(w)!", "***"),
+        (["g\u00e4nsehaut"], "b'g\\xc3\\xa4nsehaut'", "b'***'"),
+        (["aaaaa"], "aaaaaaaaa b", "*** b"),
+    ],
+)
+def test_values_that_overlap_or_are_encoded_are_hidden(values: list[str], line: str, shown: str) -> None:
+    """Nothing of a value is left, also of options and of psql's variables (R26)."""
+    assert hider(values_in(values))(line) == shown
+
+
+def test_a_secret_of_airflow_inside_a_value_hides_no_less() -> None:
+    """The whole value is sought before the masker changes the line (R26)."""
+    hide = hider(["zz-abcde-rest"], mask=lambda line: line.replace("abcde", "***"))
+    assert hide("at zz-abcde-rest of") == "at *** of"
+
+
+def test_a_line_of_any_length_takes_a_moment() -> None:
+    """A script may print markers inside markers, and pass thousands of values (R35)."""
+    line = "::gr" * 200_000 + "::group::" + "oup::" * 200_000
+    assert "::group::" not in hider()(line)
+    assert len(hider(str(number) * 3 for number in range(10_000, 15_000))("9" * 900_000)) <= MAX_LINE

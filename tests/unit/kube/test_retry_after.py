@@ -21,6 +21,8 @@ NOW = "Sun, 29 Nov 2026 06:00:00 GMT"
         ("soon", None),
         ("-1", None),
         ("1.5", None),
+        ("²", None),
+        ("Sun, 29 Nov 2026 06:00:09 +9999999999999999", None),
     ],
 )
 def test_a_number_or_a_date(value: str, seconds: float | None) -> None:

@@ -291,6 +291,15 @@ def test_a_log_without_time_stamps_is_delivered_once(seed: int) -> None:
     assert (lines.is_unstamped, lines.of_kubelet) == (True, [])
 
 
+def test_stamps_of_the_scripts_own_are_output() -> None:
+    """A node that drops the kubelet's stamps leaves those of a logger (R13, R35)."""
+    printed = b'2026-01-01T10:00:00.123Z INFO start\nstep 1\n{"rows": 3}\n'
+    lines = LogLines()
+    assert b"".join(lines.feed(printed)) == printed
+    assert (lines.is_unstamped, lines.of_kubelet) == (True, [])
+    assert lines.position().unstamped == len(printed)
+
+
 @pytest.mark.parametrize(
     ("first", "is_unstamped", "of_kubelet"),
     [

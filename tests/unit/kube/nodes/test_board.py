@@ -248,3 +248,16 @@ def test_a_job_that_is_seen_late_has_its_whole_time() -> None:
     board.take_job(a_run(), ASKED_AT + 50, 0.0)
     assert ends(board, ASKED_AT + 50) == []
     assert board.next_look() == ASKED_AT + 50 + 60
+
+
+def test_a_job_that_comes_after_its_run_was_given_up_is_late() -> None:
+    """Its create was slower than the run's limits; a Job that was seen is not late, whatever order changes have."""
+    board = a_board("a", "b")
+    for start in (FIRST, Start("b", 0)):
+        board.begin(start, "load", 0.0)
+    assert not board.take_job(a_run(Start("b", 0)), 1.0, None)
+    for start in (FIRST, Start("b", 0)):
+        board.end(start, a_failed_record(), 2.0)
+    assert board.take_job(a_run(FIRST), 3.0, None)
+    assert not board.take_job(a_run(FIRST), 3.0, None, deleted=True)
+    assert not board.take_job(a_run(Start("b", 0)), 3.0, None)

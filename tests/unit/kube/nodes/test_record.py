@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -109,6 +110,15 @@ def test_a_record_travels() -> None:
     assert from_text(record.to_text()) == record
     assert node_record.of_job({"metadata": {"annotations": {OUTCOME_ANNOTATION: record.to_text()}}}) == record
     assert node_record.of_job({"metadata": {}}) is None
+
+
+@pytest.mark.parametrize("reason", ["unreachable", "not ready", "gone", "unschedulable"])
+def test_a_record_of_an_earlier_version_still_tells_a_lost_node(reason: str) -> None:
+    """It has no category; the node gets no further run."""
+    old = {"index": 0, "status": "failed", "reason": reason, "error": "x", "failures": 1}
+    record = from_text(json.dumps(old))
+    assert record is not None
+    assert record.is_lost
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"index": 0}', '{"index": 0, "status": "odd"}'])
