@@ -76,7 +76,7 @@ def _last_message(lines: Sequence[str]) -> int | None:
 
 
 def _without_what_ends_nothing(lines: list[str]) -> list[str]:
-    """The lines before tracebacks at the end that Python only reports, of a destructor or a task."""
+    """The lines before tracebacks at the end that ended nothing: of a destructor or a task."""
     while True:
         head = next((i for i in reversed(range(len(lines))) if lines[i].strip() == _HEAD), None)
         if head is None or head == 0 or not _NOT_THE_END.search(lines[head - 1]):
@@ -96,7 +96,7 @@ def deciding_line(exit_code: int, error: str, lines: Sequence[str]) -> str:
 
 
 def advice_for(exit_code: int, error: str, lines: Sequence[str]) -> str:
-    """What to do, by the line that tells the cause and by what follows it; empty without advice."""
+    """What to do, by the line that tells the cause and what follows it; empty if unknown."""
     return next((found for known, line in _telling(exit_code, error, lines) if (found := _advice(known, line))), "")
 
 
@@ -117,7 +117,7 @@ def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
 
 
 def _telling(exit_code: int, error: str, lines: Sequence[str]) -> Iterator[tuple[Sequence[Sign], str]]:
-    """The lines that tell why a script ended, the most telling one first, with the signs for it."""
+    """The lines that tell why a script ended, the most telling one first, and their signs."""
     for line in reversed(_crash_lines(lines)):
         yield signs.OF_A_CRASH, line
     if error:
