@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from playwright.sync_api import TimeoutError as NotDrawn
 from playwright.sync_api import expect, sync_playwright
 
 from tests.cluster.airflow_tasks import RunningTask
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -27,6 +29,8 @@ TALL = 2400
 """Pixels that hold every line of the tests' logs: the page keeps only those near the visible ones."""
 _MILLISECONDS = 1000 * PATIENCE
 """For whatever is waited for: a page on a busy machine draws when it can."""
+DRAWN = 60_000
+"""Milliseconds after which a page that shows nothing is opened again."""
 
 _FLAGS = (
     "--no-sandbox",
@@ -102,6 +106,18 @@ class TaskPages:
         self.page.get_by_role("cell", name="return_value").first.wait_for()
         self.page.get_by_test_id("expand-all-button").click()
         return [row.locator("td").first.inner_text().strip() for row in self.page.locator("tbody tr").all()]
+
+    def xcom_line(self, text: str) -> None:
+        """Wait until the page XCom shows a line; at times its editors draw nothing until the page is opened again."""
+
+        def is_shown() -> bool:
+            self.xcoms()
+            with contextlib.suppress(NotDrawn):
+                self.page.locator(".view-line", has_text=text).last.wait_for(timeout=DRAWN)
+                return True
+            return False
+
+        wait_for(is_shown, f"a line with {text!r}")
 
     def details(self) -> None:
         """Open the page Details and wait until it says what became of the task."""

@@ -187,7 +187,7 @@ def test_xcom(page: Page, runs: Runs) -> None:
     assert task.task.xcom("value") == {"shops": 3, "total": 60}
     assert task.task.xcom()["value"] == {"shops": 3, "total": 60}
     assert {"return_value", "value"} <= set(task.xcoms())
-    page.locator(".view-line", has_text="total").last.wait_for()
+    task.xcom_line("total")
     picture(page, "xcom", 1000)
 
 
