@@ -44,7 +44,6 @@ a millisecond."""
 
 Keep = Callable[[dict[str, Any]], dict[str, Any]]
 
-
 _OF_ANOTHER_FORM = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading raises if something else answers in the server's place."""
 
@@ -165,13 +164,7 @@ class Watch:
             async for line in _lines(content):
                 try:
                     change = self._change(json.loads(line))
-                except (
-                    ValueError,
-                    KeyError,
-                    TypeError,
-                    AttributeError,
-                    RecursionError,
-                ) as error:  # a proxy's page in the server's place
+                except _OF_ANOTHER_FORM as error:
                     self._opened, self._answered = None, answered
                     raise self._not_kubernetes(line.decode(errors="replace")) from error
                 answered = self._answered = time.monotonic()

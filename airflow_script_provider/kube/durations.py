@@ -49,6 +49,8 @@ def retry_after(value: str, date: str = "") -> float | None:
 
     A date counts from the header ``Date`` of the same answer: the clocks of two machines differ.
     """
+    if not value:  # as in nearly every answer
+        return None
     if value.isascii() and value.strip().isdigit():
         return float(value)
     try:

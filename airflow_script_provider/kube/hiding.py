@@ -91,7 +91,8 @@ def _without(forms: list[str], line: str) -> str:
     for first, last in spans:
         if first >= _READ:
             break
-        kept += line[end:first] + MASK if first > end or not kept else MASK if first == end else ""
+        if first >= end:
+            kept += line[end:first] + MASK
         end = max(end, last)
     return kept + line[end : max(end, _READ)]
 

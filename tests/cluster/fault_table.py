@@ -14,11 +14,6 @@ from tests.cluster.faulty_api import Fault
 from tests.patience import LONG
 
 LOGIN_PAGE = Fault(status=200, body="<html>\n<body>Sign in</body>\n</html>\n", content_type="text/html")
-CONFLICT = Fault(
-    status=409,
-    reason="Conflict",
-    message='Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
-)
 KINDS: Mapping[str, Fault] = {
     "401": Fault(status=401, reason="Unauthorized"),
     "429, seconds": Fault(status=429, retry_after=1),

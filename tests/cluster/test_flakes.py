@@ -21,6 +21,7 @@ from airflow_script_provider.jobs.nodes import runs as node_runs
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.conftest import UNHURRIED
+from tests.cluster.fault_table import LOGIN_PAGE
 from tests.cluster.faulty_api import ALL_BUT_THE_FIRST, FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import SAYS_WHERE, run_nodes
@@ -44,7 +45,6 @@ CONFLICT = Fault(
     reason="Conflict",
     message='Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
 )
-LOGIN_PAGE = Fault(status=200, body="<html>\n<body>Sign in</body>\n</html>\n", content_type="text/html")
 GONE = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
 NUMBERED = f"""
 {STEPS}

@@ -21,7 +21,6 @@ from airflow_script_provider.kube.exec.outcome import (
     ExecOutput,
     NotStarted,
     PodEnded,
-    PodLocation,
 )
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
@@ -51,9 +50,9 @@ from tests.builders import (
     some_limits,
     some_output,
 )
+from tests.causes import IMAGE, PLACE
 
 JOB = JobRef("etl", "load", "job-uid")
-IMAGE = "registry.example.com/etl:9"
 NO_VICTIM = (
     "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
 )
@@ -61,7 +60,6 @@ NO_ROOM = f"0/2 nodes are available: 2 Insufficient memory. {NO_VICTIM}"
 NO_LABEL = f"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. {NO_VICTIM}"
 OTHER = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 USER = "system:serviceaccount:airflow:worker"
-PLACE = PodLocation("shop", "api-x1", "api", "registry.example.com/api:4")
 FORBIDDEN = 'Error creating: pods "load-x1" is forbidden: '
 QUOTA = "q, requested: limits.memory=2Gi, used: limits.memory=7Gi, limited: limits.memory=8Gi"
 

@@ -12,7 +12,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube import refusal, signs
 from airflow_script_provider.kube.job import pod_status
-from airflow_script_provider.kube.job.diagnosis import Case, event_line
+from airflow_script_provider.kube.job.diagnosis import Case, event_lines
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -94,7 +94,7 @@ class RecordWriter:
 
     async def warnings_of(self, run: NodeRun) -> list[str]:
         """The lines of Warning events of a run's Job and pods, oldest first, each once."""
-        return list(dict.fromkeys(event_line(event) for event in await self.events_of(run)))
+        return event_lines(await self.events_of(run))
 
     async def events_of(self, run: NodeRun) -> list[dict[str, Any]]:
         """Warning events of a run's Job and pods, oldest first; none where they cannot be read."""

@@ -28,7 +28,7 @@ from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import pod_status
-from airflow_script_provider.kube.job.diagnosis import advised, event_line
+from airflow_script_provider.kube.job.diagnosis import advised, event_lines
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
@@ -272,7 +272,7 @@ class NodeRuns:
         if run.seen.view.pods:
             return
         events = await self._records.events_of(run)
-        for line in dict.fromkeys(event_line(event) for event in events) if is_shown else ():
+        for line in event_lines(events) if is_shown else ():
             self._log.note(advised(line), logging.WARNING)
         for event in events:
             self.board.take_event(run, event, time.monotonic())

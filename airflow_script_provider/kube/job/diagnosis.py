@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -126,6 +126,11 @@ def event_line(event: Mapping[str, Any]) -> str:
     """A Kubernetes event as one line."""
     thing = event.get("involvedObject", {})
     return f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+
+
+def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Kubernetes events as lines, each once."""
+    return list(dict.fromkeys(map(event_line, events)))
 
 
 def _deadline(case: Case) -> Diagnosis:
