@@ -301,7 +301,7 @@ EXAMPLES = (
     Example(C.NO_WRITABLE_FOLDER, None, NotStarted("folder")),
     Example(C.POD_ENDED, None, PodEnded("the pod was deleted or replaced by a rollout while the script ran")),
     Example(C.OOM_KILLED, "OOMKilled",
-            PodEnded('container "api" ended while the script ran (OOMKilled, exit code 137)', 137)),
+            PodEnded('container "api" ended while the script ran (OOMKilled, exit code 137)', 137, "OOMKilled")),
     Example(C.CONNECTION_BROKEN, None, ConnectionBroken("no answer", 12.0, is_running=False)),
     # Nothing says why.
     Example(C.NO_ANSWER, None, a_case(a_pod(running=True), cause=Cause.SILENCE)),

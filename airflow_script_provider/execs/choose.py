@@ -15,7 +15,7 @@ from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.execs.session import ExecTarget
 from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.outcome import PodLocation
-from airflow_script_provider.kube.exec.workloads import Candidates, Workload
+from airflow_script_provider.kube.exec.workloads import Candidates, Gone, Workload
 
 OBSERVATION_TIMEOUT = 10.0
 """Seconds for a controller to see a change that was just made."""
@@ -54,7 +54,7 @@ async def choose_pod(api: KubernetesApi, workload: Workload, container: str | No
     return ChosenPod(pod, location)
 
 
-async def why_gone(api: KubernetesApi, chosen: ChosenPod) -> str | None:
+async def why_gone(api: KubernetesApi, chosen: ChosenPod) -> Gone | None:
     """Why nothing can run in the pod any more, None if it is unchanged or cannot be read."""
     try:
         now = await api.get("pods", chosen.location.namespace, chosen.location.pod)

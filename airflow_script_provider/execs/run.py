@@ -28,6 +28,7 @@ from airflow_script_provider.kube.exec.outcome import (
     TimedOut,
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
+from airflow_script_provider.kube.exec.workloads import Gone
 from airflow_script_provider.kube.hiding import Hide, hider, values_in
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.request.interpreters import Interpreter
@@ -131,7 +132,7 @@ class ExecRun:
         """The end, completed by the state of pod and process where the end itself is unclear."""
         if isinstance(end, Exited) and signal_name(end.code):
             why = await self._why_gone(chosen)
-            return PodEnded(why, end.code) if why else end
+            return PodEnded(why.why, end.code, why.reason) if why else end
         if not isinstance(end, ConnectionBroken):
             return end
         is_running, why = None, None
@@ -141,11 +142,11 @@ class ExecRun:
                 break
             await asyncio.sleep(_CHECK_PAUSE)
         if why and not is_running:
-            return PodEnded(why)
+            return PodEnded(why.why, reason=why.reason)
         process = program.own_lines.process
         return replace(end, is_running=is_running, process_group=process.group if process else None)
 
-    async def _why_gone(self, chosen: ChosenPod) -> str | None:
+    async def _why_gone(self, chosen: ChosenPod) -> Gone | None:
         """Why the pod or container ended. Kubelet reports a container's end a moment later."""
         for check in range(_CHECKS):
             await asyncio.sleep(_CHECK_PAUSE if check else 0)

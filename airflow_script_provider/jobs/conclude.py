@@ -15,7 +15,8 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
-from airflow_script_provider.kube.job import diagnosis, outcomes, script_error
+from airflow_script_provider.kube.causes import script_error
+from airflow_script_provider.kube.job import diagnosis, outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome

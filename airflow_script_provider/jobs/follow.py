@@ -22,7 +22,8 @@ from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.kube.job import announcements, cluster_messages, pod_status, progress
+from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.job import announcements, pod_status, progress
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict, View
 from airflow_script_provider.kube.logs.output import Output

@@ -57,6 +57,12 @@ class Kubectl:
         """Let a Job's deadline be over: Kubernetes takes a new one at once, and counts it from the Job's start."""
         self("patch", "job", job, "-n", namespace, "-p", '{"spec": {"activeDeadlineSeconds": 1}}')
 
+    def evict(self, pod: str, namespace: str) -> None:
+        """Evict a pod by the API, as a drain does."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        self("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
     def running_pods(self, namespace: str, *words: str) -> list[str]:
         """The names of the pods that run and will go on, as soon as one does."""
 

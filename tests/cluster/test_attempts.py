@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -152,9 +151,7 @@ def test_names_of_long_ids(own: dict[str, Any], kubectl: Kubectl) -> None:
 def _evict_running_pod(kubectl: Kubectl, namespace: str) -> list[str]:
     wait_until_logged("marked")
     (pod,) = pods = kubectl.running_pods(namespace)
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    kubectl.evict(pod, namespace)
     return list(pods)
 
 

@@ -331,6 +331,15 @@ def test_rollout_in_the_middle_fails_the_script_and_the_next_try_runs_in_the_new
     assert again.result["output"] == "1\n"
 
 
+def test_an_eviction_is_not_told_as_a_rollout(web: dict[str, Any], kubectl: Kubectl) -> None:
+    """It is the node that has to be looked at then, not the Deployment (R26)."""
+    evicting = meanwhile(lambda: kubectl.evict(wait_until_up(kubectl, web, "web"), web["namespace"]))
+    run = run_exec(script=SLEEPS, **web)
+    evicting.join()
+    assert "was ended by the cluster (EvictionByEvictionAPI: " in run.headline
+    assert (run.result["category"], run.result["reason"]) == ("EvictionByEvictionAPI", "EvictionByEvictionAPI")
+
+
 def test_old_pods_are_not_taken_during_a_rollout(web: dict[str, Any], kubectl: Kubectl) -> None:
     """No old pod is chosen while the new pods are not ready."""
     kubectl.apply(a_deployment("web", web["namespace"], ready=False))

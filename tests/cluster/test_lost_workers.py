@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -178,9 +177,7 @@ def test_a_job_that_was_evicted_meanwhile(own: dict[str, Any], kubectl: Kubectl)
     arguments = {"script": COUNTING_UNTIL_TOLD, "env": {"A": "b"}, "termination_grace_period": 1, **own}
     run_doomed_task("get pods/log", a_try(1), **arguments)
     evicted = kubectl.names("pods", own["namespace"])[0]
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": evicted}}
-    path = f"/api/v1/namespaces/{own['namespace']}/pods/{evicted}/eviction"
-    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    kubectl.evict(evicted, own["namespace"])
     wait_for(lambda: set(kubectl.running_pods(own["namespace"])) - {evicted}, "the pod that replaces it")
     tell_all(kubectl, own["namespace"])
     run = retried(**arguments).succeeded()

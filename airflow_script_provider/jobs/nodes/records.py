@@ -10,8 +10,9 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
-from airflow_script_provider.kube import refusal, signs
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.job import pod_state
 from airflow_script_provider.kube.job.diagnosis import Case, event_lines
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
@@ -120,7 +121,7 @@ class RecordWriter:
     async def _reasons(self, run: NodeRun, verdict: Verdict) -> list[str]:
         """Events say why nothing has begun."""
         is_unclear = verdict.cause in _NEEDS_EVENTS and not run.seen.view.has_begun
-        has_told = any(pod_status.trouble(pod) for pod in run.seen.view.pods.values())
+        has_told = any(pod_state.trouble(pod) for pod in run.seen.view.pods.values())
         return await self.warnings_of(run) if is_unclear and not has_told else []
 
     async def _state_of(self, node: str) -> str | None:

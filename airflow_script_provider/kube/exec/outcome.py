@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from airflow_script_provider.kube import signs
+from airflow_script_provider.kube.causes import cluster_messages, script_error, signs
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job import cluster_messages, script_error
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
@@ -32,7 +30,6 @@ _STEPS = {
     "folder": Category.NO_WRITABLE_FOLDER,
     "write": Category.NO_SPACE_LEFT,
 }
-_REASON = re.compile(r"\((?P<reason>\w+), exit code -?\d+\)$")
 
 
 @dataclass(frozen=True)
@@ -82,10 +79,14 @@ class TimedOut:
 
 @dataclass(frozen=True)
 class PodEnded:
-    """The pod or its container ended while the process ran."""
+    """The pod or its container ended while the process ran.
+
+    ``reason`` is Kubernetes' word for that end, None without one.
+    """
 
     why: str
     code: int | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -242,8 +243,8 @@ def _diagnose(case: ExecCase) -> Diagnosis:
             return _diagnose_start(case, case.end)
         case TimedOut():
             return _diagnose_timeout(case, case.end)
-        case PodEnded(why):
-            return _diagnose_end_of_pod(case, why)
+        case PodEnded():
+            return _diagnose_end_of_pod(case, case.end)
         case ConnectionBroken():
             return _diagnose_broken_connection(case, case.end)
 
@@ -251,12 +252,10 @@ def _diagnose(case: ExecCase) -> Diagnosis:
 def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     cause = ended_as(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
     output = case.output.both.last_lines(script_error.LINES)
-    error = script_error.last_error(output, code)
-    category = script_error.category_of(code, error, output[-LAST_LINES:])
-    line = script_error.deciding_line(code, error, output[-LAST_LINES:])
-    if shown := case.hide(line) if case.hide and line else "":
+    found = script_error.of_output(code, output, output[-LAST_LINES:])
+    if shown := case.hide(found.line) if case.hide and found.line else "":
         cause = f"{cause}: {shown}"
-    return _diagnosis(case, cause, _advice(case, code), category)
+    return _diagnosis(case, cause, _advice(case, code) or found.advice, found.category)
 
 
 def _advice(case: ExecCase, code: int) -> str:
@@ -295,11 +294,9 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
     return _diagnosis(case, cause, advice, category)
 
 
-def _diagnose_end_of_pod(case: ExecCase, why: str) -> Diagnosis:
-    found = _REASON.search(why)
-    reason = found["reason"] if found and found["reason"] != "Completed" else None
-    category = signs.category_of_word(reason) or Category.POD_ENDED
-    return _diagnosis(case, one_line(why), _RETRY, category, reason)
+def _diagnose_end_of_pod(case: ExecCase, end: PodEnded) -> Diagnosis:
+    category = signs.category_of_word(end.reason) or Category.POD_ENDED
+    return _diagnosis(case, one_line(end.why), _RETRY, category, end.reason)
 
 
 def _diagnose_timeout(case: ExecCase, end: TimedOut) -> Diagnosis:

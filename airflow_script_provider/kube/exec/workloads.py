@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider.exceptions import TargetError
+from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.syntax import check_dns_subdomain
-from airflow_script_provider.kube.wording import first_of
+from airflow_script_provider.kube.wording import first_of, one_line
 
 Object = Mapping[str, Any]
 
@@ -48,6 +49,20 @@ class Candidates:
     workload: Workload
     pods: Sequence[Object]
     owner: str = ""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Why a process in a pod can no longer run.
+
+    ``reason`` is Kubernetes' word for the end of pod or container, None without one.
+    """
+
+    why: str
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return self.why
 
 
 def named(namespace: str, **names: str | None) -> Workload:
@@ -170,17 +185,19 @@ def not_found(workload: Workload, existing: Sequence[str] | None) -> TargetError
     return TargetError(f"{first} The namespace has: {first_of(sorted(existing))}")
 
 
-def why_gone(chosen: Object, now: Object | None, container: str) -> str | None:
+def why_gone(chosen: Object, now: Object | None, container: str) -> Gone | None:
     """Why a process in the chosen pod can no longer run, None if the pod has not changed."""
     if now is None or now["metadata"]["uid"] != chosen["metadata"]["uid"]:
-        return "the pod was deleted or replaced by a rollout while the script ran"
-    if now["metadata"].get("deletionTimestamp"):
-        return "the pod is being deleted, perhaps by a rollout"
+        return Gone("the pod was deleted or replaced by a rollout while the script ran")
+    phase, is_deleted = now["status"].get("phase"), bool(now["metadata"].get("deletionTimestamp"))
+    if (why := pod_status.disruption(now) or pod_status.failure(now)) and (is_deleted or phase == "Failed"):
+        return Gone(f"the pod was ended by the cluster ({one_line(str(why))})", pod_status.reason(now))
+    if is_deleted:
+        return Gone("the pod is being deleted, perhaps by a rollout")
     before, after = _container_status(chosen, container), _container_status(now, container)
     if before.get("containerID") != after.get("containerID") or "terminated" in (after.get("state") or {}):
-        return f'container "{container}" ended while the script ran{_how_ended(after)}'
-    phase = now["status"].get("phase")
-    return f"the pod is in phase {phase}" if phase in ("Failed", "Succeeded") else None
+        return _container_ended(container, after)
+    return Gone(f"the pod is in phase {phase}") if phase in ("Failed", "Succeeded") else None
 
 
 def _no_ready_pod(candidates: Candidates) -> str:
@@ -197,10 +214,14 @@ def _no_ready_pod(candidates: Candidates) -> str:
     return f"{workload} has no ready pod ({seen}). Check: {check}"
 
 
-def _how_ended(status: Mapping[str, Any]) -> str:
+def _container_ended(container: str, status: Mapping[str, Any]) -> Gone:
     ends = [(status.get(name) or {}).get("terminated") for name in ("state", "lastState")]
+    why = f'container "{container}" ended while the script ran'
     end = next((end for end in ends if end), None)
-    return f" ({end.get('reason') or 'Error'}, exit code {end.get('exitCode')})" if end else ""
+    if end is None:
+        return Gone(why)
+    word = end.get("reason") or "Error"
+    return Gone(f"{why} ({word}, exit code {end.get('exitCode')})", None if word == "Completed" else word)
 
 
 def _expression(term: Mapping[str, Any]) -> str:

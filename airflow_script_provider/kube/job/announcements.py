@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_line
 from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.job.progress import View
@@ -99,7 +99,7 @@ class Announcer:
 
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
         """The pod's state, if it differs from the last one. Later pods are named as attempts."""
-        uid, state = pod_status.uid(pod), pod_status.state(pod)
+        uid, state = pod_status.uid(pod), pod_state.state(pod)
         key = "gone" if deleted and not pod_status.script_end(pod) else state.key
         if self._states.get(uid) in (key, "ended", "gone"):
             return []

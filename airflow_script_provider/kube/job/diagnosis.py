@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from airflow_script_provider.kube import signs
+from airflow_script_provider.kube.causes import cluster_messages, script_error, signs
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job import cluster_messages, pod_status, script_error
+from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
@@ -172,8 +172,8 @@ class _NotStarted(NamedTuple):
 def _why_not_started(case: Case) -> _NotStarted:
     if case.pod is None:
         return _of_events(case.warnings) if case.warnings else _NotStarted("no pod was created")
-    state, trouble = pod_status.state(case.pod), pod_status.trouble(case.pod)
-    if trouble and trouble[0] in pod_status.IMAGE_TROUBLE:
+    state, trouble = pod_state.state(case.pod), pod_state.trouble(case.pod)
+    if trouble and trouble[0] in pod_state.IMAGE_TROUBLE:
         reason, message = trouble
         answer = cluster_messages.registry_answer(case.verdict.message or message)
         category = signs.category_of(signs.OF_A_REGISTRY, answer, reason)
@@ -198,7 +198,7 @@ def _of_event(line: str) -> _NotStarted:
 
 
 def _image(case: Case) -> Diagnosis:
-    container = (pod_status.waiting(case.pod) if case.pod else None) or pod_status.Waiting()
+    container = (pod_state.waiting(case.pod) if case.pod else None) or pod_state.Waiting()
     image = pod_status.image_of(case.pod or {}, container.container) or case.image
     text = cluster_messages.registry_answer(case.verdict.message, image)
     detail = f": {text}" if text else ""
@@ -237,18 +237,18 @@ def _refused(case: Case) -> Diagnosis:
 
 def _disrupted(case: Case) -> Diagnosis:
     pod, many = case.pod, len(case.view.disruptions)
-    reason = (pod["status"].get("reason") or (pod_status.disruption(pod) or "").partition(":")[0]) if pod else None
+    reason = pod_status.reason(pod) if pod else None
     cause = f"failed: the cluster ended {many} of its pods, at last {case.verdict.message}"
-    return _diagnosis(case, cause, "", signs.category_of_word(reason) or Category.EVICTED, reason or None)
+    return _diagnosis(case, cause, "", signs.category_of_word(reason) or Category.EVICTED, reason)
 
 
 def _attempt_failed(case: Case) -> Diagnosis:
     pod, end = case.pod, case.script_end
-    if pod and (why := pod_status.disruption(pod)):
-        reason = pod["status"].get("reason") or why.partition(":")[0]
-        words = one_line(why if why.startswith(reason) else f"{reason}: {why.partition(': ')[2]}")
+    if pod and (disruption := pod_status.disruption(pod)):
+        word = pod_status.reason(pod)
+        words = one_line(str(replace(disruption, reason=word or "")))
         cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
-        return _ended_from_outside(case, cause, why, reason)
+        return _ended_from_outside(case, cause, str(disruption), word)
     if pod and (why := pod_status.install_failure(pod)):
         return _install_failed(case, pod, one_line(why))
     if pod and (why := pod_status.failure(pod)):
@@ -278,14 +278,14 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     """The script's own failure: how it ended, and the error that it printed or wrote."""
     reason = end.reason or case.verdict.reason or None
     times = f" ({case.view.failures} attempts)" if case.view.failures > 1 else ""
-    error = script_error.last_error(case.lines or case.last_lines, end.exit_code)
-    line = script_error.deciding_line(end.exit_code, error, case.last_lines)
+    found = script_error.of_output(end.exit_code, case.lines or case.last_lines, case.last_lines)
     written = [line for line in map(case.hide, _termination_message(case, end)) if line] if case.hide else []
-    shown = case.hide(line) if case.hide and line else next(iter(written), "")
+    shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
     cause = f"{ended_as(end, case.pod)}{times}"
     if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
         cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
-    diagnosed = _diagnosis(case, f"failed: {cause}", _advice(case, end, error), _category(case, end, error), reason)
+    advice, category = _advice(case, end) or found.advice, _category(end) or found.category
+    diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
     return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
 
 
@@ -313,7 +313,8 @@ def _without_exit_code(case: Case) -> Diagnosis:
     return _diagnosis(case, f"failed: {cause}", hint_for(cause), category, verdict.reason)
 
 
-def _advice(case: Case, end: ContainerEnd, error: str) -> str:
+def _advice(case: Case, end: ContainerEnd) -> str:
+    """Advice by the end and the image; empty where only the script's error may tell some."""
     if end.reason == "OOMKilled":
         return _MORE_MEMORY
     if advice := _advice_on_output(case):
@@ -325,16 +326,12 @@ def _advice(case: Case, end: ContainerEnd, error: str) -> str:
     if end.exit_code == 127:
         missing = any(case.program in line for line in case.last_lines)
         return f"A command was not found: check image and interpreter{_on_path(case.program) if missing else ''}."
-    return script_error.advice_for(end.exit_code, error, case.last_lines)
+    return ""
 
 
-def _category(case: Case, end: ContainerEnd, error: str) -> Category:
-    """By the node's word, then by the output, then by the exit code."""
-    if end.has_killed_child:
-        return Category.CHILD_OOM_KILLED
-    if of_word := signs.category_of_word(end.reason):
-        return of_word
-    return script_error.category_of(end.exit_code, error, case.last_lines)
+def _category(end: ContainerEnd) -> Category | None:
+    """The category by the node's word, None if it tells none."""
+    return Category.CHILD_OOM_KILLED if end.has_killed_child else signs.category_of_word(end.reason)
 
 
 def _advice_on_output(case: Case) -> str:

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube import labels, signs
-from airflow_script_provider.kube.job import cluster_messages
+from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.request import provision
-from airflow_script_provider.result import Attempt, Category
+from airflow_script_provider.result import Attempt
 
 Pod = Mapping[str, Any]
-
-IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 
 CHILD_KILLED = "a process of it was killed for memory"
 _KILLED = 137
 START_ERRORS = ("StartError", "ContainerCannotRun")
-_QUIET = ("ContainerCreating", "PodInitializing")
-_WILL_NOT_APPEAR = (
-    Category.IMAGE_NOT_FOUND, Category.IMAGE_UNAUTHORIZED, Category.INVALID_IMAGE_NAME, Category.ERR_IMAGE_NEVER_PULL,
-)  # fmt: skip
-# What the scheduler adds to its reasons where ending other pods would not help either.
-_NO_PREEMPTION = re.compile(
-    r" (no new claims to deallocate, )?preemption: \d+/\d+ nodes are available: "
-    r"(\d+ (Preemption is not helpful for scheduling|No preemption victims found for incoming pods?)[.,] ?)+$"
-)
 
 
 @dataclass(frozen=True)
@@ -53,24 +41,14 @@ class ContainerEnd:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A container that cannot start yet, and the reason."""
+class Disruption:
+    """Why the cluster ended a pod: Kubernetes' word and its message."""
 
-    reason: str = ""
-    message: str = ""
-    container: str = SCRIPT_CONTAINER
+    reason: str
+    message: str
 
-
-@dataclass(frozen=True)
-class PodState:
-    """A pod's state as text.
-
-    States with the same ``key`` are the same, whatever their message is.
-    """
-
-    key: str
-    text: str
-    is_trouble: bool = False
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}".strip(": ")
 
 
 def name(pod: Pod) -> str:
@@ -181,7 +159,7 @@ def script_has_started(pod: Pod) -> bool:
 
 def has_begun(pod: Pod) -> bool:
     """Whether any container of the pod runs or has run: the pod is past scheduling and pulling."""
-    return any({"running", "terminated"} & status.get("state", {}).keys() for status in _statuses(pod))
+    return any({"running", "terminated"} & status.get("state", {}).keys() for status in statuses(pod))
 
 
 def unfinished_others(pod: Pod) -> list[str]:
@@ -200,14 +178,6 @@ def running_others(pod: Pod) -> list[str]:
     return [s["name"] for s in statuses if s["name"] != SCRIPT_CONTAINER and container_end(s) is None]
 
 
-def is_disrupted(pod: Pod) -> bool:
-    """Whether the cluster ended the pod (eviction, drain, preemption).
-
-    Such an end does not count as an attempt.
-    """
-    return _condition(pod, "DisruptionTarget") is not None
-
-
 def is_being_deleted(pod: Pod) -> bool:
     """Whether the pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
@@ -219,7 +189,7 @@ def was_stopped(pod: Pod) -> bool:
     A pod whose other containers failed by themselves is not one of these, though its phase is
     ``Failed`` too.
     """
-    if is_disrupted(pod) or is_being_deleted(pod):
+    if disruption(pod) or is_being_deleted(pod):
         return True
     return phase(pod) == "Failed" and (failure(pod) is not None or not unfinished_others(pod))
 
@@ -237,21 +207,12 @@ def has_failed(pod: Pod) -> bool:
     return failed_end(pod) is not None or pod.get("status", {}).get("phase") == "Failed"
 
 
-def waiting(pod: Pod) -> Waiting | None:
-    """The container that keeps the pod from starting, None if none does."""
-    for status in _statuses(pod):
-        state = status.get("state", {}).get("waiting")
-        if state and state.get("reason") and state["reason"] not in _QUIET:
-            return Waiting(state["reason"], state.get("message", ""), status["name"])
-    return None
-
-
 def failed_init(pod: Pod) -> tuple[str, ContainerEnd] | None:
     """Which init container of the author failed, as a clause, and how; None if none failed."""
     for status in pod.get("status", {}).get("initContainerStatuses") or []:
         end = container_end(status)
         if status["name"] != labels.INSTALL_CONTAINER and end is not None and end.exit_code != 0:
-            return f'init container "{status["name"]}" ended with {_end_text(end)}', end
+            return f'init container "{status["name"]}" ended with {end_text(end)}', end
     return None
 
 
@@ -277,78 +238,37 @@ def phase(pod: Pod) -> str:
     return str(pod.get("status", {}).get("phase", ""))
 
 
-def trouble(pod: Pod) -> tuple[str, ...] | None:
-    """Reason and message of what keeps the pod from starting: a waiting container, or no node."""
-    unscheduled = next((c for c in _conditions(pod) if c["type"] == "PodScheduled" and c["status"] == "False"), None)
-    if unscheduled:
-        return unscheduled.get("reason", ""), _NO_PREEMPTION.sub("", unscheduled.get("message", ""))
-    stuck = waiting(pod)
-    return (stuck.reason, stuck.message) if stuck else None
-
-
-def pull_error(pod: Pod) -> str | None:
-    """Why an image of the pod cannot be pulled, None also where the message does not say it."""
-    stuck = waiting(pod)
-    is_told = stuck and stuck.reason in IMAGE_TROUBLE and cluster_messages.registry_answer(stuck.message)
-    return stuck.message if stuck and is_told else None
-
-
-def has_hopeless_image(pod: Pod) -> bool:
-    """Whether the image cannot be pulled for a permanent reason."""
-    stuck = waiting(pod) or Waiting()
-    category = signs.category_of(signs.OF_A_REGISTRY, stuck.message, stuck.reason)
-    return stuck.reason in IMAGE_TROUBLE and category in _WILL_NOT_APPEAR
-
-
-def state(pod: Pod) -> PodState:
-    """The pod's state for the log."""
-    if end := script_end(pod):
-        cause = f", {failed}" if (failed := failure(pod)) else ""
-        return PodState("ended", f"ended{where(pod)}: {_end_text(end)}{cause}")
-    if failed := install_failure(pod):
-        return PodState("ended", f"failed{where(pod)}: {failed}")
-    if is_being_deleted(pod):
-        cause = f": {disrupted}" if (disrupted := disruption(pod)) else ""
-        return PodState("terminating", f"is being deleted{where(pod)}{cause}", is_trouble=bool(cause))
-    if pod.get("status", {}).get("phase") == "Failed":
-        return PodState("failed", f"failed{where(pod)}: {_status_text(pod)}", is_trouble=True)
-    if script_has_started(pod):
-        return PodState("running", f"is running{where(pod)}")
-    return _state_before_the_script(pod)
-
-
-def _state_before_the_script(pod: Pod) -> PodState:
-    if installation_has_started(pod):
-        return PodState("installing", f"is installing dependencies{where(pod)}")
-    if stuck := trouble(pod):
-        key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
-        return PodState(key, f"is waiting{where(pod)}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
-    return PodState("starting", f"is starting{where(pod)}" if node(pod) else "is waiting for a node")
-
-
 def attempt(pod: Pod) -> Attempt:
     """The attempt that this pod represents, for the result."""
     end = script_end(pod)
-    reason = pod.get("status", {}).get("reason") or (_reason_of(end) if end else None)
-    if not reason and (why := disruption(pod)):
-        reason = why.partition(":")[0]
+    word = pod.get("status", {}).get("reason") or (_reason_of(end) if end else None)
     return Attempt(
         pod_name=name(pod),
         node_name=node(pod),
         exit_code=end.exit_code if end else None,
-        reason=reason or None,
+        reason=word or reason(pod),
         started_at=end.started_at if end else _running_since(pod),
         finished_at=end.finished_at if end else None,
     )
 
 
-def disruption(pod: Pod) -> str | None:
-    """Why the cluster ended the pod, by the pod's condition."""
+def disruption(pod: Pod) -> Disruption | None:
+    """Why the cluster ended the pod (eviction, drain, preemption), by the pod's condition.
+
+    Such an end does not count as an attempt.
+    """
     condition = _condition(pod, "DisruptionTarget")
-    return f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ") if condition else None
+    return Disruption(condition.get("reason") or "", condition.get("message") or "") if condition else None
 
 
-def _end_text(end: ContainerEnd) -> str:
+def reason(pod: Pod) -> str | None:
+    """Kubernetes' word for why the pod as a whole ended, None if it has none."""
+    disrupted = disruption(pod)
+    return pod.get("status", {}).get("reason") or (disrupted.reason if disrupted else "") or None
+
+
+def end_text(end: ContainerEnd) -> str:
+    """How a container ended, as words after "ended with"."""
     if end.has_killed_child:
         return f"exit code {end.exit_code}; {CHILD_KILLED} (OOMKilled)"
     reason = "" if end.reason in ("", "Completed", "Error") else f", {end.reason}"
@@ -358,11 +278,6 @@ def _end_text(end: ContainerEnd) -> str:
 def _reason_of(end: ContainerEnd) -> str:
     """The reason of an end. With cgroup v1 a killed child marks a success as OOMKilled."""
     return "Completed" if end.exit_code == 0 and end.reason else end.reason
-
-
-def _status_text(pod: Pod) -> str:
-    init = failed_init(pod)
-    return failure(pod) or (init[0] if init else "no reason given")
 
 
 def _running_since(pod: Pod) -> str | None:
@@ -387,14 +302,16 @@ def _installs_packages(pod: Pod) -> bool:
     return any(variable["name"] == provision.PACKAGES_VARIABLE for variable in variables)
 
 
-def _statuses(pod: Pod) -> list[Mapping[str, Any]]:
+def statuses(pod: Pod) -> list[Mapping[str, Any]]:
+    """The statuses of its containers, init containers first."""
     status = pod.get("status", {})
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _conditions(pod: Pod) -> list[Mapping[str, Any]]:
+def conditions(pod: Pod) -> list[Mapping[str, Any]]:
+    """The pod's conditions."""
     return pod.get("status", {}).get("conditions") or []
 
 
 def _condition(pod: Pod, kind: str) -> Mapping[str, Any] | None:
-    return next((c for c in _conditions(pod) if c["type"] == kind and c["status"] == "True"), None)
+    return next((c for c in conditions(pod) if c["type"] == kind and c["status"] == "True"), None)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from airflow_script_provider.kube.job import cluster_messages, pod_status
+from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
 
@@ -159,9 +160,9 @@ class View:
             ended.setdefault(uid, now)
         if pod_status.script_has_started(pod):
             stuck.pop(uid, None)
-        elif pod_status.has_hopeless_image(pod):
+        elif pod_state.has_hopeless_image(pod):
             stuck.setdefault(uid, now)
-        elif (waiting := pod_status.waiting(pod)) is None or waiting.reason not in pod_status.IMAGE_TROUBLE:
+        elif (waiting := pod_state.waiting(pod)) is None or waiting.reason not in pod_state.IMAGE_TROUBLE:
             stuck.pop(uid, None)
         changes: dict[str, Any] = {"pods": {**self.pods, uid: pod}, "ended_at": ended, "stuck_since": stuck}
         if uid not in self.pods:
@@ -174,9 +175,9 @@ class View:
         if (why := pod_status.disruption(pod)) and uid not in self.done:
             changes["disruptions"] = {
                 **self.disruptions,
-                uid: f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(why)}",
+                uid: f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}",
             }
-        if error := pod_status.pull_error(pod):
+        if error := pod_state.pull_error(pod):
             changes["pull_errors"] = {**self.pull_errors, uid: error}
         return replace(self, **changes)
 
@@ -227,7 +228,7 @@ def _is_done(pod: Pod) -> bool:
 
 
 def _failed_by_itself(pod: Pod) -> bool:
-    return pod_status.has_failed(pod) and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod)
+    return pod_status.has_failed(pod) and not pod_status.is_being_deleted(pod) and not pod_status.disruption(pod)
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
@@ -287,7 +288,7 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
     """
     for uid, pod in view.pods.items():
         end = pod_status.failed_end(pod)
-        if end is None or pod_status.is_disrupted(pod) or view.job_deleted:
+        if end is None or pod_status.disruption(pod) or view.job_deleted:
             continue
         if _is_not_executable(end):
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
@@ -309,7 +310,7 @@ def _after_deletion(view: View) -> Verdict:
     """The Job is gone without a condition: only a pod that ended by itself shows an outcome."""
     for uid, pod in reversed(list(view.pods.items())):
         end = pod_status.failed_end(pod)
-        if end and not pod_status.is_being_deleted(pod) and not pod_status.is_disrupted(pod):
+        if end and not pod_status.is_being_deleted(pod) and not pod_status.disruption(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return Verdict(Cause.JOB_DELETED, _last_pod(view))
 
@@ -317,7 +318,7 @@ def _after_deletion(view: View) -> Verdict:
 def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     for uid, since in view.stuck_since.items():
         if now >= since + IMAGE_GRACE and uid not in view.gone:
-            waiting = pod_status.waiting(view.pods[uid]) or pod_status.Waiting()
+            waiting = pod_state.waiting(view.pods[uid]) or pod_state.Waiting()
             message = view.pull_errors.get(uid) or waiting.message
             return Verdict(Cause.IMAGE, uid, waiting.reason, message, delete_job=True)
     if view.refused_since is not None and now >= view.refused_since + REFUSAL_GRACE:

@@ -103,27 +103,24 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
 
 def _is_leaving(pod: Pod) -> bool:
     """Whether the pod is being ended while the end of its script is unknown."""
-    is_ended = pod_status.script_end(pod) is not None
-    return (pod_status.is_being_deleted(pod) or pod_status.is_disrupted(pod)) and not is_ended
+    is_leaving = pod_status.is_being_deleted(pod) or pod_status.disruption(pod) is not None
+    return is_leaving and pod_status.script_end(pod) is None
 
 
 def _state_of_node(pod: Pod) -> str | None:
     """The state of the pod's node, None unless the cluster has given up the node."""
-    return _STATES.get(_reason_of_disruption(pod) or "")
-
-
-def _reason_of_disruption(pod: Pod) -> str | None:
     disruption = pod_status.disruption(pod)
-    return disruption.partition(":")[0] if disruption else None
+    return _STATES.get(disruption.reason) if disruption else None
 
 
 def _lost(pod: Pod, *, is_dead: bool) -> Lost:
-    message = pod_status.disruption(pod) or "its pod was deleted, and the kubelet did not report the pod's end"
+    disruption = pod_status.disruption(pod)
+    unknown = "its pod was deleted, and the kubelet did not report the pod's end"
     return Lost(
         state=_state_of_node(pod) or UNREACHABLE,
-        reason=_reason_of_disruption(pod),
+        reason=disruption.reason if disruption else None,
         pod_name=pod_status.name(pod),
-        message=message,
+        message=str(disruption or unknown),
         is_confirmed=is_dead,
         started_at=pod_status.attempt(pod).started_at,
     )

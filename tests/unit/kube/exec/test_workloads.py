@@ -8,7 +8,7 @@ import pytest
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import workloads
-from airflow_script_provider.kube.exec.workloads import Candidates, Workload
+from airflow_script_provider.kube.exec.workloads import Candidates, Gone, Workload
 
 API = Workload("deployment", "api", "shop")
 DB = Workload("statefulset", "db", "shop")
@@ -237,19 +237,42 @@ def test_what_does_not_exist_is_told_with_what_does() -> None:
     assert str(workloads.not_found(API, None)) == "Deployment shop/api does not exist. Check deployment and namespace."
 
 
+def ended_by_the_cluster(pod: dict[str, Any], reason: str, message: str) -> dict[str, Any]:
+    """The pod with the condition that says why the cluster ends it."""
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    return pod | {"status": pod["status"] | {"conditions": [*pod["status"]["conditions"], condition]}}
+
+
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (None, "the pod was deleted or replaced by a rollout while the script ran"),
-        (a_running_pod(deleted=True), "the pod is being deleted, perhaps by a rollout"),
+        (None, Gone("the pod was deleted or replaced by a rollout while the script ran")),
+        (a_running_pod(deleted=True), Gone("the pod is being deleted, perhaps by a rollout")),
+        (
+            ended_by_the_cluster(a_running_pod(deleted=True), "EvictionByEvictionAPI", "Eviction API: evicting"),
+            Gone(
+                "the pod was ended by the cluster (EvictionByEvictionAPI: Eviction API: evicting)",
+                "EvictionByEvictionAPI",
+            ),
+        ),
+        (
+            a_running_pod(phase="Failed")
+            | {"status": {"phase": "Failed", "reason": "Evicted", "message": "low on\nmemory."}},
+            Gone("the pod was ended by the cluster (Evicted: low on memory.)", "Evicted"),
+        ),
+        (ended_by_the_cluster(a_running_pod(), "PreemptionByScheduler", "for another"), None),
         (
             a_running_pod(ended={"reason": "OOMKilled", "exitCode": 137}),
-            'container "api" ended while the script ran (OOMKilled, exit code 137)',
+            Gone('container "api" ended while the script ran (OOMKilled, exit code 137)', "OOMKilled"),
         ),
-        (a_running_pod(container_id="containerd://2"), 'container "api" ended while the script ran'),
+        (
+            a_running_pod(ended={"reason": "Completed", "exitCode": 0}),
+            Gone('container "api" ended while the script ran (Completed, exit code 0)'),
+        ),
+        (a_running_pod(container_id="containerd://2"), Gone('container "api" ended while the script ran')),
         (a_running_pod(ready=False), None),
     ],
 )
-def test_what_became_of_the_pod(now: dict[str, Any] | None, why: str | None) -> None:
+def test_what_became_of_the_pod(now: dict[str, Any] | None, why: Gone | None) -> None:
     """A pod or container that ended has ended the script; an unready pod has not."""
     assert workloads.why_gone(a_running_pod(), now, "api") == why

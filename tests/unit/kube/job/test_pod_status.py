@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.result import Attempt
 from tests.builders import a_container, a_pod
 
@@ -46,7 +46,7 @@ def test_a_pod_without_status_is_none_of_anything() -> None:
         pod_status.script_has_started,
         pod_status.has_begun,
         pod_status.has_failed,
-        pod_status.waiting,
+        pod_state.waiting,
         pod_status.script_end,
     )
     assert not any(question(pod) for question in questions)
@@ -82,7 +82,7 @@ def test_only_containers_without_an_end_still_run() -> None:
 )
 def test_some_images_will_never_come(reason: str, message: str) -> None:
     """What the registry says for good is not worth waiting for (R15)."""
-    assert pod_status.has_hopeless_image(a_pod(waiting=reason, message=message))
+    assert pod_state.has_hopeless_image(a_pod(waiting=reason, message=message))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_some_images_will_never_come(reason: str, message: str) -> None:
 )
 def test_other_troubles_may_pass(reason: str, message: str) -> None:
     """A registry that is down, or an object that is missing, may come back (R15)."""
-    assert not pod_status.has_hopeless_image(a_pod(waiting=reason, message=message))
+    assert not pod_state.has_hopeless_image(a_pod(waiting=reason, message=message))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_other_troubles_may_pass(reason: str, message: str) -> None:
 )  # fmt: skip
 def test_states_in_words(pod: pod_status.Pod, key: str, text: str) -> None:
     """Each state has a key that tells it from others, and words for the log."""
-    state = pod_status.state(pod)
+    state = pod_state.state(pod)
     assert (state.key, state.text) == (key, text)
 
 
@@ -136,14 +136,12 @@ def test_states_in_words(pod: pod_status.Pod, key: str, text: str) -> None:
 )
 def test_trouble_is_reason_and_message(pod: pod_status.Pod, trouble: tuple[str, ...] | None) -> None:
     """What keeps a pod from starting: a container that waits, or no node for it."""
-    assert pod_status.trouble(pod) == trouble
+    assert pod_state.trouble(pod) == trouble
 
 
 def test_pull_and_back_off_are_one_state() -> None:
     """The kubelet's alternation between pulling and waiting is said once (R15)."""
-    assert (
-        pod_status.state(a_pod(waiting="ErrImagePull")).key == pod_status.state(a_pod(waiting="ImagePullBackOff")).key
-    )
+    assert pod_state.state(a_pod(waiting="ErrImagePull")).key == pod_state.state(a_pod(waiting="ImagePullBackOff")).key
 
 
 def test_an_attempt_is_what_the_pod_was() -> None:
@@ -174,7 +172,8 @@ def test_the_pods_reason_is_above_the_containers() -> None:
 def test_a_disruption_in_the_clusters_words() -> None:
     """Why the cluster ended the pod."""
     assert (
-        pod_status.disruption(a_pod(disrupted="PreemptionByScheduler")) == "PreemptionByScheduler: the node is drained"
+        str(pod_status.disruption(a_pod(disrupted="PreemptionByScheduler")))
+        == "PreemptionByScheduler: the node is drained"
     )
 
 

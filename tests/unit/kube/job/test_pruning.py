@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job import announcements, pod_status
+from airflow_script_provider.kube.job import announcements, pod_state, pod_status
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.progress import View, decide
 from airflow_script_provider.kube.job.pruning import controller_of, pruned_job, pruned_pod
@@ -27,7 +27,7 @@ PODS = [
 def test_a_pruned_pod_says_the_same(pod: dict[str, Any]) -> None:
     """State, attempt, diagnosis and line in the log come out as of the whole pod."""
     kept = pruned_pod(pod)
-    assert pod_status.state(kept) == pod_status.state(pod)
+    assert pod_state.state(kept) == pod_state.state(pod)
     assert pod_status.attempt(kept) == pod_status.attempt(pod)
     assert diagnose(a_case(kept)) == diagnose(a_case(pod))
     assert announcements.Announcer().pod(kept) == announcements.Announcer().pod(pod)

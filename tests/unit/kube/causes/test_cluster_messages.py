@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job.cluster_messages import (
+from airflow_script_provider.kube.causes.cluster_messages import (
     ProgramFault,
     program_fault,
     refusal,

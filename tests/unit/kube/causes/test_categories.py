@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.kube import signs
-from airflow_script_provider.kube.job.script_error import category_of
+from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.causes.script_error import category_of
 from airflow_script_provider.result import Category, ScriptResult
 from tests.builders import a_failed_result
 from tests.causes import EXAMPLES, Example

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_script_provider.kube.causes.script_error import advice_for, last_error
 from airflow_script_provider.kube.job.diagnosis import diagnose
-from airflow_script_provider.kube.job.script_error import advice_for, last_error
 from airflow_script_provider.result import Category
 from tests.builders import a_case, a_pod, some_limits
 

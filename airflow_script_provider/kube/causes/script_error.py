@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from airflow_script_provider.kube import signs
-from airflow_script_provider.kube.signs import Sign
+from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.causes.signs import Sign
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import Category
 
@@ -42,6 +43,28 @@ _NODE_VERSION = re.compile(r"^Node\.js v\d")
 # Errors whose text is data of the script.
 _OF_DATA = re.compile(r"^(\w+\.)*(KeyError|IndexError|AssertionError|ValueError|\w*ValidationError)\b")
 _WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
+
+
+@dataclass(frozen=True)
+class ScriptError:
+    """What the output of a failed script says about it.
+
+    ``line`` is the one that tells the cause, ``advice`` what to do; both are empty if unknown.
+    """
+
+    line: str
+    category: Category
+    advice: str
+
+
+def of_output(exit_code: int, lines: Sequence[str], last_lines: Sequence[str]) -> ScriptError:
+    """What an output says. The error is sought in ``lines``, other signs in ``last_lines``."""
+    error = last_error(lines, exit_code)
+    return ScriptError(
+        _deciding_line(exit_code, error, last_lines),
+        category_of(exit_code, error, last_lines),
+        advice_for(exit_code, error, last_lines),
+    )
 
 
 def last_error(lines: Sequence[str], exit_code: int) -> str:
@@ -87,7 +110,7 @@ def _without_what_ends_nothing(lines: list[str]) -> list[str]:
         lines = lines[:first]
 
 
-def deciding_line(exit_code: int, error: str, lines: Sequence[str]) -> str:
+def _deciding_line(exit_code: int, error: str, lines: Sequence[str]) -> str:
     """The line that tells the cause: the error, otherwise the last line that tells one."""
     if error or exit_code in _CODES:
         return error

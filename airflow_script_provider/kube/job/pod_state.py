@@ -1,0 +1,109 @@
+"""What a pod does or waits for, for the log and for verdicts before its script starts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from airflow_script_provider.kube.causes import cluster_messages, signs
+from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.result import Category
+
+IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+
+_QUIET = ("ContainerCreating", "PodInitializing")
+_WILL_NOT_APPEAR = (
+    Category.IMAGE_NOT_FOUND, Category.IMAGE_UNAUTHORIZED, Category.INVALID_IMAGE_NAME, Category.ERR_IMAGE_NEVER_PULL,
+)  # fmt: skip
+# What the scheduler adds to its reasons where ending other pods would not help either.
+_NO_PREEMPTION = re.compile(
+    r" (no new claims to deallocate, )?preemption: \d+/\d+ nodes are available: "
+    r"(\d+ (Preemption is not helpful for scheduling|No preemption victims found for incoming pods?)[.,] ?)+$"
+)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A container that cannot start yet, and the reason."""
+
+    reason: str = ""
+    message: str = ""
+    container: str = SCRIPT_CONTAINER
+
+
+@dataclass(frozen=True)
+class PodState:
+    """A pod's state as text.
+
+    States with the same ``key`` are the same, whatever their message is.
+    """
+
+    key: str
+    text: str
+    is_trouble: bool = False
+
+
+def waiting(pod: Pod) -> Waiting | None:
+    """The container that keeps the pod from starting, None if none does."""
+    for status in pod_status.statuses(pod):
+        state = status.get("state", {}).get("waiting")
+        if state and state.get("reason") and state["reason"] not in _QUIET:
+            return Waiting(state["reason"], state.get("message", ""), status["name"])
+    return None
+
+
+def trouble(pod: Pod) -> tuple[str, ...] | None:
+    """Reason and message of what keeps the pod from starting: a waiting container, or no node."""
+    scheduled = next((c for c in pod_status.conditions(pod) if c["type"] == "PodScheduled"), None)
+    if scheduled and scheduled["status"] == "False":
+        return scheduled.get("reason", ""), _NO_PREEMPTION.sub("", scheduled.get("message", ""))
+    stuck = waiting(pod)
+    return (stuck.reason, stuck.message) if stuck else None
+
+
+def pull_error(pod: Pod) -> str | None:
+    """Why an image of the pod cannot be pulled, None also where the message does not say it."""
+    stuck = waiting(pod)
+    is_told = stuck and stuck.reason in IMAGE_TROUBLE and cluster_messages.registry_answer(stuck.message)
+    return stuck.message if stuck and is_told else None
+
+
+def has_hopeless_image(pod: Pod) -> bool:
+    """Whether the image cannot be pulled for a permanent reason."""
+    stuck = waiting(pod) or Waiting()
+    category = signs.category_of(signs.OF_A_REGISTRY, stuck.message, stuck.reason)
+    return stuck.reason in IMAGE_TROUBLE and category in _WILL_NOT_APPEAR
+
+
+def state(pod: Pod) -> PodState:
+    """The pod's state for the log."""
+    if end := pod_status.script_end(pod):
+        cause = f", {failed}" if (failed := pod_status.failure(pod)) else ""
+        return PodState("ended", f"ended{pod_status.where(pod)}: {pod_status.end_text(end)}{cause}")
+    if failed := pod_status.install_failure(pod):
+        return PodState("ended", f"failed{pod_status.where(pod)}: {failed}")
+    if pod_status.is_being_deleted(pod):
+        cause = f": {disrupted}" if (disrupted := pod_status.disruption(pod)) else ""
+        return PodState("terminating", f"is being deleted{pod_status.where(pod)}{cause}", is_trouble=bool(cause))
+    if pod.get("status", {}).get("phase") == "Failed":
+        return PodState("failed", f"failed{pod_status.where(pod)}: {_status_text(pod)}", is_trouble=True)
+    if pod_status.script_has_started(pod):
+        return PodState("running", f"is running{pod_status.where(pod)}")
+    return _state_before_the_script(pod)
+
+
+def _state_before_the_script(pod: Pod) -> PodState:
+    if pod_status.installation_has_started(pod):
+        return PodState("installing", f"is installing dependencies{pod_status.where(pod)}")
+    if stuck := trouble(pod):
+        key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
+        return PodState(key, f"is waiting{pod_status.where(pod)}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
+    where = pod_status.where(pod)
+    return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
+
+
+def _status_text(pod: Pod) -> str:
+    init = pod_status.failed_init(pod)
+    return pod_status.failure(pod) or (init[0] if init else "no reason given")
