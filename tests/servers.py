@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trustme
 
@@ -69,13 +69,16 @@ class WebServer(ThreadingHTTPServer):
         self._answers[path] = [answer if isinstance(answer, Answer) else Answer(answer) for answer in answers]
         return f"{self.url}{path}"
 
-    def next_answer(self, path: str) -> Answer:
-        """What the next request for a path gets; ``unknown`` where nothing was written down."""
-        waiting = self._answers.get(path, [self.unknown])
+    def answer_to(self, request: Request) -> Answer:
+        """What this request gets; ``unknown`` where nothing was written down for its path."""
+        waiting = self._answers.get(request.path.partition("?")[0], [self.unknown])
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: clients that go away in the middle are what some tests are about."""
+
+
+T = TypeVar("T", bound=WebServer)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -84,8 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Do what is written down for this path."""
-        self._keep_request(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-        answer = self.server.next_answer(self.path.partition("?")[0])
+        answer = self.server.answer_to(self._request(self.rfile.read(int(self.headers.get("Content-Length") or 0))))
         time.sleep(answer.delay)
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -98,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         """Open a tunnel, as a proxy does."""
-        self._keep_request()
+        self._request()
         self.close_connection = True
         host, _, port = self.path.rpartition(":")
         try:
@@ -111,9 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             _join(self.connection, there)
 
-    def _keep_request(self, body: bytes = b"") -> None:
+    def _request(self, body: bytes = b"") -> Request:
         headers = {name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers}
         self.server.requests.append(Request(self.command, self.path, headers, body))
+        return self.server.requests[-1]
 
     def _send(self, answer: Answer) -> None:
         self.send_response_only(answer.status)
@@ -127,8 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Connection", "close")
         self.end_headers()
-        for chunk in [answer.body] if isinstance(answer.body, bytes) else answer.body:
-            self.wfile.write(chunk)
+        with contextlib.suppress(ConnectionError):  # a client may have enough
+            for chunk in [answer.body] if isinstance(answer.body, bytes) else answer.body:
+                self.wfile.write(chunk)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the test's output is not this server's."""
@@ -148,6 +152,19 @@ def _join(one: socket.socket, other: socket.socket) -> None:
 
 
 @contextmanager
+def serving(server: T) -> Iterator[T]:
+    """The server at work in a thread while the block lasts."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def web_server(ca: trustme.CA | None = None, *, name: str = "127.0.0.1", clients: bool = False) -> Iterator[WebServer]:
     """A web server while the block lasts; with TLS if a CA is given.
 
@@ -160,15 +177,8 @@ def web_server(ca: trustme.CA | None = None, *, name: str = "127.0.0.1", clients
         if clients:
             ca.configure_trust(tls)
             tls.verify_mode = ssl.CERT_REQUIRED
-    server = WebServer(tls)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(WebServer(tls)) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def free_port() -> int:

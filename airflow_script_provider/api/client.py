@@ -166,7 +166,7 @@ class KubernetesApi:
         Only a refusal of credentials is doubted. Errors of reading reach the caller as they are.
         """
         call = Call("get", resource, namespace, name)
-        return await patiently(lambda: self._upgraded(call, query, upgrade), CALL_PATIENCE, self._is_doubtful)
+        return await patiently(lambda: self._upgraded(call, query, upgrade), CALL_PATIENCE, self.is_doubtful)
 
     async def _upgraded(
         self, call: Call, query: Sequence[tuple[str, str]], upgrade: Upgrade
@@ -210,9 +210,9 @@ class KubernetesApi:
         async def once() -> T:
             return read(await self._once(call))
 
-        return await patiently(once, CALL_PATIENCE, lambda error: is_transient(error) or self._is_doubtful(error))
+        return await patiently(once, CALL_PATIENCE, lambda error: is_transient(error) or self.is_doubtful(error))
 
-    def _is_doubtful(self, error: exceptions.KubernetesApiError) -> bool:
+    def is_doubtful(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether credentials that the server refuses may be granted a little later.
 
         A server that has granted a call before may ask an authenticator that fails for a moment.

@@ -140,14 +140,15 @@ class Watch:
     def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether to give up on an error.
 
-        A refusal is final at once, unless the server has granted the watch before: while it
-        restarts, an API server may refuse what it grants later.
+        A refusal is final at once, unless the server has granted the watch before, or other calls
+        with these credentials: while it restarts, an API server may refuse what it grants later.
         """
         silence = time.monotonic() - (self._answered or self._asked)
         if is_transient(error):
             is_first = self._answered is None and self._first_patience is not None
             return silence > (self._first_patience or 0.0 if is_first else WATCH_PATIENCE)
-        return self._answered is None or silence > REFUSAL_PATIENCE
+        is_doubted = self._answered is not None or self._api.is_doubtful(error)
+        return not is_doubted or silence > REFUSAL_PATIENCE
 
     async def _one_stream(self) -> AsyncIterator[Change]:
         query = {

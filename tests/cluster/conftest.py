@@ -17,9 +17,9 @@ from airflow_script_provider import _shielded
 from airflow_script_provider.execs import run as exec_run
 from airflow_script_provider.jobs import launching
 from tests.cluster.airflow_start import Airflow, airflow_server
-from tests.cluster.faulty_api import Fault, FaultyApi, faulty_api
 from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests
 from tests.docker_engine import docker_engine
+from tests.faulty_api import Fault, FaultyApi, faulty_api
 from tests.patience import wait_for
 from tests.servers import Answer, web_server
 

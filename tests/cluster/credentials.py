@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.cluster.accounts import token_of, with_user, written
-from tests.cluster.faulty_api import FaultyApi
+from tests.faulty_api import FaultyApi
 from tests.servers import WebServer
 
 CONN_ID = "the_cluster"

@@ -18,12 +18,12 @@ from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.result import Status
 from tests.cluster.accounts import author, token_of, written
 from tests.cluster.credentials import FORMS, Place, Plugin
-from tests.cluster.faulty_api import Fault, faulty_api
 from tests.cluster.in_a_pod import PodLike
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task
 from tests.cluster.test_trigger import Log, a_trigger, event_of, go_on, launched, lines
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
+from tests.faulty_api import Fault, faulty_api
 from tests.patience import LONG, wait_for
 from tests.stand_in_api import stand_in
 from tests.task_runs import a_script_run

@@ -13,8 +13,8 @@ import pytest
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from tests.cluster.airflow_start import Airflow, Triggerer
 from tests.cluster.airflow_tasks import Run, RunningTask
-from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kubectl import Kubectl
+from tests.faulty_api import FaultyApi
 from tests.patience import LONG, wait_for
 
 Runs = dict[str, Run]

@@ -18,9 +18,9 @@ from airflow_script_provider.execs import session
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, processes_in, rolled_out
 from tests.cluster.conftest import UNHURRIED
 from tests.cluster.execs import HANDLES_TERM, IGNORES_TERM, SLEEPS, an_exec, first_pod, run_exec, wait_until_up
-from tests.cluster.faulty_api import FIRST, Fault, faulty_api
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import meanwhile, run_and_kill, wait_until_logged
+from tests.faulty_api import FIRST, Fault, faulty_api
 from tests.patience import LONG, with_time_to_begin
 
 

@@ -12,9 +12,9 @@ from airflow_script_provider._airflow import AirflowFailException
 from airflow_script_provider.execs import session
 from tests.cluster.apps import a_deployment, nothing_runs, processes_in, rolled_out
 from tests.cluster.execs import SLEEPS, first_pod, run_exec, wait_until_up
-from tests.cluster.faulty_api import FIRST, Fault, faulty_api
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import meanwhile
+from tests.faulty_api import FIRST, Fault, faulty_api
 from tests.patience import LONG
 
 

@@ -6,16 +6,18 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as some
 
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch, websocket
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.execs import run_exec
-from tests.cluster.fault_table import CALLS, KINDS, Column, columns
-from tests.cluster.faulty_api import FIRST, FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import run_nodes
 from tests.cluster.tasks import TaskRun, run_task
+from tests.fault_table import CALLS, KINDS, OF_JOBS, Column, columns
+from tests.faulty_api import FIRST, SECOND, FaultyApi
 from tests.patience import wait_for
 
 LINES = [f"n {number}" for number in range(30)]
@@ -26,6 +28,12 @@ for number in range(30):
     time.sleep(0.02)
 print(json.dumps({"a": os.environ["A"]}))
 """
+SOME_COLUMNS = some.builds(
+    Column,
+    subject=some.just("job"),
+    is_deferred=some.booleans(),
+    kinds=some.dictionaries(some.sampled_from(list(OF_JOBS)), some.sampled_from(list(KINDS)), min_size=1),
+)
 OWNED = "secrets,configmaps"
 OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
 
@@ -43,10 +51,10 @@ def app(kubectl: Kubectl, shared_namespace: str) -> None:
     rolled_out(kubectl, a_deployment("api", shared_namespace))
 
 
-def with_faults(api: FaultyApi, column: Column) -> None:
-    """Let each call meet its kind at its first time."""
+def with_faults(api: FaultyApi, column: Column, numbers: range = FIRST) -> None:
+    """Let each call meet its kind, at its first time where nothing else is said."""
     for call, kind in column.kinds.items():
-        api.on(CALLS[column.subject][call], KINDS[kind], numbers=FIRST)
+        api.on(CALLS[column.subject][call], KINDS[kind], numbers=numbers)
 
 
 def unknown_calls(api: FaultyApi, subject: str) -> list[str]:
@@ -61,6 +69,25 @@ def test_a_job_survives_each_kind_at_each_call(
 ) -> None:
     """Success with one Job, every line once, and nothing left but Jobs that are kept for a time (R6, R14, R19)."""
     with_faults(api, column)
+    survives(api, flaky, kubectl, column)
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("impatient")
+@settings(max_examples=60, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(column=SOME_COLUMNS, number=some.sampled_from([FIRST, SECOND, range(2)]))
+def test_a_job_survives_combinations(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, column: Column, number: range
+) -> None:
+    """Kinds that hypothesis gives to some of the calls, at the first time, the second, or both (R6, R14, R19)."""
+    api.calm()
+    api.seen.clear()
+    with_faults(api, column, number)
+    survives(api, flaky, kubectl, column)
+
+
+def survives(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, column: Column) -> None:
+    """Run, and look at everything that must be as if there had been no faults."""
     where = {"deferrable": column.is_deferred, "env": {"A": "b"}, **flaky}
     run = run_nodes(script=SCRIPT, **where) if column.subject == "nodes" else run_task(script=SCRIPT, **where)
     run.succeeded()

@@ -21,12 +21,12 @@ from airflow_script_provider.jobs.nodes import runs as node_runs
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.conftest import UNHURRIED
-from tests.cluster.fault_table import LOGIN_PAGE
-from tests.cluster.faulty_api import ALL_BUT_THE_FIRST, FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import SAYS_WHERE, run_nodes
 from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_task, wait_until_logged
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
+from tests.fault_table import LOGIN_PAGE
+from tests.faulty_api import ALL_BUT_THE_FIRST, FIRST, SECOND, TWO_OF_THREE, Fault, FaultyApi
 from tests.patience import LONG, wait_for, with_time_to_begin
 
 CREATE = r"^POST .*/{}\?"

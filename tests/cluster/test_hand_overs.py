@@ -17,10 +17,10 @@ from airflow_script_provider.kube.job.follow_state import JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.triggers import shared_cluster
-from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.test_trigger import Log, a_trigger, event_of, go_on, launched, lines, logged, running
 from tests.cluster.told_to_end import STEPS
+from tests.faulty_api import FaultyApi
 from tests.patience import until
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")

@@ -18,7 +18,6 @@ from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
-from tests.cluster.faulty_api import Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import (
     FakeTaskInstance,
@@ -30,6 +29,7 @@ from tests.cluster.tasks import (
     wait_until_logged,
 )
 from tests.cluster.told_to_end import UNTIL_TOLD, tell_all
+from tests.faulty_api import Fault, FaultyApi
 from tests.patience import LONG, PATIENCE, wait_for
 from tests.state_store import StateStore
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.faulty_api import TWO_OF_THREE, FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.test_flakes import CONFLICT, CREATE
 from tests.cluster.test_trigger import Log, a_trigger, event_of, launched, lines
+from tests.faulty_api import TWO_OF_THREE, FaultyApi
 from tests.patience import wait_for
 from tests.task_runs import a_script_run
 

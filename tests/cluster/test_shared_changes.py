@@ -19,8 +19,8 @@ from airflow_script_provider.jobs import shared_changes
 from airflow_script_provider.jobs.changes import Kind, News
 from airflow_script_provider.jobs.shared_changes import SharedChanges
 from airflow_script_provider.kube.job.launched import JobRef
-from tests.cluster.faulty_api import FIRST, Fault, FaultyApi
 from tests.cluster.kubectl import Kubectl
+from tests.faulty_api import FIRST, Fault, FaultyApi
 from tests.patience import LONG, PATIENCE, until
 
 WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"

@@ -31,9 +31,9 @@ from airflow_script_provider.triggers import _base as trigger_base
 from airflow_script_provider.triggers import script as trigger_module
 from airflow_script_provider.triggers._base import JobTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
+from tests.faulty_api import FaultyApi
 from tests.patience import LONG, PATIENCE, until, wait_for
 from tests.task_runs import a_script_run
 

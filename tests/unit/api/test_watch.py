@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -13,7 +14,7 @@ from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.watch import Change, Watch
 from tests.patience import PATIENCE
 from tests.servers import Answer
-from tests.stand_in_api import api_of, stand_in
+from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
 JOBS, LOG = "/apis/batch/v1/namespaces/etl/jobs", "/api/v1/namespaces/etl/pods/p/log"
 PAGE = b"<!DOCTYPE html>\n<html><body>Sign in</body></html>"
@@ -71,3 +72,20 @@ async def test_a_page_is_not_a_log() -> None:
             with pytest.raises(exceptions.NotKubernetesApiError, match="to get pods/log: an HTML page"):
                 async with api.stream(Call("get", "pods/log", "etl", "p"), read_timeout=30.0):
                     pass
+
+
+@pytest.mark.parametrize("is_granted", [True, False])
+async def test_credentials_that_were_granted_a_moment_ago(monkeypatch: pytest.MonkeyPatch, is_granted: bool) -> None:
+    """A watch that begins with refusals goes on if another call was granted; otherwise it ends at once (R33)."""
+    monkeypatch.setattr(module, "backoff", lambda failures, longest: 0.0)
+    refused = a_refusal(401, "Unauthorized", "Unauthorized")
+    with stand_in() as server:
+        server.answers(f"{JOBS}/x", an_object())
+        server.answers(JOBS, *[refused] * 6, Answer(ADDED, headers=JSON))
+        async with api_of(server) as api:
+            if is_granted:
+                await api.get("jobs", "etl", "x")
+            changes = Watch(api, "jobs", "etl", {}).changes()
+            with contextlib.nullcontext() if is_granted else pytest.raises(exceptions.ApiUnauthorizedError):
+                assert await anext(changes)
+            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator

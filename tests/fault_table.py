@@ -1,6 +1,6 @@
 """The table of faults: each call of a launch, a follow, an exec and a run on nodes meets each kind of fault.
 
-``python -m tests.cluster.fault_table`` prints it. A column is a run: in it every call meets the kind of its row once,
+``python -m tests.fault_table`` prints it. A column is a run: in it every call meets the kind of its row once,
 at its first time, and the kinds move on by one from run to run. So as many runs as there are kinds meet all pairs.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 
-from tests.cluster.faulty_api import Fault
+from tests.faulty_api import Fault
 from tests.patience import LONG
 
 LOGIN_PAGE = Fault(status=200, body="<html>\n<body>Sign in</body>\n</html>\n", content_type="text/html")
@@ -57,6 +57,25 @@ OF_EXECS: Mapping[str, str] = {
     "read the pod": r"^GET .*/pods/[^/]+$",
     "connect": r"^GET .*/exec(\?|$)",
 }
+REFUSALS: Mapping[str, Fault] = {
+    "403": Fault(status=403, reason="Forbidden", message="refused for good"),
+    "404": Fault(status=404, reason="NotFound", message="refused for good"),
+    "410": Fault(status=410, reason="Expired", message="refused for good"),
+    "422": Fault(status=422, reason="Invalid", message="refused for good"),
+}
+"""What does not pass, however often it is asked."""
+_ALWAYS, _BUT_GONE = frozenset(REFUSALS), frozenset(REFUSALS) - {"410"}
+ENDS: Mapping[str, frozenset[str]] = {
+    "create the Job": _ALWAYS,
+    "create the Secret": _ALWAYS,
+    "create the ConfigMap": _ALWAYS,
+    "list the Job": _BUT_GONE,
+    "watch its pods": _BUT_GONE,
+    "list nodes": _ALWAYS,
+    **dict.fromkeys(OF_EXECS, _ALWAYS),
+}
+"""The calls of which these refusals end the run. After the others the run goes on: 410 says that a position in the
+changes is too old, and events, marks and logs are not the verdict."""
 CALLS: Mapping[str, Mapping[str, str]] = {"job": OF_JOBS, "nodes": OF_NODES, "exec": OF_EXECS}
 
 

@@ -1,0 +1,128 @@
+"""Generated combinations of faults on the way to a recorded run: its verdict and its lines stay what they are.
+
+``make test-nightly`` does the same to the real API server (``tests/cluster/test_fault_table.py``).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as some
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api import client as calls
+from airflow_script_provider.api import watch
+from airflow_script_provider.hooks.script import KubernetesScriptHook
+from airflow_script_provider.jobs import log_reader
+from airflow_script_provider.result import ScriptResult
+from tests.fault_table import ENDS, KINDS, OF_JOBS, REFUSALS
+from tests.faulty_api import ALWAYS, FaultyApi, faulty_api
+from tests.recorded_api import FAILING_SCRIPT, LINES, PODS_OF_FAILURE, SCRIPT, RecordedApi
+from tests.servers import serving
+
+QUICK = {
+    name: replace(fault, late=fault.late / 10, retry_after=None, delay=fault.delay and 5)
+    for name, fault in KINDS.items()
+}
+"""The kinds, with the shorter times of these runs."""
+NUMBERS = [{0}, {1}, {0, 1}]
+"""The first request of a call, the second one, or both."""
+COMBINATIONS = some.dictionaries(
+    some.sampled_from(list(OF_JOBS.values())),
+    some.tuples(some.sampled_from(list(QUICK.values())), some.sampled_from(NUMBERS)),
+    min_size=1,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hasty() -> Iterator[None]:
+    """Short pauses, and patience of a fraction of a second where nothing is heard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random, "uniform", lambda _low, _high: 0.02)
+        for module, name in ((calls, "CALL_READ_TIMEOUT"), (watch, "WATCH_SILENCE"), (log_reader, "FIRST_SILENCE")):
+            patch.setattr(module, name, 0.4)
+        yield
+
+
+def run_through(folder: Path, recorded: RecordedApi, faults: dict[str, Any], script: str) -> ScriptResult:
+    """Run a script on the recorded API server, with these faults on the way."""
+    with faulty_api(_kubeconfig(folder, recorded.url), folder) as api:
+        _make(api, faults)
+        hook = KubernetesScriptHook(config_file=api.kubeconfig)
+        try:
+            return hook.run(script, namespace="etl", image="python:3.11-slim", env={"A": "b"}, backoff_limit=1)
+        finally:
+            recorded.is_over = True
+
+
+@settings(max_examples=30, phases=[Phase.generate])
+@given(faults=COMBINATIONS)
+def test_a_success_stays_one(tmp_path_factory: pytest.TempPathFactory, faults: dict[str, Any]) -> None:
+    """One Job, every line once and in order, the value, and nothing left (R6, R14, R19)."""
+    with serving(RecordedApi("success")) as recorded:
+        result = run_through(tmp_path_factory.mktemp("run"), recorded, faults, SCRIPT)
+    assert (result.exit_code, result.value, result.output.splitlines()) == (0, {"a": "b"}, LINES)
+    assert _is_tidy(recorded)
+
+
+@settings(max_examples=30, phases=[Phase.generate])
+@given(faults=COMBINATIONS)
+def test_a_failure_stays_one(tmp_path_factory: pytest.TempPathFactory, faults: dict[str, Any]) -> None:
+    """The exit code, both attempts and the last one's lines (R6, R14, R19)."""
+    with serving(RecordedApi("failure")) as recorded, pytest.raises(exceptions.ScriptFailedError) as failed:
+        run_through(tmp_path_factory.mktemp("run"), recorded, faults, FAILING_SCRIPT)
+    result = failed.value.result
+    assert result is not None
+    assert (result.exit_code, len(result.attempts)) == (7, PODS_OF_FAILURE)
+    assert result.output.splitlines() == LINES
+    assert _is_tidy(recorded)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("call", OF_JOBS)
+def test_a_refusal_for_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, call: str, refusal: str
+) -> None:
+    """It ends the run with the server's words and without the Job, or changes nothing (R1, R6, R26)."""
+    monkeypatch.setattr(log_reader, "FINAL_PATIENCE", 0.2)
+    faults = {OF_JOBS[call]: (REFUSALS[refusal], ALWAYS)}
+    with serving(RecordedApi("success")) as recorded:
+        if refusal in ENDS.get(call, ()):
+            with pytest.raises(exceptions.ScriptProviderError, match=f"{refusal}.*: refused for good"):
+                run_through(tmp_path, recorded, faults, SCRIPT)
+            assert not any("/jobs/" in name for name in recorded.objects)
+            return
+        result = run_through(tmp_path, recorded, faults, SCRIPT)
+    has_log = call != "read the log"
+    assert (result.exit_code, result.value) == (0, {"a": "b"} if has_log else None)
+    assert result.output.splitlines() == (LINES if has_log else [])
+    assert has_log or "refused for good" in capsys.readouterr().out, "a log that is missing is told"
+
+
+def _kubeconfig(folder: Path, server: str) -> str:
+    clusters = [{"name": "c", "cluster": {"server": server}}]
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    users = [{"name": "u", "user": {"token": "t"}}]
+    path = folder / "kubeconfig"
+    path.write_text(
+        yaml.safe_dump({"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users})
+    )
+    return str(path)
+
+
+def _make(api: FaultyApi, faults: dict[str, Any]) -> None:
+    for requests, (fault, numbers) in faults.items():
+        api.on(requests, fault, numbers=numbers)
+
+
+def _is_tidy(recorded: RecordedApi) -> bool:
+    """Whether one Job was made, and all that is left is that Job and the script that it owns."""
+    made = [path for path in recorded.granted if path.endswith("/jobs")]
+    return len(made) == 1 and sorted(name.split("/")[-2] for name in recorded.objects) == ["configmaps", "jobs"]
