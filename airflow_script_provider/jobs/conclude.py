@@ -20,6 +20,7 @@ from airflow_script_provider.kube.job import diagnosis, outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
 from airflow_script_provider.kube.names import TaskIdentity
 
@@ -93,7 +94,11 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     logs = JobLogs(context, end.state, outputs.begin, if_gone=IF_KEPT if end.kept.text else IF_GONE)
     async with logs.reading():
         await logs.read_left(logs_left(container_logs(end.view), end.state.logs, end.verdict.pod_uid))
-    output = outputs.of(end.verdict.pod_uid, end.kept)
+    uid = end.verdict.pod_uid
+    output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
+    if end.kept.text and (logs.lacks_end(uid) or not output.size):
+        is_whole = end.state.position(uid or "", SCRIPT_CONTAINER).complete
+        output = outputs.of_kept(end.kept, lacks_end=not is_whole)
     return Followed(end.verdict, end.view, output, tuple(end.state.announced.warnings.values()))
 
 

@@ -18,6 +18,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi, is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Change
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
@@ -123,7 +124,8 @@ class Follower:
         return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
-        return Followed(verdict, self.view, self._outputs.of(verdict.pod_uid), self._announcer.warnings)
+        output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))
+        return Followed(verdict, self.view, output, self._announcer.warnings)
 
     async def _watching(self, decide: Callable[[WatchEvents], Awaitable[V]]) -> V:
         """Decide while changes come in and logs are read; then read the logs to their end."""
@@ -133,7 +135,7 @@ class Follower:
             try:
                 found = await decide(watch_events)
                 if found is not None:
-                    await self._drain(found)
+                    await self._end(found)
             except exceptions.KubernetesApiError as error:
                 found = error  # raised below: a TaskGroup would wrap it
         if isinstance(found, exceptions.KubernetesApiError):
@@ -268,6 +270,12 @@ class Follower:
         for line in lines:
             self._log.note(line.text, line.level)
 
+    async def _end(self, verdict: Verdict) -> None:
+        """Read the logs to their end, while Kubernetes starts nothing new."""
+        if verdict.delete_job:
+            await launching.end_attempts(self._api, self._job.ref)
+        await self._drain(verdict)
+
     async def _drain(self, verdict: Verdict) -> None:
         """Read the logs to their end; a pod that Kubernetes ends may print in its grace period."""
         ending_pods = verdict.cause in (Cause.DEADLINE, Cause.JOB_FAILED)
@@ -288,16 +296,17 @@ class Follower:
 async def stopped_by_kubelet(api: KubernetesApi, namespace: str, pod: pod_status.Pod) -> tuple[str, str] | None:
     """Reason and message of the event by which the kubelet stopped the pod's script.
 
-    A pod that passes its own limits is not marked as disrupted. None also if its events cannot be
-    read, and for a short script, which is not worth a request.
+    A pod that passes its own limits is not marked as disrupted. Of one that is, its own status is
+    the word where its events cannot be read. A short script is not worth a request.
     """
-    if pod_status.seconds_of_script(pod) < STOPPABLE:
+    disrupted = pod_status.disruption(pod)
+    if disrupted is None and pod_status.seconds_of_script(pod) < STOPPABLE:
         return None
     try:
         async with asyncio.timeout(EVENTS_PATIENCE):
             found = await api.list("events", namespace, fieldSelector=f"involvedObject.uid={pod_status.uid(pod)}")
     except (TimeoutError, exceptions.KubernetesApiError):
-        return None
+        return None if disrupted is None else (disrupted.reason, disrupted.message)
     return cluster_messages.stop(found["items"])
 
 

@@ -28,6 +28,7 @@ ended."""
 MAX_KEPT = 64 * 1024
 """Bytes at most of an output that travel where its log goes with its pod."""
 
+_LACKS_END = "The end of the log could not be read"
 _GROUP = f"{GROUP}Installing dependencies"
 
 
@@ -53,14 +54,24 @@ class Outputs:
         self._tails = {uid: Tail(min(self._max_bytes, MAX_KEPT))}
         return self._tails[uid]
 
-    def of(self, uid: str | None, kept: Kept | None = None) -> Output:
+    def of(self, uid: str | None, *, lacks_end: bool = False) -> Output:
         """The output of a pod, otherwise of the last pod that printed.
 
-        ``kept`` takes its place where nothing could be read.
+        It has no value if it is another pod's, or ``lacks_end``: the rest of the log could not be
+        read.
         """
         output = self._outputs.get(uid or "", next(reversed(self._outputs.values()), Output(self._max_bytes)))
-        if kept is not None and not output.size:
-            output.add_end(kept.text, kept.size)
+        if lacks_end:
+            output.no_value_because = _LACKS_END
+        elif uid is not None and uid not in self._outputs:
+            output.no_value_because = "Only an earlier attempt has printed"
+        return output
+
+    def of_kept(self, kept: Kept, *, lacks_end: bool) -> Output:
+        """The output that an earlier follower kept, of a log that has gone with its pod."""
+        output = Output(self._max_bytes)
+        output.add_end(kept.text, kept.size)
+        output.no_value_because = _LACKS_END if lacks_end else ""
         return output
 
     def kept(self, uid: str | None) -> Kept:
@@ -131,6 +142,11 @@ class JobLogs:
     def are_open(self) -> bool:
         """Whether a container may still write to a log that is read."""
         return any(not log.ended.is_set() for log in self._logs.values())
+
+    def lacks_end(self, uid: str | None) -> bool:
+        """Whether the end of the log of a pod's script could not be read."""
+        log = self._logs.get((uid or "", SCRIPT_CONTAINER))
+        return log is not None and log.is_incomplete
 
     def see(self, view: View) -> None:
         """Begin the logs that are to be read now, and end those whose container has ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -106,6 +107,15 @@ async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
     """
     async with asyncio.timeout(ABANDON_TIMEOUT):
         await api.delete("secrets", ref.namespace, name)
+
+
+async def end_attempts(api: KubernetesApi, ref: JobRef) -> None:
+    """Let Kubernetes start no other attempt after a failure; Job and pods stay to be read."""
+    with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
+        async with asyncio.timeout(ABANDON_TIMEOUT):
+            await api.patch(
+                "jobs", ref.namespace, ref.name, {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": 0}}
+            )
 
 
 async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEOUT) -> bool:

@@ -69,6 +69,7 @@ class LogReader:
     log itself. ``if_gone`` says what it means that a log is gone which an earlier reader has read.
 
     The owner sets ``ended`` when the container has ended, and ``gone`` when its pod was deleted.
+    ``is_incomplete`` says that the end of the log could not be read.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class LogReader:
     ) -> None:
         self.ended = asyncio.Event()
         self.gone = False
+        self.is_incomplete = False
         self.progressed_at = time.monotonic()
         self._api, self._namespace, self._pod_name, self._container = api, namespace, pod_name, container
         self._deliver_lines, self._note = deliver, note
@@ -298,7 +300,8 @@ class LogReader:
             )
 
     def _note_incomplete(self, error: Exception) -> None:
+        self.is_incomplete = True
         if self._start.complete:
             self._note(f"The log of pod {self._pod_name} is gone, {self._if_gone}: {error}")
-        elif not self._interrupted:
+        else:
             self._note(f"The log of pod {self._pod_name} is incomplete from here: {error or type(error).__name__}")

@@ -16,14 +16,21 @@ class Kill:
     leaves_job: bool
 
 
+_OF_LATER_TRIES = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
+"""States that a task with a running try gets from Airflow, never from a user: Airflow has not
+heard of that try for too long, and counts it as failed."""
+
+
 def meaning_of_kill(state: str | None) -> Kill:
     """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
 
     A user's action changes the state. If the task is still running, or Airflow does not answer,
-    the worker goes away.
+    the worker goes away. If Airflow has given the try up, the next one needs the Job.
     """
     if state is None:
         return Kill("Airflow does not answer what the state of the task is", leaves_job=True)
     if state == "running":
         return Kill("For Airflow the task is still running, so its worker is ending", leaves_job=True)
+    if state in _OF_LATER_TRIES:
+        return Kill(f"For Airflow the task is {state}, so it has given this try up", leaves_job=True)
     return Kill(f"For Airflow the task is {state}", leaves_job=False)

@@ -102,13 +102,13 @@ class ScriptTrigger(JobTrigger):
     async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed | None) -> JobEnd:
         seconds = time.time() - self._launched.launched_at
         if followed is None:
-            verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+            verdict = Verdict(Cause.DEADLINE, delete_job=True)
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
         else:
             verdict = followed.verdict
-        if verdict.delete_job and not _has_output(verdict, follower.view):
+        if verdict.delete_job and not _is_kept_for_its_output(verdict, follower.view):
             # Now, not when a worker has time: what should not start must not start meanwhile.
             await launching.abandon(api, self._launched.ref)
         return JobEnd(verdict, follower.view, seconds, follower.state, follower.kept_for(verdict))
@@ -142,7 +142,10 @@ class ScriptTrigger(JobTrigger):
         await api.patch("jobs", self._launched.ref.namespace, self._launched.ref.name, {"metadata": metadata})
 
 
-def _has_output(verdict: Verdict, view: View) -> bool:
-    """Whether the worker has something to read before the Job goes."""
+def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:
+    """Whether the worker has something to read before the Job goes, which does nothing more.
+
+    Pods that the cluster ends are replaced for as long as the Job exists.
+    """
     pod = view.pods.get(verdict.pod_uid or "")
-    return pod is not None and pod_status.script_end(pod) is not None
+    return verdict.cause is not Cause.DISRUPTED and pod is not None and pod_status.script_end(pod) is not None

@@ -130,6 +130,24 @@ async def test_a_triggerer_without_the_kubeconfig_hands_back(shared: dict[str, A
     assert "/nowhere/kubeconfig does not exist" in event["reason"]
 
 
+async def test_no_attempt_follows_while_a_worker_is_awaited(shared: dict[str, Any], kubectl: Kubectl) -> None:
+    """A helper fails after the script's success: Kubernetes ends the Job instead of starting the script again (R12)."""
+    helper = {"name": "helper", "image": "python:3.11-slim", "command": ["sh", "-c", "sleep 5; exit 143"]}
+    overrides = {"spec": {"containers": [helper]}}
+    job = await launched(shared, "print('[1]')", backoff_limit=3, pod_overrides=overrides)
+    event = await event_of(a_trigger(job, shared))
+    assert event["ended"]["verdict"]["cause"] == "script_succeeded"
+
+    def failed() -> list[str]:
+        status = json.loads(kubectl("get", "job", job.ref.name, "-n", shared["namespace"], "-o", "json"))["status"]
+        return [one["reason"] for one in status.get("conditions", ()) if one["type"] == "Failed"]
+
+    reasons = await asyncio.to_thread(wait_for, failed, "the Job's end")
+    assert reasons == ["BackoffLimitExceeded"]
+    pods = await asyncio.to_thread(kubectl.names, "pods", shared["namespace"], "-l", f"job-name={job.ref.name}")
+    assert len(pods) == 1
+
+
 async def test_another_cluster_is_told_from_a_deleted_job(shared: dict[str, Any]) -> None:
     """A Job that this server does not have, launched on another one, was not deleted (R16)."""
     job = await launched(shared, "print(1)")

@@ -42,7 +42,10 @@ class Tail:
 
 
 class Output:
-    """Collects lines in bounded memory: the last ``max_bytes``, and what may hold a value."""
+    """Collects lines in bounded memory: the last ``max_bytes``, and what may hold a value.
+
+    ``no_value_because`` is a clause that says why what looks like a value may not be the script's.
+    """
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_OUTPUT) -> None:
         self.max_bytes = max_bytes
@@ -54,6 +57,7 @@ class Output:
         self._torn_start = b""
         self._torn_size = 0
         self._lacks_start = False
+        self.no_value_because = ""
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends; one without is continued by the next."""
@@ -104,6 +108,12 @@ class Output:
         The whole output if it is one document, else the last line that is an object or array, else
         the last line.
         """
+        found = self._printed_value()
+        if found.value is None or not self.no_value_because:
+            return found
+        return Value(None, (f"{self.no_value_because}, so the result has no value",))
+
+    def _printed_value(self) -> Value:
         if self.size <= MAX_VALUE and (whole := parse_json(b"".join(self._blocks))):
             return whole
         first, *others = b"".join(self._blocks).split(b"\n")

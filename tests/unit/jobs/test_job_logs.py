@@ -268,13 +268,27 @@ class TestOutputs:
         assert outputs.of("first").tail() == "third\n"
         assert outputs.of(None).tail() == "third\n"
 
-    def test_what_another_process_kept_takes_the_place_of_a_log(self) -> None:
-        """Only where nothing could be read (R21)."""
-        kept = Kept("end\n", 40)
-        assert Outputs(100, whole=True).of("uid", kept).tail() == "end\n"
+    @pytest.mark.parametrize(
+        ("uid", "lacks_end", "why"),
+        [
+            ("first", False, ""),
+            ("first", True, "The end of the log could not be read, so the result has no value"),
+            ("second", False, "Only an earlier attempt has printed, so the result has no value"),
+        ],
+    )
+    def test_a_value_is_the_deciding_pods_last_word(self, uid: str, lacks_end: bool, why: str) -> None:
+        """What another attempt printed, or what came before a gap, is no value (R21)."""
         outputs = Outputs(100, whole=True)
-        self.printed(outputs, "uid", "read")
-        assert outputs.of("uid", kept).tail() == "read\n"
+        self.printed(outputs, "first", '{"rows": 5}')
+        value = outputs.of(uid, lacks_end=lacks_end).value()
+        assert (value.value, value.warnings) == (None if why else {"rows": 5}, (why,) if why else ())
+
+    @pytest.mark.parametrize("lacks_end", [False, True])
+    def test_what_another_process_kept(self, lacks_end: bool) -> None:
+        """It has a value if that process has read the end (R21)."""
+        output = Outputs(100, whole=True).of_kept(Kept("[1]\n", 40), lacks_end=lacks_end)
+        assert (output.tail(), output.size) == ("[1]\n", 40)
+        assert output.value().value == (None if lacks_end else [1])
 
     def test_ends_are_kept_for_another_process(self) -> None:
         """The end of the last pod's output, and how much there was (R21)."""

@@ -170,10 +170,14 @@ def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
 
 @pytest.mark.parametrize(
     ("state", "leaves_job"),
-    [("running", True), (None, True), ("failed", False), ("success", False), ("restarting", False), ("gone", False)],
-)
+    [
+        ("running", True), (None, True),
+        ("up_for_retry", True), ("scheduled", True), ("queued", True), ("deferred", True),
+        ("failed", False), ("success", False), ("restarting", False), ("gone", False),
+    ],
+)  # fmt: skip
 def test_what_a_kill_means(state: str | None, leaves_job: bool) -> None:
-    """A user who acts has changed the state; else the worker goes, or Airflow is out of reach (R2, R3)."""
+    """A user who acts has changed the state; else the worker goes, or Airflow does not hear from it (R2, R3)."""
     assert kill.meaning_of_kill(state).leaves_job is leaves_job
 
 
