@@ -65,23 +65,25 @@ REFUSALS: Mapping[str, Fault] = {
 }
 """What does not pass, however often it is asked."""
 _ALWAYS, _BUT_GONE = frozenset(REFUSALS), frozenset(REFUSALS) - {"410"}
-ENDS: Mapping[str, frozenset[str]] = {
-    "create the Job": _ALWAYS,
-    "create the Secret": _ALWAYS,
-    "create the ConfigMap": _ALWAYS,
-    "list the Job": _BUT_GONE,
-    "watch its pods": _BUT_GONE,
-    "list nodes": _ALWAYS,
-    **dict.fromkeys(OF_EXECS, _ALWAYS),
+_OF_A_LAUNCH = dict.fromkeys(("create the Job", "create the Secret", "create the ConfigMap"), _ALWAYS)
+ENDS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "job": {**_OF_A_LAUNCH, "list the Job": _BUT_GONE, "watch its pods": _BUT_GONE},
+    "nodes": {
+        **_OF_A_LAUNCH,
+        **dict.fromkeys(("list the Job", "read the Job", "list nodes"), _ALWAYS),
+        **dict.fromkeys(("list its pods", "watch its pods"), frozenset[str]()),
+    },
+    "exec": dict.fromkeys(OF_EXECS, _ALWAYS),
 }
 """The calls of which these refusals end the run. After the others the run goes on: 410 says that a position in the
-changes is too old, and events, marks and logs are not the verdict."""
+changes is too old, and events, marks and logs are not the verdict. Pods of nodes are not in this table: their refusal
+is doubted for longer than a test may take."""
 CALLS: Mapping[str, Mapping[str, str]] = {"job": OF_JOBS, "nodes": OF_NODES, "exec": OF_EXECS}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A run: what is run, how it is waited for, and the kind that each call meets."""
+    """A run: what is run, how it is waited for, and the kind or the refusal that each call meets."""
 
     subject: str
     is_deferred: bool
@@ -89,7 +91,23 @@ class Column:
 
     def __str__(self) -> str:
         where = "trigger" if self.is_deferred else "worker"
-        return f"{self.subject}-{where}-{next(iter(self.kinds.values()))}".replace(" ", "_")
+        call, kind = next(iter(self.kinds.items()))
+        return f"{self.subject}-{where}-{call if len(self.kinds) == 1 else 'calls'}-{kind}".replace(" ", "_")
+
+
+def refusals() -> Iterator[Column]:
+    """Runs that meet what does not pass.
+
+    Each call that ends a run is refused in one of the ways; the others are refused together, in each way.
+    """
+    names = list(REFUSALS)
+    for subject, calls in CALLS.items():
+        for number, name in enumerate(names):
+            if others := {call: name for call in calls if call not in ENDS[subject]}:
+                yield Column(subject, number % 2 == 1, others)
+        for number, call in enumerate(call for call in calls if ENDS[subject].get(call)):
+            ways = [name for name in names if name in ENDS[subject][call]]
+            yield Column(subject, subject == "job" and number % 2 == 1, {call: ways[number % len(ways)]})
 
 
 def columns() -> Iterator[Column]:

@@ -115,9 +115,8 @@ class Watch:
             try:
                 async for change in self._one_round():
                     yield change
-            except exceptions.ApiGoneError:
-                self._must_list = True
             except exceptions.KubernetesApiError as error:
+                self._must_list = self._must_list or isinstance(error, exceptions.ApiGoneError)
                 if self._is_final(error):
                     raise
             has_lived = self._opened is not None and time.monotonic() - self._opened > SHORT_LIFE
@@ -144,7 +143,7 @@ class Watch:
         with these credentials: while it restarts, an API server may refuse what it grants later.
         """
         silence = time.monotonic() - (self._answered or self._asked)
-        if is_transient(error):
+        if is_transient(error) or isinstance(error, exceptions.ApiGoneError):
             is_first = self._answered is None and self._first_patience is not None
             return silence > (self._first_patience or 0.0 if is_first else WATCH_PATIENCE)
         is_doubted = self._answered is not None or self._api.is_doubtful(error)

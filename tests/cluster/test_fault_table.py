@@ -9,14 +9,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
+from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch, websocket
+from airflow_script_provider.jobs import log_reader
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.execs import run_exec
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import run_nodes
 from tests.cluster.tasks import TaskRun, run_task
-from tests.fault_table import CALLS, KINDS, OF_JOBS, Column, columns
+from tests.fault_table import CALLS, ENDS, KINDS, OF_JOBS, REFUSALS, Column, columns, refusals
 from tests.faulty_api import FIRST, SECOND, FaultyApi
 from tests.patience import wait_for
 
@@ -88,9 +90,7 @@ def test_a_job_survives_combinations(
 
 def survives(api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, column: Column) -> None:
     """Run, and look at everything that must be as if there had been no faults."""
-    where = {"deferrable": column.is_deferred, "env": {"A": "b"}, **flaky}
-    run = run_nodes(script=SCRIPT, **where) if column.subject == "nodes" else run_task(script=SCRIPT, **where)
-    run.succeeded()
+    run = run_of(column, flaky).succeeded()
     assert unknown_calls(api, column.subject) == []
     values = run.xcoms["value"].values() if column.subject == "nodes" else [run.result["value"]]
     assert list(values) == [{"a": "b"}] * len(list(values))
@@ -115,6 +115,33 @@ def test_an_exec_survives_each_kind_at_each_call(api: FaultyApi, shared: dict[st
     run.succeeded()
     assert run.result["value"] == {"a": "b"}
     assert _numbered(run) == LINES
+
+
+@pytest.mark.usefixtures("impatient", "app")
+@pytest.mark.parametrize("column", list(refusals()), ids=str)
+def test_what_does_not_pass(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, column: Column, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal for good ends the run with nothing left, or changes no verdict, and is told (R1, R6, R13)."""
+    monkeypatch.setattr(log_reader, "FINAL_PATIENCE", 2.0)
+    for call, name in column.kinds.items():
+        api.on(CALLS[column.subject][call], REFUSALS[name])
+    run = run_of(column, flaky)
+    if column.kinds.keys() & ENDS[column.subject]:
+        assert isinstance(run.error, exceptions.ScriptProviderError)
+        wait_for(lambda: not kubectl.names(f"jobs,pods,{OWNED}", flaky["namespace"], *OURS), "the end of all objects")
+        return
+    run.succeeded()
+    assert any("refused for good" in line for line in run.warnings)
+
+
+def run_of(column: Column, where: dict[str, Any]) -> TaskRun:
+    """Run the script as the column says."""
+    where = {"script": SCRIPT, "env": {"A": "b"}, **where}
+    if column.subject == "exec":
+        return run_exec(**{name: value for name, value in where.items() if name != "image"})
+    run = run_nodes if column.subject == "nodes" else run_task
+    return run(deferrable=column.is_deferred, **where)
 
 
 def _numbered(run: TaskRun) -> list[str]:

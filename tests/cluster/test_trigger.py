@@ -136,7 +136,7 @@ async def test_no_attempt_follows_while_a_worker_is_awaited(shared: dict[str, An
     overrides = {"spec": {"containers": [helper]}}
     job = await launched(shared, "print('[1]')", backoff_limit=3, pod_overrides=overrides)
     event = await event_of(a_trigger(job, shared))
-    assert event["ended"]["verdict"]["cause"] == "script_succeeded"
+    assert event["ended"]["verdict"]["cause"] == "script succeeded"
 
     def failed() -> list[str]:
         status = json.loads(kubectl("get", "job", job.ref.name, "-n", shared["namespace"], "-o", "json"))["status"]

@@ -89,3 +89,14 @@ async def test_credentials_that_were_granted_a_moment_ago(monkeypatch: pytest.Mo
             with contextlib.nullcontext() if is_granted else pytest.raises(exceptions.ApiUnauthorizedError):
                 assert await anext(changes)
             await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+
+
+async def test_a_position_that_is_always_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers lists and watches with 410 alone is not asked for ever (R14)."""
+    monkeypatch.setattr(module, "WATCH_PATIENCE", 0.5)
+    with stand_in() as server:
+        server.answers(JOBS, a_refusal(410, "Expired", "too old resource version"))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            with pytest.raises(exceptions.ApiGoneError):
+                async for _ in Watch(api, "jobs", "etl", {}).changes():
+                    pass

@@ -94,7 +94,7 @@ def test_a_refusal_for_good(
     monkeypatch.setattr(log_reader, "FINAL_PATIENCE", 0.2)
     faults = {OF_JOBS[call]: (REFUSALS[refusal], ALWAYS)}
     with serving(RecordedApi("success")) as recorded:
-        if refusal in ENDS.get(call, ()):
+        if refusal in ENDS["job"].get(call, ()):
             with pytest.raises(exceptions.ScriptProviderError, match=f"{refusal}.*: refused for good"):
                 run_through(tmp_path, recorded, faults, SCRIPT)
             assert not any("/jobs/" in name for name in recorded.objects)
