@@ -12,7 +12,8 @@ from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.pod_status import ContainerEnd
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
+from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
@@ -123,6 +124,7 @@ def a_pod(
     created: str | None = None,
     others: Sequence[Mapping[str, Any]] = (),
     installers: Sequence[Mapping[str, Any]] = (),
+    sidecars: Sequence[Mapping[str, Any]] = (),
 ) -> PodObject:
     """A pod of the Job as the API tells of it; its uid is ``uid-NAME``, its container's image is being pulled."""
     if oom_killed:
@@ -135,8 +137,8 @@ def a_pod(
     if disrupted:
         conditions.append(_condition("DisruptionTarget", "True", disrupted, "the node is drained"))
     statuses: dict[str, Any] = {} if unschedulable else {"containerStatuses": [script, *others]}
-    if installers:
-        statuses["initContainerStatuses"] = list(installers)
+    if installers or sidecars:
+        statuses["initContainerStatuses"] = [*installers, *sidecars]
     if phase:
         statuses["phase"] = phase
     if pod_reason:
@@ -148,20 +150,32 @@ def a_pod(
         | ({"creationTimestamp": created} if created else {})
         | ({"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {}),
         "spec": {"containers": [{"name": "script", "image": image} | resources]}
+        | (
+            {"initContainers": [{"name": one["name"], "restartPolicy": "Always"} for one in sidecars]}
+            if sidecars
+            else {}
+        )
         | ({"nodeName": node} if node and not unschedulable else {}),
         "status": {"conditions": conditions} | statuses,
     }
 
 
 def a_job(
-    condition: str | None = None, *, reason: str = "", message: str = "", failed: int = 0, suspended: bool = False
+    condition: str | None = None,
+    *,
+    reason: str = "",
+    message: str = "",
+    failed: int = 0,
+    suspended: bool = False,
+    started: str | None = None,
 ) -> dict[str, Any]:
     """The Job ``load``, perhaps with a condition that is true."""
+    times = {"startTime": started} if started else {}
     conditions = [_condition(condition, "True", reason, message)] if condition else []
     return {
         "metadata": {"name": "load", "uid": "uid-load"},
         "spec": {"suspend": suspended},
-        "status": {"failed": failed, "conditions": conditions},
+        "status": {"failed": failed, "conditions": conditions} | times,
     }
 
 
@@ -212,9 +226,13 @@ def an_end(exit_code: int = 1, reason: str = "Error", message: str = "") -> Cont
     return ContainerEnd(exit_code, reason, message)
 
 
-def an_event(reason: str, message: str, *, kind: str = "Pod", name: str = "load-x1") -> dict[str, Any]:
-    """A Warning event."""
-    return {"type": "Warning", "reason": reason, "message": message, "involvedObject": {"kind": kind, "name": name}}
+def an_event(
+    reason: str, message: str, *, kind: str = "Pod", name: str = "load-x1", last: str | None = None
+) -> dict[str, Any]:
+    """A Warning event, which was repeated last at a time."""
+    times = {"lastTimestamp": last} if last else {}
+    thing = {"kind": kind, "name": name}
+    return {"type": "Warning", "reason": reason, "message": message, "involvedObject": thing} | times
 
 
 def some_output(*lines: str, **settings: Any) -> Output:

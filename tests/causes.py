@@ -229,6 +229,8 @@ EXAMPLES = (
     Example(C.NODE_SHUTDOWN, "NodeShutdown",
             a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="NodeShutdown", message="Shutdown manager")),
     Example(C.NODE_UNREACHABLE, "DeletionByTaintManager", _disrupted("DeletionByTaintManager")),
+    Example(C.NODE_UNREACHABLE, "DeletionByTaintManager",
+            a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE, reason="DeletionByTaintManager")),
     Example(C.NODE_UNREACHABLE, "DeletionByTaintManager", _lost("unreachable", "DeletionByTaintManager")),
     Example(C.NODE_UNREACHABLE, None,
             NotStarted("connection", "dial tcp 10.0.0.2:10250: connect: connection refused")),

@@ -47,10 +47,11 @@ async def begin(
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
         job = LaunchedJob.before_launch(request, time.time())
-        job = replace(job, ref=await launching.launch(api, request))
+        job, start = replace(job, ref=await launching.launch(api, request)), FollowState()
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
-    context, start = JobContext(api, job, log, hide), FollowState(clock=earlier.clock if earlier else None)
+        start = FollowState(clock=earlier.clock, has_begun=None)
+    context = JobContext(api, job, log, hide)
     async with JobGuard(context, meaning_of_kill).protecting():
         if earlier is None:
             _note_launched(context, request)

@@ -26,7 +26,8 @@ from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job import announcements, pod_status, progress
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
-from airflow_script_provider.kube.job.progress import Cause, Verdict, View
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
 
 V = TypeVar("V", bound=Verdict | None)
@@ -34,9 +35,9 @@ V = TypeVar("V", bound=Verdict | None)
 LISTING_PATIENCE = 30.0
 """Seconds beyond the time to stop at, in which a follower that took over learns of the pods there
 are."""
-DRAIN_MARGIN = 5.0
-"""Seconds beyond the grace period in which pods of a Job that was ended may still write to their
-logs."""
+DRAIN_MARGIN = progress.CONFIRMATION + 2.0
+"""Seconds beyond the grace period in which the pods of a Job that was ended may run and print.
+After them it is known whether the kubelet reports the pods' end."""
 STOPPABLE = 2.0
 """Seconds from which a script has run long enough for a kubelet to have stopped it."""
 EVENTS_PATIENCE = 5.0
@@ -75,7 +76,7 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = View(disruptions=start.disruptions)
+        self.view = View(disruptions=start.disruptions, had_begun=start.has_begun)
         if start.clock is not None:
             # The previous follower's pods are unknown until listed.
             # No timeout may fire before that.
@@ -98,12 +99,22 @@ class Follower:
         """How far this follower came, for the next one."""
         logs = {**self._start.logs, **self._logs.positions}
         clock = None if self.view.started_at is None else time.time() - (time.monotonic() - self.view.started_at)
-        announced, disruptions = self._announcer.announced, self.view.disruptions
-        return FollowState(logs, announced, clock, deferral=self._start.deferral, disruptions=disruptions)
+        return FollowState(
+            logs,
+            self._announcer.announced,
+            clock,
+            deferral=self._start.deferral,
+            disruptions=self.view.disruptions,
+            has_begun=self.view.has_run or self.view.had_begun,
+        )
 
     async def follow(self) -> Followed:
         """Follow to the end. Raises ``KubernetesApiError`` when Job or pods cannot be watched."""
-        return self._followed(await self._watching(self._verdict))
+
+        async def decide(watch_events: WatchEvents) -> Verdict:
+            return await self._drained(await self._verdict(watch_events))
+
+        return self._followed(await self._watching(decide))
 
     async def follow_until(self, until: float, *, surely: bool = False) -> Followed | None:
         """Follow to the end; None if there is none at the time ``until`` of the monotonic clock.
@@ -114,7 +125,9 @@ class Follower:
 
         async def decide(watch_events: WatchEvents) -> Verdict | None:
             verdict = await self._verdict_until(until, watch_events)
-            return await self._verdict_after_a_look() if verdict is None and surely else verdict
+            if verdict is None and surely:
+                verdict = await self._verdict_after_a_look()
+            return None if verdict is None else await self._drained(verdict)
 
         verdict = await self._watching(decide)
         return None if verdict is None else self._followed(verdict)
@@ -128,14 +141,12 @@ class Follower:
         return Followed(verdict, self.view, output, self._announcer.warnings)
 
     async def _watching(self, decide: Callable[[WatchEvents], Awaitable[V]]) -> V:
-        """Decide while changes come in and logs are read; then read the logs to their end."""
+        """Decide while changes come in and logs are read."""
         found: V | exceptions.KubernetesApiError
         subscribed = self._changes.subscribe(self._job.ref, self._hear)
         async with subscribed as watch_events, self._logs.reading():
             try:
                 found = await decide(watch_events)
-                if found is not None:
-                    await self._end(found)
             except exceptions.KubernetesApiError as error:
                 found = error  # raised below: a TaskGroup would wrap it
         if isinstance(found, exceptions.KubernetesApiError):
@@ -184,7 +195,7 @@ class Follower:
             try:
                 await self._look()
             except exceptions.KubernetesApiError as error:
-                if verdict.cause is Cause.STARTUP_TIMEOUT and is_transient(error):
+                if verdict.must_be_confirmed and is_transient(error):
                     return None
                 self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
                 return verdict
@@ -221,7 +232,10 @@ class Follower:
             job = await self._api.get("jobs", ref.namespace, ref.name)
         except exceptions.ApiNotFoundError:
             job = {"metadata": {"uid": ""}}
-        for pod in sorted(found["items"], key=pod_status.created_at):
+        pods = {pod_status.uid(pod): pod for pod in sorted(found["items"], key=pod_status.created_at)}
+        for uid in self.view.pods.keys() - self.view.gone - pods.keys():
+            self._take_pod(self.view.pods[uid], time.monotonic(), deleted=True)
+        for pod in pods.values():
             self._take_pod(pod, time.monotonic(), deleted=False)
         self._take((Kind.JOB, Change(job)))
 
@@ -270,23 +284,29 @@ class Follower:
         for line in lines:
             self._log.note(line.text, line.level)
 
-    async def _end(self, verdict: Verdict) -> None:
-        """Read the logs to their end, while Kubernetes starts nothing new."""
+    async def _drained(self, verdict: Verdict) -> Verdict:
+        """The verdict, after the logs were read to their end.
+
+        A pod that Kubernetes ends may print in its grace period, and another try must not begin
+        before its end. If the kubelet does not report the end after that, the script may run on.
+        Kubernetes starts nothing new meanwhile.
+        """
         if verdict.delete_job:
             await launching.end_attempts(self._api, self._job.ref)
-        await self._drain(verdict)
-
-    async def _drain(self, verdict: Verdict) -> None:
-        """Read the logs to their end; a pod that Kubernetes ends may print in its grace period."""
         ending_pods = verdict.cause in (Cause.DEADLINE, Cause.JOB_FAILED)
         give_up = time.monotonic() + (self._job.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
-        while ending_pods and self._logs.are_open and time.monotonic() < give_up:
-            await take_all(self._queue, self._take, give_up)
+        with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays
+            while ending_pods and (self._logs.are_open or self.view.is_running) and time.monotonic() < give_up:
+                await take_all(self._queue, self._take, give_up)
         await self._logs.finish()
+        later = progress.decide(self.view, self._job.limits, time.monotonic()) if ending_pods else verdict
+        if isinstance(later, Verdict) and later.cause is Cause.UNREACHABLE:
+            return await self._confirmed(later) or verdict
+        return verdict
 
     def _watch_events(self, now: float, watch_events: WatchEvents) -> None:
         """Watch the Warning events of what they may explain, until it has begun."""
-        for uid in [uid for uid in self._event_watches if pod_status.has_begun(self.view.pods.get(uid, {}))]:
+        for uid in [uid for uid in self._event_watches if pod_status.has_started(self.view.pods.get(uid, {}))]:
             self._event_watches.pop(uid)()
         for uid in announcements.unexplained(self.view, self._job.ref.uid, now - self._launched_at):
             if uid not in self._event_watches and self._may_watch_events:

@@ -71,7 +71,7 @@ async def to_launched(api: KubernetesApi, request: JobRequest, ref: JobRef) -> t
     if found["metadata"].get("uid") != ref.uid:
         return LaunchedJob.of(request, ref, time.time()), FollowState()
     earlier = _reattached(api, request, found)
-    return LaunchedJob.of(request, ref, earlier.launched_at), FollowState(clock=earlier.clock)
+    return LaunchedJob.of(request, ref, earlier.launched_at), FollowState(clock=earlier.clock, has_begun=None)
 
 
 async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:

@@ -103,8 +103,8 @@ class KubernetesScriptOperator(ScriptTask):
         pod's own, otherwise ``default``. (templated)
     :param timeout: seconds or ``timedelta``: time after which Kubernetes ends the Job. It includes
         queueing, image pulls, the installation and all attempts. None sets no limit.
-    :param startup_timeout: seconds or ``timedelta``: time within which a container of the pod must
-        run, queueing and image pull included.
+    :param startup_timeout: seconds or ``timedelta``: time within which the script's container must
+        run, queueing and image pull included, the work of init containers not.
     :param backoff_limit: int: number of attempts after the first one, each in a new pod.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the finished Job is
         kept. None keeps it for ever.

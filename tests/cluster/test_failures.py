@@ -267,6 +267,23 @@ def test_missing_secret_key_is_told(own: dict[str, Any]) -> None:
     assert (run.result["category"], run.result["reason"]) == (("CreateContainerConfigError",) * 2)
 
 
+BESIDE: dict[str, Any] = {"name": "beside", "image": "python:3.11-slim"}
+INIT_CONTAINERS = {
+    "sidecar": BESIDE | {"command": ["sleep", "3600"], "restartPolicy": "Always"},
+    "init container": BESIDE | {"command": ["true"]},
+}
+
+
+@pytest.mark.parametrize("container", INIT_CONTAINERS.values(), ids=INIT_CONTAINERS)
+def test_a_container_beside_the_script_is_no_start(own: dict[str, Any], container: dict[str, Any]) -> None:
+    """``startup_timeout`` says what the script's own container waits for (R5, R15)."""
+    overrides: dict[str, Any] = {"pod_overrides": {"spec": {"initContainers": [container]}}}
+    lacks: dict[str, Any] = {"env_from": [{"secretRef": {"name": "missing"}}], "timeout": LONG}
+    _, run = not_started(lambda run: "not found" in run.headline, **overrides, **lacks, **own)
+    assert "did not start within startup_timeout" in run.headline
+    assert 'secret "missing" not found' in run.headline
+
+
 @pytest.fixture
 def registry() -> Any:
     """A registry on this machine that knows no tag, as registries say it."""

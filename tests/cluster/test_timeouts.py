@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import Any
@@ -135,6 +136,24 @@ def test_suspended_job_waits_without_a_clock(own: dict[str, Any], kubectl: Kubec
 
     _, done = with_time_to_begin(run, was_in_time, 10)
     assert done.succeeded().result["output"].endswith("ran\n")
+
+
+def test_time_in_suspension_that_counts_is_said(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Kubernetes before 1.36 looks at the deadline of a resumed Job before it starts the clock anew (R5, R11)."""
+
+    def suspend_beyond(seconds: float) -> None:
+        job = wait_for(lambda: kubectl.names("jobs", own["namespace"]), "the Job")[0]
+        wait_for(lambda: kubectl.running_pods(own["namespace"]), "its pod")
+        _suspend(kubectl, job, own["namespace"], suspended=True)
+        time.sleep(seconds)
+        _suspend(kubectl, job, own["namespace"], suspended=False)
+
+    helper = meanwhile(partial(suspend_beyond, 16))
+    run = run_task(**SLEEP, timeout=15, **own)
+    helper.join()
+    assert "timeout of 15 s" in run.headline
+    minor = json.loads(kubectl("get", "--raw", "/version"))["minor"]
+    assert ("ended when it was resumed" in run.headline) is (int(minor.rstrip("+")) < 36)
 
 
 def _suspend(kubectl: Kubectl, job: str, namespace: str, *, suspended: bool) -> None:

@@ -40,6 +40,7 @@ from tests.builders import (
     a_case,
     a_container,
     a_failed_record,
+    a_job,
     a_plan,
     a_pod,
     a_record,
@@ -104,6 +105,7 @@ def of_jobs() -> list[str]:
     no_root = "could not install packages: the container does not run as root"
     no_pandaz = 'could not install "pandaz": no matching distribution'
     installer = a_container(name="install", exit_code=PERMANENT, message=no_pandaz)
+    resumed = a_job("Suspended")
     cases = [
         a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.STARTUP_TIMEOUT),
         a_case(a_pod(unschedulable=NO_LABEL), cause=Cause.STARTUP_TIMEOUT),
@@ -117,6 +119,8 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=137)),
         a_case(a_pod(running=True), cause=Cause.DEADLINE),
         a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
+        a_case(a_pod("first", exit_code=1), a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
+        a_case(job=resumed, cause=Cause.DEADLINE),
         a_case(a_pod(exit_code=3)),
         a_case(a_pod("first", exit_code=1), a_pod(exit_code=1), limits=some_limits(backoff_limit=1)),
         a_case(a_pod(exit_code=127)),
@@ -137,6 +141,7 @@ def of_jobs() -> list[str]:
         a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED),
         a_case(a_pod(running=True), cause=Cause.JOB_DELETED),
         a_case(a_pod(running=True), cause=Cause.SILENCE),
+        a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE, reason="DeletionByTaintManager"),
     ]
     return [diagnose(case).headline for case in cases]
 

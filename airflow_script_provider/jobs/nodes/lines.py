@@ -13,7 +13,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import View
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS, END_OF_GROUP, GROUP
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.run_log import RunLog

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -25,12 +26,13 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.log_reader import SILENCE
+from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_lines
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Verdict
+from airflow_script_provider.kube.job.progress import Verdict, Wait
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result
@@ -50,6 +52,8 @@ themselves."""
 CREATE_ATTEMPTS = 10
 """How often a create is tried that the API server does not answer, with its own patience each
 time."""
+DOUBT = 1.0
+"""Seconds after which a decision that the API server did not confirm is made again."""
 EXPLAIN_AFTER = 5.0
 """Seconds without a pod after which a run's Warning events are shown: they say why there is
 none."""
@@ -91,6 +95,7 @@ class NodeRuns:
         self._explained: set[Start] = set()
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
+        self._looking = asyncio.Semaphore(READERS)
 
     async def follow(self) -> None:
         """Start and follow runs until nothing is left.
@@ -282,10 +287,26 @@ class NodeRuns:
             for other in list(self.board.runs.values()):
                 self._explain_later(other)
 
+    async def _look(self, run: NodeRun) -> None:
+        """Take in what the API server has of a run now."""
+        async with self._looking:
+            items = await looks.look(self._api, self.job.ref.namespace, run, with_output=self._keeps_output)
+        for item in items:
+            self._take(item)
+
     async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
         """Read what the run printed, show how it ended, write its outcome."""
+
+        def decide_again() -> Verdict | Lost | Wait:
+            return self.board.decision(run, time.monotonic())
+
+        seen = decision if run.uid is None else await looks.confirmed(decision, partial(self._look, run), decide_again)
+        if seen is None:
+            run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
+            self._wake()
+            return
         before = self.board.failures_before(run.node)
-        decision = await self._records.confirmed(run, decision)
+        decision = await self._records.confirmed(run, seen)
         doubt = await self._end_create(run) if run.uid is None else ""
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:

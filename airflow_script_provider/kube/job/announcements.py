@@ -11,7 +11,7 @@ from typing import Any
 from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_line
 from airflow_script_provider.kube.job.pod_status import Pod
-from airflow_script_provider.kube.job.progress import View
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.wording import one_line
 
 LAUNCH_GRACE = 10.0
@@ -135,5 +135,5 @@ def unexplained(view: View, job_uid: str, age: float) -> list[str]:
     """
     found = [job_uid] if view.is_without_a_pod and age >= NO_POD_AFTER else []
     if age >= NOT_BEGUN_AFTER:
-        found += [uid for uid, pod in view.pods.items() if uid not in view.gone and not pod_status.has_begun(pod)]
+        found += [uid for uid, pod in view.pods.items() if uid not in view.gone and not pod_status.has_started(pod)]
     return found

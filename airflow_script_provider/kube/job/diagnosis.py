@@ -6,13 +6,15 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from airflow_script_provider.kube.causes import cluster_messages, script_error, signs
+from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
+from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
+from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
@@ -34,7 +36,6 @@ _HELPED_BY_TIME = (
     Category.FAILED_ATTACH_VOLUME,
     Category.FAILED_CREATE_POD_SANDBOX,
 )
-_EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,11 @@ def advised(line: str, message: str | None = None) -> str:
 def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
     """How a container ended, as a clause."""
     if end.has_killed_child:
-        limit = _memory_limit(pod).removesuffix(", ")
-        facts = f"OOMKilled, {limit}" if limit else "OOMKilled"
+        facts = ", ".join(("OOMKilled", *pod_status.memory_limit(pod)))
         return f"{_ENDED_WITH}exit code {end.exit_code}; {pod_status.CHILD_KILLED} ({facts})"
     if end.reason == "OOMKilled":
-        limit = _memory_limit(pod)
-        return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
+        facts = ", ".join((*pod_status.memory_limit(pod), f"exit {end.exit_code}"))
+        return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({facts})'
     if end.reason in _LOST:
         return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
     if end.reason in pod_status.START_ERRORS:
@@ -137,6 +137,12 @@ def _deadline(case: Case) -> Diagnosis:
     name = case.limits.deadline_name
     limit = f"{name} of {case.limits.deadline:g} s" if case.limits.deadline is not None else name
     reason, raise_it = case.verdict.reason, f"Raise {name}."
+    if case.view.is_suspended:
+        cause = f"was still suspended at the end of its {limit} ({Category.DEADLINE_EXCEEDED})"
+        if not case.verdict.delete_job:
+            cause = f"ended when it was resumed: its time in suspension counts, and passed its {limit}"
+            cause = f"{cause} ({Category.DEADLINE_EXCEEDED}, as in Kubernetes before 1.36)"
+        return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
     if case.view.has_unseen_pods:
         cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); its pods and their logs are gone"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
@@ -146,10 +152,14 @@ def _deadline(case: Case) -> Diagnosis:
         return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)
     cause = f"ran longer than its {limit} ({Category.DEADLINE_EXCEEDED})"
     if case.view.is_without_a_pod and case.warnings:
-        why = _of_events(case.warnings)
+        why = events.last_cause(events.about("Job", case.warnings) or case.warnings)
         cause = f"{cause}, at last without a pod: {why.why}"
-        return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
-    return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
+    elif case.pod and not pod_status.has_run(case.pod) and pod_state.trouble(case.pod):
+        why = _why_not_started(case)
+        cause = f"{cause}, at last waiting: {why.why}"
+    else:
+        why = NotStarted("", raise_it)
+    return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
 
 
 def _never_started(case: Case) -> Diagnosis:
@@ -160,41 +170,19 @@ def _never_started(case: Case) -> Diagnosis:
     return _diagnosis(case, cause, start.advice or patience, start.category or Category.STARTUP_TIMEOUT, start.reason)
 
 
-class _NotStarted(NamedTuple):
-    """Why no container runs, and what to do. ``category`` and ``reason`` may be unknown."""
-
-    why: str
-    advice: str = ""
-    category: Category | None = None
-    reason: str | None = None
-
-
-def _why_not_started(case: Case) -> _NotStarted:
+def _why_not_started(case: Case) -> NotStarted:
     if case.pod is None:
-        return _of_events(case.warnings) if case.warnings else _NotStarted("no pod was created")
+        return events.last_cause(case.warnings) if case.warnings else NotStarted("no pod was created")
     state, trouble = pod_state.state(case.pod), pod_state.trouble(case.pod)
     if trouble and trouble[0] in pod_state.IMAGE_TROUBLE:
         reason, message = trouble
         answer = cluster_messages.registry_answer(case.verdict.message or message)
         category = signs.category_of(signs.OF_A_REGISTRY, answer, reason)
-        return _NotStarted(f"{reason}: {answer}".removesuffix(": "), hint_for(reason), category, reason)
-    if not state.is_trouble and case.warnings:
-        return _of_events(case.warnings)
+        return NotStarted(f"{reason}: {answer}".removesuffix(": "), hint_for(reason), category, reason)
+    if not trouble and not state.is_trouble and (of_pods := events.about("Pod", case.warnings)):
+        return events.last_cause(of_pods)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
-    return _NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
-
-
-def _of_events(lines: Sequence[str]) -> _NotStarted:
-    """The last event that tells a cause, otherwise the last one."""
-    found = [_of_event(line) for line in lines]
-    return next((one for one in reversed(found) if one.category or one.advice), found[-1])
-
-
-def _of_event(line: str) -> _NotStarted:
-    """What a line of ``event_line`` says."""
-    found = _EVENT.match(line)
-    reason = found["reason"] if found else None
-    return _NotStarted(line, hint_for(line), signs.category_of(signs.OF_THE_CLUSTER, line, reason), reason)
+    return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
 
 
 def _image(case: Case) -> Diagnosis:
@@ -359,6 +347,13 @@ def _job_deleted(case: Case) -> Diagnosis:
     return _unknown(case, "the Job was deleted", "Find out what deletes Jobs in this namespace.", Category.JOB_DELETED)
 
 
+def _unreachable(case: Case) -> Diagnosis:
+    node, pod = (pod_status.node(case.pod), pod_status.name(case.pod)) if case.pod else (None, None)
+    word = f" ({case.verdict.reason})" if case.verdict.reason else ""
+    why = f"node {node} does not report the end of its pod{word}: the script may still run in {pod}"
+    return _unknown(case, why, f"Run kubectl describe node {node}.", Category.NODE_UNREACHABLE, case.verdict.reason)
+
+
 def _stopped(case: Case) -> Diagnosis:
     reason = case.verdict.reason
     why = f"{reason}: {case.verdict.message}".rstrip(": .")
@@ -377,13 +372,6 @@ def _image_of(case: Case) -> str:
     return pod_status.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
 
 
-def _memory_limit(pod: Pod | None) -> str:
-    containers = (pod or {}).get("spec", {}).get("containers") or []
-    ours: Mapping[str, Any] = next((c for c in containers if c["name"] == SCRIPT_CONTAINER), {})
-    limits = ours.get("resources", {}).get("limits", {})
-    return f"limit {limits['memory']}, " if "memory" in limits else ""
-
-
 _DIAGNOSES = {
     Cause.DEADLINE: _deadline,
     Cause.STARTUP_TIMEOUT: _never_started,
@@ -392,6 +380,7 @@ _DIAGNOSES = {
     Cause.REFUSED: _refused,
     Cause.DISRUPTED: _disrupted,
     Cause.STOPPED: _stopped,
+    Cause.UNREACHABLE: _unreachable,
     Cause.JOB_DELETED: _job_deleted,
     Cause.SILENCE: _silence,
 }

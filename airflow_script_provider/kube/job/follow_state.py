@@ -13,8 +13,9 @@ from typing import Any
 
 from airflow_script_provider.kube.job.announcements import Announced
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause, Verdict, View
+from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
@@ -30,7 +31,8 @@ class FollowState:
     ``logs`` are positions by pod uid and container. ``clock`` is the time of day that the Job's
     clock started at, None while the Job is suspended. ``is_final`` is False for a state that was
     saved along the way, by a follower that went on afterwards. ``deferral`` distinguishes one
-    deferral of a task from another. ``disruptions`` are those of the view.
+    deferral of a task from another. ``disruptions`` are those of the view. ``has_begun`` says
+    whether a script of the Job was seen to begin, None if no follower has reported it.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class FollowState:
     is_final: bool = True
     deferral: str = ""
     disruptions: Mapping[str, str] = field(default_factory=dict)
+    has_begun: bool | None = False
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -54,6 +57,7 @@ class FollowState:
             "is_final": self.is_final,
             "deferral": self.deferral,
             "disruptions": dict(self.disruptions),
+            "has_begun": self.has_begun,
         }
 
     @classmethod
@@ -70,6 +74,7 @@ class FollowState:
             bool(given.get("is_final", True)),
             given.get("deferral", ""),
             given.get("disruptions", {}),
+            given.get("has_begun"),
         )
 
 
@@ -130,14 +135,15 @@ class JobEnd:
     def from_dict(cls, given: Mapping[str, Any]) -> JobEnd:
         """From ``to_dict``."""
         verdict = Verdict(**given["verdict"] | {"cause": Cause(given["verdict"]["cause"])})
+        state, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
         view = View(
             job=given["job"],
             job_deleted=given["job_deleted"],
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
             disruptions=given.get("disruptions", {}),
+            had_begun=state.has_begun,
         )
-        state, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
         return cls(verdict, view, given["seconds"], state, kept)
 
 

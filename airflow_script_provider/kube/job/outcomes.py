@@ -23,6 +23,7 @@ class Outcome:
     """A run that is over.
 
     ``diagnosis`` is None on success. ``skipped`` means an exit code of ``skip_on_exit_code``.
+    A run whose script may still run is not ``retryable``.
     """
 
     result: ScriptResult
@@ -66,6 +67,7 @@ def conclude(
         failed=case.view.failures,
     )
     is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
+    may_run_on = case.verdict.cause is progress.Cause.UNREACHABLE
     return Outcome(
         result,
         diagnosed,
@@ -74,7 +76,7 @@ def conclude(
         last_lines=case.last_lines,
         skipped=diagnosed is not None and result.exit_code in launched.skip_codes,
         is_unknown=case.verdict.is_unknown,
-        retryable=not is_final,
+        retryable=not is_final and not may_run_on,
     )
 
 

@@ -70,11 +70,16 @@ def pull_error(pod: Pod) -> str | None:
     return stuck.message if stuck and is_told else None
 
 
+def has_image_trouble(pod: Pod) -> bool:
+    """Whether an image keeps the pod from starting, for any reason."""
+    return (waiting(pod) or Waiting()).reason in IMAGE_TROUBLE
+
+
 def has_hopeless_image(pod: Pod) -> bool:
     """Whether the image cannot be pulled for a permanent reason."""
     stuck = waiting(pod) or Waiting()
     category = signs.category_of(signs.OF_A_REGISTRY, stuck.message, stuck.reason)
-    return stuck.reason in IMAGE_TROUBLE and category in _WILL_NOT_APPEAR
+    return has_image_trouble(pod) and category in _WILL_NOT_APPEAR
 
 
 def state(pod: Pod) -> PodState:

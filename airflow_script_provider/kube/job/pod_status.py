@@ -157,9 +157,26 @@ def script_has_started(pod: Pod) -> bool:
     return "running" in state or "terminated" in state
 
 
-def has_begun(pod: Pod) -> bool:
-    """Whether any container of the pod runs or has run: the pod is past scheduling and pulling."""
+def has_started(pod: Pod) -> bool:
+    """Whether any container of the pod runs or has run: the pod has its node and its volumes."""
     return any({"running", "terminated"} & status.get("state", {}).keys() for status in statuses(pod))
+
+
+def has_run(pod: Pod) -> bool:
+    """Whether the pod has come as far as its script, or failed in an init container before it."""
+    ends = (container_end(status) for status in _init_statuses(pod))
+    return script_has_started(pod) or any(end is not None and end.exit_code != 0 for end in ends)
+
+
+def is_initializing(pod: Pod) -> bool:
+    """Whether an init container is at work, other than a sidecar."""
+    return any("running" in status.get("state", {}) for status in _init_statuses(pod))
+
+
+def is_initialized(pod: Pod) -> bool:
+    """Whether init containers have succeeded, none is at work, and the script has not started."""
+    has_ended = any(container_end(status) is not None for status in _init_statuses(pod))
+    return has_ended and not has_run(pod) and not is_initializing(pod)
 
 
 def unfinished_others(pod: Pod) -> list[str]:
@@ -176,6 +193,11 @@ def running_others(pod: Pod) -> list[str]:
     """Other containers that run or wait to start."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return [s["name"] for s in statuses if s["name"] != SCRIPT_CONTAINER and container_end(s) is None]
+
+
+def is_leaving(pod: Pod) -> bool:
+    """Whether the pod is being ended while the end of its script is unknown."""
+    return (is_being_deleted(pod) or disruption(pod) is not None) and script_end(pod) is None
 
 
 def is_being_deleted(pod: Pod) -> bool:
@@ -231,6 +253,14 @@ def image_of(pod: Pod, container: str) -> str | None:
     spec = pod.get("spec", {})
     containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
     return next((c["image"] for c in containers if c["name"] == container), None)
+
+
+def memory_limit(pod: Pod | None) -> list[str]:
+    """The memory limit of the script's container, as words; empty without one."""
+    containers = (pod or {}).get("spec", {}).get("containers") or []
+    ours: Mapping[str, Any] = next((c for c in containers if c["name"] == SCRIPT_CONTAINER), {})
+    limits = ours.get("resources", {}).get("limits", {})
+    return [f"limit {limits['memory']}"] if "memory" in limits else []
 
 
 def phase(pod: Pod) -> str:
@@ -293,6 +323,14 @@ def _script_status(pod: Pod) -> Mapping[str, Any]:
 def _install_status(pod: Pod) -> Mapping[str, Any]:
     statuses = pod.get("status", {}).get("initContainerStatuses") or []
     return next((status for status in statuses if status["name"] == labels.INSTALL_CONTAINER), {})
+
+
+def _init_statuses(pod: Pod) -> list[Mapping[str, Any]]:
+    """The statuses of the init containers that end; a sidecar runs beside the script."""
+    containers = pod.get("spec", {}).get("initContainers") or []
+    sidecars = {container["name"] for container in containers if container.get("restartPolicy") == "Always"}
+    found = pod.get("status", {}).get("initContainerStatuses") or []
+    return [status for status in found if status["name"] not in sidecars]
 
 
 def _installs_packages(pod: Pod) -> bool:

@@ -14,8 +14,9 @@ from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 _METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _CONDITION = ("type", "status", "reason", "message")
-_CONTAINER = ("name", "image", "resources")
+_CONTAINER = ("name", "image", "resources", "restartPolicy")
 _VARIABLES = (PACKAGES_VARIABLE,)
+_EVENT = ("reason", "message", "eventTime", "lastTimestamp", "series")
 _CONTAINER_STATUS = ("name", "state")
 
 
@@ -54,7 +55,7 @@ def pruned_event(event: Mapping[str, Any]) -> dict[str, Any]:
     """An event with the fields that announcing reads."""
     concerned = _picked(event["involvedObject"], ("kind", "name", "uid"))
     metadata = _picked(event["metadata"], ("uid",))
-    return {"metadata": metadata, "involvedObject": concerned} | _picked(event, ("reason", "message"))
+    return {"metadata": metadata, "involvedObject": concerned} | _picked(event, _EVENT)
 
 
 def controller_of(pod: Mapping[str, Any]) -> str:

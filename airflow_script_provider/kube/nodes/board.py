@@ -127,7 +127,7 @@ class Board:
         run = self.runs.get(start)
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
-            run.seen, run.is_taken_over = run.seen.since(now - (clock or 0.0)), True
+            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0)), True
         elif run.uid is None:
             run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
@@ -162,7 +162,7 @@ class Board:
             must_look = is_expired or is_orphan or (run.look_at is not None and now >= run.look_at)
             if run.is_concluding or not must_look:
                 continue
-            decision = self._decision(run, now)
+            decision = self.decision(run, now)
             if isinstance(decision, Wait) and is_expired:
                 decision = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
             if isinstance(decision, Wait):
@@ -170,7 +170,8 @@ class Board:
             else:
                 yield run, decision
 
-    def _decision(self, run: NodeRun, now: float) -> Wait | Verdict | Lost:
+    def decision(self, run: NodeRun, now: float) -> Wait | Verdict | Lost:
+        """Whether a run is over by its own limits."""
         if run.uid is not None:
             return progress.decide(run.seen, run.limits, now)
         return progress.decide_without_job(run.seen, run.limits, now, is_owner_deleted=self.is_owner_deleted)

@@ -13,11 +13,9 @@ from typing import Any
 
 from airflow_script_provider.kube.job import pod_status, progress
 from airflow_script_provider.kube.job.pod_status import Pod
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View, Wait
+from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Limits, Verdict, Wait
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.nodes.selection import GONE, UNREACHABLE
-
-CONFIRMATION = 10.0
-"""Seconds beyond the grace period: by then a live kubelet has reported a deleted pod's end."""
 
 _STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""
@@ -37,16 +35,17 @@ class Lost:
     is_confirmed: bool
     started_at: str | None = None
 
+    @property
+    def must_be_confirmed(self) -> bool:
+        """Whether it rests on the kubelet's silence."""
+        return not self.is_confirmed
+
 
 @dataclass(frozen=True)
 class NodeView:
-    """All that was seen of a run on a node.
-
-    ``leaving`` has the uids of the pods that are being ended, and since when.
-    """
+    """All that was seen of a run on a node."""
 
     view: View = field(default_factory=View)
-    leaving: Mapping[str, float] = field(default_factory=dict)
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeView:
         """The view after a change of the Job."""
@@ -54,12 +53,7 @@ class NodeView:
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> NodeView:
         """The view after a change of a pod, or its disappearance."""
-        leaving = dict(self.leaving)
-        if _is_leaving(pod):
-            leaving.setdefault(pod_status.uid(pod), now)
-        else:
-            leaving.pop(pod_status.uid(pod), None)
-        return replace(self, view=self.view.with_pod(pod, now, deleted=deleted), leaving=leaving)
+        return replace(self, view=self.view.with_pod(pod, now, deleted=deleted))
 
     def with_event(self, event: Mapping[str, Any], now: float) -> NodeView:
         """The view after a Warning event of the Job."""
@@ -69,14 +63,19 @@ class NodeView:
         """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))
 
+    def taken_over(self, started_at: float) -> NodeView:
+        """The same, of a run of another follower: pods that are gone may have run."""
+        return replace(self, view=replace(self.view, started_at=started_at, had_begun=None))
+
 
 def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     """Decide whether the run is over, its node is lost, or until when to wait."""
     decision = progress.decide(seen.view, limits, now)
     if isinstance(decision, Verdict):
-        return decision
+        pod = seen.view.pods.get(decision.pod_uid or "")
+        return _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else decision
     moments = [] if decision.until is None else [decision.until]
-    for uid, since in seen.leaving.items():
+    for uid, since in seen.view.leaving_since.items():
         pod, until = seen.view.pods[uid], since + limits.grace_period + CONFIRMATION
         is_dead = uid in seen.view.gone or pod_status.phase(pod) in ("Failed", "Succeeded")
         if (is_dead and _state_of_node(pod)) or (now >= until and uid not in seen.view.gone):
@@ -99,12 +98,6 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
     if now >= asked_at + limits.deadline:
         return Verdict(Cause.DEADLINE, None, delete_job=True)
     return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
-
-
-def _is_leaving(pod: Pod) -> bool:
-    """Whether the pod is being ended while the end of its script is unknown."""
-    is_leaving = pod_status.is_being_deleted(pod) or pod_status.disruption(pod) is not None
-    return is_leaving and pod_status.script_end(pod) is None
 
 
 def _state_of_node(pod: Pod) -> str | None:

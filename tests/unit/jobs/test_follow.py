@@ -1,51 +1,168 @@
-"""What a follower asks of an API server that answers as it likes."""
+"""Following a Job: what its changes lead to, and what only the API server can confirm."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.follow import stopped_by_kubelet
+from airflow_script_provider import exceptions
+from airflow_script_provider.api import client
+from airflow_script_provider.api.watch import LISTED, Change
+from airflow_script_provider.jobs import follow, job_logs
+from airflow_script_provider.jobs.changes import Item, Kind, Listener
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.follow import Followed, Follower
+from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
-from tests.builders import a_pod
-from tests.servers import Answer
-from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
+from airflow_script_provider.kube.job.progress import Cause
+from tests.builders import a_job, a_launched_job, a_pod, an_event, some_limits
+from tests.patience import PATIENCE
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import a_refusal, api_of, stand_in
 
-EVENTS, JOB = "/api/v1/namespaces/etl/events", "/apis/batch/v1/namespaces/etl/jobs/load"
-EVICTED = a_pod(exit_code=0, disrupted="EvictionByEvictionAPI")
-FORBIDDEN, MISSING = a_refusal(403, "Forbidden", "no"), a_refusal(404, "NotFound", "no")
+PODS, JOB = "/api/v1/namespaces/etl/pods", "/apis/batch/v1/namespaces/etl/jobs/load"
+LOG = f"{PODS}/load-x1/log"
+AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
+DENIED = 'Error creating: pods "load-" is forbidden: violates PodSecurity'
+HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
 
 
-@pytest.mark.parametrize("answer", [FORBIDDEN, MISSING])
-@pytest.mark.parametrize(
-    ("pod", "stop"), [(EVICTED, ("EvictionByEvictionAPI", "the node is drained")), (a_pod(exit_code=0), None)]
-)
-async def test_an_eviction_counts_where_events_cannot_be_read(
-    pod: dict[str, Any], answer: Answer, stop: tuple[str, str] | None
+class Silent:
+    """A log that nobody reads."""
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line of ours."""
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Lines of the script."""
+
+
+class Fed:
+    """Changes that a test writes down: those at once, and those that come a moment later."""
+
+    def __init__(self, *items: Item, later: Sequence[Item] = ()) -> None:
+        self.items, self.later = items, later
+
+    @asynccontextmanager
+    async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[Any]:
+        """Pass them on."""
+        for kind, news in self.items:
+            listener(kind, news)
+        for kind, news in self.later:
+            asyncio.get_running_loop().call_later(0.2, listener, kind, news)
+        yield lambda uid: lambda: None
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    """What is asked as the API server, by a follower with little patience."""
+    for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
+        monkeypatch.setattr(module, name, 0.05)
+    for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION"):
+        monkeypatch.setattr(progress, name, 0.1)
+    monkeypatch.setattr(follow, "DRAIN_MARGIN", 0.4)
+    with stand_in() as server:
+        yield server
+
+
+async def followed(server: WebServer, changes: Fed, *, reads_logs: bool = True) -> Followed | None:
+    """The Job ``etl/load`` followed for a second."""
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        limits = some_limits(grace_period=0, backoff_limit=3)
+        job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=reads_logs)
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=reads_logs)
+        return await follower.follow_until(time.monotonic() + 1.0)
+
+
+def ours(job: dict[str, Any]) -> Change:
+    """The Job that is followed."""
+    return Change(job | {"metadata": job["metadata"] | {"uid": "job-uid"}})
+
+
+def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
+    """What the API server has."""
+    as_json = {"Content-Type": "application/json"}
+    listed = {"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": list(pods)}
+    server.answers(PODS, Answer(json.dumps(listed).encode(), headers=as_json))
+    server.answers(JOB, Answer(json.dumps({"kind": "Job", **job.object}).encode(), headers=as_json))
+
+
+SILENCES: dict[str, list[Item]] = {
+    "image": [(Kind.POD, Change(a_pod(**HOPELESS)))],
+    "refused": [(Kind.EVENT, Change(an_event("FailedCreate", DENIED, kind="Job", name="load")))],
+}
+
+
+@pytest.mark.parametrize("items", SILENCES.values(), ids=SILENCES)
+async def test_nothing_is_ended_for_its_silence_while_the_api_server_is_away(
+    server: WebServer, items: list[Item]
 ) -> None:
-    """The pod's own status says that the cluster ended it, however short the script was (R1, R7)."""
-    with stand_in() as server:
-        server.answers(EVENTS, answer)
-        async with api_of(server) as api:
-            assert await stopped_by_kubelet(api, "etl", pod) == stop
+    """The image may have been pulled, or the policy changed, in the meantime (R10, R15)."""
+    changes = Fed((Kind.JOB, ours(a_job())), *items, (Kind.POD, LISTED))
+    server.unknown = AWAY
+    assert await followed(server, changes) is None
+    has(server, ours(a_job()), *(news.object for kind, news in items if kind is Kind.POD and isinstance(news, Change)))
+    found = await followed(server, changes)
+    assert found is not None
+    assert found.verdict.cause in (Cause.IMAGE, Cause.REFUSED)
 
 
-async def test_an_evicted_pod_whose_script_had_ended() -> None:
-    """If no event says that the kubelet stopped it, its exit code 0 is its own."""
-    with stand_in() as server:
-        server.answers(EVENTS, an_object("EventList"))
-        async with api_of(server) as api:
-            assert await stopped_by_kubelet(api, "etl", EVICTED) is None
+DEADLINE = a_job("FailureTarget", reason="DeadlineExceeded")
 
 
-@pytest.mark.parametrize("answer", [an_object(), FORBIDDEN])
-async def test_no_attempt_follows_a_verdict(answer: Answer) -> None:
-    """The Job stays to be read, and a server that refuses the change does not end the run (R12)."""
-    with stand_in() as server:
-        server.answers(JOB, answer)
-        async with api_of(server) as api:
-            await launching.end_attempts(api, JobRef("etl", "load", "uid-1"))
-        asked = [(request.method, request.body) for request in server.requests]
-    assert asked == [("PATCH", b'{"metadata": {"uid": "uid-1"}, "spec": {"backoffLimit": 0}}')]
+async def test_a_verdict_stays_when_the_watch_breaks_afterwards(server: WebServer) -> None:
+    """What is read after it are only lines of the log (R9, R10)."""
+    pod, until = a_pod(running=True), threading.Event()
+    has(server, ours(DEADLINE), pod)
+
+    def body() -> Iterator[bytes]:
+        yield b"2026-01-01T00:00:01.000000001Z n 0\n"
+        until.wait(PATIENCE)
+
+    server.answers(LOG, Answer(body()))
+    error = exceptions.ApiForbiddenError("pods are forbidden", status=403)
+    changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, ours(DEADLINE)), later=[(Kind.POD, error)])
+    found = await followed(server, changes)
+    until.set()
+    assert found is not None
+    assert found.verdict.cause is Cause.DEADLINE
+
+
+@pytest.mark.parametrize("reads_logs", [True, False])
+@pytest.mark.parametrize(("is_there", "cause"), [(True, Cause.UNREACHABLE), (False, Cause.DEADLINE)])
+async def test_a_pod_that_outlives_its_grace_period_makes_a_timeout_unknown(
+    server: WebServer, is_there: bool, cause: Cause, reads_logs: bool
+) -> None:
+    """Its node is dead: after the timeout, another try would run beside it (R5, R10)."""
+    pod = a_pod(running=True, being_deleted=True)
+    has(server, ours(DEADLINE), *([pod] if is_there else []))
+    server.answers(LOG, Answer(delay=1.0))
+    changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, ours(DEADLINE)))
+    found = await followed(server, changes, reads_logs=reads_logs)
+    assert found is not None
+    assert found.verdict.cause is cause
+
+
+async def test_what_has_begun_is_passed_on(server: WebServer) -> None:
+    """The next follower knows it, although it may see another pod only (R4)."""
+    async with api_of(server) as api:
+        for start, pods, expected in (
+            (FollowState(), [], False),
+            (FollowState(has_begun=None), [], None),
+            (FollowState(has_begun=True), [], True),
+            (FollowState(has_begun=None), [a_pod(running=True)], True),
+        ):
+            follower = Follower(JobContext(api, a_launched_job(), Silent()), Fed(), start)
+            for pod in pods:
+                follower.view = replace(follower.view.with_pod(pod, 0.0))
+            assert follower.state.has_begun is expected

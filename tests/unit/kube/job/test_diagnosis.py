@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_script_provider.kube.job.diagnosis import (
@@ -377,4 +379,66 @@ def test_a_deadline_that_nobody_watched() -> None:
     assert (
         "was ended by its timeout of 12 s (DeadlineExceeded); its pods and their logs are gone"
         in diagnose(case).headline
+    )
+
+
+def test_a_timeout_names_what_the_last_attempt_waited_for() -> None:
+    """After a preemption, attempt 2 found no room (R5, R11)."""
+    first = a_pod("load-x1", running=True, disrupted="PreemptionByScheduler")
+    room = "0/2 nodes are available: 2 Insufficient memory."
+    found = diagnose(a_case(first, a_pod("load-x2", unschedulable=room), cause=Cause.DEADLINE))
+    assert (
+        found.cause
+        == f"ran longer than its timeout of 600 s (DeadlineExceeded), at last waiting: Unschedulable: {room}"
+    )
+    assert found.category is Category.UNSCHEDULABLE
+
+
+def test_a_timeout_beside_a_sidecar_names_what_the_script_waited_for() -> None:
+    """The sidecar runs, and the script's container waits for its Secret (R5, R15)."""
+    sidecars = [a_container(name="proxy", running=True)]
+    pod = a_pod(waiting="CreateContainerConfigError", message='secret "db" not found', sidecars=sidecars)
+    found = diagnose(a_case(pod, cause=Cause.DEADLINE))
+    assert found.cause == (
+        "did not start within its timeout of 600 s (DeadlineExceeded): "
+        'CreateContainerConfigError: secret "db" not found'
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "words"),
+    [
+        (False, "ended when it was resumed: its time in suspension counts, and passed its timeout of 15 s"),
+        (True, "was still suspended at the end of its timeout of 15 s"),
+    ],
+)
+def test_a_timeout_of_a_suspended_job_says_so(is_ours: bool, words: str) -> None:
+    """Before Kubernetes 1.36 the controller looks at the deadline before it resets the start time (R5, R11)."""
+    job = a_job("FailureTarget", reason="DeadlineExceeded")
+    job["status"]["conditions"].append({"type": "Suspended", "status": "True"})
+    case = a_case(a_pod(running=True), job=job, cause=Cause.DEADLINE, limits=some_limits(deadline=15))
+    found = diagnose(replace(case, verdict=replace(case.verdict, delete_job=is_ours)))
+    assert words in found.cause
+    assert found.category is Category.DEADLINE_EXCEEDED
+
+
+def test_a_settled_event_is_not_blamed() -> None:
+    """Once the pod exists, what kept the Job from creating it does not matter (R11)."""
+    quota = 'Job load: FailedCreate: Error creating: pods "load-x1" is forbidden: exceeded quota: q'
+    network = "Pod load-x1: NetworkNotReady: network is not ready"
+    found = diagnose(a_case(a_pod(), cause=Cause.STARTUP_TIMEOUT, warnings=[quota, network]))
+    assert "NetworkNotReady" in found.cause
+    assert found.category is not Category.EXCEEDED_QUOTA
+    alone = diagnose(a_case(a_pod(), cause=Cause.STARTUP_TIMEOUT, warnings=[quota]))
+    assert alone.cause == "did not start within startup_timeout of 300 s: is starting on node-1"
+
+
+def test_a_node_that_does_not_answer_is_named() -> None:
+    """Which node, which pod, and that the script may still run (R10)."""
+    pod = a_pod(running=True, being_deleted=True)
+    found = diagnose(a_case(pod, cause=Cause.UNREACHABLE, reason="DeletionByTaintManager"))
+    assert (found.category, found.reason) == (Category.NODE_UNREACHABLE, "DeletionByTaintManager")
+    assert found.headline == (
+        "Job etl/load: outcome unknown: node node-1 does not report the end of its pod (DeletionByTaintManager): "
+        "the script may still run in load-x1. Run kubectl describe node node-1."
     )

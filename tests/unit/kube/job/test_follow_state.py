@@ -27,7 +27,12 @@ def a_state() -> FollowState:
     position = LogPosition("2026-01-01T00:00:00.000000005Z", (0, 3), ("2026-01-01T00:00:00.000000009Z", 7))
     announced = Announced({"uid-1": "running"}, {"Pod x: FailedMount": "Pod x: FailedMount"}, suspended=True)
     return FollowState(
-        {("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)}, announced, 12.5, False, "d1"
+        {("uid-1", "script"): position, ("uid-1", "install"): LogPosition(complete=True)},
+        announced,
+        12.5,
+        False,
+        "d1",
+        has_begun=True,
     )
 
 
@@ -37,8 +42,8 @@ def test_a_follow_state_arrives() -> None:
 
 
 def test_an_empty_follow_state_is_one() -> None:
-    """A follower without a predecessor starts at the beginning."""
-    assert FollowState.from_dict({}) == FollowState()
+    """A follower without a word of its predecessor starts at the beginning, of a script that may have begun."""
+    assert FollowState.from_dict({}) == FollowState(has_begun=None)
     assert FollowState().position("uid", "script") == LogPosition()
 
 

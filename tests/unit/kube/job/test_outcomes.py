@@ -207,3 +207,9 @@ def test_enough_lines_are_shown() -> None:
 def test_the_summary_is_one_line(result: ScriptResult, words: str) -> None:
     """How the run ended, for the log's last line."""
     assert summary(result) == words
+
+
+def test_a_script_that_may_still_run_is_not_run_again() -> None:
+    """Its node does not answer: Airflow must not start a second one beside it (R10)."""
+    outcome = concluded(a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE))
+    assert (outcome.is_unknown, outcome.retryable, outcome.result.status) == (True, False, Status.FAILED)

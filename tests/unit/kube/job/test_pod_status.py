@@ -44,7 +44,7 @@ def test_a_pod_without_status_is_none_of_anything() -> None:
     pod: pod_status.Pod = {"metadata": {"name": "load-x1", "uid": "u"}, "spec": {}, "status": {}}
     questions = (
         pod_status.script_has_started,
-        pod_status.has_begun,
+        pod_status.has_started,
         pod_status.has_failed,
         pod_state.waiting,
         pod_status.script_end,

@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.job.progress import (
+    CONFIRMATION,
     IMAGE_GRACE,
     MAX_DISRUPTIONS,
+    NODE_PATIENCE,
     OTHERS_GRACE,
     REFUSAL_GRACE,
     SILENCE_GRACE,
     Cause,
     Verdict,
-    View,
     Wait,
     decide,
 )
+from airflow_script_provider.kube.job.view import View
 from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
 
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
@@ -390,3 +392,122 @@ def test_no_startup_timeout_before_the_pods_are_known() -> None:
     view = replace(a_view(), pods_known=False)
     assert isinstance(decide(view, some_limits(), 301.0), Wait)
     assert isinstance(decide(replace(view, pods_known=True), some_limits(), 301.0), Verdict)
+
+
+HELPER = [a_container(name="proxy", running=True)]
+STARTED, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:20:00Z"
+
+
+def taken_over(*pods: Any, had_begun: bool | None) -> View:
+    """A Job that has run for 1,205 seconds, and is followed from now on."""
+    view = replace(View(had_begun=had_begun), started_at=0.0).with_job(a_job(started=STARTED), 1205)
+    for pod in pods:
+        view = view.with_pod(pod, 1205)
+    return view
+
+
+def test_a_run_that_has_begun_has_no_startup_timeout_in_any_follower() -> None:
+    """Its first pod was evicted and is gone, and the second one waits: the next follower sees only that (R4, R5)."""
+    waiting = a_pod("load-x2", created=LATER)
+    assert isinstance(decide(taken_over(waiting, had_begun=True), some_limits(deadline=None), 1206), Wait)
+    assert verdict_of(taken_over(waiting, had_begun=False), 1206).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_without_an_earlier_follower_the_oldest_pod_is_waited_for() -> None:
+    """After a lost worker, pods that are gone may have run: the time counts from the pod that is left (R4, R5)."""
+    view = taken_over(a_pod("load-x2", created=LATER), had_begun=None)
+    assert decide(view, some_limits(deadline=None), 1206) == Wait(1200 + 300)
+    assert verdict_of(view, 1500).cause is Cause.STARTUP_TIMEOUT
+    first = taken_over(a_pod(created=STARTED), had_begun=None)
+    assert verdict_of(first, 1206).cause is Cause.STARTUP_TIMEOUT
+
+
+@pytest.mark.parametrize("reference", ["proxy", "wait"])
+def test_a_sidecar_or_a_finished_init_container_is_no_start(reference: str) -> None:
+    """The script still waits for its Secret, and ``startup_timeout`` says so (R5, R15)."""
+    waits: dict[str, Any] = {"waiting": "CreateContainerConfigError", "message": 'secret "db" not found'}
+    beside = a_pod(**waits, sidecars=[a_container(name="proxy", running=True)])
+    after = a_pod(**waits, installers=[a_container(name="wait", exit_code=0)])
+    view = a_view(beside if reference == "proxy" else after)
+    assert decide(view, some_limits(startup_timeout=15), 14) == Wait(15)
+    assert verdict_of(view, 15, startup_timeout=15).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_the_clock_of_the_start_begins_after_the_init_containers() -> None:
+    """An init container may work for longer than ``startup_timeout``; then the script has its time (R5)."""
+    view = a_view(a_pod(installers=[a_container(name="wait", running=True)]))
+    assert isinstance(decide(view, some_limits(deadline=None), 1000), Wait)
+    ended = view.with_pod(a_pod(installers=[a_container(name="wait", exit_code=0)]), 1000)
+    assert decide(ended, some_limits(deadline=None), 1001) == Wait(1300)
+
+
+def test_an_exit_code_of_an_installation_is_not_final() -> None:
+    """The Job's rule names the script's container, so another attempt follows (R7)."""
+    view = a_view(a_pod(installers=[a_container(name="install", exit_code=1)]))
+    assert isinstance(decide(view, some_limits(backoff_limit=3, final_codes=frozenset({1})), 1), Wait)
+
+
+TAINT: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "DeletionByTaintManager"}
+
+
+def test_a_pod_whose_node_is_dead_is_not_waited_for_without_end() -> None:
+    """Kubernetes starts no other pod before this one has ended; whether the script ended is unknown (R10)."""
+    view, until = a_view(a_pod(**TAINT), now=100), 100 + 30 + NODE_PATIENCE
+    assert decide(view, some_limits(deadline=None), 101) == Wait(until)
+    verdict = verdict_of(view, until, deadline=None)
+    assert (verdict.cause, verdict.pod_uid, verdict.delete_job) == (Cause.UNREACHABLE, "uid-load-x1", True)
+    assert (verdict.reason, verdict.is_unknown, verdict.is_by_time) == ("DeletionByTaintManager", True, True)
+
+
+def test_a_node_that_comes_back_ends_the_doubt() -> None:
+    """Its kubelet reports the end, or the pod is gone with its node: Kubernetes starts another pod (R7)."""
+    view = a_view(a_pod(**TAINT), now=100)
+    for known in (view.with_pod(a_pod(**TAINT, phase="Failed"), 200), view.with_pod(a_pod(**TAINT), 200, deleted=True)):
+        assert isinstance(decide(known, some_limits(deadline=None), 10_000), Wait)
+
+
+@pytest.mark.parametrize(("since", "cause"), [(500.0, Cause.UNREACHABLE), (595.0, Cause.DEADLINE)])
+def test_a_deadline_says_nothing_about_a_script_whose_node_is_silent(since: float, cause: Cause) -> None:
+    """After a timeout Airflow tries again, and the script may still run (R5, R10)."""
+    view = a_view(a_pod(**TAINT), now=since).with_job(a_job("FailureTarget", reason="DeadlineExceeded"), 600)
+    assert since + 30 + CONFIRMATION < 600 or cause is Cause.DEADLINE
+    assert verdict_of(view, 600).cause is cause
+
+
+def denied(last: str) -> dict[str, Any]:
+    """The policy's refusal, reported for the last time at this time."""
+    return DENIED | {"lastTimestamp": last}
+
+
+def test_an_event_from_before_the_last_pod_is_settled() -> None:
+    """The list of events reaches back an hour: a refusal of the launch ends no Job whose attempts have run (R11)."""
+    pods = [a_pod("load-x1", exit_code=1, created=STARTED), a_pod("load-x2", exit_code=1, created=LATER)]
+    view = a_view(*pods, job=a_job(started=STARTED, failed=2))
+    old = view.with_event(denied("2026-01-01T00:00:01Z"), 5)
+    assert isinstance(decide(old, some_limits(backoff_limit=3), 5 + REFUSAL_GRACE), Wait)
+    new = view.with_event(denied("2026-01-01T00:20:30Z"), 5)
+    assert verdict_of(new, 5 + REFUSAL_GRACE, backoff_limit=3).cause is Cause.REFUSED
+
+
+def test_an_event_from_before_the_job_was_resumed_is_settled() -> None:
+    """The policy may have changed during the suspension (R11)."""
+    view = a_view(job=a_job(started=LATER)).with_event(denied(STARTED), 5)
+    assert view.refused_since is None
+
+
+@pytest.mark.parametrize(
+    ("job", "deleted"), [(a_job("FailureTarget", reason="DeadlineExceeded"), False), (a_job(), True)]
+)
+def test_exit_code_zero_stands_while_helpers_get_their_moment(job: Any, deleted: bool) -> None:
+    """A deadline or a deletion right after the script's end does not undo it (R1, R5, R12)."""
+    view = a_view(a_pod(exit_code=0, others=HELPER), now=59).with_job(job, 59.5, deleted=deleted)
+    assert verdict_of(view, 59.5).cause is Cause.SCRIPT_SUCCEEDED
+
+
+def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
+    """The outcome of the attempt before is not the run's (R10)."""
+    view = a_view(a_pod("load-x1", exit_code=1), a_pod("load-x2", running=True), job_deleted=True)
+    verdict = verdict_of(view, 1, backoff_limit=3)
+    assert (verdict.cause, verdict.pod_uid, verdict.is_unknown) == (Cause.JOB_DELETED, "uid-load-x2", True)
+    ended = a_view(a_pod("load-x1", exit_code=1), a_pod("load-x2", exit_code=3), job_deleted=True)
+    assert verdict_of(ended, 1, backoff_limit=3).cause is Cause.SCRIPT_FAILED

@@ -8,10 +8,11 @@ import pytest
 
 from airflow_script_provider.kube.job import announcements, pod_state, pod_status
 from airflow_script_provider.kube.job.diagnosis import diagnose
-from airflow_script_provider.kube.job.progress import View, decide
-from airflow_script_provider.kube.job.pruning import controller_of, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.progress import decide
+from airflow_script_provider.kube.job.pruning import controller_of, pruned_event, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
-from tests.builders import a_case, a_job, a_pod, a_view, some_limits
+from tests.builders import a_case, a_container, a_job, a_pod, a_view, an_event, some_limits
 
 PODS = [
     a_pod(),
@@ -39,6 +40,20 @@ def test_a_pruned_job_decides_the_same(condition: str) -> None:
     job = a_job(condition)
     views = [a_view(a_pod(exit_code=1), job=thing) for thing in (job, pruned_job(job))]
     assert decide(views[0], some_limits(), 1.0) == decide(views[1], some_limits(), 1.0)
+
+
+def test_a_pruned_sidecar_is_one() -> None:
+    """It is told from an init container at work, which ends ``startup_timeout`` (R5)."""
+    pod = a_pod(sidecars=[a_container(name="proxy", running=True)])
+    assert not a_view(pruned_pod(pod)).has_begun
+
+
+def test_a_pruned_event_is_as_old() -> None:
+    """An event from before the last pod is settled, also in a triggerer (R11)."""
+    event = an_event("FailedCreate", "no", kind="Job", name="load", last="2026-01-01T00:00:00Z")
+    event |= {"metadata": {"uid": "e", "name": "e"}, "series": {"lastObservedTime": "2026-01-01T00:00:01.000000Z"}}
+    kept = pruned_event(event)
+    assert (kept["lastTimestamp"], kept["series"]) == (event["lastTimestamp"], event["series"])
 
 
 def test_what_is_of_no_use_is_dropped() -> None:

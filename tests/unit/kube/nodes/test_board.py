@@ -85,6 +85,17 @@ def test_a_clock_that_ran_before_counts() -> None:
     assert verdict.cause is Cause.STARTUP_TIMEOUT
 
 
+def test_a_pod_that_took_over_is_not_late() -> None:
+    """Of a run that another process has started, the first pod may have been preempted and be gone (R4, R5)."""
+    board = a_board("a")
+    job = a_run()
+    job["status"]["startTime"] = "2026-01-01T00:00:00Z"
+    board.take_job(job, 100.0, 300.0)
+    board.take_pod(its_pod(created="2026-01-01T00:04:55Z"), 100.0)
+    assert ends(board, 100.0) == []
+    assert board.next_look() == 155.0
+
+
 def test_a_run_that_ends_makes_room() -> None:
     """Its outcome is kept, the next run of its node has the next index."""
     board = a_board("a", runs=2)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
-from airflow_script_provider.kube.nodes.progress import CONFIRMATION, Lost, NodeView, decide
+from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict, Wait
+from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
 from tests.builders import a_job, a_pod, some_limits
 
 LIMITS = some_limits(grace_period=30)
@@ -38,6 +38,13 @@ def test_a_pod_whose_end_nobody_tells_is_lost() -> None:
     lost = decide(leaving, LIMITS, 100.0 + 30 + CONFIRMATION)
     assert isinstance(lost, Lost)
     assert (lost.state, lost.reason, lost.is_confirmed) == ("unreachable", "DeletionByTaintManager", False)
+
+
+def test_a_deadline_does_not_hide_a_lost_node() -> None:
+    """The node is the reason that the script has not ended (R5, R10)."""
+    leaving = seen(a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager"), now=100.0)
+    ended = leaving.with_job(a_job("FailureTarget", reason="DeadlineExceeded"), 100.0 + 30 + CONFIRMATION)
+    assert isinstance(decide(ended, LIMITS, 100.0 + 30 + CONFIRMATION), Lost)
 
 
 def test_the_time_is_counted_from_the_first_sign() -> None:

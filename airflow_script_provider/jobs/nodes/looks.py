@@ -1,0 +1,58 @@
+"""What the API server has of a run, for a decision that rests on what a watch did not bring."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.api.watch import Change
+from airflow_script_provider.jobs.changes import Item, Kind, pod_selector
+from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
+from airflow_script_provider.kube.nodes import board
+from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.progress import Lost
+
+
+async def confirmed(
+    decision: Verdict | Lost, look: Callable[[], Awaitable[None]], decide_again: Callable[[], Verdict | Lost | Wait]
+) -> Verdict | Lost | None:
+    """The decision by what the API server has now, where a dead watch could mislead us.
+
+    None if it was wrong; also if it rests on silence and the server does not answer.
+    """
+    is_by_our_clock = isinstance(decision, Verdict) and decision.cause is Cause.DEADLINE and decision.delete_job
+    if not decision.must_be_confirmed and not is_by_our_clock:
+        return decision
+    try:
+        await look()
+    except exceptions.KubernetesApiError as error:
+        return None if decision.must_be_confirmed and is_transient(error) else decision
+    again = decide_again()
+    if isinstance(again, Wait):
+        return decision if is_by_our_clock else None
+    return again
+
+
+async def look(api: KubernetesApi, namespace: str, run: NodeRun, *, with_output: bool) -> list[Item]:
+    """A run's pods and its Job as they are now, in the form of a watch's changes.
+
+    What is gone comes as deleted. For ``with_output`` see ``board.kept_job``. Raises
+    ``KubernetesApiError``.
+    """
+    ref, view = JobRef(namespace, run.name, run.uid or ""), run.seen.view
+    found = await api.list("pods", namespace, labelSelector=pod_selector(ref))
+    pods = {pod_status.uid(pod): board.kept_pod(pod) for pod in found["items"]}
+    gone = [dict(pod) for uid, pod in view.pods.items() if uid not in view.gone and uid not in pods]
+    try:
+        job = await api.get("jobs", namespace, run.name)
+    except exceptions.ApiNotFoundError:
+        job_now = Change(dict(run.job), deleted=True)
+    else:
+        is_ours = job["metadata"]["uid"] == run.uid
+        kept = board.kept_job(job, with_output=with_output)
+        job_now = Change(kept) if is_ours else Change(dict(run.job), deleted=True)
+    changes = [*(Change(pod, deleted=True) for pod in gone), *map(Change, pods.values())]
+    return [*((Kind.POD, change) for change in changes), (Kind.JOB, job_now)]

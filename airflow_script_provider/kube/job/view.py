@@ -1,0 +1,223 @@
+"""What was observed of a run: the newest state of its Job and of each of its pods.
+
+``progress`` decides what it means. Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.job import pod_state, pod_status
+from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.wording import one_line
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything observed of a run.
+
+    ``pods`` are in the order of their creation, in which the last one is the last attempt: lists
+    and watches bring them in the order of their names. ``pods_known`` is False while there may be
+    pods of which nothing was seen yet. ``had_begun`` says whether an earlier follower saw a script
+    begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
+    ``done`` are the pods whose script was seen to end with 0 while nothing ended the pod: what
+    happens to the pod afterwards does not matter. ``stopped`` says by uid why the kubelet stopped
+    a script that then ended with 0. ``pull_errors`` are the last messages by uid that say why an
+    image cannot be pulled; the one of a back-off need not. ``refused_since`` is when admission
+    first refused a pod for good, with ``refusal``. ``disruptions`` say by uid which pods the
+    cluster ended and why, those of earlier followers too.
+
+    By uid and since when: ``ended_at`` has the scripts that have ended, ``stuck_since`` the images
+    that cannot be pulled for a permanent reason, ``initialized_at`` the pods whose init containers
+    have succeeded while the script has not started, ``leaving_since`` the pods that are being
+    ended while the end of their script is unknown.
+    """
+
+    job: Mapping[str, Any] = field(default_factory=dict)
+    job_deleted: bool = False
+    pods: Mapping[str, Pod] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    started_at: float | None = None
+    had_begun: bool | None = False
+    ended_at: Mapping[str, float] = field(default_factory=dict)
+    stuck_since: Mapping[str, float] = field(default_factory=dict)
+    initialized_at: Mapping[str, float] = field(default_factory=dict)
+    leaving_since: Mapping[str, float] = field(default_factory=dict)
+    pods_known: bool = True
+    done: frozenset[str] = frozenset()
+    stopped: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    pull_errors: Mapping[str, str] = field(default_factory=dict)
+    refused_since: float | None = None
+    refusal: str = ""
+    disruptions: Mapping[str, str] = field(default_factory=dict)
+
+    def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
+        """The view after a change of the Job. While it is suspended its clock does not run."""
+        suspended = bool(job.get("spec", {}).get("suspend"))
+        started_at = None if suspended else self.started_at if self.started_at is not None else now
+        return replace(self, job=job, job_deleted=self.job_deleted or deleted, started_at=started_at)
+
+    def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
+        """The view after a change of a pod, or its disappearance."""
+        uid = pod_status.uid(pod)
+        is_stuck = pod_state.has_hopeless_image(pod) or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
+        is_stuck = is_stuck and not pod_status.script_has_started(pod)
+        changes: dict[str, Any] = {
+            "pods": {**self.pods, uid: pod},
+            "ended_at": _since(self.ended_at, uid, now, holds=pod_status.script_end(pod) is not None),
+            "stuck_since": _since(self.stuck_since, uid, now, holds=is_stuck),
+            "initialized_at": _since(self.initialized_at, uid, now, holds=pod_status.is_initialized(pod)),
+            "leaving_since": _since(self.leaving_since, uid, now, holds=pod_status.is_leaving(pod)),
+        }
+        if uid not in self.pods:
+            in_order = sorted(changes["pods"].items(), key=lambda entry: pod_status.created_at(entry[1]))
+            changes |= {"pods": dict(in_order), "refused_since": None}
+        if deleted:
+            changes["gone"] = self.gone | {uid}
+        if _is_done(pod):
+            changes["done"] = self.done | {uid}
+        if (why := pod_status.disruption(pod)) and uid not in self.done:
+            changes["disruptions"] = {
+                **self.disruptions,
+                uid: f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}",
+            }
+        if error := pod_state.pull_error(pod):
+            changes["pull_errors"] = {**self.pull_errors, uid: error}
+        return replace(self, **changes)
+
+    def with_event(self, event: Mapping[str, Any], now: float) -> View:
+        """The view after a Warning event: it may say that admission refuses the Job's pods.
+
+        An event from before the last pod, or from before the Job was resumed, is settled.
+        """
+        refusal = cluster_messages.refusal(event)
+        if refusal is None or not self.is_without_a_pod or self._is_settled(event):
+            return self
+        return replace(self, refused_since=now if self.refused_since is None else self.refused_since, refusal=refusal)
+
+    def with_stopped(self, uid: str, reason: str, message: str) -> View:
+        """The view after a message of the kubelet that it stopped the pod's script."""
+        return replace(self, stopped={**self.stopped, uid: (reason, message)})
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the Job controller has not resumed the Job, by its last word."""
+        conditions = self.job.get("status", {}).get("conditions") or []
+        return any(one["type"] == "Suspended" and one["status"] == "True" for one in conditions)
+
+    @property
+    def last_pod(self) -> str | None:
+        """The uid of the last attempt."""
+        return next(reversed(list(self.pods)), None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the script of the last attempt runs, as far as its node has reported."""
+        pod = self.pods.get(self.last_pod or "")
+        if pod is None or self.last_pod in self.gone or pod_status.phase(pod) in ("Failed", "Succeeded"):
+            return False
+        return pod_status.script_has_started(pod) and pod_status.script_end(pod) is None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether an attempt has ever come as far as its script, or failed before it."""
+        return bool(self.had_begun) or any(pod_status.has_run(pod) for pod in self.pods.values())
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an attempt has run, or is at work in an init container."""
+        return self.has_run or any(pod_status.is_initializing(pod) for pod in self.pods.values())
+
+    @property
+    def starts_at(self) -> float | None:
+        """The moment from which ``startup_timeout`` counts, None while the Job is suspended.
+
+        This is the start of the Job's clock, or the end of the last init container. Where an
+        earlier pod may have run, it is the creation of the oldest pod that is known.
+        """
+        if self.started_at is None:
+            return None
+        return max([self.started_at + self._seconds_before_the_pods, *self.initialized_at.values()])
+
+    @property
+    def failures(self) -> int:
+        """The number of failed attempts.
+
+        It is the larger of two counts: the Job's own, and the observed failures that the Job will
+        count. The Job counts a deleted pod, but not a pod that ended because the Job was
+        suspended.
+        """
+        own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
+        return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
+
+    @property
+    def has_unseen_pods(self) -> bool:
+        """Whether the Job had pods that were never observed, because they were gone before."""
+        status = self.job.get("status", {})
+        counts = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods")
+        return not self.pods and any(status.get(count) for count in counts)
+
+    @property
+    def is_without_a_pod(self) -> bool:
+        """Whether the run has no pod that waits or runs."""
+        ended = {uid for uid, pod in self.pods.items() if pod_status.script_end(pod) or pod_status.has_failed(pod)}
+        return not self.pods.keys() - ended - self.gone
+
+    @property
+    def _seconds_before_the_pods(self) -> float:
+        """How long after the Job's start its oldest known pod was created, by the cluster's clock.
+
+        0 if earlier followers are known to have seen every pod.
+        """
+        created = next((_time(pod_status.created_at(pod)) for pod in self.pods.values()), None)
+        began = self._start_time or _time(self.job.get("metadata", {}).get("creationTimestamp"))
+        if self.had_begun is not None or began is None or created is None:
+            return 0.0
+        return max(0.0, (created - began).total_seconds())
+
+    @property
+    def _start_time(self) -> datetime | None:
+        return _time(self.job.get("status", {}).get("startTime"))
+
+    def _is_settled(self, event: Mapping[str, Any]) -> bool:
+        """Whether the Job has got a pod, or was resumed, after the event was last repeated.
+
+        All these times are the cluster's.
+        """
+        happened, began = _last_time(event), self._start_time
+        created = [_time(pod_status.created_at(pod)) for pod in self.pods.values()]
+        if happened is None:
+            return False
+        is_before_the_start = began is not None and happened < began
+        return is_before_the_start or any(moment is not None and happened <= moment for moment in created)
+
+
+def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> Mapping[str, float]:
+    """The times, with a pod's first moment for as long as something holds for the pod."""
+    if holds:
+        return {**times, uid: times.get(uid, now)}
+    return {other: moment for other, moment in times.items() if other != uid}
+
+
+def _is_done(pod: Pod) -> bool:
+    end = pod_status.script_end(pod)
+    return end is not None and end.exit_code == 0 and not pod_status.was_stopped(pod)
+
+
+def _failed_by_itself(pod: Pod) -> bool:
+    return pod_status.has_failed(pod) and not pod_status.is_being_deleted(pod) and not pod_status.disruption(pod)
+
+
+def _last_time(event: Mapping[str, Any]) -> datetime | None:
+    """When an event was last repeated, by its source's clock; None if it does not say so."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((_time(text) for text in times if text), None)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

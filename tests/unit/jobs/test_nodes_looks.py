@@ -1,0 +1,90 @@
+"""Decisions about runs on nodes that rest on what did not happen: the API server is asked before."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.changes import Kind
+from airflow_script_provider.jobs.nodes.looks import confirmed, look
+from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
+from airflow_script_provider.kube.nodes.board import Board, NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
+from airflow_script_provider.kube.nodes.progress import Lost
+from tests.builders import a_job, a_plan, a_pod, some_limits
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import api_of, stand_in
+
+START = Start("a", 0)
+SUCCEEDED = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1")
+LATE = Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
+LOST = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
+EXPIRED = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+AWAY = exceptions.ApiUnreachableError("no answer")
+FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
+
+
+@pytest.mark.parametrize(
+    ("decision", "answer", "again", "expected"),
+    [
+        (SUCCEEDED, FORBIDDEN, Wait(), SUCCEEDED),
+        (LATE, AWAY, LATE, None),
+        (LATE, FORBIDDEN, LATE, LATE),
+        (LATE, None, LATE, LATE),
+        (LATE, None, Wait(), None),
+        (LOST, AWAY, LOST, None),
+        (LOST, None, SUCCEEDED, SUCCEEDED),
+        (EXPIRED, AWAY, Wait(), EXPIRED),
+        (EXPIRED, None, Wait(), EXPIRED),
+        (EXPIRED, None, SUCCEEDED, SUCCEEDED),
+    ],
+)
+async def test_silence_decides_nothing_while_the_api_server_is_away(
+    decision: Any, answer: Exception | None, again: Any, expected: Any
+) -> None:
+    """A dead watch looks like a pod that does not start, or like a node that is dead (R10, R15)."""
+
+    async def ask() -> None:
+        if answer is not None:
+            raise answer
+
+    assert await confirmed(decision, ask, lambda: again) == expected
+
+
+def of_run(thing: dict[str, Any]) -> dict[str, Any]:
+    """A Job or a pod of the run."""
+    marks = {"annotations": {"airflow-script-provider/node": "a"}, "labels": {"airflow-script-provider/run": "0"}}
+    return thing | {"metadata": thing["metadata"] | marks}
+
+
+def a_run(*pods: dict[str, Any]) -> NodeRun:
+    """A run whose Job and pods were seen."""
+    board = Board(a_plan("a"), some_limits())
+    board.take_job(of_run(a_job()), 0.0, 0.0)
+    for pod in pods:
+        board.take_pod(of_run(pod), 0.0)
+    return board.runs[START]
+
+
+def has(server: WebServer, job: dict[str, Any] | None, *pods: dict[str, Any]) -> None:
+    """What the API server has."""
+    as_json = {"Content-Type": "application/json"}
+    listed = {"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": [of_run(pod) for pod in pods]}
+    server.answers("/api/v1/namespaces/etl/pods", Answer(json.dumps(listed).encode(), headers=as_json))
+    if job is not None:
+        body = json.dumps({"kind": "Job", **of_run(job)}).encode()
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", Answer(body, headers=as_json))
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_look_brings_what_the_watch_missed(is_there: bool) -> None:
+    """A pod that came or went, and the end of the Job (R10)."""
+    with stand_in() as server:
+        has(server, a_job("Complete") if is_there else None, a_pod("load-x2", running=True))
+        async with api_of(server) as api:
+            items = await look(api, "etl", a_run(a_pod("load-x1")), with_output=True)
+    found = [(kind, change.object["metadata"]["name"], change.deleted) for kind, change in items]  # type: ignore[union-attr]
+    assert found == [(Kind.POD, "load-x1", True), (Kind.POD, "load-x2", False), (Kind.JOB, "load", not is_there)]
