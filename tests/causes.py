@@ -111,7 +111,8 @@ def _disrupted_too_often() -> Case:
 
 
 def _install(message: str, code: int = PERMANENT, reason: str = "") -> Case:
-    return a_case(a_pod(installers=[a_container(name="install", exit_code=code, message=message, reason=reason)]))
+    installer = a_container(name="install", exit_code=code, message=message, reason=reason)
+    return a_case(a_pod(installers=[installer]), hide=str)
 
 
 def _init(code: int, reason: str = "Error") -> Case:

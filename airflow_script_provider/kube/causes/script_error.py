@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.causes import signs
 from airflow_script_provider.kube.causes.signs import Sign
+from airflow_script_provider.kube.labels import SCRIPT_FOLDER
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import Category
 
@@ -42,6 +43,12 @@ _DETAIL = re.compile(r"[}{]|- |Require stack:")
 _NODE_VERSION = re.compile(r"^Node\.js v\d")
 # Errors whose text is data of the script.
 _OF_DATA = re.compile(r"^(\w+\.)*(KeyError|IndexError|AssertionError|ValueError|\w*ValidationError)\b")
+_MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
+# The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
+_HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
+_DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
+_MAX_WRITTEN = 20
+_LONGEST_MESSAGE = 4096
 _WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
 
 
@@ -121,6 +128,28 @@ def _deciding_line(exit_code: int, error: str, lines: Sequence[str]) -> str:
 def advice_for(exit_code: int, error: str, lines: Sequence[str]) -> str:
     """What to do, by the line that tells the cause and what follows it; empty if unknown."""
     return next((found for known, line in _telling(exit_code, error, lines) if (found := _advice(known, line))), "")
+
+
+def advice_on_files(lines: Sequence[str], files: Collection[str]) -> str:
+    """Advice about the last line that shows what the script did not find or could not write.
+
+    ``files`` are the paths of files beside the script.
+    """
+    for line in reversed(lines):
+        named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
+        if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in files), ""):
+            return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
+        if _HOME_IS_ROOT.search(line) and _DENIED_SIGNS.search(line):
+            return "The user's home is /: set run_as_uid instead of runAsUser, or HOME in env."
+    return ""
+
+
+def termination_message(message: str, printed: Sequence[str]) -> list[str]:
+    """What a script wrote as its message, not what Kubernetes took from its log."""
+    is_torn = len(message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
+    lines = [line for line in message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
+    known = {line.strip() for line in printed}
+    return [] if all(line.strip() in known for line in lines) else lines
 
 
 def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:

@@ -13,20 +13,14 @@ from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, View
-from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
+from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 from airflow_script_provider.result import Category
 
-_MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
-# The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
-_HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
-_DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _MORE_MEMORY = "Raise container_resources limits memory."
 _LOST = ("ContainerStatusUnknown", "Unknown")
 _ENDED_WITH = "the script ended with "
-_MAX_WRITTEN = 20
-_LONGEST_MESSAGE = 4096
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -34,6 +28,16 @@ _HELPED_BY_TIME = (
     Category.FAILED_ATTACH_VOLUME,
     Category.FAILED_CREATE_POD_SANDBOX,
 )
+_OF_HOOKS = (
+    "PostStartHookError",
+    "FailedPostStartHook",
+    "FailedPreStopHook",
+    "Unhealthy",
+    "ProbeError",
+    "ProbeWarning",
+)
+"""Kubernetes' words whose messages quote what a hook or a probe printed."""
+_OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
 _EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
 
 
@@ -108,11 +112,11 @@ def advised(line: str, message: str | None = None) -> str:
 def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
     """How a container ended, as a clause."""
     if end.has_killed_child:
-        limit = _memory_limit(pod).removesuffix(", ")
+        limit = pod_status.memory_limit(pod).removesuffix(", ")
         facts = f"OOMKilled, {limit}" if limit else "OOMKilled"
         return f"{_ENDED_WITH}exit code {end.exit_code}; {pod_status.CHILD_KILLED} ({facts})"
     if end.reason == "OOMKilled":
-        limit = _memory_limit(pod)
+        limit = pod_status.memory_limit(pod)
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({limit}exit {end.exit_code})'
     if end.reason in _LOST:
         return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
@@ -181,6 +185,19 @@ def _why_not_started(case: Case) -> _NotStarted:
     if not state.is_trouble and case.warnings:
         return _of_events(case.warnings)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
+    if word in _OF_HOOKS:
+        why = (case.hide(why) if case.hide else "") or word
+    if word in _OF_RUNTIMES and trouble:
+        return _of_runtime(word, trouble[1])
+    return _NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
+
+
+def _of_runtime(word: str, message: str) -> _NotStarted:
+    """Why a container is not created: CRI-O checks its program before it starts."""
+    why = f"{word}: {cluster_messages.start_error(message)}".removesuffix(": ")
+    if fault := cluster_messages.program_fault(message):
+        category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
+        return _NotStarted(why, f"Change image or interpreter{_on_path(fault.program)}.", category, word)
     return _NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
 
 
@@ -191,10 +208,14 @@ def _of_events(lines: Sequence[str]) -> _NotStarted:
 
 
 def _of_event(line: str) -> _NotStarted:
-    """What a line of ``event_line`` says."""
+    """What a line of ``event_line`` says, without its object: that is the Job or a pod of it."""
     found = _EVENT.match(line)
-    reason = found["reason"] if found else None
-    return _NotStarted(line, hint_for(line), signs.category_of(signs.OF_THE_CLUSTER, line, reason), reason)
+    if found is None:
+        return _NotStarted(line, hint_for(line), signs.category_of(signs.OF_THE_CLUSTER, line, None))
+    reason, message = found["reason"], line[found.end() :]
+    message = message.partition(": ")[0] if reason in _OF_HOOKS else message
+    why = f"{reason}: {cluster_messages.event_cause(message)}".removesuffix(": ")
+    return _NotStarted(why, hint_for(message), signs.category_of(signs.OF_THE_CLUSTER, message, reason), reason)
 
 
 def _image(case: Case) -> Diagnosis:
@@ -266,12 +287,17 @@ def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) ->
 
 
 def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
+    """The installation's failure; its message may quote a value of ``env``, such as an index."""
     end = pod_status.failed_end(pod)
+    if end is not None and why in one_line(end.message):
+        shown = case.hide(why) if case.hide else provision.cause_in_our_words(why)
+    else:
+        shown = why
     reason = end.reason if end else None
     told = () if end is not None and end.exit_code == provision.PERMANENT else signs.OF_AN_INSTALLATION
     category = signs.category_of(told, why, reason) or Category.INSTALL_FAILED
     advice = _MORE_MEMORY if category is Category.OOM_KILLED else ""
-    return _diagnosis(case, f"failed: {why}", advice, category, reason)
+    return _diagnosis(case, f"failed: {shown or provision.cause_in_our_words(why)}", advice, category, reason)
 
 
 def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
@@ -279,7 +305,9 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     reason = end.reason or case.verdict.reason or None
     times = f" ({case.view.failures} attempts)" if case.view.failures > 1 else ""
     found = script_error.of_output(end.exit_code, case.lines or case.last_lines, case.last_lines)
-    written = [line for line in map(case.hide, _termination_message(case, end)) if line] if case.hide else []
+    message = "" if end.reason in pod_status.START_ERRORS else end.message
+    told = script_error.termination_message(message, case.lines or case.last_lines)
+    written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
     cause = f"{ended_as(end, case.pod)}{times}"
     if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
@@ -287,16 +315,6 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     advice, category = _advice(case, end) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
     return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
-
-
-def _termination_message(case: Case, end: ContainerEnd) -> list[str]:
-    """What the script wrote as its message, not what Kubernetes took from its log."""
-    if end.reason in pod_status.START_ERRORS:
-        return []
-    is_torn = len(end.message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
-    lines = [line for line in end.message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
-    printed = {line.strip() for line in case.lines or case.last_lines}
-    return [] if all(line.strip() in printed for line in lines) else lines
 
 
 def _without_exit_code(case: Case) -> Diagnosis:
@@ -317,7 +335,7 @@ def _advice(case: Case, end: ContainerEnd) -> str:
     """Advice by the end and the image; empty where only the script's error may tell some."""
     if end.reason == "OOMKilled":
         return _MORE_MEMORY
-    if advice := _advice_on_output(case):
+    if advice := script_error.advice_on_files(case.last_lines, case.files):
         return advice
     if end.exit_code == 137 and end.reason not in _LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
@@ -332,17 +350,6 @@ def _advice(case: Case, end: ContainerEnd) -> str:
 def _category(end: ContainerEnd) -> Category | None:
     """The category by the node's word, None if it tells none."""
     return Category.CHILD_OOM_KILLED if end.has_killed_child else signs.category_of_word(end.reason)
-
-
-def _advice_on_output(case: Case) -> str:
-    """Advice about the last line that shows what the script did not find or could not write."""
-    for line in reversed(case.last_lines):
-        named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
-        if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in case.files), ""):
-            return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
-        if _HOME_IS_ROOT.search(line) and _DENIED_SIGNS.search(line):
-            return "The user's home is /: set run_as_uid instead of runAsUser, or HOME in env."
-    return ""
 
 
 def _unknown(case: Case, why: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:
@@ -375,13 +382,6 @@ def _silence(case: Case) -> Diagnosis:
 
 def _image_of(case: Case) -> str:
     return pod_status.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
-
-
-def _memory_limit(pod: Pod | None) -> str:
-    containers = (pod or {}).get("spec", {}).get("containers") or []
-    ours: Mapping[str, Any] = next((c for c in containers if c["name"] == SCRIPT_CONTAINER), {})
-    limits = ours.get("resources", {}).get("limits", {})
-    return f"limit {limits['memory']}, " if "memory" in limits else ""
 
 
 _DIAGNOSES = {

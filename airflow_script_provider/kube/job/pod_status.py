@@ -233,6 +233,14 @@ def image_of(pod: Pod, container: str) -> str | None:
     return next((c["image"] for c in containers if c["name"] == container), None)
 
 
+def memory_limit(pod: Pod | None) -> str:
+    """The script's memory limit as the start of a clause, empty without one."""
+    containers = (pod or {}).get("spec", {}).get("containers") or []
+    ours: Mapping[str, Any] = next((c for c in containers if c["name"] == SCRIPT_CONTAINER), {})
+    limits = ours.get("resources", {}).get("limits", {})
+    return f"limit {limits['memory']}, " if "memory" in limits else ""
+
+
 def phase(pod: Pod) -> str:
     """The pod's phase."""
     return str(pod.get("status", {}).get("phase", ""))
