@@ -5,6 +5,7 @@ The message is kept in databases and shown on pages, where the output itself is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -25,6 +26,7 @@ _READ = 2000
 Hide = Callable[[str], str]
 """Makes a line of the script safe for a message."""
 
+_ERROR_NAME = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?=:|$)")
 _GROUP = re.compile(r"::(end)?group::")
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _URL = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>\S+)")
@@ -56,6 +58,35 @@ def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
     """
     forms = cache(lambda: _forms(values))
     return lambda line: _hidden(line, forms(), mask)
+
+
+def name_of_error(line: str) -> str:
+    """The error that a line names, without its text; empty where the line does not begin with one.
+
+    This hides lines of a script whose values are unknown, because it was launched with other ones.
+    """
+    found = _ERROR_NAME.match(line[:MAX_LINE])
+    if found is None:
+        return ""
+    return found[0] if found[0] == line.strip() else f"{found[0]}: …"
+
+
+def check_digits(values: Iterable[str]) -> str:
+    """Three digits by which another process sees that it has other values; empty for no values.
+
+    They tell twelve bits of the values together: too few to find out or to confirm one of them.
+    """
+    known = list(values)
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:3] if known else ""
+
+
+def hider_of_launched(digits: str, values: Iterable[str], mask: Hide = str) -> Hide:
+    """What hides lines of a Job that was launched with values of these check digits.
+
+    If these are other values, only the error's name stays: the launched ones are unknown.
+    """
+    known = list(values)
+    return hider(known, mask) if check_digits(known) == digits else name_of_error
 
 
 def values_in(*things: Any) -> Iterator[str]:

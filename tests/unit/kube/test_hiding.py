@@ -7,7 +7,15 @@ import unicodedata
 
 import pytest
 
-from airflow_script_provider.kube.hiding import MAX_LINE, MIN_VALUE, hider, values_in
+from airflow_script_provider.kube.hiding import (
+    MAX_LINE,
+    MIN_VALUE,
+    check_digits,
+    hider,
+    hider_of_launched,
+    name_of_error,
+    values_in,
+)
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from tests.builders import a_case, a_pod
@@ -145,3 +153,38 @@ def test_a_line_of_any_length_takes_a_moment() -> None:
     line = "::gr" * 200_000 + "::group::" + "oup::" * 200_000
     assert "::group::" not in hider()(line)
     assert len(hider(str(number) * 3 for number in range(10_000, 15_000))("9" * 900_000)) <= MAX_LINE
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("psycopg2.OperationalError: password hunter2 is wrong", "psycopg2.OperationalError: …"),
+        ("MemoryError", "MemoryError"),
+        ("java.sql.SQLException: hunter2", "java.sql.SQLException: …"),
+        ("error: hunter2", ""),
+        ("hunter2: ValueError: x", ""),
+        ("script.sh: line 3: hunter2: not found", ""),
+        ("", ""),
+    ],
+)
+def test_of_a_line_with_unknown_values_only_the_errors_name_stays(line: str, shown: str) -> None:
+    """Whatever else it has may be a value (R26)."""
+    assert name_of_error(line) == shown
+
+
+def test_a_job_that_was_launched_with_other_values_shows_only_the_name_of_its_error() -> None:
+    """A secret may be rotated between the launch and the end of a deferred task (R26)."""
+    old, new = ["old-launched-token"], ["new-rotated-token"]
+    line = "ValueError: token old-launched-token rejected"
+    digits = check_digits(old)
+    assert hider_of_launched(digits, old)(line) == "ValueError: token *** rejected"
+    for unlike in (new, [], [*old, *new]):
+        assert hider_of_launched(digits, unlike)(line) == "ValueError: …"
+    assert hider_of_launched("", old)(line) == "ValueError: …"
+    assert hider_of_launched(check_digits([]), [])("ValueError: 3 rows") == "ValueError: 3 rows"
+
+
+def test_check_digits_are_too_few_to_confirm_a_value() -> None:
+    """They stand in Airflow's database; of ten thousand PINs some have the same ones (R26)."""
+    same = [pin for pin in range(10_000) if check_digits([f"{pin:04}"]) == check_digits(["1234"])]
+    assert len(same) > 1
