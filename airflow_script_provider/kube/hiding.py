@@ -26,7 +26,7 @@ _READ = 2000
 Hide = Callable[[str], str]
 """Makes a line of the script safe for a message."""
 
-_ERROR_NAME = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?=:|$)")
+_ERROR_NAME = re.compile(r"(?:[A-Za-z_]\w*\.)*_*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?=:|$)")
 _GROUP = re.compile(r"::(end)?group::")
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _URL = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>\S+)")
