@@ -111,7 +111,8 @@ def _disrupted_too_often() -> Case:
 
 
 def _install(message: str, code: int = PERMANENT, reason: str = "") -> Case:
-    return a_case(a_pod(installers=[a_container(name="install", exit_code=code, message=message, reason=reason)]))
+    installer = a_container(name="install", exit_code=code, message=message, reason=reason)
+    return a_case(a_pod(installers=[installer]), hide=str)
 
 
 def _init(code: int, reason: str = "Error") -> Case:
@@ -204,6 +205,9 @@ EXAMPLES = (
     Example(C.START_ERROR, "RunContainerError", _waiting("RunContainerError", "failed to mount /work")),
     Example(C.START_ERROR, None, NotStarted("code", "exit code 2")),
     Example(C.PROGRAM_NOT_FOUND, "StartError", _not_executable('exec: "ruby": executable file not found in $PATH')),
+    Example(C.PROGRAM_NOT_FOUND, "CreateContainerError",
+            _waiting("CreateContainerError", "container create failed: executable file `ruby` not found in $PATH: "
+                                             "No such file or directory")),
     Example(C.PROGRAM_NOT_FOUND, None, NotStarted("program", '"ruby": executable file not found in the image')),
     Example(C.POST_START_HOOK_ERROR, "PostStartHookError", _waiting("PostStartHookError", "exit code 1")),
     Example(C.INIT_CONTAINER_FAILED, "Error", _init(3)),
@@ -262,10 +266,20 @@ EXAMPLES = (
     Example(C.NOT_EXECUTABLE, "Error", _raised("OSError: [Errno 8] Exec format error: './etl'")),
     Example(C.ERROR, "Error", a_case(a_pod(exit_code=3))),
     Example(C.ERROR, "Error", _raised("TypeError: float() argument must be a string")),
+    Example(C.ERROR, "Error",
+            _printed("panic: runtime error: index out of range [5] with length 3", "goroutine 1 [running]:", code=2)),
+    Example(C.ERROR, "Error",
+            _printed("thread 'main' panicked at src/main.rs:5:20:", "no orders", "note: run with `RUST_BACKTRACE=1`",
+                     code=101)),
     Example(C.ERROR, None, Exited(3)),
     # The script ended, and its output says why.
     Example(C.MODULE_NOT_FOUND, "Error", _raised("ModuleNotFoundError: No module named 'pandas'")),
     Example(C.MODULE_NOT_FOUND, "Error", _printed("Error: Cannot find module 'left-pad'", "    at load (x:1:2)")),
+    Example(C.MODULE_NOT_FOUND, "Error",
+            _printed("script.rb:1:in 'Kernel#require': cannot load such file -- pg (LoadError)",
+                     "\tfrom script.rb:1:in '<main>'")),
+    Example(C.MODULE_NOT_FOUND, "Error",
+            _printed("Error in library(dplyr) : there is no package called 'dplyr'", "Execution halted")),
     Example(C.SYNTAX_ERROR, "Error", _raised("SyntaxError: invalid syntax")),
     Example(C.SYNTAX_ERROR, "Error",
             _printed("/scripts/script.sh: line 2: syntax error near unexpected token `fi'",
@@ -273,6 +287,8 @@ EXAMPLES = (
     Example(C.MEMORY_ERROR, "Error", _raised("MemoryError")),
     Example(C.MEMORY_ERROR, "Error",
             _printed("FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory", code=134)),
+    Example(C.MEMORY_ERROR, "Error",
+            _raised("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 745. GiB for an array")),
     Example(C.FILE_NOT_FOUND, "Error",
             _raised("FileNotFoundError: [Errno 2] No such file or directory: '/data/orders.csv'")),
     Example(C.PERMISSION_DENIED, "Error", _raised("PermissionError: [Errno 13] Permission denied: '/work/x'")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, conclude, conclude_or_defer
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
-from airflow_script_provider.kube.hiding import hider, values_in
+from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, from_event
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
@@ -151,9 +152,11 @@ class ScriptTaskRun(JobTaskRun):
                 followed = await conclude_or_defer(
                     job, start, defer_after, task=task, on_outcome=on_outcome, meaning_of_kill=meaning
                 )
-                if isinstance(followed, Deferral):
-                    unguarded.ref = followed.job.ref
-                return followed
+                if not isinstance(followed, Deferral):
+                    return followed
+                unguarded.ref = followed.job.ref
+                digits = hiding.check_digits(_values(inputs)) if job.has_values else ""
+                return replace(followed, job=replace(followed.job, check_digits=digits))
 
             return self.run(access, main)
 
@@ -167,12 +170,12 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """The outcome from the event of a trigger; follows on where the trigger could not.
 
-        The values of ``inputs`` are hidden in messages. Without them no message has a line of the
-        script.
+        The values of ``inputs`` are hidden in messages. If the Job was launched with others,
+        messages have only the name of the script's error, and nothing of it without ``inputs``.
         """
         access = self.cluster.resolve()
         job, start = from_event(event)
-        hide = hider(values_in(inputs.env, inputs.args, inputs.arguments), mask=masked) if inputs else None
+        hide = hiding.hider_of_launched(job.check_digits, _values(inputs), mask=masked) if inputs else None
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
@@ -191,7 +194,7 @@ class ScriptTaskRun(JobTaskRun):
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
 
         async def main(api: KubernetesApi, job: LaunchedJob, start: FollowState) -> Outcome:
-            hide = hider(values_in(request.payload.variables), mask=masked)
+            hide = hiding.hider(hiding.values_in(request.payload.variables), mask=masked)
             context = JobContext(api, job, self.run_log(get_logs=request.get_logs), hide)
             return await conclude(context, start, task=request.identity.task)
 
@@ -218,3 +221,7 @@ class ScriptTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
         return await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)
+
+
+def _values(inputs: ScriptInputs) -> list[str]:
+    return list(hiding.values_in(inputs.env, inputs.args, inputs.arguments))

@@ -12,7 +12,7 @@ from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.reattach import ReattachedJob
-from airflow_script_provider.kube.hiding import Hide, hider, values_in
+from airflow_script_provider.kube.hiding import Hide, hider, name_of_error, values_in
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.request.request import JobRequest
@@ -34,15 +34,15 @@ async def begin(
     """The Job to follow: one that an earlier try left, or a new one; and what is known of it.
 
     ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside
-    them. ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
-    followed are deleted. ``on_launch`` is called with the Job, whether new or not. For
-    ``meaning_of_kill`` see ``JobGuard``. Raises as ``reattach.find`` and ``launching.launch`` do;
-    what ``on_launch`` raises counts as an interruption.
+    them. A Job of an earlier try may have other values: of its error only the name is shown.
+    ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
+    followed are deleted. ``on_launch`` is called with the Job, new or not. ``meaning_of_kill`` is
+    ``JobGuard``'s. Raises as ``reattach.find`` and ``launching.launch`` do; what ``on_launch``
+    raises counts as an interruption.
 
     No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
     kill there would leave the Job behind.
     """
-    hide = hider(values_in(request.payload.variables), mask)
     earlier = await reattach.find(api, request, log, alone=alone)
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
@@ -51,7 +51,7 @@ async def begin(
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
         start = FollowState(clock=earlier.clock, has_begun=None)
-    context = JobContext(api, job, log, hide)
+    context = JobContext(api, job, log, _hide(request, mask, earlier))
     async with JobGuard(context, meaning_of_kill).protecting():
         if earlier is None:
             _note_launched(context, request)
@@ -61,6 +61,11 @@ async def begin(
         if on_launch is not None:
             on_launch(context.job.ref)
     return context, start
+
+
+def _hide(request: JobRequest, mask: Hide, earlier: ReattachedJob | None) -> Hide:
+    values = request.payload.variables
+    return name_of_error if earlier and values else hider(values_in(values), mask)
 
 
 def _note_reattached(earlier: ReattachedJob, log: RunLog) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.run_log import RunLog
 
@@ -24,3 +24,8 @@ class JobContext:
     log: RunLog
     hide: Hide | None = None
     folds_groups: bool = True
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the values that the Job was launched with are known, and so can be hidden."""
+        return self.hide is not None and self.hide is not name_of_error

@@ -5,6 +5,7 @@ The message is kept in databases and shown on pages, where the output itself is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -25,9 +26,25 @@ _READ = 2000
 Hide = Callable[[str], str]
 """Makes a line of the script safe for a message."""
 
+_ERROR_NAME = re.compile(r"(?:[A-Za-z_]\w*\.)*_*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?=:|$)")
 _GROUP = re.compile(r"::(end)?group::")
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S+)")
-_BARE_LOGIN = re.compile(r"[^\s:/@'\"]+:(?!//)[^\s@]+@(?=[\w.-])")
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_URL = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>\S+)")
+_URL_WITHOUT_LOGIN = re.compile(rf"(?=(?P<scheme>{_SCHEME})(?P<rest>[^\s@]*)(?:\s|$))")
+_AUTHORITY = re.compile(r"[^/?#]*")
+# Hosts with their ports, and what closes a sentence or a quotation after them.
+_HOSTS = re.compile(r"(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?(?:,(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?)*[^\w\s]*")
+_DIGEST = "sha256:[0-9a-f]{12}"
+# What a URL begins with; USER:PASSWORD@HOST, as in the DSNs of Go's drivers; USER/PASSWORD@HOST,
+# Oracle's form. An image's digest, a package's version and a path have an @ as well.
+_BARE_LOGIN = re.compile(
+    rf"""(?P<url>{_SCHEME}[^\s/?\#]*)
+    |(?<![^\s:/@'"])[^\s:/@'"]+:(?!//)\S+@(?!{_DIGEST})
+    |(?<![^\s:'"])(?=[^\s:/@'"]*\w)[^\s:/@'"]+/(?:
+        (?>(?:"[^"]*"|[^\s/]+)@)(?=[\w"(\[])(?!v?\d+(?:\.\d+){{0,2}}(?:[-+][\w.+-]*)?(?![\w./]|:\d)|{_DIGEST})
+        |\S+@(?=//|[(\[]|[\w.-]+:\d)(?!{_DIGEST}))""",
+    re.VERBOSE,
+)
 _BARE_QUERY = re.compile(r"(/[^\s?]*)\?[^\s?=]*=\S*")
 _ROUNDS = 4
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
@@ -41,6 +58,35 @@ def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
     """
     forms = cache(lambda: _forms(values))
     return lambda line: _hidden(line, forms(), mask)
+
+
+def name_of_error(line: str) -> str:
+    """The error that a line names, without its text; empty where the line does not begin with one.
+
+    This hides lines of a script whose values are unknown, because it was launched with other ones.
+    """
+    found = _ERROR_NAME.match(line[:MAX_LINE])
+    if found is None:
+        return ""
+    return found[0] if found[0] == line.strip() else f"{found[0]}: …"
+
+
+def check_digits(values: Iterable[str]) -> str:
+    """Three digits by which another process sees that it has other values; empty for no values.
+
+    They tell twelve bits of the values together: too few to find out or to confirm one of them.
+    """
+    known = list(values)
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:3] if known else ""
+
+
+def hider_of_launched(digits: str, values: Iterable[str], mask: Hide = str) -> Hide:
+    """What hides lines of a Job that was launched with values of these check digits.
+
+    If these are other values, only the error's name stays: the launched ones are unknown.
+    """
+    known = list(values)
+    return hider(known, mask) if check_digits(known) == digits else name_of_error
 
 
 def values_in(*things: Any) -> Iterator[str]:
@@ -118,8 +164,21 @@ def _whole_words(line: str) -> str:
 
 def _public(line: str) -> str:
     """The line without logins and queries of URLs."""
-    line = _URL.sub(lambda url: url["scheme"] + _public_rest(url["rest"]), line)
-    return _BARE_QUERY.sub(r"\1?…", _BARE_LOGIN.sub(f"{MASK}@", line))
+    line = _URL.sub(lambda url: url["scheme"] + _public_rest(url["rest"]), _without_torn_login(line))
+    line = _BARE_LOGIN.sub(lambda found: found["url"] or f"{MASK}@", line)
+    return _BARE_QUERY.sub(r"\1?…", line)
+
+
+def _without_torn_login(line: str) -> str:
+    """The line without the login of a URL whose password has a space.
+
+    What stands behind its user is not a port, and the ``@`` stands in a later word.
+    """
+    for url in _URL_WITHOUT_LOGIN.finditer(line):
+        at = line.rfind("@", url.end("rest"))
+        if at >= 0 and not _are_hosts(url["rest"]):
+            return line[: url.end("scheme")] + MASK + line[at:]
+    return line
 
 
 def _public_rest(rest: str) -> str:
@@ -127,12 +186,23 @@ def _public_rest(rest: str) -> str:
 
     A password may have slashes and at signs. In doubt more is hidden.
     """
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    port = authority.rpartition("@")[2].partition(":")[2].rstrip("'\",.;:)]")
-    has_no_login = "@" not in authority and (not port or port.isdigit())
-    login, at, _ = ("", "", "") if has_no_login else rest.rpartition("@")
-    rest = f"{MASK}@{rest[len(login) + 1 :]}" if at else rest
+    _, at, behind = rest.rpartition("@")
+    if at and ("@" in _authority(rest) or not _are_hosts(rest)):
+        rest = f"{MASK}@{behind}"
+    elif not _are_hosts(rest):  # a password whose host is missing, or options of JDBC
+        authority = _authority(rest)
+        rest = f"{authority.partition(':')[0]}:{MASK}{rest[len(authority) :]}"
     return re.sub(r"[?#].*", "?…", rest)
+
+
+def _are_hosts(rest: str) -> bool:
+    """Whether a URL has only hosts and ports after its scheme, or a login with its host."""
+    return _HOSTS.fullmatch(_authority(rest).rpartition("@")[2]) is not None
+
+
+def _authority(rest: str) -> str:
+    found = _AUTHORITY.match(rest)
+    return found[0] if found else ""
 
 
 def _parsed(text: str) -> Any:

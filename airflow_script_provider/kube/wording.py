@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 MAX_HEADLINE = 200
 """Characters of the first line of a failure."""
-MIN_SENTENCE = 140
-"""Characters of object and cause beyond which advice moves to the next line."""
+MIN_CAUSE = 120
+"""Characters that a first line has for the cause before advice may take room from it."""
 _SIGNAL_BASE = 128
 MAX_NAMES = 20
 """Names that a message lists."""
@@ -22,6 +22,9 @@ _ESCAPES = re.compile(
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tab and line feed, and those that turn the direction of writing."""
+_OBJECT = re.compile(r"^(?P<kind>Job|Pod) (?P<namespace>[^\s/]+/)?(?P<name>[^\s/:]+)")
+_LONG_WORD = re.compile(r"(\S{24})\S{2,}(\S{35})")
+"""A word that a first line can show shortened, such as an image or a path."""
 _GROUP_MARKER = re.compile(r"::(?=(?:end)?group::)")
 
 
@@ -57,13 +60,32 @@ def without_group_markers(text: str) -> str:
 def headline_of(sentence: str, hint: str) -> tuple[str, str]:
     """Sentence and hint in at most MAX_HEADLINE characters.
 
-    The cause matters more. If the hint would take too much of its room, the hint is returned
-    apart, for the next line.
+    The cause matters more. Where the hint would take its room, the hint is returned apart, for the
+    next line. A sentence that is still too long loses the middle of long words, the Job's name
+    where it stands again, then the namespace, and at last its end.
     """
-    room = MAX_HEADLINE - (len(hint) + 1 if hint else 0)
-    if len(sentence) > room < MIN_SENTENCE:
-        return shortened(sentence, MAX_HEADLINE), hint
-    return f"{shortened(sentence, room)} {hint}".rstrip(), ""
+    brief = _brief(sentence)
+    briefest = _OBJECT.sub(r"\g<kind> \g<name>", brief)
+    hinted = [f"{form} {hint}".rstrip() for form in (sentence, brief)]
+    if fitting := next((line for line in hinted if len(line) <= MAX_HEADLINE), ""):
+        return fitting, ""
+    if fitting := next((form for form in (sentence, brief) if len(form) <= MAX_HEADLINE), ""):
+        return fitting, hint
+    found = _OBJECT.match(briefest)
+    room = MAX_HEADLINE - len(hint) - 1
+    if room < len(briefest) <= MAX_HEADLINE or room - (found.end() if found else 0) < MIN_CAUSE:
+        return shortened(briefest), hint
+    return f"{shortened(briefest, room)} {hint}".rstrip(), ""
+
+
+def _brief(sentence: str) -> str:
+    """The sentence without the middle of long words, and with its object's name only once."""
+    found = _OBJECT.match(sentence)
+    if found is None:
+        return _LONG_WORD.sub(r"\1…\2", sentence)
+    again = re.compile(rf"(?<![\w.-]){re.escape(found['name'])}(?![\w.])")
+    rest = again.sub("…", sentence[found.end() :])
+    return found[0] + _LONG_WORD.sub(r"\1…\2", rest)
 
 
 def shortened(sentence: str, room: int = MAX_HEADLINE) -> str:

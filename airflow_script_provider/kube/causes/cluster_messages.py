@@ -21,18 +21,24 @@ _PULL_WRAPPING = re.compile(
     r'(Back-off pulling image "[^"]*"(: ErrImagePull)?|failed to pull (and unpack )?image "[^"]*"|'
     r'failed to resolve (reference "[^"]*"|image)|failed to copy|failed to do request|failed to authorize|'
     r'failed to fetch (anonymous|oauth) token|httpReadSeeker: failed open|(Head|Get) "[^"]*"|'
+    r"unable to pull image or OCI artifact|pull image err|copying system image from manifest list|"
+    r"reading manifest \S+ in \S+|pinging container registry \S+|unexpected status from \w+ request to \S+|"
     r'initializing source docker://\S+|Failed to apply default image tag "[^"]*")(: ?|$))'
 )
+# CRI-O's other attempt, after the image itself could not be pulled.
+_OTHER_ATTEMPT = re.compile(r"; artifact err: .*")
 _REFERENCE = re.compile(r"^\S+[/:]\S+: (?=not found)")
 _QUERY = re.compile(r"(://[^\s?\"]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 
-# Layers of containerd and runc around the cause of a StartError.
+# Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
 _START_WRAPPING = re.compile(
-    r"^(failed to (create|start) containerd task|failed to create shim task|"
+    r"^(failed to (create|start) containerd task|failed to create task for container|failed to create shim task|"
+    r"container create failed|"
     r"(OCI|oci) runtime (create|start|exec) failed|(runc|crun) (create|start|run) failed|container_linux\.go:\d+|"
     r"unable to start container process|"
     r"starting container process caused|error during container init|rpc error: code = \w+ desc = .*?): "
 )
+_LOGGED = re.compile(r'^(?:container create failed: )?time="[^"]*" level=\w+ msg="(?P<message>.*?)"?$')
 _MISSING = r"(?:executable file not found|no such file or directory|permission denied|exec format error|is a directory)"
 # runc, crun and gVisor about the program itself. Hooks, mounts and folders have the same errors.
 _PROGRAM_FAULTS = (
@@ -52,6 +58,21 @@ _FINAL = re.compile(
     r"unable to validate against any security context constraint|no PriorityClass with name"
 )
 
+# Layers of the Job controller, kubelets, runtimes and network plugins around the cause of an event.
+_EVENT_WRAPPING = re.compile(
+    r"^(\(combined from similar events\): |Error creating: |Internal error occurred: |"
+    r'pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: |error looking up service account \S+: |'
+    r"Failed (to )?create pod sandbox: |rpc error: code = \w+ desc = |"
+    r'failed to (setup|set up) network for sandbox "[^"]*": |'
+    r'failed to (setup|set up) sandbox container "[^"]*" network for pod "[^"]*": |'
+    r'networkPlugin cni failed to set up pod "[^"]*" network: |failed to create pod network sandbox \S+: |'
+    r'error adding pod \S+ to CNI network "[^"]*": |plugin type="[^"]*"( name="[^"]*")? failed \(\w+\): |'
+    r'failed to allocate for range \d+: |failed to call webhook: |Post "[^"]*": |'
+    r"mount failed: .*? Output: )",
+    re.IGNORECASE,
+)
+_VOLUME = re.compile(r'^\w+Volume\.\w+ failed for (?P<volume>volume "[^"]*") ?: ')
+
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
 
@@ -69,14 +90,17 @@ def registry_answer(message: str, image: str = "") -> str:
 
     It is empty where the message only says that the kubelet waits before it tries again.
     """
-    answer = _unwrapped(_PULL_WRAPPING, one_line(message))
+    answer = _unwrapped(_PULL_WRAPPING, _OTHER_ATTEMPT.sub("", one_line(message)))
     answer = answer.removeprefix(f"{image}: ") if image else answer
     return _QUERY.sub(r"\1?…", _REFERENCE.sub("", answer))
 
 
 def start_error(message: str) -> str:
     """Why a container could not be started, in the container runtime's last words."""
-    return _unwrapped(_START_WRAPPING, one_line(message)).removesuffix(": unknown")
+    text = one_line(message)
+    if logged := _LOGGED.match(text):  # CRI-O passes a line of runc's log
+        text = logged["message"].replace('\\"', '"')
+    return _unwrapped(_START_WRAPPING, text).removesuffix(": unknown")
 
 
 def program_fault(message: str) -> ProgramFault | None:
@@ -96,6 +120,14 @@ def refusal(event: Mapping[str, Any]) -> str | None:
     if found := _WEBHOOK.search(text):
         return f"admission webhook {found['name']} denied its pod: {found['text']}"
     return f"its pod is refused: {text}" if _FINAL.search(text) else None
+
+
+def event_cause(message: str) -> str:
+    """Why a pod was not created or cannot start, by the message of an event."""
+    text = _unwrapped(_EVENT_WRAPPING, message)
+    if found := _VOLUME.match(text):
+        return f"{found['volume']}: {_unwrapped(_EVENT_WRAPPING, text[found.end() :])}"
+    return text
 
 
 def stop(events: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:

@@ -6,9 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.causes import cluster_messages, signs
 from airflow_script_provider.result import Category
 
+OF_HOOKS = (
+    "PostStartHookError",
+    "FailedPostStartHook",
+    "FailedPreStopHook",
+    "Unhealthy",
+    "ProbeError",
+    "ProbeWarning",
+)
+"""Kubernetes' words whose messages quote what a hook or a probe printed."""
 _EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
 
 
@@ -33,7 +42,13 @@ def last_cause(lines: Sequence[str]) -> NotStarted:
 
 
 def _of_event(line: str) -> NotStarted:
+    """What a line of an event says, without its object: that is the Job or a pod of it."""
     found = _EVENT.match(line)
-    reason = found["reason"] if found else None
-    category = signs.category_of(signs.OF_THE_CLUSTER, line, reason)
-    return NotStarted(line, signs.advice(signs.OF_THE_CLUSTER, line), category, reason)
+    if found is None:
+        category = signs.category_of(signs.OF_THE_CLUSTER, line, None)
+        return NotStarted(line, signs.advice(signs.OF_THE_CLUSTER, line), category)
+    reason, message = found["reason"], line[found.end() :]
+    message = message.partition(": ")[0] if reason in OF_HOOKS else message
+    why = f"{reason}: {cluster_messages.event_cause(message)}".removesuffix(": ")
+    category = signs.category_of(signs.OF_THE_CLUSTER, message, reason)
+    return NotStarted(why, signs.advice(signs.OF_THE_CLUSTER, message), category, reason)

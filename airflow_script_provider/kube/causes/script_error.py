@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.causes import signs
 from airflow_script_provider.kube.causes.signs import Sign
+from airflow_script_provider.kube.labels import SCRIPT_FOLDER
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import Category
 
@@ -25,9 +26,11 @@ _KILLED = 137
 _FRAME = re.compile(r'^[\s|]*File ".*", line \d+')
 _IN_GROUP = re.compile(r"^\s*\| ")
 _NODE_FRAME = re.compile(r"^\s+at .+[:)]")
-_NAMED = re.compile(r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*([A-Z]\w*)?(Error|Exception|Interrupt|Exit)\b")
+_NAMED = re.compile(r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*(_*[A-Z]\w*)?(Error|Exception|Interrupt|Exit)\b")
 _RAISED = re.compile(r"^(\w+\.)*[A-Z]\w*[a-z]\w*: ")
 _HEAD = "Traceback (most recent call last):"
+# A record of a logger before a traceback: its error was handled.
+_LOGGED = re.compile(r"\b(WARN|WARNING|ERROR|CRITICAL|EXCEPTION|warning|error|critical)\b")
 _NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
     re.compile(r"^\S+: (line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
@@ -35,13 +38,29 @@ _ENDS = (
     re.compile(r"^curl: \(\d+\) .+"),
     re.compile(r"^\S*python[\d.]*: (No module named|can't open file) .+"),
     re.compile(r".+ at \S+ line \d+\.$"),  # Perl
+    re.compile(r"^\S+:\d+:(in .+:)? .+ \([A-Z]\w*(::\w+)*\)$"),  # Ruby
+    re.compile(r"^(PHP )?(Fatal|Parse|Compile) error: +\S.*"),
 )
-# What a program prints below its error: Perl, psql, bash with the line it could not read.
-_BELOW = re.compile(r"^\s|^LINE \d+:|^BEGIN failed--|^Execution of \S+ aborted|^\S+: line \d+: `.*'$")
+# What a program prints below its error: Perl, psql, bash with the line it could not read, R, PHP.
+_BELOW = re.compile(
+    r"^\s|^LINE \d+:|^BEGIN failed--|^Execution of \S+ aborted|^\S+: line \d+: `.*'$|"
+    r"^Execution halted$|^Calls: |^Stack trace:$|^#\d+ "
+)
+# How Go and Rust end a process that panics: exit codes, the error's line, and one below it.
+_PANICS = (
+    ((1, 2), re.compile(r"^(panic|fatal error): "), re.compile(r"^goroutine \d+ ")),
+    ((101, 134), re.compile(r"^thread '.*' (\(\d+\) )?panicked at "), re.compile("")),
+)
 _DETAIL = re.compile(r"[}{]|- |Require stack:")
 _NODE_VERSION = re.compile(r"^Node\.js v\d")
 # Errors whose text is data of the script.
 _OF_DATA = re.compile(r"^(\w+\.)*(KeyError|IndexError|AssertionError|ValueError|\w*ValidationError)\b")
+_MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
+# The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
+_HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
+_DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
+_MAX_WRITTEN = 20
+_LONGEST_MESSAGE = 4096
 _WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
 
 
@@ -79,14 +98,37 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
         lines = lines[:-1]
     if not lines:
         return ""
+    if (at := _panic(lines, exit_code)) is not None:
+        return _with_text_below(whole, at)
     last = _last_message(lines)
     at = _python_error(lines)
     at = _node_error(lines) if at is None else at
     if at is not None and len(lines) - at <= NEAR + _details(lines, at):
         is_last = at + 1 + _details(lines, at) >= len(lines)
-        if is_last or (exit_code == 1 and last is None):
+        if is_last or (exit_code == 1 and last is None and not _is_logged(lines, at)):
             return whole[at].strip(" |")
-    return "" if last is None else whole[last].strip()
+    return "" if last is None else _with_text_below(whole, last)
+
+
+def _panic(lines: Sequence[str], exit_code: int) -> int | None:
+    """The index of the line with the panic that ended a program in Go or Rust."""
+    for codes, head, below in _PANICS:
+        for at in reversed(range(len(lines))) if exit_code in codes else ():
+            if head.match(lines[at]) and any(below.match(line) for line in lines[at + 1 : at + 5]):
+                return at
+    return None
+
+
+def _with_text_below(lines: Sequence[str], at: int) -> str:
+    """The error in a line, with the next line where its text stands there: Rust, R."""
+    line = lines[at].strip()
+    return f"{line} {lines[at + 1].strip()}" if line.endswith(":") and at + 1 < len(lines) else line
+
+
+def _is_logged(lines: Sequence[str], at: int) -> bool:
+    """Whether a logger printed the traceback of this error, below a record."""
+    head = next((i for i in reversed(range(at)) if lines[i].strip() == _HEAD), 0)
+    return head > 0 and _LOGGED.search(lines[head - 1]) is not None
 
 
 def _last_message(lines: Sequence[str]) -> int | None:
@@ -119,8 +161,31 @@ def _deciding_line(exit_code: int, error: str, lines: Sequence[str]) -> str:
 
 
 def advice_for(exit_code: int, error: str, lines: Sequence[str]) -> str:
-    """What to do, by the line that tells the cause and what follows it; empty if unknown."""
-    return next((found for known, line in _telling(exit_code, error, lines) if (found := _advice(known, line))), "")
+    """What to do, by the line that tells the category; empty if unknown."""
+    found = _sign(exit_code, error, lines)
+    return found.advice if found else ""
+
+
+def advice_on_files(lines: Sequence[str], files: Collection[str]) -> str:
+    """Advice about the last line that shows what the script did not find or could not write.
+
+    ``files`` are the paths of files beside the script.
+    """
+    for line in reversed(lines):
+        named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
+        if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in files), ""):
+            return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
+        if _HOME_IS_ROOT.search(line) and _DENIED_SIGNS.search(line):
+            return "The user's home is /: set run_as_uid instead of runAsUser, or HOME in env."
+    return ""
+
+
+def termination_message(message: str, printed: Sequence[str]) -> list[str]:
+    """What a script wrote as its message, not what Kubernetes took from its log."""
+    is_torn = len(message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
+    lines = [line for line in message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
+    known = {line.strip() for line in printed}
+    return [] if all(line.strip() in known for line in lines) else lines
 
 
 def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
@@ -131,38 +196,46 @@ def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
     """
     if exit_code in _CODES:
         return _CODES[exit_code]
-    told = (_category(known, line) for known, line in _telling(exit_code, error, lines))
-    if found := next((category for category in told if category), None):
-        return found
+    found = _sign(exit_code, error, lines)
+    if found and found.category:
+        return found.category
     if exit_code == _KILLED:
         return Category.KILLED
     return Category.SIGNALED if signal_name(exit_code) else Category.ERROR
 
 
+def _sign(exit_code: int, error: str, lines: Sequence[str]) -> Sign | None:
+    """The sign in the most telling line."""
+    found = (signs.first(known, line[:_LOOKED_AT].rstrip()) for known, line in _telling(exit_code, error, lines))
+    return next((sign for sign in found if sign), None)
+
+
 def _telling(exit_code: int, error: str, lines: Sequence[str]) -> Iterator[tuple[Sequence[Sign], str]]:
     """The lines that tell why a script ended, the most telling one first, and their signs."""
-    for line in reversed(_crash_lines(lines)):
+    for line in reversed(_crash_lines(lines, error)):
         yield signs.OF_A_CRASH, line
     if error:
         yield signs.OF_AN_ERROR, error
     if error and not _OF_DATA.match(error):
         yield signs.OF_OUTPUT, error
-        at = next((i for i in reversed(range(len(lines))) if error in lines[i]), len(lines))
-        yield from ((signs.OF_OUTPUT, line) for line in lines[at + 1 :])
+        yield from ((signs.OF_OUTPUT, line) for line in lines[_index(lines, error) + 1 :])
     if _WRAPPERS.match(error) or (not error and not signal_name(exit_code)):
         yield from ((signs.OF_OUTPUT, line) for line in reversed(lines if error else _end_of(lines)))
 
 
-def _crash_lines(lines: Sequence[str]) -> list[str]:
-    return [line for line in lines if _category(signs.OF_A_CRASH, line)]
+def _crash_lines(lines: Sequence[str], error: str = "") -> list[str]:
+    """What ends a process. Above an error of the script's own, it was handled."""
+    at = _index(lines, error) if error and not _WRAPPERS.match(error) else 0
+    return [line for line in (lines[at:] or lines) if signs.first(signs.OF_A_CRASH, line[:_LOOKED_AT])]
+
+
+def _index(lines: Sequence[str], error: str) -> int:
+    """Where the error stands, the end of the lines if it stands further above."""
+    return next((i for i in reversed(range(len(lines))) if error in lines[i]), len(lines))
 
 
 def _end_of(lines: Sequence[str]) -> Sequence[str]:
     return lines[-_AT_THE_END:]
-
-
-def _advice(known: Sequence[Sign], line: str) -> str:
-    return signs.advice(known, line[:_LOOKED_AT].rstrip())
 
 
 def _category(known: Sequence[Sign], line: str) -> Category | None:

@@ -103,9 +103,16 @@ OF_AN_ERROR = (
         Category.MODULE_NOT_FOUND,
         "Use an image that has it, or add it to files.",
     ),
-    _sign(r"Can't locate \S+ in @INC", Category.MODULE_NOT_FOUND, "Use an image that has it."),
-    _sign(r"^MemoryError\b", Category.MEMORY_ERROR, "Raise container_resources limits memory."),
-    _sign(r"^(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|[Ss]yntax error\b", Category.SYNTAX_ERROR),
+    _sign(
+        r"Can't locate \S+ in @INC|there is no package called|cannot load such file -- [^./]",
+        Category.MODULE_NOT_FOUND,
+        "Use an image that has it.",
+    ),
+    _sign(r"^(\w+\.)*_?(Array|Arrow)?MemoryError\b", Category.MEMORY_ERROR, "Raise container_resources limits memory."),
+    _sign(
+        r"^(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|[Ss]yntax error\b|\(SyntaxError\)$",
+        Category.SYNTAX_ERROR,
+    ),
 )
 """The error that ended a script. In other lines it may be one that was handled."""
 
@@ -154,7 +161,8 @@ OF_OUTPUT = (
     ),
     _sign(r"Permission denied \([\w,-]+\)\.?$", Category.AUTHENTICATION_FAILED),
     _sign(
-        r"\bEACCES\b|\[Errno 13\]|AccessDeniedException|[Pp]ermission denied(: '[^']*'|\)| at \S+ line \d+\.)?$",
+        r"\bEACCES\b|\[Errno 13\]|\bnio\.file\.AccessDeniedException|"
+        r"[Pp]ermission denied(: '[^']*'|\)| at \S+ line \d+\.)?$",
         Category.PERMISSION_DENIED,
         "Its user may not: set run_as_uid, or add the capability DAC_OVERRIDE in pod_overrides.",
     ),
@@ -165,9 +173,11 @@ OF_OUTPUT = (
         _ANY_CASE,
     ),
     _sign(
-        r"(failure in|server) name resolution|failure resolving|Name or service not known|Could not resolve|"
-        r"getaddrinfo|\bENOTFOUND\b|\bEAI_AGAIN\b|could not translate host name|no such host\b|"
-        r"Unknown (MySQL server )?host|UnknownHostException|bad address",
+        r"(failure in|server) name resolution|failure resolving|Name or service not known|"
+        r"Could not resolve (host|proxy)|Failed to fetch .*Could not resolve|getaddrinfo|"
+        r"\bENOTFOUND\b|\bEAI_AGAIN\b|could not translate host name|no such host\b|"
+        r"Unknown (MySQL server )?host|UnknownHostException|"
+        r"\b(wget|ping6?|nc|telnet|traceroute6?|ssl_client): bad address",
         Category.NAME_NOT_RESOLVED,
         "Check the host's name, and whether a NetworkPolicy lets the pod reach the DNS.",
         _ANY_CASE,
@@ -178,7 +188,8 @@ OF_OUTPUT = (
         flags=_ANY_CASE,
     ),
     _sign(
-        r"connection ?refused|\bECONNREFUSED\b|\[Errno 111\]|\(111\)|curl: \(7\)|Connect call failed",
+        r"connection ?refused|\bECONNREFUSED\b|\[Errno 111\]|Can't connect to .*\(111\b|curl: \(7\)|"
+        r"Connect call failed",
         Category.CONNECTION_REFUSED,
         "Check that the server runs at this address and port.",
         _ANY_CASE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -15,20 +14,14 @@ from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER, SCRIPT_FOLDER
+from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 from airflow_script_provider.result import Category
 
-_MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
-# The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
-_HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
-_DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _MORE_MEMORY = "Raise container_resources limits memory."
 _LOST = ("ContainerStatusUnknown", "Unknown")
 _ENDED_WITH = "the script ended with "
-_MAX_WRITTEN = 20
-_LONGEST_MESSAGE = 4096
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -36,6 +29,7 @@ _HELPED_BY_TIME = (
     Category.FAILED_ATTACH_VOLUME,
     Category.FAILED_CREATE_POD_SANDBOX,
 )
+_OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
 
 
 @dataclass(frozen=True)
@@ -182,6 +176,19 @@ def _why_not_started(case: Case) -> NotStarted:
     if not trouble and not state.is_trouble and (of_pods := events.about("Pod", case.warnings)):
         return events.last_cause(of_pods)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
+    if word in events.OF_HOOKS:
+        why = (case.hide(why) if case.hide else "") or word
+    if word in _OF_RUNTIMES and trouble:
+        return _of_runtime(word, trouble[1])
+    return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
+
+
+def _of_runtime(word: str, message: str) -> NotStarted:
+    """Why a container is not created: CRI-O checks its program before it starts."""
+    why = f"{word}: {cluster_messages.start_error(message)}".removesuffix(": ")
+    if fault := cluster_messages.program_fault(message):
+        category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
+        return NotStarted(why, f"Change image or interpreter{_on_path(fault.program)}.", category, word)
     return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
 
 
@@ -254,12 +261,17 @@ def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) ->
 
 
 def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
+    """The installation's failure; its message may quote a value of ``env``, such as an index."""
     end = pod_status.failed_end(pod)
+    if end is not None and why in one_line(end.message):
+        shown = case.hide(why) if case.hide else provision.cause_in_our_words(why)
+    else:
+        shown = why
     reason = end.reason if end else None
     told = () if end is not None and end.exit_code == provision.PERMANENT else signs.OF_AN_INSTALLATION
     category = signs.category_of(told, why, reason) or Category.INSTALL_FAILED
     advice = _MORE_MEMORY if category is Category.OOM_KILLED else ""
-    return _diagnosis(case, f"failed: {why}", advice, category, reason)
+    return _diagnosis(case, f"failed: {shown or provision.cause_in_our_words(why)}", advice, category, reason)
 
 
 def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
@@ -267,7 +279,9 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     reason = end.reason or case.verdict.reason or None
     times = f" ({case.view.failures} attempts)" if case.view.failures > 1 else ""
     found = script_error.of_output(end.exit_code, case.lines or case.last_lines, case.last_lines)
-    written = [line for line in map(case.hide, _termination_message(case, end)) if line] if case.hide else []
+    message = "" if end.reason in pod_status.START_ERRORS else end.message
+    told = script_error.termination_message(message, case.lines or case.last_lines)
+    written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
     cause = f"{ended_as(end, case.pod)}{times}"
     if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
@@ -275,16 +289,6 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     advice, category = _advice(case, end) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
     return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
-
-
-def _termination_message(case: Case, end: ContainerEnd) -> list[str]:
-    """What the script wrote as its message, not what Kubernetes took from its log."""
-    if end.reason in pod_status.START_ERRORS:
-        return []
-    is_torn = len(end.message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
-    lines = [line for line in end.message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
-    printed = {line.strip() for line in case.lines or case.last_lines}
-    return [] if all(line.strip() in printed for line in lines) else lines
 
 
 def _without_exit_code(case: Case) -> Diagnosis:
@@ -305,7 +309,7 @@ def _advice(case: Case, end: ContainerEnd) -> str:
     """Advice by the end and the image; empty where only the script's error may tell some."""
     if end.reason == "OOMKilled":
         return _MORE_MEMORY
-    if advice := _advice_on_output(case):
+    if advice := script_error.advice_on_files(case.last_lines, case.files):
         return advice
     if end.exit_code == 137 and end.reason not in _LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
@@ -320,17 +324,6 @@ def _advice(case: Case, end: ContainerEnd) -> str:
 def _category(end: ContainerEnd) -> Category | None:
     """The category by the node's word, None if it tells none."""
     return Category.CHILD_OOM_KILLED if end.has_killed_child else signs.category_of_word(end.reason)
-
-
-def _advice_on_output(case: Case) -> str:
-    """Advice about the last line that shows what the script did not find or could not write."""
-    for line in reversed(case.last_lines):
-        named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
-        if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in case.files), ""):
-            return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
-        if _HOME_IS_ROOT.search(line) and _DENIED_SIGNS.search(line):
-            return "The user's home is /: set run_as_uid instead of runAsUser, or HOME in env."
-    return ""
 
 
 def _unknown(case: Case, why: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:

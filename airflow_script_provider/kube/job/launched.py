@@ -39,7 +39,8 @@ class LaunchedJob:
     is no Secret to remove. ``mark`` ends the last line of an installation in the script's own
     container, None if there is none. ``ttl_when_read`` is the Job's TTL once its outcome was read,
     None if the TTL stays; without ``may_be_marked`` nothing is changed then. ``files`` is the
-    result's entry.
+    result's entry. ``check_digits`` are those of the values of ``env`` and ``args``, see
+    ``hiding.check_digits``; empty where there are none or where they are unknown.
     """
 
     ref: JobRef
@@ -57,6 +58,7 @@ class LaunchedJob:
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
     ttl_when_read: int | None = None
     may_be_marked: bool = True
+    check_digits: str = ""
 
     @classmethod
     def of(cls, request: JobRequest, ref: JobRef, launched_at: float) -> LaunchedJob:
@@ -96,7 +98,8 @@ class LaunchedJob:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         limits = asdict(self.limits) | {"final_codes": sorted(self.limits.final_codes)}
-        return asdict(self) | {"limits": limits, "skip_codes": sorted(self.skip_codes)}
+        facts = {name: fact for name, fact in asdict(self).items() if name != "check_digits" or fact}
+        return facts | {"limits": limits, "skip_codes": sorted(self.skip_codes)}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> LaunchedJob:

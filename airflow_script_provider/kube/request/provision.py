@@ -18,6 +18,7 @@ PERMANENT = 97
 """Exit code of an installation that would fail in the same way again."""
 
 
+_INSTALLERS = ("install_dependencies.py", "prelude.sh")
 TARGET = "/airflow-packages"
 TOOLS = ".airflow"
 """Folder beside the script, for what prepares it."""
@@ -25,6 +26,7 @@ MESSAGE_PREFIX = "airflow-script: "
 """The start of a termination message of the prelude. A script's message has no such start."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
+_CAUSE = re.compile(r'(?P<what>could not install(?: packages)?(?: "[A-Za-z0-9._-]+")?)(?: ".*")?: (?P<why>.+)')
 _FILE_OPTION = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
@@ -100,6 +102,18 @@ def program(name: str) -> str:
 def install_failure(message: str) -> str | None:
     """The cause in the prelude's termination message, None if the message is the script's."""
     return message.removeprefix(MESSAGE_PREFIX) if message.startswith(MESSAGE_PREFIX) else None
+
+
+def cause_in_our_words(message: str) -> str:
+    """What of an installation's message the installing programs say themselves.
+
+    The rest may quote a value of the environment. A package's name stays.
+    """
+    found = _CAUSE.fullmatch(message)
+    if found is None:
+        return "could not install"
+    is_ours = any(found["why"] + quote in program(name) for name in _INSTALLERS for quote in "\"'")
+    return f"{found['what']}: {found['why']}" if is_ours else found["what"]
 
 
 def _with_folder(line: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.kube.request.provision import cause_in_our_words
+
 PIP_MISSING = "ERROR: No matching distribution found for pandaz"
 DENIED = "could not install: the index denies access (see the error above); check its credentials"
 SEE_ABOVE = "could not install: the server refuses it (see the error above)"
@@ -270,3 +272,10 @@ def test_without_pips_log_nothing_was_refused(
     """uv writes no log, so there are no errors of an index."""
     assert installer.refusals_in(str(tmp_path / "none")) == []
     assert capsys.readouterr().out == ""
+
+
+def test_every_cause_is_in_our_words(installer: Any) -> None:
+    """Where values are unknown, as on nodes, these are shown; a line of pip is not (R22, R26)."""
+    for _, why in installer._CAUSES:
+        assert cause_in_our_words(f'could not install "pandas": {why}') == f'could not install "pandas": {why}'
+    assert cause_in_our_words("could not install: ERROR: 404 for https://host/t0ken/simple") == "could not install"

@@ -14,6 +14,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.jobs import reattach
+from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import job
@@ -67,6 +68,22 @@ async def test_the_age_of_a_job_is_told_by_the_servers_clock(server: WebServer, 
     asked = before - 1, time.time() + 1  # the server's clock has whole seconds
     assert asked[0] - 10 <= earlier.launched_at <= asked[1] - 10
     assert asked[0] - 10 <= earlier.clock <= asked[1] - 10
+
+
+@pytest.mark.parametrize(("env", "shown"), [({"KEY": "new-token"}, "ValueError: …"), ({}, "ValueError: old-token")])
+async def test_of_a_job_with_unknown_values_only_the_errors_name_is_shown(
+    server: WebServer, env: dict[str, str], shown: str
+) -> None:
+    """The values may have changed since another try launched it, and cannot be read (R26)."""
+    left = job(a_request(task=a_task(), env=dict.fromkeys(env, "old-token")))
+    left["metadata"] |= {"uid": "uid-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    ended = {"type": "Failed", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}
+    server.answers(JOBS, json.dumps({"items": [left | {"status": {"conditions": [ended]}}]}).encode())
+    async with api_of(server) as api:
+        context, _ = await begin(api, a_request(task=a_task(try_number=2), env=env), KeptLog(), alone=True)
+    assert context.hide is not None
+    assert context.hide("ValueError: old-token") == shown
+    assert context.has_values is not bool(env)
 
 
 async def test_what_is_taken_over_keeps_its_names(server: WebServer) -> None:

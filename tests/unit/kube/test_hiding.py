@@ -7,7 +7,15 @@ import unicodedata
 
 import pytest
 
-from airflow_script_provider.kube.hiding import MAX_LINE, MIN_VALUE, hider, values_in
+from airflow_script_provider.kube.hiding import (
+    MAX_LINE,
+    MIN_VALUE,
+    check_digits,
+    hider,
+    hider_of_launched,
+    name_of_error,
+    values_in,
+)
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from tests.builders import a_case, a_pod
@@ -16,7 +24,8 @@ PIECES = [
     "s3cret", "a b  c", "päss wörd", 'q"u\\o\te', "::group::", "::endgroup::", "\x1b[31m", "\x1b]0;t\x07", "\r",
     "\u202e", "***", "abcde",
     "https://bob:pa/ss@host:8080/x?token=", "postgres://u:p@w@db/x", "/path?sig=", " ", "x" * 50, "…",
-    "\n", "ValueError: ",
+    "\n", "ValueError: ", "etl:hunter2xx@/x", "etl:hun@ter2xx@[::1]:3306", "etl/hunter2xx@db:1521/x",
+    " postgresql://etl:hun ter2xx@db ",
 ]  # fmt: skip
 
 
@@ -35,7 +44,7 @@ def test_no_secret_of_any_line_is_left(seed: int) -> None:
         line, values = generated(one)
         shown = hider(values)(line)
         assert not [value for value in values if len(value) >= MIN_VALUE and value in shown], one
-        assert not [part for part in ("::group::", "::endgroup::", "pa/ss", "p@w") if part in shown], one
+        assert not [part for part in ("::group::", "::endgroup::", "pa/ss", "p@w", "hun", "ter2") if part in shown], one
         assert not any(unicodedata.category(character)[0] == "C" for character in shown)
         assert len(shown) <= MAX_LINE
         headline = diagnose(a_case(a_pod(exit_code=1), last_lines=[line], hide=hider(values))).headline
@@ -69,6 +78,41 @@ def test_a_line_for_a_message(line: str, shown: str) -> None:
     """Values, logins, queries, control characters and group markers are gone; the rest stays readable (R26)."""
     values = values_in({"A": "hunter2", "B": "abcd", "C": "first line\nsecond"}, '{"id": 12345678}')
     assert hider(values)(line) == shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "etl:hunter2xx@/x", "etl:hunter2xx@(db)/x", "etl:hunter2xx@tcp(db:3306)/x", "etl:hunter2xx@[::1]:3306",
+        "etl:hun@ter2xx@db:5432", "etl:hunter2xx@", "etl:hunter2xx@'/x'", "etl:1hunter2xx@1.2.3",
+        "dsn=etl/hunter2xx@db:1521/x", "sqlplus etl/hunter2xx@ORCL failed", "jdbc:oracle:thin:etl/hunter2xx@//db",
+        'etl/"hun/ter2 xx"@db', "etl/hun/ter2xx@db:1521/x", "etl/hunter2xx@(DESCRIPTION=", "etl/hunter2xx@10.0.0.5",
+        "postgresql://etl:hun ter2xx@db", "postgresql://etl:hun/t er2xx@db", "postgresql://etl:hunter2xx",
+        "x https://a:b@c/?u=postgresql://etl:hun ter2xx@db", "redis://:hunter2xx@cache:6379/0",
+        "jdbc:sqlserver://db:1433;user=etl;password=hunter2xx", "mongodb://etl:hunter2xx@h1:27017,h2:27017/x",
+        "etl:hunter2://xx@db", "see https://host/x,etl:hunter2xx@db",
+    ],
+)  # fmt: skip
+def test_a_login_before_an_at_sign_is_hidden(line: str) -> None:
+    """In the forms of URLs, of Go's drivers and of Oracle, also if a password has other signs (R26)."""
+    assert not [part for part in ("hun", "ter2", "er2xx") if part in hider()(line)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sent to bob@example.com: refused", "user@host: Permission denied (publickey)", "{'to': 'bob@example.com'}",
+        "git@github.com:org/repo.git: not found", "Access denied for user 'etl'@'10.0.0.5' (using password: YES)",
+        "404 https://host:4873/@scope%2fx", "http://host:8080/a/b@c", "/usr/lib/node_modules/left-pad@1.3.0",
+        "node_modules/left-pad@1.3.0: not found", "@types/node@20.1.0-rc.1 is missing", "actions/checkout@v4",
+        "etl/app:9@sha256:0123456789abcdef not found", "host/etl/app@sha256:0123456789abcdef not found",
+        "http://[::1]:8080/x refused, see bob@example.com", "data/in/x@y.csv: no such file", "./x@y",
+        "mongodb://h1:27017,h2:27017/x: no primary, see bob@example.com", "see (http://host:8080), or bob@example.com",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_login_stays(line: str) -> None:
+    """Addresses of mail, users at hosts, images, packages and paths (R22)."""
+    assert hider()(line) == line
 
 
 def test_airflows_masker_comes_first() -> None:
@@ -109,3 +153,38 @@ def test_a_line_of_any_length_takes_a_moment() -> None:
     line = "::gr" * 200_000 + "::group::" + "oup::" * 200_000
     assert "::group::" not in hider()(line)
     assert len(hider(str(number) * 3 for number in range(10_000, 15_000))("9" * 900_000)) <= MAX_LINE
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("psycopg2.OperationalError: password hunter2 is wrong", "psycopg2.OperationalError: …"),
+        ("MemoryError", "MemoryError"),
+        ("java.sql.SQLException: hunter2", "java.sql.SQLException: …"),
+        ("error: hunter2", ""),
+        ("hunter2: ValueError: x", ""),
+        ("script.sh: line 3: hunter2: not found", ""),
+        ("", ""),
+    ],
+)
+def test_of_a_line_with_unknown_values_only_the_errors_name_stays(line: str, shown: str) -> None:
+    """Whatever else it has may be a value (R26)."""
+    assert name_of_error(line) == shown
+
+
+def test_a_job_that_was_launched_with_other_values_shows_only_the_name_of_its_error() -> None:
+    """A secret may be rotated between the launch and the end of a deferred task (R26)."""
+    old, new = ["old-launched-token"], ["new-rotated-token"]
+    line = "ValueError: token old-launched-token rejected"
+    digits = check_digits(old)
+    assert hider_of_launched(digits, old)(line) == "ValueError: token *** rejected"
+    for unlike in (new, [], [*old, *new]):
+        assert hider_of_launched(digits, unlike)(line) == "ValueError: …"
+    assert hider_of_launched("", old)(line) == "ValueError: …"
+    assert hider_of_launched(check_digits([]), [])("ValueError: 3 rows") == "ValueError: 3 rows"
+
+
+def test_check_digits_are_too_few_to_confirm_a_value() -> None:
+    """They stand in Airflow's database; of ten thousand PINs some have the same ones (R26)."""
+    same = [pin for pin in range(10_000) if check_digits([f"{pin:04}"]) == check_digits(["1234"])]
+    assert len(same) > 1

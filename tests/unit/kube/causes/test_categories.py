@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_script_provider.kube.causes import signs
-from airflow_script_provider.kube.causes.script_error import category_of
+from airflow_script_provider.kube.causes.script_error import advice_for, category_of
 from airflow_script_provider.result import Category, ScriptResult
 from tests.builders import a_failed_result
 from tests.causes import EXAMPLES, Example
@@ -63,8 +63,59 @@ def test_only_the_end_of_the_output_tells_a_cause(code: int, lines: list[str], c
 
 
 @pytest.mark.parametrize(
+    ("code", "lines", "category", "advice"),
+    [
+        (1, ["java.lang.OutOfMemoryError: Java heap space", "trying in parts", "ValueError: bad rows"],
+         Category.ERROR, ""),
+        (1, ["RuntimeError: x", "java.lang.OutOfMemoryError: Java heap space"], Category.MEMORY_ERROR, "Raise"),
+        (1, ["mkdir: cannot create directory 'x': Permission denied", "FATAL:  password authentication failed",
+             "subprocess.CalledProcessError: Command 'psql' returned non-zero exit status 2."],
+         Category.AUTHENTICATION_FAILED, ""),
+    ],
+)  # fmt: skip
+def test_category_and_advice_are_of_the_same_line(code: int, lines: list[str], category: Category, advice: str) -> None:
+    """What stands above the script's own error was handled; no line gives advice that did not decide (R22)."""
+    error = lines[0] if lines[0].startswith("RuntimeError") else lines[-1]
+    assert category_of(code, error, lines) is category
+    found = advice_for(code, error, lines)
+    assert found.startswith(advice)
+    assert bool(found) == bool(advice)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "botocore.exceptions.ClientError: An error occurred (AccessDeniedException) when calling the GetSecretValue "
+        "operation: User: arn:aws:sts::1:assumed-role/x is not authorized",
+        "npm error ERESOLVE could not resolve",
+        "[ERROR] Failed to execute goal: Could not resolve dependencies for project com.example:etl:jar:1",
+        "RuntimeError: Could not resolve column 'id'",
+        "RuntimeError: row 3 has a bad address",
+        "OSError: [Errno 14] Bad address",
+        "RuntimeError: unexpected number of rows (111)",
+    ],
+)
+def test_words_with_another_meaning_have_no_category(line: str) -> None:
+    """A wrong category is worse than none (R22)."""
+    assert category_of(1, line, [line]) is Category.ERROR
+    assert category_of(1, "", [line]) is Category.ERROR
+    assert advice_for(1, line, [line]) == ""
+
+
+@pytest.mark.parametrize(
     ("error", "category"),
     [
+        ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 745. GiB for an array", Category.MEMORY_ERROR),
+        ("pyarrow.lib.ArrowMemoryError: malloc of size 800000000 failed", Category.MEMORY_ERROR),
+        ("java.nio.file.AccessDeniedException: /work/x", Category.PERMISSION_DENIED),
+        ("W: Failed to fetch http://deb.debian.org/x  Could not resolve 'deb.debian.org'", Category.NAME_NOT_RESOLVED),
+        ("curl: (5) Could not resolve proxy: proxy", Category.NAME_NOT_RESOLVED),
+        ("ERROR 2003 (HY000): Can't connect to MySQL server on 'db:3306' (111)", Category.CONNECTION_REFUSED),
+        ("Error in library(dplyr) : there is no package called ‘dplyr’", Category.MODULE_NOT_FOUND),
+        ("script.rb:1:in `require': cannot load such file -- pg (LoadError)", Category.MODULE_NOT_FOUND),
+        ("script.rb:3: syntax errors found (SyntaxError)", Category.SYNTAX_ERROR),
+        ("PHP Parse error:  syntax error, unexpected end of file in x.php on line 4", Category.SYNTAX_ERROR),
+        ("panic: dial tcp 10.0.0.1:5432: connect: connection refused", Category.CONNECTION_REFUSED),
         ("KeyError: 'connection timeout'", Category.ERROR),
         ("ValueError: permission denied", Category.ERROR),
         ("ImportError: cannot import name 'x' from 'etl'", Category.ERROR),

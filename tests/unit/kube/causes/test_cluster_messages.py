@@ -8,6 +8,7 @@ import pytest
 
 from airflow_script_provider.kube.causes.cluster_messages import (
     ProgramFault,
+    event_cause,
     program_fault,
     refusal,
     registry_answer,
@@ -24,6 +25,8 @@ PULL = f'rpc error: code = NotFound desc = failed to pull and unpack image "{REF
 HEAD = f'failed to do request: Head "https://{REF.partition(":")[0]}/v2/team/etl/manifests/nope": '
 NO_HOST = "dial tcp: lookup registry.example.com on 10.96.0.10:53: no such host"
 
+CRI_O = "unable to pull image or OCI artifact: pull image err: "
+
 # In the forms of containerd 1.6 and 2.4, of CRI-O and of the kubelet, with names of examples.
 MESSAGES = [
     (f'{PULL}failed to resolve reference "{REF}": {REF}: not found', "not found"),
@@ -36,7 +39,7 @@ MESSAGES = [
     (
         f'{PULL}failed to resolve reference "{REF}": failed to authorize: failed to fetch anonymous token: unexpected '
         "status from GET request to https://auth.docker.io/token?scope=a&service=b: 401 Unauthorized",
-        "unexpected status from GET request to https://auth.docker.io/token?…: 401 Unauthorized",
+        "401 Unauthorized",
     ),
     (
         f"{PULL}failed to resolve image: pull access denied, repository does not exist or may require authorization",
@@ -44,7 +47,26 @@ MESSAGES = [
     ),
     (f"{PULL}failed to resolve image: {HEAD}EOF", "EOF"),
     ("rpc error: code = NotFound desc = no match for platform in manifest: not found", "no match for platform in "),
-    (f"initializing source docker://{REF}: reading manifest nope in x: manifest unknown", "reading manifest nope in x"),
+    (f"initializing source docker://{REF}: reading manifest nope in x: manifest unknown", "manifest unknown"),
+    (
+        f'{PULL}failed to resolve reference "{REF}": unexpected status from HEAD request to https://x: 403 Forbidden',
+        "403 Forbidden",
+    ),
+    (
+        f"{CRI_O}initializing source docker://{REF}: reading manifest nope in x/y: manifest unknown; artifact err: get "
+        "manifest: build image source: reading manifest nope in x/y: manifest unknown",
+        "manifest unknown",
+    ),
+    (
+        f"{CRI_O}initializing source docker://{REF}: reading manifest nope in x/y: unauthorized: access is not granted",
+        "unauthorized: access",
+    ),
+    (
+        f"{CRI_O}initializing source docker://{REF}: pinging container registry x.example.com:5000: "
+        f'Get "https://x.example.com:5000/v2/": {NO_HOST}',
+        NO_HOST,
+    ),
+    (f"{CRI_O}copying system image from manifest list: writing blob: unexpected EOF", "writing blob: unexpected EOF"),
     ('Failed to apply default image tag "A:x": couldn\'t parse image name "A:x": invalid', "couldn't parse image name"),
     (f'failed to pull image "{REF}": rpc error: code = Unknown desc = context deadline exceeded', "context deadline"),
 ]
@@ -98,6 +120,16 @@ INIT = f"{CREATE}unable to start container process: error during container init:
         ('exec: "/scripts/x": permission denied: unknown', ProgramFault("/scripts/x", is_missing=False)),
         (f"{INIT}exec /usr/bin/etl: exec format error", ProgramFault("/usr/bin/etl", is_missing=False)),
         ("executable file `etl` not found in $PATH: No such file or directory", ProgramFault("etl", is_missing=True)),
+        ('failed to create task for container: failed to create shim task: OCI runtime create failed: runc create '
+         'failed: unable to start container process: exec: "ruby": executable file not found in $PATH: unknown',
+         ProgramFault("ruby", is_missing=True)),
+        ("container create failed: executable file `etl` not found in $PATH: No such file or directory\n",
+         ProgramFault("etl", is_missing=True)),
+        ('container create failed: time="2024-05-28T10:30:28Z" level=error msg="runc create failed: unable to start '
+         'container process: exec: \\"etl\\": executable file not found in $PATH"\n',
+         ProgramFault("etl", is_missing=True)),
+        ('container create failed: time="2022-08-31T10:15:03Z" level=error msg="runc create failed: unable to start '
+         'container process: unable to setup user: cannot set uid to unmapped user in user namespace"', None),
         (f'{INIT}chdir to cwd ("/nope") set in config.json failed: no such file or directory: unknown', None),
         (f'{INIT}error mounting "/e" to rootfs at "/d": mount nfs:/e:/d: permission denied: unknown', None),
         (f"{INIT}error running prestart hook #0: exit status 1, stdout: , stderr: nvidia-container-cli: initialization "
@@ -173,3 +205,40 @@ EVICTED = an_event("Evicted", "Pod ephemeral local storage usage exceeds\nthe to
 def test_events_say_that_the_kubelet_stopped_the_script(events: list[dict[str, Any]], found: Any) -> None:
     """Its own word of an eviction comes before the kill of the container (R1)."""
     assert stop(events) == found
+
+
+SANDBOX = "Failed to create pod sandbox: rpc error: code = Unknown desc = "
+CNI = 'networkPlugin cni failed to set up pod "load-x1_etl" network: '
+NO_ADDRESS = "no IP addresses available in range set: 10.1.56.1-10.1.56.254"
+ID = "9a1b3fd9596e428093232c054a1ac7fac47a57c87f5c46dd80dde72e5bbea132"
+NFS = "mount.nfs: access denied by server while mounting 10.0.0.1:/share"
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ('Error creating: pods "load-" is forbidden: exceeded quota: q, requested: pods=1',
+         "exceeded quota: q, requested: pods=1"),
+        ('Error creating: pods "load-" is forbidden: error looking up service account etl/loader: serviceaccount '
+         '"loader" not found', 'serviceaccount "loader" not found'),
+        ('Error creating: Internal error occurred: failed calling webhook "a.example.com": failed to call webhook: x',
+         'failed calling webhook "a.example.com": failed to call webhook: x'),
+        (f'(combined from similar events): {SANDBOX}failed to setup network for sandbox "{ID}": failed to allocate for '
+         f"range 0: {NO_ADDRESS}", NO_ADDRESS),
+        (f'{SANDBOX}failed to setup network for sandbox "{ID}": plugin type="aws-cni" name="aws-cni" failed (add): add '
+         "cmd: failed to assign an IP address to container", "add cmd: failed to assign an IP address to container"),
+        (f'{SANDBOX}failed to set up sandbox container "{ID}" network for pod "load-x1": {CNI}failed to allocate for '
+         f"range 0: {NO_ADDRESS}", NO_ADDRESS),
+        ('MountVolume.SetUp failed for volume "data" : mount failed: exit status 32 Mounting command: mount Mounting '
+         f"arguments: -t nfs 10.0.0.1:/share /var/lib/kubelet/x Output: {NFS}", f'volume "data": {NFS}'),
+        ('MountVolume.SetUp failed for volume "keys" : secret "keys" not found',
+         'volume "keys": secret "keys" not found'),
+        ('AttachVolume.Attach failed for volume "pvc-1" : rpc error: code = Internal desc = no such volume',
+         'volume "pvc-1": no such volume'),
+        ("Multi-Attach error for volume", "Multi-Attach error for volume"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_an_events_cause_comes_first(message: str, cause: str) -> None:
+    """Without the layers of controller, kubelet, runtime and network plugin around it (R11, R22)."""
+    assert event_cause(message) == cause

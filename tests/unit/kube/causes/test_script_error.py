@@ -118,6 +118,81 @@ Require stack:
 
 Node.js v20.11.1
 """
+GO = """\
+loading
+panic: runtime error: index out of range [5] with length 3
+
+goroutine 1 [running]:
+main.load(...)
+\t/src/main.go:8
+main.main()
+\t/src/main.go:12 +0x1d
+"""
+GO_SIGNAL = """\
+panic: runtime error: invalid memory address or nil pointer dereference
+[signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x4a1b2c]
+
+goroutine 1 [running]:
+main.main()
+\t/src/main.go:5 +0x1c
+exit status 2
+"""
+GO_DEADLOCK = """\
+fatal error: all goroutines are asleep - deadlock!
+
+goroutine 1 [chan receive]:
+main.main()
+\t/src/main.go:5 +0x2d
+"""
+RUST = """\
+loading
+thread 'main' panicked at src/main.rs:4:40:
+called `Result::unwrap()` on an `Err` value: ParseIntError { kind: InvalidDigit }
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+"""
+OLD_RUST = """\
+thread 'main' panicked at 'explicit panic', src/main.rs:2:5
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+"""
+RUST_ERROR = 'Error: Os { code: 2, kind: NotFound, message: "No such file or directory" }\n'
+RUBY = """\
+script.rb:2:in 'Integer#/': divided by 0 (ZeroDivisionError)
+\tfrom script.rb:2:in 'Object#load'
+\tfrom script.rb:5:in '<main>'
+"""
+RUBY_MODULE = """\
+<internal:/usr/lib/ruby/3.3.0/rubygems/kernel_require.rb>:136:in `require': cannot load such file -- pg (LoadError)
+\tfrom <internal:/usr/lib/ruby/3.3.0/rubygems/kernel_require.rb>:136:in `require'
+\tfrom script.rb:1:in `<main>'
+"""
+R_MODULE = """\
+Error in library(dplyr) : there is no package called ‘dplyr’
+Execution halted
+"""
+R_CALLS = """\
+Error in load("orders") :
+  the table of orders has no rows, which the report needs
+Calls: report -> load
+Execution halted
+"""
+PHP = """\
+PHP Fatal error:  Uncaught PDOException: SQLSTATE[HY000] [2002] Connection refused in /scripts/script.php:3
+Stack trace:
+#0 /scripts/script.php(3): PDO->__construct('mysql:host=db')
+#1 {main}
+  thrown in /scripts/script.php on line 3
+"""
+PHP_SYNTAX = 'PHP Parse error:  syntax error, unexpected token "}" in /scripts/script.php on line 4\n'
+LOGGED = """\
+2026-01-01 05:00:00 ERROR cannot reach the cache
+Traceback (most recent call last):
+  File "/scripts/script.py", line 3, in <module>
+ConnectionRefusedError: [Errno 111] Connection refused
+going on without it
+row 1 read
+row 2 read
+3 rows are invalid
+"""
 HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
 
 
@@ -148,6 +223,24 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
         ("curl: (6) Could not resolve host: x\n", 6, "curl: (6) Could not resolve host: x"),
         ("Can't locate JSON.pm at /scripts/script.pl line 1.\n", 2,
          "Can't locate JSON.pm at /scripts/script.pl line 1."),
+        (GO, 2, "panic: runtime error: index out of range [5] with length 3"),
+        (GO_SIGNAL, 1, "panic: runtime error: invalid memory address or nil pointer dereference"),
+        (GO_DEADLOCK, 2, "fatal error: all goroutines are asleep - deadlock!"),
+        (RUST, 101, "thread 'main' panicked at src/main.rs:4:40: called `Result::unwrap()` on an `Err` value: "
+                    "ParseIntError { kind: InvalidDigit }"),
+        (OLD_RUST, 101, "thread 'main' panicked at 'explicit panic', src/main.rs:2:5"),
+        (RUST + "3 rows are invalid\n", 3, ""),
+        (RUST_ERROR, 1, RUST_ERROR.strip()),
+        (RUBY, 1, "script.rb:2:in 'Integer#/': divided by 0 (ZeroDivisionError)"),
+        (RUBY_MODULE, 1, RUBY_MODULE.splitlines()[0]),
+        ("script.rb:3: syntax errors found (SyntaxError)\n", 1, "script.rb:3: syntax errors found (SyntaxError)"),
+        (R_MODULE, 1, "Error in library(dplyr) : there is no package called ‘dplyr’"),
+        (R_CALLS, 1, 'Error in load("orders") : the table of orders has no rows, which the report needs'),
+        ("Error: object 'x' not found\nExecution halted\n", 1, "Error: object 'x' not found"),
+        (PHP, 255, PHP.splitlines()[0]),
+        (PHP_SYNTAX, 255, PHP_SYNTAX.strip()),
+        (LOGGED, 1, ""),
+        (LOGGED.partition("going")[0], 1, "ConnectionRefusedError: [Errno 111] Connection refused"),
         (HANDLED, 3, ""),
         (HANDLED, 1, "ModuleNotFoundError: No module named 'pandas'"),
         (PYTHON + "line\n" * 30, 1, ""),

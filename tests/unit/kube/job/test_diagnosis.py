@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_script_provider.kube.hiding import Hide, hider
 from airflow_script_provider.kube.job.diagnosis import (
     Case,
     Diagnosis,
@@ -226,7 +227,7 @@ def test_no_pod_is_explained_by_the_jobs_events() -> None:
     """A Job that never got a pod says why, in its own event's words (R11)."""
     warning = 'Job load: FailedCreate: Error creating: exceeded quota: q, requested: pods=1, used: pods=0, limited: "0"'
     found = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[warning]))
-    assert "did not start within startup_timeout of 300 s: Job load: FailedCreate: Error creating" in found.headline
+    assert "did not start within startup_timeout of 300 s: FailedCreate: exceeded quota: q" in found.headline
     assert (found.category, found.reason) == (Category.EXCEEDED_QUOTA, "FailedCreate")
 
 
@@ -303,7 +304,7 @@ def test_silence_names_a_command_that_kubectl_takes() -> None:
     assert diagnose(a_case(cause=Cause.SILENCE)).headline.endswith("Run kubectl -n etl describe job load.")
 
 
-LONG = "x" * 300
+LONG = "xx " * 100
 EVERY_CAUSE = [
     a_case(a_pod(oom_killed=True, memory="512Mi")),
     a_case(a_pod(exit_code=137)),
@@ -327,6 +328,15 @@ def test_a_cut_headline_keeps_its_advice() -> None:
     """Kubernetes' words are cut, what to do is not (R22)."""
     case = a_case(a_pod(), cause=Cause.IMAGE, reason="ErrImagePull", message=LONG)
     assert diagnose(case).headline.endswith("xx… Check image and image_pull_secrets.")
+
+
+def test_a_container_that_cri_o_does_not_create_for_its_program() -> None:
+    """CRI-O reports a missing interpreter before the container exists (R22)."""
+    message = "container create failed: executable file `ruby` not found in $PATH: No such file or directory\n"
+    found = diagnose(a_case(a_pod(waiting="CreateContainerError", message=message), cause=Cause.STARTUP_TIMEOUT))
+    assert (found.category, found.reason) == (Category.PROGRAM_NOT_FOUND, "CreateContainerError")
+    assert "CreateContainerError: executable file `ruby` not found" in found.headline
+    assert found.headline.endswith("Change image or interpreter.")
 
 
 @pytest.mark.parametrize(
@@ -368,8 +378,69 @@ def test_an_init_container_that_failed_is_named() -> None:
 def test_an_installation_says_itself_what_failed() -> None:
     """The termination message of the install container is the cause (R22)."""
     pod = a_pod(installers=[a_container(name="install", exit_code=97, message="could not install x")], phase="Failed")
-    found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED))
+    found = diagnose(a_case(pod, cause=Cause.SCRIPT_FAILED, hide=str))
     assert (found.cause, found.category, found.reason) == ("could not install x", Category.INSTALL_FAILED, "Error")
+
+
+INDEX = "could not install: ERROR: Could not fetch https://host/t0ken-t0ken/org/simple/pandas/"
+
+
+@pytest.mark.parametrize(
+    ("message", "hide", "cause"),
+    [
+        (
+            INDEX,
+            hider(["t0ken-t0ken"]),
+            "could not install: ERROR: Could not fetch https://host/***/org/simple/pandas/",
+        ),
+        (INDEX, None, "could not install"),
+        (INDEX, lambda line: "", "could not install"),
+        ('could not install "pandaz": no matching distribution', None, None),
+        ('could not install "a @ https://t0ken@h/": not a requirement', None, "could not install: not a requirement"),
+        ("could not install: the image has neither pip nor uv", None, None),
+        ("could not install: t0ken", None, "could not install"),
+        ("t0ken", None, "could not install"),
+    ],
+)
+def test_an_installation_quotes_no_value(message: str, hide: Hide | None, cause: str | None) -> None:
+    """An index may have a token in its path; where values are unknown, only our own words stay (R26)."""
+    pod = a_pod(installers=[a_container(name="install", exit_code=97, message=message)], phase="Failed")
+    assert diagnose(a_case(pod, hide=hide)).cause == (cause or message)
+
+
+@pytest.mark.parametrize(
+    ("message", "hide", "cause"),
+    [
+        ("could not install packages: E: Failed to fetch http://p/t0ken-t0ken/x", hider(["t0ken-t0ken"]),
+         "could not install packages: E: Failed to fetch http://p/***/x"),
+        ("could not install packages: E: Failed to fetch http://p/t0ken-t0ken/x", None, "could not install packages"),
+        ("could not install packages: the container does not run as root", None, None),
+    ],
+)  # fmt: skip
+def test_packages_quote_no_value(message: str, hide: Hide | None, cause: str | None) -> None:
+    """A mirror or a proxy may have a token in its address (R26)."""
+    pod = a_pod(exit_code=98, message=f"airflow-script: {message}")
+    pod["spec"]["containers"][0]["env"] = [{"name": "AIRFLOW_SCRIPT_PACKAGES"}]
+    assert diagnose(a_case(pod, hide=hide)).cause == (cause or message)
+
+
+@pytest.mark.parametrize(("hide", "shown"), [(hider(["hunter22"]), 'message: "*** is wrong"'), (None, "Error.")])
+def test_a_hook_quotes_no_value(hide: Hide | None, shown: str) -> None:
+    """The message of a hook has its command and its output (R26)."""
+    said = 'Exec lifecycle hook ([sh -c a]) for Container "script" failed - error: x, message: "hunter22 is wrong"'
+    case = a_case(a_pod(waiting="PostStartHookError", message=said), cause=Cause.STARTUP_TIMEOUT, hide=hide)
+    assert "hunter22" not in diagnose(case).headline + diagnose(case).cause
+    assert shown in diagnose(case).headline + diagnose(case).cause
+
+
+@pytest.mark.parametrize("reason", ["Unhealthy", "FailedPostStartHook"])
+def test_an_event_of_a_hook_or_a_probe_quotes_no_value(reason: str) -> None:
+    """What a probe printed is not in the first line; the event is in the log (R26)."""
+    warning = f"Pod load-x1: {reason}: Startup probe failed: hunter22 is wrong"
+    case = a_case(a_pod(waiting="ContainerCreating"), cause=Cause.STARTUP_TIMEOUT, warnings=[warning])
+    found = diagnose(case)
+    assert "hunter22" not in found.headline + found.cause
+    assert "Startup probe failed" in found.cause
 
 
 def test_a_deadline_that_nobody_watched() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,3 +75,11 @@ def test_an_override_sets_the_grace_period() -> None:
     """The pod has it, so it is waited for (R27)."""
     request = a_request(pod_overrides={"spec": {"terminationGracePeriodSeconds": 3}})
     assert limits_of(request).grace_period == 3
+
+
+def test_check_digits_of_values_travel_where_there_are_some() -> None:
+    """A row without any is the same as that of an earlier version (R4, R26)."""
+    job = LaunchedJob.of(a_request(env={"A": "b"}), REF, 0.0)
+    assert "check_digits" not in job.to_dict()
+    known = replace(job, check_digits="a1f")
+    assert LaunchedJob.from_dict(known.to_dict()) == known
