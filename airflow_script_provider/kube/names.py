@@ -26,6 +26,11 @@ from airflow_script_provider.kube.syntax import MAX_LABEL
 DEFAULT_PREFIX = "script"
 
 _ID_LENGTH = 10
+_LAST_INDEX = "-0"
+"""What Kubernetes appends to the name of an indexed Job with one completion.
+
+It refuses the Job if the result is longer than a label.
+"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class LaunchIdentity:
     job_name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        room = MAX_LABEL - len(self.launch_id) - 1
+        room = MAX_LABEL - len(self.launch_id) - 1 - (len(_LAST_INDEX) if self.is_for_nodes else 0)
         stem = self.stem[:room].rstrip("-") or DEFAULT_PREFIX
         object.__setattr__(self, "job_name", f"{stem}-{self.launch_id}")
 

@@ -75,6 +75,16 @@ def test_job_names_are_legal(task_id: str) -> None:
     assert job_name.endswith("-0123456789")
 
 
+@pytest.mark.parametrize("length", [43, 44, 45, 250])
+def test_the_name_of_an_owner_leaves_room_for_an_index(length: int) -> None:
+    """Kubernetes refuses an indexed Job if its name and an index are not a label; no other name is shorter (R28)."""
+    stem = names.stem_for("x" * length, None)
+    owner = LaunchIdentity("0123456789", stem, is_for_nodes=True).job_name
+    assert LEGAL_NAME.fullmatch(f"{owner}-0")
+    assert len(owner) == min(len(stem) + 11, 61)
+    assert len(LaunchIdentity("0123456789", stem).job_name) == min(len(stem) + 11, 63)
+
+
 def test_the_objects_are_named_after_the_job() -> None:
     """ConfigMap and Secret are found by the Job's name."""
     identity = LaunchIdentity("0123456789", "script-load")
