@@ -135,9 +135,8 @@ class RecordWriter:
 
     async def _write_on_owner(self, node: str, record: RunRecord) -> None:
         """Write the record on the owner, in place of the one that is no longer history."""
-        annotations: dict[str, str | None] = {
-            **board.owner_annotation(node, node_record.for_owner(record, self._owner))
-        }
+        kept = node_record.for_owner(record, self._owner)
+        annotations: dict[str, str | None] = {**board.owner_annotation(node, kept)}
         if (old := manifest.obsolete_index(self._owner, record.index)) is not None:
             annotations |= dict.fromkeys(board.owner_annotation(node, replace(record, index=old)))
         body = {"metadata": {"uid": self.job.ref.uid, "annotations": annotations}}
