@@ -44,7 +44,10 @@ def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
 
 
 def values_in(*things: Any) -> Iterator[str]:
-    """Every text and number in mappings and lists, also where a text is the JSON of these."""
+    """Every text and number in mappings and lists, also where a text is the JSON of these.
+
+    True and False are not secret.
+    """
     for thing in things:
         if isinstance(thing, str):
             yield thing
@@ -57,7 +60,7 @@ def values_in(*things: Any) -> Iterator[str]:
             yield from values_in(*thing.values())
         elif isinstance(thing, list | tuple | set | frozenset):
             yield from values_in(*thing)
-        elif isinstance(thing, int | float):
+        elif isinstance(thing, int | float) and not isinstance(thing, bool):
             yield from (str(thing), json.dumps(thing))
 
 

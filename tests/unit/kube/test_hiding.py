@@ -109,3 +109,10 @@ def test_a_line_of_any_length_takes_a_moment() -> None:
     line = "::gr" * 200_000 + "::group::" + "oup::" * 200_000
     assert "::group::" not in hider()(line)
     assert len(hider(str(number) * 3 for number in range(10_000, 15_000))("9" * 900_000)) <= MAX_LINE
+
+
+def test_a_flag_is_no_secret() -> None:
+    """``False`` stands in many messages (R22)."""
+    hide = hider(values_in({"dry_run": False}, '{"dry_run": false}'))
+    assert hide("ValueError: False is false, not 12345") == "ValueError: False is false, not 12345"
+    assert hider(values_in({"pin": 12345}))("ValueError: 12345") == "ValueError: ***"
