@@ -88,7 +88,7 @@ def _identity(
 
 
 def _ordinal(task: TaskIdentity, facts: Mapping[str, Any]) -> int:
-    """The number of this launch among the equal launches of the try, in the order of their calls."""
+    """The number of this launch among the equal launches of the try, in the order of calls."""
     launch = (task.instance_id, names.request_digest(0, facts))
     with _counting:
         _launches[launch] += 1

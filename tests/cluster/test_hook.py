@@ -143,11 +143,12 @@ def test_a_retry_that_skips_a_run_takes_over_the_right_one(kubeconfig: str, name
     common: dict[str, Any] = {"script": "import sys\nprint(sys.argv[1])", "namespace": namespace}
     of_day = {day: common | {"args": {"day": day}} for day in (1, 2, 3)}
     first, second = (FakeTaskInstance(try_number=number, max_tries=1, store=store) for number in (1, 2))
-    with set_current_context({"ti": first, "task_state_store": store}):
+    contexts: list[Any] = [{"ti": ti, "task_state_store": store} for ti in (first, second)]
+    with set_current_context(contexts[0]):
         run = ScriptTaskRun(hook.cluster, hook.log)
         requests = [run.prepare(*inputs_and_options(**of_day[day]), task=current_task()) for day in (1, 2)]
         lost = hook.launch(requests[1])
-    with set_current_context({"ti": second, "task_state_store": store}):
+    with set_current_context(contexts[1]):
         results = {day: hook.run(**of_day[day]) for day in (2, 3)}
     assert {day: result.value for day, result in results.items()} == {2: {"day": 2}, 3: {"day": 3}}
     assert results[2].job_name == lost.name

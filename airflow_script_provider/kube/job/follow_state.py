@@ -75,7 +75,7 @@ class FollowState:
 
     @classmethod
     def from_text(cls, text: str | None) -> FollowState | None:
-        """From the text of an annotation; None without one, or if it was changed and is not valid."""
+        """From an annotation's text; None without one, or if it was changed and is not valid."""
         try:
             return cls.from_dict(json.loads(text)) if text else None
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):

@@ -71,7 +71,7 @@ class NodePlan:
         return min(self.max_parallel or len(self.nodes), len(self.nodes))
 
     def longest(self, grace_period: int) -> int | None:
-        """Seconds that all runs take at most; None if a run has no limit, or if they take decades."""
+        """Seconds that all runs take at most; None if a run has no limit, or if it is decades."""
         if self.timeout is None:
             return None
         waves = math.ceil(len(self.nodes) / max(1, self.at_once))

@@ -132,8 +132,8 @@ def test_a_change_that_the_controller_has_not_seen() -> None:
     assert not workloads.is_observed(a_deployment(generation=4))
 
 
-ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
-STAGED = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}
+ON_DELETE: dict[str, Any] = {"updateStrategy": {"type": "OnDelete"}}
+STAGED: dict[str, Any] = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}
 
 
 def pods_of_db(*revisions: str, first: int = 0, **spec: Any) -> Candidates:
