@@ -95,9 +95,11 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
 def is_repeated_by_launch(job: Job, identity: LaunchIdentity) -> bool:
     """Whether this launch would repeat the Job of an earlier try.
 
-    False if the task was cleared since.
+    False if the task was cleared since, or if the Job is known to be of another call.
     """
-    return _is_repeated_by(job, identity.task) and _request(job) == identity.request
+    ours, theirs = identity.call, _call(job)
+    may_be_same_call = ours is None or theirs is None or ours == theirs or _have_same_arguments(ours, theirs)
+    return _is_repeated_by(job, identity.task) and _request(job) == identity.request and may_be_same_call
 
 
 def _likeness(job: Job, identity: LaunchIdentity, in_series: Sequence[Job], *, alone: bool) -> Likeness:
@@ -113,11 +115,15 @@ def _likeness(job: Job, identity: LaunchIdentity, in_series: Sequence[Job], *, a
         return Likeness.SAME_NUMBER if has_label else Likeness.NONE
     if ours == theirs:
         return Likeness.SAME_LAUNCH if has_label else Likeness.SAME_VALUES
-    if has_label and ours.arguments and ours.arguments == theirs.arguments:
+    if has_label and _have_same_arguments(ours, theirs):
         return Likeness.SAME_ARGUMENTS
     is_first = has_label and identity.request == ours.request
     is_only = sum(other.request == ours.request for other in map(_call, in_series) if other) == 1
     return Likeness.ONLY_ONE if is_first and is_only else Likeness.NONE
+
+
+def _have_same_arguments(ours: CallDigests, theirs: CallDigests) -> bool:
+    return bool(ours.arguments) and ours.arguments == theirs.arguments
 
 
 def _call(job: Job) -> CallDigests | None:

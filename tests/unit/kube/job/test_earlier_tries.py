@@ -202,6 +202,14 @@ def test_without_digests_the_number_decides(theirs: CallDigests | None, ours: Ca
     assert planned(a_left_job(call=theirs), retry=a_retry(request=SECOND, call=ours), alone=False) == (None, [])
 
 
+@pytest.mark.parametrize(
+    ("ours", "is_repeated"), [(a_call(1), True), (a_call(1, "t2"), True), (a_call(2), False), (None, True)]
+)
+def test_a_run_on_a_node_counts_for_its_own_call(ours: CallDigests | None, is_repeated: bool) -> None:
+    """A node on which another call succeeded is not left out (R1)."""
+    assert earlier_tries.is_repeated_by_launch(a_left_job(call=a_call(1)), a_retry(call=ours)) is is_repeated
+
+
 def test_outside_a_task_there_are_no_tries() -> None:
     """Nothing is taken over, nothing deleted."""
     assert planned(a_left_job(), retry=LaunchIdentity("ffffffffff")) == (None, [])
