@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,11 +24,16 @@ STORE_KEY = "airflow_script_provider.first_try"
 """Key in Airflow's task state store: the ``ti.id`` of the first try that launched something."""
 DEPLOYMENT_VARIABLE = "airflow_script_provider_deployment"
 """Airflow variable that marks a deployment of Airflow 3.1 or 3.2, which have no such store."""
+KEY_KEY = "airflow_script_provider.key"
+"""Key in the same store: a random secret that only this task instance has."""
 _OTHERS_TURN = 1.0
 """Seconds in which another worker's first value of the variable arrives; the last one counts."""
 
 _first_tries: dict[str, str] = {}
 """First tries by ``ti.id``, as far as this process has asked."""
+_keys: dict[str, str] = {}
+"""Keys by ``ti.id``, as far as this process has asked."""
+_making_a_key = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -42,9 +48,15 @@ def task_identity(context: Mapping[str, Any]) -> TaskIdentity:
 
 
 def current_task() -> TaskIdentity | None:
-    """The task instance that this code runs in, None outside of one."""
+    """The task instance that this code runs in, None outside of one.
+
+    Code may launch several Jobs of one request, so it also gets a key to tell them apart.
+    """
     context = _airflow.current_context()
-    return task_identity(context) if context is not None else None
+    if context is None:
+        return None
+    task = task_identity(context)
+    return replace(task, key=_key(context.get("task_state_store"), task))
 
 
 def _origin(context: Mapping[str, Any], task: TaskIdentity) -> str:
@@ -71,6 +83,30 @@ def _first_try(store: Any, task: TaskIdentity) -> str:
             "Airflow's task state store refuses a value, so a retry could not reattach to this try's Job: %s", error
         )
     return task.instance_id
+
+
+def _key(store: Any, task: TaskIdentity) -> str:
+    """The key of the task instance; empty without a store, or if the store does not take it."""
+    if store is None:
+        return ""
+    with _making_a_key:
+        if task.instance_id not in _keys:
+            _keys[task.instance_id] = _stored_key(store, task)
+        return _keys[task.instance_id]
+
+
+def _stored_key(store: Any, task: TaskIdentity) -> str:
+    """The stored key; a new one, stored from now on, if there is none."""
+    try:
+        if stored := store.get(KEY_KEY):
+            return str(stored)
+        key = secrets.token_hex(16)
+        store.set(KEY_KEY, key)
+    except Exception:  # a backend of the site may raise anything
+        if task.try_number > 1:
+            raise  # without the key, a run might take another run's outcome
+        return ""
+    return key
 
 
 @lru_cache(maxsize=1)

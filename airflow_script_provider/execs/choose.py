@@ -96,8 +96,7 @@ async def _get_when_observed(api: KubernetesApi, workload: Workload) -> Mapping[
         if time.monotonic() > give_up:
             raise exceptions.TargetError(
                 f"the current pods of {workload} are unknown: its controller has not seen the newest change within "
-                f"{OBSERVATION_TIMEOUT:g} s. Check: kubectl -n {workload.namespace} rollout status "
-                f"{workload.kind} {workload.name}"
+                f"{OBSERVATION_TIMEOUT:g} s. Check: {workload.check}"
             )
         await asyncio.sleep(_OBSERVATION_PAUSE)
 

@@ -13,7 +13,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, ask_helper, open_exec, reply_of
 from airflow_script_provider.kube.exec import program, protocol
-from airflow_script_provider.kube.exec.outcome import ExecEnd, ExecOutput, end_of, end_of_bare
+from airflow_script_provider.kube.exec.outcome import ExecEnd, ExecOutput, Exited, end_of, end_of_bare
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
@@ -33,11 +33,13 @@ _ENDED_STATES = ("gone", "ended", "killed")
 class Termination(NamedTuple):
     """The result of ending a process, in words.
 
-    ``may_still_run`` is False if the process is gone.
+    ``may_still_run`` is False if the process is gone. ``was_signalled`` is False if the program
+    had ended before it could get a signal, so that its exit code is its own.
     """
 
     description: str
     may_still_run: bool
+    was_signalled: bool = True
 
 
 class OutputRecorder:
@@ -102,6 +104,14 @@ class Program:
         status, why = await self._run(list(self.invocation.argv), b"", protocol.WORDS_OF_THE_NODE)
         return end_of_bare(self.own_lines, status, why, time.monotonic() - began)
 
+    @property
+    def reported_end(self) -> ExecEnd | None:
+        """The end by the exit code that the shell has reported, None without one.
+
+        A process that the program has left behind may still hold its output open.
+        """
+        return None if self.own_lines.exit_code is None else Exited(self.own_lines.exit_code)
+
     async def is_running(self) -> bool | None:
         """Whether the process still runs, None where that is unknown."""
         if not self._is_sent:
@@ -119,14 +129,15 @@ class Program:
         """
         if not self._is_sent:
             self._is_given_up = True
-            return Termination("it had not begun", may_still_run=False)
+            return Termination("it had not begun", may_still_run=False, was_signalled=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(within, ANNOUNCEMENT_TIMEOUT)):
                 await self._announced.wait()
         process = self.own_lines.process
         if process is None:
             why = "it could not be ended, because the pod has not reported its process"
-            return Termination(why, may_still_run=True)
+            return Termination(why, may_still_run=True, was_signalled=False)
+        had_ended = self.own_lines.exit_code is not None  # what it has left in its group may remain
         reply = await reply_of(self.api, self.target, program.end_argv(process, self.invocation, grace), within)
         descriptions = {
             "gone": "it had already ended",
@@ -137,7 +148,8 @@ class Program:
         }
         failed = f"process {process.group} could not be ended. Run: {self._kill_command(process.group)}"
         description = failed if reply is None else descriptions.get(reply, failed)
-        return Termination(description, may_still_run=reply not in _ENDED_STATES)
+        was_signalled = not had_ended and reply != "gone"
+        return Termination(description, may_still_run=reply not in _ENDED_STATES, was_signalled=was_signalled)
 
     def _kill_command(self, group: int) -> str:
         where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"

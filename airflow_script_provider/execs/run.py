@@ -116,12 +116,18 @@ class ExecRun:
             running.cancel()
             await asyncio.wait({running})
 
-    async def _time_out(self, program: Program, running: asyncio.Future[ExecEnd]) -> TimedOut:
+    async def _time_out(self, program: Program, running: asyncio.Future[ExecEnd]) -> ExecEnd:
+        """End the process. If it had just ended by itself, its own exit code counts."""
         grace = self.request.options.grace
         self.log.note(f"{self.request.deadline.argument} is over: {self.request.noun} gets SIGTERM", logging.WARNING)
         termination = await program.end(grace, grace + TERMINATION_MARGIN)
         await asyncio.wait({running}, timeout=DRAIN_TIMEOUT)
-        return TimedOut(termination.description, termination.may_still_run)
+        timed_out = TimedOut(termination.description, termination.may_still_run)
+        found = running.result() if running.done() and running.exception() is None else program.reported_end
+        end = exec_outcome.end_at_deadline(found, timed_out, was_signalled=termination.was_signalled)
+        if end is not timed_out:
+            self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
+        return end
 
     async def _end_quickly(self, program: Program) -> str:
         """End the process in the few seconds that Airflow leaves; return how that went."""

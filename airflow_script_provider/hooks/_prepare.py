@@ -11,7 +11,7 @@ from airflow_script_provider._airflow import mask_values
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.kube import names
 from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.names import CallDigests, LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.request import interpreters, provenance
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.logins import logins_in
@@ -53,7 +53,7 @@ def job_request(
         script=script,
         options=options,
         namespace=namespace,
-        identity=_identity(task, options, request_facts(script, files, options, payload, namespace)),
+        identity=_identity(task, options, payload, request_facts(script, files, options, payload, namespace)),
         interpreter=interpreter,
         payload=payload,
         files=files,
@@ -71,21 +71,24 @@ def log_origins(log: Logger, script: Script, files: Mapping[str, Script]) -> Non
         log.info("%s", line)
 
 
-def _identity(task: TaskIdentity | None, options: CheckedOptions, facts: Mapping[str, Any]) -> LaunchIdentity:
+def _identity(
+    task: TaskIdentity | None, options: CheckedOptions, payload: Payload, facts: Mapping[str, Any]
+) -> LaunchIdentity:
     if task is None:
         return LaunchIdentity(names.launch_id(None, 0, facts), names.stem_for(None, options.name))
     ordinal = _ordinal(task, facts)
     launch_id = names.launch_id(task.instance_id, ordinal, facts)
     return LaunchIdentity(
-        launch_id, names.stem_for(task.task_id, options.name), task, names.request_digest(ordinal, facts)
+        launch_id,
+        names.stem_for(task.task_id, options.name),
+        task,
+        names.request_digest(ordinal, facts),
+        call=CallDigests.of(task, facts, payload.arguments, payload.environment),
     )
 
 
 def _ordinal(task: TaskIdentity, facts: Mapping[str, Any]) -> int:
-    """The number of this launch among the equal launches of the try.
-
-    Each try has the same numbers, whatever order its threads start in.
-    """
+    """The number of this launch among the equal launches of the try, in the order of calls."""
     launch = (task.instance_id, names.request_digest(0, facts))
     with _counting:
         _launches[launch] += 1

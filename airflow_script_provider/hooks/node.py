@@ -72,7 +72,7 @@ class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
 
         async def launched(api: KubernetesApi) -> JobRef:
             log = self._task_run.run_log(get_logs=request.request.get_logs)
-            return (await self._task_run.begin(api, request, log, None)).ref
+            return (await self._task_run.begin(api, request, log)).ref
 
         return self._task_run.call(launched)
 
@@ -107,17 +107,19 @@ class NodesTaskRun(JobTaskRun):
         task: TaskIdentity | None = None,
         seconds_left: float | None = None,
         on_outcome: OnResult | None = None,
+        alone: bool = False,
     ) -> NodesResult:
         """Run and wait; a failure is returned, not raised.
 
-        ``on_outcome`` gets it before the runs are marked as read.
+        ``on_outcome`` gets it before the runs are marked as read. ``alone`` means that the task
+        runs nothing else, so this run uses or deletes what an earlier try left.
         """
         task = task or current_task()
 
         async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult:
             return await nodes.see_through(job, task, on_outcome)
 
-        return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left)
+        return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=alone)
 
     def outcome_or_deferral(
         self,
@@ -128,7 +130,7 @@ class NodesTaskRun(JobTaskRun):
         seconds_left: float | None = None,
         on_outcome: OnResult | None = None,
     ) -> NodesResult | NodesDeferral:
-        """Create the Job that owns the runs; leave the runs to a trigger, for ``resume``.
+        """As ``outcome`` with ``alone``, but the runs are left to a trigger, for ``resume``.
 
         Without the right to patch Jobs a trigger could not store the records of runs. Then a
         worker waits.
@@ -142,7 +144,7 @@ class NodesTaskRun(JobTaskRun):
                 unguarded.ref = job.ref
                 return NodesDeferral(job, nodes.api.host)
 
-            return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left)
+            return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=True)
 
     def resume(
         self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnResult | None = None
@@ -170,11 +172,13 @@ class NodesTaskRun(JobTaskRun):
 
         return await self.with_launched(request.request, ref, main)
 
-    async def begin(
-        self, api: KubernetesApi, request: NodesRequest, log: RunLog, task: TaskIdentity | None
-    ) -> LaunchedJob:
+    async def begin(self, api: KubernetesApi, request: NodesRequest, log: RunLog) -> LaunchedJob:
+        """Choose nodes and create the owner of the runs, which belongs to no task."""
+        return await self._begin(self._nodes_task(api, log, None), request)
+
+    async def _begin(self, nodes: NodesTask, request: NodesRequest) -> LaunchedJob:
         """Adopt the owner of an earlier try, or choose nodes and create one."""
-        return await self._nodes_task(api, log, task).begin(
+        return await nodes.begin(
             request.request,
             request.on_nodes,
             request.choice,
@@ -190,6 +194,7 @@ class NodesTaskRun(JobTaskRun):
         folder: str | None,
         task: TaskIdentity | None,
         seconds_left: float | None,
+        alone: bool,
     ) -> T:
         access = self.cluster.resolve()
         request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
@@ -197,13 +202,15 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.request.get_logs)
 
         async def main(api: KubernetesApi) -> T:
-            job = await self.begin(api, request, log, task)
-            return await do(self._nodes_task(api, log, task), job)
+            nodes = self._nodes_task(api, log, task, alone=alone)
+            return await do(nodes, await self._begin(nodes, request))
 
         return self.run(access, main)
 
-    def _nodes_task(self, api: KubernetesApi, log: RunLog, task: TaskIdentity | None) -> NodesTask:
-        return NodesTask(api, log, lambda: self.meaning_of_kill(task))
+    def _nodes_task(
+        self, api: KubernetesApi, log: RunLog, task: TaskIdentity | None, *, alone: bool = True
+    ) -> NodesTask:
+        return NodesTask(api, log, lambda: self.meaning_of_kill(task), alone)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from airflow_script_provider import exceptions
@@ -11,10 +13,15 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import earlier_tries, manifest
+from airflow_script_provider.kube.job.earlier_tries import EarlierJobs, Job
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
+
+_claims: set[tuple[str, str]] = set()
+"""Jobs by the try of this process that has reattached to them: its threads may run at once."""
+_claiming = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,21 @@ async def find(
     except exceptions.ApiForbiddenError as error:
         log.note(f"Jobs of earlier tries cannot be listed, so a new Job is created: {error}", logging.WARNING)
         return None
-    jobs_of_earlier = earlier_tries.earlier_jobs(found, request.identity, alone=alone)
+    jobs_of_earlier = _claimed_of(found, request, task.instance_id, alone=alone)
     for job in jobs_of_earlier.obsolete:
         await _delete(api, request.namespace, job, log)
     wanted = jobs_of_earlier.wanted
     return _reattached(api, request, wanted) if wanted is not None else None
+
+
+def _claimed_of(found: Sequence[Job], request: JobRequest, try_id: str, *, alone: bool) -> EarlierJobs:
+    """What to do with these Jobs; no other launch of this try gets the wanted one as well."""
+    with _claiming:
+        claimed = [uid for claimant, uid in _claims if claimant == try_id]
+        chosen = earlier_tries.earlier_jobs(found, request.identity, alone=alone, claimed=claimed)
+        if chosen.wanted is not None and request.identity.call is not None:
+            _claims.add((try_id, chosen.wanted["metadata"]["uid"]))
+    return chosen
 
 
 async def to_launched(api: KubernetesApi, request: JobRequest, ref: JobRef) -> tuple[LaunchedJob, FollowState]:
@@ -91,7 +108,7 @@ async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> N
             log.note(f"Secret or ConfigMap of Job {earlier.ref} could not be created again: {error}", logging.WARNING)
 
 
-def _reattached(api: KubernetesApi, request: JobRequest, job: earlier_tries.Job) -> ReattachedJob:
+def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> ReattachedJob:
     metadata, now = job["metadata"], api.now()
     launch_id = metadata["labels"][labels.LAUNCH_LABEL]
     on_the_clock = earlier_tries.seconds_on_the_clock(job, now)
@@ -105,7 +122,7 @@ def _reattached(api: KubernetesApi, request: JobRequest, job: earlier_tries.Job)
     )
 
 
-async def _delete(api: KubernetesApi, namespace: str, job: earlier_tries.Job, log: RunLog) -> None:
+async def _delete(api: KubernetesApi, namespace: str, job: Job, log: RunLog) -> None:
     ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
     why = f"Job {ref} of try {earlier_tries.try_number(job)} does not match this try, and no try needs its outcome."
     try:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 Duration = float | timedelta
+MAX_SECONDS = 2**31 - 1
+"""The largest 32-bit integer, as which Kubernetes stores durations: 68 years."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def positive_seconds(
     if value is None and none_allowed:
         return None
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 2**31:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= MAX_SECONDS:
         raise ValueError(f"{argument}={value!r} must be seconds or a timedelta")
     if number < 0 or (number == 0 and not zero_allowed):
         raise ValueError(f"{argument}={value!r} must be {'at least 0' if zero_allowed else 'more than 0'} seconds")

@@ -90,7 +90,10 @@ def hider_of_launched(digits: str, values: Iterable[str], mask: Hide = str) -> H
 
 
 def values_in(*things: Any) -> Iterator[str]:
-    """Every text and number in mappings and lists, also where a text is the JSON of these."""
+    """Every text and number in mappings and lists, also where a text is the JSON of these.
+
+    True and False are not secret.
+    """
     for thing in things:
         if isinstance(thing, str):
             yield thing
@@ -103,7 +106,7 @@ def values_in(*things: Any) -> Iterator[str]:
             yield from values_in(*thing.values())
         elif isinstance(thing, list | tuple | set | frozenset):
             yield from values_in(*thing)
-        elif isinstance(thing, int | float):
+        elif isinstance(thing, int | float) and not isinstance(thing, bool):
             yield from (str(thing), json.dumps(thing))
 
 

@@ -34,6 +34,11 @@ TASK_ANNOTATIONS = {
     "max_tries": MAX_TRIES_ANNOTATION,
 }
 """Annotations with the task's raw values, by the names that Airflow has for them."""
+CALL_ANNOTATION = f"{MANAGER}/call"
+"""Digests of request, arguments and all values, with a key that only Airflow has.
+
+Only Jobs that code in a task has launched have it: a later try tells equal requests apart by it.
+"""
 READ_ANNOTATION = f"{MANAGER}/read"
 """When the outcome of the Job was read: from then on no later try asks for it."""
 FOLLOW_STATE_ANNOTATION = f"{MANAGER}/handover"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.labels import (
+    CALL_ANNOTATION,
     DAG_ID_LABEL,
     LAUNCH_LABEL,
     MANAGED_BY_LABEL,
@@ -26,6 +28,12 @@ from airflow_script_provider.kube.syntax import MAX_LABEL
 DEFAULT_PREFIX = "script"
 
 _ID_LENGTH = 10
+_KEYED_LENGTH = 16
+_LAST_INDEX = "-0"
+"""What Kubernetes appends to the name of an indexed Job with one completion.
+
+It refuses the Job if the result is longer than a label.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class TaskIdentity:
 
     ``max_tries`` is Airflow's: the last try that is followed by another one. ``origin`` is the
     same for every try, and differs from that of a task instance that has the same ids in another
-    deployment of Airflow, or in a DAG run that was deleted.
+    deployment of Airflow, or in a DAG run that was deleted. ``key`` is a secret that all tries
+    share and the cluster does not have; it is empty where there is none.
     """
 
     dag_id: str
@@ -45,6 +54,7 @@ class TaskIdentity:
     instance_id: str = ""
     max_tries: int | None = None
     origin: str = ""
+    key: str = field(default="", repr=False)
 
     @property
     def has_tries_left(self) -> bool:
@@ -74,11 +84,47 @@ class TaskIdentity:
 
 
 @dataclass(frozen=True)
+class CallDigests:
+    """Digests of one call of a task that may make several.
+
+    ``request`` is the digest of its request, of which the first launch has this label.
+    ``arguments`` is that of ``args`` and ``arguments``, empty without any, ``values`` that of all
+    values; both are made with the task's key, without which nothing can be learnt from them.
+    """
+
+    request: str
+    arguments: str
+    values: str
+
+    @classmethod
+    def of(
+        cls, task: TaskIdentity, facts: Mapping[str, Any], arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> CallDigests | None:
+        """The digests of a call, None in a task without a key."""
+        if not task.key:
+            return None
+        request = request_digest(0, facts)
+        of_arguments = _keyed(task, request, arguments) if arguments else ""
+        return cls(request, of_arguments, _keyed(task, request, arguments, sorted(environment.items())))
+
+    @classmethod
+    def from_text(cls, text: str | None) -> CallDigests | None:
+        """From ``to_text``, None if it is not valid."""
+        parts = (text or "").split(".")
+        return cls(*parts) if len(parts) == 3 else None
+
+    def to_text(self) -> str:
+        """As the text of an annotation."""
+        return f"{self.request}.{self.arguments}.{self.values}"
+
+
+@dataclass(frozen=True)
 class LaunchIdentity:
     """Names of what one launch creates.
 
     ``launch_id`` decides: a launch repeated with the same id is the same Job. Another try of the
-    task finds the launch by ``request``. ``is_for_nodes`` means that its Job owns other Jobs.
+    task finds the launch by ``request``, and by ``call`` where the task may launch several.
+    ``is_for_nodes`` means that its Job owns other Jobs.
     """
 
     launch_id: str
@@ -86,10 +132,11 @@ class LaunchIdentity:
     task: TaskIdentity | None = None
     request: str = ""
     is_for_nodes: bool = False
+    call: CallDigests | None = None
     job_name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        room = MAX_LABEL - len(self.launch_id) - 1
+        room = MAX_LABEL - len(self.launch_id) - 1 - (len(_LAST_INDEX) if self.is_for_nodes else 0)
         stem = self.stem[:room].rstrip("-") or DEFAULT_PREFIX
         object.__setattr__(self, "job_name", f"{stem}-{self.launch_id}")
 
@@ -112,7 +159,8 @@ class LaunchIdentity:
 
     def annotations(self) -> dict[str, str]:
         """Annotations of Job and pod, which an author cannot override."""
-        return self.task.annotations() if self.task else {}
+        call = {CALL_ANNOTATION: self.call.to_text()} if self.call else {}
+        return call | (self.task.annotations() if self.task else {})
 
 
 def stem_for(task_id: str | None, name: str | None) -> str:
@@ -145,6 +193,12 @@ def short_digest(*parts: object) -> str:
     """
     text = json.dumps([str(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def _keyed(task: TaskIdentity, *parts: Any) -> str:
+    """A digest that only the tries of this task instance can make."""
+    text = json.dumps([task.digest, *parts])
+    return hmac.new(task.key.encode(), text.encode(), hashlib.sha256).hexdigest()[:_KEYED_LENGTH]
 
 
 def _as_text(facts: Mapping[str, Any]) -> str:

@@ -37,7 +37,8 @@ class KubernetesExecScriptOperator(ScriptTask):
     :param deployment: str: name of a Deployment. The script runs in the first ready pod, by name,
         of its current ReplicaSet. (templated)
     :param statefulset: str: name of a StatefulSet. The script runs in the first ready pod, by
-        name, of its newest revision. (templated)
+        name, of its newest revision. If no pod has that revision yet, because the update strategy
+        is ``OnDelete`` or has a ``partition``, an older pod is taken. (templated)
     :param pod: str: name of a running pod, which need not be ready. (templated)
     :param label_selector: str: label selector of pods. The script runs in the first ready one, by
         name. (templated)

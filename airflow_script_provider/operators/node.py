@@ -273,7 +273,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
 
         task_run, left = self._started(self._new_run()), self.execution_seconds
         task_run.on_launch = partial(self.announce_job, context)
-        run = task_run.outcome_or_deferral if self.deferrable else task_run.outcome
+        run = task_run.outcome_or_deferral if self.deferrable else partial(task_run.outcome, alone=True)
         expires_at = None if left is None else time.time() + left
         with airflow_errors():
             outcome = run(

@@ -12,6 +12,7 @@ from tests.cluster.accounts import author, written
 from tests.cluster.apps import a_deployment, a_stateful_set, rolled_out
 from tests.cluster.execs import SLEEPS, run_exec
 from tests.cluster.kubectl import Kubectl
+from tests.patience import wait_for
 
 
 @pytest.fixture
@@ -57,6 +58,19 @@ def test_without_the_right_to_list_there_are_no_names(
     config = author(kubectl, namespace, kubeconfig, role_file="exec.yaml", drop_verb=("deployments", "list"))
     run = run_exec(script="print(1)", namespace=namespace, config_file=written(config, tmp_path))
     assert str(run.error) == f"Deployment {namespace}/api does not exist. Check deployment and namespace."
+
+
+def test_a_stateful_set_that_is_updated_by_hand(namespace: str, kubectl: Kubectl, kubeconfig: str) -> None:
+    """No pod has the newest revision until its author deletes one."""
+    by_hand = a_stateful_set("db", namespace)
+    by_hand["spec"] |= {"updateStrategy": {"type": "OnDelete"}}
+    kubectl.apply(by_hand)
+    wait_for(lambda: kubectl.items("statefulsets", namespace)[0]["status"].get("readyReplicas") == 1, "the pod")
+    by_hand["spec"]["template"]["metadata"]["annotations"] = {"changed": "yes"}
+    kubectl.apply(by_hand)
+    run = run_exec(statefulset="db", script="print(1)", namespace=namespace, config_file=kubeconfig)
+    assert run.succeeded().result["pod_name"] == "db-0"
+    assert any("of the revisions before db-" in line for line in run.lines)
 
 
 def test_stateful_set_needs_no_more(namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:

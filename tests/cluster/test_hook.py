@@ -11,11 +11,14 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import set_current_context
 
+from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError
-from airflow_script_provider.hooks.script import KubernetesScriptHook
+from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptTaskRun
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance
 from tests.patience import PATIENCE, wait_for
+from tests.state_store import StateStore
+from tests.task_runs import inputs_and_options
 
 ENDLESS = "import time\ntime.sleep(600)"
 
@@ -132,3 +135,21 @@ def test_two_runs_in_one_task_are_two_jobs(kubeconfig: str, namespace: str, kube
     jobs = kubectl.items("jobs", namespace)
     assert {job["metadata"]["name"] for job in jobs} == {result.job_name for result in results}
     assert len({job["metadata"]["labels"]["airflow-script-provider/task-instance"] for job in jobs}) == 1
+
+
+def test_a_retry_that_skips_a_run_takes_over_the_right_one(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """Equal requests are told apart by their values: no run gets the outcome of another one (R1, R2)."""
+    hook, store = KubernetesScriptHook(config_file=kubeconfig), StateStore()
+    common: dict[str, Any] = {"script": "import sys\nprint(sys.argv[1])", "namespace": namespace}
+    of_day = {day: common | {"args": {"day": day}} for day in (1, 2, 3)}
+    first, second = (FakeTaskInstance(try_number=number, max_tries=1, store=store) for number in (1, 2))
+    contexts: list[Any] = [{"ti": ti, "task_state_store": store} for ti in (first, second)]
+    with set_current_context(contexts[0]):
+        run = ScriptTaskRun(hook.cluster, hook.log)
+        requests = [run.prepare(*inputs_and_options(**of_day[day]), task=current_task()) for day in (1, 2)]
+        lost = hook.launch(requests[1])
+    with set_current_context(contexts[1]):
+        results = {day: hook.run(**of_day[day]) for day in (2, 3)}
+    assert {day: result.value for day, result in results.items()} == {2: {"day": 2}, 3: {"day": 3}}
+    assert results[2].job_name == lost.name
+    assert len(kubectl.names("jobs", namespace)) == 2

@@ -40,6 +40,14 @@ def test_every_node_runs_it(shared: dict[str, Any], waiting: dict[str, Any]) -> 
         assert group_of(run, f"Node {name}: completed") == [f"on {name}", json.dumps({"node": name, "run": 0})]
 
 
+def test_a_long_task_id_is_no_obstacle(shared: dict[str, Any]) -> None:
+    """The name of an indexed Job has to leave room for an index (R28)."""
+    task_id = "maintenance_of_databases.vacuum_and_reindex_all_tables"
+    run = run_nodes(task_id=task_id, script=SAYS_WHERE, **shared).succeeded()
+    assert len(run.result["job_name"]) == 61
+    assert run.result["succeeded"] == 2
+
+
 def test_runs_follow_each_other(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
     """Three runs on each node, of which the result keeps two; the Jobs of older ones are gone."""
     run = run_nodes(script=SAYS_WHERE, runs=3, interval=0.5, history_limit=2, **shared, **waiting).succeeded()

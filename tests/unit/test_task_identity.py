@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import _airflow, _task_identity
-from airflow_script_provider._task_identity import DEPLOYMENT_VARIABLE, STORE_KEY, task_identity
+from airflow_script_provider._task_identity import DEPLOYMENT_VARIABLE, KEY_KEY, STORE_KEY, current_task, task_identity
 from tests.state_store import StateStore
 
 A_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -104,6 +104,58 @@ def test_a_store_that_does_not_answer_a_later_try_stops_it() -> None:
 
     with pytest.raises(RuntimeError, match="no answer"):
         digest("silent-2", 2, task_state_store=Silent())
+
+
+def test_code_in_a_task_has_a_key_that_later_tries_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in Airflow only, and random: ``ti.id`` stands in the pods of an executor (R2, R26)."""
+    store, keys = StateStore(), []
+    for number in (1, 2):
+        context = a_context(f"keyed-{number}", number, task_state_store=store)
+        monkeypatch.setattr(_airflow, "current_context", lambda context=context: context)
+        keys += [task.key for _ in range(2) if (task := current_task())]
+    assert len(keys) == 4
+    assert set(keys) == {store.kept[KEY_KEY]}
+    assert len(keys[0]) == 32
+
+
+def test_without_a_store_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is the same in every try and unknown to the cluster."""
+    monkeypatch.setattr(_airflow, "current_context", lambda: a_context("keyless"))
+    assert (task := current_task())
+    assert task.key == ""
+
+
+def test_a_try_that_is_rescheduled_keeps_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sensor goes on in another process, which has asked nothing yet."""
+    store, keys = StateStore(), set()
+    monkeypatch.setattr(_airflow, "current_context", lambda: a_context("poked-1", task_state_store=store))
+    for _ in range(2):
+        _task_identity._keys.clear()
+        keys |= {task.key for task in [current_task()] if task}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_store_that_does_not_answer_has_no_key(number: int) -> None:
+    """A first try has nothing to find; a later one might take the outcome of another run (R1)."""
+
+    class Silent(StateStore):
+        def get(self, key: str, default: Any = None) -> Any:
+            raise RuntimeError("no answer")
+
+    task = _airflow.task_instance(a_context(f"no-key-{number}", number)["ti"])
+    if number == 1:
+        assert _task_identity._key(Silent(), task) == ""
+    else:
+        with pytest.raises(RuntimeError, match="no answer"):
+            _task_identity._key(Silent(), task)
+
+
+def test_an_operator_asks_for_no_key() -> None:
+    """It launches one Job, which its request tells from all others."""
+    store = StateStore()
+    assert task_identity(a_context("operator-1", task_state_store=store)).key == ""
+    assert store.kept == {STORE_KEY: "operator-1"}
 
 
 def test_an_old_airflow_is_marked_by_a_variable(old_airflow: dict[str, str]) -> None:

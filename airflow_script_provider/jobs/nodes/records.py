@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,12 +31,13 @@ from airflow_script_provider.result import Category, Status
 _NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RecordWriter:
-    """``job`` is the owner of the runs."""
+    """Writes records of runs. ``job`` is the owner of the runs."""
 
     api: KubernetesApi
     job: LaunchedJob
+    _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
 
     async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output, failures: int) -> RunRecord:
         """The record of a run that is over, of a node of which so many runs have failed before."""
@@ -85,10 +87,9 @@ class RecordWriter:
         if must_stop:
             body["spec"] = manifest.STOPPED
         try:
-            if run.uid is not None and await self._patched(run.name, body):
+            if run.uid is not None and await self._patched(run.name, body) is not None:
                 return None
-            annotations = board.owner_annotation(run.node, record)
-            await self._patched(self.job.ref.name, {"metadata": {"uid": self.job.ref.uid, "annotations": annotations}})
+            await self._write_on_owner(run.node, record)
         except exceptions.KubernetesApiError as error:
             return f"The outcome of Job {self.job.ref.namespace}/{run.name} cannot be written: {error}"
         return None
@@ -132,17 +133,25 @@ class RecordWriter:
             return None
         return selection.state_if_not_ready(found[0]) if found else selection.GONE
 
-    async def _patched(self, name: str, body: dict[str, Any]) -> bool:
-        """Whether the Job is still there to be changed."""
+    async def _write_on_owner(self, node: str, record: RunRecord) -> None:
+        """Write the record on the owner, in place of the one that is no longer history."""
+        kept = node_record.for_owner(record, self._owner)
+        annotations: dict[str, str | None] = {**board.owner_annotation(node, kept)}
+        if (old := manifest.obsolete_index(self._owner, record.index)) is not None:
+            annotations |= dict.fromkeys(board.owner_annotation(node, replace(record, index=old)))
+        body = {"metadata": {"uid": self.job.ref.uid, "annotations": annotations}}
+        self._owner = await self._patched(self.job.ref.name, body) or self._owner
+
+    async def _patched(self, name: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """The Job after the change, None if it is no longer there."""
         try:
-            await self.api.patch("jobs", self.job.ref.namespace, name, body)
+            return await self.api.patch("jobs", self.job.ref.namespace, name, body)
         except exceptions.ApiNotFoundError:
-            return False
+            return None
         except exceptions.KubernetesApiError as error:
             if not refusal.is_of_another_uid(error.server_message):
                 raise
-            return False
-        return True
+            return None
 
     async def _delete(self, run: NodeRun) -> str | None:
         try:

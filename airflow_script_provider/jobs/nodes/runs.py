@@ -371,10 +371,10 @@ class NodeRuns:
         if not self.plan.is_live or run.is_concluding:
             return
         if run.start not in self._live:
-            start = FollowState.from_dict(json.loads(run.follow_state)) if run.follow_state else FollowState()
-            lines = self._lines.live(start)
+            start = FollowState.from_text(run.follow_state)
+            lines = self._lines.live(start or FollowState())
             title = f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else "")
-            is_repeated = run.is_taken_over and not run.follow_state
+            is_repeated = run.is_taken_over and start is None
             following = self._lines.follow(lines, title, is_repeated=is_repeated)
             self._live[run.start] = lines, self._tasks.create_task(following)
         self._live[run.start][0].see(run.seen.view)

@@ -52,12 +52,13 @@ _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 class NodesTask:
     """A script on nodes under way. ``log`` gets our lines and the scripts'.
 
-    For ``meaning_of_kill`` see ``JobGuard``.
+    ``alone`` means that the task runs nothing else. For ``meaning_of_kill`` see ``JobGuard``.
     """
 
     api: KubernetesApi
     log: RunLog
     meaning_of_kill: MeaningOfKill | None = None
+    alone: bool = True
 
     async def begin(
         self,
@@ -73,7 +74,7 @@ class NodesTask:
         The plan of ``on_nodes`` has no nodes yet. ``on_launch`` is called with the Job, whether
         new or not.
         """
-        left = await reattach.find(self.api, request, self.log, alone=True, kind=_OWNERS)
+        left = await reattach.find(self.api, request, self.log, alone=self.alone, kind=_OWNERS)
         if left is not None:
             job = LaunchedJob.of(left.request, left.ref, left.launched_at)
             async with self._guard(job).protecting():
@@ -219,15 +220,20 @@ class NodesTask:
                 await launching.delete_secret(self.api, job.ref, job.secret_name)
             await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
             if not is_retried and task is not None and task.try_number > 1:
-                await self._mark_earlier(job, task)
+                await self._mark_earlier(runs, task)
         except (TimeoutError, exceptions.KubernetesApiError) as error:
             self.log.note(f"Job {job.ref} could not be marked as read: {error or 'no answer'}", logging.WARNING)
 
-    async def _mark_earlier(self, job: LaunchedJob, task: TaskIdentity) -> None:
-        """Mark the owners of earlier tries as read, so that they are removed."""
+    async def _mark_earlier(self, runs: NodeRuns, task: TaskIdentity) -> None:
+        """Mark the owners of earlier tries as read, so that they are removed.
+
+        Those of other launches stay, which this try may still follow.
+        """
+        job, series = runs.job, _series(runs.owner)
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
         for owner in (await self.api.list("jobs", job.ref.namespace, labelSelector=selector))["items"]:
-            if owner["metadata"]["name"] != job.ref.name:
+            is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or _series(owner) == series)
+            if is_earlier:
                 await self._mark_read(job.ref.namespace, owner["metadata"]["name"], job.ttl_when_read)
 
     async def _mark_read(self, namespace: str, name: str, ttl: int | None) -> None:

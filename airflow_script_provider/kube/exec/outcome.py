@@ -142,6 +142,15 @@ def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, second
     return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
 
 
+def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:
+    """The end of a run whose deadline was over before its end was known.
+
+    ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
+    program had ended by itself, before any signal of ours.
+    """
+    return found if isinstance(found, Exited) and not was_signalled else timed_out
+
+
 @dataclass
 class ExecOutput:
     """Both streams together in the order of arrival, and each of them apart."""

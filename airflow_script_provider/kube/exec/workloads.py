@@ -41,6 +41,16 @@ class Workload:
         """The resource in the API, None for a label selector."""
         return RESOURCES.get(self.kind)
 
+    @property
+    def check(self) -> str:
+        """The command that shows what is wrong with it."""
+        words = {
+            "deployment": ["rollout", "status", "deployment", self.name],
+            "label_selector": ["get", "pods", "-l", self.name],
+        }
+        # `rollout status` refuses a StatefulSet whose pods are updated by hand.
+        return shlex.join(["kubectl", "-n", self.namespace, *words.get(self.kind, ["describe", self.kind, self.name])])
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -108,11 +118,17 @@ def pods_of_deployment(
 
 
 def pods_of_stateful_set(workload: Workload, found: Object, pods: Iterable[Object]) -> Candidates:
-    """The pods of the StatefulSet's newest revision."""
+    """The pods of the StatefulSet's newest revision.
+
+    If there are none, those of earlier revisions that its update strategy keeps.
+    """
     revision = found.get("status", {}).get("updateRevision", "")
     owned = [pod for pod in pods if _owner_uid(pod) == found["metadata"]["uid"]]
-    ours = [pod for pod in owned if (pod["metadata"].get("labels") or {}).get(_REVISION_LABEL, revision) == revision]
-    return Candidates(workload, ours, f"revision {revision}")
+    newest = [pod for pod in owned if (pod["metadata"].get("labels") or {}).get(_REVISION_LABEL, revision) == revision]
+    kept = [pod for pod in owned if _is_kept(pod, found["spec"])]
+    if newest or not kept:
+        return Candidates(workload, newest, f"revision {revision}")
+    return Candidates(workload, kept, f"the revisions before {revision}, which its update strategy keeps")
 
 
 def choose_ready_pod(candidates: Candidates) -> Object:
@@ -126,8 +142,7 @@ def choose_ready_pod(candidates: Candidates) -> Object:
 def choose_named_pod(workload: Workload, pod: Object) -> Object:
     """The pod that the author named. It must run, but need not be ready."""
     if pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") != "Running":
-        advice = f"Check: kubectl -n {workload.namespace} describe pod {workload.name}"
-        raise TargetError(f"{workload} is not running: its state is {state(pod)}. {advice}")
+        raise TargetError(f"{workload} is not running: its state is {state(pod)}. Check: {workload.check}")
     return pod
 
 
@@ -206,12 +221,18 @@ def _no_ready_pod(candidates: Candidates) -> str:
     states = [state(pod) for pod in pods]
     counted = ", ".join(f"{states.count(word)} {word}" for word in dict.fromkeys(states))
     seen = f"{len(pods)} pods{owner}: {counted}" if pods else f"no pods{owner}"
-    kubectl = ["kubectl", "-n", workload.namespace]
-    if workload.kind == "label_selector":
-        check = shlex.join([*kubectl, "get", "pods", "-l", workload.name])
-    else:
-        check = shlex.join([*kubectl, "rollout", "status", workload.kind, workload.name])
-    return f"{workload} has no ready pod ({seen}). Check: {check}"
+    return f"{workload} has no ready pod ({seen}). Check: {workload.check}"
+
+
+def _is_kept(pod: Object, spec: Mapping[str, Any]) -> bool:
+    """Whether a StatefulSet keeps a pod of an earlier revision.
+
+    The author then deletes the pod, or lowers the partition, to update it.
+    """
+    strategy = spec.get("updateStrategy") or {}
+    first, ordinal = int((spec.get("ordinals") or {}).get("start") or 0), _name(pod).rpartition("-")[2]
+    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+    return strategy.get("type") == "OnDelete" or (ordinal.isdigit() and int(ordinal) < first + partition)
 
 
 def _container_ended(container: str, status: Mapping[str, Any]) -> Gone:

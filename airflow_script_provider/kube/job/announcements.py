@@ -61,7 +61,7 @@ class Announced:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Announced:
         """From ``to_dict``."""
-        return cls(given.get("states", {}), given.get("warnings", {}), bool(given.get("suspended")))
+        return cls(dict(given.get("states", {})), dict(given.get("warnings", {})), bool(given.get("suspended")))
 
 
 class Announcer:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.names import CallDigests, LaunchIdentity, TaskIdentity
 
 Job = Mapping[str, Any]
 
 _FINAL = (*progress.SUCCEEDED, *progress.FAILED)
+
+
+class Likeness(IntEnum):
+    """How surely a launch repeats the Job of an earlier try; the surest is the largest."""
+
+    NONE = 0
+    ONLY_ONE = 1
+    SAME_ARGUMENTS = 2
+    SAME_VALUES = 3
+    SAME_NUMBER = 4
+    SAME_LAUNCH = 5
 
 
 @dataclass(frozen=True)
@@ -24,19 +36,26 @@ class EarlierJobs:
     obsolete: tuple[Job, ...] = ()
 
 
-def earlier_jobs(jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool) -> EarlierJobs:
+def earlier_jobs(
+    jobs: Sequence[Job], identity: LaunchIdentity, *, alone: bool, claimed: Collection[str] = ()
+) -> EarlierJobs:
     """What to do with the Jobs of a task instance before the next try launches its own.
 
-    Jobs of this try and Jobs that were read stay. ``alone`` means that the task launches nothing
-    more, so that no later launch of this try can ask for a Job that this one does not follow.
+    Jobs of this try and Jobs that were read stay, and so do those that other launches of this try
+    have ``claimed``, by uid. ``alone`` means that the task launches nothing more, so that no later
+    launch of this try can ask for a Job that this one does not follow.
     """
     if identity.task is None:
         return EarlierJobs()
     unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
-    matching = sorted((job for job in unread if is_repeated_by_launch(job, identity)), key=_age_key)
-    wanted = matching[-1] if matching else None
-    others = [job for job in unread if job is not wanted]
-    return EarlierJobs(wanted, tuple(job for job in others if alone or not _may_be_asked_for(job, identity)))
+    in_series = [job for job in unread if _is_repeated_by(job, identity.task)]
+    free = [job for job in unread if job["metadata"].get("uid") not in claimed]
+    likeness = [(_likeness(job, identity, in_series, alone=alone), job) for job in free if job in in_series]
+    matching = sorted((pair for pair in likeness if pair[0]), key=lambda pair: (pair[0], _age_key(pair[1])))
+    wanted = matching[-1][1] if matching else None
+    # Another launch of this try may ask for a Job of the same series that is not like this launch.
+    kept = [job for like, job in likeness if not alone and like not in (Likeness.SAME_LAUNCH, Likeness.SAME_NUMBER)]
+    return EarlierJobs(wanted, tuple(job for job in free if job is not wanted and job not in kept))
 
 
 def try_number(job: Job) -> int | None:
@@ -76,14 +95,39 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
 def is_repeated_by_launch(job: Job, identity: LaunchIdentity) -> bool:
     """Whether this launch would repeat the Job of an earlier try.
 
-    False if the task was cleared since.
+    False if the task was cleared since, or if the Job is known to be of another call.
     """
-    return _is_repeated_by(job, identity.task) and _request(job) == identity.request
+    ours, theirs = identity.call, _call(job)
+    may_be_same_call = ours is None or theirs is None or ours == theirs or _have_same_arguments(ours, theirs)
+    return _is_repeated_by(job, identity.task) and _request(job) == identity.request and may_be_same_call
 
 
-def _may_be_asked_for(job: Job, identity: LaunchIdentity) -> bool:
-    """Whether another launch of this try may repeat it."""
-    return _is_repeated_by(job, identity.task) and _request(job) != identity.request
+def _likeness(job: Job, identity: LaunchIdentity, in_series: Sequence[Job], *, alone: bool) -> Likeness:
+    """How surely a launch repeats a Job of ``in_series``.
+
+    The label has the number of a launch among those of the same request. If a try skips a launch
+    that an earlier try made, or if threads start in another order, that number means another call.
+    The values tell calls apart, but some of them, such as a token, may be new in each try.
+    """
+    has_label = _request(job) == identity.request
+    ours, theirs = identity.call, _call(job)
+    if alone or ours is None or theirs is None:
+        return Likeness.SAME_NUMBER if has_label else Likeness.NONE
+    if ours == theirs:
+        return Likeness.SAME_LAUNCH if has_label else Likeness.SAME_VALUES
+    if has_label and _have_same_arguments(ours, theirs):
+        return Likeness.SAME_ARGUMENTS
+    is_first = has_label and identity.request == ours.request
+    is_only = sum(other.request == ours.request for other in map(_call, in_series) if other) == 1
+    return Likeness.ONLY_ONE if is_first and is_only else Likeness.NONE
+
+
+def _have_same_arguments(ours: CallDigests, theirs: CallDigests) -> bool:
+    return bool(ours.arguments) and ours.arguments == theirs.arguments
+
+
+def _call(job: Job) -> CallDigests | None:
+    return CallDigests.from_text(_annotations(job).get(labels.CALL_ANNOTATION))
 
 
 def _is_repeated_by(job: Job, task: TaskIdentity | None) -> bool:

@@ -67,24 +67,29 @@ class FollowState:
         for key, position in given.get("logs", {}).items():
             uid, _, container = key.partition("/")
             logs[uid, container] = LogPosition.from_dict(position)
+        clock = given.get("clock")
         return cls(
             logs,
             Announced.from_dict(given.get("said", {})),
-            given.get("clock"),
+            None if clock is None else float(clock),
             bool(given.get("is_final", True)),
             given.get("deferral", ""),
-            given.get("disruptions", {}),
+            dict(given.get("disruptions", {})),
             given.get("has_begun"),
         )
+
+    @classmethod
+    def from_text(cls, text: str | None) -> FollowState | None:
+        """From an annotation's text; None without one, or if it was changed and is not valid."""
+        try:
+            return cls.from_dict(json.loads(text)) if text else None
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            return None
 
 
 def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
     """The state that a follower of this deferral saved on the Job, None if there is none."""
-    text = (job["metadata"].get("annotations") or {}).get(FOLLOW_STATE_ANNOTATION)
-    try:
-        saved = FollowState.from_dict(json.loads(text)) if text else None
-    except (ValueError, TypeError, AttributeError, KeyError):
-        return None
+    saved = FollowState.from_text((job["metadata"].get("annotations") or {}).get(FOLLOW_STATE_ANNOTATION))
     return saved if saved is not None and saved.deferral == deferral else None
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.kube.job import diagnosis, pod_status, progress
+from airflow_script_provider.kube.job import diagnosis, pod_status
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value, clean_text
 from airflow_script_provider.kube.wording import reported
@@ -16,6 +17,8 @@ from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, St
 
 LAST_LINES = 20
 """Lines of output that a failure shows again."""
+_BY_EXIT_CODE = (Cause.SCRIPT_FAILED, Cause.JOB_FAILED, Cause.NOT_EXECUTABLE)
+"""Causes with an exit code that the cluster has not brought about."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def conclude(
         disruptions=tuple(case.view.disruptions.values()),
         failed=case.view.failures,
     )
-    is_final = result.exit_code is not None and result.exit_code in case.limits.final_codes
+    code = _deciding_code(case)
     may_run_on = case.verdict.cause is progress.Cause.UNREACHABLE
     return Outcome(
         result,
@@ -74,9 +77,9 @@ def conclude(
         value,
         warnings=case.warnings,
         last_lines=case.last_lines,
-        skipped=diagnosed is not None and result.exit_code in launched.skip_codes,
+        skipped=code in launched.skip_codes,
         is_unknown=case.verdict.is_unknown,
-        retryable=not is_final and not may_run_on,
+        retryable=code not in case.limits.final_codes and not may_run_on,
     )
 
 
@@ -126,16 +129,26 @@ def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
     )
 
 
+def _deciding_code(case: Case) -> int | None:
+    """The exit code that skips the task or ends its tries, None without one.
+
+    A script that was stopped, at a deadline or with its pod, may end with any code.
+    """
+    if case.verdict.cause not in _BY_EXIT_CODE or case.script_end is None or case.pod is None:
+        return None
+    return None if pod_status.disruption(case.pod) else case.script_end.exit_code
+
+
 def _status(case: Case) -> Status:
     if case.verdict.is_success:
         return Status.COMPLETED
-    return Status.TIMEOUT if case.verdict.cause is progress.Cause.DEADLINE else Status.FAILED
+    return Status.TIMEOUT if case.verdict.cause is Cause.DEADLINE else Status.FAILED
 
 
 def _error(case: Case, diagnosed: Diagnosis | None) -> str | None:
     if diagnosed is None:
         return None
-    if case.verdict.cause is progress.Cause.DEADLINE or case.verdict.is_unknown:
+    if case.verdict.cause is Cause.DEADLINE or case.verdict.is_unknown:
         return clean_text(f"Job {diagnosed.cause}")
     return clean_text(f"Job failed with {case.view.failures} failures: {diagnosed.cause}")
 

@@ -69,7 +69,7 @@ class LogPosition:
         """From ``to_dict``."""
         cut = given.get("cut")
         return cls(
-            newest=given.get("newest", ""),
+            newest=str(given.get("newest", "")),
             offsets=tuple(given.get("offsets", ())),
             cut=(str(cut[0]), int(cut[1])) if cut else None,
             complete=bool(given.get("complete")),

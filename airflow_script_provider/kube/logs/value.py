@@ -43,7 +43,11 @@ def parse_json(text: bytes) -> Value | None:
     changes = _Changes()
     try:
         parsed = json.loads(
-            text, parse_constant=changes.no_number, parse_float=changes.finite, parse_int=changes.integer
+            # From bytes with a NUL, json.loads would take it for UTF-16.
+            text.decode("utf-8-sig", "surrogatepass"),
+            parse_constant=changes.no_number,
+            parse_float=changes.finite,
+            parse_int=changes.integer,
         )
         return Value(changes.kept(parsed), tuple(changes.warnings))
     except (ValueError, RecursionError):

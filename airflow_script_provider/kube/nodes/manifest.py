@@ -15,6 +15,7 @@ from typing import Any
 from airflow_script_provider.kube.job import manifest as job_manifest
 from airflow_script_provider.kube.labels import (
     CONTROLLER_LABELS,
+    ENDED_ANNOTATION_PREFIX,
     HOST_VOLUME,
     INSTALL_CONTAINER,
     LAUNCH_LABEL,
@@ -34,7 +35,8 @@ NODE_VARIABLE = "NODE_NAME"
 RUN_VARIABLE = "RUN_INDEX"
 HOST_FOLDER = "/host"
 
-_NOT_COPIED = ("batch.kubernetes.io/job-tracking", PLAN_ANNOTATION)
+_NOT_COPIED = ("batch.kubernetes.io/job-tracking", PLAN_ANNOTATION, ENDED_ANNOTATION_PREFIX)
+"""The starts of names of the owner's annotations that are its own."""
 _RESTRICTIONS = ("allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem")
 """The fields of a script's security context that a privileged container does not have."""
 
@@ -114,6 +116,14 @@ def plan_of(owner: Mapping[str, Any]) -> NodePlan:
         ) from None
 
 
+def obsolete_index(owner: Mapping[str, Any], index: int) -> int | None:
+    """The run of a node that is no longer history after run ``index``, None if all are."""
+    if PLAN_ANNOTATION not in (owner["metadata"].get("annotations") or {}):
+        return None
+    old = index - plan_of(owner).history_limit
+    return old if old >= 0 else None
+
+
 def run_name(owner: Mapping[str, Any], start: Start) -> str:
     """The name of a run's Job. It is always the same, so a repeated create finds the Job."""
     digest = launch_id(owner, start)
@@ -136,7 +146,7 @@ def run_job(owner: Mapping[str, Any], start: Start, deadline: int | None) -> dic
         NODE_LABEL: label_value(start.node),
         RUN_LABEL: str(start.index),
     }
-    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key not in _NOT_COPIED}
+    annotations = {k: text for k, text in metadata.get("annotations", {}).items() if not k.startswith(_NOT_COPIED)}
     kept = {key: spec[key] for key in ("backoffLimit", "podFailurePolicy") if key in spec}
     body: dict[str, Any] = {
         "apiVersion": "batch/v1",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
 
+from airflow_script_provider.kube.durations import MAX_SECONDS
 from airflow_script_provider.kube.syntax import check_flag
 
 MAX_PLAN = 200 * 1024
@@ -70,12 +71,13 @@ class NodePlan:
         return min(self.max_parallel or len(self.nodes), len(self.nodes))
 
     def longest(self, grace_period: int) -> int | None:
-        """Seconds that all runs take at most; None if a run has no limit."""
+        """Seconds that all runs take at most; None if a run has no limit, or if it is decades."""
         if self.timeout is None:
             return None
         waves = math.ceil(len(self.nodes) / max(1, self.at_once))
         one_node = self.runs * (self.timeout + grace_period) + (self.runs - 1) * self.interval
-        return math.ceil(waves * one_node) + OWNER_MARGIN
+        longest = math.ceil(waves * one_node) + OWNER_MARGIN
+        return longest if longest <= MAX_SECONDS else None
 
     def run_deadline(self, now: float) -> int | None:
         """Seconds that a run which starts at the time of day ``now`` may take."""
@@ -148,7 +150,7 @@ class NodeSettings:
 
     def _seconds(self) -> float:
         seconds = self.interval.total_seconds() if isinstance(self.interval, timedelta) else self.interval
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 2**31:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_SECONDS:
             raise ValueError(f"interval={self.interval!r} must be seconds or a timedelta, at least 0")
         return float(seconds)
 

@@ -23,6 +23,12 @@ DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
 MAX_RUN_OUTPUT_LIMIT = 16 * 1024
 """Bytes of output, and as many of the value: they fit into an annotation as JSON of any text."""
 
+ROOM_FOR_DETAILS = 64 * 1024
+"""Bytes of an owner's annotations up to which its records have all details.
+
+Kubernetes allows 256 KiB for all of them, and a quota may refuse the runs of a thousand nodes.
+"""
+
 _STATES = {
     selection.UNREACHABLE: Category.NODE_UNREACHABLE,
     selection.NOT_READY: Category.NODE_NOT_READY,
@@ -81,12 +87,19 @@ class RunRecord:
         return shown | {"status": str(self.status), "category": self.category and str(self.category)}
 
     def to_text(self) -> str:
-        """The record as text for the annotation."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        """The record as text for the annotation, without the fields that have their default."""
+        defaults = {one.name: one.default for one in fields(self)}
+        given = {name: value for name, value in asdict(self).items() if value != defaults[name]}
+        return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
 
     def without_output(self) -> RunRecord:
         """The record without the script's output and value."""
         return replace(self, output="", value=None)
+
+    def without_details(self) -> RunRecord:
+        """How the run ended, and nothing else."""
+        bare = replace(self.without_output(), job_name="", pod_name=None, error=None)
+        return replace(bare, started_at=None, finished_at=None, execution_time=0.0)
 
 
 def from_text(text: str) -> RunRecord | None:
@@ -175,6 +188,13 @@ def _status(case: Case) -> Status:
 
 def _is_unscheduled(case: Case) -> bool:
     return case.pod is not None and pod_status.node(case.pod) is None
+
+
+def for_owner(record: RunRecord, owner: Mapping[str, Any]) -> RunRecord:
+    """The record of a run without a Job as its owner has room for it."""
+    annotations = owner["metadata"].get("annotations") or {}
+    size = sum(len(f"{name}{text}".encode()) for name, text in annotations.items())
+    return record.without_output() if size < ROOM_FOR_DETAILS else record.without_details()
 
 
 def check_max_output(value: Any) -> None:

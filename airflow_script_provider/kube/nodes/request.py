@@ -73,10 +73,11 @@ class NodesRequest:
 
 def identity_on_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: NodeSettings) -> LaunchIdentity:
     """The identity of a request together with its nodes: other nodes make another request."""
-    facts = (asdict(choice), asdict(settings))
+    facts, call = (asdict(choice), asdict(settings)), identity.call
     return replace(
         identity,
         launch_id=short_digest(identity.launch_id, *facts),
         request=short_digest(identity.request, *facts) if identity.request else "",
         is_for_nodes=True,
+        call=call and replace(call, request=short_digest(call.request, *facts)),
     )

@@ -13,6 +13,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.names import CallDigests
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.options import JobOptions
@@ -189,6 +190,20 @@ def test_the_next_try_finds_each_launch_again_whatever_their_order() -> None:
         return {script: run.prepare(*both, task=task).identity.request for script, both in arguments.items()}
 
     assert digests("try-1", "print(1)", "print(2)") == digests("try-2", "print(2)", "print(1)")
+
+
+def test_a_call_of_the_next_try_is_the_same_whatever_came_before() -> None:
+    """Runs that differ only in their values keep their digests when the next try skips some (R1, R2)."""
+    run = a_script_run()
+
+    def calls(instance: str, *days: int) -> dict[int, CallDigests | None]:
+        arguments = {day: inputs_and_options(script="print(1)", args={"day": day}) for day in days}
+        task = a_task(instance_id=instance, key="k" * 32)
+        return {day: run.prepare(*both, task=task).identity.call for day, both in arguments.items()}
+
+    first, second = calls("days-1", 1, 2, 3), calls("days-2", 3, 2)
+    assert len(set(first.values())) == 3
+    assert second == {day: first[day] for day in (3, 2)}
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,10 @@ def test_check_digits_are_too_few_to_confirm_a_value() -> None:
     """They stand in Airflow's database; of ten thousand PINs some have the same ones (R26)."""
     same = [pin for pin in range(10_000) if check_digits([f"{pin:04}"]) == check_digits(["1234"])]
     assert len(same) > 1
+
+
+def test_a_flag_is_no_secret() -> None:
+    """``False`` stands in many messages (R22)."""
+    hide = hider(values_in({"dry_run": False}, '{"dry_run": false}'))
+    assert hide("ValueError: False is false, not 12345") == "ValueError: False is false, not 12345"
+    assert hider(values_in({"pin": 12345}))("ValueError: 12345") == "ValueError: ***"

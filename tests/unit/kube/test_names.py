@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from airflow_script_provider.kube import names
 from airflow_script_provider.kube.labels import LAUNCH_LABEL, MANAGED_BY_LABEL
-from airflow_script_provider.kube.names import LaunchIdentity
+from airflow_script_provider.kube.names import CallDigests, LaunchIdentity
 from tests.builders import a_task
 
 LONG_DAG = "Sales.Übersicht-" * 16
@@ -75,6 +76,16 @@ def test_job_names_are_legal(task_id: str) -> None:
     assert job_name.endswith("-0123456789")
 
 
+@pytest.mark.parametrize("length", [43, 44, 45, 250])
+def test_the_name_of_an_owner_leaves_room_for_an_index(length: int) -> None:
+    """Kubernetes refuses an indexed Job if its name and an index are not a label; no other name is shorter (R28)."""
+    stem = names.stem_for("x" * length, None)
+    owner = LaunchIdentity("0123456789", stem, is_for_nodes=True).job_name
+    assert LEGAL_NAME.fullmatch(f"{owner}-0")
+    assert len(owner) == min(len(stem) + 11, 61)
+    assert len(LaunchIdentity("0123456789", stem).job_name) == min(len(stem) + 11, 63)
+
+
 def test_the_objects_are_named_after_the_job() -> None:
     """ConfigMap and Secret are found by the Job's name."""
     identity = LaunchIdentity("0123456789", "script-load")
@@ -125,3 +136,55 @@ def test_a_launch_outside_a_task_has_no_task_labels() -> None:
     identity = LaunchIdentity("0123456789")
     assert set(identity.labels()) == {MANAGED_BY_LABEL, LAUNCH_LABEL}
     assert identity.annotations() == {}
+
+
+FACTS = {"script": "abc"}
+
+
+def a_call(**changes: Any) -> CallDigests:
+    """The digests of a call in a task with a key."""
+    values: dict[str, Any] = {"arguments": ["7"], "environment": {"TOKEN": "hunter2"}, "key": "k" * 32}
+    key = (values := values | changes).pop("key")
+    found = CallDigests.of(a_task(key=key), FACTS, **values)
+    assert found is not None
+    return found
+
+
+def test_a_call_is_known_by_its_values_and_by_its_arguments() -> None:
+    """The next try, which has the same key, makes the same digests of the same values (R2)."""
+    first, second = a_call(), a_call(environment={"TOKEN": "other"})
+    assert first == a_call()
+    assert (first.request, first.arguments) == (second.request, second.arguments)
+    assert first.request == names.request_digest(0, FACTS)
+    assert first.values != second.values
+    assert CallDigests.from_text(first.to_text()) == first
+
+
+@pytest.mark.parametrize("changes", [{"key": "l" * 32}, {"arguments": ["8"]}, {"arguments": []}])
+def test_other_arguments_or_another_key_make_another_call(changes: dict[str, Any]) -> None:
+    """Without the key no guess of a value can be tested (R26)."""
+    first, other = a_call(), a_call(**changes)
+    assert first.arguments != other.arguments
+    assert first.values != other.values
+
+
+def test_an_argument_is_no_variable() -> None:
+    """What is given as an argument is not the same call as what is given in ``env``."""
+    assert a_call(arguments=["TOKEN", "x"], environment={}) != a_call(arguments=[], environment={"TOKEN": "x"})
+
+
+def test_without_a_key_nothing_is_said_of_values() -> None:
+    """A digest that anybody could make would be as good as a short secret itself (R26)."""
+    assert CallDigests.of(a_task(), FACTS, ["7"], {}) is None
+    assert "airflow-script-provider/call" not in LaunchIdentity("0123456789", task=a_task()).annotations()
+
+
+def test_the_key_is_not_shown() -> None:
+    """A task instance may be logged (R26)."""
+    assert "kkk" not in repr(a_task(key="k" * 32))
+
+
+@pytest.mark.parametrize("text", [None, "", "a.b", "a.b.c.d"])
+def test_digests_that_somebody_changed_are_none(text: str | None) -> None:
+    """Then the number of the launch decides."""
+    assert CallDigests.from_text(text) is None

@@ -103,6 +103,28 @@ def test_an_end_rests_on_the_shells_report(printed: bytes, status: ExecStatus | 
     assert type(found) is end if isinstance(end, type) else found == end
 
 
+TIMED_OUT = TimedOut("it was ended")
+
+
+@pytest.mark.parametrize(
+    ("found", "was_signalled", "end"),
+    [
+        (Exited(0), False, Exited(0)),
+        (Exited(99), False, Exited(99)),
+        (NotStarted("sh"), False, TIMED_OUT),
+        (Exited(0), True, TIMED_OUT),
+        (Exited(143), True, TIMED_OUT),
+        (ConnectionBroken("why", 2.0), False, TIMED_OUT),
+        (None, False, TIMED_OUT),
+    ],
+)
+def test_an_end_before_the_signal_of_a_deadline_counts(
+    found: ExecEnd | None, was_signalled: bool, end: ExecEnd
+) -> None:
+    """A script that ended by itself, while its deadline was about to end it, has its own outcome (R1, R5)."""
+    assert exec_outcome.end_at_deadline(found, TIMED_OUT, was_signalled=was_signalled) == end
+
+
 @pytest.mark.parametrize(
     ("status", "end"),
     [

@@ -132,14 +132,53 @@ def test_a_change_that_the_controller_has_not_seen() -> None:
     assert not workloads.is_observed(a_deployment(generation=4))
 
 
-def test_pods_of_a_stateful_sets_newest_revision() -> None:
-    """During an update, pods of the old revision are not chosen."""
-    found = {"metadata": {"uid": "uid-db"}, "spec": {}, "status": {"updateRevision": "db-2"}}
+ON_DELETE: dict[str, Any] = {"updateStrategy": {"type": "OnDelete"}}
+STAGED: dict[str, Any] = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}
+
+
+def pods_of_db(*revisions: str, first: int = 0, **spec: Any) -> Candidates:
+    """The candidates of the StatefulSet ``db``, whose newest revision is ``db-new``."""
+    found = {"metadata": {"uid": "uid-db"}, "spec": spec, "status": {"updateRevision": "db-new"}}
     pods = [
-        a_running_pod(f"db-{index}", owner="uid-db", labels={"controller-revision-hash": revision})
-        for index, revision in enumerate(["db-1", "db-2"])
+        a_running_pod(f"db-{first + index}", owner="uid-db", labels={"controller-revision-hash": f"db-{revision}"})
+        for index, revision in enumerate(revisions)
     ]
-    assert [pod["metadata"]["name"] for pod in workloads.pods_of_stateful_set(DB, found, pods).pods] == ["db-1"]
+    return workloads.pods_of_stateful_set(DB, found, pods)
+
+
+@pytest.mark.parametrize(
+    ("revisions", "spec", "names"),
+    [
+        (["old", "new"], {}, ["db-1"]),
+        (["old", "old"], {}, []),
+        (["old", "old"], ON_DELETE, ["db-0", "db-1"]),
+        (["old", "new"], ON_DELETE, ["db-1"]),
+        (["old", "old", "old"], STAGED, ["db-0", "db-1"]),
+        (["old", "old", "new"], STAGED, ["db-2"]),
+        (["old"] * 12, STAGED, ["db-0", "db-1"]),
+    ],
+)
+def test_pods_of_a_stateful_set(revisions: list[str], spec: dict[str, Any], names: list[str]) -> None:
+    """During an update old pods are not chosen, unless the update strategy keeps them and there are no new ones."""
+    assert [pod["metadata"]["name"] for pod in pods_of_db(*revisions, **spec).pods] == names
+
+
+def test_a_partition_counts_from_the_first_ordinal() -> None:
+    """A StatefulSet may begin with another number than 0."""
+    found = pods_of_db("old", "old", "old", first=5, ordinals={"start": 5}, **STAGED)
+    assert [pod["metadata"]["name"] for pod in found.pods] == ["db-5", "db-6"]
+
+
+def test_a_stateful_set_says_which_revision_its_pods_have() -> None:
+    """An author may expect the newest one."""
+    assert pods_of_db("old", "new").owner == "revision db-new"
+    assert pods_of_db("old", **ON_DELETE).owner == "the revisions before db-new, which its update strategy keeps"
+
+
+def test_a_stateful_set_without_ready_pods_is_described() -> None:
+    """``kubectl rollout status`` refuses a StatefulSet that is updated by hand."""
+    with pytest.raises(TargetError, match=r"Check: kubectl -n shop describe statefulset db$"):
+        workloads.choose_ready_pod(pods_of_db())
 
 
 def test_selector_in_the_apis_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from airflow_script_provider.kube import kill, labels
 from airflow_script_provider.kube.job import earlier_tries
-from airflow_script_provider.kube.names import LaunchIdentity
+from airflow_script_provider.kube.names import CallDigests, LaunchIdentity
 from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
 
 NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
@@ -21,6 +22,7 @@ def a_left_job(
     try_number: int = 1,
     max_tries: int | None = 2,
     request: str = REQUEST_DIGEST,
+    call: CallDigests | None = None,
     read: bool = False,
     being_deleted: bool = False,
     created: str = "2026-01-01T00:00:00Z",
@@ -29,8 +31,10 @@ def a_left_job(
     ended: str | None = None,
 ) -> dict[str, Any]:
     """A Job that a try of the task has left: unread and running, launched at midnight."""
-    identity = LaunchIdentity(LAUNCH_ID, task=a_task(try_number=try_number, max_tries=max_tries), request=request)
-    metadata: dict[str, Any] = {"name": name, "creationTimestamp": created, "labels": identity.labels()}
+    task = a_task(try_number=try_number, max_tries=max_tries)
+    identity = LaunchIdentity(LAUNCH_ID, task=task, request=request, call=call)
+    metadata: dict[str, Any] = {"name": name, "uid": f"uid-{name}", "creationTimestamp": created}
+    metadata["labels"] = identity.labels()
     metadata["annotations"] = identity.annotations() | ({labels.READ_ANNOTATION: created} if read else {})
     conditions = [{"type": "Complete", "status": "True", "lastTransitionTime": ended}] if ended else []
     return {
@@ -40,16 +44,23 @@ def a_left_job(
     }
 
 
-def a_retry(*, try_number: int = 2, max_tries: int | None = 2, request: str = REQUEST_DIGEST) -> LaunchIdentity:
+def a_retry(
+    *,
+    try_number: int = 2,
+    max_tries: int | None = 2,
+    request: str = REQUEST_DIGEST,
+    call: CallDigests | None = None,
+) -> LaunchIdentity:
     """The same launch in the second of three tries."""
-    return LaunchIdentity("ffffffffff", task=a_task(try_number=try_number, max_tries=max_tries), request=request)
+    task = a_task(try_number=try_number, max_tries=max_tries)
+    return LaunchIdentity("ffffffffff", task=task, request=request, call=call)
 
 
 def planned(
-    *jobs: dict[str, Any], retry: LaunchIdentity | None = None, alone: bool = True
+    *jobs: dict[str, Any], retry: LaunchIdentity | None = None, alone: bool = True, claimed: Collection[str] = ()
 ) -> tuple[str | None, list[str]]:
     """Names: of the Job that is followed, of those that are deleted."""
-    found = earlier_tries.earlier_jobs(jobs, retry or a_retry(), alone=alone)
+    found = earlier_tries.earlier_jobs(jobs, retry or a_retry(), alone=alone, claimed=claimed)
     wanted = found.wanted["metadata"]["name"] if found.wanted else None
     return wanted, [job["metadata"]["name"] for job in found.obsolete]
 
@@ -130,6 +141,73 @@ def test_jobs_of_nobody_are_left_alone(annotations: dict[str, str]) -> None:
     job = a_left_job()
     job["metadata"]["annotations"] = annotations
     assert planned(job) == (None, [])
+
+
+FIRST, SECOND = REQUEST_DIGEST, "1111111111"
+"""Labels of the first and the second launch of one request."""
+
+
+def a_call(day: int | None = None, token: str = "t1") -> CallDigests:
+    """A call whose arguments are a day, with a token in its environment."""
+    arguments = "" if day is None else f"day-{day}"
+    return CallDigests(FIRST, arguments, f"{arguments}+{token}")
+
+
+def a_days_job(day: int | None, request: str, **changes: Any) -> dict[str, Any]:
+    """The Job that the first try has launched for a day."""
+    return a_left_job(f"day-{day}", request=request, call=a_call(day), **changes)
+
+
+@pytest.mark.parametrize("request_", [FIRST, SECOND])
+def test_equal_requests_are_told_apart_by_their_values(request_: str) -> None:
+    """A retry that skips the first day, or whose threads start in another order, finds each day's Job (R1, R2)."""
+    lost = a_days_job(2, SECOND)
+    assert planned(lost, retry=a_retry(request=request_, call=a_call(2)), alone=False) == ("day-2", [])
+    assert planned(lost, retry=a_retry(request=request_, call=a_call(3)), alone=False) == (None, [])
+    assert planned(
+        a_days_job(1, FIRST), lost, retry=a_retry(request=request_, call=a_call(2)), alone=False
+    ) == ("day-2", [])  # fmt: skip
+
+
+def test_a_call_with_new_credentials_is_known_by_its_arguments() -> None:
+    """A token may be another one in each try (R2)."""
+    lost = a_days_job(2, SECOND)
+    assert planned(lost, retry=a_retry(request=SECOND, call=a_call(2, "t2")), alone=False) == ("day-2", [])
+    assert planned(lost, retry=a_retry(request=SECOND, call=a_call(3, "t2")), alone=False) == (None, [])
+
+
+@pytest.mark.parametrize(("day", "new"), [(1, a_call(9)), (None, a_call(None, "t2"))])
+def test_the_only_call_may_have_other_values(day: int | None, new: CallDigests) -> None:
+    """As those of the time, or a token; with a second Job of the request it might be another call (R2)."""
+    lost, second = a_days_job(day, FIRST), a_days_job(2, SECOND)
+    assert planned(lost, retry=a_retry(call=new), alone=False) == (f"day-{day}", [])
+    assert planned(lost, second, retry=a_retry(call=new), alone=False) == (None, [])
+    assert planned(second, retry=a_retry(request=SECOND, call=new), alone=False) == (None, [])
+
+
+def test_equal_calls_have_a_job_each() -> None:
+    """Each of two launches with the same values finds the one of its number, and none that another has (R2)."""
+    jobs = [a_left_job(name, request=name, call=a_call(1)) for name in (FIRST, SECOND)]
+    assert planned(*jobs, retry=a_retry(request=FIRST, call=a_call(1)), alone=False) == (FIRST, [])
+    assert planned(*jobs, retry=a_retry(request=SECOND, call=a_call(1)), alone=False) == (SECOND, [])
+    claimed = [f"uid-{SECOND}"]
+    assert planned(*jobs, retry=a_retry(request=SECOND, call=a_call(1)), alone=False, claimed=claimed) == (FIRST, [])
+    assert planned(jobs[1], retry=a_retry(request=SECOND, call=a_call(1)), alone=False, claimed=claimed) == (None, [])
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(None, a_call(1)), (a_call(1), None)])
+def test_without_digests_the_number_decides(theirs: CallDigests | None, ours: CallDigests | None) -> None:
+    """An Airflow without a store has no key, and an earlier version of this package made no digests (R2)."""
+    assert planned(a_left_job(call=theirs), retry=a_retry(call=ours), alone=False) == ("left", [])
+    assert planned(a_left_job(call=theirs), retry=a_retry(request=SECOND, call=ours), alone=False) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("ours", "is_repeated"), [(a_call(1), True), (a_call(1, "t2"), True), (a_call(2), False), (None, True)]
+)
+def test_a_run_on_a_node_counts_for_its_own_call(ours: CallDigests | None, is_repeated: bool) -> None:
+    """A node on which another call succeeded is not left out (R1)."""
+    assert earlier_tries.is_repeated_by_launch(a_left_job(call=a_call(1)), a_retry(call=ours)) is is_repeated
 
 
 def test_outside_a_task_there_are_no_tries() -> None:

@@ -56,10 +56,17 @@ def test_what_was_saved_with_the_job_is_found() -> None:
     assert saved_state({"metadata": {}}, "") is None
 
 
-@pytest.mark.parametrize("text", ["", "no json", "[]", "7", '{"logs": 1}', '{"logs": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "no json", "[]", "7", "[" * 100_000, '{"logs": 1}', '{"logs": {"a": 1}}', '{"clock": "noon"}',
+        '{"disruptions": 1}', '{"said": {"states": 1}}',
+    ],
+)  # fmt: skip
 def test_what_somebody_else_wrote_there_is_nothing(text: str) -> None:
-    """Everybody who may patch Jobs can write annotations."""
+    """Everybody who may patch Jobs can write annotations: of a single Job, and of a run on a node (R4)."""
     assert saved_state({"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}, "") is None
+    assert FollowState.from_text(text) is None
 
 
 def test_an_ended_job_arrives() -> None:

@@ -118,6 +118,23 @@ def test_exit_codes_that_skip() -> None:
     assert (outcome.skipped, outcome.retryable) == (True, False)
 
 
+@pytest.mark.parametrize("cause", [Cause.DEADLINE, Cause.JOB_DELETED, Cause.SILENCE, Cause.DISRUPTED])
+def test_the_exit_code_of_a_script_that_was_stopped_decides_nothing(cause: Cause) -> None:
+    """A script that is stopped ends with any code: it neither skips the task nor prevents another try (R1, R5)."""
+    case = a_case(a_pod(exit_code=99), cause=cause, limits=some_limits(final_codes=frozenset({99})))
+    outcome = concluded(case, skip_codes=frozenset({99}))
+    assert (outcome.result.exit_code, outcome.skipped, outcome.retryable) == (99, False, True)
+
+
+@pytest.mark.parametrize("cause", [Cause.SCRIPT_FAILED, Cause.JOB_FAILED])
+def test_the_exit_code_of_an_evicted_pod_decides_nothing(cause: Cause) -> None:
+    """The code of a pod that the cluster ended is not the script's answer (R1)."""
+    pod = a_pod(exit_code=137, disrupted="EvictionByEvictionAPI")
+    case = a_case(pod, cause=cause, limits=some_limits(final_codes=frozenset({137})))
+    outcome = concluded(case, skip_codes=frozenset({137}))
+    assert (outcome.skipped, outcome.retryable) == (False, True)
+
+
 def test_exit_codes_that_fail_for_good() -> None:
     """A code of ``fail_on_exit_code`` fails the task, and Airflow does not try again."""
     error = failure(concluded(a_case(a_pod(exit_code=2), limits=some_limits(final_codes=frozenset({2})))))

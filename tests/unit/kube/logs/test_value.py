@@ -94,10 +94,17 @@ def test_characters_that_databases_refuse_are_replaced() -> None:
     assert value == Value({"a\ufffd": ["?"]}, ("value: characters that no database can store were replaced",))
 
 
-@pytest.mark.parametrize("text", [b"", b"hello", b"{", b"\xff", b"[" * 100_000, b"[" * 500 + b"]" * 500])
+@pytest.mark.parametrize(
+    "text", [b"", b"hello", b"{", b"\xff", b"[" * 100_000, b"[" * 500 + b"]" * 500, b"1\0", b"\0\0\0001"]
+)
 def test_what_is_no_json_is_none(text: bytes) -> None:
     """Nothing that a script prints can break the search (R35)."""
     assert parse_json(text) is None
+
+
+def test_a_byte_order_mark_is_no_part_of_a_value() -> None:
+    """Some programs begin their output with it."""
+    assert parse_json(b"\xef\xbb\xbf[1]") == Value([1])
 
 
 def test_clean_text_leaves_text_alone() -> None:

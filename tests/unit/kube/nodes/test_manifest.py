@@ -329,3 +329,21 @@ def test_mode_host() -> None:
     assert {"name": "airflow-host", "hostPath": {"path": "/", "type": "Directory"}} in spec["volumes"]
     assert "/host" in [mount["mountPath"] for mount in a_container(job)["volumeMounts"]]
     assert a_container(job)["securityContext"] == {"privileged": True}
+
+
+def test_a_run_does_not_get_the_records_of_others() -> None:
+    """They are the owner's; with hundreds of them Kubernetes would refuse the run's Job (R25)."""
+    owner = an_owner()
+    owner["metadata"]["annotations"]["airflow-script-provider/ended-0123456789"] = "{}"
+    assert not [name for name in node_manifest.run_job(owner, FIRST, 60)["metadata"]["annotations"] if "ended" in name]
+
+
+@pytest.mark.parametrize(("index", "obsolete"), [(0, None), (9, None), (10, 0), (25, 15)])
+def test_which_run_is_no_longer_history(index: int, obsolete: int | None) -> None:
+    """The result keeps ten runs of each node, if not said otherwise."""
+    assert node_manifest.obsolete_index(an_owner(), index) == obsolete
+
+
+def test_an_owner_that_was_not_seen_has_no_history() -> None:
+    """Its plan is unknown."""
+    assert node_manifest.obsolete_index({"metadata": {}}, 25) is None

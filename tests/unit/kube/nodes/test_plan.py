@@ -95,6 +95,7 @@ def test_the_longest_time() -> None:
     plan = a_plan("a", "b", "c", max_parallel=2, runs=2, interval=10, timeout=100)
     assert plan.longest(30) == 2 * (2 * 130 + 10) + OWNER_MARGIN
     assert a_plan("a", timeout=None).longest(30) is None
+    assert a_plan("a", timeout=10**9, runs=10).longest(30) is None
 
 
 def test_a_run_has_what_is_left_of_the_tasks_time() -> None:

@@ -11,6 +11,7 @@ from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import record as node_record
+from airflow_script_provider.kube.nodes.board import owner_annotation
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_case, of_lost
 from airflow_script_provider.result import Category, Status
@@ -139,3 +140,30 @@ def test_bounds_that_do_not_fit_are_refused(size: Any) -> None:
     """The error says what to do instead."""
     with pytest.raises(ValueError, match=r"max_output_bytes=.* write a longer output to storage"):
         node_record.check_max_output(size)
+
+
+def test_an_owner_has_room_for_the_records_of_a_thousand_nodes() -> None:
+    """A quota refuses all Jobs: their records fit into what Kubernetes allows for annotations (R11, R25)."""
+    owner: dict[str, Any] = {"metadata": {"annotations": {}}}
+    refused: dict[str, Any] = {
+        "status": Status.FAILED, "job_name": "x" * 63, "exit_code": None, "error": "x" * 200, "failures": 1,
+        "category": Category.EXCEEDED_QUOTA, "reason": "Forbidden", "finished_at": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    for number in range(1000):
+        kept = node_record.for_owner(a_record(**refused), owner)
+        node = f"ip-10-0-{number // 256}-{number % 256}.eu-central-1.compute.internal"
+        owner["metadata"]["annotations"] |= owner_annotation(node, kept)
+    texts = owner["metadata"]["annotations"]
+    assert sum(len(name) + len(text) for name, text in texts.items()) < 240 * 1024
+    records = [from_text(text) for text in texts.values()]
+    assert {record.why for record in records if record} == {"ExceededQuota"}
+    assert sum(record.error is not None for record in records if record) >= 90
+
+
+def test_a_text_has_no_defaults() -> None:
+    """It is short, and a version that wrote all fields can read it."""
+    assert json.loads(RunRecord(0, Status.COMPLETED, value=False).to_text()) == {
+        "index": 0,
+        "status": "completed",
+        "value": False,
+    }

@@ -187,6 +187,13 @@ def test_durations_become_whole_seconds(value: float | timedelta, seconds: int) 
     assert positive_seconds(value, "timeout") == seconds
 
 
+@pytest.mark.parametrize("value", [2**31, 2**31 - 0.5, timedelta(days=30_000), float("inf"), float("nan"), True])
+def test_a_duration_that_kubernetes_cannot_store_is_refused(value: Any) -> None:
+    """A TTL has 32 bits (R25)."""
+    with pytest.raises(ValueError, match="must be seconds or a timedelta"):
+        positive_seconds(value, "ttl_seconds_after_finished")
+
+
 def test_none_is_a_duration_where_it_is_allowed() -> None:
     """``timeout=None`` means no end."""
     assert positive_seconds(None, "timeout", none_allowed=True) is None

@@ -1,0 +1,53 @@
+"""Where the record of a run on a node is written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_script_provider.jobs.nodes.records import RecordWriter
+from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
+from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
+from airflow_script_provider.result import Category
+from tests.builders import a_failed_record, a_launched_job, a_plan, some_limits
+from tests.servers import WebServer
+from tests.stand_in_api import an_object, api_of, stand_in
+
+OWNER = "/apis/batch/v1/namespaces/etl/jobs/load"
+
+
+def a_refused_run(index: int) -> NodeRun:
+    """A run whose Job cannot be created."""
+    return NodeRun(Start("node-1", index), f"load-node-1-{index}", some_limits(), 0.0)
+
+
+async def written(server: WebServer, *indexes: int) -> list[dict[str, Any]]:
+    """The changes of the owner's annotations, after refusals of these runs."""
+    async with api_of(server) as api:
+        writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+        for index in indexes:
+            record = a_failed_record(index, exit_code=None, category=Category.EXCEEDED_QUOTA, error="exceeded quota")
+            assert await writer.write(a_refused_run(index), record, must_stop=False) is None
+    return [json.loads(request.body)["metadata"]["annotations"] for request in server.requests]
+
+
+async def test_an_owner_keeps_the_history_of_a_node() -> None:
+    """A run that is no longer history gives its place to the next one (R25)."""
+    with stand_in() as server:
+        server.answers(OWNER, an_object(annotations={PLAN_ANNOTATION: a_plan("node-1", history_limit=2).to_text()}))
+        first, second, third = await written(server, 0, 1, 2)
+    assert third.items() > dict.fromkeys(first).items()
+    assert all(text is not None for text in second.values())
+    assert len(third) == 2
+
+
+async def test_a_full_owner_gets_records_without_details() -> None:
+    """It has room for how a thousand runs ended, and not for what Kubernetes said of each (R11, R25)."""
+    with stand_in() as server:
+        server.answers(OWNER, an_object(annotations={f"{ENDED_ANNOTATION_PREFIX}0123456789": "x" * 100_000}))
+        first, second = (next(iter(change.values())) for change in await written(server, 0, 1))
+    assert json.loads(first)["error"] == "exceeded quota"
+    assert json.loads(second) == {
+        "index": 1, "status": "failed", "category": "ExceededQuota", "reason": "Error", "failures": 1, "node": "node-1"
+    }  # fmt: skip

@@ -1,0 +1,72 @@
+"""A script on nodes in a task that may run others, too."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.nodes.task import NodesTask
+from airflow_script_provider.kube.job.manifest import job
+from airflow_script_provider.kube.labels import REQUEST_LABEL
+from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
+from airflow_script_provider.kube.nodes.selection import NodeChoice
+from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_request, a_task
+from tests.servers import WebServer
+from tests.stand_in_api import an_object, api_of, requests, stand_in
+
+JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
+
+
+class NoLog:
+    """A log of nothing."""
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """Drop a line."""
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Drop lines."""
+
+
+def left_owners(server: WebServer, **labels: str) -> None:
+    """Let the server have an owner that the first try has left."""
+    left: dict[str, Any] = job(a_request(task=a_task(), on_nodes=ON_NODES))
+    left["metadata"] |= {"uid": "uid-1", "name": "left", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    left["metadata"]["labels"] |= labels
+    server.answers(JOBS, json.dumps({"items": [left]}).encode())
+
+
+@pytest.mark.parametrize(("alone", "deletes"), [(True, 1), (False, 0)])
+async def test_the_runs_of_another_request_stay_in_a_task_of_code(alone: bool, deletes: int) -> None:
+    """A later run of the try may repeat it; an operator runs nothing more (R2)."""
+    with stand_in() as server:
+        left_owners(server, **{REQUEST_LABEL: "0000000000"})
+        async with api_of(server) as api:
+            request = a_request(task=a_task(try_number=2), on_nodes=ON_NODES)
+            with contextlib.suppress(exceptions.ScriptProviderError):
+                choice = NodeChoice(nodes=["node-1"])
+                await NodesTask(api, NoLog(), None, alone).begin(request, ON_NODES, choice, retry_failed_only=False)
+        assert requests(server, "GET", JOBS) >= 1
+        assert requests(server, "DELETE", JOBS) == deletes
+
+
+@pytest.mark.parametrize(
+    ("alone", "request_digest", "marked"), [(True, "0" * 10, 1), (False, "0" * 10, 0), (False, REQUEST_DIGEST, 1)]
+)
+async def test_a_success_ends_the_owners_of_its_earlier_tries(alone: bool, request_digest: str, marked: int) -> None:
+    """Not those of other launches: their runs may still be under way (R2)."""
+    with stand_in() as server:
+        left_owners(server, **{REQUEST_LABEL: request_digest})
+        server.answers(f"{JOBS}/left", an_object())
+        owner = job(a_request(task=a_task(try_number=2), on_nodes=ON_NODES))
+        runs: Any = SimpleNamespace(job=a_launched_job(), owner=owner)
+        async with api_of(server) as api:
+            await NodesTask(api, NoLog(), None, alone)._mark_earlier(runs, a_task(try_number=2))
+        assert requests(server, "PATCH", f"{JOBS}/left") == marked
