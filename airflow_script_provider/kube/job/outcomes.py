@@ -70,7 +70,7 @@ def conclude(
         failed=case.view.failures,
     )
     code = _deciding_code(case)
-    may_run_on = case.verdict.cause is progress.Cause.UNREACHABLE
+    may_run_on = case.verdict.cause is Cause.UNREACHABLE
     return Outcome(
         result,
         diagnosed,
