@@ -422,3 +422,13 @@ def test_a_log_without_time_stamps_is_output(api: FaultyApi, flaky: dict[str, An
     assert (run.result["output"], run.xcoms["value"]) == ('hello\n{"rows": 3}\n', {"rows": 3})
     assert (run.lines.count("hello"), sum("has no time stamps" in line for line in run.lines)) == (1, 1)
     assert not [line for line in run.lines if "hello" in line and line != "hello"]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_nodes_whose_pods_no_watch_brings(api: FaultyApi, flaky: dict[str, Any], deferrable: bool) -> None:
+    """A watch that is open and silent costs neither exit code nor output: the API server is asked (R13, R21)."""
+    api.on("GET .*/pods.*watch=1", Fault(delay=LONG))
+    run = run_nodes(script="print('[1]')", deferrable=deferrable, **flaky).succeeded()
+    assert run.xcoms["value"] == {"node-1": [1], "node-2": [1]}
+    entries = run.result["nodes"].values()
+    assert [one["runs"][0]["exit_code"] for one in entries] == [0, 0]

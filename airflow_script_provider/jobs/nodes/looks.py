@@ -17,14 +17,21 @@ from airflow_script_provider.kube.nodes.progress import Lost
 
 
 async def confirmed(
-    decision: Verdict | Lost, look: Callable[[], Awaitable[None]], decide_again: Callable[[], Verdict | Lost | Wait]
+    decision: Verdict | Lost,
+    look: Callable[[], Awaitable[None]],
+    decide_again: Callable[[], Verdict | Lost | Wait],
+    *,
+    lacks_end: bool = False,
 ) -> Verdict | Lost | None:
     """The decision by what the API server has now, where a dead watch could mislead us.
 
-    None if it was wrong; also if it rests on silence and the server does not answer.
+    ``lacks_end`` says that no pod was seen to end: what the Job controller decides then has no
+    exit code and no output. None if the decision was wrong; also if it rests on silence and the
+    server does not answer.
     """
     is_by_our_clock = isinstance(decision, Verdict) and decision.cause is Cause.DEADLINE and decision.delete_job
-    if not decision.must_be_confirmed and not is_by_our_clock:
+    is_of_unseen = isinstance(decision, Verdict) and decision.is_of_the_job and lacks_end
+    if not (decision.must_be_confirmed or is_by_our_clock or is_of_unseen):
         return decision
     try:
         await look()
@@ -32,8 +39,14 @@ async def confirmed(
         return None if decision.must_be_confirmed and is_transient(error) else decision
     again = decide_again()
     if isinstance(again, Wait):
-        return decision if is_by_our_clock else None
+        return decision if is_by_our_clock or is_of_unseen else None
     return again
+
+
+def lacks_end(run: NodeRun) -> bool:
+    """Whether no pod of the run was seen to end."""
+    pods = run.seen.view.pods.values()
+    return not any(pod_status.script_end(pod) or pod_status.has_failed(pod) for pod in pods)
 
 
 async def look(api: KubernetesApi, namespace: str, run: NodeRun, *, with_output: bool) -> list[Item]:

@@ -60,6 +60,8 @@ none."""
 EXPLAINED = 3
 """Runs whose events are shown: mostly the reason is the same for all."""
 
+_UNSEEN = "its pod cannot be read, so the result has neither its exit code nor its output"
+
 
 class NodeRuns:
     """All runs of one owner, until nothing is left to start or to follow.
@@ -300,7 +302,10 @@ class NodeRuns:
         def decide_again() -> Verdict | Lost | Wait:
             return self.board.decision(run, time.monotonic())
 
-        seen = decision if run.uid is None else await looks.confirmed(decision, partial(self._look, run), decide_again)
+        seen: Verdict | Lost | None = decision
+        if run.uid is not None:
+            look, lacks_end = partial(self._look, run), looks.lacks_end(run)
+            seen = await looks.confirmed(decision, look, decide_again, lacks_end=lacks_end)
         if seen is None:
             run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
             self._wake()
@@ -313,6 +318,8 @@ class NodeRuns:
             bare = await self._records.of(run, decision, Output(0), before)
             output = await self._output_of(run, result.title(run.node, self.plan, bare))
             record = await self._records.of(run, decision, output, before)
+            if isinstance(decision, Verdict) and decision.is_success and not run.seen.view.pods:
+                self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
             for warning in output.value().warnings:
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)
             record = replace(record, error=f"{record.error}{doubt}") if doubt else record

@@ -91,12 +91,12 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
     Nothing in the cluster ends such a run, so its limits count from the moment of its create.
     """
     if is_owner_deleted:
-        return Verdict(Cause.JOB_DELETED, None, delete_job=True)
+        return Verdict(Cause.JOB_DELETED, delete_job=True)
     decision, asked_at = decide(seen, limits, now), seen.view.started_at
     if not isinstance(decision, Wait) or asked_at is None or limits.deadline is None:
         return decision
     if now >= asked_at + limits.deadline:
-        return Verdict(Cause.DEADLINE, None, delete_job=True)
+        return Verdict(Cause.DEADLINE, delete_job=True)
     return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.changes import Kind
-from airflow_script_provider.jobs.nodes.looks import confirmed, look
+from airflow_script_provider.jobs.nodes.looks import confirmed, lacks_end, look
 from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.board import Board, NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
@@ -20,9 +20,10 @@ from tests.stand_in_api import api_of, stand_in
 
 START = Start("a", 0)
 SUCCEEDED = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1")
+OF_THE_JOB = Verdict(Cause.JOB_SUCCEEDED)
 LATE = Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
 LOST = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
-EXPIRED = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+EXPIRED = Verdict(Cause.DEADLINE, delete_job=True)
 AWAY = exceptions.ApiUnreachableError("no answer")
 FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
 
@@ -52,6 +53,36 @@ async def test_silence_decides_nothing_while_the_api_server_is_away(
             raise answer
 
     assert await confirmed(decision, ask, lambda: again) == expected
+
+
+@pytest.mark.parametrize(
+    ("lacks_end", "answer", "again", "expected"),
+    [
+        (True, None, SUCCEEDED, SUCCEEDED),
+        (True, None, Wait(), OF_THE_JOB),
+        (True, AWAY, SUCCEEDED, OF_THE_JOB),
+        (True, FORBIDDEN, SUCCEEDED, OF_THE_JOB),
+        (False, AssertionError("nothing is to be asked"), SUCCEEDED, OF_THE_JOB),
+    ],
+)
+async def test_a_pod_that_no_watch_brought_is_looked_for(
+    lacks_end: bool, answer: Exception | None, again: Any, expected: Any
+) -> None:
+    """The Job's word alone has no exit code and no output (R13, R21)."""
+
+    async def ask() -> None:
+        if answer is not None:
+            raise answer
+
+    assert await confirmed(OF_THE_JOB, ask, lambda: again, lacks_end=lacks_end) == expected
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"), [((), True), ((a_pod(running=True),), True), ((a_pod(exit_code=0),), False)]
+)
+def test_an_end_that_was_not_seen(pods: tuple[dict[str, Any], ...], expected: bool) -> None:
+    """A pod that was last seen running may have ended too (R21)."""
+    assert lacks_end(a_run(*pods)) is expected
 
 
 def of_run(thing: dict[str, Any]) -> dict[str, Any]:

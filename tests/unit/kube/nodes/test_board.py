@@ -187,7 +187,7 @@ def test_after_the_tasks_time_everything_is_over() -> None:
     board = a_board("a")
     board.take_job(a_run(), 0.0, 0.0)
     assert ends(board, 10.0, expires_at=20.0) == []
-    verdict = Verdict(Cause.DEADLINE, None, "DeadlineExceeded", delete_job=True)
+    verdict = Verdict(Cause.DEADLINE, delete_job=True)
     assert ends(board, 20.0, expires_at=20.0) == [(FIRST, verdict)]
     assert board.next_step(20.0, is_expired=True).starts == ()
 
