@@ -292,7 +292,8 @@ class Follower:
         Kubernetes starts nothing new meanwhile.
         """
         if verdict.delete_job:
-            await launching.end_attempts(self._api, self._job.ref)
+            failures = progress.other_failures(self.view, verdict.pod_uid)
+            await launching.end_attempts(self._api, self._job.ref, failures)
         ending_pods = verdict.cause in (Cause.DEADLINE, Cause.JOB_FAILED)
         give_up = time.monotonic() + (self._job.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
         with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays

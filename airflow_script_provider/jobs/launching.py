@@ -109,13 +109,16 @@ async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
         await api.delete("secrets", ref.namespace, name)
 
 
-async def end_attempts(api: KubernetesApi, ref: JobRef) -> None:
-    """Let Kubernetes start no other attempt after a failure; Job and pods stay to be read."""
+async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:
+    """Let Kubernetes start no other attempt; Job and pods stay to be read.
+
+    ``failures`` are those of other pods than the deciding one, which may still run. A lower limit
+    would end it with its log.
+    """
+    limit = {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": failures}}
     with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
         async with asyncio.timeout(ABANDON_TIMEOUT):
-            await api.patch(
-                "jobs", ref.namespace, ref.name, {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": 0}}
-            )
+            await api.patch("jobs", ref.namespace, ref.name, limit)
 
 
 async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEOUT) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.job_logs import JobLogs
+from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.view import View
@@ -24,10 +24,7 @@ has come."""
 
 
 class RunLines:
-    """The lines of one run; the context's log gets those that come after ``start``.
-
-    ``output`` is what the script has printed.
-    """
+    """The lines of one run; the context's log gets those that come after ``start``."""
 
     def __init__(
         self,
@@ -37,11 +34,11 @@ class RunLines:
         slots: StreamSlots | None = None,
         silence: float = SILENCE,
     ) -> None:
-        self.output = Output(context.job.max_output_bytes)
+        self._outputs = Outputs(context.job.max_output_bytes, whole=True)
         self._logs = JobLogs(
             context,
             start,
-            lambda uid: self.output,
+            self._outputs.begin,
             groups_installation=False,
             in_sequence=True,
             slots=slots,
@@ -55,6 +52,10 @@ class RunLines:
     def state(self) -> FollowState:
         """How far the lines were shown."""
         return FollowState(self._logs.positions)
+
+    def output_of(self, uid: str | None) -> Output:
+        """What the script has printed in a pod of the run."""
+        return self._outputs.of(uid, lacks_end=self._logs.lacks_end(uid))
 
     def see(self, view: View, *, is_over: bool = False) -> None:
         """The run as it is now; ``is_over``: nothing more will be printed."""
@@ -118,15 +119,15 @@ class NodeLines:
         finally:
             self.close()
 
-    async def whole(self, view: View, title: str) -> Output:
-        """Show a run that has ended, as one group."""
+    async def whole(self, view: View, title: str, uid: str | None) -> Output:
+        """Show a run that has ended, as one group; the output of the pod that decided."""
         waiting = _Waiting(self._context.log)
-        output = await _unless(waiting.is_full, _output_of(view, replace(self._context, log=waiting)))
+        output = await _unless(waiting.is_full, _output_of(view, replace(self._context, log=waiting), uid))
         async with self._turn:
             self.open(title)
             try:
                 if output is None:
-                    output = await _output_of(view, self._context)
+                    output = await _output_of(view, self._context, uid)
                 else:
                     self._context.log.output(waiting.lines)
             finally:
@@ -142,12 +143,12 @@ class NodeLines:
         self._context.log.output([END_OF_GROUP])
 
 
-async def _output_of(view: View, context: JobContext) -> Output:
+async def _output_of(view: View, context: JobContext, uid: str | None) -> Output:
     """The output of a run that has ended, whose lines are shown."""
     lines = RunLines(context, FollowState())
     lines.see(view, is_over=True)
     await lines.follow()
-    return lines.output
+    return lines.output_of(uid)
 
 
 async def _unless(event: asyncio.Event, reading: Coroutine[Any, Any, Output]) -> Output | None:

@@ -316,7 +316,8 @@ class NodeRuns:
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._records.of(run, decision, Output(0), before)
-            output = await self._output_of(run, result.title(run.node, self.plan, bare))
+            uid = decision.pod_uid if isinstance(decision, Verdict) else None
+            output = await self._output_of(run, result.title(run.node, self.plan, bare), uid)
             record = await self._records.of(run, decision, output, before)
             if isinstance(decision, Verdict) and decision.is_success and not run.seen.view.pods:
                 self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
@@ -325,18 +326,18 @@ class NodeRuns:
             record = replace(record, error=f"{record.error}{doubt}") if doubt else record
             await self._close(run, record, must_stop=isinstance(decision, Lost) or decision.delete_job)
 
-    async def _output_of(self, run: NodeRun, title: str) -> Output:
-        """What the run printed, which is shown if it was not shown live."""
+    async def _output_of(self, run: NodeRun, title: str, uid: str | None) -> Output:
+        """What the run printed in its deciding pod, which is shown if it was not shown live."""
         if run.start not in self._live:
             if not self.job.get_logs:
                 self._log.note(title)
-            return await self._lines.whole(run.seen.view, title)
+            return await self._lines.whole(run.seen.view, title, uid)
         lines, task = self._live[run.start]
         lines.see(run.seen.view, is_over=True)
         await asyncio.wait({task})
         del self._live[run.start]
         self._log.note(title)
-        return lines.output
+        return lines.output_of(uid)
 
     async def _close(self, run: NodeRun, record: RunRecord, *, must_stop: bool = False) -> None:
         if record.status is not Status.COMPLETED:

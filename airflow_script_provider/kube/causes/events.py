@@ -35,6 +35,14 @@ def about(kind: str, lines: Sequence[str]) -> list[str]:
     return [line for line in lines if line.startswith(f"{kind} ")]
 
 
+def without_quotes(line: str) -> str:
+    """The line without what a hook or a probe printed, which may be any value."""
+    found = _EVENT.match(line)
+    if found is None or found["reason"] not in OF_HOOKS:
+        return line
+    return line[: found.end()] + line[found.end() :].partition(": ")[0]
+
+
 def last_cause(lines: Sequence[str]) -> NotStarted:
     """The last event that tells a cause, otherwise the last one."""
     found = [_of_event(line) for line in lines]

@@ -30,7 +30,10 @@ _NAMED = re.compile(r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*(_*[A-Z]\w*)
 _RAISED = re.compile(r"^(\w+\.)*[A-Z]\w*[a-z]\w*: ")
 _HEAD = "Traceback (most recent call last):"
 # A record of a logger before a traceback: its error was handled.
-_LOGGED = re.compile(r"\b(WARN|WARNING|ERROR|CRITICAL|EXCEPTION|warning|error|critical)\b")
+_LOGGED = re.compile(
+    r"(^|[\s\[|])(WARN|WARNING|ERROR|CRITICAL|EXCEPTION)([\s\]:|,]|$)|\[(warning|error|critical)\s*\]|"
+    r"^(warning|error|critical):|\b(level|severity)\W{1,4}(warning|error|critical)\b",
+)
 _NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
     re.compile(r"^\S+: (line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.kube.causes import events
 from airflow_script_provider.kube.job import diagnosis, pod_status
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -75,7 +76,7 @@ def conclude(
         result,
         diagnosed,
         value,
-        warnings=case.warnings,
+        warnings=tuple(map(events.without_quotes, case.warnings)),
         last_lines=case.last_lines,
         skipped=code in launched.skip_codes,
         is_unknown=case.verdict.is_unknown,

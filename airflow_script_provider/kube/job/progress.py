@@ -127,6 +127,13 @@ class Wait:
     until: float | None = None
 
 
+def other_failures(view: View, uid: str | None) -> int:
+    """How many pods of a Job have failed besides this one, as its back-off limit counts them."""
+    failed = [one for one, pod in view.pods.items() if pod_status.has_failed(pod) and not pod_status.disruption(pod)]
+    counted = int(view.job.get("status", {}).get("failed") or 0)
+    return max(len({*failed} - {uid}), counted - (uid in failed))
+
+
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
     """Decide what the view means now: the run is over, or how long to wait."""
     if verdict := _succeeded(view, now) or _job_condition(view, limits, now) or _failed_for_good(view, limits, now):

@@ -46,6 +46,6 @@ async def test_no_attempt_follows_a_verdict(answer: Answer) -> None:
     with stand_in() as server:
         server.answers(JOB, answer)
         async with api_of(server) as api:
-            await launching.end_attempts(api, JobRef("etl", "load", "uid-1"))
+            await launching.end_attempts(api, JobRef("etl", "load", "uid-1"), 2)
         asked = [(request.method, request.body) for request in server.requests]
-    assert asked == [("PATCH", b'{"metadata": {"uid": "uid-1"}, "spec": {"backoffLimit": 0}}')]
+    assert asked == [("PATCH", b'{"metadata": {"uid": "uid-1"}, "spec": {"backoffLimit": 2}}')]

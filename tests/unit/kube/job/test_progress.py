@@ -19,6 +19,7 @@ from airflow_script_provider.kube.job.progress import (
     Verdict,
     Wait,
     decide,
+    other_failures,
 )
 from airflow_script_provider.kube.job.view import View
 from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
@@ -511,3 +512,19 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
     assert (verdict.cause, verdict.pod_uid, verdict.is_unknown) == (Cause.JOB_DELETED, "uid-load-x2", True)
     ended = a_view(a_pod("load-x1", exit_code=1), a_pod("load-x2", exit_code=3), job_deleted=True)
     assert verdict_of(ended, 1, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+
+
+@pytest.mark.parametrize(
+    ("view", "failures"),
+    [
+        (a_view(a_pod("x1", exit_code=0)), 0),
+        (a_view(a_pod("x1", exit_code=0, phase="Failed")), 0),
+        (a_view(a_pod("x1", exit_code=0), a_pod("x0", exit_code=1)), 1),
+        (a_view(a_pod("x1", exit_code=0), job=a_job(failed=2)), 2),
+        (a_view(a_pod("x1", exit_code=0, phase="Failed"), a_pod("x0", exit_code=1), job=a_job(failed=2)), 1),
+        (a_view(a_pod("x1", exit_code=0), a_pod("x0", exit_code=137, disrupted="PreemptionByScheduler")), 0),
+    ],
+)
+def test_failures_of_other_pods(view: View, failures: int) -> None:
+    """With this back-off limit, the deciding pod may go on, and its failure starts no other attempt (R12, R21)."""
+    assert other_failures(view, "uid-x1") == failures
