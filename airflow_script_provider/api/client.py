@@ -35,6 +35,11 @@ CALL_READ_TIMEOUT = 30.0
 CALL_PATIENCE = 30.0
 """Seconds for which a call is repeated while the API server is overloaded, restarting or out of
 reach."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries of a call at the most."""
+AFTER_CONFLICT = 0.5
+"""The same after a conflict, for which the server need not recover: of hundreds of launches under
+one quota, each needs many tries until it is its turn."""
 REVIEW_TIMEOUT = 5.0
 """Seconds for the answer to a question about rights."""
 
@@ -322,7 +327,8 @@ async def patiently(
             return await call()
         except exceptions.KubernetesApiError as error:
             error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
-            pause = error.retry_after or backoff(attempt)
+            is_conflict = isinstance(error, exceptions.ApiConflictError)
+            pause = error.retry_after or backoff(attempt, longest=AFTER_CONFLICT if is_conflict else LONGEST_PAUSE)
             if not (may_pass or is_transient)(error) or time.monotonic() + pause > give_up:
                 raise
         attempt += 1
@@ -335,7 +341,7 @@ def is_transient(error: exceptions.KubernetesApiError) -> bool:
     return is_unanswered or refusal.is_passing(error.status, error.reason, error.server_message)
 
 
-def backoff(attempt: int, *, longest: float = 5.0) -> float:
+def backoff(attempt: int, *, longest: float = LONGEST_PAUSE) -> float:
     """Seconds to pause after the n-th failure in a row (0 is the first), with jitter."""
     # The jitter is not a secret.
     return float(min(longest, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))  # noqa: S311

@@ -58,6 +58,9 @@ async def test_launches_that_conflict_all_end_right(
             return (await asyncio.to_thread(a_script_run(flaky["config_file"]).resume, event)).result.value
 
     assert await asyncio.gather(*(value(number) for number in range(300))) == list(range(300))
-    jobs = await asyncio.to_thread(kubectl.items, "jobs", flaky["namespace"])
-    assert [job["status"].get("succeeded") for job in jobs] == [1] * 300
+
+    def succeeded() -> bool:
+        return [job["status"].get("succeeded") for job in kubectl.items("jobs", flaky["namespace"])] == [1] * 300
+
+    await asyncio.to_thread(wait_for, succeeded, "one success of each of 300 Jobs")
     wait_for(lambda: not kubectl.names("secrets", flaky["namespace"]), "the end of all Secrets")

@@ -184,3 +184,9 @@ async def test_an_upgrade_that_a_page_answers(server: WebServer) -> None:
     async with api_of(server) as api:
         with pytest.raises(NotKubernetesApiError, match="to get pods/exec: an HTML page"):
             await api.connect("pods/exec", "etl", "p", [], Upgrade(["v5.channel.k8s.io"], 30.0))
+
+
+def test_a_conflict_is_tried_again_soon() -> None:
+    """In the patience of one call there are dozens of tries, however often another's change wins (R34)."""
+    pauses = [calls.backoff(attempt, longest=calls.AFTER_CONFLICT) for attempt in range(50)]
+    assert sum(pauses) < calls.CALL_PATIENCE
