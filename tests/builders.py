@@ -121,6 +121,7 @@ def a_pod(
     unschedulable: str | None = None,
     disrupted: str | None = None,
     being_deleted: bool = False,
+    grace_period: int | None = None,
     created: str | None = None,
     others: Sequence[Mapping[str, Any]] = (),
     installers: Sequence[Mapping[str, Any]] = (),
@@ -148,7 +149,8 @@ def a_pod(
     return {
         "metadata": {"name": name, "uid": f"uid-{name}"}
         | ({"creationTimestamp": created} if created else {})
-        | ({"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {}),
+        | ({"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {})
+        | ({"deletionGracePeriodSeconds": grace_period} if grace_period is not None else {}),
         "spec": {"containers": [{"name": "script", "image": image} | resources]}
         | (
             {"initContainers": [{"name": one["name"], "restartPolicy": "Always"} for one in sidecars]}

@@ -103,7 +103,7 @@ class ScriptTrigger(JobTrigger):
     async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed | None) -> JobEnd:
         seconds = time.time() - self._launched.launched_at
         if followed is None:
-            verdict = Verdict(Cause.DEADLINE, delete_job=True)
+            verdict = Verdict(Cause.DEADLINE, follower.view.last_pod, delete_job=True)
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
@@ -146,7 +146,7 @@ class ScriptTrigger(JobTrigger):
 def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:
     """Whether the worker has something to read before the Job goes, which does nothing more.
 
-    Pods that the cluster ends are replaced for as long as the Job exists.
+    Where Kubernetes may go on with other pods, the follower keeps the output instead.
     """
     pod = view.pods.get(verdict.pod_uid or "")
-    return verdict.cause is not Cause.DISRUPTED and pod is not None and pod_status.script_end(pod) is not None
+    return not verdict.ends_pods and pod is not None and pod_status.script_end(pod) is not None

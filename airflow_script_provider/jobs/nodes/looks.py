@@ -26,12 +26,12 @@ async def confirmed(
     """The decision by what the API server has now, where a dead watch could mislead us.
 
     ``lacks_end`` says that no pod was seen to end: what the Job controller decides then has no
-    exit code and no output. None if the decision was wrong; also if it rests on silence and the
-    server does not answer.
+    exit code and no output. None if the decision was wrong; also if the server does not answer and
+    the decision must be confirmed.
     """
     is_by_our_clock = isinstance(decision, Verdict) and decision.cause is Cause.DEADLINE and decision.delete_job
     is_of_unseen = isinstance(decision, Verdict) and decision.is_of_the_job and lacks_end
-    if not (decision.must_be_confirmed or is_by_our_clock or is_of_unseen):
+    if not (decision.is_by_time or is_by_our_clock or is_of_unseen):
         return decision
     try:
         await look()

@@ -25,6 +25,7 @@ from airflow_script_provider.api.watch import LISTED, Watch
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.follow import DOUBT
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
@@ -52,8 +53,6 @@ themselves."""
 CREATE_ATTEMPTS = 10
 """How often a create is tried that the API server does not answer, with its own patience each
 time."""
-DOUBT = 1.0
-"""Seconds after which a decision that the API server did not confirm is made again."""
 EXPLAIN_AFTER = 5.0
 """Seconds without a pod after which a run's Warning events are shown: they say why there is
 none."""

@@ -134,7 +134,7 @@ def _deadline(case: Case) -> Diagnosis:
     if case.view.is_suspended:
         cause = f"was still suspended at the end of its {limit} ({Category.DEADLINE_EXCEEDED})"
         if not case.verdict.delete_job:
-            cause = f"ended when it was resumed: its time in suspension counts, and passed its {limit}"
+            cause = f"ended when it was resumed: its time in suspension counted towards its {limit}"
             cause = f"{cause} ({Category.DEADLINE_EXCEEDED}, as in Kubernetes before 1.36)"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
     if case.view.has_unseen_pods:

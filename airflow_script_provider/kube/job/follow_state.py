@@ -32,7 +32,9 @@ class FollowState:
     clock started at, None while the Job is suspended. ``is_final`` is False for a state that was
     saved along the way, by a follower that went on afterwards. ``deferral`` distinguishes one
     deferral of a task from another. ``disruptions`` are those of the view. ``has_begun`` says
-    whether a script of the Job was seen to begin, None if no follower has reported it.
+    whether a script of the Job was seen to begin, None if no follower has reported it. False
+    holds only for the follower that sees all pods: a script may begin between two followers, so a
+    stored False is read as None.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class FollowState:
             bool(given.get("is_final", True)),
             given.get("deferral", ""),
             dict(given.get("disruptions", {})),
-            given.get("has_begun"),
+            True if given.get("has_begun") is True else None,
         )
 
     @classmethod

@@ -196,13 +196,22 @@ def running_others(pod: Pod) -> list[str]:
 
 
 def is_leaving(pod: Pod) -> bool:
-    """Whether the pod is being ended while the end of its script is unknown."""
-    return (is_being_deleted(pod) or disruption(pod) is not None) and script_end(pod) is None
+    """Whether the pod is being ended while the end of its script is unknown.
+
+    The script of a pod without a node never begins.
+    """
+    is_ended = is_being_deleted(pod) or disruption(pod) is not None
+    return is_ended and node(pod) is not None and script_end(pod) is None
 
 
 def is_being_deleted(pod: Pod) -> bool:
     """Whether the pod is being deleted."""
     return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def deletion_grace_period(pod: Pod) -> int:
+    """The seconds between the pod's deletion and the SIGKILL, 0 while it is not being deleted."""
+    return int(pod.get("metadata", {}).get("deletionGracePeriodSeconds") or 0)
 
 
 def was_stopped(pod: Pod) -> bool:

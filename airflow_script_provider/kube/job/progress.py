@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job import pod_state, pod_status
@@ -148,24 +146,22 @@ def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
 
 def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
     """The Job controller's decision. It says nothing about a script whose node does not answer."""
-    for condition in _true_conditions(view):
+    for condition in view.true_conditions:
         if condition["type"] in SUCCEEDED:
             uid = _succeeded_pod(view) or view.last_pod
             return _stopped(view, uid) if uid and uid in view.stopped else Verdict(Cause.JOB_SUCCEEDED, uid)
         if condition["type"] in FAILED:
             reason, message = condition.get("reason", ""), condition.get("message", "")
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
-            return _unreachable(view, limits, now, CONFIRMATION) or Verdict(cause, view.last_pod, reason, message)
+            # A drain may give the script more time, but the follower does not wait for longer now.
+            within = limits.grace_period + CONFIRMATION
+            return _unreachable(view, now, within) or Verdict(cause, view.last_pod, reason, message)
     return None
-
-
-def _true_conditions(view: View) -> list[Mapping[str, Any]]:
-    return [one for one in view.job.get("status", {}).get("conditions") or [] if one["status"] == "True"]
 
 
 def _is_over(view: View) -> bool:
     """Whether Kubernetes has ended the Job, or is about to."""
-    return view.job_deleted or any(one["type"] in (*SUCCEEDED, *FAILED) for one in _true_conditions(view))
+    return view.job_deleted or any(one["type"] in (*SUCCEEDED, *FAILED) for one in view.true_conditions)
 
 
 def _succeeded(view: View, now: float) -> Verdict | None:
@@ -244,7 +240,8 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
             return Verdict(Cause.IMAGE, uid, waiting.reason, message, delete_job=True)
     if view.refused_since is not None and now >= view.refused_since + REFUSAL_GRACE:
         return Verdict(Cause.REFUSED, view.last_pod, "FailedCreate", view.refusal, delete_job=True)
-    if verdict := _unreachable(view, limits, now, NODE_PATIENCE):
+    last_pod = view.pods.get(view.last_pod or "", {})
+    if verdict := _unreachable(view, now, grace_period_of(last_pod, limits) + NODE_PATIENCE):
         return verdict
     if view.starts_at is not None and _is_idle(view) and now >= view.starts_at + limits.startup_timeout:
         last = view.last_pod
@@ -261,19 +258,27 @@ def _is_idle(view: View) -> bool:
     return view.pods_known and not view.has_begun
 
 
-def _unreachable(view: View, limits: Limits, now: float, patience: float) -> Verdict | None:
+def _unreachable(view: View, now: float, within: float) -> Verdict | None:
     """The kubelet does not report the end of a pod: Kubernetes starts no other one until it does.
 
-    ``patience`` are the seconds beyond the grace period to wait for the report.
+    ``within`` are the seconds in which the report must come.
     """
     uid = view.last_pod
     if uid is None or uid in view.gone or uid not in view.leaving_since:
         return None
-    pod, reported_by = view.pods[uid], view.leaving_since[uid] + limits.grace_period + patience
-    if now < reported_by or pod_status.phase(pod) in ("Failed", "Succeeded"):
+    pod = view.pods[uid]
+    if now < view.leaving_since[uid] + within or pod_status.phase(pod) in ("Failed", "Succeeded"):
         return None
     why = pod_status.disruption(pod)
     return Verdict(Cause.UNREACHABLE, uid, why.reason if why else None, str(why or ""), delete_job=True)
+
+
+def grace_period_of(pod: Pod, limits: Limits) -> float:
+    """The seconds that a script has for its end: ``kubectl drain`` may give it more than the run.
+
+    A delete with less does not prove that the kubelet ends the script earlier.
+    """
+    return max(limits.grace_period, pod_status.deletion_grace_period(pod))
 
 
 def _next_look(view: View, limits: Limits, now: float) -> float | None:
@@ -282,7 +287,8 @@ def _next_look(view: View, limits: Limits, now: float) -> float | None:
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
     if view.refused_since is not None:
         moments.append(view.refused_since + REFUSAL_GRACE)
-    moments += [since + limits.grace_period + NODE_PATIENCE for since in view.leaving_since.values()]
+    for uid, since in view.leaving_since.items():
+        moments.append(since + grace_period_of(view.pods[uid], limits) + NODE_PATIENCE)
     if view.starts_at is not None and not view.has_begun:
         moments.append(view.starts_at + limits.startup_timeout)
     if (silence := _silence(view, limits)) is not None:

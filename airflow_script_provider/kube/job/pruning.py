@@ -11,7 +11,7 @@ from typing import Any
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL, FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 
-_METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+_METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _CONDITION = ("type", "status", "reason", "message")
 _CONTAINER = ("name", "image", "resources", "restartPolicy")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,7 @@ class View:
     and watches bring them in the order of their names. ``pods_known`` is False while there may be
     pods of which nothing was seen yet. ``had_begun`` says whether an earlier follower saw a script
     begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
+    ``seen_since`` is when this follower first saw the Job.
     ``done`` are the pods whose script was seen to end with 0 while nothing ended the pod: what
     happens to the pod afterwards does not matter. ``stopped`` says by uid why the kubelet stopped
     a script that then ended with 0. ``pull_errors`` are the last messages by uid that say why an
@@ -42,6 +43,7 @@ class View:
     pods: Mapping[str, Pod] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     started_at: float | None = None
+    seen_since: float | None = None
     had_begun: bool | None = False
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
@@ -59,7 +61,9 @@ class View:
         """The view after a change of the Job. While it is suspended its clock does not run."""
         suspended = bool(job.get("spec", {}).get("suspend"))
         started_at = None if suspended else self.started_at if self.started_at is not None else now
-        return replace(self, job=job, job_deleted=self.job_deleted or deleted, started_at=started_at)
+        seen_since = now if self.seen_since is None else self.seen_since
+        deleted = self.job_deleted or deleted
+        return replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance."""
@@ -105,9 +109,13 @@ class View:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether the Job controller has not resumed the Job, by its last word."""
-        conditions = self.job.get("status", {}).get("conditions") or []
-        return any(one["type"] == "Suspended" and one["status"] == "True" for one in conditions)
+        """Whether the Job is suspended, until the Job controller reports its resumption."""
+        return any(one["type"] == "Suspended" for one in self.true_conditions)
+
+    @property
+    def true_conditions(self) -> list[Mapping[str, Any]]:
+        """The conditions of the Job that hold."""
+        return [one for one in self.job.get("status", {}).get("conditions") or [] if one["status"] == "True"]
 
     @property
     def last_pod(self) -> str | None:
@@ -124,8 +132,12 @@ class View:
 
     @property
     def has_run(self) -> bool:
-        """Whether an attempt has ever come as far as its script, or failed before it."""
-        return bool(self.had_begun) or any(pod_status.has_run(pod) for pod in self.pods.values())
+        """Whether an attempt has ever come as far as its script, or failed before it.
+
+        A pod that ended before this follower could see it counts as one that has run.
+        """
+        has_run = self.had_begun or any(pod_status.has_run(pod) for pod in self.pods.values())
+        return has_run or self._had_other_pods
 
     @property
     def has_begun(self) -> bool:
@@ -136,12 +148,17 @@ class View:
     def starts_at(self) -> float | None:
         """The moment from which ``startup_timeout`` counts, None while the Job is suspended.
 
-        This is the start of the Job's clock, or the end of the last init container. Where an
-        earlier pod may have run, it is the creation of the oldest pod that is known.
+        This is the start of the Job's clock, or the end of the last init container, if that is
+        later. Where an earlier pod may have run, the creation of the oldest known pod replaces the
+        start of the clock; without any pod, the moment at which this follower first saw the Job
+        does.
         """
         if self.started_at is None:
             return None
-        return max([self.started_at + self._seconds_before_the_pods, *self.initialized_at.values()])
+        starts_at = self.started_at + self._seconds_before_the_pods
+        if self.had_begun is None and not self.pods and self.seen_since is not None:
+            starts_at = max(starts_at, self.seen_since)
+        return max([starts_at, *self.initialized_at.values()])
 
     @property
     def failures(self) -> int:
@@ -164,8 +181,24 @@ class View:
     @property
     def is_without_a_pod(self) -> bool:
         """Whether the run has no pod that waits or runs."""
+        return not self.pods.keys() - self._ended_pods
+
+    @property
+    def _had_other_pods(self) -> bool:
+        """Whether pods of the Job ended that this follower has never seen."""
+        if self.had_begun is not None:
+            return False
+        status = self.job.get("status", {})
+        uncounted = status.get("uncountedTerminatedPods") or {}
+        ended = {uid for uids in uncounted.values() for uid in uids or ()} | self.disruptions.keys()
+        counted = (status.get("failed") or 0) + (status.get("succeeded") or 0)
+        return bool(ended - self.pods.keys()) or counted > len(self._ended_pods)
+
+    @property
+    def _ended_pods(self) -> Set[str]:
+        """The uids of the pods that have failed, ended or gone."""
         ended = {uid for uid, pod in self.pods.items() if pod_status.script_end(pod) or pod_status.has_failed(pod)}
-        return not self.pods.keys() - ended - self.gone
+        return ended | self.gone
 
     @property
     def _seconds_before_the_pods(self) -> float:

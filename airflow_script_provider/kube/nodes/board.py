@@ -164,7 +164,7 @@ class Board:
                 continue
             decision = self.decision(run, now)
             if isinstance(decision, Wait) and is_expired:
-                decision = Verdict(Cause.DEADLINE, delete_job=True)
+                decision = Verdict(Cause.DEADLINE, run.seen.view.last_pod, delete_job=True)
             if isinstance(decision, Wait):
                 run.look_at = decision.until
             else:

@@ -40,6 +40,11 @@ class Lost:
         """Whether it rests on the kubelet's silence."""
         return not self.is_confirmed
 
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it rests on something that did not happen in time."""
+        return self.must_be_confirmed
+
 
 @dataclass(frozen=True)
 class NodeView:
@@ -76,7 +81,8 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
         return _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else decision
     moments = [] if decision.until is None else [decision.until]
     for uid, since in seen.view.leaving_since.items():
-        pod, until = seen.view.pods[uid], since + limits.grace_period + CONFIRMATION
+        pod = seen.view.pods[uid]
+        until = since + progress.grace_period_of(pod, limits) + CONFIRMATION
         is_dead = uid in seen.view.gone or pod_status.phase(pod) in ("Failed", "Succeeded")
         if (is_dead and _state_of_node(pod)) or (now >= until and uid not in seen.view.gone):
             return _lost(pod, is_dead=is_dead)
@@ -96,7 +102,7 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
     if not isinstance(decision, Wait) or asked_at is None or limits.deadline is None:
         return decision
     if now >= asked_at + limits.deadline:
-        return Verdict(Cause.DEADLINE, delete_job=True)
+        return Verdict(Cause.DEADLINE, seen.view.last_pod, delete_job=True)
     return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
 
 

@@ -68,7 +68,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     """What is asked as the API server, by a follower with little patience."""
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
         monkeypatch.setattr(module, name, 0.05)
-    for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION"):
+    for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
         monkeypatch.setattr(progress, name, 0.1)
     monkeypatch.setattr(follow, "DRAIN_MARGIN", 0.4)
     with stand_in() as server:
@@ -78,7 +78,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
 async def followed(server: WebServer, changes: Fed, *, reads_logs: bool = True) -> Followed | None:
     """The Job ``etl/load`` followed for a second."""
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
-        limits = some_limits(grace_period=0, backoff_limit=3)
+        limits = some_limits(startup_timeout=0.3, grace_period=0, backoff_limit=3)
         job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=reads_logs)
         follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=reads_logs)
         return await follower.follow_until(time.monotonic() + 1.0)
@@ -97,24 +97,26 @@ def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
     server.answers(JOB, Answer(json.dumps({"kind": "Job", **job.object}).encode(), headers=as_json))
 
 
-SILENCES: dict[str, list[Item]] = {
-    "image": [(Kind.POD, Change(a_pod(**HOPELESS)))],
-    "refused": [(Kind.EVENT, Change(an_event("FailedCreate", DENIED, kind="Job", name="load")))],
+SILENCES: dict[Cause, list[Item]] = {
+    Cause.IMAGE: [(Kind.POD, Change(a_pod(**HOPELESS)))],
+    Cause.REFUSED: [(Kind.EVENT, Change(an_event("FailedCreate", DENIED, kind="Job", name="load")))],
+    Cause.STARTUP_TIMEOUT: [(Kind.POD, Change(a_pod()))],
+    Cause.UNREACHABLE: [(Kind.POD, Change(a_pod(running=True, being_deleted=True)))],
 }
 
 
-@pytest.mark.parametrize("items", SILENCES.values(), ids=SILENCES)
+@pytest.mark.parametrize(("cause", "items"), SILENCES.items(), ids=[cause.name for cause in SILENCES])
 async def test_nothing_is_ended_for_its_silence_while_the_api_server_is_away(
-    server: WebServer, items: list[Item]
+    server: WebServer, cause: Cause, items: list[Item]
 ) -> None:
-    """The image may have been pulled, or the policy changed, in the meantime (R10, R15)."""
+    """The image may have been pulled, the policy changed, or the script begun or ended meanwhile (R10, R15)."""
     changes = Fed((Kind.JOB, ours(a_job())), *items, (Kind.POD, LISTED))
     server.unknown = AWAY
     assert await followed(server, changes) is None
     has(server, ours(a_job()), *(news.object for kind, news in items if kind is Kind.POD and isinstance(news, Change)))
     found = await followed(server, changes)
     assert found is not None
-    assert found.verdict.cause in (Cause.IMAGE, Cause.REFUSED)
+    assert found.verdict.cause is cause
 
 
 DEADLINE = a_job("FailureTarget", reason="DeadlineExceeded")

@@ -22,6 +22,7 @@ START = Start("a", 0)
 SUCCEEDED = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1")
 OF_THE_JOB = Verdict(Cause.JOB_SUCCEEDED)
 LATE = Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
+SILENT = Verdict(Cause.SILENCE, "uid-load-x1", delete_job=True)
 LOST = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
 EXPIRED = Verdict(Cause.DEADLINE, delete_job=True)
 AWAY = exceptions.ApiUnreachableError("no answer")
@@ -38,6 +39,9 @@ FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
         (LATE, None, Wait(), None),
         (LOST, AWAY, LOST, None),
         (LOST, None, SUCCEEDED, SUCCEEDED),
+        (SILENT, None, SUCCEEDED, SUCCEEDED),
+        (SILENT, None, Wait(), None),
+        (SILENT, AWAY, SILENT, SILENT),
         (EXPIRED, AWAY, Wait(), EXPIRED),
         (EXPIRED, None, Wait(), EXPIRED),
         (EXPIRED, None, SUCCEEDED, SUCCEEDED),

@@ -7,16 +7,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.triggers.base import DiscrimatedTriggerEvent
 from pydantic import TypeAdapter
 
+from airflow_script_provider.jobs.follow import Follower
+from airflow_script_provider.kube.job.diagnosis import Case, diagnose
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.triggers import _base
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.builders import a_launched_job
+from tests.builders import a_launched_job, a_pod, a_view
+from tests.stand_in_api import api_of, requests, stand_in
 
 PAYLOAD: dict[str, Any] = {
     "job": {"ref": {"namespace": "etl", "name": "script-load-7f3c", "uid": "1"}},
@@ -85,3 +90,32 @@ async def test_a_row_that_cannot_be_read_is_handed_back(
     events = [event async for event in trigger.run()]
     assert [repr(event) for event in events] == ["Job etl/load"]
     assert events[0].payload["reason"] == "the stored Job has no 'limits'"
+
+
+WAITING = a_pod("load-x2", unschedulable="0/2 nodes are available: 2 Insufficient cpu.")
+
+
+async def expired(pod: dict[str, Any], trigger: ScriptTrigger) -> tuple[JobEnd, int]:
+    """The end of a Job whose task has no time left, with this pod as its last; and the number of deletes."""
+    view = a_view(a_pod("load-x1", unschedulable="no"), pod)
+    follower: Any = create_autospec(Follower, instance=True, view=view, state=FollowState())
+    follower.kept_for.return_value = Kept()
+    with stand_in() as server:
+        async with api_of(server) as api:
+            ended = await trigger._ended(api, follower, None)
+        return ended, requests(server, "DELETE")
+
+
+@pytest.mark.parametrize("pod", [WAITING, a_pod("load-x2", exit_code=1)], ids=["waiting", "failed"])
+async def test_the_end_of_the_tasks_time_is_about_the_last_pod(pod: dict[str, Any]) -> None:
+    """The Job goes at once, so that no other attempt starts (R5)."""
+    ended, deletes = await expired(pod, ScriptTrigger(job=a_launched_job().to_dict(), execution_timeout=60))
+    assert (ended.verdict.pod_uid, deletes) == ("uid-load-x2", 1)
+
+
+async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_the_way() -> None:
+    """A pod that waits for a node was created (R5, R11)."""
+    trigger = ScriptTrigger(job=a_launched_job().to_dict(), execution_timeout=60)
+    ended, _ = await expired(WAITING, trigger)
+    cause = diagnose(Case("etl/load", ended.verdict, ended.view, trigger._launched.limits)).cause
+    assert cause.startswith("did not start within its execution_timeout of 60 s (DeadlineExceeded): Unschedulable: 0/2")

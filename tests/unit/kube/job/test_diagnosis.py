@@ -479,7 +479,7 @@ def test_a_timeout_beside_a_sidecar_names_what_the_script_waited_for() -> None:
 @pytest.mark.parametrize(
     ("is_ours", "words"),
     [
-        (False, "ended when it was resumed: its time in suspension counts, and passed its timeout of 15 s"),
+        (False, "ended when it was resumed: its time in suspension counted towards its timeout of 15 s"),
         (True, "was still suspended at the end of its timeout of 15 s"),
     ],
 )

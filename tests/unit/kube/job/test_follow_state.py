@@ -47,6 +47,15 @@ def test_an_empty_follow_state_is_one() -> None:
     assert FollowState().position("uid", "script") == LogPosition()
 
 
+@pytest.mark.parametrize(
+    ("has_begun", "expected"), [(False, None), (None, None), (True, True), ("no", None), ([], None)]
+)
+def test_only_a_beginning_holds_for_the_next_follower(has_begun: Any, expected: bool | None) -> None:
+    """A script may begin after its follower's last save, and lose follower and pod at once (R4, R5)."""
+    given = FollowState().to_dict() | {"has_begun": has_begun}
+    assert FollowState.from_dict(travelled(given)).has_begun is expected
+
+
 def test_what_was_saved_with_the_job_is_found() -> None:
     """Of the same deferral only: another try of the task wants the log from its start (R4)."""
     text = json.dumps(a_state().to_dict())

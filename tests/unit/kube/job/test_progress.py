@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from airflow_script_provider.kube.job.progress import (
     decide,
     other_failures,
 )
+from airflow_script_provider.kube.job.pruning import pruned_pod
 from airflow_script_provider.kube.job.view import View
 from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
 
@@ -399,9 +401,11 @@ HELPER = [a_container(name="proxy", running=True)]
 STARTED, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:20:00Z"
 
 
-def taken_over(*pods: Any, had_begun: bool | None) -> View:
+def taken_over(*pods: Any, had_begun: bool | None, disruptions: Mapping[str, str] | None = None, **status: Any) -> View:
     """A Job that has run for 1,205 seconds, and is followed from now on."""
-    view = replace(View(had_begun=had_begun), started_at=0.0).with_job(a_job(started=STARTED), 1205)
+    job = a_job(started=STARTED)
+    job["status"] |= status
+    view = replace(View(had_begun=had_begun, disruptions=disruptions or {}), started_at=0.0).with_job(job, 1205)
     for pod in pods:
         view = view.with_pod(pod, 1205)
     return view
@@ -411,7 +415,6 @@ def test_a_run_that_has_begun_has_no_startup_timeout_in_any_follower() -> None:
     """Its first pod was evicted and is gone, and the second one waits: the next follower sees only that (R4, R5)."""
     waiting = a_pod("load-x2", created=LATER)
     assert isinstance(decide(taken_over(waiting, had_begun=True), some_limits(deadline=None), 1206), Wait)
-    assert verdict_of(taken_over(waiting, had_begun=False), 1206).cause is Cause.STARTUP_TIMEOUT
 
 
 def test_without_an_earlier_follower_the_oldest_pod_is_waited_for() -> None:
@@ -421,6 +424,36 @@ def test_without_an_earlier_follower_the_oldest_pod_is_waited_for() -> None:
     assert verdict_of(view, 1500).cause is Cause.STARTUP_TIMEOUT
     first = taken_over(a_pod(created=STARTED), had_begun=None)
     assert verdict_of(first, 1206).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_a_run_without_a_pod_is_waited_for_from_the_first_look() -> None:
+    """Its pod may have run and be gone with the node, and a quota may refuse the next one for a while (R4, R5)."""
+    view = taken_over(had_begun=None)
+    assert decide(view, some_limits(deadline=None), 1206) == Wait(1205 + 300)
+    assert verdict_of(view.with_job(view.job, 1400), 1505, deadline=None).cause is Cause.STARTUP_TIMEOUT
+
+
+ENDED_UNSEEN: dict[str, dict[str, Any]] = {
+    "disrupted": {"disruptions": {"uid-load-x1": "load-x1 on node-1: the node is drained"}},
+    "failed": {"failed": 1},
+    "uncounted": {"uncountedTerminatedPods": {"failed": ["uid-load-x1"]}},
+}
+
+
+@pytest.mark.parametrize("pods", [[], [a_pod("load-x2", created=LATER)]], ids=["no pod", "next pod"])
+@pytest.mark.parametrize("earlier", ENDED_UNSEEN.values(), ids=ENDED_UNSEEN)
+def test_a_pod_that_ended_before_the_first_look_may_have_run(pods: list[Any], earlier: dict[str, Any]) -> None:
+    """The row of an older version does not say whether the script has begun (R4, R5)."""
+    view = taken_over(*pods, had_begun=None, **earlier)
+    assert view.has_begun
+    assert decide(view, some_limits(deadline=None), 9999) == Wait(None)
+
+
+def test_an_attempt_that_was_seen_to_end_before_its_start_is_no_unseen_one() -> None:
+    """A user may delete a pod that waits for a node: the next one waits for no longer than the first (R5)."""
+    first, second = a_pod("load-x1", created=STARTED), a_pod("load-x2", created=LATER)
+    view = taken_over(first, second, had_begun=None, failed=1).with_pod(first, 1206, deleted=True)
+    assert verdict_of(view, 1207).cause is Cause.STARTUP_TIMEOUT
 
 
 @pytest.mark.parametrize("reference", ["proxy", "wait"])
@@ -467,11 +500,35 @@ def test_a_node_that_comes_back_ends_the_doubt() -> None:
         assert isinstance(decide(known, some_limits(deadline=None), 10_000), Wait)
 
 
-@pytest.mark.parametrize(("since", "cause"), [(500.0, Cause.UNREACHABLE), (595.0, Cause.DEADLINE)])
+def test_a_drain_may_give_a_script_more_time_than_the_run() -> None:
+    """``kubectl drain --grace-period=900``: until then no end is expected, and no other try may begin (R10)."""
+    pod = a_pod(running=True, being_deleted=True, grace_period=900, disrupted="EvictionByEvictionAPI")
+    view = a_view(pruned_pod(pod), now=100)
+    assert decide(view, some_limits(deadline=None), 101) == Wait(100 + 900 + NODE_PATIENCE)
+    assert verdict_of(view, 100 + 900 + NODE_PATIENCE, deadline=None).cause is Cause.UNREACHABLE
+    over = view.with_job(DEADLINE_EXCEEDED, 600)
+    assert verdict_of(over, 600).cause is Cause.UNREACHABLE
+    shorter = a_view(a_pod(running=True, being_deleted=True, grace_period=1), now=100)
+    assert decide(shorter, some_limits(deadline=None), 101) == Wait(100 + 30 + NODE_PATIENCE)
+
+
+def test_a_pod_without_a_node_has_no_silent_node() -> None:
+    """Another controller's finalizer may keep it: its script cannot run, so its end is known (R10)."""
+    view = a_view(a_pod(being_deleted=True, unschedulable="0/2 nodes are available"), now=100)
+    verdict = verdict_of(view, 100 + 30 + NODE_PATIENCE, deadline=None)
+    assert (verdict.cause, verdict.is_unknown) == (Cause.STARTUP_TIMEOUT, False)
+    assert verdict_of(view.with_job(DEADLINE_EXCEEDED, 600), 600).cause is Cause.DEADLINE
+
+
+LEFT_AT = 600 - 30 - CONFIRMATION
+"""The latest moment from which a kubelet that is silent until the deadline counts as silent."""
+DEADLINE_EXCEEDED = a_job("FailureTarget", reason="DeadlineExceeded")
+
+
+@pytest.mark.parametrize(("since", "cause"), [(LEFT_AT, Cause.UNREACHABLE), (LEFT_AT + 1, Cause.DEADLINE)])
 def test_a_deadline_says_nothing_about_a_script_whose_node_is_silent(since: float, cause: Cause) -> None:
     """After a timeout Airflow tries again, and the script may still run (R5, R10)."""
-    view = a_view(a_pod(**TAINT), now=since).with_job(a_job("FailureTarget", reason="DeadlineExceeded"), 600)
-    assert since + 30 + CONFIRMATION < 600 or cause is Cause.DEADLINE
+    view = a_view(a_pod(**TAINT), now=since).with_job(DEADLINE_EXCEEDED, 600)
     assert verdict_of(view, 600).cause is cause
 
 

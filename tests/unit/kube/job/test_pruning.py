@@ -48,6 +48,11 @@ def test_a_pruned_sidecar_is_one() -> None:
     assert not a_view(pruned_pod(pod)).has_begun
 
 
+def test_a_pruned_pod_has_as_long_to_end() -> None:
+    """A drain may give a script more time than the run gives it (R10)."""
+    assert pod_status.deletion_grace_period(pruned_pod(a_pod(being_deleted=True, grace_period=900))) == 900
+
+
 def test_a_pruned_event_is_as_old() -> None:
     """An event from before the last pod is settled, also in a triggerer (R11)."""
     event = an_event("FailedCreate", "no", kind="Job", name="load", last="2026-01-01T00:00:00Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,11 +79,22 @@ def test_a_pod_that_ended_ends_its_run() -> None:
 def test_a_clock_that_ran_before_counts() -> None:
     """A run that another one has started, and that never began, ends at its ``startup_timeout`` (R5)."""
     board = a_board("a")
-    board.take_job(a_run(), 100.0, 55.0)
+    job = a_run()
+    job["status"]["startTime"] = "2026-01-01T00:00:00Z"
+    board.take_job(job, 100.0, 55.0)
+    board.take_pod(its_pod(created="2026-01-01T00:00:00Z"), 100.0)
     assert ends(board, 100.0) == []
     assert board.next_look() == 105.0
     ((_, verdict),) = ends(board, 105.0)
     assert verdict.cause is Cause.STARTUP_TIMEOUT
+
+
+def test_a_run_without_a_pod_that_took_over_is_not_late() -> None:
+    """A run that another process has started may be between two pods (R4, R5)."""
+    board = a_board("a")
+    board.take_job(a_run(), 100.0, 300.0)
+    assert ends(board, 100.0) == []
+    assert board.next_look() == 160.0
 
 
 def test_a_pod_that_took_over_is_not_late() -> None:
@@ -189,6 +201,8 @@ def test_after_the_tasks_time_everything_is_over() -> None:
     assert ends(board, 10.0, expires_at=20.0) == []
     verdict = Verdict(Cause.DEADLINE, delete_job=True)
     assert ends(board, 20.0, expires_at=20.0) == [(FIRST, verdict)]
+    board.take_pod(its_pod(), 20.0)
+    assert ends(board, 20.0, expires_at=20.0) == [(FIRST, replace(verdict, pod_uid="uid-load-x1"))]
     assert board.next_step(20.0, is_expired=True).starts == ()
 
 

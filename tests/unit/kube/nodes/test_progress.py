@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
 from tests.builders import a_job, a_pod, some_limits
@@ -30,6 +32,21 @@ def test_a_pod_that_is_being_deleted_gets_its_time() -> None:
     """A kubelet that is alive tells its end within the grace period."""
     leaving = seen(a_pod(running=True, being_deleted=True), now=100.0)
     assert decide(leaving, LIMITS, 101.0) == Wait(100.0 + 30 + CONFIRMATION)
+
+
+def test_a_drain_may_give_a_script_more_time_than_the_run() -> None:
+    """``kubectl drain --grace-period=900``: until then the node is not lost (R10)."""
+    leaving = seen(a_pod(running=True, being_deleted=True, grace_period=900), now=100.0)
+    limits = some_limits(grace_period=30, deadline=None)
+    assert decide(leaving, limits, 101.0) == Wait(100.0 + 900 + CONFIRMATION)
+    assert isinstance(decide(leaving, limits, 100.0 + 900 + CONFIRMATION), Lost)
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Failed"])
+def test_a_pod_without_a_node_loses_none(phase: str) -> None:
+    """The garbage collector ends such a pod, which another controller's finalizer may keep (R10)."""
+    pod = a_pod(being_deleted=True, unschedulable="no", disrupted="DeletionByPodGC", phase=phase)
+    assert isinstance(decide(seen(pod, now=100.0), LIMITS, 100.0 + 30 + CONFIRMATION), Wait)
 
 
 def test_a_pod_whose_end_nobody_tells_is_lost() -> None:
