@@ -86,8 +86,9 @@ def _first_try(store: Any, task: TaskIdentity) -> str:
 
 
 def _key(store: Any, task: TaskIdentity) -> str:
-    """The key of the task instance; empty without a store, or if the store does not take it."""
-    if store is None:
+    """The key of the task instance; empty if no other try needs it, or if no store keeps it."""
+    is_only_try = task.try_number <= 1 and not task.has_tries_left
+    if store is None or is_only_try:
         return ""
     with _making_a_key:
         if task.instance_id not in _keys:
@@ -96,15 +97,20 @@ def _key(store: Any, task: TaskIdentity) -> str:
 
 
 def _stored_key(store: Any, task: TaskIdentity) -> str:
-    """The stored key; a new one, stored from now on, if there is none."""
+    """The stored key; a new one, stored from now on, if there is none and a later try needs it."""
     try:
-        if stored := store.get(KEY_KEY):
-            return str(stored)
+        stored = store.get(KEY_KEY)
+        if stored or not task.has_tries_left:
+            return str(stored or "")
         key = secrets.token_hex(16)
         store.set(KEY_KEY, key)
-    except Exception:  # a backend of the site may raise anything
-        if task.try_number > 1:
-            raise  # without the key, a run might take another run's outcome
+    except Exception as error:  # noqa: BLE001  # a backend of the site may raise anything
+        # Its message may quote the key.
+        _log.warning(
+            "Airflow's task state store does not keep a key for this task (%s), so a retry tells its runs of the same "
+            "script apart by their number only. If the script is run several times, give each run its own name",
+            type(error).__name__,
+        )
         return ""
     return key
 

@@ -11,7 +11,7 @@ from airflow_script_provider._airflow import mask_values
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.kube import names
 from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.names import CallDigests, LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.request import interpreters, provenance
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.logins import logins_in
@@ -83,7 +83,7 @@ def _identity(
         names.stem_for(task.task_id, options.name),
         task,
         names.request_digest(ordinal, facts),
-        call=CallDigests.of(task, facts, payload.arguments, payload.environment),
+        call=names.call_digest(task, facts, payload.arguments, payload.environment),
     )
 
 

@@ -84,46 +84,12 @@ class TaskIdentity:
 
 
 @dataclass(frozen=True)
-class CallDigests:
-    """Digests of one call of a task that may make several.
-
-    ``request`` is the digest of its request, of which the first launch has this label.
-    ``arguments`` is that of ``args`` and ``arguments``, empty without any, ``values`` that of all
-    values; both are made with the task's key, without which nothing can be learnt from them.
-    """
-
-    request: str
-    arguments: str
-    values: str
-
-    @classmethod
-    def of(
-        cls, task: TaskIdentity, facts: Mapping[str, Any], arguments: Sequence[str], environment: Mapping[str, str]
-    ) -> CallDigests | None:
-        """The digests of a call, None in a task without a key."""
-        if not task.key:
-            return None
-        request = request_digest(0, facts)
-        of_arguments = _keyed(task, request, arguments) if arguments else ""
-        return cls(request, of_arguments, _keyed(task, request, arguments, sorted(environment.items())))
-
-    @classmethod
-    def from_text(cls, text: str | None) -> CallDigests | None:
-        """From ``to_text``, None if it is not valid."""
-        parts = (text or "").split(".")
-        return cls(*parts) if len(parts) == 3 else None
-
-    def to_text(self) -> str:
-        """As the text of an annotation."""
-        return f"{self.request}.{self.arguments}.{self.values}"
-
-
-@dataclass(frozen=True)
 class LaunchIdentity:
     """Names of what one launch creates.
 
     ``launch_id`` decides: a launch repeated with the same id is the same Job. Another try of the
-    task finds the launch by ``request``, and by ``call`` where the task may launch several.
+    task finds the launch by ``request``, and by ``call``, a ``call_digest``, where the task may
+    launch several.
     ``is_for_nodes`` means that its Job owns other Jobs.
     """
 
@@ -132,7 +98,7 @@ class LaunchIdentity:
     task: TaskIdentity | None = None
     request: str = ""
     is_for_nodes: bool = False
-    call: CallDigests | None = None
+    call: str | None = None
     job_name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +125,7 @@ class LaunchIdentity:
 
     def annotations(self) -> dict[str, str]:
         """Annotations of Job and pod, which an author cannot override."""
-        call = {CALL_ANNOTATION: self.call.to_text()} if self.call else {}
+        call = {CALL_ANNOTATION: self.call} if self.call else {}
         return call | (self.task.annotations() if self.task else {})
 
 
@@ -186,6 +152,20 @@ def request_digest(ordinal: int | str, request_facts: Mapping[str, Any]) -> str:
     return short_digest(ordinal, _as_text(request_facts))
 
 
+def call_digest(
+    task: TaskIdentity, request_facts: Mapping[str, Any], arguments: Sequence[str], environment: Mapping[str, str]
+) -> str | None:
+    """A digest of a request and its values that only the tries of this task instance can make.
+
+    It is made with the task's key, without which nothing can be learnt of the values; None in a
+    task without a key.
+    """
+    if not task.key:
+        return None
+    parts = [task.digest, request_digest(0, request_facts), [*arguments], sorted(environment.items())]
+    return hmac.new(task.key.encode(), json.dumps(parts).encode(), hashlib.sha256).hexdigest()[:_KEYED_LENGTH]
+
+
 def short_digest(*parts: object) -> str:
     """Ten hexadecimal digits for these parts.
 
@@ -193,12 +173,6 @@ def short_digest(*parts: object) -> str:
     """
     text = json.dumps([str(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
-
-
-def _keyed(task: TaskIdentity, *parts: Any) -> str:
-    """A digest that only the tries of this task instance can make."""
-    text = json.dumps([task.digest, *parts])
-    return hmac.new(task.key.encode(), text.encode(), hashlib.sha256).hexdigest()[:_KEYED_LENGTH]
 
 
 def _as_text(facts: Mapping[str, Any]) -> str:

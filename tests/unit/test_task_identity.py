@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,10 @@ from tests.state_store import StateStore
 A_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def a_context(instance_id: str, try_number: int = 1, **more: Any) -> dict[str, Any]:
+def a_context(instance_id: str, try_number: int = 1, max_tries: int = 2, **more: Any) -> dict[str, Any]:
     """The context of a try."""
     names = {"dag_id": "etl", "task_id": "load", "run_id": "scheduled__1", "map_index": None}
-    return {"ti": SimpleNamespace(id=instance_id, try_number=try_number, max_tries=2, **names), **more}
+    return {"ti": SimpleNamespace(id=instance_id, try_number=try_number, max_tries=max_tries, **names), **more}
 
 
 def digest(*of: Any, **more: Any) -> str:
@@ -135,20 +136,60 @@ def test_a_try_that_is_rescheduled_keeps_its_key(monkeypatch: pytest.MonkeyPatch
     assert len(keys) == 1
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_store_that_does_not_answer_has_no_key(number: int) -> None:
-    """A first try has nothing to find; a later one might take the outcome of another run (R1)."""
+class BrokenStore(StateStore):
+    """It fails on one kind of call, with a message that quotes the value."""
 
-    class Silent(StateStore):
-        def get(self, key: str, default: Any = None) -> Any:
+    def __init__(self, fails: str) -> None:
+        super().__init__()
+        self.fails = fails
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key."""
+        if self.fails == "get":
             raise RuntimeError("no answer")
+        return super().get(key, default)
 
-    task = _airflow.task_instance(a_context(f"no-key-{number}", number)["ti"])
-    if number == 1:
-        assert _task_identity._key(Silent(), task) == ""
-    else:
-        with pytest.raises(RuntimeError, match="no answer"):
-            _task_identity._key(Silent(), task)
+    def set(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        if self.fails == "set":
+            raise PermissionError(f"refused: {value}")
+        super().set(key, value)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("fails", "named"), [("get", "RuntimeError"), ("set", "PermissionError")])
+def test_a_store_that_fails_has_no_key(
+    fails: str, named: str, number: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task runs on, with one warning, and the values of its runs are unknown (R2, R26)."""
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "k" * 2 * size)
+    task = _airflow.task_instance(a_context(f"no-key-{fails}-{number}", number)["ti"])
+    with caplog.at_level(logging.WARNING):
+        assert [_task_identity._key(BrokenStore(fails), task) for _ in range(2)] == ["", ""]
+    assert [named in record.getMessage() for record in caplog.records] == [True]
+    assert "kkk" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("number", "max_tries", "calls"), [(1, 0, []), (1, 1, ["get", "set"]), (2, 2, ["get", "set"]), (2, 1, ["get"])]
+)
+def test_the_store_is_asked_for_a_key_if_another_try_needs_it(number: int, max_tries: int, calls: list[str]) -> None:
+    """A task without retries makes no call for it; the last try has to know the key, but not to make one."""
+    asked: list[str] = []
+
+    class Watched(StateStore):
+        def get(self, key: str, default: Any = None) -> Any:
+            asked.append("get")
+            return super().get(key, default)
+
+        def set(self, key: str, value: Any) -> None:
+            asked.append("set")
+            super().set(key, value)
+
+    task = _airflow.task_instance(a_context(f"needs-{number}-{max_tries}", number, max_tries)["ti"])
+    key = _task_identity._key(Watched(), task)
+    assert asked == calls
+    assert bool(key) is ("set" in calls)
 
 
 def test_an_operator_asks_for_no_key() -> None:

@@ -177,7 +177,7 @@ class NodesTask:
         nodes = frozenset(runs.plan.earlier)
         async for job in self._jobs_of(runs.job.ref.namespace, task):
             node, record = manifest.node_of(job), node_record.of_job(job)
-            if node in nodes and record and not record.failures and _series(job) == _series(runs.owner):
+            if node in nodes and record and not record.failures and _is_of_launch(job, runs.owner):
                 records.setdefault(str(node), []).append(record)
         return records
 
@@ -229,10 +229,10 @@ class NodesTask:
 
         Those of other launches stay, which this try may still follow.
         """
-        job, series = runs.job, _series(runs.owner)
+        job = runs.job
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
         for owner in (await self.api.list("jobs", job.ref.namespace, labelSelector=selector))["items"]:
-            is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or _series(owner) == series)
+            is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or _is_of_launch(owner, runs.owner))
             if is_earlier:
                 await self._mark_read(job.ref.namespace, owner["metadata"]["name"], job.ttl_when_read)
 
@@ -252,8 +252,13 @@ def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
         on_launch(ref)
 
 
+def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether a Job is of a try of the launch that an owner is of, and not of another series."""
+    return _series(job) == _series(owner) and not earlier_tries.has_other_values(job, earlier_tries.call_digest(owner))
+
+
 def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """What is the same of all tries that repeat a request; a clear begins another series."""
+    """What is the same of all tries of a launch; a clear begins another series."""
     metadata = job["metadata"]
     return metadata["labels"].get(REQUEST_LABEL), metadata["annotations"].get(MAX_TRIES_ANNOTATION)
 

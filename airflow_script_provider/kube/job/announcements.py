@@ -61,7 +61,15 @@ class Announced:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Announced:
         """From ``to_dict``."""
-        return cls(dict(given.get("states", {})), dict(given.get("warnings", {})), bool(given.get("suspended")))
+        return cls(texts(given.get("states", {})), texts(given.get("warnings", {})), bool(given.get("suspended")))
+
+
+def texts(given: Mapping[str, Any]) -> dict[str, str]:
+    """Texts by their key, from JSON. Raises ``TypeError`` for other values."""
+    found = dict(given)
+    if not all(isinstance(value, str) for value in found.values()):
+        raise TypeError("a value is not text")
+    return found
 
 
 class Announcer:

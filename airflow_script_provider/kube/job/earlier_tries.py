@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.names import CallDigests, LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 
 Job = Mapping[str, Any]
 
@@ -21,11 +22,12 @@ class Likeness(IntEnum):
     """How surely a launch repeats the Job of an earlier try; the surest is the largest."""
 
     NONE = 0
-    ONLY_ONE = 1
-    SAME_ARGUMENTS = 2
-    SAME_VALUES = 3
-    SAME_NUMBER = 4
-    SAME_LAUNCH = 5
+    SAME_NUMBER = 1
+    SAME_VALUES = 2
+    SAME_LAUNCH = 3
+
+
+_OF_THIS_NUMBER = (Likeness.SAME_NUMBER, Likeness.SAME_LAUNCH)
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,19 @@ def earlier_jobs(
     unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
     in_series = [job for job in unread if _is_repeated_by(job, identity.task)]
     free = [job for job in unread if job["metadata"].get("uid") not in claimed]
-    likeness = [(_likeness(job, identity, in_series, alone=alone), job) for job in free if job in in_series]
+    likeness = [(_likeness(job, identity), job) for job in free if job in in_series]
     matching = sorted((pair for pair in likeness if pair[0]), key=lambda pair: (pair[0], _age_key(pair[1])))
-    wanted = matching[-1][1] if matching else None
+    best, wanted = matching[-1] if matching else (Likeness.NONE, None)
     # Another launch of this try may ask for a Job of the same series that is not like this launch.
-    kept = [job for like, job in likeness if not alone and like not in (Likeness.SAME_LAUNCH, Likeness.SAME_NUMBER)]
+    replaced = _OF_THIS_NUMBER if best in _OF_THIS_NUMBER else ()
+    kept = [job for like, job in likeness if not alone and like not in replaced]
     return EarlierJobs(wanted, tuple(job for job in free if job is not wanted and job not in kept))
 
 
 def try_number(job: Job) -> int | None:
     """The try that launched a Job; None if the Job has no such annotation."""
     text = _annotations(job).get(labels.TRY_NUMBER_ANNOTATION, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def has_ended(job: Job) -> bool:
@@ -93,41 +96,37 @@ def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
 
 
 def is_repeated_by_launch(job: Job, identity: LaunchIdentity) -> bool:
-    """Whether this launch would repeat the Job of an earlier try.
+    """Whether this launch would repeat the Job of an earlier try, by its number.
 
-    False if the task was cleared since, or if the Job is known to be of another call.
+    False if the task was cleared since, or if the Job is known to have other values.
     """
-    ours, theirs = identity.call, _call(job)
-    may_be_same_call = ours is None or theirs is None or ours == theirs or _have_same_arguments(ours, theirs)
-    return _is_repeated_by(job, identity.task) and _request(job) == identity.request and may_be_same_call
+    return _is_repeated_by(job, identity.task) and _likeness(job, identity) in _OF_THIS_NUMBER
 
 
-def _likeness(job: Job, identity: LaunchIdentity, in_series: Sequence[Job], *, alone: bool) -> Likeness:
-    """How surely a launch repeats a Job of ``in_series``.
+def has_other_values(job: Job, call: str | None) -> bool:
+    """Whether a Job is known to have other values than a call with this digest."""
+    theirs = call_digest(job)
+    return bool(call and theirs) and call != theirs
+
+
+def call_digest(job: Job) -> str | None:
+    """The digest of the request and the values of a Job, None if it was launched without one."""
+    return _annotations(job).get(labels.CALL_ANNOTATION)
+
+
+def _likeness(job: Job, identity: LaunchIdentity) -> Likeness:
+    """How surely a launch repeats a Job of the same series of tries.
 
     The label has the number of a launch among those of the same request. If a try skips a launch
     that an earlier try made, or if threads start in another order, that number means another call.
-    The values tell calls apart, but some of them, such as a token, may be new in each try.
+    A Job with other values is not repeated: its success would say nothing about these values.
     """
-    has_label = _request(job) == identity.request
-    ours, theirs = identity.call, _call(job)
-    if alone or ours is None or theirs is None:
-        return Likeness.SAME_NUMBER if has_label else Likeness.NONE
-    if ours == theirs:
-        return Likeness.SAME_LAUNCH if has_label else Likeness.SAME_VALUES
-    if has_label and _have_same_arguments(ours, theirs):
-        return Likeness.SAME_ARGUMENTS
-    is_first = has_label and identity.request == ours.request
-    is_only = sum(other.request == ours.request for other in map(_call, in_series) if other) == 1
-    return Likeness.ONLY_ONE if is_first and is_only else Likeness.NONE
-
-
-def _have_same_arguments(ours: CallDigests, theirs: CallDigests) -> bool:
-    return bool(ours.arguments) and ours.arguments == theirs.arguments
-
-
-def _call(job: Job) -> CallDigests | None:
-    return CallDigests.from_text(_annotations(job).get(labels.CALL_ANNOTATION))
+    is_same_number = _request(job) == identity.request
+    if has_other_values(job, identity.call):
+        return Likeness.NONE
+    if identity.call and call_digest(job):
+        return Likeness.SAME_LAUNCH if is_same_number else Likeness.SAME_VALUES
+    return Likeness.SAME_NUMBER if is_same_number else Likeness.NONE
 
 
 def _is_repeated_by(job: Job, task: TaskIdentity | None) -> bool:

@@ -7,11 +7,12 @@ seconds since 1970. The keys are stored in databases and on Jobs, so they stay a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.job.announcements import Announced
+from airflow_script_provider.kube.job.announcements import Announced, texts
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
@@ -22,6 +23,8 @@ from airflow_script_provider.kube.logs.pod_lines import LogPosition
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
+_INVALID = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+"""What text that is not a state raises."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,18 @@ class FollowState:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> FollowState:
-        """From ``to_dict``."""
+        """From ``to_dict``. Raises an error of ``_INVALID`` for anything else."""
         logs = {}
         for key, position in given.get("logs", {}).items():
             uid, _, container = key.partition("/")
             logs[uid, container] = LogPosition.from_dict(position)
-        clock = given.get("clock")
         return cls(
             logs,
             Announced.from_dict(given.get("said", {})),
-            None if clock is None else float(clock),
+            _clock(given.get("clock")),
             bool(given.get("is_final", True)),
-            given.get("deferral", ""),
-            dict(given.get("disruptions", {})),
+            str(given.get("deferral", "")),
+            texts(given.get("disruptions", {})),
             True if given.get("has_begun") is True else None,
         )
 
@@ -85,8 +87,18 @@ class FollowState:
         """From an annotation's text; None without one, or if it was changed and is not valid."""
         try:
             return cls.from_dict(json.loads(text)) if text else None
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        except _INVALID:
             return None
+
+
+def _clock(given: Any) -> float | None:
+    """A time of day, or None. Python's JSON also has NaN and infinite numbers."""
+    if given is None:
+        return None
+    clock = float(given)
+    if not math.isfinite(clock):
+        raise ValueError("a clock is not finite")
+    return clock
 
 
 def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:

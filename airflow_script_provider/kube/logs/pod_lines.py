@@ -66,16 +66,18 @@ class LogPosition:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> LogPosition:
-        """From ``to_dict``."""
-        cut = given.get("cut")
-        return cls(
-            newest=str(given.get("newest", "")),
-            offsets=tuple(given.get("offsets", ())),
-            cut=(str(cut[0]), int(cut[1])) if cut else None,
+        """From ``to_dict``. Raises an error for a position that no log can have."""
+        cut_stamp, cut_size = given.get("cut") or ("", 0)
+        position = cls(
+            newest=_text(given.get("newest", "")),
+            offsets=tuple(map(_count, given.get("offsets", ()))),
+            cut=(_text(cut_stamp), _count(cut_size)) if cut_size else None,
             complete=bool(given.get("complete")),
-            unstamped=int(given.get("unstamped", 0)),
-            groups=int(given.get("groups", 0)),
+            unstamped=_count(given.get("unstamped", 0)),
+            groups=_count(given.get("groups", 0)),
         )
+        LogLines(position).resume()
+        return position
 
 
 class LogLines:
@@ -258,6 +260,18 @@ def _earlier(stamp: bytes, nanoseconds: int) -> bytes:
     """The stamp so much earlier, but within its second: streams are opened from whole seconds."""
     fraction = max(0, _nanoseconds(stamp) - nanoseconds)
     return stamp[: _SECOND + 1] + b"%09d" % fraction + stamp[_NANOSECONDS.stop :]
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError("not a text")
+    return given
+
+
+def _count(given: Any) -> int:
+    if type(given) is not int or given < 0:
+        raise TypeError("not a count")
+    return given
 
 
 def _encoded(cut: tuple[str, int]) -> tuple[bytes, int]:

@@ -6,8 +6,10 @@ The next follower reads it there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
 from typing import Any
 
 from airflow_script_provider.kube.job import diagnosis, pod_status, progress
@@ -110,9 +112,24 @@ def from_text(text: str) -> RunRecord | None:
         read: dict[str, Any] = {"status": Status(known["status"]), "category": category_named(known.get("category"))}
         if read["category"] is None and known.get("reason") in _OLD_REASONS:
             read["category"] = _OLD_REASONS[known["reason"]]
-        return RunRecord(**known | read | {"index": int(known["index"])})
-    except (ValueError, TypeError, KeyError, AttributeError):
+        record = RunRecord(**known | read | {"index": int(known["index"])})
+        return record if _is_valid(record) else None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _is_valid(record: RunRecord) -> bool:
+    """Whether the fields have their types. Raises ``ValueError`` for a time that is not one."""
+    texts = (record.job_name, record.output)
+    texts_or_none = (record.pod_name, record.started_at, record.reason, record.error, record.finished_at)
+    numbers = (record.execution_time, record.failures, record.exit_code or 0)
+    times = [datetime.fromisoformat(time) for time in (record.started_at, record.finished_at) if time]
+    return (
+        all(time.tzinfo is not None for time in times)
+        and all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in texts_or_none)
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+    )
 
 
 def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:

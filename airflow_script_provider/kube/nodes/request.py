@@ -79,5 +79,5 @@ def identity_on_nodes(identity: LaunchIdentity, choice: NodeChoice, settings: No
         launch_id=short_digest(identity.launch_id, *facts),
         request=short_digest(identity.request, *facts) if identity.request else "",
         is_for_nodes=True,
-        call=call and replace(call, request=short_digest(call.request, *facts)),
+        call=call and short_digest(call, *facts),
     )

@@ -150,17 +150,11 @@ def test_a_launch_on_nodes_keeps_its_digests(name: str, arguments: dict[str, Any
     assert (identity.launch_id, identity.request) == digests
 
 
-def test_the_first_launch_of_a_request_has_its_digest() -> None:
-    """A try knows by it that a launch is the first of its request, on nodes as well (R2)."""
-    task = a_task(instance_id="first-launch", key="k" * 32)
-    inputs, options = inputs_and_options(script="print('hi')")
-    call = node_arguments(script="print('hi')", all_nodes=True)
-    for _ in range(2):
-        of_script = a_script_run().prepare(inputs, options, task=task).identity
-        of_nodes = a_nodes_run().prepare(call, task=task).request.identity
-    first = a_task(instance_id="first-launch-again", key="k" * 32)
-    assert of_script.call
-    assert of_nodes.call
-    assert a_script_run().prepare(inputs, options, task=first).identity.request == of_script.call.request
-    first = a_task(instance_id="first-launch-on-nodes", key="k" * 32)
-    assert a_nodes_run().prepare(call, task=first).request.identity.request == of_nodes.call.request
+def test_other_nodes_make_another_call() -> None:
+    """The same script with the same values on other nodes is another request, whatever its number (R1)."""
+    task = a_task(instance_id="other-nodes", key="k" * 32)
+    calls = [node_arguments(script="print('hi')", nodes=[node]) for node in ("node-1", "node-2", "node-1")]
+    first, other, again = (a_nodes_run().prepare(call, task=task).request.identity.call for call in calls)
+    assert first == again
+    assert None not in {first, other}
+    assert first != other

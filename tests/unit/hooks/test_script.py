@@ -13,7 +13,6 @@ from airflow.sdk._shared.secrets_masker import redact
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.kube.durations import Deadline
-from airflow_script_provider.kube.names import CallDigests
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.options import JobOptions
@@ -196,7 +195,7 @@ def test_a_call_of_the_next_try_is_the_same_whatever_came_before() -> None:
     """Runs that differ only in their values keep their digests when the next try skips some (R1, R2)."""
     run = a_script_run()
 
-    def calls(instance: str, *days: int) -> dict[int, CallDigests | None]:
+    def calls(instance: str, *days: int) -> dict[int, str | None]:
         arguments = {day: inputs_and_options(script="print(1)", args={"day": day}) for day in days}
         task = a_task(instance_id=instance, key="k" * 32)
         return {day: run.prepare(*both, task=task).identity.call for day, both in arguments.items()}

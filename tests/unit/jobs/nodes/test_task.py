@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube.job.manifest import job
-from airflow_script_provider.kube.labels import REQUEST_LABEL
+from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, REQUEST_LABEL
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_request, a_task
@@ -35,9 +36,16 @@ class NoLog:
         """Drop lines."""
 
 
-def left_owners(server: WebServer, **labels: str) -> None:
+def an_owner(call: str | None = None, **changes: Any) -> dict[str, Any]:
+    """The owner that a try has launched, for a call with such a digest."""
+    request = a_request(task=a_task(**changes), on_nodes=ON_NODES)
+    owner: dict[str, Any] = job(replace(request, identity=replace(request.identity, call=call)))
+    return owner
+
+
+def left_owners(server: WebServer, call: str | None = None, **labels: str) -> None:
     """Let the server have an owner that the first try has left."""
-    left: dict[str, Any] = job(a_request(task=a_task(), on_nodes=ON_NODES))
+    left = an_owner(call)
     left["metadata"] |= {"uid": "uid-1", "name": "left", "creationTimestamp": "2026-01-01T00:00:00Z"}
     left["metadata"]["labels"] |= labels
     server.answers(JOBS, json.dumps({"items": [left]}).encode())
@@ -70,3 +78,33 @@ async def test_a_success_ends_the_owners_of_its_earlier_tries(alone: bool, reque
         async with api_of(server) as api:
             await NodesTask(api, NoLog(), None, alone)._mark_earlier(runs, a_task(try_number=2))
         assert requests(server, "PATCH", f"{JOBS}/left") == marked
+
+
+@pytest.mark.parametrize(("theirs", "marked"), [("day-2", 1), (None, 1), ("day-1", 0)])
+async def test_a_success_ends_no_owner_of_other_values(theirs: str | None, marked: int) -> None:
+    """A try that skips a launch counts anew: the same number may be another call's, which is still to come (R2)."""
+    with stand_in() as server:
+        left_owners(server, theirs)
+        server.answers(f"{JOBS}/left", an_object())
+        runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner("day-2", try_number=2))
+        async with api_of(server) as api:
+            await NodesTask(api, NoLog(), None, alone=False)._mark_earlier(runs, a_task(try_number=2))
+        assert requests(server, "PATCH", f"{JOBS}/left") == marked
+
+
+@pytest.mark.parametrize(("theirs", "found"), [("day-2", ["node-1"]), (None, ["node-1"]), ("day-1", [])])
+async def test_a_result_has_no_record_of_other_values(theirs: str | None, found: list[str]) -> None:
+    """The same node has runs of another call with the same number (R1)."""
+    task = a_task(try_number=2)
+    left = an_owner(theirs)
+    left["metadata"]["annotations"] |= {
+        NODE_ANNOTATION: "node-1",
+        OUTCOME_ANNOTATION: '{"index": 0, "status": "completed"}',
+    }
+    plan = replace(ON_NODES.plan, earlier=("node-1",))
+    runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner("day-2", try_number=2), plan=plan)
+    with stand_in() as server:
+        server.answers(JOBS, json.dumps({"metadata": {}, "items": [left]}).encode())
+        async with api_of(server) as api:
+            records = await NodesTask(api, NoLog(), None, alone=False)._records_of_earlier(runs, task)
+    assert list(records) == found

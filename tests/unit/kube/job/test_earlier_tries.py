@@ -10,7 +10,7 @@ import pytest
 
 from airflow_script_provider.kube import kill, labels
 from airflow_script_provider.kube.job import earlier_tries
-from airflow_script_provider.kube.names import CallDigests, LaunchIdentity
+from airflow_script_provider.kube.names import LaunchIdentity
 from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
 
 NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
@@ -22,7 +22,7 @@ def a_left_job(
     try_number: int = 1,
     max_tries: int | None = 2,
     request: str = REQUEST_DIGEST,
-    call: CallDigests | None = None,
+    call: str | None = None,
     read: bool = False,
     being_deleted: bool = False,
     created: str = "2026-01-01T00:00:00Z",
@@ -49,7 +49,7 @@ def a_retry(
     try_number: int = 2,
     max_tries: int | None = 2,
     request: str = REQUEST_DIGEST,
-    call: CallDigests | None = None,
+    call: str | None = None,
 ) -> LaunchIdentity:
     """The same launch in the second of three tries."""
     task = a_task(try_number=try_number, max_tries=max_tries)
@@ -147,10 +147,9 @@ FIRST, SECOND = REQUEST_DIGEST, "1111111111"
 """Labels of the first and the second launch of one request."""
 
 
-def a_call(day: int | None = None, token: str = "t1") -> CallDigests:
-    """A call whose arguments are a day, with a token in its environment."""
-    arguments = "" if day is None else f"day-{day}"
-    return CallDigests(FIRST, arguments, f"{arguments}+{token}")
+def a_call(day: int | None = None, token: str = "t1") -> str:
+    """The digest of a call whose arguments are a day, with a token in its environment."""
+    return f"{day}+{token}"
 
 
 def a_days_job(day: int | None, request: str, **changes: Any) -> dict[str, Any]:
@@ -169,20 +168,16 @@ def test_equal_requests_are_told_apart_by_their_values(request_: str) -> None:
     ) == ("day-2", [])  # fmt: skip
 
 
-def test_a_call_with_new_credentials_is_known_by_its_arguments() -> None:
-    """A token may be another one in each try (R2)."""
-    lost = a_days_job(2, SECOND)
-    assert planned(lost, retry=a_retry(request=SECOND, call=a_call(2, "t2")), alone=False) == ("day-2", [])
-    assert planned(lost, retry=a_retry(request=SECOND, call=a_call(3, "t2")), alone=False) == (None, [])
-
-
-@pytest.mark.parametrize(("day", "new"), [(1, a_call(9)), (None, a_call(None, "t2"))])
-def test_the_only_call_may_have_other_values(day: int | None, new: CallDigests) -> None:
-    """As those of the time, or a token; with a second Job of the request it might be another call (R2)."""
-    lost, second = a_days_job(day, FIRST), a_days_job(2, SECOND)
-    assert planned(lost, retry=a_retry(call=new), alone=False) == (f"day-{day}", [])
-    assert planned(lost, second, retry=a_retry(call=new), alone=False) == (None, [])
-    assert planned(second, retry=a_retry(request=SECOND, call=new), alone=False) == (None, [])
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize(
+    ("left", "new"),
+    [(a_call(1), a_call(2)), (a_call(1), a_call(1, "t2")), (a_call(None), a_call(None, "t2"))],
+    ids=["day", "token", "only-token"],
+)
+def test_a_job_with_other_values_is_not_taken_over(left: str, new: str, others: int) -> None:
+    """Not even the only one, of the same number: that run would be green, and has never run (R1)."""
+    jobs = [a_left_job("lost", call=left), *[a_days_job(7, SECOND)] * others]
+    assert planned(*jobs, retry=a_retry(call=new), alone=False) == (None, [])
 
 
 def test_equal_calls_have_a_job_each() -> None:
@@ -195,19 +190,44 @@ def test_equal_calls_have_a_job_each() -> None:
     assert planned(jobs[1], retry=a_retry(request=SECOND, call=a_call(1)), alone=False, claimed=claimed) == (None, [])
 
 
-@pytest.mark.parametrize(("theirs", "ours"), [(None, a_call(1)), (a_call(1), None)])
-def test_without_digests_the_number_decides(theirs: CallDigests | None, ours: CallDigests | None) -> None:
+@pytest.mark.parametrize(("theirs", "ours"), [(None, a_call(1)), ("", a_call(1)), (a_call(1), None)])
+def test_without_digests_the_number_decides(theirs: str | None, ours: str | None) -> None:
     """An Airflow without a store has no key, and an earlier version of this package made no digests (R2)."""
-    assert planned(a_left_job(call=theirs), retry=a_retry(call=ours), alone=False) == ("left", [])
-    assert planned(a_left_job(call=theirs), retry=a_retry(request=SECOND, call=ours), alone=False) == (None, [])
+    lost = a_left_job(call=theirs)
+    if theirs == "":
+        lost["metadata"]["annotations"][labels.CALL_ANNOTATION] = ""
+    assert planned(lost, retry=a_retry(call=ours), alone=False) == ("left", [])
+    assert planned(lost, retry=a_retry(request=SECOND, call=ours), alone=False) == (None, [])
+
+
+def test_the_same_values_are_surer_than_the_number() -> None:
+    """A Job of unknown values may be another run's, so it stays (R1, R2)."""
+    unknown, same = a_left_job("unknown"), a_days_job(2, SECOND)
+    assert planned(unknown, same, retry=a_retry(call=a_call(2)), alone=False) == ("day-2", [])
 
 
 @pytest.mark.parametrize(
-    ("ours", "is_repeated"), [(a_call(1), True), (a_call(1, "t2"), True), (a_call(2), False), (None, True)]
+    ("ours", "is_repeated"), [(a_call(1), True), (a_call(1, "t2"), False), (a_call(2), False), (None, True)]
 )
-def test_a_run_on_a_node_counts_for_its_own_call(ours: CallDigests | None, is_repeated: bool) -> None:
-    """A node on which another call succeeded is not left out (R1)."""
-    assert earlier_tries.is_repeated_by_launch(a_left_job(call=a_call(1)), a_retry(call=ours)) is is_repeated
+def test_a_run_on_a_node_counts_for_its_own_call(ours: str | None, is_repeated: bool) -> None:
+    """A node on which another call succeeded is not left out: the rule is that of the Job of a script (R1)."""
+    left, retry = a_left_job(call=a_call(1)), a_retry(call=ours)
+    assert earlier_tries.is_repeated_by_launch(left, retry) is is_repeated
+    assert (planned(left, retry=retry, alone=False)[0] is not None) is is_repeated
+
+
+def test_a_run_on_a_node_counts_for_its_own_number() -> None:
+    """Two launches with the same values each run on every node (R1)."""
+    left = a_left_job(call=a_call(1))
+    assert not earlier_tries.is_repeated_by_launch(left, a_retry(request=SECOND, call=a_call(1)))
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "-1", "1_0"])
+def test_a_try_number_that_somebody_changed_is_none(text: str) -> None:
+    """Whoever may patch Jobs can write there; a retry goes on (R2)."""
+    job = a_left_job()
+    job["metadata"]["annotations"][labels.TRY_NUMBER_ANNOTATION] = text
+    assert earlier_tries.try_number(job) is None
 
 
 def test_outside_a_task_there_are_no_tries() -> None:

@@ -70,12 +70,29 @@ def test_what_was_saved_with_the_job_is_found() -> None:
     [
         "", "no json", "[]", "7", "[" * 100_000, '{"logs": 1}', '{"logs": {"a": 1}}', '{"clock": "noon"}',
         '{"disruptions": 1}', '{"said": {"states": 1}}',
+        '{"clock": 1e400}', '{"clock": NaN}', '{"disruptions": {"u": 5}}',
+        '{"said": {"states": {"u": 5}}}', '{"said": {"warnings": {"u": 5}}}',
     ],
 )  # fmt: skip
 def test_what_somebody_else_wrote_there_is_nothing(text: str) -> None:
     """Everybody who may patch Jobs can write annotations: of a single Job, and of a run on a node (R4)."""
     assert saved_state({"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}, "") is None
     assert FollowState.from_text(text) is None
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        '{"cut": ["a"]}', '{"cut": "a"}', '{"cut": ["a", 1e400]}', '{"cut": [5, 5]}', '{"cut": ["\\ud800", 5]}',
+        '{"newest": "noon"}', '{"newest": 5}', '{"newest": "2026-13-01T00:00:00.000000000Z"}',
+        '{"newest": "0001-01-01T00:00:00.000000000+23:00"}',
+        '{"newest": "2026-01-01T00:00:00.000000005Z", "offsets": ["a"]}',
+        '{"unstamped": 1e400}', '{"unstamped": "5"}', '{"groups": 1e400}', '{"groups": -1}',
+    ],
+)  # fmt: skip
+def test_a_position_that_no_log_has_is_nothing(position: str) -> None:
+    """The log is then read from its start, and the follower does not fail (R4)."""
+    assert FollowState.from_text(f'{{"logs": {{"u/c": {position}}}}}') is None
 
 
 def test_an_ended_job_arrives() -> None:

@@ -122,10 +122,23 @@ def test_a_record_of_an_earlier_version_still_tells_a_lost_node(reason: str) -> 
     assert record.is_lost
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"index": 0}', '{"index": 0, "status": "odd"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '"x"', '{"index": 0}', '{"index": 0, "status": "odd"}'])
 def test_what_somebody_has_changed_is_no_record(text: str) -> None:
     """The run is then concluded anew."""
     assert from_text(text) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        '"finished_at": "noon"', '"finished_at": "2026-01-01T00:00:00"', '"started_at": 5', '"failures": "x"',
+        '"failures": 1e400', '"execution_time": NaN', '"exit_code": "3"', '"output": 5', '"error": []',
+        '"index": 1e400',
+    ],
+)  # fmt: skip
+def test_a_field_that_somebody_has_changed_leaves_no_record(changed: str) -> None:
+    """Its type or its time is wrong, so nothing can count with it."""
+    assert from_text(f'{{"index": 0, "status": "failed", {changed}}}') is None
 
 
 def test_the_largest_record_fits_into_an_annotation() -> None:
