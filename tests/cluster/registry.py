@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+_TLS = b"\x16"
+
 
 class _Empty(BaseHTTPRequestHandler):
+    def handle(self) -> None:
+        """Answer in HTTP also to a client that tries TLS first: by that it knows what to speak."""
+        if self.connection.recv(1, socket.MSG_PEEK) == _TLS:
+            self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        else:
+            super().handle()
+
     def do_GET(self) -> None:
         """Say that this is a registry, and that it has no such manifest."""
         if self.path == "/v2/":
