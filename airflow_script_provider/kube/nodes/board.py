@@ -212,8 +212,10 @@ class Board:
         self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
         self.is_owner_complete = self.is_owner_complete or manifest.is_complete(owner)
         for name, text in (owner["metadata"].get("annotations") or {}).items():
-            if name.startswith(ENDED_ANNOTATION_PREFIX) and (record := from_text(text)) is not None:
-                self.end(Start(json.loads(text)["node"], record.index), record, now)
+            record = from_text(text) if name.startswith(ENDED_ANNOTATION_PREFIX) else None
+            node = json.loads(text).get("node") if record is not None else None
+            if record is not None and isinstance(node, str) and node:
+                self.end(Start(node, record.index), record, now)
 
     def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")

@@ -110,7 +110,7 @@ def plan_of(owner: Mapping[str, Any]) -> NodePlan:
     """The plan in the owner's annotation. ``ValueError`` if there is no plan."""
     try:
         return NodePlan.from_text(owner["metadata"]["annotations"][PLAN_ANNOTATION])
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
         raise ValueError(
             f"Job {owner['metadata']['name']} has no valid annotation {PLAN_ANNOTATION}: {error!r}"
         ) from None

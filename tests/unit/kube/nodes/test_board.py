@@ -11,7 +11,7 @@ import pytest
 
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import controller_of
-from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
+from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.nodes import board as node_board
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import Board
@@ -286,3 +286,14 @@ def test_a_job_that_comes_after_its_run_was_given_up_is_late() -> None:
     assert board.take_job(a_run(FIRST), 3.0, None)
     assert not board.take_job(a_run(FIRST), 3.0, None, deleted=True)
     assert not board.take_job(a_run(Start("b", 0)), 3.0, None)
+
+
+@pytest.mark.parametrize("node", [None, 5, ""])
+def test_a_record_without_its_node_is_none(node: object) -> None:
+    """Whatever another program wrote into the owner's annotations, the task goes on (R13)."""
+    text = json.dumps(json.loads(a_record().to_text()) | ({} if node is None else {"node": node}))
+    owner = a_job()
+    owner["metadata"]["annotations"] = {f"{ENDED_ANNOTATION_PREFIX}0": text}
+    board = a_board("a")
+    board.take_job(owner, 0.0, 0.0)
+    assert board.records == {}
