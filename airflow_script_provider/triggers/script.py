@@ -144,9 +144,9 @@ class ScriptTrigger(JobTrigger):
 
 
 def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:
-    """Whether the worker has something to read before the Job goes, which does nothing more.
+    """Whether the Job stays until a worker has read the output of its deciding pod.
 
-    Where Kubernetes may go on with other pods, the follower keeps the output instead.
+    Where Kubernetes may go on with other pods, the follower keeps the output, and the Job goes.
     """
     pod = view.pods.get(verdict.pod_uid or "")
     return not verdict.ends_pods and pod is not None and pod_status.script_end(pod) is not None
