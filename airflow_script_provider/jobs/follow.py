@@ -188,9 +188,9 @@ class Follower:
     async def _confirmed(self, verdict: Verdict) -> Verdict | None:
         """The verdict by what the API server has now, where a late or dead watch could mislead us.
 
-        None if it was wrong. None also if it rests on something that did not happen, and the server
-        gives no answer: waiting then goes on until the watch's patience or the run's own time is
-        over.
+        None if it was wrong. None also if it rests on something that did not happen, and the API
+        server does not answer: waiting then goes on until the watch's patience or the run's own
+        time is over.
         """
         if verdict.is_of_the_job or verdict.is_by_time:
             try:

@@ -13,7 +13,6 @@ from typing import Any
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.wording import one_line
 
-
 # Layers of kubelet, containerd and CRI-O around a registry's answer.
 _PULL_WRAPPING = re.compile(
     r"^(rpc error: code = \w+ desc = |"
