@@ -17,10 +17,12 @@ import os, sys
 mark = "/shared/mark"
 print("attempt in", os.environ["HOSTNAME"])
 if not os.path.exists(mark):
+    open(f"/shared/first-{os.environ['HOSTNAME']}", "w").close()
     open(mark, "w").close()
     sys.exit(1)
 print("well done")
 """
+STAYS_IN_THE_SECOND_POD = "until [ -e /shared/mark ]; do sleep 0.1; done; [ -e /shared/first-$HOSTNAME ] || sleep 600"
 FAILS_AFTER_A_SUSPENSION = """
 import os, sys, time
 number = len(os.listdir("/shared"))
@@ -49,6 +51,18 @@ def test_second_attempt_succeeds(own: dict[str, Any]) -> None:
     assert sum(line.startswith("attempt in script-task-") for line in run.lines) == 2
     assert any(line.startswith("Attempt 2: Pod ") for line in run.lines)
     assert "well done" in run.result["output"]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_success_beside_a_helper_after_a_failure(own: dict[str, Any], kubectl: Kubectl, deferrable: bool) -> None:
+    """The limit that lets no attempt follow does not end the pod whose log is still to be read (R7, R12, R21)."""
+    folder = _shared_folder(own["namespace"])
+    helper = {"name": "helper", "image": "python:3.11-slim", "command": ["sh", "-c", STAYS_IN_THE_SECOND_POD]}
+    overrides = {"spec": {"containers": [helper | {"volumeMounts": folder["volume_mounts"]}]}}
+    settings: dict[str, Any] = {"pod_overrides": overrides, "deferrable": deferrable}
+    run = run_task(script=FAILS_ONCE + "print('[1]')", **settings, **folder, **own).succeeded()
+    assert (run.result["value"], [one["exit_code"] for one in run.result["attempts"]]) == ([1], [1, 0])
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of the Job and of its helper")
 
 
 def test_no_attempt_beyond_the_limit(own: dict[str, Any], kubectl: Kubectl) -> None:
