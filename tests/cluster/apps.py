@@ -49,12 +49,19 @@ def a_stateful_set(name: str, namespace: str) -> dict[str, Any]:
 
 
 def rolled_out(kubectl: Kubectl, *deployments: dict[str, Any]) -> None:
-    """Apply Deployments, and wait until they are ready."""
+    """Apply Deployments, and wait until they are ready and their older pods are gone.
+
+    Another module may have had a Deployment of that name in the namespace.
+    """
     kubectl.apply(*deployments)
     for deployment in deployments:
-        metadata = deployment["metadata"]
-        words = ("rollout", "status", f"deployment/{metadata['name']}", "-n", metadata["namespace"])
-        kubectl(*words)
+        name, namespace = (deployment["metadata"][field] for field in ("name", "namespace"))
+        kubectl("rollout", "status", f"deployment/{name}", "-n", namespace)
+        _wait_for_pods(kubectl, namespace, name, deployment["spec"]["replicas"])
+
+
+def _wait_for_pods(kubectl: Kubectl, namespace: str, name: str, count: int) -> None:
+    wait_for(lambda: len(pods_of(kubectl, namespace, name)) == count, f"the end of older pods of {name}")
 
 
 def pods_of(kubectl: Kubectl, namespace: str, name: str) -> list[str]:
