@@ -87,3 +87,6 @@ CONTROLLER_LABELS = (
     "batch.kubernetes.io/job-name",
 )
 """Labels that the Job controller gives to the pods of a Job."""
+
+INVALID_TEXT = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+"""What reading an annotation raises that another program has changed."""

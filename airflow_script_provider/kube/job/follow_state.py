@@ -17,14 +17,12 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INVALID_TEXT
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
-_INVALID = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
-"""What text that is not a state raises."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class FollowState:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> FollowState:
-        """From ``to_dict``. Raises an error of ``_INVALID`` for anything else."""
+        """From ``to_dict``. Raises an error of ``INVALID_TEXT`` for anything else."""
         logs = {}
         for key, position in given.get("logs", {}).items():
             uid, _, container = key.partition("/")
@@ -87,7 +85,7 @@ class FollowState:
         """From an annotation's text; None without one, or if it was changed and is not valid."""
         try:
             return cls.from_dict(json.loads(text)) if text else None
-        except _INVALID:
+        except INVALID_TEXT:
             return None
 
 

@@ -18,6 +18,7 @@ from airflow_script_provider.kube.labels import (
     ENDED_ANNOTATION_PREFIX,
     HOST_VOLUME,
     INSTALL_CONTAINER,
+    INVALID_TEXT,
     LAUNCH_LABEL,
     NODE_ANNOTATION,
     NODE_LABEL,
@@ -110,7 +111,7 @@ def plan_of(owner: Mapping[str, Any]) -> NodePlan:
     """The plan in the owner's annotation. ``ValueError`` if there is no plan."""
     try:
         return NodePlan.from_text(owner["metadata"]["annotations"][PLAN_ANNOTATION])
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
+    except (*INVALID_TEXT, zlib.error) as error:
         raise ValueError(
             f"Job {owner['metadata']['name']} has no valid annotation {PLAN_ANNOTATION}: {error!r}"
         ) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_script_provider.kube.job import diagnosis, pod_status, progress
 from airflow_script_provider.kube.job.diagnosis import Case
-from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
+from airflow_script_provider.kube.labels import INVALID_TEXT, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
@@ -114,7 +114,7 @@ def from_text(text: str) -> RunRecord | None:
             read["category"] = _OLD_REASONS[known["reason"]]
         record = RunRecord(**known | read | {"index": int(known["index"])})
         return record if _is_valid(record) else None
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+    except INVALID_TEXT:
         return None
 
 

@@ -38,7 +38,7 @@ HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: 
 
 
 class Silent:
-    """A log that nobody reads."""
+    """A log that the test does not look at."""
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """A line of ours."""

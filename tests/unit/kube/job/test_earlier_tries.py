@@ -224,7 +224,7 @@ def test_a_run_on_a_node_counts_for_its_own_number() -> None:
 
 @pytest.mark.parametrize("text", ["²", "9" * 5000, "-1", "1_0"])
 def test_a_try_number_that_somebody_changed_is_none(text: str) -> None:
-    """Whoever may patch Jobs can write there; a retry goes on (R2)."""
+    """Every account that may patch Jobs can write there; a retry goes on (R2)."""
     job = a_left_job()
     job["metadata"]["annotations"][labels.TRY_NUMBER_ANNOTATION] = text
     assert earlier_tries.try_number(job) is None

@@ -75,7 +75,7 @@ def test_what_was_saved_with_the_job_is_found() -> None:
     ],
 )  # fmt: skip
 def test_what_somebody_else_wrote_there_is_nothing(text: str) -> None:
-    """Everybody who may patch Jobs can write annotations: of a single Job, and of a run on a node (R4)."""
+    """Every account that may patch Jobs can write annotations: of a single Job, and of a run on a node (R4)."""
     assert saved_state({"metadata": {"annotations": {FOLLOW_STATE_ANNOTATION: text}}}, "") is None
     assert FollowState.from_text(text) is None
 
