@@ -11,7 +11,6 @@ from airflow_script_provider.kube.exec.workloads import Workload
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
-from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
@@ -20,6 +19,7 @@ from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.nodes.manifest import owner_request
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.pods.pod_status import ContainerEnd
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import JobOptions

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change, Watch
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 
 
 class Kind(StrEnum):
@@ -106,6 +108,28 @@ class OwnChanges:
 def pod_selector(ref: JobRef) -> str:
     """Selects the pods of a Job."""
     return f"{CONTROLLER_LABEL}={ref.uid}"
+
+
+async def as_they_are(
+    api: KubernetesApi, ref: JobRef, *, job: Mapping[str, Any], pods: Mapping[str, Pod]
+) -> list[tuple[Kind, Change]]:
+    """The pods of a Job and the Job as the API server has them now, in the form of changes.
+
+    ``job`` and ``pods``, by uid, are what was seen last of what is not known to be gone. Of these
+    comes as deleted what is gone by now. The pods come in the order of their creation. Raises
+    ``KubernetesApiError``.
+    """
+    found = (await api.list("pods", ref.namespace, labelSelector=pod_selector(ref)))["items"]
+    uids = {pod_status.uid(pod) for pod in found}
+    gone = [Change(dict(pod), deleted=True) for uid, pod in pods.items() if uid not in uids]
+    changes = [*gone, *map(Change, sorted(found, key=pod_status.created_at))]
+    try:
+        newest = await api.get("jobs", ref.namespace, ref.name)
+    except exceptions.ApiNotFoundError:
+        newest = {"metadata": {"uid": ""}}
+    is_ours = newest["metadata"]["uid"] == ref.uid  # otherwise another one has the name
+    job_now = Change(newest) if is_ours else Change(dict(job), deleted=True)
+    return [*((Kind.POD, change) for change in changes), (Kind.JOB, job_now)]
 
 
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:

@@ -17,18 +17,19 @@ from typing import TypeVar
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi, is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
-from airflow_script_provider.api.watch import LISTED, Change
+from airflow_script_provider.api.watch import LISTED
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, pod_selector, take_all
+from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, as_they_are, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job import announcements, pod_status, progress
+from airflow_script_provider.kube.job import announcements, progress
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.pods import pod_status
 
 V = TypeVar("V", bound=Verdict | None)
 
@@ -227,18 +228,11 @@ class Follower:
 
     async def _look(self) -> None:
         """Take in Job and pods as the API server has them now."""
-        ref = self._job.ref
-        found = await self._api.list("pods", ref.namespace, labelSelector=pod_selector(ref))
-        try:
-            job = await self._api.get("jobs", ref.namespace, ref.name)
-        except exceptions.ApiNotFoundError:
-            job = {"metadata": {"uid": ""}}
-        pods = {pod_status.uid(pod): pod for pod in sorted(found["items"], key=pod_status.created_at)}
-        for uid in self.view.pods.keys() - self.view.gone - pods.keys():
-            self._take_pod(self.view.pods[uid], time.monotonic(), deleted=True)
-        for pod in pods.values():
-            self._take_pod(pod, time.monotonic(), deleted=False)
-        self._take((Kind.JOB, Change(job)))
+        ref, seen = self._job.ref, self.view
+        job = seen.job or {"metadata": {"uid": ref.uid}}  # nothing of it was seen yet
+        pods = {uid: pod for uid, pod in seen.pods.items() if uid not in seen.gone}
+        for item in await as_they_are(self._api, ref, job=job, pods=pods):
+            self._take(item)
 
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
@@ -256,7 +250,8 @@ class Follower:
         elif kind is Kind.POD:
             self._take_pod(change.object, now, deleted=change.deleted)
         elif change.object["metadata"]["uid"] == self._job.ref.uid:
-            self._announce(self._announcer.job(change.object))
+            if not change.deleted:
+                self._announce(self._announcer.job(change.object))
             self.view = self.view.with_job(change.object, now, deleted=change.deleted)
         else:
             # Another Job of the same name: ours was deleted, and its deletion was missed.

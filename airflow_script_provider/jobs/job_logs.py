@@ -12,7 +12,6 @@ from dataclasses import replace
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.log_reader import IF_GONE, SILENCE, Deliver, LogReader
-from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
@@ -21,6 +20,7 @@ from airflow_script_provider.kube.logs.groups import END_OF_GROUP, GROUP, Groups
 from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.logs.prelude import Prelude
+from airflow_script_provider.kube.pods import pod_status
 
 LOG_MARGIN = 25.0
 """Seconds without progress after which the rest of a log is given up, once its container has

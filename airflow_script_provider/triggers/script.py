@@ -19,12 +19,13 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
-from airflow_script_provider.kube.job import earlier_tries, pod_status
+from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
 from airflow_script_provider.triggers.shared_cluster import SharedCluster
 

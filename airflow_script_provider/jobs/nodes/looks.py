@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi, is_transient
 from airflow_script_provider.api.watch import Change
-from airflow_script_provider.jobs.changes import Item, Kind, pod_selector
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.jobs.changes import Kind, as_they_are
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes import board
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.kube.pods import pod_status
 
 
 async def confirmed(
@@ -49,23 +51,17 @@ def lacks_end(run: NodeRun) -> bool:
     return not any(pod_status.script_end(pod) or pod_status.has_failed(pod) for pod in pods)
 
 
-async def look(api: KubernetesApi, namespace: str, run: NodeRun, *, with_output: bool) -> list[Item]:
+async def look(api: KubernetesApi, namespace: str, run: NodeRun, *, with_output: bool) -> list[tuple[Kind, Change]]:
     """A run's pods and its Job as they are now, in the form of a watch's changes.
 
-    What is gone comes as deleted. For ``with_output`` see ``board.kept_job``. Raises
+    What is gone comes as deleted, the Job last. For ``with_output`` see ``board.kept_job``. Raises
     ``KubernetesApiError``.
     """
     ref, view = JobRef(namespace, run.name, run.uid or ""), run.seen.view
-    found = await api.list("pods", namespace, labelSelector=pod_selector(ref))
-    pods = {pod_status.uid(pod): board.kept_pod(pod) for pod in found["items"]}
-    gone = [dict(pod) for uid, pod in view.pods.items() if uid not in view.gone and uid not in pods]
-    try:
-        job = await api.get("jobs", namespace, run.name)
-    except exceptions.ApiNotFoundError:
-        job_now = Change(dict(run.job), deleted=True)
-    else:
-        is_ours = job["metadata"]["uid"] == run.uid
-        kept = board.kept_job(job, with_output=with_output)
-        job_now = Change(kept) if is_ours else Change(dict(run.job), deleted=True)
-    changes = [*(Change(pod, deleted=True) for pod in gone), *map(Change, pods.values())]
-    return [*((Kind.POD, change) for change in changes), (Kind.JOB, job_now)]
+    pods = {uid: pod for uid, pod in view.pods.items() if uid not in view.gone}
+    items = await as_they_are(api, ref, job=run.job, pods=pods)
+
+    def kept(kind: Kind, thing: dict[str, Any]) -> dict[str, Any]:
+        return board.kept_pod(thing) if kind is Kind.POD else board.kept_job(thing, with_output=with_output)
+
+    return [(kind, replace(change, object=kept(kind, change.object))) for kind, change in items]

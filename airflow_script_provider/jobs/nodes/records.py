@@ -13,7 +13,6 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import signs
-from airflow_script_provider.kube.job import pod_state
 from airflow_script_provider.kube.job.diagnosis import Case, event_lines
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
@@ -25,6 +24,7 @@ from airflow_script_provider.kube.nodes import record as node_record
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.pods import pod_state
 from airflow_script_provider.kube.wording import MAX_HEADLINE, one_line, shortened
 from airflow_script_provider.result import Category, Status
 

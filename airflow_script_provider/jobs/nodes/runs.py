@@ -30,7 +30,6 @@ from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
-from airflow_script_provider.kube.job import pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_lines
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Verdict, Wait
@@ -41,6 +40,7 @@ from airflow_script_provider.kube.nodes.board import Board, NodeRun
 from airflow_script_provider.kube.nodes.plan import NodePlan, Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.result import Status
 
 CREATES = 10

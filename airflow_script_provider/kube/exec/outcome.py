@@ -12,9 +12,9 @@ from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
-from airflow_script_provider.kube.job.pod_status import ContainerEnd
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text, storable
+from airflow_script_provider.kube.pods.pod_status import ContainerEnd
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider.exceptions import TargetError
-from airflow_script_provider.kube.job import pod_status
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.syntax import check_dns_subdomain
 from airflow_script_provider.kube.wording import first_of, one_line
 

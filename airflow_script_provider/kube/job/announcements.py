@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_state, pod_status
 from airflow_script_provider.kube.job.diagnosis import advised, event_line
-from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
 
 LAUNCH_GRACE = 10.0

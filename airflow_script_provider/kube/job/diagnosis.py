@@ -10,11 +10,11 @@ from typing import Any
 from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job import pod_state, pod_status
-from airflow_script_provider.kube.job.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
+from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
 from airflow_script_provider.result import Category

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.kube.causes import events
-from airflow_script_provider.kube.job import diagnosis, pod_status
+from airflow_script_provider.kube.job import diagnosis
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value, clean_text
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.wording import reported
 from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, Status
 

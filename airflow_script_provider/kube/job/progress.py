@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job import pod_state, pod_status
-from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 
 OTHERS_GRACE = 2.0
 """Seconds that other containers may run on after the script's container has ended."""

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job import pod_state, pod_status
-from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
 
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_script_provider.kube.job import pod_status, progress
-from airflow_script_provider.kube.job.pod_status import Pod
+from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.nodes.selection import GONE, UNREACHABLE
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 
 _STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from airflow_script_provider.kube.job import diagnosis, pod_status, progress
+from airflow_script_provider.kube.job import diagnosis, progress
 from airflow_script_provider.kube.job.diagnosis import Case
 from airflow_script_provider.kube.labels import INVALID_TEXT, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import Category, Status, category_named
 

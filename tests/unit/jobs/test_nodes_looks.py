@@ -121,5 +121,5 @@ async def test_a_look_brings_what_the_watch_missed(is_there: bool) -> None:
         has(server, a_job("Complete") if is_there else None, a_pod("load-x2", running=True))
         async with api_of(server) as api:
             items = await look(api, "etl", a_run(a_pod("load-x1")), with_output=True)
-    found = [(kind, change.object["metadata"]["name"], change.deleted) for kind, change in items]  # type: ignore[union-attr]
+    found = [(kind, change.object["metadata"]["name"], change.deleted) for kind, change in items]
     assert found == [(Kind.POD, "load-x1", True), (Kind.POD, "load-x2", False), (Kind.JOB, "load", not is_there)]

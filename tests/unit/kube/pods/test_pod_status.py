@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.kube.job import pod_state, pod_status
+from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.result import Attempt
 from tests.builders import a_container, a_pod
 

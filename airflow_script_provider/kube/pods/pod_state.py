@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.causes import cluster_messages, signs
-from airflow_script_provider.kube.job import pod_status
-from airflow_script_provider.kube.job.pod_status import Pod
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.result import Category
 
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
