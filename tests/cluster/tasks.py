@@ -29,6 +29,9 @@ from tests.state_store import StateStore
 
 OF_A_BUSY_NODE = re.compile(r"Pod \S+: FailedMount: .* failed to sync \w+ cache: .*")
 """An event of a kubelet that is late to see what was created; it tries again."""
+KEEPS_LONG_LOGS = {"kubernetes.io/hostname": "node-1"}
+"""Selects the node that does not rotate a log of 1 MiB: see ``LOG_ROTATION`` in ``dev/cluster/node.py``."""
+ROTATES_LOGS = {"kubernetes.io/hostname": "node-2"}
 _logs: list[list[Any]] = []
 """The log of the task that runs now, which grows."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_script_provider.sources import FileScript, InlineScript
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import meanwhile, run_task, wait_until_logged
+from tests.cluster.tasks import KEEPS_LONG_LOGS, ROTATES_LOGS, meanwhile, run_task, wait_until_logged
 from tests.cluster.told_to_end import STEPS, tell_all
 
 AWKWARD = [
@@ -132,7 +132,8 @@ print('{"ok": "a\\\\u0000b"}')"""
 
 def test_long_lines_stay_in_one_piece(shared: dict[str, Any]) -> None:
     """A line of 100 KB is one line in the log, and one of 1 MB fails nothing (R13, R23)."""
-    run = run_task(script="print('a' * 100_000)\nprint('b' * 1_000_000)\nprint('end')", **shared).succeeded()
+    script = "print('a' * 100_000)\nprint('b' * 1_000_000)\nprint('end')"
+    run = run_task(script=script, node_selector=KEEPS_LONG_LOGS, **shared).succeeded()
     assert "a" * 100_000 in run.lines
     assert "b" * 1_000_000 in run.lines
     assert run.result["output_bytes"] == 100_001 + 1_000_001 + 4
@@ -181,7 +182,7 @@ for i in range(60_000):
     i % 100 or time.sleep(0.04)
 """
     reader = meanwhile(read_along)
-    run = run_task(script=script, node_selector={"kubernetes.io/hostname": "node-2"}, **own).succeeded()
+    run = run_task(script=script, node_selector=ROTATES_LOGS, **own).succeeded()
     reader.join()
     numbers = [int(line[:6]) for line in run.lines if re.fullmatch(r"\d{6} x{60}", line)]
     assert numbers == sorted(set(numbers))

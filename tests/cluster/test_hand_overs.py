@@ -18,6 +18,7 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.triggers import shared_cluster
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.tasks import KEEPS_LONG_LOGS, ROTATES_LOGS
 from tests.cluster.test_trigger import Log, a_trigger, event_of, go_on, launched, lines, logged, running
 from tests.cluster.told_to_end import STEPS
 from tests.faulty_api import FaultyApi
@@ -83,7 +84,7 @@ async def test_bursts_change_hands_while_their_log_rotates(shared: dict[str, Any
     """
     at = {3_000: 5_000, 6_000: 8_000, 9_000: 11_000}
     script = stopping(BURSTS, at).replace("'n', i", "'n', i, 'x' * 60")
-    job = await launched(shared, script, node_selector={"kubernetes.io/hostname": "node-2"})
+    job = await launched(shared, script, node_selector=ROTATES_LOGS)
     await handed_over(job, shared, log, kubectl, at)
     numbers = [int(line.split()[1]) for line in lines(log, "n ")]
     assert numbers == sorted(set(numbers))
@@ -93,7 +94,7 @@ async def test_bursts_change_hands_while_their_log_rotates(shared: dict[str, Any
 async def test_lines_in_pieces_change_hands(shared: dict[str, Any], log: Log, kubectl: Kubectl) -> None:
     """What is printed of a line when a triggerer ends comes whole from the next one (R19, R23)."""
     at = {5: 9, 12: 16, 20: 24}
-    job = await launched(shared, stopping(PIECES, at))
+    job = await launched(shared, stopping(PIECES, at), node_selector=KEEPS_LONG_LOGS)
     await handed_over(job, shared, log, kubectl, at)
     assert lines(log, "n ") == [f"n {i} {'x' * 32_000}" for i in range(40)]
 

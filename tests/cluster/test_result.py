@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.tasks import FakeTaskInstance, run_task
+from tests.cluster.tasks import KEEPS_LONG_LOGS, FakeTaskInstance, run_task
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def test_values_of_every_size_arrive_exactly(shared: dict[str, Any], size: int) 
 
 def test_value_that_is_too_large_says_so(shared: dict[str, Any]) -> None:
     """A value beyond 1 MiB is None with a warning that names its size (R21)."""
-    run = run_task(script="import json\nprint(json.dumps(['a' * 1_100_000]))", **shared).succeeded()
+    script = "import json\nprint(json.dumps(['a' * 1_100_000]))"
+    run = run_task(script=script, node_selector=KEEPS_LONG_LOGS, **shared).succeeded()
+    assert run.result["output_bytes"] == 1_100_005
     assert run.result["value"] is None
     assert any("1,100,004 bytes" in line for line in run.warnings)
 
