@@ -101,6 +101,7 @@ class LogReader:
         self._delivered = 0
         self._turn_began = 0.0
         self._complete = False
+        self._kubelet_said = False
         self._is_unstamped = start.unstamped > 0  # then the earlier reader has noted it
 
     @property
@@ -157,9 +158,11 @@ class LogReader:
         if error is None and self._lines.in_last_second >= BURST:
             await self._read_what_is_late()
         self._finish()
-        self._complete = error is None
+        self._complete = error is None and not self._kubelet_said
         if error is not None:
             self._note_incomplete(error)
+        elif self._kubelet_said:
+            self.is_incomplete = True
 
     async def _read_what_is_late(self) -> None:
         """Read on for as long as there is more.
@@ -189,7 +192,7 @@ class LogReader:
         try:
             async with self._opened(call, silence, until_ended=follow) as content:
                 self._note_resumed()
-                self._turn_began = time.monotonic()
+                self._turn_began, self._kubelet_said = time.monotonic(), False
                 await self._drain(content, until_idle=follow)
         except TimeoutError as error:
             raise_interruption_behind(error)
@@ -283,11 +286,12 @@ class LogReader:
             self._note(f"The log of pod {self._pod_name} goes on where it was interrupted")
 
     def _note_kubelets_messages(self) -> None:
-        """Note what kubelet sent in the place of lines, mostly that the file is gone.
+        """Note what the kubelet sent in the place of lines, mostly that the file is gone.
 
         It answers 200 all the same: https://github.com/kubernetes/kubernetes/issues/142258
         """
         for words in dict.fromkeys(self._lines.of_kubelet):
+            self._kubelet_said = True
             self._note(f"The log of pod {self._pod_name}: {one_line(words)}")
         self._lines.of_kubelet.clear()
 

@@ -25,7 +25,7 @@ _PULL_WRAPPING = re.compile(
 )
 # CRI-O's other attempt, after the image itself could not be pulled.
 _OTHER_ATTEMPT = re.compile(r"; artifact err: .*")
-_REFERENCE = re.compile(r"^\S+[/:]\S+: (?=not found)")
+_REFERENCE = re.compile(r"^(?:\S+[/:]\S+: (?=not found)|[\w.:-]+(?:/[\w.-]+)+(?:[:@][\w.:-]+)?: )")
 _QUERY = re.compile(r"(://[^\s?\"]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 
 # Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
@@ -69,7 +69,10 @@ _EVENT_WRAPPING = re.compile(
     r"mount failed: .*? Output: )",
     re.IGNORECASE,
 )
-_VOLUME = re.compile(r'^\w+Volume\.\w+ failed for (?P<volume>volume "[^"]*") ?: ')
+# What these layers are about is part of the cause.
+_SUBJECT = re.compile(
+    r'^(?:\w+Volume\.\w+ failed for (?P<volume>volume "[^"]*") ?|(?P<webhook>failed calling webhook "[^"]*")): '
+)
 
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
@@ -123,8 +126,8 @@ def refusal(event: Mapping[str, Any]) -> str | None:
 def event_cause(message: str) -> str:
     """Why a pod was not created or cannot start, by the message of an event."""
     text = _unwrapped(_EVENT_WRAPPING, message)
-    if found := _VOLUME.match(text):
-        return f"{found['volume']}: {_unwrapped(_EVENT_WRAPPING, text[found.end() :])}"
+    if found := _SUBJECT.match(text):
+        return f"{found['volume'] or found['webhook']}: {_unwrapped(_EVENT_WRAPPING, text[found.end() :])}"
     return text
 
 

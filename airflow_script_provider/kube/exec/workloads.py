@@ -210,8 +210,8 @@ def why_gone(chosen: Object, now: Object | None, container: str) -> Gone | None:
     if is_deleted:
         return Gone("the pod is being deleted, perhaps by a rollout")
     before, after = _container_status(chosen, container), _container_status(now, container)
-    if before.get("containerID") != after.get("containerID") or "terminated" in (after.get("state") or {}):
-        return _container_ended(container, after)
+    if before.get("containerID") != after.get("containerID") or not _runs(now, container):
+        return _container_ended(container, before, after)
     return Gone(f"the pod is in phase {phase}") if phase in ("Failed", "Succeeded") else None
 
 
@@ -235,10 +235,12 @@ def _is_kept(pod: Object, spec: Mapping[str, Any]) -> bool:
     return strategy.get("type") == "OnDelete" or (ordinal.isdigit() and int(ordinal) < first + partition)
 
 
-def _container_ended(container: str, status: Mapping[str, Any]) -> Gone:
-    ends = [(status.get(name) or {}).get("terminated") for name in ("state", "lastState")]
+def _container_ended(container: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Gone:
+    """The end of the container as it was before; after two restarts it is no longer known."""
+    id_then = before.get("containerID")
+    ends = [(after.get(name) or {}).get("terminated") or {} for name in ("state", "lastState")]
     why = f'container "{container}" ended while the script ran'
-    end = next((end for end in ends if end), None)
+    end = next((end for end in ends if end and end.get("containerID", id_then) == id_then), None)
     if end is None:
         return Gone(why)
     word = end.get("reason") or "Error"

@@ -78,7 +78,8 @@ def has_image_trouble(pod: Pod) -> bool:
 def has_hopeless_image(pod: Pod) -> bool:
     """Whether the image cannot be pulled for a permanent reason."""
     stuck = waiting(pod) or Waiting()
-    category = signs.category_of(signs.OF_A_REGISTRY, stuck.message, stuck.reason)
+    answer = cluster_messages.registry_answer(stuck.message, pod_status.image_of(pod, stuck.container) or "")
+    category = signs.category_of(signs.OF_A_REGISTRY, answer, stuck.reason)
     return has_image_trouble(pod) and category in _WILL_NOT_APPEAR
 
 

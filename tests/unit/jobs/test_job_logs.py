@@ -232,6 +232,21 @@ async def test_a_log_that_is_gone_is_not_asked_for_again(server: WebServer) -> N
     assert log.lines[0].startswith("The log of pod load-x1 is incomplete from here: ")
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"])
+async def test_a_log_of_which_the_kubelet_has_no_more_lacks_its_end(server: WebServer, end: bytes) -> None:
+    """It answers with its own words and 200, so what looks like a value may not be the last line (R13, R21)."""
+    log = KeptLog()
+    server.answers(LOG, Answer(LINE), Answer(b"unable to retrieve container logs for containerd://0a" + end))
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(running=True)))
+        await seen_until(log, "n 0")
+        logs.see(a_view(a_pod(exit_code=0)))
+        await logs.finish()
+        assert logs.lacks_end("uid-load-x1")
+        assert not logs.positions["uid-load-x1", "script"].complete
+    assert log.lines == ["n 0", "The log of pod load-x1: unable to retrieve container logs for containerd://0a"]
+
+
 @pytest.mark.parametrize(
     ("view", "found"),
     [

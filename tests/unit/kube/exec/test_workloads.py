@@ -282,6 +282,13 @@ def ended_by_the_cluster(pod: dict[str, Any], reason: str, message: str) -> dict
     return pod | {"status": pod["status"] | {"conditions": [*pod["status"]["conditions"], condition]}}
 
 
+def ended_before(pod: dict[str, Any], container_id: str) -> dict[str, Any]:
+    """The pod, of which this container was killed for memory before the one that it has now."""
+    end = {"reason": "OOMKilled", "exitCode": 137, "containerID": container_id}
+    statuses = [status | {"lastState": {"terminated": end}} for status in pod["status"]["containerStatuses"]]
+    return pod | {"status": pod["status"] | {"containerStatuses": statuses}}
+
+
 @pytest.mark.parametrize(
     ("now", "why"),
     [
@@ -309,6 +316,18 @@ def ended_by_the_cluster(pod: dict[str, Any], reason: str, message: str) -> dict
             Gone('container "api" ended while the script ran (Completed, exit code 0)'),
         ),
         (a_running_pod(container_id="containerd://2"), Gone('container "api" ended while the script ran')),
+        (
+            ended_before(a_running_pod(waiting="CrashLoopBackOff"), "containerd://1"),
+            Gone('container "api" ended while the script ran (OOMKilled, exit code 137)', "OOMKilled"),
+        ),
+        (
+            ended_before(a_running_pod(container_id="containerd://2"), "containerd://1"),
+            Gone('container "api" ended while the script ran (OOMKilled, exit code 137)', "OOMKilled"),
+        ),
+        (
+            ended_before(a_running_pod(container_id="containerd://3"), "containerd://2"),
+            Gone('container "api" ended while the script ran'),
+        ),
         (a_running_pod(ready=False), None),
     ],
 )

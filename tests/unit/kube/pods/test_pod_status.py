@@ -91,6 +91,8 @@ def test_some_images_will_never_come(reason: str, message: str) -> None:
         ("ErrImagePull", "503 Service Unavailable"),
         ("ErrImagePull", "dial tcp: i/o timeout"),
         ("ImagePullBackOff", "Back-off pulling image"),
+        ("ImagePullBackOff", 'Back-off pulling image "r/denied:1": ErrImagePull: Head "https://r/v2/denied": EOF'),
+        ("ErrImagePull", "failed to resolve image: r/unauthorized:1: dial tcp: i/o timeout"),
         ("CreateContainerConfigError", 'secret "x" not found'),
     ],
 )
