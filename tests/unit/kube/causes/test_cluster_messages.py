@@ -223,8 +223,8 @@ NFS = "mount.nfs: access denied by server while mounting 10.0.0.1:/share"
          '"loader" not found', 'serviceaccount "loader" not found'),
         ('Error creating: Internal error occurred: failed calling webhook "a.example.com": failed to call webhook: x',
          'failed calling webhook "a.example.com": x'),
-        ('Error creating: Internal error occurred: failed calling webhook "a.example.com": failed to call webhook: Post '
-         '"https://a.ns.svc:443/v?timeout=10s": dial tcp 10.0.0.1:443: connect: connection refused',
+        ('Error creating: Internal error occurred: failed calling webhook "a.example.com": failed to call webhook: '
+         'Post "https://a.ns.svc:443/v?timeout=10s": dial tcp 10.0.0.1:443: connect: connection refused',
          'failed calling webhook "a.example.com": dial tcp 10.0.0.1:443: connect: connection refused'),
         (f'(combined from similar events): {SANDBOX}failed to setup network for sandbox "{ID}": failed to allocate for '
          f"range 0: {NO_ADDRESS}", NO_ADDRESS),
