@@ -72,7 +72,8 @@ test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests bro
 	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) --dist loadfile tests/cluster
 
 test-nightly: $(READY) cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## what takes long: tests of scale and endurance, then other versions
-	@$(BIN)/pytest -q -m nightly -n $(JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m "nightly and not alone" -n $(JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m alone
 	@$(MAKE) -s test-matrix
 
 screenshots: $(READY) cluster-for-tests database-for-tests browser-for-tests  ## the documentation's pictures of the web interface
