@@ -163,7 +163,8 @@ def test_a_timeout_is_told_alike(own: dict[str, Any], kubectl: Kubectl) -> None:
         return [pod.rpartition("-")[0] for pod in pods_said_to_run()] if "n 0" in lines_so_far() else []
 
     let_expire = partial(kubectl.let_expire, namespace=own["namespace"])
-    in_a_worker, deferred = both(TOO_LONG, own, jobs_that_print, let_expire)
+    # At once: of what the worker has read before, the triggerer keeps nothing.
+    in_a_worker, deferred = both(TOO_LONG, own, jobs_that_print, let_expire, defer_after=0)
     assert in_a_worker.result["output"] == "n 0\n"
     for run in (in_a_worker, deferred):  # the pod goes, whether its exit code was seen by then or not
         run.result["exit_code"] = None
