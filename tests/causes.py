@@ -102,11 +102,14 @@ def _ended(reason: str, message: str, code: int = 137) -> Case:
 
 
 def _disrupted(reason: str) -> Case:
-    return a_case(a_pod(running=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded")
+    return a_case(
+        a_pod(running=True, being_deleted=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded"
+    )
 
 
 def _disrupted_too_often() -> Case:
-    pods = [a_pod(f"load-x{number}", running=True, disrupted="PreemptionByScheduler") for number in range(11)]
+    ended: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "PreemptionByScheduler"}
+    pods = [a_pod(f"load-x{number}", **ended) for number in range(11)]
     return a_case(*pods, cause=Cause.DISRUPTED, message="load-x10 on node-1: PreemptionByScheduler: preempting")
 
 

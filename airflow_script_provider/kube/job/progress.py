@@ -267,7 +267,7 @@ def _unreachable(view: View, now: float, within: float) -> Verdict | None:
     if uid is None or uid in view.gone or uid not in view.leaving_since:
         return None
     pod = view.pods[uid]
-    if now < view.leaving_since[uid] + within or pod_status.phase(pod) in ("Failed", "Succeeded"):
+    if now < view.leaving_since[uid] + within:
         return None
     why = pod_status.disruption(pod)
     return Verdict(Cause.UNREACHABLE, uid, why.reason if why else None, str(why or ""), delete_job=True)

@@ -35,7 +35,7 @@ class View:
     By uid and since when: ``ended_at`` has the scripts that have ended, ``stuck_since`` the images
     that cannot be pulled for a permanent reason, ``initialized_at`` the pods whose init containers
     have succeeded while the script has not started, ``leaving_since`` the pods that are being
-    ended while the end of their script is unknown.
+    deleted while the end of their script is unknown.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class View:
     def is_running(self) -> bool:
         """Whether the script of the last attempt runs, as far as its node has reported."""
         pod = self.pods.get(self.last_pod or "")
-        if pod is None or self.last_pod in self.gone or pod_status.phase(pod) in ("Failed", "Succeeded"):
+        if pod is None or self.last_pod in self.gone or pod_status.is_terminal(pod):
             return False
         return pod_status.script_has_started(pod) and pod_status.script_end(pod) is None
 

@@ -196,12 +196,21 @@ def running_others(pod: Pod) -> list[str]:
 
 
 def is_leaving(pod: Pod) -> bool:
-    """Whether the pod is being ended while the end of its script is unknown.
+    """Whether the pod is being deleted, and its kubelet has not reported how its script ended.
 
     The script of a pod without a node never begins.
     """
-    is_ended = is_being_deleted(pod) or disruption(pod) is not None
-    return is_ended and node(pod) is not None and script_end(pod) is None
+    return is_being_deleted(pod) and has_unknown_end(pod) and not is_terminal(pod)
+
+
+def has_unknown_end(pod: Pod) -> bool:
+    """Whether the script may have begun on a node while no end of it was reported."""
+    return node(pod) is not None and script_end(pod) is None
+
+
+def is_terminal(pod: Pod) -> bool:
+    """Whether nothing of the pod runs any more, by its phase."""
+    return phase(pod) in ("Failed", "Succeeded")
 
 
 def is_being_deleted(pod: Pod) -> bool:
@@ -294,10 +303,13 @@ def attempt(pod: Pod) -> Attempt:
 def disruption(pod: Pod) -> Disruption | None:
     """Why the cluster ended the pod (eviction, drain, preemption), by the pod's condition.
 
-    Such an end does not count as an attempt.
+    Such an end does not count as an attempt. The condition alone only announces an end: while the
+    pod is neither deleted nor failed, the cluster may still give it up.
     """
     condition = _condition(pod, "DisruptionTarget")
-    return Disruption(condition.get("reason") or "", condition.get("message") or "") if condition else None
+    if condition is None or not (is_being_deleted(pod) or has_failed(pod)):
+        return None
+    return Disruption(condition.get("reason") or "", condition.get("message") or "")
 
 
 def reason(pod: Pod) -> str | None:

@@ -14,7 +14,7 @@ from tests.servers import Answer
 from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
 EVENTS, JOB = "/api/v1/namespaces/etl/events", "/apis/batch/v1/namespaces/etl/jobs/load"
-EVICTED = a_pod(exit_code=0, disrupted="EvictionByEvictionAPI")
+EVICTED = a_pod(exit_code=0, being_deleted=True, disrupted="EvictionByEvictionAPI")
 FORBIDDEN, MISSING = a_refusal(403, "Forbidden", "no"), a_refusal(404, "NotFound", "no")
 
 

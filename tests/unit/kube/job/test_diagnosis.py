@@ -273,7 +273,9 @@ def test_a_program_that_cannot_be_executed_is_named() -> None:
 
 def test_an_eviction_is_the_clusters_doing() -> None:
     """An evicted pod says who ended it (R22)."""
-    found = diagnose(a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED))
+    found = diagnose(
+        a_case(a_pod(running=True, being_deleted=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED)
+    )
     assert found.cause == "pod load-x1 was ended by the cluster: EvictionByEvictionAPI: the node is drained"
     assert (found.category, found.reason) == (Category.EVICTION_BY_API, "EvictionByEvictionAPI")
 
@@ -455,7 +457,7 @@ def test_a_deadline_that_nobody_watched() -> None:
 
 def test_a_timeout_names_what_the_last_attempt_waited_for() -> None:
     """After a preemption, attempt 2 found no room (R5, R11)."""
-    first = a_pod("load-x1", running=True, disrupted="PreemptionByScheduler")
+    first = a_pod("load-x1", running=True, being_deleted=True, disrupted="PreemptionByScheduler")
     room = "0/2 nodes are available: 2 Insufficient memory."
     found = diagnose(a_case(first, a_pod("load-x2", unschedulable=room), cause=Cause.DEADLINE))
     assert (

@@ -130,7 +130,8 @@ def test_an_evicted_pod_is_no_attempt() -> None:
 
 def test_disruptions_have_an_end() -> None:
     """A cluster that ends every pod would start the script for ever: the bound counts earlier followers' too (R7)."""
-    pods = [a_pod(f"load-{number}", running=True, disrupted="PreemptionByScheduler") for number in range(3)]
+    preempted: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "PreemptionByScheduler"}
+    pods = [a_pod(f"load-{number}", **preempted) for number in range(3)]
     earlier = {f"uid-{number}": "load-x on node-2: gone" for number in range(MAX_DISRUPTIONS - 2)}
     view = replace(a_view(*pods[:2]), disruptions={**earlier, **a_view(*pods[:2]).disruptions})
     assert isinstance(decide(view, some_limits(), 1), Wait)
@@ -141,9 +142,23 @@ def test_disruptions_have_an_end() -> None:
 
 def test_a_pod_is_one_disruption_however_often_it_is_seen() -> None:
     """Its changes on the way out are no others."""
-    pod = a_pod(running=True, disrupted="PreemptionByScheduler")
+    pod = a_pod(running=True, being_deleted=True, disrupted="PreemptionByScheduler")
     view = a_view(pod).with_pod(pod | {"status": {**pod["status"], "phase": "Failed"}}, 1)
     assert len(view.disruptions) == 1
+
+
+def test_an_announced_disruption_ends_nothing() -> None:
+    """Kubernetes may break it off: the pod is no disruption, and its node not silent (R7, R10)."""
+    view = a_view(a_pod(running=True, disrupted="EvictionByEvictionAPI"))
+    assert decide(view, some_limits(deadline=None), 10_000) == Wait()
+    assert not view.disruptions
+    assert verdict_of(view.with_job(DEADLINE_EXCEEDED, 600), 600).cause is Cause.DEADLINE
+
+
+def test_a_success_under_an_announced_disruption_is_one() -> None:
+    """Nothing ended the script (R1)."""
+    view = a_view(a_pod(exit_code=0, disrupted="EvictionByEvictionAPI"))
+    assert verdict_of(view).cause is Cause.SCRIPT_SUCCEEDED
 
 
 def test_a_pod_that_somebody_ended_counts_if_the_job_counts_it() -> None:
@@ -167,7 +182,7 @@ def test_an_image_beside_a_running_script_ends_nothing() -> None:
 
 def test_exit_code_zero_of_an_evicted_pod_proves_nothing() -> None:
     """A script that was told to stop may end with 0 without having done its work (R1)."""
-    view = a_view(a_pod(exit_code=0, disrupted="EvictionByEvictionAPI"))
+    view = a_view(a_pod(exit_code=0, being_deleted=True, disrupted="EvictionByEvictionAPI"))
     assert isinstance(decide(view, some_limits(), 1), Wait)
 
 
