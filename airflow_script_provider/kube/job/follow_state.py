@@ -142,6 +142,8 @@ class JobEnd:
             "job_deleted": self.view.job_deleted,
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
+            "own_ends": sorted(self.view.own_ends & {pod["metadata"]["uid"] for pod in pods}),
+            "stopped": {uid: list(why) for uid, why in self.view.stopped.items()},
             "disruptions": dict(self.view.disruptions),
             "seconds": self.seconds,
             "handover": self.state.to_dict(),
@@ -158,6 +160,8 @@ class JobEnd:
             job_deleted=given["job_deleted"],
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
+            own_ends=frozenset(given.get("own_ends", ())),
+            stopped={uid: (reason, message) for uid, (reason, message) in given.get("stopped", {}).items()},
             disruptions=given.get("disruptions", {}),
             had_begun=state.has_begun,
         )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -200,19 +201,34 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
         if _is_not_executable(end):
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
         others = pod_status.running_others(pod) if pod_status.script_end(pod) else []
-        if others and now >= view.ended_at[uid] + OTHERS_GRACE:
+        if others and now >= (_end_of_others(view, uid, limits) or math.inf):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
-        is_last = is_last or _is_final(pod, limits) or pod_status.has_hopeless_installation(pod)
+        is_last = is_last or _is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return None
 
 
-def _is_final(pod: Pod, limits: Limits) -> bool:
-    """Whether the script's exit code ends the Job. The code of an installation does not."""
-    end = pod_status.script_end(pod)
-    return end is not None and end.exit_code in limits.final_codes
+def _end_of_others(view: View, uid: str, limits: Limits) -> float | None:
+    """The moment at which other containers that still run no longer matter, None without one.
+
+    If the pod's deletion ended its script, they get the pod's grace period, and the Job controller
+    decides whether another attempt follows.
+    """
+    pod, ended_at = view.pods[uid], view.ended_at[uid]
+    if uid in view.own_ends or not pod_status.is_being_deleted(pod):
+        return ended_at + OTHERS_GRACE
+    return None if uid in view.gone else ended_at + grace_period_of(pod, limits) + CONFIRMATION
+
+
+def _is_final(view: View, uid: str, limits: Limits) -> bool:
+    """Whether the exit code of a script that ended by itself ends the Job.
+
+    The code of an installation does not.
+    """
+    end = pod_status.script_end(view.pods[uid])
+    return end is not None and end.exit_code in limits.final_codes and view.ended_by_itself(uid)
 
 
 def _is_not_executable(end: pod_status.ContainerEnd) -> bool:
@@ -227,7 +243,7 @@ def _after_deletion(view: View) -> Verdict:
     uid = view.last_pod
     pod = view.pods.get(uid or "")
     end = pod_status.failed_end(pod) if pod else None
-    if pod is None or end is None or pod_status.is_being_deleted(pod) or pod_status.disruption(pod):
+    if end is None or not view.ended_by_itself(uid):
         return Verdict(Cause.JOB_DELETED, uid)
     return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
 
@@ -283,7 +299,8 @@ def grace_period_of(pod: Pod, limits: Limits) -> float:
 
 def _next_look(view: View, limits: Limits, now: float) -> float | None:
     """When time alone can change the decision."""
-    moments = [ended + OTHERS_GRACE for ended in view.ended_at.values()]
+    ends = (_end_of_others(view, uid, limits) for uid in view.ended_at)
+    moments = [moment for moment in ends if moment is not None]
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
     if view.refused_since is not None:
         moments.append(view.refused_since + REFUSAL_GRACE)

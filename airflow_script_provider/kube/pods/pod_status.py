@@ -223,15 +223,15 @@ def deletion_grace_period(pod: Pod) -> int:
     return int(pod.get("metadata", {}).get("deletionGracePeriodSeconds") or 0)
 
 
-def was_stopped(pod: Pod) -> bool:
-    """Whether the pod was ended from outside, so that exit code 0 does not mean that all is done.
+def ends_by_itself(pod: Pod) -> bool:
+    """Whether the script has ended, or the installation failed, and nothing ended the pod.
 
-    A pod whose other containers failed by themselves is not one of these, though its phase is
-    ``Failed`` too.
+    A script that was stopped may end with any exit code. If it was 0 and the phase is ``Failed``,
+    other containers that failed are the only innocent reason.
     """
-    if disruption(pod) or is_being_deleted(pod):
-        return True
-    return phase(pod) == "Failed" and (failure(pod) is not None or not unfinished_others(pod))
+    if (script_end(pod) or failed_end(pod)) is None or is_being_deleted(pod) or disruption(pod) or failure(pod):
+        return False
+    return failed_end(pod) is not None or phase(pod) != "Failed" or bool(unfinished_others(pod))
 
 
 def seconds_of_script(pod: Pod) -> float:

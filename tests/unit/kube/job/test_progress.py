@@ -121,6 +121,38 @@ def test_a_final_exit_code_ends_the_run() -> None:
     assert verdict_of(view, backoff_limit=3, final_codes=frozenset({99})).cause is Cause.SCRIPT_FAILED
 
 
+@pytest.mark.parametrize(
+    "ended", [{"being_deleted": True}, {"phase": "Failed", "pod_reason": "DeadlineExceeded"}, {"phase": "Failed"}]
+)
+def test_a_final_exit_code_ends_the_run_only_of_a_script_that_ended_by_itself(ended: dict[str, Any]) -> None:
+    """A script that was stopped may end with any code (R1, R7)."""
+    decision = decide(
+        a_view(a_pod(exit_code=99, **ended)), some_limits(backoff_limit=3, final_codes=frozenset({99})), 1
+    )
+    assert isinstance(decision, Verdict) is (ended == {"phase": "Failed"})
+
+
+def test_helpers_of_a_deleted_pod_end_with_it() -> None:
+    """Another attempt follows, which must not be ended with the Job (R7, R12)."""
+    helper = [a_container(name="helper", running=True)]
+    pod = a_pod(exit_code=143, being_deleted=True, grace_period=60, others=helper)
+    limits = some_limits(deadline=None, backoff_limit=3)
+    assert decide(a_view(pod), limits, OTHERS_GRACE) == Wait(60 + CONFIRMATION)
+    assert verdict_of(a_view(pod), 60 + CONFIRMATION, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+    replaced = a_view(pod).with_pod(pod, 1, deleted=True).with_pod(a_pod("load-x2", running=True), 1)
+    assert isinstance(decide(replaced, limits, 60 + CONFIRMATION), Wait)
+
+
+def test_a_failure_before_the_jobs_deletion_is_known() -> None:
+    """The pod is deleted with its Job, after the end that was seen (R10)."""
+    view = (
+        a_view(a_pod(exit_code=3))
+        .with_pod(a_pod(exit_code=3, being_deleted=True), 1)
+        .with_job(a_job(), 1, deleted=True)
+    )
+    assert verdict_of(view, 1, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+
+
 def test_an_evicted_pod_is_no_attempt() -> None:
     """An eviction is not counted, even if the script ended with an exit code (R7)."""
     evicted = a_view(a_pod(exit_code=143, disrupted="EvictionByEvictionAPI"))
