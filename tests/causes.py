@@ -244,6 +244,7 @@ EXAMPLES = (
     Example(C.NODE_NOT_READY, None, _not_ready()),
     Example(C.NODE_GONE, "DeletionByPodGC", _disrupted("DeletionByPodGC")),
     Example(C.POD_DELETED, None, a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED)),
+    Example(C.POD_DELETED, None, a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.JOB_FAILED)),
     Example(C.JOB_DELETED, None, a_case(a_pod(running=True), cause=Cause.JOB_DELETED)),
     Example(C.STOPPED, "Killing",
             a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Killing",

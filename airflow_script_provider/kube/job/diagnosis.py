@@ -244,15 +244,30 @@ def _attempt_failed(case: Case) -> Diagnosis:
         words = one_line(str(replace(disruption, reason=word or "")))
         cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
         return _ended_from_outside(case, cause, str(disruption), word)
-    if pod and (why := pod_status.install_failure(pod)):
-        return _install_failed(case, pod, one_line(why))
     if pod and (why := pod_status.failure(pod)):
         code = f" (exit code {end.exit_code})" if end else ""
         cause = f"failed: {one_line(why).rstrip('. ')}{code}"
         return _ended_from_outside(case, cause, why, pod["status"].get("reason"))
+    if pod and _was_deleted(case, pod):
+        any_end = end or pod_status.failed_end(pod)
+        code = f" ({pod_status.end_text(any_end)})" if any_end else ""
+        return _diagnosis(case, f"failed: pod {pod_status.name(pod)} was deleted{code}", "", Category.POD_DELETED, None)
+    if pod and (why := pod_status.install_failure(pod)):
+        return _install_failed(case, pod, one_line(why))
     if end is None or end.exit_code == 0:
         return _without_exit_code(case)
     return _script_failed(case, end)
+
+
+def _was_deleted(case: Case, pod: Pod) -> bool:
+    """Whether the pod's deletion ended it.
+
+    An end before the deletion has its own cause, and so has one that only the container can reach.
+    """
+    end = pod_status.failed_end(pod)
+    is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason == "OOMKilled")
+    is_own = is_telling or case.verdict.pod_uid in case.view.own_ends
+    return pod_status.is_being_deleted(pod) and not is_own
 
 
 def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) -> Diagnosis:
@@ -293,9 +308,6 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
 
 def _without_exit_code(case: Case) -> Diagnosis:
     verdict = case.verdict
-    if case.pod and pod_status.is_being_deleted(case.pod):
-        cause = f"pod {pod_status.name(case.pod)} was deleted"
-        return _diagnosis(case, f"failed: {cause}", "", Category.POD_DELETED, None)
     if case.pod and (init := pod_status.failed_init(case.pod)):
         cause, end = init
         category = signs.category_of_word(end.reason) or Category.INIT_CONTAINER_FAILED
