@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_script_provider.kube.exec import outcome as exec_outcome
@@ -105,6 +105,11 @@ def _disrupted(reason: str) -> Case:
     return a_case(
         a_pod(running=True, being_deleted=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded"
     )
+
+
+def _stopped(message: str) -> Case:
+    case = a_case(a_pod(exit_code=143))
+    return replace(case, view=case.view.with_stopped("uid-load-x1", "Killing", message))
 
 
 def _disrupted_too_often() -> Case:
@@ -248,7 +253,8 @@ EXAMPLES = (
     Example(C.JOB_DELETED, None, a_case(a_pod(running=True), cause=Cause.JOB_DELETED)),
     Example(C.STOPPED, "Killing",
             a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Killing",
-                   message="Container script failed liveness probe, will be restarted")),
+                   message="Stopping container script: Liveness probe failed")),
+    Example(C.STOPPED, "Killing", _stopped("Container script failed liveness probe")),
     Example(C.CONTAINER_STATUS_UNKNOWN, "ContainerStatusUnknown",
             a_case(a_pod(exit_code=137, reason="ContainerStatusUnknown",
                          message="The container could not be located when the pod was terminated"))),

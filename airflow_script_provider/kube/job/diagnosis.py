@@ -239,19 +239,8 @@ def _disrupted(case: Case) -> Diagnosis:
 
 def _attempt_failed(case: Case) -> Diagnosis:
     pod, end = case.pod, case.script_end
-    if pod and (disruption := pod_status.disruption(pod)):
-        word = pod_status.reason(pod)
-        words = one_line(str(replace(disruption, reason=word or "")))
-        cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
-        return _ended_from_outside(case, cause, str(disruption), word)
-    if pod and (why := pod_status.failure(pod)):
-        code = f" (exit code {end.exit_code})" if end else ""
-        cause = f"failed: {one_line(why).rstrip('. ')}{code}"
-        return _ended_from_outside(case, cause, why, pod["status"].get("reason"))
-    if pod and _was_deleted(case, pod):
-        any_end = end or pod_status.failed_end(pod)
-        code = f" ({pod_status.end_text(any_end)})" if any_end else ""
-        return _diagnosis(case, f"failed: pod {pod_status.name(pod)} was deleted{code}", "", Category.POD_DELETED, None)
+    if pod and (found := _ended_by_another(case, pod)):
+        return found
     if pod and (why := pod_status.install_failure(pod)):
         return _install_failed(case, pod, one_line(why))
     if end is None or end.exit_code == 0:
@@ -259,15 +248,24 @@ def _attempt_failed(case: Case) -> Diagnosis:
     return _script_failed(case, end)
 
 
-def _was_deleted(case: Case, pod: Pod) -> bool:
-    """Whether the pod's deletion ended it.
-
-    An end before the deletion has its own cause, and so has one that only the container can reach.
-    """
-    end = pod_status.failed_end(pod)
-    is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason == "OOMKilled")
-    is_own = is_telling or case.verdict.pod_uid in case.view.own_ends
-    return pod_status.is_being_deleted(pod) and not is_own
+def _ended_by_another(case: Case, pod: Pod) -> Diagnosis | None:
+    """What ended the pod or its script from outside, None if nothing did."""
+    end = case.script_end or pod_status.failed_end(pod)
+    code = f" ({pod_status.end_text(end)})" if end else ""
+    if disruption := pod_status.disruption(pod):
+        word = pod_status.reason(pod)
+        words = one_line(str(replace(disruption, reason=word or "")))
+        cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
+        return _ended_from_outside(case, cause, str(disruption), word)
+    if why := pod_status.failure(pod):
+        cause = f"failed: {one_line(why).rstrip('. ')}{code}"
+        return _ended_from_outside(case, cause, why, pod["status"].get("reason"))
+    if case.view.ended_by_deletion(pod_status.uid(pod)):
+        return _diagnosis(case, f"failed: pod {pod_status.name(pod)} was deleted{code}", "", Category.POD_DELETED, None)
+    if stopped := case.view.stopped.get(pod_status.uid(pod)):
+        why = ": ".join(stopped).rstrip(": .")
+        return _ended_from_outside(case, f"failed: {why}{code}", why, stopped[0])
+    return None
 
 
 def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) -> Diagnosis:

@@ -13,6 +13,7 @@ from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
+from airflow_script_provider.kube.wording import signal_name
 
 OTHERS_GRACE = 2.0
 """Seconds that other containers may run on after the script's container has ended."""
@@ -131,6 +132,20 @@ def other_failures(view: View, uid: str | None) -> int:
     failed = [one for one, pod in view.pods.items() if pod_status.has_failed(pod) and not pod_status.disruption(pod)]
     counted = int(view.job.get("status", {}).get("failed") or 0)
     return max(len({*failed} - {uid}), counted - (uid in failed))
+
+
+def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
+    """Whether the kubelet may have stopped the script without a trace in the pod's status.
+
+    Only an event then says so. It matters for a success, for an exit code that would be final, and
+    for a signal, which needs a cause.
+    """
+    end = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {}))
+    if end is None or verdict.is_success:
+        return end is not None
+    is_failure = verdict.cause in (Cause.SCRIPT_FAILED, Cause.JOB_FAILED) and end.reason != "OOMKilled"
+    is_doubtful = end.exit_code in limits.final_codes or signal_name(end.exit_code) is not None
+    return is_failure and is_doubtful and view.ended_by_itself(verdict.pod_uid)
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:

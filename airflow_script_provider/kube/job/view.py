@@ -119,6 +119,17 @@ class View:
             return False
         return pod_status.failure(self.pods[uid]) is None
 
+    def ended_by_deletion(self, uid: str) -> bool:
+        """Whether the pod's deletion ended its script or installation.
+
+        An end before the deletion has its own cause, and so has one that only the container can
+        reach.
+        """
+        pod = self.pods[uid]
+        end = pod_status.failed_end(pod)
+        is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason == "OOMKilled")
+        return pod_status.is_being_deleted(pod) and not is_telling and uid not in self.own_ends
+
     @property
     def is_suspended(self) -> bool:
         """Whether the Job is suspended, until the Job controller reports its resumption."""

@@ -65,6 +65,10 @@ class NodeView:
         """The view after a Warning event of the Job."""
         return replace(self, view=self.view.with_event(event, now))
 
+    def with_stopped(self, uid: str, reason: str, message: str) -> NodeView:
+        """The view after a message of the kubelet that it stopped the pod's script."""
+        return replace(self, view=self.view.with_stopped(uid, reason, message))
+
     def since(self, started_at: float) -> NodeView:
         """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))

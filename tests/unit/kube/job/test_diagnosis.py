@@ -312,6 +312,18 @@ def test_what_ended_the_pod_explains_the_end_of_its_installation(ended: dict[str
     assert diagnose(a_case(pod, cause=Cause.JOB_FAILED)).category is category
 
 
+def test_a_probe_explains_the_signal() -> None:
+    """The kubelet killed the script, not the kernel (R22)."""
+    case = a_case(a_pod(exit_code=137))
+    stopped = case.view.with_stopped("uid-load-x1", "Killing", "Stopping container script: Liveness probe failed")
+    found = diagnose(replace(case, view=stopped))
+    assert found.headline == (
+        "Job etl/load failed: Killing: Stopping container script: Liveness probe failed (exit code 137). "
+        "Change this probe in pod_overrides."
+    )
+    assert (found.category, found.reason) == (Category.STOPPED, "Killing")
+
+
 def test_a_deletion_explains_no_earlier_end() -> None:
     """The Job of a script with a sidecar is deleted; memory and missing packages have their own words."""
     case = a_case(a_pod(exit_code=3))

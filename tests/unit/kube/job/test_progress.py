@@ -20,10 +20,12 @@ from airflow_script_provider.kube.job.progress import (
     Verdict,
     Wait,
     decide,
+    may_be_stopped,
     other_failures,
 )
 from airflow_script_provider.kube.job.pruning import pruned_pod
 from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.pods import pod_status
 from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
 
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
@@ -130,6 +132,31 @@ def test_a_final_exit_code_ends_the_run_only_of_a_script_that_ended_by_itself(en
         a_view(a_pod(exit_code=99, **ended)), some_limits(backoff_limit=3, final_codes=frozenset({99})), 1
     )
     assert isinstance(decision, Verdict) is (ended == {"phase": "Failed"})
+
+
+@pytest.mark.parametrize(
+    ("pod", "may_be_stopped_"),
+    [
+        (a_pod(exit_code=143), True), (a_pod(exit_code=137), True), (a_pod(exit_code=99), True),
+        (a_pod(exit_code=0), True), (a_pod(exit_code=1), False), (a_pod(oom_killed=True), False),
+        (a_pod(exit_code=143, being_deleted=True), False), (a_pod(exit_code=143, phase="Failed"), True),
+        (a_pod(exit_code=143, phase="Failed", pod_reason="Evicted"), False),
+        (a_pod(exit_code=143, phase="Failed", disrupted="PreemptionByScheduler"), False), (a_pod(running=True), False),
+    ],
+)  # fmt: skip
+def test_when_the_kubelets_events_are_worth_a_request(pod: dict[str, Any], may_be_stopped_: bool) -> None:
+    """A liveness probe leaves only an event, and an ordinary failure needs no explanation (R1, R22)."""
+    limits, cause = some_limits(final_codes=frozenset({99})), Cause.SCRIPT_FAILED
+    if pod_status.failed_end(pod) is None:
+        cause = Cause.SCRIPT_SUCCEEDED
+    assert may_be_stopped(a_view(pod), Verdict(cause, "uid-load-x1"), limits) is may_be_stopped_
+    assert not may_be_stopped(a_view(pod), Verdict(Cause.DEADLINE, "uid-load-x1"), limits)
+
+
+def test_a_final_exit_code_of_a_stopped_script_is_left_to_the_job() -> None:
+    """Whether another attempt follows is then the Job's decision (R1, R7)."""
+    view = a_view(a_pod(exit_code=99)).with_stopped("uid-load-x1", "Killing", "Stopping container script")
+    assert isinstance(decide(view, some_limits(backoff_limit=3, final_codes=frozenset({99})), 1), Wait)
 
 
 def test_helpers_of_a_deleted_pod_end_with_it() -> None:
