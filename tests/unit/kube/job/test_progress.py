@@ -654,6 +654,8 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
         (a_view(a_pod("x1", exit_code=0), job=a_job(failed=2)), 2),
         (a_view(a_pod("x1", exit_code=0, phase="Failed"), a_pod("x0", exit_code=1), job=a_job(failed=2)), 1),
         (a_view(a_pod("x1", exit_code=0), a_pod("x0", exit_code=137, disrupted="PreemptionByScheduler")), 0),
+        (a_view(a_pod("x1", exit_code=1, others=HELPER), job=a_job(failed=1)), 1),
+        (a_view(a_pod("x1", exit_code=1, phase="Failed"), job=a_job(failed=1)), 0),
     ],
 )
 def test_failures_of_other_pods(view: View, failures: int) -> None:
