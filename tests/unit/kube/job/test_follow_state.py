@@ -107,6 +107,15 @@ def test_an_ended_job_arrives() -> None:
     assert (arrived.view.own_ends, arrived.view.stopped) == (frozenset({"uid-load-x1"}), view.stopped)
 
 
+@pytest.mark.parametrize(("deleted", "own_ends"), [(False, {"uid-load-x1"}), (True, set())])
+def test_an_end_of_an_earlier_version_arrives(deleted: bool, own_ends: set[str]) -> None:
+    """It says less, and its pods say whether something ended them (R4)."""
+    view = a_view(a_pod(exit_code=99, being_deleted=deleted))
+    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), view, 1.0).to_dict()
+    given = {key: value for key, value in end.items() if key not in ("own_ends", "stopped")}
+    assert set(JobEnd.from_dict(travelled(given)).view.own_ends) == own_ends
+
+
 def test_of_many_attempts_the_last_ones_travel() -> None:
     """An event stays small, however often a script was tried."""
     pods = [a_pod(f"load-x{number}", exit_code=1) for number in range(40)]
