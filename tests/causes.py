@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_script_provider.kube.exec import outcome as exec_outcome
@@ -102,11 +102,19 @@ def _ended(reason: str, message: str, code: int = 137) -> Case:
 
 
 def _disrupted(reason: str) -> Case:
-    return a_case(a_pod(running=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded")
+    return a_case(
+        a_pod(running=True, being_deleted=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded"
+    )
+
+
+def _stopped(message: str) -> Case:
+    case = a_case(a_pod(exit_code=143))
+    return replace(case, view=case.view.with_stopped("uid-load-x1", "Killing", message))
 
 
 def _disrupted_too_often() -> Case:
-    pods = [a_pod(f"load-x{number}", running=True, disrupted="PreemptionByScheduler") for number in range(11)]
+    ended: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "PreemptionByScheduler"}
+    pods = [a_pod(f"load-x{number}", **ended) for number in range(11)]
     return a_case(*pods, cause=Cause.DISRUPTED, message="load-x10 on node-1: PreemptionByScheduler: preempting")
 
 
@@ -241,10 +249,12 @@ EXAMPLES = (
     Example(C.NODE_NOT_READY, None, _not_ready()),
     Example(C.NODE_GONE, "DeletionByPodGC", _disrupted("DeletionByPodGC")),
     Example(C.POD_DELETED, None, a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED)),
+    Example(C.POD_DELETED, None, a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.JOB_FAILED)),
     Example(C.JOB_DELETED, None, a_case(a_pod(running=True), cause=Cause.JOB_DELETED)),
     Example(C.STOPPED, "Killing",
             a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Killing",
-                   message="Container script failed liveness probe, will be restarted")),
+                   message="Stopping container script: Liveness probe failed")),
+    Example(C.STOPPED, "Killing", _stopped("Container script failed liveness probe")),
     Example(C.CONTAINER_STATUS_UNKNOWN, "ContainerStatusUnknown",
             a_case(a_pod(exit_code=137, reason="ContainerStatusUnknown",
                          message="The container could not be located when the pod was terminated"))),

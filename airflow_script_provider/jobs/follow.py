@@ -30,6 +30,7 @@ from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.wording import signal_name
 
 V = TypeVar("V", bound=Verdict | None)
 
@@ -40,7 +41,7 @@ DRAIN_MARGIN = progress.CONFIRMATION + 2.0
 """Seconds beyond the grace period in which the pods of a Job that was ended may run and print.
 After them it is known whether the kubelet reports the pods' end."""
 STOPPABLE = 2.0
-"""Seconds from which a script has run long enough for a kubelet to have stopped it."""
+"""Seconds from which a kubelet may have stopped a script that did not end by a signal."""
 EVENTS_PATIENCE = 5.0
 """Seconds that the events of a script that has ended are waited for."""
 DOUBT = 1.0
@@ -208,9 +209,9 @@ class Follower:
         return await self._unless_stopped(verdict)
 
     async def _unless_stopped(self, verdict: Verdict) -> Verdict | None:
-        """The verdict, unless the kubelet reports that it stopped a script which ended with 0."""
+        """The verdict, unless the kubelet reports that it stopped the script."""
         pod = self.view.pods.get(verdict.pod_uid or "")
-        if not verdict.is_success or pod is None:
+        if pod is None or not progress.may_be_stopped(self.view, verdict, self._job.limits):
             return verdict
         stop = await stopped_by_kubelet(self._api, self._job.ref.namespace, pod)
         if stop is None:
@@ -314,10 +315,12 @@ async def stopped_by_kubelet(api: KubernetesApi, namespace: str, pod: pod_status
     """Reason and message of the event by which the kubelet stopped the pod's script.
 
     A pod that passes its own limits is not marked as disrupted. Of one that is, its own status is
-    the word where its events cannot be read. A short script is not worth a request.
+    the word where its events cannot be read. A short script is not worth a request, unless a
+    signal ended it.
     """
-    disrupted = pod_status.disruption(pod)
-    if disrupted is None and pod_status.seconds_of_script(pod) < STOPPABLE:
+    disrupted, end = pod_status.disruption(pod), pod_status.script_end(pod)
+    is_by_signal = end is not None and signal_name(end.exit_code) is not None
+    if disrupted is None and not is_by_signal and pod_status.seconds_of_script(pod) < STOPPABLE:
         return None
     try:
         async with asyncio.timeout(EVENTS_PATIENCE):

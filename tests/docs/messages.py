@@ -137,7 +137,7 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Evicted", message=evicted),
         a_case(a_pod(installers=[installer])),
         a_case(an_installing_pod(exit_code=PERMANENT, message=f"{MESSAGE_PREFIX}{no_root}")),
-        a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED),
+        a_case(a_pod(running=True, being_deleted=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED),
         a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED),
         a_case(a_pod(running=True), cause=Cause.JOB_DELETED),
         a_case(a_pod(running=True), cause=Cause.SILENCE),

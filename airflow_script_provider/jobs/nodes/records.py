@@ -13,6 +13,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.diagnosis import Case, event_lines
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
@@ -61,11 +62,20 @@ class RecordWriter:
         return node_record.with_state_of_node(record, await self._state_of(run.node))
 
     async def confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost:
-        """The decision, unless the kubelet reports that it stopped a script which ended with 0."""
-        if isinstance(decision, Lost) or not decision.is_success or decision.pod_uid is None:
+        """The decision, unless the kubelet reports that it stopped a script which ended with 0.
+
+        If the script failed, the run's view then says why it was stopped.
+        """
+        uid, view = None if isinstance(decision, Lost) else decision.pod_uid, run.seen.view
+        if isinstance(decision, Lost) or uid is None or not progress.may_be_stopped(view, decision, run.limits):
             return decision
-        stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, run.seen.view.pods[decision.pod_uid])
-        return decision if stop is None else replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
+        stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, view.pods[uid])
+        if stop is None:
+            return decision
+        run.seen = run.seen.with_stopped(uid, *stop)
+        if not decision.is_success:
+            return decision
+        return replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
 
     def of_refusal(self, run: NodeRun, error: exceptions.KubernetesApiError, failures: int) -> RunRecord:
         """The record of a run whose Job cannot be created."""

@@ -74,6 +74,8 @@ _SUBJECT = re.compile(
     r'^(?:\w+Volume\.\w+ failed for (?P<volume>volume "[^"]*") ?|(?P<webhook>failed calling webhook "[^"]*")): '
 )
 
+# A readiness probe ends nothing. What follows is what the probe printed.
+_FAILED_PROBE = re.compile(r"(Liveness|Startup) probe (failed|errored)")
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
 
@@ -132,12 +134,20 @@ def event_cause(message: str) -> str:
 
 
 def stop(events: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
-    """Reason and message of the event that the kubelet stopped the script, None without one."""
-    found = {}
+    """Reason and message of the event that the kubelet stopped the script, None without one.
+
+    If it stops a whole pod for a probe of its only container, another event names the probe.
+    """
+    found, probe = {}, ""
     for event in events:
-        field_path = event.get("involvedObject", {}).get("fieldPath", "")
-        if event.get("reason") != "Killing" or field_path == f"spec.containers{{{SCRIPT_CONTAINER}}}":
-            found[event.get("reason")] = one_line(event.get("message") or "")
+        reason, message = event.get("reason"), one_line(event.get("message") or "")
+        is_of_script = event.get("involvedObject", {}).get("fieldPath", "") == f"spec.containers{{{SCRIPT_CONTAINER}}}"
+        if is_of_script and (failed := _FAILED_PROBE.match(message)):
+            probe = failed[0]
+        if reason != "Killing" or is_of_script:
+            found[reason] = message
+    if probe and "Killing" in found and "probe" not in found["Killing"]:
+        found["Killing"] = f"{found['Killing']}: {probe}"
     return next(((reason, found[reason]) for reason in _STOPS if reason in found), None)
 
 

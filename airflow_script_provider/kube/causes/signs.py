@@ -57,6 +57,11 @@ OF_THE_CLUSTER = (
     _sign("didn't match Pod's node affinity/selector", None, "Check node_selector and affinity."),
     _sign(r"untolerated taint(?!\S* \{node\.)", None, "Set tolerations."),
     _sign("ImagePullBackOff|ErrImagePull|InvalidImageName", None, "Check image and image_pull_secrets."),
+    _sign(
+        r"failed (liveness|startup) probe|(Liveness|Startup) probe (failed|errored)",
+        None,
+        "Change this probe in pod_overrides.",
+    ),
     _sign("active on the node longer than the specified", None, "Raise activeDeadlineSeconds in pod_overrides."),
     _sign(
         r"EmptyDir volume \S+ exceeds",

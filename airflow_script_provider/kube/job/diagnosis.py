@@ -239,20 +239,33 @@ def _disrupted(case: Case) -> Diagnosis:
 
 def _attempt_failed(case: Case) -> Diagnosis:
     pod, end = case.pod, case.script_end
-    if pod and (disruption := pod_status.disruption(pod)):
+    if pod and (found := _ended_by_another(case, pod)):
+        return found
+    if pod and (why := pod_status.install_failure(pod)):
+        return _install_failed(case, pod, one_line(why))
+    if end is None or end.exit_code == 0:
+        return _without_exit_code(case)
+    return _script_failed(case, end)
+
+
+def _ended_by_another(case: Case, pod: Pod) -> Diagnosis | None:
+    """What ended the pod or its script from outside, None if nothing did."""
+    end = case.script_end or pod_status.failed_end(pod)
+    code = f" ({pod_status.end_text(end)})" if end else ""
+    if disruption := pod_status.disruption(pod):
         word = pod_status.reason(pod)
         words = one_line(str(replace(disruption, reason=word or "")))
         cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
         return _ended_from_outside(case, cause, str(disruption), word)
-    if pod and (why := pod_status.install_failure(pod)):
-        return _install_failed(case, pod, one_line(why))
-    if pod and (why := pod_status.failure(pod)):
-        code = f" (exit code {end.exit_code})" if end else ""
+    if why := pod_status.failure(pod):
         cause = f"failed: {one_line(why).rstrip('. ')}{code}"
         return _ended_from_outside(case, cause, why, pod["status"].get("reason"))
-    if end is None or end.exit_code == 0:
-        return _without_exit_code(case)
-    return _script_failed(case, end)
+    if case.view.ended_by_deletion(pod_status.uid(pod)):
+        return _diagnosis(case, f"failed: pod {pod_status.name(pod)} was deleted{code}", "", Category.POD_DELETED, None)
+    if stopped := case.view.stopped.get(pod_status.uid(pod)):
+        why = ": ".join(stopped).rstrip(": .")
+        return _ended_from_outside(case, f"failed: {why}{code}", why, stopped[0])
+    return None
 
 
 def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) -> Diagnosis:
@@ -293,9 +306,6 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
 
 def _without_exit_code(case: Case) -> Diagnosis:
     verdict = case.verdict
-    if case.pod and pod_status.is_being_deleted(case.pod):
-        cause = f"pod {pod_status.name(case.pod)} was deleted"
-        return _diagnosis(case, f"failed: {cause}", "", Category.POD_DELETED, None)
     if case.pod and (init := pod_status.failed_init(case.pod)):
         cause, end = init
         category = signs.category_of_word(end.reason) or Category.INIT_CONTAINER_FAILED

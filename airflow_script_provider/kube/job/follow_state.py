@@ -20,6 +20,7 @@ from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INVALID_TEXT
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
+from airflow_script_provider.kube.pods import pod_status
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
@@ -142,6 +143,8 @@ class JobEnd:
             "job_deleted": self.view.job_deleted,
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
+            "own_ends": sorted(self.view.own_ends & {pod["metadata"]["uid"] for pod in pods}),
+            "stopped": {uid: list(why) for uid, why in self.view.stopped.items()},
             "disruptions": dict(self.view.disruptions),
             "seconds": self.seconds,
             "handover": self.state.to_dict(),
@@ -153,11 +156,14 @@ class JobEnd:
         """From ``to_dict``."""
         verdict = Verdict(**given["verdict"] | {"cause": Cause(given["verdict"]["cause"])})
         state, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
+        own_ends = [pod["metadata"]["uid"] for pod in given["pods"] if pod_status.ends_by_itself(pod)]
         view = View(
             job=given["job"],
             job_deleted=given["job_deleted"],
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
+            own_ends=frozenset(given.get("own_ends", own_ends)),
+            stopped={uid: (reason, message) for uid, (reason, message) in given.get("stopped", {}).items()},
             disruptions=given.get("disruptions", {}),
             had_begun=state.has_begun,
         )

@@ -136,9 +136,9 @@ def _deciding_code(case: Case) -> int | None:
 
     A script that was stopped, at a deadline or with its pod, may end with any code.
     """
-    if case.verdict.cause not in _BY_EXIT_CODE or case.script_end is None or case.pod is None:
+    if case.verdict.cause not in _BY_EXIT_CODE or case.script_end is None:
         return None
-    return None if pod_status.disruption(case.pod) else case.script_end.exit_code
+    return case.script_end.exit_code if case.view.ended_by_itself(case.verdict.pod_uid) else None
 
 
 def _status(case: Case) -> Status:

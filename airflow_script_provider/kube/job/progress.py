@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,6 +13,7 @@ from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
+from airflow_script_provider.kube.wording import signal_name
 
 OTHERS_GRACE = 2.0
 """Seconds that other containers may run on after the script's container has ended."""
@@ -126,10 +128,28 @@ class Wait:
 
 
 def other_failures(view: View, uid: str | None) -> int:
-    """How many pods of a Job have failed besides this one, as its back-off limit counts them."""
+    """How many pods of a Job have failed besides this one, as its back-off limit counts them.
+
+    The Job counts a pod only when nothing of it runs any more.
+    """
     failed = [one for one, pod in view.pods.items() if pod_status.has_failed(pod) and not pod_status.disruption(pod)]
     counted = int(view.job.get("status", {}).get("failed") or 0)
-    return max(len({*failed} - {uid}), counted - (uid in failed))
+    is_counted = uid in failed and pod_status.is_terminal(view.pods[uid])
+    return max(len({*failed} - {uid}), counted - is_counted)
+
+
+def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
+    """Whether the kubelet may have stopped the script without a trace in the pod's status.
+
+    Only an event then says so. It matters for a success, for an exit code that would be final, and
+    for a signal, which needs a cause.
+    """
+    end = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {}))
+    if end is None or verdict.is_success:
+        return end is not None
+    is_failure = verdict.cause in (Cause.SCRIPT_FAILED, Cause.JOB_FAILED) and end.reason != "OOMKilled"
+    is_doubtful = end.exit_code in limits.final_codes or signal_name(end.exit_code) is not None
+    return is_failure and is_doubtful and view.ended_by_itself(verdict.pod_uid)
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
@@ -200,19 +220,34 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
         if _is_not_executable(end):
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
         others = pod_status.running_others(pod) if pod_status.script_end(pod) else []
-        if others and now >= view.ended_at[uid] + OTHERS_GRACE:
+        if others and now >= (_end_of_others(view, uid, limits) or math.inf):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
-        is_last = is_last or _is_final(pod, limits) or pod_status.has_hopeless_installation(pod)
+        is_last = is_last or _is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
     return None
 
 
-def _is_final(pod: Pod, limits: Limits) -> bool:
-    """Whether the script's exit code ends the Job. The code of an installation does not."""
-    end = pod_status.script_end(pod)
-    return end is not None and end.exit_code in limits.final_codes
+def _end_of_others(view: View, uid: str, limits: Limits) -> float | None:
+    """The moment at which other containers that still run no longer matter, None without one.
+
+    If the pod's deletion ended its script, they get the pod's grace period, and the Job controller
+    decides whether another attempt follows.
+    """
+    pod, ended_at = view.pods[uid], view.ended_at[uid]
+    if uid in view.own_ends or not pod_status.is_being_deleted(pod):
+        return ended_at + OTHERS_GRACE
+    return None if uid in view.gone else ended_at + grace_period_of(pod, limits) + CONFIRMATION
+
+
+def _is_final(view: View, uid: str, limits: Limits) -> bool:
+    """Whether the exit code of a script that ended by itself ends the Job.
+
+    The code of an installation does not.
+    """
+    end = pod_status.script_end(view.pods[uid])
+    return end is not None and end.exit_code in limits.final_codes and view.ended_by_itself(uid)
 
 
 def _is_not_executable(end: pod_status.ContainerEnd) -> bool:
@@ -227,7 +262,7 @@ def _after_deletion(view: View) -> Verdict:
     uid = view.last_pod
     pod = view.pods.get(uid or "")
     end = pod_status.failed_end(pod) if pod else None
-    if pod is None or end is None or pod_status.is_being_deleted(pod) or pod_status.disruption(pod):
+    if end is None or not view.ended_by_itself(uid):
         return Verdict(Cause.JOB_DELETED, uid)
     return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
 
@@ -267,7 +302,7 @@ def _unreachable(view: View, now: float, within: float) -> Verdict | None:
     if uid is None or uid in view.gone or uid not in view.leaving_since:
         return None
     pod = view.pods[uid]
-    if now < view.leaving_since[uid] + within or pod_status.phase(pod) in ("Failed", "Succeeded"):
+    if now < view.leaving_since[uid] + within:
         return None
     why = pod_status.disruption(pod)
     return Verdict(Cause.UNREACHABLE, uid, why.reason if why else None, str(why or ""), delete_job=True)
@@ -283,7 +318,8 @@ def grace_period_of(pod: Pod, limits: Limits) -> float:
 
 def _next_look(view: View, limits: Limits, now: float) -> float | None:
     """When time alone can change the decision."""
-    moments = [ended + OTHERS_GRACE for ended in view.ended_at.values()]
+    ends = (_end_of_others(view, uid, limits) for uid in view.ended_at)
+    moments = [moment for moment in ends if moment is not None]
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
     if view.refused_since is not None:
         moments.append(view.refused_since + REFUSAL_GRACE)

@@ -25,17 +25,18 @@ class View:
     pods of which nothing was seen yet. ``had_begun`` says whether an earlier follower saw a script
     begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
     ``seen_since`` is when this follower first saw the Job.
-    ``done`` are the pods whose script was seen to end with 0 while nothing ended the pod: what
-    happens to the pod afterwards does not matter. ``stopped`` says by uid why the kubelet stopped
-    a script that then ended with 0. ``pull_errors`` are the last messages by uid that say why an
-    image cannot be pulled; the one of a back-off need not. ``refused_since`` is when admission
-    first refused a pod for good, with ``refusal``. ``disruptions`` say by uid which pods the
-    cluster ended and why, those of earlier followers too.
+    ``own_ends`` are the pods whose script was seen to end, or whose installation to fail, while
+    nothing ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
+    uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
+    messages by uid that say why an image cannot be pulled; the one of a back-off need not.
+    ``refused_since`` is when admission first refused a pod for good, with ``refusal``.
+    ``disruptions`` say by uid which pods the cluster ended and why, those of earlier followers
+    too.
 
     By uid and since when: ``ended_at`` has the scripts that have ended, ``stuck_since`` the images
     that cannot be pulled for a permanent reason, ``initialized_at`` the pods whose init containers
     have succeeded while the script has not started, ``leaving_since`` the pods that are being
-    ended while the end of their script is unknown.
+    deleted while the end of their script is unknown.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class View:
     initialized_at: Mapping[str, float] = field(default_factory=dict)
     leaving_since: Mapping[str, float] = field(default_factory=dict)
     pods_known: bool = True
-    done: frozenset[str] = frozenset()
+    own_ends: frozenset[str] = frozenset()
     stopped: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     pull_errors: Mapping[str, str] = field(default_factory=dict)
     refused_since: float | None = None
@@ -82,8 +83,8 @@ class View:
             changes |= {"pods": dict(in_order), "refused_since": None}
         if deleted:
             changes["gone"] = self.gone | {uid}
-        if _is_done(pod):
-            changes["done"] = self.done | {uid}
+        if pod_status.ends_by_itself(pod):
+            changes["own_ends"] = self.own_ends | {uid}
         if (why := pod_status.disruption(pod)) and uid not in self.done:
             changes["disruptions"] = {
                 **self.disruptions,
@@ -108,6 +109,28 @@ class View:
         return replace(self, stopped={**self.stopped, uid: (reason, message)})
 
     @property
+    def done(self) -> Set[str]:
+        """The pods whose script ended by itself with 0, unless the kubelet says otherwise."""
+        return {uid for uid in self.own_ends if pod_status.failed_end(self.pods[uid]) is None}
+
+    def ended_by_itself(self, uid: str | None) -> bool:
+        """Whether nothing ended the pod's script or installation, as far as the cluster says."""
+        if uid not in self.own_ends or uid in self.stopped:
+            return False
+        return pod_status.failure(self.pods[uid]) is None
+
+    def ended_by_deletion(self, uid: str) -> bool:
+        """Whether the pod's deletion ended its script or installation.
+
+        An end before the deletion has its own cause, and so has one that only the container can
+        reach.
+        """
+        pod = self.pods[uid]
+        end = pod_status.failed_end(pod)
+        is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason == "OOMKilled")
+        return pod_status.is_being_deleted(pod) and not is_telling and uid not in self.own_ends
+
+    @property
     def is_suspended(self) -> bool:
         """Whether the Job is suspended, until the Job controller reports its resumption."""
         return any(one["type"] == "Suspended" for one in self.true_conditions)
@@ -126,7 +149,7 @@ class View:
     def is_running(self) -> bool:
         """Whether the script of the last attempt runs, as far as its node has reported."""
         pod = self.pods.get(self.last_pod or "")
-        if pod is None or self.last_pod in self.gone or pod_status.phase(pod) in ("Failed", "Succeeded"):
+        if pod is None or self.last_pod in self.gone or pod_status.is_terminal(pod):
             return False
         return pod_status.script_has_started(pod) and pod_status.script_end(pod) is None
 
@@ -234,11 +257,6 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
     if holds:
         return {**times, uid: times.get(uid, now)}
     return {other: moment for other, moment in times.items() if other != uid}
-
-
-def _is_done(pod: Pod) -> bool:
-    end = pod_status.script_end(pod)
-    return end is not None and end.exit_code == 0 and not pod_status.was_stopped(pod)
 
 
 def _failed_by_itself(pod: Pod) -> bool:

@@ -65,6 +65,10 @@ class NodeView:
         """The view after a Warning event of the Job."""
         return replace(self, view=self.view.with_event(event, now))
 
+    def with_stopped(self, uid: str, reason: str, message: str) -> NodeView:
+        """The view after a message of the kubelet that it stopped the pod's script."""
+        return replace(self, view=self.view.with_stopped(uid, reason, message))
+
     def since(self, started_at: float) -> NodeView:
         """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))
@@ -80,13 +84,14 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     if isinstance(decision, Verdict):
         pod = seen.view.pods.get(decision.pod_uid or "")
         return _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else decision
+    if (dead := _dead_pod(seen.view)) is not None:
+        return _lost(dead, is_dead=True)
     moments = [] if decision.until is None else [decision.until]
     for uid, since in seen.view.leaving_since.items():
         pod = seen.view.pods[uid]
         until = since + progress.grace_period_of(pod, limits) + CONFIRMATION
-        is_dead = uid in seen.view.gone or pod_status.phase(pod) in ("Failed", "Succeeded")
-        if (is_dead and _state_of_node(pod)) or (now >= until and uid not in seen.view.gone):
-            return _lost(pod, is_dead=is_dead)
+        if uid not in seen.view.gone and now >= until:
+            return _lost(pod, is_dead=False)
         if uid not in seen.view.gone:
             moments.append(until)
     return Wait(min(moments, default=None))
@@ -105,6 +110,17 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
     if now >= asked_at + limits.deadline:
         return Verdict(Cause.DEADLINE, seen.view.last_pod, delete_job=True)
     return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
+
+
+def _dead_pod(view: View) -> Pod | None:
+    """A pod that the cluster ended with its node, None once a later pod has started there."""
+    for uid, pod in reversed(list(view.pods.items())):
+        is_dead = uid in view.gone or pod_status.is_terminal(pod)
+        if is_dead and pod_status.has_unknown_end(pod) and _state_of_node(pod):
+            return pod
+        if pod_status.has_started(pod):
+            return None
+    return None
 
 
 def _state_of_node(pod: Pod) -> str | None:

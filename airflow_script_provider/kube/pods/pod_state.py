@@ -89,7 +89,7 @@ def state(pod: Pod) -> PodState:
         cause = f", {failed}" if (failed := pod_status.failure(pod)) else ""
         return PodState("ended", f"ended{pod_status.where(pod)}: {pod_status.end_text(end)}{cause}")
     if failed := pod_status.install_failure(pod):
-        return PodState("ended", f"failed{pod_status.where(pod)}: {failed}")
+        return PodState("ended", f"failed{pod_status.where(pod)}: {pod_status.failure(pod) or failed}")
     if pod_status.is_being_deleted(pod):
         cause = f": {disrupted}" if (disrupted := pod_status.disruption(pod)) else ""
         return PodState("terminating", f"is being deleted{pod_status.where(pod)}{cause}", is_trouble=bool(cause))

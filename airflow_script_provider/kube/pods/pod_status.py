@@ -196,12 +196,21 @@ def running_others(pod: Pod) -> list[str]:
 
 
 def is_leaving(pod: Pod) -> bool:
-    """Whether the pod is being ended while the end of its script is unknown.
+    """Whether the pod is being deleted, and its kubelet has not reported how its script ended.
 
     The script of a pod without a node never begins.
     """
-    is_ended = is_being_deleted(pod) or disruption(pod) is not None
-    return is_ended and node(pod) is not None and script_end(pod) is None
+    return is_being_deleted(pod) and has_unknown_end(pod) and not is_terminal(pod)
+
+
+def has_unknown_end(pod: Pod) -> bool:
+    """Whether the script may have begun on a node while no end of it was reported."""
+    return node(pod) is not None and script_end(pod) is None
+
+
+def is_terminal(pod: Pod) -> bool:
+    """Whether nothing of the pod runs any more, by its phase."""
+    return phase(pod) in ("Failed", "Succeeded")
 
 
 def is_being_deleted(pod: Pod) -> bool:
@@ -214,15 +223,15 @@ def deletion_grace_period(pod: Pod) -> int:
     return int(pod.get("metadata", {}).get("deletionGracePeriodSeconds") or 0)
 
 
-def was_stopped(pod: Pod) -> bool:
-    """Whether the pod was ended from outside, so that exit code 0 does not mean that all is done.
+def ends_by_itself(pod: Pod) -> bool:
+    """Whether the script has ended, or the installation failed, and nothing ended the pod.
 
-    A pod whose other containers failed by themselves is not one of these, though its phase is
-    ``Failed`` too.
+    A script that was stopped may end with any exit code. If it was 0 and the phase is ``Failed``,
+    other containers that failed are the only innocent reason.
     """
-    if disruption(pod) or is_being_deleted(pod):
-        return True
-    return phase(pod) == "Failed" and (failure(pod) is not None or not unfinished_others(pod))
+    if (script_end(pod) or failed_end(pod)) is None or is_being_deleted(pod) or disruption(pod) or failure(pod):
+        return False
+    return failed_end(pod) is not None or phase(pod) != "Failed" or bool(unfinished_others(pod))
 
 
 def seconds_of_script(pod: Pod) -> float:
@@ -294,10 +303,13 @@ def attempt(pod: Pod) -> Attempt:
 def disruption(pod: Pod) -> Disruption | None:
     """Why the cluster ended the pod (eviction, drain, preemption), by the pod's condition.
 
-    Such an end does not count as an attempt.
+    Such an end does not count as an attempt. The condition alone only announces an end: while the
+    pod is neither deleted nor failed, the cluster may still give it up.
     """
     condition = _condition(pod, "DisruptionTarget")
-    return Disruption(condition.get("reason") or "", condition.get("message") or "") if condition else None
+    if condition is None or not (is_being_deleted(pod) or has_failed(pod)):
+        return None
+    return Disruption(condition.get("reason") or "", condition.get("message") or "")
 
 
 def reason(pod: Pod) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,12 +10,12 @@ import pytest
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube.job.launched import JobRef
-from tests.builders import a_pod
+from tests.builders import a_pod, an_event
 from tests.servers import Answer
 from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
 EVENTS, JOB = "/api/v1/namespaces/etl/events", "/apis/batch/v1/namespaces/etl/jobs/load"
-EVICTED = a_pod(exit_code=0, disrupted="EvictionByEvictionAPI")
+EVICTED = a_pod(exit_code=0, being_deleted=True, disrupted="EvictionByEvictionAPI")
 FORBIDDEN, MISSING = a_refusal(403, "Forbidden", "no"), a_refusal(404, "NotFound", "no")
 
 
@@ -38,6 +39,19 @@ async def test_an_evicted_pod_whose_script_had_ended() -> None:
         server.answers(EVENTS, an_object("EventList"))
         async with api_of(server) as api:
             assert await stopped_by_kubelet(api, "etl", EVICTED) is None
+
+
+@pytest.mark.parametrize(("code", "stop"), [(143, ("Killing", "Stopping container script")), (99, None)])
+async def test_a_signal_is_explained_however_short_the_script_was(code: int, stop: tuple[str, str] | None) -> None:
+    """A probe may fail in the first second (R22)."""
+    event = an_event("Killing", "Stopping container script")
+    event["involvedObject"]["fieldPath"] = "spec.containers{script}"
+    pod = a_pod(exit_code=code)
+    pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = "2026-01-01T00:00:02Z"
+    with stand_in() as server:
+        server.answers(EVENTS, Answer(json.dumps({"kind": "EventList", "metadata": {}, "items": [event]}).encode()))
+        async with api_of(server) as api:
+            assert await stopped_by_kubelet(api, "etl", pod) == stop
 
 
 @pytest.mark.parametrize("answer", [an_object(), FORBIDDEN])

@@ -189,6 +189,13 @@ def killing(container: str) -> dict[str, Any]:
     return event
 
 
+def a_probe(kind: str, container: str) -> dict[str, Any]:
+    """The event that a probe of a container failed."""
+    event = an_event("Unhealthy", f"{kind} probe failed: password is hunter2")
+    event["involvedObject"]["fieldPath"] = f"spec.containers{{{container}}}"
+    return event
+
+
 EVICTED = an_event("Evicted", "Pod ephemeral local storage usage exceeds\nthe total limit of containers 50Mi.")
 
 
@@ -198,12 +205,17 @@ EVICTED = an_event("Evicted", "Pod ephemeral local storage usage exceeds\nthe to
         ([killing("script"), EVICTED], ("Evicted", "Pod ephemeral local storage usage exceeds the total limit of "
                                                    "containers 50Mi.")),
         ([killing("script")], ("Killing", "Stopping container script")),
+        ([a_probe("Liveness", "script"), killing("script")], ("Killing", "Stopping container script: Liveness probe "
+                                                                         "failed")),
+        ([killing("script"), a_probe("Readiness", "script")], ("Killing", "Stopping container script")),
+        ([killing("script"), a_probe("Liveness", "proxy")], ("Killing", "Stopping container script")),
+        ([killing("proxy"), a_probe("Liveness", "script")], None),
         ([killing("proxy"), an_event("Pulled", "x"), an_event("FailedMount", "x")], None),
         ([], None),
     ],
 )  # fmt: skip
 def test_events_say_that_the_kubelet_stopped_the_script(events: list[dict[str, Any]], found: Any) -> None:
-    """Its own word of an eviction comes before the kill of the container (R1)."""
+    """Its own word of an eviction comes before the kill of the container; a probe's output may be any value (R1)."""
     assert stop(events) == found
 
 

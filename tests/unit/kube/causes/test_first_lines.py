@@ -45,7 +45,7 @@ WORDS = {
     Category.STORAGE_LIMIT_EXCEEDED: "exceeds the (total )?limit",
     Category.POD_DELETED: "was deleted",
     Category.JOB_DELETED: "was deleted",
-    Category.STOPPED: "failed liveness probe",
+    Category.STOPPED: "failed liveness probe|Liveness probe failed",
     Category.KILLED: "SIGKILL",
     Category.SIGNALED: "SIGSEGV",
     Category.COMMAND_NOT_FOUND: "command not found",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from airflow_script_provider.kube.job.announcements import (
     Line,
     unexplained,
 )
-from tests.builders import PodObject, a_job, a_pod, a_view, an_event
+from tests.builders import PodObject, a_container, a_job, a_pod, a_view, an_event
 
 LATER = LAUNCH_GRACE + 1
 
@@ -44,6 +45,13 @@ def test_a_second_pod_is_an_attempt() -> None:
     announcer = Announcer()
     announcer.pod(a_pod("first", exit_code=1))
     assert texts(announcer.pod(a_pod("second"))) == ["Attempt 2: Pod second is starting on node-1"]
+
+
+def test_a_pod_that_was_ended_while_installing_says_why() -> None:
+    """The installation's exit code says nothing (R22)."""
+    ended: dict[str, Any] = {"phase": "Failed", "pod_reason": "Evicted", "pod_message": "Low on resource: memory"}
+    pod = a_pod(waiting="PodInitializing", installers=[a_container(name="install", exit_code=137)], **ended)
+    assert texts(Announcer().pod(pod)) == ["Pod load-x1 failed on node-1: Evicted: Low on resource: memory"]
 
 
 def test_a_deleted_pod_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from airflow_script_provider.kube.job.diagnosis import (
     hint_for,
 )
 from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
 from airflow_script_provider.result import Category
 from tests.builders import a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
@@ -273,7 +275,9 @@ def test_a_program_that_cannot_be_executed_is_named() -> None:
 
 def test_an_eviction_is_the_clusters_doing() -> None:
     """An evicted pod says who ended it (R22)."""
-    found = diagnose(a_case(a_pod(running=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED))
+    found = diagnose(
+        a_case(a_pod(running=True, being_deleted=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED)
+    )
     assert found.cause == "pod load-x1 was ended by the cluster: EvictionByEvictionAPI: the node is drained"
     assert (found.category, found.reason) == (Category.EVICTION_BY_API, "EvictionByEvictionAPI")
 
@@ -282,6 +286,53 @@ def test_a_deleted_pod_is_said() -> None:
     """Somebody deleted the last pod."""
     found = diagnose(a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED))
     assert (found.cause, found.category, found.reason) == ("pod load-x1 was deleted", Category.POD_DELETED, None)
+
+
+@pytest.mark.parametrize("code", [137, 143, 1])
+def test_a_deletion_explains_the_end_of_its_script(code: int) -> None:
+    """A signal, or the code of a handler, says nothing more, and nothing of memory (R22)."""
+    pod = a_pod(exit_code=code, being_deleted=True)
+    found = diagnose(a_case(pod, cause=Cause.JOB_FAILED, last_lines=["KeyError: 1"], hide=str))
+    assert found.headline == f"Job etl/load failed: pod load-x1 was deleted (exit code {code})."
+    assert (found.category, found.reason) == (Category.POD_DELETED, None)
+
+
+@pytest.mark.parametrize(
+    ("ended", "category"),
+    [
+        ({"being_deleted": True}, Category.POD_DELETED),
+        ({"phase": "Failed", "pod_reason": "DeadlineExceeded", "pod_message": "Too late"}, Category.DEADLINE_EXCEEDED),
+        ({"phase": "Failed", "pod_reason": "Evicted", "pod_message": "Low on resource: memory"}, Category.EVICTED),
+        ({}, Category.INSTALL_FAILED),
+    ],
+)
+def test_what_ended_the_pod_explains_the_end_of_its_installation(ended: dict[str, Any], category: Category) -> None:
+    """The packages are not at fault (R22)."""
+    pod = a_pod(waiting="PodInitializing", installers=[a_container(name="install", exit_code=137)], **ended)
+    assert diagnose(a_case(pod, cause=Cause.JOB_FAILED)).category is category
+
+
+def test_a_probe_explains_the_signal() -> None:
+    """The kubelet killed the script, not the kernel (R22)."""
+    case = a_case(a_pod(exit_code=137))
+    stopped = case.view.with_stopped("uid-load-x1", "Killing", "Stopping container script: Liveness probe failed")
+    found = diagnose(replace(case, view=stopped))
+    assert found.headline == (
+        "Job etl/load failed: Killing: Stopping container script: Liveness probe failed (exit code 137). "
+        "Change this probe in pod_overrides."
+    )
+    assert (found.category, found.reason) == (Category.STOPPED, "Killing")
+
+
+def test_a_deletion_explains_no_earlier_end() -> None:
+    """The Job of a script with a sidecar is deleted; memory and missing packages have their own words."""
+    case = a_case(a_pod(exit_code=3))
+    deleted = case.view.with_pod(a_pod(exit_code=3, being_deleted=True), 1)
+    assert diagnose(replace(case, view=deleted)).cause == "the script ended with exit code 3"
+    assert diagnose(a_case(a_pod(oom_killed=True, being_deleted=True))).category is Category.OOM_KILLED
+    installer = a_container(name="install", exit_code=PERMANENT, message='could not install "pandaz"')
+    installing = a_pod(waiting="PodInitializing", being_deleted=True, installers=[installer])
+    assert diagnose(a_case(installing)).category is Category.INSTALL_FAILED
 
 
 def test_without_an_exit_code_the_jobs_words_count() -> None:
@@ -455,7 +506,7 @@ def test_a_deadline_that_nobody_watched() -> None:
 
 def test_a_timeout_names_what_the_last_attempt_waited_for() -> None:
     """After a preemption, attempt 2 found no room (R5, R11)."""
-    first = a_pod("load-x1", running=True, disrupted="PreemptionByScheduler")
+    first = a_pod("load-x1", running=True, being_deleted=True, disrupted="PreemptionByScheduler")
     room = "0/2 nodes are available: 2 Insufficient memory."
     found = diagnose(a_case(first, a_pod("load-x2", unschedulable=room), cause=Cause.DEADLINE))
     assert (

@@ -98,12 +98,22 @@ def test_a_position_that_no_log_has_is_nothing(position: str) -> None:
 def test_an_ended_job_arrives() -> None:
     """Verdict, Job and pods of an end, with the position of the one who saw it."""
     pod = a_pod(exit_code=3)
-    view = a_view(pod, job=a_job("Failed"))
+    view = a_view(pod, job=a_job("Failed")).with_stopped("uid-load-x1", "Killing", "Stopping container script")
     ended = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-1", "Error", delete_job=True), view, 4.5, a_state())
     arrived = JobEnd.from_dict(travelled(ended.to_dict()))
     assert (arrived.verdict, arrived.seconds, arrived.state) == (ended.verdict, 4.5, a_state())
     assert list(arrived.view.pods.values()) == [pruned_pod(pod)]
     assert arrived.view.failures == view.failures
+    assert (arrived.view.own_ends, arrived.view.stopped) == (frozenset({"uid-load-x1"}), view.stopped)
+
+
+@pytest.mark.parametrize(("deleted", "own_ends"), [(False, {"uid-load-x1"}), (True, set())])
+def test_an_end_of_an_earlier_version_arrives(deleted: bool, own_ends: set[str]) -> None:
+    """It says less, and its pods say whether something ended them (R4)."""
+    view = a_view(a_pod(exit_code=99, being_deleted=deleted))
+    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), view, 1.0).to_dict()
+    given = {key: value for key, value in end.items() if key not in ("own_ends", "stopped")}
+    assert set(JobEnd.from_dict(travelled(given)).view.own_ends) == own_ends
 
 
 def test_of_many_attempts_the_last_ones_travel() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,6 +134,39 @@ def test_the_exit_code_of_an_evicted_pod_decides_nothing(cause: Cause) -> None:
     case = a_case(pod, cause=cause, limits=some_limits(final_codes=frozenset({137})))
     outcome = concluded(case, skip_codes=frozenset({137}))
     assert (outcome.skipped, outcome.retryable) == (False, True)
+
+
+TOO_LONG = "Pod was active on the node longer than the specified deadline"
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"being_deleted": True},
+        {"phase": "Failed", "pod_reason": "DeadlineExceeded", "pod_message": TOO_LONG},
+        {"phase": "Failed", "pod_reason": "Evicted"},
+    ],
+)
+def test_the_exit_code_of_a_pod_that_was_ended_decides_nothing(ended: dict[str, Any]) -> None:
+    """A handler of SIGTERM may exit with any code: such a run is neither skipped nor failed for good (R1)."""
+    case = a_case(a_pod(exit_code=99, **ended), cause=Cause.JOB_FAILED, limits=some_limits(final_codes=frozenset({99})))
+    outcome = concluded(case, skip_codes=frozenset({99}))
+    assert (outcome.skipped, outcome.retryable) == (False, True)
+
+
+def test_the_exit_code_of_a_script_that_the_kubelet_stopped_decides_nothing() -> None:
+    """A liveness probe ends the script alone: only the kubelet's event says so (R1)."""
+    case = a_case(a_pod(exit_code=99), limits=some_limits(final_codes=frozenset({99})))
+    stopped = case.view.with_stopped("uid-load-x1", "Killing", "Container script failed liveness probe")
+    outcome = concluded(replace(case, view=stopped), skip_codes=frozenset({99}))
+    assert (outcome.skipped, outcome.retryable) == (False, True)
+
+
+def test_an_exit_code_stands_when_the_pod_is_deleted_afterwards() -> None:
+    """The Job of a script with a sidecar is ended by us, after the script."""
+    case = a_case(a_pod(exit_code=99))
+    deleted = case.view.with_pod(a_pod(exit_code=99, being_deleted=True), 1)
+    assert concluded(replace(case, view=deleted), skip_codes=frozenset({99})).skipped
 
 
 def test_exit_codes_that_fail_for_good() -> None:

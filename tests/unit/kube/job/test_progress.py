@@ -20,10 +20,12 @@ from airflow_script_provider.kube.job.progress import (
     Verdict,
     Wait,
     decide,
+    may_be_stopped,
     other_failures,
 )
 from airflow_script_provider.kube.job.pruning import pruned_pod
 from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.pods import pod_status
 from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
 
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
@@ -121,6 +123,63 @@ def test_a_final_exit_code_ends_the_run() -> None:
     assert verdict_of(view, backoff_limit=3, final_codes=frozenset({99})).cause is Cause.SCRIPT_FAILED
 
 
+@pytest.mark.parametrize(
+    "ended", [{"being_deleted": True}, {"phase": "Failed", "pod_reason": "DeadlineExceeded"}, {"phase": "Failed"}]
+)
+def test_a_final_exit_code_ends_the_run_only_of_a_script_that_ended_by_itself(ended: dict[str, Any]) -> None:
+    """A script that was stopped may end with any code (R1, R7)."""
+    decision = decide(
+        a_view(a_pod(exit_code=99, **ended)), some_limits(backoff_limit=3, final_codes=frozenset({99})), 1
+    )
+    assert isinstance(decision, Verdict) is (ended == {"phase": "Failed"})
+
+
+@pytest.mark.parametrize(
+    ("pod", "may_be_stopped_"),
+    [
+        (a_pod(exit_code=143), True), (a_pod(exit_code=137), True), (a_pod(exit_code=99), True),
+        (a_pod(exit_code=0), True), (a_pod(exit_code=1), False), (a_pod(oom_killed=True), False),
+        (a_pod(exit_code=143, being_deleted=True), False), (a_pod(exit_code=143, phase="Failed"), True),
+        (a_pod(exit_code=143, phase="Failed", pod_reason="Evicted"), False),
+        (a_pod(exit_code=143, phase="Failed", disrupted="PreemptionByScheduler"), False), (a_pod(running=True), False),
+    ],
+)  # fmt: skip
+def test_when_the_kubelets_events_are_worth_a_request(pod: dict[str, Any], may_be_stopped_: bool) -> None:
+    """A liveness probe leaves only an event, and an ordinary failure needs no explanation (R1, R22)."""
+    limits, cause = some_limits(final_codes=frozenset({99})), Cause.SCRIPT_FAILED
+    if pod_status.failed_end(pod) is None:
+        cause = Cause.SCRIPT_SUCCEEDED
+    assert may_be_stopped(a_view(pod), Verdict(cause, "uid-load-x1"), limits) is may_be_stopped_
+    assert not may_be_stopped(a_view(pod), Verdict(Cause.DEADLINE, "uid-load-x1"), limits)
+
+
+def test_a_final_exit_code_of_a_stopped_script_is_left_to_the_job() -> None:
+    """Whether another attempt follows is then the Job's decision (R1, R7)."""
+    view = a_view(a_pod(exit_code=99)).with_stopped("uid-load-x1", "Killing", "Stopping container script")
+    assert isinstance(decide(view, some_limits(backoff_limit=3, final_codes=frozenset({99})), 1), Wait)
+
+
+def test_helpers_of_a_deleted_pod_end_with_it() -> None:
+    """Another attempt follows, which must not be ended with the Job (R7, R12)."""
+    helper = [a_container(name="helper", running=True)]
+    pod = a_pod(exit_code=143, being_deleted=True, grace_period=60, others=helper)
+    limits = some_limits(deadline=None, backoff_limit=3)
+    assert decide(a_view(pod), limits, OTHERS_GRACE) == Wait(60 + CONFIRMATION)
+    assert verdict_of(a_view(pod), 60 + CONFIRMATION, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+    replaced = a_view(pod).with_pod(pod, 1, deleted=True).with_pod(a_pod("load-x2", running=True), 1)
+    assert isinstance(decide(replaced, limits, 60 + CONFIRMATION), Wait)
+
+
+def test_a_failure_before_the_jobs_deletion_is_known() -> None:
+    """The pod is deleted with its Job, after the end that was seen (R10)."""
+    view = (
+        a_view(a_pod(exit_code=3))
+        .with_pod(a_pod(exit_code=3, being_deleted=True), 1)
+        .with_job(a_job(), 1, deleted=True)
+    )
+    assert verdict_of(view, 1, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+
+
 def test_an_evicted_pod_is_no_attempt() -> None:
     """An eviction is not counted, even if the script ended with an exit code (R7)."""
     evicted = a_view(a_pod(exit_code=143, disrupted="EvictionByEvictionAPI"))
@@ -130,7 +189,8 @@ def test_an_evicted_pod_is_no_attempt() -> None:
 
 def test_disruptions_have_an_end() -> None:
     """A cluster that ends every pod would start the script for ever: the bound counts earlier followers' too (R7)."""
-    pods = [a_pod(f"load-{number}", running=True, disrupted="PreemptionByScheduler") for number in range(3)]
+    preempted: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "PreemptionByScheduler"}
+    pods = [a_pod(f"load-{number}", **preempted) for number in range(3)]
     earlier = {f"uid-{number}": "load-x on node-2: gone" for number in range(MAX_DISRUPTIONS - 2)}
     view = replace(a_view(*pods[:2]), disruptions={**earlier, **a_view(*pods[:2]).disruptions})
     assert isinstance(decide(view, some_limits(), 1), Wait)
@@ -141,9 +201,23 @@ def test_disruptions_have_an_end() -> None:
 
 def test_a_pod_is_one_disruption_however_often_it_is_seen() -> None:
     """Its changes on the way out are no others."""
-    pod = a_pod(running=True, disrupted="PreemptionByScheduler")
+    pod = a_pod(running=True, being_deleted=True, disrupted="PreemptionByScheduler")
     view = a_view(pod).with_pod(pod | {"status": {**pod["status"], "phase": "Failed"}}, 1)
     assert len(view.disruptions) == 1
+
+
+def test_an_announced_disruption_ends_nothing() -> None:
+    """Kubernetes may break it off: the pod is no disruption, and its node not silent (R7, R10)."""
+    view = a_view(a_pod(running=True, disrupted="EvictionByEvictionAPI"))
+    assert decide(view, some_limits(deadline=None), 10_000) == Wait()
+    assert not view.disruptions
+    assert verdict_of(view.with_job(DEADLINE_EXCEEDED, 600), 600).cause is Cause.DEADLINE
+
+
+def test_a_success_under_an_announced_disruption_is_one() -> None:
+    """Nothing ended the script (R1)."""
+    view = a_view(a_pod(exit_code=0, disrupted="EvictionByEvictionAPI"))
+    assert verdict_of(view).cause is Cause.SCRIPT_SUCCEEDED
 
 
 def test_a_pod_that_somebody_ended_counts_if_the_job_counts_it() -> None:
@@ -167,7 +241,7 @@ def test_an_image_beside_a_running_script_ends_nothing() -> None:
 
 def test_exit_code_zero_of_an_evicted_pod_proves_nothing() -> None:
     """A script that was told to stop may end with 0 without having done its work (R1)."""
-    view = a_view(a_pod(exit_code=0, disrupted="EvictionByEvictionAPI"))
+    view = a_view(a_pod(exit_code=0, being_deleted=True, disrupted="EvictionByEvictionAPI"))
     assert isinstance(decide(view, some_limits(), 1), Wait)
 
 
@@ -580,6 +654,8 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
         (a_view(a_pod("x1", exit_code=0), job=a_job(failed=2)), 2),
         (a_view(a_pod("x1", exit_code=0, phase="Failed"), a_pod("x0", exit_code=1), job=a_job(failed=2)), 1),
         (a_view(a_pod("x1", exit_code=0), a_pod("x0", exit_code=137, disrupted="PreemptionByScheduler")), 0),
+        (a_view(a_pod("x1", exit_code=1, others=HELPER), job=a_job(failed=1)), 1),
+        (a_view(a_pod("x1", exit_code=1, phase="Failed"), job=a_job(failed=1)), 0),
     ],
 )
 def test_failures_of_other_pods(view: View, failures: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
-from tests.builders import a_job, a_pod, some_limits
+from tests.builders import a_container, a_job, a_pod, some_limits
 
 LIMITS = some_limits(grace_period=30)
 
@@ -83,6 +83,37 @@ def test_another_disruption_is_left_to_the_job() -> None:
     """A pod that was preempted has ended; the Job makes another one on the same node (R7)."""
     preempted = a_pod(disrupted="PreemptionByScheduler", phase="Failed")
     assert isinstance(decide(seen(preempted, deleted=True), LIMITS, 1.0), Wait)
+
+
+def test_an_announced_disruption_ends_no_run() -> None:
+    """Kubernetes may break an eviction off; the pod then runs on, and so does the run (R10)."""
+    marked = seen(a_pod(running=True, disrupted="EvictionByEvictionAPI"), now=100.0)
+    limits = some_limits(deadline=None)
+    assert decide(marked, limits, 10_000.0) == Wait()
+    evicted = marked.with_pod(a_pod(running=True, being_deleted=True, disrupted="EvictionByEvictionAPI"), 10_000.0)
+    assert decide(evicted, limits, 10_001.0) == Wait(10_000.0 + 30 + CONFIRMATION)
+
+
+def evicted_in_installation(name: str, created: str) -> Any:
+    """A pod that its kubelet ended while packages were installed: its script never began."""
+    installing = [a_container(name="install", exit_code=137)]
+    facts: dict[str, Any] = {"waiting": "PodInitializing", "phase": "Failed", "installers": installing}
+    return a_pod(name, created=created, pod_reason="Evicted", disrupted="TerminationByKubelet", **facts)
+
+
+@pytest.mark.parametrize("others", [[], [a_pod("load-x2", running=True, created="2026-01-01T00:00:10Z")]])
+def test_an_eviction_before_the_script_is_left_to_the_job(others: list[Any]) -> None:
+    """The kubelet that ended the pod is alive: the Job makes another pod on the same node (R7)."""
+    view = seen(evicted_in_installation("load-x1", "2026-01-01T00:00:00Z"), *others)
+    assert decide(view, some_limits(deadline=None), 100.0) == Wait()
+
+
+def test_a_node_that_came_back_is_not_lost() -> None:
+    """A later pod has started there (R10)."""
+    first = a_pod(waiting="PodInitializing", being_deleted=True, disrupted="DeletionByTaintManager", phase="Failed")
+    assert isinstance(decide(seen(first), LIMITS, 1.0), Lost)
+    later = a_pod("load-x2", created="2026-01-01T00:00:10Z", running=True)
+    assert not isinstance(decide(seen(first, later), LIMITS, 1.0), Lost)
 
 
 def test_a_pod_that_told_its_end_is_not_lost() -> None:

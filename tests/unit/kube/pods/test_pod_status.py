@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_script_provider.kube.pods import pod_state, pod_status
@@ -174,9 +176,15 @@ def test_the_pods_reason_is_above_the_containers() -> None:
 def test_a_disruption_in_the_clusters_words() -> None:
     """Why the cluster ended the pod."""
     assert (
-        str(pod_status.disruption(a_pod(disrupted="PreemptionByScheduler")))
+        str(pod_status.disruption(a_pod(being_deleted=True, disrupted="PreemptionByScheduler")))
         == "PreemptionByScheduler: the node is drained"
     )
+
+
+@pytest.mark.parametrize("facts", [{"running": True}, {"waiting": "ContainerCreating"}, {"exit_code": 0}])
+def test_an_announced_disruption_is_none(facts: dict[str, Any]) -> None:
+    """The cluster may give it up, as when a webhook denies the pod's deletion (R7)."""
+    assert pod_status.disruption(a_pod(**facts, disrupted="EvictionByEvictionAPI")) is None
 
 
 def test_a_pod_that_nobody_disturbed_has_no_disruption() -> None:
