@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,11 @@ _MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoe
 _HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
 _DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _MAX_WRITTEN = 20
-_LONGEST_MESSAGE = 4096
+# Bytes of a message that Kubernetes has cut at its start: of a log, and of a file. A character
+# that is cut there makes it a few bytes longer.
+_TORN_SIZES = ((2048, 2060), (4096, sys.maxsize))
+_TORN_FROM = 512
+"""Bytes from which a single line may be cut: all containers of a pod together have 12 KiB."""
 _WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
 
 
@@ -184,11 +189,21 @@ def advice_on_files(lines: Sequence[str], files: Collection[str]) -> str:
 
 
 def termination_message(message: str, printed: Sequence[str]) -> list[str]:
-    """What a script wrote as its message, not what Kubernetes took from its log."""
-    is_torn = len(message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
-    lines = [line for line in message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
+    """What a script wrote as its message, not what Kubernetes took from its log.
+
+    That is the end of the log (``FallbackToLogsOnError``). It begins inside a line if it is long,
+    and ends inside one if the pod has many containers.
+    """
+    size = len(message.encode())
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     known = {line.strip() for line in printed}
-    return [] if all(line.strip() in known for line in lines) else lines
+    may_be_torn = len(lines) > 1 or size >= _TORN_FROM
+    edges = {lines[0], lines[-1]} if lines and may_be_torn else set()
+    torn = {edge for edge in edges if any(edge in line for line in known)}
+    if all(line in known or line in torn for line in lines):
+        return []
+    begins_torn = any(least <= size <= most for least, most in _TORN_SIZES)  # perhaps inside a secret
+    return lines[int(begins_torn) :][-_MAX_WRITTEN:]
 
 
 def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:

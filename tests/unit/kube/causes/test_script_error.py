@@ -324,6 +324,28 @@ class TestTerminationMessage:
         case = a_case(a_pod(exit_code=1, message="one\ntwo\n"), last_lines=["zero", "one", "two"], hide=str)
         assert (diagnose(case).cause, diagnose(case).termination_message) == ("the script ended with exit code 1", ())
 
+    @pytest.mark.parametrize("end", [None, -30], ids=["of three containers", "of more containers"])
+    @pytest.mark.parametrize("rows", [13, 1], ids=["many lines", "one line"])
+    def test_the_end_of_the_log_may_begin_and_end_inside_a_line(self, rows: int, end: int | None) -> None:
+        """It has 2,048 bytes, and the pod has 12 KiB for all its containers (R26, R37)."""
+        tail = "".join(f"row {row:02} ".ljust(2000 // rows, "a") + "\n" for row in range(rows))
+        log = f"token is s3cr3t-{'x9y8z7w6' * 8}\n{tail}"
+        message = (log.encode()[-2048:].decode() if rows > 1 else log.splitlines()[1])[7:end]
+        found = diagnose(a_case(a_pod(exit_code=1, message=message), last_lines=log.splitlines(), hide=str))
+        assert (found.cause, found.termination_message) == ("the script ended with exit code 1", ())
+
+    @pytest.mark.parametrize("size", [2048, 4096])
+    def test_the_first_line_of_a_message_that_was_cut_is_not_shown(self, size: int) -> None:
+        """It may be the rest of a secret, where the log was not read (R26)."""
+        found = diagnose(a_case(a_pod(exit_code=1, message=("9y8z\n" + "a" * size)[:size]), hide=str))
+        assert "9y8z" not in found.headline
+        assert "exit code 1: aaaa" in found.headline
+
+    def test_a_short_message_may_also_be_a_part_of_what_was_printed(self) -> None:
+        """The author wrote it as the message (R37)."""
+        case = a_case(a_pod(exit_code=1, message="locked\n"), last_lines=["the table is locked"], hide=str)
+        assert diagnose(case).cause == "exit code 1: locked"
+
     def test_beside_a_traceback_both_are_there(self) -> None:
         """The interpreter's error is what people search for."""
         pod = a_pod(exit_code=1, message="table is locked")
