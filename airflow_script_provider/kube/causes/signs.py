@@ -234,6 +234,11 @@ OF_AN_INSTALLATION = (
 )
 """Why pip, uv or a package manager installed nothing, where another attempt may."""
 
+OF_HOOKS = (
+    "PostStartHookError", "FailedPostStartHook", "FailedPreStopHook", "Unhealthy", "ProbeError", "ProbeWarning",
+)  # fmt: skip
+"""Kubernetes' words whose messages quote what a hook or a probe printed."""
+
 _WORDS = {
     "ImagePullBackOff": Category.ERR_IMAGE_PULL,
     "ImageInspectError": Category.ERR_IMAGE_PULL,

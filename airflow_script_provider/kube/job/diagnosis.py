@@ -117,9 +117,10 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """A Kubernetes event as one line."""
+    """A Kubernetes event as one line, without logins and what a hook or a probe printed."""
     thing = event.get("involvedObject", {})
-    return f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+    line = f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+    return events.without_quotes(cluster_messages.without_logins(line))
 
 
 def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -176,7 +177,7 @@ def _why_not_started(case: Case) -> NotStarted:
     if not trouble and not state.is_trouble and (of_pods := events.about("Pod", case.warnings)):
         return events.last_cause(of_pods)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
-    if word in events.OF_HOOKS:
+    if word in signs.OF_HOOKS:
         why = (case.hide(why) if case.hide else "") or word
     if word in _OF_RUNTIMES and trouble:
         return _of_runtime(word, trouble[1])
