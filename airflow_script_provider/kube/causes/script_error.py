@@ -98,7 +98,8 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
     """The line with the error that ended the script, empty if its output has none.
 
     An error with other output after it may have been handled. It counts for exit code 1, with
-    which interpreters end after an error that was not, if the output does not end with another.
+    which interpreters end after an error that was not, if the output does not end with another. A
+    script that was killed was ended by no error; one that aborts (SIGABRT) was.
     """
     whole = [line.rstrip() for line in lines if line.strip()]
     lines = _without_what_ends_nothing([line[:_LOOKED_AT] for line in whole])
@@ -108,6 +109,8 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
         return ""
     if (at := _panic(lines, exit_code)) is not None:
         return _with_text_below(whole, at)
+    if signal_name(exit_code) not in (None, "SIGABRT"):
+        return ""
     last = _last_message(lines)
     at = _python_error(lines)
     at = _node_error(lines) if at is None else at

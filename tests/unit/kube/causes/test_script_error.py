@@ -268,6 +268,44 @@ def test_a_missing_module_names_the_argument_that_adds_it() -> None:
     )
 
 
+RETRYING = "ERROR: could not connect to db: Connection refused, retry in 60 s"
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "category"),
+    [
+        (137, RETRYING, Category.KILLED),
+        (143, RETRYING, Category.SIGNALED),
+        (139, RETRYING, Category.SIGNALED),
+        (130, "KeyboardInterrupt", Category.SIGNALED),
+        (137, "ERROR: No space left on device, cleaning up", Category.KILLED),
+        (143, "ConnectionRefusedError: [Errno 111] Connection refused", Category.SIGNALED),
+    ],
+)
+def test_no_line_of_a_script_that_was_killed_is_its_error(code: int, line: str, category: Category) -> None:
+    """It was running when the signal came; the line is of what it did until then (R22)."""
+    lines = [*PYTHON.splitlines()[1:-1], line]
+    assert last_error(lines, code) == ""
+    found = diagnose(a_case(a_pod(exit_code=code), last_lines=lines, hide=str))
+    assert found.category is category
+    assert line not in found.headline
+    assert not [advice for advice in ("Check that the server", "mount a larger volume") if advice in found.headline]
+
+
+def test_no_line_of_a_lost_container_is_its_error() -> None:
+    """The node does not know how it ended (R22)."""
+    pod = a_pod(exit_code=137, reason="ContainerStatusUnknown")
+    found = diagnose(a_case(pod, last_lines=[RETRYING], hide=str))
+    assert (found.category, found.advice) == (Category.CONTAINER_STATUS_UNKNOWN, "")
+    assert "Check that" not in found.headline
+
+
+def test_the_error_of_a_script_that_aborts_is_its_error() -> None:
+    """``abort()`` ends a process by a signal of its own (R37)."""
+    line = "fatal: out of handles"
+    assert last_error([line], 134) == line
+
+
 def test_without_a_way_to_hide_secrets_no_line_is_shown() -> None:
     """Where the values of the run are unknown, its output stays out of the message (R26)."""
     case = a_case(a_pod(exit_code=1), last_lines=PYTHON.splitlines())
