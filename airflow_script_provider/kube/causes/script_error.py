@@ -77,11 +77,13 @@ class ScriptError:
     """What the output of a failed script says about it.
 
     ``line`` is the one that tells the cause, ``advice`` what to do; both are empty if unknown.
+    ``telling`` are all lines that may tell it, the most telling one first.
     """
 
     line: str
     category: Category
     advice: str
+    telling: Sequence[str]
 
 
 def of_output(exit_code: int, lines: Sequence[str], last_lines: Sequence[str]) -> ScriptError:
@@ -91,6 +93,7 @@ def of_output(exit_code: int, lines: Sequence[str], last_lines: Sequence[str]) -
         _deciding_line(exit_code, error, last_lines),
         category_of(exit_code, error, last_lines),
         advice_for(exit_code, error, last_lines),
+        [line for _, line in _telling(exit_code, error, last_lines)],
     )
 
 
@@ -178,11 +181,11 @@ def advice_for(exit_code: int, error: str, lines: Sequence[str]) -> str:
 
 
 def advice_on_files(lines: Sequence[str], files: Collection[str]) -> str:
-    """Advice about the last line that shows what the script did not find or could not write.
+    """Advice about the first line that shows what the script did not find or could not write.
 
-    ``files`` are the paths of files beside the script.
+    ``lines`` are telling ones. ``files`` are the paths of files beside the script.
     """
-    for line in reversed(lines):
+    for line in lines:
         named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
         if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in files), ""):
             return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
