@@ -238,9 +238,10 @@ def _telling(exit_code: int, error: str, lines: Sequence[str]) -> Iterator[tuple
     """The lines that tell why a script ended, the most telling one first, and their signs."""
     for line in reversed(_crash_lines(lines, error)):
         yield signs.OF_A_CRASH, line
-    if error:
+    if error and _OF_DATA.match(error):
+        yield (), error
+    elif error:
         yield signs.OF_AN_ERROR, error
-    if error and not _OF_DATA.match(error):
         yield signs.OF_OUTPUT, error
         yield from ((signs.OF_OUTPUT, line) for line in lines[_index(lines, error) + 1 :])
     if _WRAPPERS.match(error) or (not error and not signal_name(exit_code)):

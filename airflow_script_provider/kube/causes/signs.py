@@ -92,25 +92,30 @@ OF_A_REGISTRY = (
 """Answers to the question for an image."""
 
 OF_AN_ERROR = (
-    _sign(r"No module named .* is not a package", Category.MODULE_NOT_FOUND),
+    _sign(r"ModuleNotFoundError: No module named .* is not a package", Category.MODULE_NOT_FOUND),
     _sign(
-        r"ModuleNotFoundError: No module named|python[\d.]*: No module named",
+        r"ModuleNotFoundError: No module named|^\S*python[\d.]*: No module named",
         Category.MODULE_NOT_FOUND,
         "Add it to install_dependencies.",
     ),
     _sign(
-        r"Cannot find (module|package) '[^./]",
+        r"^(Uncaught )?Error( \[\w+\])?: Cannot find (module|package) '[^./]",
         Category.MODULE_NOT_FOUND,
         "Use an image that has it, or add it to files.",
     ),
     _sign(
-        r"Can't locate \S+ in @INC|there is no package called|cannot load such file -- [^./]",
+        r"^Can't locate \S+ in @INC|^Error in .*: there is no package called|"
+        r"cannot load such file -- [^./].*\(LoadError\)$",
         Category.MODULE_NOT_FOUND,
         "Use an image that has it.",
     ),
     _sign(r"^(\w+\.)*_?(Array|Arrow)?MemoryError\b", Category.MEMORY_ERROR, "Raise container_resources limits memory."),
     _sign(
-        r"^(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|[Ss]yntax error\b|\(SyntaxError\)$",
+        # Python, Node.js and drivers of databases; Ruby and SQLAlchemy; shells and awk; psql; PHP; Perl; SQLite.
+        r"^(\w+\.)*(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|\((\w+\.)*SyntaxError\)|"
+        r"^\S+: (-c: )?(line )?\d+: (\S+: )?[Ss]yntax error\b|^(\S*/)?\w*sh: syntax error\b|"
+        r"^(\S+: )?ERROR: +syntax error at |^(PHP )?Parse error: +syntax error\b|^syntax error at \S+ line \d+|"
+        r"^sqlite3\.\w+: near .*: syntax error$",
         Category.SYNTAX_ERROR,
     ),
 )
