@@ -33,7 +33,7 @@ _HEAD = "Traceback (most recent call last):"
 # A record of a logger before a traceback: its error was handled.
 _LOGGED = re.compile(
     r"(^|[\s\[|])(WARN|WARNING|ERROR|CRITICAL|EXCEPTION)([\s\]:|,]|$)|\[(warning|error|critical)\s*\]|"
-    r"^(warning|error|critical):|\b(level|severity)\W{1,4}(warning|error|critical)\b",
+    r"^(warning|error|critical):|^\[?[WEFC] ?\d{4}|\b(level|severity)\W{1,4}(warning|error|critical)\b",
 )
 _NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
@@ -260,7 +260,10 @@ def _index(lines: Sequence[str], error: str) -> int:
 
 
 def _end_of(lines: Sequence[str]) -> Sequence[str]:
-    return lines[-_AT_THE_END:]
+    """The last lines of an output without an error. A traceback above them was handled."""
+    at = _python_error(lines)
+    at = _node_error(lines) if at is None else at
+    return lines[-_AT_THE_END:] if at is None else lines[at + 1 :][-_AT_THE_END:]
 
 
 def _category(known: Sequence[Sign], line: str) -> Category | None:

@@ -123,6 +123,25 @@ OF_AN_ERROR = (
 
 OF_A_CRASH = (
     _sign(
+        r"^FATAL ERROR: .*heap out of memory|^Error \[ERR_WORKER_OUT_OF_MEMORY\]|"
+        r'^(Exception in thread ".*" |Caused by: |(Terminating|Aborting) due to )?java\.lang\.OutOfMemoryError',
+        Category.MEMORY_ERROR,
+        "Raise container_resources limits memory.",
+    ),
+    _sign(
+        r"^(\w+\.)*(CalledProcessError: .* died with <Signals\.SIGKILL|BrokenProcessPool\b)",
+        Category.KILLED,
+        "A process that the script started was killed, perhaps for memory.",
+    ),
+)
+"""What ends a script wherever it stands near the end, as it is reported by what ends.
+
+In another line, such as a record of a logger, it was handled.
+"""
+
+OF_OUTPUT = (
+    *OF_A_CRASH,
+    _sign(
         r"heap out of memory|java\.lang\.OutOfMemoryError",
         Category.MEMORY_ERROR,
         "Raise container_resources limits memory.",
@@ -132,11 +151,6 @@ OF_A_CRASH = (
         Category.KILLED,
         "A process that the script started was killed, perhaps for memory.",
     ),
-)
-"""What ends a script wherever it stands near the end."""
-
-OF_OUTPUT = (
-    *OF_A_CRASH,
     _sign(
         r"\bEROFS\b|\[Errno 30\]|Read-only file system",
         Category.READ_ONLY_FILE_SYSTEM,

@@ -10,6 +10,12 @@ from airflow_script_provider.result import Category, ScriptResult
 from tests.builders import a_failed_result
 from tests.causes import EXAMPLES, Example
 
+REFUSED = [
+    "Traceback (most recent call last):",
+    '  File "script.py", line 3, in <module>',
+    "ConnectionRefusedError: [Errno 111] Connection refused",
+]
+
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.category}-{example.message()[:40]}")
 def test_a_cause_has_its_category_and_kubernetes_own_word(example: Example) -> None:
@@ -53,6 +59,20 @@ def test_an_error_that_was_handled_is_not_the_category() -> None:
         (1, ["wget: bad address 'db'"], Category.NAME_NOT_RESOLVED),
         (28, ["curl: (28) Failed to connect to db port 80: Timeout was reached"], Category.HOST_UNREACHABLE),
         (1, ["FATAL:  remaining connection slots are reserved for superusers"], Category.CONNECTION_REFUSED),
+        (1, ["WARN retrying after java.lang.OutOfMemoryError: Java heap space", "batch ok", "3 orders failed"],
+         Category.ERROR),
+        (3, ["worker 2: Command '['x']' died with <Signals.SIGKILL: 9>., restarted", "all done", "3 checks failed"],
+         Category.ERROR),
+        (3, ["ERROR etl: BrokenProcessPool, trying again", "all done", "3 checks failed"], Category.ERROR),
+        (3, ["Terminating due to java.lang.OutOfMemoryError: Java heap space", *["row"] * 5], Category.MEMORY_ERROR),
+        (1, ["Caused by: java.lang.OutOfMemoryError: x", *["\tat A.b(A.java:1)"] * 5, "failed"],
+         Category.MEMORY_ERROR),
+        (1, ["subprocess.CalledProcessError: Command 'x' died with <Signals.SIGKILL: 9>.", "failed", "bye", "."],
+         Category.KILLED),
+        (1, ["ERROR:root:load failed, trying the replica", *REFUSED, "3 checks failed"], Category.ERROR),
+        (1, ["ERROR:root:load failed", *REFUSED, "replica used", "2 rows", "3 checks failed"], Category.ERROR),
+        (3, ["first try failed:", *REFUSED, "3 checks failed"], Category.ERROR),
+        (3, [*REFUSED, "psql: error: could not translate host name"], Category.NAME_NOT_RESOLVED),
         (1, ["requests.exceptions.SSLError: certificate verify failed: Hostname mismatch"],
          Category.CERTIFICATE_INVALID),
     ],

@@ -245,6 +245,8 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
          "ModuleNotFoundError: No module named 'pandas'"),
         (PYTHON.replace("loading", "[error    ] cannot load") + "rows: 3\n", 1, ""),
         (PYTHON.replace("loading", '{"level": "error", "event": "cannot load"}') + "rows: 3\n", 1, ""),
+        (PYTHON.replace("loading", "E0101 12:00:00.1 1 load.go:3] cannot load") + "rows: 3\n", 1, ""),
+        (PYTHON.replace("loading", "[E 260101 12:00:00 load:3] cannot load") + "rows: 3\n", 1, ""),
         (HANDLED, 3, ""),
         (HANDLED, 1, "ModuleNotFoundError: No module named 'pandas'"),
         (PYTHON + "line\n" * 30, 1, ""),
