@@ -64,8 +64,9 @@ _PASSWORDS = (
 # The host of a URL is no secret. Where an @ comes later, it may be a part of a password.
 _HOST = re.compile(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
 _OF_WORDS = re.compile(r"[\s./]")
-_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{1,15}|[A-Z]{1,16}|[^\W_]{1,4}")
-_BETWEEN_WORDS = re.compile(r"[\s./:,_-]+")
+# Letters of one case, perhaps with a digit at the end as in psycopg2; or anything short.
+_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{1,15}\d?|[A-Z]{1,16}|[^\W_]{1,4}")
+_BETWEEN_WORDS = re.compile(r"[\s./:,+_-]+")
 _RUN = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
 _WORD_BEFORE = re.compile(r"[^\W_]*$")
 _WORD_AFTER = re.compile(r"[^\W_]*")

@@ -191,6 +191,8 @@ def test_a_part_of_a_value_is_hidden(value: str, line: str, shown: str) -> None:
     ("value", "line"),
     [
         ("https://files.example.com/pandas/orders.csv", "ModuleNotFoundError: No module named 'pandas'"),
+        ("postgresql+psycopg2://etl:x1y2z3@db/x", "ModuleNotFoundError: No module named 'psycopg2'"),
+        ("/usr/bin/python3", "/usr/local/bin/python3: No module named etl"),
         ("/data/pandas/2026-01-01", "ModuleNotFoundError: No module named 'pandas'"),
         ("import pandas and orders", "ModuleNotFoundError: No module named 'pandas'"),
         ("/data/config/orders.yaml", "FileNotFoundError: [Errno 2] No such file or directory: '/data/config/x.yaml'"),
