@@ -10,14 +10,15 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from airflow_script_provider.kube.wording import one_line, shortened, without_controls
 
 MIN_VALUE = 5
-"""Characters of a value from which it is removed: shorter ones are found in any text."""
+"""Characters from which a value or a part of it is removed: shorter ones are in any text."""
 MAX_LINE = 300
 MASK = "***"
 _READ = 2000
@@ -48,6 +49,29 @@ _BARE_LOGIN = re.compile(
 _BARE_QUERY = re.compile(r"(/[^\s?]*)\?[^\s?=]*=\S*")
 _ROUNDS = 4
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
+_WITH_ESCAPES = re.compile(r"[^ -~]|['\"\\]")
+_ESCAPED = re.compile(r"(\\[xuU])([0-9a-f]+)")
+
+# Parts of values: what programs quote of them when they cannot read the whole. Values may be long,
+# so each pattern looks only so far.
+_PASSWORDS = (
+    re.compile(r"://[^\s/?#:@]*:(.{1,256})@"),
+    re.compile(
+        r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*[=:]\s*("[^"]+"|'[^']+'|[^\s&;,]+)""",
+        re.IGNORECASE,
+    ),
+)
+# The host of a URL is no secret. Where an @ comes later, it may be a part of a password.
+_HOST = re.compile(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
+_OF_WORDS = re.compile(r"[\s./]")
+# Letters of one case, perhaps with a digit at the end as in psycopg2; or anything short.
+_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{1,15}\d?|[A-Z]{1,16}|[^\W_]{1,4}")
+_BETWEEN_WORDS = re.compile(r"[\s./:,+_-]+")
+_RUN = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
+_WORD_BEFORE = re.compile(r"[^\W_]*$")
+_WORD_AFTER = re.compile(r"[^\W_]*")
+# An apostrophe in a word is no quotation mark.
+_QUOTE = re.compile(r"""(?<![^\W_])['"`‘’“”]|['"`‘’“”](?![^\W_])""")
 
 
 def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
@@ -56,8 +80,8 @@ def hider(values: Iterable[str] = (), mask: Hide = str) -> Hide:
     It returns an empty line where a value cannot be removed. The values are looked at when it is
     called: most runs need it never.
     """
-    forms = cache(lambda: _forms(values))
-    return lambda line: _hidden(line, forms(), mask)
+    known = cache(lambda: _known(values))
+    return lambda line: _hidden(line, known(), mask)
 
 
 def name_of_error(line: str) -> str:
@@ -110,36 +134,85 @@ def values_in(*things: Any) -> Iterator[str]:
             yield from (str(thing), json.dumps(thing))
 
 
-def _hidden(line: str, forms: list[str], mask: Hide) -> str:
-    line = _without(forms, line)
+@dataclass(frozen=True)
+class _Known:
+    """Values, as they are sought in lines.
+
+    ``forms`` are sought whole. ``is_opaque`` tells whether a text is a part of a password or a
+    token, ``is_worded`` whether it is one of a path, a URL or a sentence.
+    """
+
+    forms: list[str]
+    is_opaque: Callable[[str], bool]
+    is_worded: Callable[[str], bool]
+
+    def has(self, part: str) -> bool:
+        """Whether a text is a part of a value."""
+        return self.is_opaque(part) or self.is_worded(part)
+
+
+def _known(values: Iterable[str]) -> _Known:
+    known = list(values)
+    passwords = [found[1].strip("\"'") for value in known for of in _PASSWORDS for found in of.finditer(value)]
+    opaque = [value for value in known if not _OF_WORDS.search(value)]
+    worded = [_HOST.sub(r"\1\n", value) for value in known if _OF_WORDS.search(value)]
+    return _Known(_forms([*known, *passwords]), _parts([*opaque, *passwords]), _parts(worded))
+
+
+def _parts(values: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a text is a part of one of these values. A line is asked about several times."""
+    text = "\0".join(_forms(values))
+    return lru_cache(maxsize=_READ)(lambda part: part in text)
+
+
+def _hidden(line: str, known: _Known, mask: Hide) -> str:
+    longest = len(known.forms[0]) if known.forms else 0
+    line = _without(known, line[: _READ + longest])
     for _ in range(_ROUNDS):
         before = line
-        line = _plain(_without(forms, mask(line)))
-        line = shortened(_public(_whole_words(_without(forms, mask(line)))), MAX_LINE)
+        line = _plain(_without(known, mask(line)))
+        line = shortened(_public(_whole_words(_without(known, mask(line)))), MAX_LINE)
+        line = _without_parts(known, line)
         if line == before:
             break
-    return "" if any(form in line for form in forms) else line
+    return "" if any(form in line for form in known.forms) else line
 
 
 def _forms(values: Iterable[str]) -> list[str]:
     """The values as messages show them: whole, by line, escaped, or as parts of a URL."""
     found: set[str] = set()
-    for value in values:
-        for text in (value, *value.splitlines()):
-            found |= {text, text.strip(), one_line(text), repr(text)[1:-1], quote(text), quote(text, safe="")}
-            found |= {quote_plus(text), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-            found |= {quote(text, safe="!'()*~"), repr(text.encode("utf-8", "surrogateescape"))[2:-1]}
+    for text in {text for value in values for text in (value, *value.splitlines())}:
+        found |= {text, text.strip(), one_line(text), *(_escaped(text) if _WITH_ESCAPES.search(text) else ())}
+        found |= {quote(text), quote(text, safe=""), quote(text, safe="!'()*~"), quote_plus(text)}
     found |= {_PERCENT.sub(lambda code: code[0].lower(), form) for form in found if "%" in form}
+    found |= {_ESCAPED.sub(lambda code: code[1] + code[2].upper(), form) for form in found if "\\" in form}
     return sorted((form for form in found if len(form) >= MIN_VALUE), key=lambda form: (-len(form), form))
 
 
-def _without(forms: list[str], line: str) -> str:
-    """The first part of a line without these texts, which may overlap."""
-    spans = sorted(span for form in forms if form in line for span in _spans(form, line))
+def _escaped(text: str) -> Iterator[str]:
+    """The text as literals of Python, JSON and shells, and JSON in such a literal again."""
+    data = text.encode("utf-8", "surrogateescape")
+    for literal in (repr, ascii, json.dumps, _json_of_unicode):
+        yield literal(text)[1:-1]
+    for json_text in (json.dumps(text)[1:-1], _json_of_unicode(text)[1:-1]):
+        yield from (repr(json_text)[1:-1], json.dumps(json_text)[1:-1], _json_of_unicode(json_text)[1:-1])
+    yield repr(data)[2:-1]
+    yield repr(text.encode("latin-1", "ignore"))[2:-1]
+    yield "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in data)
+
+
+def _json_of_unicode(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _without(known: _Known, line: str) -> str:
+    """The first part of a line without these values, which may overlap."""
+    spans = sorted(span for form in known.forms if form in line for span in _spans(form, line))
     kept, end = "", 0
-    for first, last in spans:
-        if first >= _READ:
+    for span in spans:
+        if span[0] >= _READ:
             break
+        first, last = _grown(known, line, *span)
         if first >= end:
             kept += line[end:first] + MASK
         end = max(end, last)
@@ -151,6 +224,58 @@ def _spans(form: str, line: str) -> Iterator[tuple[int, int]]:
     while at >= 0:
         yield at, at + len(form)
         at = line.find(form, at + 1)
+
+
+def _grown(known: _Known, line: str, first: int, last: int) -> tuple[int, int]:
+    """A value with the rest of a longer one around it, if this is too short to be found alone."""
+    for _ in range(MIN_VALUE - 1):
+        if first > 0 and line[first - 1].isalnum() and known.has(line[first - 1 : first - 1 + MIN_VALUE]):
+            first -= 1
+        if line[last : last + 1].isalnum() and known.has(line[last + 1 - MIN_VALUE : last + 1]):
+            last += 1
+    return first, last
+
+
+def _without_parts(known: _Known, line: str) -> str:
+    """The line without parts of values, where these are not ordinary words."""
+    for first, last in reversed([run for run in _runs(known, line) if not _is_ordinary(known, line, *run)]):
+        line = line[:first] + MASK + line[last:]
+    return line
+
+
+def _runs(known: _Known, line: str) -> Iterator[tuple[int, int]]:
+    """Where a line has parts of values, after the name of its error."""
+    name = _ERROR_NAME.match(line)
+    marks = [False] * len(line)
+    for at in range(name.end() if name else 0, len(line) - MIN_VALUE + 1):
+        if known.has(line[at : at + MIN_VALUE]):
+            marks[at : at + MIN_VALUE] = [True] * MIN_VALUE
+    shown = "".join(character if mark else "\n" for character, mark in zip(line, marks, strict=True))
+    yield from (run.span() for run in _RUN.finditer(shown))
+
+
+def _is_ordinary(known: _Known, line: str, first: int, last: int) -> bool:
+    """Whether a part of a value is a word of the error itself, or names a path or a host.
+
+    A quotation is not the error's own, so only words of a path, a URL or a sentence stay in it.
+    """
+    parts = [line[at : at + MIN_VALUE] for at in range(first, last - MIN_VALUE + 1)]
+    before, after = _WORD_BEFORE.search(line[:first]), _WORD_AFTER.match(line[last:])
+    words = (before[0] if before else "") + line[first:last] + (after[0] if after else "")
+    words = re.sub(r"^[\W_]+|[\W_]+$", "", words)
+    if not all(map(_PLAIN_WORD.fullmatch, _BETWEEN_WORDS.split(words))):
+        return False
+    is_quoted = _is_quoted(line, first)
+    if any(map(known.is_opaque, parts)):
+        return not is_quoted and not any(character.isdigit() for character in words)
+    return not (is_quoted and " " in words)
+
+
+def _is_quoted(line: str, at: int) -> bool:
+    """Whether a line quotes something there; a quotation may be cut before its end."""
+    quotes = [found.start() for found in _QUOTE.finditer(line)]
+    last = quotes[-1] if quotes and len(quotes) % 2 == 0 else len(line)
+    return bool(quotes) and quotes[0] <= at <= last
 
 
 def _plain(line: str) -> str:

@@ -26,6 +26,8 @@ _PULL_WRAPPING = re.compile(
 # CRI-O's other attempt, after the image itself could not be pulled.
 _OTHER_ATTEMPT = re.compile(r"; artifact err: .*")
 _REFERENCE = re.compile(r"^(?:\S+[/:]\S+: (?=not found)|[\w.:-]+(?:/[\w.-]+)+(?:[:@][\w.:-]+)?: )")
+# An @ before a digest belongs to an image.
+_LOGIN = re.compile(r'(://)[^\s"/?#@]*(?::[^\s"@]*)?@(?!sha256:)')
 _QUERY = re.compile(r"(://[^\s?\"]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 
 # Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
@@ -95,7 +97,12 @@ def registry_answer(message: str, image: str = "") -> str:
     """
     answer = _unwrapped(_PULL_WRAPPING, _OTHER_ATTEMPT.sub("", one_line(message)))
     answer = answer.removeprefix(f"{image}: ") if image else answer
-    return _QUERY.sub(r"\1?…", _REFERENCE.sub("", answer))
+    return without_logins(_REFERENCE.sub("", answer))
+
+
+def without_logins(message: str) -> str:
+    """The message without logins and queries of URLs: a registry may answer with a signed one."""
+    return _QUERY.sub(r"\1?…", _LOGIN.sub(r"\1***@", message))
 
 
 def start_error(message: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ _HEAD = "Traceback (most recent call last):"
 # A record of a logger before a traceback: its error was handled.
 _LOGGED = re.compile(
     r"(^|[\s\[|])(WARN|WARNING|ERROR|CRITICAL|EXCEPTION)([\s\]:|,]|$)|\[(warning|error|critical)\s*\]|"
-    r"^(warning|error|critical):|\b(level|severity)\W{1,4}(warning|error|critical)\b",
+    r"^(warning|error|critical):|^\[?[WEFC] ?\d{4}|\b(level|severity)\W{1,4}(warning|error|critical)\b",
 )
 _NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
@@ -63,7 +64,11 @@ _MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoe
 _HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
 _DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _MAX_WRITTEN = 20
-_LONGEST_MESSAGE = 4096
+# Bytes of a message that Kubernetes has cut at its start: of a log, and of a file. A character
+# that is cut there makes it a few bytes longer.
+_TORN_SIZES = ((2048, 2060), (4096, sys.maxsize))
+_TORN_FROM = 512
+"""Bytes from which a single line may be cut: all containers of a pod together have 12 KiB."""
 _WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
 
 
@@ -72,11 +77,13 @@ class ScriptError:
     """What the output of a failed script says about it.
 
     ``line`` is the one that tells the cause, ``advice`` what to do; both are empty if unknown.
+    ``telling`` are all lines that may tell it, the most telling one first.
     """
 
     line: str
     category: Category
     advice: str
+    telling: Sequence[str]
 
 
 def of_output(exit_code: int, lines: Sequence[str], last_lines: Sequence[str]) -> ScriptError:
@@ -86,6 +93,7 @@ def of_output(exit_code: int, lines: Sequence[str], last_lines: Sequence[str]) -
         _deciding_line(exit_code, error, last_lines),
         category_of(exit_code, error, last_lines),
         advice_for(exit_code, error, last_lines),
+        [line for _, line in _telling(exit_code, error, last_lines)],
     )
 
 
@@ -93,7 +101,8 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
     """The line with the error that ended the script, empty if its output has none.
 
     An error with other output after it may have been handled. It counts for exit code 1, with
-    which interpreters end after an error that was not, if the output does not end with another.
+    which interpreters end after an error that was not, if the output does not end with another. A
+    script that was killed was ended by no error; one that aborts (SIGABRT) was.
     """
     whole = [line.rstrip() for line in lines if line.strip()]
     lines = _without_what_ends_nothing([line[:_LOOKED_AT] for line in whole])
@@ -103,6 +112,8 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
         return ""
     if (at := _panic(lines, exit_code)) is not None:
         return _with_text_below(whole, at)
+    if signal_name(exit_code) not in (None, "SIGABRT"):
+        return ""
     last = _last_message(lines)
     at = _python_error(lines)
     at = _node_error(lines) if at is None else at
@@ -170,11 +181,11 @@ def advice_for(exit_code: int, error: str, lines: Sequence[str]) -> str:
 
 
 def advice_on_files(lines: Sequence[str], files: Collection[str]) -> str:
-    """Advice about the last line that shows what the script did not find or could not write.
+    """Advice about the first line that shows what the script did not find or could not write.
 
-    ``files`` are the paths of files beside the script.
+    ``lines`` are telling ones. ``files`` are the paths of files beside the script.
     """
-    for line in reversed(lines):
+    for line in lines:
         named = re.findall(r"[^\s'\"`:,]+", line) if _MISSING_SIGNS.search(line) else ()
         if path := next((word.removeprefix("./") for word in named if word.removeprefix("./") in files), ""):
             return f"{path} is beside the script, not in the working directory: write {SCRIPT_FOLDER}/{path}."
@@ -184,11 +195,21 @@ def advice_on_files(lines: Sequence[str], files: Collection[str]) -> str:
 
 
 def termination_message(message: str, printed: Sequence[str]) -> list[str]:
-    """What a script wrote as its message, not what Kubernetes took from its log."""
-    is_torn = len(message.encode()) >= _LONGEST_MESSAGE  # its first line may be the rest of a secret
-    lines = [line for line in message.splitlines()[int(is_torn) :] if line.strip()][-_MAX_WRITTEN:]
+    """What a script wrote as its message, not what Kubernetes took from its log.
+
+    That is the end of the log (``FallbackToLogsOnError``). It begins inside a line if it is long,
+    and ends inside one if the pod has many containers.
+    """
+    size = len(message.encode())
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     known = {line.strip() for line in printed}
-    return [] if all(line.strip() in known for line in lines) else lines
+    may_be_torn = len(lines) > 1 or size >= _TORN_FROM
+    edges = {lines[0], lines[-1]} if lines and may_be_torn else set()
+    torn = {edge for edge in edges if any(edge in line for line in known)}
+    if all(line in known or line in torn for line in lines):
+        return []
+    begins_torn = any(least <= size <= most for least, most in _TORN_SIZES)  # perhaps inside a secret
+    return lines[int(begins_torn) :][-_MAX_WRITTEN:]
 
 
 def category_of(exit_code: int, error: str, lines: Sequence[str]) -> Category:
@@ -217,9 +238,10 @@ def _telling(exit_code: int, error: str, lines: Sequence[str]) -> Iterator[tuple
     """The lines that tell why a script ended, the most telling one first, and their signs."""
     for line in reversed(_crash_lines(lines, error)):
         yield signs.OF_A_CRASH, line
-    if error:
+    if error and _OF_DATA.match(error):
+        yield (), error
+    elif error:
         yield signs.OF_AN_ERROR, error
-    if error and not _OF_DATA.match(error):
         yield signs.OF_OUTPUT, error
         yield from ((signs.OF_OUTPUT, line) for line in lines[_index(lines, error) + 1 :])
     if _WRAPPERS.match(error) or (not error and not signal_name(exit_code)):
@@ -238,7 +260,10 @@ def _index(lines: Sequence[str], error: str) -> int:
 
 
 def _end_of(lines: Sequence[str]) -> Sequence[str]:
-    return lines[-_AT_THE_END:]
+    """The last lines of an output without an error. A traceback above them was handled."""
+    at = _python_error(lines)
+    at = _node_error(lines) if at is None else at
+    return lines[-_AT_THE_END:] if at is None else lines[at + 1 :][-_AT_THE_END:]
 
 
 def _category(known: Sequence[Sign], line: str) -> Category | None:

@@ -97,31 +97,55 @@ OF_A_REGISTRY = (
 """Answers to the question for an image."""
 
 OF_AN_ERROR = (
-    _sign(r"No module named .* is not a package", Category.MODULE_NOT_FOUND),
+    _sign(r"ModuleNotFoundError: No module named .* is not a package", Category.MODULE_NOT_FOUND),
     _sign(
-        r"ModuleNotFoundError: No module named|python[\d.]*: No module named",
+        r"ModuleNotFoundError: No module named|^\S*python[\d.]*: No module named",
         Category.MODULE_NOT_FOUND,
         "Add it to install_dependencies.",
     ),
     _sign(
-        r"Cannot find (module|package) '[^./]",
+        r"^(Uncaught )?Error( \[\w+\])?: Cannot find (module|package) '[^./]",
         Category.MODULE_NOT_FOUND,
         "Use an image that has it, or add it to files.",
     ),
     _sign(
-        r"Can't locate \S+ in @INC|there is no package called|cannot load such file -- [^./]",
+        r"^Can't locate \S+ in @INC|^Error in .*: there is no package called|"
+        r"cannot load such file -- [^./].*\(LoadError\)$",
         Category.MODULE_NOT_FOUND,
         "Use an image that has it.",
     ),
     _sign(r"^(\w+\.)*_?(Array|Arrow)?MemoryError\b", Category.MEMORY_ERROR, "Raise container_resources limits memory."),
     _sign(
-        r"^(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|[Ss]yntax error\b|\(SyntaxError\)$",
+        # Python, Node.js and drivers of databases; Ruby and SQLAlchemy; shells and awk; psql; PHP; Perl; SQLite.
+        r"^(\w+\.)*(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|\((\w+\.)*SyntaxError\)|"
+        r"^\S+: (-c: )?(line )?\d+: (\S+: )?[Ss]yntax error\b|^(\S*/)?\w*sh: syntax error\b|"
+        r"^(\S+: )?ERROR: +syntax error at |^(PHP )?Parse error: +syntax error\b|^syntax error at \S+ line \d+|"
+        r"^sqlite3\.\w+: near .*: syntax error$",
         Category.SYNTAX_ERROR,
     ),
 )
 """The error that ended a script. In other lines it may be one that was handled."""
 
 OF_A_CRASH = (
+    _sign(
+        r"^FATAL ERROR: .*heap out of memory|^Error \[ERR_WORKER_OUT_OF_MEMORY\]|"
+        r'^(Exception in thread ".*" |Caused by: |(Terminating|Aborting) due to )?java\.lang\.OutOfMemoryError',
+        Category.MEMORY_ERROR,
+        "Raise container_resources limits memory.",
+    ),
+    _sign(
+        r"^(\w+\.)*(CalledProcessError: .* died with <Signals\.SIGKILL|BrokenProcessPool\b)",
+        Category.KILLED,
+        "A process that the script started was killed, perhaps for memory.",
+    ),
+)
+"""What ends a script wherever it stands near the end, as it is reported by what ends.
+
+In another line, such as a record of a logger, it was handled.
+"""
+
+OF_OUTPUT = (
+    *OF_A_CRASH,
     _sign(
         r"heap out of memory|java\.lang\.OutOfMemoryError",
         Category.MEMORY_ERROR,
@@ -132,11 +156,6 @@ OF_A_CRASH = (
         Category.KILLED,
         "A process that the script started was killed, perhaps for memory.",
     ),
-)
-"""What ends a script wherever it stands near the end."""
-
-OF_OUTPUT = (
-    *OF_A_CRASH,
     _sign(
         r"\bEROFS\b|\[Errno 30\]|Read-only file system",
         Category.READ_ONLY_FILE_SYSTEM,
@@ -238,6 +257,11 @@ OF_AN_INSTALLATION = (
     ),
 )
 """Why pip, uv or a package manager installed nothing, where another attempt may."""
+
+OF_HOOKS = (
+    "PostStartHookError", "FailedPostStartHook", "FailedPreStopHook", "Unhealthy", "ProbeError", "ProbeWarning",
+)  # fmt: skip
+"""Kubernetes' words whose messages quote what a hook or a probe printed."""
 
 _WORDS = {
     "ImagePullBackOff": Category.ERR_IMAGE_PULL,

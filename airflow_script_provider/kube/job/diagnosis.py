@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
 from airflow_script_provider.kube.causes.events import NotStarted
+from airflow_script_provider.kube.causes.script_error import ScriptError
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
@@ -117,9 +118,10 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """A Kubernetes event as one line."""
+    """A Kubernetes event as one line, without logins and what a hook or a probe printed."""
     thing = event.get("involvedObject", {})
-    return f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+    line = f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+    return events.without_quotes(cluster_messages.without_logins(line))
 
 
 def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -176,7 +178,7 @@ def _why_not_started(case: Case) -> NotStarted:
     if not trouble and not state.is_trouble and (of_pods := events.about("Pod", case.warnings)):
         return events.last_cause(of_pods)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
-    if word in events.OF_HOOKS:
+    if word in signs.OF_HOOKS:
         why = (case.hide(why) if case.hide else "") or word
     if word in _OF_RUNTIMES and trouble:
         return _of_runtime(word, trouble[1])
@@ -299,7 +301,7 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     cause = f"{ended_as(end, case.pod)}{times}"
     if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
         cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
-    advice, category = _advice(case, end) or found.advice, _category(end) or found.category
+    advice, category = _advice(case, end, found) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
     return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
 
@@ -315,18 +317,18 @@ def _without_exit_code(case: Case) -> Diagnosis:
     return _diagnosis(case, f"failed: {cause}", hint_for(cause), category, verdict.reason)
 
 
-def _advice(case: Case, end: ContainerEnd) -> str:
+def _advice(case: Case, end: ContainerEnd, found: ScriptError) -> str:
     """Advice by the end and the image; empty where only the script's error may tell some."""
     if end.reason == "OOMKilled":
         return _MORE_MEMORY
-    if advice := script_error.advice_on_files(case.last_lines, case.files):
+    if advice := script_error.advice_on_files(found.telling, case.files):
         return advice
     if end.exit_code == 137 and end.reason not in _LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
-    if end.exit_code == 127 and any("error while loading shared libraries" in line for line in case.last_lines):
+    if end.exit_code == 127 and any("error while loading shared libraries" in line for line in found.telling):
         return "The image lacks a library that the program needs."
     if end.exit_code == 127:
-        missing = any(case.program in line for line in case.last_lines)
+        missing = any(case.program in line for line in found.telling)
         return f"A command was not found: check image and interpreter{_on_path(case.program) if missing else ''}."
     return ""
 

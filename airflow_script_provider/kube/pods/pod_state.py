@@ -54,7 +54,7 @@ def waiting(pod: Pod) -> Waiting | None:
     return None
 
 
-def trouble(pod: Pod) -> tuple[str, ...] | None:
+def trouble(pod: Pod) -> tuple[str, str] | None:
     """Reason and message of what keeps the pod from starting: a waiting container, or no node."""
     scheduled = next((c for c in pod_status.conditions(pod) if c["type"] == "PodScheduled"), None)
     if scheduled and scheduled["status"] == "False":
@@ -104,8 +104,10 @@ def _state_before_the_script(pod: Pod) -> PodState:
     if pod_status.installation_has_started(pod):
         return PodState("installing", f"is installing dependencies{pod_status.where(pod)}")
     if stuck := trouble(pod):
-        key = "image" if stuck[0] in IMAGE_TROUBLE else stuck[0]
-        return PodState(key, f"is waiting{pod_status.where(pod)}: {': '.join(stuck)}".rstrip(": "), is_trouble=True)
+        reason, message = stuck
+        key = "image" if reason in IMAGE_TROUBLE else reason
+        shown = "" if reason in signs.OF_HOOKS else cluster_messages.without_logins(message)
+        return PodState(key, f"is waiting{pod_status.where(pod)}: {reason}: {shown}".rstrip(": "), is_trouble=True)
     where = pod_status.where(pod)
     return PodState("starting", f"is starting{where}" if where else "is waiting for a node")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from airflow_script_provider.kube.hiding import (
     MAX_LINE,
@@ -135,11 +138,101 @@ def test_values_of_any_depth_are_known() -> None:
         (["p@ss(w)!"], "p%40ss(w)!", "***"),
         (["g\u00e4nsehaut"], "b'g\\xc3\\xa4nsehaut'", "b'***'"),
         (["aaaaa"], "aaaaaaaaa b", "*** b"),
+        (["p\u00e4ssw\u00f6rd"], r"'p\xe4ssw\xf6rd' or 'p\u00E4ssw\u00F6rd'", "'***' or '***'"),
+        (["p\u00e4ssw\u00f6rd"], r'"p\xC3\xA4ssw\xC3\xB6rd" (KeyError)', '"***" (KeyError)'),
+        (["p\u00e4ssw\u00f6rd"], r"b'p\xe4ssw\xf6rd' or $'p\303\244ssw\303\266rd'", "b'***' or $'***'"),
+        (['a"b tiger'], r'"{\"x\": \"a\\\"b tiger\"}"', r'"{\"x\": \"***\"}"'),
     ],
 )
 def test_values_that_overlap_or_are_encoded_are_hidden(values: list[str], line: str, shown: str) -> None:
     """Nothing of a value is left, also of options and of psql's variables (R26)."""
     assert hider(values_in(values))(line) == shown
+
+
+DATABASE = "postgresql://etl:hunter22#77xyz@db.example.com:5432/orders"
+TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6Ij" + "".join(f"{number:05x}" for number in range(1000, 1060))
+
+
+@pytest.mark.parametrize(
+    ("value", "line", "shown"),
+    [
+        (DATABASE, "ValueError: Port could not be cast to integer value as 'hunter22'",
+         "ValueError: Port could not be cast to integer value as '***'"),
+        (DATABASE, "http.client.InvalidURL: nonnumeric port: 'hunter22'",
+         "http.client.InvalidURL: nonnumeric port: '***'"),
+        (TOKEN, f"ValueError: invalid literal for int() with base 10: '{TOKEN[:199]}",
+         "ValueError: invalid literal for int() with base 10: '***"),
+        ("hunter22abcdefgh", """SyntaxError: Unexpected token 'h', "hunter22ab"... is not valid JSON""",
+         """SyntaxError: Unexpected token 'h', "***"... is not valid JSON"""),
+        ("hunterabcdefgh", """SyntaxError: Unexpected token 'h', "hunterabcd"... is not valid JSON""",
+         """SyntaxError: Unexpected token 'h', "***"... is not valid JSON"""),
+        ("host=db password=hunter 77xyz99 user=etl",
+         'psql: error: missing "=" after "77xyz99" in connection info string',
+         'psql: error: missing "=" after "***" in connection info string'),
+        ("etl:hunter22abc", "RuntimeError: login failed for etl with hunter22abc",
+         "RuntimeError: login failed for etl with ***"),
+        ("user=u;password=tigerscott;host=x", "RuntimeError: bad password tigerscott",
+         "RuntimeError: bad password ***"),
+        ("user: u\npassword: tigerscott\n", "RuntimeError: bad password tigerscott", "RuntimeError: bad password ***"),
+        ("https://h/x?a=1&token=tigerscott", "RuntimeError: bad token tigerscott", "RuntimeError: bad token ***"),
+        ("https://hooks.example.com/services/T00/Xy12Zq34", "with url: /services/T00/Xy12Zq34 (x",
+         "with url: *** (x"),
+        ("password=hunter22 etl:hunter22abc", "RuntimeError: with hunter22abc", "RuntimeError: with ***"),
+        ("a b c hunter22xyz", "bash: line 1: hunter22xyz: command not found", "bash: line 1: ***: command not found"),
+        ("5f3a-99d1-77ab-x0z1", "RuntimeError: 99d1-77ab of the key", "RuntimeError: *** of the key"),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_value_is_hidden(value: str, line: str, shown: str) -> None:
+    """Programs quote what they could not read of it, often cut (R26)."""
+    assert hider(values_in({"A": value}))(line) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("https://files.example.com/pandas/orders.csv", "ModuleNotFoundError: No module named 'pandas'"),
+        ("postgresql+psycopg2://etl:x1y2z3@db/x", "ModuleNotFoundError: No module named 'psycopg2'"),
+        ("/usr/bin/python3", "/usr/local/bin/python3: No module named etl"),
+        ("/data/pandas/2026-01-01", "ModuleNotFoundError: No module named 'pandas'"),
+        ("import pandas and orders", "ModuleNotFoundError: No module named 'pandas'"),
+        ("/data/config/orders.yaml", "FileNotFoundError: [Errno 2] No such file or directory: '/data/config/x.yaml'"),
+        ("app.errors.ModuleNotFoundError", "ModuleNotFoundError: No module named 'x'"),
+        ("etl-connection-pool", "ConnectionRefusedError: [Errno 111] Connection refused"),
+        (DATABASE, 'could not translate host name "db.example.com" to address: Name or service not known'),
+        (DATABASE, 'connection to server at "db.example.com" (10.0.0.9), port 5432 failed: Connection refused'),
+        ("https://db.a1b2c3d4e5.example.com/x", "HTTPSConnectionPool(host='db.a1b2c3d4e5.example.com', port=443)"),
+        ("http://api.example.com/v1/orders", "Max retries exceeded with url: /v1/orders (Caused by x)"),
+        ("the connection failed in the end, so what", "RuntimeError: the connection failed in the morning"),
+        ("2026-01-01", "ValueError: no orders of 2026"),
+    ],
+)
+def test_an_ordinary_word_that_a_value_has_as_well_stays(value: str, line: str) -> None:
+    """Words of the error itself, of paths, of URLs, and hosts (R22)."""
+    assert hider(values_in({"A": value}))(line) == line
+
+
+@given(
+    value=some.text("abcXYZ0189-_+/=#", min_size=40, max_size=400),
+    first=some.integers(0, 16),
+    length=some.integers(MIN_VALUE, 400),
+    quote=some.sampled_from(["'", '"', ""]),
+)
+def test_no_part_of_a_token_is_left(value: str, first: int, length: int, quote: str) -> None:
+    """Wherever a program cuts it. What is no word of letters, and not short, is hidden (R26)."""
+    part = value[first : first + length]
+    shown = hider(values_in({"A": value}))(f"ValueError: unknown {quote}{part}{quote}")
+    assert not [word for word in re.findall(r"[^\W_]{5,}", part) if re.search(r"\d", word) and word in shown]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["".join(f"{line} rows, text\n" for line in range(4_000)), "a1b2" * 100_000, "key" * 100_000,
+     '"http://h:80/",' * 20_000, "a.b." * 100_000],
+    ids=["lines", "token", "keys", "urls", "words"],
+)  # fmt: skip
+def test_parts_of_a_long_value_take_a_moment(value: str) -> None:
+    """A Secret has 1 MiB of values (R35)."""
+    assert len(hider([value])("ValueError: " + f"x1y2 of text, {value[:99]}!" * 100)) <= MAX_LINE
 
 
 def test_a_secret_of_airflow_inside_a_value_hides_no_less() -> None:

@@ -10,6 +10,12 @@ from airflow_script_provider.result import Category, ScriptResult
 from tests.builders import a_failed_result
 from tests.causes import EXAMPLES, Example
 
+REFUSED = [
+    "Traceback (most recent call last):",
+    '  File "script.py", line 3, in <module>',
+    "ConnectionRefusedError: [Errno 111] Connection refused",
+]
+
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.category}-{example.message()[:40]}")
 def test_a_cause_has_its_category_and_kubernetes_own_word(example: Example) -> None:
@@ -53,6 +59,20 @@ def test_an_error_that_was_handled_is_not_the_category() -> None:
         (1, ["wget: bad address 'db'"], Category.NAME_NOT_RESOLVED),
         (28, ["curl: (28) Failed to connect to db port 80: Timeout was reached"], Category.HOST_UNREACHABLE),
         (1, ["FATAL:  remaining connection slots are reserved for superusers"], Category.CONNECTION_REFUSED),
+        (1, ["WARN retrying after java.lang.OutOfMemoryError: Java heap space", "batch ok", "3 orders failed"],
+         Category.ERROR),
+        (3, ["worker 2: Command '['x']' died with <Signals.SIGKILL: 9>., restarted", "all done", "3 checks failed"],
+         Category.ERROR),
+        (3, ["ERROR etl: BrokenProcessPool, trying again", "all done", "3 checks failed"], Category.ERROR),
+        (3, ["Terminating due to java.lang.OutOfMemoryError: Java heap space", *["row"] * 5], Category.MEMORY_ERROR),
+        (1, ["Caused by: java.lang.OutOfMemoryError: x", *["\tat A.b(A.java:1)"] * 5, "failed"],
+         Category.MEMORY_ERROR),
+        (1, ["subprocess.CalledProcessError: Command 'x' died with <Signals.SIGKILL: 9>.", "failed", "bye", "."],
+         Category.KILLED),
+        (1, ["ERROR:root:load failed, trying the replica", *REFUSED, "3 checks failed"], Category.ERROR),
+        (1, ["ERROR:root:load failed", *REFUSED, "replica used", "2 rows", "3 checks failed"], Category.ERROR),
+        (3, ["first try failed:", *REFUSED, "3 checks failed"], Category.ERROR),
+        (3, [*REFUSED, "psql: error: could not translate host name"], Category.NAME_NOT_RESOLVED),
         (1, ["requests.exceptions.SSLError: certificate verify failed: Hostname mismatch"],
          Category.CERTIFICATE_INVALID),
     ],
@@ -116,6 +136,29 @@ def test_words_with_another_meaning_have_no_category(line: str) -> None:
         ("script.rb:3: syntax errors found (SyntaxError)", Category.SYNTAX_ERROR),
         ("PHP Parse error:  syntax error, unexpected end of file in x.php on line 4", Category.SYNTAX_ERROR),
         ("panic: dial tcp 10.0.0.1:5432: connect: connection refused", Category.CONNECTION_REFUSED),
+        ("Error: package or namespace load failed for 'x'", Category.ERROR),
+        ("Error in loadNamespace(x) : there is no package called ‘dplyr’", Category.MODULE_NOT_FOUND),
+        ("Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'pg' imported from /x.mjs", Category.MODULE_NOT_FOUND),
+        ("/usr/local/bin/python3.11: No module named etl", Category.MODULE_NOT_FOUND),
+        ('/scripts/script: 2: Syntax error: "fi" unexpected', Category.SYNTAX_ERROR),
+        ("/scripts/script.sh: line 2: syntax error near unexpected token `fi'", Category.SYNTAX_ERROR),
+        ("bash: -c: line 1: syntax error near unexpected token `fi'", Category.SYNTAX_ERROR),
+        ("sh: syntax error: unexpected end of file", Category.SYNTAX_ERROR),
+        ('psql:/scripts/script.sql:1: ERROR:  syntax error at or near "selec"', Category.SYNTAX_ERROR),
+        ("ERROR:  syntax error at end of input", Category.SYNTAX_ERROR),
+        ('syntax error at x.pl line 3, near "foo bar"', Category.SYNTAX_ERROR),
+        ('psycopg2.errors.SyntaxError: syntax error at or near "selec"', Category.SYNTAX_ERROR),
+        ("sqlalchemy.exc.ProgrammingError: (psycopg2.errors.SyntaxError) syntax error at", Category.SYNTAX_ERROR),
+        ('sqlite3.OperationalError: near "selec": syntax error', Category.SYNTAX_ERROR),
+        ("ValueError: syntax error in line 3 of orders.csv", Category.ERROR),
+        ("ValueError: SyntaxError in input", Category.ERROR),
+        ("KeyError: 'Syntax error'", Category.ERROR),
+        ("RuntimeError: Syntax error in template orders.tmpl line 3", Category.ERROR),
+        ("ERROR: syntax error in orders.csv", Category.ERROR),
+        ("ValueError: Cannot find package 'blue' in order 12", Category.ERROR),
+        ("RuntimeError: Cannot find package 'blue' in order 12", Category.ERROR),
+        ("AssertionError: there is no package called x", Category.ERROR),
+        ("RuntimeError: there is no package called x", Category.ERROR),
         ("KeyError: 'connection timeout'", Category.ERROR),
         ("ValueError: permission denied", Category.ERROR),
         ("ImportError: cannot import name 'x' from 'etl'", Category.ERROR),

@@ -245,6 +245,8 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
          "ModuleNotFoundError: No module named 'pandas'"),
         (PYTHON.replace("loading", "[error    ] cannot load") + "rows: 3\n", 1, ""),
         (PYTHON.replace("loading", '{"level": "error", "event": "cannot load"}') + "rows: 3\n", 1, ""),
+        (PYTHON.replace("loading", "E0101 12:00:00.1 1 load.go:3] cannot load") + "rows: 3\n", 1, ""),
+        (PYTHON.replace("loading", "[E 260101 12:00:00 load:3] cannot load") + "rows: 3\n", 1, ""),
         (HANDLED, 3, ""),
         (HANDLED, 1, "ModuleNotFoundError: No module named 'pandas'"),
         (PYTHON + "line\n" * 30, 1, ""),
@@ -266,6 +268,44 @@ def test_a_missing_module_names_the_argument_that_adds_it() -> None:
         "Job etl/load failed: exit code 1 (4 attempts): ModuleNotFoundError: No module named 'pandas'. "
         "Add it to install_dependencies."
     )
+
+
+RETRYING = "ERROR: could not connect to db: Connection refused, retry in 60 s"
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "category"),
+    [
+        (137, RETRYING, Category.KILLED),
+        (143, RETRYING, Category.SIGNALED),
+        (139, RETRYING, Category.SIGNALED),
+        (130, "KeyboardInterrupt", Category.SIGNALED),
+        (137, "ERROR: No space left on device, cleaning up", Category.KILLED),
+        (143, "ConnectionRefusedError: [Errno 111] Connection refused", Category.SIGNALED),
+    ],
+)
+def test_no_line_of_a_script_that_was_killed_is_its_error(code: int, line: str, category: Category) -> None:
+    """It was running when the signal came; the line is of what it did until then (R22)."""
+    lines = [*PYTHON.splitlines()[1:-1], line]
+    assert last_error(lines, code) == ""
+    found = diagnose(a_case(a_pod(exit_code=code), last_lines=lines, hide=str))
+    assert found.category is category
+    assert line not in found.headline
+    assert not [advice for advice in ("Check that the server", "mount a larger volume") if advice in found.headline]
+
+
+def test_no_line_of_a_lost_container_is_its_error() -> None:
+    """The node does not know how it ended (R22)."""
+    pod = a_pod(exit_code=137, reason="ContainerStatusUnknown")
+    found = diagnose(a_case(pod, last_lines=[RETRYING], hide=str))
+    assert (found.category, found.advice) == (Category.CONTAINER_STATUS_UNKNOWN, "")
+    assert "Check that" not in found.headline
+
+
+def test_the_error_of_a_script_that_aborts_is_its_error() -> None:
+    """``abort()`` ends a process by a signal of its own (R37)."""
+    line = "fatal: out of handles"
+    assert last_error([line], 134) == line
 
 
 def test_without_a_way_to_hide_secrets_no_line_is_shown() -> None:
@@ -323,6 +363,28 @@ class TestTerminationMessage:
         """With ``FallbackToLogsOnError`` the message is what the script printed."""
         case = a_case(a_pod(exit_code=1, message="one\ntwo\n"), last_lines=["zero", "one", "two"], hide=str)
         assert (diagnose(case).cause, diagnose(case).termination_message) == ("the script ended with exit code 1", ())
+
+    @pytest.mark.parametrize("end", [None, -30], ids=["of three containers", "of more containers"])
+    @pytest.mark.parametrize("rows", [13, 1], ids=["many lines", "one line"])
+    def test_the_end_of_the_log_may_begin_and_end_inside_a_line(self, rows: int, end: int | None) -> None:
+        """It has 2,048 bytes, and the pod has 12 KiB for all its containers (R26, R37)."""
+        tail = "".join(f"row {row:02} ".ljust(2000 // rows, "a") + "\n" for row in range(rows))
+        log = f"token is s3cr3t-{'x9y8z7w6' * 8}\n{tail}"
+        message = (log.encode()[-2048:].decode() if rows > 1 else log.splitlines()[1])[7:end]
+        found = diagnose(a_case(a_pod(exit_code=1, message=message), last_lines=log.splitlines(), hide=str))
+        assert (found.cause, found.termination_message) == ("the script ended with exit code 1", ())
+
+    @pytest.mark.parametrize("size", [2048, 4096])
+    def test_the_first_line_of_a_message_that_was_cut_is_not_shown(self, size: int) -> None:
+        """It may be the rest of a secret, where the log was not read (R26)."""
+        found = diagnose(a_case(a_pod(exit_code=1, message=("9y8z\n" + "a" * size)[:size]), hide=str))
+        assert "9y8z" not in found.headline
+        assert "exit code 1: aaaa" in found.headline
+
+    def test_a_short_message_may_also_be_a_part_of_what_was_printed(self) -> None:
+        """The author wrote it as the message (R37)."""
+        case = a_case(a_pod(exit_code=1, message="locked\n"), last_lines=["the table is locked"], hide=str)
+        assert diagnose(case).cause == "exit code 1: locked"
 
     def test_beside_a_traceback_both_are_there(self) -> None:
         """The interpreter's error is what people search for."""

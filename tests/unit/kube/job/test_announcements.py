@@ -87,6 +87,45 @@ def test_a_warning_says_what_to_do() -> None:
     )
 
 
+SIGNED = "failed to copy: unexpected status code https://s3.example.com/blob?X-Amz-Signature=deadbeef: 503 Unavailable"
+WITH_LOGIN = 'Get "https://user:pass/w0rd@reg.example.com/v2/": dial tcp 10.0.0.9:443: connection refused'
+HOOKED = 'Exec lifecycle hook ([sh -c x]) for Container failed - error: command exited with 1: , message: "hunter22"'
+
+
+@pytest.mark.parametrize(
+    ("waiting", "message", "shown"),
+    [
+        ("ErrImagePull", SIGNED, "https://s3.example.com/blob?…: 503 Unavailable"),
+        ("ErrImagePull", WITH_LOGIN, '"https://***@reg.example.com/v2/": dial tcp 10.0.0.9:443: connection refused'),
+        ("ImagePullBackOff", "reading docker://reg:5000/a@sha256:0123: 503", "docker://reg:5000/a@sha256:0123: 503"),
+        ("PostStartHookError", HOOKED, "is waiting on node-1: PostStartHookError"),
+    ],
+)
+def test_a_waiting_pod_shows_no_secret(waiting: str, message: str, shown: str) -> None:
+    """A registry may quote a login or a signed URL, a hook's message what it printed (R26)."""
+    (line,) = Announcer().pod(a_pod(waiting=waiting, message=message))
+    assert shown in line.text
+    assert not [secret for secret in ("deadbeef", "w0rd", "hunter22") if secret in line.text]
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "shown"),
+    [
+        ("FailedMount", SIGNED, "https://s3.example.com/blob?…: 503 Unavailable"),
+        ("FailedMount", WITH_LOGIN, "https://***@reg.example.com/v2/"),
+        ("FailedPostStartHook", "PostStartHook failed: hunter22", "FailedPostStartHook: PostStartHook failed"),
+        ("Unhealthy", "Liveness probe failed: hunter22", "Unhealthy: Liveness probe failed"),
+    ],
+)
+def test_an_event_shows_no_secret(reason: str, message: str, shown: str) -> None:
+    """Neither in the log nor in the warnings of the failure (R26)."""
+    announcer = Announcer()
+    (line,) = announcer.event(an_event(reason, message), LATER)
+    for text in (line.text, *announcer.warnings):
+        assert shown in text
+        assert not [secret for secret in ("deadbeef", "w0rd", "hunter22") if secret in text]
+
+
 def test_warnings_are_kept_for_the_failure() -> None:
     """A failure shows the warnings that were said, without hints."""
     announcer = Announcer()

@@ -157,6 +157,23 @@ def test_a_file_beside_the_script_has_its_path(line: str, path: str, code: int) 
     assert advice in diagnose(case).headline
 
 
+@pytest.mark.parametrize(
+    ("handled", "error", "code"),
+    [
+        ("config.json not found, using defaults", "ModuleNotFoundError: No module named 'pandas'", 1),
+        ("mkdir: cannot create directory '//.cache': Permission denied", "ConnectionRefusedError: [Errno 111] x", 1),
+        ("WARNING: could not open config.json: not found", "MemoryError", 1),
+        ("etl: error while loading shared libraries: libz.so", "/scripts/script.sh: line 3: foo: not found", 127),
+        ("config.json not found, using defaults", "", 137),
+    ],
+)
+def test_advice_is_about_the_error(handled: str, error: str, code: int) -> None:
+    """The script went on after what it printed before (R22)."""
+    lines = [handled, "Traceback (most recent call last):", '  File "script.py", line 3, in <module>', error]
+    case = a_case(a_pod(exit_code=code), last_lines=lines, files=["config.json"], hide=str)
+    assert diagnose(case) == diagnose(replace(case, last_lines=lines[1:], files=[]))
+
+
 def test_a_missing_file_of_no_ones_has_no_such_hint() -> None:
     """Only what is mounted is beside the script."""
     case = a_case(a_pod(exit_code=1), last_lines=["cat: other.sh: No such file or directory"], files=["lib.sh"])
