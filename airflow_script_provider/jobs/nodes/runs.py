@@ -86,7 +86,7 @@ class NodeRuns:
         self._api, self._log = context.api, context.log
         self._keeps_output = keeps_output
         self._lines = NodeLines(context, slots, log_silence)
-        self._records = RecordWriter(context.api, context.job)
+        self._records = RecordWriter(context.api, context.job, context.hide)
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._starting: dict[Start, asyncio.Task[None]] = {}
         self._live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = {}
@@ -340,7 +340,7 @@ class NodeRuns:
 
     async def _close(self, run: NodeRun, record: RunRecord, *, must_stop: bool = False) -> None:
         if record.status is not Status.COMPLETED:
-            self._log.note(f"Node {run.node}: {record.error}", logging.WARNING)
+            self._log.note(f"Node {run.node}: {self._records.error_of(record)}", logging.WARNING)
         if problem := await self._records.write(run, record, must_stop=must_stop):
             self._log.note(problem, logging.WARNING)
         if not self._keeps_output:

@@ -37,10 +37,10 @@ class Diagnosis:
     """Why a run failed, and what to do.
 
     ``cause`` is one line without the object. ``headline`` is one line with the object and advice.
-    ``reason`` is Kubernetes' own word, None if it has none. ``advice`` is what did not fit into
-    the headline.
+    ``reason`` is Kubernetes' own word, None if it has none. ``hint`` is what to do, ``advice`` as
+    much of it as did not fit into the headline.
     ``termination_message`` has the lines that the script wrote as its message, where they are not
-    all in the headline.
+    all in the headline. ``line`` is the script's line that tells the cause, as it was printed.
     """
 
     cause: str
@@ -49,6 +49,8 @@ class Diagnosis:
     reason: str | None
     advice: str = ""
     termination_message: tuple[str, ...] = ()
+    hint: str = ""
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
         return f'container "{SCRIPT_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
     name = signal_name(end.exit_code)
     return f"{_ENDED_WITH}exit code {end.exit_code}" + (f" ({name})" if name else "")
+
+
+def with_line(cause: str, line: str) -> str:
+    """How a script ended, with the line of it that tells why; an empty line changes nothing."""
+    return f"{cause.removeprefix(_ENDED_WITH)}: {line}" if line else cause
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -284,11 +291,12 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
     cause = f"{ended_as(end, case.pod)}{times}"
-    if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
-        cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
+    takes_line = cause.startswith(_ENDED_WITH) and not end.has_killed_child
+    line = (found.line or next(iter(told), "")) if takes_line else ""
+    cause = with_line(cause, shown) if takes_line else cause
     advice, category = _advice(case, end) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
-    return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
+    return replace(diagnosed, line=line, termination_message=() if written in ([], [shown]) else tuple(written))
 
 
 def _without_exit_code(case: Case) -> Diagnosis:
@@ -328,12 +336,12 @@ def _category(end: ContainerEnd) -> Category | None:
 
 def _unknown(case: Case, why: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:
     headline, advice = headline_of(f"Job {case.job}: outcome unknown: {why}.", hint)
-    return Diagnosis(f"outcome unknown: {why}", headline, category, reason, advice)
+    return Diagnosis(f"outcome unknown: {why}", headline, category, reason, advice, hint=hint)
 
 
 def _diagnosis(case: Case, cause: str, hint: str, category: Category, reason: str | None) -> Diagnosis:
     headline, advice = headline_of(f"Job {case.job} {cause.rstrip('.')}.", hint)
-    return Diagnosis(cause.removeprefix("failed: "), headline, category, reason, advice)
+    return Diagnosis(cause.removeprefix("failed: "), headline, category, reason, advice, hint=hint)
 
 
 def _job_deleted(case: Case) -> Diagnosis:

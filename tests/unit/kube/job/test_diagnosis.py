@@ -29,6 +29,7 @@ def test_oom_names_the_limit() -> None:
         "Raise container_resources limits memory.",
         category=Category.OOM_KILLED,
         reason="OOMKilled",
+        hint="Raise container_resources limits memory.",
     )
 
 
