@@ -97,6 +97,11 @@ def _not_executable(message: str) -> Case:
     return a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, reason="StartError", message=message)
 
 
+def _not_created(message: str) -> Case:
+    word = "CreateContainerError"
+    return a_case(a_pod(waiting=word, message=message), cause=Cause.NOT_CREATED, reason=word, message=message)
+
+
 def _ended(reason: str, message: str, code: int = 137) -> Case:
     return a_case(a_pod(exit_code=code, phase="Failed", pod_reason=reason, pod_message=message))
 
@@ -206,8 +211,7 @@ EXAMPLES = (
     Example(C.START_ERROR, None, NotStarted("code", "exit code 2")),
     Example(C.PROGRAM_NOT_FOUND, "StartError", _not_executable('exec: "ruby": executable file not found in $PATH')),
     Example(C.PROGRAM_NOT_FOUND, "CreateContainerError",
-            _waiting("CreateContainerError", "container create failed: executable file `ruby` not found in $PATH: "
-                                             "No such file or directory")),
+            _not_created("container create failed: executable file `ruby` not found in $PATH: No such file")),
     Example(C.PROGRAM_NOT_FOUND, None, NotStarted("program", '"ruby": executable file not found in the image')),
     Example(C.POST_START_HOOK_ERROR, "PostStartHookError", _waiting("PostStartHookError", "exit code 1")),
     Example(C.INIT_CONTAINER_FAILED, "Error", _init(3)),

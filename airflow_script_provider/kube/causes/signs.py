@@ -234,6 +234,9 @@ OF_AN_INSTALLATION = (
 )
 """Why pip, uv or a package manager installed nothing, where another attempt may."""
 
+OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
+"""Kubernetes' words whose messages are those of container runtimes."""
+
 _WORDS = {
     "ImagePullBackOff": Category.ERR_IMAGE_PULL,
     "ImageInspectError": Category.ERR_IMAGE_PULL,

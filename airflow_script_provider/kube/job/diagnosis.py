@@ -29,7 +29,7 @@ _HELPED_BY_TIME = (
     Category.FAILED_ATTACH_VOLUME,
     Category.FAILED_CREATE_POD_SANDBOX,
 )
-_OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
+_OURS = (SCRIPT_CONTAINER, INSTALL_CONTAINER)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _why_not_started(case: Case) -> NotStarted:
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
     if word in events.OF_HOOKS:
         why = (case.hide(why) if case.hide else "") or word
-    if word in _OF_RUNTIMES and trouble:
+    if word in signs.OF_RUNTIMES and trouble:
         return _of_runtime(word, trouble[1])
     return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
 
@@ -206,20 +206,29 @@ def _image(case: Case) -> Diagnosis:
     detail = f": {text}" if text else ""
     cause = f"image {image} cannot be pulled ({case.verdict.reason}){detail}"
     hint = "Check image and image_pull_secrets."
-    if container.container not in (SCRIPT_CONTAINER, INSTALL_CONTAINER):
-        hint = f'Check container "{container.container}" in pod_overrides.'
+    if container.container not in _OURS:
+        hint = _check_container(container.container)
     category = signs.category_of(signs.OF_A_REGISTRY, text, case.verdict.reason)
     return _diagnosis(case, f"failed: {cause}", hint, category or Category.ERR_IMAGE_PULL, case.verdict.reason)
+
+
+def _check_container(name: str) -> str:
+    return f'Check container "{name}" in pod_overrides.'
 
 
 def _not_executable(case: Case) -> Diagnosis:
     fault = cluster_messages.program_fault(case.verdict.message)
     program = (fault.program if fault else case.program) or "the interpreter"
-    cause = f'"{program}" cannot be executed in image {_image_of(case)}'
+    is_waiting = case.pod is not None and case.verdict.cause is Cause.NOT_CREATED
+    container = ((pod_state.waiting(case.pod or {}) if is_waiting else None) or pod_state.Waiting()).container
+    image = pod_status.image_of(case.pod or {}, container) or case.image
+    cause = f'"{program}" cannot be executed in image {image}'
     if fault and fault.is_missing:
-        cause = f'image {_image_of(case)} has no "{program}"'
+        cause = f'image {image} has no "{program}"'
     category = Category.PROGRAM_NOT_FOUND if fault and fault.is_missing else Category.NOT_EXECUTABLE
     advice = f"Change image or interpreter{_on_path(program)}."
+    if container not in _OURS:
+        advice = _check_container(container)
     return _diagnosis(case, f"failed: {cause}", advice, category, case.verdict.reason)
 
 
@@ -369,15 +378,12 @@ def _silence(case: Case) -> Diagnosis:
     return _unknown(case, "the API server did not report the Job's end", advice, Category.NO_ANSWER)
 
 
-def _image_of(case: Case) -> str:
-    return pod_status.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
-
-
 _DIAGNOSES = {
     Cause.DEADLINE: _deadline,
     Cause.STARTUP_TIMEOUT: _never_started,
     Cause.IMAGE: _image,
     Cause.NOT_EXECUTABLE: _not_executable,
+    Cause.NOT_CREATED: _not_executable,
     Cause.REFUSED: _refused,
     Cause.DISRUPTED: _disrupted,
     Cause.STOPPED: _stopped,

@@ -33,9 +33,9 @@ class View:
     cluster ended and why, those of earlier followers too.
 
     By uid and since when: ``ended_at`` has the scripts that have ended, ``stuck_since`` the images
-    that cannot be pulled for a permanent reason, ``initialized_at`` the pods whose init containers
-    have succeeded while the script has not started, ``leaving_since`` the pods that are being
-    ended while the end of their script is unknown.
+    that cannot be pulled for a permanent reason or lack the program, ``initialized_at`` the pods
+    whose init containers have succeeded while the script has not started, ``leaving_since`` the
+    pods that are being ended while the end of their script is unknown.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +68,8 @@ class View:
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance."""
         uid = pod_status.uid(pod)
-        is_stuck = pod_state.has_hopeless_image(pod) or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
+        is_hopeless = pod_state.has_hopeless_image(pod) or pod_state.lacks_program(pod)
+        is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)
         changes: dict[str, Any] = {
             "pods": {**self.pods, uid: pod},

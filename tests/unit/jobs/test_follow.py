@@ -35,6 +35,7 @@ LOG = f"{PODS}/load-x1/log"
 AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
 DENIED = 'Error creating: pods "load-" is forbidden: violates PodSecurity'
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
+NO_PROGRAM: dict[str, Any] = {"waiting": "CreateContainerError", "message": "executable file `ruby` not found"}
 
 
 class Silent:
@@ -99,6 +100,7 @@ def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
 
 SILENCES: dict[Cause, list[Item]] = {
     Cause.IMAGE: [(Kind.POD, Change(a_pod(**HOPELESS)))],
+    Cause.NOT_CREATED: [(Kind.POD, Change(a_pod(**NO_PROGRAM)))],
     Cause.REFUSED: [(Kind.EVENT, Change(an_event("FailedCreate", DENIED, kind="Job", name="load")))],
     Cause.STARTUP_TIMEOUT: [(Kind.POD, Change(a_pod()))],
     Cause.UNREACHABLE: [(Kind.POD, Change(a_pod(running=True, being_deleted=True)))],

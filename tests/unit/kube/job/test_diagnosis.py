@@ -340,6 +340,14 @@ def test_a_container_that_cri_o_does_not_create_for_its_program() -> None:
     assert found.headline.endswith("Change image or interpreter.")
 
 
+def test_a_program_of_another_container_that_cri_o_does_not_create() -> None:
+    """The image is that container's, and so is what to change (R22)."""
+    message = "container create failed: executable file `ruby` not found in $PATH"
+    pod = a_pod(others=[a_container(name="proxy", waiting="CreateContainerError", message=message)])
+    case = a_case(pod, cause=Cause.NOT_CREATED, reason="CreateContainerError", message=message)
+    assert diagnose(case).headline.endswith('has no "ruby". Check container "proxy" in pod_overrides.')
+
+
 @pytest.mark.parametrize(
     ("message", "hint"),
     [

@@ -345,6 +345,28 @@ def test_a_pull_that_goes_on_forgets_the_trouble() -> None:
     assert isinstance(decide(view, some_limits(), IMAGE_GRACE), Wait)
 
 
+NO_RUBY = "container create failed: executable file `ruby` not found in $PATH: No such file or directory"
+
+
+@pytest.mark.parametrize("word", ["CreateContainerError", "RunContainerError"])
+def test_a_missing_program_fails_after_the_grace_of_an_image(word: str) -> None:
+    """CRI-O goes on trying to create the container; containerd reports the same as the pod's end (R15)."""
+    view = a_view(a_pod(waiting=word, message=NO_RUBY), now=5)
+    assert decide(view, some_limits(), 6) == Wait(5 + IMAGE_GRACE)
+    verdict = verdict_of(view, 5 + IMAGE_GRACE)
+    assert (verdict.cause, verdict.reason, verdict.delete_job) == (Cause.NOT_CREATED, word, True)
+    assert verdict.must_be_confirmed
+
+
+@pytest.mark.parametrize(
+    "message", ["failed to reserve container name", "error mounting /work: no such file or directory"]
+)
+def test_a_container_that_is_not_created_for_another_reason_is_waited_for(message: str) -> None:
+    """It may be created later (R15)."""
+    view = a_view(a_pod(waiting="CreateContainerError", message=message), now=0)
+    assert isinstance(decide(view, some_limits(), IMAGE_GRACE), Wait)
+
+
 def test_a_registry_that_answers_503_is_waited_for() -> None:
     """A registry's blip at start is not an image that is missing (R15)."""
     view = a_view(a_pod(waiting="ErrImagePull", message="unexpected status: 503 Service Unavailable"))
