@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
+from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
-from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
@@ -75,6 +76,10 @@ class Case:
     files: Collection[str] = ()
     hide: Hide | None = None
 
+    def shown(self, message: str) -> str:
+        """What a container runtime reports, which may quote any value of the container."""
+        return self.hide(message) if self.hide and knows_values(self.hide) else cluster_messages.without_quotes(message)
+
     @property
     def pod(self) -> Pod | None:
         """The pod that decided, None if there was no pod."""
@@ -112,8 +117,6 @@ def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({facts})'
     if end.reason in _LOST:
         return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
-    if end.reason in pod_status.START_ERRORS:
-        return f'container "{SCRIPT_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
     name = signal_name(end.exit_code)
     return f"{_ENDED_WITH}exit code {end.exit_code}" + (f" ({name})" if name else "")
 
@@ -132,6 +135,10 @@ def event_line(event: Mapping[str, Any]) -> str:
 def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
     """Kubernetes events as lines, each once."""
     return list(dict.fromkeys(map(event_line, events)))
+
+
+def _could_not_start(container: str, why: str) -> str:
+    return f'container "{container}" could not start: {why}'.removesuffix(": ")
 
 
 def _deadline(case: Case) -> Diagnosis:
@@ -186,17 +193,25 @@ def _why_not_started(case: Case) -> NotStarted:
     if word in events.OF_HOOKS:
         why = (case.hide(why) if case.hide else "") or word
     if word in signs.OF_RUNTIMES and trouble:
-        return _of_runtime(word, trouble[1])
+        return _of_runtime(case, word, trouble[1])
     return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
 
 
-def _of_runtime(word: str, message: str) -> NotStarted:
+def _of_runtime(case: Case, word: str, message: str) -> NotStarted:
     """Why a container is not created: CRI-O checks its program before it starts."""
-    why = f"{word}: {cluster_messages.start_error(message)}".removesuffix(": ")
+    reported = cluster_messages.start_error(message)
+    why = f"{word}: {case.shown(reported)}".removesuffix(": ")
     if fault := cluster_messages.program_fault(message):
         category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
-        return NotStarted(why, f"Change image or interpreter{_on_path(fault.program)}.", category, word)
-    return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
+        return NotStarted(why, f"Change image or interpreter{_on_path(_shown_program(case, fault))}.", category, word)
+    return NotStarted(why, hint_for(reported), signs.category_of(signs.OF_THE_CLUSTER, reported, word), word)
+
+
+def _shown_program(case: Case, fault: ProgramFault) -> str:
+    """The program that a fault names: ours, or one that may be any value."""
+    if fault.program in (case.program, "sh"):
+        return fault.program
+    return (case.hide(fault.program) if case.hide and knows_values(case.hide) else "") or "…"
 
 
 def _image(case: Case) -> Diagnosis:
@@ -218,7 +233,7 @@ def _check_container(name: str) -> str:
 
 def _not_executable(case: Case) -> Diagnosis:
     fault = cluster_messages.program_fault(case.verdict.message)
-    program = (fault.program if fault else case.program) or "the interpreter"
+    program = (_shown_program(case, fault) if fault else case.program) or "the interpreter"
     is_waiting = case.pod is not None and case.verdict.cause is Cause.NOT_CREATED
     container = ((pod_state.waiting(case.pod or {}) if is_waiting else None) or pod_state.Waiting()).container
     image = pod_status.image_of(case.pod or {}, container) or case.image
@@ -279,7 +294,9 @@ def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) ->
 def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
     """The installation's failure; its message may quote a value of ``env``, such as an index."""
     end = pod_status.failed_end(pod)
-    if end is not None and why in one_line(end.message):
+    if end is not None and end.reason in pod_status.START_ERRORS:
+        shown = _could_not_start(INSTALL_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
+    elif end is not None and why in one_line(end.message):
         shown = case.hide(why) if case.hide else provision.cause_in_our_words(why)
     else:
         shown = why
@@ -299,7 +316,10 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     told = script_error.termination_message(message, case.lines or case.last_lines)
     written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
-    cause = f"{ended_as(end, case.pod)}{times}"
+    ended = ended_as(end, case.pod)
+    if end.reason in pod_status.START_ERRORS:
+        ended = _could_not_start(SCRIPT_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
+    cause = f"{ended}{times}"
     takes_line = cause.startswith(_ENDED_WITH) and not end.has_killed_child
     line = (found.line or next(iter(told), "")) if takes_line else ""
     cause = with_line(cause, shown) if takes_line else cause

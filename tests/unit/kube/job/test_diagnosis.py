@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_script_provider.kube.hiding import Hide, hider
+from airflow_script_provider.kube.hiding import Hide, hider, name_of_error
 from airflow_script_provider.kube.job.diagnosis import (
     Case,
     Diagnosis,
@@ -334,17 +334,42 @@ def test_a_cut_headline_keeps_its_advice() -> None:
 def test_a_container_that_cri_o_does_not_create_for_its_program() -> None:
     """CRI-O reports a missing interpreter before the container exists (R22)."""
     message = "container create failed: executable file `ruby` not found in $PATH: No such file or directory\n"
-    found = diagnose(a_case(a_pod(waiting="CreateContainerError", message=message), cause=Cause.STARTUP_TIMEOUT))
+    pod = a_pod(waiting="CreateContainerError", message=message)
+    found = diagnose(a_case(pod, cause=Cause.STARTUP_TIMEOUT, hide=str))
     assert (found.category, found.reason) == (Category.PROGRAM_NOT_FOUND, "CreateContainerError")
     assert "CreateContainerError: executable file `ruby` not found" in found.headline
     assert found.headline.endswith("Change image or interpreter.")
+
+
+NOT_STARTED = 'exec: "s3cr3t-1": executable file not found in $PATH'
+OF_RUNTIMES = [
+    a_case(a_pod(exit_code=128, reason="StartError", message=NOT_STARTED)),
+    a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=NOT_STARTED),
+    a_case(a_pod(waiting="CreateContainerError", message=NOT_STARTED), cause=Cause.STARTUP_TIMEOUT),
+    a_case(a_pod(waiting="RunContainerError", message=NOT_STARTED), cause=Cause.DEADLINE),
+    a_case(a_pod(waiting="CreateContainerError", message=NOT_STARTED), cause=Cause.NOT_CREATED, message=NOT_STARTED),
+    a_case(a_pod(installers=[a_container(name="install", exit_code=128, reason="StartError", message=NOT_STARTED)])),
+]
+
+
+@pytest.mark.parametrize(
+    ("hide", "shown"),
+    [(hider(["s3cr3t-1"]), '"***"'), (None, '"…"'), (name_of_error, '"…"')],
+    ids=["known", "none", "others"],
+)
+@pytest.mark.parametrize("case", OF_RUNTIMES, ids=lambda case: case.verdict.cause.name)
+def test_a_runtimes_message_has_no_value(case: Case, hide: Hide | None, shown: str) -> None:
+    """It may quote an argument or a variable: what is unknown is not shown (R22, R26)."""
+    found = diagnose(replace(case, hide=hide))
+    assert "s3cr3t" not in str(found)
+    assert shown in found.headline
 
 
 def test_a_program_of_another_container_that_cri_o_does_not_create() -> None:
     """The image is that container's, and so is what to change (R22)."""
     message = "container create failed: executable file `ruby` not found in $PATH"
     pod = a_pod(others=[a_container(name="proxy", waiting="CreateContainerError", message=message)])
-    case = a_case(pod, cause=Cause.NOT_CREATED, reason="CreateContainerError", message=message)
+    case = a_case(pod, cause=Cause.NOT_CREATED, reason="CreateContainerError", message=message, hide=str)
     assert diagnose(case).headline.endswith('has no "ruby". Check container "proxy" in pod_overrides.')
 
 
