@@ -9,15 +9,6 @@ from typing import NamedTuple
 from airflow_script_provider.kube.causes import cluster_messages, signs
 from airflow_script_provider.result import Category
 
-OF_HOOKS = (
-    "PostStartHookError",
-    "FailedPostStartHook",
-    "FailedPreStopHook",
-    "Unhealthy",
-    "ProbeError",
-    "ProbeWarning",
-)
-"""Kubernetes' words whose messages quote what a hook or a probe printed."""
 _EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
 
 
@@ -38,7 +29,7 @@ def about(kind: str, lines: Sequence[str]) -> list[str]:
 def without_quotes(line: str) -> str:
     """The line without what a hook or a probe printed, which may be any value."""
     found = _EVENT.match(line)
-    if found is None or found["reason"] not in OF_HOOKS:
+    if found is None or found["reason"] not in signs.OF_HOOKS:
         return line
     return line[: found.end()] + line[found.end() :].partition(": ")[0]
 
@@ -56,7 +47,7 @@ def _of_event(line: str) -> NotStarted:
         category = signs.category_of(signs.OF_THE_CLUSTER, line, None)
         return NotStarted(line, signs.advice(signs.OF_THE_CLUSTER, line), category)
     reason, message = found["reason"], line[found.end() :]
-    message = message.partition(": ")[0] if reason in OF_HOOKS else message
+    message = message.partition(": ")[0] if reason in signs.OF_HOOKS else message
     why = f"{reason}: {cluster_messages.event_cause(message)}".removesuffix(": ")
     category = signs.category_of(signs.OF_THE_CLUSTER, message, reason)
     return NotStarted(why, signs.advice(signs.OF_THE_CLUSTER, message), category, reason)

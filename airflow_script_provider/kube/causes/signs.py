@@ -234,6 +234,10 @@ OF_AN_INSTALLATION = (
 )
 """Why pip, uv or a package manager installed nothing, where another attempt may."""
 
+OF_HOOKS = (
+    "PostStartHookError", "FailedPostStartHook", "FailedPreStopHook", "Unhealthy", "ProbeError", "ProbeWarning",
+)  # fmt: skip
+"""Kubernetes' words whose messages quote what a hook or a probe printed."""
 OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
 """Kubernetes' words whose messages are those of container runtimes."""
 

@@ -190,7 +190,7 @@ def _why_not_started(case: Case) -> NotStarted:
     if not trouble and not state.is_trouble and (of_pods := events.about("Pod", case.warnings)):
         return events.last_cause(of_pods)
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
-    if word in events.OF_HOOKS:
+    if word in signs.OF_HOOKS:
         why = (case.hide(why) if case.hide else "") or word
     if word in signs.OF_RUNTIMES and trouble:
         return _of_runtime(case, word, trouble[1])

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
+from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
 
@@ -207,15 +208,15 @@ class View:
 
         0 if earlier followers are known to have seen every pod.
         """
-        created = next((_time(pod_status.created_at(pod)) for pod in self.pods.values()), None)
-        began = self._start_time or _time(self.job.get("metadata", {}).get("creationTimestamp"))
+        created = next((parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()), None)
+        began = self._start_time or parse_optional_time(self.job.get("metadata", {}).get("creationTimestamp"))
         if self.had_begun is not None or began is None or created is None:
             return 0.0
         return max(0.0, (created - began).total_seconds())
 
     @property
     def _start_time(self) -> datetime | None:
-        return _time(self.job.get("status", {}).get("startTime"))
+        return parse_optional_time(self.job.get("status", {}).get("startTime"))
 
     def _is_settled(self, event: Mapping[str, Any]) -> bool:
         """Whether the Job has got a pod, or was resumed, after the event was last repeated.
@@ -223,7 +224,7 @@ class View:
         All these times are the cluster's.
         """
         happened, began = _last_time(event), self._start_time
-        created = [_time(pod_status.created_at(pod)) for pod in self.pods.values()]
+        created = [parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()]
         if happened is None:
             return False
         is_before_the_start = began is not None and happened < began
@@ -250,8 +251,4 @@ def _last_time(event: Mapping[str, Any]) -> datetime | None:
     """When an event was last repeated, by its source's clock; None if it does not say so."""
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((_time(text) for text in times if text), None)
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    return next((parse_optional_time(text) for text in times if text), None)

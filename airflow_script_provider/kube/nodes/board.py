@@ -26,7 +26,8 @@ from airflow_script_provider.kube.names import short_digest
 from airflow_script_provider.kube.nodes import manifest, progress
 from airflow_script_provider.kube.nodes.plan import NextRuns, NodePlan, NodeState, Start, must_stop, next_step
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView
-from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_job
+from airflow_script_provider.kube.nodes.record import RunRecord, of_job, of_owner
+from airflow_script_provider.kube.times import parse_time
 
 
 @dataclass
@@ -211,11 +212,8 @@ class Board:
     def _take_owner(self, owner: Mapping[str, Any], now: float, *, deleted: bool) -> None:
         self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
         self.is_owner_complete = self.is_owner_complete or manifest.is_complete(owner)
-        for name, text in (owner["metadata"].get("annotations") or {}).items():
-            record = from_text(text) if name.startswith(ENDED_ANNOTATION_PREFIX) else None
-            node = json.loads(text).get("node") if record is not None else None
-            if record is not None and isinstance(node, str) and node:
-                self.end(Start(node, record.index), record, now)
+        for node, record in of_owner(owner):
+            self.end(Start(node, record.index), record, now)
 
     def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")
@@ -231,7 +229,7 @@ def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
     record = of_job(job)
     if record is None:
         return earlier_tries.seconds_on_the_clock(job, now)
-    return (now - datetime.fromisoformat(record.finished_at)).total_seconds() if record.finished_at else None
+    return (now - parse_time(record.finished_at)).total_seconds() if record.finished_at else None
 
 
 def owner_annotation(node: str, record: RunRecord) -> dict[str, str]:

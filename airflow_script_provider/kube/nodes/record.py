@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
 from typing import Any
 
 from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job import diagnosis, progress
 from airflow_script_provider.kube.job.diagnosis import Case
-from airflow_script_provider.kube.labels import INVALID_TEXT, OUTCOME_ANNOTATION
+from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, INVALID_TEXT, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.times import parse_time
 from airflow_script_provider.kube.wording import one_line, shortened
 from airflow_script_provider.result import Category, Status, category_named
 
@@ -131,8 +131,27 @@ class RunRecord:
 
 def from_text(text: str) -> RunRecord | None:
     """The record of a text of ``to_text``, None if the text was changed and is not valid."""
+    return _from_json(_parsed(text))
+
+
+def of_owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
+    """The records of runs without a Job in the annotations of their owner, each with its node."""
+    for name, text in (owner["metadata"].get("annotations") or {}).items():
+        given: Any = _parsed(text) if name.startswith(ENDED_ANNOTATION_PREFIX) else None
+        record = _from_json(given)
+        if record is not None and isinstance(node := given.get("node"), str) and node:
+            yield node, record
+
+
+def _parsed(text: str) -> Any:
     try:
-        given = json.loads(text)
+        return json.loads(text)
+    except INVALID_TEXT:
+        return None
+
+
+def _from_json(given: Any) -> RunRecord | None:
+    try:
         known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
         read: dict[str, Any] = {"status": Status(known["status"]), "category": category_named(known.get("category"))}
         if read["category"] is None and known.get("reason") in _OLD_REASONS:
@@ -148,7 +167,7 @@ def _is_valid(record: RunRecord) -> bool:
     texts = (record.job_name, record.output, record.line, record.advice)
     texts_or_none = (record.pod_name, record.started_at, record.reason, record.error, record.finished_at)
     numbers = (record.execution_time, record.failures, record.exit_code or 0)
-    times = [datetime.fromisoformat(time) for time in (record.started_at, record.finished_at) if time]
+    times = [parse_time(time) for time in (record.started_at, record.finished_at) if time]
     return (
         all(time.tzinfo is not None for time in times)
         and all(isinstance(text, str) for text in texts)
