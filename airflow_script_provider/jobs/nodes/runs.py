@@ -113,13 +113,20 @@ class NodeRuns:
             raise failure
 
     async def save_positions(self) -> None:
-        """Save how far live lines were shown, for the process that goes on."""
-        for start, (lines, _) in self._live.items():
-            run = self.board.runs.get(start)
-            if run is not None and run.uid is not None:
-                text = json.dumps(lines.state.to_dict(), separators=(",", ":"))
-                metadata = {"uid": run.uid, "annotations": {FOLLOW_STATE_ANNOTATION: text}}
-                await self._api.patch("jobs", self.job.ref.namespace, run.name, {"metadata": metadata})
+        """Save for the process that goes on how far runs are.
+
+        These are the live lines that were shown, and the time that runs have waited for a pod.
+        """
+        waits = {start: FollowState(waited=waited) for start, waited in self.board.waits(time.monotonic()).items()}
+        states = waits | {start: lines.state for start, (lines, _) in self._live.items()}
+        runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
+        await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
+
+    async def _save_state(self, run: NodeRun, state: FollowState) -> None:
+        text = json.dumps(state.to_dict(), separators=(",", ":"))
+        metadata = {"uid": run.uid, "annotations": {FOLLOW_STATE_ANNOTATION: text}}
+        async with self._creating:
+            await self._api.patch("jobs", self.job.ref.namespace, run.name, {"metadata": metadata})
 
     async def _until_over(self) -> None:
         """Take changes, end what is over, start what is next."""
@@ -381,7 +388,7 @@ class NodeRuns:
             start = FollowState.from_text(run.follow_state)
             lines = self._lines.live(start or FollowState())
             title = f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else "")
-            is_repeated = run.is_taken_over and start is None
+            is_repeated = run.is_taken_over and not (start and start.logs)
             following = self._lines.follow(lines, title, is_repeated=is_repeated)
             self._live[run.start] = lines, self._tasks.create_task(following)
         self._live[run.start][0].see(run.seen.view)

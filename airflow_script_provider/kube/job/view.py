@@ -25,7 +25,8 @@ class View:
     and watches bring them in the order of their names. ``pods_known`` is False while there may be
     pods of which nothing was seen yet. ``had_begun`` says whether an earlier follower saw a script
     begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
-    ``seen_since`` is when this follower first saw the Job.
+    ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
+    earlier followers saw that it had no pod.
     ``done`` are the pods whose script was seen to end with 0 while nothing ended the pod: what
     happens to the pod afterwards does not matter. ``stopped`` says by uid why the kubelet stopped
     a script that then ended with 0. ``pull_errors`` are the last messages by uid that say why an
@@ -45,6 +46,7 @@ class View:
     gone: frozenset[str] = frozenset()
     started_at: float | None = None
     seen_since: float | None = None
+    waited: float = 0.0
     had_begun: bool | None = False
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
@@ -153,14 +155,24 @@ class View:
         This is the start of the Job's clock, or the end of the last init container, if that is
         later. Where an earlier pod may have run, the creation of the oldest known pod replaces the
         start of the clock; without any pod, the moment at which this follower first saw the Job
-        does.
+        does, less what earlier followers have waited.
         """
         if self.started_at is None:
             return None
         starts_at = self.started_at + self._seconds_before_the_pods
         if self.had_begun is None and not self.pods and self.seen_since is not None:
-            starts_at = max(starts_at, self.seen_since)
+            starts_at = max(starts_at, self.seen_since - self.waited)
         return max([starts_at, *self.initialized_at.values()])
+
+    def seconds_without_a_pod(self, now: float) -> float:
+        """How long this follower and earlier ones have seen that the Job had no pod yet.
+
+        0 once there was a pod. The time between two followers does not count: a pod may have run.
+        """
+        starts_at = self.starts_at
+        if starts_at is None or self.pods or self.has_run:
+            return 0.0
+        return now - starts_at if self.pods_known and self.seen_since is not None else self.waited
 
     @property
     def failures(self) -> int:

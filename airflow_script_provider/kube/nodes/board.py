@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.announcements import Announcer
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import (
@@ -128,7 +129,8 @@ class Board:
         run = self.runs.get(start)
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
-            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0)), True
+            left = FollowState.from_text(_follow_state(job)) or FollowState()
+            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0), left.waited), True
         elif run.uid is None:
             run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
@@ -197,6 +199,11 @@ class Board:
         if is_expired:
             return "not started (execution_timeout)"
         return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
+
+    def waits(self, now: float) -> dict[Start, float]:
+        """How long runs have been without a pod: those that never had one or have a state."""
+        seconds = {start: run.seen.view.seconds_without_a_pod(now) for start, run in self.runs.items()}
+        return {start: waited for start, waited in seconds.items() if waited or self.runs[start].follow_state}
 
     def failures_before(self, node: str) -> int:
         """The number of failed runs of a node."""

@@ -455,6 +455,26 @@ def test_a_run_without_a_pod_is_waited_for_from_the_first_look() -> None:
     assert verdict_of(view.with_job(view.job, 1400), 1505, deadline=None).cause is Cause.STARTUP_TIMEOUT
 
 
+def test_followers_of_a_run_without_a_pod_count_their_waits_together() -> None:
+    """A triggerer that restarts every two minutes keeps no Job alive whose pods a quota refuses (R4, R5, R10)."""
+    first = View(started_at=0.0).with_job(a_job(started=STARTED), 0)
+    second = replace(taken_over(had_begun=None), waited=first.seconds_without_a_pod(120))
+    third = replace(taken_over(had_begun=None), waited=second.seconds_without_a_pod(1205 + 120))
+    assert (second.waited, third.waited) == (120, 240)
+    assert decide(third, some_limits(deadline=None), 1206) == Wait(1205 + 60)
+    assert verdict_of(third, 1265, deadline=None).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_a_wait_that_was_not_seen_does_not_count() -> None:
+    """Before Job and pods are known, or once there was a pod; a suspended Job does not wait (R4, R5)."""
+    waiting = replace(taken_over(had_begun=None), waited=120.0)
+    assert replace(waiting, pods_known=False).seconds_without_a_pod(1300) == 120
+    assert View(started_at=0.0, had_begun=None, waited=120.0).seconds_without_a_pod(1300) == 120
+    assert replace(waiting, started_at=None).seconds_without_a_pod(1300) == 0
+    assert waiting.with_pod(a_pod(), 1210).seconds_without_a_pod(1300) == 0
+    assert replace(waiting, had_begun=True).seconds_without_a_pod(1300) == 0
+
+
 ENDED_UNSEEN: dict[str, dict[str, Any]] = {
     "disrupted": {"disruptions": {"uid-load-x1": "load-x1 on node-1: the node is drained"}},
     "failed": {"failed": 1},
