@@ -13,8 +13,9 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
+from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.hiding import Hide, name_of_error
-from airflow_script_provider.kube.job.diagnosis import Case, event_lines, hint_for
+from airflow_script_provider.kube.job.diagnosis import Case, hint_for
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
 from airflow_script_provider.kube.job.progress import Cause, Verdict

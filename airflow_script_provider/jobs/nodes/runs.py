@@ -30,7 +30,8 @@ from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
-from airflow_script_provider.kube.job.diagnosis import advised, event_lines
+from airflow_script_provider.kube.causes.events import event_lines
+from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Verdict, Wait
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL

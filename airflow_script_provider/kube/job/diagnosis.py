@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
 from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
@@ -126,17 +125,6 @@ def with_line(cause: str, line: str) -> str:
     return f"{cause.removeprefix(_ENDED_WITH)}: {line}" if line else cause
 
 
-def event_line(event: Mapping[str, Any]) -> str:
-    """A Kubernetes event as one line."""
-    thing = event.get("involvedObject", {})
-    return f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
-
-
-def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Kubernetes events as lines, each once."""
-    return list(dict.fromkeys(map(event_line, events)))
-
-
 def _could_not_start(container: str, why: str) -> str:
     return f'container "{container}" could not start: {why}'.removesuffix(": ")
 
@@ -220,9 +208,8 @@ def _image(case: Case) -> Diagnosis:
     text = cluster_messages.registry_answer(case.verdict.message, image)
     detail = f": {text}" if text else ""
     cause = f"image {image} cannot be pulled ({case.verdict.reason}){detail}"
-    hint = "Check image and image_pull_secrets."
-    if container.container not in _OURS:
-        hint = _check_container(container.container)
+    is_ours = container.container in _OURS
+    hint = "Check image and image_pull_secrets." if is_ours else _check_container(container.container)
     category = signs.category_of(signs.OF_A_REGISTRY, text, case.verdict.reason)
     return _diagnosis(case, f"failed: {cause}", hint, category or Category.ERR_IMAGE_PULL, case.verdict.reason)
 
@@ -241,9 +228,7 @@ def _not_executable(case: Case) -> Diagnosis:
     if fault and fault.is_missing:
         cause = f'image {image} has no "{program}"'
     category = Category.PROGRAM_NOT_FOUND if fault and fault.is_missing else Category.NOT_EXECUTABLE
-    advice = f"Change image or interpreter{_on_path(program)}."
-    if container not in _OURS:
-        advice = _check_container(container)
+    advice = f"Change image or interpreter{_on_path(program)}." if container in _OURS else _check_container(container)
     return _diagnosis(case, f"failed: {cause}", advice, category, case.verdict.reason)
 
 

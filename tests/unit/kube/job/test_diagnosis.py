@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_script_provider.kube.causes.events import event_line
 from airflow_script_provider.kube.hiding import Hide, hider, name_of_error
 from airflow_script_provider.kube.job.diagnosis import (
     Case,
     Diagnosis,
     diagnose,
     ended_as,
-    event_line,
     hint_for,
 )
 from airflow_script_provider.kube.job.progress import Cause
