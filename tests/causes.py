@@ -52,7 +52,9 @@ class Example:
         if isinstance(self.seen, Case):
             return diagnose(self.seen)
         assert not isinstance(self.seen, RunRecord)
-        case = ExecCase(an_exec_request(working_dir="/app"), "python3", PLACE, self.seen, ExecOutput.of(100), 12.0)
+        case = ExecCase(
+            an_exec_request(working_dir="/app"), "python3", PLACE, self.seen, ExecOutput.of(100), 12.0, hide=str
+        )
         diagnosed = exec_outcome.conclude(case).diagnosis
         assert diagnosed is not None
         return diagnosed
@@ -94,7 +96,12 @@ def _image(reason: str, message: str) -> Case:
 
 
 def _not_executable(message: str) -> Case:
-    return a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, reason="StartError", message=message)
+    return a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, reason="StartError", message=message, hide=str)
+
+
+def _not_created(message: str) -> Case:
+    word = "CreateContainerError"
+    return a_case(a_pod(waiting=word, message=message), cause=Cause.NOT_CREATED, reason=word, message=message, hide=str)
 
 
 def _ended(reason: str, message: str, code: int = 137) -> Case:
@@ -209,13 +216,12 @@ EXAMPLES = (
     Example(C.START_ERROR, "StartError",
             a_case(a_pod(exit_code=128, reason="StartError",
                          message='runc create failed: chdir to cwd ("/work") set in config.json failed: '
-                                 "permission denied: unknown"))),
+                                 "permission denied: unknown"), hide=str)),
     Example(C.START_ERROR, "RunContainerError", _waiting("RunContainerError", "failed to mount /work")),
     Example(C.START_ERROR, None, NotStarted("code", "exit code 2")),
     Example(C.PROGRAM_NOT_FOUND, "StartError", _not_executable('exec: "ruby": executable file not found in $PATH')),
     Example(C.PROGRAM_NOT_FOUND, "CreateContainerError",
-            _waiting("CreateContainerError", "container create failed: executable file `ruby` not found in $PATH: "
-                                             "No such file or directory")),
+            _not_created("container create failed: executable file `ruby` not found in $PATH: No such file")),
     Example(C.PROGRAM_NOT_FOUND, None, NotStarted("program", '"ruby": executable file not found in the image')),
     Example(C.POST_START_HOOK_ERROR, "PostStartHookError", _waiting("PostStartHookError", "exit code 1")),
     Example(C.INIT_CONTAINER_FAILED, "Error", _init(3)),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
@@ -16,6 +17,7 @@ from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
+from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import TaskIdentity
@@ -147,9 +149,18 @@ class NodesTaskRun(JobTaskRun):
             return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=True)
 
     def resume(
-        self, event: Mapping[str, Any], *, task: TaskIdentity | None = None, on_outcome: OnResult | None = None
+        self,
+        event: Mapping[str, Any],
+        inputs: ScriptInputs | None = None,
+        *,
+        task: TaskIdentity | None = None,
+        on_outcome: OnResult | None = None,
     ) -> NodesResult:
-        """The result from the event of a trigger; goes on where the trigger could not."""
+        """The result from the event of a trigger; goes on where the trigger could not.
+
+        The values of ``inputs`` are hidden in messages. If the runs were launched with others, or
+        without ``inputs``, messages have only the name of the script's error.
+        """
         access, job = self.cluster.resolve(), LaunchedJob.from_dict(event["job"])
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
@@ -159,7 +170,7 @@ class NodesTaskRun(JobTaskRun):
             async def main(api: KubernetesApi) -> NodesResult:
                 await launching.check_server(api, job.ref, event.get("server"))
                 unguarded.ref = None
-                return await self._nodes_task(api, log, task).see_through(job, task, on_outcome)
+                return await self._nodes_task(api, log, task, inputs).see_through(job, task, on_outcome)
 
             return self.run(access, main)
 
@@ -168,7 +179,9 @@ class NodesTaskRun(JobTaskRun):
         log, task = self.run_log(get_logs=request.request.get_logs), request.request.identity.task
 
         async def main(api: KubernetesApi, job: LaunchedJob, start: FollowState) -> NodesResult:
-            return await self._nodes_task(api, log, None).see_through(job, task, None)
+            values = list(hiding.values_in(request.request.payload.variables))
+            nodes = replace(self._nodes_task(api, log, None), values=values)
+            return await nodes.see_through(replace(job, check_digits=hiding.check_digits(values)), task, None)
 
         return await self.with_launched(request.request, ref, main)
 
@@ -202,15 +215,22 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.request.get_logs)
 
         async def main(api: KubernetesApi) -> T:
-            nodes = self._nodes_task(api, log, task, alone=alone)
+            nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
             return await do(nodes, await self._begin(nodes, request))
 
         return self.run(access, main)
 
     def _nodes_task(
-        self, api: KubernetesApi, log: RunLog, task: TaskIdentity | None, *, alone: bool = True
+        self,
+        api: KubernetesApi,
+        log: RunLog,
+        task: TaskIdentity | None,
+        inputs: ScriptInputs | None = None,
+        *,
+        alone: bool = True,
     ) -> NodesTask:
-        return NodesTask(api, log, lambda: self.meaning_of_kill(task), alone)
+        values = inputs.values if inputs else None
+        return NodesTask(api, log, lambda: self.meaning_of_kill(task), alone, values, masked)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:

@@ -155,7 +155,7 @@ class ScriptTaskRun(JobTaskRun):
                 if not isinstance(followed, Deferral):
                     return followed
                 unguarded.ref = followed.job.ref
-                digits = hiding.check_digits(_values(inputs)) if job.has_values else ""
+                digits = hiding.check_digits(inputs.values) if job.has_values else ""
                 return replace(followed, job=replace(followed.job, check_digits=digits))
 
             return self.run(access, main)
@@ -175,7 +175,7 @@ class ScriptTaskRun(JobTaskRun):
         """
         access = self.cluster.resolve()
         job, start = from_event(event)
-        hide = hiding.hider_of_launched(job.check_digits, _values(inputs), mask=masked) if inputs else None
+        hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
@@ -221,7 +221,3 @@ class ScriptTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
         return await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)
-
-
-def _values(inputs: ScriptInputs) -> list[str]:
-    return list(hiding.values_in(inputs.env, inputs.args, inputs.arguments))

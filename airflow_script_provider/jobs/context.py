@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.kube.hiding import Hide, name_of_error
+from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.run_log import RunLog
 
@@ -28,4 +28,4 @@ class JobContext:
     @property
     def has_values(self) -> bool:
         """Whether the values that the Job was launched with are known, and so can be hidden."""
-        return self.hide is not None and self.hide is not name_of_error
+        return knows_values(self.hide)

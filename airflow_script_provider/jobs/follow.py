@@ -78,7 +78,7 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = View(disruptions=start.disruptions, had_begun=start.has_begun)
+        self.view = View(disruptions=start.disruptions, had_begun=start.has_begun, waited=start.waited)
         if start.clock is not None:
             # The previous follower's pods are unknown until listed.
             # No timeout may fire before that.
@@ -108,6 +108,7 @@ class Follower:
             deferral=self._start.deferral,
             disruptions=self.view.disruptions,
             has_begun=self.view.has_run or self.view.had_begun,
+            waited=self.view.seconds_without_a_pod(time.monotonic()),
         )
 
     async def follow(self) -> Followed:

@@ -95,6 +95,11 @@ def name_of_error(line: str) -> str:
     return found[0] if found[0] == line.strip() else f"{found[0]}: …"
 
 
+def knows_values(hide: Hide | None) -> bool:
+    """Whether a function hides values: the others only leave out what may have some."""
+    return hide is not None and hide is not name_of_error
+
+
 def check_digits(values: Iterable[str]) -> str:
     """Three digits by which another process sees that it has other values; empty for no values.
 

@@ -292,7 +292,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
-            outcome = self._started(self._new_run()).resume(event, task=task, on_outcome=on_outcome)
+            task_run, inputs = self._started(self._new_run()), self.node_arguments().inputs
+            outcome = task_run.resume(event, inputs, task=task, on_outcome=on_outcome)
         return self.as_pushed(self._result_or_raise(outcome))
 
     def dry_run(self) -> None:

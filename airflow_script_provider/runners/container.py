@@ -238,12 +238,19 @@ class ContainerProcess:
                 return
             await asyncio.sleep(pause)
 
-    async def end(self, grace: float) -> None:
+    @property
+    def reported_end(self) -> ProcessEnd | None:
+        """The end by the exit code that the container's shell has reported."""
+        return self._feed.reported_end
+
+    async def end(self, grace: float) -> bool:
         """End the process through a second exec; Docker can only end containers."""
-        process = await self._feed.process()
-        if process is not None:
-            command = program.end_argv(process, self._feed.invocation, grace)
-            await asyncio.to_thread(self._container.exec_run, command)
+        process, had_ended = await self._feed.process(), self._feed.reported_end is not None
+        if process is None:
+            return False
+        command = program.end_argv(process, self._feed.invocation, grace)
+        _, reply = await asyncio.to_thread(self._container.exec_run, command, stderr=False)
+        return not had_ended and (reply or b"").strip() != b"gone"
 
     def close(self) -> None:
         """Close the connection, which ends a thread that still reads from it."""

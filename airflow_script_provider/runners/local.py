@@ -164,14 +164,21 @@ class LocalProcess:
         """Set the pseudo-terminal's size; the kernel signals its processes."""
         _set_size(next(iter(self._outputs)), size)
 
-    async def end(self, grace: float) -> None:
+    @property
+    def reported_end(self) -> ProcessEnd | None:
+        """The end of the child, None while it is not known."""
+        return None if self._child.returncode is None else _process_end(self._child.returncode)
+
+    async def end(self, grace: float) -> bool:
         """Send SIGTERM to the group, and SIGKILL to what is left of it after ``grace`` seconds."""
+        had_ended = self._has_ended()
         self._signal(signal.SIGTERM)
         until = time.monotonic() + grace
         while not self._is_gone and time.monotonic() < until:
             await asyncio.sleep(_POLL_INTERVAL)
             self._signal(_PROBE)
         self._signal(signal.SIGKILL)
+        return not had_ended
 
     def close(self) -> None:
         """Kill the group and close all descriptors."""
@@ -179,6 +186,15 @@ class LocalProcess:
         self._child.wait()
         for descriptor in {*self._outputs, *([self._input] if self._input is not None else [])}:
             os.close(descriptor)
+
+    def _has_ended(self) -> bool:
+        """Whether the child has ended; its status is left to the thread that waits for it."""
+        if self._child.returncode is not None:
+            return True
+        try:
+            return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # that thread has just taken it
+            return True
 
     def _signal(self, number: int) -> None:
         """Signal the group while it exists; afterwards its number may belong to another group."""

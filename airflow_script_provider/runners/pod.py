@@ -131,13 +131,19 @@ class PodProcess:
         """Send the size to the API server, which sets it on the terminal."""
         await self._session.resize(size.columns, size.lines)
 
-    async def end(self, grace: float) -> None:
+    @property
+    def reported_end(self) -> ProcessEnd | None:
+        """The end by the exit code that the container's shell has reported."""
+        return self._feed.reported_end
+
+    async def end(self, grace: float) -> bool:
         """End the process through a second exec; closing the connection would leave it running."""
-        process = await self._feed.process()
+        process, had_ended = await self._feed.process(), self._feed.reported_end is not None
         if process is None:
-            return
+            return False
         command = program.end_argv(process, self._feed.invocation, grace)
-        await reply_of(self._api, self._chosen.target, command, grace + _REPLY_TIMEOUT)
+        reply = await reply_of(self._api, self._chosen.target, command, grace + _REPLY_TIMEOUT)
+        return not had_ended and reply != "gone"
 
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:

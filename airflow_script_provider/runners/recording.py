@@ -28,6 +28,16 @@ class ProcessEnd:
     is_unknown: bool = False
 
 
+def end_at_deadline(found: ProcessEnd | None, *, was_signalled: bool) -> ProcessEnd:
+    """The end of a script whose timeout was over before its end was known.
+
+    ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
+    script had ended by itself, before any signal of ours.
+    """
+    has_ended_by_itself = found is not None and found.exit_code is not None and not was_signalled
+    return found if found is not None and has_ended_by_itself else ProcessEnd(None, timed_out=True)
+
+
 class Recording:
     """Shows output at once, as bytes, and keeps it as whole lines in the order of their ends."""
 

@@ -83,6 +83,11 @@ class StdinFeed:
                 await self._announced.wait()
         return self._own_lines.process
 
+    @property
+    def reported_end(self) -> ProcessEnd | None:
+        """The end by the exit code that the container's shell has reported, None without one."""
+        return None if self._own_lines.exit_code is None else ProcessEnd(self._own_lines.exit_code)
+
     def process_end(self, status: ExecStatus) -> ProcessEnd:
         """How the script ended; ``TargetError`` if the container has no shell to read it."""
         if self._own_lines.failure:
@@ -91,8 +96,8 @@ class StdinFeed:
             raise TargetError(
                 f"{self._container} has no {missing!r} (executable file not found), which must read the script"
             )
-        if self._own_lines.exit_code is not None:
-            return ProcessEnd(self._own_lines.exit_code)
+        if self.reported_end is not None:
+            return self.reported_end
         if status.has_no_connection and self._own_lines.is_silent:
             return ProcessEnd(None, cause=f"script was not started: its node cannot be reached ({status.message})")
         if not status.exit_code:  # 0 is only believed if the container's shell has reported it

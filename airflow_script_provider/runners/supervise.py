@@ -9,7 +9,7 @@ from typing import Protocol
 
 from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.runners import terminal
-from airflow_script_provider.runners.recording import ProcessEnd
+from airflow_script_provider.runners.recording import ProcessEnd, end_at_deadline
 from airflow_script_provider.runners.script_run import GRACE, ScriptRun
 from airflow_script_provider.runners.terminal import Size
 
@@ -34,17 +34,26 @@ class Process(Protocol):
     async def resize(self, size: Size) -> None:
         """Set the size of its terminal."""
 
-    async def end(self, grace: float) -> None:
+    @property
+    def reported_end(self) -> ProcessEnd | None:
+        """The end by the exit code that is known, None without one.
+
+        What the script has left behind may still hold its output open.
+        """
+
+    async def end(self, grace: float) -> bool:
         """End the process and its group: SIGTERM, and SIGKILL after ``grace`` seconds.
 
-        No process is left when this returns.
+        No process is left when this returns. Returns whether the script got a signal: False if it
+        had ended by itself.
         """
 
 
 async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput, grace: float = GRACE) -> ProcessEnd:
     """Follow a process to its end.
 
-    A cancellation ends the process first; the output that it prints until then is still shown.
+    A cancellation ends the process first; the output that it prints until then is still shown. At
+    the timeout, the exit code of a script that has just ended by itself counts.
     """
     following: asyncio.Future[ProcessEnd] | None = None
     try:
@@ -58,15 +67,18 @@ async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput
         raise
     if done:
         return following.result()
-    await _end_and_drain(process, following, grace)
-    return ProcessEnd(None, timed_out=True)
+    was_signalled = await _end_and_drain(process, following, grace)
+    is_followed = not following.cancelled() and following.exception() is None
+    found = following.result() if is_followed else process.reported_end
+    return end_at_deadline(found, was_signalled=was_signalled)
 
 
-async def _end_and_drain(process: Process, following: asyncio.Future[ProcessEnd], grace: float) -> None:
-    """End the process and take its last output."""
+async def _end_and_drain(process: Process, following: asyncio.Future[ProcessEnd], grace: float) -> bool:
+    """End the process and take its last output; returns whether the script got a signal."""
     try:
-        await process.end(grace)
+        was_signalled = await process.end(grace)
         await asyncio.wait({following}, timeout=_DRAIN_TIMEOUT)
+        return was_signalled
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

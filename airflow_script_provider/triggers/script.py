@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -33,6 +33,8 @@ JOB_EXPIRY_MARGIN = 5.0
 """Seconds after the task's own time in which its Job may end by its own deadline."""
 SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
+SAVED_WAITS = 5
+"""How often at most a wait for a pod is saved until its ``startup_timeout``."""
 
 
 class ScriptTrigger(JobTrigger):
@@ -44,6 +46,7 @@ class ScriptTrigger(JobTrigger):
     """
 
     _follower: Follower | None = None
+    _has_waited = False
 
     async def _follow(self, cluster: SharedCluster) -> dict[str, Any]:
         ref = self._launched.ref
@@ -51,13 +54,13 @@ class ScriptTrigger(JobTrigger):
         if found is None:  # deleted, or this is another cluster, which may have the same address
             raise launching.not_found(ref, cluster.api.host, self.server)
         log = self._open_log()
-        self._follower = self._new_follower(cluster, self._start(found, cluster.api.now()))
+        start = self._start(found, cluster.api.now())
+        self._follower, self._has_waited = self._new_follower(cluster, start), start.waited > 0
         self._has_begun = True
         save_at_the_end = partial(self._save, cluster.api, is_final=True)
-        async with (
-            self._saving_at_the_end(save_at_the_end),
-            self._saving(cluster.api) if log.lines is not None else contextlib.nullcontext(),
-        ):
+        savings = [self._save_waits(cluster.api, self._follower)]
+        savings += [self._save_along(cluster.api)] if log.lines is not None else []
+        async with self._saving_at_the_end(save_at_the_end), _in_the_background(savings):
             followed = await self._followed(self._follower)
         return to_event(self.job, await self._ended(cluster.api, self._follower, followed))
 
@@ -83,7 +86,7 @@ class ScriptTrigger(JobTrigger):
         saved = saved_state(job, given.deferral) if job is not None else None
         if saved is None:
             return given
-        if not saved.is_final:
+        if not saved.is_final and saved.logs:
             self._run_log.output(AFTER_A_LOSS)
             self._run_log.note(
                 "The triggerer that followed this script is gone; what it logged last is repeated below.",
@@ -115,16 +118,8 @@ class ScriptTrigger(JobTrigger):
             await launching.abandon(api, self._launched.ref)
         return JobEnd(verdict, follower.view, seconds, follower.state, follower.kept_for(verdict))
 
-    @asynccontextmanager
-    async def _saving(self, api: KubernetesApi) -> AsyncIterator[None]:
-        """Save the position along the way, for the case that this process is killed."""
-        saving = asyncio.create_task(self._save_along(api))
-        try:
-            yield
-        finally:
-            saving.cancel()
-
     async def _save_along(self, api: KubernetesApi) -> None:
+        """Save the position of a script that prints, for the case that this process is killed."""
         while True:
             await self._run_log.printed.wait()
             self._run_log.printed.clear()
@@ -132,9 +127,21 @@ class ScriptTrigger(JobTrigger):
                 await self._save(api, is_final=False)
             await asyncio.sleep(SAVE_INTERVAL)
 
+    async def _save_waits(self, api: KubernetesApi, follower: Follower) -> None:
+        """Save how long the Job has had no pod, for the same case, and that it has one at last."""
+        is_waiting = True
+        while is_waiting:
+            await asyncio.sleep(max(SAVE_INTERVAL, self._launched.limits.startup_timeout / SAVED_WAITS))
+            is_waiting = follower.state.waited > 0
+            self._has_waited = self._has_waited or is_waiting
+            if self._has_waited:
+                with contextlib.suppress(exceptions.KubernetesApiError):
+                    await self._save(api, is_final=False)
+
     async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:
         position = self._position()
-        if not self._run_log.has_printed and not position.disruptions:
+        is_needed = self._run_log.has_printed or position.disruptions or position.waited or self._has_waited
+        if not is_needed:
             return
         saved = replace(position, is_final=is_final)
         metadata = {
@@ -142,6 +149,17 @@ class ScriptTrigger(JobTrigger):
             "annotations": {FOLLOW_STATE_ANNOTATION: json.dumps(saved.to_dict(), separators=(",", ":"))},
         }
         await api.patch("jobs", self._launched.ref.namespace, self._launched.ref.name, {"metadata": metadata})
+
+
+@asynccontextmanager
+async def _in_the_background(works: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Do some work while the block runs."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:

@@ -66,6 +66,19 @@ def test_one_failing_node_does_not_stop_the_others(shared: dict[str, Any], waiti
     assert run.result["nodes"]["node-2"]["runs"][0]["output"] == "tried\n"
 
 
+def test_an_error_that_all_nodes_share_is_in_the_headline(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """The script's own last line, without values of ``env``, and with advice (R22, R26, R29, R37)."""
+    run = run_nodes(script="import pandas_of_none", **shared, **waiting)
+    error = "exit code 1: ModuleNotFoundError: No module named 'pandas_of_none'. Add it to install_dependencies."
+    assert run.headline == f"2 of 2 nodes failed: {error} Failed: node-1, node-2"
+    assert run.result["nodes"]["node-1"]["runs"][0]["error"] == error
+    run = run_nodes(
+        script="import os\nraise KeyError(os.environ['TOKEN'])", env={"TOKEN": "s3cr3t"}, **shared, **waiting
+    )
+    assert run.headline == "2 of 2 nodes failed: exit code 1: KeyError: '***'. Failed: node-1, node-2"
+    assert run.result["nodes"]["node-2"]["runs"][0]["error"] == "exit code 1: KeyError: '***'."
+
+
 def test_rolling_work_stops_at_a_failure(shared: dict[str, Any], kubectl: Kubectl, namespace: str) -> None:
     """With one node at a time the second is not touched when the first has failed; lines are live."""
     where = shared | {"namespace": namespace}

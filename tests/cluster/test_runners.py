@@ -161,3 +161,9 @@ def test_timeout(contract: Contract) -> None:
     result, _ = contract.run("import time\ntime.sleep(300)", timeout=4)
     assert (result.status, result.succeeded) == ("timeout", 0)
     assert result.error is not None
+
+
+def test_a_script_that_ended_before_its_timeout(contract: Contract) -> None:
+    """What it has left behind may hold its output open until then: its own exit code counts (R1, R5)."""
+    result, _ = contract.run("import subprocess\nsubprocess.Popen(['sleep', '60'])\nraise SystemExit(4)", timeout=4)
+    assert (result.status, result.exit_code) == ("failed", 4)

@@ -130,7 +130,7 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=1), last_lines=not_theirs, hide=str),
         a_case(a_pod(exit_code=100), last_lines=apt, hide=str),
         a_case(a_pod(exit_code=1, message="table is locked"), hide=str),
-        a_case(a_pod(exit_code=128, reason="StartError", message=no_folder)),
+        a_case(a_pod(exit_code=128, reason="StartError", message=no_folder), hide=str),
         a_case(a_pod(exit_code=7, reason="OOMKilled", memory="96Mi")),
         a_case(late_pod),
         a_case(cause=Cause.REFUSED, reason="FailedCreate", message=policy),

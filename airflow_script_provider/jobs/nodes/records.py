@@ -12,9 +12,11 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs.follow import stopped_by_kubelet
 from airflow_script_provider.kube import refusal
-from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.causes import script_error, signs
+from airflow_script_provider.kube.causes.events import event_lines
+from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.job.diagnosis import Case, event_lines
+from airflow_script_provider.kube.job.diagnosis import Case, hint_for
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -34,10 +36,11 @@ _NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
 
 @dataclass
 class RecordWriter:
-    """Writes records of runs. ``job`` is the owner of the runs."""
+    """Writes records of runs. ``job`` is the owner of the runs, ``hide`` its context's."""
 
     api: KubernetesApi
     job: LaunchedJob
+    hide: Hide | None = None
     _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
 
     async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output, failures: int) -> RunRecord:
@@ -53,8 +56,10 @@ class RecordWriter:
             image=self.job.image,
             program=self.job.program,
             last_lines=output.last_lines(LAST_LINES),
+            lines=output.last_lines(script_error.LINES),
             warnings=await self._reasons(run, decision),
             files=self.job.files,
+            hide=self.hide,
         )
         record = node_record.of_case(case, output, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
@@ -83,7 +88,12 @@ class RecordWriter:
         facts = self._facts(run, failures + 1)
         category = signs.category_of(signs.OF_THE_CLUSTER, words, None) or Category.FAILED_CREATE
         reason = error.reason or None
-        return RunRecord(status=Status.FAILED, category=category, reason=reason, error=words, **facts)
+        advice = hint_for(words)
+        return RunRecord(status=Status.FAILED, category=category, reason=reason, error=words, advice=advice, **facts)
+
+    def error_of(self, record: RunRecord) -> str | None:
+        """All of a run's error, as far as this process may show it."""
+        return record.told(self.hide or name_of_error).error
 
     async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
         """Write the record on the run's Job, otherwise on the owner; the problem if neither works.

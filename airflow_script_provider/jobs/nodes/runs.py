@@ -30,7 +30,8 @@ from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
-from airflow_script_provider.kube.job.diagnosis import advised, event_lines
+from airflow_script_provider.kube.causes.events import event_lines
+from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Verdict, Wait
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
@@ -86,7 +87,7 @@ class NodeRuns:
         self._api, self._log = context.api, context.log
         self._keeps_output = keeps_output
         self._lines = NodeLines(context, slots, log_silence)
-        self._records = RecordWriter(context.api, context.job)
+        self._records = RecordWriter(context.api, context.job, context.hide)
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._starting: dict[Start, asyncio.Task[None]] = {}
         self._live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = {}
@@ -113,13 +114,20 @@ class NodeRuns:
             raise failure
 
     async def save_positions(self) -> None:
-        """Save how far live lines were shown, for the process that goes on."""
-        for start, (lines, _) in self._live.items():
-            run = self.board.runs.get(start)
-            if run is not None and run.uid is not None:
-                text = json.dumps(lines.state.to_dict(), separators=(",", ":"))
-                metadata = {"uid": run.uid, "annotations": {FOLLOW_STATE_ANNOTATION: text}}
-                await self._api.patch("jobs", self.job.ref.namespace, run.name, {"metadata": metadata})
+        """Save for the process that goes on how far runs are.
+
+        These are the live lines that were shown, and the time that runs have waited for a pod.
+        """
+        waits = {start: FollowState(waited=waited) for start, waited in self.board.waits(time.monotonic()).items()}
+        states = waits | {start: lines.state for start, (lines, _) in self._live.items()}
+        runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
+        await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
+
+    async def _save_state(self, run: NodeRun, state: FollowState) -> None:
+        text = json.dumps(state.to_dict(), separators=(",", ":"))
+        metadata = {"uid": run.uid, "annotations": {FOLLOW_STATE_ANNOTATION: text}}
+        async with self._creating:
+            await self._api.patch("jobs", self.job.ref.namespace, run.name, {"metadata": metadata})
 
     async def _until_over(self) -> None:
         """Take changes, end what is over, start what is next."""
@@ -340,7 +348,7 @@ class NodeRuns:
 
     async def _close(self, run: NodeRun, record: RunRecord, *, must_stop: bool = False) -> None:
         if record.status is not Status.COMPLETED:
-            self._log.note(f"Node {run.node}: {record.error}", logging.WARNING)
+            self._log.note(f"Node {run.node}: {self._records.error_of(record)}", logging.WARNING)
         if problem := await self._records.write(run, record, must_stop=must_stop):
             self._log.note(problem, logging.WARNING)
         if not self._keeps_output:
@@ -381,7 +389,7 @@ class NodeRuns:
             start = FollowState.from_text(run.follow_state)
             lines = self._lines.live(start or FollowState())
             title = f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else "")
-            is_repeated = run.is_taken_over and start is None
+            is_repeated = run.is_taken_over and not (start and start.logs)
             following = self._lines.follow(lines, title, is_repeated=is_repeated)
             self._live[run.start] = lines, self._tasks.create_task(following)
         self._live[run.start][0].see(run.seen.view)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,9 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
+from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import (
@@ -53,12 +55,17 @@ class NodesTask:
     """A script on nodes under way. ``log`` gets our lines and the scripts'.
 
     ``alone`` means that the task runs nothing else. For ``meaning_of_kill`` see ``JobGuard``.
+    ``values`` are those of ``env`` and ``args``, which messages hide with what ``mask`` knows. If
+    they are unknown (None), or others than those of the launch, messages have of a script's error
+    only the name.
     """
 
     api: KubernetesApi
     log: RunLog
     meaning_of_kill: MeaningOfKill | None = None
     alone: bool = True
+    values: Collection[str] | None = None
+    mask: Hide = str
 
     async def begin(
         self,
@@ -127,12 +134,18 @@ class NodesTask:
             self.log.note(f"Job {job.ref} could not be completed: {error}", logging.WARNING)
 
     def _guard(self, job: LaunchedJob) -> JobGuard:
-        return JobGuard(JobContext(self.api, job, self.log), self.meaning_of_kill)
+        return JobGuard(JobContext(self.api, job, self.log, self._hide(job)), self.meaning_of_kill)
+
+    def _hide(self, job: LaunchedJob) -> Hide:
+        if self.values is None:
+            return hiding.name_of_error
+        return hiding.hider_of_launched(job.check_digits, self.values, self.mask)
 
     async def _launch(self, request: JobRequest, on_nodes: OnNodes, on_launch: OnLaunch | None) -> LaunchedJob:
         request = await read_mark.within_rights(self.api, _owning(request, on_nodes), self.log)
         job = LaunchedJob.before_launch(request, time.time())
-        job = replace(job, ref=await launching.launch(self.api, request))
+        digits = hiding.check_digits(self.values or ())
+        job = replace(job, ref=await launching.launch(self.api, request), check_digits=digits)
         async with self._guard(job).protecting():
             self._note_launched(request, on_nodes, str(job.ref))
             _call(on_launch, job.ref)
@@ -194,6 +207,7 @@ class NodesTask:
         outcome = result.conclude(
             runs.plan,
             runs.board.history() | await self._records_of_earlier(runs, task),
+            self._hide(runs.job),
             seconds=time.time() - runs.job.launched_at,
             missing=runs.board.missing(is_expired=runs.is_expired),
             job_name=ref.name,

@@ -47,6 +47,7 @@ _PROGRAM_FAULTS = (
     re.compile(r"^executable file [`'\"](?P<program>[^`'\"]+)[`'\"] not found", re.IGNORECASE),
     re.compile(r"^error finding executable [`'\"](?P<program>[^`'\"]+)[`'\"] in PATH", re.IGNORECASE),
 )
+_QUOTED = re.compile(r"""(["'`])(?:\\.|(?!\1).)*[`'"]""")
 _NOT_THERE = re.compile(r"executable file|not found|no such file|finding executable", re.IGNORECASE)
 
 # What admission answers in the same way again. A quota may be freed, a webhook may come back.
@@ -111,6 +112,11 @@ def start_error(message: str) -> str:
     if logged := _LOGGED.match(text):  # CRI-O passes a line of runc's log
         text = logged["message"].replace('\\"', '"')
     return _unwrapped(_START_WRAPPING, text).removesuffix(": unknown")
+
+
+def without_quotes(text: str) -> str:
+    """What a container runtime reports, without what it quotes of the container: any value."""
+    return _QUOTED.sub('"…"', text)
 
 
 def program_fault(message: str) -> ProgramFault | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from airflow_script_provider.kube.causes import cluster_messages, signs
+from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import Category
 
 _EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
@@ -19,6 +20,18 @@ class NotStarted(NamedTuple):
     advice: str = ""
     category: Category | None = None
     reason: str | None = None
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """A Kubernetes event as one line, without logins and what a hook or a probe printed."""
+    thing = event.get("involvedObject", {})
+    line = f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+    return without_quotes(cluster_messages.without_logins(line))
+
+
+def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Kubernetes events as lines, each once."""
+    return list(dict.fromkeys(map(event_line, events)))
 
 
 def about(kind: str, lines: Sequence[str]) -> list[str]:

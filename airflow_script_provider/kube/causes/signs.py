@@ -262,6 +262,8 @@ OF_HOOKS = (
     "PostStartHookError", "FailedPostStartHook", "FailedPreStopHook", "Unhealthy", "ProbeError", "ProbeWarning",
 )  # fmt: skip
 """Kubernetes' words whose messages quote what a hook or a probe printed."""
+OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
+"""Kubernetes' words whose messages are those of container runtimes."""
 
 _WORDS = {
     "ImagePullBackOff": Category.ERR_IMAGE_PULL,

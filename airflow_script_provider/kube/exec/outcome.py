@@ -10,10 +10,11 @@ from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job.diagnosis import Diagnosis, ended_as
+from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text, storable
+from airflow_script_provider.kube.pods import script_end
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
@@ -259,12 +260,17 @@ def _diagnose(case: ExecCase) -> Diagnosis:
 
 
 def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
-    cause = ended_as(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
+    cause = script_end.in_words(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
     output = case.output.both.last_lines(script_error.LINES)
     found = script_error.of_output(code, output, output[-LAST_LINES:])
     if shown := case.hide(found.line) if case.hide and found.line else "":
         cause = f"{cause}: {shown}"
     return _diagnosis(case, cause, _advice(case, code) or found.advice, found.category)
+
+
+def _shown(case: ExecCase, message: str) -> str:
+    """What a container runtime reports, which may quote any word of the command."""
+    return case.hide(message) if case.hide else cluster_messages.without_quotes(one_line(message))
 
 
 def _advice(case: ExecCase, code: int) -> str:
@@ -288,7 +294,7 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
             f"sh in image {image} could not read {noun} ({end.message})",
             "Check that the image has head, mkdir and rm.",
         ),
-        "program": (f"{noun} cannot be started: {one_line(end.message)}", "Check command and image."),
+        "program": (f"{noun} cannot be started: {_shown(case, end.message)}", "Check command and image."),
         "working_dir": (
             f"working_dir {options.working_dir!r} cannot be entered in image {image}",
             "Check working_dir.",

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.job.diagnosis import advised, event_line
+from airflow_script_provider.kube.causes.events import event_line
+from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod

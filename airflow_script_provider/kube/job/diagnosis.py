@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages, events, script_error, signs
+from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.causes.script_error import ScriptError
-from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
-from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods import pod_state, pod_status, script_end
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
-from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
+from airflow_script_provider.kube.wording import headline_of, one_line
 from airflow_script_provider.result import Category
 
 _MORE_MEMORY = "Raise container_resources limits memory."
-_LOST = ("ContainerStatusUnknown", "Unknown")
-_ENDED_WITH = "the script ended with "
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -30,7 +28,7 @@ _HELPED_BY_TIME = (
     Category.FAILED_ATTACH_VOLUME,
     Category.FAILED_CREATE_POD_SANDBOX,
 )
-_OF_RUNTIMES = ("CreateContainerError", "RunContainerError")
+_OURS = (SCRIPT_CONTAINER, INSTALL_CONTAINER)
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,10 @@ class Diagnosis:
     """Why a run failed, and what to do.
 
     ``cause`` is one line without the object. ``headline`` is one line with the object and advice.
-    ``reason`` is Kubernetes' own word, None if it has none. ``advice`` is what did not fit into
-    the headline.
+    ``reason`` is Kubernetes' own word, None if it has none. ``hint`` is what to do, ``advice`` as
+    much of it as did not fit into the headline.
     ``termination_message`` has the lines that the script wrote as its message, where they are not
-    all in the headline.
+    all in the headline. ``line`` is the script's line that tells the cause, as it was printed.
     """
 
     cause: str
@@ -50,6 +48,8 @@ class Diagnosis:
     reason: str | None
     advice: str = ""
     termination_message: tuple[str, ...] = ()
+    hint: str = ""
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class Case:
     warnings: Sequence[str] = ()
     files: Collection[str] = ()
     hide: Hide | None = None
+
+    def shown(self, message: str) -> str:
+        """What a container runtime reports, which may quote any value of the container."""
+        return self.hide(message) if self.hide and knows_values(self.hide) else cluster_messages.without_quotes(message)
 
     @property
     def pod(self) -> Pod | None:
@@ -101,32 +105,8 @@ def advised(line: str, message: str | None = None) -> str:
     return f"{line.rstrip('.')}. {hint}" if hint else line
 
 
-def ended_as(end: ContainerEnd, pod: Pod | None) -> str:
-    """How a container ended, as a clause."""
-    if end.has_killed_child:
-        facts = ", ".join(("OOMKilled", *pod_status.memory_limit(pod)))
-        return f"{_ENDED_WITH}exit code {end.exit_code}; {pod_status.CHILD_KILLED} ({facts})"
-    if end.reason == "OOMKilled":
-        facts = ", ".join((*pod_status.memory_limit(pod), f"exit {end.exit_code}"))
-        return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({facts})'
-    if end.reason in _LOST:
-        return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
-    if end.reason in pod_status.START_ERRORS:
-        return f'container "{SCRIPT_CONTAINER}" could not start: {cluster_messages.start_error(end.message)}'
-    name = signal_name(end.exit_code)
-    return f"{_ENDED_WITH}exit code {end.exit_code}" + (f" ({name})" if name else "")
-
-
-def event_line(event: Mapping[str, Any]) -> str:
-    """A Kubernetes event as one line, without logins and what a hook or a probe printed."""
-    thing = event.get("involvedObject", {})
-    line = f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
-    return events.without_quotes(cluster_messages.without_logins(line))
-
-
-def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Kubernetes events as lines, each once."""
-    return list(dict.fromkeys(map(event_line, events)))
+def _could_not_start(container: str, why: str) -> str:
+    return f'container "{container}" could not start: {why}'.removesuffix(": ")
 
 
 def _deadline(case: Case) -> Diagnosis:
@@ -180,18 +160,26 @@ def _why_not_started(case: Case) -> NotStarted:
     why, word = one_line(": ".join(trouble or (state.text,))), trouble[0] if trouble else None
     if word in signs.OF_HOOKS:
         why = (case.hide(why) if case.hide else "") or word
-    if word in _OF_RUNTIMES and trouble:
-        return _of_runtime(word, trouble[1])
+    if word in signs.OF_RUNTIMES and trouble:
+        return _of_runtime(case, word, trouble[1])
     return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
 
 
-def _of_runtime(word: str, message: str) -> NotStarted:
+def _of_runtime(case: Case, word: str, message: str) -> NotStarted:
     """Why a container is not created: CRI-O checks its program before it starts."""
-    why = f"{word}: {cluster_messages.start_error(message)}".removesuffix(": ")
+    reported = cluster_messages.start_error(message)
+    why = f"{word}: {case.shown(reported)}".removesuffix(": ")
     if fault := cluster_messages.program_fault(message):
         category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
-        return NotStarted(why, f"Change image or interpreter{_on_path(fault.program)}.", category, word)
-    return NotStarted(why, hint_for(why), signs.category_of(signs.OF_THE_CLUSTER, why, word), word)
+        return NotStarted(why, f"Change image or interpreter{_on_path(_shown_program(case, fault))}.", category, word)
+    return NotStarted(why, hint_for(reported), signs.category_of(signs.OF_THE_CLUSTER, reported, word), word)
+
+
+def _shown_program(case: Case, fault: ProgramFault) -> str:
+    """The program that a fault names: ours, or one that may be any value."""
+    if fault.program in (case.program, "sh"):
+        return fault.program
+    return (case.hide(fault.program) if case.hide and knows_values(case.hide) else "") or "…"
 
 
 def _image(case: Case) -> Diagnosis:
@@ -200,21 +188,27 @@ def _image(case: Case) -> Diagnosis:
     text = cluster_messages.registry_answer(case.verdict.message, image)
     detail = f": {text}" if text else ""
     cause = f"image {image} cannot be pulled ({case.verdict.reason}){detail}"
-    hint = "Check image and image_pull_secrets."
-    if container.container not in (SCRIPT_CONTAINER, INSTALL_CONTAINER):
-        hint = f'Check container "{container.container}" in pod_overrides.'
+    is_ours = container.container in _OURS
+    hint = "Check image and image_pull_secrets." if is_ours else _check_container(container.container)
     category = signs.category_of(signs.OF_A_REGISTRY, text, case.verdict.reason)
     return _diagnosis(case, f"failed: {cause}", hint, category or Category.ERR_IMAGE_PULL, case.verdict.reason)
 
 
+def _check_container(name: str) -> str:
+    return f'Check container "{name}" in pod_overrides.'
+
+
 def _not_executable(case: Case) -> Diagnosis:
     fault = cluster_messages.program_fault(case.verdict.message)
-    program = (fault.program if fault else case.program) or "the interpreter"
-    cause = f'"{program}" cannot be executed in image {_image_of(case)}'
+    program = (_shown_program(case, fault) if fault else case.program) or "the interpreter"
+    is_waiting = case.pod is not None and case.verdict.cause is Cause.NOT_CREATED
+    container = ((pod_state.waiting(case.pod or {}) if is_waiting else None) or pod_state.Waiting()).container
+    image = pod_status.image_of(case.pod or {}, container) or case.image
+    cause = f'"{program}" cannot be executed in image {image}'
     if fault and fault.is_missing:
-        cause = f'image {_image_of(case)} has no "{program}"'
+        cause = f'image {image} has no "{program}"'
     category = Category.PROGRAM_NOT_FOUND if fault and fault.is_missing else Category.NOT_EXECUTABLE
-    advice = f"Change image or interpreter{_on_path(program)}."
+    advice = f"Change image or interpreter{_on_path(program)}." if container in _OURS else _check_container(container)
     return _diagnosis(case, f"failed: {cause}", advice, category, case.verdict.reason)
 
 
@@ -278,7 +272,9 @@ def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) ->
 def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
     """The installation's failure; its message may quote a value of ``env``, such as an index."""
     end = pod_status.failed_end(pod)
-    if end is not None and why in one_line(end.message):
+    if end is not None and end.reason in pod_status.START_ERRORS:
+        shown = _could_not_start(INSTALL_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
+    elif end is not None and why in one_line(end.message):
         shown = case.hide(why) if case.hide else provision.cause_in_our_words(why)
     else:
         shown = why
@@ -298,12 +294,16 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     told = script_error.termination_message(message, case.lines or case.last_lines)
     written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
-    cause = f"{ended_as(end, case.pod)}{times}"
-    if shown and cause.startswith(_ENDED_WITH) and not end.has_killed_child:
-        cause = f"{cause.removeprefix(_ENDED_WITH)}: {shown}"
+    ended = script_end.in_words(end, case.pod)
+    if end.reason in pod_status.START_ERRORS:
+        ended = _could_not_start(SCRIPT_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
+    cause = f"{ended}{times}"
+    takes_line = cause.startswith(script_end.ENDED_WITH) and not end.has_killed_child
+    line = (found.line or next(iter(told), "")) if takes_line else ""
+    cause = script_end.with_line(cause, shown) if takes_line else cause
     advice, category = _advice(case, end, found) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
-    return replace(diagnosed, termination_message=() if written in ([], [shown]) else tuple(written))
+    return replace(diagnosed, line=line, termination_message=() if written in ([], [shown]) else tuple(written))
 
 
 def _without_exit_code(case: Case) -> Diagnosis:
@@ -323,7 +323,7 @@ def _advice(case: Case, end: ContainerEnd, found: ScriptError) -> str:
         return _MORE_MEMORY
     if advice := script_error.advice_on_files(found.telling, case.files):
         return advice
-    if end.exit_code == 137 and end.reason not in _LOST:
+    if end.exit_code == 137 and end.reason not in script_end.LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
     if end.exit_code == 127 and any("error while loading shared libraries" in line for line in found.telling):
         return "The image lacks a library that the program needs."
@@ -340,12 +340,12 @@ def _category(end: ContainerEnd) -> Category | None:
 
 def _unknown(case: Case, why: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:
     headline, advice = headline_of(f"Job {case.job}: outcome unknown: {why}.", hint)
-    return Diagnosis(f"outcome unknown: {why}", headline, category, reason, advice)
+    return Diagnosis(f"outcome unknown: {why}", headline, category, reason, advice, hint=hint)
 
 
 def _diagnosis(case: Case, cause: str, hint: str, category: Category, reason: str | None) -> Diagnosis:
     headline, advice = headline_of(f"Job {case.job} {cause.rstrip('.')}.", hint)
-    return Diagnosis(cause.removeprefix("failed: "), headline, category, reason, advice)
+    return Diagnosis(cause.removeprefix("failed: "), headline, category, reason, advice, hint=hint)
 
 
 def _job_deleted(case: Case) -> Diagnosis:
@@ -373,15 +373,12 @@ def _silence(case: Case) -> Diagnosis:
     return _unknown(case, "the API server did not report the Job's end", advice, Category.NO_ANSWER)
 
 
-def _image_of(case: Case) -> str:
-    return pod_status.image_of(case.pod or {}, SCRIPT_CONTAINER) or case.image
-
-
 _DIAGNOSES = {
     Cause.DEADLINE: _deadline,
     Cause.STARTUP_TIMEOUT: _never_started,
     Cause.IMAGE: _image,
     Cause.NOT_EXECUTABLE: _not_executable,
+    Cause.NOT_CREATED: _not_executable,
     Cause.REFUSED: _refused,
     Cause.DISRUPTED: _disrupted,
     Cause.STOPPED: _stopped,

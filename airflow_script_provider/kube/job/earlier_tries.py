@@ -12,6 +12,7 @@ from typing import Any
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.times import parse_time
 
 Job = Mapping[str, Any]
 
@@ -74,7 +75,7 @@ def has_ended(job: Job) -> bool:
 
 def seconds_since_launch(job: Job, now: datetime) -> float:
     """Seconds from the launch to ``now`` or to the Job's end, by the API server's clock."""
-    created = _time(job["metadata"]["creationTimestamp"])
+    created = parse_time(job["metadata"]["creationTimestamp"])
     return max(0.0, ((_ended_at(job) or now) - created).total_seconds())
 
 
@@ -86,7 +87,7 @@ def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
     if job.get("spec", {}).get("suspend"):
         return None
     started = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
-    return max(0.0, (now - _time(started)).total_seconds())
+    return max(0.0, (now - parse_time(started)).total_seconds())
 
 
 def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
@@ -158,8 +159,4 @@ def _age_key(job: Job) -> tuple[str, int]:
 def _ended_at(job: Job) -> datetime | None:
     conditions = job.get("status", {}).get("conditions") or []
     final = [condition for condition in conditions if condition["type"] in _FINAL and condition["status"] == "True"]
-    return min((_time(condition["lastTransitionTime"]) for condition in final), default=None)
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    return min((parse_time(condition["lastTransitionTime"]) for condition in final), default=None)

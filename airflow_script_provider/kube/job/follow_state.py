@@ -36,7 +36,8 @@ class FollowState:
     deferral of a task from another. ``disruptions`` are those of the view. ``has_begun`` says
     whether a script of the Job was seen to begin, None if no follower has reported it. False
     holds only for the follower that sees all pods: a script may begin between two followers, so a
-    stored False is read as None.
+    stored False is read as None. ``waited`` are the seconds for which followers have seen that the
+    Job had no pod yet.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class FollowState:
     deferral: str = ""
     disruptions: Mapping[str, str] = field(default_factory=dict)
     has_begun: bool | None = False
+    waited: float = 0.0
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -62,6 +64,7 @@ class FollowState:
             "deferral": self.deferral,
             "disruptions": dict(self.disruptions),
             "has_begun": self.has_begun,
+            "waited": self.waited,
         }
 
     @classmethod
@@ -74,11 +77,12 @@ class FollowState:
         return cls(
             logs,
             Announced.from_dict(given.get("said", {})),
-            _clock(given.get("clock")),
+            _seconds(given.get("clock")),
             bool(given.get("is_final", True)),
             str(given.get("deferral", "")),
             texts(given.get("disruptions", {})),
             True if given.get("has_begun") is True else None,
+            max(0.0, _seconds(given.get("waited")) or 0.0),
         )
 
     @classmethod
@@ -90,14 +94,14 @@ class FollowState:
             return None
 
 
-def _clock(given: Any) -> float | None:
-    """A time of day, or None. Python's JSON also has NaN and infinite numbers."""
+def _seconds(given: Any) -> float | None:
+    """Seconds, or None. Python's JSON also has NaN and infinite numbers."""
     if given is None:
         return None
-    clock = float(given)
-    if not math.isfinite(clock):
-        raise ValueError("a clock is not finite")
-    return clock
+    seconds = float(given)
+    if not math.isfinite(seconds):
+        raise ValueError("a number of seconds is not finite")
+    return seconds
 
 
 def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:

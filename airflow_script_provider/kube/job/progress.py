@@ -18,7 +18,8 @@ from airflow_script_provider.kube.wording import signal_name
 OTHERS_GRACE = 2.0
 """Seconds that other containers may run on after the script's container has ended."""
 IMAGE_GRACE = 20.0
-"""Seconds that an image may be unpullable for a permanent reason before the run fails."""
+"""Seconds that an image may be missing for a permanent reason, or lack the program, before the
+run fails."""
 REFUSAL_GRACE = 10.0
 """Seconds for which admission may refuse the Job's pods for good before the run fails."""
 MAX_DISRUPTIONS = 10
@@ -50,6 +51,7 @@ class Cause(Enum):
     STARTUP_TIMEOUT = "startup timeout"
     IMAGE = "image"
     NOT_EXECUTABLE = "not executable"
+    NOT_CREATED = "not created"
     STOPPED = "stopped"
     REFUSED = "refused"
     DISRUPTED = "disrupted"
@@ -105,7 +107,9 @@ class Verdict:
     @property
     def must_be_confirmed(self) -> bool:
         """Whether it rests on silence, which says nothing while the API server is away."""
-        return self.cause in (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.REFUSED, Cause.UNREACHABLE)
+        return self.cause in (
+            Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED, Cause.UNREACHABLE,
+        )  # fmt: skip
 
     @property
     def ends_pods(self) -> bool:
@@ -270,9 +274,7 @@ def _after_deletion(view: View) -> Verdict:
 def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     for uid, since in view.stuck_since.items():
         if now >= since + IMAGE_GRACE and uid not in view.gone:
-            waiting = pod_state.waiting(view.pods[uid]) or pod_state.Waiting()
-            message = view.pull_errors.get(uid) or waiting.message
-            return Verdict(Cause.IMAGE, uid, waiting.reason, message, delete_job=True)
+            return _stuck(view, uid)
     if view.refused_since is not None and now >= view.refused_since + REFUSAL_GRACE:
         return Verdict(Cause.REFUSED, view.last_pod, "FailedCreate", view.refusal, delete_job=True)
     last_pod = view.pods.get(view.last_pod or "", {})
@@ -286,6 +288,16 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     if silence is not None and now >= silence:
         return Verdict(Cause.SILENCE, view.last_pod, delete_job=True)
     return None
+
+
+def _stuck(view: View, uid: str) -> Verdict:
+    """The pod does not start because of an image: it is missing, or lacks the program."""
+    pod = view.pods[uid]
+    waiting = pod_state.waiting(pod) or pod_state.Waiting()
+    if pod_state.lacks_program(pod):
+        return Verdict(Cause.NOT_CREATED, uid, waiting.reason, waiting.message, delete_job=True)
+    message = view.pull_errors.get(uid) or waiting.message
+    return Verdict(Cause.IMAGE, uid, waiting.reason, message, delete_job=True)
 
 
 def _is_idle(view: View) -> bool:

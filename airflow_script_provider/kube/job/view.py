@@ -13,6 +13,7 @@ from typing import Any
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
+from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
 
@@ -24,7 +25,8 @@ class View:
     and watches bring them in the order of their names. ``pods_known`` is False while there may be
     pods of which nothing was seen yet. ``had_begun`` says whether an earlier follower saw a script
     begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
-    ``seen_since`` is when this follower first saw the Job.
+    ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
+    earlier followers saw that it had no pod.
     ``own_ends`` are the pods whose script was seen to end, or whose installation to fail, while
     nothing ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
     uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
@@ -34,9 +36,9 @@ class View:
     too.
 
     By uid and since when: ``ended_at`` has the scripts that have ended, ``stuck_since`` the images
-    that cannot be pulled for a permanent reason, ``initialized_at`` the pods whose init containers
-    have succeeded while the script has not started, ``leaving_since`` the pods that are being
-    deleted while the end of their script is unknown.
+    that cannot be pulled for a permanent reason or lack the program, ``initialized_at`` the pods
+    whose init containers have succeeded while the script has not started, ``leaving_since`` the
+    pods that are being deleted while the end of their script is unknown.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class View:
     gone: frozenset[str] = frozenset()
     started_at: float | None = None
     seen_since: float | None = None
+    waited: float = 0.0
     had_begun: bool | None = False
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
@@ -69,7 +72,8 @@ class View:
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance."""
         uid = pod_status.uid(pod)
-        is_stuck = pod_state.has_hopeless_image(pod) or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
+        is_hopeless = pod_state.has_hopeless_image(pod) or pod_state.lacks_program(pod)
+        is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)
         changes: dict[str, Any] = {
             "pods": {**self.pods, uid: pod},
@@ -174,14 +178,24 @@ class View:
         This is the start of the Job's clock, or the end of the last init container, if that is
         later. Where an earlier pod may have run, the creation of the oldest known pod replaces the
         start of the clock; without any pod, the moment at which this follower first saw the Job
-        does.
+        does, less what earlier followers have waited.
         """
         if self.started_at is None:
             return None
         starts_at = self.started_at + self._seconds_before_the_pods
         if self.had_begun is None and not self.pods and self.seen_since is not None:
-            starts_at = max(starts_at, self.seen_since)
+            starts_at = max(starts_at, self.seen_since - self.waited)
         return max([starts_at, *self.initialized_at.values()])
+
+    def seconds_without_a_pod(self, now: float) -> float:
+        """How long this follower and earlier ones have seen that the Job had no pod yet.
+
+        0 once there was a pod. The time between two followers does not count: a pod may have run.
+        """
+        starts_at = self.starts_at
+        if starts_at is None or self.pods or self.has_run:
+            return 0.0
+        return now - starts_at if self.pods_known and self.seen_since is not None else self.waited
 
     @property
     def failures(self) -> int:
@@ -229,15 +243,15 @@ class View:
 
         0 if earlier followers are known to have seen every pod.
         """
-        created = next((_time(pod_status.created_at(pod)) for pod in self.pods.values()), None)
-        began = self._start_time or _time(self.job.get("metadata", {}).get("creationTimestamp"))
+        created = next((parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()), None)
+        began = self._start_time or parse_optional_time(self.job.get("metadata", {}).get("creationTimestamp"))
         if self.had_begun is not None or began is None or created is None:
             return 0.0
         return max(0.0, (created - began).total_seconds())
 
     @property
     def _start_time(self) -> datetime | None:
-        return _time(self.job.get("status", {}).get("startTime"))
+        return parse_optional_time(self.job.get("status", {}).get("startTime"))
 
     def _is_settled(self, event: Mapping[str, Any]) -> bool:
         """Whether the Job has got a pod, or was resumed, after the event was last repeated.
@@ -245,7 +259,7 @@ class View:
         All these times are the cluster's.
         """
         happened, began = _last_time(event), self._start_time
-        created = [_time(pod_status.created_at(pod)) for pod in self.pods.values()]
+        created = [parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()]
         if happened is None:
             return False
         is_before_the_start = began is not None and happened < began
@@ -267,8 +281,4 @@ def _last_time(event: Mapping[str, Any]) -> datetime | None:
     """When an event was last repeated, by its source's clock; None if it does not say so."""
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((_time(text) for text in times if text), None)
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    return next((parse_optional_time(text) for text in times if text), None)

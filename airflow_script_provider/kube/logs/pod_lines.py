@@ -13,8 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
+
+from airflow_script_provider.kube.times import parse_time
 
 MAX_LINE = 1024 * 1024
 """Bytes after which a line is delivered in pieces, so that output without line ends needs no
@@ -136,7 +138,7 @@ class LogLines:
         self._is_old_before = self._old_before
         self._unstamped_to_skip = self._unstamped_size
         # Stamps bear the zone of the pod's node.
-        newest = datetime.fromisoformat(self._newest.decode()).astimezone(UTC) if self._newest else None
+        newest = parse_time(self._newest.decode()).astimezone(UTC) if self._newest else None
         return newest.strftime("%Y-%m-%dT%H:%M:%SZ") if newest else None
 
     def position(self, *, complete: bool = False) -> LogPosition:

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.announcements import Announcer
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import (
@@ -26,7 +27,8 @@ from airflow_script_provider.kube.names import short_digest
 from airflow_script_provider.kube.nodes import manifest, progress
 from airflow_script_provider.kube.nodes.plan import NextRuns, NodePlan, NodeState, Start, must_stop, next_step
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView
-from airflow_script_provider.kube.nodes.record import RunRecord, from_text, of_job
+from airflow_script_provider.kube.nodes.record import RunRecord, of_job, of_owner
+from airflow_script_provider.kube.times import parse_time
 
 
 @dataclass
@@ -127,7 +129,8 @@ class Board:
         run = self.runs.get(start)
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
-            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0)), True
+            left = FollowState.from_text(_follow_state(job)) or FollowState()
+            run.seen, run.is_taken_over = run.seen.taken_over(now - (clock or 0.0), left.waited), True
         elif run.uid is None:
             run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
@@ -197,6 +200,11 @@ class Board:
             return "not started (execution_timeout)"
         return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
 
+    def waits(self, now: float) -> dict[Start, float]:
+        """How long runs have been without a pod: those that never had one or have a state."""
+        seconds = {start: run.seen.view.seconds_without_a_pod(now) for start, run in self.runs.items()}
+        return {start: waited for start, waited in seconds.items() if waited or self.runs[start].follow_state}
+
     def failures_before(self, node: str) -> int:
         """The number of failed runs of a node."""
         return self.states.get(node, NodeState()).failed
@@ -211,11 +219,8 @@ class Board:
     def _take_owner(self, owner: Mapping[str, Any], now: float, *, deleted: bool) -> None:
         self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
         self.is_owner_complete = self.is_owner_complete or manifest.is_complete(owner)
-        for name, text in (owner["metadata"].get("annotations") or {}).items():
-            record = from_text(text) if name.startswith(ENDED_ANNOTATION_PREFIX) else None
-            node = json.loads(text).get("node") if record is not None else None
-            if record is not None and isinstance(node, str) and node:
-                self.end(Start(node, record.index), record, now)
+        for node, record in of_owner(owner):
+            self.end(Start(node, record.index), record, now)
 
     def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")
@@ -231,7 +236,7 @@ def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
     record = of_job(job)
     if record is None:
         return earlier_tries.seconds_on_the_clock(job, now)
-    return (now - datetime.fromisoformat(record.finished_at)).total_seconds() if record.finished_at else None
+    return (now - parse_time(record.finished_at)).total_seconds() if record.finished_at else None
 
 
 def owner_annotation(node: str, record: RunRecord) -> dict[str, str]:

@@ -73,9 +73,12 @@ class NodeView:
         """The view with a clock that began before the run was first seen."""
         return replace(self, view=replace(self.view, started_at=started_at))
 
-    def taken_over(self, started_at: float) -> NodeView:
-        """The same, of a run of another follower: pods that are gone may have run."""
-        return replace(self, view=replace(self.view, started_at=started_at, had_begun=None))
+    def taken_over(self, started_at: float, waited: float) -> NodeView:
+        """The same, of a run of another follower: pods that are gone may have run.
+
+        ``waited`` are the seconds for which it had no pod yet.
+        """
+        return replace(self, view=replace(self.view, started_at=started_at, had_begun=None, waited=waited))
 
 
 def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:

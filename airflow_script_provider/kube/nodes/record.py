@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
 from typing import Any
 
+from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job import diagnosis, progress
 from airflow_script_provider.kube.job.diagnosis import Case
-from airflow_script_provider.kube.labels import INVALID_TEXT, OUTCOME_ANNOTATION
+from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, INVALID_TEXT, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
-from airflow_script_provider.kube.pods import pod_status
-from airflow_script_provider.kube.wording import one_line
+from airflow_script_provider.kube.pods import pod_status, script_end
+from airflow_script_provider.kube.times import parse_time
+from airflow_script_provider.kube.wording import one_line, shortened
 from airflow_script_provider.result import Category, Status, category_named
 
 DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
 MAX_RUN_OUTPUT_LIMIT = 16 * 1024
 """Bytes of output, and as many of the value: they fit into an annotation as JSON of any text."""
 
+MAX_LINE = 1000
+"""Characters of a script's line that a record keeps; a longer one could be cut in a secret."""
+MAX_CAUSE = 500
+"""Characters of a run's error before the advice."""
 ROOM_FOR_DETAILS = 64 * 1024
 """Bytes of an owner's annotations up to which its records have all details.
 
@@ -42,6 +47,7 @@ _SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
 _OLD_REASONS = {**_STATES, "unschedulable": Category.UNSCHEDULABLE}
 """Reasons in records of an earlier version, which had no categories."""
 _LOST = (Category.UNSCHEDULABLE, *_STATES.values())
+_NOT_SHOWN = ("failures", "finished_at", "line", "advice")
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class RunRecord:
     is the end of what the script printed, and ``value`` its JSON value. The value is None if it is
     longer than the output may be (``value_truncated``). ``category`` is one word of ours for a
     failure, and ``reason`` Kubernetes' own word, if it has one.
+
+    A process that does not know the script's secrets keeps ``line``, which tells the cause, and
+    ``advice`` apart from ``error``: ``told`` puts them together where the secrets are known.
     """
 
     index: int
@@ -70,6 +79,8 @@ class RunRecord:
     value_truncated: bool = False
     finished_at: str | None = None
     failures: int = 0
+    line: str = ""
+    advice: str = ""
 
     @property
     def is_lost(self) -> bool:
@@ -84,9 +95,14 @@ class RunRecord:
         more = "" if self.category in _BY_CODE else f", {self.category}"
         return f"exit {self.exit_code}{more}"
 
+    @property
+    def tells_its_error(self) -> bool:
+        """Whether the error has the line by which the script itself tells the cause."""
+        return self.error is not None and self.error.startswith(f"exit code {self.exit_code}")
+
     def to_dict(self) -> dict[str, Any]:
         """The record as part of the result."""
-        shown = {name: value for name, value in asdict(self).items() if name not in ("failures", "finished_at")}
+        shown = {name: value for name, value in asdict(self).items() if name not in _NOT_SHOWN}
         return shown | {"status": str(self.status), "category": self.category and str(self.category)}
 
     def to_text(self) -> str:
@@ -97,18 +113,45 @@ class RunRecord:
 
     def without_output(self) -> RunRecord:
         """The record without the script's output and value."""
-        return replace(self, output="", value=None)
+        return replace(self, output="", value=None, line="")
+
+    def told(self, hide: Hide) -> RunRecord:
+        """The record with all of its error: the script's line, made safe, and the advice."""
+        if self.error is None or not (self.line or self.advice):
+            return self
+        cause = script_end.with_line(self.error.rstrip("."), hide(self.line) if self.line else "")
+        error = f"{shortened(cause, MAX_CAUSE).rstrip('.')}. {self.advice}".rstrip()
+        return replace(self, error=error, line="", advice="")
 
     def without_details(self) -> RunRecord:
         """How the run ended, and nothing else."""
-        bare = replace(self.without_output(), job_name="", pod_name=None, error=None)
+        bare = replace(self.without_output(), job_name="", pod_name=None, error=None, advice="")
         return replace(bare, started_at=None, finished_at=None, execution_time=0.0)
 
 
 def from_text(text: str) -> RunRecord | None:
     """The record of a text of ``to_text``, None if the text was changed and is not valid."""
+    return _from_json(_parsed(text))
+
+
+def of_owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
+    """The records of runs without a Job in the annotations of their owner, each with its node."""
+    for name, text in (owner["metadata"].get("annotations") or {}).items():
+        given: Any = _parsed(text) if name.startswith(ENDED_ANNOTATION_PREFIX) else None
+        record = _from_json(given)
+        if record is not None and isinstance(node := given.get("node"), str) and node:
+            yield node, record
+
+
+def _parsed(text: str) -> Any:
     try:
-        given = json.loads(text)
+        return json.loads(text)
+    except INVALID_TEXT:
+        return None
+
+
+def _from_json(given: Any) -> RunRecord | None:
+    try:
         known = {one.name: given[one.name] for one in fields(RunRecord) if one.name in given}
         read: dict[str, Any] = {"status": Status(known["status"]), "category": category_named(known.get("category"))}
         if read["category"] is None and known.get("reason") in _OLD_REASONS:
@@ -121,10 +164,10 @@ def from_text(text: str) -> RunRecord | None:
 
 def _is_valid(record: RunRecord) -> bool:
     """Whether the fields have their types. Raises ``ValueError`` for a time that is not one."""
-    texts = (record.job_name, record.output)
+    texts = (record.job_name, record.output, record.line, record.advice)
     texts_or_none = (record.pod_name, record.started_at, record.reason, record.error, record.finished_at)
     numbers = (record.execution_time, record.failures, record.exit_code or 0)
-    times = [datetime.fromisoformat(time) for time in (record.started_at, record.finished_at) if time]
+    times = [parse_time(time) for time in (record.started_at, record.finished_at) if time]
     return (
         all(time.tzinfo is not None for time in times)
         and all(isinstance(text, str) for text in texts)
@@ -151,7 +194,9 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
         started_at=attempt.started_at if attempt else None,
         category=category,
         reason=diagnosed.reason if diagnosed else None,
-        error=f"{diagnosed.cause.rstrip('.')}." if diagnosed else None,
+        error=f"{shortened(diagnosed.cause, MAX_CAUSE).rstrip('.')}." if diagnosed else None,
+        line=_kept_line(diagnosed.line, output) if diagnosed and case.hide is None else "",
+        advice=diagnosed.hint if diagnosed else "",
         **facts,
     )
     return _with_failure_counted(_with_output(record, output))
@@ -179,7 +224,13 @@ def with_state_of_node(record: RunRecord, state_of_node: str | None) -> RunRecor
     """
     if state_of_node is None or record.exit_code is not None:
         return record
-    return replace(record, category=_STATES[state_of_node], error=f"{record.error} The node is {state_of_node}.")
+    error = f"{record.error} The node is {state_of_node}."
+    return replace(record, category=_STATES[state_of_node], error=error, advice="")
+
+
+def _kept_line(line: str, output: Output) -> str:
+    """The line as the record keeps it: as a whole where the record has it in its output anyway."""
+    return line if len(line) <= MAX_LINE and line in output.tail() else name_of_error(line)
 
 
 def _with_failure_counted(record: RunRecord) -> RunRecord:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_script_provider.exceptions import NodesFailedError
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import nodes_in_words
@@ -22,14 +23,17 @@ Records = Mapping[str, Sequence[RunRecord]]
 
 
 def conclude(
-    plan: NodePlan, records: Records, *, seconds: float, missing: str = NOT_STARTED, **facts: Any
+    plan: NodePlan, records: Records, hide: Hide, *, seconds: float, missing: str = NOT_STARTED, **facts: Any
 ) -> NodesResult:
     """Make the result from the runs of each node, which may be in any order.
 
     ``facts`` are further fields of the result. ``missing`` is the reason of runs without a record.
+    ``hide`` makes a line of the script safe for a message.
     """
     kept = {
-        node: _newest(records[node], plan.history_limit) for node in (*plan.earlier, *plan.nodes) if node in records
+        node: tuple(run.told(hide) for run in _newest(records[node], plan.history_limit))
+        for node in (*plan.earlier, *plan.nodes)
+        if node in records
     }
     error = headline(plan, kept, missing)
     bounded = _cut_to_limit(kept, MAX_RESULT)
@@ -52,13 +56,18 @@ def conclude(
 
 
 def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> str | None:
-    """Which nodes failed and why, in one line; None if no node failed."""
+    """Which nodes failed and why, in one line; None if no node failed.
+
+    If the script's own error is the same on all of them, it stands first.
+    """
     failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ()), plan, missing))}
     not_run = [node for node in plan.nodes if not records.get(node)]
     if not failed and not not_run:
         return None
     total = len(plan.nodes) + len(plan.earlier)
     words = ", ".join(f"{node} ({why})" for node, why in failed.items())
+    if shared := _shared_error(failed, records):
+        words = f"{shared.rstrip('.')}. Failed: {', '.join(failed)}"
     first = f"{len(failed)} of {nodes_in_words(total)} failed" + (f": {words}" if failed else "")
     if not not_run:
         return first
@@ -117,6 +126,13 @@ def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str 
         return "an earlier run failed"
     ended = max((run.index + 1 for run in runs), default=plan.runs)
     return f"{ended} of {plan.runs} runs, the others {missing}" if ended < plan.runs else None
+
+
+def _shared_error(failed: Iterable[str], records: Records) -> str | None:
+    """The script's own error, if it is the same on all nodes that failed."""
+    last = [_last_failed(records.get(node, ())) for node in failed]
+    errors = {run.error if run and run.tells_its_error else None for run in last}
+    return errors.pop() if len(errors) == 1 else None
 
 
 def _last_failed(runs: Sequence[RunRecord]) -> RunRecord | None:

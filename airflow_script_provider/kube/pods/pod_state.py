@@ -83,6 +83,12 @@ def has_hopeless_image(pod: Pod) -> bool:
     return has_image_trouble(pod) and category in _WILL_NOT_APPEAR
 
 
+def lacks_program(pod: Pod) -> bool:
+    """Whether a container is not created because its image lacks the program, as CRI-O reports."""
+    stuck = waiting(pod) or Waiting()
+    return stuck.reason in signs.OF_RUNTIMES and cluster_messages.program_fault(stuck.message) is not None
+
+
 def state(pod: Pod) -> PodState:
     """The pod's state for the log."""
     if end := pod_status.script_end(pod):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from airflow_script_provider.kube import labels
@@ -12,6 +11,7 @@ from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.request import provision
+from airflow_script_provider.kube.times import parse_time
 from airflow_script_provider.result import Attempt
 
 Pod = Mapping[str, Any]
@@ -239,7 +239,7 @@ def seconds_of_script(pod: Pod) -> float:
     end = script_end(pod)
     if end is None or not end.started_at or not end.finished_at:
         return 0.0
-    return (datetime.fromisoformat(end.finished_at) - datetime.fromisoformat(end.started_at)).total_seconds()
+    return (parse_time(end.finished_at) - parse_time(end.started_at)).total_seconds()
 
 
 def has_failed(pod: Pod) -> bool:

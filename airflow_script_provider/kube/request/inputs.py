@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from airflow_script_provider.kube.hiding import values_in
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import other_operators
 from airflow_script_provider.kube.syntax import check_depth, check_env_names, check_flag, check_relative_path
@@ -32,6 +33,11 @@ class ScriptInputs:
     namespace: str | None = None
     get_logs: bool = True
     max_output_bytes: int = DEFAULT_MAX_OUTPUT
+
+    @property
+    def values(self) -> list[str]:
+        """Every text and number that the script gets, to be hidden in messages."""
+        return list(values_in(self.env, self.args, self.arguments))
 
     def check_before_rendering(self) -> None:
         """Refuse values that no rendering can make valid."""

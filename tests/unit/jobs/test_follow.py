@@ -35,6 +35,7 @@ LOG = f"{PODS}/load-x1/log"
 AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
 DENIED = 'Error creating: pods "load-" is forbidden: violates PodSecurity'
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
+NO_PROGRAM: dict[str, Any] = {"waiting": "CreateContainerError", "message": "executable file `ruby` not found"}
 
 
 class Silent:
@@ -99,6 +100,7 @@ def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
 
 SILENCES: dict[Cause, list[Item]] = {
     Cause.IMAGE: [(Kind.POD, Change(a_pod(**HOPELESS)))],
+    Cause.NOT_CREATED: [(Kind.POD, Change(a_pod(**NO_PROGRAM)))],
     Cause.REFUSED: [(Kind.EVENT, Change(an_event("FailedCreate", DENIED, kind="Job", name="load")))],
     Cause.STARTUP_TIMEOUT: [(Kind.POD, Change(a_pod()))],
     Cause.UNREACHABLE: [(Kind.POD, Change(a_pod(running=True, being_deleted=True)))],
@@ -117,6 +119,22 @@ async def test_nothing_is_ended_for_its_silence_while_the_api_server_is_away(
     found = await followed(server, changes)
     assert found is not None
     assert found.verdict.cause is cause
+
+
+async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer) -> None:
+    """A triggerer may restart more often than a Job without a pod has time to start (R4, R5, R10)."""
+    has(server, ours(a_job()))
+    job, state = a_launched_job(limits=some_limits(startup_timeout=0.5, grace_period=0)), FollowState()
+    seen: list[Followed | None] = []
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        while len(seen) < 10 and (not seen or seen[-1] is None):
+            changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, LISTED))
+            follower = Follower(JobContext(api, job, Silent()), changes, state)
+            seen.append(await follower.follow_until(time.monotonic() + 0.2))
+            state = FollowState.from_dict(json.loads(json.dumps(follower.state.to_dict())))
+    assert len(seen) > 1
+    assert seen[-1] is not None
+    assert seen[-1].verdict.cause is Cause.STARTUP_TIMEOUT
 
 
 DEADLINE = a_job("FailureTarget", reason="DeadlineExceeded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -16,12 +17,13 @@ from pydantic import TypeAdapter
 from airflow_script_provider.jobs.follow import Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
-from airflow_script_provider.triggers import _base
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.builders import a_launched_job, a_pod, a_view
-from tests.stand_in_api import api_of, requests, stand_in
+from tests.builders import a_launched_job, a_pod, a_view, some_limits
+from tests.stand_in_api import an_object, api_of, requests, stand_in
 
 PAYLOAD: dict[str, Any] = {
     "job": {"ref": {"namespace": "etl", "name": "script-load-7f3c", "uid": "1"}},
@@ -119,3 +121,37 @@ async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_th
     ended, _ = await expired(WAITING, trigger)
     cause = diagnose(Case("etl/load", ended.verdict, ended.view, trigger._launched.limits)).cause
     assert cause.startswith("did not start within its execution_timeout of 60 s (DeadlineExceeded): Unschedulable: 0/2")
+
+
+class WaitingFollower:
+    """A follower of a Job without a pod, which at each look has waited so long."""
+
+    def __init__(self, trigger: ScriptTrigger, waits: list[float]) -> None:
+        self._trigger, self._waits = trigger, iter(waits)
+
+    @property
+    def state(self) -> FollowState:
+        """How far it is now, also for the trigger."""
+        state = FollowState(waited=next(self._waits))
+        follower: Any = SimpleNamespace(state=state)
+        self._trigger._follower = follower
+        return state
+
+
+@pytest.mark.parametrize(
+    ("waits", "saved"), [([30.0, 60.0, 0.0], [30.0, 60.0, 0.0]), ([0.0], [])], ids=["without a pod", "with a pod"]
+)
+async def test_a_wait_for_a_pod_is_saved_for_the_next_triggerer(
+    waits: list[float], saved: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for one after a kill; the pod that comes at last ends the wait there as well (R4, R5, R10)."""
+    monkeypatch.setattr(script, "SAVE_INTERVAL", 0.0)
+    trigger = ScriptTrigger(job=a_launched_job(limits=some_limits(startup_timeout=0)).to_dict())
+    follower: Any = WaitingFollower(trigger, waits)
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object())
+        async with api_of(server) as api:
+            await trigger._save_waits(api, follower)
+        annotations = [json.loads(one.body)["metadata"]["annotations"] for one in server.requests]
+    states = [FollowState.from_text(one[FOLLOW_STATE_ANNOTATION]) for one in annotations]
+    assert [state and state.waited for state in states] == saved

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.nodes.task import NodesTask
+from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, REQUEST_LABEL
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
@@ -63,6 +64,22 @@ async def test_the_runs_of_another_request_stay_in_a_task_of_code(alone: bool, d
                 await NodesTask(api, NoLog(), None, alone).begin(request, ON_NODES, choice, retry_failed_only=False)
         assert requests(server, "GET", JOBS) >= 1
         assert requests(server, "DELETE", JOBS) == deletes
+
+
+@pytest.mark.parametrize(
+    ("values", "digits", "shown"),
+    [
+        (["s3cr3t-1"], hiding.check_digits(["s3cr3t-1"]), "KeyError: ***"),
+        (["s3cr3t-2"], hiding.check_digits(["s3cr3t-1"]), "KeyError: …"),
+        (["s3cr3t-1"], "", "KeyError: …"),
+        ([], "", "KeyError: s3cr3t-1"),
+        (None, "", "KeyError: …"),
+    ],
+)
+def test_a_line_is_shown_without_the_values_of_the_launch(values: Any, digits: str, shown: str) -> None:
+    """Only its error's name where these are unknown: of another try, or changed since (R26, R37)."""
+    hide = NodesTask(None, NoLog(), values=values)._hide(a_launched_job(check_digits=digits))  # type: ignore[arg-type]  # asks no server
+    assert hide("KeyError: s3cr3t-1") == shown
 
 
 @pytest.mark.parametrize(

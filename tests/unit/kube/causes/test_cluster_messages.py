@@ -155,7 +155,7 @@ def test_a_start_error_shows_the_runtimes_last_words() -> None:
     """The layers around them would fill the first line (R22)."""
     message = f'{INIT}chdir to cwd ("/nope") set in config.json failed: no such file or directory: unknown'
     assert start_error(message) == 'chdir to cwd ("/nope") set in config.json failed: no such file or directory'
-    case = a_case(a_pod(exit_code=128, reason="StartError", message=message))
+    case = a_case(a_pod(exit_code=128, reason="StartError", message=message), hide=str)
     assert 'could not start: chdir to cwd ("/nope") set in config.json failed' in diagnose(case).headline
 
 

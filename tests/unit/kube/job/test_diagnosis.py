@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.hiding import Hide, hider
+from airflow_script_provider.kube.causes.events import event_line
+from airflow_script_provider.kube.hiding import Hide, hider, name_of_error
 from airflow_script_provider.kube.job.diagnosis import (
     Case,
     Diagnosis,
     diagnose,
-    ended_as,
-    event_line,
     hint_for,
 )
 from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.pods import script_end
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
 from airflow_script_provider.result import Category
@@ -31,6 +31,7 @@ def test_oom_names_the_limit() -> None:
         "Raise container_resources limits memory.",
         category=Category.OOM_KILLED,
         reason="OOMKilled",
+        hint="Raise container_resources limits memory.",
     )
 
 
@@ -118,7 +119,7 @@ def test_several_attempts_are_counted() -> None:
 @pytest.mark.parametrize(("code", "name"), [(137, "SIGKILL"), (139, "SIGSEGV"), (143, "SIGTERM")])
 def test_a_signal_is_named(code: int, name: str) -> None:
     """128 + n is the signal n (R22)."""
-    assert f"exit code {code} ({name})" in ended_as(an_end(code), None)
+    assert f"exit code {code} ({name})" in script_end.in_words(an_end(code), None)
 
 
 @pytest.mark.parametrize("code", [0, 1, 127, 128, 255])
@@ -401,10 +402,43 @@ def test_a_cut_headline_keeps_its_advice() -> None:
 def test_a_container_that_cri_o_does_not_create_for_its_program() -> None:
     """CRI-O reports a missing interpreter before the container exists (R22)."""
     message = "container create failed: executable file `ruby` not found in $PATH: No such file or directory\n"
-    found = diagnose(a_case(a_pod(waiting="CreateContainerError", message=message), cause=Cause.STARTUP_TIMEOUT))
+    pod = a_pod(waiting="CreateContainerError", message=message)
+    found = diagnose(a_case(pod, cause=Cause.STARTUP_TIMEOUT, hide=str))
     assert (found.category, found.reason) == (Category.PROGRAM_NOT_FOUND, "CreateContainerError")
     assert "CreateContainerError: executable file `ruby` not found" in found.headline
     assert found.headline.endswith("Change image or interpreter.")
+
+
+NOT_STARTED = 'exec: "s3cr3t-1": executable file not found in $PATH'
+OF_RUNTIMES = [
+    a_case(a_pod(exit_code=128, reason="StartError", message=NOT_STARTED)),
+    a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=NOT_STARTED),
+    a_case(a_pod(waiting="CreateContainerError", message=NOT_STARTED), cause=Cause.STARTUP_TIMEOUT),
+    a_case(a_pod(waiting="RunContainerError", message=NOT_STARTED), cause=Cause.DEADLINE),
+    a_case(a_pod(waiting="CreateContainerError", message=NOT_STARTED), cause=Cause.NOT_CREATED, message=NOT_STARTED),
+    a_case(a_pod(installers=[a_container(name="install", exit_code=128, reason="StartError", message=NOT_STARTED)])),
+]
+
+
+@pytest.mark.parametrize(
+    ("hide", "shown"),
+    [(hider(["s3cr3t-1"]), '"***"'), (None, '"…"'), (name_of_error, '"…"')],
+    ids=["known", "none", "others"],
+)
+@pytest.mark.parametrize("case", OF_RUNTIMES, ids=lambda case: case.verdict.cause.name)
+def test_a_runtimes_message_has_no_value(case: Case, hide: Hide | None, shown: str) -> None:
+    """It may quote an argument or a variable: what is unknown is not shown (R22, R26)."""
+    found = diagnose(replace(case, hide=hide))
+    assert "s3cr3t" not in str(found)
+    assert shown in found.headline
+
+
+def test_a_program_of_another_container_that_cri_o_does_not_create() -> None:
+    """The image is that container's, and so is what to change (R22)."""
+    message = "container create failed: executable file `ruby` not found in $PATH"
+    pod = a_pod(others=[a_container(name="proxy", waiting="CreateContainerError", message=message)])
+    case = a_case(pod, cause=Cause.NOT_CREATED, reason="CreateContainerError", message=message, hide=str)
+    assert diagnose(case).headline.endswith('has no "ruby". Check container "proxy" in pod_overrides.')
 
 
 @pytest.mark.parametrize(

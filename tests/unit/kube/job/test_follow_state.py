@@ -33,6 +33,7 @@ def a_state() -> FollowState:
         False,
         "d1",
         has_begun=True,
+        waited=7.5,
     )
 
 
@@ -70,7 +71,7 @@ def test_what_was_saved_with_the_job_is_found() -> None:
     [
         "", "no json", "[]", "7", "[" * 100_000, '{"logs": 1}', '{"logs": {"a": 1}}', '{"clock": "noon"}',
         '{"disruptions": 1}', '{"said": {"states": 1}}',
-        '{"clock": 1e400}', '{"clock": NaN}', '{"disruptions": {"u": 5}}',
+        '{"waited": "long"}', '{"waited": 1e400}', '{"clock": 1e400}', '{"clock": NaN}', '{"disruptions": {"u": 5}}',
         '{"said": {"states": {"u": 5}}}', '{"said": {"warnings": {"u": 5}}}',
     ],
 )  # fmt: skip

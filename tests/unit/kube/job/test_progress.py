@@ -419,6 +419,28 @@ def test_a_pull_that_goes_on_forgets_the_trouble() -> None:
     assert isinstance(decide(view, some_limits(), IMAGE_GRACE), Wait)
 
 
+NO_RUBY = "container create failed: executable file `ruby` not found in $PATH: No such file or directory"
+
+
+@pytest.mark.parametrize("word", ["CreateContainerError", "RunContainerError"])
+def test_a_missing_program_fails_after_the_grace_of_an_image(word: str) -> None:
+    """CRI-O goes on trying to create the container; containerd reports the same as the pod's end (R15)."""
+    view = a_view(a_pod(waiting=word, message=NO_RUBY), now=5)
+    assert decide(view, some_limits(), 6) == Wait(5 + IMAGE_GRACE)
+    verdict = verdict_of(view, 5 + IMAGE_GRACE)
+    assert (verdict.cause, verdict.reason, verdict.delete_job) == (Cause.NOT_CREATED, word, True)
+    assert verdict.must_be_confirmed
+
+
+@pytest.mark.parametrize(
+    "message", ["failed to reserve container name", "error mounting /work: no such file or directory"]
+)
+def test_a_container_that_is_not_created_for_another_reason_is_waited_for(message: str) -> None:
+    """It may be created later (R15)."""
+    view = a_view(a_pod(waiting="CreateContainerError", message=message), now=0)
+    assert isinstance(decide(view, some_limits(), IMAGE_GRACE), Wait)
+
+
 def test_a_registry_that_answers_503_is_waited_for() -> None:
     """A registry's blip at start is not an image that is missing (R15)."""
     view = a_view(a_pod(waiting="ErrImagePull", message="unexpected status: 503 Service Unavailable"))
@@ -505,6 +527,26 @@ def test_a_run_without_a_pod_is_waited_for_from_the_first_look() -> None:
     view = taken_over(had_begun=None)
     assert decide(view, some_limits(deadline=None), 1206) == Wait(1205 + 300)
     assert verdict_of(view.with_job(view.job, 1400), 1505, deadline=None).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_followers_of_a_run_without_a_pod_count_their_waits_together() -> None:
+    """A triggerer that restarts every two minutes keeps no Job alive whose pods a quota refuses (R4, R5, R10)."""
+    first = View(started_at=0.0).with_job(a_job(started=STARTED), 0)
+    second = replace(taken_over(had_begun=None), waited=first.seconds_without_a_pod(120))
+    third = replace(taken_over(had_begun=None), waited=second.seconds_without_a_pod(1205 + 120))
+    assert (second.waited, third.waited) == (120, 240)
+    assert decide(third, some_limits(deadline=None), 1206) == Wait(1205 + 60)
+    assert verdict_of(third, 1265, deadline=None).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_a_wait_that_was_not_seen_does_not_count() -> None:
+    """Before Job and pods are known, or once there was a pod; a suspended Job does not wait (R4, R5)."""
+    waiting = replace(taken_over(had_begun=None), waited=120.0)
+    assert replace(waiting, pods_known=False).seconds_without_a_pod(1300) == 120
+    assert View(started_at=0.0, had_begun=None, waited=120.0).seconds_without_a_pod(1300) == 120
+    assert replace(waiting, started_at=None).seconds_without_a_pod(1300) == 0
+    assert waiting.with_pod(a_pod(), 1210).seconds_without_a_pod(1300) == 0
+    assert replace(waiting, had_begun=True).seconds_without_a_pod(1300) == 0
 
 
 ENDED_UNSEEN: dict[str, dict[str, Any]] = {

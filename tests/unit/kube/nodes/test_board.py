@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import controller_of
-from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, OUTCOME_ANNOTATION
+from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, FOLLOW_STATE_ANNOTATION, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.nodes import board as node_board
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import Board
@@ -95,6 +96,19 @@ def test_a_run_without_a_pod_that_took_over_is_not_late() -> None:
     board.take_job(a_run(), 100.0, 300.0)
     assert ends(board, 100.0) == []
     assert board.next_look() == 160.0
+
+
+def test_a_wait_for_a_pod_goes_on_with_the_next_follower() -> None:
+    """A triggerer may restart more often than a run without a pod has time to start (R4, R5, R10)."""
+    state = json.dumps(FollowState(waited=20.0).to_dict())
+    board = a_board("a")
+    board.take_job(a_run(FIRST, **{FOLLOW_STATE_ANNOTATION: state}), 100.0, 300.0)
+    assert ends(board, 100.0) == []
+    assert (board.next_look(), board.waits(110.0)) == (140.0, {FIRST: 30.0})
+    ((_, verdict),) = ends(board, 140.0)
+    assert verdict.cause is Cause.STARTUP_TIMEOUT
+    board.take_pod(its_pod(), 140.0)
+    assert board.waits(140.0) == {FIRST: 0.0}
 
 
 def test_a_pod_that_took_over_is_not_late() -> None:

@@ -64,6 +64,62 @@ def test_why_a_script_failed(pod: dict[str, Any], why: str) -> None:
     assert (record.why, record.status, record.failures) == (why, Status.FAILED, 1)
 
 
+NO_PANDAS = ['  File "a.py", line 1', "ModuleNotFoundError: No module named 'pandas'"]
+ITS_ERROR = "exit code 1: ModuleNotFoundError: No module named 'pandas'. Add it to install_dependencies."
+
+
+def a_failure(*lines: str, max_bytes: int = 2048, **facts: Any) -> RunRecord:
+    """The record of a script that printed these lines and ended with 1."""
+    output = some_output(*lines, max_bytes=max_bytes)
+    return of_case(a_case(a_pod(exit_code=1), lines=lines, last_lines=lines, **facts), output, **FACTS)
+
+
+def test_an_error_has_the_scripts_own_line() -> None:
+    """As the first line of a failed Job has it, with category and advice (R22, R37)."""
+    record = a_failure(*NO_PANDAS, hide=str).told(str)
+    assert (record.error, record.why) == (ITS_ERROR, "exit 1, ModuleNotFound")
+
+
+def test_a_line_waits_for_a_process_that_knows_the_secrets() -> None:
+    """A triggerer writes the record, and the worker that reads it makes the line safe (R26, R37)."""
+    left = from_text(a_failure(*NO_PANDAS).to_text())
+    assert left is not None
+    assert left.error == "the script ended with exit code 1."
+    assert left.told(str).error == ITS_ERROR
+    assert left.told(lambda line: line.replace("pandas", "***")).error == ITS_ERROR.replace("pandas", "***")
+    assert left.told(lambda _: "").error == "the script ended with exit code 1. Add it to install_dependencies."
+    assert not {"line", "advice"} & left.told(str).to_dict().keys()
+
+
+@pytest.mark.parametrize("length", [0, 2048])
+def test_a_record_keeps_no_line_that_its_output_lacks(length: int) -> None:
+    """Only the error's name: the output may be left out, and a long line could be cut in a secret (R26)."""
+    error = f"ValueError: {'s3cr3t' * 500}" if length else "ValueError: s3cr3t"
+    record = a_failure('  File "a.py", line 1', error, max_bytes=length)
+    assert record.line == "ValueError: …"
+
+
+def test_a_record_without_output_has_no_line_of_it() -> None:
+    """The owner's annotations and a triggerer's memory have no room for it (R25)."""
+    assert a_failure(*NO_PANDAS).without_output().line == ""
+
+
+def test_an_error_is_bounded() -> None:
+    """Whatever a kubelet or a registry reports (R25)."""
+    pod = a_pod(unschedulable="x" * 9000)
+    record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
+    assert len(str(record.told(str).error)) <= node_record.MAX_CAUSE + 100
+
+
+def test_an_error_has_the_advice() -> None:
+    """Of any failure; a node that is away is the advice itself (R22)."""
+    pod = a_pod(unschedulable="0/2 nodes are available: 1 Insufficient cpu")
+    record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
+    advice = "Ask for less in container_resources, or add nodes."
+    assert str(record.told(str).error).endswith(f"Insufficient cpu. {advice}")
+    assert str(node_record.with_state_of_node(record, "gone").told(str).error).endswith("cpu. The node is gone.")
+
+
 def test_a_timeout() -> None:
     """The Job's deadline ended it."""
     record = of_case(a_case(a_pod(running=True), cause=Cause.DEADLINE), Output(), **FACTS)
@@ -133,7 +189,7 @@ def test_what_somebody_has_changed_is_no_record(text: str) -> None:
     [
         '"finished_at": "noon"', '"finished_at": "2026-01-01T00:00:00"', '"started_at": 5', '"failures": "x"',
         '"failures": 1e400', '"execution_time": NaN', '"exit_code": "3"', '"output": 5', '"error": []',
-        '"index": 1e400',
+        '"index": 1e400', '"line": 5', '"advice": null',
     ],
 )  # fmt: skip
 def test_a_field_that_somebody_has_changed_leaves_no_record(changed: str) -> None:
@@ -144,7 +200,7 @@ def test_a_field_that_somebody_has_changed_leaves_no_record(changed: str) -> Non
 def test_the_largest_record_fits_into_an_annotation() -> None:
     """Kubernetes gives all annotations of an object 256 KiB."""
     size = node_record.MAX_RUN_OUTPUT_LIMIT
-    record = a_record(output="\x01" * size, value="\x01" * (size // 6))
+    record = a_record(output="\x01" * size, value="\x01" * (size // 6), line="\x01" * node_record.MAX_LINE)
     assert len(record.to_text().encode()) < 128 * 1024
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.builders import a_failed_record, a_plan, a_record
 
 def test_a_success() -> None:
     """Each node has its runs, and the counts are of nodes."""
-    outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_record()]}, seconds=2.0, job_name="load")
+    outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_record()]}, str, seconds=2.0, job_name="load")
     assert outcome.is_success
     result = outcome.to_dict()
     assert (result["status"], result["succeeded"], result["failed"], result["skipped"]) == ("completed", 2, 0, 0)
@@ -35,10 +36,38 @@ def test_the_headline_names_every_node_and_why() -> None:
     assert headline(plan, records) == ("3 of 40 nodes failed: db-7 (exit 3), db-9 (OOMKilled), web-1 (NodeUnreachable)")
 
 
+NO_PANDAS: dict[str, Any] = {
+    "exit_code": 1,
+    "category": Category.MODULE_NOT_FOUND,
+    "error": "the script ended with exit code 1.",
+    "line": "ModuleNotFoundError: No module named 'pandas'",
+    "advice": "Add it to install_dependencies.",
+}
+
+
+def test_the_headline_has_the_error_that_all_failed_nodes_share() -> None:
+    """What the first line of one failed Job would say, and the nodes (R22, R37)."""
+    records = {"a": [a_record()], "b": [a_failed_record(**NO_PANDAS)], "c": [a_failed_record(**NO_PANDAS)]}
+    outcome = conclude(a_plan("a", "b", "c", "d"), records, str, seconds=1)
+    assert outcome.error == (
+        "2 of 4 nodes failed: exit code 1: ModuleNotFoundError: No module named 'pandas'. "
+        "Add it to install_dependencies. Failed: b, c; 1 not started"
+    )
+    assert str(outcome.nodes["b"]["runs"][-1]["error"]).startswith("exit code 1: ModuleNotFoundError: No module")
+
+
+@pytest.mark.parametrize("other", [{"line": "KeyError: 'x'"}, {"line": ""}])
+def test_nodes_that_failed_for_different_reasons(other: dict[str, Any]) -> None:
+    """Each is named with its own, in a word or two (R22)."""
+    records = {"a": [a_failed_record(**NO_PANDAS)], "b": [a_failed_record(**NO_PANDAS | other)]}
+    words = "exit 1, ModuleNotFound"
+    assert conclude(a_plan("a", "b"), records, str, seconds=1).error == f"2 of 2 nodes failed: a ({words}), b ({words})"
+
+
 def test_one_run_that_failed_makes_a_node_fail() -> None:
     """Whatever came after it."""
     plan = a_plan("a", runs=2)
-    outcome = conclude(plan, {"a": [a_failed_record(0), a_record(1, failures=1)]}, seconds=1)
+    outcome = conclude(plan, {"a": [a_failed_record(0), a_record(1, failures=1)]}, str, seconds=1)
     assert outcome.nodes["a"]["status"] == "failed"
     assert outcome.error == "1 of 1 node failed: a (exit 3)"
 
@@ -46,20 +75,20 @@ def test_one_run_that_failed_makes_a_node_fail() -> None:
 def test_a_failure_that_is_forgotten_still_counts() -> None:
     """``history_limit`` bounds what is kept, not what happened."""
     plan = a_plan("a", runs=9, history_limit=2)
-    outcome = conclude(plan, {"a": [a_record(7, failures=1), a_record(8, failures=1)]}, seconds=1)
+    outcome = conclude(plan, {"a": [a_record(7, failures=1), a_record(8, failures=1)]}, str, seconds=1)
     assert outcome.error == "1 of 1 node failed: a (an earlier run failed)"
 
 
 def test_the_history_is_bounded() -> None:
     """Newest last."""
     runs = [a_record(index) for index in (3, 0, 2, 1)]
-    outcome = conclude(a_plan("a", runs=4, history_limit=2), {"a": runs}, seconds=1)
+    outcome = conclude(a_plan("a", runs=4, history_limit=2), {"a": runs}, str, seconds=1)
     assert [run["index"] for run in outcome.nodes["a"]["runs"]] == [2, 3]
 
 
 def test_nodes_that_were_left_out() -> None:
     """They are in the result with the reason, and no failure."""
-    outcome = conclude(a_plan("a", skipped={"b": "cordoned"}), {"a": [a_record()]}, seconds=1)
+    outcome = conclude(a_plan("a", skipped={"b": "cordoned"}), {"a": [a_record()]}, str, seconds=1)
     assert outcome.is_success
     said = {"message": "cordoned", "category": None, "reason": None}
     assert outcome.nodes["b"] == {"status": "skipped", "runs": []} | said
@@ -70,14 +99,14 @@ def test_nodes_that_were_not_started() -> None:
     """The headline counts them, the result says why."""
     plan = a_plan("a", "b", "c", max_parallel=1, stop_after_failures=1)
     missing = "not started (stop_after_failures=1)"
-    outcome = conclude(plan, {"a": [a_failed_record()]}, seconds=1, missing=missing)
+    outcome = conclude(plan, {"a": [a_failed_record()]}, str, seconds=1, missing=missing)
     assert outcome.error == "1 of 3 nodes failed: a (exit 3); 2 not started (stop_after_failures=1)"
     assert outcome.nodes["c"]["message"] == "not started (stop_after_failures=1)"
 
 
 def test_nodes_that_succeeded_in_an_earlier_try() -> None:
     """They are in the result as they were, and count."""
-    outcome = conclude(a_plan("b", earlier=("a",)), {"a": [a_record()], "b": [a_failed_record()]}, seconds=1)
+    outcome = conclude(a_plan("b", earlier=("a",)), {"a": [a_record()], "b": [a_failed_record()]}, str, seconds=1)
     assert outcome.error == "1 of 2 nodes failed: b (exit 3)"
     assert outcome.nodes["a"]["runs"][0]["exit_code"] == 0
     assert outcome.succeeded == 1
@@ -87,7 +116,7 @@ def test_runs_that_are_missing_make_a_node_fail() -> None:
     """Green means done: one run of three is no success, however well it went (R1)."""
     plan = a_plan("a", "b", runs=3)
     records = {"a": [a_record(0)], "b": [a_record(index) for index in range(3)]}
-    outcome = conclude(plan, records, seconds=1, missing="not started (execution_timeout)")
+    outcome = conclude(plan, records, str, seconds=1, missing="not started (execution_timeout)")
     assert outcome.error == "1 of 2 nodes failed: a (1 of 3 runs, the others not started (execution_timeout))"
     assert {name: node["status"] for name, node in outcome.nodes.items()} == {"a": "failed", "b": "completed"}
 
@@ -107,7 +136,7 @@ def test_titles() -> None:
 
 def test_the_summary() -> None:
     """One line with the counts that are not zero."""
-    outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_failed_record()]}, seconds=2)
+    outcome = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_failed_record()]}, str, seconds=2)
     assert node_result.summary(outcome) == "2 nodes in 2.0 s: 1 succeeded, 1 failed"
 
 
@@ -115,7 +144,7 @@ def test_a_result_that_is_too_long_is_cut(monkeypatch: pytest.MonkeyPatch) -> No
     """The longest outputs first, short ones stay whole; each cut is marked."""
     monkeypatch.setattr(node_result, "MAX_RESULT", 6000)
     records = {"a": [a_record(output="x" * 9000)], "b": [a_record(output="y" * 2000)], "c": [a_record(output="z\n")]}
-    result = conclude(a_plan("a", "b", "c"), records, seconds=1).to_dict()
+    result = conclude(a_plan("a", "b", "c"), records, str, seconds=1).to_dict()
     runs = {name: node["runs"][0] for name, node in result["nodes"].items()}
     assert len(json.dumps(result["nodes"])) < 6500
     assert {name: run["output_truncated"] for name, run in runs.items()} == {"a": True, "b": False, "c": False}
@@ -126,7 +155,7 @@ def test_values_that_do_not_fit_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
     """Half of a value is none."""
     monkeypatch.setattr(node_result, "MAX_RESULT", 2000)
     records = {"a": [a_record(value=["x"] * 1000)], "b": [a_record(value={"small": 1})]}
-    result = conclude(a_plan("a", "b"), records, seconds=1).to_dict()
+    result = conclude(a_plan("a", "b"), records, str, seconds=1).to_dict()
     first, second = (result["nodes"][name]["runs"][0] for name in ("a", "b"))
     assert (first["value"], first["value_truncated"]) == (None, True)
     assert (second["value"], second["value_truncated"]) == ({"small": 1}, False)
@@ -136,7 +165,7 @@ def test_where_that_is_not_enough_old_runs_go(monkeypatch: pytest.MonkeyPatch) -
     """The newest run of each node stays; how many went is marked."""
     monkeypatch.setattr(node_result, "MAX_RESULT", 3000)
     records = {name: [a_record(index, output="") for index in range(10)] for name in ("a", "b")}
-    node = conclude(a_plan("a", "b", runs=10), records, seconds=1).nodes["a"]
+    node = conclude(a_plan("a", "b", runs=10), records, str, seconds=1).nodes["a"]
     assert [run["index"] for run in node["runs"]] == list(range(10 - len(node["runs"]), 10))
     assert node["runs_truncated"] == 10 - len(node["runs"]) > 0
 
@@ -144,14 +173,14 @@ def test_where_that_is_not_enough_old_runs_go(monkeypatch: pytest.MonkeyPatch) -
 def test_a_result_that_fits_is_whole() -> None:
     """500 nodes with what each may print."""
     records = {f"n{number}": [replace(a_record(), output="x" * 2048)] for number in range(500)}
-    result = conclude(a_plan(*records), records, seconds=1).to_dict()
+    result = conclude(a_plan(*records), records, str, seconds=1).to_dict()
     assert result["truncated"] is False
     assert len(json.dumps(result)) < node_result.MAX_RESULT
 
 
 def test_a_failure_has_the_result() -> None:
     """Its first line is the error of the result."""
-    result = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_failed_record()]}, seconds=2)
+    result = conclude(a_plan("a", "b"), {"a": [a_record()], "b": [a_failed_record()]}, str, seconds=2)
     with pytest.raises(NodesFailedError, match=r"1 of 2 nodes failed: b \(exit 3\)") as caught:
         successful(result)
     assert caught.value.result == result.to_dict()
@@ -159,5 +188,5 @@ def test_a_failure_has_the_result() -> None:
 
 def test_a_result_is_read_again() -> None:
     """``to_dict`` and ``from_dict`` are inverse, and keys of a newer version are dropped."""
-    result = conclude(a_plan("a"), {"a": [a_record()]}, seconds=2)
+    result = conclude(a_plan("a"), {"a": [a_record()]}, str, seconds=2)
     assert NodesResult.from_dict(json.loads(json.dumps(result.to_dict() | {"newer": 1}))) == result
