@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+CLUSTER_UP := $(PYTHON) dev/cluster up $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CONTAINERD),--containerd $(CONTAINERD))
 # More processes than cores: cluster tests wait more than they work.
 JOBS ?= 3
 
@@ -26,8 +27,8 @@ demo:  ## a real DAG on a real cluster: log and result in this terminal
 ui: $(READY)  ## Airflow's web interface with the example DAGs
 	@dev/ui
 
-cluster-up:  ## the embedded two-node Kubernetes; its kubeconfig is .cluster/kubeconfig
-	@$(PYTHON) dev/cluster up || { echo "the start failed; once more from nothing" >&2; $(PYTHON) dev/cluster up; }
+cluster-up:  ## the embedded two-node Kubernetes, or KUBERNETES=1.37 CONTAINERD=2; its kubeconfig is .cluster/kubeconfig
+	@$(CLUSTER_UP) || { status=$$?; test $$status = 1 || exit $$status; echo "the start failed; once more from nothing" >&2; $(CLUSTER_UP); }
 
 cluster-for-tests:
 	@$(if $(KUBECONFIG),$(PYTHON) dev/which_cluster.py,$(MAKE) -s cluster-up)
@@ -85,7 +86,7 @@ docs: $(READY)  ## the documentation site, in site/; warnings are errors
 wheel-test: $(READY) cluster-for-tests  ## the wheel in an empty environment, without the source tree
 	@$(BIN)/pytest -q tests/packaging
 
-test-matrix: $(READY) cluster-for-tests busybox-for-tests  ## other versions of Airflow and its Kubernetes provider; one of them: ROW=oldest
+test-matrix: $(READY) cluster-for-tests busybox-for-tests  ## other versions of Airflow, Kubernetes and containerd; one of them: ROW=lowest
 	@$(BIN)/python dev/test_matrix.py $(ROW)
 
 dist: $(READY)  ## wheel and source distribution in dist/

@@ -9,6 +9,7 @@ import fake_nodes
 import kwok
 import lifecycle
 import prerequisites
+import versions
 from errors import ClusterError
 from instance import Instance, of_this_checkout
 
@@ -27,7 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     about = "A real two-node Kubernetes on this machine, without Docker."
     parser = argparse.ArgumentParser(prog="python3 dev/cluster", description=about)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start it; a healthy cluster is left as it is")
+    start = commands.add_parser("up", help="start it; a healthy cluster is left as it is")
+    start.add_argument("--kubernetes", choices=versions.NEEDS, help=f"the version, {versions.DEFAULT} by default")
+    start.add_argument("--containerd", choices=versions.CONTAINERDS, help=f"{versions.DEBIAN} by default")
     commands.add_parser("down", help="remove it")
     commands.add_parser("status", help="show whether it is healthy")
     fakes = commands.add_parser("kwok", help="add or remove fake nodes").add_subparsers(dest="fakes", required=True)
@@ -48,7 +51,10 @@ def _run(instance: Instance, asked: argparse.Namespace) -> int:
         else:
             kwok.down(instance, asked.group)
         return 0
-    (lifecycle.up if asked.command == "up" else lifecycle.down)(instance)
+    if asked.command == "up":
+        lifecycle.up(instance, asked.kubernetes, asked.containerd)
+    else:
+        lifecycle.down(instance)
     return 0
 
 

@@ -24,15 +24,19 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Module:
-    """A Go module on this machine; `flags` are those of `go build`."""
+    """A Go module on this machine.
+
+    `flags` are those of `go build`; `go_mod` may be another file than the folder's own.
+    """
 
     folder: Path
     flags: Sequence[str]
     environment: Mapping[str, str]
+    go_mod: Path
 
     def download(self, go: str, packages: Sequence[str], report: Report) -> int:
         """Download the modules of the packages; return how many packages Go has to compile."""
-        required = go_output.required_modules((self.folder / "go.mod").read_text())
+        required = go_output.required_modules(self.go_mod.read_text())
         downloads = 0
 
         def is_progress(line: str) -> bool:
@@ -43,7 +47,7 @@ class Module:
             report(progress.downloaded(downloads, required))
             return True
 
-        command = [go, "list", "-deps", *self.flags, "-f", go_output.LIST_FORMAT, *packages]
+        command: list[str | Path] = [go, "list", "-deps", *self._flags, "-f", go_output.LIST_FORMAT, *packages]
         listing = run(command, cwd=self.folder, env=self.environment, is_progress=is_progress)
         missing = len(go_output.to_compile(listing))
         report(f"{progress.plural(downloads, 'module')} downloaded, {progress.plural(missing, 'package')} to compile")
@@ -53,9 +57,13 @@ class Module:
         """Build the files of `programs` from packages; `missing` is the result of `download`."""
         counter = Compilation(report, missing)
         for target, package in programs.items():
-            command: list[str | Path] = [go, "build", "-v", *self.flags, "-o", target, package]
+            command: list[str | Path] = [go, "build", "-v", *self._flags, "-o", target, package]
             run(command, cwd=self.folder, env=self.environment, is_progress=counter.is_progress)
         counter.report_end()
+
+    @property
+    def _flags(self) -> list[str]:
+        return [f"-modfile={self.go_mod}", *self.flags]
 
 
 class Compilation:

@@ -25,6 +25,7 @@ from instance import NODE_NAMES, Instance
 from node import Node
 from progress import Step, duration
 from steps import Steps, say
+from versions import Versions, chosen
 
 READY_SECONDS = 120.0
 
@@ -35,21 +36,26 @@ NODES = Step("start the nodes")
 IMAGES = Step("load the images into the nodes")
 
 
-def up(instance: Instance) -> None:
-    """Leave a healthy cluster as it is; otherwise remove the rest of it and start a new one."""
+def up(instance: Instance, kubernetes: str | None = None, containerd: str | None = None) -> None:
+    """Leave a healthy cluster as it is; otherwise remove the rest of it and start a new one.
+
+    A healthy cluster of other versions than those asked for is an error.
+    """
     prerequisites.check_machine()
+    versions = chosen(kubernetes, containerd)
     with cache.lock(f"cluster-{instance.id}"):
         if healthy(instance):
+            _check_versions(instance, versions, is_any=kubernetes is None and containerd is None)
             say(f"cluster is up already: export KUBECONFIG={instance.kubeconfig}")
             return
         started = time.monotonic()
-        steps = Steps(_planned(instance))
-        steps.announce("start a two-node Kubernetes")
+        steps = Steps(_planned(instance, versions))
+        steps.announce(f"start two nodes of {versions}")
         prerequisites.install_missing(steps)
         _clean(instance, steps)
-        programs = binaries.build(steps)
+        programs = binaries.build(versions, steps)
         _start(instance, programs, images.archive(programs.pause, steps), steps)
-        _mark(instance).touch()
+        _mark(instance).write_text(f"{versions}\n")
         say(f"cluster is up after {duration(time.monotonic() - started)}; kubectl is {instance.state}/kubectl")
         say(f"export KUBECONFIG={instance.kubeconfig}")
 
@@ -70,7 +76,7 @@ def status(instance: Instance) -> bool:
     if not healthy(instance):
         say(f"cluster {instance.name} of {instance.checkout} is not up")
         return False
-    say(f"cluster {instance.name} of {instance.checkout} is up: {api.from_kubeconfig(instance.kubeconfig).version()}")
+    say(f"cluster {instance.name} of {instance.checkout} is up: {_mark(instance).read_text().strip()}")
     say(f"export KUBECONFIG={instance.kubeconfig}")
     return True
 
@@ -90,18 +96,27 @@ def is_whole(running: Mapping[str, bool], ready_nodes: Collection[str]) -> bool:
 
 
 def _mark(instance: Instance) -> Path:
-    """The file that marks a completed start; nodes are Ready before their images are loaded."""
+    """The file that marks a completed start, with what runs.
+
+    Nodes are Ready before their images are loaded.
+    """
     return instance.state / "started"
 
 
-def _planned(instance: Instance) -> list[Step]:
+def _check_versions(instance: Instance, versions: Versions, *, is_any: bool) -> None:
+    running = _mark(instance).read_text().strip()
+    if not is_any and running != str(versions):
+        raise ClusterError(f"the cluster runs {running}; run make cluster-down first, then start {versions}")
+
+
+def _planned(instance: Instance, versions: Versions) -> list[Step]:
     """The steps of a start; steps whose results are in the cache are left out."""
-    cached = binaries.cached()
+    pause = binaries.located(versions).pause
     return [
         *prerequisites.planned(),
         *([CLEAN] if instance.state.exists() else []),
-        *binaries.planned(),
-        *images.planned(cached.pause if cached else None),
+        *binaries.planned(versions),
+        *images.planned(pause if pause.exists() else None),
         *(NETWORK, CONTROL_PLANE, NODES, IMAGES),
     ]
 
@@ -127,7 +142,7 @@ def _remove_remains(instance: Instance) -> None:
 
 def _start(instance: Instance, programs: binaries.Binaries, archive: Path, steps: Steps) -> None:
     instance.state.mkdir()
-    (instance.state / "kubectl").symlink_to(programs.kubectl)
+    (instance.state / "kubectl").symlink_to(programs.kubernetes)
     with cache.lock("network"), steps.doing(NETWORK):
         block = network.choose_block(instance)
         network.create(instance, block)

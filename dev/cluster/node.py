@@ -62,6 +62,12 @@ class Node:
         return self.folder / "containerd.sock"
 
     @property
+    def path(self) -> str:
+        """The PATH of containerd, which looks there for its shim and for runc."""
+        own = self.binaries.containerd
+        return f"{own}:{os.environ['PATH']}" if own else os.environ["PATH"]
+
+    @property
     def containerd(self) -> str:
         """The name of the component."""
         return f"containerd-{self.name}"
@@ -91,7 +97,7 @@ class Node:
             enter,
             self.folder / "private",
         ]
-        processes.start(self.instance, self.containerd, [*shell, "containerd", "--config", config])
+        processes.start(self.instance, self.containerd, [*shell, "containerd", "--config", config], path=self.path)
 
     def start_kubelet(self) -> None:
         """Start the kubelet in containerd's mount namespace."""
@@ -105,7 +111,8 @@ class Node:
 
     def load_images(self, archive: Path) -> None:
         """Load all images of an OCI archive."""
-        run(["ctr", "--address", self.socket, "--namespace", "k8s.io", "images", "import", archive])
+        ctr = self.binaries.containerd / "ctr" if self.binaries.containerd else "ctr"
+        run([ctr, "--address", self.socket, "--namespace", "k8s.io", "images", "import", archive])
 
     def _kubelet_command(self, config: Path) -> list[str | Path]:
         return [

@@ -23,8 +23,11 @@ KILL_SECONDS = 15.0
 SHOWN_LOG_LINES = 15
 
 
-def start(instance: Instance, name: str, command: Sequence[str | Path]) -> None:
-    """Start a component in the background; files named after it get its log and its process id."""
+def start(instance: Instance, name: str, command: Sequence[str | Path], *, path: str | None = None) -> None:
+    """Start a component in the background; files named after it get its log and its process id.
+
+    `path` is its PATH, by default this process's.
+    """
     instance.logs.mkdir(exist_ok=True)
     instance.pids.mkdir(exist_ok=True)
     with log_path(instance, name).open("ab") as log:
@@ -34,7 +37,7 @@ def start(instance: Instance, name: str, command: Sequence[str | Path]) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
-            env={"PATH": os.environ["PATH"], "HOME": "/root", MARKER: instance.id},
+            env={"PATH": path or os.environ["PATH"], "HOME": "/root", MARKER: instance.id},
             start_new_session=True,
         )
     _pid_path(instance, name).write_text(f"{process.pid} {_start_time(process.pid)}\n")

@@ -30,8 +30,9 @@ def go(tmp_path: Path) -> str:
 @pytest.fixture
 def module(tmp_path: Path) -> Module:
     """A module with two requirements."""
-    (tmp_path / "go.mod").write_text("require (\n\texample.org/a v1.0.0\n\texample.org/b v1.0.0\n)\n")
-    return Module(tmp_path, ["-trimpath"], {})
+    go_mod = tmp_path / "go.mod"
+    go_mod.write_text("require (\n\texample.org/a v1.0.0\n\texample.org/b v1.0.0\n)\n")
+    return Module(tmp_path, ["-trimpath"], {}, go_mod)
 
 
 def test_a_download_reports_modules_and_what_to_compile(go: str, module: Module) -> None:

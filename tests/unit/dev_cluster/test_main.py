@@ -29,3 +29,12 @@ def test_without_root_one_line_says_what_is_missing(command: str) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     line = "dev/cluster: the development cluster needs root (mounts, cgroups, bridges): run it with sudo\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_an_unknown_version_names_those_that_there_are() -> None:
+    """A wrong choice is told before anything is done, with an exit code of its own."""
+    arguments = [sys.executable, "-B", str(CLUSTER), "up", "--kubernetes", "1.30"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "invalid choice: '1.30'" in done.stderr
+    assert "1.37" in done.stderr
