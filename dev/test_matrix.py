@@ -1,29 +1,45 @@
-"""Run unit and contract tests, and two DAGs on the cluster, with other versions of Airflow and its Kubernetes provider.
+"""Run the tests with other versions: of Airflow and its Kubernetes provider, of Kubernetes and containerd.
 
     python dev/test_matrix.py [ROW ...]
 
-Each row has a virtual environment of its own, with the wheel, in ``~/.cache/airflow-script-provider/matrix``; its logs
-stay there, the environment goes when all of its tests have passed. Prints a line for each row, goes on after one that
-failed, and ends with 1 if any did.
+A row of packages has a virtual environment of its own, with the wheel: unit and contract tests run in it, and two DAGs
+on the cluster. A row of Kubernetes has a cluster of its own, on which the cluster tests of this checkout run. Prints a
+line for each row, writes it into ``docs/reference/versions.md``, goes on after one that failed, and ends with 1 if any
+did. The logs are in ``~/.cache/airflow-script-provider/matrix``.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
 MATRIX = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-script-provider" / "matrix"
+PAGE = ROOT / "docs" / "reference" / "versions.md"
 TESTS = ("tests/unit", "tests/contract")
 DAGS = ("example_basic", "example_deferrable")
+WHOLE = ("tests/cluster",)
+TENTH = tuple(
+    f"tests/cluster/test_{subject}.py"
+    for subject in ("result", "bytes", "attempts", "failures", "trigger", "exec", "nodes", "both_ways")
+)
+"""Of each subject what depends most on Kubernetes: ends of pods and Jobs, logs, watches, websockets."""
+JOBS = "3"
 OLD_EMULATOR = "setuptools<81"
 """What the stand-in for Google Cloud Storage imports in its releases of then."""
 SHOWN = {
@@ -31,22 +47,6 @@ SHOWN = {
     "task-sdk": "apache-airflow-task-sdk",
     "cncf.kubernetes": "apache-airflow-providers-cncf-kubernetes",
     "aiohttp": "aiohttp",
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is installed: these requirements, and nothing that is newer than this day; None for the newest."""
-
-    requirements: tuple[str, ...]
-    until: str | None = None
-
-
-ROWS = {
-    "airflow-3.1": Row(("apache-airflow==3.1.8",)),
-    "airflow-3.2": Row(("apache-airflow==3.2.2", OLD_EMULATOR), until="2026-06-15"),
-    "airflow-3.3": Row(("apache-airflow==3.3.2",)),
-    "oldest": Row(("apache-airflow==3.1.8", "apache-airflow-providers-cncf-kubernetes==10.9.0")),
 }
 
 
@@ -60,16 +60,11 @@ class Bench:
 
     folder: Path
 
-    @property
-    def python(self) -> Path:
-        """The environment's Python."""
-        return self.folder / "environment" / "bin" / "python"
-
     def run(self, step: str, command: Sequence[str | Path], **settings: str) -> str:
         """Run a command in the checkout, with a log named after the step; what it printed."""
         log = self.folder / f"{step}.log"
         environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        environment["PATH"] = f"{self.python.parent}:{environment['PATH']}"
+        environment["PATH"] = f"{Path(command[0]).parent}:{environment['PATH']}"
         with log.open("w") as output:
             done = subprocess.run(
                 command, cwd=ROOT, env=environment | settings, stdout=output, stderr=subprocess.STDOUT, check=False
@@ -77,6 +72,92 @@ class Bench:
         if done.returncode:
             raise StepError(f"{step} failed: {log}")
         return log.read_text()
+
+    def pytest(self, python: str | Path, *words: str, **settings: str) -> str:
+        """Run tests; pytest's last line."""
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+        return self.run("tests", command, **settings).strip().splitlines()[-1].strip("= ")
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What is installed: these requirements, and nothing that is newer than this day; None for the newest.
+
+    ``is_lowest`` takes the lowest versions that the package requires.
+    """
+
+    requirements: tuple[str, ...] = ()
+    until: str | None = None
+    is_lowest: bool = False
+
+    def tried(self, bench: Bench) -> tuple[str, str]:
+        """The versions, and the outcome."""
+        python = bench.folder / "environment" / "bin" / "python"
+        self._install(bench, python)
+        # Warnings of other versions are not errors.
+        tests = bench.pytest(python, "-n", "2", "-W", "default", *TESTS)
+        outcome = f"{tests}; {dags(bench, python)}"
+        versions = installed_versions(bench, python)
+        shutil.rmtree(python.parents[1])
+        return versions, outcome
+
+    def _install(self, bench: Bench, python: Path) -> None:
+        """The wheel of this checkout, the requirements, and what the tests import, resolved together."""
+        build = ("build", "--wheel", "--no-build-isolation", "--offline", "--python", sys.executable)
+        bench.run("build", [UV, *build, "-o", bench.folder, ROOT])
+        bench.run("venv", [UV, "venv", "--python", sys.executable, python.parents[1]])
+        dated = ("--exclude-newer", self.until) if self.until else ()
+        lowest = ("-c", self._lowest(bench)) if self.is_lowest else ()
+        (wheel,) = bench.folder.glob("*.whl")
+        command = [UV, "pip", "install", "--python", python, *dated, *lowest, "--group", "test", *self.requirements]
+        bench.run("install", [*command, f"{wheel}[all]"])
+
+    def _lowest(self, bench: Bench) -> Path:
+        """The lowest versions of what the package itself requires, as constraints."""
+        resolved = bench.folder / "resolved.txt"
+        words = ("--no-header", "--no-annotate", "--all-extras", "--resolution=lowest-direct", "-o", resolved)
+        bench.run("resolve", [UV, "pip", "compile", "pyproject.toml", "--python-version", python_version(), *words])
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = project["optional-dependencies"].values()
+        written = [*project["dependencies"], *(one for extra in extras for one in extra)]
+        own = {canonicalize_name(Requirement(one).name) for one in written}
+        lines = [line for line in resolved.read_text().splitlines() if line.partition("==")[0] in own]
+        constraints = bench.folder / "lowest.txt"
+        constraints.write_text("\n".join(lines) + "\n")
+        return constraints
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster tests of this checkout on Kubernetes and containerd of these versions."""
+
+    kubernetes: str
+    containerd: str = "debian"
+    tests: tuple[str, ...] = WHOLE
+
+    def tried(self, bench: Bench) -> tuple[str, str]:
+        """The versions, and the outcome."""
+        with cluster(bench, self.kubernetes, self.containerd) as kubeconfig:
+            versions = (kubeconfig.parent / "started").read_text().strip()
+            words = ("-m", "not nightly", "-n", JOBS, "--dist", "loadfile", *self.tests)
+            return versions, bench.pytest(sys.executable, *words, KUBECONFIG=str(kubeconfig))
+
+
+Row = Packages | Cluster
+ROWS: dict[str, Row] = {
+    "airflow-3.1": Packages(("apache-airflow==3.1.8",)),
+    "airflow-3.2": Packages(("apache-airflow==3.2.2", OLD_EMULATOR), until="2026-06-15"),
+    "airflow-3.3": Packages(("apache-airflow==3.3.2",)),
+    "lowest": Packages(("apache-airflow==3.1.8",), is_lowest=True),
+    "kubernetes-1.31": Cluster("1.31"),
+    "kubernetes-1.32": Cluster("1.32", tests=TENTH),
+    "kubernetes-1.33": Cluster("1.33", tests=TENTH),
+    "kubernetes-1.34": Cluster("1.34", containerd="2"),
+    "kubernetes-1.35": Cluster("1.35", tests=TENTH),
+    "kubernetes-1.36": Cluster("1.36", tests=TENTH),
+    "kubernetes-1.37": Cluster("1.37"),
+    "kubernetes-1.37-containerd-2": Cluster("1.37", containerd="2"),
+}
 
 
 def main(names: Sequence[str]) -> int:
@@ -89,51 +170,45 @@ def main(names: Sequence[str]) -> int:
 
 
 def tried(name: str, row: Row) -> bool:
-    """Try a row and print its line."""
+    """Try a row, print its line and write it down."""
     begun = time.monotonic()
     bench = Bench(MATRIX / name)
     shutil.rmtree(bench.folder, ignore_errors=True)
     bench.folder.mkdir(parents=True)
-    versions = ""
     try:
-        install(bench, row)
-        versions = installed_versions(bench)
-        outcome = f"{tests(bench)}; {dags(bench)}"
+        versions, outcome = row.tried(bench)
     except StepError as error:
-        print(f"{name}: FAILED: {versions}: {error}", flush=True)
+        print(f"{name}: FAILED: {error}", flush=True)
+        PAGE.write_text(with_result(PAGE.read_text(), name, "", "failed"))
         return False
-    shutil.rmtree(bench.python.parents[1])
     print(f"{name}: {versions}: {outcome} ({time.monotonic() - begun:.0f} s)", flush=True)
+    PAGE.write_text(with_result(PAGE.read_text(), name, versions, outcome))
     return True
 
 
-def install(bench: Bench, row: Row) -> None:
-    """The wheel of this checkout, the row's requirements, and what the tests import, resolved together."""
-    build = ("build", "--wheel", "--no-build-isolation", "--offline", "--python", sys.executable)
-    bench.run("build", [UV, *build, "-o", bench.folder, ROOT])
-    bench.run("venv", [UV, "venv", "--python", sys.executable, bench.python.parents[1]])
-    dated = ("--exclude-newer", row.until) if row.until else ()
-    (wheel,) = bench.folder.glob("*.whl")
-    command = [UV, "pip", "install", "--python", bench.python, *dated, "--group", "test", *row.requirements, wheel]
-    bench.run("install", command)
+def with_result(page: str, name: str, versions: str, outcome: str) -> str:
+    """The page with today's result of a row; its line must be there."""
+    line = f"| `{name}` | {datetime.date.today()} | {versions} | {outcome} |"
+    changed, count = re.subn(rf"^\| `{re.escape(name)}` (?:\|[^|\n]*){{3}}\|$", line, page, flags=re.MULTILINE)
+    if count != 1:
+        raise ValueError(f"{PAGE} has no line of the row {name}")
+    return changed
 
 
-def installed_versions(bench: Bench) -> str:
+def python_version() -> str:
+    """As in ``3.11``."""
+    return ".".join(map(str, sys.version_info[:2]))
+
+
+def installed_versions(bench: Bench, python: Path) -> str:
     """What is installed, in words."""
-    frozen = bench.run("freeze", [UV, "pip", "freeze", "--python", bench.python]).lower().replace("-", "_")
+    frozen = bench.run("freeze", [UV, "pip", "freeze", "--python", python]).lower().replace("-", "_")
     found = dict(line.split("==") for line in frozen.splitlines() if "==" in line)
     named = [f"{name} {found[package.replace('-', '_')]}" for name, package in SHOWN.items()]
     return ", ".join([*named, f"Python {sys.version.split()[0]}"])
 
 
-def tests(bench: Bench) -> str:
-    """Run unit and contract tests; return pytest's last line. Warnings of other versions are not errors."""
-    pytest = [str(bench.python), "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-W", "default"]
-    printed = bench.run("tests", [*pytest, *TESTS])
-    return printed.strip().splitlines()[-1].strip("= ")
-
-
-def dags(bench: Bench) -> str:
+def dags(bench: Bench, python: Path) -> str:
     """A plain and a deferrable task on the cluster."""
     with tempfile.TemporaryDirectory() as home:
         settings = {
@@ -142,13 +217,26 @@ def dags(bench: Bench) -> str:
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "example_dags"),
             "KUBECONFIG": os.environ.get("KUBECONFIG") or str(ROOT / ".cluster" / "kubeconfig"),
         }
-        airflow = [bench.python.with_name("airflow")]
+        airflow = [python.with_name("airflow")]
         bench.run("migrate", [*airflow, "db", "migrate"], **settings)
         for dag in DAGS:
             printed = bench.run(dag, [*airflow, "dags", "test", dag], **settings)
             if "state=success" not in printed and "state:success" not in printed:
                 raise StepError(f"{dag} did not succeed: {bench.folder / dag}.log")
     return f"{', '.join(DAGS)} ran"
+
+
+@contextmanager
+def cluster(bench: Bench, kubernetes: str, containerd: str) -> Iterator[Path]:
+    """A cluster beside the checkout's own; its kubeconfig. A cluster belongs to the folder of its program."""
+    with tempfile.TemporaryDirectory(prefix="asp-") as folder:  # short, because of the sockets below it
+        program = shutil.copytree(ROOT / "dev" / "cluster", Path(folder) / "dev" / "cluster")
+        try:
+            versions = ("--kubernetes", kubernetes, "--containerd", containerd)
+            bench.run("up", [sys.executable, program, "up", *versions])
+            yield Path(folder) / ".cluster" / "kubeconfig"
+        finally:
+            bench.run("down", [sys.executable, program, "down"])
 
 
 if __name__ == "__main__":
