@@ -245,12 +245,12 @@ class ContainerProcess:
 
     async def end(self, grace: float) -> bool:
         """End the process through a second exec; Docker can only end containers."""
-        process, had_ended = await self._feed.process(), self._feed.reported_end is not None
-        if process is None:
-            return False
-        command = program.end_argv(process, self._feed.invocation, grace)
-        _, reply = await asyncio.to_thread(self._container.exec_run, command, stderr=False)
-        return not had_ended and (reply or b"").strip() != b"gone"
+
+        async def ask(argv: list[str]) -> str:
+            _, printed = await asyncio.to_thread(self._container.exec_run, argv, stderr=False)
+            return (printed or b"").decode(errors="replace").strip()
+
+        return await self._feed.end_process(ask, grace)
 
     def close(self) -> None:
         """Close the connection, which ends a thread that still reads from it."""

@@ -138,12 +138,11 @@ class PodProcess:
 
     async def end(self, grace: float) -> bool:
         """End the process through a second exec; closing the connection would leave it running."""
-        process, had_ended = await self._feed.process(), self._feed.reported_end is not None
-        if process is None:
-            return False
-        command = program.end_argv(process, self._feed.invocation, grace)
-        reply = await reply_of(self._api, self._chosen.target, command, grace + _REPLY_TIMEOUT)
-        return not had_ended and reply != "gone"
+
+        async def ask(argv: list[str]) -> str:
+            return await reply_of(self._api, self._chosen.target, argv, grace + _REPLY_TIMEOUT) or ""
+
+        return await self._feed.end_process(ask, grace)
 
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:

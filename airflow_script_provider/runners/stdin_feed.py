@@ -83,6 +83,17 @@ class StdinFeed:
                 await self._announced.wait()
         return self._own_lines.process
 
+    async def end_process(self, ask: Callable[[list[str]], Awaitable[str]], grace: float) -> bool:
+        """End the process by a program beside it: ``ask`` runs one and returns the word it prints.
+
+        Returns whether the script got a signal: False if it had ended by itself.
+        """
+        process, had_ended = await self.process(), self.reported_end is not None
+        if process is None:
+            return False
+        reply = await ask(stdin_program.end_argv(process, self.invocation, grace))
+        return not had_ended and reply != "gone"
+
     @property
     def reported_end(self) -> ProcessEnd | None:
         """The end by the exit code that the container's shell has reported, None without one."""
