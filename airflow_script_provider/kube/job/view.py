@@ -16,6 +16,9 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
+_OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
+"""Reasons for which a container ends that the deletion of its pod does not cause."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -27,8 +30,8 @@ class View:
     begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
     ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
     earlier followers saw that it had no pod.
-    ``own_ends`` are the pods whose script was seen to end, or whose installation to fail, while
-    nothing ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
+    ``own_ends`` are the pods whose script ended, or whose installation failed, before anything
+    ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
     uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
     messages by uid that say why an image cannot be pulled; the one of a back-off need not.
     ``refused_since`` is when admission first refused a pod for good, with ``refusal``.
@@ -126,12 +129,11 @@ class View:
     def ended_by_deletion(self, uid: str) -> bool:
         """Whether the pod's deletion ended its script or installation.
 
-        An end before the deletion has its own cause, and so has one that only the container can
-        reach.
+        An end before the deletion has its own cause, and so has one that a deletion cannot cause.
         """
         pod = self.pods[uid]
         end = pod_status.failed_end(pod)
-        is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason == "OOMKilled")
+        is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason in _OWN_REASONS)
         return pod_status.is_being_deleted(pod) and not is_telling and uid not in self.own_ends
 
     @property

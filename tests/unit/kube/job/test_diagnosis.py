@@ -342,12 +342,22 @@ def test_a_probe_explains_the_signal() -> None:
     assert (found.category, found.reason) == (Category.STOPPED, "Killing")
 
 
+@pytest.mark.parametrize("reason", ["StartError", "ContainerCannotRun"])
+def test_a_deletion_explains_no_container_that_could_not_start(reason: str) -> None:
+    """The container runtime names the cause (R22)."""
+    pod = a_pod(exit_code=128, reason=reason, message="error mounting /data: no such device", being_deleted=True)
+    found = diagnose(a_case(pod, cause=Cause.JOB_FAILED))
+    assert found.cause == 'container "script" could not start: error mounting /data: no such device'
+
+
 def test_a_deletion_explains_no_earlier_end() -> None:
     """The Job of a script with a sidecar is deleted; memory and missing packages have their own words."""
     case = a_case(a_pod(exit_code=3))
     deleted = case.view.with_pod(a_pod(exit_code=3, being_deleted=True), 1)
     assert diagnose(replace(case, view=deleted)).cause == "the script ended with exit code 3"
     assert diagnose(a_case(a_pod(oom_killed=True, being_deleted=True))).category is Category.OOM_KILLED
+    both = a_pod(exit_code=3, being_deleted="2026-01-01T00:01:09Z", grace_period=30)
+    assert diagnose(a_case(both, cause=Cause.JOB_FAILED)).cause == "the script ended with exit code 3"
     installer = a_container(name="install", exit_code=PERMANENT, message='could not install "pandaz"')
     installing = a_pod(waiting="PodInitializing", being_deleted=True, installers=[installer])
     assert diagnose(a_case(installing)).category is Category.INSTALL_FAILED

@@ -251,6 +251,37 @@ def test_exit_code_zero_of_a_deleted_pod_proves_nothing() -> None:
     assert verdict_of(view).cause is Cause.JOB_DELETED
 
 
+ENDED_BEFORE: dict[str, Any] = {"being_deleted": "2026-01-01T00:00:41Z", "grace_period": 30}
+
+
+@pytest.mark.parametrize(
+    ("deletion", "is_known"),
+    [
+        (ENDED_BEFORE, True),
+        ({"being_deleted": "2026-01-01T00:00:40Z", "grace_period": 30}, False),
+        ({"being_deleted": "2026-01-01T00:00:41Z"}, False),
+        ({"being_deleted": True, "grace_period": 0}, False),
+    ],
+)
+def test_an_end_before_the_deletion_stands_though_both_are_seen_at_once(
+    deletion: dict[str, Any], is_known: bool
+) -> None:
+    """The next follower first sees the pod while a helper uses its grace period (R1, R9).
+
+    The clock of the node may differ a little from the API server's.
+    """
+    succeeded = verdict_of(a_view(a_pod(exit_code=0, **deletion), job_deleted=True))
+    assert succeeded.cause is (Cause.SCRIPT_SUCCEEDED if is_known else Cause.JOB_DELETED)
+    failed = verdict_of(a_view(a_pod(exit_code=3, **deletion), job_deleted=True))
+    assert failed.cause is (Cause.SCRIPT_FAILED if is_known else Cause.JOB_DELETED)
+
+
+def test_a_disrupted_pod_is_replaced_even_if_its_script_had_ended() -> None:
+    """The Job counts no disrupted pod, whatever its exit code (R1, R7)."""
+    view = a_view(a_pod(exit_code=3, disrupted="EvictionByEvictionAPI", **ENDED_BEFORE))
+    assert isinstance(decide(view, some_limits(), 1), Wait)
+
+
 def test_sidecars_get_a_moment_to_end() -> None:
     """Right after the script's end the run waits for other containers, until the grace is over (R12)."""
     view = a_view(a_pod(exit_code=0, others=[a_container(name="proxy", running=True)]), now=10)
