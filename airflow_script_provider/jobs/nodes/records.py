@@ -43,9 +43,13 @@ class RecordWriter:
     hide: Hide | None = None
     _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
 
-    async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output, failures: int) -> RunRecord:
-        """The record of a run that is over, of a node of which so many runs have failed before."""
+    async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output | None, failures: int) -> RunRecord:
+        """The record of a run that is over, of a node of which so many runs have failed before.
+
+        Without its output, it has no line of the script, so that none needs to be made safe.
+        """
         facts = self._facts(run, failures)
+        hide, output = (None, Output(0)) if output is None else (self.hide, output)
         if isinstance(decision, Lost):
             return node_record.of_lost(decision, output, **facts)
         case = Case(
@@ -59,7 +63,7 @@ class RecordWriter:
             lines=output.last_lines(script_error.LINES),
             warnings=await self._reasons(run, decision),
             files=self.job.files,
-            hide=self.hide,
+            hide=hide,
         )
         record = node_record.of_case(case, output, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:

@@ -322,7 +322,7 @@ class NodeRuns:
         doubt = await self._end_create(run) if run.uid is None else ""
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
-            bare = await self._records.of(run, decision, Output(0), before)
+            bare = await self._records.of(run, decision, None, before)
             uid = decision.pod_uid if isinstance(decision, Verdict) else None
             output = await self._output_of(run, result.title(run.node, self.plan, bare), uid)
             record = await self._records.of(run, decision, output, before)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from airflow_script_provider.kube.causes import script_error
 from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job import diagnosis, progress
 from airflow_script_provider.kube.job.diagnosis import Case
@@ -195,7 +196,7 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
         category=category,
         reason=diagnosed.reason if diagnosed else None,
         error=f"{shortened(diagnosed.cause, MAX_CAUSE).rstrip('.')}." if diagnosed else None,
-        line=_kept_line(diagnosed.line, output) if diagnosed and case.hide is None else "",
+        line=_kept_line(diagnosed.line, output, case) if diagnosed and case.hide is None else "",
         advice=diagnosed.hint if diagnosed else "",
         **facts,
     )
@@ -228,9 +229,17 @@ def with_state_of_node(record: RunRecord, state_of_node: str | None) -> RunRecor
     return replace(record, category=_STATES[state_of_node], error=error, advice="")
 
 
-def _kept_line(line: str, output: Output) -> str:
-    """The line as the record keeps it: as a whole where the record has it in its output anyway."""
-    return line if len(line) <= MAX_LINE and line in output.tail() else name_of_error(line)
+def _kept_line(line: str, output: Output, case: Case) -> str:
+    """The line as the record keeps it: as a whole only where it stands in the cluster anyway.
+
+    That is in the record's output, or in the pod's status as a message that the script wrote for
+    it. A line may be joined of two.
+    """
+    message = case.script_end.message if case.script_end else ""
+    written = script_error.termination_message(message, case.lines or case.last_lines)
+    known = (output.tail(), *written)
+    is_known = any(one_line(line) in one_line(text) for text in known)
+    return line if len(line) <= MAX_LINE and is_known else name_of_error(line)
 
 
 def _with_failure_counted(record: RunRecord) -> RunRecord:

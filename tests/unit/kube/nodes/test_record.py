@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,34 @@ def test_a_line_waits_for_a_process_that_knows_the_secrets() -> None:
     assert left.told(lambda line: line.replace("pandas", "***")).error == ITS_ERROR.replace("pandas", "***")
     assert left.told(lambda _: "").error == "the script ended with exit code 1. Add it to install_dependencies."
     assert not {"line", "advice"} & left.told(str).to_dict().keys()
+
+
+PANIC = ("thread 'main' panicked at src/main.rs:2:5:", "index out of  bounds", "note: run with RUST_BACKTRACE=1")
+
+
+@pytest.mark.parametrize(
+    ("ended", "lines", "error"),
+    [
+        ({"exit_code": 101}, PANIC, f"exit code 101: {PANIC[0]} {PANIC[1]}."),
+        ({"exit_code": 1, "message": "partition 7 is corrupt"}, ["hi"], "exit code 1: partition 7 is corrupt."),
+        ({"exit_code": 1, "message": "part 7\nof 9"}, ["hi"], "exit code 1: part 7."),
+    ],
+)
+def test_a_triggerer_and_a_worker_report_the_same(ended: dict[str, Any], lines: list[str], error: str) -> None:
+    """An error of two lines, and a message that the script wrote (R22, R37)."""
+    output = some_output(*lines, max_bytes=2048)
+    case = a_case(a_pod(**ended), lines=lines, last_lines=lines)
+    in_worker = of_case(replace(case, hide=str), output, **FACTS)
+    in_triggerer = from_text(of_case(case, output, **FACTS).to_text())
+    assert in_triggerer is not None
+    assert (in_worker.told(str).error, in_triggerer.told(str).error) == (error, error)
+
+
+def test_a_record_keeps_no_line_that_kubernetes_took_from_the_log() -> None:
+    """Where the output is left out, only the error's name stays (R26)."""
+    lines = ['  File "a.py", line 1', "ValueError: s3cr3t"]
+    case = a_case(a_pod(exit_code=1, message="\n".join(lines)), lines=lines, last_lines=lines)
+    assert of_case(case, some_output(*lines, max_bytes=0), **FACTS).line == "ValueError: …"
 
 
 @pytest.mark.parametrize("length", [0, 2048])
