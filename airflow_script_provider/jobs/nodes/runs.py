@@ -118,8 +118,7 @@ class NodeRuns:
 
         These are the live lines that were shown, and the time that runs have waited for a pod.
         """
-        waits = {start: FollowState(waited=waited) for start, waited in self.board.waits(time.monotonic()).items()}
-        states = waits | {start: lines.state for start, (lines, _) in self._live.items()}
+        states = self.board.waits(time.monotonic()) | {start: lines.state for start, (lines, _) in self._live.items()}
         runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
         await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
 

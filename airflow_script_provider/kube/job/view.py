@@ -169,6 +169,11 @@ class View:
         return has_run or self._had_other_pods
 
     @property
+    def has_had_a_pod(self) -> bool:
+        """Whether the Job has a pod, or is known to have had one."""
+        return bool(self.pods) or self.has_run
+
+    @property
     def has_begun(self) -> bool:
         """Whether an attempt has run, or is at work in an init container."""
         return self.has_run or any(pod_status.is_initializing(pod) for pod in self.pods.values())
@@ -195,7 +200,7 @@ class View:
         0 once there was a pod. The time between two followers does not count: a pod may have run.
         """
         starts_at = self.starts_at
-        if starts_at is None or self.pods or self.has_run:
+        if starts_at is None or self.has_had_a_pod:
             return 0.0
         return now - starts_at if self.pods_known and self.seen_since is not None else self.waited
 
