@@ -176,10 +176,10 @@ def _of_runtime(case: Case, word: str, message: str) -> NotStarted:
 
 
 def _shown_program(case: Case, fault: ProgramFault) -> str:
-    """The program that a fault names: ours, or one that may be any value."""
+    """The program that a fault names; empty if it is not ours and may be a value unknown here."""
     if fault.program in (case.program, "sh"):
         return fault.program
-    return (case.hide(fault.program) if case.hide and knows_values(case.hide) else "") or "…"
+    return case.hide(fault.program) if case.hide and knows_values(case.hide) else ""
 
 
 def _image(case: Case) -> Diagnosis:
@@ -200,13 +200,14 @@ def _check_container(name: str) -> str:
 
 def _not_executable(case: Case) -> Diagnosis:
     fault = cluster_messages.program_fault(case.verdict.message)
-    program = (_shown_program(case, fault) if fault else case.program) or "the interpreter"
+    program = _shown_program(case, fault) if fault else case.program
     is_waiting = case.pod is not None and case.verdict.cause is Cause.NOT_CREATED
     container = ((pod_state.waiting(case.pod or {}) if is_waiting else None) or pod_state.Waiting()).container
     image = pod_status.image_of(case.pod or {}, container) or case.image
-    cause = f'"{program}" cannot be executed in image {image}'
+    named = f'"{program}"' if program else f'the program of container "{container}"'
+    cause = f"{named} cannot be executed in image {image}"
     if fault and fault.is_missing:
-        cause = f'image {image} has no "{program}"'
+        cause = f"image {image} {'has no' if program else 'lacks'} {named}"
     category = Category.PROGRAM_NOT_FOUND if fault and fault.is_missing else Category.NOT_EXECUTABLE
     advice = f"Change image or interpreter{_on_path(program)}." if container in _OURS else _check_container(container)
     return _diagnosis(case, f"failed: {cause}", advice, category, case.verdict.reason)

@@ -20,7 +20,7 @@ from airflow_script_provider.kube.pods import script_end
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
 from airflow_script_provider.result import Category
-from tests.builders import a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
+from tests.builders import IMAGE, a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
 
 
 def test_oom_names_the_limit() -> None:
@@ -440,7 +440,25 @@ def test_a_runtimes_message_has_no_value(case: Case, hide: Hide | None, shown: s
     """It may quote an argument or a variable: what is unknown is not shown (R22, R26)."""
     found = diagnose(replace(case, hide=hide))
     assert "s3cr3t" not in str(found)
-    assert shown in found.headline
+    is_only_named = case.verdict.cause in (Cause.NOT_EXECUTABLE, Cause.NOT_CREATED)
+    assert ('container "script"' if is_only_named and shown == '"…"' else shown) in found.headline
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("executable file `python9` not found in $PATH", f'image {IMAGE} lacks the program of container "script"'),
+        (
+            'exec: "/tmp/x": permission denied',
+            f'the program of container "script" cannot be executed in image {IMAGE}',
+        ),
+    ],
+)
+def test_a_program_that_may_be_a_value_is_named_by_its_container(message: str, cause: str) -> None:
+    """A triggerer knows no values (R22, R26)."""
+    waiting = a_pod(waiting="CreateContainerError", message=message)
+    case = a_case(waiting, cause=Cause.NOT_CREATED, message=message)
+    assert diagnose(case).headline == f"Job etl/load failed: {cause}. Change image or interpreter."
 
 
 def test_a_program_of_another_container_that_cri_o_does_not_create() -> None:

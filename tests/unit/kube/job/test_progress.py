@@ -718,6 +718,9 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
     assert verdict_of(ended, 1, backoff_limit=3).cause is Cause.SCRIPT_FAILED
 
 
+LEFT_HELPER = a_pod("x1", exit_code=1, others=HELPER)
+
+
 @pytest.mark.parametrize(
     ("view", "failures"),
     [
@@ -729,6 +732,9 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
         (a_view(a_pod("x1", exit_code=0), a_pod("x0", exit_code=137, disrupted="PreemptionByScheduler")), 0),
         (a_view(a_pod("x1", exit_code=1, others=HELPER), job=a_job(failed=1)), 1),
         (a_view(a_pod("x1", exit_code=1, phase="Failed"), job=a_job(failed=1)), 0),
+        (a_view(LEFT_HELPER, job=a_job(failed=1)).with_pod(LEFT_HELPER, 1, deleted=True), 0),
+        (a_view(LEFT_HELPER, job=a_job(failed=2)).with_pod(LEFT_HELPER, 1, deleted=True), 1),
+        (a_view(LEFT_HELPER).with_pod(LEFT_HELPER, 1, deleted=True), 0),
     ],
 )
 def test_failures_of_other_pods(view: View, failures: int) -> None:

@@ -118,7 +118,7 @@ def test_a_wait_for_a_pod_goes_on_with_the_next_follower() -> None:
 
 
 def test_the_position_of_a_run_survives_a_follower_that_sees_no_pod() -> None:
-    """The lines that an earlier follower has shown are not shown again (R3, R4)."""
+    """The lines that an earlier follower has shown are not shown again (R4, R19)."""
     left = FollowState(logs={("uid-x1", "script"): LogPosition("2026-01-01T00:00:01.000000000Z", (0,))}, has_begun=None)
     board = a_board("a")
     board.take_job(a_run(FIRST, **{FOLLOW_STATE_ANNOTATION: json.dumps(left.to_dict())}), 100.0, 300.0)
