@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs.follow import stopped_by_kubelet
+from airflow_script_provider.jobs.changes import stopped_by_kubelet
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
 from airflow_script_provider.kube.causes.events import event_lines
