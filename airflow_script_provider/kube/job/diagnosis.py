@@ -14,7 +14,7 @@ from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
-from airflow_script_provider.kube.pods import pod_state, pod_status, script_end
+from airflow_script_provider.kube.pods import ending, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line
@@ -295,13 +295,13 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     told = script_error.termination_message(message, case.lines or case.last_lines)
     written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
-    ended = script_end.in_words(end, case.pod)
+    ended = ending.in_words(end, case.pod)
     if end.reason in pod_status.START_ERRORS:
         ended = _could_not_start(SCRIPT_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
     cause = f"{ended}{times}"
-    takes_line = cause.startswith(script_end.ENDED_WITH) and not end.has_killed_child
+    takes_line = cause.startswith(ending.ENDED_WITH) and not end.has_killed_child
     line = (found.line or next(iter(told), "")) if takes_line else ""
-    cause = script_end.with_line(cause, shown) if takes_line else cause
+    cause = ending.with_line(cause, shown) if takes_line else cause
     advice, category = _advice(case, end, found) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
     return replace(diagnosed, line=line, termination_message=() if written in ([], [shown]) else tuple(written))
@@ -324,7 +324,7 @@ def _advice(case: Case, end: ContainerEnd, found: ScriptError) -> str:
         return _MORE_MEMORY
     if advice := script_error.advice_on_files(found.telling, case.files):
         return advice
-    if end.exit_code == 137 and end.reason not in script_end.LOST:
+    if end.exit_code == 137 and end.reason not in ending.LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
     if end.exit_code == 127 and any("error while loading shared libraries" in line for line in found.telling):
         return "The image lacks a library that the program needs."

@@ -19,7 +19,7 @@ from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, INVALID
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
-from airflow_script_provider.kube.pods import pod_status, script_end
+from airflow_script_provider.kube.pods import ending, pod_status
 from airflow_script_provider.kube.times import parse_time
 from airflow_script_provider.kube.wording import one_line, shortened
 from airflow_script_provider.result import Category, Status, category_named
@@ -120,7 +120,7 @@ class RunRecord:
         """The record with all of its error: the script's line, made safe, and the advice."""
         if self.error is None or not (self.line or self.advice):
             return self
-        cause = script_end.with_line(self.error.rstrip("."), hide(self.line) if self.line else "")
+        cause = ending.with_line(self.error.rstrip("."), hide(self.line) if self.line else "")
         error = f"{shortened(cause, MAX_CAUSE).rstrip('.')}. {self.advice}".rstrip()
         return replace(self, error=error, line="", advice="")
 

@@ -16,7 +16,7 @@ from airflow_script_provider.kube.job.diagnosis import (
     hint_for,
 )
 from airflow_script_provider.kube.job.progress import Cause
-from airflow_script_provider.kube.pods import script_end
+from airflow_script_provider.kube.pods import ending
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
 from airflow_script_provider.result import Category
@@ -119,7 +119,7 @@ def test_several_attempts_are_counted() -> None:
 @pytest.mark.parametrize(("code", "name"), [(137, "SIGKILL"), (139, "SIGSEGV"), (143, "SIGTERM")])
 def test_a_signal_is_named(code: int, name: str) -> None:
     """128 + n is the signal n (R22)."""
-    assert f"exit code {code} ({name})" in script_end.in_words(an_end(code), None)
+    assert f"exit code {code} ({name})" in ending.in_words(an_end(code), None)
 
 
 @pytest.mark.parametrize("code", [0, 1, 127, 128, 255])
@@ -565,8 +565,8 @@ def test_a_hook_quotes_no_value(hide: Hide | None, shown: str) -> None:
 
 @pytest.mark.parametrize("reason", ["Unhealthy", "FailedPostStartHook"])
 def test_an_event_of_a_hook_or_a_probe_quotes_no_value(reason: str) -> None:
-    """What a probe printed is not in the first line; the event is in the log (R26)."""
-    warning = f"Pod load-x1: {reason}: Startup probe failed: hunter22 is wrong"
+    """What a probe printed is not in the first line (R26)."""
+    warning = event_line(an_event(reason, "Startup probe failed: hunter22 is wrong"))
     case = a_case(a_pod(waiting="ContainerCreating"), cause=Cause.STARTUP_TIMEOUT, warnings=[warning])
     found = diagnose(case)
     assert "hunter22" not in found.headline + found.cause
