@@ -97,7 +97,7 @@ class RecordWriter:
 
     def error_of(self, record: RunRecord) -> str | None:
         """All of a run's error, as far as this process may show it."""
-        return record.told(self.hide or name_of_error).error
+        return record.with_whole_error(self.hide or name_of_error).error
 
     async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
         """Write the record on the run's Job, otherwise on the owner; the problem if neither works.

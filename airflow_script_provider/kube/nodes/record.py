@@ -60,8 +60,9 @@ class RunRecord:
     longer than the output may be (``value_truncated``). ``category`` is one word of ours for a
     failure, and ``reason`` Kubernetes' own word, if it has one.
 
-    A process that does not know the script's secrets keeps ``line``, which tells the cause, and
-    ``advice`` apart from ``error``: ``told`` puts them together where the secrets are known.
+    A process that does not know the script's secrets keeps ``line``, the script's line that tells
+    the cause, and ``advice`` apart from ``error``. ``with_whole_error`` puts them together where
+    the secrets are known.
     """
 
     index: int
@@ -97,9 +98,9 @@ class RunRecord:
         return f"exit {self.exit_code}{more}"
 
     @property
-    def tells_its_error(self) -> bool:
-        """Whether the error has the line by which the script itself tells the cause."""
-        return self.error is not None and self.error.startswith(f"exit code {self.exit_code}")
+    def has_own_line(self) -> bool:
+        """Whether the error has the script's line that tells the cause."""
+        return self.error is not None and ending.has_line(self.error)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as part of the result."""
@@ -116,7 +117,7 @@ class RunRecord:
         """The record without the script's output and value."""
         return replace(self, output="", value=None, line="")
 
-    def told(self, hide: Hide) -> RunRecord:
+    def with_whole_error(self, hide: Hide) -> RunRecord:
         """The record with all of its error: the script's line, made safe, and the advice."""
         if self.error is None or not (self.line or self.advice):
             return self

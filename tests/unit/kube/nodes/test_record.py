@@ -77,7 +77,7 @@ def a_failure(*lines: str, max_bytes: int = 2048, **facts: Any) -> RunRecord:
 
 def test_an_error_has_the_scripts_own_line() -> None:
     """As the first line of a failed Job has it, with category and advice (R22, R37)."""
-    record = a_failure(*NO_PANDAS, hide=str).told(str)
+    record = a_failure(*NO_PANDAS, hide=str).with_whole_error(str)
     assert (record.error, record.why) == (ITS_ERROR, "exit 1, ModuleNotFound")
 
 
@@ -86,10 +86,13 @@ def test_a_line_waits_for_a_process_that_knows_the_secrets() -> None:
     left = from_text(a_failure(*NO_PANDAS).to_text())
     assert left is not None
     assert left.error == "the script ended with exit code 1."
-    assert left.told(str).error == ITS_ERROR
-    assert left.told(lambda line: line.replace("pandas", "***")).error == ITS_ERROR.replace("pandas", "***")
-    assert left.told(lambda _: "").error == "the script ended with exit code 1. Add it to install_dependencies."
-    assert not {"line", "advice"} & left.told(str).to_dict().keys()
+    assert left.with_whole_error(str).error == ITS_ERROR
+    assert left.with_whole_error(lambda line: line.replace("pandas", "***")).error == ITS_ERROR.replace("pandas", "***")
+    assert (
+        left.with_whole_error(lambda _: "").error
+        == "the script ended with exit code 1. Add it to install_dependencies."
+    )
+    assert not {"line", "advice"} & left.with_whole_error(str).to_dict().keys()
 
 
 PANIC = ("thread 'main' panicked at src/main.rs:2:5:", "index out of  bounds", "note: run with RUST_BACKTRACE=1")
@@ -110,7 +113,7 @@ def test_a_triggerer_and_a_worker_report_the_same(ended: dict[str, Any], lines: 
     in_worker = of_case(replace(case, hide=str), output, **FACTS)
     in_triggerer = from_text(of_case(case, output, **FACTS).to_text())
     assert in_triggerer is not None
-    assert (in_worker.told(str).error, in_triggerer.told(str).error) == (error, error)
+    assert (in_worker.with_whole_error(str).error, in_triggerer.with_whole_error(str).error) == (error, error)
 
 
 def test_a_record_keeps_no_line_that_kubernetes_took_from_the_log() -> None:
@@ -137,7 +140,7 @@ def test_an_error_is_bounded() -> None:
     """Whatever a kubelet or a registry reports (R25)."""
     pod = a_pod(unschedulable="x" * 9000)
     record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
-    assert len(str(record.told(str).error)) <= node_record.MAX_CAUSE + 100
+    assert len(str(record.with_whole_error(str).error)) <= node_record.MAX_CAUSE + 100
 
 
 def test_an_error_has_the_advice() -> None:
@@ -145,8 +148,10 @@ def test_an_error_has_the_advice() -> None:
     pod = a_pod(unschedulable="0/2 nodes are available: 1 Insufficient cpu")
     record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
     advice = "Ask for less in container_resources, or add nodes."
-    assert str(record.told(str).error).endswith(f"Insufficient cpu. {advice}")
-    assert str(node_record.with_state_of_node(record, "gone").told(str).error).endswith("cpu. The node is gone.")
+    assert str(record.with_whole_error(str).error).endswith(f"Insufficient cpu. {advice}")
+    assert str(node_record.with_state_of_node(record, "gone").with_whole_error(str).error).endswith(
+        "cpu. The node is gone."
+    )
 
 
 def test_a_timeout() -> None:
