@@ -92,14 +92,13 @@ class View:
             changes["gone"] = self.gone | {uid}
         if pod_status.ends_by_itself(pod):
             changes["own_ends"] = self.own_ends | {uid}
-        if (why := pod_status.disruption(pod)) and uid not in self.done:
-            changes["disruptions"] = {
-                **self.disruptions,
-                uid: f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}",
-            }
         if error := pod_state.pull_error(pod):
             changes["pull_errors"] = {**self.pull_errors, uid: error}
-        return replace(self, **changes)
+        seen = replace(self, **changes)
+        if (why := pod_status.disruption(pod)) and uid not in seen.done:
+            text = f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}"
+            seen = replace(seen, disruptions={**self.disruptions, uid: text})
+        return seen
 
     def with_event(self, event: Mapping[str, Any], now: float) -> View:
         """The view after a Warning event: it may say that admission refuses the Job's pods.

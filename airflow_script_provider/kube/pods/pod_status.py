@@ -232,18 +232,18 @@ def ends_by_itself(pod: Pod) -> bool:
     other containers that failed are the only innocent reason.
     """
     end = script_end(pod) or failed_end(pod)
-    if end is None or disruption(pod) or failure(pod) or (is_being_deleted(pod) and not _is_before_deletion(end, pod)):
+    is_ended = is_being_deleted(pod) or disruption(pod) is not None
+    if end is None or failure(pod) or (is_ended and not _is_before_deletion(end, pod)):
         return False
     return failed_end(pod) is not None or phase(pod) != "Failed" or bool(unfinished_others(pod))
 
 
 def _is_before_deletion(end: ContainerEnd, pod: Pod) -> bool:
     """Whether a container had ended when the deletion of its pod was requested."""
-    metadata = pod["metadata"]
-    deadline, has_grace_period = metadata["deletionTimestamp"], "deletionGracePeriodSeconds" in metadata
-    if end.finished_at is None or not has_grace_period:
+    killed_at = pod["metadata"].get("deletionTimestamp")
+    if killed_at is None or end.finished_at is None or "deletionGracePeriodSeconds" not in pod["metadata"]:
         return False
-    seconds = (parse_time(deadline) - parse_time(end.finished_at)).total_seconds()
+    seconds = (parse_time(killed_at) - parse_time(end.finished_at)).total_seconds()
     return seconds > deletion_grace_period(pod) + CLOCK_DIFFERENCE
 
 

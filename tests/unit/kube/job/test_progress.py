@@ -276,10 +276,12 @@ def test_an_end_before_the_deletion_stands_though_both_are_seen_at_once(
     assert failed.cause is (Cause.SCRIPT_FAILED if is_known else Cause.JOB_DELETED)
 
 
-def test_a_disrupted_pod_is_replaced_even_if_its_script_had_ended() -> None:
-    """The Job counts no disrupted pod, whatever its exit code (R1, R7)."""
-    view = a_view(a_pod(exit_code=3, disrupted="EvictionByEvictionAPI", **ENDED_BEFORE))
-    assert isinstance(decide(view, some_limits(), 1), Wait)
+def test_a_success_before_an_eviction_stands_though_both_are_seen_at_once() -> None:
+    """The Job counts no pod that the cluster ends, whatever its exit code, and would start another (R1, R7)."""
+    evicted: dict[str, Any] = {"disrupted": "EvictionByEvictionAPI"} | ENDED_BEFORE
+    view = a_view(a_pod(exit_code=0, **evicted))
+    assert (verdict_of(view).cause, view.disruptions) == (Cause.SCRIPT_SUCCEEDED, {})
+    assert isinstance(decide(a_view(a_pod(exit_code=3, **evicted)), some_limits(), 1), Wait)
 
 
 def test_sidecars_get_a_moment_to_end() -> None:
