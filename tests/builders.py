@@ -120,18 +120,22 @@ def a_pod(
     pod_message: str | None = None,
     unschedulable: str | None = None,
     disrupted: str | None = None,
-    being_deleted: bool = False,
+    being_deleted: bool | str = False,
     grace_period: int | None = None,
     created: str | None = None,
     others: Sequence[Mapping[str, Any]] = (),
     installers: Sequence[Mapping[str, Any]] = (),
     sidecars: Sequence[Mapping[str, Any]] = (),
 ) -> PodObject:
-    """A pod of the Job as the API tells of it; its uid is ``uid-NAME``, its container's image is being pulled."""
+    """A pod of the Job as the API tells of it; its uid is ``uid-NAME``, its container's image is being pulled.
+
+    ``being_deleted`` may be the moment at which its grace period ends.
+    """
     if oom_killed:
         exit_code, reason = 137, "OOMKilled"
     script = a_container(running=running, exit_code=exit_code, reason=reason, message=message, waiting=waiting)
     resources = {"resources": {"limits": {"memory": memory}}} if memory else {}
+    deleted_by = being_deleted if isinstance(being_deleted, str) else "2026-01-01T00:00:09Z"
     conditions = []
     if unschedulable:
         conditions.append(_condition("PodScheduled", "False", "Unschedulable", unschedulable))
@@ -149,7 +153,7 @@ def a_pod(
     return {
         "metadata": {"name": name, "uid": f"uid-{name}"}
         | ({"creationTimestamp": created} if created else {})
-        | ({"deletionTimestamp": "2026-01-01T00:00:09Z"} if being_deleted else {})
+        | ({"deletionTimestamp": deleted_by} if being_deleted else {})
         | ({"deletionGracePeriodSeconds": grace_period} if grace_period is not None else {}),
         "spec": {"containers": [{"name": "script", "image": image} | resources]}
         | (

@@ -14,10 +14,17 @@ from typing import Any, Protocol
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change, Watch
+from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
+from airflow_script_provider.kube.wording import signal_name
+
+STOPPABLE = 2.0
+"""Seconds from which a kubelet may have stopped a script that did not end by a signal."""
+EVENTS_PATIENCE = 5.0
+"""Seconds that the events of a script that has ended are waited for."""
 
 
 class Kind(StrEnum):
@@ -130,6 +137,25 @@ async def as_they_are(
     is_ours = newest["metadata"]["uid"] == ref.uid  # otherwise another one has the name
     job_now = Change(newest) if is_ours else Change(dict(job), deleted=True)
     return [*((Kind.POD, change) for change in changes), (Kind.JOB, job_now)]
+
+
+async def stopped_by_kubelet(api: KubernetesApi, namespace: str, pod: Pod) -> tuple[str, str] | None:
+    """Reason and message of the event by which the kubelet stopped the pod's script.
+
+    A pod that passes its own limits is not marked as disrupted. Of one that is, its own status is
+    the word where its events cannot be read. A short script is not worth a request, unless a
+    signal ended it.
+    """
+    disrupted, end = pod_status.disruption(pod), pod_status.script_end(pod)
+    is_by_signal = end is not None and signal_name(end.exit_code) is not None
+    if disrupted is None and not is_by_signal and pod_status.seconds_of_script(pod) < STOPPABLE:
+        return None
+    try:
+        async with asyncio.timeout(EVENTS_PATIENCE):
+            found = await api.list("events", namespace, fieldSelector=f"involvedObject.uid={pod_status.uid(pod)}")
+    except (TimeoutError, exceptions.KubernetesApiError):
+        return None if disrupted is None else (disrupted.reason, disrupted.message)
+    return cluster_messages.stop(found["items"])
 
 
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:

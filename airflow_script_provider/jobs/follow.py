@@ -15,22 +15,30 @@ from functools import partial
 from typing import TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.changes import Changes, Item, Kind, News, Stop, WatchEvents, as_they_are, take_all
+from airflow_script_provider.jobs.changes import (
+    Changes,
+    Item,
+    Kind,
+    News,
+    Stop,
+    WatchEvents,
+    as_they_are,
+    stopped_by_kubelet,
+    take_all,
+)
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job import announcements, progress
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.pods import pod_status
-from airflow_script_provider.kube.wording import signal_name
 
 V = TypeVar("V", bound=Verdict | None)
 
@@ -40,10 +48,6 @@ are."""
 DRAIN_MARGIN = progress.CONFIRMATION + 2.0
 """Seconds beyond the grace period in which the pods of a Job that was ended may run and print.
 After them it is known whether the kubelet reports the pods' end."""
-STOPPABLE = 2.0
-"""Seconds from which a kubelet may have stopped a script that did not end by a signal."""
-EVENTS_PATIENCE = 5.0
-"""Seconds that the events of a script that has ended are waited for."""
 DOUBT = 1.0
 """Seconds after which a decision that the API server did not confirm is made again."""
 
@@ -310,25 +314,6 @@ class Follower:
         for uid in announcements.unexplained(self.view, self._job.ref.uid, now - self._launched_at):
             if uid not in self._event_watches and self._may_watch_events:
                 self._event_watches[uid] = watch_events(uid)
-
-
-async def stopped_by_kubelet(api: KubernetesApi, namespace: str, pod: pod_status.Pod) -> tuple[str, str] | None:
-    """Reason and message of the event by which the kubelet stopped the pod's script.
-
-    A pod that passes its own limits is not marked as disrupted. Of one that is, its own status is
-    the word where its events cannot be read. A short script is not worth a request, unless a
-    signal ended it.
-    """
-    disrupted, end = pod_status.disruption(pod), pod_status.script_end(pod)
-    is_by_signal = end is not None and signal_name(end.exit_code) is not None
-    if disrupted is None and not is_by_signal and pod_status.seconds_of_script(pod) < STOPPABLE:
-        return None
-    try:
-        async with asyncio.timeout(EVENTS_PATIENCE):
-            found = await api.list("events", namespace, fieldSelector=f"involvedObject.uid={pod_status.uid(pod)}")
-    except (TimeoutError, exceptions.KubernetesApiError):
-        return None if disrupted is None else (disrupted.reason, disrupted.message)
-    return cluster_messages.stop(found["items"])
 
 
 def _monotonic(time_of_day: float) -> float:

@@ -47,6 +47,7 @@ class ScriptTrigger(JobTrigger):
 
     _follower: Follower | None = None
     _has_waited = False
+    """Whether the state that is saved on the Job may have a wait for a pod."""
 
     async def _follow(self, cluster: SharedCluster) -> dict[str, Any]:
         ref = self._launched.ref
@@ -128,15 +129,20 @@ class ScriptTrigger(JobTrigger):
             await asyncio.sleep(SAVE_INTERVAL)
 
     async def _save_waits(self, api: KubernetesApi, follower: Follower) -> None:
-        """Save how long the Job has had no pod, for the same case, and that it has one at last."""
-        is_waiting = True
-        while is_waiting:
+        """Save how long the Job has had no pod, for the same case, and that it has one at last.
+
+        A Job may be suspended before it has a pod: it then waits anew, after its resumption.
+        """
+        while True:
             await asyncio.sleep(max(SAVE_INTERVAL, self._launched.limits.startup_timeout / SAVED_WAITS))
             is_waiting = follower.state.waited > 0
-            self._has_waited = self._has_waited or is_waiting
-            if self._has_waited:
+            if is_waiting or self._has_waited:
+                self._has_waited = True
                 with contextlib.suppress(exceptions.KubernetesApiError):
                     await self._save(api, is_final=False)
+                    self._has_waited = is_waiting
+            if follower.view.has_had_a_pod:
+                return
 
     async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:
         position = self._position()

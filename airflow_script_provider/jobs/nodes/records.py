@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs.follow import stopped_by_kubelet
+from airflow_script_provider.jobs.changes import stopped_by_kubelet
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
 from airflow_script_provider.kube.causes.events import event_lines
@@ -43,9 +43,13 @@ class RecordWriter:
     hide: Hide | None = None
     _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
 
-    async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output, failures: int) -> RunRecord:
-        """The record of a run that is over, of a node of which so many runs have failed before."""
+    async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output | None, failures: int) -> RunRecord:
+        """The record of a run that is over, of a node of which so many runs have failed before.
+
+        Without its output, it has no line of the script, so that none needs to be made safe.
+        """
         facts = self._facts(run, failures)
+        hide, output = (None, Output(0)) if output is None else (self.hide, output)
         if isinstance(decision, Lost):
             return node_record.of_lost(decision, output, **facts)
         case = Case(
@@ -59,7 +63,7 @@ class RecordWriter:
             lines=output.last_lines(script_error.LINES),
             warnings=await self._reasons(run, decision),
             files=self.job.files,
-            hide=self.hide,
+            hide=hide,
         )
         record = node_record.of_case(case, output, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
@@ -93,7 +97,7 @@ class RecordWriter:
 
     def error_of(self, record: RunRecord) -> str | None:
         """All of a run's error, as far as this process may show it."""
-        return record.told(self.hide or name_of_error).error
+        return record.with_whole_error(self.hide or name_of_error).error
 
     async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
         """Write the record on the run's Job, otherwise on the owner; the problem if neither works.

@@ -118,8 +118,7 @@ class NodeRuns:
 
         These are the live lines that were shown, and the time that runs have waited for a pod.
         """
-        waits = {start: FollowState(waited=waited) for start, waited in self.board.waits(time.monotonic()).items()}
-        states = waits | {start: lines.state for start, (lines, _) in self._live.items()}
+        states = self.board.waits(time.monotonic()) | {start: lines.state for start, (lines, _) in self._live.items()}
         runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
         await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
 
@@ -322,7 +321,7 @@ class NodeRuns:
         doubt = await self._end_create(run) if run.uid is None else ""
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
-            bare = await self._records.of(run, decision, Output(0), before)
+            bare = await self._records.of(run, decision, None, before)
             uid = decision.pod_uid if isinstance(decision, Verdict) else None
             output = await self._output_of(run, result.title(run.node, self.plan, bare), uid)
             record = await self._records.of(run, decision, output, before)

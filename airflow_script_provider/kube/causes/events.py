@@ -26,7 +26,7 @@ def event_line(event: Mapping[str, Any]) -> str:
     """A Kubernetes event as one line, without logins and what a hook or a probe printed."""
     thing = event.get("involvedObject", {})
     line = f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
-    return without_quotes(cluster_messages.without_logins(line))
+    return without_printed_text(cluster_messages.without_logins(line))
 
 
 def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -39,8 +39,8 @@ def about(kind: str, lines: Sequence[str]) -> list[str]:
     return [line for line in lines if line.startswith(f"{kind} ")]
 
 
-def without_quotes(line: str) -> str:
-    """The line without what a hook or a probe printed, which may be any value."""
+def without_printed_text(line: str) -> str:
+    """The line of an event without what a hook or a probe printed, which may be any value."""
     found = _EVENT.match(line)
     if found is None or found["reason"] not in signs.OF_HOOKS:
         return line
@@ -60,7 +60,6 @@ def _of_event(line: str) -> NotStarted:
         category = signs.category_of(signs.OF_THE_CLUSTER, line, None)
         return NotStarted(line, signs.advice(signs.OF_THE_CLUSTER, line), category)
     reason, message = found["reason"], line[found.end() :]
-    message = message.partition(": ")[0] if reason in signs.OF_HOOKS else message
     why = f"{reason}: {cluster_messages.event_cause(message)}".removesuffix(": ")
     category = signs.category_of(signs.OF_THE_CLUSTER, message, reason)
     return NotStarted(why, signs.advice(signs.OF_THE_CLUSTER, message), category, reason)

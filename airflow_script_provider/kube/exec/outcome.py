@@ -14,7 +14,7 @@ from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text, storable
-from airflow_script_provider.kube.pods import script_end
+from airflow_script_provider.kube.pods import ending
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
@@ -260,7 +260,7 @@ def _diagnose(case: ExecCase) -> Diagnosis:
 
 
 def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
-    cause = script_end.in_words(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
+    cause = ending.in_words(ContainerEnd(code, "Error"), None).replace("the script", case.request.noun)
     output = case.output.both.last_lines(script_error.LINES)
     found = script_error.of_output(code, output, output[-LAST_LINES:])
     if shown := case.hide(found.line) if case.hide and found.line else "":

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_script_provider.kube.causes.events import event_line
+from airflow_script_provider.kube.causes.events import event_line, without_printed_text
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
@@ -61,8 +61,9 @@ class Announced:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Announced:
-        """From ``to_dict``."""
-        return cls(texts(given.get("states", {})), texts(given.get("warnings", {})), bool(given.get("suspended")))
+        """From ``to_dict``; an earlier version kept what hooks and probes printed."""
+        warnings = {key: without_printed_text(line) for key, line in texts(given.get("warnings", {})).items()}
+        return cls(texts(given.get("states", {})), warnings, bool(given.get("suspended")))
 
 
 def texts(given: Mapping[str, Any]) -> dict[str, str]:

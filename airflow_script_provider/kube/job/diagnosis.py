@@ -14,7 +14,7 @@ from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
-from airflow_script_provider.kube.pods import pod_state, pod_status, script_end
+from airflow_script_provider.kube.pods import ending, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line
@@ -176,10 +176,10 @@ def _of_runtime(case: Case, word: str, message: str) -> NotStarted:
 
 
 def _shown_program(case: Case, fault: ProgramFault) -> str:
-    """The program that a fault names: ours, or one that may be any value."""
+    """The program that a fault names; empty if it is not ours and may be a value unknown here."""
     if fault.program in (case.program, "sh"):
         return fault.program
-    return (case.hide(fault.program) if case.hide and knows_values(case.hide) else "") or "…"
+    return case.hide(fault.program) if case.hide and knows_values(case.hide) else ""
 
 
 def _image(case: Case) -> Diagnosis:
@@ -200,13 +200,14 @@ def _check_container(name: str) -> str:
 
 def _not_executable(case: Case) -> Diagnosis:
     fault = cluster_messages.program_fault(case.verdict.message)
-    program = (_shown_program(case, fault) if fault else case.program) or "the interpreter"
+    program = _shown_program(case, fault) if fault else case.program
     is_waiting = case.pod is not None and case.verdict.cause is Cause.NOT_CREATED
     container = ((pod_state.waiting(case.pod or {}) if is_waiting else None) or pod_state.Waiting()).container
     image = pod_status.image_of(case.pod or {}, container) or case.image
-    cause = f'"{program}" cannot be executed in image {image}'
+    named = f'"{program}"' if program else f'the program of container "{container}"'
+    cause = f"{named} cannot be executed in image {image}"
     if fault and fault.is_missing:
-        cause = f'image {image} has no "{program}"'
+        cause = f"image {image} {'has no' if program else 'lacks'} {named}"
     category = Category.PROGRAM_NOT_FOUND if fault and fault.is_missing else Category.NOT_EXECUTABLE
     advice = f"Change image or interpreter{_on_path(program)}." if container in _OURS else _check_container(container)
     return _diagnosis(case, f"failed: {cause}", advice, category, case.verdict.reason)
@@ -294,13 +295,13 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     told = script_error.termination_message(message, case.lines or case.last_lines)
     written = [line for line in map(case.hide, told) if line] if case.hide else []
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
-    ended = script_end.in_words(end, case.pod)
+    ended = ending.in_words(end, case.pod)
     if end.reason in pod_status.START_ERRORS:
         ended = _could_not_start(SCRIPT_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
     cause = f"{ended}{times}"
-    takes_line = cause.startswith(script_end.ENDED_WITH) and not end.has_killed_child
+    takes_line = cause.startswith(ending.ENDED_WITH) and not end.has_killed_child
     line = (found.line or next(iter(told), "")) if takes_line else ""
-    cause = script_end.with_line(cause, shown) if takes_line else cause
+    cause = ending.with_line(cause, shown) if takes_line else cause
     advice, category = _advice(case, end, found) or found.advice, _category(end) or found.category
     diagnosed = _diagnosis(case, f"failed: {cause}", advice, category, reason)
     return replace(diagnosed, line=line, termination_message=() if written in ([], [shown]) else tuple(written))
@@ -323,7 +324,7 @@ def _advice(case: Case, end: ContainerEnd, found: ScriptError) -> str:
         return _MORE_MEMORY
     if advice := script_error.advice_on_files(found.telling, case.files):
         return advice
-    if end.exit_code == 137 and end.reason not in script_end.LOST:
+    if end.exit_code == 137 and end.reason not in ending.LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
     if end.exit_code == 127 and any("error while loading shared libraries" in line for line in found.telling):
         return "The image lacks a library that the program needs."

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.kube.causes import events
 from airflow_script_provider.kube.job import diagnosis
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -77,7 +76,7 @@ def conclude(
         result,
         diagnosed,
         value,
-        warnings=tuple(map(events.without_quotes, case.warnings)),
+        warnings=tuple(case.warnings),
         last_lines=case.last_lines,
         skipped=code in launched.skip_codes,
         is_unknown=case.verdict.is_unknown,

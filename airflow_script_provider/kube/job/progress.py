@@ -134,11 +134,11 @@ class Wait:
 def other_failures(view: View, uid: str | None) -> int:
     """How many pods of a Job have failed besides this one, as its back-off limit counts them.
 
-    The Job counts a pod only when nothing of it runs any more.
+    The Job counts a pod only when nothing of it runs any more, or when it is gone.
     """
     failed = [one for one, pod in view.pods.items() if pod_status.has_failed(pod) and not pod_status.disruption(pod)]
     counted = int(view.job.get("status", {}).get("failed") or 0)
-    is_counted = uid in failed and pod_status.is_terminal(view.pods[uid])
+    is_counted = uid in failed and (uid in view.gone or pod_status.is_terminal(view.pods[uid]))
     return max(len({*failed} - {uid}), counted - is_counted)
 
 

@@ -16,6 +16,9 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
+_OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
+"""Reasons for which a container ends that the deletion of its pod does not cause."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -27,8 +30,8 @@ class View:
     begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
     ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
     earlier followers saw that it had no pod.
-    ``own_ends`` are the pods whose script was seen to end, or whose installation to fail, while
-    nothing ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
+    ``own_ends`` are the pods whose script ended, or whose installation failed, before anything
+    ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
     uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
     messages by uid that say why an image cannot be pulled; the one of a back-off need not.
     ``refused_since`` is when admission first refused a pod for good, with ``refusal``.
@@ -89,14 +92,13 @@ class View:
             changes["gone"] = self.gone | {uid}
         if pod_status.ends_by_itself(pod):
             changes["own_ends"] = self.own_ends | {uid}
-        if (why := pod_status.disruption(pod)) and uid not in self.done:
-            changes["disruptions"] = {
-                **self.disruptions,
-                uid: f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}",
-            }
         if error := pod_state.pull_error(pod):
             changes["pull_errors"] = {**self.pull_errors, uid: error}
-        return replace(self, **changes)
+        seen = replace(self, **changes)
+        if (why := pod_status.disruption(pod)) and uid not in seen.done:
+            text = f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}"
+            seen = replace(seen, disruptions={**self.disruptions, uid: text})
+        return seen
 
     def with_event(self, event: Mapping[str, Any], now: float) -> View:
         """The view after a Warning event: it may say that admission refuses the Job's pods.
@@ -126,12 +128,11 @@ class View:
     def ended_by_deletion(self, uid: str) -> bool:
         """Whether the pod's deletion ended its script or installation.
 
-        An end before the deletion has its own cause, and so has one that only the container can
-        reach.
+        An end before the deletion has its own cause, and so has one that a deletion cannot cause.
         """
         pod = self.pods[uid]
         end = pod_status.failed_end(pod)
-        is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason == "OOMKilled")
+        is_telling = pod_status.has_hopeless_installation(pod) or (end is not None and end.reason in _OWN_REASONS)
         return pod_status.is_being_deleted(pod) and not is_telling and uid not in self.own_ends
 
     @property
@@ -167,6 +168,11 @@ class View:
         return has_run or self._had_other_pods
 
     @property
+    def has_had_a_pod(self) -> bool:
+        """Whether the Job has a pod, or is known to have had one."""
+        return bool(self.pods) or self.has_run
+
+    @property
     def has_begun(self) -> bool:
         """Whether an attempt has run, or is at work in an init container."""
         return self.has_run or any(pod_status.is_initializing(pod) for pod in self.pods.values())
@@ -193,7 +199,7 @@ class View:
         0 once there was a pod. The time between two followers does not count: a pod may have run.
         """
         starts_at = self.starts_at
-        if starts_at is None or self.pods or self.has_run:
+        if starts_at is None or self.has_had_a_pod:
             return 0.0
         return now - starts_at if self.pods_known and self.seen_since is not None else self.waited
 

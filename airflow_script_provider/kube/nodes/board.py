@@ -200,10 +200,17 @@ class Board:
             return "not started (execution_timeout)"
         return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
 
-    def waits(self, now: float) -> dict[Start, float]:
-        """How long runs have been without a pod: those that never had one or have a state."""
-        seconds = {start: run.seen.view.seconds_without_a_pod(now) for start, run in self.runs.items()}
-        return {start: waited for start, waited in seconds.items() if waited or self.runs[start].follow_state}
+    def waits(self, now: float) -> dict[Start, FollowState]:
+        """How long runs have been without a pod: those that never had one or have a state.
+
+        What else an earlier follower has left of a run stays as it is.
+        """
+        states = {}
+        for start, run in self.runs.items():
+            waited = run.seen.view.seconds_without_a_pod(now)
+            if waited or run.follow_state:
+                states[start] = replace(FollowState.from_text(run.follow_state) or FollowState(), waited=waited)
+        return states
 
     def failures_before(self, node: str) -> int:
         """The number of failed runs of a node."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from airflow_script_provider.kube.causes import script_error
 from airflow_script_provider.kube.hiding import Hide, name_of_error
 from airflow_script_provider.kube.job import diagnosis, progress
 from airflow_script_provider.kube.job.diagnosis import Case
@@ -18,7 +19,7 @@ from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, INVALID
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import selection
 from airflow_script_provider.kube.nodes.progress import Lost
-from airflow_script_provider.kube.pods import pod_status, script_end
+from airflow_script_provider.kube.pods import ending, pod_status
 from airflow_script_provider.kube.times import parse_time
 from airflow_script_provider.kube.wording import one_line, shortened
 from airflow_script_provider.result import Category, Status, category_named
@@ -59,8 +60,9 @@ class RunRecord:
     longer than the output may be (``value_truncated``). ``category`` is one word of ours for a
     failure, and ``reason`` Kubernetes' own word, if it has one.
 
-    A process that does not know the script's secrets keeps ``line``, which tells the cause, and
-    ``advice`` apart from ``error``: ``told`` puts them together where the secrets are known.
+    A process that does not know the script's secrets keeps ``line``, the script's line that tells
+    the cause, and ``advice`` apart from ``error``. ``with_whole_error`` puts them together where
+    the secrets are known.
     """
 
     index: int
@@ -96,9 +98,9 @@ class RunRecord:
         return f"exit {self.exit_code}{more}"
 
     @property
-    def tells_its_error(self) -> bool:
-        """Whether the error has the line by which the script itself tells the cause."""
-        return self.error is not None and self.error.startswith(f"exit code {self.exit_code}")
+    def has_own_line(self) -> bool:
+        """Whether the error has the script's line that tells the cause."""
+        return self.error is not None and ending.has_line(self.error)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as part of the result."""
@@ -115,11 +117,11 @@ class RunRecord:
         """The record without the script's output and value."""
         return replace(self, output="", value=None, line="")
 
-    def told(self, hide: Hide) -> RunRecord:
+    def with_whole_error(self, hide: Hide) -> RunRecord:
         """The record with all of its error: the script's line, made safe, and the advice."""
         if self.error is None or not (self.line or self.advice):
             return self
-        cause = script_end.with_line(self.error.rstrip("."), hide(self.line) if self.line else "")
+        cause = ending.with_line(self.error.rstrip("."), hide(self.line) if self.line else "")
         error = f"{shortened(cause, MAX_CAUSE).rstrip('.')}. {self.advice}".rstrip()
         return replace(self, error=error, line="", advice="")
 
@@ -195,7 +197,7 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
         category=category,
         reason=diagnosed.reason if diagnosed else None,
         error=f"{shortened(diagnosed.cause, MAX_CAUSE).rstrip('.')}." if diagnosed else None,
-        line=_kept_line(diagnosed.line, output) if diagnosed and case.hide is None else "",
+        line=_kept_line(diagnosed.line, output, case) if diagnosed and case.hide is None else "",
         advice=diagnosed.hint if diagnosed else "",
         **facts,
     )
@@ -228,9 +230,17 @@ def with_state_of_node(record: RunRecord, state_of_node: str | None) -> RunRecor
     return replace(record, category=_STATES[state_of_node], error=error, advice="")
 
 
-def _kept_line(line: str, output: Output) -> str:
-    """The line as the record keeps it: as a whole where the record has it in its output anyway."""
-    return line if len(line) <= MAX_LINE and line in output.tail() else name_of_error(line)
+def _kept_line(line: str, output: Output, case: Case) -> str:
+    """The line as the record keeps it: as a whole only where it stands in the cluster anyway.
+
+    That is in the record's output, or in the pod's status as a message that the script wrote for
+    it. A line may be joined of two.
+    """
+    message = case.script_end.message if case.script_end else ""
+    written = script_error.termination_message(message, case.lines or case.last_lines)
+    known = (output.tail(), *written)
+    is_known = any(one_line(line) in one_line(text) for text in known)
+    return line if len(line) <= MAX_LINE and is_known else name_of_error(line)
 
 
 def _with_failure_counted(record: RunRecord) -> RunRecord:

@@ -31,7 +31,7 @@ def conclude(
     ``hide`` makes a line of the script safe for a message.
     """
     kept = {
-        node: tuple(run.told(hide) for run in _newest(records[node], plan.history_limit))
+        node: tuple(run.with_whole_error(hide) for run in _newest(records[node], plan.history_limit))
         for node in (*plan.earlier, *plan.nodes)
         if node in records
     }
@@ -131,7 +131,7 @@ def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str 
 def _shared_error(failed: Iterable[str], records: Records) -> str | None:
     """The script's own error, if it is the same on all nodes that failed."""
     last = [_last_failed(records.get(node, ())) for node in failed]
-    errors = {run.error if run and run.tells_its_error else None for run in last}
+    errors = {run.error if run and run.has_own_line else None for run in last}
     return errors.pop() if len(errors) == 1 else None
 
 

@@ -18,6 +18,8 @@ Pod = Mapping[str, Any]
 
 CHILD_KILLED = "a process of it was killed for memory"
 _KILLED = 137
+CLOCK_DIFFERENCE = 5.0
+"""Seconds by which the clock of a node may differ from the API server's."""
 START_ERRORS = ("StartError", "ContainerCannotRun")
 
 
@@ -224,14 +226,25 @@ def deletion_grace_period(pod: Pod) -> int:
 
 
 def ends_by_itself(pod: Pod) -> bool:
-    """Whether the script has ended, or the installation failed, and nothing ended the pod.
+    """Whether the script has ended, or the installation failed, before anything ended the pod.
 
     A script that was stopped may end with any exit code. If it was 0 and the phase is ``Failed``,
     other containers that failed are the only innocent reason.
     """
-    if (script_end(pod) or failed_end(pod)) is None or is_being_deleted(pod) or disruption(pod) or failure(pod):
+    end = script_end(pod) or failed_end(pod)
+    is_ended = is_being_deleted(pod) or disruption(pod) is not None
+    if end is None or failure(pod) or (is_ended and not _is_before_deletion(end, pod)):
         return False
     return failed_end(pod) is not None or phase(pod) != "Failed" or bool(unfinished_others(pod))
+
+
+def _is_before_deletion(end: ContainerEnd, pod: Pod) -> bool:
+    """Whether a container had ended when the deletion of its pod was requested."""
+    killed_at = pod["metadata"].get("deletionTimestamp")
+    if killed_at is None or end.finished_at is None or "deletionGracePeriodSeconds" not in pod["metadata"]:
+        return False
+    seconds = (parse_time(killed_at) - parse_time(end.finished_at)).total_seconds()
+    return seconds > deletion_grace_period(pod) + CLOCK_DIFFERENCE
 
 
 def seconds_of_script(pod: Pod) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.follow import stopped_by_kubelet
+from airflow_script_provider.jobs.changes import stopped_by_kubelet
 from airflow_script_provider.kube.job.launched import JobRef
 from tests.builders import a_pod, an_event
 from tests.servers import Answer

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from airflow_script_provider.jobs.follow import Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
@@ -124,22 +125,34 @@ async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_th
 
 
 class WaitingFollower:
-    """A follower of a Job without a pod, which at each look has waited so long."""
+    """A follower of a Job that gets a pod last, and at each look has waited so long for it."""
 
     def __init__(self, trigger: ScriptTrigger, waits: list[float]) -> None:
-        self._trigger, self._waits = trigger, iter(waits)
+        self._trigger, self._waits = trigger, list(waits)
 
     @property
     def state(self) -> FollowState:
         """How far it is now, also for the trigger."""
-        state = FollowState(waited=next(self._waits))
+        state = FollowState(waited=self._waits.pop(0))
         follower: Any = SimpleNamespace(state=state)
         self._trigger._follower = follower
         return state
 
+    @property
+    def view(self) -> View:
+        """What it has seen now."""
+        return a_view() if self._waits else a_view(a_pod())
+
 
 @pytest.mark.parametrize(
-    ("waits", "saved"), [([30.0, 60.0, 0.0], [30.0, 60.0, 0.0]), ([0.0], [])], ids=["without a pod", "with a pod"]
+    ("waits", "saved"),
+    [
+        ([30.0, 60.0, 0.0], [30.0, 60.0, 0.0]),
+        ([0.0], []),
+        ([0.0, 0.0, 30.0, 0.0], [30.0, 0.0]),
+        ([30.0, 0.0, 0.0, 20.0, 0.0], [30.0, 0.0, 20.0, 0.0]),
+    ],
+    ids=["without a pod", "with a pod", "suspended first", "suspended in between"],
 )
 async def test_a_wait_for_a_pod_is_saved_for_the_next_triggerer(
     waits: list[float], saved: list[float], monkeypatch: pytest.MonkeyPatch

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 from airflow_script_provider.jobs.nodes.records import RecordWriter
+from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.result import Category
-from tests.builders import a_failed_record, a_launched_job, a_plan, some_limits
+from tests.builders import a_failed_record, a_job, a_launched_job, a_plan, a_pod, some_limits, some_output
 from tests.servers import WebServer
 from tests.stand_in_api import an_object, api_of, stand_in
 
@@ -51,3 +52,24 @@ async def test_a_full_owner_gets_records_without_details() -> None:
     assert json.loads(second) == {
         "index": 1, "status": "failed", "category": "ExceededQuota", "reason": "Error", "failures": 1, "node": "node-1"
     }  # fmt: skip
+
+
+async def test_how_a_run_ended_is_known_before_its_output() -> None:
+    """The title of its lines needs no line of the script, and so no line is made safe (R25, R37)."""
+    hidden: list[str] = []
+
+    def hide(line: str) -> str:
+        hidden.append(line)
+        return line
+
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+    run.seen = run.seen.with_job(a_job(), 0.0).with_pod(a_pod(exit_code=3, message="partition 7 is corrupt"), 0.0)
+    decision = Verdict(Cause.SCRIPT_FAILED, "uid-load-x1")
+    with stand_in() as server:
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(), hide)
+            bare = await writer.of(run, decision, None, 0)
+            assert (bare.why, hidden) == ("exit 3", [])
+            whole = await writer.of(run, decision, some_output("hi"), 0)
+    assert hidden == ["partition 7 is corrupt"]
+    assert (whole.error, bare.category) == ("exit code 3: partition 7 is corrupt.", whole.category)

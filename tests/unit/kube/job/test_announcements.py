@@ -11,6 +11,7 @@ from airflow_script_provider.kube.job.announcements import (
     LAUNCH_GRACE,
     NO_POD_AFTER,
     NOT_BEGUN_AFTER,
+    Announced,
     Announcer,
     Line,
     unexplained,
@@ -193,3 +194,13 @@ def test_a_pod_that_is_gone_needs_no_explanation() -> None:
     """The Job's events say why there is no other one (R11)."""
     view = a_view(a_pod()).with_pod(a_pod(), 0.0, deleted=True)
     assert unexplained(view, "uid-load", NOT_BEGUN_AFTER) == ["uid-load"]
+
+
+def test_what_an_earlier_version_has_stored_shows_no_secret() -> None:
+    """It kept the events of hooks and probes with what these printed (R26)."""
+    stored = {
+        "probe": "Pod load-x1: Unhealthy: Startup probe failed: token hunter2 refused",
+        "mount": "Pod load-x1: FailedMount: no disk: full",
+    }
+    left = Announced.from_dict({"warnings": stored})
+    assert left.warnings == stored | {"probe": "Pod load-x1: Unhealthy: Startup probe failed"}

@@ -16,11 +16,11 @@ from airflow_script_provider.kube.job.diagnosis import (
     hint_for,
 )
 from airflow_script_provider.kube.job.progress import Cause
-from airflow_script_provider.kube.pods import script_end
+from airflow_script_provider.kube.pods import ending
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
 from airflow_script_provider.result import Category
-from tests.builders import a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
+from tests.builders import IMAGE, a_case, a_container, a_job, a_pod, an_end, an_event, some_limits
 
 
 def test_oom_names_the_limit() -> None:
@@ -119,7 +119,7 @@ def test_several_attempts_are_counted() -> None:
 @pytest.mark.parametrize(("code", "name"), [(137, "SIGKILL"), (139, "SIGSEGV"), (143, "SIGTERM")])
 def test_a_signal_is_named(code: int, name: str) -> None:
     """128 + n is the signal n (R22)."""
-    assert f"exit code {code} ({name})" in script_end.in_words(an_end(code), None)
+    assert f"exit code {code} ({name})" in ending.in_words(an_end(code), None)
 
 
 @pytest.mark.parametrize("code", [0, 1, 127, 128, 255])
@@ -342,12 +342,22 @@ def test_a_probe_explains_the_signal() -> None:
     assert (found.category, found.reason) == (Category.STOPPED, "Killing")
 
 
+@pytest.mark.parametrize("reason", ["StartError", "ContainerCannotRun"])
+def test_a_deletion_explains_no_container_that_could_not_start(reason: str) -> None:
+    """The container runtime names the cause (R22)."""
+    pod = a_pod(exit_code=128, reason=reason, message="error mounting /data: no such device", being_deleted=True)
+    found = diagnose(a_case(pod, cause=Cause.JOB_FAILED))
+    assert found.cause == 'container "script" could not start: error mounting /data: no such device'
+
+
 def test_a_deletion_explains_no_earlier_end() -> None:
     """The Job of a script with a sidecar is deleted; memory and missing packages have their own words."""
     case = a_case(a_pod(exit_code=3))
     deleted = case.view.with_pod(a_pod(exit_code=3, being_deleted=True), 1)
     assert diagnose(replace(case, view=deleted)).cause == "the script ended with exit code 3"
     assert diagnose(a_case(a_pod(oom_killed=True, being_deleted=True))).category is Category.OOM_KILLED
+    both = a_pod(exit_code=3, being_deleted="2026-01-01T00:01:09Z", grace_period=30)
+    assert diagnose(a_case(both, cause=Cause.JOB_FAILED)).cause == "the script ended with exit code 3"
     installer = a_container(name="install", exit_code=PERMANENT, message='could not install "pandaz"')
     installing = a_pod(waiting="PodInitializing", being_deleted=True, installers=[installer])
     assert diagnose(a_case(installing)).category is Category.INSTALL_FAILED
@@ -430,7 +440,25 @@ def test_a_runtimes_message_has_no_value(case: Case, hide: Hide | None, shown: s
     """It may quote an argument or a variable: what is unknown is not shown (R22, R26)."""
     found = diagnose(replace(case, hide=hide))
     assert "s3cr3t" not in str(found)
-    assert shown in found.headline
+    is_only_named = case.verdict.cause in (Cause.NOT_EXECUTABLE, Cause.NOT_CREATED)
+    assert ('container "script"' if is_only_named and shown == '"…"' else shown) in found.headline
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("executable file `python9` not found in $PATH", f'image {IMAGE} lacks the program of container "script"'),
+        (
+            'exec: "/tmp/x": permission denied',
+            f'the program of container "script" cannot be executed in image {IMAGE}',
+        ),
+    ],
+)
+def test_a_program_that_may_be_a_value_is_named_by_its_container(message: str, cause: str) -> None:
+    """A triggerer knows no values (R22, R26)."""
+    waiting = a_pod(waiting="CreateContainerError", message=message)
+    case = a_case(waiting, cause=Cause.NOT_CREATED, message=message)
+    assert diagnose(case).headline == f"Job etl/load failed: {cause}. Change image or interpreter."
 
 
 def test_a_program_of_another_container_that_cri_o_does_not_create() -> None:
@@ -537,8 +565,8 @@ def test_a_hook_quotes_no_value(hide: Hide | None, shown: str) -> None:
 
 @pytest.mark.parametrize("reason", ["Unhealthy", "FailedPostStartHook"])
 def test_an_event_of_a_hook_or_a_probe_quotes_no_value(reason: str) -> None:
-    """What a probe printed is not in the first line; the event is in the log (R26)."""
-    warning = f"Pod load-x1: {reason}: Startup probe failed: hunter22 is wrong"
+    """What a probe printed is not in the first line (R26)."""
+    warning = event_line(an_event(reason, "Startup probe failed: hunter22 is wrong"))
     case = a_case(a_pod(waiting="ContainerCreating"), cause=Cause.STARTUP_TIMEOUT, warnings=[warning])
     found = diagnose(case)
     assert "hunter22" not in found.headline + found.cause

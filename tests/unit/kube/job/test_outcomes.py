@@ -264,13 +264,3 @@ def test_a_script_that_may_still_run_is_not_run_again() -> None:
     """Its node does not answer: Airflow must not start a second one beside it (R10)."""
     outcome = concluded(a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE))
     assert (outcome.is_unknown, outcome.retryable, outcome.result.status) == (True, False, Status.FAILED)
-
-
-def test_what_a_probe_printed_is_not_in_a_failure() -> None:
-    """An event of a hook or a probe may quote any value; the log has it whole (R26)."""
-    events = (
-        "Pod load-x1: Unhealthy: Startup probe failed: token hunter2 refused",
-        "Pod load-x1: FailedMount: no disk",
-    )
-    found = concluded(a_case(a_pod(exit_code=1), cause=Cause.SCRIPT_FAILED, warnings=events))
-    assert found.warnings == ("Pod load-x1: Unhealthy: Startup probe failed", "Pod load-x1: FailedMount: no disk")

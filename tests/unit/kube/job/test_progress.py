@@ -251,6 +251,39 @@ def test_exit_code_zero_of_a_deleted_pod_proves_nothing() -> None:
     assert verdict_of(view).cause is Cause.JOB_DELETED
 
 
+ENDED_BEFORE: dict[str, Any] = {"being_deleted": "2026-01-01T00:00:41Z", "grace_period": 30}
+
+
+@pytest.mark.parametrize(
+    ("deletion", "is_known"),
+    [
+        (ENDED_BEFORE, True),
+        ({"being_deleted": "2026-01-01T00:00:40Z", "grace_period": 30}, False),
+        ({"being_deleted": "2026-01-01T00:00:41Z"}, False),
+        ({"being_deleted": True, "grace_period": 0}, False),
+    ],
+)
+def test_an_end_before_the_deletion_stands_though_both_are_seen_at_once(
+    deletion: dict[str, Any], is_known: bool
+) -> None:
+    """The next follower first sees the pod while a helper uses its grace period (R1, R9).
+
+    The clock of the node may differ a little from the API server's.
+    """
+    succeeded = verdict_of(a_view(a_pod(exit_code=0, **deletion), job_deleted=True))
+    assert succeeded.cause is (Cause.SCRIPT_SUCCEEDED if is_known else Cause.JOB_DELETED)
+    failed = verdict_of(a_view(a_pod(exit_code=3, **deletion), job_deleted=True))
+    assert failed.cause is (Cause.SCRIPT_FAILED if is_known else Cause.JOB_DELETED)
+
+
+def test_a_success_before_an_eviction_stands_though_both_are_seen_at_once() -> None:
+    """The Job counts no pod that the cluster ends, whatever its exit code, and would start another (R1, R7)."""
+    evicted: dict[str, Any] = {"disrupted": "EvictionByEvictionAPI"} | ENDED_BEFORE
+    view = a_view(a_pod(exit_code=0, **evicted))
+    assert (verdict_of(view).cause, view.disruptions) == (Cause.SCRIPT_SUCCEEDED, {})
+    assert isinstance(decide(a_view(a_pod(exit_code=3, **evicted)), some_limits(), 1), Wait)
+
+
 def test_sidecars_get_a_moment_to_end() -> None:
     """Right after the script's end the run waits for other containers, until the grace is over (R12)."""
     view = a_view(a_pod(exit_code=0, others=[a_container(name="proxy", running=True)]), now=10)
@@ -687,6 +720,9 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
     assert verdict_of(ended, 1, backoff_limit=3).cause is Cause.SCRIPT_FAILED
 
 
+LEFT_HELPER = a_pod("x1", exit_code=1, others=HELPER)
+
+
 @pytest.mark.parametrize(
     ("view", "failures"),
     [
@@ -698,6 +734,9 @@ def test_a_job_that_is_deleted_while_another_attempt_runs_is_unknown() -> None:
         (a_view(a_pod("x1", exit_code=0), a_pod("x0", exit_code=137, disrupted="PreemptionByScheduler")), 0),
         (a_view(a_pod("x1", exit_code=1, others=HELPER), job=a_job(failed=1)), 1),
         (a_view(a_pod("x1", exit_code=1, phase="Failed"), job=a_job(failed=1)), 0),
+        (a_view(LEFT_HELPER, job=a_job(failed=1)).with_pod(LEFT_HELPER, 1, deleted=True), 0),
+        (a_view(LEFT_HELPER, job=a_job(failed=2)).with_pod(LEFT_HELPER, 1, deleted=True), 1),
+        (a_view(LEFT_HELPER).with_pod(LEFT_HELPER, 1, deleted=True), 0),
     ],
 )
 def test_failures_of_other_pods(view: View, failures: int) -> None:

@@ -13,6 +13,7 @@ from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, FOLLOW_STATE_ANNOTATION, OUTCOME_ANNOTATION
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes import board as node_board
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import Board
@@ -98,17 +99,30 @@ def test_a_run_without_a_pod_that_took_over_is_not_late() -> None:
     assert board.next_look() == 160.0
 
 
+def seconds_waited(board: Board, now: float) -> dict[Start, float]:
+    """How long the board leaves to the next follower that its runs have waited."""
+    return {start: state.waited for start, state in board.waits(now).items()}
+
+
 def test_a_wait_for_a_pod_goes_on_with_the_next_follower() -> None:
     """A triggerer may restart more often than a run without a pod has time to start (R4, R5, R10)."""
     state = json.dumps(FollowState(waited=20.0).to_dict())
     board = a_board("a")
     board.take_job(a_run(FIRST, **{FOLLOW_STATE_ANNOTATION: state}), 100.0, 300.0)
     assert ends(board, 100.0) == []
-    assert (board.next_look(), board.waits(110.0)) == (140.0, {FIRST: 30.0})
+    assert (board.next_look(), seconds_waited(board, 110.0)) == (140.0, {FIRST: 30.0})
     ((_, verdict),) = ends(board, 140.0)
     assert verdict.cause is Cause.STARTUP_TIMEOUT
     board.take_pod(its_pod(), 140.0)
-    assert board.waits(140.0) == {FIRST: 0.0}
+    assert seconds_waited(board, 140.0) == {FIRST: 0.0}
+
+
+def test_the_position_of_a_run_survives_a_follower_that_sees_no_pod() -> None:
+    """The lines that an earlier follower has shown are not shown again (R4, R19)."""
+    left = FollowState(logs={("uid-x1", "script"): LogPosition("2026-01-01T00:00:01.000000000Z", (0,))}, has_begun=None)
+    board = a_board("a")
+    board.take_job(a_run(FIRST, **{FOLLOW_STATE_ANNOTATION: json.dumps(left.to_dict())}), 100.0, 300.0)
+    assert board.waits(110.0) == {FIRST: replace(left, waited=10.0)}
 
 
 def test_a_pod_that_took_over_is_not_late() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def a_failure(*lines: str, max_bytes: int = 2048, **facts: Any) -> RunRecord:
 
 def test_an_error_has_the_scripts_own_line() -> None:
     """As the first line of a failed Job has it, with category and advice (R22, R37)."""
-    record = a_failure(*NO_PANDAS, hide=str).told(str)
+    record = a_failure(*NO_PANDAS, hide=str).with_whole_error(str)
     assert (record.error, record.why) == (ITS_ERROR, "exit 1, ModuleNotFound")
 
 
@@ -85,10 +86,41 @@ def test_a_line_waits_for_a_process_that_knows_the_secrets() -> None:
     left = from_text(a_failure(*NO_PANDAS).to_text())
     assert left is not None
     assert left.error == "the script ended with exit code 1."
-    assert left.told(str).error == ITS_ERROR
-    assert left.told(lambda line: line.replace("pandas", "***")).error == ITS_ERROR.replace("pandas", "***")
-    assert left.told(lambda _: "").error == "the script ended with exit code 1. Add it to install_dependencies."
-    assert not {"line", "advice"} & left.told(str).to_dict().keys()
+    assert left.with_whole_error(str).error == ITS_ERROR
+    assert left.with_whole_error(lambda line: line.replace("pandas", "***")).error == ITS_ERROR.replace("pandas", "***")
+    assert (
+        left.with_whole_error(lambda _: "").error
+        == "the script ended with exit code 1. Add it to install_dependencies."
+    )
+    assert not {"line", "advice"} & left.with_whole_error(str).to_dict().keys()
+
+
+PANIC = ("thread 'main' panicked at src/main.rs:2:5:", "index out of  bounds", "note: run with RUST_BACKTRACE=1")
+
+
+@pytest.mark.parametrize(
+    ("ended", "lines", "error"),
+    [
+        ({"exit_code": 101}, PANIC, f"exit code 101: {PANIC[0]} {PANIC[1]}."),
+        ({"exit_code": 1, "message": "partition 7 is corrupt"}, ["hi"], "exit code 1: partition 7 is corrupt."),
+        ({"exit_code": 1, "message": "part 7\nof 9"}, ["hi"], "exit code 1: part 7."),
+    ],
+)
+def test_a_triggerer_and_a_worker_report_the_same(ended: dict[str, Any], lines: list[str], error: str) -> None:
+    """An error of two lines, and a message that the script wrote (R22, R37)."""
+    output = some_output(*lines, max_bytes=2048)
+    case = a_case(a_pod(**ended), lines=lines, last_lines=lines)
+    in_worker = of_case(replace(case, hide=str), output, **FACTS)
+    in_triggerer = from_text(of_case(case, output, **FACTS).to_text())
+    assert in_triggerer is not None
+    assert (in_worker.with_whole_error(str).error, in_triggerer.with_whole_error(str).error) == (error, error)
+
+
+def test_a_record_keeps_no_line_that_kubernetes_took_from_the_log() -> None:
+    """Where the output is left out, only the error's name stays (R26)."""
+    lines = ['  File "a.py", line 1', "ValueError: s3cr3t"]
+    case = a_case(a_pod(exit_code=1, message="\n".join(lines)), lines=lines, last_lines=lines)
+    assert of_case(case, some_output(*lines, max_bytes=0), **FACTS).line == "ValueError: …"
 
 
 @pytest.mark.parametrize("length", [0, 2048])
@@ -108,7 +140,7 @@ def test_an_error_is_bounded() -> None:
     """Whatever a kubelet or a registry reports (R25)."""
     pod = a_pod(unschedulable="x" * 9000)
     record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
-    assert len(str(record.told(str).error)) <= node_record.MAX_CAUSE + 100
+    assert len(str(record.with_whole_error(str).error)) <= node_record.MAX_CAUSE + 100
 
 
 def test_an_error_has_the_advice() -> None:
@@ -116,8 +148,10 @@ def test_an_error_has_the_advice() -> None:
     pod = a_pod(unschedulable="0/2 nodes are available: 1 Insufficient cpu")
     record = of_case(a_case(pod, cause=Cause.STARTUP_TIMEOUT), Output(), **FACTS)
     advice = "Ask for less in container_resources, or add nodes."
-    assert str(record.told(str).error).endswith(f"Insufficient cpu. {advice}")
-    assert str(node_record.with_state_of_node(record, "gone").told(str).error).endswith("cpu. The node is gone.")
+    assert str(record.with_whole_error(str).error).endswith(f"Insufficient cpu. {advice}")
+    assert str(node_record.with_state_of_node(record, "gone").with_whole_error(str).error).endswith(
+        "cpu. The node is gone."
+    )
 
 
 def test_a_timeout() -> None:
