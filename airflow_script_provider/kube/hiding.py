@@ -55,8 +55,8 @@ _ESCAPED = re.compile(r"(\\[xuU])([0-9a-f]+)")
 
 # Parts of values: what programs quote of them when they cannot read the whole. Values may be long,
 # so each pattern looks only so far.
-_MAX_PARTS = 64 * 1024
-"""Characters of values, the shortest first, whose parts are removed."""
+_MAX_PARTS = 128 * 1024
+"""Characters of values, the shortest first, whose parts are removed: a password is shorter than data."""
 _PASSWORD = re.compile(r"://[^\s/?#:@]*:(.{1,256})@")
 _NAMED_SECRET = re.compile(
     r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*[=:]\s*("[^"]+"|'[^']+'|[^\s&;,]+)""",
@@ -177,7 +177,8 @@ def _known(values: Iterable[str]) -> _Known:
 
 def _passwords(value: str) -> Iterator[str]:
     """The passwords in a value, also as a program has them that decodes a URL."""
-    named = {found[1] for text in {value, unquote_plus(value)} for found in _NAMED_SECRET.finditer(text)}
+    texts = {value, unquote_plus(value)} if "%" in value else {value}
+    named = {found[1] for text in texts for found in _NAMED_SECRET.finditer(text)}
     for password in (*named, *(found[1] for found in _PASSWORD.finditer(value))):
         yield from {text.strip("\"'") for text in (password, unquote(password), unquote_plus(password))}
 

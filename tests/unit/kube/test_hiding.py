@@ -279,7 +279,7 @@ def test_other_parts_of_a_url_are_hidden_as_programs_decode_them(value: str, par
 
 def test_parts_are_hidden_of_the_shortest_values() -> None:
     """A large value leaves the parts of a short one hidden; whole, it is hidden itself (R26, R35)."""
-    large = "".join(f"{number:x}-" for number in range(20_000))
+    large = "".join(f"{number:x}-" for number in range(40_000))
     hide = hider(values_in({"A": large, "B": "hunter22-abcdef"}))
     assert hide("ValueError: 'hunter22'") == "ValueError: '***'"
     assert hide(f"ValueError: '{large}'") == "ValueError: '***"
