@@ -56,7 +56,7 @@ _ESCAPED = re.compile(r"(\\[xuU])([0-9a-f]+)")
 # Parts of values: what programs quote of them when they cannot read the whole. Values may be long,
 # so each pattern looks only so far.
 _MAX_PARTS = 128 * 1024
-"""Characters of values, the shortest first, whose parts are removed: a password is shorter than data."""
+"""Characters of values whose parts are removed, the shortest first: passwords are short."""
 _PASSWORD = re.compile(r"://[^\s/?#:@]*:(.{1,256})@")
 _NAMED_SECRET = re.compile(
     r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*[=:]\s*("[^"]+"|'[^']+'|[^\s&;,]+)""",
