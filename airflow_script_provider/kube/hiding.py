@@ -9,11 +9,11 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from airflow_script_provider.kube.wording import one_line, shortened, without_controls
 
@@ -48,26 +48,33 @@ _BARE_LOGIN = re.compile(
 )
 _BARE_QUERY = re.compile(r"(/[^\s?]*)\?[^\s?=]*=\S*")
 _ROUNDS = 4
+_CACHED = 1 << 14
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _WITH_ESCAPES = re.compile(r"[^ -~]|['\"\\]")
 _ESCAPED = re.compile(r"(\\[xuU])([0-9a-f]+)")
 
 # Parts of values: what programs quote of them when they cannot read the whole. Values may be long,
 # so each pattern looks only so far.
-_PASSWORDS = (
-    re.compile(r"://[^\s/?#:@]*:(.{1,256})@"),
-    re.compile(
-        r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*[=:]\s*("[^"]+"|'[^']+'|[^\s&;,]+)""",
-        re.IGNORECASE,
-    ),
+_MAX_PARTS = 128 * 1024
+"""Characters of values whose parts are removed, the shortest first: passwords are short."""
+_PASSWORD = re.compile(r"://[^\s/?#:@]*:(.{1,256})@")
+_NAMED_SECRET = re.compile(
+    r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*[=:]\s*("[^"]+"|'[^']+'|[^\s&;,]+)""",
+    re.IGNORECASE,
 )
 # The host of a URL is no secret. Where an @ comes later, it may be a part of a password.
 _HOST = re.compile(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
 _OF_WORDS = re.compile(r"[\s./]")
-# Letters of one case, perhaps with a digit at the end as in psycopg2; or anything short.
-_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{1,15}\d?|[A-Z]{1,16}|[^\W_]{1,4}")
+# A name, perhaps with a digit at the end as in psycopg2; a date or a time. An escape before it is no part of it.
+_NAME = re.compile(
+    r"""\\[abfnrtv]|(?<!\w)(?:[^\W\d]{1,40}\d?|(?:19|20)\d\d-?\d\d-?\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?
+    |\d\d:\d\d(?::\d\d)?)(?!\w)""",
+    re.VERBOSE,
+)
+# Letters of one case, perhaps with a digit at the end; the name of an error; or anything short.
+_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{1,15}\d?|[A-Z]{1,16}|[A-Z][A-Za-z]{1,40}(?:Error|Exception)|[^\W_]{1,4}")
 _BETWEEN_WORDS = re.compile(r"[\s./:,+_-]+")
-_RUN = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
+_STRETCH = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
 _WORD_BEFORE = re.compile(r"[^\W_]*$")
 _WORD_AFTER = re.compile(r"[^\W_]*")
 # An apostrophe in a word is no quotation mark.
@@ -143,11 +150,13 @@ def values_in(*things: Any) -> Iterator[str]:
 class _Known:
     """Values, as they are sought in lines.
 
-    ``forms`` are sought whole. ``is_opaque`` tells whether a text is a part of a password or a
-    token, ``is_worded`` whether it is one of a path, a URL or a sentence.
+    ``forms`` are sought whole; ``lengths`` are those of the forms with the same first characters.
+    ``is_opaque`` tells whether a text is a part of a password or a token, ``is_worded`` whether it
+    is one of a path, a URL or a sentence.
     """
 
-    forms: list[str]
+    forms: frozenset[str]
+    lengths: Mapping[str, Sequence[int]]
     is_opaque: Callable[[str], bool]
     is_worded: Callable[[str], bool]
 
@@ -157,21 +166,48 @@ class _Known:
 
 
 def _known(values: Iterable[str]) -> _Known:
-    known = list(values)
-    passwords = [found[1].strip("\"'") for value in known for of in _PASSWORDS for found in of.finditer(value)]
-    opaque = [value for value in known if not _OF_WORDS.search(value)]
-    worded = [_HOST.sub(r"\1\n", value) for value in known if _OF_WORDS.search(value)]
-    return _Known(_forms([*known, *passwords]), _parts([*opaque, *passwords]), _parts(worded))
+    known = list(dict.fromkeys(values))
+    passwords = list(dict.fromkeys(password for value in known for password in _passwords(value)))
+    parted = list(_shortest([*known, *(unquote(value) for value in known if "%" in value)]))
+    opaque = [value for value in parted if not _OF_WORDS.search(value)]
+    worded = [_HOST.sub(r"\1\n", value) for value in parted if _OF_WORDS.search(value)]
+    forms = _forms([*known, *passwords])
+    return _Known(forms, _lengths(forms), _parts([*opaque, *_shortest(passwords)]), _parts(worded))
+
+
+def _passwords(value: str) -> Iterator[str]:
+    """The passwords in a value, also as a program has them that decodes a URL."""
+    texts = {value, unquote_plus(value)} if "%" in value else {value}
+    named = {found[1] for text in texts for found in _NAMED_SECRET.finditer(text)}
+    for password in (*named, *(found[1] for found in _PASSWORD.finditer(value))):
+        yield from {text.strip("\"'") for text in (password, unquote(password), unquote_plus(password))}
+
+
+def _shortest(values: Iterable[str]) -> Iterator[str]:
+    """The values, the shortest first, as many as have their parts removed."""
+    size = 0
+    for value in sorted(set(values), key=lambda value: (len(value), value)):
+        size += len(value)
+        if size > _MAX_PARTS:
+            return
+        yield value
+
+
+def _lengths(forms: Iterable[str]) -> Mapping[str, Sequence[int]]:
+    lengths: dict[str, set[int]] = {}
+    for form in forms:
+        lengths.setdefault(form[:MIN_VALUE], set()).add(len(form))
+    return {start: sorted(found, reverse=True) for start, found in lengths.items()}
 
 
 def _parts(values: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a text is a part of one of these values. A line is asked about several times."""
-    text = "\0".join(_forms(values))
-    return lru_cache(maxsize=_READ)(lambda part: part in text)
+    """Whether a text is a part of one of these values. Failures of several nodes are alike."""
+    text = "\0".join(sorted(_forms(values)))
+    return lru_cache(maxsize=_CACHED)(lambda part: part in text)
 
 
 def _hidden(line: str, known: _Known, mask: Hide) -> str:
-    longest = len(known.forms[0]) if known.forms else 0
+    longest = max((lengths[0] for lengths in known.lengths.values()), default=0)
     line = _without(known, line[: _READ + longest])
     for _ in range(_ROUNDS):
         before = line
@@ -180,10 +216,10 @@ def _hidden(line: str, known: _Known, mask: Hide) -> str:
         line = _without_parts(known, line)
         if line == before:
             break
-    return "" if any(form in line for form in known.forms) else line
+    return "" if any(_spans(known, line)) else line
 
 
-def _forms(values: Iterable[str]) -> list[str]:
+def _forms(values: Iterable[str]) -> frozenset[str]:
     """The values as messages show them: whole, by line, escaped, or as parts of a URL."""
     found: set[str] = set()
     for text in {text for value in values for text in (value, *value.splitlines())}:
@@ -191,7 +227,7 @@ def _forms(values: Iterable[str]) -> list[str]:
         found |= {quote(text), quote(text, safe=""), quote(text, safe="!'()*~"), quote_plus(text)}
     found |= {_PERCENT.sub(lambda code: code[0].lower(), form) for form in found if "%" in form}
     found |= {_ESCAPED.sub(lambda code: code[1] + code[2].upper(), form) for form in found if "\\" in form}
-    return sorted((form for form in found if len(form) >= MIN_VALUE), key=lambda form: (-len(form), form))
+    return frozenset(form for form in found if len(form) >= MIN_VALUE)
 
 
 def _escaped(text: str) -> Iterator[str]:
@@ -212,11 +248,8 @@ def _json_of_unicode(text: str) -> str:
 
 def _without(known: _Known, line: str) -> str:
     """The first part of a line without these values, which may overlap."""
-    spans = sorted(span for form in known.forms if form in line for span in _spans(form, line))
     kept, end = "", 0
-    for span in spans:
-        if span[0] >= _READ:
-            break
+    for span in _spans(known, line):
         first, last = _grown(known, line, *span)
         if first >= end:
             kept += line[end:first] + MASK
@@ -224,11 +257,13 @@ def _without(known: _Known, line: str) -> str:
     return kept + line[end : max(end, _READ)]
 
 
-def _spans(form: str, line: str) -> Iterator[tuple[int, int]]:
-    at = line.find(form)
-    while at >= 0:
-        yield at, at + len(form)
-        at = line.find(form, at + 1)
+def _spans(known: _Known, line: str) -> Iterator[tuple[int, int]]:
+    """Where values stand in the part of a line that is read: the longest one at each place."""
+    for at in range(min(len(line) - MIN_VALUE + 1, _READ)):
+        lengths = known.lengths.get(line[at : at + MIN_VALUE], ())
+        found = next((length for length in lengths if line[at : at + length] in known.forms), 0)
+        if found:
+            yield at, at + found
 
 
 def _grown(known: _Known, line: str, first: int, last: int) -> tuple[int, int]:
@@ -243,20 +278,28 @@ def _grown(known: _Known, line: str, first: int, last: int) -> tuple[int, int]:
 
 def _without_parts(known: _Known, line: str) -> str:
     """The line without parts of values, where these are not ordinary words."""
-    for first, last in reversed([run for run in _runs(known, line) if not _is_ordinary(known, line, *run)]):
+    found = [place for place in _stretches(known, line) if not _is_ordinary(known, line, *place)]
+    for first, last in reversed(found):
         line = line[:first] + MASK + line[last:]
     return line
 
 
-def _runs(known: _Known, line: str) -> Iterator[tuple[int, int]]:
-    """Where a line has parts of values, after the name of its error."""
-    name = _ERROR_NAME.match(line)
+def _stretches(known: _Known, line: str) -> Iterator[tuple[int, int]]:
+    """Where a line has parts of values, after the name of its error.
+
+    A program that quotes a value quotes a piece of it. A name, a date or a time that only shares
+    characters with a value is not one.
+    """
+    error = _ERROR_NAME.match(line)
     marks = [False] * len(line)
-    for at in range(name.end() if name else 0, len(line) - MIN_VALUE + 1):
+    for at in range(error.end() if error else 0, len(line) - MIN_VALUE + 1):
         if known.has(line[at : at + MIN_VALUE]):
             marks[at : at + MIN_VALUE] = [True] * MIN_VALUE
+    for name in _NAME.finditer(line):
+        if any(marks[name.start() : name.end()]) and not known.has(name[0]):
+            marks[name.start() : name.end()] = [False] * len(name[0])
     shown = "".join(character if mark else "\n" for character, mark in zip(line, marks, strict=True))
-    yield from (run.span() for run in _RUN.finditer(shown))
+    yield from (stretch.span() for stretch in _STRETCH.finditer(shown))
 
 
 def _is_ordinary(known: _Known, line: str, first: int, last: int) -> bool:

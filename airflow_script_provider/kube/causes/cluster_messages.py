@@ -25,10 +25,13 @@ _PULL_WRAPPING = re.compile(
 )
 # CRI-O's other attempt, after the image itself could not be pulled.
 _OTHER_ATTEMPT = re.compile(r"; artifact err: .*")
-_REFERENCE = re.compile(r"^(?:\S+[/:]\S+: (?=not found)|[\w.:-]+(?:/[\w.-]+)+(?:[:@][\w.:-]+)?: )")
-# An @ before a digest belongs to an image.
-_LOGIN = re.compile(r'(://)[^\s"/?#@]*(?::[^\s"@]*)?@(?!sha256:)')
-_QUERY = re.compile(r"(://[^\s?\"]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
+_REFERENCE = re.compile(r"^(?:(?=\S+?[/:]\S(?! ))\S+: (?=not found)|[\w.:-]+(?:/[\w.-]+)+(?:[:@][\w.:-]+)?: )")
+# An @ before a digest belongs to an image. Each pattern first looks once whether a word has what
+# closes it, so that a long message takes no longer for its many colons.
+_LOGIN = re.compile(
+    r"""(?<![^\s"@])(?=[^\s"@]*+@(?!sha256:))([^\s"@]*?://)[^\s"/?\#@:]*+(?::[^\s"@]*+)?@""",
+)
+_QUERY = re.compile(r'(?<![^\s?"])(?=[^\s?"]*+\?)([^\s?"]*?://[^\s?"]+)\?[^\s"]*?(?=:?[\s"]|$)')
 
 # Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
 _START_WRAPPING = re.compile(

@@ -23,6 +23,11 @@ _AT_THE_END = 2
 """Lines from the end that tell a cause where no error does: what is older was handled."""
 _CODES = {126: Category.NOT_EXECUTABLE, 127: Category.COMMAND_NOT_FOUND}
 _KILLED = 137
+# Signals that stop a script from outside, or that a crash sends. Programs use the codes of others for
+# their own ends, as git does 129.
+_STOPPING = frozenset(
+    {"SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGXCPU", "SIGXFSZ", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS"}
+)
 
 _FRAME = re.compile(r'^[\s|]*File ".*", line \d+')
 _IN_GROUP = re.compile(r"^\s*\| ")
@@ -37,7 +42,9 @@ _LOGGED = re.compile(
 )
 _NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
-    re.compile(r"^\S+: (line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
+    re.compile(r"^\S+: (-c: )?(line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
+    re.compile(r"^(\S*/)?\w*sh: syntax error\b"),  # BusyBox
+    re.compile(r"^ERROR \d+ \(\w{5}\)"),  # MySQL
     re.compile(r"^(\S+: )?(ERROR|FATAL|PANIC|error|fatal|E): +\S.*"),  # psql, git, apt
     re.compile(r"^curl: \(\d+\) .+"),
     re.compile(r"^\S*python[\d.]*: (No module named|can't open file) .+"),
@@ -102,7 +109,7 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
 
     An error with other output after it may have been handled. It counts for exit code 1, with
     which interpreters end after an error that was not, if the output does not end with another. A
-    script that was killed was ended by no error; one that aborts (SIGABRT) was.
+    script that was killed or crashed was ended by no error; one that aborts (SIGABRT) was.
     """
     whole = [line.rstrip() for line in lines if line.strip()]
     lines = _without_what_ends_nothing([line[:_LOOKED_AT] for line in whole])
@@ -112,7 +119,7 @@ def last_error(lines: Sequence[str], exit_code: int) -> str:
         return ""
     if (at := _panic(lines, exit_code)) is not None:
         return _with_text_below(whole, at)
-    if signal_name(exit_code) not in (None, "SIGABRT"):
+    if signal_name(exit_code) in _STOPPING:
         return ""
     last = _last_message(lines)
     at = _python_error(lines)
@@ -141,8 +148,13 @@ def _with_text_below(lines: Sequence[str], at: int) -> str:
 
 def _is_logged(lines: Sequence[str], at: int) -> bool:
     """Whether a logger printed the traceback of this error, below a record."""
+    return _LOGGED.search(_line_above(lines, at)) is not None
+
+
+def _line_above(lines: Sequence[str], at: int) -> str:
+    """The line above the traceback of this error, empty without one."""
     head = next((i for i in reversed(range(at)) if lines[i].strip() == _HEAD), 0)
-    return head > 0 and _LOGGED.search(lines[head - 1]) is not None
+    return lines[head - 1] if head > 0 else ""
 
 
 def _last_message(lines: Sequence[str]) -> int | None:
@@ -260,10 +272,14 @@ def _index(lines: Sequence[str], error: str) -> int:
 
 
 def _end_of(lines: Sequence[str]) -> Sequence[str]:
-    """The last lines of an output without an error. A traceback above them was handled."""
+    """The last lines of an output without an error.
+
+    A traceback was handled if a logger printed it, or a line that ends with a colon announces it.
+    """
     at = _python_error(lines)
-    at = _node_error(lines) if at is None else at
-    return lines[-_AT_THE_END:] if at is None else lines[at + 1 :][-_AT_THE_END:]
+    if at is None or not (_is_logged(lines, at) or _line_above(lines, at).rstrip().endswith(":")):
+        return lines[-_AT_THE_END:]
+    return lines[at + 1 :][-_AT_THE_END:]
 
 
 def _category(known: Sequence[Sign], line: str) -> Category | None:

@@ -116,11 +116,13 @@ OF_AN_ERROR = (
     ),
     _sign(r"^(\w+\.)*_?(Array|Arrow)?MemoryError\b", Category.MEMORY_ERROR, "Raise container_resources limits memory."),
     _sign(
-        # Python, Node.js and drivers of databases; Ruby and SQLAlchemy; shells and awk; psql; PHP; Perl; SQLite.
+        # Python, Node.js and drivers of databases; Ruby and SQLAlchemy; shells and awk; psql; PHP; Perl; SQLite;
+        # jq; BigQuery; MySQL.
         r"^(\w+\.)*(SyntaxError(?!.*JSON)|IndentationError|TabError)\b|\((\w+\.)*SyntaxError\)|"
         r"^\S+: (-c: )?(line )?\d+: (\S+: )?[Ss]yntax error\b|^(\S*/)?\w*sh: syntax error\b|"
         r"^(\S+: )?ERROR: +syntax error at |^(PHP )?Parse error: +syntax error\b|^syntax error at \S+ line \d+|"
-        r"^sqlite3\.\w+: near .*: syntax error$",
+        r"^sqlite3\.\w+: near .*: syntax error$|^jq: error: syntax error\b|"
+        r"^(\w+\.)*BadRequest: 400 (.*: )?Syntax error: |\b1064\b.*\bYou have an error in your SQL syntax",
         Category.SYNTAX_ERROR,
     ),
 )

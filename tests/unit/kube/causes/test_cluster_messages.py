@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -257,3 +258,11 @@ NFS = "mount.nfs: access denied by server while mounting 10.0.0.1:/share"
 def test_an_events_cause_comes_first(message: str, cause: str) -> None:
     """Without the layers of controller, kubelet, runtime and network plugin around it (R11, R22)."""
     assert event_cause(message) == cause
+
+
+@pytest.mark.parametrize("piece", ["://:", "a:", "a/", "a@", "?", "x@sha256:"])
+def test_a_message_of_any_length_takes_a_moment(piece: str) -> None:
+    """A registry or a webhook may answer anything; a triggerer reads it in its event loop (R35)."""
+    begin = time.process_time()
+    registry_answer(piece * 10_000)
+    assert time.process_time() - begin < 0.2

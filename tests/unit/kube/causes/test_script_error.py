@@ -208,6 +208,12 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
         (NEVER_RETRIEVED, 1, "ValueError: bad rows"),
         (HANDLED_BEFORE, 1, "ERROR: 3 of 10 checks failed"),
         (BASH, 2, "/scripts/script.sh: line 2: syntax error near unexpected token `fi'"),
+        ("bash: -c: line 1: syntax error: unexpected end of file\n", 2,
+         "bash: -c: line 1: syntax error: unexpected end of file"),
+        ("bash: -c: line 1: unexpected EOF while looking for matching `)'\n", 2,
+         "bash: -c: line 1: unexpected EOF while looking for matching `)'"),
+        ("/bin/sh: syntax error: unterminated quoted string\n", 2, "/bin/sh: syntax error: unterminated quoted string"),
+        ("ERROR 1064 (42000) at line 1: You have an error\n", 1, "ERROR 1064 (42000) at line 1: You have an error"),
         (PSQL, 2, 'psql: error: connection to server at "db" (10.0.0.9), port 5432 failed: Connection refused'),
         (PSQL_SYNTAX, 3, 'psql:/scripts/script.sql:1: ERROR:  syntax error at or near "selec"'),
         (PERL, 2, "Can't locate JSON.pm in @INC (you may need to install the JSON module) at x.pl line 1."),
@@ -302,10 +308,12 @@ def test_no_line_of_a_lost_container_is_its_error() -> None:
     assert "Check that" not in found.headline
 
 
-def test_the_error_of_a_script_that_aborts_is_its_error() -> None:
-    """``abort()`` ends a process by a signal of its own (R37)."""
+@pytest.mark.parametrize("code", [129, 134, 141, 150])
+def test_the_error_of_a_script_that_ends_by_itself_is_its_error(code: int) -> None:
+    """``abort()`` is a signal of its own, git ends with 129, a script with any code (R37)."""
     line = "fatal: out of handles"
-    assert last_error([line], 134) == line
+    assert last_error([line], code) == line
+    assert line in diagnose(a_case(a_pod(exit_code=code), last_lines=[line], hide=str)).headline
 
 
 def test_without_a_way_to_hide_secrets_no_line_is_shown() -> None:
@@ -336,6 +344,19 @@ def test_the_last_lines_have_advice(line: str, advice: str) -> None:
     found = advice_for(1, "", ["before", line, "after"])
     assert found.endswith(advice) if advice.endswith(".") else advice in found
     assert bool(found) == bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("record", "is_cause"), [("loading", True), ("ERROR cannot load", False), ("first try failed:", False)]
+)
+def test_a_traceback_before_the_last_line_tells_the_cause(record: str, is_cause: bool) -> None:
+    """A script may end with a code of its own after an error; one that a logger printed was handled (R22)."""
+    refused = "ConnectionRefusedError: [Errno 111] Connection refused"
+    lines = [record, *PYTHON.splitlines()[1:-1], refused, "load failed"]
+    found = diagnose(a_case(a_pod(exit_code=2), last_lines=lines, hide=str))
+    assert (found.category is Category.CONNECTION_REFUSED) == is_cause
+    assert (refused in found.headline) == is_cause
+    assert ("Check that the server" in found.headline) == is_cause
 
 
 @pytest.mark.parametrize("unknown", ["ModuleNotFoundError: No module named 'x'", "MemoryError"])
