@@ -21,6 +21,8 @@ AUDIT_POLICY = {
     "rules": [{"level": "Metadata"}],
 }
 API_SERVICE_PORT = 443
+Commands = Mapping[str, Sequence[str | Path]]
+"""Command lines by component."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,24 @@ class ControlPlane:
     block: Block
     ports: Ports
 
-    def components(self) -> Mapping[str, Sequence[str | Path]]:
-        """Command lines by component, in the order of their start."""
+    def controllers(self) -> Commands:
+        """What works through the API server.
+
+        The controller manager ends if it has not got its rights within 10 s, which a busy machine
+        needs to start the API server: it is started when this is ready.
+        """
+        program = self.binaries.kubernetes
+        return {
+            "kube-controller-manager": [program, "kube-controller-manager", *_flags(self._controller_manager())],
+            "kube-scheduler": [program, "kube-scheduler", *_flags(self._scheduler())],
+        }
+
+    def servers(self) -> Commands:
+        """The API server and what it needs, in the order of their start."""
         program = self.binaries.kubernetes
         return {
             "etcd": [program, "etcd", *_flags(self._etcd())],
             "kube-apiserver": [program, "kube-apiserver", *_flags(self._api_server())],
-            "kube-controller-manager": [program, "kube-controller-manager", *_flags(self._controller_manager())],
-            "kube-scheduler": [program, "kube-scheduler", *_flags(self._scheduler())],
             "api-service": [
                 program,
                 "forward",

@@ -150,18 +150,24 @@ def _start(instance: Instance, programs: binaries.Binaries, archive: Path, steps
         addresses = ["127.0.0.1", str(block.api_service), *(str(block.node(name)) for name in NODE_NAMES)]
         secrets = credentials.create(instance, ports.api_url, addresses)
     nodes = [Node(name, instance, programs, secrets, block) for name in NODE_NAMES]
-    _start_control_plane(control_plane.ControlPlane(instance, programs, secrets, block, ports))
-    _start_nodes(instance, nodes, archive, steps)
-
-
-def _start_control_plane(plane: control_plane.ControlPlane) -> None:
+    plane = control_plane.ControlPlane(instance, programs, secrets, block, ports)
     plane.write_audit_policy()
-    for name, command in plane.components().items():
-        processes.start(plane.instance, name, command)
+    _start_all(instance, plane.servers())
+    _start_rest(instance, plane, nodes, archive, steps)
 
 
-def _start_nodes(instance: Instance, nodes: list[Node], archive: Path, steps: Steps) -> None:
-    """Start the nodes and load the images at the same time; a node is Ready without them."""
+def _start_all(instance: Instance, commands: control_plane.Commands) -> None:
+    for name, command in commands.items():
+        processes.start(instance, name, command)
+
+
+def _start_rest(
+    instance: Instance, plane: control_plane.ControlPlane, nodes: list[Node], archive: Path, steps: Steps
+) -> None:
+    """Start controllers and nodes and load the images at the same time.
+
+    A node is Ready without its images.
+    """
     for node in nodes:
         node.start_containerd()
     client = api.from_kubeconfig(instance.kubeconfig)
@@ -169,6 +175,7 @@ def _start_nodes(instance: Instance, nodes: list[Node], archive: Path, steps: St
         loading = [pool.submit(_load_images, instance, node, archive) for node in nodes]
         with steps.doing(CONTROL_PLANE):
             _wait(instance, "kube-apiserver", client.ready)
+            _start_all(instance, plane.controllers())
         with steps.doing(NODES):
             for node in nodes:
                 node.start_kubelet()

@@ -23,7 +23,8 @@ def the_arguments_of(component: str) -> set[str]:
     anything = cast("Any", Anything())
     block = Block(IPv4Network("10.64.4.0/22"))
     plane = ControlPlane(Instance(Path("/checkout")), anything, anything, block, Ports(1, 2, 3))
-    return {str(argument) for argument in plane.components()[component]}
+    commands = {**plane.servers(), **plane.controllers()}
+    return {str(argument) for argument in commands[component]}
 
 
 def test_the_audit_log_has_a_limit() -> None:
