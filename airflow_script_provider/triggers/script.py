@@ -79,21 +79,22 @@ class ScriptTrigger(JobTrigger):
         )
 
     def _start(self, job: Mapping[str, Any] | None, now: datetime) -> FollowState:
-        """Where the last triggerer stopped, else the worker; ``now`` is the API server's time."""
+        """Where the last triggerer stopped, else the worker; ``now`` is the API server's time.
+
+        The Job itself tells what is on its clock: it may have been suspended meanwhile.
+        """
         given = FollowState.from_dict(self.handover)
-        if given.clock is None and job is not None:
-            on_the_clock = earlier_tries.seconds_on_the_clock(job, now)
-            given = replace(given, clock=None if on_the_clock is None else time.time() - on_the_clock)
         saved = saved_state(job, given.deferral) if job is not None else None
-        if saved is None:
-            return given
-        if not saved.is_final and saved.logs:
+        start = given if saved is None else saved
+        if job is not None and (on_the_clock := earlier_tries.seconds_on_the_clock(job, now)) is not None:
+            start = replace(start, clock=time.time() - on_the_clock)
+        if saved is not None and not saved.is_final and saved.logs:
             self._run_log.output(AFTER_A_LOSS)
             self._run_log.note(
                 "The triggerer that followed this script is gone; what it logged last is repeated below.",
                 logging.WARNING,
             )
-        return saved
+        return start
 
     def _position(self) -> FollowState:
         return self._follower.state if self._follower is not None else FollowState.from_dict(self.handover)
