@@ -36,6 +36,7 @@ from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
 from airflow_script_provider.kube.nodes import record as node_record
+from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of
 from airflow_script_provider.kube.nodes.plan import OWNER_MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
@@ -89,11 +90,12 @@ class NodesTask:
                 self.log.note(f"Reattached to Job {left.ref} of try {left.try_number}, whose worker was lost")
                 _call(on_launch, job.ref)
             return job
-        earlier = await self._succeeded_earlier(request, on_nodes.plan) if retry_failed_only else ()
+        earlier = await self._earlier(request, on_nodes.plan) if retry_failed_only else EarlierNodes()
         selection = await node_choice.choose(self.api, choice, request.options.tolerations)
-        chosen = tuple(name for name in selection.names if name not in earlier)
-        kept = tuple(name for name in selection.names if name in earlier)
-        plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept)
+        chosen = tuple(name for name in selection.names if name not in earlier.succeeded)
+        kept = tuple(name for name in selection.names if name in earlier.succeeded)
+        owed = tuple(sorted(earlier.others & selection.skipped.keys()))
+        plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept, owed=owed)
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
     async def see_through(
@@ -164,11 +166,11 @@ class NodesTask:
         for name, reason in plan.skipped.items():
             self.log.note(f"Node {name} is skipped: {reason}")
 
-    async def _succeeded_earlier(self, request: JobRequest, plan: NodePlan) -> frozenset[str]:
-        """Nodes on which all runs of an earlier try went well."""
+    async def _earlier(self, request: JobRequest, plan: NodePlan) -> EarlierNodes:
+        """The nodes of earlier tries that were the same."""
         task, identity = request.identity.task, request.identity
         if task is None or task.try_number <= 1:
-            return frozenset()
+            return EarlierNodes()
         found = [
             job
             async for job in self._jobs_of(request.namespace, task)
@@ -176,11 +178,7 @@ class NodesTask:
         ]
         if not found:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
-        records = ((manifest.node_of(job), node_record.of_job(job)) for job in found)
-        return frozenset(
-            node for node, record in records
-            if node and record and record.index == plan.runs - 1 and not record.failures
-        )  # fmt: skip
+        return nodes_of(found, plan.runs)
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
         """The records of nodes that succeeded in an earlier try, as far as they still exist."""

@@ -324,7 +324,7 @@ def _advice(case: Case, end: ContainerEnd, found: ScriptError) -> str:
         return _MORE_MEMORY
     if advice := script_error.advice_on_files(found.telling, case.files):
         return advice
-    if end.exit_code == 137 and end.reason not in ending.LOST:
+    if end.exit_code == 137 and end.reason not in pod_status.LOST:
         return "SIGKILL without OOMKilled: the kernel may have killed a child process for memory."
     if end.exit_code == 127 and any("error while loading shared libraries" in line for line in found.telling):
         return "The image lacks a library that the program needs."

@@ -73,8 +73,14 @@ class View:
         return replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
-        """The view after a change of a pod, or its disappearance."""
+        """The view after a change of a pod, or its disappearance.
+
+        A script's end is final: a look may bring it before a watch brings an older state.
+        """
         uid = pod_status.uid(pod)
+        known = self.pods.get(uid)
+        if known is not None and pod_status.script_end(known) and not pod_status.script_end(pod):
+            pod = known
         is_hopeless = pod_state.has_hopeless_image(pod) or pod_state.lacks_program(pod)
         is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)

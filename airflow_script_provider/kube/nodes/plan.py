@@ -46,7 +46,8 @@ class NodePlan:
 
     ``timeout`` is the time of one run in seconds. ``expires_at`` is when the task's own time is
     over, in seconds since 1970. ``skipped`` are chosen nodes that are left out, and why.
-    ``earlier`` are nodes that succeeded in an earlier try of the task.
+    ``earlier`` are nodes that succeeded in an earlier try of the task. ``owed`` are those of
+    ``skipped`` that an earlier try had chosen and where it did not succeed: they count as failed.
     """
 
     nodes: tuple[str, ...]
@@ -59,6 +60,7 @@ class NodePlan:
     expires_at: float | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -105,7 +107,8 @@ class NodePlan:
         """The plan of a text of ``to_text``. Unknown fields, of newer versions, are left out."""
         given = json.loads(zlib.decompress(base64.b64decode(text)))
         known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
-        return cls(**known | {"nodes": tuple(known["nodes"]), "earlier": tuple(known.get("earlier", ()))})
+        names = {name: tuple(known.get(name, ())) for name in ("earlier", "owed")}
+        return cls(**known | names | {"nodes": tuple(known["nodes"])})
 
 
 @dataclass(frozen=True, kw_only=True)

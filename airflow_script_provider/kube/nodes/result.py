@@ -61,10 +61,11 @@ def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> st
     If the script's own error is the same on all of them, it stands first.
     """
     failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ()), plan, missing))}
+    failed |= {node: _why_owed(node, plan) for node in plan.owed}
     not_run = [node for node in plan.nodes if not records.get(node)]
     if not failed and not not_run:
         return None
-    total = len(plan.nodes) + len(plan.earlier)
+    total = len(plan.nodes) + len(plan.earlier) + len(plan.owed)
     words = ", ".join(f"{node} ({why})" for node, why in failed.items())
     if shared := _shared_error(failed, records):
         words = f"{shared.rstrip('.')}. Failed: {', '.join(failed)}"
@@ -96,6 +97,8 @@ def summary(result: NodesResult) -> str:
 
 
 def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:
+    if name in plan.owed:
+        return _entry(Status.FAILED, message=_why_owed(name, plan)) | {"runs": []}
     if name in plan.skipped:
         return _entry(SKIPPED, message=plan.skipped[name]) | {"runs": []}
     runs = records.get(name, ())
@@ -113,6 +116,10 @@ def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missi
 def _entry(status: str, *, message: str | None, run: RunRecord | None = None) -> dict[str, Any]:
     category = str(run.category) if run and run.category else None
     return {"status": str(status), "message": message, "category": category, "reason": run.reason if run else None}
+
+
+def _why_owed(node: str, plan: NodePlan) -> str:
+    return f"no success in an earlier try, now {plan.skipped[node]}"
 
 
 def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:

@@ -10,8 +10,6 @@ from airflow_script_provider.kube.wording import signal_name
 ENDED_WITH = "the script ended with "
 """How the clause of a script begins that ended by itself or by a signal."""
 _CODE = "exit code"
-LOST = ("ContainerStatusUnknown", "Unknown")
-"""Kubernetes' words for a container of which the node no longer knows."""
 
 
 def in_words(end: ContainerEnd, pod: Pod | None) -> str:
@@ -22,7 +20,7 @@ def in_words(end: ContainerEnd, pod: Pod | None) -> str:
     if end.reason == "OOMKilled":
         facts = ", ".join((*pod_status.memory_limit(pod), f"exit {end.exit_code}"))
         return f'container "{SCRIPT_CONTAINER}" was OOMKilled ({facts})'
-    if end.reason in LOST:
+    if end.reason in pod_status.LOST:
         return f'container "{SCRIPT_CONTAINER}" is lost ({end.reason})'
     name = signal_name(end.exit_code)
     return f"{ENDED_WITH}{_CODE} {end.exit_code}" + (f" ({name})" if name else "")

@@ -20,6 +20,8 @@ CHILD_KILLED = "a process of it was killed for memory"
 _KILLED = 137
 CLOCK_DIFFERENCE = 5.0
 """Seconds by which the clock of a node may differ from the API server's."""
+LOST = ("ContainerStatusUnknown", "Unknown")
+"""Kubernetes' words for a container of which the node no longer knows."""
 START_ERRORS = ("StartError", "ContainerCannotRun")
 
 
@@ -228,12 +230,13 @@ def deletion_grace_period(pod: Pod) -> int:
 def ends_by_itself(pod: Pod) -> bool:
     """Whether the script has ended, or the installation failed, before anything ended the pod.
 
-    A script that was stopped may end with any exit code. If it was 0 and the phase is ``Failed``,
+    A script that was stopped may end with any exit code, and that of a container of which the node
+    no longer knows is made up. If it was 0 and the phase is ``Failed``,
     other containers that failed are the only innocent reason.
     """
     end = script_end(pod) or failed_end(pod)
     is_ended = is_being_deleted(pod) or disruption(pod) is not None
-    if end is None or failure(pod) or (is_ended and not _is_before_deletion(end, pod)):
+    if end is None or end.reason in LOST or failure(pod) or (is_ended and not _is_before_deletion(end, pod)):
         return False
     return failed_end(pod) is not None or phase(pod) != "Failed" or bool(unfinished_others(pod))
 

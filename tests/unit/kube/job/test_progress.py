@@ -111,6 +111,14 @@ def test_a_count_that_runs_ahead_of_the_pods_is_waited_out() -> None:
     assert isinstance(decide(view, some_limits(backoff_limit=1), 1), Wait)
 
 
+def test_an_older_state_does_not_undo_an_end() -> None:
+    """A look may bring an end before the watch brings the state before it (R6, R10)."""
+    helper = a_container(name="helper", running=True)
+    view = a_view(a_pod(exit_code=0, others=[helper])).with_pod(a_pod(running=True, others=[helper]), 1.0)
+    assert isinstance(decide(view, some_limits(), 1), Wait)
+    assert verdict_of(view, now=10).is_success
+
+
 def test_success_after_a_failed_attempt_is_success() -> None:
     """Fails once, succeeds on attempt 2: success (R7)."""
     view = a_view(a_pod("first", exit_code=1), a_pod("second", exit_code=0))
@@ -124,8 +132,12 @@ def test_a_final_exit_code_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "ended", [{"being_deleted": True}, {"phase": "Failed", "pod_reason": "DeadlineExceeded"}, {"phase": "Failed"}]
-)
+    "ended",
+    [
+        {"being_deleted": True}, {"phase": "Failed", "pod_reason": "DeadlineExceeded"}, {"phase": "Failed"},
+        {"phase": "Failed", "reason": "ContainerStatusUnknown"}, {"phase": "Failed", "reason": "Unknown"},
+    ],
+)  # fmt: skip
 def test_a_final_exit_code_ends_the_run_only_of_a_script_that_ended_by_itself(ended: dict[str, Any]) -> None:
     """A script that was stopped may end with any code (R1, R7)."""
     decision = decide(

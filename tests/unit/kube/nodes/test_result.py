@@ -10,6 +10,7 @@ import pytest
 
 from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.nodes import result as node_result
+from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.result import conclude, headline, successful, title
 from airflow_script_provider.result import Category, NodesResult
 from tests.builders import a_failed_record, a_plan, a_record
@@ -43,6 +44,15 @@ NO_PANDAS: dict[str, Any] = {
     "line": "ModuleNotFoundError: No module named 'pandas'",
     "advice": "Add it to install_dependencies.",
 }
+
+
+def test_a_node_that_is_owed_a_success_counts_as_failed() -> None:
+    """A retry that cannot run on it any more must not make a failure green (R1)."""
+    plan = a_plan(skipped={"b": "not ready", "c": "cordoned"}, earlier=("a",), owed=("b",))
+    outcome = conclude(NodePlan.from_text(plan.to_text()), {"a": [a_record()]}, str, seconds=1)
+    assert outcome.error == "1 of 2 nodes failed: b (no success in an earlier try, now not ready)"
+    assert (outcome.succeeded, outcome.failed, outcome.skipped) == (1, 1, 1)
+    assert outcome.nodes["b"]["message"] == "no success in an earlier try, now not ready"
 
 
 def test_the_headline_has_the_error_that_all_failed_nodes_share() -> None:

@@ -1,0 +1,41 @@
+"""What earlier tries came to on each node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, PLAN_ANNOTATION
+from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of
+from airflow_script_provider.kube.nodes.plan import NodePlan
+from tests.builders import a_failed_record, a_plan, a_record
+
+
+def an_owner(plan: NodePlan | str) -> dict[str, Any]:
+    """An owner with this plan."""
+    text = plan if isinstance(plan, str) else plan.to_text()
+    return {"metadata": {"name": "load", "annotations": {PLAN_ANNOTATION: text}}}
+
+
+def of_node(node: str, record: Any = None) -> dict[str, Any]:
+    """The Job of a run."""
+    outcome = {OUTCOME_ANNOTATION: record.to_text()} if record else {}
+    return {"metadata": {"name": f"load-{node}", "annotations": {NODE_ANNOTATION: node} | outcome}}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "runs", "found"),
+    [
+        ([], 1, EarlierNodes()),
+        ([of_node("a", a_record()), of_node("b", a_failed_record())], 1, EarlierNodes(frozenset("a"), frozenset("b"))),
+        ([of_node("b", a_failed_record()), of_node("b", a_record())], 1, EarlierNodes(frozenset("b"))),
+        ([of_node("a", a_record()), of_node("b")], 2, EarlierNodes(others=frozenset("ab"))),
+        ([an_owner(a_plan("a", "c")), of_node("a", a_record())], 1, EarlierNodes(frozenset("a"), frozenset("c"))),
+        ([an_owner(a_plan(skipped={"d": "cordoned"}, owed=("d",)))], 1, EarlierNodes(others=frozenset("d"))),
+        ([an_owner("changed")], 1, EarlierNodes()),
+    ],
+)
+def test_where_the_script_has_not_succeeded_yet(jobs: list[dict[str, Any]], runs: int, found: EarlierNodes) -> None:
+    """Also where an earlier try has not come to it, or could not any more (R1)."""
+    assert nodes_of(jobs, runs) == found
