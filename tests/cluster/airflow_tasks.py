@@ -96,9 +96,14 @@ class RunningTask:
         """Its lines."""
         return [str(entry["event"]) for entry in self.log(try_number)]
 
-    def errors(self) -> list[str]:
-        """Its entries at ERROR, with all that belongs to them."""
-        return [str(entry) for entry in self.log() if entry.get("level") == "error"]
+    def error(self) -> str:
+        """Its one entry at ERROR, with all that belongs to it. It may be shown later than the state of the task."""
+
+        def errors() -> list[str]:
+            return [str(entry) for entry in self.log() if entry.get("level") == "error"]
+
+        (found,) = wait_for(errors, f"the error of {self.dag_id}.{self.task_id}")
+        return found
 
     def deferrals(self, try_number: int = 1) -> int:
         """How often it was deferred."""

@@ -70,7 +70,7 @@ def test_lines_are_live_and_none_is_lost_or_doubled(runs: Runs) -> None:
     assert task.ended() == "failed"
     numbers = _numbers(task.lines())
     assert numbers == list(range(len(numbers))) == _numbers(task.xcom()["output"].splitlines())
-    (error,) = task.errors()
+    error = task.error()
     assert "failed: the script ended with exit code 1." in error
     assert task.xcom()["exit_code"] == 1
 
@@ -88,7 +88,7 @@ def test_timeouts_stop_the_work(runs: Runs, task_id: str, headline: str) -> None
     task = runs["times_out"][task_id]
     assert task.ended() == "failed"
     assert task.deferrals() == 1
-    (error,) = task.errors()
+    error = task.error()
     assert headline in error
     wait_for(lambda: not task.pods(), "the end of the pods")
     assert not any(job["status"].get("active") for job in task.jobs())
@@ -166,7 +166,7 @@ def test_startup_timeout_of_a_job_whose_triggerer_was_killed(
     assert task.state == "deferred"
     first.kill()
     assert task.ended() == "failed"
-    (error,) = task.errors()
+    error = task.error()
     assert f"did not start within startup_timeout of {LONG} s" in error
 
 
