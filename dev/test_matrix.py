@@ -117,10 +117,7 @@ class Packages:
         resolved = bench.folder / "resolved.txt"
         words = ("--no-header", "--no-annotate", "--all-extras", "--resolution=lowest-direct", "-o", resolved)
         bench.run("resolve", [UV, "pip", "compile", "pyproject.toml", "--python-version", python_version(), *words])
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        extras = project["optional-dependencies"].values()
-        written = [*project["dependencies"], *(one for extra in extras for one in extra)]
-        own = {canonicalize_name(Requirement(one).name) for one in written}
+        own = {canonicalize_name(requirement.name) for requirement in requirements()}
         lines = [line for line in resolved.read_text().splitlines() if line.partition("==")[0] in own]
         constraints = bench.folder / "lowest.txt"
         constraints.write_text("\n".join(lines) + "\n")
@@ -193,6 +190,14 @@ def with_result(page: str, name: str, versions: str, outcome: str) -> str:
     if count != 1:
         raise ValueError(f"{PAGE} has no line of the row {name}")
     return changed
+
+
+def requirements() -> list[Requirement]:
+    """What the package requires, with and without its extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    written = [*project["dependencies"], *(one for extra in extras for one in extra)]
+    return [found for one in written if (found := Requirement(one)).name != project["name"]]
 
 
 def python_version() -> str:

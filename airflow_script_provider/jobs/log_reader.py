@@ -159,10 +159,9 @@ class LogReader:
             await self._read_what_is_late()
         self._finish()
         self._complete = error is None and not self._kubelet_said
+        self.is_incomplete = not self._complete
         if error is not None:
             self._note_incomplete(error)
-        elif self._kubelet_said:
-            self.is_incomplete = True
 
     async def _read_what_is_late(self) -> None:
         """Read on for as long as there is more.

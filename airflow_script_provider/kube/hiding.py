@@ -116,11 +116,13 @@ def check_digits(values: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:3] if known else ""
 
 
-def hider_of_launched(digits: str, values: Iterable[str], mask: Hide = str) -> Hide:
+def hider_of_launched(digits: str, values: Iterable[str] | None, mask: Hide = str) -> Hide:
     """What hides lines of a Job that was launched with values of these check digits.
 
-    If these are other values, only the error's name stays: the launched ones are unknown.
+    If these are other values, or None, only the error's name stays: the launched ones are unknown.
     """
+    if values is None:
+        return name_of_error
     known = list(values)
     return hider(known, mask) if check_digits(known) == digits else name_of_error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,12 +13,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dev.test_matrix import requirements
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_script_provider"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-WRITTEN = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
-REQUIREMENTS = [found for one in WRITTEN if (found := Requirement(one)).name != PROJECT["name"]]
-"""Those of all extras too."""
+REQUIREMENTS = requirements()
 
 
 def test_what_is_imported_is_declared() -> None:

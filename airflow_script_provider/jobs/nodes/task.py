@@ -102,11 +102,13 @@ class NodesTask:
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None
     ) -> NodesResult:
         """Follow all runs to the result, from where they are now; then mark the owner as read."""
-        guard = self._guard(job)
+        # One for all runs: a hider gets its values ready when it first meets a line.
+        hide = hiding.hider_of_launched(job.check_digits, self.values, self.mask)
+        guard = self._guard(job, hide)
         async with guard.protecting():
             runs = NodeRuns(guard.context, await self.owner(job))
             await runs.follow()
-            outcome = await self._conclude(runs, task)
+            outcome = await self._conclude(runs, task, hide)
         if on_outcome is not None:
             on_outcome(outcome)
         async with guard.protecting():
@@ -135,13 +137,8 @@ class NodesTask:
         except exceptions.KubernetesApiError as error:
             self.log.note(f"Job {job.ref} could not be completed: {error}", logging.WARNING)
 
-    def _guard(self, job: LaunchedJob) -> JobGuard:
-        return JobGuard(JobContext(self.api, job, self.log, self._hide(job)), self.meaning_of_kill)
-
-    def _hide(self, job: LaunchedJob) -> Hide:
-        if self.values is None:
-            return hiding.name_of_error
-        return hiding.hider_of_launched(job.check_digits, self.values, self.mask)
+    def _guard(self, job: LaunchedJob, hide: Hide | None = None) -> JobGuard:
+        return JobGuard(JobContext(self.api, job, self.log, hide), self.meaning_of_kill)
 
     async def _launch(self, request: JobRequest, on_nodes: OnNodes, on_launch: OnLaunch | None) -> LaunchedJob:
         request = await read_mark.within_rights(self.api, _owning(request, on_nodes), self.log)
@@ -199,13 +196,13 @@ class NodesTask:
             for job in items_of(text):
                 yield job
 
-    async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None) -> NodesResult:
+    async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None, hide: Hide) -> NodesResult:
         """The result on all nodes."""
         ref = runs.job.ref
         outcome = result.conclude(
             runs.plan,
             runs.board.history() | await self._records_of_earlier(runs, task),
-            self._hide(runs.job),
+            hide,
             seconds=time.time() - runs.job.launched_at,
             missing=runs.board.missing(is_expired=runs.is_expired),
             job_name=ref.name,

@@ -10,7 +10,7 @@ from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job.diagnosis import Diagnosis
+from airflow_script_provider.kube.job.diagnosis import Diagnosis, shown_report
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text, storable
@@ -268,11 +268,6 @@ def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     return _diagnosis(case, cause, _advice(case, code) or found.advice, found.category)
 
 
-def _shown(case: ExecCase, message: str) -> str:
-    """What a container runtime reports, which may quote any word of the command."""
-    return case.hide(message) if case.hide else cluster_messages.without_quotes(one_line(message))
-
-
 def _advice(case: ExecCase, code: int) -> str:
     if code == 127:
         return f'Command not found, perhaps "{case.program}" itself: check that image {case.location.image} has it.'
@@ -294,7 +289,10 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
             f"sh in image {image} could not read {noun} ({end.message})",
             "Check that the image has head, mkdir and rm.",
         ),
-        "program": (f"{noun} cannot be started: {_shown(case, end.message)}", "Check command and image."),
+        "program": (
+            f"{noun} cannot be started: {shown_report(case.hide, one_line(end.message))}",
+            "Check command and image.",
+        ),
         "working_dir": (
             f"working_dir {options.working_dir!r} cannot be entered in image {image}",
             "Check working_dir.",

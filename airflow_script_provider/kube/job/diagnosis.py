@@ -74,10 +74,6 @@ class Case:
     files: Collection[str] = ()
     hide: Hide | None = None
 
-    def shown(self, message: str) -> str:
-        """What a container runtime reports, which may quote any value of the container."""
-        return self.hide(message) if self.hide and knows_values(self.hide) else cluster_messages.without_quotes(message)
-
     @property
     def pod(self) -> Pod | None:
         """The pod that decided, None if there was no pod."""
@@ -87,6 +83,11 @@ class Case:
     def script_end(self) -> ContainerEnd | None:
         """How that pod's script ended."""
         return pod_status.script_end(self.pod) if self.pod else None
+
+
+def shown_report(hide: Hide | None, message: str) -> str:
+    """What a container runtime reports, which may quote any value of the container."""
+    return hide(message) if hide and knows_values(hide) else cluster_messages.without_quotes(message)
 
 
 def diagnose(case: Case) -> Diagnosis:
@@ -168,7 +169,7 @@ def _why_not_started(case: Case) -> NotStarted:
 def _of_runtime(case: Case, word: str, message: str) -> NotStarted:
     """Why a container is not created: CRI-O checks its program before it starts."""
     reported = cluster_messages.start_error(message)
-    why = f"{word}: {case.shown(reported)}".removesuffix(": ")
+    why = f"{word}: {shown_report(case.hide, reported)}".removesuffix(": ")
     if fault := cluster_messages.program_fault(message):
         category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
         return NotStarted(why, f"Change image or interpreter{_on_path(_shown_program(case, fault))}.", category, word)
@@ -274,7 +275,7 @@ def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
     """The installation's failure; its message may quote a value of ``env``, such as an index."""
     end = pod_status.failed_end(pod)
     if end is not None and end.reason in pod_status.START_ERRORS:
-        shown = _could_not_start(INSTALL_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
+        shown = _could_not_start(INSTALL_CONTAINER, shown_report(case.hide, cluster_messages.start_error(end.message)))
     elif end is not None and why in one_line(end.message):
         shown = case.hide(why) if case.hide else provision.cause_in_our_words(why)
     else:
@@ -297,7 +298,7 @@ def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:
     shown = case.hide(found.line) if case.hide and found.line else next(iter(written), "")
     ended = ending.in_words(end, case.pod)
     if end.reason in pod_status.START_ERRORS:
-        ended = _could_not_start(SCRIPT_CONTAINER, case.shown(cluster_messages.start_error(end.message)))
+        ended = _could_not_start(SCRIPT_CONTAINER, shown_report(case.hide, cluster_messages.start_error(end.message)))
     cause = f"{ended}{times}"
     takes_line = cause.startswith(ending.ENDED_WITH) and not end.has_killed_child
     line = (found.line or next(iter(told), "")) if takes_line else ""

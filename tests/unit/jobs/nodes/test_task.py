@@ -78,8 +78,7 @@ async def test_the_runs_of_another_request_stay_in_a_task_of_code(alone: bool, d
 )
 def test_a_line_is_shown_without_the_values_of_the_launch(values: Any, digits: str, shown: str) -> None:
     """Only its error's name where these are unknown: of another try, or changed since (R26, R37)."""
-    hide = NodesTask(None, NoLog(), values=values)._hide(a_launched_job(check_digits=digits))  # type: ignore[arg-type]  # asks no server
-    assert hide("KeyError: s3cr3t-1") == shown
+    assert hiding.hider_of_launched(digits, values)("KeyError: s3cr3t-1") == shown
 
 
 @pytest.mark.parametrize(
