@@ -1,11 +1,11 @@
-"""Run the tests with other versions: of Airflow and its Kubernetes provider, of Kubernetes and containerd.
+"""Run the tests with other versions: of Python, Airflow and other packages, of Kubernetes and containerd.
 
     python dev/test_matrix.py [ROW ...]
 
-A row of packages has a virtual environment of its own, with the wheel: unit and contract tests run in it, and two DAGs
-on the cluster. A row of Kubernetes has a cluster of its own, on which the cluster tests of this checkout run. Prints a
-line for each row, writes it into ``docs/reference/versions.md``, goes on after one that failed, and ends with 1 if any
-did. The logs are in ``~/.cache/airflow-script-provider/matrix``.
+A row of packages has a virtual environment of its own, with the wheel: tests run in it, and two DAGs on the cluster of
+the checkout. A row of Kubernetes has a cluster of its own, on which the cluster tests run. Prints a line for each row,
+writes it into ``docs/reference/versions.md``, goes on after one that failed, and ends with 1 if any did. Without names,
+the rows that passed at the same commit are left out. The logs are in ``~/.cache/airflow-script-provider/matrix``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
 MATRIX = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-script-provider" / "matrix"
 PAGE = ROOT / "docs" / "reference" / "versions.md"
-TESTS = ("tests/unit", "tests/contract")
+PURE = ("tests/unit", "tests/contract")
 DAGS = ("example_basic", "example_deferrable")
 WHOLE = ("tests/cluster",)
 TENTH = tuple(
@@ -51,7 +51,11 @@ SHOWN = {
 
 
 class StepError(Exception):
-    """A step of a row failed; its log is named."""
+    """A step of a row failed; its log is named. ``outcome`` is what it printed last."""
+
+    def __init__(self, step: str, log: Path) -> None:
+        super().__init__(f"{step} failed: {log}")
+        self.outcome = (log.read_text().strip().splitlines() or [""])[-1].strip("= ")
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,13 @@ class Bench:
                 command, cwd=ROOT, env=environment | settings, stdout=output, stderr=subprocess.STDOUT, check=False
             )
         if done.returncode:
-            raise StepError(f"{step} failed: {log}")
+            raise StepError(step, log)
         return log.read_text()
 
     def pytest(self, python: str | Path, *words: str, **settings: str) -> str:
-        """Run tests; pytest's last line."""
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+        """Run tests; pytest's last line. Warnings of other versions are not errors."""
+        shared_out = ("-m", "not nightly", "-n", JOBS, "--dist", "loadfile")
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *shared_out, "-W", "default", *words]
         return self.run("tests", command, **settings).strip().splitlines()[-1].strip("= ")
 
 
@@ -83,10 +88,12 @@ class Bench:
 class Packages:
     """What is installed: these requirements, and nothing that is newer than this day; None for the newest.
 
-    ``is_lowest`` takes the lowest versions that the package requires.
+    ``is_lowest`` takes the lowest versions that the package requires. ``python`` is its version.
     """
 
     requirements: tuple[str, ...] = ()
+    tests: tuple[str, ...] = PURE
+    python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
     until: str | None = None
     is_lowest: bool = False
 
@@ -94,9 +101,7 @@ class Packages:
         """The versions, and the outcome."""
         python = bench.folder / "environment" / "bin" / "python"
         self._install(bench, python)
-        # Warnings of other versions are not errors.
-        tests = bench.pytest(python, "-n", "2", "-W", "default", *TESTS)
-        outcome = f"{tests}; {dags(bench, python)}"
+        outcome = f"{bench.pytest(python, *self.tests)}; {dags(bench, python)}"
         versions = installed_versions(bench, python)
         shutil.rmtree(python.parents[1])
         return versions, outcome
@@ -105,18 +110,18 @@ class Packages:
         """The wheel of this checkout, the requirements, and what the tests import, resolved together."""
         build = ("build", "--wheel", "--no-build-isolation", "--offline", "--python", sys.executable)
         bench.run("build", [UV, *build, "-o", bench.folder, ROOT])
-        bench.run("venv", [UV, "venv", "--python", sys.executable, python.parents[1]])
+        bench.run("venv", [UV, "venv", "--python", self.python, python.parents[1]])
         dated = ("--exclude-newer", self.until) if self.until else ()
         lowest = ("-c", self._lowest(bench)) if self.is_lowest else ()
         (wheel,) = bench.folder.glob("*.whl")
-        command = [UV, "pip", "install", "--python", python, *dated, *lowest, "--group", "test", *self.requirements]
+        command = [UV, "pip", "install", "--python", python, *dated, *lowest, "--group", "matrix", *self.requirements]
         bench.run("install", [*command, f"{wheel}[all]"])
 
     def _lowest(self, bench: Bench) -> Path:
         """The lowest versions of what the package itself requires, as constraints."""
         resolved = bench.folder / "resolved.txt"
         words = ("--no-header", "--no-annotate", "--all-extras", "--resolution=lowest-direct", "-o", resolved)
-        bench.run("resolve", [UV, "pip", "compile", "pyproject.toml", "--python-version", python_version(), *words])
+        bench.run("resolve", [UV, "pip", "compile", "pyproject.toml", "--python-version", self.python, *words])
         own = {canonicalize_name(requirement.name) for requirement in requirements()}
         lines = [line for line in resolved.read_text().splitlines() if line.partition("==")[0] in own]
         constraints = bench.folder / "lowest.txt"
@@ -136,16 +141,17 @@ class Cluster:
         """The versions, and the outcome."""
         with cluster(bench, self.kubernetes, self.containerd) as kubeconfig:
             versions = (kubeconfig.parent / "started").read_text().strip()
-            words = ("-m", "not nightly", "-n", JOBS, "--dist", "loadfile", *self.tests)
-            return versions, bench.pytest(sys.executable, *words, KUBECONFIG=str(kubeconfig))
+            return versions, bench.pytest(sys.executable, *self.tests, KUBECONFIG=str(kubeconfig))
 
 
 Row = Packages | Cluster
 ROWS: dict[str, Row] = {
-    "airflow-3.1": Packages(("apache-airflow==3.1.8",)),
-    "airflow-3.2": Packages(("apache-airflow==3.2.2", OLD_EMULATOR), until="2026-06-15"),
+    "airflow-3.1": Packages(("apache-airflow==3.1.8",), tests=(*PURE, *WHOLE)),
+    "airflow-3.2": Packages(("apache-airflow==3.2.2", OLD_EMULATOR), tests=(*PURE, *WHOLE), until="2026-06-15"),
     "airflow-3.3": Packages(("apache-airflow==3.3.2",)),
-    "lowest": Packages(("apache-airflow==3.1.8",), is_lowest=True),
+    "lowest": Packages(("apache-airflow==3.1.8",), tests=(*PURE, *TENTH), is_lowest=True),
+    "python-3.12": Packages(("apache-airflow==3.3.2",), tests=(*PURE, *TENTH), python="3.12"),
+    "python-3.13": Packages(("apache-airflow==3.3.2",), tests=(*PURE, *WHOLE), python="3.13"),
     "kubernetes-1.31": Cluster("1.31"),
     "kubernetes-1.32": Cluster("1.32", tests=TENTH),
     "kubernetes-1.33": Cluster("1.33", tests=TENTH),
@@ -162,8 +168,23 @@ def main(names: Sequence[str]) -> int:
     if unknown := set(names) - set(ROWS):
         print(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 2
-    are_fine = [tried(name, ROWS[name]) for name in names or ROWS]
+    are_fine = [tried(name, ROWS[name]) for name in names or missing()]
     return 0 if all(are_fine) else 1
+
+
+def missing() -> list[str]:
+    """The rows that did not pass at this commit."""
+    return [name for name in ROWS if not (mark := passed(name)).exists() or mark.read_text() != commit()]
+
+
+def passed(name: str) -> Path:
+    """The file that says at which commit a row passed."""
+    return MATRIX / name / "passed"
+
+
+def commit() -> str:
+    """The checkout's commit."""
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def tried(name: str, row: Row) -> bool:
@@ -176,8 +197,9 @@ def tried(name: str, row: Row) -> bool:
         versions, outcome = row.tried(bench)
     except StepError as error:
         print(f"{name}: FAILED: {error}", flush=True)
-        PAGE.write_text(with_result(PAGE.read_text(), name, "", "failed"))
+        PAGE.write_text(with_result(PAGE.read_text(), name, "", f"failed: {error.outcome}"))
         return False
+    passed(name).write_text(commit())
     print(f"{name}: {versions}: {outcome} ({time.monotonic() - begun:.0f} s)", flush=True)
     PAGE.write_text(with_result(PAGE.read_text(), name, versions, outcome))
     return True
@@ -200,17 +222,12 @@ def requirements() -> list[Requirement]:
     return [found for one in written if (found := Requirement(one)).name != project["name"]]
 
 
-def python_version() -> str:
-    """As in ``3.11``."""
-    return ".".join(map(str, sys.version_info[:2]))
-
-
 def installed_versions(bench: Bench, python: Path) -> str:
     """What is installed, in words."""
     frozen = bench.run("freeze", [UV, "pip", "freeze", "--python", python]).lower().replace("-", "_")
     found = dict(line.split("==") for line in frozen.splitlines() if "==" in line)
     named = [f"{name} {found[package.replace('-', '_')]}" for name, package in SHOWN.items()]
-    return ", ".join([*named, f"Python {sys.version.split()[0]}"])
+    return ", ".join([*named, bench.run("python", [python, "--version"]).strip()])
 
 
 def dags(bench: Bench, python: Path) -> str:
@@ -227,7 +244,7 @@ def dags(bench: Bench, python: Path) -> str:
         for dag in DAGS:
             printed = bench.run(dag, [*airflow, "dags", "test", dag], **settings)
             if "state=success" not in printed and "state:success" not in printed:
-                raise StepError(f"{dag} did not succeed: {bench.folder / dag}.log")
+                raise StepError(dag, bench.folder / f"{dag}.log")
     return f"{', '.join(DAGS)} ran"
 
 

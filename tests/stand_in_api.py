@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -35,9 +35,12 @@ async def api_of(server: WebServer) -> AsyncIterator[KubernetesApi]:
         yield api
 
 
-def an_object(kind: str = "Job", status: int = 200, **metadata: Any) -> Answer:
+def an_object(
+    kind: str = "Job", status: int = 200, *, spec: Mapping[str, Any] | None = None, **metadata: Any
+) -> Answer:
     """An object as an answer."""
-    body = {"kind": kind, "apiVersion": "batch/v1", "metadata": {"name": "x", "uid": "uid-1"} | metadata}
+    body: dict[str, Any] = {"kind": kind, "apiVersion": "batch/v1"}
+    body |= {"metadata": {"name": "x", "uid": "uid-1"} | metadata, "spec": dict(spec or {})}
     body |= {"items": []} if kind.endswith("List") else {}
     return Answer(json.dumps(body).encode(), status, {"Content-Type": "application/json"})
 

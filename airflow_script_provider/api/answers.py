@@ -28,11 +28,12 @@ _ABOUT_THE_OBJECT = (403, 404, 409, 410)
 """Statuses that decide about a run. Only a Kubernetes API may give them."""
 _PARTS: Mapping[str, Mapping[str, type]] = {
     "list": {"items": list},
-    "get": {"metadata": dict},
+    "get": {"metadata": dict, "gitVersion": str},
     "patch": {"metadata": dict},
     "create": {"metadata": dict, "status": dict},
 }
-"""Of which an answer to each verb has at least one; a review of rights may have no metadata."""
+"""Of which an answer to each verb has at least one; a review of rights may have no metadata, and a
+version has none."""
 _MAX_QUOTED = 200
 
 

@@ -41,7 +41,7 @@ AFTER_CONFLICT = 0.5
 """The same after a conflict, for which the server need not recover: of hundreds of launches under
 one quota, each needs many tries until it is its turn."""
 REVIEW_TIMEOUT = 5.0
-"""Seconds for the answer to a question about rights."""
+"""Seconds for the answer to a question about rights, or about the server's version."""
 
 READ_BUFFER = 256 * 1024
 """Bytes of an answer that may wait to be read; of hundreds of log streams each has such a
@@ -124,6 +124,15 @@ class KubernetesApi:
         except (TimeoutError, exceptions.KubernetesApiError):
             return True
         return bool(answer.get("status", {}).get("allowed", True))
+
+    async def version(self) -> str:
+        """The server's version, as in ``v1.34.4``; empty where it gives no answer."""
+        try:
+            async with asyncio.timeout(REVIEW_TIMEOUT):
+                answer = (await self._once(Call("get", "version"))).object()
+        except (TimeoutError, exceptions.KubernetesApiError):
+            return ""
+        return str(answer.get("gitVersion", ""))
 
     async def delete(
         self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None

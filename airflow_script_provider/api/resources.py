@@ -15,6 +15,7 @@ _GROUPS = {
     "replicasets": "/apis/apps/v1",
     "statefulsets": "/apis/apps/v1",
     "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
+    "version": "",
 }
 
 

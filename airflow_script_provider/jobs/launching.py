@@ -12,7 +12,7 @@ from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.kube import refusal
-from airflow_script_provider.kube.job import manifest
+from airflow_script_provider.kube.job import kept_fields, manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
@@ -27,9 +27,11 @@ async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
     whether the Job was deleted.
     """
     owned = manifest.owned(request)  # before the create: what cannot be made leaves nothing behind
-    job = await _create_job(api, request)
+    asked = manifest.job(request)
+    job = await _create_job(api, request, asked)
     ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
     try:
+        await _check_kept(api, asked, job)
         for resource, body in owned.items():
             await _create_owned(api, resource, manifest.with_owner(body, request, ref.uid), ref)
     except exceptions.ScriptProviderError as error:
@@ -135,21 +137,37 @@ async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bo
     return True
 
 
-async def _create_job(api: KubernetesApi, request: JobRequest) -> dict[str, Any]:
+async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any]) -> None:
+    """Raise ``LaunchError`` where the server dropped a field of the Job.
+
+    Its script cannot have started, because its ConfigMap is missing.
+    """
+    if lost := kept_fields.lost_fields(asked, job):
+        version = await api.version()
+        is_old = kept_fields.is_too_old(version)
+        raise exceptions.LaunchError(
+            kept_fields.too_old(api.host, version) if is_old else kept_fields.not_kept(api.host, version, lost)
+        )
+
+
+async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
     try:
-        return await _uninterrupted(api, request, _created_or_found(api, request))
+        return await _uninterrupted(api, request, _created_or_found(api, request, asked))
     except exceptions.ApiNotFoundError as error:
         words = await missing_namespace(api, request.namespace, str(error)) or str(error)
         raise exceptions.LaunchError(words) from None
     except exceptions.KubernetesApiError as error:
+        if error.status in refusal.INVALID and kept_fields.is_too_old(version := await api.version()):
+            said = f"{kept_fields.too_old(api.host, version)}\n{error}"
+            raise exceptions.LaunchError(said) from None
         raise refusal.explained(error, request.options.given) from None
 
 
-async def _created_or_found(api: KubernetesApi, request: JobRequest) -> dict[str, Any]:
+async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
     """Create the Job, or find the Job of a create whose answer was lost."""
     namespace, name = request.namespace, request.identity.job_name
     try:
-        return await api.create("jobs", namespace, manifest.job(request))
+        return await api.create("jobs", namespace, asked)
     except exceptions.KubernetesApiError as error:
         exists = isinstance(error, exceptions.ApiAlreadyExistsError)
         if not exists and not error.may_have_acted:

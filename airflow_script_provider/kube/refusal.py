@@ -27,7 +27,8 @@ _ARGUMENTS = tuple(
         _CONTAINER + "resources": "container_resources",
     }.items()
 )
-_INVALID = (400, 422)
+INVALID = (400, 422)
+"""Statuses of a refusal for what the object says."""
 _PASSING = frozenset({429, 500, 502, 503, 504})
 _OTHER_UID = re.compile(r"\bUID in (?:the )?precondition\b|\bmetadata\.uid: Invalid value\b")
 _QUOTA_NOT_COUNTED = "status unknown for quota"
@@ -97,7 +98,7 @@ def explained(error: KubernetesApiError, given: Iterable[str]) -> KubernetesApiE
     Other refusals stay unchanged. ``given`` are the names of the arguments that the author has
     set.
     """
-    names = arguments_in(error.server_message, given) if error.status in _INVALID else []
+    names = arguments_in(error.server_message, given) if error.status in INVALID else []
     if not names:
         return error
     text, advice = error.message, f"Check {' and '.join(names)}."

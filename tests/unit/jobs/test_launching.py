@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from tests.builders import a_request
@@ -19,8 +21,9 @@ REQUEST = a_request(env={"KEY": "value"})
 NAMES = REQUEST.identity
 CORE, BATCH = "/api/v1/namespaces/etl", "/apis/batch/v1/namespaces/etl"
 JOBS, SECRETS, CONFIG_MAPS = f"{BATCH}/jobs", f"{CORE}/secrets", f"{CORE}/configmaps"
-OURS = an_object(labels={LAUNCH_LABEL: NAMES.launch_id})
-MADE = an_object(status=201)
+SPEC = manifest.job(REQUEST)["spec"]
+OURS = an_object(labels={LAUNCH_LABEL: NAMES.launch_id}, spec=SPEC)
+MADE = an_object(status=201, spec=SPEC)
 REMOVED = an_object("Status")
 
 
@@ -156,3 +159,46 @@ async def test_a_server_that_is_not_there_leaves_no_doubt(monkeypatch: pytest.Mo
         with pytest.raises(exceptions.ApiUnreachableError) as caught:
             await launching.launch(api, REQUEST)
     assert len(str(caught.value).splitlines()) == 1
+
+
+WITHOUT_POLICY = an_object(status=201, spec={name: SPEC[name] for name in SPEC if name != "podFailurePolicy"})
+UNKNOWN_FIELD = a_refusal(400, "BadRequest", 'strict decoding error: unknown field "spec.podFailurePolicy"')
+
+
+def a_version(text: str) -> Answer:
+    """An answer of /version."""
+    return Answer(json.dumps({"gitVersion": text}).encode(), 200, {"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(("answer", "deletes"), [(WITHOUT_POLICY, 1), (UNKNOWN_FIELD, 0)])
+async def test_an_api_server_that_is_too_old(server: WebServer, answer: Answer, deletes: int) -> None:
+    """Whether it refuses or drops a field: version found and needed in one line, and nothing is left (R6, R22)."""
+    server.answers(JOBS, answer)
+    server.answers("/version", a_version("v1.25.3-gke.7"))
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.LaunchError) as caught:
+            await launching.launch(api, REQUEST)
+    first = f"the API server {server.url} runs Kubernetes 1.25.3-gke.7. 1.31 or newer is needed."
+    assert str(caught.value).splitlines()[0] == first
+    assert requests(server, "DELETE", f"{JOBS}/") == deletes
+    assert requests(server, "POST", SECRETS) == requests(server, "POST", CONFIG_MAPS) == 0
+
+
+async def test_a_new_api_server_that_drops_a_field(server: WebServer) -> None:
+    """By a feature gate or a webhook: the field is named, and nothing is left (R6, R22)."""
+    server.answers(JOBS, WITHOUT_POLICY)
+    server.answers("/version", a_version("v1.34.4"))
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.LaunchError, match=r"1\.34\.4, did not keep spec\.podFailurePolicy of the Job"):
+            await launching.launch(api, REQUEST)
+    assert requests(server, "DELETE", f"{JOBS}/") == 1
+
+
+async def test_a_refusal_of_a_new_api_server_stays_its_own(server: WebServer) -> None:
+    """Its version is not the cause (R22)."""
+    server.answers(JOBS, UNKNOWN_FIELD)
+    server.answers("/version", a_version("v1.34.4"))
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.KubernetesApiError, match="unknown field") as caught:
+            await launching.launch(api, REQUEST)
+    assert "is needed" not in str(caught.value)

@@ -1,0 +1,35 @@
+"""What an API server did not keep of a Job, and whether its version is the cause."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_script_provider.kube.job import kept_fields
+
+
+@pytest.mark.parametrize(
+    ("version", "is_too_old"),
+    [
+        ("v1.30.14", True),
+        ("v1.9.0", True),
+        ("v1.31.0", False),
+        ("1.31", False),
+        ("v1.37.2-eks-1234", False),
+        ("v2.0.0", False),
+        ("", False),
+        ("unknown", False),
+    ],
+)
+def test_too_old(version: str, *, is_too_old: bool) -> None:
+    """Numbers are compared, not texts; a version that says nothing is not too old (R22)."""
+    assert kept_fields.is_too_old(version) == is_too_old
+
+
+def test_a_field_that_the_server_would_not_store_is_not_lost() -> None:
+    """Of empty values a server keeps nothing, and others may add fields (R22)."""
+    asked = {
+        "spec": {"backoffLimit": 0, "template": {"spec": {}}, "podFailurePolicy": {"rules": [1]}, "suspend": False}
+    }
+    kept = {"spec": {"template": {"spec": {}}, "parallelism": 1}}
+    assert kept_fields.lost_fields(asked, kept) == ["spec.podFailurePolicy"]
+    assert kept_fields.lost_fields(asked, asked) == []
