@@ -32,6 +32,8 @@ UV = Path(sys.executable).with_name("uv")
 MATRIX = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airflow-script-provider" / "matrix"
 PAGE = ROOT / "docs" / "reference" / "versions.md"
 PURE = ("tests/unit", "tests/contract")
+SOURCES = ("tests/unit/sources",)
+STORES = ("minio", "fake-gcs-server")
 DAGS = ("example_basic", "example_deferrable")
 WHOLE = ("tests/cluster",)
 TENTH = tuple(
@@ -144,7 +146,20 @@ class Cluster:
             return versions, bench.pytest(sys.executable, *self.tests, KUBECONFIG=str(kubeconfig))
 
 
-Row = Packages | Cluster
+@dataclass(frozen=True)
+class Stores:
+    """The tests of sources with MinIO and fake-gcs-server in the place of the servers that are written in Python."""
+
+    def tried(self, bench: Bench) -> tuple[str, str]:
+        """The versions, and the outcome."""
+        printed = bench.run("build", [sys.executable, ROOT / "dev" / "stores"])
+        programs = dict(line.split() for line in printed.splitlines() if line.startswith(STORES))
+        servers = {"MINIO": programs["minio"], "FAKE_GCS_SERVER": programs["fake-gcs-server"]}
+        versions = [go_version(name) for name in STORES]
+        return ", ".join(versions), bench.pytest(sys.executable, *SOURCES, **servers)
+
+
+Row = Packages | Cluster | Stores
 ROWS: dict[str, Row] = {
     "airflow-3.1": Packages(("apache-airflow==3.1.8",), tests=(*PURE, *WHOLE)),
     "airflow-3.2": Packages(("apache-airflow==3.2.2", OLD_EMULATOR), tests=(*PURE, *WHOLE), until="2026-06-15"),
@@ -152,6 +167,8 @@ ROWS: dict[str, Row] = {
     "lowest": Packages(("apache-airflow==3.1.8",), tests=(*PURE, *TENTH), is_lowest=True),
     "python-3.12": Packages(("apache-airflow==3.3.2",), tests=(*PURE, *TENTH), python="3.12"),
     "python-3.13": Packages(("apache-airflow==3.3.2",), tests=(*PURE, *WHOLE), python="3.13"),
+    "google-hook": Packages(("apache-airflow==3.3.2", "apache-airflow-providers-google"), tests=SOURCES),
+    "stores": Stores(),
     "kubernetes-1.31": Cluster("1.31"),
     "kubernetes-1.32": Cluster("1.32", tests=TENTH),
     "kubernetes-1.33": Cluster("1.33", tests=TENTH),
@@ -228,6 +245,13 @@ def installed_versions(bench: Bench, python: Path) -> str:
     found = dict(line.split("==") for line in frozen.splitlines() if "==" in line)
     named = [f"{name} {found[package.replace('-', '_')]}" for name, package in SHOWN.items()]
     return ", ".join([*named, bench.run("python", [python, "--version"]).strip()])
+
+
+def go_version(name: str) -> str:
+    """The version of a server in its ``go.mod``, in words."""
+    required = (ROOT / "dev" / "stores" / name / "go.mod").read_text()
+    (version,) = re.findall(rf"/{re.escape(name)} (v\S+)", required)
+    return f"{name} {version}"
 
 
 def dags(bench: Bench, python: Path) -> str:

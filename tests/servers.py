@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import selectors
 import socket
 import ssl
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trustme
+
+from tests.patience import wait_for
 
 AWS_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "testtest123"}
 
@@ -193,7 +198,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class S3Server:
-    """An S3 (moto) on loopback."""
+    """An S3 on loopback."""
 
     url: str
 
@@ -218,8 +223,38 @@ class S3Server:
 
 
 @contextmanager
+def a_program(*words: str, **settings: str) -> Iterator[str]:
+    """A server that is a program of its own, while the block lasts; ``PORT`` in its words becomes its port.
+
+    The block gets its address, as soon as it answers there.
+    """
+    port = free_port()
+    command = [word.replace("PORT", str(port)) for word in words]
+    process = subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: _takes_connections(port), f"{words[0]} on port {port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _takes_connections(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """An S3 while the block lasts."""
+    """An S3 while the block lasts: moto, or MinIO if ``MINIO`` names its program."""
+    if program := os.environ.get("MINIO"):
+        keys = {"MINIO_ROOT_USER": "test", "MINIO_ROOT_PASSWORD": "testtest123"}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            a_program(program, "server", "--address", "127.0.0.1:PORT", folder, **keys) as url,
+        ):
+            yield S3Server(url)
+        return
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -233,7 +268,7 @@ def s3_server() -> Iterator[S3Server]:
 
 @dataclass(frozen=True)
 class GCSServer:
-    """A Google Cloud Storage (gcp-storage-emulator) on loopback."""
+    """A Google Cloud Storage on loopback."""
 
     url: str
 
@@ -255,7 +290,15 @@ class GCSServer:
 
 @contextmanager
 def gcs_server() -> Iterator[GCSServer]:
-    """A Google Cloud Storage while the block lasts. Clients find it by STORAGE_EMULATOR_HOST."""
+    """A Google Cloud Storage while the block lasts. Clients find it by STORAGE_EMULATOR_HOST.
+
+    It is gcp-storage-emulator, or fake-gcs-server if ``FAKE_GCS_SERVER`` names its program.
+    """
+    if program := os.environ.get("FAKE_GCS_SERVER"):
+        words = ("-scheme", "http", "-host", "127.0.0.1", "-port", "PORT", "-backend", "memory")
+        with a_program(program, *words, "-public-host", "127.0.0.1:PORT") as url:
+            yield GCSServer(url)
+        return
     from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped]  # not annotated
 
     port = free_port()
