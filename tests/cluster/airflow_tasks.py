@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import urllib.error
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from airflow_script_provider._task_identity import STORE_KEY
+from airflow_script_provider._airflow import has_task_state_store
+from airflow_script_provider._task_identity import DEPLOYMENT_VARIABLE, STORE_KEY
 from airflow_script_provider.kube.labels import TASK_INSTANCE_LABEL
 from airflow_script_provider.kube.names import TaskIdentity
-from tests.cluster.airflow_server import FINAL
+from tests.cluster.airflow_server import FINAL, AirflowServer
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.told_to_end import tell_all
@@ -134,17 +137,33 @@ class RunningTask:
         return ("-l", f"{TASK_INSTANCE_LABEL}={self._digest()}")
 
     def _digest(self) -> str:
-        """What Airflow's state store says now, or said before the run was deleted."""
+        """As Airflow tells now, or told before the run was deleted."""
         ids = (self.dag_id, self.task_id, self.run_id)
-        stored = self.airflow.call("GET", f"{self._path}/state-store")["task_state_store"]
-        first_tries = [entry["value"] for entry in stored if entry["key"] == STORE_KEY]
-        if first_tries:
-            _digests[ids] = TaskIdentity(*ids, origin=f"/{first_tries[0]}").digest
+        if (found := origin(self.airflow, *ids)) is not None:
+            _digests[ids] = TaskIdentity(*ids, origin=found).digest
         return _digests.get(ids, "not-launched-yet")
 
     @property
     def _path(self) -> str:
         return f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{self.task_id}"
+
+
+def origin(airflow: AirflowServer, dag_id: str, task_id: str, run_id: str, map_index: int = -1) -> str | None:
+    """What keeps a task instance apart from those of equal ids; None before its first try has asked for it."""
+    run = f"dags/{dag_id}/dagRuns/{run_id}"
+    try:
+        if has_task_state_store():
+            path = f"{run}/taskInstances/{task_id}/state-store?map_index={map_index}"
+            stored = airflow.call("GET", path)["task_state_store"]
+            found = {entry["key"]: entry["value"] for entry in stored}
+            return f"/{found[STORE_KEY]}" if STORE_KEY in found else None
+        mark = airflow.call("GET", f"variables/{DEPLOYMENT_VARIABLE}")["value"]
+        due = datetime.fromisoformat(airflow.call("GET", run)["run_after"])
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return None
+    return f"{mark}/{due.isoformat()}"
 
 
 @dataclass(frozen=True)

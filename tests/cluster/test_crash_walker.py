@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider._task_identity import STORE_KEY
 from airflow_script_provider.kube.labels import TASK_INSTANCE_LABEL
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.cluster.airflow_start import Airflow, airflow_server
+from tests.cluster.airflow_tasks import origin
 from tests.cluster.dags.tests_of_crashes import CALLS, LAST_CALL
 from tests.cluster.kubectl import PROGRAM, Kubectl
 from tests.cluster.told_to_end import tell
@@ -191,10 +191,8 @@ def _row(
 
 def _label(airflow: Airflow, run: str, task: str, number: int) -> str | None:
     """What the objects of a mapped task instance are labelled with; None before its first launch."""
-    path = f"dags/{DAG}/dagRuns/{run}/taskInstances/{task}/state-store?map_index={number}"
-    stored = airflow.call("GET", path)["task_state_store"]
-    first_try = next((entry["value"] for entry in stored if entry["key"] == STORE_KEY), None)
-    return TaskIdentity(DAG, task, run, number, origin=f"/{first_try}").digest if first_try else None
+    found = origin(airflow, DAG, task, run, number)
+    return None if found is None else TaskIdentity(DAG, task, run, number, origin=found).digest
 
 
 def _ended(airflow: Airflow, kubectl: Kubectl, run: str, task: str, told: set[str]) -> list[dict[str, Any]]:

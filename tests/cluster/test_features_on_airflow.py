@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.airflow_versions import HAS_RETRY_POLICIES
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.airflow_tasks import Run, RunningTask
 from tests.cluster.apps import a_deployment, rolled_out
@@ -36,6 +37,7 @@ def test_a_pool_bounds_scripts(airflow: Airflow, kubectl: Kubectl) -> None:
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans))
 
 
+@pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="of Airflow 3.3")
 def test_a_retry_policy_tells_categories_apart(airflow: Airflow, kubectl: Kubectl) -> None:
     """Airflow 3.3 asks it after each failure: a script without its module is not tried again (R22)."""
     run = Run(airflow, kubectl, "by_category", airflow.trigger("by_category"))
