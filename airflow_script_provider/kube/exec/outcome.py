@@ -16,8 +16,8 @@ from airflow_script_provider.kube.exec.ends import (
     TimedOut,
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
-from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job.diagnosis import Diagnosis, shown_report
+from airflow_script_provider.kube.hiding import Hide, shown_report
+from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text, storable
