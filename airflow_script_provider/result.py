@@ -109,6 +109,7 @@ class Category(StrEnum):
     NO_WRITABLE_FOLDER = "NoWritableFolder"
     POD_ENDED = "PodEnded"
     CONNECTION_BROKEN = "ConnectionBroken"
+    SHELL_KILLED = "ShellKilled"
     # Nothing says why.
     NO_ANSWER = "NoAnswer"
     UNKNOWN = "Unknown"

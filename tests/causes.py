@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_script_provider.kube.exec import outcome as exec_outcome
-from airflow_script_provider.kube.exec.outcome import (
+from airflow_script_provider.kube.exec.ends import (
     ConnectionBroken,
-    ExecCase,
     ExecEnd,
-    ExecOutput,
     Exited,
     NotStarted,
     PodEnded,
-    PodLocation,
+    ShellKilled,
     TimedOut,
 )
+from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput, PodLocation
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis, diagnose
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.nodes import record
@@ -337,6 +336,8 @@ EXAMPLES = (
     Example(C.OOM_KILLED, "OOMKilled",
             PodEnded('container "api" ended while the script ran (OOMKilled, exit code 137)', 137, "OOMKilled")),
     Example(C.CONNECTION_BROKEN, None, ConnectionBroken("no answer", 12.0, is_running=False)),
+    Example(C.SHELL_KILLED, None, ShellKilled(137, is_running=False)),
+    Example(C.SHELL_KILLED, None, NotStarted("killed", "exit code 137, SIGKILL")),
     # Nothing says why.
     Example(C.NO_ANSWER, None, a_case(a_pod(running=True), cause=Cause.SILENCE)),
     Example(C.UNKNOWN, None, a_case(a_pod(phase="Failed"), cause=Cause.JOB_FAILED)),

@@ -13,7 +13,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, ask_helper, open_exec, reply_of
 from airflow_script_provider.kube.exec import program, protocol
-from airflow_script_provider.kube.exec.outcome import ExecEnd, ExecOutput, Exited, end_of, end_of_bare
+from airflow_script_provider.kube.exec.ends import ExecEnd, Exited, end_of, end_of_bare
+from airflow_script_provider.kube.exec.outcome import ExecOutput
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus

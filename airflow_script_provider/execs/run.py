@@ -16,17 +16,18 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
 from airflow_script_provider.execs.program import OutputRecorder, Program
 from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.exec import ends
 from airflow_script_provider.kube.exec import outcome as exec_outcome
-from airflow_script_provider.kube.exec.outcome import (
+from airflow_script_provider.kube.exec.ends import (
     ConnectionBroken,
-    ExecCase,
     ExecEnd,
-    ExecOutput,
     Exited,
     NotStarted,
     PodEnded,
+    ShellKilled,
     TimedOut,
 )
+from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput
 from airflow_script_provider.kube.exec.request import ExecRequest
 from airflow_script_provider.kube.exec.workloads import Gone
 from airflow_script_provider.kube.hiding import Hide, hider, values_in
@@ -124,7 +125,7 @@ class ExecRun:
         await asyncio.wait({running}, timeout=DRAIN_TIMEOUT)
         timed_out = TimedOut(termination.description, termination.may_still_run)
         found = running.result() if running.done() and running.exception() is None else program.reported_end
-        end = exec_outcome.end_at_deadline(found, timed_out, was_signalled=termination.was_signalled)
+        end = ends.end_at_deadline(found, timed_out, was_signalled=termination.was_signalled)
         if end is not timed_out:
             self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
         return end
@@ -136,19 +137,31 @@ class ExecRun:
 
     async def _with_reason(self, end: ExecEnd, program: Program, chosen: ChosenPod) -> ExecEnd:
         """The end, completed by the state of pod and process where the end itself is unclear."""
-        if isinstance(end, Exited) and signal_name(end.code):
-            why = await self._why_gone(chosen)
-            return PodEnded(why.why, end.code, why.reason) if why else end
-        if not isinstance(end, ConnectionBroken):
-            return end
+        match end:
+            case Exited(code) if signal_name(code):
+                why = await self._why_gone(chosen)
+                return PodEnded(why.why, code, why.reason) if why else end
+            case NotStarted("killed"):
+                why = await self._why_gone(chosen)
+                return PodEnded(why.why, reason=why.reason) if why else end
+            case ConnectionBroken():
+                return await self._with_look(end, program, chosen)
+            case ShellKilled():
+                await self._why_gone(chosen)
+                return await self._with_look(end, program, chosen)
+            case _:
+                return end
+
+    async def _with_look(self, end: ConnectionBroken | ShellKilled, program: Program, chosen: ChosenPod) -> ExecEnd:
+        """The end, with whether the process still runs; or that of the pod, which has ended it."""
         is_running, why = None, None
-        for _ in range(_CHECKS):
+        for check in range(_CHECKS):
+            await asyncio.sleep(_CHECK_PAUSE if check else 0)
             why, is_running = await why_gone(self.api, chosen), await program.is_running()
             if why or is_running is not None:
                 break
-            await asyncio.sleep(_CHECK_PAUSE)
         if why and not is_running:
-            return PodEnded(why.why, reason=why.reason)
+            return PodEnded(why.why, end.code if isinstance(end, ShellKilled) else None, why.reason)
         process = program.own_lines.process
         return replace(end, is_running=is_running, process_group=process.group if process else None)
 

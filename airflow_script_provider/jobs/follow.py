@@ -90,7 +90,7 @@ class Follower:
         self._api, self._job, self._log = context.api, job, context.log
         self._changes = changes
         self._start = start
-        self._announcer = announcements.Announcer(start.announced, job.own_objects)
+        self._announcer = announcements.Announcer(start.announced, job.own_objects, context.hide)
         self._outputs = Outputs(job.max_output_bytes, whole=keeps_output)
         self._logs = JobLogs(
             context, start, self._outputs.begin, keeps_output=keeps_output, slots=slots, silence=log_silence

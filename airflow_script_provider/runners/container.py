@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from airflow_script_provider import _event_loop
@@ -213,7 +214,8 @@ class ContainerProcess:
                     on_output(channel, script_output)
         if rest := self._feed.finish():
             on_output(Channel.STDOUT, rest)
-        return self._feed.process_end(ExecStatus(await asyncio.to_thread(self._exit_code)))
+        code = await asyncio.to_thread(self._exit_code)
+        return await self._with_reason(self._feed.process_end(ExecStatus(code)), code or None)
 
     async def send(self, data: bytes) -> None:
         """Write to stdin, once the script reads it."""
@@ -245,12 +247,7 @@ class ContainerProcess:
 
     async def end(self, grace: float) -> bool:
         """End the process through a second exec; Docker can only end containers."""
-
-        async def ask(argv: list[str]) -> str:
-            _, printed = await asyncio.to_thread(self._container.exec_run, argv, stderr=False)
-            return (printed or b"").decode(errors="replace").strip()
-
-        return await self._feed.end_process(ask, grace)
+        return await self._feed.end_process(self._ask, grace)
 
     def close(self) -> None:
         """Close the connection, which ends a thread that still reads from it."""
@@ -258,6 +255,23 @@ class ContainerProcess:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._attached.close()
         self._socket.close()
+
+    async def _with_reason(self, end: ProcessEnd, code: int | None) -> ProcessEnd:
+        """The end, with the container's as its cause, or with whether the script still runs."""
+        from requests import RequestException
+
+        if not end.is_unknown:
+            return end
+        state = "It may still be running"
+        with contextlib.suppress(RequestException):
+            state = await self._feed.whether_it_runs(self._ask)
+        if await asyncio.to_thread(self._has_ended):
+            return ProcessEnd(code, cause=f"script failed: container {self._container.name} ended while it ran")
+        return replace(end, cause=f"{end.cause}. {state}")
+
+    async def _ask(self, argv: list[str]) -> str:
+        _, printed = await asyncio.to_thread(self._container.exec_run, argv, stderr=False)
+        return (printed or b"").decode(errors="replace").strip()
 
     async def _write(self, data: bytes) -> None:
         await asyncio.to_thread(self._socket.sendall, data)
@@ -280,3 +294,16 @@ class ContainerProcess:
         except RequestException:
             return None
         return None if code is None else int(code)
+
+    def _has_ended(self) -> bool:
+        """Whether the container has ended, False if the engine is gone."""
+        from docker.errors import NotFound
+        from requests import RequestException
+
+        try:
+            self._container.reload()
+        except NotFound:
+            return True
+        except RequestException:
+            return False
+        return bool(self._container.status != "running")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.script import Script
 
 _REPLY_TIMEOUT = 15.0
-"""Seconds beyond the grace period for the exec that ends a process."""
+"""Seconds for a small program beside the process; beyond the grace period for one that ends it."""
 _SIGNAL_BASE = 128
 
 
@@ -110,7 +111,7 @@ class PodProcess:
             await asyncio.gather(beginning, return_exceptions=True)
         if rest := self._feed.finish():
             on_output(Channel.STDOUT, rest)
-        return await self._with_reason(self._feed.process_end(status))
+        return await self._with_reason(self._feed.process_end(status), status.exit_code or None)
 
     async def send(self, data: bytes) -> None:
         """Write to stdin, once the script reads it."""
@@ -138,11 +139,7 @@ class PodProcess:
 
     async def end(self, grace: float) -> bool:
         """End the process through a second exec; closing the connection would leave it running."""
-
-        async def ask(argv: list[str]) -> str:
-            return await reply_of(self._api, self._chosen.target, argv, grace + _REPLY_TIMEOUT) or ""
-
-        return await self._feed.end_process(ask, grace)
+        return await self._feed.end_process(functools.partial(self._ask, grace + _REPLY_TIMEOUT), grace)
 
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:
@@ -153,22 +150,20 @@ class PodProcess:
             return ExecStatus(None, message=str(error))
         return self._session.status or ExecStatus(None)
 
-    async def _with_reason(self, end: ProcessEnd) -> ProcessEnd:
-        """The end, with the pod's own end as its cause where the exit code does not explain it."""
+    async def _with_reason(self, end: ProcessEnd, code: int | None) -> ProcessEnd:
+        """The end, with the pod's own end as its cause where the exit code does not explain it.
+
+        ``code`` is that of the exec, None without one.
+        """
         if end.exit_code is not None and end.exit_code <= _SIGNAL_BASE:
             return end
+        state = await self._feed.whether_it_runs(functools.partial(self._ask, _REPLY_TIMEOUT)) if end.is_unknown else ""
         if why := await why_gone(self._api, self._chosen):
-            return ProcessEnd(end.exit_code, cause=f"script failed: {why}")
-        return replace(end, cause=f"{end.cause}. {await self._whether_it_runs()}") if end.is_unknown else end
+            return ProcessEnd(code, cause=f"script failed: {why}")
+        return replace(end, cause=f"{end.cause}. {state}") if end.is_unknown else end
 
-    async def _whether_it_runs(self) -> str:
-        process, reply = await self._feed.process(), None
-        if process is not None:
-            command = program.check_argv(process)
-            reply = await reply_of(self._api, self._chosen.target, command, _REPLY_TIMEOUT)
-        return {"running": "It is still running", "gone": "It is no longer running"}.get(
-            reply or "", "It may still be running"
-        )
+    async def _ask(self, within: float, argv: list[str]) -> str:
+        return await reply_of(self._api, self._chosen.target, argv, within) or ""
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program as stdin_program
+from airflow_script_provider.kube.exec.ends import Exited, NotStarted, ShellKilled, end_of
 from airflow_script_provider.kube.exec.own_lines import OwnLines, RemoteProcess
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
@@ -15,6 +16,9 @@ from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.runners.recording import ProcessEnd
 from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.script import Script
+
+Ask = Callable[[list[str]], Awaitable[str]]
+"""Runs a program in the container, and returns the word that it prints; empty without one."""
 
 _ANNOUNCEMENT_TIMEOUT = 10.0
 _MAX_EARLY_OUTPUT = 4096
@@ -83,8 +87,8 @@ class StdinFeed:
                 await self._announced.wait()
         return self._own_lines.process
 
-    async def end_process(self, ask: Callable[[list[str]], Awaitable[str]], grace: float) -> bool:
-        """End the process by a program beside it: ``ask`` runs one and returns the word it prints.
+    async def end_process(self, ask: Ask, grace: float) -> bool:
+        """End the process by a program beside it.
 
         Returns whether the script got a signal: False if it had ended by itself.
         """
@@ -94,6 +98,14 @@ class StdinFeed:
         reply = await ask(stdin_program.end_argv(process, self.invocation, grace))
         return not had_ended and reply != "gone"
 
+    async def whether_it_runs(self, ask: Ask) -> str:
+        """Whether the process still runs, as a sentence: a program beside it looks."""
+        process = await self.process()
+        reply = await ask(stdin_program.check_argv(process)) if process is not None else ""
+        return {"running": "It is still running", "gone": "It is no longer running"}.get(
+            reply, "It may still be running"
+        )
+
     @property
     def reported_end(self) -> ProcessEnd | None:
         """The end by the exit code that the container's shell has reported, None without one."""
@@ -101,20 +113,21 @@ class StdinFeed:
 
     def process_end(self, status: ExecStatus) -> ProcessEnd:
         """How the script ended; ``TargetError`` if the container has no shell to read it."""
-        if self._own_lines.failure:
-            return ProcessEnd(status.exit_code, cause=f"script was not started: {_FAILURES[self._own_lines.failure]}")
         if missing := status.missing_program or self._missing_program:
             raise TargetError(
                 f"{self._container} has no {missing!r} (executable file not found), which must read the script"
             )
-        if self.reported_end is not None:
-            return self.reported_end
-        if status.has_no_connection and self._own_lines.is_silent:
-            return ProcessEnd(None, cause=f"script was not started: its node cannot be reached ({status.message})")
-        if not status.exit_code:  # 0 is only believed if the container's shell has reported it
-            cause = status.message or "the connection broke while the script ran"
-            return ProcessEnd(None, cause=f"outcome unknown: {cause}", is_unknown=True)
-        return ProcessEnd(status.exit_code)
+        broken = status.message or "the connection broke while the script ran"
+        match end_of(self._own_lines, status, broken, seconds=0):
+            case Exited(code):
+                return ProcessEnd(code)
+            case NotStarted(step, message):
+                why = _FAILURES[step].format(message)
+                return ProcessEnd(status.exit_code, cause=f"script was not started: {why}")
+            case ShellKilled() as end:
+                return ProcessEnd(None, cause=f"outcome unknown: script {end.cause}", is_unknown=True)
+            case _:
+                return ProcessEnd(None, cause=f"outcome unknown: {broken}", is_unknown=True)
 
     def _without_runtime_error(self, data: bytes) -> bytes:
         """The data, or nothing if it is the container runtime's message of a failed start."""
@@ -132,6 +145,10 @@ class StdinFeed:
 
 
 _FAILURES = {
+    "connection": "its node cannot be reached ({})",
+    "program": "{}",
+    "code": "the container's shell could not read it ({})",
+    "killed": "the container's shell was killed before ({})",
     "working_dir": "the working directory cannot be entered",
     "folder": "the container has no writable folder",
     "write": "the script cannot be written in the container",

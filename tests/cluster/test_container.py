@@ -222,3 +222,23 @@ def test_an_engine_that_goes_away() -> None:
         os.kill(engine, signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, b"outcome unknown" in err, err.count(b"\n")) == (125, True, 1), err
+
+
+def test_a_killed_shell_says_nothing_of_its_script(engine: Any, env: dict[str, str]) -> None:
+    """If the kernel kills the shell for memory, the script may end with any code (R1, R36)."""
+    killed = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(1)\nprint('all rows loaded')"
+    done = airflow_script("run", killed, *NEW, env=env)
+    assert (done.returncode, done.stdout) == (125, b"all rows loaded\n")
+    assert b"outcome unknown: script lost the shell" in done.stderr
+    assert b"It is no longer running" in done.stderr
+
+
+def test_a_container_that_is_killed(compose: Callable[..., Any], env: dict[str, str], tmp_path: Path) -> None:
+    """Its end is the cause, and the script has ended with it (R22)."""
+    container = compose()
+    process = started("run", SLEEPS, "--container", container.name, env=env)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    container.kill()
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, b"ended while it ran" in err) == (137, True), err

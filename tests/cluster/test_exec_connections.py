@@ -109,3 +109,24 @@ def test_broken_connection_to_a_process_that_has_ended(
         ending.join()
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
     assert "It is no longer running" in str(run.error)
+
+
+KILLS_ITS_SHELL = "import os, time\nprint('half', flush=True)\nos.kill(os.getppid(), 9)\n"
+GOES_ON = (
+    f"{KILLS_ITS_SHELL}os.dup2(os.open('/dev/null', 1), 1)\nos.dup2(1, 2)\nos.execvp('sleep', ['sleep', '{LONG}'])"
+)
+
+
+def test_a_killed_shell_says_nothing_of_its_script(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """If the kernel kills the shell for memory, the script may go on, and end with any code (R1, R2, R36)."""
+    ended = run_exec(script=KILLS_ITS_SHELL + "time.sleep(1)\nprint('all rows loaded')", **app)
+    assert isinstance(ended.error, exceptions.OutcomeUnknownError)
+    assert "lost the shell that reports its end (exit code 137, SIGKILL). It is no longer running" in ended.headline
+    goes_on = run_exec(script=GOES_ON, **app)
+    assert isinstance(goes_on.error, AirflowFailException)
+    assert "It is still running, so Airflow does not retry. To end it: kubectl exec" in str(goes_on.error)
+    assert (goes_on.result["category"], goes_on.result["exit_code"]) == ("ShellKilled", None)
+    pod = first_pod(kubectl, app)
+    command = str(goes_on.error).split("To end it: kubectl ")[1].splitlines()[0]
+    kubectl("exec", "-n", app["namespace"], pod, "--", "sh", "-c", command.split("sh -c ")[1].strip("'"))
+    nothing_runs(kubectl, app["namespace"], pod)

@@ -15,13 +15,8 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
-from airflow_script_provider.kube.exec.outcome import (
-    ConnectionBroken,
-    ExecCase,
-    ExecOutput,
-    NotStarted,
-    PodEnded,
-)
+from airflow_script_provider.kube.exec.ends import ConnectionBroken, ExecEnd, NotStarted, PodEnded
+from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
@@ -241,12 +236,12 @@ def _said(fails: Any) -> str:
     return str(error.value)
 
 
-def _lines_of(end: exec_outcome.ExecEnd) -> list[str]:
+def _lines_of(end: ExecEnd) -> list[str]:
     case = ExecCase(an_exec_request(), "python3", PLACE, end, ExecOutput.of(100), 12.0)
     return str(outcomes.failure(exec_outcome.conclude(case))).splitlines()
 
 
-def _first_of(end: exec_outcome.ExecEnd) -> str:
+def _first_of(end: ExecEnd) -> str:
     return _lines_of(end)[0]
 
 

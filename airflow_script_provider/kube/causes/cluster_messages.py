@@ -32,6 +32,11 @@ _LOGIN = re.compile(
     r"""(?<![^\s"@])(?=[^\s"@]*+@(?!sha256:))([^\s"@]*?://)[^\s"/?\#@:]*+(?::[^\s"@]*+)?@""",
 )
 _QUERY = re.compile(r'(?<![^\s?"])(?=[^\s?"]*+\?)([^\s?"]*?://[^\s?"]+)\?[^\s"]*?(?=:?[\s"]|$)')
+# An option of a mount or a program. Its value may have a comma, before which no other option begins.
+_OPTION = re.compile(
+    r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|key|credentials?)=)("[^"]*"|'[^']*'|[^\s"']+?(?=,\w+=|[\s"']|$))""",
+    re.IGNORECASE,
+)
 
 # Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
 _START_WRAPPING = re.compile(
@@ -105,8 +110,11 @@ def registry_answer(message: str, image: str = "") -> str:
 
 
 def without_logins(message: str) -> str:
-    """The message without logins and queries of URLs: a registry may answer with a signed one."""
-    return _QUERY.sub(r"\1?…", _LOGIN.sub(r"\1***@", message))
+    """The message without logins and queries of URLs, and without passwords as options.
+
+    A registry may answer with a signed URL, and a kubelet quotes the options of a mount.
+    """
+    return _OPTION.sub(r"\1***", _QUERY.sub(r"\1?…", _LOGIN.sub(r"\1***@", message)))
 
 
 def start_error(message: str) -> str:

@@ -23,9 +23,14 @@ class NotStarted(NamedTuple):
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """A Kubernetes event as one line, without logins and what a hook or a probe printed."""
-    thing = event.get("involvedObject", {})
-    line = f"{thing.get('kind')} {thing.get('name')}: {event.get('reason')}: {one_line(event.get('message') or '')}"
+    """A Kubernetes event as one line, without logins and what a hook or a probe printed.
+
+    Nor does it have what a container runtime quotes of a container that it cannot start.
+    """
+    thing, reason, message = event.get("involvedObject", {}), event.get("reason"), one_line(event.get("message") or "")
+    if reason == "Failed" and message.startswith("Error: "):
+        message = cluster_messages.without_quotes(message)
+    line = f"{thing.get('kind')} {thing.get('name')}: {reason}: {message}"
     return without_printed_text(cluster_messages.without_logins(line))
 
 

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_script_provider.kube.causes import cluster_messages, script_error, signs
-from airflow_script_provider.kube.exec.own_lines import OwnLines
-from airflow_script_provider.kube.exec.protocol import ExecStatus
+from airflow_script_provider.kube.exec.ends import (
+    ConnectionBroken,
+    ExecEnd,
+    Exited,
+    NotStarted,
+    PodEnded,
+    ShellKilled,
+    TimedOut,
+)
 from airflow_script_provider.kube.exec.request import ExecRequest
-from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job.diagnosis import Diagnosis, shown_report
+from airflow_script_provider.kube.hiding import Hide, shown_report
+from airflow_script_provider.kube.job.diagnosis import Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import clean_text, storable
@@ -18,9 +25,10 @@ from airflow_script_provider.kube.pods import ending
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.options import exit_codes
-from airflow_script_provider.kube.wording import headline_of, one_line, signal_name
+from airflow_script_provider.kube.wording import headline_of, one_line
 from airflow_script_provider.result import Attempt, Category, RunEnd, RunLocation, ScriptResult, Status
 
+_KILLED = 137
 _RETRY = "A retry chooses a ready pod again."
 _STEPS = {
     "connection": Category.NODE_UNREACHABLE,
@@ -30,6 +38,7 @@ _STEPS = {
     "working_dir": Category.NO_WORKING_DIRECTORY,
     "folder": Category.NO_WRITABLE_FOLDER,
     "write": Category.NO_SPACE_LEFT,
+    "killed": Category.SHELL_KILLED,
 }
 
 
@@ -49,107 +58,6 @@ class PodLocation:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.pod}"
-
-
-@dataclass(frozen=True)
-class Exited:
-    """The process ended by itself, or a signal ended it."""
-
-    code: int
-
-
-@dataclass(frozen=True)
-class NotStarted:
-    """The process never began.
-
-    ``failed_step`` is ``connection``, ``sh``, ``code``, ``program``, ``working_dir``, ``folder``
-    or ``write``.
-    """
-
-    failed_step: str
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class TimedOut:
-    """The process was ended at its deadline. ``termination`` says how that went, in words."""
-
-    termination: str
-    may_still_run: bool = False
-
-
-@dataclass(frozen=True)
-class PodEnded:
-    """The pod or its container ended while the process ran.
-
-    ``reason`` is Kubernetes' word for that end, None without one.
-    """
-
-    why: str
-    code: int | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class ConnectionBroken:
-    """The connection broke after so many seconds.
-
-    ``is_running`` says whether the process was seen afterwards, None where that is unknown.
-    ``process_group`` is the number of its process group.
-    """
-
-    why: str
-    seconds: float
-    is_running: bool | None = None
-    process_group: int | None = None
-
-
-ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken
-
-
-def end_of(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
-    """The end of a run through the container's shell.
-
-    ``why`` says why there is no status. The exit code that the shell has reported counts first.
-    Without it, an exit code of 0 proves nothing: when the connection to the node breaks, the API
-    server itself reports success.
-    """
-    if own_lines.failure is not None:
-        return NotStarted(own_lines.failure)
-    if own_lines.exit_code is not None:
-        return Exited(own_lines.exit_code)
-    if status is not None and status.exit_code == 0:
-        return ConnectionBroken("the connection to the node broke: the pod has reported no exit code", seconds)
-    if status is not None and status.missing_program == "sh":
-        return NotStarted("sh")
-    end = end_of_bare(own_lines, status, why, seconds)
-    if isinstance(end, Exited) and own_lines.is_silent and not signal_name(end.code):
-        return NotStarted("code", f"exit code {end.code}")
-    return end
-
-
-def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
-    """The end of a command without a shell; its status must be the node's own word."""
-    if status is None:
-        return ConnectionBroken(why, seconds)
-    if status.is_start_failure:
-        missing = status.missing_program
-        message = f'"{missing}": executable file not found in the image' if missing else status.message
-        return NotStarted("program", message)
-    if status.exit_code is not None:
-        return Exited(status.exit_code)
-    if status.has_no_connection and own_lines.is_silent:
-        return NotStarted("connection", status.message)
-    return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
-
-
-def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:
-    """The end of a run whose deadline was over before its end was known.
-
-    ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
-    program had ended by itself, before any signal of ours.
-    """
-    return found if isinstance(found, Exited) and not was_signalled else timed_out
 
 
 @dataclass
@@ -195,7 +103,7 @@ def conclude(case: ExecCase) -> Outcome:
         value,
         last_lines=case.output.both.last_lines(LAST_LINES) if diagnosed else (),
         skipped=isinstance(case.end, Exited) and code in exit_codes(case.request.options.skip_on_exit_code, ""),
-        is_unknown=isinstance(case.end, ConnectionBroken),
+        is_unknown=isinstance(case.end, ConnectionBroken | ShellKilled),
         retryable=_is_retryable(case.end),
     )
 
@@ -231,16 +139,16 @@ def _result(case: ExecCase, code: int | None, diagnosed: Diagnosis | None, value
 def _is_retryable(end: ExecEnd) -> bool:
     """Whether another try can help, and cannot run beside this process.
 
-    After a broken connection the process must have been seen to be gone. After a timeout it must
+    If its outcome is unknown, the process must have been seen to be gone. After a timeout it must
     have been ended.
     """
     match end:
-        case ConnectionBroken():
+        case ConnectionBroken() | ShellKilled():
             return end.is_running is False
         case TimedOut():
             return not end.may_still_run
         case NotStarted():
-            return end.failed_step in ("connection", "code", "folder", "write")
+            return end.failed_step in ("connection", "code", "folder", "write", "killed")
         case _:
             return True
 
@@ -257,6 +165,8 @@ def _diagnose(case: ExecCase) -> Diagnosis:
             return _diagnose_end_of_pod(case, case.end)
         case ConnectionBroken():
             return _diagnose_broken_connection(case, case.end)
+        case ShellKilled():
+            return _diagnose_killed_shell(case, case.end)
 
 
 def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
@@ -273,10 +183,12 @@ def _advice(case: ExecCase, code: int) -> str:
         return f'Command not found, perhaps "{case.program}" itself: check that image {case.location.image} has it.'
     if code == 126:
         return f'A command cannot be executed, perhaps "{case.program}" itself: check its permissions.'
-    if code == 137:
-        pod = f"-n {case.location.namespace} describe pod {case.location.pod}"
-        return f"It was killed, perhaps for memory (OOMKilled). Check: kubectl {pod}"
-    return ""
+    return _advice_on_memory(case) if code == _KILLED else ""
+
+
+def _advice_on_memory(case: ExecCase) -> str:
+    pod = f"-n {case.location.namespace} describe pod {case.location.pod}"
+    return f"It was killed, perhaps for memory (OOMKilled). Check: kubectl {pod}"
 
 
 def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
@@ -288,6 +200,10 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
         "code": (
             f"sh in image {image} could not read {noun} ({end.message})",
             "Check that the image has head, mkdir and rm.",
+        ),
+        "killed": (
+            f"sh in image {image} was killed before {noun} began ({end.message})",
+            _advice_on_memory(case) if str(_KILLED) in end.message else _RETRY,
         ),
         "program": (
             f"{noun} cannot be started: {shown_report(case.hide, one_line(end.message))}",
@@ -322,16 +238,28 @@ def _diagnose_timeout(case: ExecCase, end: TimedOut) -> Diagnosis:
 
 def _diagnose_broken_connection(case: ExecCase, end: ConnectionBroken) -> Diagnosis:
     cause = f"outcome unknown: the connection to pod {case.location} broke after {end.seconds:.1f} s"
+    return _diagnosis_of_unknown(case, cause, end, one_line(end.why), Category.CONNECTION_BROKEN)
+
+
+def _diagnose_killed_shell(case: ExecCase, end: ShellKilled) -> Diagnosis:
+    cause = f"outcome unknown: {case.request.noun} in pod {case.location} {end.cause}"
+    why = "perhaps the shell was OOMKilled" if end.code == _KILLED else "a signal ended the shell"
+    return _diagnosis_of_unknown(case, cause, end, why, Category.SHELL_KILLED)
+
+
+def _diagnosis_of_unknown(
+    case: ExecCase, cause: str, end: ConnectionBroken | ShellKilled, why: str, category: Category
+) -> Diagnosis:
     if end.is_running:
         container = f"-n {case.location.namespace} {case.location.pod} -c {case.location.container}"
         command = f"kubectl exec {container} -- sh -c 'kill -- -{end.process_group}'"
         advice = f"It is still running, so Airflow does not retry. To end it: {command}"
     elif end.is_running is None:
-        advice = f"It may still be running, so Airflow does not retry ({one_line(end.why)})."
+        advice = f"It may still be running, so Airflow does not retry ({why})."
     else:
-        advice = f"It is no longer running ({one_line(end.why)})."
+        advice = f"It is no longer running ({why})."
     headline, rest = headline_of(f"{_capitalized(cause)}.", advice)
-    return Diagnosis(cause, headline, Category.CONNECTION_BROKEN, None, rest)
+    return Diagnosis(cause, headline, category, None, rest)
 
 
 def _diagnosis(case: ExecCase, cause: str, hint: str, category: Category, reason: str | None = None) -> Diagnosis:

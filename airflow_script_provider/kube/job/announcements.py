@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.causes.events import event_line, without_printed_text
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.pods import pod_state, pod_status
@@ -77,14 +78,18 @@ def texts(given: Mapping[str, Any]) -> dict[str, str]:
 class Announcer:
     """Makes the lines of one run, each once; ``before`` was announced by an earlier announcer.
 
-    ``own_objects`` are names of objects that the launch itself is still creating.
+    ``own_objects`` are names of objects that the launch itself is still creating. ``hide`` makes
+    what a container runtime reports safe for a line.
     """
 
-    def __init__(self, before: Announced = Announced(), own_objects: Sequence[str] = ()) -> None:
+    def __init__(
+        self, before: Announced = Announced(), own_objects: Sequence[str] = (), hide: Hide | None = None
+    ) -> None:
         self._states = dict(before.states)
         self._warnings = dict(before.warnings)
         self._suspended = before.suspended
         self._own_objects = tuple(own_objects)
+        self._hide = hide
 
     @property
     def announced(self) -> Announced:
@@ -109,7 +114,7 @@ class Announcer:
 
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
         """The pod's state, if it differs from the last one. Later pods are named as attempts."""
-        uid, state = pod_status.uid(pod), pod_state.state(pod)
+        uid, state = pod_status.uid(pod), pod_state.state(pod, self._hide)
         key = "gone" if deleted and not pod_status.script_end(pod) else state.key
         if self._states.get(uid) in (key, "ended", "gone"):
             return []

@@ -10,7 +10,7 @@ from airflow_script_provider.kube.causes import cluster_messages, events, script
 from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.causes.script_error import ScriptError
-from airflow_script_provider.kube.hiding import Hide, knows_values
+from airflow_script_provider.kube.hiding import Hide, knows_values, shown_report
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
@@ -83,11 +83,6 @@ class Case:
     def script_end(self) -> ContainerEnd | None:
         """How that pod's script ended."""
         return pod_status.script_end(self.pod) if self.pod else None
-
-
-def shown_report(hide: Hide | None, message: str) -> str:
-    """What a container runtime reports, which may quote any value of the container."""
-    return hide(message) if hide and knows_values(hide) else cluster_messages.without_quotes(message)
 
 
 def diagnose(case: Case) -> Diagnosis:

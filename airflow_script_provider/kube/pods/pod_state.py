@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.causes import cluster_messages, signs
+from airflow_script_provider.kube.hiding import Hide, shown_report
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -89,8 +90,8 @@ def lacks_program(pod: Pod) -> bool:
     return stuck.reason in signs.OF_RUNTIMES and cluster_messages.program_fault(stuck.message) is not None
 
 
-def state(pod: Pod) -> PodState:
-    """The pod's state for the log."""
+def state(pod: Pod, hide: Hide | None = None) -> PodState:
+    """The pod's state for the log. ``hide`` makes what a container runtime reports safe for it."""
     if end := pod_status.script_end(pod):
         cause = f", {failed}" if (failed := pod_status.failure(pod)) else ""
         return PodState("ended", f"ended{pod_status.where(pod)}: {pod_status.end_text(end)}{cause}")
@@ -103,16 +104,17 @@ def state(pod: Pod) -> PodState:
         return PodState("failed", f"failed{pod_status.where(pod)}: {_status_text(pod)}", is_trouble=True)
     if pod_status.script_has_started(pod):
         return PodState("running", f"is running{pod_status.where(pod)}")
-    return _state_before_the_script(pod)
+    return _state_before_the_script(pod, hide)
 
 
-def _state_before_the_script(pod: Pod) -> PodState:
+def _state_before_the_script(pod: Pod, hide: Hide | None) -> PodState:
     if pod_status.installation_has_started(pod):
         return PodState("installing", f"is installing dependencies{pod_status.where(pod)}")
     if stuck := trouble(pod):
         reason, message = stuck
         key = "image" if reason in IMAGE_TROUBLE else reason
         shown = "" if reason in signs.OF_HOOKS else cluster_messages.without_logins(message)
+        shown = shown_report(hide, cluster_messages.start_error(shown)) if reason in signs.OF_RUNTIMES else shown
         return PodState(key, f"is waiting{pod_status.where(pod)}: {reason}: {shown}".rstrip(": "), is_trouble=True)
     where = pod_status.where(pod)
     return PodState("starting", f"is starting{where}" if where else "is waiting for a node")

@@ -7,7 +7,8 @@ import random
 import re
 import time
 import unicodedata
-from urllib.parse import quote
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -15,13 +16,13 @@ from hypothesis import strategies as some
 
 from airflow_script_provider.kube.hiding import (
     MAX_LINE,
-    MIN_VALUE,
     check_digits,
     hider,
     hider_of_launched,
     name_of_error,
     values_in,
 )
+from airflow_script_provider.kube.hiding.known_values import MIN_VALUE
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from tests.builders import a_case, a_pod
@@ -150,6 +151,32 @@ def test_values_of_any_depth_are_known() -> None:
 def test_values_that_overlap_or_are_encoded_are_hidden(values: list[str], line: str, shown: str) -> None:
     """Nothing of a value is left, also of options and of psql's variables (R26)."""
     assert hider(values_in(values))(line) == shown
+
+
+ESCAPES = (
+    str, repr, ascii, json.dumps, quote, quote_plus, lambda text: quote(text, safe=""),
+    lambda text: repr(text.encode()),
+    lambda text: re.sub("%..", lambda code: code[0].lower(), quote(text)),
+    lambda text: json.dumps(text, ensure_ascii=False), lambda text: json.dumps(json.dumps({"a": text})),
+    lambda text: "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in text.encode()),
+)  # fmt: skip
+
+
+@given(text=some.text("ab1Z-_/+=#@:%&?'\"\\ .$!äöß€😀\n\t{}", max_size=40), escape=some.sampled_from(ESCAPES))
+def test_a_value_is_hidden_however_a_program_escapes_it(text: str, escape: Callable[[str], str]) -> None:
+    """As a literal of a language, in a URL, and one in another (R26)."""
+    value = f"x7{text}y9"
+    if len(value) >= MIN_VALUE:
+        shown = hider([value])(f"ValueError: not {escape(value)} of it")
+        assert re.fullmatch(r"""ValueError: not [b'"\\{a: ]*\*\*\*['"\\} ]*of it""", shown)
+
+
+def test_the_first_use_takes_a_moment() -> None:
+    """Hiding may run in the event loop of a triggerer (R35)."""
+    hide = hider(f"https://h{n}.example.com/{n}?token=x{n:09x} and other text" * 3 for n in range(900))
+    begin = time.process_time()
+    hide("ValueError: nothing of it")
+    assert time.process_time() - begin < 0.3
 
 
 DATABASE = "postgresql://etl:hunter22#77xyz@db.example.com:5432/orders"

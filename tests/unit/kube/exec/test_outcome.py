@@ -9,19 +9,16 @@ import pytest
 
 from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.exec import outcome as exec_outcome
-from airflow_script_provider.kube.exec.outcome import (
+from airflow_script_provider.kube.exec.ends import (
     ConnectionBroken,
-    ExecCase,
     ExecEnd,
-    ExecOutput,
     Exited,
     NotStarted,
     PodEnded,
-    PodLocation,
+    ShellKilled,
     TimedOut,
 )
-from airflow_script_provider.kube.exec.own_lines import OwnLines
-from airflow_script_provider.kube.exec.protocol import ExecStatus
+from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput, PodLocation
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.wording import MAX_HEADLINE
@@ -61,87 +58,6 @@ def error_of(outcome_: Outcome) -> ScriptFailedError:
     error = outcomes.failure(outcome_)
     assert error is not None
     return error
-
-
-DIALED = 'error sending request: Post "https://10.0.0.2:10250/x": dial tcp 10.0.0.2:10250: connect: connection refused'
-OWN_SUCCESS = ExecStatus(0)
-MISSING = 'OCI runtime exec failed: exec: "{}": executable file not found in $PATH: unknown'
-BEGUN = b"abc started 12 345\nhi\n"
-
-
-@pytest.mark.parametrize(
-    ("printed", "status", "end"),
-    [
-        (BEGUN + b"\x1eabc ended 0\n", OWN_SUCCESS, Exited(0)),
-        (BEGUN + b"\x1eabc ended 3\n", ExecStatus(3), Exited(3)),
-        (BEGUN + b"\x1eabc ended 0\n", None, Exited(0)),
-        (BEGUN + b"\x1eabc ended 3\n", OWN_SUCCESS, Exited(3)),
-        (BEGUN + b"\x1eabc ended 0\n", ExecStatus(137), Exited(0)),
-        (BEGUN, OWN_SUCCESS, ConnectionBroken),
-        (BEGUN + b"\x1eabc ended", OWN_SUCCESS, ConnectionBroken),
-        (BEGUN + b"abc ended 0\n", OWN_SUCCESS, ConnectionBroken),
-        (b"", OWN_SUCCESS, ConnectionBroken),
-        (BEGUN, ExecStatus(137), Exited(137)),
-        (BEGUN, ExecStatus(3), Exited(3)),
-        (b"", ExecStatus(143), Exited(143)),
-        (b"", ExecStatus(127), NotStarted("code", "exit code 127")),
-        (b"abc failed working_dir\n", ExecStatus(125), NotStarted("working_dir")),
-        (b"abc failed write\n", None, NotStarted("write")),
-        (b"", ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
-        (BEGUN, ExecStatus(None, "InternalError", DIALED), ConnectionBroken),
-        (b"", ExecStatus(None, "InternalError", "websocket: close 1006"), ConnectionBroken),
-        (b"", ExecStatus(None, "InternalError", MISSING.format("sh")), NotStarted("sh")),
-        (b"", None, ConnectionBroken),
-    ],
-)
-def test_an_end_rests_on_the_shells_report(printed: bytes, status: ExecStatus | None, end: ExecEnd | type) -> None:
-    """Without the shell's report nothing is a success, whatever the API server says (R1, R36)."""
-    own_lines = OwnLines("abc")
-    if printed:
-        own_lines.feed(printed)
-    found = exec_outcome.end_of(own_lines, status, "why", 2.0)
-    assert type(found) is end if isinstance(end, type) else found == end
-
-
-TIMED_OUT = TimedOut("it was ended")
-
-
-@pytest.mark.parametrize(
-    ("found", "was_signalled", "end"),
-    [
-        (Exited(0), False, Exited(0)),
-        (Exited(99), False, Exited(99)),
-        (NotStarted("sh"), False, TIMED_OUT),
-        (Exited(0), True, TIMED_OUT),
-        (Exited(143), True, TIMED_OUT),
-        (ConnectionBroken("why", 2.0), False, TIMED_OUT),
-        (None, False, TIMED_OUT),
-    ],
-)
-def test_an_end_before_the_signal_of_a_deadline_counts(
-    found: ExecEnd | None, was_signalled: bool, end: ExecEnd
-) -> None:
-    """A script that ended by itself, while its deadline was about to end it, has its own outcome (R1, R5)."""
-    assert exec_outcome.end_at_deadline(found, TIMED_OUT, was_signalled=was_signalled) == end
-
-
-@pytest.mark.parametrize(
-    ("status", "end"),
-    [
-        (OWN_SUCCESS, Exited(0)),
-        (ExecStatus(3), Exited(3)),
-        (None, ConnectionBroken("why", 2.0)),
-        (ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
-        (ExecStatus(None, "InternalError", "x"), ConnectionBroken("InternalError: x", 2.0)),
-        (
-            ExecStatus(None, "InternalError", MISSING.format("/x")),
-            NotStarted("program", '"/x": executable file not found in the image'),
-        ),
-    ],
-)
-def test_the_end_of_a_bare_command_is_the_nodes_word(status: ExecStatus | None, end: ExecEnd) -> None:
-    """A command without a shell ends as the node says."""
-    assert exec_outcome.end_of_bare(OwnLines("abc"), status, "why", 2.0) == end
 
 
 def test_a_success_has_everything_apart() -> None:
@@ -205,6 +121,11 @@ def test_a_success_has_everything_apart() -> None:
             "Pod shop/api-x1: script and files cannot be written in the container. Free space in /dev/shm and /tmp.",
         ),
         (
+            NotStarted("killed", "exit code 137, SIGKILL"),
+            "Pod shop/api-x1: sh in image api:1 was killed before the script began (exit code 137, SIGKILL). It was "
+            "killed, perhaps for memory (OOMKilled).",
+        ),
+        (
             TimedOut("it was ended"),
             "Pod shop/api-x1: the script ran longer than its timeout of 600 s (DeadlineExceeded); it was ended. "
             "Raise timeout.",
@@ -262,6 +183,10 @@ def test_last_lines_follow() -> None:
         (ConnectionBroken("why", 2.0, is_running=False), OutcomeUnknownError, True),
         (ConnectionBroken("why", 2.0, is_running=True), OutcomeUnknownError, False),
         (ConnectionBroken("why", 2.0), OutcomeUnknownError, False),
+        (NotStarted("killed", "exit code 137, SIGKILL"), ScriptFailedError, True),
+        (ShellKilled(137, is_running=False), OutcomeUnknownError, True),
+        (ShellKilled(137, is_running=True), OutcomeUnknownError, False),
+        (ShellKilled(137), OutcomeUnknownError, False),
     ],
     ids=str,
 )
@@ -290,8 +215,37 @@ def test_a_broken_connection(runs: bool | None, said: str) -> None:
     assert said in message
 
 
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (
+            ShellKilled(137, is_running=True, process_group=12),
+            "Outcome unknown: the script in pod shop/api-x1 lost the shell that reports its end (exit code 137, "
+            "SIGKILL).\nIt is still running, so Airflow does not retry. "
+            "To end it: kubectl exec -n shop api-x1 -c api -- sh -c 'kill -- -12'",
+        ),
+        (
+            ShellKilled(137, is_running=False, process_group=12),
+            "Outcome unknown: the script in pod shop/api-x1 lost the shell that reports its end (exit code 137, "
+            "SIGKILL). It is no longer running (perhaps the shell was OOMKilled).",
+        ),
+        (
+            ShellKilled(139),
+            "Outcome unknown: the script in pod shop/api-x1 lost the shell that reports its end (exit code 139, "
+            "SIGSEGV). It may still be running, so Airflow does not retry (a signal ended the shell).",
+        ),
+    ],
+)
+def test_a_killed_shell(end: ExecEnd, message: str) -> None:
+    """The script's own end is unknown, and no exit code of its shell stands for it (R1, R36)."""
+    outcome = an_outcome(end)
+    assert str(error_of(outcome)) == message
+    assert outcome.result.exit_code is None
+
+
 def test_an_exit_code_of_the_author_skips() -> None:
     """Only an exit code of the script itself skips the task."""
     assert an_outcome(Exited(99), skip_on_exit_code=[99]).skipped
     assert not an_outcome(PodEnded("gone", 99), skip_on_exit_code=[99]).skipped
+    assert not an_outcome(ShellKilled(137), skip_on_exit_code=[137]).skipped
     assert not an_outcome(Exited(1), skip_on_exit_code=[99]).skipped

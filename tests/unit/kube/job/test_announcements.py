@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.kube.hiding import hider
 from airflow_script_provider.kube.job.announcements import (
     LAUNCH_GRACE,
     NO_POD_AFTER,
@@ -90,6 +91,7 @@ def test_a_warning_says_what_to_do() -> None:
 
 SIGNED = "failed to copy: unexpected status code https://s3.example.com/blob?X-Amz-Signature=deadbeef: 503 Unavailable"
 WITH_LOGIN = 'Get "https://user:pass/w0rd@reg.example.com/v2/": dial tcp 10.0.0.9:443: connection refused'
+RUNTIMES = 'failed to create containerd task: exec: "hunter22 x": executable file not found in $PATH'
 HOOKED = 'Exec lifecycle hook ([sh -c x]) for Container failed - error: command exited with 1: , message: "hunter22"'
 
 
@@ -99,6 +101,8 @@ HOOKED = 'Exec lifecycle hook ([sh -c x]) for Container failed - error: command 
         ("ErrImagePull", SIGNED, "https://s3.example.com/blob?…: 503 Unavailable"),
         ("ErrImagePull", WITH_LOGIN, '"https://***@reg.example.com/v2/": dial tcp 10.0.0.9:443: connection refused'),
         ("ImagePullBackOff", "reading docker://reg:5000/a@sha256:0123: 503", "docker://reg:5000/a@sha256:0123: 503"),
+        ("CreateContainerError", RUNTIMES, 'CreateContainerError: exec: "…": executable file not found in $PATH'),
+        ("RunContainerError", RUNTIMES, 'RunContainerError: exec: "…": executable file not found in $PATH'),
         ("PostStartHookError", HOOKED, "is waiting on node-1: PostStartHookError"),
     ],
 )
@@ -107,6 +111,33 @@ def test_a_waiting_pod_shows_no_secret(waiting: str, message: str, shown: str) -
     (line,) = Announcer().pod(a_pod(waiting=waiting, message=message))
     assert shown in line.text
     assert not [secret for secret in ("deadbeef", "w0rd", "hunter22") if secret in line.text]
+
+
+def test_a_runtimes_message_is_without_the_values_of_the_run() -> None:
+    """As in the first line of a failure: what else it quotes can be read (R22, R26)."""
+    (line,) = Announcer(hide=hider(["hunter22"])).pod(a_pod(waiting="CreateContainerError", message=RUNTIMES))
+    assert 'exec: "*** x": executable file not found' in line.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "shown"),
+    [
+        (
+            "FailedMount",
+            "Mounting arguments: -t cifs -o username=etl,password=hunter22,x,vers=3.0 //nas/in /mnt Output: error(13)",
+            "username=etl,password=***,vers=3.0 //nas/in",
+        ),
+        ("FailedMount", "mount -o secret=hunter22 failed", "mount -o secret=*** failed"),
+        ("FailedMount", "mount --opt='PASSWD=hunter22' failed", "mount --opt='PASSWD=***' failed"),
+        ("FailedMount", 'MountVolume.SetUp failed: secret "etl-token" not found', 'secret "etl-token" not found'),
+    ],
+)
+def test_an_event_shows_no_password_of_an_option(reason: str, message: str, shown: str) -> None:
+    """A kubelet quotes the options of a mount that failed (R26)."""
+    event = {"involvedObject": {"kind": "Pod", "name": "load-x1"}, "reason": reason, "message": message}
+    (line,) = Announcer().event(event, 99)
+    assert shown in line.text
+    assert "hunter22" not in line.text
 
 
 @pytest.mark.parametrize(

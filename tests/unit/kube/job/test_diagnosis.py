@@ -498,6 +498,13 @@ def test_an_event_is_one_line() -> None:
     assert event_line(an_event("FailedMount", "a\nb")) == "Pod load-x1: FailedMount: a b"
 
 
+def test_an_event_of_a_start_shows_nothing_that_a_runtime_quotes() -> None:
+    """It may be any value of the container; an image is none (R26)."""
+    failed = an_event("Failed", 'Error: failed to create containerd task: exec: "hunter22": not found')
+    assert event_line(failed) == 'Pod load-x1: Failed: Error: failed to create containerd task: exec: "…": not found'
+    assert '"etl:9"' in event_line(an_event("Failed", 'Failed to pull image "etl:9": not found'))
+
+
 def test_an_init_container_that_failed_is_named() -> None:
     """Where the script never ran, the container that failed is the cause (R22)."""
     pod = a_pod(installers=[a_container(name="prepare", exit_code=1)], phase="Failed")

@@ -1,0 +1,150 @@
+"""How a program in a running container ended, as far as the shell and the node report it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_script_provider.kube.exec.own_lines import OwnLines
+from airflow_script_provider.kube.exec.protocol import ExecStatus
+from airflow_script_provider.kube.wording import signal_name
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The process ended by itself, or a signal ended it."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class NotStarted:
+    """The process never began.
+
+    ``failed_step`` is ``connection``, ``sh``, ``code``, ``program``, ``working_dir``, ``folder``,
+    ``write``, or ``killed``: a signal ended the shell before.
+    """
+
+    failed_step: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The process was ended at its deadline. ``termination`` says how that went, in words."""
+
+    termination: str
+    may_still_run: bool = False
+
+
+@dataclass(frozen=True)
+class PodEnded:
+    """The pod or its container ended while the process ran.
+
+    ``reason`` is Kubernetes' word for that end, None without one.
+    """
+
+    why: str
+    code: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ConnectionBroken:
+    """The connection broke after so many seconds.
+
+    ``is_running`` says whether the process was seen afterwards, None where that is unknown.
+    ``process_group`` is the number of its process group.
+    """
+
+    why: str
+    seconds: float
+    is_running: bool | None = None
+    process_group: int | None = None
+
+
+@dataclass(frozen=True)
+class ShellKilled:
+    """A signal ended the shell, which would have reported the end of the process.
+
+    ``code`` is the shell's exit code. The process may go on, or may have ended with any code.
+    ``is_running`` and ``process_group`` are those of ``ConnectionBroken``.
+    """
+
+    code: int
+    is_running: bool | None = None
+    process_group: int | None = None
+
+    @property
+    def cause(self) -> str:
+        """How the shell ended, as a clause."""
+        return f"lost the shell that reports its end ({code_in_words(self.code)})"
+
+
+ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken | ShellKilled
+
+
+def end_of(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
+    """The end of a run through the container's shell.
+
+    ``why`` says why there is no status. The exit code that the shell has reported counts first.
+    Without it, an exit code of 0 proves nothing: when the connection to the node breaks, the API
+    server itself reports success. The code of a signal proves nothing of the process either: the
+    kernel may have chosen the shell alone, when memory ran out. Any other code is the one with
+    which the shell ends after the process.
+    """
+    if own_lines.failure is not None:
+        return NotStarted(own_lines.failure)
+    if own_lines.exit_code is not None:
+        return Exited(own_lines.exit_code)
+    if status is not None and status.exit_code == 0:
+        return ConnectionBroken("the connection to the node broke: the pod has reported no exit code", seconds)
+    end = end_of_bare(own_lines, status, why, seconds)
+    return _end_before_begin(end, status) if own_lines.is_silent else _end_without_report(end, seconds)
+
+
+def _end_before_begin(end: ExecEnd, status: ExecStatus | None) -> ExecEnd:
+    """The end of a shell that has announced nothing: the code that announces comes first."""
+    if status is not None and status.missing_program == "sh":
+        return NotStarted("sh")
+    if isinstance(end, Exited):
+        return NotStarted("killed" if signal_name(end.code) else "code", code_in_words(end.code))
+    return end
+
+
+def _end_without_report(end: ExecEnd, seconds: float) -> ExecEnd:
+    match end:
+        case Exited(code) if signal_name(code):
+            return ShellKilled(code)
+        case NotStarted(_, message):  # what has announced itself has begun
+            return ConnectionBroken(message, seconds)
+        case _:
+            return end
+
+
+def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
+    """The end of a command without a shell; its status must be the node's own word."""
+    if status is None:
+        return ConnectionBroken(why, seconds)
+    if status.is_start_failure:
+        missing = status.missing_program
+        message = f'"{missing}": executable file not found in the image' if missing else status.message
+        return NotStarted("program", message)
+    if status.exit_code is not None:
+        return Exited(status.exit_code)
+    if status.has_no_connection and own_lines.is_silent:
+        return NotStarted("connection", status.message)
+    return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
+
+
+def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:
+    """The end of a run whose deadline was over before its end was known.
+
+    ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
+    program had ended by itself, before any signal of ours.
+    """
+    return found if isinstance(found, Exited) and not was_signalled else timed_out
+
+
+def code_in_words(code: int) -> str:
+    """An exit code, with the name of its signal."""
+    return ", ".join(filter(None, (f"exit code {code}", signal_name(code))))

@@ -1,0 +1,118 @@
+"""How a program in a running container ended: what counts of all that is reported."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_script_provider.kube.exec import ends
+from airflow_script_provider.kube.exec.ends import (
+    ConnectionBroken,
+    ExecEnd,
+    Exited,
+    NotStarted,
+    ShellKilled,
+    TimedOut,
+)
+from airflow_script_provider.kube.exec.own_lines import OwnLines
+from airflow_script_provider.kube.exec.protocol import ExecStatus
+
+DIALED = 'error sending request: Post "https://10.0.0.2:10250/x": dial tcp 10.0.0.2:10250: connect: connection refused'
+OWN_SUCCESS = ExecStatus(0)
+MISSING = 'OCI runtime exec failed: exec: "{}": executable file not found in $PATH: unknown'
+BEGUN = b"abc started 12 345\nhi\n"
+BROKEN = ExecStatus(None, "InternalError", "websocket: close 1006")
+NO_CONNECTION = ExecStatus(None, "InternalError", DIALED)
+NO_SHELL = ExecStatus(None, "InternalError", MISSING.format("sh"))
+UNREPORTED = ConnectionBroken("the connection to the node broke: the pod has reported no exit code", 2.0)
+STATUSES = (OWN_SUCCESS, ExecStatus(3), ExecStatus(137), ExecStatus(143), BROKEN, NO_CONNECTION, NO_SHELL, None)
+CUT = tuple(ConnectionBroken(f"InternalError: {one.message}", 2.0) for one in (BROKEN, NO_CONNECTION))
+NONE = ConnectionBroken("why", 2.0)
+
+# What the shell has printed; the end with each of STATUSES.
+TABLE: dict[bytes, tuple[ExecEnd, ...]] = {
+    b"": (
+        UNREPORTED,
+        NotStarted("code", "exit code 3"),
+        NotStarted("killed", "exit code 137, SIGKILL"),
+        NotStarted("killed", "exit code 143, SIGTERM"),
+        CUT[0],
+        NotStarted("connection", DIALED),
+        NotStarted("sh"),
+        NONE,
+    ),
+    b"abc failed write\n": (NotStarted("write"),) * len(STATUSES),
+    BEGUN: (
+        UNREPORTED,
+        Exited(3),
+        ShellKilled(137),
+        ShellKilled(143),
+        *CUT,
+        ConnectionBroken('"sh": executable file not found in the image', 2.0),
+        NONE,
+    ),
+    BEGUN + b"\x1eabc ended 0\n": (Exited(0),) * len(STATUSES),
+    BEGUN + b"\x1eabc ended 3\n": (Exited(3),) * len(STATUSES),
+    BEGUN + b"\x1eabc ended 137\n": (Exited(137),) * len(STATUSES),
+}
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "end"),
+    [(printed, *case) for printed, ends_ in TABLE.items() for case in zip(STATUSES, ends_, strict=True)],
+)
+def test_an_end_rests_on_the_shells_report(printed: bytes, status: ExecStatus | None, end: ExecEnd) -> None:
+    """Without the shell's report nothing is a success, nor a signal the script's, whatever the node says (R1, R36)."""
+    own_lines = OwnLines("abc")
+    if printed:
+        own_lines.feed(printed)
+    own_lines.rest()
+    assert ends.end_of(own_lines, status, "why", 2.0) == end
+
+
+@pytest.mark.parametrize("torn", [b"\x1eabc ended", b"abc ended 0\n"])
+def test_a_report_that_is_not_whole_is_none(torn: bytes) -> None:
+    """Only the whole line, with its mark, is the shell's (R1)."""
+    own_lines = OwnLines("abc")
+    own_lines.feed(BEGUN + torn)
+    assert ends.end_of(own_lines, OWN_SUCCESS, "why", 2.0) == UNREPORTED
+
+
+TIMED_OUT = TimedOut("it was ended")
+
+
+@pytest.mark.parametrize(
+    ("found", "was_signalled", "end"),
+    [
+        (Exited(0), False, Exited(0)),
+        (Exited(99), False, Exited(99)),
+        (NotStarted("sh"), False, TIMED_OUT),
+        (Exited(0), True, TIMED_OUT),
+        (Exited(143), True, TIMED_OUT),
+        (ConnectionBroken("why", 2.0), False, TIMED_OUT),
+        (None, False, TIMED_OUT),
+    ],
+)
+def test_an_end_before_the_signal_of_a_deadline_counts(
+    found: ExecEnd | None, was_signalled: bool, end: ExecEnd
+) -> None:
+    """A script that ended by itself, while its deadline was about to end it, has its own outcome (R1, R5)."""
+    assert ends.end_at_deadline(found, TIMED_OUT, was_signalled=was_signalled) == end
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (OWN_SUCCESS, Exited(0)),
+        (ExecStatus(3), Exited(3)),
+        (None, ConnectionBroken("why", 2.0)),
+        (ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
+        (ExecStatus(None, "InternalError", "x"), ConnectionBroken("InternalError: x", 2.0)),
+        (
+            ExecStatus(None, "InternalError", MISSING.format("/x")),
+            NotStarted("program", '"/x": executable file not found in the image'),
+        ),
+    ],
+)
+def test_the_end_of_a_bare_command_is_the_nodes_word(status: ExecStatus | None, end: ExecEnd) -> None:
+    """A command without a shell ends as the node says."""
+    assert ends.end_of_bare(OwnLines("abc"), status, "why", 2.0) == end

@@ -1,0 +1,103 @@
+"""A script that is sent through stdin into a container: how it ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_script_provider.exceptions import TargetError
+from airflow_script_provider.kube.exec.program import Invocation
+from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
+from airflow_script_provider.kube.request import interpreters
+from airflow_script_provider.kube.request.payload import Payload
+from airflow_script_provider.runners.recording import ProcessEnd
+from airflow_script_provider.runners.stdin_feed import StdinFeed
+from tests.builders import a_script
+
+DIALED = "error dialing backend: dial tcp 10.0.0.2:10250: connect: connection refused"
+STATUSES = (ExecStatus(0), ExecStatus(3), ExecStatus(137), ExecStatus(None), ExecStatus(None, message=DIALED))
+
+
+async def a_feed(printed: str = "") -> StdinFeed:
+    """The feed of a script whose shell has printed this; ``NONCE`` marks its lines."""
+
+    async def send(data: bytes) -> None:
+        """Take it."""
+
+    script = a_script("#!/bin/sh\ntrue\n")
+    invocation = Invocation.of_script(script, interpreters.choose(script, "x", None), Payload())
+    feed = StdinFeed(invocation, "container x", send, terminal=False)
+    await feed.begin()
+    if printed:
+        await feed.filter(Channel.STDOUT, printed.replace("NONCE", invocation.nonce).encode())
+    feed.finish()
+    return feed
+
+
+def unknown(cause: str) -> ProcessEnd:
+    """An end that is not known."""
+    return ProcessEnd(None, cause=f"outcome unknown: {cause}", is_unknown=True)
+
+
+def not_started(code: int | None, why: str) -> ProcessEnd:
+    """The end of a script that never began."""
+    return ProcessEnd(code, cause=f"script was not started: {why}")
+
+
+BROKEN = unknown("the connection broke while the script ran")
+BEGUN = "NONCE started 12 345\nhi\n"
+NO_FOLDER = "the container has no writable folder"
+# What the shell has printed; the end with each of STATUSES.
+TABLE: dict[str, tuple[ProcessEnd, ...]] = {
+    "": (
+        BROKEN,
+        not_started(3, "the container's shell could not read it (exit code 3)"),
+        not_started(137, "the container's shell was killed before (exit code 137, SIGKILL)"),
+        BROKEN,
+        not_started(None, f"its node cannot be reached ({DIALED})"),
+    ),
+    "NONCE failed folder\n": tuple(not_started(status.exit_code, NO_FOLDER) for status in STATUSES),
+    BEGUN: (
+        BROKEN,
+        ProcessEnd(3),
+        unknown("script lost the shell that reports its end (exit code 137, SIGKILL)"),
+        BROKEN,
+        unknown(DIALED),
+    ),
+    BEGUN + "\x1eNONCE ended 0\n": (ProcessEnd(0),) * len(STATUSES),
+    BEGUN + "\x1eNONCE ended 137\n": (ProcessEnd(137),) * len(STATUSES),
+}
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "end"),
+    [(printed, *case) for printed, ends in TABLE.items() for case in zip(STATUSES, ends, strict=True)],
+)
+async def test_an_end_rests_on_the_shells_report(printed: str, status: ExecStatus, end: ProcessEnd) -> None:
+    """As for the operator: no exit code of the shell stands for the script's (R1, R36)."""
+    assert (await a_feed(printed)).process_end(status) == end
+
+
+async def test_a_container_without_a_shell() -> None:
+    """The runtime's message names what the image lacks (R22)."""
+    missing = 'OCI runtime exec failed: exec: "sh": executable file not found in $PATH: unknown'
+    with pytest.raises(TargetError, match="has no 'sh'"):
+        (await a_feed()).process_end(ExecStatus(None, message=missing))
+
+
+@pytest.mark.parametrize(
+    ("printed", "reply", "said"),
+    [
+        (BEGUN, "running", "It is still running"),
+        (BEGUN, "gone", "It is no longer running"),
+        (BEGUN, "", "It may still be running"),
+        ("NONCE started\n", "gone", "It may still be running"),
+    ],
+)
+async def test_whether_it_still_runs(printed: str, reply: str, said: str) -> None:
+    """A program beside it looks for the process that has announced itself (R36)."""
+
+    async def ask(argv: list[str]) -> str:
+        assert "12" in argv
+        return reply
+
+    assert await (await a_feed(printed)).whether_it_runs(ask) == said
