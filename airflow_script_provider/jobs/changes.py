@@ -16,6 +16,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change, Watch
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -139,23 +140,24 @@ async def as_they_are(
     return [*((Kind.POD, change) for change in changes), (Kind.JOB, job_now)]
 
 
-async def stopped_by_kubelet(api: KubernetesApi, namespace: str, pod: Pod) -> tuple[str, str] | None:
+async def stopped_by_kubelet(api: KubernetesApi, namespace: str, view: View, uid: str) -> tuple[str, str] | None:
     """Reason and message of the event by which the kubelet stopped the pod's script.
 
-    A pod that passes its own limits is not marked as disrupted. Of one that is, its own status is
-    the word where its events cannot be read. A short script is not worth a request, unless a
-    signal ended it.
+    A pod that passes its own limits is not marked as disrupted. Of one that is, or that is being
+    deleted, the status is the word where no events from the script's start on can be read. A short
+    script is not worth a request, unless a signal or something else may have ended it.
     """
-    disrupted, end = pod_status.disruption(pod), pod_status.script_end(pod)
+    suspected, end = view.suspected_stop(uid), pod_status.script_end(view.pods[uid])
+    is_short = end is not None and pod_status.seconds_of_script(view.pods[uid]) < STOPPABLE
     is_by_signal = end is not None and signal_name(end.exit_code) is not None
-    if disrupted is None and not is_by_signal and pod_status.seconds_of_script(pod) < STOPPABLE:
+    if suspected is None and is_short and not is_by_signal:
         return None
     try:
         async with asyncio.timeout(EVENTS_PATIENCE):
-            found = await api.list("events", namespace, fieldSelector=f"involvedObject.uid={pod_status.uid(pod)}")
+            found = (await api.list("events", namespace, fieldSelector=f"involvedObject.uid={uid}"))["items"]
     except (TimeoutError, exceptions.KubernetesApiError):
-        return None if disrupted is None else (disrupted.reason, disrupted.message)
-    return cluster_messages.stop(found["items"])
+        return suspected
+    return cluster_messages.stop_of_suspect(found, suspected) if suspected else cluster_messages.stop(found)
 
 
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:

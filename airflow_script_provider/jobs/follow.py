@@ -206,22 +206,21 @@ class Follower:
                 if verdict.must_be_confirmed and is_transient(error):
                     return None
                 self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
-                return verdict
             again = progress.decide(self.view, self._job.limits, time.monotonic())
-            if not isinstance(again, Verdict):
-                return None if verdict.is_by_time else verdict
-            verdict = again
+            if not isinstance(again, Verdict) and verdict.is_by_time:
+                return None
+            verdict = again if isinstance(again, Verdict) else verdict
         return await self._unless_stopped(verdict)
 
     async def _unless_stopped(self, verdict: Verdict) -> Verdict | None:
         """The verdict, unless the kubelet reports that it stopped the script."""
-        pod = self.view.pods.get(verdict.pod_uid or "")
-        if pod is None or not progress.may_be_stopped(self.view, verdict, self._job.limits):
+        uid = verdict.pod_uid
+        if uid is None or not progress.may_be_stopped(self.view, verdict, self._job.limits):
             return verdict
-        stop = await stopped_by_kubelet(self._api, self._job.ref.namespace, pod)
+        stop = await stopped_by_kubelet(self._api, self._job.ref.namespace, self.view, uid)
         if stop is None:
             return verdict
-        self.view = self.view.with_stopped(pod_status.uid(pod), *stop)
+        self.view = self.view.with_stopped(uid, *stop)
         again = progress.decide(self.view, self._job.limits, time.monotonic())
         return await self._unless_stopped(again) if isinstance(again, Verdict) else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.watch import LISTED, Watch
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
+from tests.cluster.accounts import author, written
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import meanwhile, run_task
+from tests.cluster.tasks import meanwhile, run_task, wait_until_logged
 from tests.patience import LONG, wait_for
 
 PYTHON = "python:3.11-slim"
@@ -58,6 +60,28 @@ def test_a_script_that_the_kubelet_stops_is_not_green(own: dict[str, Any], kubec
     assert isinstance(run.error, exceptions.OutcomeUnknownError)
     assert "outcome unknown: Evicted: Pod ephemeral local storage usage exceeds" in run.headline
     assert (run.result["exit_code"], run.error.category, run.error.reason) == (0, "StorageLimitExceeded", "Evicted")
+
+
+@pytest.mark.parametrize("dropped", ["", "events"], ids=["events", "no events"])
+def test_a_script_that_ends_with_its_pod_is_not_green(
+    own: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path, dropped: str
+) -> None:
+    """The Job is Complete, and without the right to list events only the pod's deletion tells (R1, R17)."""
+
+    def delete() -> None:
+        wait_until_logged("half")
+        (pod,) = kubectl.running_pods(own["namespace"])
+        kubectl("delete", "pod", pod, "-n", own["namespace"], "--wait=false")
+
+    config = author(kubectl, own["namespace"], kubeconfig, drop=dropped)
+    helper = meanwhile(delete)
+    run = run_task(script=HANDLES_TERM, **own | {"config_file": written(config, tmp_path)})
+    helper.join()
+    assert isinstance(run.error, exceptions.OutcomeUnknownError)
+    assert run.headline.startswith(f"Job {own['namespace']}/")
+    assert (run.result["exit_code"], run.error.retryable) == (0, True)
+    assert run.error.category == "PodDeleted"
+    assert f"pod {run.result['pod_name']} was deleted" in run.headline
 
 
 @pytest.mark.parametrize("handler", ["", "trap '' TERM\n"], ids=["ends", "ignores"])

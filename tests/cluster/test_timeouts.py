@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+import pytest
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
@@ -25,6 +26,8 @@ signal.signal(signal.SIGTERM, bye)
 print("working")
 time.sleep(3600)
 """
+IN_TIME = 30
+"""Seconds in which a pod comes as far as its init container."""
 SLEEP: dict[str, Any] = {"script": "import time\nprint('working')\ntime.sleep(3600)", "termination_grace_period": 1}
 
 
@@ -55,6 +58,34 @@ def test_deadline_of_the_pod_is_no_success(own: dict[str, Any]) -> None:
     run = run_task(script=TALKATIVE, pod_overrides={"spec": {"activeDeadlineSeconds": 4}}, backoff_limit=0, **own)
     assert isinstance(run.error, exceptions.ScriptFailedError)
     assert run.result["status"] == "failed"
+
+
+SECRET: dict[str, Any] = {"secretKeyRef": {"name": "missing", "key": "a"}}
+BEFORE_THE_SCRIPT: dict[str, dict[str, Any]] = {
+    "waits": {"containers": [{"name": "script", "env": [{"name": "A", "valueFrom": SECRET}]}]},
+    "initializes": {"initContainers": [{"name": "wait", "image": "python:3.11-slim", "command": ["sleep", "3600"]}]},
+}
+
+
+@pytest.mark.parametrize("stage", BEFORE_THE_SCRIPT)
+def test_startup_timeout_counts_after_a_pod_that_never_began(own: dict[str, Any], kubectl: Kubectl, stage: str) -> None:
+    """The pod was deleted before its script started, and a quota refuses another one (R5, R10)."""
+
+    def delete() -> None:
+        def is_there() -> bool:
+            statuses = [pod["status"] for pod in kubectl.items("pods", own["namespace"])]
+            return 'secret "missing"' in str(statuses) or "'running'" in str(statuses)
+
+        wait_for(is_there, "the first pod")
+        kubectl("create", "quota", "none", "--hard=pods=0", "-n", own["namespace"])
+        kubectl("delete", "pod", "--all", "-n", own["namespace"], "--wait=false")
+
+    helper = meanwhile(delete)
+    settings: dict[str, Any] = {"pod_overrides": {"spec": BEFORE_THE_SCRIPT[stage]}, "termination_grace_period": 1}
+    run = run_task(script="print(1)", startup_timeout=IN_TIME, **settings, **own)
+    helper.join()
+    assert f"did not start within startup_timeout of {IN_TIME} s" in run.headline
+    assert len(run.result["attempts"]) == 1
 
 
 def test_script_without_a_handler_dies_at_once(own: dict[str, Any], kubectl: Kubectl) -> None:

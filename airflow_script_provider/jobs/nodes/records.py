@@ -78,7 +78,7 @@ class RecordWriter:
         uid, view = None if isinstance(decision, Lost) else decision.pod_uid, run.seen.view
         if isinstance(decision, Lost) or uid is None or not progress.may_be_stopped(view, decision, run.limits):
             return decision
-        stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, view.pods[uid])
+        stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, view, uid)
         if stop is None:
             return decision
         run.seen = run.seen.with_stopped(uid, *stop)

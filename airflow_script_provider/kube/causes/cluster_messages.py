@@ -6,7 +6,7 @@ The messages differ between versions; the forms that are known are in the tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,7 @@ _SUBJECT = re.compile(
 _FAILED_PROBE = re.compile(r"(Liveness|Startup) probe (failed|errored)")
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
+_STOPPING = ("Killing", f"Stopping container {SCRIPT_CONTAINER}")
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def stop(events: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
     found, probe = {}, ""
     for event in events:
         reason, message = event.get("reason"), one_line(event.get("message") or "")
-        is_of_script = event.get("involvedObject", {}).get("fieldPath", "") == f"spec.containers{{{SCRIPT_CONTAINER}}}"
+        is_of_script = _is_of_script(event)
         if is_of_script and (failed := _FAILED_PROBE.match(message)):
             probe = failed[0]
         if reason != "Killing" or is_of_script:
@@ -173,6 +174,23 @@ def stop(events: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
     if probe and "Killing" in found and "probe" not in found["Killing"]:
         found["Killing"] = f"{found['Killing']}: {probe}"
     return next(((reason, found[reason]) for reason in _STOPS if reason in found), None)
+
+
+def stop_of_suspect(events: Sequence[Mapping[str, Any]], suspected: tuple[str, str]) -> tuple[str, str] | None:
+    """The same of a script that its pod's deletion may have stopped, by the pod's status.
+
+    An event without a cause of its own has that of the status. Events expire after an hour, so
+    only those that go back to the script's start say that the kubelet did not stop it.
+    """
+    if found := stop(events):
+        return suspected if found == _STOPPING else found
+    reach_back = any(event.get("reason") == "Started" and _is_of_script(event) for event in events)
+    return None if reach_back else suspected
+
+
+def _is_of_script(event: Mapping[str, Any]) -> bool:
+    path: str = event.get("involvedObject", {}).get("fieldPath", "")
+    return path == f"spec.containers{{{SCRIPT_CONTAINER}}}"
 
 
 def _unwrapped(wrapping: re.Pattern[str], text: str) -> str:

@@ -14,7 +14,7 @@ from airflow_script_provider.kube.hiding import Hide, knows_values, shown_report
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
-from airflow_script_provider.kube.pods import ending, pod_state, pod_status
+from airflow_script_provider.kube.pods import ending, pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
 from airflow_script_provider.kube.wording import headline_of, one_line
@@ -126,7 +126,7 @@ def _deadline(case: Case) -> Diagnosis:
     if case.view.is_without_a_pod and case.warnings:
         why = events.last_cause(events.about("Job", case.warnings) or case.warnings)
         cause = f"{cause}, at last without a pod: {why.why}"
-    elif case.pod and not pod_status.has_run(case.pod) and pod_state.trouble(case.pod):
+    elif case.pod and not pod_stages.has_run(case.pod) and pod_state.trouble(case.pod):
         why = _why_not_started(case)
         cause = f"{cause}, at last waiting: {why.why}"
     else:
@@ -245,7 +245,8 @@ def _ended_by_another(case: Case, pod: Pod) -> Diagnosis | None:
     """What ended the pod or its script from outside, None if nothing did."""
     end = case.script_end or pod_status.failed_end(pod)
     code = f" ({pod_status.end_text(end)})" if end else ""
-    if disruption := pod_status.disruption(pod):
+    disruption = None if case.view.ended_by_itself(pod_status.uid(pod)) else pod_status.disruption(pod)
+    if disruption:
         word = pod_status.reason(pod)
         words = one_line(str(replace(disruption, reason=word or "")))
         cause = f"failed: pod {pod_status.name(pod)} was ended by the cluster: {words}"
@@ -358,6 +359,9 @@ def _unreachable(case: Case) -> Diagnosis:
 
 def _stopped(case: Case) -> Diagnosis:
     reason = case.verdict.reason
+    if not reason:  # Kubernetes has no word for the deletion of a pod
+        told = f"{case.verdict.message}. Its script ended with exit code 0, perhaps because it was told to end"
+        return _unknown(case, told, "", Category.POD_DELETED)
     why = f"{reason}: {case.verdict.message}".rstrip(": .")
     category = signs.category_of(signs.OF_THE_CLUSTER, why, reason) or Category.STOPPED
     told = f"{why}. The script was told to end, and ended with exit code 0"

@@ -80,7 +80,7 @@ class Verdict:
     """The run is over.
 
     ``pod_uid`` is the attempt that decided it. ``delete_job`` stops what Kubernetes would
-    continue.
+    continue. ``by_silence`` says that the pod's end was not reported in time, after its script's.
     """
 
     cause: Cause
@@ -88,6 +88,7 @@ class Verdict:
     reason: str | None = None
     message: str = ""
     delete_job: bool = False
+    by_silence: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -107,14 +108,14 @@ class Verdict:
     @property
     def must_be_confirmed(self) -> bool:
         """Whether it rests on silence, which says nothing while the API server is away."""
-        return self.cause in (
+        return self.by_silence or self.cause in (
             Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED, Cause.UNREACHABLE,
         )  # fmt: skip
 
     @property
     def ends_pods(self) -> bool:
         """Whether pods may still run; Kubernetes then deletes them with their logs."""
-        return self.cause in (
+        return self.by_silence or self.cause in (
             Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.SILENCE, Cause.DISRUPTED,
         )  # fmt: skip
 
@@ -145,12 +146,12 @@ def other_failures(view: View, uid: str | None) -> int:
 def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
     """Whether the kubelet may have stopped the script without a trace in the pod's status.
 
-    Only an event then says so. It matters for a success, for an exit code that would be final, and
-    for a signal, which needs a cause.
+    Only an event then says so. It matters for a success, also if the script's end was not seen,
+    for an exit code that would be final, and for a signal, which needs a cause.
     """
     end = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {}))
     if end is None or verdict.is_success:
-        return end is not None
+        return verdict.is_success and verdict.pod_uid in view.pods
     is_failure = verdict.cause in (Cause.SCRIPT_FAILED, Cause.JOB_FAILED) and end.reason != "OOMKilled"
     is_doubtful = end.exit_code in limits.final_codes or signal_name(end.exit_code) is not None
     return is_failure and is_doubtful and view.ended_by_itself(verdict.pod_uid)
@@ -225,7 +226,8 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
         others = pod_status.running_others(pod) if pod_status.script_end(pod) else []
         if others and now >= (_end_of_others(view, uid, limits) or math.inf):
-            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True)
+            is_by_deletion = pod_status.is_being_deleted(pod) and uid not in view.own_ends
+            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True, by_silence=is_by_deletion)
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
         is_last = is_last or _is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
@@ -278,7 +280,8 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     if view.refused_since is not None and now >= view.refused_since + REFUSAL_GRACE:
         return Verdict(Cause.REFUSED, view.last_pod, "FailedCreate", view.refusal, delete_job=True)
     last_pod = view.pods.get(view.last_pod or "", {})
-    if verdict := _unreachable(view, now, grace_period_of(last_pod, limits) + NODE_PATIENCE):
+    within = grace_period_of(last_pod, limits) + NODE_PATIENCE
+    if verdict := _unreachable(view, now, within) or _unfinished(view, limits, now):
         return verdict
     if view.starts_at is not None and _is_idle(view) and now >= view.starts_at + limits.startup_timeout:
         last = view.last_pod
@@ -320,6 +323,33 @@ def _unreachable(view: View, now: float, within: float) -> Verdict | None:
     return Verdict(Cause.UNREACHABLE, uid, why.reason if why else None, str(why or ""), delete_job=True)
 
 
+def _unfinished(view: View, limits: Limits, now: float) -> Verdict | None:
+    """The kubelet does not report the end of a pod whose script has ended, or never begins.
+
+    Kubernetes starts no other one until it does, for example because a sidecar may still stop.
+    """
+    uid = view.last_pod
+    if uid is None or now < (_end_of_pod(view, uid, limits) or math.inf):
+        return None
+    end = pod_status.script_end(view.pods[uid])
+    if end is None or end.exit_code != 0:
+        reason = None if end is None else end.reason
+        return Verdict(Cause.SCRIPT_FAILED, uid, reason, delete_job=True, by_silence=True)
+    reason, message = view.stopped.get(uid) or view.suspected_stop(uid) or ("", "")
+    return Verdict(Cause.STOPPED, uid, reason, message, delete_job=True, by_silence=True)
+
+
+def _end_of_pod(view: View, uid: str, limits: Limits) -> float | None:
+    """The moment by which the kubelet has reported the end of a pod whose script has ended.
+
+    None if the script has not, or the pod has.
+    """
+    pod = view.pods[uid]
+    if uid not in view.ended_at or uid in view.gone or pod_status.is_terminal(pod):
+        return None
+    return view.ended_at[uid] + grace_period_of(pod, limits) + NODE_PATIENCE
+
+
 def grace_period_of(pod: Pod, limits: Limits) -> float:
     """The seconds that a script has for its end: ``kubectl drain`` may give it more than the run.
 
@@ -330,7 +360,7 @@ def grace_period_of(pod: Pod, limits: Limits) -> float:
 
 def _next_look(view: View, limits: Limits, now: float) -> float | None:
     """When time alone can change the decision."""
-    ends = (_end_of_others(view, uid, limits) for uid in view.ended_at)
+    ends = [end_of(view, uid, limits) for uid in view.ended_at for end_of in (_end_of_others, _end_of_pod)]
     moments = [moment for moment in ends if moment is not None]
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
     if view.refused_since is not None:

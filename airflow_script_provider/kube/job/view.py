@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.pods import pod_state, pod_status
+from airflow_script_provider.kube.pods import pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
@@ -26,8 +26,9 @@ class View:
 
     ``pods`` are in the order of their creation, in which the last one is the last attempt: lists
     and watches bring them in the order of their names. ``pods_known`` is False while there may be
-    pods of which nothing was seen yet. ``had_begun`` says whether an earlier follower saw a script
-    begin; None if no earlier follower has reported it, so that a pod which is gone may have run.
+    pods of which nothing was seen yet. ``had_begun`` says whether this follower or an earlier one
+    saw a script begin; None if no earlier follower has reported it, so that a pod which is gone
+    may have run.
     ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
     earlier followers saw that it had no pod.
     ``own_ends`` are the pods whose script ended, or whose installation failed, before anything
@@ -38,10 +39,10 @@ class View:
     ``disruptions`` say by uid which pods the cluster ended and why, those of earlier followers
     too.
 
-    By uid and since when: ``ended_at`` has the scripts that have ended, ``stuck_since`` the images
-    that cannot be pulled for a permanent reason or lack the program, ``initialized_at`` the pods
-    whose init containers have succeeded while the script has not started, ``leaving_since`` the
-    pods that are being deleted while the end of their script is unknown.
+    By uid and since when: ``ended_at`` has the scripts that have ended or never begin,
+    ``stuck_since`` the images that cannot be pulled for a permanent reason or lack the program,
+    ``initialized_at`` the pods whose init containers are over while the script has not started,
+    ``leaving_since`` the pods that are being deleted while the end of their script is unknown.
     """
 
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -85,18 +86,21 @@ class View:
         is_hopeless = pod_state.has_hopeless_image(pod) or pod_state.lacks_program(pod)
         is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)
+        is_initialized = pod_stages.is_initialized(pod) or (deleted and pod_stages.is_initializing(pod))
         changes: dict[str, Any] = {
             "pods": {**self.pods, uid: pod},
-            "ended_at": _since(self.ended_at, uid, now, holds=pod_status.script_end(pod) is not None),
+            "ended_at": _since(self.ended_at, uid, now, holds=pod_stages.has_ended(pod)),
             "stuck_since": _since(self.stuck_since, uid, now, holds=is_stuck),
-            "initialized_at": _since(self.initialized_at, uid, now, holds=pod_status.is_initialized(pod)),
-            "leaving_since": _since(self.leaving_since, uid, now, holds=pod_status.is_leaving(pod)),
+            "initialized_at": _since(self.initialized_at, uid, now, holds=is_initialized),
+            "leaving_since": _since(self.leaving_since, uid, now, holds=pod_stages.is_leaving(pod)),
         }
         if uid not in self.pods:
             in_order = sorted(changes["pods"].items(), key=lambda entry: pod_status.created_at(entry[1]))
             changes |= {"pods": dict(in_order), "refused_since": None}
         if deleted:
             changes["gone"] = self.gone | {uid}
+        if pod_stages.has_run(pod) or (self._is_new_end(pod) and self.had_begun is None):
+            changes["had_begun"] = True
         if pod_status.ends_by_itself(pod):
             changes["own_ends"] = self.own_ends | {uid}
         if error := pod_state.pull_error(pod):
@@ -131,6 +135,19 @@ class View:
         if uid not in self.own_ends or uid in self.stopped:
             return False
         return pod_status.failure(self.pods[uid]) is None
+
+    def suspected_stop(self, uid: str) -> tuple[str, str] | None:
+        """Reason and message of what may have stopped the pod's script, by the pod's status.
+
+        None if its status says that the script ended before anything ended the pod, or nothing.
+        Kubernetes has no word for the deletion of a pod.
+        """
+        pod = self.pods[uid]
+        if uid in self.own_ends:
+            return None
+        if why := pod_status.disruption(pod):
+            return why.reason, why.message
+        return ("", f"pod {pod_status.name(pod)} was deleted") if pod_status.is_being_deleted(pod) else None
 
     def ended_by_deletion(self, uid: str) -> bool:
         """Whether the pod's deletion ended its script or installation.
@@ -171,7 +188,7 @@ class View:
 
         A pod that ended before this follower could see it counts as one that has run.
         """
-        has_run = self.had_begun or any(pod_status.has_run(pod) for pod in self.pods.values())
+        has_run = self.had_begun or any(pod_stages.has_run(pod) for pod in self.pods.values())
         return has_run or self._had_other_pods
 
     @property
@@ -182,7 +199,8 @@ class View:
     @property
     def has_begun(self) -> bool:
         """Whether an attempt has run, or is at work in an init container."""
-        return self.has_run or any(pod_status.is_initializing(pod) for pod in self.pods.values())
+        pods = (pod for uid, pod in self.pods.items() if uid not in self.gone)
+        return self.has_run or any(pod_stages.is_initializing(pod) for pod in pods)
 
     @property
     def starts_at(self) -> float | None:
@@ -265,6 +283,10 @@ class View:
     @property
     def _start_time(self) -> datetime | None:
         return parse_optional_time(self.job.get("status", {}).get("startTime"))
+
+    def _is_new_end(self, pod: Pod) -> bool:
+        """Whether the script of a pod that was not seen before has ended."""
+        return pod_status.uid(pod) not in self.pods and pod_status.script_end(pod) is not None
 
     def _is_settled(self, event: Mapping[str, Any]) -> bool:
         """Whether the Job has got a pod, or was resumed, after the event was last repeated.

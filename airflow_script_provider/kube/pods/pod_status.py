@@ -166,23 +166,6 @@ def has_started(pod: Pod) -> bool:
     return any({"running", "terminated"} & status.get("state", {}).keys() for status in statuses(pod))
 
 
-def has_run(pod: Pod) -> bool:
-    """Whether the pod has come as far as its script, or failed in an init container before it."""
-    ends = (container_end(status) for status in _init_statuses(pod))
-    return script_has_started(pod) or any(end is not None and end.exit_code != 0 for end in ends)
-
-
-def is_initializing(pod: Pod) -> bool:
-    """Whether an init container is at work, other than a sidecar."""
-    return any("running" in status.get("state", {}) for status in _init_statuses(pod))
-
-
-def is_initialized(pod: Pod) -> bool:
-    """Whether init containers have succeeded, none is at work, and the script has not started."""
-    has_ended = any(container_end(status) is not None for status in _init_statuses(pod))
-    return has_ended and not has_run(pod) and not is_initializing(pod)
-
-
 def unfinished_others(pod: Pod) -> list[str]:
     """Other containers that have not succeeded: with them the pod does not become Succeeded."""
     names = []
@@ -197,14 +180,6 @@ def running_others(pod: Pod) -> list[str]:
     """Other containers that run or wait to start."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return [s["name"] for s in statuses if s["name"] != SCRIPT_CONTAINER and container_end(s) is None]
-
-
-def is_leaving(pod: Pod) -> bool:
-    """Whether the pod is being deleted, and its kubelet has not reported how its script ended.
-
-    The script of a pod without a node never begins.
-    """
-    return is_being_deleted(pod) and has_unknown_end(pod) and not is_terminal(pod)
 
 
 def has_unknown_end(pod: Pod) -> bool:
@@ -360,14 +335,6 @@ def _script_status(pod: Pod) -> Mapping[str, Any]:
 def _install_status(pod: Pod) -> Mapping[str, Any]:
     statuses = pod.get("status", {}).get("initContainerStatuses") or []
     return next((status for status in statuses if status["name"] == labels.INSTALL_CONTAINER), {})
-
-
-def _init_statuses(pod: Pod) -> list[Mapping[str, Any]]:
-    """The statuses of the init containers that end; a sidecar runs beside the script."""
-    containers = pod.get("spec", {}).get("initContainers") or []
-    sidecars = {container["name"] for container in containers if container.get("restartPolicy") == "Always"}
-    found = pod.get("status", {}).get("initContainerStatuses") or []
-    return [status for status in found if status["name"] not in sidecars]
 
 
 def _installs_packages(pod: Pod) -> bool:

@@ -25,7 +25,7 @@ from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause
-from tests.builders import a_job, a_launched_job, a_pod, an_event, some_limits
+from tests.builders import a_container, a_job, a_launched_job, a_pod, an_event, some_limits
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, stand_in
@@ -35,6 +35,7 @@ LOG = f"{PODS}/load-x1/log"
 AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
 DENIED = 'Error creating: pods "load-" is forbidden: violates PodSecurity'
 HOPELESS: dict[str, Any] = {"waiting": "ErrImagePull", "message": "python:9.99: not found"}
+SIDECAR = [a_container(name="proxy", running=True)]
 NO_PROGRAM: dict[str, Any] = {"waiting": "CreateContainerError", "message": "executable file `ruby` not found"}
 
 
@@ -104,6 +105,8 @@ SILENCES: dict[Cause, list[Item]] = {
     Cause.REFUSED: [(Kind.EVENT, Change(an_event("FailedCreate", DENIED, kind="Job", name="load")))],
     Cause.STARTUP_TIMEOUT: [(Kind.POD, Change(a_pod()))],
     Cause.UNREACHABLE: [(Kind.POD, Change(a_pod(running=True, being_deleted=True)))],
+    Cause.SCRIPT_FAILED: [(Kind.POD, Change(a_pod(exit_code=1, phase="Running", sidecars=SIDECAR)))],
+    Cause.STOPPED: [(Kind.POD, Change(a_pod(exit_code=0, phase="Running", sidecars=SIDECAR, being_deleted=True)))],
 }
 
 
@@ -119,6 +122,22 @@ async def test_nothing_is_ended_for_its_silence_while_the_api_server_is_away(
     found = await followed(server, changes)
     assert found is not None
     assert found.verdict.cause is cause
+
+
+@pytest.mark.parametrize("end", [{"exit_code": 0, "phase": "Succeeded"}, {"running": True}], ids=["seen", "unseen"])
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_job_that_succeeds_with_a_deleted_pod_is_not_green(
+    server: WebServer, end: dict[str, Any], is_away: bool
+) -> None:
+    """Its script may have been told to end; neither events nor the pod can be read (R1)."""
+    pod, complete = a_pod(being_deleted=True, grace_period=30, **end), ours(a_job("Complete"))
+    if is_away:
+        server.unknown = AWAY
+    else:
+        has(server, complete)
+    found = await followed(server, Fed((Kind.POD, Change(pod)), (Kind.JOB, complete)), reads_logs=False)
+    assert found is not None
+    assert (found.verdict.cause, found.verdict.is_unknown) == (Cause.STOPPED, True)
 
 
 async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer) -> None:

@@ -306,6 +306,22 @@ def test_a_deleted_pod_is_said() -> None:
     assert (found.cause, found.category, found.reason) == ("pod load-x1 was deleted", Category.POD_DELETED, None)
 
 
+def test_a_deletion_that_may_have_ended_a_script_with_0_is_said() -> None:
+    """Kubernetes has no word for it, so there is no reason (R1, R22)."""
+    pod = a_pod(exit_code=0, being_deleted=True)
+    found = diagnose(a_case(pod, cause=Cause.STOPPED, reason="", message="pod load-x1 was deleted"))
+    assert found.cause.startswith("outcome unknown: pod load-x1 was deleted. Its script ended with exit code 0")
+    assert (found.category, found.reason) == (Category.POD_DELETED, None)
+
+
+def test_a_disruption_after_the_scripts_own_end_is_not_its_cause() -> None:
+    """The node died while a sidecar was stopping (R22)."""
+    case = a_case(a_pod(exit_code=3))
+    later = a_pod(exit_code=3, disrupted="DeletionByTaintManager", being_deleted=True)
+    found = diagnose(replace(case, view=case.view.with_pod(later, 1)))
+    assert (found.cause, found.reason) == ("the script ended with exit code 3", "Error")
+
+
 @pytest.mark.parametrize("code", [137, 143, 1])
 def test_a_deletion_explains_the_end_of_its_script(code: int) -> None:
     """A signal, or the code of a handler, says nothing more, and nothing of memory (R22)."""

@@ -153,11 +153,14 @@ def test_a_final_exit_code_ends_the_run_only_of_a_script_that_ended_by_itself(en
         (a_pod(exit_code=0), True), (a_pod(exit_code=1), False), (a_pod(oom_killed=True), False),
         (a_pod(exit_code=143, being_deleted=True), False), (a_pod(exit_code=143, phase="Failed"), True),
         (a_pod(exit_code=143, phase="Failed", pod_reason="Evicted"), False),
-        (a_pod(exit_code=143, phase="Failed", disrupted="PreemptionByScheduler"), False), (a_pod(running=True), False),
+        (a_pod(exit_code=143, phase="Failed", disrupted="PreemptionByScheduler"), False), (a_pod(running=True), True),
     ],
 )  # fmt: skip
 def test_when_the_kubelets_events_are_worth_a_request(pod: dict[str, Any], may_be_stopped_: bool) -> None:
-    """A liveness probe leaves only an event, and an ordinary failure needs no explanation (R1, R22)."""
+    """A liveness probe leaves only an event, and an ordinary failure needs no explanation (R1, R22).
+
+    A pod may be gone before its end was seen, of a Job that has succeeded.
+    """
     limits, cause = some_limits(final_codes=frozenset({99})), Cause.SCRIPT_FAILED
     if pod_status.failed_end(pod) is None:
         cause = Cause.SCRIPT_SUCCEEDED
@@ -636,6 +639,62 @@ def test_the_clock_of_the_start_begins_after_the_init_containers() -> None:
     assert decide(ended, some_limits(deadline=None), 1001) == Wait(1300)
 
 
+INSTALLING: dict[str, Any] = {"waiting": "PodInitializing", "created": STARTED}
+AT_WORK = [a_container(name="install", running=True)]
+WITH_ITS_NODE = a_pod(
+    **INSTALLING, installers=AT_WORK, phase="Failed", disrupted="DeletionByPodGC", being_deleted=True, grace_period=0
+)
+DRAINED = a_pod(
+    **INSTALLING, installers=[a_container(name="install", exit_code=143)], disrupted="EvictionByEvictionAPI",
+    being_deleted=True, grace_period=30,
+)  # fmt: skip
+UNSCHEDULABLE = a_pod("load-x2", unschedulable="0/3 nodes are available", created=LATER)
+
+
+@pytest.mark.parametrize("ended", [WITH_ITS_NODE, DRAINED, None], ids=["node gone", "drained", "gone unseen"])
+def test_the_clock_of_the_start_begins_again_after_an_installation_that_was_ended(ended: Any) -> None:
+    """Its script never began, and no other pod may find a place: without ``timeout`` nothing else ends the run (R5)."""
+    first = a_pod(**INSTALLING, installers=AT_WORK)
+    view = a_view(first).with_pod(ended or first, 1000, deleted=ended is None)
+    view = view.with_pod(ended or first, 1001, deleted=True).with_pod(UNSCHEDULABLE, 1002)
+    assert (view.has_begun, decide(view, some_limits(deadline=None), 1003)) == (False, Wait(1300))
+    verdict = verdict_of(view, 1300, deadline=None)
+    assert (verdict.cause, verdict.pod_uid) == (Cause.STARTUP_TIMEOUT, "uid-load-x2")
+
+
+def test_an_installation_that_fails_by_itself_has_begun() -> None:
+    """Its attempts have an end of their own, with waits between them (R5, R7)."""
+    failed = a_pod(**INSTALLING, installers=[a_container(name="install", exit_code=1)])
+    deleted = a_pod(**INSTALLING, installers=[a_container(name="install", exit_code=1)], being_deleted=True)
+    view = a_view(failed).with_pod(deleted, 1, deleted=True).with_pod(UNSCHEDULABLE, 2)
+    assert decide(view, some_limits(deadline=None, backoff_limit=3), 400) == Wait()
+
+
+def ended_without_a_start() -> dict[str, Any]:
+    """A pod that was deleted, as a kubelet reports it that knows no container of it."""
+    pod = a_pod(exit_code=137, reason="ContainerStatusUnknown", phase="Failed", being_deleted=True, created=STARTED)
+    pod["status"]["containerStatuses"][0]["state"]["terminated"] |= {"startedAt": None, "finishedAt": None}
+    return pod
+
+
+def test_a_container_that_never_began_is_no_start() -> None:
+    """Its pod was deleted while its image was pulled, and no other pod finds a place (R5)."""
+    ended = ended_without_a_start()
+    view = a_view(a_pod(created=STARTED)).with_pod(ended, 60).with_pod(ended, 61, deleted=True)
+    view = view.with_pod(UNSCHEDULABLE, 62)
+    assert (view.has_begun, decide(view, some_limits(deadline=None), 63)) == (False, Wait(300))
+    assert verdict_of(view, 300, deadline=None).cause is Cause.STARTUP_TIMEOUT
+
+
+def test_a_container_that_is_lost_after_its_start_has_begun() -> None:
+    """A node that restarts knows its containers no longer; the next follower cannot tell (R4, R5)."""
+    ended = ended_without_a_start()
+    seen = a_view(a_pod(running=True, created=STARTED)).with_pod(ended, 60).with_pod(UNSCHEDULABLE, 62)
+    unseen = taken_over(ended, UNSCHEDULABLE, had_begun=None)
+    for view in (seen, unseen):
+        assert decide(view, some_limits(deadline=None, backoff_limit=3), 9999) == Wait()
+
+
 def test_an_exit_code_of_an_installation_is_not_final() -> None:
     """The Job's rule names the script's container, so another attempt follows (R7)."""
     view = a_view(a_pod(installers=[a_container(name="install", exit_code=1)]))
@@ -679,6 +738,57 @@ def test_a_pod_without_a_node_has_no_silent_node() -> None:
     verdict = verdict_of(view, 100 + 30 + NODE_PATIENCE, deadline=None)
     assert (verdict.cause, verdict.is_unknown) == (Cause.STARTUP_TIMEOUT, False)
     assert verdict_of(view.with_job(DEADLINE_EXCEEDED, 600), 600).cause is Cause.DEADLINE
+
+
+SIDECAR = [a_container(name="proxy", running=True)]
+IN_GRACE: dict[str, Any] = {"phase": "Running", "being_deleted": True, "grace_period": 30}
+STUCK: dict[str, tuple[dict[str, Any], Cause]] = {
+    "failed by itself": (a_pod(exit_code=1, phase="Running", sidecars=SIDECAR), Cause.SCRIPT_FAILED),
+    "deleted": (a_pod(exit_code=143, sidecars=SIDECAR, **IN_GRACE), Cause.SCRIPT_FAILED),
+    "only its phase": (a_pod(exit_code=1, phase="Running"), Cause.SCRIPT_FAILED),
+    "disrupted": (
+        a_pod(exit_code=143, others=SIDECAR, disrupted="DeletionByTaintManager", **IN_GRACE), Cause.SCRIPT_FAILED,
+    ),
+    "installation failed": (
+        a_pod(installers=[a_container(name="install", exit_code=1)], sidecars=SIDECAR, **IN_GRACE),
+        Cause.SCRIPT_FAILED,
+    ),
+    "init container failed": (
+        a_pod(installers=[a_container(name="wait", exit_code=1)], sidecars=SIDECAR, **IN_GRACE), Cause.SCRIPT_FAILED,
+    ),
+    "stopped": (a_pod(exit_code=0, others=SIDECAR, **IN_GRACE), Cause.STOPPED),
+    "stopped, sidecar": (a_pod(exit_code=0, sidecars=SIDECAR, **IN_GRACE), Cause.STOPPED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pod", "cause"), STUCK.values(), ids=STUCK)
+def test_a_pod_whose_sidecar_is_not_reported_to_end_is_not_waited_for_without_end(pod: Any, cause: Cause) -> None:
+    """Its node died: the Job starts no other pod, and how the script ended is known (R10)."""
+    view, limits = a_view(pod, now=100), some_limits(deadline=None, backoff_limit=3, startup_timeout=3600)
+    until = 100 + 30 + NODE_PATIENCE
+    assert isinstance(decide(view, limits, 102), Wait)
+    assert decide(view, limits, until - 1) == Wait(until)
+    verdict = verdict_of(view, until, deadline=None, backoff_limit=3, startup_timeout=3600)
+    assert (verdict.cause, verdict.pod_uid, verdict.delete_job) == (cause, "uid-load-x1", True)
+    assert verdict.must_be_confirmed
+    assert verdict.ends_pods
+
+
+def test_a_pod_that_is_reported_to_end_is_left_to_the_job() -> None:
+    """However late it is, another attempt follows (R7)."""
+    view = a_view(a_pod(exit_code=1, phase="Running", sidecars=SIDECAR), now=100)
+    limits = some_limits(deadline=None, backoff_limit=3)
+    ended = view.with_pod(a_pod(exit_code=1, phase="Failed", sidecars=SIDECAR), 400)
+    gone = view.with_pod(a_pod(exit_code=1, phase="Running", sidecars=SIDECAR), 400, deleted=True)
+    for known in (ended, gone, ended.with_pod(a_pod("load-x2", running=True), 401)):
+        assert decide(known, limits, 10_000) == Wait()
+
+
+def test_a_drain_may_give_a_sidecar_more_time_than_the_run() -> None:
+    """``kubectl drain --grace-period=900`` (R10)."""
+    pod = a_pod(exit_code=143, sidecars=SIDECAR, being_deleted=True, grace_period=900, phase="Running")
+    limits = some_limits(deadline=None, backoff_limit=3)
+    assert decide(a_view(pruned_pod(pod)), limits, 911) == Wait(900 + NODE_PATIENCE)
 
 
 LEFT_AT = 600 - 30 - CONFIRMATION

@@ -1,0 +1,68 @@
+"""How far a pod has come: its init containers, its script, its way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
+
+
+def has_run(pod: Pod) -> bool:
+    """Whether the pod has come as far as its script, or failed by itself before it.
+
+    Of a container that never began, a kubelet may report an end, but no start.
+    """
+    is_ended = pod_status.is_being_deleted(pod) or pod_status.disruption(pod) is not None
+    return _script_has_begun(pod) or (_has_failed_before_the_script(pod) and not is_ended)
+
+
+def is_initializing(pod: Pod) -> bool:
+    """Whether an init container is at work, other than a sidecar.
+
+    The status of a pod whose node is gone is not brought up to date.
+    """
+    is_at_work = any("running" in status.get("state", {}) for status in _init_statuses(pod))
+    return is_at_work and not pod_status.is_terminal(pod)
+
+
+def is_initialized(pod: Pod) -> bool:
+    """Whether init containers were at work, none is any more, and the script has not started."""
+    states = [status.get("state", {}).keys() for status in _init_statuses(pod)]
+    have_worked = any({"running", "terminated"} & state for state in states)
+    return have_worked and not has_run(pod) and not is_initializing(pod)
+
+
+def has_ended(pod: Pod) -> bool:
+    """Whether the script has ended, or never begins because an init container failed."""
+    return pod_status.script_end(pod) is not None or _has_failed_before_the_script(pod)
+
+
+def is_leaving(pod: Pod) -> bool:
+    """Whether the pod is being deleted, and its kubelet has not reported how its script ended.
+
+    The script of a pod without a node never begins.
+    """
+    may_run = pod_status.has_unknown_end(pod) and not has_ended(pod)
+    return pod_status.is_being_deleted(pod) and may_run and not pod_status.is_terminal(pod)
+
+
+def _script_has_begun(pod: Pod) -> bool:
+    status = next((one for one in pod_status.statuses(pod) if one["name"] == SCRIPT_CONTAINER), {})
+    state = status.get("state", {})
+    return "running" in state or bool(state.get("terminated", {}).get("startedAt"))
+
+
+def _has_failed_before_the_script(pod: Pod) -> bool:
+    ends = (pod_status.container_end(status) for status in _init_statuses(pod))
+    return any(end is not None and end.exit_code != 0 for end in ends)
+
+
+def _init_statuses(pod: Pod) -> list[Mapping[str, Any]]:
+    """The statuses of the init containers that end; a sidecar runs beside the script."""
+    containers = pod.get("spec", {}).get("initContainers") or []
+    sidecars = {container["name"] for container in containers if container.get("restartPolicy") == "Always"}
+    found = pod.get("status", {}).get("initContainerStatuses") or []
+    return [status for status in found if status["name"] not in sidecars]
