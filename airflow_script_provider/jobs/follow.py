@@ -303,6 +303,9 @@ class Follower:
         since, limits = time.monotonic(), self._job.limits
         if verdict.delete_job:
             await self._end_job(verdict)
+        elif verdict.cause is Cause.JOB_DELETED:  # perhaps the news of its pods is still to come
+            with contextlib.suppress(exceptions.KubernetesApiError):
+                await self._look()
         with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays
             while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
                 await take_all(self._queue, self._take, until)

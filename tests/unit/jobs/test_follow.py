@@ -17,7 +17,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
-from airflow_script_provider.jobs import follow, job_logs
+from airflow_script_provider.jobs import conclude, follow, job_logs
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
@@ -213,3 +213,23 @@ async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
     assert (await followed(server, changes, reads_logs=False)).verdict.cause is Cause.JOB_DELETED  # type: ignore[union-attr]
     changes.later = [(Kind.POD, Change(a_pod(exit_code=0)))]
     assert (await followed(server, changes, reads_logs=False)).verdict.cause is Cause.SCRIPT_SUCCEEDED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False)])
+async def test_a_pod_that_was_not_seen_yet_may_run(
+    server: WebServer, pods: list[dict[str, Any]], is_unknown: bool
+) -> None:
+    """The deletion of the Job may be known before its pods, after ``execution_timeout`` in a worker (R5, R10)."""
+    has(server, ours(a_job()), *pods)
+    server.answers(JOB, *[a_refusal(404, "NotFound")] * 50)
+    job = a_launched_job(limits=some_limits(grace_period=0), launched_at=time.time())
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, replace(ours(a_job()), deleted=True)))
+            )
+            outcome = await conclude.after_timeout(api, job)
+    assert (outcome is not None) is is_unknown
+    if outcome is not None:
+        assert (outcome.is_unknown, outcome.retryable) == (True, False)
+        assert "outcome unknown: ran longer than its timeout of 600 s" in str(outcome.result.error)
