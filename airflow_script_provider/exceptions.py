@@ -190,7 +190,7 @@ class JobTimeoutError(ScriptFailedError):
 class OutcomeUnknownError(ScriptFailedError):
     """How the script ended is unknown.
 
-    Its Job was deleted, the API server stayed silent, or a connection broke.
+    Its Job was deleted, its pod did not end, the API server stayed silent, or a connection broke.
     """
 
 

@@ -70,6 +70,16 @@ class LoggerRunLog:
                 write(line)
 
 
+class NoRunLog:
+    """Drops all lines."""
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line of ours."""
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Lines of the script."""
+
+
 @dataclass
 class CountingRunLog(LoggerRunLog):
     """A run log that knows whether the script printed: ever, and since ``printed`` was cleared."""

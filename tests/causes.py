@@ -16,6 +16,7 @@ from airflow_script_provider.kube.exec.ends import (
     TimedOut,
 )
 from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput, PodLocation
+from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis, diagnose
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.nodes import record
@@ -49,7 +50,7 @@ class Example:
     def diagnosis(self) -> Diagnosis:
         """The diagnosis of a Job, or of a script in a running pod."""
         if isinstance(self.seen, Case):
-            return diagnose(self.seen)
+            return termination.diagnosed(self.seen, diagnose(self.seen))
         assert not isinstance(self.seen, RunRecord)
         case = ExecCase(
             an_exec_request(working_dir="/app"), "python3", PLACE, self.seen, ExecOutput.of(100), 12.0, hide=str
@@ -109,7 +110,9 @@ def _ended(reason: str, message: str, code: int = 137) -> Case:
 
 def _disrupted(reason: str) -> Case:
     return a_case(
-        a_pod(running=True, being_deleted=True, disrupted=reason), cause=Cause.JOB_FAILED, reason="BackoffLimitExceeded"
+        a_pod(running=True, being_deleted=True, phase="Failed", disrupted=reason),
+        cause=Cause.JOB_FAILED,
+        reason="BackoffLimitExceeded",
     )
 
 
@@ -119,7 +122,12 @@ def _stopped(message: str) -> Case:
 
 
 def _disrupted_too_often() -> Case:
-    ended: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "PreemptionByScheduler"}
+    ended: dict[str, Any] = {
+        "running": True,
+        "being_deleted": True,
+        "phase": "Failed",
+        "disrupted": "PreemptionByScheduler",
+    }
     pods = [a_pod(f"load-x{number}", **ended) for number in range(11)]
     return a_case(*pods, cause=Cause.DISRUPTED, message="load-x10 on node-1: PreemptionByScheduler: preempting")
 
@@ -152,7 +160,7 @@ C = Category
 EXAMPLES = (
     # The bounds of the run.
     Example(C.DEADLINE_EXCEEDED, "DeadlineExceeded",
-            a_case(a_pod(running=True), cause=Cause.DEADLINE, reason="DeadlineExceeded")),
+            a_case(a_pod(running=True, phase="Failed"), cause=Cause.DEADLINE, reason="DeadlineExceeded")),
     Example(C.DEADLINE_EXCEEDED, "DeadlineExceeded",
             _ended("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")),
     Example(C.DEADLINE_EXCEEDED, None, TimedOut("it was ended")),
@@ -253,11 +261,12 @@ EXAMPLES = (
             NotStarted("connection", "dial tcp 10.0.0.2:10250: connect: connection refused")),
     Example(C.NODE_NOT_READY, None, _not_ready()),
     Example(C.NODE_GONE, "DeletionByPodGC", _disrupted("DeletionByPodGC")),
-    Example(C.POD_DELETED, None, a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED)),
+    Example(C.POD_DELETED, None, a_case(a_pod(being_deleted=True, phase="Failed"), cause=Cause.JOB_FAILED)),
     Example(C.POD_DELETED, None, a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.JOB_FAILED)),
     Example(C.POD_DELETED, None,
             a_case(a_pod(exit_code=0, being_deleted=True), cause=Cause.STOPPED, reason="",
                    message="pod load-x1 was deleted")),
+    Example(C.JOB_DELETED, None, a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.JOB_DELETED)),
     Example(C.JOB_DELETED, None, a_case(a_pod(running=True), cause=Cause.JOB_DELETED)),
     Example(C.STOPPED, "Killing",
             a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Killing",
@@ -342,6 +351,7 @@ EXAMPLES = (
     Example(C.SHELL_KILLED, None, ShellKilled(137, is_running=False)),
     Example(C.SHELL_KILLED, None, NotStarted("killed", "exit code 137, SIGKILL")),
     # Nothing says why.
+    Example(C.NO_ANSWER, None, a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.SILENCE)),
     Example(C.NO_ANSWER, None, a_case(a_pod(running=True), cause=Cause.SILENCE)),
     Example(C.UNKNOWN, None, a_case(a_pod(phase="Failed"), cause=Cause.JOB_FAILED)),
 )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from airflow_script_provider._airflow import masked
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowTaskTimeout, masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
@@ -17,7 +18,7 @@ from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.begin import begin
-from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, conclude, conclude_or_defer
+from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, after_timeout, conclude, conclude_or_defer
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
@@ -30,6 +31,8 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
+
+T = TypeVar("T")
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -93,6 +96,8 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 class ScriptTaskRun(JobTaskRun):
     """A script as a Job in the place of a task: what operators need beyond the hook."""
 
+    _job: LaunchedJob | None = None
+
     def prepare(
         self, inputs: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
     ) -> JobRequest:
@@ -125,7 +130,7 @@ class ScriptTaskRun(JobTaskRun):
             job, start = await self._begin(api, request, meaning, alone=alone)
             return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-        return self.run(access, main)
+        return self._outlasting_timeout(access, main) if alone else self.run(access, main)
 
     def outcome_or_deferral(
         self,
@@ -158,7 +163,7 @@ class ScriptTaskRun(JobTaskRun):
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
                 return replace(followed, job=replace(followed.job, check_digits=digits))
 
-            return self.run(access, main)
+            return self._outlasting_timeout(access, main)
 
     def resume(
         self,
@@ -175,6 +180,7 @@ class ScriptTaskRun(JobTaskRun):
         """
         access = self.cluster.resolve()
         job, start = from_event(event)
+        self._job = job
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
@@ -188,7 +194,30 @@ class ScriptTaskRun(JobTaskRun):
                 context = JobContext(api, job, log, hide)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
+            return self._outlasting_timeout(access, main)
+
+    def _outlasting_timeout(
+        self, access: ClusterAccess, main: Callable[[KubernetesApi], Coroutine[Any, Any, T]]
+    ) -> T | Outcome:
+        """The result of ``main``.
+
+        After ``execution_timeout`` another try may follow at once, so the end of the deleted Job's
+        pods is waited for. If the script may still run, its outcome is not tried again.
+        """
+        try:
             return self.run(access, main)
+        except AirflowTaskTimeout:
+            if self._job is None:
+                raise
+            job = self._job
+            self.log.info("execution_timeout has ended Job %s; waiting for the end of its pod", job.ref)
+            try:
+                outcome = self.run(access, lambda api: after_timeout(api, job))
+            except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+                outcome = None
+            if outcome is None:
+                raise
+            return outcome
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -220,4 +249,6 @@ class ScriptTaskRun(JobTaskRun):
     ) -> tuple[JobContext, FollowState]:
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
-        return await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)
+        begun = await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)
+        self._job = begun[0].job
+        return begun

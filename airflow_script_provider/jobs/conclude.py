@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.changes import OwnChanges
 from airflow_script_provider.jobs.context import JobContext
@@ -16,13 +17,15 @@ from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.causes import script_error
-from airflow_script_provider.kube.job import diagnosis, outcomes
+from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
+from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
 from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.run_log import NoRunLog
 
 OnOutcome = Callable[[Outcome], None]
 
@@ -80,6 +83,22 @@ async def conclude_or_defer(
     return await _hand_over(guard, outcome, task, on_outcome)
 
 
+async def after_timeout(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
+    """The outcome of a Job that the task's own time ended; None once its script has ended.
+
+    Waits for the end of its pods. What they print meanwhile is not read.
+    """
+    context = JobContext(api, replace(job, get_logs=False), NoRunLog())
+    start = FollowState(clock=job.launched_at, has_begun=None)
+    follower = Follower(context, OwnChanges(api, lists_pods=True), start, keeps_output=False)
+    followed = await follower.follow_or_end(time.monotonic())
+    if termination.running_pod(followed.view, followed.verdict) is None:
+        return None
+    if followed.verdict.cause is not Cause.UNREACHABLE:
+        followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
+    return _outcome(context, followed)
+
+
 def _follower(context: JobContext, start: FollowState) -> Follower:
     return Follower(context, OwnChanges(context.api, lists_pods=start.clock is not None), start)
 
@@ -107,9 +126,16 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
 
     ``seconds`` is the time from the launch to the end, by default to now.
     """
-    job, output = context.job, followed.output
-    lasted = time.time() - job.launched_at if seconds is None else seconds
     await _remove(context, is_job_deleted=followed.verdict.delete_job)
+    outcome = _outcome(context, followed, seconds)
+    for warning in outcome.value.warnings:
+        context.log.note(warning, logging.WARNING)
+    context.log.note(outcomes.summary(outcome.result))
+    return outcome
+
+
+def _outcome(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
+    job, output = context.job, followed.output
     case = diagnosis.Case(
         str(job.ref),
         followed.verdict,
@@ -123,11 +149,7 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
         files=job.files,
         hide=context.hide,
     )
-    outcome = outcomes.conclude(case, output, job, lasted)
-    for warning in outcome.value.warnings:
-        context.log.note(warning, logging.WARNING)
-    context.log.note(outcomes.summary(outcome.result))
-    return outcome
+    return outcomes.conclude(case, output, job, time.time() - job.launched_at if seconds is None else seconds)
 
 
 async def _remove(context: JobContext, *, is_job_deleted: bool) -> None:

@@ -33,7 +33,7 @@ from airflow_script_provider.jobs.changes import (
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.kube.job import announcements, progress
+from airflow_script_provider.kube.job import announcements, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
@@ -45,9 +45,6 @@ V = TypeVar("V", bound=Verdict | None)
 LISTING_PATIENCE = 30.0
 """Seconds beyond the time to stop at, in which a follower that took over learns of the pods there
 are."""
-DRAIN_MARGIN = progress.CONFIRMATION + 2.0
-"""Seconds beyond the grace period in which the pods of a Job that was ended may run and print.
-After them it is known whether the kubelet reports the pods' end."""
 DOUBT = 1.0
 """Seconds after which a decision that the API server did not confirm is made again."""
 
@@ -123,21 +120,31 @@ class Follower:
 
         return self._followed(await self._watching(decide))
 
-    async def follow_until(self, until: float, *, surely: bool = False) -> Followed | None:
+    async def follow_until(self, until: float) -> Followed | None:
         """Follow to the end; None if there is none at the time ``until`` of the monotonic clock.
 
-        ``surely`` asks the API server once more by then, because a watch may be dead without a
-        sign of it. Raises ``KubernetesApiError`` when Job or pods cannot be watched.
+        Raises ``KubernetesApiError`` when Job or pods cannot be watched.
         """
 
         async def decide(watch_events: WatchEvents) -> Verdict | None:
             verdict = await self._verdict_until(until, watch_events)
-            if verdict is None and surely:
-                verdict = await self._verdict_after_a_look()
             return None if verdict is None else await self._drained(verdict)
 
         verdict = await self._watching(decide)
         return None if verdict is None else self._followed(verdict)
+
+    async def follow_or_end(self, until: float) -> Followed:
+        """Follow to the end, and end the Job at the time ``until`` of the monotonic clock.
+
+        Before that, the API server is asked once more, because a watch may be dead without a sign
+        of it. Raises ``KubernetesApiError`` when Job or pods cannot be watched.
+        """
+
+        async def decide(watch_events: WatchEvents) -> Verdict:
+            verdict = await self._verdict_until(until, watch_events) or await self._verdict_after_a_look()
+            return await self._drained(verdict or Verdict(Cause.DEADLINE, self.view.last_pod, delete_job=True))
+
+        return self._followed(await self._watching(decide))
 
     def kept_for(self, verdict: Verdict) -> Kept:
         """The output that no other process can read any more, because its pod is deleted."""
@@ -286,25 +293,35 @@ class Follower:
             self._log.note(line.text, line.level)
 
     async def _drained(self, verdict: Verdict) -> Verdict:
-        """The verdict, after the logs were read to their end.
+        """The verdict, after the end of the pods, and with the logs read to their end.
 
         A pod that Kubernetes ends may print in its grace period, and another try must not begin
         before its end. If the kubelet does not report the end after that, the script may run on.
         Kubernetes starts nothing new meanwhile.
         """
+        since, limits = time.monotonic(), self._job.limits
         if verdict.delete_job:
+            await self._end_job(verdict)
+        elif verdict.cause is Cause.JOB_DELETED:  # perhaps the news of its pods is still to come
+            with contextlib.suppress(exceptions.KubernetesApiError):
+                await self._look()
+        with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays
+            while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
+                await take_all(self._queue, self._take, until)
+        await self._logs.finish()
+        if self.view.running_pod and verdict.cause is not Cause.UNREACHABLE:
+            with contextlib.suppress(exceptions.KubernetesApiError):
+                await self._look()
+        settled = termination.settled(self.view, verdict, limits, time.monotonic())
+        return verdict if settled == verdict else await self._unless_stopped(settled) or verdict
+
+    async def _end_job(self, verdict: Verdict) -> None:
+        """Let Kubernetes start no other pod; what still runs, or may begin, is to end now."""
+        if self.view.unended_pods:
+            await launching.abandon(self._api, self._job.ref)
+        else:
             failures = progress.other_failures(self.view, verdict.pod_uid)
             await launching.end_attempts(self._api, self._job.ref, failures)
-        ending_pods = verdict.cause in (Cause.DEADLINE, Cause.JOB_FAILED)
-        give_up = time.monotonic() + (self._job.limits.grace_period + DRAIN_MARGIN if ending_pods else 0)
-        with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays
-            while ending_pods and (self._logs.are_open or self.view.is_running) and time.monotonic() < give_up:
-                await take_all(self._queue, self._take, give_up)
-        await self._logs.finish()
-        later = progress.decide(self.view, self._job.limits, time.monotonic()) if ending_pods else verdict
-        if isinstance(later, Verdict) and later.cause is Cause.UNREACHABLE:
-            return await self._confirmed(later) or verdict
-        return verdict
 
     def _watch_events(self, now: float, watch_events: WatchEvents) -> None:
         """Watch the Warning events of what they may explain, until it has begun."""

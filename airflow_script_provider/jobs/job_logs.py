@@ -138,11 +138,6 @@ class JobLogs:
         """How far each log was shown."""
         return {key: replace(log.position, groups=self._groups[key].open) for key, log in self._logs.items()}
 
-    @property
-    def are_open(self) -> bool:
-        """Whether a container may still write to a log that is read."""
-        return any(not log.ended.is_set() for log in self._logs.values())
-
     def lacks_end(self, uid: str | None) -> bool:
         """Whether the end of the log of a pod's script could not be read."""
         log = self._logs.get((uid or "", SCRIPT_CONTAINER))

@@ -99,22 +99,19 @@ class ScriptTrigger(JobTrigger):
     def _position(self) -> FollowState:
         return self._follower.state if self._follower is not None else FollowState.from_dict(self.handover)
 
-    async def _followed(self, follower: Follower) -> Followed | None:
-        """The Job followed to its end, None if the task's own time ends first."""
+    async def _followed(self, follower: Follower) -> Followed:
+        """The Job followed to its end, or to the end of the task's own time."""
         if self.expires_at is None:
             return await follower.follow()
         until = time.monotonic() + max(0.0, self.expires_at - time.time()) + JOB_EXPIRY_MARGIN
-        return await follower.follow_until(until, surely=True)
+        return await follower.follow_or_end(until)
 
-    async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed | None) -> JobEnd:
-        seconds = time.time() - self._launched.launched_at
-        if followed is None:
-            verdict = Verdict(Cause.DEADLINE, follower.view.last_pod, delete_job=True)
+    async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed) -> JobEnd:
+        seconds, verdict = time.time() - self._launched.launched_at, followed.verdict
+        if verdict.cause is Cause.DEADLINE and verdict.delete_job:  # the task's own time ended it
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
-        else:
-            verdict = followed.verdict
         if verdict.delete_job and not _is_kept_for_its_output(verdict, follower.view):
             # Now, not when a worker has time: what should not start must not start meanwhile.
             await launching.abandon(api, self._launched.ref)

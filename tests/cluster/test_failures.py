@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowFailException
 from tests.cluster.kubectl import PROGRAM, Kubectl
 from tests.cluster.tasks import TaskRun, meanwhile, run_task, wait_until_logged
 from tests.patience import LONG, wait_for, with_time_to_begin
@@ -229,6 +230,20 @@ def test_job_deleted_under_the_script(own: dict[str, Any], kubectl: Kubectl) -> 
     assert (run.error.category, run.error.reason) == ("JobDeleted", None)
 
 
+def test_job_deleted_without_its_pod(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Its pod goes on: Airflow starts no second one beside it, and the error says what to do (R9, R10)."""
+    namespace = own["namespace"]
+    helper = meanwhile(lambda: _delete_job_of_running_pod(kubectl, namespace, "--cascade=orphan"))
+    run = run_task(script=SLEEP, termination_grace_period=1, **own)
+    helper.join()
+    assert isinstance(run.error, AirflowFailException)
+    (pod,) = kubectl.names("pods", namespace)
+    message = str(run.error)
+    name = pod.removeprefix("pod/")
+    assert f"the Job was deleted; the script may still run in {name}, so it is not retried" in message
+    assert f"kubectl -n {namespace} delete pod {name}" in message
+
+
 def test_deleted_job_takes_secret_and_script_along(own: dict[str, Any], kubectl: Kubectl) -> None:
     """What a Job owned goes with it when somebody deletes it (R6)."""
     helper = meanwhile(lambda: _delete_job_of_running_pod(kubectl, own["namespace"]))
@@ -303,9 +318,9 @@ def _delete_the_pod_that_prints(kubectl: Kubectl, namespace: str) -> None:
     kubectl("delete", "pod", *kubectl.running_pods(namespace), "-n", namespace, "--wait=false")
 
 
-def _delete_job_of_running_pod(kubectl: Kubectl, namespace: str) -> None:
+def _delete_job_of_running_pod(kubectl: Kubectl, namespace: str, *words: str) -> None:
     kubectl.running_pods(namespace)
-    kubectl("delete", "jobs", "--all", "-n", namespace, "--wait=false")
+    kubectl("delete", "jobs", "--all", "-n", namespace, "--wait=false", *words)
 
 
 def test_kubectl_line_of_the_log_works(shared: dict[str, Any], kubectl: Kubectl) -> None:

@@ -110,6 +110,18 @@ def test_execution_timeout_deletes_the_job(own: dict[str, Any], kubectl: Kubectl
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
 
 
+def test_no_try_begins_in_the_grace_period_after_execution_timeout(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Airflow may try again at once: by then the script has ended (R5, R10)."""
+    script = "#!/bin/sh\ntrap 'sleep 4; exit 0' TERM\necho working\nwhile :; do sleep 0.2; done"
+    operator = KubernetesScriptOperator(task_id="task", script=script, termination_grace_period=20, **own)
+    with airflow_timeout(6):  # type: ignore[no-untyped-call]  # not annotated in the SDK
+        run = run_operator(operator)
+    assert isinstance(run.error, AirflowTaskTimeout)
+    assert "working" in run.lines
+    states = [pod["status"]["containerStatuses"][0]["state"] for pod in kubectl.items("pods", own["namespace"])]
+    assert not any("running" in state for state in states)
+
+
 def test_execution_timeout_in_a_busy_log_deletes_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:
     """The same while lines pour in, when Python is most likely inside the log's code (R5)."""
     script = "while True: print('x' * 70)"

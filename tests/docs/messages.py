@@ -17,7 +17,7 @@ from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.ends import ConnectionBroken, ExecEnd, NotStarted, PodEnded
 from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput
-from airflow_script_provider.kube.job import outcomes
+from airflow_script_provider.kube.job import outcomes, termination
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.launched import JobRef
@@ -112,7 +112,7 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=no_python, program="/usr/bin/python3"),
         a_case(a_pod(oom_killed=True, memory="512Mi")),
         a_case(a_pod(exit_code=137)),
-        a_case(a_pod(running=True), cause=Cause.DEADLINE),
+        a_case(a_pod(running=True, phase="Failed"), cause=Cause.DEADLINE),
         a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
         a_case(a_pod("first", exit_code=1), a_pod(unschedulable=NO_ROOM), cause=Cause.DEADLINE),
         a_case(job=resumed, cause=Cause.DEADLINE),
@@ -132,13 +132,17 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=0), cause=Cause.STOPPED, reason="Evicted", message=evicted),
         a_case(a_pod(installers=[installer])),
         a_case(an_installing_pod(exit_code=PERMANENT, message=f"{MESSAGE_PREFIX}{no_root}")),
-        a_case(a_pod(running=True, being_deleted=True, disrupted="EvictionByEvictionAPI"), cause=Cause.JOB_FAILED),
-        a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_FAILED),
+        a_case(
+            a_pod(running=True, being_deleted=True, phase="Failed", disrupted="EvictionByEvictionAPI"),
+            cause=Cause.JOB_FAILED,
+        ),
+        a_case(a_pod(running=True, being_deleted=True, phase="Failed"), cause=Cause.JOB_FAILED),
+        a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.JOB_DELETED),
         a_case(a_pod(running=True), cause=Cause.JOB_DELETED),
-        a_case(a_pod(running=True), cause=Cause.SILENCE),
+        a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.SILENCE),
         a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE, reason="DeletionByTaintManager"),
     ]
-    return [diagnose(case).headline for case in cases]
+    return [termination.diagnosed(case, diagnose(case)).headline for case in cases]
 
 
 def an_installing_pod(**facts: Any) -> dict[str, Any]:

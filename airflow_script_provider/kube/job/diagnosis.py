@@ -353,7 +353,9 @@ def _job_deleted(case: Case) -> Diagnosis:
 def _unreachable(case: Case) -> Diagnosis:
     node, pod = (pod_status.node(case.pod), pod_status.name(case.pod)) if case.pod else (None, None)
     word = f" ({case.verdict.reason})" if case.verdict.reason else ""
-    why = f"node {node} does not report the end of its pod{word}: the script may still run in {pod}"
+    why = (
+        f"node {node} does not report the end of its pod{word}: the script may still run in {pod}, so it is not retried"
+    )
     return _unknown(case, why, f"Run kubectl describe node {node}.", Category.NODE_UNREACHABLE, case.verdict.reason)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.kube.job import diagnosis
+from airflow_script_provider.kube.job import diagnosis, termination
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
@@ -52,7 +52,7 @@ def conclude(
     seconds: float,
 ) -> Outcome:
     """The outcome of a case; ``seconds`` is the time since the launch."""
-    diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
+    diagnosed = None if case.verdict.is_success else termination.diagnosed(case, diagnosis.diagnose(case))
     value = output.value()
     result = ScriptResult.of_run(
         _run_end(case, diagnosed),
@@ -71,7 +71,6 @@ def conclude(
         failed=case.view.failures,
     )
     code = _deciding_code(case)
-    may_run_on = case.verdict.cause is Cause.UNREACHABLE
     return Outcome(
         result,
         diagnosed,
@@ -79,8 +78,8 @@ def conclude(
         warnings=tuple(case.warnings),
         last_lines=case.last_lines,
         skipped=code in launched.skip_codes,
-        is_unknown=case.verdict.is_unknown,
-        retryable=code not in case.limits.final_codes and not may_run_on,
+        is_unknown=_is_unknown(case),
+        retryable=code not in case.limits.final_codes and not _may_run_on(case),
     )
 
 
@@ -143,13 +142,22 @@ def _deciding_code(case: Case) -> int | None:
 def _status(case: Case) -> Status:
     if case.verdict.is_success:
         return Status.COMPLETED
-    return Status.TIMEOUT if case.verdict.cause is Cause.DEADLINE else Status.FAILED
+    is_timeout = case.verdict.cause is Cause.DEADLINE and not _may_run_on(case)
+    return Status.TIMEOUT if is_timeout else Status.FAILED
+
+
+def _may_run_on(case: Case) -> bool:
+    return termination.running_pod(case.view, case.verdict) is not None
+
+
+def _is_unknown(case: Case) -> bool:
+    return case.verdict.is_unknown or _may_run_on(case)
 
 
 def _error(case: Case, diagnosed: Diagnosis | None) -> str | None:
     if diagnosed is None:
         return None
-    if case.verdict.cause is Cause.DEADLINE or case.verdict.is_unknown:
+    if case.verdict.cause is Cause.DEADLINE or _is_unknown(case):
         return clean_text(f"Job {diagnosed.cause}")
     return clean_text(f"Job failed with {case.view.failures} failures: {diagnosed.cause}")
 

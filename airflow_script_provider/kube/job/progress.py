@@ -180,7 +180,7 @@ def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
             # A drain may give the script more time, but the follower does not wait for longer now.
             within = limits.grace_period + CONFIRMATION
-            return _unreachable(view, now, within) or Verdict(cause, view.last_pod, reason, message)
+            return unreachable(view, now, within) or Verdict(cause, view.last_pod, reason, message)
     return None
 
 
@@ -231,8 +231,21 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
         is_last = is_last or _is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
-            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason)
+            until = _end_of_pod(view, uid, limits)
+            if until is None or now >= until:
+                return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=until is not None)
     return None
+
+
+def _end_of_pod(view: View, uid: str, limits: Limits) -> float | None:
+    """The moment by which the kubelet has reported the end of a pod whose script has ended.
+
+    None if nothing of the pod runs any more. Until then, for example while a sidecar is stopped,
+    the cluster may still end the pod: for the Job it is then no failure, and another pod begins.
+    """
+    if uid in view.gone or uid not in view.ended_at or pod_status.phase(view.pods[uid]) not in ("Pending", "Running"):
+        return None
+    return view.ended_at[uid] + grace_period_of(view.pods[uid], limits) + CONFIRMATION
 
 
 def _end_of_others(view: View, uid: str, limits: Limits) -> float | None:
@@ -281,7 +294,7 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
         return Verdict(Cause.REFUSED, view.last_pod, "FailedCreate", view.refusal, delete_job=True)
     last_pod = view.pods.get(view.last_pod or "", {})
     within = grace_period_of(last_pod, limits) + NODE_PATIENCE
-    if verdict := _unreachable(view, now, within) or _unfinished(view, limits, now):
+    if verdict := unreachable(view, now, within) or _unfinished(view, limits, now):
         return verdict
     if view.starts_at is not None and _is_idle(view) and now >= view.starts_at + limits.startup_timeout:
         last = view.last_pod
@@ -308,7 +321,7 @@ def _is_idle(view: View) -> bool:
     return view.pods_known and not view.has_begun
 
 
-def _unreachable(view: View, now: float, within: float) -> Verdict | None:
+def unreachable(view: View, now: float, within: float) -> Verdict | None:
     """The kubelet does not report the end of a pod: Kubernetes starts no other one until it does.
 
     ``within`` are the seconds in which the report must come.

@@ -175,12 +175,18 @@ class View:
         return next(reversed(list(self.pods)), None)
 
     @property
-    def is_running(self) -> bool:
-        """Whether the script of the last attempt runs, as far as its node has reported."""
-        pod = self.pods.get(self.last_pod or "")
-        if pod is None or self.last_pod in self.gone or pod_status.is_terminal(pod):
-            return False
-        return pod_status.script_has_started(pod) and pod_status.script_end(pod) is None
+    def unended_pods(self) -> list[str]:
+        """The uids of the pods in which the script runs, or may begin, the newest first."""
+        return [uid for uid, pod in reversed([*self.pods.items()]) if uid not in self.gone and _is_unended(pod)]
+
+    @property
+    def running_pod(self) -> str | None:
+        """The uid of the pod in which the script may still run, None if there is none.
+
+        Either the script was seen to run, or its pod was asked to end, on a node that may have
+        begun it, and no end was reported.
+        """
+        return next((uid for uid in self.unended_pods if _may_have_begun(self.pods[uid])), None)
 
     @property
     def has_run(self) -> bool:
@@ -306,6 +312,16 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
     if holds:
         return {**times, uid: times.get(uid, now)}
     return {other: moment for other, moment in times.items() if other != uid}
+
+
+def _is_unended(pod: Pod) -> bool:
+    """Whether the script runs on a node, or nothing has prevented yet that it begins there."""
+    is_prevented = pod_status.has_run(pod) and not pod_status.script_has_started(pod)
+    return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod) and not is_prevented
+
+
+def _may_have_begun(pod: Pod) -> bool:
+    return pod_status.script_has_started(pod) or pod_status.is_being_deleted(pod)
 
 
 def _failed_by_itself(pod: Pod) -> bool:

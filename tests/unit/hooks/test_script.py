@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,19 @@ from typing import Any
 import pytest
 from airflow.sdk._shared.secrets_masker import redact
 
+from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ScriptSourceError
-from airflow_script_provider.hooks.script import KubernetesScriptHook
+from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptTaskRun
 from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.job.follow_state import FollowState, to_event
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.sources import FileScript
-from tests.builders import a_script, a_task
+from tests.builders import a_failed_outcome, a_launched_job, a_script, a_task
 from tests.task_runs import a_script_run, inputs_and_options
 
 A_CIRCLE: dict[str, Any] = {}
@@ -217,3 +222,30 @@ def test_a_call_of_the_next_try_is_the_same_whatever_came_before() -> None:
 def test_what_is_left_of_the_tasks_time_bounds_the_job(timeout: int | None, left: float, deadline: Deadline) -> None:
     """``execution_timeout`` ends the Job too, where it is the shorter one (R5)."""
     assert JobOptions(timeout=timeout).checked().deadline_within(left) == deadline
+
+
+class TimedOut(ScriptTaskRun):
+    """A run that ``execution_timeout`` ends; ``after`` is what is found afterwards."""
+
+    after: Outcome | None = None
+    asked = 0
+
+    def run(self, *_: Any) -> Any:
+        """Airflow's timeout at first, then the look at the pods."""
+        self.asked += 1
+        if self.asked == 1:
+            raise AirflowTaskTimeout
+        return self.after
+
+
+def test_a_timeout_in_a_worker_is_no_retry_beside_the_script() -> None:
+    """As for a deferred task: a pod that does not end makes the outcome unknown (R5, R10)."""
+    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    event = to_event(a_launched_job().to_dict(), FollowState())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClusterRef, "resolve", lambda _: ClusterAccess(config={}))
+        with pytest.raises(AirflowTaskTimeout):
+            run.resume(event)
+        run.asked, run.after = 0, a_failed_outcome(retryable=False)
+        assert run.resume(event) is run.after
+    assert run.asked == 2

@@ -17,18 +17,18 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
-from airflow_script_provider.jobs import follow, job_logs
+from airflow_script_provider.jobs import conclude, follow, job_logs
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
-from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause
 from tests.builders import a_container, a_job, a_launched_job, a_pod, an_event, some_limits
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
-from tests.stand_in_api import a_refusal, api_of, stand_in
+from tests.stand_in_api import a_refusal, api_of, requests, stand_in
 
 PODS, JOB = "/api/v1/namespaces/etl/pods", "/apis/batch/v1/namespaces/etl/jobs/load"
 LOG = f"{PODS}/load-x1/log"
@@ -72,7 +72,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
         monkeypatch.setattr(module, name, 0.05)
     for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
         monkeypatch.setattr(progress, name, 0.1)
-    monkeypatch.setattr(follow, "DRAIN_MARGIN", 0.4)
+    monkeypatch.setattr(termination, "MARGIN", 0.4)
     with stand_in() as server:
         yield server
 
@@ -205,3 +205,50 @@ async def test_what_has_begun_is_passed_on(server: WebServer) -> None:
             for pod in pods:
                 follower.view = replace(follower.view.with_pod(pod, 0.0))
             assert follower.state.has_begun is expected
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_the_end_of_the_tasks_own_time_waits_for_the_script(server: WebServer, ends: bool) -> None:
+    """The Job is deleted first; a pod that stays makes the outcome unknown (R5, R10)."""
+    pod = a_pod(running=True, being_deleted=True)
+    has(server, ours(a_job()), pod)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
+    if ends:
+        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(grace_period=0), launched_at=time.time(), get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        found = await follower.follow_or_end(time.monotonic())
+    assert found.verdict.cause is (Cause.DEADLINE if ends else Cause.UNREACHABLE)
+    assert requests(server, "DELETE") == 1
+
+
+async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
+    """``kubectl delete job --cascade=orphan``: what its script ends with meanwhile is the outcome (R9, R10)."""
+    pod = a_pod(running=True)
+    has(server, ours(a_job()), pod)
+    deleted = replace(ours(a_job()), deleted=True)
+    changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, deleted))
+    assert (await followed(server, changes, reads_logs=False)).verdict.cause is Cause.JOB_DELETED  # type: ignore[union-attr]
+    changes.later = [(Kind.POD, Change(a_pod(exit_code=0)))]
+    assert (await followed(server, changes, reads_logs=False)).verdict.cause is Cause.SCRIPT_SUCCEEDED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False)])
+async def test_a_pod_that_was_not_seen_yet_may_run(
+    server: WebServer, pods: list[dict[str, Any]], is_unknown: bool
+) -> None:
+    """The deletion of the Job may be known before its pods, after ``execution_timeout`` in a worker (R5, R10)."""
+    has(server, ours(a_job()), *pods)
+    server.answers(JOB, *[a_refusal(404, "NotFound")] * 50)
+    job = a_launched_job(limits=some_limits(grace_period=0), launched_at=time.time())
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, replace(ours(a_job()), deleted=True)))
+            )
+            outcome = await conclude.after_timeout(api, job)
+    assert (outcome is not None) is is_unknown
+    if outcome is not None:
+        assert (outcome.is_unknown, outcome.retryable) == (True, False)
+        assert "outcome unknown: ran longer than its timeout of 600 s" in str(outcome.result.error)

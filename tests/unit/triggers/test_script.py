@@ -14,11 +14,13 @@ import pytest
 from airflow.triggers.base import DiscrimatedTriggerEvent
 from pydantic import TypeAdapter
 
-from airflow_script_provider.jobs.follow import Follower
+from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
+from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
@@ -105,7 +107,8 @@ async def expired(pod: dict[str, Any], trigger: ScriptTrigger) -> tuple[JobEnd, 
     follower.kept_for.return_value = Kept()
     with stand_in() as server:
         async with api_of(server) as api:
-            ended = await trigger._ended(api, follower, None)
+            at_the_end = Verdict(Cause.DEADLINE, view.last_pod, delete_job=True)
+            ended = await trigger._ended(api, follower, Followed(at_the_end, view, Output(0)))
         return ended, requests(server, "DELETE")
 
 

@@ -664,5 +664,5 @@ def test_a_node_that_does_not_answer_is_named() -> None:
     assert (found.category, found.reason) == (Category.NODE_UNREACHABLE, "DeletionByTaintManager")
     assert found.headline == (
         "Job etl/load: outcome unknown: node node-1 does not report the end of its pod (DeletionByTaintManager): "
-        "the script may still run in load-x1. Run kubectl describe node node-1."
+        "the script may still run in load-x1, so it is not retried. Run kubectl describe node node-1."
     )

@@ -91,9 +91,12 @@ def test_a_failure_has_a_value_too() -> None:
     assert concluded(a_case(a_pod(exit_code=1)), some_output('{"done": 7}')).result.value == {"done": 7}
 
 
+ENDED_WITH_ITS_POD: dict[str, Any] = {"exit_code": 143, "being_deleted": True, "phase": "Failed"}
+
+
 def test_a_deadline_is_a_timeout() -> None:
     """The Job's deadline has a status of its own (R5)."""
-    outcome = concluded(a_case(a_pod(running=True), cause=Cause.DEADLINE))
+    outcome = concluded(a_case(a_pod(**ENDED_WITH_ITS_POD), cause=Cause.DEADLINE))
     assert outcome.result.status is Status.TIMEOUT
     assert outcome.result.error == "Job ran longer than its timeout of 600 s (DeadlineExceeded)"
     assert type(failure(outcome)) is JobTimeoutError
@@ -107,7 +110,7 @@ def test_a_run_without_a_pod_has_a_result() -> None:
 
 def test_an_unknown_outcome_is_an_error_of_its_own() -> None:
     """A Job that was deleted is no failure of the script (R9)."""
-    outcome = concluded(a_case(a_pod(running=True), cause=Cause.JOB_DELETED))
+    outcome = concluded(a_case(a_pod(**ENDED_WITH_ITS_POD), cause=Cause.JOB_DELETED))
     assert type(failure(outcome)) is OutcomeUnknownError
     assert outcome.result.error == "Job outcome unknown: the Job was deleted"
 
@@ -264,3 +267,30 @@ def test_a_script_that_may_still_run_is_not_run_again() -> None:
     """Its node does not answer: Airflow must not start a second one beside it (R10)."""
     outcome = concluded(a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE))
     assert (outcome.is_unknown, outcome.retryable, outcome.result.status) == (True, False, Status.FAILED)
+
+
+NOT_BY_THE_SCRIPT = (Cause.JOB_DELETED, Cause.DEADLINE, Cause.SILENCE, Cause.JOB_FAILED, Cause.DISRUPTED)
+
+
+@pytest.mark.parametrize("cause", NOT_BY_THE_SCRIPT)
+def test_no_cause_lets_airflow_run_a_script_beside_itself(cause: Cause) -> None:
+    """An orphaned pod, or one that Kubernetes was not able to end: its user ends it first (R10)."""
+    outcome = concluded(a_case(a_pod(running=True, phase="Running"), cause=cause))
+    assert (outcome.is_unknown, outcome.retryable, outcome.result.status) == (True, False, Status.FAILED)
+    error = failure(outcome)
+    assert type(error) is OutcomeUnknownError
+    assert "the script may still run in load-x1, so it is not retried" in error.message
+    assert "Run kubectl -n etl delete pod load-x1." in error.message
+
+
+@pytest.mark.parametrize("cause", NOT_BY_THE_SCRIPT)
+def test_a_script_that_was_ended_may_be_run_again(cause: Cause) -> None:
+    """Its end was reported (R10)."""
+    assert concluded(a_case(a_pod(**ENDED_WITH_ITS_POD), cause=cause)).retryable
+
+
+def test_a_pod_whose_node_is_silent_names_the_node() -> None:
+    """It cannot be deleted a second time (R10, R11)."""
+    error = failure(concluded(a_case(a_pod(running=True, being_deleted=True), cause=Cause.JOB_DELETED)))
+    assert error is not None
+    assert "Run kubectl describe node node-1." in error.message

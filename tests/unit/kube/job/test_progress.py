@@ -695,6 +695,25 @@ def test_a_container_that_is_lost_after_its_start_has_begun() -> None:
         assert decide(view, some_limits(deadline=None, backoff_limit=3), 9999) == Wait()
 
 
+@pytest.mark.parametrize(
+    "changes", [{"backoff_limit": 0}, {"backoff_limit": 3, "final_codes": frozenset({1})}], ids=["last", "final"]
+)
+def test_a_failure_is_final_once_nothing_of_its_pod_runs(changes: dict[str, Any]) -> None:
+    """While a native sidecar stops, a drain makes the Job ignore the failure and start another pod (R9, R10)."""
+    failed: dict[str, Any] = {"exit_code": 1, "sidecars": [a_container(name="proxy", running=True)]}
+    view, until = a_view(a_pod(**failed, phase="Running"), now=100), 100 + 30 + CONFIRMATION
+    assert decide(view, some_limits(**changes, deadline=None), 100) == Wait(100 + OTHERS_GRACE)
+    assert decide(view, some_limits(**changes, deadline=None), 110) == Wait(until)
+    drained = view.with_pod(
+        a_pod(**failed, phase="Running", being_deleted=True, disrupted="EvictionByEvictionAPI"), 110
+    )
+    assert isinstance(decide(drained, some_limits(**changes, deadline=None), 111), Wait)
+    over = verdict_of(view.with_pod(a_pod(exit_code=1, phase="Failed"), 111), 111, **changes)
+    assert (over.cause, over.delete_job) == (Cause.SCRIPT_FAILED, False)
+    silent = verdict_of(view, until, **changes)
+    assert (silent.cause, silent.delete_job) == (Cause.SCRIPT_FAILED, True)
+
+
 def test_an_exit_code_of_an_installation_is_not_final() -> None:
     """The Job's rule names the script's container, so another attempt follows (R7)."""
     view = a_view(a_pod(installers=[a_container(name="install", exit_code=1)]))
