@@ -124,7 +124,7 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
         hide=context.hide,
     )
     outcome = outcomes.conclude(case, output, job, lasted)
-    for warning in outcome.value.warnings:
+    for warning in (*outcome.value.warnings, *outcomes.unread(case)):
         context.log.note(warning, logging.WARNING)
     context.log.note(outcomes.summary(outcome.result))
     return outcome

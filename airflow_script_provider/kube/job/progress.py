@@ -174,7 +174,8 @@ def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
         if condition["type"] in SUCCEEDED:
             uid = _succeeded_pod(view) or view.last_pod
             return _stopped(view, uid) if uid and uid in view.stopped else Verdict(Cause.JOB_SUCCEEDED, uid)
-        if condition["type"] in FAILED:
+        # Only the last condition says that no script runs any more where its pod is not seen.
+        if condition["type"] in FAILED and not (view.elsewhere and condition["type"] != "Failed"):
             reason, message = condition.get("reason", ""), condition.get("message", "")
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
             # A drain may give the script more time, but the follower does not wait for longer now.
