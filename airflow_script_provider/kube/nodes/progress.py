@@ -21,8 +21,8 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 
 _STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""
-_LEAVES_PODS = (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE)
-"""Why a Job is over while the script of its pod may still run, at least in its grace period."""
+_LEAVES_PODS = (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.DISRUPTED)
+"""Why a run is over while the script of its pod may still run, at least in its grace period."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
 
 
 def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost | None:
-    """What a Job that was ended waits for: the end of its script. None if no script can run.
+    """What a run that is over waits for: the end of its script. None if no script can run.
 
-    Kubernetes deletes the pods of such a Job, unless the Job was deleted without them. A script
-    that was left in this way ends by itself.
+    Kubernetes deletes the pods of a Job that was ended, unless it was deleted without them. A
+    script that was left in this way ends by itself.
     """
     view = seen.view
     for uid, pod in view.pods.items():
@@ -134,6 +134,8 @@ def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdic
         if uid in view.leaving_since:
             until = _while_leaving(view, uid, limits, now)
             return until if isinstance(until, Lost) else Wait(until)
+        if seen.over_since is None:
+            continue  # our own decision, which ends the Job
         silence = _silence(seen, limits)
         if silence is not None and now >= silence:
             return Verdict(Cause.SILENCE, uid, delete_job=True)

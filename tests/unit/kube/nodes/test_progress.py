@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job.progress import CONFIRMATION, SILENCE_GRACE, Cause, Verdict, Wait
+from airflow_script_provider.kube.job.progress import CONFIRMATION, MAX_DISRUPTIONS, SILENCE_GRACE, Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
 from tests.builders import a_container, a_job, a_pod, some_limits
 
@@ -120,6 +121,23 @@ def test_an_orphaned_script_ends_its_run(deadline: int | None, until: float | No
     assert verdict.cause is Cause.SCRIPT_FAILED
     if until is not None:
         assert decide(orphaned, limits, until) == Verdict(Cause.SILENCE, "uid-load-x1", delete_job=True)
+
+
+@pytest.mark.parametrize(
+    ("pod", "waits"),
+    [
+        (a_pod(running=True, being_deleted=True, disrupted="PreemptionByScheduler"), True),
+        (a_pod(exit_code=143, being_deleted=True, disrupted="PreemptionByScheduler"), False),
+        (a_pod(running=True), False),
+    ],
+)
+def test_the_last_disruption_leaves_a_script_its_grace_period(pod: dict[str, Any], waits: bool) -> None:
+    """The script gets SIGTERM first; a pod that is not ended yet is ended by the verdict (R5, R10)."""
+    view = seen(pod, now=100.0)
+    too_many = {str(index): "" for index in range(MAX_DISRUPTIONS + 1)}
+    decision = decide(replace(view, view=replace(view.view, disruptions=too_many)), LIMITS, 101.0)
+    verdict = Verdict(Cause.DISRUPTED, str(MAX_DISRUPTIONS), delete_job=True)
+    assert decision == (Wait(100.0 + 30 + CONFIRMATION) if waits else verdict)
 
 
 EVICTED = a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager")
