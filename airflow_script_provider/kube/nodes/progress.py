@@ -109,7 +109,9 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     decision = progress.decide(seen.view, limits, now)
     if isinstance(decision, Verdict):
         goes_on = _while_pods_end(seen, limits, now) if decision.cause in _LEAVES_PODS else None
-        return goes_on or decision
+        pod = seen.view.pods.get(decision.pod_uid or "")
+        lost = _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else None
+        return goes_on or lost or decision
     if (dead := _dead_pod(seen)) is not None:
         return _lost(dead, is_dead=True)
     moments = [] if decision.until is None else [decision.until]
@@ -122,21 +124,22 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
 
 
 def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost | None:
-    """What a run that is over waits for: the end of its script. None if no script can run.
+    """What a run that is over waits for: the end of its script. None if no script has begun.
 
     Kubernetes deletes the pods of a Job that was ended, unless it was deleted without them. A
     script that was left in this way ends by itself.
     """
     view = seen.view
     for uid, pod in view.pods.items():
-        if uid in view.gone or pod_status.is_terminal(pod) or not pod_status.has_unknown_end(pod):
+        is_over = uid in view.gone or pod_status.is_terminal(pod) or not pod_status.has_unknown_end(pod)
+        if is_over or not pod_status.has_started(pod):
             continue
         if uid in view.leaving_since:
             until = _while_leaving(view, uid, limits, now)
             return until if isinstance(until, Lost) else Wait(until)
         if seen.over_since is None:
             continue  # our own decision, which ends the Job
-        silence = _silence(seen, limits)
+        silence = _silence(seen.view, seen.over_since, limits)
         if silence is not None and now >= silence:
             return Verdict(Cause.SILENCE, uid, delete_job=True)
         return Wait(silence)
@@ -150,14 +153,13 @@ def _while_leaving(view: View, uid: str, limits: Limits, now: float) -> float | 
     return _lost(pod, is_dead=False) if now >= until else until
 
 
-def _silence(seen: NodeView, limits: Limits) -> float | None:
+def _silence(view: View, since: float, limits: Limits) -> float | None:
     """Until when a Job that was ended may leave its pod as it is, None without a limit."""
-    since, started_at = seen.over_since, seen.view.started_at
-    if since is not None and not seen.view.job_deleted:
+    if not view.job_deleted:
         return since + limits.grace_period + CONFIRMATION
-    if since is None or started_at is None or limits.deadline is None:
+    if view.started_at is None or limits.deadline is None:
         return None
-    return max(since, started_at + limits.deadline) + limits.grace_period + SILENCE_GRACE
+    return max(since, view.started_at + limits.deadline) + limits.grace_period + SILENCE_GRACE
 
 
 def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_deleted: bool) -> Wait | Verdict | Lost:

@@ -89,6 +89,21 @@ def test_a_script_has_its_grace_period_after_the_end_of_its_job(
         assert verdict.cause is cause
 
 
+@pytest.mark.parametrize("deletion", [{}, {"being_deleted": True}])
+def test_a_pod_that_never_started_is_not_waited_for(deletion: dict[str, Any]) -> None:
+    """Its kubelet would replace what it waits for with an end of its own, and so hide the reason (R5, R22)."""
+    waiting = a_pod(waiting="ImagePullBackOff", message="not found", **deletion)
+    verdict = decide(seen(waiting, now=600.0).with_job(TIMED_OUT, 600.0), LIMITS, 601.0)
+    assert isinstance(verdict, Verdict)
+    assert verdict.cause is Cause.DEADLINE
+
+
+def test_a_node_that_died_before_its_pod_started_is_lost() -> None:
+    """A drain may have given the pod more time than the run has (R10)."""
+    pod = a_pod(being_deleted=True, grace_period=900)
+    assert isinstance(decide(seen(pod, now=100.0).with_job(TIMED_OUT, 600.0), LIMITS, 601.0), Lost)
+
+
 def test_a_node_that_died_before_the_timeout_is_lost() -> None:
     """Its script may still run, so no other run follows (R5, R10)."""
     leaving = ended_at(600.0, TIMED_OUT, a_pod(running=True, being_deleted=True))
