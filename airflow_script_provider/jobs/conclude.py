@@ -128,7 +128,8 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     """
     await _remove(context, is_job_deleted=followed.verdict.delete_job)
     outcome = _outcome(context, followed, seconds)
-    for warning in outcome.value.warnings:
+    unread = outcomes.unread(str(context.job.ref), followed.verdict, followed.view)
+    for warning in (*outcome.value.warnings, *unread):
         context.log.note(warning, logging.WARNING)
     context.log.note(outcomes.summary(outcome.result))
     return outcome

@@ -192,6 +192,33 @@ def test_a_run_that_takes_too_long(shared: dict[str, Any], waiting: dict[str, An
     assert (last["status"], last["output"]) == ("timeout", "begun\n")
 
 
+ENDS_SLOWLY = """
+import signal, sys, time
+def end(*_):
+    time.sleep(8)
+    print("end", time.time(), flush=True)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+print("begin", time.time(), flush=True)
+time.sleep(3600)
+"""
+
+
+def test_the_next_run_waits_for_the_end_of_the_script(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
+    """A script that its ``timeout`` ends has its grace period before the next run begins on its node (R5)."""
+
+    def run(seconds: float) -> TaskRun:
+        return run_nodes(script=ENDS_SLOWLY, nodes=["node-1"], runs=2, timeout=seconds, **shared, **waiting)
+
+    def both_begun(done: TaskRun) -> bool:
+        return all(one["output"] for one in done.result["nodes"]["node-1"]["runs"])
+
+    _, done = with_time_to_begin(run, both_begun, 15)
+    first, second = (one["output"].split() for one in done.result["nodes"]["node-1"]["runs"])
+    assert (first[0], first[2], second[0]) == ("begin", "end", "begin")
+    assert float(second[1]) > float(first[3])
+
+
 def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) -> None:
     """The scheduler still checks resources; its words are in the result, and the pod does not stay (R15)."""
     arguments = {"container_resources": {"requests": {"cpu": "900"}}, "runs": 3, **shared, **waiting}

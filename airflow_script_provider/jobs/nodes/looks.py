@@ -41,7 +41,9 @@ async def confirmed(
         return None if decision.must_be_confirmed and is_transient(error) else decision
     again = decide_again()
     if isinstance(again, Wait):
-        return decision if is_by_our_clock or is_of_unseen else None
+        # A look may bring a pod whose script has not ended yet.
+        is_success = isinstance(decision, Verdict) and decision.is_success
+        return decision if is_by_our_clock or (is_of_unseen and is_success) else None
     return again
 
 

@@ -70,13 +70,17 @@ class RecordWriter:
             return record
         return node_record.with_state_of_node(record, await self._state_of(run.node))
 
-    async def confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost:
-        """The decision, unless the kubelet reports that it stopped a script which ended with 0.
+    async def confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
+        """The decision by what node and kubelet report; None if the run goes on.
 
-        If the script failed, the run's view then says why it was stopped.
+        The node may be ready although its pod was evicted, or the kubelet may have stopped a
+        script that ended with 0. If the script failed, the run's view then says why it was
+        stopped.
         """
-        uid, view = None if isinstance(decision, Lost) else decision.pod_uid, run.seen.view
-        if isinstance(decision, Lost) or uid is None or not progress.may_be_stopped(view, decision, run.limits):
+        if isinstance(decision, Lost):
+            return await self._unless_ready(run, decision)
+        uid, view = decision.pod_uid, run.seen.view
+        if uid is None or not progress.may_be_stopped(view, decision, run.limits):
             return decision
         stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, view, uid)
         if stop is None:
@@ -85,6 +89,13 @@ class RecordWriter:
         if not decision.is_success:
             return decision
         return replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
+
+    async def _unless_ready(self, run: NodeRun, lost: Lost) -> Lost | None:
+        """The loss, unless the node is ready: its kubelet ended the pod, which is replaced."""
+        if not lost.is_by_taint or not await self._is_ready(run.node):
+            return lost
+        run.seen = run.seen.with_ready_node()
+        return None
 
     def of_refusal(self, run: NodeRun, error: exceptions.KubernetesApiError, failures: int) -> RunRecord:
         """The record of a run whose Job cannot be created."""
@@ -152,9 +163,19 @@ class RecordWriter:
     async def _state_of(self, node: str) -> str | None:
         """What is wrong with a node, None if it is well or may not be looked at."""
         try:
-            found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
+            return await self._state_seen(node)
         except exceptions.KubernetesApiError:
             return None
+
+    async def _is_ready(self, node: str) -> bool:
+        """Whether a node is well; False if it may not be looked at."""
+        try:
+            return await self._state_seen(node) is None
+        except exceptions.KubernetesApiError:
+            return False
+
+    async def _state_seen(self, node: str) -> str | None:
+        found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
         return selection.state_if_not_ready(found[0]) if found else selection.GONE
 
     async def _write_on_owner(self, node: str, record: RunRecord) -> None:

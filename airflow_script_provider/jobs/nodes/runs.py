@@ -33,7 +33,7 @@ from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Verdict, Wait
+from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result
@@ -49,8 +49,8 @@ CREATES = 10
 READERS = 8
 """Runs whose log is read at a time."""
 RUNS_EXPIRY_MARGIN = 30.0
-"""Seconds after the task's own time in which its runs, whose deadline is the same, may end by
-themselves."""
+"""Seconds after the task's own time and the grace period in which its runs, whose deadline is the
+same, may end by themselves."""
 CREATE_ATTEMPTS = 10
 """How often a create is tried that the API server does not answer, with its own patience each
 time."""
@@ -203,7 +203,11 @@ class NodeRuns:
         """When what still runs is ended."""
         if self.plan.expires_at is None:
             return None
-        return time.monotonic() + self.plan.expires_at - time.time() + RUNS_EXPIRY_MARGIN
+        return time.monotonic() + self.plan.expires_at - time.time() + self._margin
+
+    @property
+    def _margin(self) -> float:
+        return self.job.limits.grace_period + RUNS_EXPIRY_MARGIN
 
     def _next_expiry(self, now: float) -> float | None:
         """When to look again: at the end of the task's time, and a little later.
@@ -211,7 +215,7 @@ class NodeRuns:
         From the first moment on nothing is started; at the second, what runs is ended.
         """
         ended = self._expiry
-        coming = () if ended is None else (at for at in (ended - RUNS_EXPIRY_MARGIN, ended) if at > now)
+        coming = () if ended is None else (at for at in (ended - self._margin, ended) if at > now)
         return min(coming, default=None)
 
     async def _start(self, run: NodeRun) -> None:
@@ -302,22 +306,22 @@ class NodeRuns:
         for item in items:
             self._take(item)
 
-    async def _conclude(self, run: NodeRun, decision: Verdict | Lost) -> None:
-        """Read what the run printed, show how it ended, write its outcome."""
-
-        def decide_again() -> Verdict | Lost | Wait:
-            return self.board.decision(run, time.monotonic())
-
+    async def _confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
+        """The decision by what the API server has now, None if the run goes on."""
         seen: Verdict | Lost | None = decision
         if run.uid is not None:
-            look, lacks_end = partial(self._look, run), looks.lacks_end(run)
-            seen = await looks.confirmed(decision, look, decide_again, lacks_end=lacks_end)
-        if seen is None:
+            look, again = partial(self._look, run), lambda: self.board.decision(run, time.monotonic())
+            seen = await looks.confirmed(decision, look, again, lacks_end=looks.lacks_end(run))
+        return None if seen is None else await self._records.confirmed(run, seen)
+
+    async def _conclude(self, run: NodeRun, due: Verdict | Lost) -> None:
+        """Read what the run printed, show how it ended, write its outcome."""
+        decision = await self._confirmed(run, due)
+        if decision is None:
             run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
             self._wake()
             return
         before = self.board.failures_before(run.node)
-        decision = await self._records.confirmed(run, seen)
         doubt = await self._end_create(run) if run.uid is None else ""
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:

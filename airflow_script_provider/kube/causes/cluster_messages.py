@@ -38,6 +38,8 @@ _OPTION = re.compile(
     re.IGNORECASE,
 )
 
+_FINAL_CODE = re.compile(rf"Container {SCRIPT_CONTAINER} for pod \S+ failed with exit code (\d+) matching FailJob rule")
+
 # Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
 _START_WRAPPING = re.compile(
     r"^(failed to (create|start) containerd task|failed to create task for container|failed to create shim task|"
@@ -198,3 +200,13 @@ def _unwrapped(wrapping: re.Pattern[str], text: str) -> str:
     while (inner := wrapping.sub("", text, count=1)) != text:
         text = inner
     return text
+
+
+def final_code(message: str) -> int | None:
+    """The script's exit code in a Job's condition, None unless the code has ended the Job.
+
+    The form is that of Kubernetes 1.31 to 1.37:
+    https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/controller/job/pod_failure_policy.go
+    """
+    found = _FINAL_CODE.match(message)
+    return int(found[1]) if found else None

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_script_provider.kube.causes.events import event_line, without_printed_text
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.diagnosis import advised
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.view import View, is_suspended, manager_of
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import one_line
@@ -50,21 +50,27 @@ class Line:
 
 @dataclass(frozen=True)
 class Announced:
-    """What was announced: pods' states by uid, warnings by their key, whether it is suspended."""
+    """What was announced: pods' states by uid, warnings by their key, facts of the Job.
+
+    The facts are whether it is suspended, and which controller manages it in place of Kubernetes'.
+    """
 
     states: Mapping[str, str] = field(default_factory=dict)
     warnings: Mapping[str, str] = field(default_factory=dict)
     suspended: bool = False
+    manager: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended}
+        manager = {} if self.manager is None else {"manager": self.manager}
+        return {"states": dict(self.states), "warnings": dict(self.warnings), "suspended": self.suspended} | manager
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Announced:
         """From ``to_dict``; an earlier version kept what hooks and probes printed."""
         warnings = {key: without_printed_text(line) for key, line in texts(given.get("warnings", {})).items()}
-        return cls(texts(given.get("states", {})), warnings, bool(given.get("suspended")))
+        manager = texts({"manager": given["manager"]})["manager"] if "manager" in given else None
+        return cls(texts(given.get("states", {})), warnings, bool(given.get("suspended")), manager)
 
 
 def texts(given: Mapping[str, Any]) -> dict[str, str]:
@@ -87,14 +93,14 @@ class Announcer:
     ) -> None:
         self._states = dict(before.states)
         self._warnings = dict(before.warnings)
-        self._suspended = before.suspended
+        self._suspended, self._manager = before.suspended, before.manager
         self._own_objects = tuple(own_objects)
         self._hide = hide
 
     @property
     def announced(self) -> Announced:
         """What was announced so far."""
-        return Announced(dict(self._states), dict(self._warnings), self._suspended)
+        return Announced(dict(self._states), dict(self._warnings), self._suspended, self._manager)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -102,15 +108,19 @@ class Announcer:
         return tuple(self._warnings.values())
 
     def job(self, job: Mapping[str, Any]) -> list[Line]:
-        """Whether the Job is suspended, if that has changed: it explains why nothing happens."""
-        suspended = bool(job.get("spec", {}).get("suspend"))
-        if suspended == self._suspended:
-            return []
-        self._suspended = suspended
-        name = job["metadata"]["name"]
-        return [
-            Line(f"Job {name} is suspended; waiting for it to be resumed" if suspended else f"Job {name} is resumed")
-        ]
+        """What explains why nothing happens here, if that has changed.
+
+        That is whether the Job is suspended, and whether another controller manages it.
+        """
+        name, lines = job["metadata"]["name"], []
+        if (manager := manager_of(job)) != self._manager:
+            self._manager = manager
+            lines += [_managed(name, manager)] if manager else []
+        if (suspended := is_suspended(job)) != self._suspended:
+            self._suspended = suspended
+            how = "is suspended; waiting for it to be resumed" if suspended else "is resumed"
+            lines.append(Line(f"Job {name} {how}"))
+        return lines
 
     def pod(self, pod: Pod, *, deleted: bool = False) -> list[Line]:
         """The pod's state, if it differs from the last one. Later pods are named as attempts."""
@@ -140,6 +150,12 @@ class Announcer:
 
     def _is_own(self, line: str, age: float) -> bool:
         return age < LAUNCH_GRACE and any(name in line for name in self._own_objects)
+
+
+def _managed(name: str, manager: str) -> Line:
+    """What another controller means for a run: MultiKueue copies the Job and nothing else."""
+    there = "its pods and logs are not seen here, and its ConfigMap and Secret must be copied there"
+    return Line(f"Job {name} is managed by {manager}. If that runs it in another cluster, {there}", logging.WARNING)
 
 
 def unexplained(view: View, job_uid: str, age: float) -> list[str]:

@@ -115,8 +115,8 @@ def _deadline(case: Case) -> Diagnosis:
             cause = f"ended when it was resumed: its time in suspension counted towards its {limit}"
             cause = f"{cause} ({Category.DEADLINE_EXCEEDED}, as in Kubernetes before 1.36)"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
-    if case.view.has_unseen_pods:
-        cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); its pods and their logs are gone"
+    if unseen := case.view.unseen:
+        cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); {unseen}"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
     if not case.view.has_begun:
         start = _why_not_started(case)
@@ -312,7 +312,8 @@ def _without_exit_code(case: Case) -> Diagnosis:
         return _diagnosis(case, f"failed: {cause}", "", category, end.reason or None)
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     category = signs.category_of(signs.OF_THE_CLUSTER, cause, verdict.reason) or Category.UNKNOWN
-    return _diagnosis(case, f"failed: {cause}", hint_for(cause), category, verdict.reason)
+    shown = f"{cause.rstrip('.')}; {case.view.unseen}" if case.view.unseen else cause
+    return _diagnosis(case, f"failed: {shown}", hint_for(cause), category, verdict.reason)
 
 
 def _advice(case: Case, end: ContainerEnd, found: ScriptError) -> str:

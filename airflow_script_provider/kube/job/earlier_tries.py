@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job.view import is_suspended
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.times import parse_time
 
@@ -84,7 +85,7 @@ def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
 
     None while the Job is suspended. A suspension resets the clock.
     """
-    if job.get("spec", {}).get("suspend"):
+    if is_suspended(job):
         return None
     started = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
     return max(0.0, (now - parse_time(started)).total_seconds())

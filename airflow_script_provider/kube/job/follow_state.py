@@ -16,7 +16,7 @@ from airflow_script_provider.kube.job.announcements import Announced, texts
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.view import View, manager_of
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INVALID_TEXT
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
@@ -143,7 +143,7 @@ class JobEnd:
         pods = list(self.view.pods.values())[-MAX_PODS:]
         return {
             "verdict": verdict,
-            "job": {"status": pruned_job(self.view.job)["status"]} if self.view.job else {},
+            "job": _kept_job(self.view.job) if self.view.job else {},
             "job_deleted": self.view.job_deleted,
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
@@ -172,6 +172,13 @@ class JobEnd:
             had_begun=state.has_begun,
         )
         return cls(verdict, view, given["seconds"], state, kept)
+
+
+def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result needs of a Job: its status and, if it is not Kubernetes, its manager."""
+    manager = manager_of(job)
+    spec = {} if manager is None else {"spec": {"managedBy": manager}}
+    return {"status": pruned_job(job)["status"]} | spec
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:

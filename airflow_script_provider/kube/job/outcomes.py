@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job import diagnosis, termination
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value, clean_text
 from airflow_script_provider.kube.pods import pod_status
@@ -83,6 +85,14 @@ def conclude(
     )
 
 
+def unread(job: str, verdict: Verdict, view: View) -> list[str]:
+    """What the result of a success lacks because no pod of the Job was seen, as one line."""
+    if not verdict.is_success or view.pods:
+        return []
+    why = view.unseen or "its pods are gone"
+    return [f"Job {job}: {why}. The result has no exit code, no output and no value"]
+
+
 def failure(outcome: Outcome) -> exceptions.ScriptFailedError | None:
     """The error of an outcome, None on success.
 
@@ -122,7 +132,7 @@ def summary(result: ScriptResult) -> str:
 def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
     return RunEnd(
         _status(case),
-        exit_code=case.script_end.exit_code if case.script_end else None,
+        exit_code=case.script_end.exit_code if case.script_end else _code_elsewhere(case),
         error=_error(case, diagnosed),
         reason=diagnosed.reason if diagnosed else None,
         category=diagnosed.category if diagnosed else None,
@@ -135,8 +145,13 @@ def _deciding_code(case: Case) -> int | None:
     A script that was stopped, at a deadline or with its pod, may end with any code.
     """
     if case.verdict.cause not in _BY_EXIT_CODE or case.script_end is None:
-        return None
+        return _code_elsewhere(case)
     return case.script_end.exit_code if case.view.ended_by_itself(case.verdict.pod_uid) else None
+
+
+def _code_elsewhere(case: Case) -> int | None:
+    """The exit code that ended a Job in another cluster, None if it is not known."""
+    return cluster_messages.final_code(case.verdict.message) if case.view.elsewhere else None
 
 
 def _status(case: Case) -> Status:

@@ -175,7 +175,8 @@ def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
         if condition["type"] in SUCCEEDED:
             uid = _succeeded_pod(view) or view.last_pod
             return _stopped(view, uid) if uid and uid in view.stopped else Verdict(Cause.JOB_SUCCEEDED, uid)
-        if condition["type"] in FAILED:
+        # Only the last condition says that no script runs any more where its pod is not seen.
+        if condition["type"] in FAILED and not (view.elsewhere and condition["type"] != "Failed"):
             reason, message = condition.get("reason", ""), condition.get("message", "")
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
             # A drain may give the script more time, but the follower does not wait for longer now.
@@ -231,21 +232,10 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
         is_last = is_last or _is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
-            until = _end_of_pod(view, uid, limits)
+            until = _end_of_pod(view, uid, limits, CONFIRMATION)
             if until is None or now >= until:
                 return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=until is not None)
     return None
-
-
-def _end_of_pod(view: View, uid: str, limits: Limits) -> float | None:
-    """The moment by which the kubelet has reported the end of a pod whose script has ended.
-
-    None if nothing of the pod runs any more. Until then, for example while a sidecar is stopped,
-    the cluster may still end the pod: for the Job it is then no failure, and another pod begins.
-    """
-    if uid in view.gone or uid not in view.ended_at or pod_status.phase(view.pods[uid]) not in ("Pending", "Running"):
-        return None
-    return view.ended_at[uid] + grace_period_of(view.pods[uid], limits) + CONFIRMATION
 
 
 def _end_of_others(view: View, uid: str, limits: Limits) -> float | None:
@@ -342,7 +332,7 @@ def _unfinished(view: View, limits: Limits, now: float) -> Verdict | None:
     Kubernetes starts no other one until it does, for example because a sidecar may still stop.
     """
     uid = view.last_pod
-    if uid is None or now < (_end_of_pod(view, uid, limits) or math.inf):
+    if uid is None or now < (_end_of_pod(view, uid, limits, NODE_PATIENCE) or math.inf):
         return None
     end = pod_status.script_end(view.pods[uid])
     if end is None or end.exit_code != 0:
@@ -352,15 +342,16 @@ def _unfinished(view: View, limits: Limits, now: float) -> Verdict | None:
     return Verdict(Cause.STOPPED, uid, reason, message, delete_job=True, by_silence=True)
 
 
-def _end_of_pod(view: View, uid: str, limits: Limits) -> float | None:
+def _end_of_pod(view: View, uid: str, limits: Limits, patience: float) -> float | None:
     """The moment by which the kubelet has reported the end of a pod whose script has ended.
 
-    None if the script has not, or the pod has.
+    None if the script has not, or the pod has. Until then, for example while a sidecar is stopped,
+    the cluster may still end the pod: for the Job it is then no failure, and another pod begins.
     """
     pod = view.pods[uid]
     if uid not in view.ended_at or uid in view.gone or pod_status.is_terminal(pod):
         return None
-    return view.ended_at[uid] + grace_period_of(pod, limits) + NODE_PATIENCE
+    return view.ended_at[uid] + grace_period_of(pod, limits) + patience
 
 
 def grace_period_of(pod: Pod, limits: Limits) -> float:
@@ -373,7 +364,8 @@ def grace_period_of(pod: Pod, limits: Limits) -> float:
 
 def _next_look(view: View, limits: Limits, now: float) -> float | None:
     """When time alone can change the decision."""
-    ends = [end_of(view, uid, limits) for uid in view.ended_at for end_of in (_end_of_others, _end_of_pod)]
+    ends = [_end_of_others(view, uid, limits) for uid in view.ended_at]
+    ends += [_end_of_pod(view, uid, limits, after) for uid in view.ended_at for after in (CONFIRMATION, NODE_PATIENCE)]
     moments = [moment for moment in ends if moment is not None]
     moments += [since + IMAGE_GRACE for uid, since in view.stuck_since.items() if uid not in view.gone]
     if view.refused_since is not None:

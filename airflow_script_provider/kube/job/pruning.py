@@ -13,6 +13,7 @@ from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 
 _METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
+_SPEC = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "managedBy")
 _CONDITION = ("type", "status", "reason", "message")
 _CONTAINER = ("name", "image", "resources", "restartPolicy")
 _VARIABLES = (PACKAGES_VARIABLE,)
@@ -26,7 +27,7 @@ def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     kept = _picked(status, _COUNTS)
     return {
         "metadata": _metadata(job, "annotations", FOLLOW_STATE_ANNOTATION),
-        "spec": _picked(spec, ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")),
+        "spec": _picked(spec, _SPEC),
         "status": kept | _conditions(status),
     }
 

@@ -16,6 +16,8 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
+JOB_CONTROLLER = "kubernetes.io/job-controller"
+"""The name of Kubernetes' own controller in a Job's ``spec.managedBy``."""
 _OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
 """Reasons for which a container ends that the deletion of its pod does not cause."""
 
@@ -67,7 +69,7 @@ class View:
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run."""
-        suspended = bool(job.get("spec", {}).get("suspend"))
+        suspended = is_suspended(job)
         started_at = None if suspended else self.started_at if self.started_at is not None else now
         seen_since = now if self.seen_since is None else self.seen_since
         deleted = self.job_deleted or deleted
@@ -160,6 +162,21 @@ class View:
         return pod_status.is_being_deleted(pod) and not is_telling and uid not in self.own_ends
 
     @property
+    def elsewhere(self) -> str | None:
+        """The controller that runs the Job's pods where they are not seen.
+
+        None if Kubernetes itself runs them, if there are pods here, or if none was reported.
+        """
+        return manager_of(self.job) if self.has_unseen_pods else None
+
+    @property
+    def unseen(self) -> str:
+        """Where pods are that were never seen, as a clause; empty if there are none."""
+        if self.elsewhere:
+            return f"{self.elsewhere} ran it in another cluster, where its pods and logs are"
+        return "its pods and their logs are gone" if self.has_unseen_pods else ""
+
+    @property
     def is_suspended(self) -> bool:
         """Whether the Job is suspended, until the Job controller reports its resumption."""
         return any(one["type"] == "Suspended" for one in self.true_conditions)
@@ -206,7 +223,7 @@ class View:
     def has_begun(self) -> bool:
         """Whether an attempt has run, or is at work in an init container."""
         pods = (pod for uid, pod in self.pods.items() if uid not in self.gone)
-        return self.has_run or any(pod_stages.is_initializing(pod) for pod in pods)
+        return bool(self.has_run or self.elsewhere) or any(pod_stages.is_initializing(pod) for pod in pods)
 
     @property
     def starts_at(self) -> float | None:
@@ -230,7 +247,7 @@ class View:
         0 once there was a pod. The time between two followers does not count: a pod may have run.
         """
         starts_at = self.starts_at
-        if starts_at is None or self.has_had_a_pod:
+        if starts_at is None or self.has_had_a_pod or self.elsewhere:
             return 0.0
         return now - starts_at if self.pods_known and self.seen_since is not None else self.waited
 
@@ -307,6 +324,23 @@ class View:
         return is_before_the_start or any(moment is not None and happened <= moment for moment in created)
 
 
+def manager_of(job: Mapping[str, Any]) -> str | None:
+    """The controller that manages the Job in place of Kubernetes' own, None if there is none.
+
+    Kueue's MultiKueue runs such a Job in another cluster, and copies that Job's status:
+    https://kueue.sigs.k8s.io/docs/concepts/multikueue/
+    """
+    manager: str | None = job.get("spec", {}).get("managedBy")
+    return None if manager == JOB_CONTROLLER else manager
+
+
+def is_suspended(job: Mapping[str, Any]) -> bool:
+    """Whether the Job is to have no pods for now, here or where another controller runs it."""
+    conditions = job.get("status", {}).get("conditions") or []
+    is_paused = any(one["type"] == "Suspended" and one["status"] == "True" for one in conditions)
+    return bool(job.get("spec", {}).get("suspend")) or (is_paused and manager_of(job) is not None)
+
+
 def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> Mapping[str, float]:
     """The times, with a pod's first moment for as long as something holds for the pod."""
     if holds:
@@ -316,7 +350,7 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
 
 def _is_unended(pod: Pod) -> bool:
     """Whether the script runs on a node, or nothing has prevented yet that it begins there."""
-    is_prevented = pod_status.has_run(pod) and not pod_status.script_has_started(pod)
+    is_prevented = pod_stages.has_run(pod) and not pod_status.script_has_started(pod)
     return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod) and not is_prevented
 
 

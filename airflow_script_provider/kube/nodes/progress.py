@@ -1,7 +1,8 @@
 """The progress of a run on a node, and the loss of the node.
 
 ``kube.job.progress`` decides everything but the loss. After a loss, the pod of a single Job is
-replaced on another node. A run belongs to its node, so it ends.
+replaced on another node. A run belongs to its node, so it ends. The next run on its node must not
+begin beside a script that still runs, so a run whose Job was ended lasts until its script ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Limits, Verdict, Wait
+from airflow_script_provider.kube.job.progress import CONFIRMATION, FAILED, SILENCE_GRACE, Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.nodes.selection import GONE, UNREACHABLE
 from airflow_script_provider.kube.pods import pod_status
@@ -20,6 +21,8 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 
 _STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""
+_LEAVES_PODS = (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.DISRUPTED)
+"""Why a run is over while the script of its pod may still run, at least in its grace period."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,30 @@ class Lost:
         """Whether it rests on something that did not happen in time."""
         return self.must_be_confirmed
 
+    @property
+    def is_by_taint(self) -> bool:
+        """Whether a taint evicted the pod: a dead node's taint, or any other one."""
+        return self.is_confirmed and self.state == UNREACHABLE
+
 
 @dataclass(frozen=True)
 class NodeView:
-    """All that was seen of a run on a node."""
+    """All that was seen of a run on a node.
+
+    ``over_since`` is when its Job was first seen to have failed or to be deleted. ``left_alive``
+    are the pods, by uid, that are gone while their node was found to be ready.
+    """
 
     view: View = field(default_factory=View)
+    over_since: float | None = None
+    left_alive: frozenset[str] = frozenset()
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeView:
         """The view after a change of the Job."""
-        return replace(self, view=self.view.with_job(job, now, deleted=deleted))
+        view = self.view.with_job(job, now, deleted=deleted)
+        is_over = view.job_deleted or any(one["type"] in FAILED for one in view.true_conditions)
+        over_since = now if is_over and self.over_since is None else self.over_since
+        return replace(self, view=view, over_since=over_since)
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> NodeView:
         """The view after a change of a pod, or its disappearance."""
@@ -68,6 +85,12 @@ class NodeView:
     def with_stopped(self, uid: str, reason: str, message: str) -> NodeView:
         """The view after a message of the kubelet that it stopped the pod's script."""
         return replace(self, view=self.view.with_stopped(uid, reason, message))
+
+    def with_ready_node(self) -> NodeView:
+        """The view after the node was found to be ready: the pods gone so far have ended."""
+        pods = self.view.pods.items()
+        over = {uid for uid, pod in pods if uid in self.view.gone or pod_status.is_terminal(pod)}
+        return replace(self, left_alive=self.left_alive | over)
 
     def since(self, started_at: float) -> NodeView:
         """The view with a clock that began before the run was first seen."""
@@ -85,19 +108,58 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     """Decide whether the run is over, its node is lost, or until when to wait."""
     decision = progress.decide(seen.view, limits, now)
     if isinstance(decision, Verdict):
+        goes_on = _while_pods_end(seen, limits, now) if decision.cause in _LEAVES_PODS else None
         pod = seen.view.pods.get(decision.pod_uid or "")
-        return _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else decision
-    if (dead := _dead_pod(seen.view)) is not None:
+        lost = _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else None
+        return goes_on or lost or decision
+    if (dead := _dead_pod(seen)) is not None:
         return _lost(dead, is_dead=True)
     moments = [] if decision.until is None else [decision.until]
-    for uid, since in seen.view.leaving_since.items():
-        pod = seen.view.pods[uid]
-        until = since + progress.grace_period_of(pod, limits) + CONFIRMATION
-        if uid not in seen.view.gone and now >= until:
-            return _lost(pod, is_dead=False)
-        if uid not in seen.view.gone:
-            moments.append(until)
+    for uid in seen.view.leaving_since.keys() - seen.view.gone:
+        ended = _while_leaving(seen.view, uid, limits, now)
+        if isinstance(ended, Lost):
+            return ended
+        moments.append(ended)
     return Wait(min(moments, default=None))
+
+
+def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost | None:
+    """What a run that is over waits for: the end of its script. None if no script has begun.
+
+    Kubernetes deletes the pods of a Job that was ended, unless it was deleted without them. A
+    script that was left in this way ends by itself.
+    """
+    view = seen.view
+    for uid, pod in view.pods.items():
+        is_over = uid in view.gone or pod_status.is_terminal(pod) or not pod_status.has_unknown_end(pod)
+        if is_over or not pod_status.has_started(pod):
+            continue
+        if uid in view.leaving_since:
+            until = _while_leaving(view, uid, limits, now)
+            return until if isinstance(until, Lost) else Wait(until)
+        if seen.over_since is None:
+            continue  # our own decision, which ends the Job
+        silence = _silence(seen.view, seen.over_since, limits)
+        if silence is not None and now >= silence:
+            return Verdict(Cause.SILENCE, uid, delete_job=True)
+        return Wait(silence)
+    return None
+
+
+def _while_leaving(view: View, uid: str, limits: Limits, now: float) -> float | Lost:
+    """Until when the kubelet may report the end of a pod that is being deleted."""
+    pod = view.pods[uid]
+    until = view.leaving_since[uid] + progress.grace_period_of(pod, limits) + CONFIRMATION
+    return _lost(pod, is_dead=False) if now >= until else until
+
+
+def _silence(view: View, since: float, limits: Limits) -> float | None:
+    """Until when a Job that was ended may leave its pod as it is, None without a limit."""
+    if not view.job_deleted:
+        return since + limits.grace_period + CONFIRMATION
+    if view.started_at is None or limits.deadline is None:
+        return None
+    return max(since, view.started_at + limits.deadline) + limits.grace_period + SILENCE_GRACE
 
 
 def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_deleted: bool) -> Wait | Verdict | Lost:
@@ -115,10 +177,15 @@ def decide_without_job(seen: NodeView, limits: Limits, now: float, *, is_owner_d
     return Wait(min(asked_at + limits.deadline, decision.until or math.inf))
 
 
-def _dead_pod(view: View) -> Pod | None:
-    """A pod that the cluster ended with its node, None once a later pod has started there."""
-    for uid, pod in reversed(list(view.pods.items())):
-        is_dead = uid in view.gone or pod_status.is_terminal(pod)
+def _dead_pod(seen: NodeView) -> Pod | None:
+    """A pod that the cluster ended with its node.
+
+    None once a later pod has started there, or if the node was ready when the pod had gone.
+    """
+    for uid, pod in reversed(list(seen.view.pods.items())):
+        is_dead = uid in seen.view.gone or pod_status.is_terminal(pod)
+        if uid in seen.left_alive:
+            return None
         if is_dead and pod_status.has_unknown_end(pod) and _state_of_node(pod):
             return pod
         if pod_status.has_started(pod):

@@ -47,7 +47,7 @@ _BY_CODE = (None, Category.ERROR, Category.KILLED, Category.SIGNALED)
 _SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
 _OLD_REASONS = {**_STATES, "unschedulable": Category.UNSCHEDULABLE}
 """Reasons in records of an earlier version, which had no categories."""
-_LOST = (Category.UNSCHEDULABLE, *_STATES.values())
+_LOST = (Category.UNSCHEDULABLE, Category.NO_ANSWER, *_STATES.values())
 _NOT_SHOWN = ("failures", "finished_at", "line", "advice")
 
 
@@ -86,7 +86,10 @@ class RunRecord:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the node itself failed, so that another run on it would also fail."""
+        """Whether no other run may follow on the node.
+
+        The node itself failed, or the script may still run there.
+        """
         return self.category in _LOST
 
     @property

@@ -21,6 +21,7 @@ from tests.stand_in_api import api_of, stand_in
 START = Start("a", 0)
 SUCCEEDED = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1")
 OF_THE_JOB = Verdict(Cause.JOB_SUCCEEDED)
+TIMED_OUT = Verdict(Cause.DEADLINE, reason="DeadlineExceeded")
 LATE = Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
 SILENT = Verdict(Cause.SILENCE, "uid-load-x1", delete_job=True)
 LOST = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
@@ -79,6 +80,16 @@ async def test_a_pod_that_no_watch_brought_is_looked_for(
             raise answer
 
     assert await confirmed(OF_THE_JOB, ask, lambda: again, lacks_end=lacks_end) == expected
+
+
+@pytest.mark.parametrize(("again", "expected"), [(Wait(640.0), None), (TIMED_OUT, TIMED_OUT)])
+async def test_a_look_may_bring_a_pod_that_still_ends(again: Any, expected: Any) -> None:
+    """Its script has a grace period after the timeout, which the run waits for (R5, R10)."""
+
+    async def ask() -> None:
+        """The pod is there."""
+
+    assert await confirmed(TIMED_OUT, ask, lambda: again, lacks_end=True) == expected
 
 
 @pytest.mark.parametrize(

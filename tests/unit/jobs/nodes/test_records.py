@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
+from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.result import Category
-from tests.builders import a_failed_record, a_job, a_launched_job, a_plan, a_pod, some_limits, some_output
-from tests.servers import WebServer
-from tests.stand_in_api import an_object, api_of, stand_in
+from tests.builders import a_failed_record, a_job, a_launched_job, a_node, a_plan, a_pod, some_limits, some_output
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
 OWNER = "/apis/batch/v1/namespaces/etl/jobs/load"
 
@@ -52,6 +55,33 @@ async def test_a_full_owner_gets_records_without_details() -> None:
     assert json.loads(second) == {
         "index": 1, "status": "failed", "category": "ExceededQuota", "reason": "Error", "failures": 1, "node": "node-1"
     }  # fmt: skip
+
+
+def nodes(*found: dict[str, Any]) -> Answer:
+    """A list of nodes as an answer."""
+    return Answer(json.dumps({"items": found}).encode(), headers={"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "goes_on"),
+    [
+        (nodes(a_node()), True),
+        (nodes(a_node(ready="Unknown")), False),
+        (nodes(), False),
+        (a_refusal(403, "Forbidden", "forbidden"), False),
+    ],
+)
+async def test_an_eviction_is_no_loss_of_a_ready_node(answer: Answer, goes_on: bool) -> None:
+    """An administrator's taint evicts pods of a node that is well; what is unknown stays a loss (R7, R10)."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+    lost = Lost("unreachable", "DeletionByTaintManager", "load-x1", "tainted", is_confirmed=True)
+    run.seen = run.seen.with_job(a_job(), 0.0).with_pod(a_pod(running=True), 0.0, deleted=True)
+    with stand_in() as server:
+        server.answers("/api/v1/nodes", answer)
+        async with api_of(server) as api:
+            confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, lost)
+    assert confirmed == (None if goes_on else lost)
+    assert run.seen.left_alive == ({"uid-load-x1"} if goes_on else set())
 
 
 async def test_how_a_run_ended_is_known_before_its_output() -> None:

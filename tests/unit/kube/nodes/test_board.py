@@ -145,6 +145,21 @@ def test_a_run_that_ends_makes_room() -> None:
     assert board.failures_before("a") == 1
 
 
+def test_the_next_run_waits_for_the_end_of_the_script() -> None:
+    """A run that reached its timeout is over when its script is (R5)."""
+    board = a_board("a", runs=2)
+    job = a_run()
+    board.take_job(job, 0.0, 0.0)
+    board.take_pod(its_pod(running=True), 1.0)
+    board.take_pod(its_pod(running=True, being_deleted=True), 600.0)
+    job["status"] = a_job("FailureTarget", reason="DeadlineExceeded")["status"]
+    board.take_job(job, 600.0, 600.0)
+    assert ends(board, 601.0) == []
+    assert board.next_step(601.0, is_expired=False).starts == []
+    board.take_pod(its_pod(exit_code=143, being_deleted=True), 610.0)
+    assert [verdict.cause for _, verdict in ends(board, 610.0)] == [Cause.DEADLINE]
+
+
 def test_an_outcome_that_another_one_has_written_ends_the_run() -> None:
     """Two triggerers may see to the same runs for a moment."""
     board = a_board("a")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict, Wait
+from airflow_script_provider.kube.job.progress import CONFIRMATION, MAX_DISRUPTIONS, SILENCE_GRACE, Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
 from tests.builders import a_container, a_job, a_pod, some_limits
 
@@ -62,6 +63,117 @@ def test_a_deadline_does_not_hide_a_lost_node() -> None:
     leaving = seen(a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager"), now=100.0)
     ended = leaving.with_job(a_job("FailureTarget", reason="DeadlineExceeded"), 100.0 + 30 + CONFIRMATION)
     assert isinstance(decide(ended, LIMITS, 100.0 + 30 + CONFIRMATION), Lost)
+
+
+TIMED_OUT = a_job("FailureTarget", reason="DeadlineExceeded")
+
+
+def ended_at(now: float, job: dict[str, Any], pod: dict[str, Any], *, deleted: bool = False) -> NodeView:
+    """A run whose pod ran, whose Job was ended, and whose pod is then as given."""
+    return seen(a_pod(running=True)).with_job(job, now, deleted=deleted).with_pod(pod, now)
+
+
+@pytest.mark.parametrize(
+    ("job", "deleted", "cause"), [(TIMED_OUT, False, Cause.DEADLINE), (a_job(), True, Cause.JOB_DELETED)]
+)
+def test_a_script_has_its_grace_period_after_the_end_of_its_job(
+    job: dict[str, Any], deleted: bool, cause: Cause
+) -> None:
+    """The next run on the node must not begin beside it (R5, R9)."""
+    leaving = ended_at(600.0, job, a_pod(running=True, being_deleted=True), deleted=deleted)
+    assert decide(leaving, LIMITS, 601.0) == Wait(600.0 + 30 + CONFIRMATION)
+    over = leaving.with_pod(a_pod(exit_code=143, being_deleted=True), 620.0)
+    gone = leaving.with_pod(a_pod(running=True, being_deleted=True), 620.0, deleted=True)
+    for verdict in (decide(over, LIMITS, 620.0), decide(gone, LIMITS, 620.0)):
+        assert isinstance(verdict, Verdict)
+        assert verdict.cause is cause
+
+
+@pytest.mark.parametrize("deletion", [{}, {"being_deleted": True}])
+def test_a_pod_that_never_started_is_not_waited_for(deletion: dict[str, Any]) -> None:
+    """Its kubelet would replace what it waits for with an end of its own, and so hide the reason (R5, R22)."""
+    waiting = a_pod(waiting="ImagePullBackOff", message="not found", **deletion)
+    verdict = decide(seen(waiting, now=600.0).with_job(TIMED_OUT, 600.0), LIMITS, 601.0)
+    assert isinstance(verdict, Verdict)
+    assert verdict.cause is Cause.DEADLINE
+
+
+def test_a_node_that_died_before_its_pod_started_is_lost() -> None:
+    """A drain may have given the pod more time than the run has (R10)."""
+    pod = a_pod(being_deleted=True, grace_period=900)
+    assert isinstance(decide(seen(pod, now=100.0).with_job(TIMED_OUT, 600.0), LIMITS, 601.0), Lost)
+
+
+def test_a_node_that_died_before_the_timeout_is_lost() -> None:
+    """Its script may still run, so no other run follows (R5, R10)."""
+    leaving = ended_at(600.0, TIMED_OUT, a_pod(running=True, being_deleted=True))
+    assert isinstance(decide(leaving, LIMITS, 600.0 + 30 + CONFIRMATION), Lost)
+
+
+def test_a_drained_script_keeps_its_time_after_the_timeout() -> None:
+    """The Job controller does not delete a pod again that is being deleted (R5, R10)."""
+    drained = a_pod(running=True, being_deleted=True, grace_period=900)
+    ended = seen(drained, now=100.0).with_job(TIMED_OUT, 600.0)
+    assert decide(ended, LIMITS, 601.0) == Wait(100.0 + 900 + CONFIRMATION)
+
+
+def test_a_pod_that_its_job_leaves_running() -> None:
+    """The Job controller does not delete it, so nothing ends the script (R10)."""
+    left = ended_at(600.0, TIMED_OUT, a_pod(running=True))
+    until = 600.0 + 30 + CONFIRMATION
+    assert decide(left, LIMITS, 601.0) == Wait(until)
+    assert decide(left, LIMITS, until) == Verdict(Cause.SILENCE, "uid-load-x1", delete_job=True)
+
+
+@pytest.mark.parametrize(("deadline", "until"), [(600, 600.0 + 30 + SILENCE_GRACE), (None, None)])
+def test_an_orphaned_script_ends_its_run(deadline: int | None, until: float | None) -> None:
+    """``kubectl delete job --cascade=orphan`` leaves the pod, whose script ends by itself (R9)."""
+    limits = some_limits(grace_period=30, deadline=deadline)
+    orphaned = ended_at(100.0, a_job(), a_pod(running=True), deleted=True)
+    assert decide(orphaned, limits, 101.0) == Wait(until)
+    verdict = decide(orphaned.with_pod(a_pod(exit_code=3), 200.0), limits, 200.0)
+    assert isinstance(verdict, Verdict)
+    assert verdict.cause is Cause.SCRIPT_FAILED
+    if until is not None:
+        assert decide(orphaned, limits, until) == Verdict(Cause.SILENCE, "uid-load-x1", delete_job=True)
+
+
+@pytest.mark.parametrize(
+    ("pod", "waits"),
+    [
+        (a_pod(running=True, being_deleted=True, disrupted="PreemptionByScheduler"), True),
+        (a_pod(exit_code=143, being_deleted=True, disrupted="PreemptionByScheduler"), False),
+        (a_pod(running=True), False),
+    ],
+)
+def test_the_last_disruption_leaves_a_script_its_grace_period(pod: dict[str, Any], waits: bool) -> None:
+    """The script gets SIGTERM first; a pod that is not ended yet is ended by the verdict (R5, R10)."""
+    view = seen(pod, now=100.0)
+    too_many = {str(index): "" for index in range(MAX_DISRUPTIONS + 1)}
+    decision = decide(replace(view, view=replace(view.view, disruptions=too_many)), LIMITS, 101.0)
+    verdict = Verdict(Cause.DISRUPTED, str(MAX_DISRUPTIONS), delete_job=True)
+    assert decision == (Wait(100.0 + 30 + CONFIRMATION) if waits else verdict)
+
+
+EVICTED = a_pod(running=True, being_deleted=True, disrupted="DeletionByTaintManager")
+
+
+def test_an_eviction_from_a_ready_node_is_left_to_the_job() -> None:
+    """Its kubelet has removed the pod, so the pod that replaces it on the node may start (R7, R10)."""
+    gone = seen(EVICTED).with_pod(EVICTED, 31.0, deleted=True)
+    replaced = gone.with_pod(a_pod("load-x2", waiting="", created="2026-01-01T00:00:10Z"), 32.0)
+    lost = decide(replaced, LIMITS, 33.0)
+    assert isinstance(lost, Lost)
+    assert lost.is_by_taint
+    assert isinstance(decide(replaced.with_ready_node(), LIMITS, 33.0), Wait)
+
+
+def test_a_ready_node_may_die_later() -> None:
+    """Only the pods that had gone by then have ended there (R10)."""
+    ready = seen(EVICTED).with_pod(EVICTED, 31.0, deleted=True).with_ready_node()
+    evicted: dict[str, Any] = {"running": True, "being_deleted": True, "disrupted": "DeletionByTaintManager"}
+    later = a_pod("load-x2", created="2026-01-01T00:00:10Z", **evicted)
+    assert isinstance(decide(ready.with_pod(later, 99.0, deleted=True), LIMITS, 99.0), Lost)
 
 
 def test_the_time_is_counted_from_the_first_sign() -> None:

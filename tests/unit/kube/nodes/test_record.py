@@ -176,6 +176,12 @@ def test_a_lost_node() -> None:
     assert str(record.error).endswith("pod load-x1 cannot be confirmed dead and may still run")
 
 
+def test_a_script_of_which_nothing_is_heard_is_not_repeated() -> None:
+    """It may still run on its node, so no other run begins beside it (R5, R10)."""
+    record = of_case(a_case(a_pod(running=True), cause=Cause.SILENCE), Output(), **FACTS)
+    assert (record.category, record.is_lost) == (Category.NO_ANSWER, True)
+
+
 def test_a_failure_is_named_after_its_node() -> None:
     """A pod that could not start because its node was away meanwhile."""
     pod = a_pod(unschedulable="0/2 nodes are available")
