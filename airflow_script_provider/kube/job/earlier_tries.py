@@ -11,13 +11,13 @@ from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.job.view import is_suspended
+from airflow_script_provider.kube.job.view import SUCCEEDED, is_suspended
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.times import parse_time
 
 Job = Mapping[str, Any]
 
-_FINAL = (*progress.SUCCEEDED, *progress.FAILED)
+_FINAL = (*SUCCEEDED, *progress.FAILED)
 
 
 class Likeness(IntEnum):

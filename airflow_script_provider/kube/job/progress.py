@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.view import SUCCEEDED, View
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import signal_name
@@ -32,7 +32,6 @@ SILENCE_GRACE = 120.0
 """Seconds after deadline and grace period in which the API server may still report the end."""
 
 
-SUCCEEDED = ("Complete", "SuccessCriteriaMet")
 FAILED = ("Failed", "FailureTarget")
 """Conditions of a Job after which no pod of it starts.
 
@@ -349,7 +348,7 @@ def _end_of_pod(view: View, uid: str, limits: Limits, patience: float) -> float 
     the cluster may still end the pod: for the Job it is then no failure, and another pod begins.
     """
     pod = view.pods[uid]
-    if uid not in view.ended_at or uid in view.gone or pod_status.is_terminal(pod):
+    if uid not in view.ended_at or uid in view.gone or pod_status.phase(pod) not in ("Pending", "Running"):
         return None
     return view.ended_at[uid] + grace_period_of(pod, limits) + patience
 

@@ -16,6 +16,8 @@ from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_optional_time
 from airflow_script_provider.kube.wording import one_line
 
+SUCCEEDED = ("Complete", "SuccessCriteriaMet")
+"""Conditions of a Job that has succeeded: of its pods none runs any more."""
 JOB_CONTROLLER = "kubernetes.io/job-controller"
 """The name of Kubernetes' own controller in a Job's ``spec.managedBy``."""
 _OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
@@ -194,6 +196,8 @@ class View:
     @property
     def unended_pods(self) -> list[str]:
         """The uids of the pods in which the script runs, or may begin, the newest first."""
+        if any(one["type"] in SUCCEEDED for one in self.true_conditions):
+            return []  # a pod starts after the one before has ended
         return [uid for uid, pod in reversed([*self.pods.items()]) if uid not in self.gone and _is_unended(pod)]
 
     @property
