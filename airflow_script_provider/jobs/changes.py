@@ -160,6 +160,19 @@ async def stopped_by_kubelet(api: KubernetesApi, namespace: str, view: View, uid
     return cluster_messages.stop_of_suspect(found, suspected) if suspected else cluster_messages.stop(found)
 
 
+async def unseen_stop(api: KubernetesApi, ref: JobRef) -> tuple[str, str] | None:
+    """The same of a Job of which no pod was ever seen: only events are left of its pods.
+
+    The kubelet writes these for a container that runs, not for one whose pod is cleaned up.
+    """
+    try:
+        async with asyncio.timeout(EVENTS_PATIENCE):
+            found = await api.list("events", ref.namespace, fieldSelector="involvedObject.kind=Pod,reason=Killing")
+    except (TimeoutError, exceptions.KubernetesApiError):
+        return None
+    return cluster_messages.stop(e for e in found["items"] if e["involvedObject"]["name"].startswith(f"{ref.name}-"))
+
+
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:
     try:
         async for change in watch.changes():

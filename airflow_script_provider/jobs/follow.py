@@ -29,6 +29,7 @@ from airflow_script_provider.jobs.changes import (
     as_they_are,
     stopped_by_kubelet,
     take_all,
+    unseen_stop,
 )
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
@@ -222,6 +223,9 @@ class Follower:
     async def _unless_stopped(self, verdict: Verdict) -> Verdict | None:
         """The verdict, unless the kubelet reports that it stopped the script."""
         uid = verdict.pod_uid
+        if uid is None and verdict.cause is Cause.JOB_SUCCEEDED and self.view.elsewhere is None:
+            unseen = await unseen_stop(self._api, self._job.ref)
+            return Verdict(Cause.STOPPED, None, *unseen) if unseen else verdict
         if uid is None or not progress.may_be_stopped(self.view, verdict, self._job.limits):
             return verdict
         stop = await stopped_by_kubelet(self._api, self._job.ref.namespace, self.view, uid)

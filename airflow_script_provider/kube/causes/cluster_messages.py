@@ -91,6 +91,8 @@ _SUBJECT = re.compile(
 _FAILED_PROBE = re.compile(r"(Liveness|Startup) probe (failed|errored)")
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
+_MOST_EVENTS = 25
+"""Events of a pod after which a kubelet drops new ones for minutes: the spam filter of client-go."""
 _STOPPING = ("Killing", f"Stopping container {SCRIPT_CONTAINER}")
 
 
@@ -181,13 +183,15 @@ def stop(events: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
 def stop_of_suspect(events: Sequence[Mapping[str, Any]], suspected: tuple[str, str]) -> tuple[str, str] | None:
     """The same of a script that its pod's deletion may have stopped, by the pod's status.
 
-    An event without a cause of its own has that of the status. Events expire after an hour, so
-    only those that go back to the script's start say that the kubelet did not stop it.
+    An event without a cause of its own has that of the status. Events expire after an hour, and a
+    kubelet drops those of a pod that has many: only those that go back to the script's start, and
+    are few, say that the kubelet did not stop it.
     """
     if found := stop(events):
         return suspected if found == _STOPPING else found
     reach_back = any(event.get("reason") == "Started" and _is_of_script(event) for event in events)
-    return None if reach_back else suspected
+    are_few = sum(event.get("count") or 1 for event in events) < _MOST_EVENTS
+    return None if reach_back and are_few else suspected
 
 
 def _is_of_script(event: Mapping[str, Any]) -> bool:

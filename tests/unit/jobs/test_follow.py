@@ -30,6 +30,7 @@ from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, requests, stand_in
 
+EVENTS = "/api/v1/namespaces/etl/events"
 PODS, JOB = "/api/v1/namespaces/etl/pods", "/apis/batch/v1/namespaces/etl/jobs/load"
 LOG = f"{PODS}/load-x1/log"
 AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
@@ -99,6 +100,11 @@ def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
     server.answers(JOB, Answer(json.dumps({"kind": "Job", **job.object}).encode(), headers=as_json))
 
 
+def as_events(items: list[dict[str, Any]]) -> Answer:
+    """Events as the API server lists them."""
+    return Answer(json.dumps({"kind": "EventList", "metadata": {}, "items": items}).encode())
+
+
 SILENCES: dict[Cause, list[Item]] = {
     Cause.IMAGE: [(Kind.POD, Change(a_pod(**HOPELESS)))],
     Cause.NOT_CREATED: [(Kind.POD, Change(a_pod(**NO_PROGRAM)))],
@@ -138,6 +144,35 @@ async def test_a_job_that_succeeds_with_a_deleted_pod_is_not_green(
     found = await followed(server, Fed((Kind.POD, Change(pod)), (Kind.JOB, complete)), reads_logs=False)
     assert found is not None
     assert (found.verdict.cause, found.verdict.is_unknown) == (Cause.STOPPED, True)
+
+
+KILLED = an_event("Killing", "Stopping container script") | {
+    "involvedObject": {"kind": "Pod", "name": "load-x1", "fieldPath": "spec.containers{script}"}
+}
+OF_ANOTHER = KILLED | {"involvedObject": KILLED["involvedObject"] | {"name": "other-x1"}}
+OF_A_HELPER = KILLED | {"involvedObject": KILLED["involvedObject"] | {"fieldPath": "spec.containers{proxy}"}}
+
+
+@pytest.mark.parametrize(
+    ("events", "cause"),
+    [
+        ([OF_ANOTHER, KILLED], Cause.STOPPED),
+        ([OF_ANOTHER, OF_A_HELPER], Cause.JOB_SUCCEEDED),
+        ([], Cause.JOB_SUCCEEDED),
+        (None, Cause.JOB_SUCCEEDED),
+    ],
+    ids=["stopped", "of others", "none", "not readable"],
+)
+async def test_a_job_that_succeeded_without_a_follower_was_not_stopped(
+    server: WebServer, events: list[dict[str, Any]] | None, cause: Cause
+) -> None:
+    """A drain takes the triggerer and the pod, whose script ends with 0: only an event says that (R1)."""
+    has(server, ours(a_job("Complete")))
+    answer = a_refusal(403, "Forbidden", "events is forbidden")
+    server.answers(EVENTS, answer if events is None else as_events(events))
+    found = await followed(server, Fed((Kind.JOB, ours(a_job("Complete"))), (Kind.POD, LISTED)), reads_logs=False)
+    assert found is not None
+    assert found.verdict.cause is cause
 
 
 async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer) -> None:

@@ -22,9 +22,11 @@ KILLING, WAS_DELETED = ("Killing", "Stopping container script"), ("", "pod load-
 FORBIDDEN, MISSING = a_refusal(403, "Forbidden", "no"), a_refusal(404, "NotFound", "no")
 
 
-def events(*reasons: str, message: str = "Stopping container script") -> Answer:
-    """The events of the script's container, with these reasons."""
+def events(*reasons: str, message: str = "Stopping container script", count: int = 1) -> Answer:
+    """The events of the script's container, with these reasons; the last one came so often."""
     items = [an_event(reason, message) for reason in reasons]
+    for item in items[-1:]:
+        item["count"] = count
     for item in items:
         item["involvedObject"]["fieldPath"] = OF_SCRIPT
     return Answer(json.dumps({"kind": "EventList", "metadata": {}, "items": items}).encode())
@@ -60,7 +62,13 @@ async def test_an_end_from_outside_counts_where_events_do_not_say(
 @pytest.mark.parametrize("pod", [EVICTED, DELETED, short(DELETED)])
 @pytest.mark.parametrize(
     ("answer", "is_stopped"),
-    [(events("Started"), False), (events("Killing"), True), (events("Started", "Killing"), True)],
+    [
+        (events("Started"), False),
+        (events("Killing"), True),
+        (events("Started", "Killing"), True),
+        (events("Started", "Unhealthy", count=20), False),
+        (events("Started", "Unhealthy", count=24), True),  # the kubelet writes no more of them now
+    ],
 )
 async def test_events_say_whether_a_pod_that_was_ended_had_done_its_work(
     pod: dict[str, Any], answer: Answer, is_stopped: bool
