@@ -148,7 +148,9 @@ class Follower:
 
     def kept_for(self, verdict: Verdict) -> Kept:
         """The output that no other process can read any more, because its pod is deleted."""
-        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods else Kept()
+        pod = self.view.pods.get(verdict.pod_uid or "")
+        is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
+        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods or is_deleted else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))

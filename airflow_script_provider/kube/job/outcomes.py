@@ -20,7 +20,7 @@ from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, St
 
 LAST_LINES = 20
 """Lines of output that a failure shows again."""
-_BY_EXIT_CODE = (Cause.SCRIPT_FAILED, Cause.JOB_FAILED, Cause.NOT_EXECUTABLE)
+_BY_EXIT_CODE = (Cause.SCRIPT_FAILED, Cause.JOB_FAILED)
 """Causes with an exit code that the cluster has not brought about."""
 
 
@@ -142,11 +142,14 @@ def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
 def _deciding_code(case: Case) -> int | None:
     """The exit code that skips the task or ends its tries, None without one.
 
-    A script that was stopped, at a deadline or with its pod, may end with any code.
+    A script that was stopped, at a deadline or with its pod, may end with any code. Not every code
+    of its container is the script's.
     """
     if case.verdict.cause not in _BY_EXIT_CODE or case.script_end is None:
         return _code_elsewhere(case)
-    return case.script_end.exit_code if case.view.ended_by_itself(case.verdict.pod_uid) else None
+    if case.pod is None or not case.view.ended_by_itself(case.verdict.pod_uid):
+        return None
+    return pod_status.own_exit_code(case.pod)
 
 
 def _code_elsewhere(case: Case) -> int | None:

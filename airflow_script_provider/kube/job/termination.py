@@ -5,6 +5,7 @@ No other try may begin beside a script that still runs. Times are seconds of one
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from airflow_script_provider.kube.job import progress
@@ -18,6 +19,10 @@ from airflow_script_provider.kube.wording import headline_of
 MARGIN = progress.CONFIRMATION + 2.0
 """Seconds beyond the grace period in which the pods of a run that is over may run and print.
 After them it is known whether the kubelet reports the pods' end."""
+_OF_AN_END = (Cause.SCRIPT_FAILED, Cause.NOT_EXECUTABLE, Cause.STOPPED)
+"""Causes that an end of the script already decided."""
+_BEFORE_AN_END = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
+"""Causes that rest on a report that did not come, and that an end of the script refutes."""
 
 
 def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> float | None:
@@ -34,14 +39,35 @@ def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> fl
 def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict:
     """What a verdict becomes by the ends that were reported since, or were not.
 
-    The last pod of a deleted Job may have ended by itself.
+    The script may have ended by itself before anything ended its pod.
     """
     uid = view.running_pod
     if uid is not None and not verdict.is_success:
         within = _grace_period(view, verdict, limits, uid) + progress.CONFIRMATION
         return progress.unreachable(view, now, within) or verdict
+    if own := _own_end(view, verdict, limits):
+        return own
     again = progress.decide(view, limits, now) if verdict.cause is Cause.JOB_DELETED else verdict
     return again if isinstance(again, Verdict) else verdict
+
+
+def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
+    """What an end means that only the script caused, None if it does not change the verdict.
+
+    Other containers of the pod no longer matter. A failure counts if its code is final, or if the
+    verdict says that the script has not ended.
+    """
+    if verdict.is_success or verdict.cause in _OF_AN_END:
+        return None
+    if found := progress.succeeded(view, math.inf):
+        return found
+    uid = view.last_pod
+    if uid is None or verdict.cause is Cause.JOB_FAILED or not view.ended_by_itself(uid):
+        return None
+    end, is_refuted = pod_status.failed_end(view.pods[uid]), verdict.cause in _BEFORE_AN_END
+    if end is None or not (is_refuted or progress.is_final(view, uid, limits)):
+        return None
+    return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=verdict.delete_job)
 
 
 def running_pod(view: View, verdict: Verdict) -> Pod | None:

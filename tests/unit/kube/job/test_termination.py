@@ -13,8 +13,12 @@ from tests.builders import a_container, a_pod, a_view, some_limits
 
 BY_US = (Cause.DEADLINE, Cause.DISRUPTED, Cause.SILENCE, Cause.JOB_DELETED, Cause.JOB_FAILED, Cause.STARTUP_TIMEOUT)
 """Causes that are not the script's own end."""
+BY_SILENCE = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
+"""Causes that a report of the script's end refutes."""
 GRACE = 30.0
 LEAVING: dict[str, Any] = {"running": True, "being_deleted": True}
+ENDED_BEFORE: dict[str, Any] = {"being_deleted": "2026-01-01T00:10:30Z", "grace_period": 30}
+"""The deletion of a pod, minutes after its script's end."""
 ENDED: dict[str, Any] = {"exit_code": 143, "being_deleted": True, "phase": "Failed"}
 
 
@@ -25,7 +29,7 @@ def waited_until(view: View, cause: Cause = Cause.DEADLINE, since: float = 100.0
 
 def settled(view: View, cause: Cause, now: float) -> Verdict:
     """What the verdict becomes by what is known at this time."""
-    return termination.settled(view, Verdict(cause, view.last_pod), some_limits(), now)
+    return termination.settled(view, Verdict(cause, view.last_pod), some_limits(final_codes=frozenset({4})), now)
 
 
 @pytest.mark.parametrize("cause", BY_US)
@@ -90,3 +94,36 @@ def test_the_own_end_of_an_orphaned_script_counts() -> None:
     assert settled(orphaned, Cause.JOB_DELETED, 1000).cause is Cause.JOB_DELETED
     for code, cause in ((0, Cause.SCRIPT_SUCCEEDED), (3, Cause.SCRIPT_FAILED)):
         assert settled(orphaned.with_pod(a_pod(exit_code=code), 5), Cause.JOB_DELETED, 1000).cause is cause
+
+
+@pytest.mark.parametrize("cause", BY_US)
+@pytest.mark.parametrize(("code", "expected"), [(0, Cause.SCRIPT_SUCCEEDED), (4, Cause.SCRIPT_FAILED)])
+def test_an_end_before_the_deletion_counts_when_it_is_reported_late(cause: Cause, code: int, expected: Cause) -> None:
+    """The kubelet was away: what has ended with 0 or for good must not run again (R9, R10)."""
+    view = (
+        a_view(a_pod(running=True)).with_pod(a_pod(**LEAVING), 100).with_pod(a_pod(exit_code=code, **ENDED_BEFORE), 120)
+    )
+    is_told = code and cause is Cause.JOB_FAILED  # the exit code is read from the pod
+    assert settled(view, cause, 121).cause is (cause if is_told else expected)
+
+
+def test_sidecars_do_not_delay_an_end_that_is_reported_late() -> None:
+    """They end with the pod (R9)."""
+    sidecar = a_container(name="proxy", running=True)
+    view = a_view(a_pod(exit_code=0, others=[sidecar], **ENDED_BEFORE))
+    assert settled(view, Cause.DEADLINE, 0).cause is Cause.SCRIPT_SUCCEEDED
+
+
+@pytest.mark.parametrize("cause", [*BY_SILENCE, Cause.DEADLINE])
+def test_a_failure_that_is_reported_late_refutes_that_the_script_did_not_start(cause: Cause) -> None:
+    """It was only not reported; at the Job's deadline, other attempts may have followed (R5, R22)."""
+    view = a_view(a_pod()).with_pod(a_pod(exit_code=1, **ENDED_BEFORE), 120)
+    expected = Cause.SCRIPT_FAILED if cause in BY_SILENCE else cause
+    assert settled(view, cause, 121).cause is expected
+
+
+def test_a_verdict_on_an_end_stays() -> None:
+    """What the follower knows of it, such as the need to delete the Job, is kept (R9)."""
+    verdict = Verdict(Cause.SCRIPT_FAILED, "uid-load-x1", "Error", delete_job=True, by_silence=True)
+    limits = some_limits(final_codes=frozenset({4}))
+    assert termination.settled(a_view(a_pod(exit_code=4)), verdict, limits, 0) is verdict
