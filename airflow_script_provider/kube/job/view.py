@@ -151,7 +151,8 @@ class View:
             return None
         if why := pod_status.disruption(pod):
             return why.reason, why.message
-        return ("", f"pod {pod_status.name(pod)} was deleted") if pod_status.is_being_deleted(pod) else None
+        is_deleted = pod_status.is_being_deleted(pod) or (uid in self.gone and pod_status.script_end(pod) is None)
+        return ("", f"pod {pod_status.name(pod)} was deleted") if is_deleted else None
 
     def ended_by_deletion(self, uid: str) -> bool:
         """Whether the pod's deletion ended its script or installation.
