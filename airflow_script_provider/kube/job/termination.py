@@ -29,9 +29,9 @@ def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> fl
     """Until when the ends of the run's pods are waited for, None if all of them are known.
 
     ``since`` is the moment of the verdict. A pod that is asked to end later has its grace period
-    from then on.
+    from then on. After ``UNREACHABLE``, the wait for the end is over.
     """
-    if verdict.is_success or not view.unended_pods:
+    if verdict.is_success or verdict.cause is Cause.UNREACHABLE or not view.unended_pods:
         return None
     return max(_last_moment(view, verdict, limits, uid, since) for uid in view.unended_pods)
 
@@ -47,8 +47,11 @@ def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict
         return progress.unreachable(view, now, within) or verdict
     if own := _own_end(view, verdict, limits):
         return own
-    again = progress.decide(view, limits, now) if verdict.cause is Cause.JOB_DELETED else verdict
-    return again if isinstance(again, Verdict) else verdict
+    if verdict.cause not in (Cause.JOB_DELETED, Cause.UNREACHABLE):
+        return verdict
+    again = progress.decide(view, limits, now)
+    # After UNREACHABLE, the follower itself has deleted the Job.
+    return again if isinstance(again, Verdict) and again.cause is not Cause.JOB_DELETED else verdict
 
 
 def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
@@ -73,6 +76,11 @@ def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
 def running_pod(view: View, verdict: Verdict) -> Pod | None:
     """The pod in which the script may still run after the verdict, None if there is none."""
     return None if verdict.is_success else view.pods.get(view.running_pod or "")
+
+
+def may_run_on(view: View, verdict: Verdict) -> bool:
+    """Whether the script may still run after the verdict, so that another try must not begin."""
+    return running_pod(view, verdict) is not None or verdict.cause is Cause.UNREACHABLE
 
 
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:

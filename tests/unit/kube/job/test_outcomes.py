@@ -166,6 +166,28 @@ def test_the_exit_code_of_a_script_that_the_kubelet_stopped_decides_nothing() ->
     assert (outcome.skipped, outcome.retryable) == (False, True)
 
 
+FINAL = "Container script for pod etl/load-x1 failed with exit code 3 matching FailJob rule at index 1"
+
+
+@pytest.mark.parametrize(
+    ("pods", "code"),
+    [
+        ([], 3),
+        ([a_pod(running=True)], 3),
+        ([a_pod(running=True, being_deleted=True)], None),
+        ([a_pod(exit_code=143, being_deleted=True)], None),
+    ],
+    ids=["never seen", "not seen to end", "deleted", "ended by a deletion"],
+)
+def test_the_condition_has_the_final_code_of_a_pod_that_is_gone(pods: list[dict[str, Any]], code: int | None) -> None:
+    """A node may be scaled down before a follower sees the end of its pod (R7)."""
+    case = a_case(*pods, cause=Cause.JOB_FAILED, reason="PodFailurePolicy", message=FINAL)
+    limits = some_limits(final_codes=frozenset({3, 143}))
+    view = case.view.with_pod(pods[0], 1, deleted=True) if pods else case.view
+    outcome = concluded(replace(case, limits=limits, view=view), skip_codes=frozenset({3, 143}))
+    assert (outcome.skipped, outcome.retryable) == (code == 3, code is None)
+
+
 NOT_CHOSEN = {
     "packages": a_pod(exit_code=98, message=f"{MESSAGE_PREFIX}could not install packages"),
     "killed for memory": a_pod(oom_killed=True),

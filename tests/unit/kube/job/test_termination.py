@@ -9,7 +9,7 @@ import pytest
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from tests.builders import a_container, a_pod, a_view, some_limits
+from tests.builders import a_container, a_job, a_pod, a_view, some_limits
 
 BY_US = (Cause.DEADLINE, Cause.DISRUPTED, Cause.SILENCE, Cause.JOB_DELETED, Cause.JOB_FAILED, Cause.STARTUP_TIMEOUT)
 """Causes that are not the script's own end."""
@@ -127,3 +127,20 @@ def test_a_verdict_on_an_end_stays() -> None:
     verdict = Verdict(Cause.SCRIPT_FAILED, "uid-load-x1", "Error", delete_job=True, by_silence=True)
     limits = some_limits(final_codes=frozenset({4}))
     assert termination.settled(a_view(a_pod(exit_code=4)), verdict, limits, 0) is verdict
+
+
+def test_nothing_is_waited_for_once_the_node_does_not_answer() -> None:
+    """A drain with a long grace period begins the wait no second time (R5, R10)."""
+    view = a_view(a_pod(**LEAVING, grace_period=900), now=100)
+    assert waited_until(view, Cause.UNREACHABLE) is None
+
+
+def test_an_end_after_all_is_no_silence_of_the_node() -> None:
+    """What its Job was ended by is then the verdict; without that, the script is not begun again (R5, R10)."""
+    leaving = a_view(a_pod(**LEAVING), now=100)
+    timed_out = leaving.with_job(a_job("FailureTarget", reason="DeadlineExceeded"), 150)
+    assert settled(timed_out, Cause.UNREACHABLE, 1000).cause is Cause.UNREACHABLE
+    assert settled(timed_out.with_pod(a_pod(**ENDED), 160), Cause.UNREACHABLE, 1000).cause is Cause.DEADLINE
+    deleted = leaving.with_job(a_job(), 150, deleted=True).with_pod(a_pod(**ENDED), 160)
+    assert settled(deleted, Cause.UNREACHABLE, 1000).cause is Cause.UNREACHABLE
+    assert termination.may_run_on(deleted, Verdict(Cause.UNREACHABLE, deleted.last_pod))
