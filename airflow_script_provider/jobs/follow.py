@@ -79,7 +79,12 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = View(disruptions=start.disruptions, had_begun=start.has_begun, waited=start.waited)
+        self.view = View(
+            disruptions=start.disruptions,
+            had_begun=start.has_begun,
+            ran_elsewhere=start.ran_elsewhere,
+            waited=start.waited,
+        )
         if start.clock is not None:
             # The previous follower's pods are unknown until listed.
             # No timeout may fire before that.
@@ -110,6 +115,7 @@ class Follower:
             disruptions=self.view.disruptions,
             has_begun=self.view.has_run or self.view.had_begun,
             waited=self.view.seconds_without_a_pod(time.monotonic()),
+            ran_elsewhere=self.view.ran_elsewhere,
         )
 
     async def follow(self) -> Followed:
@@ -247,6 +253,7 @@ class Follower:
         pods = {uid: pod for uid, pod in seen.pods.items() if uid not in seen.gone}
         for item in await as_they_are(self._api, ref, job=job, pods=pods):
             self._take(item)
+        self.view = replace(self.view, pods_known=True)
 
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
@@ -311,7 +318,7 @@ class Follower:
             while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
                 await take_all(self._queue, self._take, until)
         await self._logs.finish()
-        if self.view.running_pod and verdict.cause is not Cause.UNREACHABLE:
+        if termination.may_run_on(self.view, verdict) and verdict.cause is not Cause.UNREACHABLE:
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._look()
         settled = termination.settled(self.view, verdict, limits, time.monotonic())

@@ -31,7 +31,11 @@ def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> fl
     ``since`` is the moment of the verdict. A pod that is asked to end later has its grace period
     from then on. After ``UNREACHABLE``, the wait for the end is over.
     """
-    if verdict.is_success or verdict.cause is Cause.UNREACHABLE or not view.unended_pods:
+    if verdict.is_success or verdict.cause is Cause.UNREACHABLE:
+        return None
+    if view.may_run_unseen:
+        return since + limits.grace_period + MARGIN
+    if not view.unended_pods:
         return None
     return max(_last_moment(view, verdict, limits, uid, since) for uid in view.unended_pods)
 
@@ -80,21 +84,33 @@ def running_pod(view: View, verdict: Verdict) -> Pod | None:
 
 def may_run_on(view: View, verdict: Verdict) -> bool:
     """Whether the script may still run after the verdict, so that another try must not begin."""
-    return running_pod(view, verdict) is not None or verdict.cause is Cause.UNREACHABLE
+    if verdict.is_success:
+        return False
+    return view.running_pod is not None or view.may_run_unseen or verdict.cause is Cause.UNREACHABLE
 
 
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
     """The cause of a run that failed; its outcome is unknown while its script may still run."""
-    pod = running_pod(case.view, case.verdict)
-    if pod is None or case.verdict.cause is Cause.UNREACHABLE:
+    if case.verdict.cause is Cause.UNREACHABLE or not may_run_on(case.view, case.verdict):
         return found
-    name, why = pod_status.name(pod), found.cause.removeprefix("outcome unknown: ").rstrip(".")
-    cause = f"outcome unknown: {why}; the script may still run in {name}, so it is not retried"
-    hint = f"Run kubectl -n {case.job.partition('/')[0]} delete pod {name}."
-    if pod_status.is_being_deleted(pod):
-        hint = f"Run kubectl describe node {pod_status.node(pod)}."
+    where, hint = _where(case)
+    why = found.cause.removeprefix("outcome unknown: ").rstrip(".").removesuffix(f"; {case.view.unseen}")
+    cause = f"outcome unknown: {why}; the script may still run in {where}, so it is not retried"
     headline, advice = headline_of(f"Job {case.job}: {cause}.", hint)
     return replace(found, cause=cause, headline=headline, advice=advice, hint=hint)
+
+
+def _where(case: Case) -> tuple[str, str]:
+    """Where the script may still run, and what to do about it."""
+    namespace, _, name = case.job.partition("/")
+    pod = running_pod(case.view, case.verdict)
+    if pod is None and case.view.elsewhere:
+        return f"the cluster that {case.view.elsewhere} chose", f"Look there for pods of Job {name}."
+    if pod is None:
+        return "a pod that could not be listed", f"Run kubectl -n {namespace} get pods -l job-name={name}."
+    if pod_status.is_being_deleted(pod):
+        return pod_status.name(pod), f"Run kubectl describe node {pod_status.node(pod)}."
+    return pod_status.name(pod), f"Run kubectl -n {namespace} delete pod {pod_status.name(pod)}."
 
 
 def _last_moment(view: View, verdict: Verdict, limits: Limits, uid: str, since: float) -> float:

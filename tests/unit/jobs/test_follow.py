@@ -253,7 +253,9 @@ async def test_the_output_of_a_deleted_pod_is_kept(
         assert follower.kept_for(found.verdict).text == text
 
 
-@pytest.mark.parametrize(("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False)])
+@pytest.mark.parametrize(
+    ("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False), ([], False)]
+)
 async def test_a_pod_that_was_not_seen_yet_may_run(
     server: WebServer, pods: list[dict[str, Any]], is_unknown: bool
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_script_provider.kube.job import termination
+from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from tests.builders import a_container, a_job, a_pod, a_view, some_limits
+from tests.builders import a_case, a_container, a_job, a_pod, a_view, some_limits
 
 BY_US = (Cause.DEADLINE, Cause.DISRUPTED, Cause.SILENCE, Cause.JOB_DELETED, Cause.JOB_FAILED, Cause.STARTUP_TIMEOUT)
 """Causes that are not the script's own end."""
@@ -144,3 +146,16 @@ def test_an_end_after_all_is_no_silence_of_the_node() -> None:
     deleted = leaving.with_job(a_job(), 150, deleted=True).with_pod(a_pod(**ENDED), 160)
     assert settled(deleted, Cause.UNREACHABLE, 1000).cause is Cause.UNREACHABLE
     assert termination.may_run_on(deleted, Verdict(Cause.UNREACHABLE, deleted.last_pod))
+
+
+@pytest.mark.parametrize("cause", [Cause.DEADLINE, Cause.JOB_DELETED])
+def test_a_pod_that_could_not_be_listed_may_run(cause: Cause) -> None:
+    """A worker that took over knows of no pod while the API server refuses to list them (R4, R10)."""
+    case = a_case(cause=cause)
+    case = replace(case, view=replace(case.view, pods_known=False))
+    assert waited_until(case.view, cause) == 100 + GRACE + termination.MARGIN
+    found = termination.diagnosed(case, diagnose(case))
+    assert "the script may still run in a pod that could not be listed, so it is not retried" in found.headline
+    assert "no pod was created" not in found.headline
+    assert f"{found.headline} {found.advice}".rstrip().endswith("Run kubectl -n etl get pods -l job-name=load.")
+    assert not termination.may_run_on(replace(case.view, pods_known=True), case.verdict)
