@@ -92,7 +92,7 @@ async def after_timeout(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
     start = FollowState(clock=job.launched_at, has_begun=None)
     follower = Follower(context, OwnChanges(api, lists_pods=True), start, keeps_output=False)
     followed = await follower.follow_or_end(time.monotonic())
-    if termination.running_pod(followed.view, followed.verdict) is None:
+    if not termination.may_run_on(followed.view, followed.verdict):
         return None
     if followed.verdict.cause is not Cause.UNREACHABLE:
         followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))

@@ -80,7 +80,12 @@ class Follower:
         log_silence: float = SILENCE,
     ) -> None:
         job = context.job
-        self.view = View(disruptions=start.disruptions, had_begun=start.has_begun, waited=start.waited)
+        self.view = View(
+            disruptions=start.disruptions,
+            had_begun=start.has_begun,
+            ran_elsewhere=start.ran_elsewhere,
+            waited=start.waited,
+        )
         if start.clock is not None:
             # The previous follower's pods are unknown until listed.
             # No timeout may fire before that.
@@ -111,6 +116,7 @@ class Follower:
             disruptions=self.view.disruptions,
             has_begun=self.view.has_run or self.view.had_begun,
             waited=self.view.seconds_without_a_pod(time.monotonic()),
+            ran_elsewhere=self.view.ran_elsewhere,
         )
 
     async def follow(self) -> Followed:
@@ -149,7 +155,9 @@ class Follower:
 
     def kept_for(self, verdict: Verdict) -> Kept:
         """The output that no other process can read any more, because its pod is deleted."""
-        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods else Kept()
+        pod = self.view.pods.get(verdict.pod_uid or "")
+        is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
+        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods or is_deleted else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))
@@ -249,6 +257,7 @@ class Follower:
         pods = {uid: pod for uid, pod in seen.pods.items() if uid not in seen.gone}
         for item in await as_they_are(self._api, ref, job=job, pods=pods):
             self._take(item)
+        self.view = replace(self.view, pods_known=True)
 
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
@@ -313,7 +322,7 @@ class Follower:
             while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
                 await take_all(self._queue, self._take, until)
         await self._logs.finish()
-        if self.view.running_pod and verdict.cause is not Cause.UNREACHABLE:
+        if termination.may_run_on(self.view, verdict) and verdict.cause is not Cause.UNREACHABLE:
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._look()
         settled = termination.settled(self.view, verdict, limits, time.monotonic())

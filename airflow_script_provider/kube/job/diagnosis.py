@@ -118,7 +118,7 @@ def _deadline(case: Case) -> Diagnosis:
     if unseen := case.view.unseen:
         cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); {unseen}"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
-    if not case.view.has_begun:
+    if not case.view.has_begun and not case.view.may_run_unseen:
         start = _why_not_started(case)
         cause = f"did not start within its {limit} ({Category.DEADLINE_EXCEEDED}): {start.why}"
         return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)

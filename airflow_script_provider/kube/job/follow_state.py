@@ -37,7 +37,7 @@ class FollowState:
     whether a script of the Job was seen to begin, None if no follower has reported it. False
     holds only for the follower that sees all pods: a script may begin between two followers, so a
     stored False is read as None. ``waited`` are the seconds for which followers have seen that the
-    Job had no pod yet.
+    Job had no pod yet. ``ran_elsewhere`` is that of the view.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)
@@ -48,6 +48,7 @@ class FollowState:
     disruptions: Mapping[str, str] = field(default_factory=dict)
     has_begun: bool | None = False
     waited: float = 0.0
+    ran_elsewhere: bool = False
 
     def position(self, uid: str, container: str) -> LogPosition:
         """Where reading the log of a pod's container stopped."""
@@ -65,6 +66,7 @@ class FollowState:
             "disruptions": dict(self.disruptions),
             "has_begun": self.has_begun,
             "waited": self.waited,
+            "ran_elsewhere": self.ran_elsewhere,
         }
 
     @classmethod
@@ -83,6 +85,7 @@ class FollowState:
             texts(given.get("disruptions", {})),
             True if given.get("has_begun") is True else None,
             max(0.0, _seconds(given.get("waited")) or 0.0),
+            given.get("ran_elsewhere") is True,
         )
 
     @classmethod
@@ -147,6 +150,7 @@ class JobEnd:
             "job_deleted": self.view.job_deleted,
             "pods": [pruned_pod(pod) for pod in pods],
             "gone": sorted(self.view.gone),
+            "pods_known": self.view.pods_known,
             "own_ends": sorted(self.view.own_ends & {pod["metadata"]["uid"] for pod in pods}),
             "stopped": {uid: list(why) for uid, why in self.view.stopped.items()},
             "disruptions": dict(self.view.disruptions),
@@ -166,10 +170,12 @@ class JobEnd:
             job_deleted=given["job_deleted"],
             pods={pod["metadata"]["uid"]: pod for pod in given["pods"]},
             gone=frozenset(given["gone"]),
+            pods_known=given.get("pods_known", True),
             own_ends=frozenset(given.get("own_ends", own_ends)),
             stopped={uid: (reason, message) for uid, (reason, message) in given.get("stopped", {}).items()},
             disruptions=given.get("disruptions", {}),
             had_begun=state.has_begun,
+            ran_elsewhere=state.ran_elsewhere,
         )
         return cls(verdict, view, given["seconds"], state, kept)
 

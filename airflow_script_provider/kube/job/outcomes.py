@@ -20,7 +20,7 @@ from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, St
 
 LAST_LINES = 20
 """Lines of output that a failure shows again."""
-_BY_EXIT_CODE = (Cause.SCRIPT_FAILED, Cause.JOB_FAILED, Cause.NOT_EXECUTABLE)
+_BY_EXIT_CODE = (Cause.SCRIPT_FAILED, Cause.JOB_FAILED)
 """Causes with an exit code that the cluster has not brought about."""
 
 
@@ -132,7 +132,7 @@ def summary(result: ScriptResult) -> str:
 def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
     return RunEnd(
         _status(case),
-        exit_code=case.script_end.exit_code if case.script_end else _code_elsewhere(case),
+        exit_code=case.script_end.exit_code if case.script_end else _code_of_the_job(case),
         error=_error(case, diagnosed),
         reason=diagnosed.reason if diagnosed else None,
         category=diagnosed.category if diagnosed else None,
@@ -142,16 +142,25 @@ def _run_end(case: Case, diagnosed: Diagnosis | None) -> RunEnd:
 def _deciding_code(case: Case) -> int | None:
     """The exit code that skips the task or ends its tries, None without one.
 
-    A script that was stopped, at a deadline or with its pod, may end with any code.
+    A script that was stopped, at a deadline or with its pod, may end with any code. Not every code
+    of its container is the script's.
     """
     if case.verdict.cause not in _BY_EXIT_CODE or case.script_end is None:
-        return _code_elsewhere(case)
-    return case.script_end.exit_code if case.view.ended_by_itself(case.verdict.pod_uid) else None
+        return _code_of_the_job(case)
+    if case.pod is None or not case.view.ended_by_itself(case.verdict.pod_uid):
+        return None
+    return pod_status.own_exit_code(case.pod)
 
 
-def _code_elsewhere(case: Case) -> int | None:
-    """The exit code that ended a Job in another cluster, None if it is not known."""
-    return cluster_messages.final_code(case.verdict.message) if case.view.elsewhere else None
+def _code_of_the_job(case: Case) -> int | None:
+    """The exit code that ended the Job by its condition, where the script's end was not reported.
+
+    None if it is not known, or if something else ended the script.
+    """
+    is_stopped = case.pod is not None and case.view.ended_by_deletion(pod_status.uid(case.pod))
+    if case.script_end is not None or is_stopped:
+        return None
+    return cluster_messages.final_code(case.verdict.message)
 
 
 def _status(case: Case) -> Status:
@@ -162,7 +171,7 @@ def _status(case: Case) -> Status:
 
 
 def _may_run_on(case: Case) -> bool:
-    return termination.running_pod(case.view, case.verdict) is not None
+    return termination.may_run_on(case.view, case.verdict)
 
 
 def _is_unknown(case: Case) -> bool:

@@ -158,7 +158,7 @@ def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
     """Decide what the view means now: the run is over, or how long to wait."""
-    if verdict := _succeeded(view, now) or _job_condition(view, limits, now) or _failed_for_good(view, limits, now):
+    if verdict := succeeded(view, now) or _job_condition(view, limits, now) or _failed_for_good(view, limits, now):
         return verdict
     if view.job_deleted:
         return _after_deletion(view)
@@ -189,7 +189,7 @@ def _is_over(view: View) -> bool:
     return view.job_deleted or any(one["type"] in (*SUCCEEDED, *FAILED) for one in view.true_conditions)
 
 
-def _succeeded(view: View, now: float) -> Verdict | None:
+def succeeded(view: View, now: float) -> Verdict | None:
     """What a script that ended with 0 means, whatever the Job controller decides.
 
     While the Job goes on, other containers get a moment to end. Whether and how they end does not
@@ -229,7 +229,7 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
             is_by_deletion = pod_status.is_being_deleted(pod) and uid not in view.own_ends
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True, by_silence=is_by_deletion)
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
-        is_last = is_last or _is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
+        is_last = is_last or is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
             until = _end_of_pod(view, uid, limits, CONFIRMATION)
             if until is None or now >= until:
@@ -249,13 +249,9 @@ def _end_of_others(view: View, uid: str, limits: Limits) -> float | None:
     return None if uid in view.gone else ended_at + grace_period_of(pod, limits) + CONFIRMATION
 
 
-def _is_final(view: View, uid: str, limits: Limits) -> bool:
-    """Whether the exit code of a script that ended by itself ends the Job.
-
-    The code of an installation does not.
-    """
-    end = pod_status.script_end(view.pods[uid])
-    return end is not None and end.exit_code in limits.final_codes and view.ended_by_itself(uid)
+def is_final(view: View, uid: str, limits: Limits) -> bool:
+    """Whether the exit code of a script that ended by itself ends the Job."""
+    return pod_status.own_exit_code(view.pods[uid]) in limits.final_codes and view.ended_by_itself(uid)
 
 
 def _is_not_executable(end: pod_status.ContainerEnd) -> bool:

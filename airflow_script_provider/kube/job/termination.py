@@ -5,6 +5,7 @@ No other try may begin beside a script that still runs. Times are seconds of one
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from airflow_script_provider.kube.job import progress
@@ -18,15 +19,23 @@ from airflow_script_provider.kube.wording import headline_of
 MARGIN = progress.CONFIRMATION + 2.0
 """Seconds beyond the grace period in which the pods of a run that is over may run and print.
 After them it is known whether the kubelet reports the pods' end."""
+_OF_AN_END = (Cause.SCRIPT_FAILED, Cause.NOT_EXECUTABLE, Cause.STOPPED)
+"""Causes that an end of the script already decided."""
+_BEFORE_AN_END = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
+"""Causes that rest on a report that did not come, and that an end of the script refutes."""
 
 
 def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> float | None:
     """Until when the ends of the run's pods are waited for, None if all of them are known.
 
     ``since`` is the moment of the verdict. A pod that is asked to end later has its grace period
-    from then on.
+    from then on. After ``UNREACHABLE``, the wait for the end is over.
     """
-    if verdict.is_success or not view.unended_pods:
+    if verdict.is_success or verdict.cause is Cause.UNREACHABLE:
+        return None
+    if view.may_run_unseen:
+        return since + limits.grace_period + MARGIN
+    if not view.unended_pods:
         return None
     return max(_last_moment(view, verdict, limits, uid, since) for uid in view.unended_pods)
 
@@ -34,14 +43,38 @@ def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> fl
 def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict:
     """What a verdict becomes by the ends that were reported since, or were not.
 
-    The last pod of a deleted Job may have ended by itself.
+    The script may have ended by itself before anything ended its pod.
     """
     uid = view.running_pod
     if uid is not None and not verdict.is_success:
         within = _grace_period(view, verdict, limits, uid) + progress.CONFIRMATION
         return progress.unreachable(view, now, within) or verdict
-    again = progress.decide(view, limits, now) if verdict.cause is Cause.JOB_DELETED else verdict
-    return again if isinstance(again, Verdict) else verdict
+    if own := _own_end(view, verdict, limits):
+        return own
+    if verdict.cause not in (Cause.JOB_DELETED, Cause.UNREACHABLE):
+        return verdict
+    again = progress.decide(view, limits, now)
+    # After UNREACHABLE, the follower itself has deleted the Job.
+    return again if isinstance(again, Verdict) and again.cause is not Cause.JOB_DELETED else verdict
+
+
+def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
+    """What an end means that only the script caused, None if it does not change the verdict.
+
+    Other containers of the pod no longer matter. A failure counts if its code is final, or if the
+    verdict says that the script has not ended.
+    """
+    if verdict.is_success or verdict.cause in _OF_AN_END:
+        return None
+    if found := progress.succeeded(view, math.inf):
+        return found
+    uid = view.last_pod
+    if uid is None or verdict.cause is Cause.JOB_FAILED or not view.ended_by_itself(uid):
+        return None
+    end, is_refuted = pod_status.failed_end(view.pods[uid]), verdict.cause in _BEFORE_AN_END
+    if end is None or not (is_refuted or progress.is_final(view, uid, limits)):
+        return None
+    return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=verdict.delete_job)
 
 
 def running_pod(view: View, verdict: Verdict) -> Pod | None:
@@ -49,18 +82,35 @@ def running_pod(view: View, verdict: Verdict) -> Pod | None:
     return None if verdict.is_success else view.pods.get(view.running_pod or "")
 
 
+def may_run_on(view: View, verdict: Verdict) -> bool:
+    """Whether the script may still run after the verdict, so that another try must not begin."""
+    if verdict.is_success:
+        return False
+    return view.running_pod is not None or view.may_run_unseen or verdict.cause is Cause.UNREACHABLE
+
+
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
     """The cause of a run that failed; its outcome is unknown while its script may still run."""
-    pod = running_pod(case.view, case.verdict)
-    if pod is None or case.verdict.cause is Cause.UNREACHABLE:
+    if case.verdict.cause is Cause.UNREACHABLE or not may_run_on(case.view, case.verdict):
         return found
-    name, why = pod_status.name(pod), found.cause.removeprefix("outcome unknown: ").rstrip(".")
-    cause = f"outcome unknown: {why}; the script may still run in {name}, so it is not retried"
-    hint = f"Run kubectl -n {case.job.partition('/')[0]} delete pod {name}."
-    if pod_status.is_being_deleted(pod):
-        hint = f"Run kubectl describe node {pod_status.node(pod)}."
+    where, hint = _where(case)
+    why = found.cause.removeprefix("outcome unknown: ").rstrip(".").removesuffix(f"; {case.view.unseen}")
+    cause = f"outcome unknown: {why}; the script may still run in {where}, so it is not retried"
     headline, advice = headline_of(f"Job {case.job}: {cause}.", hint)
     return replace(found, cause=cause, headline=headline, advice=advice, hint=hint)
+
+
+def _where(case: Case) -> tuple[str, str]:
+    """Where the script may still run, and what to do about it."""
+    namespace, _, name = case.job.partition("/")
+    pod = running_pod(case.view, case.verdict)
+    if pod is None and case.view.elsewhere:
+        return f"the cluster that {case.view.elsewhere} chose", f"Look there for pods of Job {name}."
+    if pod is None:
+        return "a pod that could not be listed", f"Run kubectl -n {namespace} get pods -l job-name={name}."
+    if pod_status.is_being_deleted(pod):
+        return pod_status.name(pod), f"Run kubectl describe node {pod_status.node(pod)}."
+    return pod_status.name(pod), f"Run kubectl -n {namespace} delete pod {pod_status.name(pod)}."
 
 
 def _last_moment(view: View, verdict: Verdict, limits: Limits, uid: str, since: float) -> float:

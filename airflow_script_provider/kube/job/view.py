@@ -32,7 +32,7 @@ class View:
     and watches bring them in the order of their names. ``pods_known`` is False while there may be
     pods of which nothing was seen yet. ``had_begun`` says whether this follower or an earlier one
     saw a script begin; None if no earlier follower has reported it, so that a pod which is gone
-    may have run.
+    may have run. ``ran_elsewhere`` says that the Job has had pods in another cluster.
     ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
     earlier followers saw that it had no pod.
     ``own_ends`` are the pods whose script ended, or whose installation failed, before anything
@@ -57,6 +57,7 @@ class View:
     seen_since: float | None = None
     waited: float = 0.0
     had_begun: bool | None = False
+    ran_elsewhere: bool = False
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
     initialized_at: Mapping[str, float] = field(default_factory=dict)
@@ -75,7 +76,8 @@ class View:
         started_at = None if suspended else self.started_at if self.started_at is not None else now
         seen_since = now if self.seen_since is None else self.seen_since
         deleted = self.job_deleted or deleted
-        return replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
+        seen = replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
+        return replace(seen, ran_elsewhere=True) if seen.elsewhere else seen
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance.
@@ -151,7 +153,8 @@ class View:
             return None
         if why := pod_status.disruption(pod):
             return why.reason, why.message
-        return ("", f"pod {pod_status.name(pod)} was deleted") if pod_status.is_being_deleted(pod) else None
+        is_deleted = pod_status.is_being_deleted(pod) or (uid in self.gone and pod_status.script_end(pod) is None)
+        return ("", f"pod {pod_status.name(pod)} was deleted") if is_deleted else None
 
     def ended_by_deletion(self, uid: str) -> bool:
         """Whether the pod's deletion ended its script or installation.
@@ -167,9 +170,21 @@ class View:
     def elsewhere(self) -> str | None:
         """The controller that runs the Job's pods where they are not seen.
 
-        None if Kubernetes itself runs them, if there are pods here, or if none was reported.
+        None if Kubernetes itself runs them, if there are pods here, or if none was ever reported.
+        Between two pods, the Job's status counts none.
         """
-        return manager_of(self.job) if self.has_unseen_pods else None
+        return manager_of(self.job) if self.has_unseen_pods or (self.ran_elsewhere and not self.pods) else None
+
+    @property
+    def may_run_unseen(self) -> bool:
+        """Whether the script may run in a pod that was never observed.
+
+        Its pods could not be listed, or the last status of a Job elsewhere counts one.
+        """
+        status = self.job.get("status", {})
+        is_over = any(one["type"] in ("Complete", "Failed") for one in self.true_conditions)
+        counts_one = bool(status.get("active") or status.get("terminating"))
+        return not self.pods and not is_over and (not self.pods_known or (counts_one and self.elsewhere is not None))
 
     @property
     def unseen(self) -> str:

@@ -128,6 +128,19 @@ def has_hopeless_installation(pod: Pod) -> bool:
     return end is not None and end.exit_code == provision.PERMANENT and install_failure(pod) is not None
 
 
+def own_exit_code(pod: Pod) -> int | None:
+    """The exit code that the script or its interpreter chose, None without one.
+
+    The container may also end with the code of an installation, of a container runtime that could
+    not start it, or of the kernel that killed it for memory.
+    """
+    end = script_end(pod)
+    if end is None or end.reason in (*START_ERRORS, *LOST) or install_failure(pod) is not None:
+        return None
+    is_killed = end.reason == "OOMKilled" and not end.has_killed_child
+    return None if is_killed else end.exit_code
+
+
 def logs_of(pod: Pod) -> list[ContainerLog]:
     """The logs of the containers that have started, in the order in which they ran."""
     containers = (

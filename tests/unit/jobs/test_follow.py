@@ -269,7 +269,28 @@ async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
     assert (await followed(server, changes, reads_logs=False)).verdict.cause is Cause.SCRIPT_SUCCEEDED  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False)])
+@pytest.mark.parametrize(("is_deleted", "text"), [(True, "[1]\n"), (False, "")])
+async def test_the_output_of_a_deleted_pod_is_kept(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, is_deleted: bool, text: str
+) -> None:
+    """Also that of a success: another process could no longer read it (R13)."""
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 5)
+    before: dict[str, Any] = {"being_deleted": "2026-01-01T00:10:30Z", "grace_period": 30}
+    pod = a_pod(exit_code=0, **(before if is_deleted else {}))
+    has(server, ours(a_job()), pod)
+    server.answers(LOG, Answer(b"2026-01-01T00:00:01.000000001Z [1]\n"))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(), launched_at=time.time())
+        changes = Fed((Kind.POD, Change(a_pod(running=True))), later=[(Kind.POD, Change(pod))])
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        found = await follower.follow()
+        assert found.verdict.cause is Cause.SCRIPT_SUCCEEDED
+        assert follower.kept_for(found.verdict).text == text
+
+
+@pytest.mark.parametrize(
+    ("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False), ([], False)]
+)
 async def test_a_pod_that_was_not_seen_yet_may_run(
     server: WebServer, pods: list[dict[str, Any]], is_unknown: bool
 ) -> None:

@@ -34,6 +34,7 @@ def a_state() -> FollowState:
         "d1",
         has_begun=True,
         waited=7.5,
+        ran_elsewhere=True,
     )
 
 

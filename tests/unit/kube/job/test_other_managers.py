@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from airflow_script_provider.kube.job.announcements import Announced, Announcer
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.earlier_tries import seconds_on_the_clock
-from airflow_script_provider.kube.job.follow_state import JobEnd
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.outcomes import conclude, unread
 from airflow_script_provider.kube.job.progress import SILENCE_GRACE, Cause, Limits, Verdict, Wait, decide
 from airflow_script_provider.kube.job.pruning import pruned_job
+from airflow_script_provider.kube.job.termination import MARGIN, wait_until
 from airflow_script_provider.kube.job.view import View, manager_of
 from airflow_script_provider.kube.logs.output import Output
 from tests.builders import a_case, a_job, a_launched_job, a_pod, a_view, some_limits
@@ -79,6 +81,16 @@ def test_another_controller_may_create_pods_here() -> None:
     view = a_view(a_pod(), job=a_copy(active=1, startTime=STARTED))
     assert view.elsewhere is None
     assert decide(view, LIMITS, 301.0) == Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
+
+
+def test_it_has_begun_also_between_two_pods() -> None:
+    """After an eviction its status counts none for some seconds, also for the next follower (R4, R5)."""
+    view = a_view(job=a_copy(active=1, startTime=STARTED)).with_job(a_copy(startTime=STARTED), 400.0)
+    assert decide(view, LIMITS, 401.0) == Wait(SILENCE)
+    assert (view.elsewhere, view.seconds_without_a_pod(401.0)) == (MULTIKUEUE, 0.0)
+    state = FollowState.from_dict(json.loads(json.dumps(FollowState(ran_elsewhere=view.ran_elsewhere).to_dict())))
+    next_view = View(ran_elsewhere=state.ran_elsewhere).with_job(a_copy(startTime=STARTED), 0.0)
+    assert decide(next_view, LIMITS, 401.0) == Wait(SILENCE)
 
 
 def test_it_does_not_wait_for_a_pod() -> None:
@@ -150,6 +162,30 @@ def test_another_message_has_no_exit_code_of_the_script(message: str) -> None:
     """A code of an installation is not the script's (R7)."""
     case = a_case(cause=Cause.JOB_FAILED, reason="PodFailurePolicy", message=message, job=a_copy(failed=1))
     assert conclude(case, Output(), a_launched_job(), 1.0).result.exit_code is None
+
+
+COUNTED: list[dict[str, Any]] = [{"active": 1}, {"terminating": 1}, {"terminating": 1, "condition": TIMED_OUT}]
+
+
+@pytest.mark.parametrize("cause", [Cause.DEADLINE, Cause.JOB_DELETED, Cause.SILENCE])
+@pytest.mark.parametrize("status", COUNTED)
+def test_no_try_begins_beside_a_pod_that_its_last_status_counts(cause: Cause, status: dict[str, Any]) -> None:
+    """The Job was deleted, or no end was reported: the script may run on in the other cluster (R10)."""
+    case = a_case(cause=cause, job=a_copy(**status))
+    assert wait_until(case.view, case.verdict, LIMITS, 100.0) == 100 + 30 + MARGIN
+    arrived = JobEnd.from_dict(json.loads(json.dumps(JobEnd(case.verdict, case.view, 1.0).to_dict())))
+    for view in (case.view, arrived.view):
+        outcome = conclude(replace(case, view=view), Output(), a_launched_job(), 1.0)
+        assert (outcome.is_unknown, outcome.retryable) == (True, False)
+        assert f"may still run in the cluster that {MULTIKUEUE} chose, so it is not" in str(outcome.result.error)
+        assert "where its pods and logs are" not in str(outcome.result.error)
+
+
+@pytest.mark.parametrize("status", [{"failed": 1, "condition": ("Failed", *TIMED_OUT[1:])}, {"failed": 1}])
+def test_another_try_may_begin_after_its_last_pod(status: dict[str, Any]) -> None:
+    """Its last status counts none that runs or ends (R10)."""
+    case = a_case(cause=Cause.DEADLINE, job=a_copy(**status))
+    assert conclude(case, Output(), a_launched_job(), 1.0).retryable
 
 
 def test_a_success_says_what_its_result_lacks() -> None:

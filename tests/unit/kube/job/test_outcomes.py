@@ -10,8 +10,9 @@ import pytest
 from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.progress import Cause, Verdict, decide
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PACKAGES_VARIABLE
 from airflow_script_provider.result import Attempt, Category, ScriptResult, Status
 from tests.builders import (
     a_case,
@@ -163,6 +164,63 @@ def test_the_exit_code_of_a_script_that_the_kubelet_stopped_decides_nothing() ->
     stopped = case.view.with_stopped("uid-load-x1", "Killing", "Container script failed liveness probe")
     outcome = concluded(replace(case, view=stopped), skip_codes=frozenset({99}))
     assert (outcome.skipped, outcome.retryable) == (False, True)
+
+
+FINAL = "Container script for pod etl/load-x1 failed with exit code 3 matching FailJob rule at index 1"
+
+
+@pytest.mark.parametrize(
+    ("pods", "code"),
+    [
+        ([], 3),
+        ([a_pod(running=True)], 3),
+        ([a_pod(running=True, being_deleted=True)], None),
+        ([a_pod(exit_code=143, being_deleted=True)], None),
+    ],
+    ids=["never seen", "not seen to end", "deleted", "ended by a deletion"],
+)
+def test_the_condition_has_the_final_code_of_a_pod_that_is_gone(pods: list[dict[str, Any]], code: int | None) -> None:
+    """A node may be scaled down before a follower sees the end of its pod (R7)."""
+    case = a_case(*pods, cause=Cause.JOB_FAILED, reason="PodFailurePolicy", message=FINAL)
+    limits = some_limits(final_codes=frozenset({3, 143}))
+    view = case.view.with_pod(pods[0], 1, deleted=True) if pods else case.view
+    outcome = concluded(replace(case, limits=limits, view=view), skip_codes=frozenset({3, 143}))
+    assert (outcome.skipped, outcome.retryable) == (code == 3, code is None)
+
+
+NOT_CHOSEN = {
+    "packages": a_pod(exit_code=98, message=f"{MESSAGE_PREFIX}could not install packages"),
+    "killed for memory": a_pod(oom_killed=True),
+    "mount": a_pod(exit_code=128, reason="StartError", message="error mounting: input/output error"),
+    "lost": a_pod(exit_code=137, reason="ContainerStatusUnknown"),
+}
+NOT_CHOSEN["packages"]["spec"]["containers"][0]["env"] = [{"name": PACKAGES_VARIABLE}]
+
+
+@pytest.mark.parametrize("pod", NOT_CHOSEN.values(), ids=NOT_CHOSEN)
+@pytest.mark.parametrize("cause", [Cause.SCRIPT_FAILED, Cause.JOB_FAILED])
+def test_an_exit_code_that_the_script_did_not_choose_decides_nothing(pod: dict[str, Any], cause: Cause) -> None:
+    """An installation, the kernel or the container runtime has chosen it: another try may help (R1, R7)."""
+    codes = frozenset({98, 128, 137})
+    case = a_case(pod, cause=cause, limits=some_limits(final_codes=codes, backoff_limit=3))
+    outcome = concluded(case, skip_codes=codes)
+    assert (outcome.skipped, outcome.retryable) == (False, True)
+    assert not isinstance(decide(case.view, case.limits, 0.0), Verdict)
+
+
+def test_an_image_without_the_program_does_not_skip() -> None:
+    """127 of cri-dockerd is the runtime's code (R1, R7)."""
+    message = 'exec: "ruby": executable file not found in $PATH'
+    pod = a_pod(exit_code=127, reason="ContainerCannotRun", message=message)
+    case = a_case(pod, cause=Cause.NOT_EXECUTABLE, limits=some_limits(final_codes=frozenset({127})))
+    outcome = concluded(case, skip_codes=frozenset({127}))
+    assert (outcome.skipped, outcome.retryable) == (False, True)
+
+
+def test_a_script_whose_child_was_killed_for_memory_chose_its_exit_code() -> None:
+    """With cgroup v1 the word is OOMKilled all the same (R7)."""
+    case = a_case(a_pod(exit_code=3, reason="OOMKilled"), limits=some_limits(final_codes=frozenset({3})))
+    assert not concluded(case).retryable
 
 
 def test_an_exit_code_stands_when_the_pod_is_deleted_afterwards() -> None:

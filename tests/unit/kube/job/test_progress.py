@@ -883,3 +883,11 @@ LEFT_HELPER = a_pod("x1", exit_code=1, others=HELPER)
 def test_failures_of_other_pods(view: View, failures: int) -> None:
     """With this back-off limit, the deciding pod may go on, and its failure starts no other attempt (R12, R21)."""
     assert other_failures(view, "uid-x1") == failures
+
+
+def test_a_pod_that_is_gone_without_an_end_may_have_been_stopped() -> None:
+    """Only a deletion removes a pod; the watch may have missed that it began (R1, R36)."""
+    view = a_view(a_pod(running=True)).with_pod(a_pod(running=True), 1, deleted=True)
+    assert view.suspected_stop("uid-load-x1") == ("", "pod load-x1 was deleted")
+    ended = a_view(a_pod(exit_code=0)).with_pod(a_pod(exit_code=0), 1, deleted=True)
+    assert ended.suspected_stop("uid-load-x1") is None

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_script_provider.kube.job import termination
+from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from tests.builders import a_container, a_pod, a_view, some_limits
+from tests.builders import a_case, a_container, a_job, a_pod, a_view, some_limits
 
 BY_US = (Cause.DEADLINE, Cause.DISRUPTED, Cause.SILENCE, Cause.JOB_DELETED, Cause.JOB_FAILED, Cause.STARTUP_TIMEOUT)
 """Causes that are not the script's own end."""
+BY_SILENCE = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
+"""Causes that a report of the script's end refutes."""
 GRACE = 30.0
 LEAVING: dict[str, Any] = {"running": True, "being_deleted": True}
+ENDED_BEFORE: dict[str, Any] = {"being_deleted": "2026-01-01T00:10:30Z", "grace_period": 30}
+"""The deletion of a pod, minutes after its script's end."""
 ENDED: dict[str, Any] = {"exit_code": 143, "being_deleted": True, "phase": "Failed"}
 
 
@@ -25,7 +31,7 @@ def waited_until(view: View, cause: Cause = Cause.DEADLINE, since: float = 100.0
 
 def settled(view: View, cause: Cause, now: float) -> Verdict:
     """What the verdict becomes by what is known at this time."""
-    return termination.settled(view, Verdict(cause, view.last_pod), some_limits(), now)
+    return termination.settled(view, Verdict(cause, view.last_pod), some_limits(final_codes=frozenset({4})), now)
 
 
 @pytest.mark.parametrize("cause", BY_US)
@@ -90,3 +96,66 @@ def test_the_own_end_of_an_orphaned_script_counts() -> None:
     assert settled(orphaned, Cause.JOB_DELETED, 1000).cause is Cause.JOB_DELETED
     for code, cause in ((0, Cause.SCRIPT_SUCCEEDED), (3, Cause.SCRIPT_FAILED)):
         assert settled(orphaned.with_pod(a_pod(exit_code=code), 5), Cause.JOB_DELETED, 1000).cause is cause
+
+
+@pytest.mark.parametrize("cause", BY_US)
+@pytest.mark.parametrize(("code", "expected"), [(0, Cause.SCRIPT_SUCCEEDED), (4, Cause.SCRIPT_FAILED)])
+def test_an_end_before_the_deletion_counts_when_it_is_reported_late(cause: Cause, code: int, expected: Cause) -> None:
+    """The kubelet was away: what has ended with 0 or for good must not run again (R9, R10)."""
+    view = (
+        a_view(a_pod(running=True)).with_pod(a_pod(**LEAVING), 100).with_pod(a_pod(exit_code=code, **ENDED_BEFORE), 120)
+    )
+    is_told = code and cause is Cause.JOB_FAILED  # the exit code is read from the pod
+    assert settled(view, cause, 121).cause is (cause if is_told else expected)
+
+
+def test_sidecars_do_not_delay_an_end_that_is_reported_late() -> None:
+    """They end with the pod (R9)."""
+    sidecar = a_container(name="proxy", running=True)
+    view = a_view(a_pod(exit_code=0, others=[sidecar], **ENDED_BEFORE))
+    assert settled(view, Cause.DEADLINE, 0).cause is Cause.SCRIPT_SUCCEEDED
+
+
+@pytest.mark.parametrize("cause", [*BY_SILENCE, Cause.DEADLINE])
+def test_a_failure_that_is_reported_late_refutes_that_the_script_did_not_start(cause: Cause) -> None:
+    """It was only not reported; at the Job's deadline, other attempts may have followed (R5, R22)."""
+    view = a_view(a_pod()).with_pod(a_pod(exit_code=1, **ENDED_BEFORE), 120)
+    expected = Cause.SCRIPT_FAILED if cause in BY_SILENCE else cause
+    assert settled(view, cause, 121).cause is expected
+
+
+def test_a_verdict_on_an_end_stays() -> None:
+    """What the follower knows of it, such as the need to delete the Job, is kept (R9)."""
+    verdict = Verdict(Cause.SCRIPT_FAILED, "uid-load-x1", "Error", delete_job=True, by_silence=True)
+    limits = some_limits(final_codes=frozenset({4}))
+    assert termination.settled(a_view(a_pod(exit_code=4)), verdict, limits, 0) is verdict
+
+
+def test_nothing_is_waited_for_once_the_node_does_not_answer() -> None:
+    """A drain with a long grace period begins the wait no second time (R5, R10)."""
+    view = a_view(a_pod(**LEAVING, grace_period=900), now=100)
+    assert waited_until(view, Cause.UNREACHABLE) is None
+
+
+def test_an_end_after_all_is_no_silence_of_the_node() -> None:
+    """What its Job was ended by is then the verdict; without that, the script is not begun again (R5, R10)."""
+    leaving = a_view(a_pod(**LEAVING), now=100)
+    timed_out = leaving.with_job(a_job("FailureTarget", reason="DeadlineExceeded"), 150)
+    assert settled(timed_out, Cause.UNREACHABLE, 1000).cause is Cause.UNREACHABLE
+    assert settled(timed_out.with_pod(a_pod(**ENDED), 160), Cause.UNREACHABLE, 1000).cause is Cause.DEADLINE
+    deleted = leaving.with_job(a_job(), 150, deleted=True).with_pod(a_pod(**ENDED), 160)
+    assert settled(deleted, Cause.UNREACHABLE, 1000).cause is Cause.UNREACHABLE
+    assert termination.may_run_on(deleted, Verdict(Cause.UNREACHABLE, deleted.last_pod))
+
+
+@pytest.mark.parametrize("cause", [Cause.DEADLINE, Cause.JOB_DELETED])
+def test_a_pod_that_could_not_be_listed_may_run(cause: Cause) -> None:
+    """A worker that took over knows of no pod while the API server refuses to list them (R4, R10)."""
+    case = a_case(cause=cause)
+    case = replace(case, view=replace(case.view, pods_known=False))
+    assert waited_until(case.view, cause) == 100 + GRACE + termination.MARGIN
+    found = termination.diagnosed(case, diagnose(case))
+    assert "the script may still run in a pod that could not be listed, so it is not retried" in found.headline
+    assert "no pod was created" not in found.headline
+    assert f"{found.headline} {found.advice}".rstrip().endswith("Run kubectl -n etl get pods -l job-name=load.")
+    assert not termination.may_run_on(replace(case.view, pods_known=True), case.verdict)
