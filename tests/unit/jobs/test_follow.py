@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -91,6 +92,11 @@ def ours(job: dict[str, Any]) -> Change:
     return Change(job | {"metadata": job["metadata"] | {"uid": "job-uid"}})
 
 
+def ago(seconds: float) -> str:
+    """A time of day in the past."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
     """What the API server has."""
     as_json = {"Content-Type": "application/json"}
@@ -142,18 +148,40 @@ async def test_a_job_that_succeeds_with_a_deleted_pod_is_not_green(
 
 async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer) -> None:
     """A triggerer may restart more often than a Job without a pod has time to start (R4, R5, R10)."""
-    has(server, ours(a_job()))
+    waiting = ours(a_job(started=ago(0)))
+    has(server, waiting)
     job, state = a_launched_job(limits=some_limits(startup_timeout=0.5, grace_period=0)), FollowState()
     seen: list[Followed | None] = []
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
         while len(seen) < 10 and (not seen or seen[-1] is None):
-            changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, LISTED))
+            changes = Fed((Kind.JOB, waiting), (Kind.POD, LISTED))
             follower = Follower(JobContext(api, job, Silent()), changes, state)
             seen.append(await follower.follow_until(time.monotonic() + 0.2))
             state = FollowState.from_dict(json.loads(json.dumps(follower.state.to_dict())))
     assert len(seen) > 1
     assert seen[-1] is not None
     assert seen[-1].verdict.cause is Cause.STARTUP_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("pod", "age"),
+    [(a_pod(running=True, phase="Running"), 800), (a_pod(phase="Pending"), 400)],
+    ids=["its deadline has passed", "its time to start has passed"],
+)
+async def test_a_job_that_was_resumed_between_two_followers_has_a_new_clock(
+    server: WebServer, pod: dict[str, Any], age: int
+) -> None:
+    """Kueue may suspend and resume it while the triggerer's state waits for a worker (R4, R5)."""
+    resumed = ours(a_job(started=ago(20)))
+    pod["metadata"]["creationTimestamp"] = ago(20)
+    has(server, resumed, pod)
+    changes = Fed((Kind.JOB, resumed), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
+    left = FollowState(clock=time.time() - age, has_begun=None)
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(launched_at=time.time() - age, get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, left, keeps_output=False)
+        assert await follower.follow_until(time.monotonic() + 0.3) is None
+    assert requests(server, "DELETE") == 0
 
 
 DEADLINE = a_job("FailureTarget", reason="DeadlineExceeded")
