@@ -148,7 +148,8 @@ class Follower:
 
     def kept_for(self, verdict: Verdict) -> Kept:
         """The output that no other process can read any more, because its pod is deleted."""
-        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods else Kept()
+        is_lost = verdict.ends_pods or termination.may_be_repeated(self.view, verdict)
+        return self._outputs.kept(verdict.pod_uid) if is_lost else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))
@@ -270,8 +271,8 @@ class Follower:
     def _take_job(self, change: Change, now: float) -> None:
         """Announce the Job's state.
 
-        The Job may have been suspended and resumed between two followers, so at the first sight its
-        own times are its clock.
+        It may have been suspended and resumed between two followers, so at the first sight its own
+        times are its clock.
         """
         if not change.deleted:
             self._announce(self._announcer.job(change.object))

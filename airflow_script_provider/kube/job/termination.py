@@ -49,6 +49,16 @@ def running_pod(view: View, verdict: Verdict) -> Pod | None:
     return None if verdict.is_success else view.pods.get(view.running_pod or "")
 
 
+def may_be_repeated(view: View, verdict: Verdict) -> bool:
+    """Whether Kubernetes may run the deciding script again while the Job exists.
+
+    As long as other containers of its pod run, the cluster may disrupt the pod, which then counts
+    neither as a success nor as a failure.
+    """
+    pod = view.pods.get(verdict.pod_uid or "", {})
+    return verdict.delete_job and pod_status.script_end(pod) is not None and bool(pod_status.running_others(pod))
+
+
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
     """The cause of a run that failed; its outcome is unknown while its script may still run."""
     pod = running_pod(case.view, case.verdict)

@@ -90,3 +90,12 @@ def test_the_own_end_of_an_orphaned_script_counts() -> None:
     assert settled(orphaned, Cause.JOB_DELETED, 1000).cause is Cause.JOB_DELETED
     for code, cause in ((0, Cause.SCRIPT_SUCCEEDED), (3, Cause.SCRIPT_FAILED)):
         assert settled(orphaned.with_pod(a_pod(exit_code=code), 5), Cause.JOB_DELETED, 1000).cause is cause
+
+
+@pytest.mark.parametrize(("is_running", "deletes_job"), [(True, True), (True, False), (False, True)])
+def test_a_script_may_be_repeated_while_other_containers_of_its_pod_run(is_running: bool, deletes_job: bool) -> None:
+    """A drain makes its pod one that does not count, whatever the script ended with (R1, R7)."""
+    others = [a_container(name="proxy", running=is_running, exit_code=None if is_running else 0)]
+    verdict = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=deletes_job)
+    view = a_view(a_pod(exit_code=0, others=others))
+    assert termination.may_be_repeated(view, verdict) is (is_running and deletes_job)
