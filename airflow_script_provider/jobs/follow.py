@@ -329,8 +329,12 @@ class Follower:
         return verdict if settled == verdict else await self._unless_stopped(settled) or verdict
 
     async def _end_job(self, verdict: Verdict) -> None:
-        """Let Kubernetes start no other pod; what still runs, or may begin, is to end now."""
-        if self.view.unended_pods:
+        """Let Kubernetes start no other pod; what still runs, or may begin, is to end now.
+
+        The Job stays only for the log of a pod that has ended.
+        """
+        is_left = verdict.pod_uid in self.view.pods and verdict.pod_uid not in self.view.gone
+        if self.view.unended_pods or not is_left:
             await launching.abandon(self._api, self._job.ref)
         else:
             failures = progress.other_failures(self.view, verdict.pod_uid)

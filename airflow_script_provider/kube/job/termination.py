@@ -65,7 +65,8 @@ def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
     if pod is None or case.verdict.cause is Cause.UNREACHABLE:
         return found
     name, why = pod_status.name(pod), found.cause.removeprefix("outcome unknown: ").rstrip(".")
-    cause = f"outcome unknown: {why}; the script may still run in {name}, so it is not retried"
+    does = "run" if pod_status.script_has_started(pod) or pod_status.is_being_deleted(pod) else "begin"
+    cause = f"outcome unknown: {why}; the script may still {does} in {name}, so it is not retried"
     hint = f"Run kubectl -n {case.job.partition('/')[0]} delete pod {name}."
     if pod_status.is_being_deleted(pod):
         hint = f"Run kubectl describe node {pod_status.node(pod)}."

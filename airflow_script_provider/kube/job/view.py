@@ -208,10 +208,10 @@ class View:
     def running_pod(self) -> str | None:
         """The uid of the pod in which the script may still run, None if there is none.
 
-        Either the script was seen to run, or its pod was asked to end, on a node that may have
-        begun it, and no end was reported.
+        This holds once the ends of the pods were waited for. Without a report, a pod may also have
+        begun its script since, or may still begin it.
         """
-        return next((uid for uid in self.unended_pods if _may_have_begun(self.pods[uid])), None)
+        return next(iter(self.unended_pods), None)
 
     @property
     def has_run(self) -> bool:
@@ -357,13 +357,13 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
 
 
 def _is_unended(pod: Pod) -> bool:
-    """Whether the script runs on a node, or nothing has prevented yet that it begins there."""
+    """Whether the script runs on a node, or nothing has prevented yet that it begins on one.
+
+    A pod that is being deleted gets no node any more.
+    """
     is_prevented = pod_stages.has_run(pod) and not pod_status.script_has_started(pod)
-    return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod) and not is_prevented
-
-
-def _may_have_begun(pod: Pod) -> bool:
-    return pod_status.script_has_started(pod) or pod_status.is_being_deleted(pod)
+    is_prevented = is_prevented or (pod_status.node(pod) is None and pod_status.is_being_deleted(pod))
+    return pod_status.script_end(pod) is None and not pod_status.is_terminal(pod) and not is_prevented
 
 
 def _failed_by_itself(pod: Pod) -> bool:

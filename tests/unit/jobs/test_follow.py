@@ -53,8 +53,8 @@ class Silent:
 class Fed:
     """Changes that a test writes down: those at once, and those that come a moment later."""
 
-    def __init__(self, *items: Item, later: Sequence[Item] = ()) -> None:
-        self.items, self.later = items, later
+    def __init__(self, *items: Item, later: Sequence[Item] = (), after: float = 0.2) -> None:
+        self.items, self.later, self.after = items, later, after
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[Any]:
@@ -62,7 +62,7 @@ class Fed:
         for kind, news in self.items:
             listener(kind, news)
         for kind, news in self.later:
-            asyncio.get_running_loop().call_later(0.2, listener, kind, news)
+            asyncio.get_running_loop().call_later(self.after, listener, kind, news)
         yield lambda uid: lambda: None
 
 
@@ -249,6 +249,23 @@ async def test_the_end_of_the_tasks_own_time_waits_for_the_script(server: WebSer
         found = await follower.follow_or_end(time.monotonic())
     assert found.verdict.cause is (Cause.DEADLINE if ends else Cause.UNREACHABLE)
     assert requests(server, "DELETE") == 1
+
+
+@pytest.mark.parametrize("pod", [a_pod(), a_pod(unschedulable="0/2 nodes are available")], ids=["node", "no node"])
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_pod_that_waits_is_deleted_before_the_verdict(
+    server: WebServer, pod: dict[str, Any], is_deleted: bool
+) -> None:
+    """The garbage collector may be late: an autoscaler's node would still begin the script (R10)."""
+    has(server, ours(a_job()), pod)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED), after=0.5)
+    if is_deleted:
+        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+    found = await followed(server, changes, reads_logs=False)
+    assert found is not None
+    assert found.verdict.cause is Cause.STARTUP_TIMEOUT
+    assert (termination.running_pod(found.view, found.verdict) is None) is is_deleted
+    assert (requests(server, "DELETE"), requests(server, "PATCH")) == (1, 0)
 
 
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:

@@ -35,12 +35,22 @@ def test_the_end_of_a_script_that_runs_is_waited_for(cause: Cause) -> None:
     assert waited_until(a_view(a_pod()), cause) == 100 + GRACE + termination.MARGIN
 
 
+@pytest.mark.parametrize("pod", [a_pod(), a_pod(unschedulable="0/2 nodes are available")], ids=["node", "no node"])
+def test_the_deletion_of_a_pod_that_waits_is_waited_for(pod: dict[str, Any]) -> None:
+    """Kubernetes deletes it a moment after its Job: until then its script may begin (R10)."""
+    view, verdict = a_view(pod), Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
+    assert waited_until(view, verdict.cause) == 100 + GRACE + termination.MARGIN
+    assert termination.running_pod(view, verdict) == pod
+    gone = view.with_pod(pod, 101, deleted=True)
+    assert (waited_until(gone, verdict.cause), termination.running_pod(gone, verdict)) == (None, None)
+
+
 @pytest.mark.parametrize(
     "pod",
     [
         a_pod(exit_code=1),
         a_pod(running=True, phase="Failed"),
-        a_pod(unschedulable="0/2 nodes are available"),
+        a_pod(unschedulable="0/2 nodes are available", being_deleted=True),
         a_pod(installers=[a_container(name="install", exit_code=1)]),
     ],
     ids=["ended", "failed", "without a node", "never begins"],
