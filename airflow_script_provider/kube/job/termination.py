@@ -19,6 +19,9 @@ MARGIN = progress.CONFIRMATION + 2.0
 """Seconds beyond the grace period in which the pods of a run that is over may run and print.
 After them it is known whether the kubelet reports the pods' end."""
 
+_BEFORE_THE_START = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED)
+"""Causes that say why the script has not begun. A node that does not answer is not why."""
+
 
 def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> float | None:
     """Until when the ends of the run's pods are waited for, None if all of them are known.
@@ -38,6 +41,8 @@ def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict
     """
     uid = view.running_pod
     if uid is not None and not verdict.is_success:
+        if verdict.cause in _BEFORE_THE_START and not pod_status.script_has_started(view.pods[uid]):
+            return verdict
         within = _grace_period(view, verdict, limits, uid) + progress.CONFIRMATION
         return progress.unreachable(view, now, within) or verdict
     again = progress.decide(view, limits, now) if verdict.cause is Cause.JOB_DELETED else verdict

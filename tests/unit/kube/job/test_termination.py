@@ -87,6 +87,14 @@ def test_a_pod_that_outlives_its_grace_period_makes_every_verdict_unknown(cause:
     assert settled(view, cause, until - 1).cause is cause
 
 
+@pytest.mark.parametrize("cause", [Cause.IMAGE, Cause.STARTUP_TIMEOUT, Cause.NOT_CREATED])
+def test_a_pod_that_never_began_keeps_the_cause(cause: Cause) -> None:
+    """The node that does not report its end is not why the script did not begin (R10, R11)."""
+    view, verdict = a_view(a_pod(being_deleted=True, phase="Pending"), now=100), Verdict(cause, "uid-load-x1")
+    assert termination.settled(view, verdict, some_limits(), 1000) == verdict
+    assert termination.running_pod(view, verdict) is not None
+
+
 @pytest.mark.parametrize("cause", BY_US)
 def test_a_reported_end_leaves_the_verdict(cause: Cause) -> None:
     """The script was ended with its pod (R10)."""
