@@ -17,7 +17,7 @@ from typing import TypeVar
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
-from airflow_script_provider.api.watch import LISTED
+from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import (
     Changes,
@@ -34,7 +34,7 @@ from airflow_script_provider.jobs.changes import (
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.kube.job import announcements, progress, termination
+from airflow_script_provider.kube.job import announcements, earlier_tries, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
@@ -157,7 +157,8 @@ class Follower:
         """The output that no other process can read any more, because its pod is deleted."""
         pod = self.view.pods.get(verdict.pod_uid or "")
         is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
-        return self._outputs.kept(verdict.pod_uid) if verdict.ends_pods or is_deleted else Kept()
+        is_lost = verdict.ends_pods or is_deleted or termination.may_be_repeated(self.view, verdict)
+        return self._outputs.kept(verdict.pod_uid) if is_lost else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))
@@ -275,12 +276,24 @@ class Follower:
         elif kind is Kind.POD:
             self._take_pod(change.object, now, deleted=change.deleted)
         elif change.object["metadata"]["uid"] == self._job.ref.uid:
-            if not change.deleted:
-                self._announce(self._announcer.job(change.object))
-            self.view = self.view.with_job(change.object, now, deleted=change.deleted)
+            self._take_job(change, now)
         else:
             # Another Job of the same name: ours was deleted, and its deletion was missed.
             self.view = self.view.with_job(self.view.job, now, deleted=True)
+
+    def _take_job(self, change: Change, now: float) -> None:
+        """Announce the Job's state.
+
+        It may have been suspended and resumed between two followers, so at the first sight its own
+        times are its clock.
+        """
+        if not change.deleted:
+            self._announce(self._announcer.job(change.object))
+            if not self.view.job and self._start.clock is not None:
+                on_the_clock = earlier_tries.seconds_on_the_clock(change.object, self._api.now())
+                started_at = None if on_the_clock is None else now - on_the_clock
+                self.view = replace(self.view, started_at=started_at)
+        self.view = self.view.with_job(change.object, now, deleted=change.deleted)
 
     def _take_error(self, kind: Kind, error: exceptions.KubernetesApiError) -> None:
         """Without the Job or its pods there is nothing to follow; events are only reasons."""
@@ -329,8 +342,12 @@ class Follower:
         return verdict if settled == verdict else await self._unless_stopped(settled) or verdict
 
     async def _end_job(self, verdict: Verdict) -> None:
-        """Let Kubernetes start no other pod; what still runs, or may begin, is to end now."""
-        if self.view.unended_pods:
+        """Let Kubernetes start no other pod; what still runs, or may begin, is to end now.
+
+        The Job stays only for the log of a pod that has ended.
+        """
+        is_left = verdict.pod_uid in self.view.pods and verdict.pod_uid not in self.view.gone
+        if self.view.unended_pods or not is_left:
             await launching.abandon(self._api, self._job.ref)
         else:
             failures = progress.other_failures(self.view, verdict.pod_uid)

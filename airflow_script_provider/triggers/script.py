@@ -19,7 +19,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
-from airflow_script_provider.kube.job import earlier_tries
+from airflow_script_provider.kube.job import earlier_tries, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
@@ -112,7 +112,8 @@ class ScriptTrigger(JobTrigger):
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
-        if verdict.delete_job and not _is_kept_for_its_output(verdict, follower.view):
+        is_kept = _is_kept_for_its_output(verdict, follower.view, reads_logs=self._launched.get_logs)
+        if verdict.delete_job and not is_kept:
             # Now, not when a worker has time: what should not start must not start meanwhile.
             await launching.abandon(api, self._launched.ref)
         return JobEnd(verdict, follower.view, seconds, follower.state, follower.kept_for(verdict))
@@ -166,10 +167,13 @@ async def _in_the_background(works: Iterable[Coroutine[Any, Any, None]]) -> Asyn
             task.cancel()
 
 
-def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:
+def _is_kept_for_its_output(verdict: Verdict, view: View, *, reads_logs: bool) -> bool:
     """Whether the Job stays until a worker has read the output of its deciding pod.
 
-    Where Kubernetes may go on with other pods, the follower keeps the output, and the Job goes.
+    Where Kubernetes may go on with other pods, the follower keeps the output, and the Job goes. A
+    follower that does not read the log has nothing to keep.
     """
+    if verdict.ends_pods or (reads_logs and termination.may_be_repeated(view, verdict)):
+        return False
     pod = view.pods.get(verdict.pod_uid or "")
-    return not verdict.ends_pods and pod is not None and pod_status.script_end(pod) is not None
+    return pod is not None and pod_status.script_end(pod) is not None

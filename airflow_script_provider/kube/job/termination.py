@@ -24,6 +24,9 @@ _OF_AN_END = (Cause.SCRIPT_FAILED, Cause.NOT_EXECUTABLE, Cause.STOPPED)
 _BEFORE_AN_END = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
 """Causes that rest on a report that did not come, and that an end of the script refutes."""
 
+_BEFORE_THE_START = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED)
+"""Causes that say why the script has not begun. A node that does not answer is not why."""
+
 
 def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> float | None:
     """Until when the ends of the run's pods are waited for, None if all of them are known.
@@ -47,6 +50,8 @@ def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict
     """
     uid = view.running_pod
     if uid is not None and not verdict.is_success:
+        if verdict.cause in _BEFORE_THE_START and not pod_status.script_has_started(view.pods[uid]):
+            return verdict
         within = _grace_period(view, verdict, limits, uid) + progress.CONFIRMATION
         return progress.unreachable(view, now, within) or verdict
     if own := _own_end(view, verdict, limits):
@@ -89,15 +94,31 @@ def may_run_on(view: View, verdict: Verdict) -> bool:
     return view.running_pod is not None or view.may_run_unseen or verdict.cause is Cause.UNREACHABLE
 
 
+def may_be_repeated(view: View, verdict: Verdict) -> bool:
+    """Whether Kubernetes may run the deciding script again while the Job exists.
+
+    As long as other containers of its pod run, the cluster may disrupt the pod, which then counts
+    neither as a success nor as a failure.
+    """
+    pod = view.pods.get(verdict.pod_uid or "", {})
+    return verdict.delete_job and pod_status.script_end(pod) is not None and bool(pod_status.running_others(pod))
+
+
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
     """The cause of a run that failed; its outcome is unknown while its script may still run."""
     if case.verdict.cause is Cause.UNREACHABLE or not may_run_on(case.view, case.verdict):
         return found
     where, hint = _where(case)
+    does = "begin" if _is_waiting(running_pod(case.view, case.verdict)) else "run"
     why = found.cause.removeprefix("outcome unknown: ").rstrip(".").removesuffix(f"; {case.view.unseen}")
-    cause = f"outcome unknown: {why}; the script may still run in {where}, so it is not retried"
+    cause = f"outcome unknown: {why}; the script may still {does} in {where}, so it is not retried"
     headline, advice = headline_of(f"Job {case.job}: {cause}.", hint)
     return replace(found, cause=cause, headline=headline, advice=advice, hint=hint)
+
+
+def _is_waiting(pod: Pod | None) -> bool:
+    """Whether the script of a pod has not begun, and nothing has told the pod to end."""
+    return pod is not None and not (pod_status.script_has_started(pod) or pod_status.is_being_deleted(pod))
 
 
 def _where(case: Case) -> tuple[str, str]:
@@ -108,7 +129,7 @@ def _where(case: Case) -> tuple[str, str]:
         return f"the cluster that {case.view.elsewhere} chose", f"Look there for pods of Job {name}."
     if pod is None:
         return "a pod that could not be listed", f"Run kubectl -n {namespace} get pods -l job-name={name}."
-    if pod_status.is_being_deleted(pod):
+    if pod_status.is_being_deleted(pod) and pod_status.node(pod):
         return pod_status.name(pod), f"Run kubectl describe node {pod_status.node(pod)}."
     return pod_status.name(pod), f"Run kubectl -n {namespace} delete pod {pod_status.name(pod)}."
 

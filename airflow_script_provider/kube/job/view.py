@@ -71,9 +71,13 @@ class View:
     disruptions: Mapping[str, str] = field(default_factory=dict)
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
-        """The view after a change of the Job. While it is suspended its clock does not run."""
-        suspended = is_suspended(job)
-        started_at = None if suspended else self.started_at if self.started_at is not None else now
+        """The view after a change of the Job. While it is suspended its clock does not run.
+
+        Another start time means that it was suspended and resumed, although this was not seen.
+        """
+        known, new = (one.get("status", {}).get("startTime") for one in (self.job, job))
+        is_new = self.started_at is None or (known and new and known != new)
+        started_at = None if is_suspended(job) else now if is_new else self.started_at
         seen_since = now if self.seen_since is None else self.seen_since
         deleted = self.job_deleted or deleted
         seen = replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
@@ -219,10 +223,10 @@ class View:
     def running_pod(self) -> str | None:
         """The uid of the pod in which the script may still run, None if there is none.
 
-        Either the script was seen to run, or its pod was asked to end, on a node that may have
-        begun it, and no end was reported.
+        This holds once the ends of the pods were waited for. Without a report, a pod may also have
+        begun its script since, or may still begin it.
         """
-        return next((uid for uid in self.unended_pods if _may_have_begun(self.pods[uid])), None)
+        return next(iter(self.unended_pods), None)
 
     @property
     def has_run(self) -> bool:
@@ -368,13 +372,13 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
 
 
 def _is_unended(pod: Pod) -> bool:
-    """Whether the script runs on a node, or nothing has prevented yet that it begins there."""
+    """Whether the script runs on a node, or nothing has prevented yet that it begins on one.
+
+    A pod that is being deleted gets no node any more.
+    """
     is_prevented = pod_stages.has_run(pod) and not pod_status.script_has_started(pod)
-    return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod) and not is_prevented
-
-
-def _may_have_begun(pod: Pod) -> bool:
-    return pod_status.script_has_started(pod) or pod_status.is_being_deleted(pod)
+    is_prevented = is_prevented or (pod_status.node(pod) is None and pod_status.is_being_deleted(pod))
+    return pod_status.script_end(pod) is None and not pod_status.is_terminal(pod) and not is_prevented
 
 
 def _failed_by_itself(pod: Pod) -> bool:

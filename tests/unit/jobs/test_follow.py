@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,8 +54,8 @@ class Silent:
 class Fed:
     """Changes that a test writes down: those at once, and those that come a moment later."""
 
-    def __init__(self, *items: Item, later: Sequence[Item] = ()) -> None:
-        self.items, self.later = items, later
+    def __init__(self, *items: Item, later: Sequence[Item] = (), after: float = 0.2) -> None:
+        self.items, self.later, self.after = items, later, after
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[Any]:
@@ -62,7 +63,7 @@ class Fed:
         for kind, news in self.items:
             listener(kind, news)
         for kind, news in self.later:
-            asyncio.get_running_loop().call_later(0.2, listener, kind, news)
+            asyncio.get_running_loop().call_later(self.after, listener, kind, news)
         yield lambda uid: lambda: None
 
 
@@ -90,6 +91,11 @@ async def followed(server: WebServer, changes: Fed, *, reads_logs: bool = True) 
 def ours(job: dict[str, Any]) -> Change:
     """The Job that is followed."""
     return Change(job | {"metadata": job["metadata"] | {"uid": "job-uid"}})
+
+
+def ago(seconds: float) -> str:
+    """A time of day in the past."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def has(server: WebServer, job: Change, *pods: dict[str, Any]) -> None:
@@ -177,18 +183,40 @@ async def test_a_job_that_succeeded_without_a_follower_was_not_stopped(
 
 async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer) -> None:
     """A triggerer may restart more often than a Job without a pod has time to start (R4, R5, R10)."""
-    has(server, ours(a_job()))
+    waiting = ours(a_job(started=ago(0)))
+    has(server, waiting)
     job, state = a_launched_job(limits=some_limits(startup_timeout=0.5, grace_period=0)), FollowState()
     seen: list[Followed | None] = []
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
         while len(seen) < 10 and (not seen or seen[-1] is None):
-            changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, LISTED))
+            changes = Fed((Kind.JOB, waiting), (Kind.POD, LISTED))
             follower = Follower(JobContext(api, job, Silent()), changes, state)
             seen.append(await follower.follow_until(time.monotonic() + 0.2))
             state = FollowState.from_dict(json.loads(json.dumps(follower.state.to_dict())))
     assert len(seen) > 1
     assert seen[-1] is not None
     assert seen[-1].verdict.cause is Cause.STARTUP_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("pod", "age"),
+    [(a_pod(running=True, phase="Running"), 800), (a_pod(phase="Pending"), 400)],
+    ids=["its deadline has passed", "its time to start has passed"],
+)
+async def test_a_job_that_was_resumed_between_two_followers_has_a_new_clock(
+    server: WebServer, pod: dict[str, Any], age: int
+) -> None:
+    """Kueue may suspend and resume it while the triggerer's state waits for a worker (R4, R5)."""
+    resumed = ours(a_job(started=ago(20)))
+    pod["metadata"]["creationTimestamp"] = ago(20)
+    has(server, resumed, pod)
+    changes = Fed((Kind.JOB, resumed), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
+    left = FollowState(clock=time.time() - age, has_begun=None)
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(launched_at=time.time() - age, get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, left, keeps_output=False)
+        assert await follower.follow_until(time.monotonic() + 0.3) is None
+    assert requests(server, "DELETE") == 0
 
 
 DEADLINE = a_job("FailureTarget", reason="DeadlineExceeded")
@@ -256,6 +284,23 @@ async def test_the_end_of_the_tasks_own_time_waits_for_the_script(server: WebSer
         found = await follower.follow_or_end(time.monotonic())
     assert found.verdict.cause is (Cause.DEADLINE if ends else Cause.UNREACHABLE)
     assert requests(server, "DELETE") == 1
+
+
+@pytest.mark.parametrize("pod", [a_pod(), a_pod(unschedulable="0/2 nodes are available")], ids=["node", "no node"])
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_pod_that_waits_is_deleted_before_the_verdict(
+    server: WebServer, pod: dict[str, Any], is_deleted: bool
+) -> None:
+    """The garbage collector may be late: an autoscaler's node would still begin the script (R10)."""
+    has(server, ours(a_job()), pod)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED), after=0.5)
+    if is_deleted:
+        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+    found = await followed(server, changes, reads_logs=False)
+    assert found is not None
+    assert found.verdict.cause is Cause.STARTUP_TIMEOUT
+    assert (termination.running_pod(found.view, found.verdict) is None) is is_deleted
+    assert (requests(server, "DELETE"), requests(server, "PATCH")) == (1, 0)
 
 
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:

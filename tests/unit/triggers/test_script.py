@@ -25,7 +25,7 @@ from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.builders import a_launched_job, a_pod, a_view, some_limits
+from tests.builders import a_container, a_launched_job, a_pod, a_view, some_limits
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
 PAYLOAD: dict[str, Any] = {
@@ -100,14 +100,14 @@ async def test_a_row_that_cannot_be_read_is_handed_back(
 WAITING = a_pod("load-x2", unschedulable="0/2 nodes are available: 2 Insufficient cpu.")
 
 
-async def expired(pod: dict[str, Any], trigger: ScriptTrigger) -> tuple[JobEnd, int]:
+async def expired(pod: dict[str, Any], trigger: ScriptTrigger, cause: Cause = Cause.DEADLINE) -> tuple[JobEnd, int]:
     """The end of a Job whose task has no time left, with this pod as its last; and the number of deletes."""
     view = a_view(a_pod("load-x1", unschedulable="no"), pod)
     follower: Any = create_autospec(Follower, instance=True, view=view, state=FollowState())
     follower.kept_for.return_value = Kept()
     with stand_in() as server:
         async with api_of(server) as api:
-            at_the_end = Verdict(Cause.DEADLINE, view.last_pod, delete_job=True)
+            at_the_end = Verdict(cause, view.last_pod, delete_job=True)
             ended = await trigger._ended(api, follower, Followed(at_the_end, view, Output(0)))
         return ended, requests(server, "DELETE")
 
@@ -117,6 +117,20 @@ async def test_the_end_of_the_tasks_time_is_about_the_last_pod(pod: dict[str, An
     """The Job goes at once, so that no other attempt starts (R5)."""
     ended, deletes = await expired(pod, ScriptTrigger(job=a_launched_job().to_dict(), execution_timeout=60))
     assert (ended.verdict.pod_uid, deletes) == ("uid-load-x2", 1)
+
+
+@pytest.mark.parametrize("get_logs", [True, False])
+@pytest.mark.parametrize("is_running", [True, False])
+@pytest.mark.parametrize("code", [0, 3])
+async def test_a_job_with_a_running_sidecar_goes_before_a_worker_has_a_slot(
+    code: int, is_running: bool, get_logs: bool
+) -> None:
+    """A drain in between would run the script again; without a log in the triggerer the output counts more (R1, R7)."""
+    sidecar = a_container(name="proxy", running=is_running, exit_code=None if is_running else 1)
+    pod = a_pod("load-x2", exit_code=code, phase="Running", others=[sidecar])
+    trigger = ScriptTrigger(job=a_launched_job(get_logs=get_logs).to_dict())
+    _, deletes = await expired(pod, trigger, Cause.SCRIPT_FAILED if code else Cause.SCRIPT_SUCCEEDED)
+    assert deletes == (is_running and get_logs)
 
 
 async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_the_way() -> None:

@@ -512,6 +512,14 @@ def test_a_suspended_job_has_no_clock() -> None:
     assert decide(a_view(job=a_job(suspended=True)), some_limits(), 10_000) == Wait(None)
 
 
+def test_a_new_start_time_is_a_new_clock() -> None:
+    """The Job was suspended and resumed while the watch was away (R5)."""
+    running = a_view(a_pod(running=True), job=a_job(started="2026-01-01T00:00:00Z"))
+    resumed = running.with_job(a_job(started="2026-01-01T00:10:00Z"), 600)
+    assert decide(running, some_limits(), 751).cause is Cause.SILENCE  # type: ignore[union-attr]
+    assert decide(resumed, some_limits(), 751) == Wait(600 + 600 + 30 + SILENCE_GRACE)
+
+
 def test_a_resumed_job_starts_its_clock_anew() -> None:
     """The clock starts when the Job is resumed (R11)."""
     view = a_view(job=a_job(suspended=True)).with_job(a_job(), 1000)

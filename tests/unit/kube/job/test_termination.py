@@ -41,12 +41,22 @@ def test_the_end_of_a_script_that_runs_is_waited_for(cause: Cause) -> None:
     assert waited_until(a_view(a_pod()), cause) == 100 + GRACE + termination.MARGIN
 
 
+@pytest.mark.parametrize("pod", [a_pod(), a_pod(unschedulable="0/2 nodes are available")], ids=["node", "no node"])
+def test_the_deletion_of_a_pod_that_waits_is_waited_for(pod: dict[str, Any]) -> None:
+    """Kubernetes deletes it a moment after its Job: until then its script may begin (R10)."""
+    view, verdict = a_view(pod), Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
+    assert waited_until(view, verdict.cause) == 100 + GRACE + termination.MARGIN
+    assert termination.running_pod(view, verdict) == pod
+    gone = view.with_pod(pod, 101, deleted=True)
+    assert (waited_until(gone, verdict.cause), termination.running_pod(gone, verdict)) == (None, None)
+
+
 @pytest.mark.parametrize(
     "pod",
     [
         a_pod(exit_code=1),
         a_pod(running=True, phase="Failed"),
-        a_pod(unschedulable="0/2 nodes are available"),
+        a_pod(unschedulable="0/2 nodes are available", being_deleted=True),
         a_pod(installers=[a_container(name="install", exit_code=1)]),
     ],
     ids=["ended", "failed", "without a node", "never begins"],
@@ -81,6 +91,14 @@ def test_a_pod_that_outlives_its_grace_period_makes_every_verdict_unknown(cause:
     view, until = a_view(a_pod(**LEAVING), now=100), 100 + GRACE + CONFIRMATION
     assert settled(view, cause, until).cause is Cause.UNREACHABLE
     assert settled(view, cause, until - 1).cause is cause
+
+
+@pytest.mark.parametrize("cause", [Cause.IMAGE, Cause.STARTUP_TIMEOUT, Cause.NOT_CREATED])
+def test_a_pod_that_never_began_keeps_the_cause(cause: Cause) -> None:
+    """The node that does not report its end is not why the script did not begin (R10, R11)."""
+    view, verdict = a_view(a_pod(being_deleted=True, phase="Pending"), now=100), Verdict(cause, "uid-load-x1")
+    assert termination.settled(view, verdict, some_limits(), 1000) == verdict
+    assert termination.running_pod(view, verdict) is not None
 
 
 @pytest.mark.parametrize("cause", BY_US)
@@ -159,3 +177,12 @@ def test_a_pod_that_could_not_be_listed_may_run(cause: Cause) -> None:
     assert "no pod was created" not in found.headline
     assert f"{found.headline} {found.advice}".rstrip().endswith("Run kubectl -n etl get pods -l job-name=load.")
     assert not termination.may_run_on(replace(case.view, pods_known=True), case.verdict)
+
+
+@pytest.mark.parametrize(("is_running", "deletes_job"), [(True, True), (True, False), (False, True)])
+def test_a_script_may_be_repeated_while_other_containers_of_its_pod_run(is_running: bool, deletes_job: bool) -> None:
+    """A drain makes its pod one that does not count, whatever the script ended with (R1, R7)."""
+    others = [a_container(name="proxy", running=is_running, exit_code=None if is_running else 0)]
+    verdict = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=deletes_job)
+    view = a_view(a_pod(exit_code=0, others=others))
+    assert termination.may_be_repeated(view, verdict) is (is_running and deletes_job)
