@@ -20,7 +20,7 @@ from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners.docker_stream import FrameDecoder
 from airflow_script_provider.runners.recording import ProcessEnd, Recording
 from airflow_script_provider.runners.script_run import GRACE, Screen, ScriptRun, Target
-from airflow_script_provider.runners.stdin_feed import StdinFeed, invocation_of
+from airflow_script_provider.runners.stdin_feed import STATES, StdinFeed, invocation_of
 from airflow_script_provider.runners.supervise import OnOutput, supervise
 from airflow_script_provider.runners.terminal import Size
 
@@ -262,16 +262,16 @@ class ContainerProcess:
 
         if not end.is_unknown:
             return end
-        state = "It may still be running"
+        is_running = None
         with contextlib.suppress(RequestException):
-            state = await self._feed.whether_it_runs(self._ask)
+            is_running = await self._feed.is_running(self._ask)
         if await asyncio.to_thread(self._has_ended):
             return ProcessEnd(code, cause=f"script failed: container {self._container.name} ended while it ran")
-        return replace(end, cause=f"{end.cause}. {state}")
+        return replace(end, cause=f"{end.cause}. {STATES[is_running]}")
 
-    async def _ask(self, argv: list[str]) -> str:
+    async def _ask(self, argv: list[str]) -> str | None:
         _, printed = await asyncio.to_thread(self._container.exec_run, argv, stderr=False)
-        return (printed or b"").decode(errors="replace").strip()
+        return (printed or b"").decode(errors="replace").strip() or None
 
     async def _write(self, data: bytes) -> None:
         await asyncio.to_thread(self._socket.sendall, data)

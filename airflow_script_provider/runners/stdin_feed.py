@@ -17,8 +17,14 @@ from airflow_script_provider.runners.recording import ProcessEnd
 from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.script import Script
 
-Ask = Callable[[list[str]], Awaitable[str]]
-"""Runs a program in the container, and returns the word that it prints; empty without one."""
+Ask = Callable[[list[str]], Awaitable[str | None]]
+"""Runs a program in the container, and returns the word that it prints, None without an answer.
+
+The word is empty if the program takes longer than it may.
+"""
+
+STATES = {True: "It is still running", False: "It is no longer running", None: "It may still be running"}
+"""Whether the process still runs, as a sentence."""
 
 _ANNOUNCEMENT_TIMEOUT = 10.0
 _MAX_EARLY_OUTPUT = 4096
@@ -98,13 +104,11 @@ class StdinFeed:
         reply = await ask(stdin_program.end_argv(process, self.invocation, grace))
         return not had_ended and reply != "gone"
 
-    async def whether_it_runs(self, ask: Ask) -> str:
-        """Whether the process still runs, as a sentence: a program beside it looks."""
+    async def is_running(self, ask: Ask) -> bool | None:
+        """Whether the process still runs, None where a program beside it cannot tell."""
         process = await self.process()
-        reply = await ask(stdin_program.check_argv(process)) if process is not None else ""
-        return {"running": "It is still running", "gone": "It is no longer running"}.get(
-            reply, "It may still be running"
-        )
+        reply = await ask(stdin_program.check_argv(process)) if process is not None else None
+        return {"running": True, "gone": False}.get(reply or "")
 
     @property
     def reported_end(self) -> ProcessEnd | None:
