@@ -126,7 +126,7 @@ class ExecRun:
         timed_out = TimedOut(termination.description, termination.may_still_run)
         found = running.result() if running.done() and running.exception() is None else program.reported_end
         end = ends.end_at_deadline(found, timed_out, was_signalled=termination.was_signalled)
-        if end is not timed_out:
+        if isinstance(end, Exited):
             self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
         return end
 

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_script_provider import _event_loop
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.wording import one_line
@@ -245,9 +246,9 @@ class ContainerProcess:
         """The end by the exit code that the container's shell has reported."""
         return self._feed.reported_end
 
-    async def end(self, grace: float) -> bool:
+    async def end(self, grace: float) -> Termination:
         """End the process through a second exec; Docker can only end containers."""
-        return await self._feed.end_process(self._ask, grace)
+        return await self._feed.end_process(self._ask, grace, f"docker exec {self._container.name}")
 
     def close(self) -> None:
         """Close the connection, which ends a thread that still reads from it."""

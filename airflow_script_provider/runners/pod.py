@@ -17,6 +17,7 @@ from airflow_script_provider.execs.look import look
 from airflow_script_provider.execs.session import ExecSession, open_exec, reply_of
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.exec.workloads import named
@@ -138,9 +139,11 @@ class PodProcess:
         """The end by the exit code that the container's shell has reported."""
         return self._feed.reported_end
 
-    async def end(self, grace: float) -> bool:
+    async def end(self, grace: float) -> Termination:
         """End the process through a second exec; closing the connection would leave it running."""
-        return await self._feed.end_process(functools.partial(self._ask, grace + _REPLY_TIMEOUT), grace)
+        pod, ask = self._chosen.location, functools.partial(self._ask, grace + _REPLY_TIMEOUT)
+        enter = f"kubectl exec -n {pod.namespace} {pod.pod} -c {pod.container} --"
+        return await self._feed.end_process(ask, grace, enter)
 
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:

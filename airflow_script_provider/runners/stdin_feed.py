@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program as stdin_program
-from airflow_script_provider.kube.exec.ends import Exited, NotStarted, ShellKilled, end_of
+from airflow_script_provider.kube.exec.ends import Exited, NotStarted, ShellKilled, Termination, end_of, termination_of
 from airflow_script_provider.kube.exec.own_lines import OwnLines, RemoteProcess
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
@@ -93,16 +93,19 @@ class StdinFeed:
                 await self._announced.wait()
         return self._own_lines.process
 
-    async def end_process(self, ask: Ask, grace: float) -> bool:
+    async def end_process(self, ask: Ask, grace: float, enter: str) -> Termination:
         """End the process by a program beside it.
 
-        Returns whether the script got a signal: False if it had ended by itself.
+        ``enter`` is the command with which a user runs another one in the container.
         """
         process, had_ended = await self.process(), self.reported_end is not None
+        if self._own_lines.failure is not None:
+            return Termination("it had not begun", may_still_run=False, was_signalled=False)
         if process is None:
-            return False
+            why = f"it could not be ended, because {self._container} has not reported its process"
+            return Termination(why, may_still_run=True, was_signalled=False)
         reply = await ask(stdin_program.end_argv(process, self.invocation, grace))
-        return not had_ended and reply != "gone"
+        return termination_of(reply, process.group, grace, enter, had_ended=had_ended)
 
     async def is_running(self, ask: Ask) -> bool | None:
         """Whether the process still runs, None where a program beside it cannot tell."""
@@ -150,6 +153,7 @@ class StdinFeed:
 
 _FAILURES = {
     "connection": "its node cannot be reached ({})",
+    "refused": "its node refused the exec ({})",
     "program": "{}",
     "code": "the container's shell could not read it ({})",
     "killed": "the container's shell was killed before ({})",
