@@ -226,6 +226,8 @@ EXAMPLES = (
                                  "permission denied: unknown"), hide=str)),
     Example(C.START_ERROR, "RunContainerError", _waiting("RunContainerError", "failed to mount /work")),
     Example(C.START_ERROR, None, NotStarted("code", "exit code 2")),
+    Example(C.START_ERROR, None,
+            NotStarted("refused", 'unable to upgrade connection: container not found ("api")')),
     Example(C.PROGRAM_NOT_FOUND, "StartError", _not_executable('exec: "ruby": executable file not found in $PATH')),
     Example(C.PROGRAM_NOT_FOUND, "CreateContainerError",
             _not_created("container create failed: executable file `ruby` not found in $PATH: No such file")),

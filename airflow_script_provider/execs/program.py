@@ -7,13 +7,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
 from airflow_script_provider.execs.session import ExecSession, ExecTarget, ask_helper, open_exec, reply_of
 from airflow_script_provider.kube.exec import program, protocol
-from airflow_script_provider.kube.exec.ends import ExecEnd, Exited, end_of, end_of_bare
+from airflow_script_provider.kube.exec.ends import ExecEnd, Exited, Termination, end_of, end_of_bare, termination_of
 from airflow_script_provider.kube.exec.outcome import ExecOutput
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.program import Invocation
@@ -26,21 +25,6 @@ REPLY_TIMEOUT = 15.0
 """Seconds for one of our small helper programs to reply."""
 ANNOUNCEMENT_TIMEOUT = 1.5
 """Seconds that ending a program waits for the announcement of its process."""
-
-
-_ENDED_STATES = ("gone", "ended", "killed")
-
-
-class Termination(NamedTuple):
-    """The result of ending a process, in words.
-
-    ``may_still_run`` is False if the process is gone. ``was_signalled`` is False if the program
-    had ended before it could get a signal, so that its exit code is its own.
-    """
-
-    description: str
-    may_still_run: bool
-    was_signalled: bool = True
 
 
 class OutputRecorder:
@@ -140,21 +124,8 @@ class Program:
             return Termination(why, may_still_run=True, was_signalled=False)
         had_ended = self.own_lines.exit_code is not None  # what it has left in its group may remain
         reply = await reply_of(self.api, self.target, program.end_argv(process, self.invocation, grace), within)
-        descriptions = {
-            "gone": "it had already ended",
-            "ended": "it was ended",
-            "killed": f"it was killed, {grace:g} s after SIGTERM",
-            "left": f"process {process.group} cannot be killed",
-            "": f"process {process.group} received SIGTERM; SIGKILL follows after {grace:g} s",
-        }
-        failed = f"process {process.group} could not be ended. Run: {self._kill_command(process.group)}"
-        description = failed if reply is None else descriptions.get(reply, failed)
-        was_signalled = not had_ended and reply != "gone"
-        return Termination(description, may_still_run=reply not in _ENDED_STATES, was_signalled=was_signalled)
-
-    def _kill_command(self, group: int) -> str:
         where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"
-        return f"kubectl exec {where} -- sh -c 'kill -- -{group}'"
+        return termination_of(reply, process.group, grace, f"kubectl exec {where} --", had_ended=had_ended)
 
     async def _run(
         self, argv: Sequence[str], data: bytes, protocols: Sequence[str] = protocol.PROTOCOLS

@@ -14,6 +14,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
+from airflow_script_provider.execs.look import CHECK_PAUSE, CHECKS, look
 from airflow_script_provider.execs.program import OutputRecorder, Program
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import ends
@@ -40,7 +41,6 @@ DRAIN_TIMEOUT = 5.0
 """Seconds for the last output of a process that was ended."""
 TERMINATION_MARGIN = 10.0
 """Seconds beyond the grace period for ending a process."""
-_CHECKS, _CHECK_PAUSE = 3, 1.0
 
 
 class ExecRun:
@@ -126,7 +126,7 @@ class ExecRun:
         timed_out = TimedOut(termination.description, termination.may_still_run)
         found = running.result() if running.done() and running.exception() is None else program.reported_end
         end = ends.end_at_deadline(found, timed_out, was_signalled=termination.was_signalled)
-        if end is not timed_out:
+        if isinstance(end, Exited):
             self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
         return end
 
@@ -154,21 +154,19 @@ class ExecRun:
 
     async def _with_look(self, end: ConnectionBroken | ShellKilled, program: Program, chosen: ChosenPod) -> ExecEnd:
         """The end, with whether the process still runs; or that of the pod, which has ended it."""
-        is_running, why = None, None
-        for check in range(_CHECKS):
-            await asyncio.sleep(_CHECK_PAUSE if check else 0)
-            why, is_running = await why_gone(self.api, chosen), await program.is_running()
-            if why or is_running is not None:
-                break
-        if why and not is_running:
-            return PodEnded(why.why, end.code if isinstance(end, ShellKilled) else None, why.reason)
+        seen = await look(self.api, chosen, program.is_running)
+        if over := seen.pod_end:
+            return PodEnded(over.why, end.code if isinstance(end, ShellKilled) else None, over.reason)
+        if seen.why:
+            word = f" ({seen.why.reason})" if seen.why.reason else ""
+            self.log.note(f"The pod is being deleted{word}, but its end was not reported", logging.WARNING)
         process = program.own_lines.process
-        return replace(end, is_running=is_running, process_group=process.group if process else None)
+        return replace(end, is_running=seen.is_running, process_group=process.group if process else None)
 
     async def _why_gone(self, chosen: ChosenPod) -> Gone | None:
         """Why the pod or container ended. Kubelet reports a container's end a moment later."""
-        for check in range(_CHECKS):
-            await asyncio.sleep(_CHECK_PAUSE if check else 0)
+        for check in range(CHECKS):
+            await asyncio.sleep(CHECK_PAUSE if check else 0)
             if why := await why_gone(self.api, chosen):
                 return why
         return None

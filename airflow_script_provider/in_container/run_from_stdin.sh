@@ -34,6 +34,7 @@ airflow_make_folder() {
 }
 
 airflow_report() { # $1: the program's exit code
+    trap - PIPE # a closed stdout ends this shell, instead of failing for a minute
     # A program may leave stdout full and non-blocking: then printf fails, and writes nothing.
     airflow_tries=600
     until printf '\036%s ended %s\n' "$airflow_nonce" "$1"; do

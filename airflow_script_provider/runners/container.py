@@ -13,6 +13,7 @@ from typing import Any
 from airflow_script_provider import _event_loop
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.wording import one_line
@@ -20,7 +21,7 @@ from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners.docker_stream import FrameDecoder
 from airflow_script_provider.runners.recording import ProcessEnd, Recording
 from airflow_script_provider.runners.script_run import GRACE, Screen, ScriptRun, Target
-from airflow_script_provider.runners.stdin_feed import StdinFeed, invocation_of
+from airflow_script_provider.runners.stdin_feed import STATES, StdinFeed, invocation_of
 from airflow_script_provider.runners.supervise import OnOutput, supervise
 from airflow_script_provider.runners.terminal import Size
 
@@ -245,9 +246,9 @@ class ContainerProcess:
         """The end by the exit code that the container's shell has reported."""
         return self._feed.reported_end
 
-    async def end(self, grace: float) -> bool:
+    async def end(self, grace: float) -> Termination:
         """End the process through a second exec; Docker can only end containers."""
-        return await self._feed.end_process(self._ask, grace)
+        return await self._feed.end_process(self._ask, grace, f"docker exec {self._container.name}")
 
     def close(self) -> None:
         """Close the connection, which ends a thread that still reads from it."""
@@ -262,16 +263,16 @@ class ContainerProcess:
 
         if not end.is_unknown:
             return end
-        state = "It may still be running"
+        is_running = None
         with contextlib.suppress(RequestException):
-            state = await self._feed.whether_it_runs(self._ask)
+            is_running = await self._feed.is_running(self._ask)
         if await asyncio.to_thread(self._has_ended):
             return ProcessEnd(code, cause=f"script failed: container {self._container.name} ended while it ran")
-        return replace(end, cause=f"{end.cause}. {state}")
+        return replace(end, cause=f"{end.cause}. {STATES[is_running]}")
 
-    async def _ask(self, argv: list[str]) -> str:
+    async def _ask(self, argv: list[str]) -> str | None:
         _, printed = await asyncio.to_thread(self._container.exec_run, argv, stderr=False)
-        return (printed or b"").decode(errors="replace").strip()
+        return (printed or b"").decode(errors="replace").strip() or None
 
     async def _write(self, data: bytes) -> None:
         await asyncio.to_thread(self._socket.sendall, data)

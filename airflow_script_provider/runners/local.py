@@ -18,6 +18,7 @@ from pathlib import Path
 
 from airflow_script_provider import _event_loop
 from airflow_script_provider.exceptions import TargetError
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.kube.request import interpreters
 from airflow_script_provider.kube.request.interpreters import Interpreter
@@ -169,7 +170,7 @@ class LocalProcess:
         """The end of the child, None while it is not known."""
         return None if self._child.returncode is None else _process_end(self._child.returncode)
 
-    async def end(self, grace: float) -> bool:
+    async def end(self, grace: float) -> Termination:
         """Send SIGTERM to the group, and SIGKILL to what is left of it after ``grace`` seconds."""
         had_ended = self._has_ended()
         self._signal(signal.SIGTERM)
@@ -178,7 +179,7 @@ class LocalProcess:
             await asyncio.sleep(_POLL_INTERVAL)
             self._signal(_PROBE)
         self._signal(signal.SIGKILL)
-        return not had_ended
+        return Termination("it was ended", may_still_run=False, was_signalled=not had_ended)
 
     def close(self) -> None:
         """Kill the group and close all descriptors."""

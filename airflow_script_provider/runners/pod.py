@@ -13,23 +13,25 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
+from airflow_script_provider.execs.look import look
 from airflow_script_provider.execs.session import ExecSession, open_exec, reply_of
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.exec.workloads import named
+from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners.recording import ProcessEnd, Recording
 from airflow_script_provider.runners.script_run import Screen, ScriptRun, Target
-from airflow_script_provider.runners.stdin_feed import StdinFeed, invocation_of
+from airflow_script_provider.runners.stdin_feed import STATES, StdinFeed, invocation_of
 from airflow_script_provider.runners.supervise import OnOutput, supervise
 from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.script import Script
 
 _REPLY_TIMEOUT = 15.0
 """Seconds for a small program beside the process; beyond the grace period for one that ends it."""
-_SIGNAL_BASE = 128
 
 
 class PodRunner:
@@ -137,9 +139,11 @@ class PodProcess:
         """The end by the exit code that the container's shell has reported."""
         return self._feed.reported_end
 
-    async def end(self, grace: float) -> bool:
+    async def end(self, grace: float) -> Termination:
         """End the process through a second exec; closing the connection would leave it running."""
-        return await self._feed.end_process(functools.partial(self._ask, grace + _REPLY_TIMEOUT), grace)
+        pod, ask = self._chosen.location, functools.partial(self._ask, grace + _REPLY_TIMEOUT)
+        enter = f"kubectl exec -n {pod.namespace} {pod.pod} -c {pod.container} --"
+        return await self._feed.end_process(ask, grace, enter)
 
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:
@@ -155,15 +159,19 @@ class PodProcess:
 
         ``code`` is that of the exec, None without one.
         """
-        if end.exit_code is not None and end.exit_code <= _SIGNAL_BASE:
+        if end.exit_code is not None and not signal_name(end.exit_code):
             return end
-        state = await self._feed.whether_it_runs(functools.partial(self._ask, _REPLY_TIMEOUT)) if end.is_unknown else ""
-        if why := await why_gone(self._api, self._chosen):
-            return ProcessEnd(code, cause=f"script failed: {why}")
-        return replace(end, cause=f"{end.cause}. {state}") if end.is_unknown else end
+        if not end.is_unknown:
+            why = await why_gone(self._api, self._chosen)
+            return ProcessEnd(code, cause=f"script failed: {why}") if why else end
+        ask = functools.partial(self._ask, _REPLY_TIMEOUT)
+        seen = await look(self._api, self._chosen, functools.partial(self._feed.is_running, ask))
+        if seen.pod_end:
+            return ProcessEnd(code, cause=f"script failed: {seen.pod_end}")
+        return replace(end, cause=f"{end.cause}. {STATES[seen.is_running]}")
 
-    async def _ask(self, within: float, argv: list[str]) -> str:
-        return await reply_of(self._api, self._chosen.target, argv, within) or ""
+    async def _ask(self, within: float, argv: list[str]) -> str | None:
+        return await reply_of(self._api, self._chosen.target, argv, within)
 
 
 @contextlib.contextmanager

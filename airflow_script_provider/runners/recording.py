@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.stream_lines import Lines
@@ -28,14 +29,18 @@ class ProcessEnd:
     is_unknown: bool = False
 
 
-def end_at_deadline(found: ProcessEnd | None, *, was_signalled: bool) -> ProcessEnd:
+def end_at_deadline(found: ProcessEnd | None, termination: Termination) -> ProcessEnd:
     """The end of a script whose timeout was over before its end was known.
 
     ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
-    script had ended by itself, before any signal of ours.
+    script had ended by itself, before any signal of ours. Any exit code shows that it has ended.
     """
-    has_ended_by_itself = found is not None and found.exit_code is not None and not was_signalled
-    return found if found is not None and has_ended_by_itself else ProcessEnd(None, timed_out=True)
+    has_ended = found is not None and found.exit_code is not None
+    if found is not None and has_ended and not termination.was_signalled:
+        return found
+    if has_ended or not termination.may_still_run:
+        return ProcessEnd(None, timed_out=True)
+    return ProcessEnd(None, timed_out=True, cause=termination.description, is_unknown=True)
 
 
 class Recording:
@@ -79,7 +84,10 @@ class Recording:
 
 def _run_end(end: ProcessEnd, script_run: ScriptRun) -> RunEnd:
     if end.timed_out:
-        error = f"script was ended after its timeout of {script_run.timeout:g} s"
+        timeout = f"its timeout of {script_run.timeout:g} s"
+        error = f"script was ended after {timeout}"
+        if end.is_unknown:
+            error = f"script ran longer than {timeout}, and may still be running: {end.cause}"
         return RunEnd(Status.TIMEOUT, end.exit_code, error, "Timeout")
     if end.exit_code == 0:
         return RunEnd(Status.COMPLETED, end.exit_code)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program as stdin_program
-from airflow_script_provider.kube.exec.ends import Exited, NotStarted, ShellKilled, end_of
+from airflow_script_provider.kube.exec.ends import Exited, NotStarted, ShellKilled, Termination, end_of, termination_of
 from airflow_script_provider.kube.exec.own_lines import OwnLines, RemoteProcess
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
@@ -17,8 +17,14 @@ from airflow_script_provider.runners.recording import ProcessEnd
 from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.script import Script
 
-Ask = Callable[[list[str]], Awaitable[str]]
-"""Runs a program in the container, and returns the word that it prints; empty without one."""
+Ask = Callable[[list[str]], Awaitable[str | None]]
+"""Runs a program in the container, and returns the word that it prints, None without an answer.
+
+The word is empty if the program takes longer than it may.
+"""
+
+STATES = {True: "It is still running", False: "It is no longer running", None: "It may still be running"}
+"""Whether the process still runs, as a sentence."""
 
 _ANNOUNCEMENT_TIMEOUT = 10.0
 _MAX_EARLY_OUTPUT = 4096
@@ -87,24 +93,25 @@ class StdinFeed:
                 await self._announced.wait()
         return self._own_lines.process
 
-    async def end_process(self, ask: Ask, grace: float) -> bool:
+    async def end_process(self, ask: Ask, grace: float, enter: str) -> Termination:
         """End the process by a program beside it.
 
-        Returns whether the script got a signal: False if it had ended by itself.
+        ``enter`` is the command with which a user runs another one in the container.
         """
         process, had_ended = await self.process(), self.reported_end is not None
+        if self._own_lines.failure is not None:
+            return Termination("it had not begun", may_still_run=False, was_signalled=False)
         if process is None:
-            return False
+            why = f"it could not be ended, because {self._container} has not reported its process"
+            return Termination(why, may_still_run=True, was_signalled=False)
         reply = await ask(stdin_program.end_argv(process, self.invocation, grace))
-        return not had_ended and reply != "gone"
+        return termination_of(reply, process.group, grace, enter, had_ended=had_ended)
 
-    async def whether_it_runs(self, ask: Ask) -> str:
-        """Whether the process still runs, as a sentence: a program beside it looks."""
+    async def is_running(self, ask: Ask) -> bool | None:
+        """Whether the process still runs, None where a program beside it cannot tell."""
         process = await self.process()
-        reply = await ask(stdin_program.check_argv(process)) if process is not None else ""
-        return {"running": "It is still running", "gone": "It is no longer running"}.get(
-            reply, "It may still be running"
-        )
+        reply = await ask(stdin_program.check_argv(process)) if process is not None else None
+        return {"running": True, "gone": False}.get(reply or "")
 
     @property
     def reported_end(self) -> ProcessEnd | None:
@@ -146,6 +153,7 @@ class StdinFeed:
 
 _FAILURES = {
     "connection": "its node cannot be reached ({})",
+    "refused": "its node refused the exec ({})",
     "program": "{}",
     "code": "the container's shell could not read it ({})",
     "killed": "the container's shell was killed before ({})",

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.protocol import Channel
 from airflow_script_provider.runners import terminal
 from airflow_script_provider.runners.recording import ProcessEnd, end_at_deadline
@@ -41,12 +42,8 @@ class Process(Protocol):
         What the script has left behind may still hold its output open.
         """
 
-    async def end(self, grace: float) -> bool:
-        """End the process and its group: SIGTERM, and SIGKILL after ``grace`` seconds.
-
-        No process is left when this returns. Returns whether the script got a signal: False if it
-        had ended by itself.
-        """
+    async def end(self, grace: float) -> Termination:
+        """End the process and its group: SIGTERM, and SIGKILL after ``grace`` seconds."""
 
 
 async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput, grace: float = GRACE) -> ProcessEnd:
@@ -67,18 +64,18 @@ async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput
         raise
     if done:
         return following.result()
-    was_signalled = await _end_and_drain(process, following, grace)
+    termination = await _end_and_drain(process, following, grace)
     is_followed = not following.cancelled() and following.exception() is None
     found = following.result() if is_followed else process.reported_end
-    return end_at_deadline(found, was_signalled=was_signalled)
+    return end_at_deadline(found, termination)
 
 
-async def _end_and_drain(process: Process, following: asyncio.Future[ProcessEnd], grace: float) -> bool:
-    """End the process and take its last output; returns whether the script got a signal."""
+async def _end_and_drain(process: Process, following: asyncio.Future[ProcessEnd], grace: float) -> Termination:
+    """End the process and take its last output."""
     try:
-        was_signalled = await process.end(grace)
+        termination = await process.end(grace)
         await asyncio.wait({following}, timeout=_DRAIN_TIMEOUT)
-        return was_signalled
+        return termination
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

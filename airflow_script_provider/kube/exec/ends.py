@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
@@ -20,8 +21,8 @@ class Exited:
 class NotStarted:
     """The process never began.
 
-    ``failed_step`` is ``connection``, ``sh``, ``code``, ``program``, ``working_dir``, ``folder``,
-    ``write``, or ``killed``: a signal ended the shell before.
+    ``failed_step`` is ``connection``, ``refused`` (by the node), ``sh``, ``code``, ``program``,
+    ``working_dir``, ``folder``, ``write``, or ``killed``: a signal ended the shell before.
     """
 
     failed_step: str
@@ -80,6 +81,18 @@ class ShellKilled:
         return f"lost the shell that reports its end ({code_in_words(self.code)})"
 
 
+class Termination(NamedTuple):
+    """The result of ending a process, in words.
+
+    ``may_still_run`` is False if the process is gone. ``was_signalled`` is False if the program
+    had ended before it could get a signal, so that its exit code is its own.
+    """
+
+    description: str
+    may_still_run: bool
+    was_signalled: bool = True
+
+
 ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken | ShellKilled
 
 
@@ -131,18 +144,45 @@ def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, second
         return NotStarted("program", message)
     if status.exit_code is not None:
         return Exited(status.exit_code)
+    if status.is_refused_by_node and own_lines.is_silent:
+        return NotStarted("refused", status.message)
     if status.has_no_connection and own_lines.is_silent:
         return NotStarted("connection", status.message)
     return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
+
+
+def termination_of(reply: str | None, group: int, grace: float, enter: str, *, had_ended: bool) -> Termination:
+    """What the reply of the program that ends a process group means.
+
+    The reply is None if the program could not be run, and empty if it takes longer than it may.
+    ``enter`` is the command that runs another one in the container. With ``had_ended``, the shell
+    had reported the exit code before; what the process has left in its group may remain.
+    """
+    descriptions = {
+        "gone": "it had already ended",
+        "ended": "it was ended",
+        "killed": f"it was killed, {grace:g} s after SIGTERM",
+        "left": f"process {group} cannot be killed",
+        "": f"process {group} received SIGTERM; SIGKILL follows after {grace:g} s",
+    }
+    failed = f"process {group} could not be ended. Run: {enter} sh -c 'kill -- -{group}'"
+    description = failed if reply is None else descriptions.get(reply, failed)
+    may_still_run = reply not in ("gone", "ended", "killed")
+    return Termination(description, may_still_run, was_signalled=not had_ended and reply != "gone")
 
 
 def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:
     """The end of a run whose deadline was over before its end was known.
 
     ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
-    program had ended by itself, before any signal of ours.
+    program had ended by itself, before any signal of ours. Otherwise it shows that the program no
+    longer runs, even if the signal got no answer.
     """
-    return found if isinstance(found, Exited) and not was_signalled else timed_out
+    if not isinstance(found, Exited):
+        return timed_out
+    if not was_signalled:
+        return found
+    return TimedOut(f"it ended meanwhile ({code_in_words(found.code)})") if timed_out.may_still_run else timed_out
 
 
 def code_in_words(code: int) -> str:

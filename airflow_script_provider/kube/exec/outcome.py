@@ -32,6 +32,7 @@ _KILLED = 137
 _RETRY = "A retry chooses a ready pod again."
 _STEPS = {
     "connection": Category.NODE_UNREACHABLE,
+    "refused": Category.START_ERROR,
     "sh": Category.NO_SHELL,
     "code": Category.START_ERROR,
     "program": Category.START_ERROR,
@@ -148,7 +149,7 @@ def _is_retryable(end: ExecEnd) -> bool:
         case TimedOut():
             return not end.may_still_run
         case NotStarted():
-            return end.failed_step in ("connection", "code", "folder", "write", "killed")
+            return end.failed_step in ("connection", "refused", "code", "folder", "write", "killed")
         case _:
             return True
 
@@ -196,6 +197,7 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
     no_shell = "pass command=[…] without env, files and working_dir, or use an image with sh"
     causes = {
         "connection": (f"{noun} was not started: its node cannot be reached ({one_line(end.message)})", _RETRY),
+        "refused": (f"{noun} was not started: its node refused the exec ({one_line(end.message)})", _RETRY),
         "sh": (f'image {image} has no "sh" (executable file not found), so {noun} cannot run', f"Either {no_shell}."),
         "code": (
             f"sh in image {image} could not read {noun} ({end.message})",

@@ -161,10 +161,11 @@ def _code_lines(invocation: Invocation) -> list[bytes]:
         opened = b'exec 3<"$airflow_folder"/%s' % _quoted(invocation.script_file)
         lines += [opened, b'rm -rf -- "$airflow_folder"']
     # A signal to the group is meant for the program. The shell stays to report the exit code and to
-    # remove the folder, and prints no message about the signal.
+    # remove the folder, and prints no message about the signal. The program inherits no trap, but
+    # would inherit a signal that is ignored.
     lines += [
         b"airflow_say",
-        b"trap : INT TERM HUP QUIT",
+        b"trap : INT TERM HUP QUIT USR1 USR2 ALRM PIPE",
         b"exec 4>&2 2>/dev/null",
         b"(",
         b"exec 2>&4 4>&-",

@@ -19,7 +19,8 @@ MAX_FRAME = 32 * 1024
 """Bytes of stdin in one frame."""
 
 _MISSING = re.compile(r'exec: \\?"([^"\\]+)\\?": (?:executable file not found|stat \S+: no such file)')
-_NOT_CONNECTED = re.compile(r"\bdial (?:tcp|unix)\b|error dialing backend|unable to upgrade connection")
+_REFUSED = re.compile(r"unable to upgrade connection")
+_NOT_CONNECTED = re.compile(r"\bdial (?:tcp|unix)\b|error dialing backend")
 _NOT_STARTED = re.compile(r"OCI runtime exec failed|failed to (?:start exec|exec in container)")
 
 
@@ -47,6 +48,15 @@ class ExecStatus:
         """The program that the image lacks, None if the program started or failed otherwise."""
         found = _MISSING.search(self.message)
         return found[1] if found else None
+
+    @property
+    def is_refused_by_node(self) -> bool:
+        """Whether the node has answered the API server with a refusal, so that nothing ran.
+
+        The rest of the message is the kubelet's answer: ``NewConnection`` of ``SpdyRoundTripper``
+        in k8s.io/apimachinery.
+        """
+        return self.exit_code is None and bool(_REFUSED.search(self.message))
 
     @property
     def has_no_connection(self) -> bool:

@@ -63,13 +63,17 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Gone:
-    """Why a process in a pod can no longer run.
+    """Why a process in a pod can no longer run, or will soon not.
 
-    ``reason`` is Kubernetes' word for the end of pod or container, None without one.
+    ``reason`` is Kubernetes' word for the end of pod or container, None without one. Unless
+    ``is_over``, the pod is only asked to end within ``grace`` seconds: a node that is cut off does
+    not know of that, and the process goes on.
     """
 
     why: str
     reason: str | None = None
+    is_over: bool = True
+    grace: int = 0
 
     def __str__(self) -> str:
         return self.why
@@ -201,18 +205,21 @@ def not_found(workload: Workload, existing: Sequence[str] | None) -> TargetError
 
 
 def why_gone(chosen: Object, now: Object | None, container: str) -> Gone | None:
-    """Why a process in the chosen pod can no longer run, None if the pod has not changed."""
+    """Why a process in the chosen pod has ended or will end, None if the pod has not changed."""
     if now is None or now["metadata"]["uid"] != chosen["metadata"]["uid"]:
         return Gone("the pod was deleted or replaced by a rollout while the script ran")
-    phase, is_deleted = now["status"].get("phase"), bool(now["metadata"].get("deletionTimestamp"))
-    if (why := pod_status.disruption(now) or pod_status.failure(now)) and (is_deleted or phase == "Failed"):
-        return Gone(f"the pod was ended by the cluster ({one_line(str(why))})", pod_status.reason(now))
-    if is_deleted:
-        return Gone("the pod is being deleted, perhaps by a rollout")
+    phase, is_deleted = pod_status.phase(now), pod_status.is_being_deleted(now)
     before, after = _container_status(chosen, container), _container_status(now, container)
-    if before.get("containerID") != after.get("containerID") or not _runs(now, container):
+    has_ended = before.get("containerID") != after.get("containerID") or not _runs(now, container)
+    is_over, grace = has_ended or pod_status.is_terminal(now), pod_status.deletion_grace_period(now)
+    if (why := pod_status.disruption(now) or pod_status.failure(now)) and (is_deleted or phase == "Failed"):
+        cause = f"the pod was ended by the cluster ({one_line(str(why))})"
+        return Gone(cause, pod_status.reason(now), is_over, grace)
+    if is_deleted:
+        return Gone("the pod is being deleted, perhaps by a rollout", None, is_over, grace)
+    if has_ended:
         return _container_ended(container, before, after)
-    return Gone(f"the pod is in phase {phase}") if phase in ("Failed", "Succeeded") else None
+    return Gone(f"the pod is in phase {phase}") if is_over else None
 
 
 def _no_ready_pod(candidates: Candidates) -> str:

@@ -14,7 +14,12 @@ from airflow_script_provider.runners.stdin_feed import StdinFeed
 from tests.builders import a_script
 
 DIALED = "error dialing backend: dial tcp 10.0.0.2:10250: connect: connection refused"
-STATUSES = (ExecStatus(0), ExecStatus(3), ExecStatus(137), ExecStatus(None), ExecStatus(None, message=DIALED))
+REFUSED = "unable to upgrade connection: pod does not exist"
+STATUSES = (
+    *map(ExecStatus, (0, 3, 137, None)),
+    ExecStatus(None, message=DIALED),
+    ExecStatus(None, message=REFUSED),
+)
 
 
 async def a_feed(printed: str = "") -> StdinFeed:
@@ -54,6 +59,7 @@ TABLE: dict[str, tuple[ProcessEnd, ...]] = {
         not_started(137, "the container's shell was killed before (exit code 137, SIGKILL)"),
         BROKEN,
         not_started(None, f"its node cannot be reached ({DIALED})"),
+        not_started(None, f"its node refused the exec ({REFUSED})"),
     ),
     "NONCE failed folder\n": tuple(not_started(status.exit_code, NO_FOLDER) for status in STATUSES),
     BEGUN: (
@@ -62,6 +68,7 @@ TABLE: dict[str, tuple[ProcessEnd, ...]] = {
         unknown("script lost the shell that reports its end (exit code 137, SIGKILL)"),
         BROKEN,
         unknown(DIALED),
+        unknown(REFUSED),
     ),
     BEGUN + "\x1eNONCE ended 0\n": (ProcessEnd(0),) * len(STATUSES),
     BEGUN + "\x1eNONCE ended 137\n": (ProcessEnd(137),) * len(STATUSES),
@@ -85,19 +92,40 @@ async def test_a_container_without_a_shell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "reply", "said"),
+    ("printed", "reply", "is_running"),
     [
-        (BEGUN, "running", "It is still running"),
-        (BEGUN, "gone", "It is no longer running"),
-        (BEGUN, "", "It may still be running"),
-        ("NONCE started\n", "gone", "It may still be running"),
+        (BEGUN, "running", True),
+        (BEGUN, "gone", False),
+        (BEGUN, None, None),
+        ("NONCE started\n", "gone", None),
     ],
 )
-async def test_whether_it_still_runs(printed: str, reply: str, said: str) -> None:
+async def test_whether_it_still_runs(printed: str, reply: str | None, is_running: bool | None) -> None:
     """A program beside it looks for the process that has announced itself (R36)."""
 
-    async def ask(argv: list[str]) -> str:
+    async def ask(argv: list[str]) -> str | None:
         assert "12" in argv
         return reply
 
-    assert await (await a_feed(printed)).whether_it_runs(ask) == said
+    assert await (await a_feed(printed)).is_running(ask) is is_running
+
+
+@pytest.mark.parametrize(
+    ("printed", "reply", "may_still_run", "was_signalled"),
+    [
+        (BEGUN, "ended", False, True),
+        (BEGUN, "left", True, True),
+        (BEGUN, None, True, True),
+        (BEGUN + "\x1eNONCE ended 0\n", None, True, False),
+        ("NONCE started\n", "ended", True, False),
+        ("NONCE failed folder\n", "ended", False, False),
+    ],
+)
+async def test_whether_it_was_ended(printed: str, reply: str | None, may_still_run: bool, was_signalled: bool) -> None:
+    """Only a process that has announced itself, and a reply about it, can be known to be ended (R5)."""
+
+    async def ask(argv: list[str]) -> str | None:
+        return reply
+
+    termination = await (await a_feed(printed)).end_process(ask, 5, "docker exec x")
+    assert (termination.may_still_run, termination.was_signalled) == (may_still_run, was_signalled)

@@ -7,24 +7,30 @@ from collections.abc import Sequence
 
 import pytest
 
+from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.protocol import Channel
+from airflow_script_provider.result import RunLocation
 from airflow_script_provider.runners.local import LocalProcess
-from airflow_script_provider.runners.recording import ProcessEnd, end_at_deadline
+from airflow_script_provider.runners.recording import ProcessEnd, Recording, end_at_deadline
 from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.runners.supervise import OnOutput, supervise
 from airflow_script_provider.runners.terminal import Size
 from airflow_script_provider.sources.inline import InlineScript
 
 TIMED_OUT = ProcessEnd(None, timed_out=True)
+GONE = Termination("it had already ended", may_still_run=False, was_signalled=False)
+KILLED = Termination("it was killed", may_still_run=False)
+LEFT = Termination("process 12 cannot be killed", may_still_run=True)
+MAY_RUN = ProcessEnd(None, timed_out=True, cause=LEFT.description, is_unknown=True)
 
 
 class StandInProcess:
     """A process whose output stays open until it is ended, or longer."""
 
     def __init__(
-        self, end: ProcessEnd | Exception, *, was_signalled: bool = False, reported: ProcessEnd | None = None
+        self, end: ProcessEnd | Exception, termination: Termination = GONE, *, reported: ProcessEnd | None = None
     ) -> None:
-        self._end, self._was_signalled, self._ended = end, was_signalled, asyncio.Event()
+        self._end, self._termination, self._ended = end, termination, asyncio.Event()
         self.reported_end = reported
 
     async def follow(self, on_output: OnOutput) -> ProcessEnd:
@@ -44,10 +50,23 @@ class StandInProcess:
     async def resize(self, size: Size) -> None:
         """Have no terminal."""
 
-    async def end(self, grace: float) -> bool:
+    async def end(self, grace: float) -> Termination:
         """End it."""
         self._ended.set()
-        return self._was_signalled
+        return self._termination
+
+
+class NoScreen:
+    """Shows nothing."""
+
+    def stdout(self, data: bytes) -> None:
+        """Take it."""
+
+    def stderr(self, data: bytes) -> None:
+        """Take it."""
+
+    def note(self, text: str, *, important: bool = False) -> None:
+        """Take it."""
 
 
 def a_run(timeout: float) -> ScriptRun:
@@ -60,7 +79,9 @@ def a_run(timeout: float) -> ScriptRun:
     [
         (lambda: StandInProcess(ProcessEnd(0)), ProcessEnd(0)),
         (lambda: StandInProcess(ProcessEnd(3)), ProcessEnd(3)),
-        (lambda: StandInProcess(ProcessEnd(0), was_signalled=True), TIMED_OUT),
+        (lambda: StandInProcess(ProcessEnd(0), KILLED), TIMED_OUT),
+        (lambda: StandInProcess(ProcessEnd(0), LEFT), TIMED_OUT),
+        (lambda: StandInProcess(OSError("broke"), LEFT), MAY_RUN),
         (lambda: StandInProcess(ProcessEnd(None, cause="outcome unknown", is_unknown=True)), TIMED_OUT),
         (lambda: StandInProcess(OSError("broke"), reported=ProcessEnd(3)), ProcessEnd(3)),
         (lambda: StandInProcess(OSError("broke")), TIMED_OUT),
@@ -73,9 +94,18 @@ async def test_a_script_that_ended_by_itself_before_its_timeout(process: type, e
     assert output == [b"last words\n"]
 
 
-def test_an_end_that_is_never_known() -> None:
-    """The timeout is what is known (R5)."""
-    assert end_at_deadline(None, was_signalled=False) == TIMED_OUT
+@pytest.mark.parametrize(
+    ("termination", "error"),
+    [
+        (GONE, "script was ended after its timeout of 5 s"),
+        (KILLED, "script was ended after its timeout of 5 s"),
+        (LEFT, "script ran longer than its timeout of 5 s, and may still be running: process 12 cannot be killed"),
+    ],
+)
+def test_an_end_that_is_never_known(termination: Termination, error: str) -> None:
+    """The timeout is what is known, and whether the script was ended (R5)."""
+    run, end = a_run(5), end_at_deadline(None, termination)
+    assert Recording(run, NoScreen()).result(end, run.script, RunLocation()).error == error
 
 
 @pytest.mark.parametrize(

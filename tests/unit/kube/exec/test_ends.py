@@ -11,12 +11,14 @@ from airflow_script_provider.kube.exec.ends import (
     Exited,
     NotStarted,
     ShellKilled,
+    Termination,
     TimedOut,
 )
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 
 DIALED = 'error sending request: Post "https://10.0.0.2:10250/x": dial tcp 10.0.0.2:10250: connect: connection refused'
+REFUSED = 'Internal error occurred: unable to upgrade connection: container not found ("api")'
 OWN_SUCCESS = ExecStatus(0)
 MISSING = 'OCI runtime exec failed: exec: "{}": executable file not found in $PATH: unknown'
 BEGUN = b"abc started 12 345\nhi\n"
@@ -100,12 +102,48 @@ def test_an_end_before_the_signal_of_a_deadline_counts(
 
 
 @pytest.mark.parametrize(
+    ("found", "end"),
+    [
+        (Exited(0), TimedOut("it ended meanwhile (exit code 0)")),
+        (Exited(143), TimedOut("it ended meanwhile (exit code 143, SIGTERM)")),
+        (ConnectionBroken("why", 2.0), TimedOut("it could not be ended", may_still_run=True)),
+        (None, TimedOut("it could not be ended", may_still_run=True)),
+    ],
+)
+def test_a_program_that_has_ended_does_not_run(found: ExecEnd | None, end: ExecEnd) -> None:
+    """Its exit code proves that, even if the signal of the deadline got no answer (R5)."""
+    timed_out = TimedOut("it could not be ended", may_still_run=True)
+    assert ends.end_at_deadline(found, timed_out, was_signalled=True) == end
+
+
+@pytest.mark.parametrize(
+    ("reply", "description", "may_still_run", "was_signalled"),
+    [
+        ("gone", "it had already ended", False, False),
+        ("ended", "it was ended", False, True),
+        ("killed", "it was killed, 5 s after SIGTERM", False, True),
+        ("left", "process 12 cannot be killed", True, True),
+        ("", "process 12 received SIGTERM; SIGKILL follows after 5 s", True, True),
+        (None, "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'", True, True),
+        ("sh: not found", "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'", True, True),
+    ],
+)
+def test_only_a_reply_shows_that_a_process_was_ended(
+    reply: str | None, description: str, may_still_run: bool, was_signalled: bool
+) -> None:
+    """Without one the process may still run, and the message says how to end it (R5, R27)."""
+    termination = ends.termination_of(reply, 12, 5.0, "docker exec db", had_ended=False)
+    assert termination == Termination(description, may_still_run, was_signalled)
+
+
+@pytest.mark.parametrize(
     ("status", "end"),
     [
         (OWN_SUCCESS, Exited(0)),
         (ExecStatus(3), Exited(3)),
         (None, ConnectionBroken("why", 2.0)),
         (ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
+        (ExecStatus(None, "InternalError", REFUSED), NotStarted("refused", REFUSED)),
         (ExecStatus(None, "InternalError", "x"), ConnectionBroken("InternalError: x", 2.0)),
         (
             ExecStatus(None, "InternalError", MISSING.format("/x")),

@@ -113,6 +113,11 @@ def test_a_success_has_everything_apart() -> None:
             "connect: connection refused). A retry chooses a ready pod again.",
         ),
         (
+            NotStarted("refused", 'unable to upgrade connection: container not found ("api")'),
+            "Pod shop/api-x1: the script was not started: its node refused the exec (unable to upgrade connection: "
+            'container not found ("api")). A retry chooses a ready pod again.',
+        ),
+        (
             NotStarted("folder"),
             "Pod shop/api-x1: the container has no writable folder. Mount an emptyDir at /tmp, or set TMPDIR.",
         ),
@@ -180,6 +185,7 @@ def test_last_lines_follow() -> None:
         (NotStarted("working_dir"), ScriptFailedError, False),
         (NotStarted("write"), ScriptFailedError, True),
         (NotStarted("connection", "x"), ScriptFailedError, True),
+        (NotStarted("refused", "x"), ScriptFailedError, True),
         (ConnectionBroken("why", 2.0, is_running=False), OutcomeUnknownError, True),
         (ConnectionBroken("why", 2.0, is_running=True), OutcomeUnknownError, False),
         (ConnectionBroken("why", 2.0), OutcomeUnknownError, False),

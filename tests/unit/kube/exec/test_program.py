@@ -267,6 +267,36 @@ def test_a_shell_that_dies_reports_nothing(shell: str) -> None:
     assert (ended.code, ended.own_lines.exit_code) == (-9, None)
 
 
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "PIPE"])
+def test_a_signal_to_the_group_leaves_the_shell(shell: str, name: str) -> None:
+    """A script may signal its own group, as one that reloads its children does (R1, R22)."""
+    script = f"import os, signal\nsignal.signal(signal.SIG{name}, lambda *_: None)\nos.killpg(0, signal.SIG{name})\n"
+    ended = run(shell, an_invocation(script + "raise SystemExit(3)"))
+    assert (ended.code, ended.own_lines.exit_code, ended.out, ended.err) == (3, 3, b"", "")
+
+
+def test_a_script_ignores_no_signal(shell: str) -> None:
+    """It would inherit what our shell ignores, and live on where it should end."""
+    script = (
+        "#!/bin/sh\nwhile read -r name value; do case $name in SigIgn:) echo $value;; esac; done </proc/self/status\n"
+    )
+    ignored = int(run(shell, an_invocation(script)).out, 16)
+    trapped = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE)
+    assert not ignored & sum(1 << (number - 1) for number in trapped)
+
+
+def test_a_closed_stdout_ends_the_shell(shell: str) -> None:
+    """The connection is gone then, and no later try of the report can reach it (R27)."""
+    script = "import time; print('up', flush=True); time.sleep(0.2)"
+    invocation = an_invocation(script, files={"x": a_script("x")})
+    process = started(shell, encode(invocation))
+    announced(process, invocation)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=2) == -signal.SIGPIPE
+    process.communicate()
+
+
 def test_a_full_stdout_that_does_not_block_loses_no_report(shell: str) -> None:
     """A program may leave stdout full and non-blocking, as Node.js does; the report waits (R1)."""
     script = (

@@ -63,7 +63,7 @@ def a_running_pod(
         "metadata": {
             "name": name, "namespace": "shop", "uid": f"uid-{name}", "labels": labels or {},
             "ownerReferences": [{"uid": owner, "controller": True}],
-        } | ({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}),
+        } | ({"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30} if deleted else {}),
         "spec": spec,
         "status": {
             "phase": phase, "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
@@ -293,12 +293,18 @@ def ended_before(pod: dict[str, Any], container_id: str) -> dict[str, Any]:
     ("now", "why"),
     [
         (None, Gone("the pod was deleted or replaced by a rollout while the script ran")),
-        (a_running_pod(deleted=True), Gone("the pod is being deleted, perhaps by a rollout")),
+        (a_running_pod(deleted=True), Gone("the pod is being deleted, perhaps by a rollout", None, False, 30)),
+        (
+            a_running_pod(deleted=True, ended={"reason": "Error", "exitCode": 143}),
+            Gone("the pod is being deleted, perhaps by a rollout", None, True, 30),
+        ),
         (
             ended_by_the_cluster(a_running_pod(deleted=True), "EvictionByEvictionAPI", "Eviction API: evicting"),
             Gone(
                 "the pod was ended by the cluster (EvictionByEvictionAPI: Eviction API: evicting)",
                 "EvictionByEvictionAPI",
+                False,
+                30,
             ),
         ),
         (
@@ -332,5 +338,5 @@ def ended_before(pod: dict[str, Any], container_id: str) -> dict[str, Any]:
     ],
 )
 def test_what_became_of_the_pod(now: dict[str, Any] | None, why: Gone | None) -> None:
-    """A pod or container that ended has ended the script; an unready pod has not."""
+    """A pod or container that ended has ended the script; a request to end it, or an unready pod, has not (R36)."""
     assert workloads.why_gone(a_running_pod(), now, "api") == why
