@@ -24,7 +24,10 @@ _CACHED = 1 << 14
 # Values may be long, so each pattern looks only so far.
 _MAX_PARTS = 128 * 1024
 """Characters of values whose parts are found, the shortest first: passwords are short."""
-_PASSWORD = re.compile(r"://[^\s/?#:@]*:(.{1,256})@")
+# Behind a user, which may be an address of mail. A further URL may follow on the same line.
+_LOGIN = re.compile(r"(?<=://)[^\s/?#:]*:(?!//)((?:(?!://).){1,256})@")
+_MAX_SIGNS = 8
+"""At signs of a login of which each may end the password."""
 _SECRET_NAME = re.compile(r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*$""", re.IGNORECASE)
 _MAX_NAME = 48
 _NAMED = re.compile(r"""\s*("[^"]+"|'[^']+'|[^\s&;,]+)""")
@@ -45,8 +48,8 @@ _BETWEEN_WORDS = re.compile(r"[\s./:,+_-]+")
 _STRETCH = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
 _WORD_BEFORE = re.compile(r"[^\W_]*$")
 _WORD_AFTER = re.compile(r"[^\W_]*")
-# An apostrophe in a word is no quotation mark.
-_QUOTE = re.compile(r"""(?<![^\W_])['"`‘’“”]|['"`‘’“”](?![^\W_])""")
+# An apostrophe in a word is no quotation mark; one behind the prefix of a literal is.
+_QUOTE = re.compile(r"""(?<![^\W_])(?:[bBuUrRfF]{1,2}|[EN])?['"`‘’“”]|['"`‘’“”](?![^\W_])""")
 
 
 class KnownValues:
@@ -76,7 +79,12 @@ class KnownValues:
     def without_parts(self, line: str, mask: str) -> str:
         """The line with a mask in the place of parts of values that are not ordinary words."""
         text, places = with_places(line)
-        found = [span for span in self._parts_in(text) if not self._is_ordinary(text, *span)]
+        quotation = _quotation(line)
+        found = [
+            (first, last)
+            for first, last in self._parts_in(text)
+            if not self._is_ordinary(text, first, last, is_quoted=places[first][0] in quotation)
+        ]
         return _masked(line, places, found, mask)
 
     def has_value_in(self, line: str) -> bool:
@@ -123,7 +131,7 @@ class KnownValues:
         shown = "".join(character if mark else "\n" for character, mark in zip(text, marks, strict=True))
         yield from (stretch.span() for stretch in _STRETCH.finditer(shown))
 
-    def _is_ordinary(self, text: str, first: int, last: int) -> bool:
+    def _is_ordinary(self, text: str, first: int, last: int, *, is_quoted: bool) -> bool:
         """Whether a part of a value is a word of the error itself, or names a path or a host.
 
         A quotation is not the error's own, so only words of a path, a URL or a sentence stay in
@@ -134,7 +142,6 @@ class KnownValues:
         words = re.sub(r"^[\W_]+|[\W_]+$", "", words)
         if not all(map(_PLAIN_WORD.fullmatch, _BETWEEN_WORDS.split(words))):
             return False
-        is_quoted = _is_quoted(text, first)
         if any(self._is_opaque(text[at : at + MIN_VALUE]) for at in range(first, last - MIN_VALUE + 1)):
             return not is_quoted and not any(character.isdigit() for character in words)
         return not (is_quoted and " " in words)
@@ -142,8 +149,11 @@ class KnownValues:
 
 def _passwords(value: str) -> Iterator[str]:
     """The passwords in a value, also as a program has them that decodes a URL."""
-    yield from (found[1] for found in _PASSWORD.finditer(value))
-    for text in {value, unquote_plus(value)} if "%" in value else {value}:
+    decoded = unquote_plus(value) if "%" in value else value
+    for login in _LOGIN.finditer(value if "://" in value else decoded):
+        parts = login[1].split("@", _MAX_SIGNS)
+        yield from ("@".join(parts[:count]) for count in range(1, len(parts) + 1))
+    for text in {value, decoded}:
         yield from (named.strip("\"'") for named in _named_secrets(text))
 
 
@@ -181,11 +191,12 @@ def _is_part_of(values: Iterable[str]) -> Callable[[str], bool]:
     return lru_cache(maxsize=_CACHED)(lambda part: part in text)
 
 
-def _is_quoted(line: str, at: int) -> bool:
-    """Whether a line quotes something there; a quotation may be cut before its end."""
+def _quotation(line: str) -> range:
+    """Where a line quotes something; a quotation may be cut before its end."""
     quotes = [found.start() for found in _QUOTE.finditer(line)]
-    last = quotes[-1] if quotes and len(quotes) % 2 == 0 else len(line)
-    return bool(quotes) and quotes[0] <= at <= last
+    if not quotes:
+        return range(0)
+    return range(quotes[0], quotes[-1] if len(quotes) % 2 == 0 else len(line))
 
 
 def _masked(line: str, places: Sequence[Span], spans: Iterable[Span], mask: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import time
 import unicodedata
 from collections.abc import Callable
@@ -145,6 +146,9 @@ def test_values_of_any_depth_are_known() -> None:
         (["p\u00e4ssw\u00f6rd"], r"'p\xe4ssw\xf6rd' or 'p\u00E4ssw\u00F6rd'", "'***' or '***'"),
         (["p\u00e4ssw\u00f6rd"], r'"p\xC3\xA4ssw\xC3\xB6rd" (KeyError)', '"***" (KeyError)'),
         (["p\u00e4ssw\u00f6rd"], r"b'p\xe4ssw\xf6rd' or $'p\303\244ssw\303\266rd'", "b'***' or $'***'"),
+        (["it's-me"], r"+ mysql -p 'it'\''s-me'", "+ mysql -p '***'"),
+        (["it's-me"], """['mysql', "'it'\\"'\\"'s-me'"]""", """['mysql', "'***'"]"""),
+        (["x9k'2Lq"], "at or near 'x9k''2Lq'", "at or near '***'"),
         (['a"b tiger'], r'"{\"x\": \"a\\\"b tiger\"}"', r'"{\"x\": \"***\"}"'),
     ],
 )
@@ -159,16 +163,18 @@ ESCAPES = (
     lambda text: re.sub("%..", lambda code: code[0].lower(), quote(text)),
     lambda text: json.dumps(text, ensure_ascii=False), lambda text: json.dumps(json.dumps({"a": text})),
     lambda text: "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in text.encode()),
+    shlex.quote, lambda text: "'" + text.replace("'", r"'\''") + "'", lambda text: "'" + text.replace("'", "''") + "'",
+    lambda text: repr(["mysql", shlex.quote(text)]),
 )  # fmt: skip
 
 
 @given(text=some.text("ab1Z-_/+=#@:%&?'\"\\ .$!äöß€😀\n\t{}", max_size=40), escape=some.sampled_from(ESCAPES))
 def test_a_value_is_hidden_however_a_program_escapes_it(text: str, escape: Callable[[str], str]) -> None:
-    """As a literal of a language, in a URL, and one in another (R26)."""
+    """As a literal of a language, of a shell or of SQL, in a URL, and one in another (R26)."""
     value = f"x7{text}y9"
     if len(value) >= MIN_VALUE:
         shown = hider([value])(f"ValueError: not {escape(value)} of it")
-        assert re.fullmatch(r"""ValueError: not [b'"\\{a: ]*\*\*\*['"\\} ]*of it""", shown)
+        assert re.fullmatch(r"""ValueError: not [b'"\\{a: \[mysql,]*\*\*\*['"\\}\] ]*of it""", shown)
 
 
 def test_the_first_use_takes_a_moment() -> None:
@@ -214,6 +220,11 @@ TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6Ij" + "".join(f"{number:05x}" for number in
         ("a b c hunter22xyz", "bash: line 1: hunter22xyz: command not found", "bash: line 1: ***: command not found"),
         ("5f3a-99d1-77ab-x0z1", "RuntimeError: 99d1-77ab of the key", "RuntimeError: *** of the key"),
         ("correcthorse-battery", "KeyError: 'correcthorse-batt'", "KeyError: '***'"),
+        ("moonlight-sunset", "ValueError: invalid literal for int() with base 10: b'moonlight'",
+         "ValueError: invalid literal for int() with base 10: b'***'"),
+        ("moonlight-sunset", "KeyError: u'moonlight'", "KeyError: u'***'"),
+        ("moonlight-sunset", 'could not read rb"moonlight"', 'could not read rb"***"'),
+        ("moonlight-sunset", "LINE 1: insert E'moonlight'", "LINE 1: insert E'***'"),
         ("first\nhunterabcd", r"ValueError: 'st\nhunterab'", "ValueError: '***'"),
         ("abcd-hunterabcd", r"ValueError: '\nhunterab'", r"ValueError: '\n***'"),
         ("2026-11-29T00:00:00", "ValueError: '2026-11-29T00'", "ValueError: '***'"),
@@ -234,6 +245,8 @@ def test_a_part_of_a_value_is_hidden(value: str, line: str, shown: str) -> None:
         ("import pandas and orders", "ModuleNotFoundError: No module named 'pandas'"),
         ("/data/config/orders.yaml", "FileNotFoundError: [Errno 2] No such file or directory: '/data/config/x.yaml'"),
         ("app.errors.ModuleNotFoundError", "ModuleNotFoundError: No module named 'x'"),
+        ("moonlight-sunset", "ValueError: invalid literal '' beside moonlight"),
+        ("moonlight-sunset", "d'accord: l'avion, moonlight"),
         ("etl-connection-pool", "ConnectionRefusedError: [Errno 111] Connection refused"),
         (DATABASE, 'could not translate host name "db.example.com" to address: Name or service not known'),
         (DATABASE, 'connection to server at "db.example.com" (10.0.0.9), port 5432 failed: Connection refused'),
@@ -292,6 +305,23 @@ def test_the_password_of_a_url_is_hidden_as_drivers_decode_it(password: str, tex
     """URLs of connections have it with escapes (R26)."""
     uri = f"postgresql://etl:{quote(password, safe='')}@db.example.com:5432/orders"
     assert hider(values_in({"DB": uri}))(text.format(password)) == text.format("***")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgres://app:sunshine@db/x?options=a@b", "smtp://a:sunshine@m:587?from=x@y.z",
+        "amqp://a:sunshine@h1,amqp://b:moonlight@h2", "amqp://a:sunshine@h1;amqp://b:moonlight@h2",
+        "amqp://a:sunshine@h1 amqp://b:moonlight@h2", "redis://:sunshine@h1|redis://:moonlight@h2",
+        "--url=redis://:sunshine@h --to ops@example.com", "smtp://bob@example.com:sunshine@m",
+        "smtp://bob@example.com:sun@shine@m,amqp://b:moonlight@h2", "amqp%3A%2F%2Fa%3Asunshine%40h1%2Fx",
+    ],
+)  # fmt: skip
+def test_the_password_of_every_url_in_a_value_is_hidden(value: str) -> None:
+    """Also beside further at signs: of a query, of another URL, of an address (R26)."""
+    passwords = [word for word in ("sunshine", "sun@shine", "moonlight") if word in value]
+    shown = hider(values_in({"A": value}))("RuntimeError: not " + " or ".join(passwords))
+    assert shown == "RuntimeError: not " + " or ".join("***" for _ in passwords)
 
 
 @pytest.mark.parametrize(
