@@ -88,11 +88,12 @@ def values_in(*things: Any) -> Iterator[str]:
     for thing in things:
         if isinstance(thing, str):
             yield thing
+            if thing[:1] in ("{", "[") and isinstance(parsed := _parsed(thing), dict | list):
+                yield from values_in(parsed)
+                continue
             _, is_assignment, value = thing.partition("=")  # psql's variables, and options of programs
             if is_assignment:
                 yield value
-            if thing[:1] in ("{", "[") and isinstance(parsed := _parsed(thing), dict | list):
-                yield from values_in(parsed)
         elif isinstance(thing, Mapping):
             yield from values_in(*thing.values())
         elif isinstance(thing, list | tuple | set | frozenset):

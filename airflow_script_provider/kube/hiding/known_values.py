@@ -8,8 +8,9 @@ of what they could not read, but a word of the error may stand in a value by cha
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote_plus
 
 from airflow_script_provider.kube.hiding.escapes import Span, unescaped, with_places
@@ -28,9 +29,12 @@ _MAX_PARTS = 128 * 1024
 _LOGIN = re.compile(r"(?<=://)[^\s/?#:]*:(?!//)((?:(?!://).){1,256})@")
 _MAX_SIGNS = 8
 """At signs of a login of which each may end the password."""
-_SECRET_NAME = re.compile(r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*$""", re.IGNORECASE)
-_MAX_NAME = 48
-_NAMED = re.compile(r"""\s*("[^"]+"|'[^']+'|[^\s&;,]+)""")
+# What follows a name such as password=. The first class keeps the search fast.
+_NAMED_SECRET = re.compile(
+    r"""[pstkacPSTKAC](?i:(?<=p)(?:ass|wd)|(?<=s)(?:ecret|ig)|(?<=t)oken|(?<=k)ey|(?<=a)uth|(?<=c)red)
+    [\w-]{0,32}+["']?\s*+[=:]\s*+("[^"]+"|'[^']+'|[^\s&;,]+)""",
+    re.VERBOSE,
+)
 # The host of a URL is no secret. Where an @ comes later, it may be a part of a password.
 _HOST = re.compile(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
 _OF_WORDS = re.compile(r"[\s./]")
@@ -60,9 +64,11 @@ class KnownValues:
         passwords = list(dict.fromkeys(password for value in known for password in _passwords(value)))
         parted = list(_shortest(known))
         self._forms = _forms([*known, *passwords])
-        self._lengths: dict[str, set[int]] = {}
+        self._lengths: dict[str, int] = {}
+        """The length of the longest form that begins so."""
         for form in self._forms:
-            self._lengths.setdefault(form[:_MIN_FORM], set()).add(len(form))
+            start = form[:_MIN_FORM]
+            self._lengths[start] = max(len(form), self._lengths.get(start, 0))
         opaque = [value for value in parted if not _OF_WORDS.search(value)]
         self._is_opaque = _is_part_of([*opaque, *_shortest(passwords)])
         self._is_worded = _is_part_of(_HOST.sub(r"\1\n", value) for value in parted if _OF_WORDS.search(value))
@@ -93,15 +99,38 @@ class KnownValues:
 
     def _values_in(self, text: str, *, is_cut: bool) -> Iterator[Span]:
         for at in range(len(text) - _MIN_FORM + 1):
-            lengths = self._lengths.get(text[at : at + _MIN_FORM], ())
-            found = [length for length in lengths if text[at : at + length] in self._forms]
-            if found:
-                yield at, min(at + max(found), len(text))
-            elif is_cut and at + max(lengths, default=0) > len(text) and self._has_start(text[at:]):
+            longest = self._lengths.get(text[at : at + _MIN_FORM])
+            if longest is None:
+                continue
+            if form := self._form_of(text[at : at + longest]):
+                yield at, at + len(form)
+            elif is_cut and at + longest > len(text) and self._has_start(text[at:]):
                 yield at, len(text)
 
+    def _form_of(self, text: str) -> str:
+        """The longest form with which a text begins; empty if there is none."""
+        forms, shorter = self._sorted
+        at = bisect_right(forms, text) - 1  # the last one that can be, or one that begins with it
+        form = forms[at] if at >= 0 else ""
+        while not text.startswith(form):
+            form = shorter[form]
+        return form
+
     def _has_start(self, start: str) -> bool:
-        return any(form.startswith(start) for form in self._forms)
+        forms, _ = self._sorted
+        at = bisect_left(forms, start)
+        return at < len(forms) and forms[at].startswith(start)
+
+    @cached_property
+    def _sorted(self) -> tuple[list[str], dict[str, str]]:
+        """The forms in their order, and with which shorter form each of them begins."""
+        forms, shorter, around = sorted(self._forms), {}, [""]
+        for form in forms:
+            while not form.startswith(around[-1]):
+                around.pop()
+            shorter[form] = around[-1]
+            around.append(form)
+        return forms, shorter
 
     def _grown(self, text: str, first: int, last: int) -> Span:
         """A value with the rest of a longer one around it that is too short to be found."""
@@ -154,18 +183,7 @@ def _passwords(value: str) -> Iterator[str]:
         parts = login[1].split("@", _MAX_SIGNS)
         yield from ("@".join(parts[:count]) for count in range(1, len(parts) + 1))
     for text in {value, decoded}:
-        yield from (named.strip("\"'") for named in _named_secrets(text))
-
-
-def _named_secrets(text: str) -> Iterator[str]:
-    """What follows a name such as ``password=``."""
-    end = 0
-    for sign in re.finditer("[=:]", text):
-        at = sign.start()
-        is_named = at >= end and _SECRET_NAME.search(text, max(end, at - _MAX_NAME), at)
-        if is_named and (found := _NAMED.match(text, at + 1)):
-            end = found.end()
-            yield found[1]
+        yield from (secret.strip("\"'") for secret in _NAMED_SECRET.findall(text))
 
 
 def _shortest(values: Iterable[str]) -> Iterator[str]:
