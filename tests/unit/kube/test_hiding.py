@@ -23,7 +23,7 @@ from airflow_script_provider.kube.hiding import (
     name_of_error,
     values_in,
 )
-from airflow_script_provider.kube.hiding.known_values import MIN_VALUE
+from airflow_script_provider.kube.hiding.known_values import MIN_VALUE, KnownValues
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from tests.builders import a_case, a_pod
@@ -73,6 +73,13 @@ def test_no_secret_of_any_line_is_left(seed: int) -> None:
             "Max retries exceeded with url: /a/b?sig=abc (Caused by x)",
             "Max retries exceeded with url: /a/b?… (Caused by x)",
         ),
+        ("Max retries exceeded with url: /hook?s3cr3t (Caused", "Max retries exceeded with url: /hook?… (Caused"),
+        ('"POST /hook?s3cr3t HTTP/1.1" 403', '"POST /hook?… HTTP/1.1" 403'),
+        ("Error: GET api.example.com?token=abc123 failed", "Error: GET api.example.com?… failed"),
+        ("no answer of api.example.com:8443?token=abc123", "no answer of api.example.com:8443?…"),
+        ("no answer of cache:8080?token=abc123", "no answer of cache:8080?…"),
+        ("Error: url=https%3A%2F%2Fu%3Apw12345%40h%2Fx", "Error: url=https%3A%2F%2F***%40h%2Fx"),
+        ("to=https%253a%252f%252fu%253apw12345%2540h", "to=https%253a%252f%252f***%2540h"),
         ("npm error 404 https://host/@scope/x", "npm error 404 https://host/@scope/x"),
         ("connect bob:p4ss@host failed", "connect ***@host failed"),
         ("\x1b[1;31mValueError\x1b[0m: ::gro::group::up:: a\tb", "ValueError: a b"),
@@ -115,12 +122,35 @@ def test_a_login_before_an_at_sign_is_hidden(line: str) -> None:
         "node_modules/left-pad@1.3.0: not found", "@types/node@20.1.0-rc.1 is missing", "actions/checkout@v4",
         "etl/app:9@sha256:0123456789abcdef not found", "host/etl/app@sha256:0123456789abcdef not found",
         "http://[::1]:8080/x refused, see bob@example.com", "data/in/x@y.csv: no such file", "./x@y",
+        "ls: cannot access '/data/in/part-?.csv': No such file", "did you mean /usr/bin/python3?",
+        "is it app.example.com? or x=1", "value?.name == user.name?.first", "curl: (3) bad URL: what?",
+        "https%3A%2F%2Fregistry%2F%40scope%2Fx was not found",
         "mongodb://h1:27017,h2:27017/x: no primary, see bob@example.com", "see (http://host:8080), or bob@example.com",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_login_stays(line: str) -> None:
     """Addresses of mail, users at hosts, images, packages and paths (R22)."""
     assert hider()(line) == line
+
+
+def test_a_long_line_without_spaces_keeps_its_beginning() -> None:
+    """A program may print an error as JSON on one line (R22, R26)."""
+    rows = ",".join(f'"id{row}":"order {row}"'.replace(" ", "_") for row in range(400))
+    for begin in ("", "ERROR "):
+        assert hider()(begin + '{"error":"no_orders","rows":{' + rows).startswith(begin + '{"error":"no_orders"')
+
+
+@pytest.mark.parametrize("end", [0, 1, 2, 250, 299, 300, 301, 1_680, 1_720])
+@pytest.mark.parametrize("login", ["etl:hunter2xx@h", "etl/hunter2xx@h:1521/x", "pg://etl:hunter2xx@h", "hunter2xx"])
+def test_a_login_is_hidden_wherever_a_long_line_is_cut(login: str, end: int) -> None:
+    """A part of it is not recognised by its form (R26)."""
+    for cut in range(len(login)):
+        value = ("0123456789" * 200)[: 2_000 - end - cut - 1]  # so what is read of the line is short without it
+        for between in " ,":
+            line = f"{value}{between}{login}{',x' * 2_000}"
+            shown = hider([value], mask=lambda line: line.replace("hunter2xx", "***"))(line)
+            assert "hun" not in shown
+            assert "ter2" not in shown
 
 
 def test_airflows_masker_comes_first() -> None:
@@ -175,6 +205,18 @@ def test_a_value_is_hidden_however_a_program_escapes_it(text: str, escape: Calla
     if len(value) >= MIN_VALUE:
         shown = hider([value])(f"ValueError: not {escape(value)} of it")
         assert re.fullmatch(r"""ValueError: not [b'"\\{a: \[mysql,]*\*\*\*['"\\}\] ]*of it""", shown)
+
+
+@given(values=some.lists(some.text("ab", min_size=MIN_VALUE, max_size=12)), line=some.text("ab c", max_size=60))
+def test_each_value_is_found_beside_others_that_begin_alike(values: list[str], line: str) -> None:
+    """The longest one that fits, and of a cut line also its last one (R26)."""
+    values += [value[:MIN_VALUE] for value in values]
+    known = KnownValues(values)
+    shown = known.without_values(line, "*")
+    assert not [value for value in values if value in shown]
+    for value in values:
+        assert known.without_values(f"{line} {value[:-1]}", "*", is_cut=True).endswith("*")
+        assert known.without_values(f"{value}c", "*") == "*c"
 
 
 def test_the_first_use_takes_a_moment() -> None:
