@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.hiding.known_values import ERROR_NAME, KnownValues
-from airflow_script_provider.kube.hiding.logins import MASK, without_logins
+from airflow_script_provider.kube.hiding.logins import MASK, without_logins, without_open_login
 from airflow_script_provider.kube.wording import one_line, shortened, without_controls
 
 MAX_LINE = 300
@@ -88,11 +88,12 @@ def values_in(*things: Any) -> Iterator[str]:
     for thing in things:
         if isinstance(thing, str):
             yield thing
+            if thing[:1] in ("{", "[") and isinstance(parsed := _parsed(thing), dict | list):
+                yield from values_in(parsed)
+                continue
             _, is_assignment, value = thing.partition("=")  # psql's variables, and options of programs
             if is_assignment:
                 yield value
-            if thing[:1] in ("{", "[") and isinstance(parsed := _parsed(thing), dict | list):
-                yield from values_in(parsed)
         elif isinstance(thing, Mapping):
             yield from values_in(*thing.values())
         elif isinstance(thing, list | tuple | set | frozenset):
@@ -105,7 +106,7 @@ def _hidden(line: str, known: KnownValues, mask: Hide) -> str:
     is_cut = len(line) > _READ
     line = known.without_values(without_controls(line[:_READ]), MASK, is_cut=is_cut)
     if is_cut and not line.endswith(MASK):
-        line = line.rpartition(" ")[0]  # which may be a part of a URL
+        line = without_open_login(_without_torn_word(mask(line)))
     for _ in range(_ROUNDS):  # what is removed may join two pieces to a value
         before = line
         line = known.without_values(_plain(mask(line)), MASK)
@@ -114,6 +115,12 @@ def _hidden(line: str, known: KnownValues, mask: Hide) -> str:
         if line == before:
             break
     return "" if known.has_value_in(line) else line
+
+
+def _without_torn_word(line: str) -> str:
+    """A line without its last word, which may be a part of a secret; of a long one, its end."""
+    head, _, word = line.rpartition(" ")
+    return head if len(word) <= MAX_LINE else line[:-MAX_LINE]
 
 
 def _plain(line: str) -> str:

@@ -3,7 +3,7 @@
 A program may show a value as it is, as a literal of Python, JSON or a shell, as a part of a URL,
 or as one of these in another. Here all of them become the same text: escapes are replaced by what
 they stand for, other backslashes are dropped, and white space, also the plus of a URL, is one
-space.
+space. Apostrophes in a row are one: so shells and SQL write one in what they quote.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ _ROUNDS = 4
 """Escapes in escapes that are read."""
 # The first class keeps the search fast. Backslashes may stand before others.
 _ESCAPED = re.compile(
-    r"""[%\\+\s](?:
+    r"""[%\\+\s'](?:
         (?<=%)(?P<percent>[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*)
         |(?<=\\)\\*(?:(?P<hex>x[0-9A-Fa-f]{2}(?:\\+x[0-9A-Fa-f]{2})*)|(?P<octal>[0-3][0-7]{2}(?:\\+[0-3][0-7]{2})*)
             |(?P<units>u[0-9A-Fa-f]{4}(?:\\+u[0-9A-Fa-f]{4})*)|U(?P<code>000[0-9A-Fa-f]{5})|(?P<control>[abfnrtv])|)
-        |(?<=\s)\s+|(?<=[^\S\ ])|(?<=\+))""",
+        |(?<=\s)\s+|(?<=[^\S\ ])|(?<=\+)
+        |(?<=')(?P<apostrophe>(?:\\*'|\\*"\\*'\\*"\\*')+))""",
     re.VERBOSE,
 )
 _HEX, _OCTAL = re.compile(r"[0-9A-Fa-f]{2}"), re.compile(r"[0-7]{3}")
@@ -47,7 +48,7 @@ def with_places(line: str) -> tuple[str, list[Span]]:
 
 
 def _decoded(found: re.Match[str]) -> str:
-    """What an escape stands for: bytes of UTF-8 or Latin-1, units of UTF-16, or white space."""
+    """What an escape stands for: bytes of UTF-8 or Latin-1, units of UTF-16, or a single sign."""
     if octal := found["octal"]:
         return _of_bytes(bytes(int(digits, 8) for digits in _OCTAL.findall(octal)))
     if digits := found["percent"] or found["hex"]:
@@ -56,6 +57,8 @@ def _decoded(found: re.Match[str]) -> str:
         return bytes.fromhex("".join(_HEX.findall(units))).decode("utf-16-be", "replace")
     if code := found["code"]:
         return chr(int(code, 16))
+    if found["apostrophe"]:
+        return "'"
     return " " if found["control"] or found[0][0] != "\\" else ""
 
 

@@ -8,8 +8,9 @@ of what they could not read, but a word of the error may stand in a value by cha
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote_plus
 
 from airflow_script_provider.kube.hiding.escapes import Span, unescaped, with_places
@@ -24,10 +25,16 @@ _CACHED = 1 << 14
 # Values may be long, so each pattern looks only so far.
 _MAX_PARTS = 128 * 1024
 """Characters of values whose parts are found, the shortest first: passwords are short."""
-_PASSWORD = re.compile(r"://[^\s/?#:@]*:(.{1,256})@")
-_SECRET_NAME = re.compile(r"""(?:pass|pwd|secret|token|key|sig|auth|cred)[\w-]{0,32}["']?\s*$""", re.IGNORECASE)
-_MAX_NAME = 48
-_NAMED = re.compile(r"""\s*("[^"]+"|'[^']+'|[^\s&;,]+)""")
+# Behind a user, which may be an address of mail. A further URL may follow on the same line.
+_LOGIN = re.compile(r"(?<=://)[^\s/?#:]*:(?!//)((?:(?!://).){1,256})@")
+_MAX_SIGNS = 8
+"""At signs of a login of which each may end the password."""
+# What follows a name such as password=. The first class keeps the search fast.
+_NAMED_SECRET = re.compile(
+    r"""[pstkacPSTKAC](?i:(?<=p)(?:ass|wd)|(?<=s)(?:ecret|ig)|(?<=t)oken|(?<=k)ey|(?<=a)uth|(?<=c)red)
+    [\w-]{0,32}+["']?\s*+[=:]\s*+("[^"]+"|'[^']+'|[^\s&;,]+)""",
+    re.VERBOSE,
+)
 # The host of a URL is no secret. Where an @ comes later, it may be a part of a password.
 _HOST = re.compile(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
 _OF_WORDS = re.compile(r"[\s./]")
@@ -45,8 +52,8 @@ _BETWEEN_WORDS = re.compile(r"[\s./:,+_-]+")
 _STRETCH = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
 _WORD_BEFORE = re.compile(r"[^\W_]*$")
 _WORD_AFTER = re.compile(r"[^\W_]*")
-# An apostrophe in a word is no quotation mark.
-_QUOTE = re.compile(r"""(?<![^\W_])['"`‘’“”]|['"`‘’“”](?![^\W_])""")
+# An apostrophe in a word is no quotation mark; one behind the prefix of a literal is.
+_QUOTE = re.compile(r"""(?<![^\W_])(?:[bBuUrRfF]{1,2}|[EN])?['"`‘’“”]|['"`‘’“”](?![^\W_])""")
 
 
 class KnownValues:
@@ -57,9 +64,11 @@ class KnownValues:
         passwords = list(dict.fromkeys(password for value in known for password in _passwords(value)))
         parted = list(_shortest(known))
         self._forms = _forms([*known, *passwords])
-        self._lengths: dict[str, set[int]] = {}
+        self._lengths: dict[str, int] = {}
+        """The length of the longest form that begins so."""
         for form in self._forms:
-            self._lengths.setdefault(form[:_MIN_FORM], set()).add(len(form))
+            start = form[:_MIN_FORM]
+            self._lengths[start] = max(len(form), self._lengths.get(start, 0))
         opaque = [value for value in parted if not _OF_WORDS.search(value)]
         self._is_opaque = _is_part_of([*opaque, *_shortest(passwords)])
         self._is_worded = _is_part_of(_HOST.sub(r"\1\n", value) for value in parted if _OF_WORDS.search(value))
@@ -76,7 +85,12 @@ class KnownValues:
     def without_parts(self, line: str, mask: str) -> str:
         """The line with a mask in the place of parts of values that are not ordinary words."""
         text, places = with_places(line)
-        found = [span for span in self._parts_in(text) if not self._is_ordinary(text, *span)]
+        quotation = _quotation(line)
+        found = [
+            (first, last)
+            for first, last in self._parts_in(text)
+            if not self._is_ordinary(text, first, last, is_quoted=places[first][0] in quotation)
+        ]
         return _masked(line, places, found, mask)
 
     def has_value_in(self, line: str) -> bool:
@@ -85,15 +99,38 @@ class KnownValues:
 
     def _values_in(self, text: str, *, is_cut: bool) -> Iterator[Span]:
         for at in range(len(text) - _MIN_FORM + 1):
-            lengths = self._lengths.get(text[at : at + _MIN_FORM], ())
-            found = [length for length in lengths if text[at : at + length] in self._forms]
-            if found:
-                yield at, min(at + max(found), len(text))
-            elif is_cut and at + max(lengths, default=0) > len(text) and self._has_start(text[at:]):
+            longest = self._lengths.get(text[at : at + _MIN_FORM])
+            if longest is None:
+                continue
+            if form := self._form_of(text[at : at + longest]):
+                yield at, at + len(form)
+            elif is_cut and at + longest > len(text) and self._has_start(text[at:]):
                 yield at, len(text)
 
+    def _form_of(self, text: str) -> str:
+        """The longest form with which a text begins; empty if there is none."""
+        forms, shorter = self._sorted
+        at = bisect_right(forms, text) - 1  # the last one that can be, or one that begins with it
+        form = forms[at] if at >= 0 else ""
+        while not text.startswith(form):
+            form = shorter[form]
+        return form
+
     def _has_start(self, start: str) -> bool:
-        return any(form.startswith(start) for form in self._forms)
+        forms, _ = self._sorted
+        at = bisect_left(forms, start)
+        return at < len(forms) and forms[at].startswith(start)
+
+    @cached_property
+    def _sorted(self) -> tuple[list[str], dict[str, str]]:
+        """The forms in their order, and with which shorter form each of them begins."""
+        forms, shorter, around = sorted(self._forms), {}, [""]
+        for form in forms:
+            while not form.startswith(around[-1]):
+                around.pop()
+            shorter[form] = around[-1]
+            around.append(form)
+        return forms, shorter
 
     def _grown(self, text: str, first: int, last: int) -> Span:
         """A value with the rest of a longer one around it that is too short to be found."""
@@ -123,7 +160,7 @@ class KnownValues:
         shown = "".join(character if mark else "\n" for character, mark in zip(text, marks, strict=True))
         yield from (stretch.span() for stretch in _STRETCH.finditer(shown))
 
-    def _is_ordinary(self, text: str, first: int, last: int) -> bool:
+    def _is_ordinary(self, text: str, first: int, last: int, *, is_quoted: bool) -> bool:
         """Whether a part of a value is a word of the error itself, or names a path or a host.
 
         A quotation is not the error's own, so only words of a path, a URL or a sentence stay in
@@ -134,7 +171,6 @@ class KnownValues:
         words = re.sub(r"^[\W_]+|[\W_]+$", "", words)
         if not all(map(_PLAIN_WORD.fullmatch, _BETWEEN_WORDS.split(words))):
             return False
-        is_quoted = _is_quoted(text, first)
         if any(self._is_opaque(text[at : at + MIN_VALUE]) for at in range(first, last - MIN_VALUE + 1)):
             return not is_quoted and not any(character.isdigit() for character in words)
         return not (is_quoted and " " in words)
@@ -142,20 +178,12 @@ class KnownValues:
 
 def _passwords(value: str) -> Iterator[str]:
     """The passwords in a value, also as a program has them that decodes a URL."""
-    yield from (found[1] for found in _PASSWORD.finditer(value))
-    for text in {value, unquote_plus(value)} if "%" in value else {value}:
-        yield from (named.strip("\"'") for named in _named_secrets(text))
-
-
-def _named_secrets(text: str) -> Iterator[str]:
-    """What follows a name such as ``password=``."""
-    end = 0
-    for sign in re.finditer("[=:]", text):
-        at = sign.start()
-        is_named = at >= end and _SECRET_NAME.search(text, max(end, at - _MAX_NAME), at)
-        if is_named and (found := _NAMED.match(text, at + 1)):
-            end = found.end()
-            yield found[1]
+    decoded = unquote_plus(value) if "%" in value else value
+    for login in _LOGIN.finditer(value if "://" in value else decoded):
+        parts = login[1].split("@", _MAX_SIGNS)
+        yield from ("@".join(parts[:count]) for count in range(1, len(parts) + 1))
+    for text in {value, decoded}:
+        yield from (secret.strip("\"'") for secret in _NAMED_SECRET.findall(text))
 
 
 def _shortest(values: Iterable[str]) -> Iterator[str]:
@@ -181,11 +209,12 @@ def _is_part_of(values: Iterable[str]) -> Callable[[str], bool]:
     return lru_cache(maxsize=_CACHED)(lambda part: part in text)
 
 
-def _is_quoted(line: str, at: int) -> bool:
-    """Whether a line quotes something there; a quotation may be cut before its end."""
+def _quotation(line: str) -> range:
+    """Where a line quotes something; a quotation may be cut before its end."""
     quotes = [found.start() for found in _QUOTE.finditer(line)]
-    last = quotes[-1] if quotes and len(quotes) % 2 == 0 else len(line)
-    return bool(quotes) and quotes[0] <= at <= last
+    if not quotes:
+        return range(0)
+    return range(quotes[0], quotes[-1] if len(quotes) % 2 == 0 else len(line))
 
 
 def _masked(line: str, places: Sequence[Span], spans: Iterable[Span], mask: str) -> str:

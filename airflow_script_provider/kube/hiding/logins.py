@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 MASK = "***"
+_ANY_HOST = "@h:1"
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _URL = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>\S+)")
@@ -23,14 +24,28 @@ _BARE_LOGIN = re.compile(
         |\S+@(?=//|[(\[]|[\w.-]+:\d)(?!{_DIGEST}))""",
     re.VERBOSE,
 )
-_BARE_QUERY = re.compile(r"(/[^\s?]*)\?[^\s?=]*=\S*")
+# A query behind a path or a host; without an equals sign only where an HTTP client names it, because
+# a path with wildcards has a question mark as well.
+_BARE_QUERY = re.compile(
+    r"""((?:/|(?<![\w.-])[\w-]+(?:(?:\.[\w-]+)+(?::\d+)?|:\d+)(?=\?\w))[^\s?]*)\?[^\s?=]*=\S*
+    |(\b(?:[Uu][Rr][Ll]:?|GET|HEAD|POST|PUT|PATCH|DELETE)[ ]["']?[^\s?]+)\?\S+""",
+    re.VERBOSE,
+)
+# The login of a URL that another one has as a parameter, perhaps encoded twice.
+_ENCODED_LOGIN = re.compile(r"(?i:(%(?:25)*3A(?:%(?:25)*2F){2})(?:(?!%(?:25)*(?:2F|3F|23))[^\s/?#&])*(%(?:25)*40))")
 
 
 def without_logins(line: str) -> str:
     """The line without logins and queries of URLs."""
     line = _URL.sub(lambda url: url["scheme"] + _public_rest(url["rest"]), _without_torn_login(line))
     line = _BARE_LOGIN.sub(lambda found: found["url"] or f"{MASK}@", line)
-    return _BARE_QUERY.sub(r"\1?…", line)
+    line = _ENCODED_LOGIN.sub(rf"\1{MASK}\2", line)
+    return _BARE_QUERY.sub(lambda found: f"{found[1] or found[2]}?…", line)
+
+
+def without_open_login(line: str) -> str:
+    """The line, which was cut, without its logins, of which the last may lack its host."""
+    return without_logins(line + _ANY_HOST).removesuffix(_ANY_HOST)
 
 
 def _without_torn_login(line: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import time
 import unicodedata
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from airflow_script_provider.kube.hiding import (
     name_of_error,
     values_in,
 )
-from airflow_script_provider.kube.hiding.known_values import MIN_VALUE
+from airflow_script_provider.kube.hiding.known_values import MIN_VALUE, KnownValues
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from tests.builders import a_case, a_pod
@@ -72,6 +73,13 @@ def test_no_secret_of_any_line_is_left(seed: int) -> None:
             "Max retries exceeded with url: /a/b?sig=abc (Caused by x)",
             "Max retries exceeded with url: /a/b?… (Caused by x)",
         ),
+        ("Max retries exceeded with url: /hook?s3cr3t (Caused", "Max retries exceeded with url: /hook?… (Caused"),
+        ('"POST /hook?s3cr3t HTTP/1.1" 403', '"POST /hook?… HTTP/1.1" 403'),
+        ("Error: GET api.example.com?token=abc123 failed", "Error: GET api.example.com?… failed"),
+        ("no answer of api.example.com:8443?token=abc123", "no answer of api.example.com:8443?…"),
+        ("no answer of cache:8080?token=abc123", "no answer of cache:8080?…"),
+        ("Error: url=https%3A%2F%2Fu%3Apw12345%40h%2Fx", "Error: url=https%3A%2F%2F***%40h%2Fx"),
+        ("to=https%253a%252f%252fu%253apw12345%2540h", "to=https%253a%252f%252f***%2540h"),
         ("npm error 404 https://host/@scope/x", "npm error 404 https://host/@scope/x"),
         ("connect bob:p4ss@host failed", "connect ***@host failed"),
         ("\x1b[1;31mValueError\x1b[0m: ::gro::group::up:: a\tb", "ValueError: a b"),
@@ -114,12 +122,35 @@ def test_a_login_before_an_at_sign_is_hidden(line: str) -> None:
         "node_modules/left-pad@1.3.0: not found", "@types/node@20.1.0-rc.1 is missing", "actions/checkout@v4",
         "etl/app:9@sha256:0123456789abcdef not found", "host/etl/app@sha256:0123456789abcdef not found",
         "http://[::1]:8080/x refused, see bob@example.com", "data/in/x@y.csv: no such file", "./x@y",
+        "ls: cannot access '/data/in/part-?.csv': No such file", "did you mean /usr/bin/python3?",
+        "is it app.example.com? or x=1", "value?.name == user.name?.first", "curl: (3) bad URL: what?",
+        "https%3A%2F%2Fregistry%2F%40scope%2Fx was not found",
         "mongodb://h1:27017,h2:27017/x: no primary, see bob@example.com", "see (http://host:8080), or bob@example.com",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_login_stays(line: str) -> None:
     """Addresses of mail, users at hosts, images, packages and paths (R22)."""
     assert hider()(line) == line
+
+
+def test_a_long_line_without_spaces_keeps_its_beginning() -> None:
+    """A program may print an error as JSON on one line (R22, R26)."""
+    rows = ",".join(f'"id{row}":"order {row}"'.replace(" ", "_") for row in range(400))
+    for begin in ("", "ERROR "):
+        assert hider()(begin + '{"error":"no_orders","rows":{' + rows).startswith(begin + '{"error":"no_orders"')
+
+
+@pytest.mark.parametrize("end", [0, 1, 2, 250, 299, 300, 301, 1_680, 1_720])
+@pytest.mark.parametrize("login", ["etl:hunter2xx@h", "etl/hunter2xx@h:1521/x", "pg://etl:hunter2xx@h", "hunter2xx"])
+def test_a_login_is_hidden_wherever_a_long_line_is_cut(login: str, end: int) -> None:
+    """A part of it is not recognised by its form (R26)."""
+    for cut in range(len(login)):
+        value = ("0123456789" * 200)[: 2_000 - end - cut - 1]  # so what is read of the line is short without it
+        for between in " ,":
+            line = f"{value}{between}{login}{',x' * 2_000}"
+            shown = hider([value], mask=lambda line: line.replace("hunter2xx", "***"))(line)
+            assert "hun" not in shown
+            assert "ter2" not in shown
 
 
 def test_airflows_masker_comes_first() -> None:
@@ -145,6 +176,9 @@ def test_values_of_any_depth_are_known() -> None:
         (["p\u00e4ssw\u00f6rd"], r"'p\xe4ssw\xf6rd' or 'p\u00E4ssw\u00F6rd'", "'***' or '***'"),
         (["p\u00e4ssw\u00f6rd"], r'"p\xC3\xA4ssw\xC3\xB6rd" (KeyError)', '"***" (KeyError)'),
         (["p\u00e4ssw\u00f6rd"], r"b'p\xe4ssw\xf6rd' or $'p\303\244ssw\303\266rd'", "b'***' or $'***'"),
+        (["it's-me"], r"+ mysql -p 'it'\''s-me'", "+ mysql -p '***'"),
+        (["it's-me"], """['mysql', "'it'\\"'\\"'s-me'"]""", """['mysql', "'***'"]"""),
+        (["x9k'2Lq"], "at or near 'x9k''2Lq'", "at or near '***'"),
         (['a"b tiger'], r'"{\"x\": \"a\\\"b tiger\"}"', r'"{\"x\": \"***\"}"'),
     ],
 )
@@ -159,16 +193,30 @@ ESCAPES = (
     lambda text: re.sub("%..", lambda code: code[0].lower(), quote(text)),
     lambda text: json.dumps(text, ensure_ascii=False), lambda text: json.dumps(json.dumps({"a": text})),
     lambda text: "".join(chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in text.encode()),
+    shlex.quote, lambda text: "'" + text.replace("'", r"'\''") + "'", lambda text: "'" + text.replace("'", "''") + "'",
+    lambda text: repr(["mysql", shlex.quote(text)]),
 )  # fmt: skip
 
 
 @given(text=some.text("ab1Z-_/+=#@:%&?'\"\\ .$!äöß€😀\n\t{}", max_size=40), escape=some.sampled_from(ESCAPES))
 def test_a_value_is_hidden_however_a_program_escapes_it(text: str, escape: Callable[[str], str]) -> None:
-    """As a literal of a language, in a URL, and one in another (R26)."""
+    """As a literal of a language, of a shell or of SQL, in a URL, and one in another (R26)."""
     value = f"x7{text}y9"
     if len(value) >= MIN_VALUE:
         shown = hider([value])(f"ValueError: not {escape(value)} of it")
-        assert re.fullmatch(r"""ValueError: not [b'"\\{a: ]*\*\*\*['"\\} ]*of it""", shown)
+        assert re.fullmatch(r"""ValueError: not [b'"\\{a: \[mysql,]*\*\*\*['"\\}\] ]*of it""", shown)
+
+
+@given(values=some.lists(some.text("ab", min_size=MIN_VALUE, max_size=12)), line=some.text("ab c", max_size=60))
+def test_each_value_is_found_beside_others_that_begin_alike(values: list[str], line: str) -> None:
+    """The longest one that fits, and of a cut line also its last one (R26)."""
+    values += [value[:MIN_VALUE] for value in values]
+    known = KnownValues(values)
+    shown = known.without_values(line, "*")
+    assert not [value for value in values if value in shown]
+    for value in values:
+        assert known.without_values(f"{line} {value[:-1]}", "*", is_cut=True).endswith("*")
+        assert known.without_values(f"{value}c", "*") == "*c"
 
 
 def test_the_first_use_takes_a_moment() -> None:
@@ -214,6 +262,11 @@ TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6Ij" + "".join(f"{number:05x}" for number in
         ("a b c hunter22xyz", "bash: line 1: hunter22xyz: command not found", "bash: line 1: ***: command not found"),
         ("5f3a-99d1-77ab-x0z1", "RuntimeError: 99d1-77ab of the key", "RuntimeError: *** of the key"),
         ("correcthorse-battery", "KeyError: 'correcthorse-batt'", "KeyError: '***'"),
+        ("moonlight-sunset", "ValueError: invalid literal for int() with base 10: b'moonlight'",
+         "ValueError: invalid literal for int() with base 10: b'***'"),
+        ("moonlight-sunset", "KeyError: u'moonlight'", "KeyError: u'***'"),
+        ("moonlight-sunset", 'could not read rb"moonlight"', 'could not read rb"***"'),
+        ("moonlight-sunset", "LINE 1: insert E'moonlight'", "LINE 1: insert E'***'"),
         ("first\nhunterabcd", r"ValueError: 'st\nhunterab'", "ValueError: '***'"),
         ("abcd-hunterabcd", r"ValueError: '\nhunterab'", r"ValueError: '\n***'"),
         ("2026-11-29T00:00:00", "ValueError: '2026-11-29T00'", "ValueError: '***'"),
@@ -234,6 +287,8 @@ def test_a_part_of_a_value_is_hidden(value: str, line: str, shown: str) -> None:
         ("import pandas and orders", "ModuleNotFoundError: No module named 'pandas'"),
         ("/data/config/orders.yaml", "FileNotFoundError: [Errno 2] No such file or directory: '/data/config/x.yaml'"),
         ("app.errors.ModuleNotFoundError", "ModuleNotFoundError: No module named 'x'"),
+        ("moonlight-sunset", "ValueError: invalid literal '' beside moonlight"),
+        ("moonlight-sunset", "d'accord: l'avion, moonlight"),
         ("etl-connection-pool", "ConnectionRefusedError: [Errno 111] Connection refused"),
         (DATABASE, 'could not translate host name "db.example.com" to address: Name or service not known'),
         (DATABASE, 'connection to server at "db.example.com" (10.0.0.9), port 5432 failed: Connection refused'),
@@ -292,6 +347,23 @@ def test_the_password_of_a_url_is_hidden_as_drivers_decode_it(password: str, tex
     """URLs of connections have it with escapes (R26)."""
     uri = f"postgresql://etl:{quote(password, safe='')}@db.example.com:5432/orders"
     assert hider(values_in({"DB": uri}))(text.format(password)) == text.format("***")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgres://app:sunshine@db/x?options=a@b", "smtp://a:sunshine@m:587?from=x@y.z",
+        "amqp://a:sunshine@h1,amqp://b:moonlight@h2", "amqp://a:sunshine@h1;amqp://b:moonlight@h2",
+        "amqp://a:sunshine@h1 amqp://b:moonlight@h2", "redis://:sunshine@h1|redis://:moonlight@h2",
+        "--url=redis://:sunshine@h --to ops@example.com", "smtp://bob@example.com:sunshine@m",
+        "smtp://bob@example.com:sun@shine@m,amqp://b:moonlight@h2", "amqp%3A%2F%2Fa%3Asunshine%40h1%2Fx",
+    ],
+)  # fmt: skip
+def test_the_password_of_every_url_in_a_value_is_hidden(value: str) -> None:
+    """Also beside further at signs: of a query, of another URL, of an address (R26)."""
+    passwords = [word for word in ("sunshine", "sun@shine", "moonlight") if word in value]
+    shown = hider(values_in({"A": value}))("RuntimeError: not " + " or ".join(passwords))
+    assert shown == "RuntimeError: not " + " or ".join("***" for _ in passwords)
 
 
 @pytest.mark.parametrize(
