@@ -36,7 +36,7 @@ from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
 from airflow_script_provider.kube.nodes import record as node_record
-from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of
+from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of, plan_of_try
 from airflow_script_provider.kube.nodes.plan import OWNER_MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
@@ -92,10 +92,7 @@ class NodesTask:
             return job
         earlier = await self._earlier(request, on_nodes.plan) if retry_failed_only else EarlierNodes()
         selection = await node_choice.choose(self.api, choice, request.options.tolerations)
-        chosen = tuple(name for name in selection.names if name not in earlier.succeeded)
-        kept = tuple(name for name in selection.names if name in earlier.succeeded)
-        owed = tuple(sorted(earlier.others & selection.skipped.keys()))
-        plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept, owed=owed)
+        plan = plan_of_try(on_nodes.plan, selection, earlier)
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
     async def see_through(

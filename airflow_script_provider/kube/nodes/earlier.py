@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_script_provider.kube.nodes import manifest, record
+from airflow_script_provider.kube.nodes.plan import NodePlan
+from airflow_script_provider.kube.nodes.selection import Selection
+
+MISSING = "gone or no longer selected"
+"""Why a node is left out that an earlier try had chosen, and that the cluster no longer lists."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,21 @@ def nodes_of(jobs: Iterable[Mapping[str, Any]], runs: int) -> EarlierNodes:
         else:
             others.add(node)
     return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded))
+
+
+def plan_of_try(plan: NodePlan, selection: Selection, earlier: EarlierNodes) -> NodePlan:
+    """The plan of a try for the selected nodes, after what earlier tries came to.
+
+    A node that an earlier try has not succeeded on is owed a success, also where it is gone.
+    """
+    owed = earlier.others - set(selection.names)
+    return replace(
+        plan,
+        nodes=tuple(name for name in selection.names if name not in earlier.succeeded),
+        earlier=tuple(name for name in selection.names if name in earlier.succeeded),
+        skipped=dict(sorted((dict.fromkeys(owed, MISSING) | dict(selection.skipped)).items())),
+        owed=tuple(sorted(owed)),
+    )
 
 
 def _planned(owner: Mapping[str, Any]) -> Set[str]:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, PLAN_ANNOTATION
-from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of
+from airflow_script_provider.kube.nodes.earlier import MISSING, EarlierNodes, nodes_of, plan_of_try
 from airflow_script_provider.kube.nodes.plan import NodePlan
+from airflow_script_provider.kube.nodes.selection import Selection
 from tests.builders import a_failed_record, a_plan, a_record
 
 
@@ -39,3 +40,13 @@ def of_node(node: str, record: Any = None) -> dict[str, Any]:
 def test_where_the_script_has_not_succeeded_yet(jobs: list[dict[str, Any]], runs: int, found: EarlierNodes) -> None:
     """Also where an earlier try has not come to it, or could not any more (R1)."""
     assert nodes_of(jobs, runs) == found
+
+
+@pytest.mark.parametrize(
+    ("skipped", "why"), [({"b": "cordoned (include_cordoned)"}, "cordoned (include_cordoned)"), ({}, MISSING)]
+)
+def test_a_failed_node_that_is_left_out_is_owed_a_success(skipped: dict[str, str], why: str) -> None:
+    """Also if it has lost its label, or if the autoscaler has removed it: a retry must not be green (R1)."""
+    earlier = EarlierNodes(frozenset("a"), frozenset("b"))
+    plan = plan_of_try(a_plan(), Selection(("a", "c"), skipped), earlier)
+    assert plan == a_plan("c", earlier=("a",), skipped={"b": why}, owed=("b",))
