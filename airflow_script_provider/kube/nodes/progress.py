@@ -15,7 +15,7 @@ from typing import Any
 from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.progress import CONFIRMATION, FAILED, SILENCE_GRACE, Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.nodes.selection import GONE, UNREACHABLE
+from airflow_script_provider.kube.nodes.selection import GONE, READY, UNREACHABLE
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 
@@ -23,11 +23,12 @@ _STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""
 _LEAVES_PODS = (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.DISRUPTED)
 """Why a run is over while the script of its pod may still run, at least in its grace period."""
+_UNREPORTED = "its pod was deleted, and the kubelet did not report the pod's end"
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The node failed under the pod. ``reason`` is Kubernetes' own word, if it has said one.
+    """The node failed under the pod, or cannot end it. ``reason`` is Kubernetes' own word.
 
     Unless ``is_confirmed``, the pod may still run: its kubelet does not answer.
     """
@@ -53,6 +54,10 @@ class Lost:
     def is_by_taint(self) -> bool:
         """Whether a taint evicted the pod: a dead node's taint, or any other one."""
         return self.is_confirmed and self.state == UNREACHABLE
+
+    def with_ready_node(self) -> Lost:
+        """The same for a node that was found to be ready: its kubelet cannot end the pod."""
+        return replace(self, state=READY, message=_UNREPORTED)
 
 
 @dataclass(frozen=True)
@@ -201,12 +206,11 @@ def _state_of_node(pod: Pod) -> str | None:
 
 def _lost(pod: Pod, *, is_dead: bool) -> Lost:
     disruption = pod_status.disruption(pod)
-    unknown = "its pod was deleted, and the kubelet did not report the pod's end"
     return Lost(
         state=_state_of_node(pod) or UNREACHABLE,
         reason=disruption.reason if disruption else None,
         pod_name=pod_status.name(pod),
-        message=str(disruption or unknown),
+        message=str(disruption or _UNREPORTED),
         is_confirmed=is_dead,
         started_at=pod_status.attempt(pod).started_at,
     )
