@@ -35,8 +35,7 @@ from airflow_script_provider.kube.labels import (
 from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
-from airflow_script_provider.kube.nodes import record as node_record
-from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of, plan_of_try, still_running
+from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of, plan_of_try, records_of, still_running
 from airflow_script_provider.kube.nodes.plan import OWNER_MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
@@ -191,9 +190,9 @@ class NodesTask:
             return records
         nodes = frozenset(runs.plan.earlier)
         async for job in self._jobs_of(runs.job.ref.namespace, task):
-            node, record = manifest.node_of(job), node_record.of_job(job)
-            if node in nodes and record and not record.failures and _is_of_launch(job, runs.owner):
-                records.setdefault(str(node), []).append(record)
+            for node, record in records_of(job):
+                if node in nodes and not record.failures and _is_of_launch(job, runs.owner):
+                    records.setdefault(node, []).append(record)
         return records
 
     async def _jobs_of(self, namespace: str, task: TaskIdentity) -> AsyncIterator[Mapping[str, Any]]:

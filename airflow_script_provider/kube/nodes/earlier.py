@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_script_provider.kube.labels import TRY_NUMBER_ANNOTATION
 from airflow_script_provider.kube.nodes import manifest, record
 from airflow_script_provider.kube.nodes.plan import NodePlan
+from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import Selection
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -37,13 +38,23 @@ def nodes_of(jobs: Iterable[Mapping[str, Any]], runs: int) -> EarlierNodes:
     others: set[str] = set()
     unended: set[str] = set()
     for job in jobs:
-        node, outcome = manifest.node_of(job), record.of_job(job)
+        node = manifest.node_of(job)
         others |= _planned(job) if node is None else {node}
-        if node is not None and outcome is not None and outcome.may_have_left_its_pod:
-            unended.add(node)
-        if node is not None and outcome is not None and outcome.index == runs - 1 and not outcome.failures:
-            succeeded.add(node)
+        for of_node, outcome in records_of(job):
+            if outcome.may_have_left_its_pod:
+                unended.add(of_node)
+            if outcome.index == runs - 1 and not outcome.failures:
+                succeeded.add(of_node)
     return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded), frozenset(unended))
+
+
+def records_of(job: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
+    """The records on a Job, each with its node: of its own run, or of an owner's without a Job."""
+    node, outcome = manifest.node_of(job), record.of_job(job)
+    if node is None:
+        yield from record.of_owner(job)
+    elif outcome is not None:
+        yield node, outcome
 
 
 def still_running(pods: Iterable[Pod], unended: Set[str]) -> dict[str, str]:

@@ -12,17 +12,21 @@ from airflow_script_provider.kube.labels import (
     PLAN_ANNOTATION,
     TRY_NUMBER_ANNOTATION,
 )
+from airflow_script_provider.kube.nodes.board import owner_annotation
 from airflow_script_provider.kube.nodes.earlier import MISSING, EarlierNodes, nodes_of, plan_of_try, still_running
 from airflow_script_provider.kube.nodes.plan import NodePlan
+from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import Selection
 from airflow_script_provider.result import Category
 from tests.builders import a_failed_record, a_plan, a_pod, a_record
 
 
-def an_owner(plan: NodePlan | str) -> dict[str, Any]:
-    """An owner with this plan."""
-    text = plan if isinstance(plan, str) else plan.to_text()
-    return {"metadata": {"name": "load", "annotations": {PLAN_ANNOTATION: text}}}
+def an_owner(plan: NodePlan | str, **records: RunRecord) -> dict[str, Any]:
+    """An owner with this plan, and with records of runs by node whose Job is gone."""
+    annotations = {PLAN_ANNOTATION: plan if isinstance(plan, str) else plan.to_text()}
+    for node, record in records.items():
+        annotations |= owner_annotation(node, record)
+    return {"metadata": {"name": "load", "annotations": annotations}}
 
 
 def of_node(node: str, record: Any = None) -> dict[str, Any]:
@@ -45,6 +49,11 @@ NO_ANSWER = a_failed_record(exit_code=None, category=Category.NO_ANSWER)
         ([an_owner(a_plan("a", "c")), of_node("a", a_record())], 1, EarlierNodes(frozenset("a"), frozenset("c"))),
         ([an_owner(a_plan(skipped={"d": "cordoned"}, owed=("d",)))], 1, EarlierNodes(others=frozenset("d"))),
         ([an_owner("changed")], 1, EarlierNodes()),
+        (
+            [an_owner(a_plan("a", "b"), a=a_record(), b=NO_ANSWER)],
+            1,
+            EarlierNodes(frozenset("a"), frozenset("b"), frozenset("b")),
+        ),
         ([of_node("a", UNREACHABLE)], 1, EarlierNodes(others=frozenset("a"), unended=frozenset("a"))),
         ([of_node("a", NO_ANSWER)], 1, EarlierNodes(others=frozenset("a"), unended=frozenset("a"))),
     ],
