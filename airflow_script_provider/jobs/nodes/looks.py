@@ -27,12 +27,12 @@ async def confirmed(
 ) -> Verdict | Lost | None:
     """The decision by what the API server has now, where a dead watch could mislead us.
 
-    ``lacks_end`` says that no pod was seen to end: what the Job controller decides then has no
-    exit code and no output. None if the decision was wrong; also if the server does not answer and
-    the decision must be confirmed.
+    ``lacks_end`` says that no pod was seen to end: the Job's own end then has no exit code and no
+    output, and a script may still run in a pod that no watch has brought yet. None if the decision
+    was wrong; also if the server does not answer and the decision must be confirmed.
     """
     is_by_our_clock = isinstance(decision, Verdict) and decision.cause is Cause.DEADLINE and decision.delete_job
-    is_of_unseen = isinstance(decision, Verdict) and decision.is_of_the_job and lacks_end
+    is_of_unseen = isinstance(decision, Verdict) and lacks_end and _rests_on_the_job(decision)
     if not (decision.is_by_time or is_by_our_clock or is_of_unseen):
         return decision
     try:
@@ -45,6 +45,11 @@ async def confirmed(
         is_success = isinstance(decision, Verdict) and decision.is_success
         return decision if is_by_our_clock or (is_of_unseen and is_success) else None
     return again
+
+
+def _rests_on_the_job(verdict: Verdict) -> bool:
+    """Whether the Job alone, by its condition or its deletion, says that the run is over."""
+    return verdict.is_of_the_job or verdict.cause is Cause.JOB_DELETED
 
 
 def lacks_end(run: NodeRun) -> bool:

@@ -91,9 +91,14 @@ class RecordWriter:
         return replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
 
     async def _unless_ready(self, run: NodeRun, lost: Lost) -> Lost | None:
-        """The loss, unless the node is ready: its kubelet ended the pod, which is replaced."""
-        if not lost.is_by_taint or not await self._is_ready(run.node):
+        """The loss, unless the node is ready: its kubelet ended the pod, which is replaced.
+
+        A kubelet that is alive may also be unable to end a pod. That loss stays.
+        """
+        if not (lost.is_by_taint or lost.must_be_confirmed) or not await self._is_ready(run.node):
             return lost
+        if lost.must_be_confirmed:
+            return lost.with_ready_node()
         run.seen = run.seen.with_ready_node()
         return None
 

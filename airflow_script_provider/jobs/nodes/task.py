@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -35,8 +35,7 @@ from airflow_script_provider.kube.labels import (
 from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
-from airflow_script_provider.kube.nodes import record as node_record
-from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of
+from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of, plan_of_try, records_of, still_running
 from airflow_script_provider.kube.nodes.plan import OWNER_MARGIN, NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
@@ -90,12 +89,9 @@ class NodesTask:
                 self.log.note(f"Reattached to Job {left.ref} of try {left.try_number}, whose worker was lost")
                 _call(on_launch, job.ref)
             return job
-        earlier = await self._earlier(request, on_nodes.plan) if retry_failed_only else EarlierNodes()
+        earlier = await self._earlier(request, on_nodes.plan, retry_failed_only=retry_failed_only)
         selection = await node_choice.choose(self.api, choice, request.options.tolerations)
-        chosen = tuple(name for name in selection.names if name not in earlier.succeeded)
-        kept = tuple(name for name in selection.names if name in earlier.succeeded)
-        owed = tuple(sorted(earlier.others & selection.skipped.keys()))
-        plan = replace(on_nodes.plan, nodes=chosen, skipped=selection.skipped, earlier=kept, owed=owed)
+        plan = plan_of_try(on_nodes.plan, selection, earlier)
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
     async def see_through(
@@ -163,8 +159,11 @@ class NodesTask:
         for name, reason in plan.skipped.items():
             self.log.note(f"Node {name} is skipped: {reason}")
 
-    async def _earlier(self, request: JobRequest, plan: NodePlan) -> EarlierNodes:
-        """The nodes of earlier tries that were the same."""
+    async def _earlier(self, request: JobRequest, plan: NodePlan, *, retry_failed_only: bool) -> EarlierNodes:
+        """The nodes of earlier tries that were the same.
+
+        Without ``retry_failed_only`` only those are known where the script may still run.
+        """
         task, identity = request.identity.task, request.identity
         if task is None or task.try_number <= 1:
             return EarlierNodes()
@@ -173,9 +172,16 @@ class NodesTask:
             async for job in self._jobs_of(request.namespace, task)
             if earlier_tries.is_repeated_by_launch(job, identity)
         ]
-        if not found:
+        if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
-        return nodes_of(found, plan.runs)
+        nodes = nodes_of(found, plan.runs)
+        running = await self._still_running(request.namespace, task, nodes.unended) if nodes.unended else {}
+        return replace(nodes if retry_failed_only else EarlierNodes(), running=running)
+
+    async def _still_running(self, namespace: str, task: TaskIdentity, nodes: Set[str]) -> dict[str, str]:
+        """The nodes on which pods of earlier tries may still run the script, and why."""
+        selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
+        return still_running((await self.api.list("pods", namespace, labelSelector=selector))["items"], nodes)
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
         """The records of nodes that succeeded in an earlier try, as far as they still exist."""
@@ -184,9 +190,9 @@ class NodesTask:
             return records
         nodes = frozenset(runs.plan.earlier)
         async for job in self._jobs_of(runs.job.ref.namespace, task):
-            node, record = manifest.node_of(job), node_record.of_job(job)
-            if node in nodes and record and not record.failures and _is_of_launch(job, runs.owner):
-                records.setdefault(str(node), []).append(record)
+            for node, record in records_of(job):
+                if node in nodes and not record.failures and _is_of_launch(job, runs.owner):
+                    records.setdefault(node, []).append(record)
         return records
 
     async def _jobs_of(self, namespace: str, task: TaskIdentity) -> AsyncIterator[Mapping[str, Any]]:

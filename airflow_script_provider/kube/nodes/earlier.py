@@ -2,34 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_script_provider.kube.labels import TRY_NUMBER_ANNOTATION
 from airflow_script_provider.kube.nodes import manifest, record
+from airflow_script_provider.kube.nodes.plan import NodePlan
+from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.nodes.selection import Selection
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
+
+MISSING = "gone or no longer selected"
+"""Why a node is left out that an earlier try had chosen, and that the cluster no longer lists."""
 
 
 @dataclass(frozen=True)
 class EarlierNodes:
-    """Nodes on which all runs of an earlier try went well, and ``others`` that one had chosen."""
+    """Nodes on which all runs of an earlier try went well, and ``others`` that one had chosen.
+
+    ``unended`` are nodes with a run whose pod may still be there with its script. ``running`` are
+    those of them where it was found, and why no other run may follow.
+    """
 
     succeeded: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
+    unended: frozenset[str] = frozenset()
+    running: Mapping[str, str] = field(default_factory=dict)
 
 
 def nodes_of(jobs: Iterable[Mapping[str, Any]], runs: int) -> EarlierNodes:
     """The nodes of these Jobs, owners and runs alike; ``runs`` are those of each node."""
     succeeded: set[str] = set()
     others: set[str] = set()
+    unended: set[str] = set()
     for job in jobs:
-        node, outcome = manifest.node_of(job), record.of_job(job)
-        if node is None:
-            others |= _planned(job)
-        elif outcome is not None and outcome.index == runs - 1 and not outcome.failures:
-            succeeded.add(node)
-        else:
-            others.add(node)
-    return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded))
+        node = manifest.node_of(job)
+        others |= _planned(job) if node is None else {node}
+        for of_node, outcome in records_of(job):
+            if outcome.may_have_left_its_pod:
+                unended.add(of_node)
+            if outcome.index == runs - 1 and not outcome.failures:
+                succeeded.add(of_node)
+    return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded), frozenset(unended))
+
+
+def records_of(job: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
+    """The records on a Job, each with its node: of its own run, or of an owner's without a Job."""
+    node, outcome = manifest.node_of(job), record.of_job(job)
+    if node is None:
+        yield from record.of_owner(job)
+    elif outcome is not None:
+        yield node, outcome
+
+
+def still_running(pods: Iterable[Pod], unended: Set[str]) -> dict[str, str]:
+    """The ``unended`` nodes on which a pod of an earlier try may still run its script, and why."""
+    return {
+        str(node): f"the script of try {_try_of(pod)} may still run in pod {pod_status.name(pod)}"
+        for pod in pods
+        if (node := manifest.node_of(pod)) in unended
+        and pod_status.has_unknown_end(pod)
+        and not pod_status.is_terminal(pod)
+    }
+
+
+def plan_of_try(plan: NodePlan, selection: Selection, earlier: EarlierNodes) -> NodePlan:
+    """The plan of a try for the selected nodes, after what earlier tries came to.
+
+    A node that an earlier try has not succeeded on is owed a success, also where it is gone. Where
+    the script may still run, it is left out.
+    """
+    names = [name for name in selection.names if name not in earlier.running]
+    owed = (earlier.others - set(names)) | earlier.running.keys()
+    return replace(
+        plan,
+        nodes=tuple(name for name in names if name not in earlier.succeeded),
+        earlier=tuple(name for name in names if name in earlier.succeeded),
+        skipped=dict(sorted((dict.fromkeys(owed, MISSING) | dict(selection.skipped) | dict(earlier.running)).items())),
+        owed=tuple(sorted(owed)),
+    )
+
+
+def _try_of(pod: Pod) -> str:
+    return str((pod["metadata"].get("annotations") or {}).get(TRY_NUMBER_ANNOTATION, "?"))
 
 
 def _planned(owner: Mapping[str, Any]) -> Set[str]:

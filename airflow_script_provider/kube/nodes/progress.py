@@ -15,7 +15,7 @@ from typing import Any
 from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.progress import CONFIRMATION, FAILED, SILENCE_GRACE, Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.nodes.selection import GONE, UNREACHABLE
+from airflow_script_provider.kube.nodes.selection import GONE, READY, UNREACHABLE
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 
@@ -23,11 +23,12 @@ _STATES = {"DeletionByTaintManager": UNREACHABLE, "DeletionByPodGC": GONE}
 """The state of a node, by the reason that the cluster gives for ending its pods."""
 _LEAVES_PODS = (Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.DISRUPTED)
 """Why a run is over while the script of its pod may still run, at least in its grace period."""
+_UNREPORTED = "its pod was deleted, and the kubelet did not report the pod's end"
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The node failed under the pod. ``reason`` is Kubernetes' own word, if it has said one.
+    """The node failed under the pod, or cannot end it. ``reason`` is Kubernetes' own word.
 
     Unless ``is_confirmed``, the pod may still run: its kubelet does not answer.
     """
@@ -54,18 +55,25 @@ class Lost:
         """Whether a taint evicted the pod: a dead node's taint, or any other one."""
         return self.is_confirmed and self.state == UNREACHABLE
 
+    def with_ready_node(self) -> Lost:
+        """The same for a node that was found to be ready: its kubelet cannot end the pod."""
+        return replace(self, state=READY, message=_UNREPORTED)
+
 
 @dataclass(frozen=True)
 class NodeView:
     """All that was seen of a run on a node.
 
     ``over_since`` is when its Job was first seen to have failed or to be deleted. ``left_alive``
-    are the pods, by uid, that are gone while their node was found to be ready.
+    are the pods, by uid, that are gone while their node was found to be ready. ``unstarted`` are
+    those that ended without a start after the run was over: their state is still the one that says
+    why they did not start.
     """
 
     view: View = field(default_factory=View)
     over_since: float | None = None
     left_alive: frozenset[str] = frozenset()
+    unstarted: frozenset[str] = frozenset()
 
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeView:
         """The view after a change of the Job."""
@@ -75,8 +83,17 @@ class NodeView:
         return replace(self, view=view, over_since=over_since)
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> NodeView:
-        """The view after a change of a pod, or its disappearance."""
-        return replace(self, view=self.view.with_pod(pod, now, deleted=deleted))
+        """The view after a change of a pod, or its disappearance.
+
+        For a container that never started, the kubelet reports an end without a start.
+        """
+        uid, unstarted = pod_status.uid(pod), self.unstarted
+        known = self.view.pods.get(uid)
+        is_over = self.over_since is not None and known is not None and not pod_status.has_started(known)
+        if is_over and known is not None and not pod_status.shows_a_start(pod):
+            unstarted |= {uid} if pod_status.is_terminal(pod) else set()
+            pod = {**known, "metadata": pod["metadata"]}
+        return replace(self, view=self.view.with_pod(pod, now, deleted=deleted), unstarted=unstarted)
 
     def with_event(self, event: Mapping[str, Any], now: float) -> NodeView:
         """The view after a Warning event of the Job."""
@@ -108,6 +125,7 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     """Decide whether the run is over, its node is lost, or until when to wait."""
     decision = progress.decide(seen.view, limits, now)
     if isinstance(decision, Verdict):
+        decision = _without_start(seen, decision, limits)
         goes_on = _while_pods_end(seen, limits, now) if decision.cause in _LEAVES_PODS else None
         pod = seen.view.pods.get(decision.pod_uid or "")
         lost = _lost(pod, is_dead=False) if pod and decision.cause is Cause.UNREACHABLE else None
@@ -123,17 +141,36 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     return Wait(min(moments, default=None))
 
 
+def _without_start(seen: NodeView, verdict: Verdict, limits: Limits) -> Verdict:
+    """The verdict; after the silence about a pod that has not started, the verdict of before.
+
+    Why a pod did not start says more than its kubelet's silence.
+    """
+    pod = seen.view.pods.get(verdict.pod_uid or "")
+    is_unstarted = pod is not None and not pod_status.has_started(pod)
+    if verdict.cause is not Cause.UNREACHABLE or seen.over_since is None or not is_unstarted:
+        return verdict
+    original = progress.decide(seen.view, limits, seen.over_since)
+    return original if isinstance(original, Verdict) else verdict
+
+
 def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost | None:
-    """What a run that is over waits for: the end of its script. None if no script has begun.
+    """What a run that is over waits for: the end of its script. None if no script runs.
 
     Kubernetes deletes the pods of a Job that was ended, unless it was deleted without them. A
-    script that was left in this way ends by itself.
+    script that was left in this way ends by itself. A script may also have begun in a pod whose
+    start was not reported yet.
     """
     view = seen.view
     for uid, pod in view.pods.items():
         is_over = uid in view.gone or pod_status.is_terminal(pod) or not pod_status.has_unknown_end(pod)
-        if is_over or not pod_status.has_started(pod):
+        if is_over or uid in seen.unstarted:
             continue
+        if not pod_status.has_started(pod):
+            may_start_until = _until_started(seen, uid, limits)
+            if may_start_until is None or now >= may_start_until:
+                continue
+            return Wait(may_start_until)
         if uid in view.leaving_since:
             until = _while_leaving(view, uid, limits, now)
             return until if isinstance(until, Lost) else Wait(until)
@@ -144,6 +181,22 @@ def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdic
             return Verdict(Cause.SILENCE, uid, delete_job=True)
         return Wait(silence)
     return None
+
+
+def _until_started(seen: NodeView, uid: str, limits: Limits) -> float | None:
+    """Until when the kubelet may report the start or the end of a pod of a run that is over.
+
+    None if Kubernetes has not ended the Job yet. A pod that was left without its Job may also
+    start until ``startup_timeout``.
+    """
+    view = seen.view
+    since = view.leaving_since.get(uid, seen.over_since)
+    if since is None:
+        return None
+    until = since + limits.grace_period + CONFIRMATION
+    if uid in view.leaving_since or not view.job_deleted or view.starts_at is None:
+        return until
+    return max(until, view.starts_at + limits.startup_timeout)
 
 
 def _while_leaving(view: View, uid: str, limits: Limits, now: float) -> float | Lost:
@@ -201,12 +254,11 @@ def _state_of_node(pod: Pod) -> str | None:
 
 def _lost(pod: Pod, *, is_dead: bool) -> Lost:
     disruption = pod_status.disruption(pod)
-    unknown = "its pod was deleted, and the kubelet did not report the pod's end"
     return Lost(
         state=_state_of_node(pod) or UNREACHABLE,
         reason=disruption.reason if disruption else None,
         pod_name=pod_status.name(pod),
-        message=str(disruption or unknown),
+        message=str(disruption or _UNREPORTED),
         is_confirmed=is_dead,
         started_at=pod_status.attempt(pod).started_at,
     )

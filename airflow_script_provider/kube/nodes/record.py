@@ -42,12 +42,14 @@ _STATES = {
     selection.UNREACHABLE: Category.NODE_UNREACHABLE,
     selection.NOT_READY: Category.NODE_NOT_READY,
     selection.GONE: Category.NODE_GONE,
+    selection.READY: Category.NO_ANSWER,
 }
 _BY_CODE = (None, Category.ERROR, Category.KILLED, Category.SIGNALED)
 _SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
 _OLD_REASONS = {**_STATES, "unschedulable": Category.UNSCHEDULABLE}
 """Reasons in records of an earlier version, which had no categories."""
-_LOST = (Category.UNSCHEDULABLE, Category.NO_ANSWER, *_STATES.values())
+_LOST = (Category.UNSCHEDULABLE, *_STATES.values())
+_UNENDED = (Category.NO_ANSWER, Category.NODE_UNREACHABLE)
 _NOT_SHOWN = ("failures", "finished_at", "line", "advice")
 
 
@@ -91,6 +93,11 @@ class RunRecord:
         The node itself failed, or the script may still run there.
         """
         return self.category in _LOST
+
+    @property
+    def may_have_left_its_pod(self) -> bool:
+        """Whether the end of the run's pod may not have been reported."""
+        return self.category in _UNENDED
 
     @property
     def why(self) -> str:
@@ -210,13 +217,14 @@ def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
 def of_lost(lost: Lost, output: Output, **facts: Any) -> RunRecord:
     """The record of a run whose node was lost."""
     doubt = "" if lost.is_confirmed else f"; pod {lost.pod_name} cannot be confirmed dead and may still run"
+    node = f"the node is {lost.state}" + (", but" if lost.state == selection.READY else ":")
     record = RunRecord(
         status=Status.FAILED,
         pod_name=lost.pod_name,
         started_at=lost.started_at,
         category=_STATES[lost.state],
         reason=lost.reason,
-        error=f"the node is {lost.state}: {one_line(lost.message)}{doubt}",
+        error=f"{node} {one_line(lost.message)}{doubt}",
         **facts,
     )
     return _with_failure_counted(_with_output(record, output))

@@ -119,7 +119,7 @@ def _entry(status: str, *, message: str | None, run: RunRecord | None = None) ->
 
 
 def _why_owed(node: str, plan: NodePlan) -> str:
-    return f"no success in an earlier try, now {plan.skipped[node]}"
+    return f"no success in an earlier try, now left out: {plan.skipped[node]}"
 
 
 def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:

@@ -17,6 +17,7 @@ MAX_LABELS = 12
 
 UNREACHABLE, NOT_READY, GONE = "unreachable", "not ready", "gone"
 """States of a node that failed. No kubelet reports from an unreachable one."""
+READY = "ready"
 _UNREADY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _TOLERATE_ALL = {"operator": "Exists"}

@@ -179,6 +179,15 @@ def has_started(pod: Pod) -> bool:
     return any({"running", "terminated"} & status.get("state", {}).keys() for status in statuses(pod))
 
 
+def shows_a_start(pod: Pod) -> bool:
+    """Whether a container of the pod runs, or has an end with a start.
+
+    When a pod ends before its containers start, the kubelet reports an end without a start.
+    """
+    states = [status.get("state", {}) for status in statuses(pod)]
+    return any("running" in state or state.get("terminated", {}).get("startedAt") for state in states)
+
+
 def unfinished_others(pod: Pod) -> list[str]:
     """Other containers that have not succeeded: with them the pod does not become Succeeded."""
     names = []

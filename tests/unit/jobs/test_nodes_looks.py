@@ -22,6 +22,7 @@ START = Start("a", 0)
 SUCCEEDED = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1")
 OF_THE_JOB = Verdict(Cause.JOB_SUCCEEDED)
 TIMED_OUT = Verdict(Cause.DEADLINE, reason="DeadlineExceeded")
+DELETED = Verdict(Cause.JOB_DELETED)
 LATE = Verdict(Cause.STARTUP_TIMEOUT, "uid-load-x1", delete_job=True)
 SILENT = Verdict(Cause.SILENCE, "uid-load-x1", delete_job=True)
 LOST = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
@@ -82,14 +83,16 @@ async def test_a_pod_that_no_watch_brought_is_looked_for(
     assert await confirmed(OF_THE_JOB, ask, lambda: again, lacks_end=lacks_end) == expected
 
 
-@pytest.mark.parametrize(("again", "expected"), [(Wait(640.0), None), (TIMED_OUT, TIMED_OUT)])
-async def test_a_look_may_bring_a_pod_that_still_ends(again: Any, expected: Any) -> None:
-    """Its script has a grace period after the timeout, which the run waits for (R5, R10)."""
+@pytest.mark.parametrize("verdict", [TIMED_OUT, DELETED])
+@pytest.mark.parametrize("again", [Wait(640.0), SUCCEEDED, TIMED_OUT])
+async def test_a_look_may_bring_a_pod_that_still_ends(verdict: Verdict, again: Any) -> None:
+    """Its script has a grace period after the timeout or the deletion, which the run waits for (R5, R9, R10)."""
 
     async def ask() -> None:
         """The pod is there."""
 
-    assert await confirmed(TIMED_OUT, ask, lambda: again, lacks_end=True) == expected
+    expected = None if isinstance(again, Wait) else again
+    assert await confirmed(verdict, ask, lambda: again, lacks_end=True) == expected
 
 
 @pytest.mark.parametrize(

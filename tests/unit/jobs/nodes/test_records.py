@@ -84,6 +84,19 @@ async def test_an_eviction_is_no_loss_of_a_ready_node(answer: Answer, goes_on: b
     assert run.seen.left_alive == ({"uid-load-x1"} if goes_on else set())
 
 
+@pytest.mark.parametrize(("ready", "state"), [("True", "ready"), ("Unknown", "unreachable")])
+async def test_a_silent_kubelet_of_a_ready_node(ready: str, state: str) -> None:
+    """The run is lost in both cases, and the cause is true (R10, R22)."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+    lost = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
+    with stand_in() as server:
+        server.answers("/api/v1/nodes", nodes(a_node(ready=ready)))
+        async with api_of(server) as api:
+            confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, lost)
+    assert isinstance(confirmed, Lost)
+    assert confirmed.state == state
+
+
 async def test_how_a_run_ended_is_known_before_its_output() -> None:
     """The title of its lines needs no line of the script, and so no line is made safe (R25, R37)."""
     hidden: list[str] = []

@@ -19,7 +19,8 @@ from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, REQUEST_LABEL
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_request, a_task
+from airflow_script_provider.result import Category
+from tests.builders import REQUEST_DIGEST, a_failed_record, a_launched_job, a_plan, a_pod, a_request, a_task
 from tests.servers import WebServer
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
@@ -124,3 +125,21 @@ async def test_a_result_has_no_record_of_other_values(theirs: str | None, found:
         async with api_of(server) as api:
             records = await NodesTask(api, NoLog(), None, alone=False)._records_of_earlier(runs, task)
     assert list(records) == found
+
+
+@pytest.mark.parametrize("retry_failed_only", [True, False])
+async def test_a_retry_looks_for_a_script_that_may_still_run(retry_failed_only: bool) -> None:
+    """Its run ended because nothing was heard of its pod (R1, R10)."""
+    left, pod = an_owner(), a_pod(running=True)
+    silent = a_failed_record(exit_code=None, category=Category.NO_ANSWER)
+    left["metadata"]["annotations"] |= {NODE_ANNOTATION: "node-1", OUTCOME_ANNOTATION: silent.to_text()}
+    pod["metadata"]["annotations"] = {NODE_ANNOTATION: "node-1"}
+    request = a_request(task=a_task(try_number=2), on_nodes=ON_NODES)
+    with stand_in() as server:
+        server.answers(JOBS, json.dumps({"metadata": {}, "items": [left]}).encode())
+        server.answers("/api/v1/namespaces/etl/pods", json.dumps({"metadata": {}, "items": [pod]}).encode())
+        async with api_of(server) as api:
+            task = NodesTask(api, NoLog())
+            found = await task._earlier(request, ON_NODES.plan, retry_failed_only=retry_failed_only)
+    assert list(found.running) == ["node-1"]
+    assert found.others == (frozenset({"node-1"}) if retry_failed_only else frozenset())

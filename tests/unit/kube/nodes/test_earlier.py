@@ -6,22 +6,37 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, PLAN_ANNOTATION
-from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of
+from airflow_script_provider.kube.labels import (
+    NODE_ANNOTATION,
+    OUTCOME_ANNOTATION,
+    PLAN_ANNOTATION,
+    TRY_NUMBER_ANNOTATION,
+)
+from airflow_script_provider.kube.nodes.board import owner_annotation
+from airflow_script_provider.kube.nodes.earlier import MISSING, EarlierNodes, nodes_of, plan_of_try, still_running
 from airflow_script_provider.kube.nodes.plan import NodePlan
-from tests.builders import a_failed_record, a_plan, a_record
+from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.nodes.selection import Selection
+from airflow_script_provider.result import Category
+from tests.builders import a_failed_record, a_plan, a_pod, a_record
 
 
-def an_owner(plan: NodePlan | str) -> dict[str, Any]:
-    """An owner with this plan."""
-    text = plan if isinstance(plan, str) else plan.to_text()
-    return {"metadata": {"name": "load", "annotations": {PLAN_ANNOTATION: text}}}
+def an_owner(plan: NodePlan | str, **records: RunRecord) -> dict[str, Any]:
+    """An owner with this plan, and with records of runs by node whose Job is gone."""
+    annotations = {PLAN_ANNOTATION: plan if isinstance(plan, str) else plan.to_text()}
+    for node, record in records.items():
+        annotations |= owner_annotation(node, record)
+    return {"metadata": {"name": "load", "annotations": annotations}}
 
 
 def of_node(node: str, record: Any = None) -> dict[str, Any]:
     """The Job of a run."""
     outcome = {OUTCOME_ANNOTATION: record.to_text()} if record else {}
     return {"metadata": {"name": f"load-{node}", "annotations": {NODE_ANNOTATION: node} | outcome}}
+
+
+UNREACHABLE = a_failed_record(exit_code=None, category=Category.NODE_UNREACHABLE)
+NO_ANSWER = a_failed_record(exit_code=None, category=Category.NO_ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +49,53 @@ def of_node(node: str, record: Any = None) -> dict[str, Any]:
         ([an_owner(a_plan("a", "c")), of_node("a", a_record())], 1, EarlierNodes(frozenset("a"), frozenset("c"))),
         ([an_owner(a_plan(skipped={"d": "cordoned"}, owed=("d",)))], 1, EarlierNodes(others=frozenset("d"))),
         ([an_owner("changed")], 1, EarlierNodes()),
+        (
+            [an_owner(a_plan("a", "b"), a=a_record(), b=NO_ANSWER)],
+            1,
+            EarlierNodes(frozenset("a"), frozenset("b"), frozenset("b")),
+        ),
+        ([of_node("a", UNREACHABLE)], 1, EarlierNodes(others=frozenset("a"), unended=frozenset("a"))),
+        ([of_node("a", NO_ANSWER)], 1, EarlierNodes(others=frozenset("a"), unended=frozenset("a"))),
     ],
 )
 def test_where_the_script_has_not_succeeded_yet(jobs: list[dict[str, Any]], runs: int, found: EarlierNodes) -> None:
     """Also where an earlier try has not come to it, or could not any more (R1)."""
     assert nodes_of(jobs, runs) == found
+
+
+@pytest.mark.parametrize(
+    ("skipped", "why"), [({"b": "cordoned (include_cordoned)"}, "cordoned (include_cordoned)"), ({}, MISSING)]
+)
+def test_a_failed_node_that_is_left_out_is_owed_a_success(skipped: dict[str, str], why: str) -> None:
+    """Also if it has lost its label, or if the autoscaler has removed it: a retry must not be green (R1)."""
+    earlier = EarlierNodes(frozenset("a"), frozenset("b"))
+    plan = plan_of_try(a_plan(), Selection(("a", "c"), skipped), earlier)
+    assert plan == a_plan("c", earlier=("a",), skipped={"b": why}, owed=("b",))
+
+
+def of_try(pod: dict[str, Any], node: str = "a") -> dict[str, Any]:
+    """A pod of a run of the first try."""
+    return pod | {"metadata": pod["metadata"] | {"annotations": {NODE_ANNOTATION: node, TRY_NUMBER_ANNOTATION: "1"}}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "runs"),
+    [
+        (a_pod(running=True), True),
+        (a_pod(running=True, being_deleted=True), True),
+        (a_pod(exit_code=3), False),
+        (a_pod(phase="Failed"), False),
+        (a_pod(node=None), False),
+    ],
+)
+def test_a_script_whose_end_was_not_reported_may_still_run(pod: dict[str, Any], runs: bool) -> None:
+    """Unless its pod has ended by now (R1, R10)."""
+    found = still_running([of_try(pod), of_try(a_pod("other", running=True), "b")], frozenset("a"))
+    assert found == ({"a": "the script of try 1 may still run in pod load-x1"} if runs else {})
+
+
+def test_no_retry_begins_beside_a_script_that_may_still_run() -> None:
+    """Its node is left out, also if it is ready, and counts as failed (R1, R10)."""
+    earlier = EarlierNodes(frozenset("c"), frozenset("ab"), frozenset("a"), {"a": "may still run"})
+    plan = plan_of_try(a_plan(), Selection(("a", "b", "c")), earlier)
+    assert plan == a_plan("b", earlier=("c",), skipped={"a": "may still run"}, owed=("a",))

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_script_provider.kube.job.progress import CONFIRMATION, MAX_DISRUPTIONS, SILENCE_GRACE, Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
+from airflow_script_provider.kube.pods import pod_state
 from tests.builders import a_container, a_job, a_pod, some_limits
 
 LIMITS = some_limits(grace_period=30)
@@ -89,13 +90,49 @@ def test_a_script_has_its_grace_period_after_the_end_of_its_job(
         assert verdict.cause is cause
 
 
+STUCK: dict[str, Any] = {"waiting": "ImagePullBackOff", "message": "not found"}
+UNTIL = 600.0 + 30 + CONFIRMATION
+
+
+def stuck_at_the_timeout(**deletion: Any) -> NodeView:
+    """A run whose pod could not start until the timeout."""
+    return seen(a_pod(**STUCK)).with_job(TIMED_OUT, 600.0).with_pod(a_pod(**STUCK, **deletion), 600.0)
+
+
 @pytest.mark.parametrize("deletion", [{}, {"being_deleted": True}])
-def test_a_pod_that_never_started_is_not_waited_for(deletion: dict[str, Any]) -> None:
-    """Its kubelet would replace what it waits for with an end of its own, and so hide the reason (R5, R22)."""
-    waiting = a_pod(waiting="ImagePullBackOff", message="not found", **deletion)
-    verdict = decide(seen(waiting, now=600.0).with_job(TIMED_OUT, 600.0), LIMITS, 601.0)
+def test_a_pod_whose_start_was_not_reported_is_waited_for(deletion: dict[str, Any]) -> None:
+    """It may have started a second ago; the next run must not begin beside it (R5, R9)."""
+    stuck = stuck_at_the_timeout(**deletion)
+    assert decide(stuck, LIMITS, 601.0) == Wait(UNTIL)
+    started = stuck.with_pod(a_pod(running=True, being_deleted=True), 602.0)
+    assert isinstance(decide(started, LIMITS, 603.0), Wait)
+    gone = stuck.with_pod(a_pod(**STUCK, being_deleted=True), 602.0, deleted=True)
+    for view, now in ((gone, 602.0), (stuck, UNTIL)):
+        verdict = decide(view, LIMITS, now)
+        assert isinstance(verdict, Verdict)
+        assert verdict.cause is Cause.DEADLINE
+
+
+def test_the_end_of_a_pod_that_never_started_does_not_hide_why() -> None:
+    """The kubelet replaces what the pod waits for with an end that has no start (R5, R22)."""
+    unknown = a_pod(exit_code=137, reason="ContainerStatusUnknown", phase="Failed", being_deleted=True)
+    unknown["status"]["containerStatuses"][0]["state"]["terminated"].pop("startedAt", None)
+    ended = stuck_at_the_timeout(being_deleted=True).with_pod(unknown, 602.0)
+    verdict = decide(ended, LIMITS, 603.0)
     assert isinstance(verdict, Verdict)
     assert verdict.cause is Cause.DEADLINE
+    waiting = pod_state.waiting(ended.view.pods["uid-load-x1"])
+    assert waiting is not None
+    assert waiting.reason == "ImagePullBackOff"
+
+
+def test_an_orphaned_pod_may_still_start() -> None:
+    """Its image may be pulled until ``startup_timeout`` (R9)."""
+    orphaned = seen(a_pod(waiting="ContainerCreating")).with_job(a_job(), 100.0, deleted=True)
+    assert decide(orphaned, LIMITS, 101.0) == Wait(300.0)
+    verdict = decide(orphaned, LIMITS, 300.0)
+    assert isinstance(verdict, Verdict)
+    assert verdict.cause is Cause.JOB_DELETED
 
 
 def test_a_node_that_died_before_its_pod_started_is_lost() -> None:

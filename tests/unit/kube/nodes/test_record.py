@@ -176,6 +176,16 @@ def test_a_lost_node() -> None:
     assert str(record.error).endswith("pod load-x1 cannot be confirmed dead and may still run")
 
 
+def test_a_ready_node_is_not_called_unreachable() -> None:
+    """Its kubelet cannot end the script, which hangs in a system call for example (R10, R22)."""
+    record = of_lost(LOST.with_ready_node(), Output(), **FACTS)
+    assert (record.category, record.is_lost) == (Category.NO_ANSWER, True)
+    assert record.error == (
+        "the node is ready, but its pod was deleted, and the kubelet did not report the pod's end; "
+        "pod load-x1 cannot be confirmed dead and may still run"
+    )
+
+
 def test_a_script_of_which_nothing_is_heard_is_not_repeated() -> None:
     """It may still run on its node, so no other run begins beside it (R5, R10)."""
     record = of_case(a_case(a_pod(running=True), cause=Cause.SILENCE), Output(), **FACTS)

@@ -50,9 +50,9 @@ def test_a_node_that_is_owed_a_success_counts_as_failed() -> None:
     """A retry that cannot run on it any more must not make a failure green (R1)."""
     plan = a_plan(skipped={"b": "not ready", "c": "cordoned"}, earlier=("a",), owed=("b",))
     outcome = conclude(NodePlan.from_text(plan.to_text()), {"a": [a_record()]}, str, seconds=1)
-    assert outcome.error == "1 of 2 nodes failed: b (no success in an earlier try, now not ready)"
+    assert outcome.error == "1 of 2 nodes failed: b (no success in an earlier try, now left out: not ready)"
     assert (outcome.succeeded, outcome.failed, outcome.skipped) == (1, 1, 1)
-    assert outcome.nodes["b"]["message"] == "no success in an earlier try, now not ready"
+    assert outcome.nodes["b"]["message"] == "no success in an earlier try, now left out: not ready"
 
 
 def test_the_headline_has_the_error_that_all_failed_nodes_share() -> None:
