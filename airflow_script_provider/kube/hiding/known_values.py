@@ -102,10 +102,10 @@ class KnownValues:
             longest = self._lengths.get(text[at : at + _MIN_FORM])
             if longest is None:
                 continue
-            if form := self._form_of(text[at : at + longest]):
-                yield at, at + len(form)
-            elif is_cut and at + longest > len(text) and self._has_start(text[at:]):
+            if is_cut and at + longest > len(text) and self._has_start(text[at:]):
                 yield at, len(text)
+            elif form := self._form_of(text[at : at + longest]):
+                yield at, at + len(form)
 
     def _form_of(self, text: str) -> str:
         """The longest form with which a text begins; empty if there is none."""
