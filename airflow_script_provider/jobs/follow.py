@@ -223,6 +223,8 @@ class Follower:
                 if verdict.must_be_confirmed and is_transient(error):
                     return None
                 self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
+                if verdict.is_of_the_job:
+                    self.view = self.view.without_a_list()
             again = progress.decide(self.view, self._job.limits, time.monotonic())
             if not isinstance(again, Verdict) and verdict.is_by_time:
                 return None
@@ -246,10 +248,16 @@ class Follower:
 
     async def _verdict_after_a_look(self) -> Verdict | None:
         """The verdict by the API server's answer, None where there is neither."""
-        with contextlib.suppress(exceptions.KubernetesApiError):
-            await self._look()
+        await self._last_look()
         decision = progress.decide(self.view, self._job.limits, time.monotonic())
         return await self._unless_stopped(decision) if isinstance(decision, Verdict) else None
+
+    async def _last_look(self) -> None:
+        """Take in the same for a verdict that also stands without an answer."""
+        try:
+            await self._look()
+        except exceptions.KubernetesApiError:
+            self.view = self.view.without_a_list()
 
     async def _look(self) -> None:
         """Take in Job and pods as the API server has them now."""
@@ -329,8 +337,7 @@ class Follower:
         if verdict.delete_job:
             await self._end_job(verdict)
         elif verdict.cause is Cause.JOB_DELETED:  # perhaps the news of its pods is still to come
-            with contextlib.suppress(exceptions.KubernetesApiError):
-                await self._look()
+            await self._last_look()
         with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays
             while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
                 await take_all(self._queue, self._take, until)

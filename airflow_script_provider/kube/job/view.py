@@ -131,6 +131,10 @@ class View:
             return self
         return replace(self, refused_since=now if self.refused_since is None else self.refused_since, refusal=refusal)
 
+    def without_a_list(self) -> View:
+        """The view after the pods could not be listed: if none was seen, there may be some."""
+        return replace(self, pods_known=bool(self.pods))
+
     def with_stopped(self, uid: str, reason: str, message: str) -> View:
         """The view after a message of the kubelet that it stopped the pod's script."""
         return replace(self, stopped={**self.stopped, uid: (reason, message)})

@@ -303,6 +303,19 @@ async def test_a_pod_that_waits_is_deleted_before_the_verdict(
     assert (requests(server, "DELETE"), requests(server, "PATCH")) == (1, 0)
 
 
+@pytest.mark.parametrize("job", [ours(DEADLINE), replace(ours(a_job()), deleted=True)], ids=["timeout", "deleted"])
+@pytest.mark.parametrize("is_listed", [True, False])
+async def test_a_pod_that_cannot_be_looked_up_may_run(server: WebServer, job: Change, is_listed: bool) -> None:
+    """The API server refuses to list pods when the Job ends: no other try may begin (R5, R10)."""
+    if is_listed:
+        has(server, job)
+    else:
+        server.unknown = AWAY
+    found = await followed(server, Fed((Kind.JOB, job)))
+    assert found is not None
+    assert termination.may_run_on(found.view, found.verdict) is not is_listed
+
+
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
     """``kubectl delete job --cascade=orphan``: what its script ends with meanwhile is the outcome (R9, R10)."""
     pod = a_pod(running=True)

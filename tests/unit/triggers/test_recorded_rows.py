@@ -156,7 +156,7 @@ async def test_a_row_is_resumed(server: WebServer, config_file: str) -> None:
     assert lines == [f"n {number}" for number in range(recorded["lines_logged_before"], 12)]
     before, now = recorded["event"], event
     assert (now.keys(), now["job"]) == (before.keys(), before["job"])
-    assert now["ended"].keys() == before["ended"].keys() | {"disruptions", "own_ends", "stopped"}
+    assert now["ended"].keys() == before["ended"].keys() | {"disruptions", "own_ends", "pods_known", "stopped"}
     for part in ("logs", "said", "deferral"):
         assert now["ended"]["handover"][part] == before["ended"]["handover"][part]
 
