@@ -891,3 +891,17 @@ LEFT_HELPER = a_pod("x1", exit_code=1, others=HELPER)
 def test_failures_of_other_pods(view: View, failures: int) -> None:
     """With this back-off limit, the deciding pod may go on, and its failure starts no other attempt (R12, R21)."""
     assert other_failures(view, "uid-x1") == failures
+
+
+@pytest.mark.parametrize(
+    ("deleted_at", "expected"),
+    [("2026-01-01T00:06:05Z", Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True)), (True, Wait)],
+    ids=["ended before", "perhaps told to end"],
+)
+def test_a_success_counts_although_the_node_died_before_its_sidecar_ended(
+    deleted_at: str | bool, expected: Verdict | type[Wait]
+) -> None:
+    """The pod's garbage collector calls such a pod Failed, and the Job would run the script again (R1, R9)."""
+    lost: dict[str, Any] = {"phase": "Failed", "disrupted": "DeletionByPodGC", "grace_period": 0, "sidecars": SIDECAR}
+    decision = decide(a_view(a_pod(exit_code=0, being_deleted=deleted_at, **lost)), some_limits(backoff_limit=3), 0)
+    assert decision == expected or type(decision) is expected
