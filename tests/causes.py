@@ -22,6 +22,7 @@ from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.nodes import record
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.result import Category
 from tests.builders import a_case, a_container, a_pod, an_exec_request, some_output
@@ -50,7 +51,7 @@ class Example:
     def diagnosis(self) -> Diagnosis:
         """The diagnosis of a Job, or of a script in a running pod."""
         if isinstance(self.seen, Case):
-            return termination.diagnosed(self.seen, diagnose(self.seen))
+            return termination.diagnosed(without_waiting_pods(self.seen), diagnose(self.seen))
         assert not isinstance(self.seen, RunRecord)
         case = ExecCase(
             an_exec_request(working_dir="/app"), "python3", PLACE, self.seen, ExecOutput.of(100), 12.0, hide=str
@@ -62,6 +63,13 @@ class Example:
     def message(self) -> str:
         """The first line of the failure; of a run on a node its error."""
         return str(self.seen.error) if isinstance(self.seen, RunRecord) else self.diagnosis().headline
+
+
+def without_waiting_pods(case: Case) -> Case:
+    """The case once Kubernetes has deleted the pods of its Job that have not begun."""
+    pods = case.view.pods.items()
+    gone = {uid for uid, pod in pods if not pod_status.script_has_started(pod)}
+    return replace(case, view=replace(case.view, gone=case.view.gone | gone))
 
 
 def _printed(*lines: str, code: int = 1, **facts: Any) -> Case:

@@ -46,6 +46,8 @@ V = TypeVar("V", bound=Verdict | None)
 LISTING_PATIENCE = 30.0
 """Seconds beyond the time to stop at, in which a follower that took over learns of the pods there
 are."""
+LOOK_INTERVAL = 3.0
+"""Seconds between two looks for the end of the pods, where the watch broke after the verdict."""
 DOUBT = 1.0
 """Seconds after which a decision that the API server did not confirm is made again."""
 
@@ -338,15 +340,27 @@ class Follower:
             await self._end_job(verdict)
         elif verdict.cause is Cause.JOB_DELETED:  # perhaps the news of its pods is still to come
             await self._last_look()
-        with contextlib.suppress(exceptions.KubernetesApiError):  # the verdict stays
-            while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
-                await take_all(self._queue, self._take, until)
+        await self._pods_ended(verdict, since)
         await self._logs.finish()
         if termination.may_run_on(self.view, verdict) and verdict.cause is not Cause.UNREACHABLE:
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._look()
         settled = termination.settled(self.view, verdict, limits, time.monotonic())
         return verdict if settled == verdict else await self._unless_stopped(settled) or verdict
+
+    async def _pods_ended(self, verdict: Verdict, since: float) -> None:
+        """Wait for the end of the pods. If the watch breaks, the API server is asked instead."""
+        is_watching, limits = True, self._job.limits
+        while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
+            try:
+                if is_watching:
+                    await take_all(self._queue, self._take, until)
+                    continue
+                await asyncio.sleep(min(LOOK_INTERVAL, until - time.monotonic()))
+                async with asyncio.timeout(LOOK_INTERVAL):
+                    await self._look()
+            except (TimeoutError, exceptions.KubernetesApiError):
+                is_watching = False  # the verdict stays
 
     async def _end_job(self, verdict: Verdict) -> None:
         """Let Kubernetes start no other pod; what still runs, or may begin, is to end now.

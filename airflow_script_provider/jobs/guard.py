@@ -22,7 +22,7 @@ class JobGuard:
     """Protects a Job from being left behind by an interrupted run.
 
     An interruption deletes the Job, unless ``meaning_of_kill`` answers that it is left to the next
-    try.
+    try. A run that has already deleted it has nothing to leave.
     """
 
     context: JobContext
@@ -43,7 +43,8 @@ class JobGuard:
         """Delete the Job, or leave it, within ``ABANDON_TIMEOUT``; the note that says which."""
         began, ref = time.monotonic(), self.context.job.ref
         kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
-        if kill is not None and kill.leaves_job:
+        is_left = kill is not None and kill.leaves_job
+        if kill is not None and is_left and not await launching.is_gone(self.context.api, ref):
             return f"{kill.reason}: Job {ref} is left to the next try, which reattaches to it."
         left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
         fate = launching.fate(ref, deleted=await launching.abandon(self.context.api, ref, left))

@@ -128,6 +128,19 @@ async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEO
     return await shielded(_deleted_in_time(api, ref, within))
 
 
+async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
+    """Whether the Job is deleted, or about to be; False where the API server does not answer."""
+    try:
+        async with asyncio.timeout(ABANDON_TIMEOUT / 2):
+            found = await api.get("jobs", ref.namespace, ref.name)
+    except exceptions.ApiNotFoundError:
+        return True
+    except (TimeoutError, exceptions.KubernetesApiError):
+        return False
+    metadata = found["metadata"]
+    return metadata["uid"] != ref.uid or "deletionTimestamp" in metadata
+
+
 async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
     try:
         async with asyncio.timeout(within):

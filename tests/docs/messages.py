@@ -46,7 +46,7 @@ from tests.builders import (
     some_limits,
     some_output,
 )
-from tests.causes import IMAGE, PLACE
+from tests.causes import IMAGE, PLACE, without_waiting_pods
 
 JOB = JobRef("etl", "load", "job-uid")
 NO_VICTIM = (
@@ -142,7 +142,7 @@ def of_jobs() -> list[str]:
         a_case(a_pod(exit_code=143, being_deleted=True), cause=Cause.SILENCE),
         a_case(a_pod(running=True, being_deleted=True), cause=Cause.UNREACHABLE, reason="DeletionByTaintManager"),
     ]
-    return [termination.diagnosed(case, diagnose(case)).headline for case in cases]
+    return [termination.diagnosed(without_waiting_pods(case), diagnose(case)).headline for case in cases]
 
 
 def an_installing_pod(**facts: Any) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def succeeded(view: View, now: float) -> Verdict | None:
         if others and not _is_over(view):
             continue
         if uid not in view.stopped:
-            return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=bool(pod_status.unfinished_others(pod)))
+            return Verdict(Cause.SCRIPT_SUCCEEDED, uid, delete_job=pod_status.lacks_success(pod))
         if pod_status.phase(pod) == "Succeeded" or pod_status.running_others(pod):
             return _stopped(view, uid)
     return None

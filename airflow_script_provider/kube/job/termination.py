@@ -97,11 +97,13 @@ def may_run_on(view: View, verdict: Verdict) -> bool:
 def may_be_repeated(view: View, verdict: Verdict) -> bool:
     """Whether Kubernetes may run the deciding script again while the Job exists.
 
-    As long as other containers of its pod run, the cluster may disrupt the pod, which then counts
-    neither as a success nor as a failure.
+    A pod that the cluster disrupts counts neither as a success nor as a failure. As long as other
+    containers of the pod run, this may still happen.
     """
-    pod = view.pods.get(verdict.pod_uid or "", {})
-    return verdict.delete_job and pod_status.script_end(pod) is not None and bool(pod_status.running_others(pod))
+    pod = view.pods.get(verdict.pod_uid or "")
+    if pod is None or pod_status.script_end(pod) is None or not verdict.delete_job:
+        return False
+    return bool(pod_status.running_others(pod)) or pod_status.disruption(pod) is not None
 
 
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:

@@ -198,6 +198,11 @@ def unfinished_others(pod: Pod) -> list[str]:
     return names
 
 
+def lacks_success(pod: Pod) -> bool:
+    """Whether the pod of a script that ended with 0 does not become Succeeded."""
+    return phase(pod) == "Failed" or bool(unfinished_others(pod))
+
+
 def running_others(pod: Pod) -> list[str]:
     """Other containers that run or wait to start."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
@@ -228,14 +233,15 @@ def ends_by_itself(pod: Pod) -> bool:
     """Whether the script has ended, or the installation failed, before anything ended the pod.
 
     A script that was stopped may end with any exit code, and that of a container of which the node
-    no longer knows is made up. If it was 0 and the phase is ``Failed``,
-    other containers that failed are the only innocent reason.
+    no longer knows is made up. If it was 0 and the phase is ``Failed``, other containers that
+    failed are an innocent reason, and so is a disruption after the script's end.
     """
     end = script_end(pod) or failed_end(pod)
     is_ended = is_being_deleted(pod) or disruption(pod) is not None
     if end is None or end.reason in LOST or failure(pod) or (is_ended and not _is_before_deletion(end, pod)):
         return False
-    return failed_end(pod) is not None or phase(pod) != "Failed" or bool(unfinished_others(pod))
+    is_explained = bool(unfinished_others(pod)) or disruption(pod) is not None
+    return failed_end(pod) is not None or phase(pod) != "Failed" or is_explained
 
 
 def _is_before_deletion(end: ContainerEnd, pod: Pod) -> bool:

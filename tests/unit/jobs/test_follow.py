@@ -72,6 +72,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     """What is asked as the API server, by a follower with little patience."""
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
         monkeypatch.setattr(module, name, 0.05)
+    monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
     for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
         monkeypatch.setattr(progress, name, 0.1)
     monkeypatch.setattr(termination, "MARGIN", 0.4)
@@ -238,6 +239,22 @@ async def test_a_verdict_stays_when_the_watch_breaks_afterwards(server: WebServe
     until.set()
     assert found is not None
     assert found.verdict.cause is Cause.DEADLINE
+
+
+async def test_an_end_counts_that_comes_after_the_watch_broke(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod ends in its grace period, so a retry begins beside nothing (R5, R10)."""
+    pod, ended = a_pod(running=True, being_deleted=True), a_pod(exit_code=143, being_deleted=True, phase="Failed")
+    monkeypatch.setattr(termination, "MARGIN", 3.0)
+    has(server, ours(DEADLINE), pod)
+    asyncio.get_running_loop().call_later(0.5, has, server, ours(DEADLINE), ended)
+    error = exceptions.ApiUnreachableError("the watch broke", status=0)
+    changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, ours(DEADLINE)), later=[(Kind.POD, error)])
+    found = await followed(server, changes, reads_logs=False)
+    assert found is not None
+    assert found.verdict.cause is Cause.DEADLINE
+    assert termination.running_pod(found.view, found.verdict) is None
 
 
 @pytest.mark.parametrize("reads_logs", [True, False])

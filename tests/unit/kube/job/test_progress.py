@@ -899,3 +899,17 @@ def test_a_pod_that_is_gone_without_an_end_may_have_been_stopped() -> None:
     assert view.suspected_stop("uid-load-x1") == ("", "pod load-x1 was deleted")
     ended = a_view(a_pod(exit_code=0)).with_pod(a_pod(exit_code=0), 1, deleted=True)
     assert ended.suspected_stop("uid-load-x1") is None
+
+
+@pytest.mark.parametrize(
+    ("deleted_at", "expected"),
+    [("2026-01-01T00:06:05Z", Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True)), (True, Wait)],
+    ids=["ended before", "perhaps told to end"],
+)
+def test_a_success_counts_although_the_node_died_before_its_sidecar_ended(
+    deleted_at: str | bool, expected: Verdict | type[Wait]
+) -> None:
+    """The pod's garbage collector calls such a pod Failed, and the Job would run the script again (R1, R9)."""
+    lost: dict[str, Any] = {"phase": "Failed", "disrupted": "DeletionByPodGC", "grace_period": 0, "sidecars": SIDECAR}
+    decision = decide(a_view(a_pod(exit_code=0, being_deleted=deleted_at, **lost)), some_limits(backoff_limit=3), 0)
+    assert decision == expected or type(decision) is expected

@@ -186,3 +186,5 @@ def test_a_script_may_be_repeated_while_other_containers_of_its_pod_run(is_runni
     verdict = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=deletes_job)
     view = a_view(a_pod(exit_code=0, others=others))
     assert termination.may_be_repeated(view, verdict) is (is_running and deletes_job)
+    disrupted = a_view(a_pod(exit_code=0, phase="Failed", disrupted="DeletionByPodGC"))
+    assert termination.may_be_repeated(disrupted, verdict) is deletes_job
