@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_script_provider import _event_loop, exceptions
-from airflow_script_provider._airflow import before_on_kill, output_logger, task_state
+from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill, output_logger, task_state
 from airflow_script_provider._interruption import InterruptibleRun, answer_of, end_all, ended_by_sigterm
 from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
@@ -25,6 +25,7 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 KILL_STATE_TIMEOUT = 2.0
 """Seconds for Airflow to answer with a killed task's state; SIGKILL comes 5 s after SIGTERM."""
@@ -76,6 +77,34 @@ class JobTaskRun(TaskRun):
     """A run that launches Jobs. ``on_launch`` is called with the Job as soon as it exists."""
 
     on_launch: Callable[[JobRef], None] | None = None
+    _job: LaunchedJob | None = None
+
+    def outlasting_timeout(
+        self,
+        access: ClusterAccess,
+        do: Callable[[KubernetesApi], Coroutine[Any, Any, T]],
+        after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
+    ) -> T | R:
+        """The result of ``do``.
+
+        After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
+        the end of the deleted Job's pods. If a script may still run, it returns or raises what is
+        not tried again.
+        """
+        try:
+            return self.run(access, do)
+        except AirflowTaskTimeout:
+            if self._job is None:
+                raise
+            job = self._job
+            self.log.info("execution_timeout has ended Job %s; waiting for the end of its pods", job.ref)
+            try:
+                outcome = self.run(access, lambda api: after_timeout(api, job))
+            except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+                outcome = None
+            if outcome is None:
+                raise
+            return outcome
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with everything that belongs to it; False if it was gone already."""

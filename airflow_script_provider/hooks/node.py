@@ -16,6 +16,7 @@ from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.nodes.after_timeout import wait_for_scripts
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.follow_state import FollowState
@@ -165,6 +166,7 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
+        self._job = job
         with self.deleting_if_killed(job.ref) as unguarded:
 
             async def main(api: KubernetesApi) -> NodesResult:
@@ -172,7 +174,7 @@ class NodesTaskRun(JobTaskRun):
                 unguarded.ref = None
                 return await self._nodes_task(api, log, task, inputs).see_through(job, task, on_outcome)
 
-            return self.run(access, main)
+            return self.outlasting_timeout(access, main, wait_for_scripts)
 
     async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start and follow the runs of a launched request. Cancelled, it deletes all Jobs."""
@@ -216,9 +218,10 @@ class NodesTaskRun(JobTaskRun):
 
         async def main(api: KubernetesApi) -> T:
             nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
-            return await do(nodes, await self._begin(nodes, request))
+            self._job = await self._begin(nodes, request)
+            return await do(nodes, self._job)
 
-        return self.run(access, main)
+        return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
 
     def _nodes_task(
         self,

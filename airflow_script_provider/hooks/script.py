@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import AirflowTaskTimeout, masked
+from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
@@ -96,8 +95,6 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 class ScriptTaskRun(JobTaskRun):
     """A script as a Job in the place of a task: what operators need beyond the hook."""
 
-    _job: LaunchedJob | None = None
-
     def prepare(
         self, inputs: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
     ) -> JobRequest:
@@ -130,7 +127,7 @@ class ScriptTaskRun(JobTaskRun):
             job, start = await self._begin(api, request, meaning, alone=alone)
             return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-        return self._outlasting_timeout(access, main) if alone else self.run(access, main)
+        return self.outlasting_timeout(access, main, after_timeout) if alone else self.run(access, main)
 
     def outcome_or_deferral(
         self,
@@ -163,7 +160,7 @@ class ScriptTaskRun(JobTaskRun):
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
                 return replace(followed, job=replace(followed.job, check_digits=digits))
 
-            return self._outlasting_timeout(access, main)
+            return self.outlasting_timeout(access, main, after_timeout)
 
     def resume(
         self,
@@ -194,30 +191,7 @@ class ScriptTaskRun(JobTaskRun):
                 context = JobContext(api, job, log, hide)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self._outlasting_timeout(access, main)
-
-    def _outlasting_timeout(
-        self, access: ClusterAccess, main: Callable[[KubernetesApi], Coroutine[Any, Any, T]]
-    ) -> T | Outcome:
-        """The result of ``main``.
-
-        After ``execution_timeout`` another try may follow at once, so the end of the deleted Job's
-        pods is waited for. If the script may still run, its outcome is not tried again.
-        """
-        try:
-            return self.run(access, main)
-        except AirflowTaskTimeout:
-            if self._job is None:
-                raise
-            job = self._job
-            self.log.info("execution_timeout has ended Job %s; waiting for the end of its pod", job.ref)
-            try:
-                outcome = self.run(access, lambda api: after_timeout(api, job))
-            except (exceptions.KubernetesApiError, exceptions.RunKilledError):
-                outcome = None
-            if outcome is None:
-                raise
-            return outcome
+            return self.outlasting_timeout(access, main, after_timeout)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""

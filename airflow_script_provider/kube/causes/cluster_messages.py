@@ -92,7 +92,7 @@ _FAILED_PROBE = re.compile(r"(Liveness|Startup) probe (failed|errored)")
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
 _MOST_EVENTS = 25
-"""Events of a pod after which a kubelet drops new ones for minutes: the spam filter of client-go."""
+"""Events of a pod after which a kubelet drops new ones for minutes, by the filter of client-go."""
 _STOPPING = ("Killing", f"Stopping container {SCRIPT_CONTAINER}")
 
 

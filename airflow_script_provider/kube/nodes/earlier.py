@@ -11,7 +11,7 @@ from airflow_script_provider.kube.nodes import manifest, record
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import Selection
-from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods import pod_stages, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 
 MISSING = "gone or no longer selected"
@@ -62,9 +62,7 @@ def still_running(pods: Iterable[Pod], unended: Set[str]) -> dict[str, str]:
     return {
         str(node): f"the script of try {_try_of(pod)} may still run in pod {pod_status.name(pod)}"
         for pod in pods
-        if (node := manifest.node_of(pod)) in unended
-        and pod_status.has_unknown_end(pod)
-        and not pod_status.is_terminal(pod)
+        if (node := manifest.node_of(pod)) in unended and pod_stages.may_run(pod)
     }
 
 

@@ -194,6 +194,11 @@ def index_of(job: Mapping[str, Any]) -> int:
     return int(job["metadata"]["labels"][RUN_LABEL])
 
 
+def owner_id(name: str) -> str:
+    """The launch id of an owner, by its name."""
+    return name.rpartition("-")[2]
+
+
 def runs_selector(owner_id: str) -> dict[str, str]:
     """Selects the owner, its runs, and their pods."""
     return {"labelSelector": f"{NODES_LABEL}={owner_id}"}

@@ -49,6 +49,11 @@ def is_leaving(pod: Pod) -> bool:
     return pod_status.is_being_deleted(pod) and may_run and not pod_status.is_terminal(pod)
 
 
+def may_run(pod: Pod) -> bool:
+    """Whether the script runs, or may begin, on the pod's node, as far as was reported."""
+    return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod)
+
+
 def _script_has_begun(pod: Pod) -> bool:
     status = next((one for one in pod_status.statuses(pod) if one["name"] == SCRIPT_CONTAINER), {})
     state = status.get("state", {})
