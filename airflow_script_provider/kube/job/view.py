@@ -93,6 +93,7 @@ class View:
         is_older = known is not None and pod_status.script_end(known) and not pod_status.script_end(pod)
         if known is not None and is_older and not pod_status.is_terminal(pod):
             pod = known
+        pod = pod_stages.with_reasons_of(known, pod) if known is not None else pod
         is_hopeless = pod_state.has_hopeless_image(pod) or pod_state.lacks_program(pod)
         is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)

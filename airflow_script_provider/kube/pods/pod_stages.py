@@ -10,6 +10,21 @@ from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 
 
+def with_reasons_of(known: Pod, pod: Pod) -> Pod:
+    """A newer state of a pod, with what its containers waited for until it was deleted.
+
+    Of a container that has not started, the kubelet then reports an initial state, and an end of
+    its own. These do not say why it did not start.
+    """
+    if not pod_status.is_being_deleted(pod):
+        return pod
+    status = {**pod.get("status", {})}
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        before = {one["name"]: one for one in known.get("status", {}).get(kind) or []}
+        status[kind] = [_before(before.get(one["name"], {}), one) for one in status.get(kind) or []]
+    return {**pod, "status": status}
+
+
 def has_run(pod: Pod) -> bool:
     """Whether the pod has come as far as its script, or failed by itself before it.
 
@@ -52,6 +67,15 @@ def is_leaving(pod: Pod) -> bool:
 def may_run(pod: Pod) -> bool:
     """Whether the script runs, or may begin, on the pod's node, as far as was reported."""
     return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod)
+
+
+def _before(known: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A container's status; the one of before if it said what it waited for, and did not start."""
+    state, reason = status.get("state", {}), known.get("state", {}).get("waiting", {}).get("reason")
+    end = state.get("terminated", {})
+    is_lost = end.get("reason") in pod_status.LOST and not end.get("startedAt")
+    is_initial = "waiting" in state and state["waiting"].get("reason") in (None, *pod_status.INITIAL)
+    return known if reason and (is_lost or (is_initial and reason not in pod_status.INITIAL)) else status
 
 
 def _script_has_begun(pod: Pod) -> bool:

@@ -14,7 +14,6 @@ from airflow_script_provider.result import Category
 
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 
-_QUIET = ("ContainerCreating", "PodInitializing")
 _WILL_NOT_APPEAR = (
     Category.IMAGE_NOT_FOUND, Category.IMAGE_UNAUTHORIZED, Category.INVALID_IMAGE_NAME, Category.ERR_IMAGE_NEVER_PULL,
 )  # fmt: skip
@@ -50,7 +49,7 @@ def waiting(pod: Pod) -> Waiting | None:
     """The container that keeps the pod from starting, None if none does."""
     for status in pod_status.statuses(pod):
         state = status.get("state", {}).get("waiting")
-        if state and state.get("reason") and state["reason"] not in _QUIET:
+        if state and state.get("reason") and state["reason"] not in pod_status.INITIAL:
             return Waiting(state["reason"], state.get("message", ""), status["name"])
     return None
 

@@ -20,6 +20,8 @@ CHILD_KILLED = "a process of it was killed for memory"
 _KILLED = 137
 CLOCK_DIFFERENCE = 5.0
 """Seconds by which the clock of a node may differ from the API server's."""
+INITIAL = ("ContainerCreating", "PodInitializing")
+"""What a container waits for before anything keeps it from starting."""
 LOST = ("ContainerStatusUnknown", "Unknown")
 """Kubernetes' words for a container of which the node no longer knows."""
 START_ERRORS = ("StartError", "ContainerCannotRun")
