@@ -212,7 +212,8 @@ class S3Server:
     def put(self, bucket: str, key: str, body: bytes) -> str:
         """Put an object into a new or old bucket with versions; its version."""
         client = self.client()
-        client.create_bucket(Bucket=bucket)
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=bucket)
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         return str(client.put_object(Bucket=bucket, Key=key, Body=body)["VersionId"])
 
@@ -255,6 +256,13 @@ def s3_server() -> Iterator[S3Server]:
         ):
             yield S3Server(url)
         return
+    with moto_server() as server:
+        yield server
+
+
+@contextmanager
+def moto_server() -> Iterator[S3Server]:
+    """A moto while the block lasts, with S3, IAM and STS."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

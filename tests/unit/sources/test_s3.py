@@ -14,7 +14,7 @@ import requests
 from airflow_script_provider.exceptions import ScriptSourceError
 from airflow_script_provider.kube.request.sizes import MAX_CONFIG_MAP
 from airflow_script_provider.sources import S3Script
-from tests.servers import Answer, S3Server, WebServer
+from tests.servers import Answer, S3Server, WebServer, moto_server
 from tests.unit.sources.conftest import Connect
 
 
@@ -44,14 +44,21 @@ def fake(web: WebServer, connect: Connect) -> str:
 
 
 @pytest.fixture
-def user_without_rights(s3: S3Server) -> Iterator[tuple[str, str]]:
-    """The keys of a user, while moto checks rights."""
-    iam = s3.client("iam")
+def checking() -> Iterator[S3Server]:
+    """A moto that checks rights, also where another server has the objects."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def user_without_rights(checking: S3Server) -> Iterator[tuple[str, str]]:
+    """The keys of a user, while every moto of this process checks rights."""
+    iam = checking.client("iam")
     iam.create_user(UserName="bob")
     key = iam.create_access_key(UserName="bob")["AccessKey"]
-    requests.post(f"{s3.url}/moto-api/reset-auth", data=b"0", timeout=5)
+    requests.post(f"{checking.url}/moto-api/reset-auth", data=b"0", timeout=5)
     yield key["AccessKeyId"], key["SecretAccessKey"]
-    requests.post(f"{s3.url}/moto-api/reset-auth", data=b"inf", timeout=5)
+    requests.post(f"{checking.url}/moto-api/reset-auth", data=b"inf", timeout=5)
 
 
 def test_a_script_is_an_object(s3: S3Server, aws: str) -> None:
@@ -140,7 +147,7 @@ def test_a_checksum_that_does_not_fit_names_the_setting(web: WebServer, connect:
 def test_without_a_connection_the_environment_counts(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """``aws_default`` need not exist, and no warning is logged (R32)."""
     s3.put("etl", "plain.py", b"print(1)")
-    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "ENDPOINT_URL": s3.url}.items():
+    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "testtest123", "ENDPOINT_URL": s3.url}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     assert S3Script("s3://etl/plain.py").fetch().text == "print(1)"
 
@@ -196,10 +203,10 @@ def test_a_version_that_is_missing_is_named(s3: S3Server, aws: str) -> None:
 
 
 def test_denied_says_to_whom_and_what_is_needed(
-    s3: S3Server, connect: Connect, user_without_rights: tuple[str, str]
+    checking: S3Server, connect: Connect, user_without_rights: tuple[str, str]
 ) -> None:
     """The error names the user's ARN and the permission, and is permanent."""
-    conn_id = connect("bob", s3.connection(*user_without_rights))
+    conn_id = connect("bob", checking.connection(*user_without_rights))
     error = refusal(S3Script("s3://etl/x.py", conn_id=conn_id))
     assert "access denied (AccessDenied) to arn:aws:iam::123456789012:user/bob, which needs s3:GetObject" in str(error)
     assert user_without_rights[1] not in str(error)
