@@ -86,7 +86,7 @@ docs: $(READY)  ## the documentation site, in site/; warnings are errors
 wheel-test: $(READY) cluster-for-tests  ## the wheel in an empty environment, without the source tree
 	@$(BIN)/pytest -q tests/packaging
 
-test-matrix: $(READY) cluster-for-tests busybox-for-tests  ## other versions of Airflow, Kubernetes and containerd; one of them: ROW=lowest
+test-matrix: $(READY) cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## other versions of Airflow, Kubernetes and containerd; one of them: ROW=lowest
 	@$(BIN)/python dev/test_matrix.py $(ROW)
 
 dist: $(READY)  ## wheel and source distribution in dist/
