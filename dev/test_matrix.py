@@ -223,9 +223,10 @@ def tried(name: str, row: Row) -> bool:
 
 
 def with_result(page: str, name: str, versions: str, outcome: str) -> str:
-    """The page with today's result of a row; its line must be there."""
-    line = f"| `{name}` | {datetime.date.today()} | {versions} | {outcome} |"
-    changed, count = re.subn(rf"^\| `{re.escape(name)}` (?:\|[^|\n]*){{3}}\|$", line, page, flags=re.MULTILINE)
+    """The page with today's result of a row; its line must be there. What a step printed may be any text."""
+    line = f"| `{name}` | {datetime.date.today()} | {versions} | {outcome.replace('|', '/')} |"
+    row = re.compile(rf"^\| `{re.escape(name)}` (?:\|[^|\n]*){{3}}\|$", re.MULTILINE)
+    changed, count = row.subn(lambda _: line, page)
     if count != 1:
         raise ValueError(f"{PAGE} has no line of the row {name}")
     return changed

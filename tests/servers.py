@@ -276,9 +276,10 @@ def moto_server() -> Iterator[S3Server]:
 
 @dataclass(frozen=True)
 class GCSServer:
-    """A Google Cloud Storage on loopback."""
+    """A Google Cloud Storage on loopback. Without ``keeps_to_generations``, it answers with the newest object."""
 
     url: str
+    keeps_to_generations: bool = False
 
     def put(self, bucket: str, name: str, data: bytes) -> int:
         """Put an object into a new or old bucket; its generation."""
@@ -305,7 +306,7 @@ def gcs_server() -> Iterator[GCSServer]:
     if program := os.environ.get("FAKE_GCS_SERVER"):
         words = ("-scheme", "http", "-host", "127.0.0.1", "-port", "PORT", "-backend", "memory")
         with a_program(program, *words, "-public-host", "127.0.0.1:PORT") as url:
-            yield GCSServer(url)
+            yield GCSServer(url, keeps_to_generations=True)
         return
     from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped]  # not annotated
 

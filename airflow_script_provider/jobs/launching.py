@@ -156,11 +156,7 @@ async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, 
     Its script cannot have started, because its ConfigMap is missing.
     """
     if lost := kept_fields.lost_fields(asked, job):
-        version = await api.version()
-        is_old = kept_fields.is_too_old(version)
-        raise exceptions.LaunchError(
-            kept_fields.too_old(api.host, version) if is_old else kept_fields.not_kept(api.host, version, lost)
-        )
+        raise exceptions.LaunchError(kept_fields.not_kept(api.host, await api.version(), lost))
 
 
 async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:

@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.with_name("cluster")))
-
-from binaries import ENVIRONMENT, Build  # noqa: E402  # the modules of the cluster import each other by their names
-from go import Module  # noqa: E402
-from steps import Steps  # noqa: E402
-
+CLUSTER_MODULES = HERE.with_name("cluster")
 PACKAGES = {"minio": "github.com/minio/minio", "fake-gcs-server": "github.com/fsouza/fake-gcs-server"}
 
 
 def main() -> None:
     """Build what is missing in the cache, and print a line of name and path for each."""
+    sys.path.append(str(CLUSTER_MODULES))
+    from binaries import ENVIRONMENT, Build
+    from go import Module
+    from steps import Steps
+
     for name, package in PACKAGES.items():
         go_mod = HERE / name / "go.mod"
         module = Module(go_mod.parent, ("-trimpath", "-buildvcs=false"), ENVIRONMENT, go_mod)

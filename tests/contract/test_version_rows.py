@@ -18,6 +18,13 @@ def test_each_row_has_its_line(name: str) -> None:
     assert len(changed.splitlines()) == len(page.splitlines())
 
 
+def test_what_a_failed_step_printed_may_be_any_text() -> None:
+    """The row's line stays one that the next result finds."""
+    page = matrix.with_result(matrix.PAGE.read_text(), "lowest", "", r"failed: no \d in a | b")
+    assert f"| `lowest` | {date.today()} |  | failed: no \\d in a / b |" in page.splitlines()
+    assert "3 passed" in matrix.with_result(page, "lowest", "", "3 passed")
+
+
 def test_the_page_promises_no_other_row() -> None:
     """A row that is gone must not go on being promised."""
     page = matrix.PAGE.read_text()

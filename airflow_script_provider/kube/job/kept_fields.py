@@ -36,6 +36,8 @@ def too_old(host: str, version: str) -> str:
 
 
 def not_kept(host: str, version: str, fields: list[str]) -> str:
-    """The message for a server that is new enough and still drops fields, in one line."""
+    """The message for a server that drops fields, in one line; it may be too old for them."""
+    if is_too_old(version):
+        return too_old(host, version)
     runs = f"the API server {host}, Kubernetes {version.removeprefix('v') or 'of unknown version'}"
     return f"{runs}, did not keep {', '.join(fields)} of the Job. Check its feature gates and its admission webhooks."
