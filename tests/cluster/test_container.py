@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ import pytest
 from airflow_script_provider.runners.container import PROJECT_LABEL, SERVICE_LABEL
 from tests.cluster.execs import SLEEPS
 from tests.command_line import airflow_script, interrupted, started
-from tests.docker_engine import IMAGE, NO_SHELL, docker_engine
+from tests.docker_engine import IMAGE, NO_SHELL
 from tests.patience import PATIENCE, wait_for, with_time_to_begin
+from tests.relay import relay
 
 HEEDS_NO_TERM = """
 import signal, time
@@ -212,14 +212,15 @@ def test_input_is_passed_on(engine: Any, env: dict[str, str]) -> None:
     assert done.stdout.decode().strip() == hashlib.sha256(data).hexdigest()
 
 
-def test_an_engine_that_goes_away() -> None:
+@pytest.mark.usefixtures("engine")
+def test_an_engine_that_goes_away(docker_host: str, tmp_path: Path) -> None:
     """The error says that the outcome is unknown (R1, R36)."""
-    with docker_engine() as host:
-        process = started("run", SLEEPS, *NEW, env={"DOCKER_HOST": host})
+    address = tmp_path / "docker.sock"
+    with relay(address, docker_host.removeprefix("unix://")) as connections:
+        process = started("run", SLEEPS, *NEW, env={"DOCKER_HOST": f"unix://{address}"})
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        engine = int(Path(host.removeprefix("unix://")).with_name("pid").read_text())
-        os.kill(engine, signal.SIGTERM)
+        connections.end()
         _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, b"outcome unknown" in err, err.count(b"\n")) == (125, True, 1), err
 
