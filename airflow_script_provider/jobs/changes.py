@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change, Watch
+from airflow_script_provider.kube import names
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.view import View
@@ -170,7 +171,8 @@ async def unseen_stop(api: KubernetesApi, ref: JobRef) -> tuple[str, str] | None
             found = await api.list("events", ref.namespace, fieldSelector="involvedObject.kind=Pod,reason=Killing")
     except (TimeoutError, exceptions.KubernetesApiError):
         return None
-    return cluster_messages.stop(e for e in found["items"] if e["involvedObject"]["name"].startswith(f"{ref.name}-"))
+    of_its_pods = names.prefix_of_pods(ref.name)
+    return cluster_messages.stop(e for e in found["items"] if e["involvedObject"]["name"].startswith(of_its_pods))
 
 
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:

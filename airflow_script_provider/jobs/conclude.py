@@ -177,5 +177,5 @@ async def _hand_over(
         on_outcome(outcome)
     async with guard.protecting():
         is_retried = task is not None and task.has_tries_left and outcome.is_retried
-        await read_mark.close(guard.context, is_retried=is_retried)
+        await read_mark.close(guard.context, is_retried=is_retried, has_ending_pod=outcome.has_ending_pod)
     return outcome

@@ -12,6 +12,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
@@ -33,15 +34,17 @@ async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) ->
     return replace(request, may_be_marked=False)
 
 
-async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None) -> None:
+async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None, *, starts_nothing: bool = False) -> None:
     """Write on the Job that its outcome was read, and set its TTL to ``ttl`` if that is given.
 
-    A Job that is gone is fine. Raises ``KubernetesApiError``.
+    With ``starts_nothing``, the Job starts no other pod. A Job that is gone is fine. Raises
+    ``KubernetesApiError``.
     """
     read = {READ_ANNOTATION: datetime.now(UTC).isoformat(timespec="seconds")}
     body: dict[str, Any] = {"metadata": {"uid": ref.uid, "annotations": read}}
-    if ttl is not None:
-        body["spec"] = {"ttlSecondsAfterFinished": ttl}
+    spec = ({} if ttl is None else {"ttlSecondsAfterFinished": ttl}) | (NO_OTHER_POD if starts_nothing else {})
+    if spec:
+        body["spec"] = spec
     try:
         await api.patch("jobs", ref.namespace, ref.name, body)
     except exceptions.ApiNotFoundError:
@@ -62,16 +65,17 @@ async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
     return bool(found["metadata"]["uid"] == ref.uid)
 
 
-async def close(context: JobContext, *, is_retried: bool) -> None:
+async def close(context: JobContext, *, is_retried: bool, has_ending_pod: bool) -> None:
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
-    of the task follows (``is_retried``), which would reattach to it.
+    of the task follows (``is_retried``), which would reattach to it. While the pod of a success has
+    not ended (``has_ending_pod``), no other one may take its place.
     """
     api, job, log = context.api, context.job, context.log
     if job.may_be_marked:
         try:
-            await mark_read(api, job.ref, job.ttl_when_read)
+            await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_ending_pod)
         except exceptions.KubernetesApiError as error:
             log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
         else:

@@ -34,6 +34,8 @@ _LAST_INDEX = "-0"
 
 It refuses the Job if the result is longer than a label.
 """
+_MAX_GENERATED = 58
+"""The characters of a generated name before the five that Kubernetes appends."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,11 @@ class LaunchIdentity:
         """Annotations of Job and pod, which an author cannot override."""
         call = {CALL_ANNOTATION: self.call} if self.call else {}
         return call | (self.task.annotations() if self.task else {})
+
+
+def prefix_of_pods(job_name: str) -> str:
+    """How the names of a Job's pods begin."""
+    return f"{job_name}-"[:_MAX_GENERATED]
 
 
 def stem_for(task_id: str | None, name: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -181,3 +182,30 @@ def _suspend_for_a_while(kubectl: Kubectl, namespace: str) -> None:
 def _condition(kubectl: Kubectl, namespace: str) -> str:
     conditions = kubectl.items("jobs", namespace)[0].get("status", {}).get("conditions") or [{}]
     return str(conditions[-1].get("reason"))
+
+
+STOPS_SLOWLY = "trap 'sleep 20; exit 0' TERM; while true; do sleep 0.1; done"
+
+
+def test_a_success_is_not_repeated_while_a_sidecar_is_stopped(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """If the node dies meanwhile, Kubernetes does not replace the pod of a task that is over (R2, R7).
+
+    The pod's status is what the pod garbage collector writes after a node was lost.
+    """
+    sidecar = {"name": "beside", "image": "python:3.11-slim", "command": ["sh", "-c", STOPS_SLOWLY]}
+    overrides = {"spec": {"initContainers": [sidecar | {"restartPolicy": "Always"}]}}
+    run_task(script="print('loaded')", pod_overrides=overrides, **own).succeeded()
+    (pod,) = kubectl.names("pods", own["namespace"])
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    status = json.dumps({"status": {"phase": "Failed", "conditions": [lost]}})
+    kubectl("patch", "pod", pod, "-n", own["namespace"], "--subresource=status", "-p", status)
+    kubectl("delete", "pod", pod, "-n", own["namespace"], "--wait=false")
+
+    def is_settled() -> bool:
+        (job,) = kubectl.items("jobs", own["namespace"])
+        counts = job["status"]
+        return not (counts.get("active") or counts.get("terminating") or kubectl.names("pods", own["namespace"]))
+
+    wait_for(is_settled, "the end of all pods")
+    starts = ("--field-selector", "reason=SuccessfulCreate,involvedObject.kind=Job")
+    assert len(kubectl.names("events", own["namespace"], *starts)) == 1

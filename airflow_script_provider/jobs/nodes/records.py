@@ -10,14 +10,15 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs.changes import stopped_by_kubelet
+from airflow_script_provider.jobs.changes import stopped_by_kubelet, unseen_stop
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
 from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.hiding import Hide, name_of_error
-from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.diagnosis import Case, hint_for
-from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
@@ -79,16 +80,23 @@ class RecordWriter:
         """
         if isinstance(decision, Lost):
             return await self._unless_ready(run, decision)
-        uid, view = decision.pod_uid, run.seen.view
-        if uid is None or not progress.may_be_stopped(view, decision, run.limits):
+        if (stop := await self._stop_of(run, decision)) is None:
             return decision
-        stop = await stopped_by_kubelet(self.api, self.job.ref.namespace, view, uid)
-        if stop is None:
-            return decision
-        run.seen = run.seen.with_stopped(uid, *stop)
+        if decision.pod_uid is not None:
+            run.seen = run.seen.with_stopped(decision.pod_uid, *stop)
         if not decision.is_success:
             return decision
         return replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
+
+    async def _stop_of(self, run: NodeRun, decision: Verdict) -> tuple[str, str] | None:
+        """Why the kubelet stopped the script, as reason and message, None if it did not."""
+        namespace, view = self.job.ref.namespace, run.seen.view
+        if decision.pod_uid is not None:
+            is_doubtful = progress.may_be_stopped(view, decision, run.limits)
+            return await stopped_by_kubelet(self.api, namespace, view, decision.pod_uid) if is_doubtful else None
+        if decision.cause is not Cause.JOB_SUCCEEDED or run.uid is None:
+            return None
+        return await unseen_stop(self.api, JobRef(namespace, run.name, run.uid))
 
     async def _unless_ready(self, run: NodeRun, lost: Lost) -> Lost | None:
         """The loss, unless the node is ready: its kubelet ended the pod, which is replaced.
@@ -115,17 +123,18 @@ class RecordWriter:
         """All of a run's error, as far as this process may show it."""
         return record.with_whole_error(self.hide or name_of_error).error
 
-    async def write(self, run: NodeRun, record: RunRecord, *, must_stop: bool) -> str | None:
+    async def write(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None) -> str | None:
         """Write the record on the run's Job, otherwise on the owner; the problem if neither works.
 
-        ``must_stop`` ends what Kubernetes would go on with; the Job stays, because it bears the
-        record.
+        What Kubernetes would go on with after the decision ends; the Job stays, because it bears
+        the record. None is a run that has no Job.
         """
+        change = {} if decision is None else _change_of_spec(run, decision)
         if not self.job.may_be_marked:
-            return await self._delete(run) if must_stop and run.uid is not None else None
+            return await self._delete(run) if change == manifest.STOPPED and run.uid is not None else None
         body: dict[str, Any] = {"metadata": {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: record.to_text()}}}
-        if must_stop:
-            body["spec"] = manifest.STOPPED
+        if change:
+            body["spec"] = change
         try:
             if run.uid is not None and await self._patched(run.name, body) is not None:
                 return None
@@ -209,3 +218,10 @@ class RecordWriter:
         except exceptions.KubernetesApiError as error:
             return f"Job {self.job.ref.namespace}/{run.name} cannot be deleted: {error}"
         return None
+
+
+def _change_of_spec(run: NodeRun, decision: Verdict | Lost) -> dict[str, int]:
+    """What keeps Kubernetes from going on with a run that is over, as a change of its Job's spec."""
+    if isinstance(decision, Lost) or decision.delete_job:
+        return manifest.STOPPED
+    return NO_OTHER_POD if termination.has_ending_pod(run.seen.view, decision) else {}

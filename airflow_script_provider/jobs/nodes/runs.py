@@ -334,7 +334,7 @@ class NodeRuns:
             for warning in output.value().warnings:
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)
             record = replace(record, error=f"{record.error}{doubt}") if doubt else record
-            await self._close(run, record, must_stop=isinstance(decision, Lost) or decision.delete_job)
+            await self._close(run, record, decision)
 
     async def _output_of(self, run: NodeRun, title: str, uid: str | None) -> Output:
         """What the run printed in its deciding pod, which is shown if it was not shown live."""
@@ -349,10 +349,10 @@ class NodeRuns:
         self._log.note(title)
         return lines.output_of(uid)
 
-    async def _close(self, run: NodeRun, record: RunRecord, *, must_stop: bool = False) -> None:
+    async def _close(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None = None) -> None:
         if record.status is not Status.COMPLETED:
             self._log.note(f"Node {run.node}: {self._records.error_of(record)}", logging.WARNING)
-        if problem := await self._records.write(run, record, must_stop=must_stop):
+        if problem := await self._records.write(run, record, decision):
             self._log.note(problem, logging.WARNING)
         if not self._keeps_output:
             record = record.without_output()

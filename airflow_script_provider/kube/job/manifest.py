@@ -20,6 +20,9 @@ from airflow_script_provider.kube.request.provision import PERMANENT, TARGET
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.kube.request.sizes import check_job_size
 
+NO_OTHER_POD = {"parallelism": 0}
+"""The change of a Job's spec after which it starts no pod. It completes if its pod succeeds."""
+
 HOME = "/home/script"
 TMP = "/tmp"  # noqa: S108  # a folder of the container
 

@@ -29,7 +29,8 @@ class Outcome:
     """A run that is over.
 
     ``diagnosis`` is None on success. ``skipped`` means an exit code of ``skip_on_exit_code``.
-    A run whose script may still run is not ``retryable``.
+    A run whose script may still run is not ``retryable``. With ``has_ending_pod``, the pod of a
+    success has not ended.
     """
 
     result: ScriptResult
@@ -40,6 +41,7 @@ class Outcome:
     skipped: bool = False
     is_unknown: bool = False
     retryable: bool = True
+    has_ending_pod: bool = False
 
     @property
     def is_retried(self) -> bool:
@@ -82,6 +84,7 @@ def conclude(
         skipped=code in launched.skip_codes,
         is_unknown=_is_unknown(case),
         retryable=code not in case.limits.final_codes and not _may_run_on(case),
+        has_ending_pod=termination.has_ending_pod(case.view, case.verdict),
     )
 
 

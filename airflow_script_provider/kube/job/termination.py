@@ -106,6 +106,15 @@ def may_be_repeated(view: View, verdict: Verdict) -> bool:
     return bool(pod_status.running_others(pod)) or pod_status.disruption(pod) is not None
 
 
+def has_ending_pod(view: View, verdict: Verdict) -> bool:
+    """Whether the pod of a success is not reported to have ended, as while a sidecar is stopped.
+
+    If its node dies meanwhile, this counts as a disruption, and Kubernetes runs the script again.
+    """
+    pod = view.pods.get(verdict.pod_uid or "")
+    return verdict.is_success and pod is not None and not pod_status.is_terminal(pod)
+
+
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
     """The cause of a run that failed; its outcome is unknown while its script may still run."""
     if case.verdict.cause is Cause.UNREACHABLE or not may_run_on(case.view, case.verdict):

@@ -178,3 +178,9 @@ def test_without_a_key_nothing_is_said_of_values() -> None:
 def test_the_key_is_not_shown() -> None:
     """A task instance may be logged (R26)."""
     assert "kkk" not in repr(a_task(key="k" * 32))
+
+
+def test_the_pods_of_a_long_name_have_a_part_of_it() -> None:
+    """Kubernetes cuts a generated name before it appends five characters (R1)."""
+    assert names.prefix_of_pods("load-0123456789") == "load-0123456789-"
+    assert names.prefix_of_pods("n" * 63) == "n" * 58

@@ -14,7 +14,17 @@ from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.result import Category
-from tests.builders import a_failed_record, a_job, a_launched_job, a_node, a_plan, a_pod, some_limits, some_output
+from tests.builders import (
+    a_failed_record,
+    a_job,
+    a_launched_job,
+    a_node,
+    a_plan,
+    a_pod,
+    an_event,
+    some_limits,
+    some_output,
+)
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
@@ -32,7 +42,7 @@ async def written(server: WebServer, *indexes: int) -> list[dict[str, Any]]:
         writer = RecordWriter(api, a_launched_job(may_be_marked=True))
         for index in indexes:
             record = a_failed_record(index, exit_code=None, category=Category.EXCEEDED_QUOTA, error="exceeded quota")
-            assert await writer.write(a_refused_run(index), record, must_stop=False) is None
+            assert await writer.write(a_refused_run(index), record, None) is None
     return [json.loads(request.body)["metadata"]["annotations"] for request in server.requests]
 
 
@@ -57,17 +67,17 @@ async def test_a_full_owner_gets_records_without_details() -> None:
     }  # fmt: skip
 
 
-def nodes(*found: dict[str, Any]) -> Answer:
-    """A list of nodes as an answer."""
+def listed(*found: dict[str, Any]) -> Answer:
+    """A list of objects as an answer."""
     return Answer(json.dumps({"items": found}).encode(), headers={"Content-Type": "application/json"})
 
 
 @pytest.mark.parametrize(
     ("answer", "goes_on"),
     [
-        (nodes(a_node()), True),
-        (nodes(a_node(ready="Unknown")), False),
-        (nodes(), False),
+        (listed(a_node()), True),
+        (listed(a_node(ready="Unknown")), False),
+        (listed(), False),
         (a_refusal(403, "Forbidden", "forbidden"), False),
     ],
 )
@@ -90,7 +100,7 @@ async def test_a_silent_kubelet_of_a_ready_node(ready: str, state: str) -> None:
     run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
     lost = Lost("unreachable", None, "load-x1", "silent", is_confirmed=False)
     with stand_in() as server:
-        server.answers("/api/v1/nodes", nodes(a_node(ready=ready)))
+        server.answers("/api/v1/nodes", listed(a_node(ready=ready)))
         async with api_of(server) as api:
             confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, lost)
     assert isinstance(confirmed, Lost)
@@ -116,3 +126,42 @@ async def test_how_a_run_ended_is_known_before_its_output() -> None:
             whole = await writer.of(run, decision, some_output("hi"), 0)
     assert hidden == ["partition 7 is corrupt"]
     assert (whole.error, bare.category) == ("exit code 3: partition 7 is corrupt.", whole.category)
+
+
+@pytest.mark.parametrize(
+    ("decision", "phase", "change"),
+    [
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), "Succeeded", None),
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), "Running", {"parallelism": 0}),
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), "Running", {"activeDeadlineSeconds": 1}),
+        (Lost("unreachable", None, "load-x1", "silent", is_confirmed=False), "Running", {"activeDeadlineSeconds": 1}),
+    ],
+)
+async def test_a_run_that_is_over_is_not_repeated(decision: Verdict | Lost, phase: str, change: Any) -> None:
+    """What Kubernetes would go on with ends in the request that writes the record (R2, R10)."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+    run.seen = run.seen.with_job(a_job(), 0.0).with_pod(a_pod(exit_code=0, phase=phase), 0.0)
+    run.uid = "uid-run"
+    with stand_in() as server:
+        server.answers(f"{OWNER}-node-1-0", an_object())
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            assert await writer.write(run, a_failed_record(0), decision) is None
+    (request,) = server.requests
+    assert json.loads(request.body).get("spec") == change
+
+
+@pytest.mark.parametrize(
+    ("pod", "cause"), [("load-node-1-0-x1", Cause.STOPPED), ("load-node-10-x1", Cause.JOB_SUCCEEDED)]
+)
+async def test_events_tell_how_a_run_ended_whose_pod_was_never_seen(pod: str, cause: Cause) -> None:
+    """A Job may be complete although the kubelet stopped its script; its own pods' events say so (R1, R25)."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0, uid="uid-run")
+    concerned = {"kind": "Pod", "name": pod, "fieldPath": "spec.containers{script}"}
+    killing = an_event("Killing", "Stopping container script") | {"involvedObject": concerned}
+    with stand_in() as server:
+        server.answers("/api/v1/namespaces/etl/events", listed(killing))
+        async with api_of(server) as api:
+            confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, Verdict(Cause.JOB_SUCCEEDED, None))
+    assert isinstance(confirmed, Verdict)
+    assert confirmed.cause is cause

@@ -188,3 +188,19 @@ def test_a_script_may_be_repeated_while_other_containers_of_its_pod_run(is_runni
     assert termination.may_be_repeated(view, verdict) is (is_running and deletes_job)
     disrupted = a_view(a_pod(exit_code=0, phase="Failed", disrupted="DeletionByPodGC"))
     assert termination.may_be_repeated(disrupted, verdict) is deletes_job
+
+
+@pytest.mark.parametrize(
+    ("cause", "pod", "expected"),
+    [
+        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "phase": "Running"}, True),
+        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "phase": "Succeeded"}, False),
+        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "phase": "Failed"}, False),
+        (Cause.SCRIPT_FAILED, {"exit_code": 3, "phase": "Running"}, False),
+    ],
+)
+def test_the_pod_of_a_success_may_be_ending(cause: Cause, pod: dict[str, Any], expected: bool) -> None:
+    """Its native sidecars are stopped after the script's end; a node that dies meanwhile has it replaced (R2, R7)."""
+    view = a_view(a_pod(**pod))
+    assert termination.has_ending_pod(view, Verdict(cause, view.last_pod)) is expected
+    assert not termination.has_ending_pod(view, Verdict(Cause.JOB_SUCCEEDED, None))
