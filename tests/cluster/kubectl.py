@@ -40,6 +40,11 @@ class Kubectl:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
         return done.stdout
 
+    @property
+    def minor(self) -> int:
+        """The minor version of the API server, 34 for Kubernetes 1.34."""
+        return int(json.loads(self("get", "--raw", "/version"))["minor"].rstrip("+"))
+
     def apply(self, *objects: dict[str, Any]) -> None:
         """Create or change objects."""
         self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))

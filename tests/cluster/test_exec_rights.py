@@ -51,6 +51,17 @@ def test_missing_right_is_named(
     assert f"{said} -n {web['namespace']}" in str(run.error)
 
 
+def test_an_exec_also_needs_create(web: dict[str, Any], kubectl: Kubectl, kubeconfig: str, tmp_path: Path) -> None:
+    """From Kubernetes 1.35 on, although it is a GET that opens the websocket (R17)."""
+    config = author(kubectl, web["namespace"], kubeconfig, role_file="exec.yaml", drop_verb=("pods/exec", "create"))
+    run = run_exec(script="print(1)", **(web | {"config_file": written(config, tmp_path)}))
+    if kubectl.minor < 35:  # the version
+        run.succeeded()
+        return
+    assert isinstance(run.error, exceptions.ApiForbiddenError)
+    assert f"kubectl auth can-i create pods --subresource=exec -n {web['namespace']}" in str(run.error)
+
+
 def test_without_the_right_to_list_there_are_no_names(
     namespace: str, kubectl: Kubectl, kubeconfig: str, tmp_path: Path
 ) -> None:
