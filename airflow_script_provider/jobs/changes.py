@@ -171,8 +171,7 @@ async def unseen_stop(api: KubernetesApi, ref: JobRef) -> tuple[str, str] | None
             found = await api.list("events", ref.namespace, fieldSelector="involvedObject.kind=Pod,reason=Killing")
     except (TimeoutError, exceptions.KubernetesApiError):
         return None
-    of_its_pods = names.prefix_of_pods(ref.name)
-    return cluster_messages.stop(e for e in found["items"] if e["involvedObject"]["name"].startswith(of_its_pods))
+    return cluster_messages.stop(e for e in found["items"] if names.is_pod_of(ref.name, e["involvedObject"]["name"]))
 
 
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:

@@ -34,8 +34,8 @@ _LAST_INDEX = "-0"
 
 It refuses the Job if the result is longer than a label.
 """
-_MAX_GENERATED = 58
-"""The characters of a generated name before the five that Kubernetes appends."""
+_MAX_GENERATED, _RANDOM = 58, 5
+"""The characters of a generated name before, and those that Kubernetes appends."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class LaunchIdentity:
         return call | (self.task.annotations() if self.task else {})
 
 
-def prefix_of_pods(job_name: str) -> str:
-    """How the names of a Job's pods begin."""
-    return f"{job_name}-"[:_MAX_GENERATED]
+def is_pod_of(job_name: str, pod_name: str) -> bool:
+    """Whether a pod is one of this Job, by its name, which Kubernetes generates."""
+    return pod_name[:-_RANDOM] == f"{job_name}-"[:_MAX_GENERATED]
 
 
 def stem_for(task_id: str | None, name: str | None) -> str:

@@ -154,9 +154,9 @@ async def test_a_job_that_succeeds_with_a_deleted_pod_is_not_green(
 
 
 KILLED = an_event("Killing", "Stopping container script") | {
-    "involvedObject": {"kind": "Pod", "name": "load-x1", "fieldPath": "spec.containers{script}"}
+    "involvedObject": {"kind": "Pod", "name": "load-x8k2q", "fieldPath": "spec.containers{script}"}
 }
-OF_ANOTHER = KILLED | {"involvedObject": KILLED["involvedObject"] | {"name": "other-x1"}}
+OF_ANOTHER = KILLED | {"involvedObject": KILLED["involvedObject"] | {"name": "load-x8k2q-x8k2q"}}
 OF_A_HELPER = KILLED | {"involvedObject": KILLED["involvedObject"] | {"fieldPath": "spec.containers{proxy}"}}
 
 

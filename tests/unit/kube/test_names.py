@@ -180,7 +180,17 @@ def test_the_key_is_not_shown() -> None:
     assert "kkk" not in repr(a_task(key="k" * 32))
 
 
-def test_the_pods_of_a_long_name_have_a_part_of_it() -> None:
-    """Kubernetes cuts a generated name before it appends five characters (R1)."""
-    assert names.prefix_of_pods("load-0123456789") == "load-0123456789-"
-    assert names.prefix_of_pods("n" * 63) == "n" * 58
+@pytest.mark.parametrize(
+    ("job", "pod", "is_its"),
+    [
+        ("load-0123456789", "load-0123456789-x8k2q", True),
+        ("load", "load-0123456789-x8k2q", False),
+        ("load-1", "load-10-x8k2q", False),
+        ("n" * 57, "n" * 57 + "-x8k2q", True),
+        ("n" * 63, "n" * 58 + "x8k2q", True),
+        ("n" * 63, "n" * 57 + "-x8k2q", False),
+    ],
+)
+def test_the_names_of_pods(job: str, pod: str, is_its: bool) -> None:
+    """Kubernetes appends five characters, and cuts a long name before (R1)."""
+    assert names.is_pod_of(job, pod) is is_its

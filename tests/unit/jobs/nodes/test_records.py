@@ -152,7 +152,7 @@ async def test_a_run_that_is_over_is_not_repeated(decision: Verdict | Lost, phas
 
 
 @pytest.mark.parametrize(
-    ("pod", "cause"), [("load-node-1-0-x1", Cause.STOPPED), ("load-node-10-x1", Cause.JOB_SUCCEEDED)]
+    ("pod", "cause"), [("load-node-1-0-x8k2q", Cause.STOPPED), ("load-node-10-x8k2q", Cause.JOB_SUCCEEDED)]
 )
 async def test_events_tell_how_a_run_ended_whose_pod_was_never_seen(pod: str, cause: Cause) -> None:
     """A Job may be complete although the kubelet stopped its script; its own pods' events say so (R1, R25)."""
