@@ -91,7 +91,7 @@ def test_timeouts_stop_the_work(runs: Runs, task_id: str, headline: str) -> None
     error = task.error()
     assert headline in error
     wait_for(lambda: not task.pods(), "the end of the pods")
-    assert not any(job["status"].get("active") for job in task.jobs())
+    wait_for(lambda: not any(job["status"].get("active") for job in task.jobs()), "the end of the Job")
 
 
 def test_no_secret_is_kept_while_deferred(airflow: Airflow, runs: Runs, kubectl: Kubectl) -> None:
@@ -132,8 +132,7 @@ def test_clearing_a_deferred_task_runs_it_again(runs: Runs) -> None:
     task.end_deferral(try_number=2)
     wait_for(lambda: task.state == "success", "the success of the new try")
     assert task.lines(try_number=2).count("this is try 2") == 1
-    (new,) = task.jobs()
-    assert new["status"]["succeeded"] == 1
+    wait_for(lambda: [job["status"].get("succeeded") for job in task.jobs()] == [1], "one Job that succeeded")
 
 
 def test_deleting_the_run_of_a_deferred_task_ends_its_job(runs: Runs) -> None:
