@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -184,6 +185,8 @@ def _condition(kubectl: Kubectl, namespace: str) -> str:
     return str(conditions[-1].get("reason"))
 
 
+_REPLACED_AFTER = 15.0
+"""Seconds in which Kubernetes replaces a pod that was disrupted: it takes ten."""
 STOPS_SLOWLY = "trap 'sleep 20; exit 0' TERM; while true; do sleep 0.1; done"
 
 
@@ -207,5 +210,6 @@ def test_a_success_is_not_repeated_while_a_sidecar_is_stopped(own: dict[str, Any
         return not (counts.get("active") or counts.get("terminating") or kubectl.names("pods", own["namespace"]))
 
     wait_for(is_settled, "the end of all pods")
+    time.sleep(_REPLACED_AFTER)
     starts = ("--field-selector", "reason=SuccessfulCreate,involvedObject.kind=Job")
     assert len(kubectl.names("events", own["namespace"], *starts)) == 1
