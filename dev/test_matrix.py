@@ -42,12 +42,19 @@ TENTH = tuple(
 )
 """Of each subject what depends most on Kubernetes: ends of pods and Jobs, logs, watches, websockets."""
 JOBS = "3"
+MODELS = (
+    "tests/unit/kube/test_client_models.py",
+    "tests/unit/hooks/test_digests.py",
+    "tests/cluster/test_arguments.py::test_volumes_resources_and_models",
+)
+"""The tests that hand over models of the Kubernetes client."""
 OLD_EMULATOR = "setuptools<81"
 """What the stand-in for Google Cloud Storage imports in its releases of then."""
 SHOWN = {
     "Airflow": "apache-airflow",
     "task-sdk": "apache-airflow-task-sdk",
     "cncf.kubernetes": "apache-airflow-providers-cncf-kubernetes",
+    "kubernetes": "kubernetes",
     "aiohttp": "aiohttp",
 }
 
@@ -91,6 +98,7 @@ class Packages:
     """What is installed: these requirements, and nothing that is newer than this day; None for the newest.
 
     ``is_lowest`` takes the lowest versions that the package requires. ``python`` is its version.
+    ``despite`` are versions that another package does not allow.
     """
 
     requirements: tuple[str, ...] = ()
@@ -98,6 +106,7 @@ class Packages:
     python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
     until: str | None = None
     is_lowest: bool = False
+    despite: tuple[str, ...] = ()
 
     def tried(self, bench: Bench) -> tuple[str, str]:
         """The versions, and the outcome."""
@@ -118,6 +127,8 @@ class Packages:
         (wheel,) = bench.folder.glob("*.whl")
         command = [UV, "pip", "install", "--python", python, *dated, *lowest, "--group", "matrix", *self.requirements]
         bench.run("install", [*command, f"{wheel}[all]"])
+        if self.despite:
+            bench.run("install-despite", [UV, "pip", "install", "--python", python, *self.despite])
 
     def _lowest(self, bench: Bench) -> Path:
         """The lowest versions of what the package itself requires, as constraints."""
@@ -168,6 +179,7 @@ ROWS: dict[str, Row] = {
     "python-3.12": Packages(("apache-airflow==3.3.2",), tests=(*PURE, *TENTH), python="3.12"),
     "python-3.13": Packages(("apache-airflow==3.3.2",), tests=(*PURE, *WHOLE), python="3.13"),
     "google-hook": Packages(("apache-airflow==3.3.2", "apache-airflow-providers-google"), tests=SOURCES),
+    "kubernetes-client-37": Packages(("apache-airflow==3.3.2",), tests=MODELS, despite=("kubernetes==37.0.2",)),
     "stores": Stores(),
     "kubernetes-1.31": Cluster("1.31"),
     "kubernetes-1.32": Cluster("1.32", tests=TENTH),
