@@ -169,10 +169,11 @@ class Program:
                 await session.send(data[-1:])
 
     async def _start_failure(self) -> ExecStatus | None:
-        """Why the container cannot start a shell, None if it can or if that is unknown.
+        """Why the container can never start a shell, None if it can or if that is unknown.
 
         A server that closes a connection on which bytes arrive loses its last words, the status.
-        So an exec to which nothing is sent asks again.
+        So an exec to which nothing is sent asks again. Any other failure of its start is its own:
+        beside a script that runs, the container may have no room for another process.
         """
         _, status = await ask_helper(self.api, self.target, ["sh", "-c", ":"], REPLY_TIMEOUT)
-        return status if status and status.is_start_failure else None
+        return status if status and (status.missing_program or status.program_fault) else None
