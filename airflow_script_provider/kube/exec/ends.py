@@ -88,12 +88,14 @@ class Termination(NamedTuple):
     """The result of ending a process, in words.
 
     ``may_still_run`` is False if the process is gone. ``was_signalled`` is False if the program
-    had ended before it could get a signal, so that its exit code is its own.
+    had ended before it could get a signal, so that its exit code is its own. ``is_certain`` is
+    False if it may have got no signal, because no helper in the pod has answered.
     """
 
     description: str
     may_still_run: bool
     was_signalled: bool = True
+    is_certain: bool = True
 
 
 ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken | ShellKilled
@@ -173,7 +175,8 @@ def termination_of(reply: str | None, group: int, grace: float, enter: str, *, h
     failed = f"process {group} could not be ended. Run: {enter} sh -c 'kill -- -{group}'"
     description = failed if reply is None else descriptions.get(reply, failed)
     may_still_run = reply not in ("gone", "ended", "killed")
-    return Termination(description, may_still_run, was_signalled=not had_ended and reply != "gone")
+    was_signalled = not had_ended and reply != "gone"
+    return Termination(description, may_still_run, was_signalled, is_certain=reply in descriptions)
 
 
 def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:

@@ -1,9 +1,11 @@
-"""A program whose connection breaks before it has announced itself."""
+"""A program in a container, until it has announced itself."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -14,7 +16,7 @@ from airflow_script_provider.execs.program import OutputRecorder, Program
 from airflow_script_provider.execs.session import ExecTarget
 from airflow_script_provider.kube.exec.ends import ConnectionBroken, ExecEnd, NotStarted
 from airflow_script_provider.kube.exec.outcome import ExecOutput
-from airflow_script_provider.kube.exec.protocol import ExecStatus
+from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.run_log import LoggerRunLog
 from tests.builders import an_exec_request
 
@@ -28,11 +30,49 @@ class Broken(Program):
         return None, "reset"
 
 
-def a_broken_program() -> Broken:
-    """Such a program of a script, in the container ``api``."""
+async def nothing() -> None:
+    """What follows the opening of the exec."""
+
+
+def a_program(on_open: Any = nothing, kind: type[Program] = Program) -> Program:
+    """A program of a script, in the container ``api``."""
     recorder = OutputRecorder(LoggerRunLog(logging.getLogger(__name__), None), ExecOutput.of(100))
     target = ExecTarget("shop", "api-x1", "api")
-    return Broken(cast(KubernetesApi, None), target, an_exec_request().invocation("api:1"), recorder)
+    return kind(cast(KubernetesApi, None), target, an_exec_request().invocation("api:1"), recorder, on_open)
+
+
+class Session:
+    """An exec that is open; ``happened`` gets what is sent to it."""
+
+    status = ExecStatus(0)
+
+    def __init__(self, happened: list[str]) -> None:
+        self._happened = happened
+
+    async def send(self, data: bytes) -> None:
+        """Take bytes of the code."""
+        self._happened.append("sent")
+
+    async def __aiter__(self) -> AsyncIterator[tuple[Channel, bytes]]:
+        await asyncio.sleep(0.01)
+        yield Channel.STDERR, b"hi"
+
+
+async def test_nothing_is_sent_before_the_open_exec_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pod that is read then is that of the code, or its exec has ended without any (R2, R36)."""
+    happened: list[str] = []
+
+    @asynccontextmanager
+    async def opened(*_: Any, **__: Any) -> AsyncIterator[Session]:
+        yield Session(happened)
+
+    async def look() -> None:
+        await asyncio.sleep(0)
+        happened.append("looked")
+
+    monkeypatch.setattr(program_module, "open_exec", opened)
+    await a_program(look).run()
+    assert happened == ["looked", "sent", "sent"]
 
 
 @pytest.mark.parametrize(
@@ -53,4 +93,4 @@ async def test_only_a_shell_that_can_never_start_has_not_started(
         return None, ExecStatus(None, "InternalError", message)
 
     monkeypatch.setattr(program_module, "ask_helper", ask)
-    assert isinstance(await a_broken_program().run(), kind)
+    assert isinstance(await a_program(kind=Broken).run(), kind)

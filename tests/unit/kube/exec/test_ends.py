@@ -116,24 +116,24 @@ def test_a_program_that_has_ended_does_not_run(found: ExecEnd | None, end: ExecE
     assert ends.end_at_deadline(found, timed_out, was_signalled=True) == end
 
 
+NOT_ENDED = "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'"
+
+
 @pytest.mark.parametrize(
-    ("reply", "description", "may_still_run", "was_signalled"),
+    ("reply", "termination"),
     [
-        ("gone", "it had already ended", False, False),
-        ("ended", "it was ended", False, True),
-        ("killed", "it was killed, 5 s after SIGTERM", False, True),
-        ("left", "process 12 cannot be killed", True, True),
-        ("", "process 12 received SIGTERM; SIGKILL follows after 5 s", True, True),
-        (None, "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'", True, True),
-        ("sh: not found", "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'", True, True),
+        ("gone", Termination("it had already ended", may_still_run=False, was_signalled=False)),
+        ("ended", Termination("it was ended", may_still_run=False)),
+        ("killed", Termination("it was killed, 5 s after SIGTERM", may_still_run=False)),
+        ("left", Termination("process 12 cannot be killed", may_still_run=True)),
+        ("", Termination("process 12 received SIGTERM; SIGKILL follows after 5 s", may_still_run=True)),
+        (None, Termination(NOT_ENDED, may_still_run=True, is_certain=False)),
+        ("sh: not found", Termination(NOT_ENDED, may_still_run=True, is_certain=False)),
     ],
 )
-def test_only_a_reply_shows_that_a_process_was_ended(
-    reply: str | None, description: str, may_still_run: bool, was_signalled: bool
-) -> None:
+def test_only_a_reply_shows_that_a_process_was_ended(reply: str | None, termination: Termination) -> None:
     """Without one the process may still run, and the message says how to end it (R5, R27)."""
-    termination = ends.termination_of(reply, 12, 5.0, "docker exec db", had_ended=False)
-    assert termination == Termination(description, may_still_run, was_signalled)
+    assert ends.termination_of(reply, 12, 5.0, "docker exec db", had_ended=False) == termination
 
 
 TO_EXEC = "Internal error occurred: error executing command in container: failed to exec in container: "
