@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -20,14 +20,17 @@ from airflow_script_provider.kube.exec.workloads import Candidates, Gone, Worklo
 OBSERVATION_TIMEOUT = 10.0
 """Seconds for a controller to see a change that was just made."""
 _OBSERVATION_PAUSE = 0.25
+FRESH = 1.0
+"""Seconds for which a pod counts as it was read."""
 
 
 @dataclass(frozen=True)
 class ChosenPod:
-    """The pod's manifest when it was chosen, and the container to run in."""
+    """The pod's manifest when it was read, and the container to run in."""
 
     manifest: Mapping[str, Any]
     location: PodLocation
+    read_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def target(self) -> ExecTarget:
@@ -52,6 +55,21 @@ async def choose_pod(api: KubernetesApi, workload: Workload, container: str | No
         chosen_as=chosen_as,
     )
     return ChosenPod(pod, location)
+
+
+async def read_again(api: KubernetesApi, chosen: ChosenPod) -> ChosenPod:
+    """The pod that an exec has just been started in, as it is now.
+
+    While a start is repeated, the container may be restarted, or the pod be replaced by another
+    one of its name. The end of the chosen one would then not be the end of the exec.
+    """
+    if time.monotonic() - chosen.read_at <= FRESH:
+        return chosen
+    try:
+        now = await api.get("pods", chosen.location.namespace, chosen.location.pod)
+    except exceptions.KubernetesApiError:
+        return chosen
+    return ChosenPod(now, replace(chosen.location, node=now["spec"].get("nodeName")))
 
 
 async def why_gone(api: KubernetesApi, chosen: ChosenPod) -> Gone | None:

@@ -33,6 +33,7 @@ class Look(NamedTuple):
 async def look(api: KubernetesApi, chosen: ChosenPod, is_running: Callable[[], Awaitable[bool | None]]) -> Look:
     """Look until pod or process says what became of the script, or until that cannot be expected.
 
+    A process that is seen to run refutes the end of the pod.
     Kubelet reports a container's end a moment later. A pod that is being deleted has its grace
     period to end; a node that is cut off reports no end at all.
     """
@@ -43,7 +44,10 @@ async def look(api: KubernetesApi, chosen: ChosenPod, is_running: Callable[[], A
             why, until = seen, time.monotonic() + seen.grace + DELETION_MARGIN
         elif seen and why:  # a pod that has vanished no longer says why
             why = replace(why, is_over=seen.is_over)
-        found = Look(why, None if why and why.is_over else await is_running())
+        is_seen = await is_running()
+        if is_seen and why and why.is_over:  # the exec was started in another container than was chosen
+            why = None
+        found = Look(why, is_seen)
         if found.pod_end or found.is_running is not None or (checks >= CHECKS and time.monotonic() >= until):
             break
         await asyncio.sleep(CHECK_PAUSE)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi
@@ -58,20 +58,28 @@ class OutputRecorder:
 class Program:
     """An invocation in a container.
 
-    ``run`` starts it and reads its output, ``end`` terminates it.
+    ``run`` starts it and reads its output, ``end`` terminates it. ``on_open`` is awaited once the
+    exec is open, before it gets the code.
     """
 
     def __init__(
-        self, api: KubernetesApi, target: ExecTarget, invocation: Invocation, recorder: OutputRecorder
+        self,
+        api: KubernetesApi,
+        target: ExecTarget,
+        invocation: Invocation,
+        recorder: OutputRecorder,
+        on_open: Callable[[], Awaitable[None]],
     ) -> None:
         self.api = api
         self.target = target
         self.invocation = invocation
         self.own_lines = OwnLines(invocation.nonce)
         self._recorder = recorder
+        self._on_open = on_open
         self._announced = asyncio.Event()
         self._is_sent = False  # also True while the last byte is being sent
         self._is_given_up = False
+        self._may_be_signalled = False
 
     async def run(self) -> ExecEnd:
         """Run through the container's shell; everything is sent on stdin."""
@@ -120,12 +128,27 @@ class Program:
                 await self._announced.wait()
         process = self.own_lines.process
         if process is None:
+            return self.not_ended
+        had_ended = self.own_lines.exit_code is not None  # what it has left in its group may remain
+        was_signalled = self._may_be_signalled  # then the exit code is not the program's own
+        self._may_be_signalled = was_signalled or not had_ended
+        reply = await reply_of(self.api, self.target, program.end_argv(process, self.invocation, grace), within)
+        termination = termination_of(reply, process.group, grace, self._enter, had_ended=had_ended)
+        return termination._replace(was_signalled=termination.was_signalled or was_signalled)
+
+    @property
+    def not_ended(self) -> Termination:
+        """What is to be said of a program that is not seen to end."""
+        process = self.own_lines.process
+        if process is None:
             why = "it could not be ended, because the pod has not reported its process"
             return Termination(why, may_still_run=True, was_signalled=False)
-        had_ended = self.own_lines.exit_code is not None  # what it has left in its group may remain
-        reply = await reply_of(self.api, self.target, program.end_argv(process, self.invocation, grace), within)
-        where = f"-n {self.target.namespace} {self.target.pod} -c {self.target.container}"
-        return termination_of(reply, process.group, grace, f"kubectl exec {where} --", had_ended=had_ended)
+        return termination_of(None, process.group, 0, self._enter, had_ended=False)
+
+    @property
+    def _enter(self) -> str:
+        """The command that runs another one in the container."""
+        return f"kubectl exec -n {self.target.namespace} {self.target.pod} -c {self.target.container} --"
 
     async def _run(
         self, argv: Sequence[str], data: bytes, protocols: Sequence[str] = protocol.PROTOCOLS
@@ -137,6 +160,7 @@ class Program:
             async with open_exec(
                 self.api, self.target, argv, stdin=bool(data), patience=patience, protocols=protocols
             ) as session:
+                await self._on_open()
                 return await self._read(session, data)
         finally:
             self._recorder.add(Channel.STDOUT, self.own_lines.rest())
@@ -169,10 +193,11 @@ class Program:
                 await session.send(data[-1:])
 
     async def _start_failure(self) -> ExecStatus | None:
-        """Why the container cannot start a shell, None if it can or if that is unknown.
+        """Why the container can never start a shell, None if it can or if that is unknown.
 
         A server that closes a connection on which bytes arrive loses its last words, the status.
-        So an exec to which nothing is sent asks again.
+        So an exec to which nothing is sent asks again. Any other failure of its start is its own:
+        beside a script that runs, the container may have no room for another process.
         """
         _, status = await ask_helper(self.api, self.target, ["sh", "-c", ":"], REPLY_TIMEOUT)
-        return status if status and status.is_start_failure else None
+        return status if status and (status.missing_program or status.program_fault) else None

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
+from airflow_script_provider.execs.choose import ChosenPod, choose_pod, read_again, why_gone
 from airflow_script_provider.execs.look import CHECK_PAUSE, CHECKS, look
 from airflow_script_provider.execs.program import OutputRecorder, Program
 from airflow_script_provider.kube import refusal
+from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.exec import ends
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec.ends import (
@@ -26,6 +28,7 @@ from airflow_script_provider.kube.exec.ends import (
     NotStarted,
     PodEnded,
     ShellKilled,
+    Termination,
     TimedOut,
 )
 from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput
@@ -41,6 +44,19 @@ DRAIN_TIMEOUT = 5.0
 """Seconds for the last output of a process that was ended."""
 TERMINATION_MARGIN = 10.0
 """Seconds beyond the grace period for ending a process."""
+POLL = 2.0
+"""Seconds between two looks at a process that is being ended."""
+
+
+@dataclass
+class _Begun:
+    """What a run has begun, and how its process was ended early, None if it was not."""
+
+    program: Program
+    chosen: ChosenPod
+    since: float
+    started_at: str
+    termination: Termination | None = None
 
 
 class ExecRun:
@@ -58,6 +74,7 @@ class ExecRun:
         self.output = ExecOutput.of(max_output_bytes)
         inputs = request.inputs
         self._hide = hider(values_in(inputs.env, inputs.args, inputs.arguments), mask)
+        self._begun: _Begun | None = None
 
     async def outcome(self) -> Outcome:
         """Run and wait. An interruption ends the process, and gets a note that says how that went.
@@ -65,18 +82,64 @@ class ExecRun:
         ``TargetError`` says that there is no pod to run in. ``KubernetesApiError`` says what the
         API server refuses.
         """
-        began, started_at = time.monotonic(), _now()
+        since, started_at = time.monotonic(), _now()
         chosen = await choose_pod(self.api, self.request.workload, self.request.options.container)
-        program = self._program(chosen)
-        self._log_choice(chosen, program.invocation.interpreter)
+        begun = _Begun(self._program(chosen), chosen, since, started_at)
+        self._log_choice(chosen, begun.program.invocation.interpreter)
+        self._begun = begun
         try:
-            end = await self._run(program, chosen)
+            end = await self._run(begun)
         except exceptions.ApiForbiddenError as error:
             raise _with_exec_rights(error, chosen.location.namespace) from None
-        times = {"started_at": started_at, "finished_at": _now()}
-        executed = program.invocation.argv[0]
-        seconds = time.monotonic() - began
-        case = ExecCase(self.request, executed, chosen.location, end, self.output, seconds, times, self._hide)
+        return self._concluded(begun, end)
+
+    @property
+    def may_still_run(self) -> bool:
+        """Whether the process of a run that was interrupted is not known to have ended."""
+        begun = self._begun
+        return begun is not None and (begun.termination is None or begun.termination.may_still_run)
+
+    async def outlast_timeout(self, api: KubernetesApi) -> None:
+        """Wait for the end of a process that the task's own time has interrupted.
+
+        A helper in the pod sends SIGKILL after the grace period. ``api`` is a new session.
+        """
+        begun, within = self._begun, self.request.options.grace + TERMINATION_MARGIN
+        if begun is None:
+            return
+        self.api = begun.program.api = api
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                if begun.termination is None or not begun.termination.is_certain:
+                    begun.termination = await begun.program.end(self.request.options.grace, within)
+                while begun.termination.may_still_run:
+                    seen = await look(api, begun.chosen, begun.program.is_running)
+                    is_gone = seen.pod_end is not None or seen.is_running is False
+                    begun.termination = begun.termination._replace(may_still_run=not is_gone)
+                    await asyncio.sleep(0 if is_gone else POLL)
+
+    def outcome_of_timeout(self, deadline: Deadline) -> Outcome | None:
+        """The outcome of a run that the task's own time has interrupted.
+
+        None if the process is gone, unless it had ended by itself before: then its own exit code
+        counts.
+        """
+        begun = self._begun
+        if begun is None:
+            return None
+        own_end = begun.program.reported_end
+        if own_end is not None and begun.termination is not None and not begun.termination.was_signalled:
+            return self._concluded(begun, own_end)
+        if not self.may_still_run:
+            return None
+        self.request = replace(self.request, deadline=deadline)
+        return self._concluded(begun, TimedOut(begun.program.not_ended.description, may_still_run=True))
+
+    def _concluded(self, begun: _Begun, end: ExecEnd) -> Outcome:
+        times = {"started_at": begun.started_at, "finished_at": _now()}
+        executed, seconds = begun.program.invocation.argv[0], time.monotonic() - begun.since
+        location = begun.chosen.location
+        case = ExecCase(self.request, executed, location, end, self.output, seconds, times, self._hide)
         concluded = exec_outcome.conclude(case)
         self.log.note(exec_outcome.summary(case, concluded.result))
         for warning in concluded.value.warnings:
@@ -85,27 +148,41 @@ class ExecRun:
 
     def _program(self, chosen: ChosenPod) -> Program:
         invocation = self.request.invocation(chosen.location.image)
-        return Program(self.api, chosen.target, invocation, OutputRecorder(self.log, self.output))
+        recorder = OutputRecorder(self.log, self.output)
+        return Program(self.api, chosen.target, invocation, recorder, self._read_pod_again)
 
-    async def _run(self, program: Program, chosen: ChosenPod) -> ExecEnd:
+    async def _read_pod_again(self) -> None:
+        if self._begun is not None:
+            self._begun.chosen = await read_again(self.api, self._begun.chosen)
+
+    async def _run(self, begun: _Begun) -> ExecEnd:
+        program, image = begun.program, begun.chosen.location.image
         end = await self._run_until_deadline(program, program.run)
         if isinstance(end, NotStarted) and end.failed_step == "sh" and self.request.is_bare:
             self.log.note(
-                f"Image {chosen.location.image} has no sh, so the command runs without a shell: the API server's "
+                f"Image {image} has no sh, so the command runs without a shell: the API server's "
                 "audit log shows the command's arguments, and neither a timeout nor a kill can end the command",
                 logging.WARNING,
             )
             end = await self._run_until_deadline(program, program.run_without_shell)
-        return await self._with_reason(end, program, chosen)
+        return await self._with_reason(end, program, begun.chosen)
 
     async def _run_until_deadline(self, program: Program, run: Callable[[], Coroutine[Any, Any, ExecEnd]]) -> ExecEnd:
         """Run to the end or to the deadline. An interruption ends the process first."""
         running = asyncio.ensure_future(run())
         try:
-            await asyncio.wait({running}, timeout=self.request.deadline.seconds)
-            if running.done():
-                return running.result()
-            return await self._time_out(program, running)
+            async with self._ended_if_interrupted(program):
+                await asyncio.wait({running}, timeout=self.request.deadline.seconds)
+                return running.result() if running.done() else await self._time_out(program, running)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+    @contextlib.asynccontextmanager
+    async def _ended_if_interrupted(self, program: Program) -> AsyncIterator[None]:
+        """End the process if the block is interrupted; a note of the interruption says how."""
+        try:
+            yield
         except exceptions.ScriptProviderError:
             raise
         except BaseException as interruption:
@@ -113,9 +190,6 @@ class ExecRun:
             interruption.add_note(note)
             self.log.note(note, logging.WARNING)
             raise
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
     async def _time_out(self, program: Program, running: asyncio.Future[ExecEnd]) -> ExecEnd:
         """End the process. If it had just ended by itself, its own exit code counts."""
@@ -133,6 +207,8 @@ class ExecRun:
     async def _end_quickly(self, program: Program) -> str:
         """End the process in the few seconds that Airflow leaves; return how that went."""
         termination = await program.end(self.request.options.grace, ABANDON_TIMEOUT)
+        if self._begun is not None:
+            self._begun.termination = termination
         return f"In pod {program.target} {termination.description}."
 
     async def _with_reason(self, end: ExecEnd, program: Program, chosen: ChosenPod) -> ExecEnd:
@@ -154,7 +230,8 @@ class ExecRun:
 
     async def _with_look(self, end: ConnectionBroken | ShellKilled, program: Program, chosen: ChosenPod) -> ExecEnd:
         """The end, with whether the process still runs; or that of the pod, which has ended it."""
-        seen = await look(self.api, chosen, program.is_running)
+        async with self._ended_if_interrupted(program):
+            seen = await look(self.api, chosen, program.is_running)
         if over := seen.pod_end:
             return PodEnded(over.why, end.code if isinstance(end, ShellKilled) else None, over.reason)
         if seen.why:

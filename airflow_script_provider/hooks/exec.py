@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_script_provider._airflow import masked
+from airflow_script_provider import exceptions
+from airflow_script_provider._airflow import AirflowTaskTimeout, masked
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.execs.run import ExecRun
@@ -76,6 +78,7 @@ class ExecTaskRun(TaskRun):
     """A run in a running pod in the place of a task: what operators need beyond the hook."""
 
     nothing_begun = "Nothing was started."
+    _exec: ExecRun | None = None
 
     def prepare(self, inputs: ScriptInputs, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
         """Read the script and check everything; nothing is started."""
@@ -89,7 +92,12 @@ class ExecTaskRun(TaskRun):
         folder: str | None = None,
         seconds_left: float | None = None,
     ) -> Outcome:
-        """Run and wait; a failure is returned, not raised."""
+        """Run and wait; a failure is returned, not raised.
+
+        ``seconds_left`` is the task's own time, if the task runs nothing else. After it another
+        try may follow at once, so the end of the process is waited for. The outcome of a process
+        that may still run is not tried again.
+        """
         access = self.cluster.resolve()
         request = _exec_request(access, inputs, options, folder, seconds_left)
         if request.script is not None:
@@ -97,9 +105,26 @@ class ExecTaskRun(TaskRun):
         log = self.run_log(get_logs=inputs.get_logs)
 
         async def main(api: KubernetesApi) -> Outcome:
-            return await ExecRun(api, request, log, inputs.max_output_bytes, mask=masked).outcome()
+            self._exec = ExecRun(api, request, log, inputs.max_output_bytes, mask=masked)
+            return await self._exec.outcome()
 
-        return self.run(access, main)
+        try:
+            return self.run(access, main)
+        except AirflowTaskTimeout:
+            outcome = self._after_timeout(access, Deadline.within(None, seconds_left))
+            if outcome is None:
+                raise
+            return outcome
+
+    def _after_timeout(self, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
+        """The outcome at the deadline of the task itself; None if another try may follow."""
+        if self._exec is None or deadline.seconds is None:
+            return None
+        if self._exec.may_still_run:
+            self.log.info("execution_timeout is over; waiting for the end of the process")
+            with contextlib.suppress(exceptions.ScriptProviderError, AirflowTaskTimeout):
+                self.run(access, self._exec.outlast_timeout)
+        return self._exec.outcome_of_timeout(deadline)
 
 
 def _exec_request(

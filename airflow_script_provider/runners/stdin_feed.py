@@ -154,7 +154,9 @@ class StdinFeed:
 _FAILURES = {
     "connection": "its node cannot be reached ({})",
     "refused": "its node refused the exec ({})",
+    "container": "{}",
     "program": "{}",
+    "permission": "{}",
     "code": "the container's shell could not read it ({})",
     "killed": "the container's shell was killed before ({})",
     "working_dir": "the working directory cannot be entered",

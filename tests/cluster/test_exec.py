@@ -255,6 +255,16 @@ def test_airflows_timeout_ends_the_process(app: dict[str, Any], kubectl: Kubectl
     nothing_runs(kubectl, app["namespace"], first_pod(kubectl, app))
 
 
+def test_airflows_timeout_is_no_retry_beside_the_process(app: dict[str, Any], kubectl: Kubectl) -> None:
+    """The end of a process that ignores SIGTERM is waited for (R2, R5)."""
+    ignoring = {"script": IGNORES_TERM, "termination_grace_period": 8, "execution_timeout": timedelta(seconds=LONG)}
+    with airflow_timeout(4):  # type: ignore[no-untyped-call]  # not annotated in the SDK
+        run = run_exec(**ignoring, **app)
+    assert isinstance(run.error, AirflowTaskTimeout)
+    left = processes_in(kubectl, app["namespace"], first_pod(kubectl, app))
+    assert not [line for line in left if "/dev/fd/" in line]
+
+
 def test_execution_timeout_is_the_sooner_end(app: dict[str, Any]) -> None:
     """The task's own timeout limits the run, and the error names it (R5)."""
     run = run_exec(script=SLEEPS, execution_timeout=timedelta(seconds=4), **app)

@@ -40,10 +40,11 @@ _OPTION = re.compile(
 
 _FINAL_CODE = re.compile(rf"Container {SCRIPT_CONTAINER} for pod \S+ failed with exit code (\d+) matching FailJob rule")
 
-# Layers of containerd, Docker, CRI-O and runc around the cause of a StartError.
+# Layers of the API server, containerd, Docker, CRI-O and runc around the cause of a failed start.
 _START_WRAPPING = re.compile(
     r"^(failed to (create|start) containerd task|failed to create task for container|failed to create shim task|"
-    r"container create failed|"
+    r"container create failed|Internal error occurred|error executing command in container|"
+    r'failed to exec in container|failed to (start|create) exec "[^"]*"|failed to load task|(runc |crun )?exec failed|'
     r"(OCI|oci) runtime (create|start|exec) failed|(runc|crun) (create|start|run) failed|container_linux\.go:\d+|"
     r"unable to start container process|"
     r"starting container process caused|error during container init|rpc error: code = \w+ desc = .*?): "
@@ -123,7 +124,7 @@ def without_logins(message: str) -> str:
 
 
 def start_error(message: str) -> str:
-    """Why a container could not be started, in the container runtime's last words."""
+    """Why a container or an exec could not be started, in the container runtime's last words."""
     text = one_line(message)
     if logged := _LOGGED.match(text):  # CRI-O passes a line of runc's log
         text = logged["message"].replace('\\"', '"')
@@ -136,7 +137,7 @@ def without_quotes(text: str) -> str:
 
 
 def program_fault(message: str) -> ProgramFault | None:
-    """The program that a StartError is about, None if it is about anything else."""
+    """The program that a failed start is about, None if it is about anything else."""
     cause = start_error(message)
     found = next((match for pattern in _PROGRAM_FAULTS if (match := pattern.search(cause))), None)
     return ProgramFault(found["program"], bool(_NOT_THERE.search(cause))) if found else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from airflow_script_provider.kube.causes.cluster_messages import start_error
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.wording import signal_name
@@ -21,8 +22,10 @@ class Exited:
 class NotStarted:
     """The process never began.
 
-    ``failed_step`` is ``connection``, ``refused`` (by the node), ``sh``, ``code``, ``program``,
-    ``working_dir``, ``folder``, ``write``, or ``killed``: a signal ended the shell before.
+    ``failed_step`` is ``connection``, ``refused`` (by the node), ``container`` (which can start no
+    process, as while it stops), ``sh``, ``code``, ``program`` (missing), ``permission`` (the
+    program cannot be executed), ``working_dir``, ``folder``, ``write``, or ``killed``: a signal
+    ended the shell before.
     """
 
     failed_step: str
@@ -85,12 +88,14 @@ class Termination(NamedTuple):
     """The result of ending a process, in words.
 
     ``may_still_run`` is False if the process is gone. ``was_signalled`` is False if the program
-    had ended before it could get a signal, so that its exit code is its own.
+    had ended before it could get a signal, so that its exit code is its own. ``is_certain`` is
+    False if it may have got no signal, because no helper in the pod has answered.
     """
 
     description: str
     may_still_run: bool
     was_signalled: bool = True
+    is_certain: bool = True
 
 
 ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken | ShellKilled
@@ -128,8 +133,6 @@ def _end_without_report(end: ExecEnd, seconds: float) -> ExecEnd:
     match end:
         case Exited(code) if signal_name(code):
             return ShellKilled(code)
-        case NotStarted(_, message):  # what has announced itself has begun
-            return ConnectionBroken(message, seconds)
         case _:
             return end
 
@@ -138,17 +141,21 @@ def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, second
     """The end of a command without a shell; its status must be the node's own word."""
     if status is None:
         return ConnectionBroken(why, seconds)
-    if status.is_start_failure:
-        missing = status.missing_program
-        message = f'"{missing}": executable file not found in the image' if missing else status.message
-        return NotStarted("program", message)
+    if status.is_start_failure and own_lines.is_silent:
+        return _failed_start(status)
     if status.exit_code is not None:
         return Exited(status.exit_code)
     if status.is_refused_by_node and own_lines.is_silent:
         return NotStarted("refused", status.message)
     if status.has_no_connection and own_lines.is_silent:
         return NotStarted("connection", status.message)
-    return ConnectionBroken(f"{status.reason}: {status.message}", seconds)
+    return ConnectionBroken(f"{status.reason}: {start_error(status.message)}", seconds)
+
+
+def _failed_start(status: ExecStatus) -> NotStarted:
+    if missing := status.missing_program:
+        return NotStarted("program", f'"{missing}": executable file not found in the image')
+    return NotStarted("permission" if status.program_fault else "container", start_error(status.message))
 
 
 def termination_of(reply: str | None, group: int, grace: float, enter: str, *, had_ended: bool) -> Termination:
@@ -168,7 +175,8 @@ def termination_of(reply: str | None, group: int, grace: float, enter: str, *, h
     failed = f"process {group} could not be ended. Run: {enter} sh -c 'kill -- -{group}'"
     description = failed if reply is None else descriptions.get(reply, failed)
     may_still_run = reply not in ("gone", "ended", "killed")
-    return Termination(description, may_still_run, was_signalled=not had_ended and reply != "gone")
+    was_signalled = not had_ended and reply != "gone"
+    return Termination(description, may_still_run, was_signalled, is_certain=reply in descriptions)
 
 
 def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:

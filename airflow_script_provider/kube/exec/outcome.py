@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from airflow_script_provider.kube.causes import cluster_messages, script_error, signs
+from airflow_script_provider.kube.causes import script_error, signs
 from airflow_script_provider.kube.exec.ends import (
     ConnectionBroken,
     ExecEnd,
@@ -35,12 +35,17 @@ _STEPS = {
     "refused": Category.START_ERROR,
     "sh": Category.NO_SHELL,
     "code": Category.START_ERROR,
-    "program": Category.START_ERROR,
+    "container": Category.START_ERROR,
+    "program": Category.PROGRAM_NOT_FOUND,
+    "permission": Category.NOT_EXECUTABLE,
     "working_dir": Category.NO_WORKING_DIRECTORY,
     "folder": Category.NO_WRITABLE_FOLDER,
     "write": Category.NO_SPACE_LEFT,
     "killed": Category.SHELL_KILLED,
 }
+
+_PASSING_STEPS = ("connection", "refused", "container", "code", "folder", "write", "killed")
+"""Steps that may succeed in another try, which chooses a pod again."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def _is_retryable(end: ExecEnd) -> bool:
         case TimedOut():
             return not end.may_still_run
         case NotStarted():
-            return end.failed_step in ("connection", "refused", "code", "folder", "write", "killed")
+            return end.failed_step in _PASSING_STEPS
         case _:
             return True
 
@@ -194,6 +199,7 @@ def _advice_on_memory(case: ExecCase) -> str:
 
 def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
     image, options, noun = case.location.image, case.request.options, case.request.noun
+    reported = shown_report(case.hide, one_line(end.message))
     no_shell = "pass command=[…] without env, files and working_dir, or use an image with sh"
     causes = {
         "connection": (f"{noun} was not started: its node cannot be reached ({one_line(end.message)})", _RETRY),
@@ -207,10 +213,9 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
             f"sh in image {image} was killed before {noun} began ({end.message})",
             _advice_on_memory(case) if str(_KILLED) in end.message else _RETRY,
         ),
-        "program": (
-            f"{noun} cannot be started: {shown_report(case.hide, one_line(end.message))}",
-            "Check command and image.",
-        ),
+        "container": (f"{noun} was not started: {reported}", _RETRY),
+        "program": (f"{noun} cannot be started: {reported}", "Check command and image."),
+        "permission": (f"{noun} cannot be started: {reported}", "Check command and image."),
         "working_dir": (
             f"working_dir {options.working_dir!r} cannot be entered in image {image}",
             "Check working_dir.",
@@ -219,10 +224,7 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
         "write": ("script and files cannot be written in the container", "Free space in /dev/shm and /tmp."),
     }
     cause, advice = causes[end.failed_step]
-    category = _STEPS[end.failed_step]
-    if end.failed_step == "program" and (fault := cluster_messages.program_fault(f"exec: {end.message}")):
-        category = Category.PROGRAM_NOT_FOUND if fault.is_missing else Category.NOT_EXECUTABLE
-    return _diagnosis(case, cause, advice, category)
+    return _diagnosis(case, cause, advice, _STEPS[end.failed_step])
 
 
 def _diagnose_end_of_pod(case: ExecCase, end: PodEnded) -> Diagnosis:

@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
+from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
+
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 """The newest protocol stands first; only it can end stdin."""
 WORDS_OF_THE_NODE = PROTOCOLS[1:]
@@ -21,7 +24,12 @@ MAX_FRAME = 32 * 1024
 _MISSING = re.compile(r'exec: \\?"([^"\\]+)\\?": (?:executable file not found|stat \S+: no such file)')
 _REFUSED = re.compile(r"unable to upgrade connection")
 _NOT_CONNECTED = re.compile(r"\bdial (?:tcp|unix)\b|error dialing backend")
-_NOT_STARTED = re.compile(r"OCI runtime exec failed|failed to (?:start exec|exec in container)")
+# Not every "failed to exec in container": containerd reports so also that it lost a process.
+_NOT_STARTED = re.compile(
+    r"OCI runtime exec failed|failed to (?:start exec|create exec|load task)|container is in \w+ state"
+)
+# The call that starts the process got no answer, so the process may have begun.
+_START_UNANSWERED = re.compile(r"ttrpc: closed|context (?:canceled|deadline exceeded)")
 
 
 class Channel(IntEnum):
@@ -47,7 +55,14 @@ class ExecStatus:
     def missing_program(self) -> str | None:
         """The program that the image lacks, None if the program started or failed otherwise."""
         found = _MISSING.search(self.message)
-        return found[1] if found else None
+        if found:
+            return found[1]
+        return self.program_fault.program if self.program_fault and self.program_fault.is_missing else None
+
+    @property
+    def program_fault(self) -> ProgramFault | None:
+        """The program that is missing or cannot be executed, None if it is not the cause."""
+        return cluster_messages.program_fault(self.message)
 
     @property
     def is_refused_by_node(self) -> bool:
@@ -66,7 +81,9 @@ class ExecStatus:
     @property
     def is_start_failure(self) -> bool:
         """Whether the container runtime could not start the process, so that nothing ran."""
-        return self.missing_program is not None or bool(_NOT_STARTED.search(self.message))
+        if self.missing_program is not None:
+            return True
+        return bool(_NOT_STARTED.search(self.message)) and not _START_UNANSWERED.search(self.message)
 
 
 def parse_status(raw: bytes) -> ExecStatus:

@@ -25,6 +25,13 @@ def a_pod(state: str = "running", **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"uid": "uid-x1", **metadata}, "status": {"phase": "Running", "containerStatuses": statuses}}
 
 
+def a_restarted_pod() -> dict[str, Any]:
+    """The pod, in which the container runs anew."""
+    pod = a_pod()
+    pod["status"]["containerStatuses"][0]["containerID"] = "containerd://2"
+    return pod
+
+
 def a_deleted_pod(state: str = "running") -> dict[str, Any]:
     """The pod, which the API server was asked to delete."""
     return a_pod(state, deletionTimestamp="2026-01-01T00:00:00Z", deletionGracePeriodSeconds=0)
@@ -52,6 +59,10 @@ class StandInApi:
         ([a_pod()], False, Look(None, False), False),
         ([a_pod(), a_pod("terminated")], None, Look(Gone(ENDED), None), True),
         ([None], None, Look(Gone(VANISHED), None), True),
+        ([a_pod("terminated")], False, Look(Gone(ENDED), False), True),
+        ([a_pod(uid="uid-x2")], None, Look(Gone(VANISHED), None), True),
+        ([a_pod(uid="uid-x2")], True, Look(None, True), False),
+        ([a_restarted_pod()], True, Look(None, True), False),
         ([a_deleted_pod()], None, Look(Gone(DELETED, is_over=False), None), False),
         ([a_deleted_pod()], True, Look(Gone(DELETED, is_over=False), True), False),
         ([a_deleted_pod()], False, Look(Gone(DELETED, is_over=False), False), True),

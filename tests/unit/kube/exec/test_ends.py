@@ -49,7 +49,7 @@ TABLE: dict[bytes, tuple[ExecEnd, ...]] = {
         ShellKilled(137),
         ShellKilled(143),
         *CUT,
-        ConnectionBroken('"sh": executable file not found in the image', 2.0),
+        ConnectionBroken('InternalError: exec: "sh": executable file not found in $PATH', 2.0),
         NONE,
     ),
     BEGUN + b"\x1eabc ended 0\n": (Exited(0),) * len(STATUSES),
@@ -116,24 +116,80 @@ def test_a_program_that_has_ended_does_not_run(found: ExecEnd | None, end: ExecE
     assert ends.end_at_deadline(found, timed_out, was_signalled=True) == end
 
 
+NOT_ENDED = "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'"
+
+
 @pytest.mark.parametrize(
-    ("reply", "description", "may_still_run", "was_signalled"),
+    ("reply", "termination"),
     [
-        ("gone", "it had already ended", False, False),
-        ("ended", "it was ended", False, True),
-        ("killed", "it was killed, 5 s after SIGTERM", False, True),
-        ("left", "process 12 cannot be killed", True, True),
-        ("", "process 12 received SIGTERM; SIGKILL follows after 5 s", True, True),
-        (None, "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'", True, True),
-        ("sh: not found", "process 12 could not be ended. Run: docker exec db sh -c 'kill -- -12'", True, True),
+        ("gone", Termination("it had already ended", may_still_run=False, was_signalled=False)),
+        ("ended", Termination("it was ended", may_still_run=False)),
+        ("killed", Termination("it was killed, 5 s after SIGTERM", may_still_run=False)),
+        ("left", Termination("process 12 cannot be killed", may_still_run=True)),
+        ("", Termination("process 12 received SIGTERM; SIGKILL follows after 5 s", may_still_run=True)),
+        (None, Termination(NOT_ENDED, may_still_run=True, is_certain=False)),
+        ("sh: not found", Termination(NOT_ENDED, may_still_run=True, is_certain=False)),
     ],
 )
-def test_only_a_reply_shows_that_a_process_was_ended(
-    reply: str | None, description: str, may_still_run: bool, was_signalled: bool
-) -> None:
+def test_only_a_reply_shows_that_a_process_was_ended(reply: str | None, termination: Termination) -> None:
     """Without one the process may still run, and the message says how to end it (R5, R27)."""
-    termination = ends.termination_of(reply, 12, 5.0, "docker exec db", had_ended=False)
-    assert termination == Termination(description, may_still_run, was_signalled)
+    assert ends.termination_of(reply, 12, 5.0, "docker exec db", had_ended=False) == termination
+
+
+TO_EXEC = "Internal error occurred: error executing command in container: failed to exec in container: "
+TO_START = f'{TO_EXEC}failed to start exec "6540c1f2": OCI runtime exec failed: exec failed: '
+NO_PROCESS = f"{TO_START}unable to start container process: "
+NO_MEMORY, NO_PID = (
+    "read init-p: connection reset by peer",
+    "fork/exec /proc/self/fd/6: resource temporarily unavailable",
+)
+NO_TASK = "no running task found: task 8a1 not found: not found"
+
+
+@pytest.mark.parametrize(
+    ("message", "end"),
+    [
+        (f"{TO_START}cannot exec in a stopped container: unknown",
+         NotStarted("container", "cannot exec in a stopped container")),
+        (f"{TO_EXEC}failed to load task: {NO_TASK}", NotStarted("container", NO_TASK)),
+        (f"{TO_EXEC}container is in CONTAINER_EXITED state",
+         NotStarted("container", "container is in CONTAINER_EXITED state")),
+        (f"{NO_PROCESS}{NO_MEMORY}: unknown", NotStarted("container", NO_MEMORY)),
+        (f"{NO_PROCESS}{NO_PID}: unknown", NotStarted("container", NO_PID)),
+        (f'{NO_PROCESS}exec: "/app": permission denied: unknown',
+         NotStarted("permission", 'exec: "/app": permission denied')),
+        (f"{NO_PROCESS}exec /app: exec format error: unknown",
+         NotStarted("permission", "exec /app: exec format error")),
+        (f'{NO_PROCESS}exec: "/app": stat /app: no such file or directory: unknown',
+         NotStarted("program", '"/app": executable file not found in the image')),
+        ("Internal error occurred: error executing command in container: executable file `app` not found in $PATH: No "
+         "such file or directory", NotStarted("program", '"app": executable file not found in the image')),
+        (f'{TO_EXEC}failed to start exec "6540": ttrpc: closed: unknown',
+         ConnectionBroken("InternalError: ttrpc: closed", 2.0)),
+        (f'{TO_EXEC}failed while waiting for exec "6540": ttrpc: closed: unknown',
+         ConnectionBroken('InternalError: failed while waiting for exec "6540": ttrpc: closed', 2.0)),
+    ],
+)  # fmt: skip
+def test_a_start_fails_for_the_program_or_for_the_container(message: str, end: ExecEnd) -> None:
+    """Only a container may do better in another try; a call without an answer may have begun (R2, R22)."""
+    status = ExecStatus(None, "InternalError", message)
+    assert ends.end_of_bare(OwnLines("abc"), status, "why", 2.0) == end
+    assert ends.end_of(OwnLines("abc"), status, "why", 2.0) == end
+
+
+def test_a_command_that_has_printed_was_started() -> None:
+    """Whatever the container runtime reports afterwards: its end is unknown (R1, R36)."""
+    own_lines, status = OwnLines("abc"), ExecStatus(None, "InternalError", f"{NO_PROCESS}{NO_MEMORY}: unknown")
+    own_lines.skip_first()
+    own_lines.feed(b"migrated 1 of 9\n")
+    assert ends.end_of_bare(own_lines, status, "why", 2.0) == ConnectionBroken(f"InternalError: {NO_MEMORY}", 2.0)
+
+
+def test_an_image_without_sh_is_known_by_each_runtime() -> None:
+    """A bare command then runs without it (R22)."""
+    said = "executable file `sh` not found in $PATH: No such file or directory"
+    status = ExecStatus(None, "InternalError", f"Internal error occurred: error executing command in container: {said}")
+    assert ends.end_of(OwnLines("abc"), status, "why", 2.0) == NotStarted("sh")
 
 
 @pytest.mark.parametrize(

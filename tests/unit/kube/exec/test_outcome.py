@@ -118,6 +118,15 @@ def test_a_success_has_everything_apart() -> None:
             'container not found ("api")). A retry chooses a ready pod again.',
         ),
         (
+            NotStarted("container", "cannot exec in a stopped container"),
+            "Pod shop/api-x1: the script was not started: cannot exec in a stopped container. A retry chooses a ready "
+            "pod again.",
+        ),
+        (
+            NotStarted("permission", "exec /app: exec format error"),
+            "Pod shop/api-x1: the script cannot be started: exec /app: exec format error. Check command and image.",
+        ),
+        (
             NotStarted("folder"),
             "Pod shop/api-x1: the container has no writable folder. Mount an emptyDir at /tmp, or set TMPDIR.",
         ),
@@ -182,6 +191,8 @@ def test_last_lines_follow() -> None:
         (PodEnded("gone", 137), ScriptFailedError, True),
         (NotStarted("sh"), ScriptFailedError, False),
         (NotStarted("program", "x"), ScriptFailedError, False),
+        (NotStarted("permission", "x"), ScriptFailedError, False),
+        (NotStarted("container", "x"), ScriptFailedError, True),
         (NotStarted("working_dir"), ScriptFailedError, False),
         (NotStarted("write"), ScriptFailedError, True),
         (NotStarted("connection", "x"), ScriptFailedError, True),

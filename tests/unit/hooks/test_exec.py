@@ -1,0 +1,90 @@
+"""Running a script in a running pod from any Python code."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
+from airflow_script_provider.exceptions import KubernetesApiError, RunKilledError
+from airflow_script_provider.hooks.exec import ExecTaskRun
+from airflow_script_provider.kube.durations import Deadline
+from airflow_script_provider.kube.exec.request import ExecOptions
+from airflow_script_provider.kube.request.inputs import ScriptInputs
+
+LEFT: Any = object()
+"""Stands for the outcome of a process that may still run."""
+
+
+class Interrupted:
+    """A run whose process goes on at the task's own deadline, until it is waited for."""
+
+    may_still_run = True
+
+    def outlast_timeout(self) -> None:
+        """Wait until the process has ended."""
+        self.may_still_run = False
+
+    def outcome_of_timeout(self, deadline: Deadline) -> Any:
+        """What is not tried again, None if the process is gone."""
+        assert deadline == Deadline(60, "execution_timeout")
+        return LEFT if self.may_still_run else None
+
+
+class TimedOut(ExecTaskRun):
+    """A run that ``execution_timeout`` ends; ``after`` is what ends the wait for its process."""
+
+    asked = 0
+    after: BaseException | None = None
+
+    def run(self, access: Any, do: Any) -> Any:
+        """Airflow's timeout at first, then the wait for the process."""
+        self.asked += 1
+        if self.asked == 1:
+            self._exec = Interrupted()  # type: ignore[assignment]  # what the hook asks of a run
+            raise AirflowTaskTimeout
+        if self.after is not None:
+            raise self.after
+        do()
+
+
+def a_run(after: BaseException | None = None) -> TimedOut:
+    """Such a run."""
+    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    run.after = after
+    return run
+
+
+def outcome_of(run: TimedOut, seconds_left: float | None) -> Any:
+    """Its outcome in a task with so much time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClusterRef, "resolve", lambda _: ClusterAccess(config={}))
+        inputs, options = ScriptInputs(script="print(1)"), ExecOptions(pod="api-x1")
+        return run.outcome(inputs, options, seconds_left=seconds_left)
+
+
+def test_a_timeout_in_a_worker_waits_for_the_process() -> None:
+    """Another try begins after its end (R2, R5)."""
+    run = a_run()
+    with pytest.raises(AirflowTaskTimeout):
+        outcome_of(run, 60)
+    assert run.asked == 2
+
+
+@pytest.mark.parametrize(
+    "after", [RunKilledError("killed"), KubernetesApiError("no session"), AirflowTaskTimeout("killed")], ids=repr
+)
+def test_a_wait_that_is_broken_off_is_no_end(after: BaseException) -> None:
+    """The process is not seen to be gone, so there is no other try (R2, R5)."""
+    assert outcome_of(a_run(after), 60) is LEFT
+
+
+def test_code_around_a_hook_gets_the_timeout_at_once() -> None:
+    """It ends what else the task does, so it must not be taken for a failure of the script (R5)."""
+    run = a_run()
+    with pytest.raises(AirflowTaskTimeout):
+        outcome_of(run, None)
+    assert run.asked == 1
