@@ -29,10 +29,11 @@ def seconds_to_start(checkout: Path, cluster: str) -> float:
     command = [sys.executable, "dev/cluster"]
     start = time.perf_counter()
     up = [*command, "up", "--kubernetes", kubernetes, "--containerd", containerd]
-    subprocess.run(up, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - start
-    subprocess.run([*command, "down"], cwd=checkout, check=True, stdout=subprocess.DEVNULL)
-    return seconds
+    try:
+        subprocess.run(up, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+    finally:
+        subprocess.run([*command, "down"], cwd=checkout, check=True, stdout=subprocess.DEVNULL)
 
 
 def rows(times: Mapping[str, Sequence[float]]) -> list[list[str]]:

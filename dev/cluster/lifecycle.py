@@ -192,7 +192,7 @@ def _is_ready(client: api.Api, node: Node) -> bool:
 
 
 def _load_images(instance: Instance, node: Node, archive: Path) -> None:
-    _wait(instance, node.containerd, node.socket.exists)
+    _wait(instance, node.containerd, partial(processes.listens, node.socket))
     node.load_images(archive)
 
 

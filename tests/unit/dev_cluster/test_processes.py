@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,3 +71,14 @@ def test_a_component_without_a_record_does_not_run(instance: Instance) -> None:
     instance.pids.mkdir()
     (instance.pids / "component.pid").write_text("")
     assert not processes.running(instance, "component")
+
+
+def test_a_server_listens_after_its_file_exists(tmp_path: Path) -> None:
+    """A connection before that is refused."""
+    path = tmp_path / "server.sock"
+    assert not processes.listens(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert (path.exists(), processes.listens(path)) == (True, False)
+        server.listen()
+        assert processes.listens(path)
