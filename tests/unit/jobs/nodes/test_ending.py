@@ -12,8 +12,8 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.nodes.ending import after_its_pods, wait_for_scripts
 from airflow_script_provider.jobs.nodes.records import RecordWriter
+from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.termination import MARGIN
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
@@ -24,7 +24,13 @@ from tests.servers import Request, WebServer
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
 PODS = "/api/v1/namespaces/etl/pods"
-OVER = a_launched_job(limits=some_limits(grace_period=-MARGIN))
+OVER = a_launched_job(limits=some_limits(grace_period=0))
+
+
+@pytest.fixture(autouse=True)
+def without_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time for the end of a pod be over at once."""
+    monkeypatch.setattr(termination, "MARGIN", 0.0)
 
 
 @pytest.mark.parametrize(
