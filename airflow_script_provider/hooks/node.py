@@ -16,7 +16,7 @@ from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.nodes.after_timeout import wait_for_scripts
+from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.follow_state import FollowState

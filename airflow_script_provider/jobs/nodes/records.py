@@ -58,6 +58,7 @@ class RecordWriter:
             decision,
             run.seen.view,
             run.limits,
+            had_the_rest=run.limits.deadline_name == "execution_timeout",
             image=self.job.image,
             program=self.job.program,
             last_lines=output.last_lines(LAST_LINES),
@@ -66,7 +67,8 @@ class RecordWriter:
             files=self.job.files,
             hide=hide,
         )
-        record = node_record.of_case(case, output, **facts)
+        may_run_on = termination.may_run_on(run.seen.view_of_ends, decision)
+        record = node_record.of_case(case, output, may_run_on=may_run_on, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
             return record
         return node_record.with_state_of_node(record, await self._state_of(run.node))

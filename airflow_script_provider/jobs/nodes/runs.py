@@ -19,15 +19,16 @@ from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
-from airflow_script_provider.api.watch import LISTED, Watch
+from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import DOUBT
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes import looks
+from airflow_script_provider.jobs.nodes.creating import JobCreator
+from airflow_script_provider.jobs.nodes.ending import after_its_pods
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.causes.events import event_lines
@@ -51,9 +52,6 @@ READERS = 8
 RUNS_EXPIRY_MARGIN = 30.0
 """Seconds after the task's own time and the grace period in which its runs, whose deadline is the
 same, may end by themselves."""
-CREATE_ATTEMPTS = 10
-"""How often a create is tried that the API server does not answer, with its own patience each
-time."""
 EXPLAIN_AFTER = 5.0
 """Seconds without a pod after which a run's Warning events are shown: they say why there is
 none."""
@@ -88,6 +86,7 @@ class NodeRuns:
         self._keeps_output = keeps_output
         self._lines = NodeLines(context, slots, log_silence)
         self._records = RecordWriter(context.api, context.job, context.hide)
+        self._creator = JobCreator(context.api, owner)
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._starting: dict[Start, asyncio.Task[None]] = {}
         self._live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = {}
@@ -219,7 +218,7 @@ class NodeRuns:
         return min(coming, default=None)
 
     async def _start(self, run: NodeRun) -> None:
-        """Create the Job of a run; one that is there already is the same.
+        """Create the Job of a run.
 
         Whatever comes of it, the run has an end: the board ends it where its Job is never seen.
         """
@@ -227,42 +226,16 @@ class NodeRuns:
             async with self._creating:
                 self.board.ask(run, time.monotonic())
                 self._wake()
-                await self._create(manifest.run_job(self.owner, run.start, self.plan.run_deadline(time.time())))
+                await self._creator.create(run, self.plan.run_deadline(time.time()))
         except exceptions.KubernetesApiError as error:
-            if not await self._may_exist(run, error):
+            if not await self._creator.may_exist(run, error):
                 run.is_concluding = True
                 await self._close(run, self._records.of_refusal(run, error, self.board.failures_before(run.node)))
             return
         self._explain_later(run)
 
-    async def _create(self, body: dict[str, Any]) -> None:
-        may_have_acted = False
-        for attempt in range(CREATE_ATTEMPTS):
-            try:
-                await self._api.create("jobs", self.job.ref.namespace, body)
-            except exceptions.KubernetesApiError as error:
-                error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
-                if not is_transient(error) or attempt == CREATE_ATTEMPTS - 1:
-                    raise
-            else:
-                return
-
-    async def _may_exist(self, run: NodeRun, error: exceptions.KubernetesApiError) -> bool:
-        """Whether the run's Job may exist although its create was refused."""
-        if not isinstance(error, exceptions.ApiAlreadyExistsError) and not error.may_have_acted:
-            return False
-        try:
-            return await self._find(run) is not None
-        except exceptions.KubernetesApiError:
-            return True
-
-    async def _find(self, run: NodeRun) -> Mapping[str, Any] | None:
-        """The run's Job, None if there is none. Raises ``KubernetesApiError``."""
-        launch_id = manifest.launch_id(self.owner, run.start)
-        return await launching.find_created(self._api, self.job.ref.namespace, run.name, launch_id)
-
     async def _end_create(self, run: NodeRun) -> str:
-        """End the create of a run whose Job was never seen, and look for that Job.
+        """End the create of a run whose Job was never seen; look for that Job and its pods.
 
         Returns what stays unknown, as text.
         """
@@ -270,10 +243,12 @@ class NodeRuns:
             starting.cancel()
             await asyncio.wait({starting})
         try:
-            found = await self._find(run)
+            found = await self._creator.find(run)
         except exceptions.KubernetesApiError:
             return f" {launching.unknown(self.job.ref.namespace, run.name)}"
-        run.uid = found["metadata"]["uid"] if found is not None else None
+        if found is not None:
+            self._take((Kind.JOB, Change(board.kept_job(found, with_output=self._keeps_output))))
+            await self._last_look(run)
         return ""
 
     def _explain_later(self, run: NodeRun) -> None:
@@ -306,6 +281,13 @@ class NodeRuns:
         for item in items:
             self._take(item)
 
+    async def _last_look(self, run: NodeRun) -> None:
+        """The same for a decision that also stands without an answer."""
+        try:
+            await self._look(run)
+        except exceptions.KubernetesApiError:
+            run.seen = run.seen.without_a_list()
+
     async def _confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
         """The decision by what the API server has now, None if the run goes on."""
         seen: Verdict | Lost | None = decision
@@ -323,6 +305,8 @@ class NodeRuns:
             return
         before = self.board.failures_before(run.node)
         doubt = await self._end_create(run) if run.uid is None else ""
+        if isinstance(decision, Verdict) and run.uid is not None:
+            decision = await after_its_pods(run, decision, self._records, partial(self._last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._records.of(run, decision, None, before)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -18,7 +18,9 @@ from airflow_script_provider.jobs.begin import OnLaunch
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
+from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
+from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.hiding import Hide
@@ -36,7 +38,7 @@ from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
 from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of, plan_of_try, records_of, still_running
-from airflow_script_provider.kube.nodes.plan import OWNER_MARGIN, NodePlan, OnNodes
+from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
 from airflow_script_provider.kube.request.request import JobRequest
@@ -86,6 +88,7 @@ class NodesTask:
             job = LaunchedJob.of(left.request, left.ref, left.launched_at)
             async with self._guard(job).protecting():
                 await reattach.complete(self.api, left, self.log)
+                await self._give_time(job, left, on_nodes.plan.expires_at)
                 self.log.note(f"Reattached to Job {left.ref} of try {left.try_number}, whose worker was lost")
                 _call(on_launch, job.ref)
             return job
@@ -109,22 +112,44 @@ class NodesTask:
             on_outcome(outcome)
         async with guard.protecting():
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
-            await self._close(runs, task, is_retried=is_retried)
+            has_records = await self._close(runs, task, is_retried=is_retried)
+        if is_retried and not has_records:
+            await wait_for_scripts(self.api, job, outcome)
         return outcome
 
     async def owner(self, job: LaunchedJob) -> dict[str, Any]:
-        """The owner as the API server has it. Raises ``NodesFailedError`` where it was deleted."""
+        """The owner as the API server has it.
+
+        Raises ``NodesFailedError`` where it was deleted, after the end of the scripts.
+        """
         try:
             found = await self.api.get("jobs", job.ref.namespace, job.ref.name)
         except exceptions.ApiNotFoundError:
             found = {"metadata": {}}
         if found["metadata"].get("uid") != job.ref.uid:
+            await wait_for_scripts(self.api, job)
             raise exceptions.NodesFailedError(
                 f"Job {job.ref}, which owned the runs on all nodes, was deleted: their outcome is unknown. Find out "
                 "what deletes Jobs in this namespace.",
                 result={},
             )
         return found
+
+    async def _give_time(self, job: LaunchedJob, left: ReattachedJob, expires_at: float | None) -> None:
+        """Let the plan of a lost try end with this try's ``execution_timeout``.
+
+        An error is only a warning. An owner whose runs are all over needs no time any more.
+        """
+        owner = await self.owner(job)
+        plan = manifest.plan_of(owner)
+        if plan.expires_at == expires_at or manifest.is_complete(owner):
+            return
+        body = manifest.replanned(replace(plan, expires_at=expires_at), job.limits.grace_period, left.clock)
+        try:
+            await self._patch_owner(job.ref.namespace, job.ref.name, body)
+        except exceptions.KubernetesApiError as error:
+            note = f"Job {job.ref} ends with execution_timeout of try {left.try_number}: {error}"
+            self.log.note(note, logging.WARNING)
 
     async def complete(self, job: LaunchedJob) -> None:
         """Complete the owner, which now waits to be read. Errors are warnings."""
@@ -167,21 +192,25 @@ class NodesTask:
         task, identity = request.identity.task, request.identity
         if task is None or task.try_number <= 1:
             return EarlierNodes()
-        found = [
-            job
-            async for job in self._jobs_of(request.namespace, task)
-            if earlier_tries.is_repeated_by_launch(job, identity)
-        ]
+        is_repeated = partial(earlier_tries.is_repeated_by_launch, identity=identity)
+        found = [job async for job in self._jobs_of(request.namespace, task) if is_repeated(job)]
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
         nodes = nodes_of(found, plan.runs)
-        running = await self._still_running(request.namespace, task, nodes.unended) if nodes.unended else {}
-        return replace(nodes if retry_failed_only else EarlierNodes(), running=running)
+        pods = [pod for pod in await self._unended_pods(request.namespace, task) if is_repeated(pod)]
+        return replace(nodes if retry_failed_only else EarlierNodes(), running=still_running(pods))
 
-    async def _still_running(self, namespace: str, task: TaskIdentity, nodes: Set[str]) -> dict[str, str]:
-        """The nodes on which pods of earlier tries may still run the script, and why."""
+    async def _unended_pods(self, namespace: str, task: TaskIdentity) -> list[dict[str, Any]]:
+        """The pods of a task instance on nodes that are not known to have ended.
+
+        Their Jobs, and the records on these, may be gone.
+        """
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
-        return still_running((await self.api.list("pods", namespace, labelSelector=selector))["items"], nodes)
+        phases = "status.phase!=Succeeded,status.phase!=Failed"
+        found: list[dict[str, Any]] = (
+            await self.api.list("pods", namespace, labelSelector=selector, fieldSelector=phases)
+        )["items"]
+        return found
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
         """The records of nodes that succeeded in an earlier try, as far as they still exist."""
@@ -220,16 +249,17 @@ class NodesTask:
         self.log.note(f"Job {ref}: {result.summary(outcome)}")
         return outcome
 
-    async def _close(self, runs: NodeRuns, task: TaskIdentity | None, *, is_retried: bool) -> None:
+    async def _close(self, runs: NodeRuns, task: TaskIdentity | None, *, is_retried: bool) -> bool:
         """Mark the owner as read and let Kubernetes remove it, with all that it owns, in its time.
 
-        Where the task's own time is over everything is removed at once, and so it is where nothing
-        can be marked. What a retry wants to know of this try stays until then.
+        Returns whether the owner and the records of its runs are left. Where the task's own time
+        is over everything is removed at once, and so it is where nothing can be marked. What a
+        retry wants to know of this try stays until then.
         """
         job = runs.job
         if runs.is_expired or not job.may_be_marked:
             self.log.note(launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref)))
-            return
+            return False
         try:
             if job.secret_name is not None:
                 await launching.delete_secret(self.api, job.ref, job.secret_name)
@@ -238,6 +268,7 @@ class NodesTask:
                 await self._mark_earlier(runs, task)
         except (TimeoutError, exceptions.KubernetesApiError) as error:
             self.log.note(f"Job {job.ref} could not be marked as read: {error or 'no answer'}", logging.WARNING)
+        return not runs.board.is_owner_deleted
 
     async def _mark_earlier(self, runs: NodeRuns, task: TaskIdentity) -> None:
         """Mark the owners of earlier tries as read, so that they are removed.
@@ -280,9 +311,5 @@ def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:
     """The request of the Job that owns the runs; it ends when all of them must have."""
-    seconds = on_nodes.plan.longest(request.options.termination_grace_period)
-    expires_at = on_nodes.plan.expires_at
-    if expires_at is not None:
-        left = math.ceil(expires_at - time.time()) + OWNER_MARGIN
-        seconds = left if seconds is None else min(seconds, left)
+    seconds = on_nodes.plan.owner_deadline(request.options.termination_grace_period, time.time())
     return replace(manifest.owner_request(request, on_nodes), deadline=Deadline(seconds))

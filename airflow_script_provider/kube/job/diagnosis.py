@@ -56,6 +56,7 @@ class Diagnosis:
 class Case:
     """What a diagnosis reads.
 
+    ``had_the_rest`` says that the deadline of ``limits`` was what other runs had left of a time.
     ``last_lines`` are the script's, ``lines`` are more of them, in which its error is sought.
     ``warnings`` are messages of Warning events. ``hide`` makes what the script wrote safe for a
     message; without it no line of the script stands in one. ``files`` are the paths of files
@@ -73,6 +74,7 @@ class Case:
     warnings: Sequence[str] = ()
     files: Collection[str] = ()
     hide: Hide | None = None
+    had_the_rest: bool = False
 
     @property
     def pod(self) -> Pod | None:
@@ -106,23 +108,21 @@ def _could_not_start(container: str, why: str) -> str:
 
 
 def _deadline(case: Case) -> Diagnosis:
-    name = case.limits.deadline_name
-    limit = f"{name} of {case.limits.deadline:g} s" if case.limits.deadline is not None else name
-    reason, raise_it = case.verdict.reason, f"Raise {name}."
+    limit, reason, raise_it = _limit(case), case.verdict.reason, f"Raise {case.limits.deadline_name}."
     if case.view.is_suspended:
-        cause = f"was still suspended at the end of its {limit} ({Category.DEADLINE_EXCEEDED})"
+        cause = f"was still suspended at the end of {limit} ({Category.DEADLINE_EXCEEDED})"
         if not case.verdict.delete_job:
-            cause = f"ended when it was resumed: its time in suspension counted towards its {limit}"
+            cause = f"ended when it was resumed: its time in suspension counted towards {limit}"
             cause = f"{cause} ({Category.DEADLINE_EXCEEDED}, as in Kubernetes before 1.36)"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
     if unseen := case.view.unseen:
-        cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); {unseen}"
+        cause = f"was ended by {limit} ({Category.DEADLINE_EXCEEDED}); {unseen}"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
     if not case.view.has_begun and not case.view.may_run_unseen:
         start = _why_not_started(case)
-        cause = f"did not start within its {limit} ({Category.DEADLINE_EXCEEDED}): {start.why}"
+        cause = f"did not start within {limit} ({Category.DEADLINE_EXCEEDED}): {start.why}"
         return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)
-    cause = f"ran longer than its {limit} ({Category.DEADLINE_EXCEEDED})"
+    cause = f"ran longer than {limit} ({Category.DEADLINE_EXCEEDED})"
     if case.view.is_without_a_pod and case.warnings:
         why = events.last_cause(events.about("Job", case.warnings) or case.warnings)
         cause = f"{cause}, at last without a pod: {why.why}"
@@ -132,6 +132,14 @@ def _deadline(case: Case) -> Diagnosis:
     else:
         why = NotStarted("", raise_it)
     return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
+
+
+def _limit(case: Case) -> str:
+    """The bound of a run that its deadline ended, as text."""
+    name, seconds = case.limits.deadline_name, case.limits.deadline
+    if seconds is None:
+        return f"its {name}"
+    return f"the {seconds:g} s that were left of its {name}" if case.had_the_rest else f"its {name} of {seconds:g} s"
 
 
 def _never_started(case: Case) -> Diagnosis:

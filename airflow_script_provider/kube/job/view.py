@@ -222,7 +222,7 @@ class View:
         """The uids of the pods in which the script runs, or may begin, the newest first."""
         if any(one["type"] in SUCCEEDED for one in self.true_conditions):
             return []  # a pod starts after the one before has ended
-        return [uid for uid, pod in reversed([*self.pods.items()]) if uid not in self.gone and _is_unended(pod)]
+        return [uid for uid, pod in reversed([*self.pods.items()]) if uid not in self.gone and pod_stages.may_run(pod)]
 
     @property
     def running_pod(self) -> str | None:
@@ -374,16 +374,6 @@ def _since(times: Mapping[str, float], uid: str, now: float, *, holds: bool) -> 
     if holds:
         return {**times, uid: times.get(uid, now)}
     return {other: moment for other, moment in times.items() if other != uid}
-
-
-def _is_unended(pod: Pod) -> bool:
-    """Whether the script runs on a node, or nothing has prevented yet that it begins on one.
-
-    A pod that is being deleted gets no node any more.
-    """
-    is_prevented = pod_stages.has_run(pod) and not pod_status.script_has_started(pod)
-    is_prevented = is_prevented or (pod_status.node(pod) is None and pod_status.is_being_deleted(pod))
-    return pod_status.script_end(pod) is None and not pod_status.is_terminal(pod) and not is_prevented
 
 
 def _failed_by_itself(pod: Pod) -> bool:

@@ -121,12 +121,12 @@ class Board:
             self._take_owner(job, now, deleted=deleted)
             return False
         start = Start(node, manifest.index_of(job))
-        record = of_job(job)
-        if start in self.records or record is not None:
+        record, run = of_job(job), self.runs.get(start)
+        # A run that is concluded here has a record until its pods have ended.
+        if start in self.records or (record is not None and not (run and run.is_concluding)):
             if record is not None:
                 self.end(start, record, now - (clock or 0.0))
             return record is None and start in self.never_seen and not deleted
-        run = self.runs.get(start)
         if run is None:
             run = self.begin(start, job["metadata"]["name"], now - (clock or 0.0))
             left = FollowState.from_text(_follow_state(job)) or FollowState()
@@ -134,7 +134,8 @@ class Board:
         elif run.uid is None:
             run.seen = run.seen.since(now)
         run.uid, run.follow_state = job["metadata"]["uid"], _follow_state(job)
-        run.limits = replace(run.limits, **self._deadline(job))
+        if not run.is_concluding:  # otherwise its deadline may be the one that ends it
+            run.limits = replace(run.limits, **self._deadline(job))
         run.seen = run.seen.with_job(job, now, deleted=deleted)
         run.look_at = now
         return False
@@ -227,7 +228,9 @@ class Board:
         self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
         self.is_owner_complete = self.is_owner_complete or manifest.is_complete(owner)
         for node, record in of_owner(owner):
-            self.end(Start(node, record.index), record, now)
+            run = self.runs.get(start := Start(node, record.index))
+            if run is None or not run.is_concluding:
+                self.end(start, record, now)
 
     def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")

@@ -22,13 +22,11 @@ MISSING = "gone or no longer selected"
 class EarlierNodes:
     """Nodes on which all runs of an earlier try went well, and ``others`` that one had chosen.
 
-    ``unended`` are nodes with a run whose pod may still be there with its script. ``running`` are
-    those of them where it was found, and why no other run may follow.
+    ``running`` are nodes on which the script may still run, and why no other run may follow.
     """
 
     succeeded: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
-    unended: frozenset[str] = frozenset()
     running: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -36,16 +34,13 @@ def nodes_of(jobs: Iterable[Mapping[str, Any]], runs: int) -> EarlierNodes:
     """The nodes of these Jobs, owners and runs alike; ``runs`` are those of each node."""
     succeeded: set[str] = set()
     others: set[str] = set()
-    unended: set[str] = set()
     for job in jobs:
         node = manifest.node_of(job)
         others |= _planned(job) if node is None else {node}
         for of_node, outcome in records_of(job):
-            if outcome.may_have_left_its_pod:
-                unended.add(of_node)
             if outcome.index == runs - 1 and not outcome.failures:
                 succeeded.add(of_node)
-    return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded), frozenset(unended))
+    return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded))
 
 
 def records_of(job: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
@@ -57,12 +52,12 @@ def records_of(job: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
         yield node, outcome
 
 
-def still_running(pods: Iterable[Pod], unended: Set[str]) -> dict[str, str]:
-    """The ``unended`` nodes on which a pod of an earlier try may still run its script, and why."""
+def still_running(pods: Iterable[Pod]) -> dict[str, str]:
+    """The nodes on which a pod of an earlier try may still run its script, and why."""
     return {
-        str(node): f"the script of try {_try_of(pod)} may still run in pod {pod_status.name(pod)}"
+        node: f"the script of try {_try_of(pod)} may still run in pod {pod_status.name(pod)}"
         for pod in pods
-        if (node := manifest.node_of(pod)) in unended and pod_stages.may_run(pod)
+        if (node := manifest.node_of(pod)) is not None and pod_stages.may_run(pod)
     }
 
 

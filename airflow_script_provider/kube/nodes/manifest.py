@@ -7,11 +7,14 @@ Both are in the owner's ConfigMap and Secret, which all runs share.
 from __future__ import annotations
 
 import copy
+import math
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from airflow_script_provider.kube.durations import MAX_SECONDS
 from airflow_script_provider.kube.job import manifest as job_manifest
 from airflow_script_provider.kube.labels import (
     CONTROLLER_LABELS,
@@ -88,6 +91,22 @@ def _container_patch(mode: Mode, name: str) -> dict[str, Any]:
         mount = {"name": HOST_VOLUME, "mountPath": HOST_FOLDER, "mountPropagation": "HostToContainer"}
         patch["volumeMounts"] = [mount]
     return patch
+
+
+def replanned(plan: NodePlan, grace_period: float, clock: float | None) -> dict[str, Any]:
+    """The change of an owner that gets another plan, and the time that it takes from now on.
+
+    ``clock`` is when the owner's deadline began to count, as a time of day. It is None while the
+    owner is suspended.
+    """
+    now = time.time()
+    left = plan.owner_deadline(math.ceil(grace_period), now)
+    passed = 0 if clock is None else math.ceil(now - clock)
+    seconds = None if left is None else min(left + passed, MAX_SECONDS)
+    return {
+        "metadata": {"annotations": {PLAN_ANNOTATION: plan.to_text()}},
+        "spec": {"activeDeadlineSeconds": seconds},
+    }
 
 
 def as_yaml(request: JobRequest) -> str:

@@ -81,6 +81,14 @@ class NodePlan:
         longest = math.ceil(waves * one_node) + OWNER_MARGIN
         return longest if longest <= MAX_SECONDS else None
 
+    def owner_deadline(self, grace_period: int, now: float) -> int | None:
+        """Seconds from the time of day ``now`` after which Kubernetes ends the owner."""
+        seconds = self.longest(grace_period)
+        if self.expires_at is None:
+            return seconds
+        left = math.ceil(self.expires_at - now) + OWNER_MARGIN
+        return left if seconds is None else min(seconds, left)
+
     def run_deadline(self, now: float) -> int | None:
         """Seconds that a run which starts at the time of day ``now`` may take."""
         if self.expires_at is None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.progress import CONFIRMATION, FAILED, SILENCE_GRACE, Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.nodes.selection import GONE, READY, UNREACHABLE
@@ -64,10 +64,10 @@ class Lost:
 class NodeView:
     """All that was seen of a run on a node.
 
-    ``over_since`` is when its Job was first seen to have failed or to be deleted. ``left_alive``
-    are the pods, by uid, that are gone while their node was found to be ready. ``unstarted`` are
-    those that ended without a start after the run was over: their state is still the one that says
-    why they did not start.
+    ``over_since`` is when its Job was first seen to have failed or to be deleted, or was ended.
+    ``left_alive`` are the pods, by uid, that are gone while their node was found to be ready.
+    ``unstarted`` are those that ended without a start after the run was over: their state is still
+    the one that says why they did not start.
     """
 
     view: View = field(default_factory=View)
@@ -94,6 +94,19 @@ class NodeView:
             unstarted |= {uid} if pod_status.is_terminal(pod) else set()
             pod = {**known, "metadata": pod["metadata"]}
         return replace(self, view=self.view.with_pod(pod, now, deleted=deleted), unstarted=unstarted)
+
+    def ended(self, now: float) -> NodeView:
+        """The view after this follower has ended its Job."""
+        return replace(self, over_since=now if self.over_since is None else self.over_since)
+
+    def without_a_list(self) -> NodeView:
+        """The view after the pods could not be listed: if none was seen, there may be some."""
+        return replace(self, view=self.view.without_a_list())
+
+    @property
+    def view_of_ends(self) -> View:
+        """The view in which pods that ended without a start are gone."""
+        return replace(self.view, gone=self.view.gone | self.unstarted)
 
     def with_event(self, event: Mapping[str, Any], now: float) -> NodeView:
         """The view after a Warning event of the Job."""
@@ -139,6 +152,17 @@ def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
             return ended
         moments.append(ended)
     return Wait(min(moments, default=None))
+
+
+def settled(seen: NodeView, verdict: Verdict, limits: Limits, now: float) -> Verdict | Lost:
+    """What a verdict becomes after the wait for the ends of the pods.
+
+    The script may have ended by itself before anything ended its pod, or its kubelet is silent.
+    """
+    found = termination.settled(seen.view_of_ends, verdict, limits, now)
+    pod = seen.view.pods.get(found.pod_uid or "")
+    is_lost = found.cause is Cause.UNREACHABLE and pod is not None
+    return _lost(pod, is_dead=False) if is_lost and pod is not None else found
 
 
 def _without_start(seen: NodeView, verdict: Verdict, limits: Limits) -> Verdict:

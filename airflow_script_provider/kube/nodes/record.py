@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_script_provider.kube.causes import script_error
 from airflow_script_provider.kube.hiding import Hide, name_of_error
-from airflow_script_provider.kube.job import diagnosis, progress
+from airflow_script_provider.kube.job import diagnosis, progress, termination
 from airflow_script_provider.kube.job.diagnosis import Case
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, INVALID_TEXT, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
@@ -49,7 +49,6 @@ _SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
 _OLD_REASONS = {**_STATES, "unschedulable": Category.UNSCHEDULABLE}
 """Reasons in records of an earlier version, which had no categories."""
 _LOST = (Category.UNSCHEDULABLE, *_STATES.values())
-_UNENDED = (Category.NO_ANSWER, Category.NODE_UNREACHABLE)
 _NOT_SHOWN = ("failures", "finished_at", "line", "advice")
 
 
@@ -93,11 +92,6 @@ class RunRecord:
         The node itself failed, or the script may still run there.
         """
         return self.category in _LOST
-
-    @property
-    def may_have_left_its_pod(self) -> bool:
-        """Whether the end of the run's pod may not have been reported."""
-        return self.category in _UNENDED
 
     @property
     def why(self) -> str:
@@ -188,12 +182,15 @@ def _is_valid(record: RunRecord) -> bool:
     )
 
 
-def of_case(case: Case, output: Output, **facts: Any) -> RunRecord:
+def of_case(case: Case, output: Output, *, may_run_on: bool = False, **facts: Any) -> RunRecord:
     """The record of a run that has a verdict.
 
-    ``facts`` are index, job_name, execution_time, finished_at and failures.
+    ``may_run_on`` says that the script may still run, so the outcome is unknown. ``facts`` are
+    index, job_name, execution_time, finished_at and failures.
     """
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
+    if diagnosed and may_run_on:
+        diagnosed = replace(termination.diagnosed(case, diagnosed), category=Category.NO_ANSWER)
     end = case.script_end
     attempt = pod_status.attempt(case.pod) if case.pod else None
     category = diagnosed.category if diagnosed else None

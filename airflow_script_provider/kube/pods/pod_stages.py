@@ -65,8 +65,13 @@ def is_leaving(pod: Pod) -> bool:
 
 
 def may_run(pod: Pod) -> bool:
-    """Whether the script runs, or may begin, on the pod's node, as far as was reported."""
-    return pod_status.has_unknown_end(pod) and not pod_status.is_terminal(pod)
+    """Whether the script runs on a node, or nothing has prevented yet that it begins on one.
+
+    A pod that is being deleted gets no node any more.
+    """
+    is_prevented = has_run(pod) and not pod_status.script_has_started(pod)
+    is_prevented = is_prevented or (pod_status.node(pod) is None and pod_status.is_being_deleted(pod))
+    return pod_status.script_end(pod) is None and not pod_status.is_terminal(pod) and not is_prevented
 
 
 def _before(known: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:

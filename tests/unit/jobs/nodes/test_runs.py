@@ -1,7 +1,8 @@
-"""Runs on nodes under way: when the task's own time ends them."""
+"""Runs on nodes under way: when they are over, and what they leave."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -11,9 +12,13 @@ import pytest
 
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.runs import RUNS_EXPIRY_MARGIN, NodeRuns
+from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
-from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
-from tests.builders import a_launched_job, a_plan, a_request, some_limits
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
+from tests.builders import a_launched_job, a_plan, a_pod, a_request, some_limits
+from tests.stand_in_api import api_of, stand_in
 
 
 class NoLog:
@@ -35,3 +40,33 @@ async def test_a_script_keeps_its_grace_period_at_the_end_of_the_tasks_time() ->
     now = time.monotonic()
     assert runs._expiry == pytest.approx(now + 100 + 900 + RUNS_EXPIRY_MARGIN, abs=5)
     assert runs._next_expiry(now) == pytest.approx(now + 100, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("then", "error"),
+    [(a_pod(waiting="ContainerCreating"), "the script may still begin in load-x1"), (a_pod(exit_code=0), "None")],
+)
+async def test_no_run_begins_beside_a_script_that_may_have_just_begun(
+    monkeypatch: pytest.MonkeyPatch, then: dict[str, Any], error: str
+) -> None:
+    """Its pod is waited for when ``startup_timeout`` ends its Job; without an end its node is given up (R5, R10)."""
+    monkeypatch.setattr(termination, "MARGIN", 0.0)
+    owner, start = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", runs=2)))), Start("node-1", 0)
+    owner["metadata"] |= {"uid": "job-uid"}
+    body, pods = manifest.run_job(owner, start, 600), [a_pod(waiting="ContainerCreating"), then]
+    body["metadata"] |= {"uid": "uid-run", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    metadata = body["spec"]["template"]["metadata"]
+    lists = [{"metadata": {}, "items": [pod | {"metadata": pod["metadata"] | metadata}]} for pod in pods]
+    launched = a_launched_job(limits=some_limits(startup_timeout=0, grace_period=0), get_logs=False)
+    with stand_in() as server:
+        server.answers(f"/apis/batch/v1/namespaces/etl/jobs/{body['metadata']['name']}", json.dumps(body).encode())
+        server.answers("/api/v1/namespaces/etl/pods/load-x1/log", b"2026-01-01T00:00:01.000000000Z hi\n")
+        server.answers("/api/v1/namespaces/etl/pods", *(json.dumps(found).encode() for found in lists))
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, NoLog()), owner)
+            runs.board.take_job(body, 0.0, 0.0)
+            run, verdict = runs.board.runs[start], Verdict(Cause.STARTUP_TIMEOUT, delete_job=True)
+            run.is_concluding = True
+            await runs._conclude(run, verdict)
+    assert error in str(runs.board.records[start].error)
+    assert runs.board.next_step(time.monotonic(), is_expired=False).is_over == (error != "None")

@@ -13,18 +13,21 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube import hiding
+from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, REQUEST_LABEL
-from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
+from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from airflow_script_provider.result import Category
-from tests.builders import REQUEST_DIGEST, a_failed_record, a_launched_job, a_plan, a_pod, a_request, a_task
+from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
 from tests.servers import WebServer
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+PODS = "/api/v1/namespaces/etl/pods"
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
 
 
@@ -127,19 +130,90 @@ async def test_a_result_has_no_record_of_other_values(theirs: str | None, found:
     assert list(records) == found
 
 
-@pytest.mark.parametrize("retry_failed_only", [True, False])
-async def test_a_retry_looks_for_a_script_that_may_still_run(retry_failed_only: bool) -> None:
-    """Its run ended because nothing was heard of its pod (R1, R10)."""
-    left, pod = an_owner(), a_pod(running=True)
-    silent = a_failed_record(exit_code=None, category=Category.NO_ANSWER)
-    left["metadata"]["annotations"] |= {NODE_ANNOTATION: "node-1", OUTCOME_ANNOTATION: silent.to_text()}
-    pod["metadata"]["annotations"] = {NODE_ANNOTATION: "node-1"}
+def its_pod(node: str = "node-1", **changes: Any) -> dict[str, Any]:
+    """A pod of the first try in which the script runs."""
+    owner, pod = an_owner(**changes), a_pod(running=True)
+    owner["metadata"]["uid"] = "uid-1"
+    template = manifest.run_job(owner, Start(node, 0), 600)["spec"]["template"]["metadata"]
+    pod["metadata"] |= {"labels": template["labels"], "annotations": template["annotations"]}
+    return pod
+
+
+@pytest.mark.parametrize(("left", "retry_failed_only"), [([], True), ([], False), ([an_owner()], True)])
+async def test_a_retry_looks_for_a_script_that_may_still_run(left: list[Any], retry_failed_only: bool) -> None:
+    """The records of its try may be gone, as after ``execution_timeout`` (R1, R10)."""
     request = a_request(task=a_task(try_number=2), on_nodes=ON_NODES)
     with stand_in() as server:
-        server.answers(JOBS, json.dumps({"metadata": {}, "items": [left]}).encode())
-        server.answers("/api/v1/namespaces/etl/pods", json.dumps({"metadata": {}, "items": [pod]}).encode())
+        server.answers(JOBS, json.dumps({"metadata": {}, "items": left}).encode())
+        server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod(), its_pod(max_tries=5)]}).encode())
         async with api_of(server) as api:
             task = NodesTask(api, NoLog())
             found = await task._earlier(request, ON_NODES.plan, retry_failed_only=retry_failed_only)
     assert list(found.running) == ["node-1"]
-    assert found.others == (frozenset({"node-1"}) if retry_failed_only else frozenset())
+    assert found.others == (frozenset({"node-1"}) if left else frozenset())
+
+
+def ready_for_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the grace period of a script be over at once."""
+    monkeypatch.setattr(termination, "MARGIN", -some_limits().grace_period)
+
+
+async def test_after_its_owner_no_retry_begins_beside_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may have deleted the owner: its pods are then in their grace period (R1, R10)."""
+    ready_for_a_wait(monkeypatch)
+    with stand_in() as server:
+        server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod()]}).encode())
+        async with api_of(server) as api:
+            with pytest.raises(exceptions.NodesFailedError, match=r"outcome unknown; .* on node-1 \(pod") as error:
+                await NodesTask(api, NoLog()).owner(a_launched_job())
+    assert not error.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "may_be_marked", "raises"), [(1.0, True, True), (None, False, True), (None, True, False)]
+)
+async def test_without_records_no_retry_begins_beside_a_script(
+    monkeypatch: pytest.MonkeyPatch, expires_at: float | None, may_be_marked: bool, raises: bool
+) -> None:
+    """Where the owner is deleted with the records, a retry could not know of it (R1, R10)."""
+
+    async def followed(_: NodeRuns) -> None:
+        """Nothing is left to follow."""
+
+    ready_for_a_wait(monkeypatch)
+    monkeypatch.setattr(NodeRuns, "follow", followed)
+    owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=expires_at))))
+    owner["metadata"]["uid"] = "job-uid"
+    launched = a_launched_job(may_be_marked=may_be_marked)
+    not_ended = pytest.raises(exceptions.NodesFailedError, match="may still run on node-1") if raises else None
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", json.dumps(owner).encode())
+        server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod()]}).encode())
+        async with api_of(server) as api:
+            with not_ended or contextlib.nullcontext() as error:
+                await NodesTask(api, NoLog()).see_through(launched, a_task(), None)
+        assert requests(server, "DELETE", f"{JOBS}/load") == raises
+    assert error is None or (not error.value.retryable and error.value.result["nodes"])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "is_complete", "patched"),
+    [(1.0, 4e9, False, 1), (1.0, None, False, 1), (None, None, False, 0), (1.0, 4e9, True, 0)],
+)
+async def test_a_retry_that_reattaches_has_its_own_time(
+    theirs: float | None, ours: float | None, is_complete: bool, patched: int
+) -> None:
+    """That of the lost try may be over; runs that are all over need none (R2, R5)."""
+    left = job(a_request(task=a_task(), on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=theirs))))
+    left["metadata"] |= {"uid": "uid-1", "name": "load", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    left["spec"] |= manifest.COMPLETE if is_complete else {}
+    on_nodes = OnNodes(Mode.NORMAL, a_plan(expires_at=ours))
+    request, log = a_request(task=a_task(try_number=2), on_nodes=on_nodes), NoLog()
+    with stand_in() as server:
+        server.answers(JOBS, json.dumps({"items": [left]}).encode())
+        server.answers(f"{JOBS}/load", json.dumps(left).encode())
+        async with api_of(server) as api:
+            begun = await NodesTask(api, log).begin(request, on_nodes, NodeChoice(nodes=["x"]), retry_failed_only=True)
+        patches = [json.loads(one.body) for one in server.requests if one.method == "PATCH"]
+    assert begun.ref.uid == "uid-1"
+    assert [manifest.plan_of(one).expires_at for one in patches] == [ours] * patched

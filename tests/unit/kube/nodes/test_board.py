@@ -18,6 +18,7 @@ from airflow_script_provider.kube.nodes import board as node_board
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import Board
 from airflow_script_provider.kube.nodes.plan import NextRuns, Start
+from airflow_script_provider.result import Category
 from tests.builders import a_failed_record, a_job, a_plan, a_pod, a_record, some_limits
 
 FIRST = Start("a", 0)
@@ -254,6 +255,20 @@ def test_which_bound_ended_a_run_is_said_by_its_name() -> None:
     board = a_board("a", timeout=900)
     board.take_job(a_run(), 0.0, 0.0)
     assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, "execution_timeout")
+
+
+@pytest.mark.parametrize("is_concluding", [True, False])
+def test_the_record_of_a_run_that_is_concluded_here_is_not_its_last(is_concluding: bool) -> None:
+    """Its pods are waited for: until then, no other run begins on its node (R5, R10)."""
+    board, text = a_board("a", runs=2), a_failed_record(category=Category.NO_ANSWER).to_text()
+    board.take_job(a_run(), 0.0, 0.0)
+    board.runs[FIRST].is_concluding = is_concluding
+    stopped = a_run(**{OUTCOME_ANNOTATION: text})
+    stopped["spec"] |= manifest.STOPPED
+    board.take_job(stopped, 1.0, 1.0)
+    assert (FIRST in board.runs, FIRST in board.records) == (is_concluding, not is_concluding)
+    if is_concluding:
+        assert board.runs[FIRST].limits.deadline == 600
 
 
 def test_little_is_kept() -> None:

@@ -105,6 +105,17 @@ def test_a_run_has_what_is_left_of_the_tasks_time() -> None:
     assert a_plan("a", timeout=None).run_deadline(0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("timeout", "expires_at", "seconds"),
+    [(100, None, 730), (None, None, None), (None, 1050.0, 650), (100, 1050.0, 650), (10, 1050.0, 640)],
+)
+def test_an_owner_ends_when_all_its_runs_must_have(
+    timeout: int | None, expires_at: float | None, seconds: int | None
+) -> None:
+    """With a margin: by then, a follower has ended them (R5)."""
+    assert a_plan("a", timeout=timeout, expires_at=expires_at).owner_deadline(30, 1000.0) == seconds
+
+
 def test_a_plan_travels() -> None:
     """In an annotation of the Job that owns the others."""
     plan = a_plan("a", "b", runs=3, skipped={"c": "cordoned"}, earlier=("d",), expires_at=1.5)
