@@ -11,6 +11,7 @@ from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.causes.script_error import ScriptError
 from airflow_script_provider.kube.hiding import Hide, knows_values, shown_report
+from airflow_script_provider.kube.job import unseen
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
@@ -115,10 +116,10 @@ def _deadline(case: Case) -> Diagnosis:
             cause = f"ended when it was resumed: its time in suspension counted towards its {limit}"
             cause = f"{cause} ({Category.DEADLINE_EXCEEDED}, as in Kubernetes before 1.36)"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
-    if unseen := case.view.unseen:
-        cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); {unseen}"
+    if where := unseen.in_words(case.view):
+        cause = f"was ended by its {limit} ({Category.DEADLINE_EXCEEDED}); {where}"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
-    if not case.view.has_begun and not case.view.may_run_unseen:
+    if not case.view.has_begun and not unseen.may_run(case.view):
         start = _why_not_started(case)
         cause = f"did not start within its {limit} ({Category.DEADLINE_EXCEEDED}): {start.why}"
         return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)
@@ -312,7 +313,8 @@ def _without_exit_code(case: Case) -> Diagnosis:
         return _diagnosis(case, f"failed: {cause}", "", category, end.reason or None)
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     category = signs.category_of(signs.OF_THE_CLUSTER, cause, verdict.reason) or Category.UNKNOWN
-    shown = f"{cause.rstrip('.')}; {case.view.unseen}" if case.view.unseen else cause
+    where = unseen.in_words(case.view)
+    shown = f"{cause.rstrip('.')}; {where}" if where else cause
     return _diagnosis(case, f"failed: {shown}", hint_for(cause), category, verdict.reason)
 
 
