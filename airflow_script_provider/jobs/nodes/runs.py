@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -27,8 +26,8 @@ from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import DOUBT
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
+from airflow_script_provider.jobs.nodes.looks import Looks
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.job.diagnosis import advised
@@ -97,7 +96,7 @@ class NodeRuns:
         self._explained: set[Start] = set()
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
-        self._looking = asyncio.Semaphore(READERS)
+        self._looks = Looks(self._api, self.job.ref.namespace, self._take, with_output=keeps_output)
 
     async def follow(self) -> None:
         """Start and follow runs until nothing is left.
@@ -299,19 +298,11 @@ class NodeRuns:
             for other in list(self.board.runs.values()):
                 self._explain_later(other)
 
-    async def _look(self, run: NodeRun) -> None:
-        """Take in what the API server has of a run now."""
-        async with self._looking:
-            items = await looks.look(self._api, self.job.ref.namespace, run, with_output=self._keeps_output)
-        for item in items:
-            self._take(item)
-
     async def _confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
         """The decision by what the API server has now, None if the run goes on."""
         seen: Verdict | Lost | None = decision
         if run.uid is not None:
-            look, again = partial(self._look, run), lambda: self.board.decision(run, time.monotonic())
-            seen = await looks.confirmed(decision, look, again, lacks_end=looks.lacks_end(run))
+            seen = await self._looks.confirmed(run, decision, lambda: self.board.decision(run, time.monotonic()))
         return None if seen is None else await self._records.confirmed(run, seen)
 
     async def _conclude(self, run: NodeRun, due: Verdict | Lost) -> None:
@@ -326,10 +317,10 @@ class NodeRuns:
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._records.of(run, decision, None, before)
-            uid = decision.pod_uid if isinstance(decision, Verdict) else None
+            uid = decision.pod_uid if isinstance(decision, Verdict) else run.seen.view.last_pod
             output = await self._output_of(run, result.title(run.node, self.plan, bare), uid)
             record = await self._records.of(run, decision, output, before)
-            if isinstance(decision, Verdict) and decision.is_success and not run.seen.view.pods:
+            if isinstance(decision, Verdict) and decision.is_success and uid is None:
                 self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
             for warning in output.value().warnings:
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)

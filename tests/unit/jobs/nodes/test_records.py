@@ -165,3 +165,21 @@ async def test_events_tell_how_a_run_ended_whose_pod_was_never_seen(pod: str, ca
             confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, Verdict(Cause.JOB_SUCCEEDED, None))
     assert isinstance(confirmed, Verdict)
     assert confirmed.cause is cause
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+async def test_an_exit_code_that_a_stopped_script_chose_is_not_the_runs(is_stopped: bool) -> None:
+    """Only the Job's condition has the code, and only an event says that the kubelet stopped the script (R1, R25)."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0, uid="uid-run")
+    code = "Container script for pod etl/load-node-1-0-x8k2q failed with exit code 42 matching FailJob rule at index 1"
+    concerned = {"kind": "Pod", "name": "load-node-1-0-x8k2q", "fieldPath": "spec.containers{script}"}
+    killing = an_event("Killing", "Stopping container script") | {"involvedObject": concerned}
+    with stand_in() as server:
+        server.answers("/api/v1/namespaces/etl/events", listed(*([killing] if is_stopped else [])))
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job())
+            confirmed = await writer.confirmed(run, Verdict(Cause.JOB_FAILED, None, "PodFailurePolicy", code))
+    assert isinstance(confirmed, Verdict)
+    assert (confirmed.reason, confirmed.message) == (
+        ("Killing", "Stopping container script") if is_stopped else ("PodFailurePolicy", code)
+    )
