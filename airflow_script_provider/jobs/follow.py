@@ -221,8 +221,8 @@ class Follower:
             try:
                 await self._look()
             except exceptions.KubernetesApiError as error:
-                is_blind = progress.lacks_end(self.view, verdict)
-                if self._doubt.waits_after(error, must_be_confirmed=verdict.must_be_confirmed, is_blind=is_blind):
+                is_unseen, must = progress.is_unseen_success(self.view, verdict), verdict.must_be_confirmed
+                if self._doubt.waits_after(error, must_be_confirmed=must, is_unseen_success=is_unseen):
                     return None
                 self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
                 if is_of_the_job:

@@ -16,17 +16,19 @@ class Doubt:
 
     _since: float | None = None
 
-    def waits_after(self, error: exceptions.KubernetesApiError, *, must_be_confirmed: bool, is_blind: bool) -> bool:
+    def waits_after(
+        self, error: exceptions.KubernetesApiError, *, must_be_confirmed: bool, is_unseen_success: bool
+    ) -> bool:
         """Whether a decision waits for another answer after a look has failed.
 
         One that ``must_be_confirmed`` waits for as long as the server is away. A refusal is
-        doubted only for a while, as that of a watch. A success that ``is_blind``, because its pod
-        was not seen to end, waits as long, but not for a right that is missing.
+        doubted only for a while, as that of a watch. A success whose pod was not seen to end
+        (``is_unseen_success``) waits as long, but not for a right that is missing.
         """
         if must_be_confirmed and is_transient(error):
             self.end()
             return True
-        if not must_be_confirmed and (not is_blind or isinstance(error, exceptions.ApiForbiddenError)):
+        if not must_be_confirmed and (not is_unseen_success or isinstance(error, exceptions.ApiForbiddenError)):
             return False
         now = time.monotonic()
         self._since = now if self._since is None else self._since

@@ -68,19 +68,19 @@ async def confirmed(
     """
     is_by_our_clock = isinstance(decision, Verdict) and decision.cause is Cause.DEADLINE and decision.delete_job
     is_of_unseen = isinstance(decision, Verdict) and is_unseen and _rests_on_the_job(decision)
+    is_success = isinstance(decision, Verdict) and decision.is_success
     if not (decision.is_by_time or is_by_our_clock or is_of_unseen):
         return decision
     try:
         await look()
     except exceptions.KubernetesApiError as error:
-        is_blind = is_of_unseen and isinstance(decision, Verdict) and decision.is_success
-        is_awaited = doubt.waits_after(error, must_be_confirmed=decision.must_be_confirmed, is_blind=is_blind)
+        must, is_unseen_success = decision.must_be_confirmed, is_of_unseen and is_success
+        is_awaited = doubt.waits_after(error, must_be_confirmed=must, is_unseen_success=is_unseen_success)
         return None if is_awaited else decision
     doubt.end()
     again = decide_again()
     if isinstance(again, Wait):
         # A look may bring a pod whose script has not ended yet.
-        is_success = isinstance(decision, Verdict) and decision.is_success
         return decision if is_by_our_clock or (is_of_unseen and is_success) else None
     return again
 

@@ -157,7 +157,7 @@ def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
     return is_failure and is_doubtful and view.ended_by_itself(verdict.pod_uid)
 
 
-def lacks_end(view: View, verdict: Verdict) -> bool:
+def is_unseen_success(view: View, verdict: Verdict) -> bool:
     """Whether a Job has succeeded here by a script whose end was not seen."""
     is_unseen = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {})) is None
     return verdict.cause is Cause.JOB_SUCCEEDED and is_unseen and view.elsewhere is None

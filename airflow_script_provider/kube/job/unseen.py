@@ -5,9 +5,15 @@ A pod may be gone before it is seen, or run in another cluster, and lists of pod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.pods import pod_status
+
+_BY_ITS_LAST_POD = ("BackoffLimitExceeded", "PodFailurePolicy")
+"""Reasons for which a Job fails only after the end of its last pod."""
 
 
 def may_run(view: View) -> bool:
@@ -16,7 +22,7 @@ def may_run(view: View) -> bool:
     The pods could not be listed, while none was seen that has not ended; or the last status of a
     Job elsewhere counts a pod.
     """
-    if view.unended_pods or any(one["type"] in ("Complete", "Failed") for one in view.true_conditions):
+    if view.unended_pods or any(map(_is_after_the_pods, view.true_conditions)):
         return False
     status = view.job.get("status", {})
     counts_one = bool(status.get("active") or status.get("terminating"))
@@ -52,3 +58,8 @@ def pod_of_failure(view: View, message: str) -> str | None:
     if named is None:
         return view.last_pod
     return next((uid for uid, pod in view.pods.items() if pod_status.name(pod) == named), None)
+
+
+def _is_after_the_pods(condition: Mapping[str, Any]) -> bool:
+    """Whether a condition of a Job says that none of its pods runs any more."""
+    return condition["type"] in ("Complete", "Failed") or condition.get("reason") in _BY_ITS_LAST_POD

@@ -15,7 +15,7 @@ FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
 
 
 @pytest.mark.parametrize(
-    ("error", "must_be_confirmed", "is_blind", "at_first", "later"),
+    ("error", "must_be_confirmed", "is_unseen_success", "at_first", "later"),
     [
         (AWAY, True, False, True, True),
         (FORBIDDEN, True, False, True, False),
@@ -28,13 +28,13 @@ def test_what_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     error: exceptions.KubernetesApiError,
     must_be_confirmed: bool,
-    is_blind: bool,
+    is_unseen_success: bool,
     at_first: bool,
     later: bool,
 ) -> None:
     """A new API server refuses what it grants a little later; a right may be missing for good (R10, R15)."""
     looks = Doubt()
-    facts = {"must_be_confirmed": must_be_confirmed, "is_blind": is_blind}
+    facts = {"must_be_confirmed": must_be_confirmed, "is_unseen_success": is_unseen_success}
     assert looks.waits_after(error, **facts) is at_first
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
     assert looks.waits_after(error, **facts) is later
@@ -45,9 +45,9 @@ def test_a_refusal_is_doubted_from_the_first_one_on(monkeypatch: pytest.MonkeyPa
     """What was refused before an answer, or before the server was away, does not count (R15)."""
     looks = Doubt(_since=0.0)
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_blind=False)
+    assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
     if is_away:
-        looks.waits_after(AWAY, must_be_confirmed=True, is_blind=False)
+        looks.waits_after(AWAY, must_be_confirmed=True, is_unseen_success=False)
     else:
         looks.end()
-    assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_blind=False)
+    assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)

@@ -92,8 +92,10 @@ def deleted(*pods: dict[str, Any]) -> View:
         (replace(deleted(FAILED), pods_known=True), False),
         (a_view(FAILED, job=a_job("Failed")).without_a_list(), False),
         (a_view(FAILED, job=a_job("FailureTarget", reason="DeadlineExceeded")).without_a_list(), True),
+        (a_view(FAILED, job=a_job("FailureTarget", reason="BackoffLimitExceeded")).without_a_list(), False),
+        (a_view(FAILED, job=a_job("FailureTarget", reason="PodFailurePolicy")).without_a_list(), False),
     ],
-    ids=["none seen", "one ended", "one runs", "listed", "over", "timeout"],
+    ids=["none seen", "one ended", "one runs", "listed", "over", "timeout", "attempts are used up", "final code"],
 )
 def test_an_attempt_may_follow_one_that_ended(view: View, may_run: bool) -> None:
     """A pod that was seen to end says nothing about a newer one that was not seen (R10)."""
