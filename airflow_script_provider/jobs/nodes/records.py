@@ -217,7 +217,7 @@ class RecordWriter:
 
 
 def _change_of_spec(run: NodeRun, decision: Verdict | Lost) -> dict[str, int]:
-    """What keeps Kubernetes from going on with a run that is over, as a change of its Job's spec."""
+    """What keeps Kubernetes from going on with a run that is over: a change of its Job."""
     if isinstance(decision, Lost) or decision.delete_job:
         return manifest.STOPPED
     return NO_OTHER_POD if termination.has_ending_pod(run.seen.view, decision) else {}
