@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi, is_transient
 from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
@@ -97,9 +97,16 @@ class RecordWriter:
     async def _unless_ready(self, run: NodeRun, lost: Lost) -> Lost | None:
         """The loss, unless the node is ready: its kubelet ended the pod, which is replaced.
 
-        A kubelet that is alive may also be unable to end a pod. That loss stays.
+        A kubelet that is alive may also be unable to end a pod. That loss stays. None also while
+        the API server is away.
         """
-        if not (lost.is_by_taint or lost.must_be_confirmed) or not await self._is_ready(run.node):
+        if not (lost.is_by_taint or lost.must_be_confirmed):
+            return lost
+        try:
+            is_ready = await self._state_seen(run.node) is None
+        except exceptions.KubernetesApiError as error:
+            return None if is_transient(error) else lost
+        if not is_ready:
             return lost
         if lost.must_be_confirmed:
             return lost.with_ready_node()
@@ -176,13 +183,6 @@ class RecordWriter:
             return await self._state_seen(node)
         except exceptions.KubernetesApiError:
             return None
-
-    async def _is_ready(self, node: str) -> bool:
-        """Whether a node is well; False if it may not be looked at."""
-        try:
-            return await self._state_seen(node) is None
-        except exceptions.KubernetesApiError:
-            return False
 
     async def _state_seen(self, node: str) -> str | None:
         found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]

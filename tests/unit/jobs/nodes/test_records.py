@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.api import client
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
@@ -92,6 +93,21 @@ async def test_an_eviction_is_no_loss_of_a_ready_node(answer: Answer, goes_on: b
             confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, lost)
     assert confirmed == (None if goes_on else lost)
     assert run.seen.left_alive == ({"uid-load-x1"} if goes_on else set())
+
+
+@pytest.mark.parametrize("reason", ["DeletionByTaintManager", None], ids=["evicted", "silent"])
+async def test_a_node_is_not_lost_while_the_api_server_is_away(
+    monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    """It may be ready, and Kubernetes replaces the pod there (R10, R15)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.05)
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+    lost = Lost("unreachable", reason, "load-x1", "silent", is_confirmed=reason is not None)
+    with stand_in() as server:
+        server.answers("/api/v1/nodes", a_refusal(503, "ServiceUnavailable", "the server is away"))
+        async with api_of(server) as api:
+            assert await RecordWriter(api, a_launched_job()).confirmed(run, lost) is None
+    assert run.seen.left_alive == set()
 
 
 @pytest.mark.parametrize(("ready", "state"), [("True", "ready"), ("Unknown", "unreachable")])
