@@ -224,7 +224,11 @@ class KubernetesApi:
         async def once() -> T:
             return read(await self._once(call))
 
-        return await patiently(once, CALL_PATIENCE, lambda error: is_transient(error) or self.is_doubtful(error))
+        return await patiently(once, CALL_PATIENCE, self.may_pass)
+
+    def may_pass(self, error: exceptions.KubernetesApiError) -> bool:
+        """Whether the same call may succeed later, also after a refusal of credentials."""
+        return is_transient(error) or self.is_doubtful(error)
 
     def is_doubtful(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether credentials that the server refuses may be granted a little later.

@@ -14,19 +14,10 @@ from typing import Any, Protocol
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change, Watch
-from airflow_script_provider.kube import names
-from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
-from airflow_script_provider.kube.wording import signal_name
-
-STOPPABLE = 2.0
-"""Seconds from which a kubelet may have stopped a script that did not end by a signal."""
-EVENTS_PATIENCE = 5.0
-"""Seconds that the events of a script that has ended are waited for."""
 
 
 class Kind(StrEnum):
@@ -139,39 +130,6 @@ async def as_they_are(
     is_ours = newest["metadata"]["uid"] == ref.uid  # otherwise another one has the name
     job_now = Change(newest) if is_ours else Change(dict(job), deleted=True)
     return [*((Kind.POD, change) for change in changes), (Kind.JOB, job_now)]
-
-
-async def stopped_by_kubelet(api: KubernetesApi, namespace: str, view: View, uid: str) -> tuple[str, str] | None:
-    """Reason and message of the event by which the kubelet stopped the pod's script.
-
-    A pod that passes its own limits is not marked as disrupted. Of one that is, or that is being
-    deleted, the status is the word where no events from the script's start on can be read. A short
-    script is not worth a request, unless a signal or something else may have ended it.
-    """
-    suspected, end = view.suspected_stop(uid), pod_status.script_end(view.pods[uid])
-    is_short = end is not None and pod_status.seconds_of_script(view.pods[uid]) < STOPPABLE
-    is_by_signal = end is not None and signal_name(end.exit_code) is not None
-    if suspected is None and is_short and not is_by_signal:
-        return None
-    try:
-        async with asyncio.timeout(EVENTS_PATIENCE):
-            found = (await api.list("events", namespace, fieldSelector=f"involvedObject.uid={uid}"))["items"]
-    except (TimeoutError, exceptions.KubernetesApiError):
-        return suspected
-    return cluster_messages.stop_of_suspect(found, suspected) if suspected else cluster_messages.stop(found)
-
-
-async def unseen_stop(api: KubernetesApi, ref: JobRef) -> tuple[str, str] | None:
-    """The same of a Job of which no pod was ever seen: only events are left of its pods.
-
-    The kubelet writes these for a container that runs, not for one whose pod is cleaned up.
-    """
-    try:
-        async with asyncio.timeout(EVENTS_PATIENCE):
-            found = await api.list("events", ref.namespace, fieldSelector="involvedObject.kind=Pod,reason=Killing")
-    except (TimeoutError, exceptions.KubernetesApiError):
-        return None
-    return cluster_messages.stop(e for e in found["items"] if names.is_pod_of(ref.name, e["involvedObject"]["name"]))
 
 
 async def _feed(watch: Watch, listener: Callable[[News], None]) -> None:

@@ -15,10 +15,11 @@ from functools import partial
 from typing import TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers import stops
+from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import (
     Changes,
     Item,
@@ -27,9 +28,7 @@ from airflow_script_provider.jobs.changes import (
     Stop,
     WatchEvents,
     as_they_are,
-    stopped_by_kubelet,
     take_all,
-    unseen_stop,
 )
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
@@ -104,6 +103,7 @@ class Follower:
         self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
+        self._doubt = Doubt()
 
     @property
     def state(self) -> FollowState:
@@ -214,18 +214,18 @@ class Follower:
     async def _confirmed(self, verdict: Verdict) -> Verdict | None:
         """The verdict by what the API server has now, where a late or dead watch could mislead us.
 
-        None if it was wrong. None also if it rests on something that did not happen, and the API
-        server does not answer: waiting then goes on until the watch's patience or the run's own
-        time is over.
+        None if it was wrong, or if another answer is waited for.
         """
-        if verdict.is_of_the_job or verdict.is_by_time:
+        is_of_the_job = verdict.is_of_the_job or (self.view.job_deleted and not verdict.is_success)
+        if is_of_the_job or verdict.is_by_time:
             try:
                 await self._look()
             except exceptions.KubernetesApiError as error:
-                if verdict.must_be_confirmed and is_transient(error):
+                is_unseen, must = progress.is_unseen_success(self.view, verdict), verdict.must_be_confirmed
+                if self._doubt.waits_after(error, must_be_confirmed=must, is_unseen_success=is_unseen):
                     return None
                 self._log.note(f"Job {self._job.ref} and its pods cannot be read: {error}", logging.WARNING)
-                if verdict.is_of_the_job:
+                if is_of_the_job:
                     self.view = self.view.without_a_list()
             again = progress.decide(self.view, self._job.limits, time.monotonic())
             if not isinstance(again, Verdict) and verdict.is_by_time:
@@ -235,13 +235,11 @@ class Follower:
 
     async def _unless_stopped(self, verdict: Verdict) -> Verdict | None:
         """The verdict, unless the kubelet reports that it stopped the script."""
+        verdict = await stops.of_unseen_end(self._api, self._job.ref, self.view, verdict)
         uid = verdict.pod_uid
-        if uid is None and verdict.cause is Cause.JOB_SUCCEEDED and self.view.elsewhere is None:
-            unseen = await unseen_stop(self._api, self._job.ref)
-            return Verdict(Cause.STOPPED, None, *unseen) if unseen else verdict
         if uid is None or not progress.may_be_stopped(self.view, verdict, self._job.limits):
             return verdict
-        stop = await stopped_by_kubelet(self._api, self._job.ref.namespace, self.view, uid)
+        stop = await stops.stopped_by_kubelet(self._api, self._job.ref.namespace, self.view, uid)
         if stop is None:
             return verdict
         self.view = self.view.with_stopped(uid, *stop)
@@ -250,16 +248,12 @@ class Follower:
 
     async def _verdict_after_a_look(self) -> Verdict | None:
         """The verdict by the API server's answer, None where there is neither."""
-        await self._last_look()
-        decision = progress.decide(self.view, self._job.limits, time.monotonic())
-        return await self._unless_stopped(decision) if isinstance(decision, Verdict) else None
-
-    async def _last_look(self) -> None:
-        """Take in the same for a verdict that also stands without an answer."""
         try:
             await self._look()
         except exceptions.KubernetesApiError:
             self.view = self.view.without_a_list()
+        decision = progress.decide(self.view, self._job.limits, time.monotonic())
+        return await self._unless_stopped(decision) if isinstance(decision, Verdict) else None
 
     async def _look(self) -> None:
         """Take in Job and pods as the API server has them now."""
@@ -269,6 +263,7 @@ class Follower:
         for item in await as_they_are(self._api, ref, job=job, pods=pods):
             self._take(item)
         self.view = replace(self.view, pods_known=True)
+        self._doubt.end()
 
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
@@ -338,8 +333,6 @@ class Follower:
         since, limits = time.monotonic(), self._job.limits
         if verdict.delete_job:
             await self._end_job(verdict)
-        elif verdict.cause is Cause.JOB_DELETED:  # perhaps the news of its pods is still to come
-            await self._last_look()
         await self._pods_ended(verdict, since)
         await self._logs.finish()
         if termination.may_run_on(self.view, verdict) and verdict.cause is not Cause.UNREACHABLE:

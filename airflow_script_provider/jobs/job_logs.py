@@ -55,15 +55,17 @@ class Outputs:
         return self._tails[uid]
 
     def of(self, uid: str | None, *, lacks_end: bool = False) -> Output:
-        """The output of a pod, otherwise of the last pod that printed.
+        """The output of a pod, otherwise of the last pod that printed; none without a pod.
 
         It has no value if it is another pod's, or ``lacks_end``: the rest of the log could not be
         read.
         """
-        output = self._outputs.get(uid or "", next(reversed(self._outputs.values()), Output(self._max_bytes)))
+        if uid is None:
+            return Output(self._max_bytes)
+        output = self._outputs.get(uid, next(reversed(self._outputs.values()), Output(self._max_bytes)))
         if lacks_end:
             output.no_value_because = _LACKS_END
-        elif uid is not None and uid not in self._outputs:
+        elif uid not in self._outputs:
             output.no_value_because = "Only an earlier attempt has printed"
         return output
 

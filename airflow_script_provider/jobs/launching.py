@@ -11,8 +11,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.namespaces import missing_namespace
-from airflow_script_provider.kube import refusal
-from airflow_script_provider.kube.job import kept_fields, manifest
+from airflow_script_provider.kube import kept_fields, refusal
+from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest

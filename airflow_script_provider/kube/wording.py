@@ -118,3 +118,10 @@ def first_of(words: Sequence[str], most: int = MAX_NAMES) -> str:
     """The first words, and how many there are if that is not all."""
     more = f", … ({len(words)} in all)" if len(words) > most else ""
     return ", ".join(words[:most]) + more
+
+
+def limit_in_words(name: str, seconds: float | None, *, is_rest: bool) -> str:
+    """The limit that ended a run; ``is_rest`` says that a part of it was over before the run."""
+    if seconds is None:
+        return f"its {name}"
+    return f"the {seconds:g} s that were left of its {name}" if is_rest else f"its {name} of {seconds:g} s"

@@ -2,47 +2,92 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change
-from airflow_script_provider.jobs.changes import Kind, as_they_are
+from airflow_script_provider.jobs.answers.doubt import Doubt
+from airflow_script_provider.jobs.changes import Item, Kind, as_they_are
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes import board
 from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.pods import pod_status
+
+LOOKS = 8
+"""Runs that are looked at at a time."""
+
+
+class Looks:
+    """Looks for decisions about runs, of some runs at a time; ``take`` gets what they bring.
+
+    For ``with_output`` see ``board.kept_job``.
+    """
+
+    def __init__(self, api: KubernetesApi, namespace: str, take: Callable[[Item], None], *, with_output: bool) -> None:
+        self._api, self._namespace, self._take, self._with_output = api, namespace, take, with_output
+        self._looking = asyncio.Semaphore(LOOKS)
+        self._doubts: dict[Start, Doubt] = defaultdict(Doubt)
+
+    async def confirmed(
+        self, run: NodeRun, decision: Verdict | Lost, decide_again: Callable[[], Verdict | Lost | Wait]
+    ) -> Verdict | Lost | None:
+        """The decision by what the API server has now, None if the run goes on for now."""
+        look_at, doubt = partial(self.look, run), self._doubts[run.start]
+        return await confirmed(decision, look_at, decide_again, doubt, is_unseen=lacks_end(run, decision))
+
+    async def look(self, run: NodeRun) -> None:
+        """Take in what the API server has of a run now."""
+        async with self._looking:
+            items = await look(self._api, self._namespace, run, with_output=self._with_output)
+        for item in items:
+            self._take(item)
+
+    async def last_look(self, run: NodeRun) -> None:
+        """The same for a decision that also stands without an answer."""
+        try:
+            await self.look(run)
+        except exceptions.KubernetesApiError:
+            run.seen = run.seen.without_a_list()
 
 
 async def confirmed(
     decision: Verdict | Lost,
     look: Callable[[], Awaitable[None]],
     decide_again: Callable[[], Verdict | Lost | Wait],
+    doubt: Doubt,
     *,
-    lacks_end: bool = False,
+    is_unseen: bool = False,
 ) -> Verdict | Lost | None:
     """The decision by what the API server has now, where a dead watch could mislead us.
 
-    ``lacks_end`` says that no pod was seen to end: the Job's own end then has no exit code and no
-    output, and a script may still run in a pod that no watch has brought yet. None if the decision
-    was wrong; also if the server does not answer and the decision must be confirmed.
+    ``is_unseen`` says that its pod was not seen to end: the Job's own end then has no exit code
+    and no output, and a script may still run in a pod that no watch has brought yet. None if the
+    decision was wrong, or if another answer is waited for.
     """
     is_by_our_clock = isinstance(decision, Verdict) and decision.cause is Cause.DEADLINE and decision.delete_job
-    is_of_unseen = isinstance(decision, Verdict) and lacks_end and _rests_on_the_job(decision)
+    is_of_unseen = isinstance(decision, Verdict) and is_unseen and _rests_on_the_job(decision)
+    is_success = isinstance(decision, Verdict) and decision.is_success
     if not (decision.is_by_time or is_by_our_clock or is_of_unseen):
         return decision
     try:
         await look()
     except exceptions.KubernetesApiError as error:
-        return None if decision.must_be_confirmed and is_transient(error) else decision
+        must, is_unseen_success = decision.must_be_confirmed, is_of_unseen and is_success
+        is_awaited = doubt.waits_after(error, must_be_confirmed=must, is_unseen_success=is_unseen_success)
+        return None if is_awaited else decision
+    doubt.end()
     again = decide_again()
     if isinstance(again, Wait):
         # A look may bring a pod whose script has not ended yet.
-        is_success = isinstance(decision, Verdict) and decision.is_success
         return decision if is_by_our_clock or (is_of_unseen and is_success) else None
     return again
 
@@ -52,10 +97,11 @@ def _rests_on_the_job(verdict: Verdict) -> bool:
     return verdict.is_of_the_job or verdict.cause is Cause.JOB_DELETED
 
 
-def lacks_end(run: NodeRun) -> bool:
-    """Whether no pod of the run was seen to end."""
-    pods = run.seen.view.pods.values()
-    return not any(pod_status.script_end(pod) or pod_status.has_failed(pod) for pod in pods)
+def lacks_end(run: NodeRun, decision: Verdict | Lost) -> bool:
+    """Whether the pod of a decision was not seen to end."""
+    uid = decision.pod_uid if isinstance(decision, Verdict) else None
+    pod = run.seen.view.pods.get(uid or "", {})
+    return pod_status.script_end(pod) is None and not pod_status.has_failed(pod)
 
 
 async def look(api: KubernetesApi, namespace: str, run: NodeRun, *, with_output: bool) -> list[tuple[Kind, Change]]:

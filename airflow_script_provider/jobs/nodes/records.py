@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs.changes import stopped_by_kubelet, unseen_stop
+from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
 from airflow_script_provider.kube.causes.events import event_lines
@@ -82,30 +82,33 @@ class RecordWriter:
         """
         if isinstance(decision, Lost):
             return await self._unless_ready(run, decision)
-        if (stop := await self._stop_of(run, decision)) is None:
+        namespace, view = self.job.ref.namespace, run.seen.view
+        if run.uid is not None:
+            ref = JobRef(namespace, run.name, run.uid)
+            decision = await stops.of_unseen_end(self.api, ref, view, decision)
+        uid = decision.pod_uid
+        if uid is None or not progress.may_be_stopped(view, decision, run.limits):
             return decision
-        if decision.pod_uid is not None:
-            run.seen = run.seen.with_stopped(decision.pod_uid, *stop)
+        if (stop := await stops.stopped_by_kubelet(self.api, namespace, view, uid)) is None:
+            return decision
+        run.seen = run.seen.with_stopped(uid, *stop)
         if not decision.is_success:
             return decision
         return replace(decision, cause=Cause.STOPPED, reason=stop[0], message=stop[1])
 
-    async def _stop_of(self, run: NodeRun, decision: Verdict) -> tuple[str, str] | None:
-        """Why the kubelet stopped the script, as reason and message, None if it did not."""
-        namespace, view = self.job.ref.namespace, run.seen.view
-        if decision.pod_uid is not None:
-            is_doubtful = progress.may_be_stopped(view, decision, run.limits)
-            return await stopped_by_kubelet(self.api, namespace, view, decision.pod_uid) if is_doubtful else None
-        if decision.cause is not Cause.JOB_SUCCEEDED or run.uid is None:
-            return None
-        return await unseen_stop(self.api, JobRef(namespace, run.name, run.uid))
-
     async def _unless_ready(self, run: NodeRun, lost: Lost) -> Lost | None:
         """The loss, unless the node is ready: its kubelet ended the pod, which is replaced.
 
-        A kubelet that is alive may also be unable to end a pod. That loss stays.
+        A kubelet that is alive may also be unable to end a pod. That loss stays. None also while
+        the API server is away.
         """
-        if not (lost.is_by_taint or lost.must_be_confirmed) or not await self._is_ready(run.node):
+        if not (lost.is_by_taint or lost.must_be_confirmed):
+            return lost
+        try:
+            is_ready = await self._state_seen(run.node) is None
+        except exceptions.KubernetesApiError as error:
+            return None if is_transient(error) else lost
+        if not is_ready:
             return lost
         if lost.must_be_confirmed:
             return lost.with_ready_node()
@@ -182,13 +185,6 @@ class RecordWriter:
             return await self._state_seen(node)
         except exceptions.KubernetesApiError:
             return None
-
-    async def _is_ready(self, node: str) -> bool:
-        """Whether a node is well; False if it may not be looked at."""
-        try:
-            return await self._state_seen(node) is None
-        except exceptions.KubernetesApiError:
-            return False
 
     async def _state_seen(self, node: str) -> str | None:
         found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]

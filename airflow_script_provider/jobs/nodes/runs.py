@@ -26,10 +26,10 @@ from airflow_script_provider.jobs.changes import Item, Kind, take_all
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import DOUBT
 from airflow_script_provider.jobs.log_reader import SILENCE
-from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.creating import JobCreator
 from airflow_script_provider.jobs.nodes.ending import after_its_pods
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
+from airflow_script_provider.jobs.nodes.looks import Looks
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.job.diagnosis import advised
@@ -96,7 +96,7 @@ class NodeRuns:
         self._explained: set[Start] = set()
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
-        self._looking = asyncio.Semaphore(READERS)
+        self._looks = Looks(self._api, self.job.ref.namespace, self._take, with_output=keeps_output)
 
     async def follow(self) -> None:
         """Start and follow runs until nothing is left.
@@ -248,7 +248,7 @@ class NodeRuns:
             return f" {launching.unknown(self.job.ref.namespace, run.name)}"
         if found is not None:
             self._take((Kind.JOB, Change(board.kept_job(found, with_output=self._keeps_output))))
-            await self._last_look(run)
+            await self._looks.last_look(run)
         return ""
 
     def _explain_later(self, run: NodeRun) -> None:
@@ -274,26 +274,11 @@ class NodeRuns:
             for other in list(self.board.runs.values()):
                 self._explain_later(other)
 
-    async def _look(self, run: NodeRun) -> None:
-        """Take in what the API server has of a run now."""
-        async with self._looking:
-            items = await looks.look(self._api, self.job.ref.namespace, run, with_output=self._keeps_output)
-        for item in items:
-            self._take(item)
-
-    async def _last_look(self, run: NodeRun) -> None:
-        """The same for a decision that also stands without an answer."""
-        try:
-            await self._look(run)
-        except exceptions.KubernetesApiError:
-            run.seen = run.seen.without_a_list()
-
     async def _confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
         """The decision by what the API server has now, None if the run goes on."""
         seen: Verdict | Lost | None = decision
         if run.uid is not None:
-            look, again = partial(self._look, run), lambda: self.board.decision(run, time.monotonic())
-            seen = await looks.confirmed(decision, look, again, lacks_end=looks.lacks_end(run))
+            seen = await self._looks.confirmed(run, decision, lambda: self.board.decision(run, time.monotonic()))
         return None if seen is None else await self._records.confirmed(run, seen)
 
     async def _conclude(self, run: NodeRun, due: Verdict | Lost) -> None:
@@ -306,14 +291,14 @@ class NodeRuns:
         before = self.board.failures_before(run.node)
         doubt = await self._end_create(run) if run.uid is None else ""
         if isinstance(decision, Verdict) and run.uid is not None:
-            decision = await after_its_pods(run, decision, self._records, partial(self._last_look, run), before)
+            decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             bare = await self._records.of(run, decision, None, before)
-            uid = decision.pod_uid if isinstance(decision, Verdict) else None
+            uid = decision.pod_uid if isinstance(decision, Verdict) else run.seen.view.last_pod
             output = await self._output_of(run, result.title(run.node, self.plan, bare), uid)
             record = await self._records.of(run, decision, output, before)
-            if isinstance(decision, Verdict) and decision.is_success and not run.seen.view.pods:
+            if isinstance(decision, Verdict) and decision.is_success and uid is None:
                 self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
             for warning in output.value().warnings:
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)

@@ -38,7 +38,10 @@ _OPTION = re.compile(
     re.IGNORECASE,
 )
 
-_FINAL_CODE = re.compile(rf"Container {SCRIPT_CONTAINER} for pod \S+ failed with exit code (\d+) matching FailJob rule")
+_FAIL_JOB = re.compile(
+    r"Container (?P<container>\S+) for pod [^\s/]+/(?P<pod>\S+) failed with exit code (?P<code>\d+) "
+    r"matching FailJob rule"
+)
 
 # Layers of the API server, containerd, Docker, CRI-O and runc around the cause of a failed start.
 _START_WRAPPING = re.compile(
@@ -195,6 +198,13 @@ def stop_of_suspect(events: Sequence[Mapping[str, Any]], suspected: tuple[str, s
     return None if reach_back and are_few else suspected
 
 
+def last_started(events: Iterable[Mapping[str, Any]]) -> str | None:
+    """The name of the pod whose script has started last, None if no event reports a start."""
+    started = [event for event in events if event.get("reason") == "Started" and _is_of_script(event)]
+    last = max(started, key=lambda event: event.get("firstTimestamp") or event.get("eventTime") or "", default=None)
+    return None if last is None else str(last["involvedObject"]["name"])
+
+
 def _is_of_script(event: Mapping[str, Any]) -> bool:
     path: str = event.get("involvedObject", {}).get("fieldPath", "")
     return path == f"spec.containers{{{SCRIPT_CONTAINER}}}"
@@ -213,5 +223,11 @@ def final_code(message: str) -> int | None:
     The form is that of Kubernetes 1.31 to 1.37:
     https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/controller/job/pod_failure_policy.go
     """
-    found = _FINAL_CODE.match(message)
-    return int(found[1]) if found else None
+    found = _FAIL_JOB.match(message)
+    return int(found["code"]) if found and found["container"] == SCRIPT_CONTAINER else None
+
+
+def failed_pod(message: str) -> str | None:
+    """The name of the pod that has ended its Job by an exit code, by the Job's condition."""
+    found = _FAIL_JOB.match(message)
+    return found["pod"] if found else None

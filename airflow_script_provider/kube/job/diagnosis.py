@@ -11,13 +11,14 @@ from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.causes.script_error import ScriptError
 from airflow_script_provider.kube.hiding import Hide, knows_values, shown_report
+from airflow_script_provider.kube.job import unseen
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import ending, pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
-from airflow_script_provider.kube.wording import headline_of, one_line
+from airflow_script_provider.kube.wording import headline_of, limit_in_words, one_line
 from airflow_script_provider.result import Category
 
 _MORE_MEMORY = "Raise container_resources limits memory."
@@ -108,17 +109,18 @@ def _could_not_start(container: str, why: str) -> str:
 
 
 def _deadline(case: Case) -> Diagnosis:
-    limit, reason, raise_it = _limit(case), case.verdict.reason, f"Raise {case.limits.deadline_name}."
+    name, reason, raise_it = case.limits.deadline_name, case.verdict.reason, f"Raise {case.limits.deadline_name}."
+    limit = limit_in_words(name, case.limits.deadline, is_rest=case.had_the_rest)
     if case.view.is_suspended:
         cause = f"was still suspended at the end of {limit} ({Category.DEADLINE_EXCEEDED})"
         if not case.verdict.delete_job:
             cause = f"ended when it was resumed: its time in suspension counted towards {limit}"
             cause = f"{cause} ({Category.DEADLINE_EXCEEDED}, as in Kubernetes before 1.36)"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
-    if unseen := case.view.unseen:
-        cause = f"was ended by {limit} ({Category.DEADLINE_EXCEEDED}); {unseen}"
+    if where := unseen.in_words(case.view):
+        cause = f"was ended by {limit} ({Category.DEADLINE_EXCEEDED}); {where}"
         return _diagnosis(case, cause, raise_it, Category.DEADLINE_EXCEEDED, reason)
-    if not case.view.has_begun and not case.view.may_run_unseen:
+    if not case.view.has_begun and not unseen.may_run(case.view):
         start = _why_not_started(case)
         cause = f"did not start within {limit} ({Category.DEADLINE_EXCEEDED}): {start.why}"
         return _diagnosis(case, cause, start.advice, start.category or Category.DEADLINE_EXCEEDED, reason)
@@ -132,14 +134,6 @@ def _deadline(case: Case) -> Diagnosis:
     else:
         why = NotStarted("", raise_it)
     return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
-
-
-def _limit(case: Case) -> str:
-    """The bound of a run that its deadline ended, as text."""
-    name, seconds = case.limits.deadline_name, case.limits.deadline
-    if seconds is None:
-        return f"its {name}"
-    return f"the {seconds:g} s that were left of its {name}" if case.had_the_rest else f"its {name} of {seconds:g} s"
 
 
 def _never_started(case: Case) -> Diagnosis:
@@ -320,7 +314,8 @@ def _without_exit_code(case: Case) -> Diagnosis:
         return _diagnosis(case, f"failed: {cause}", "", category, end.reason or None)
     cause = one_line(f"{verdict.reason}: {verdict.message}" if verdict.message else verdict.reason or "no reason given")
     category = signs.category_of(signs.OF_THE_CLUSTER, cause, verdict.reason) or Category.UNKNOWN
-    shown = f"{cause.rstrip('.')}; {case.view.unseen}" if case.view.unseen else cause
+    where = unseen.in_words(case.view)
+    shown = f"{cause.rstrip('.')}; {where}" if where else cause
     return _diagnosis(case, f"failed: {shown}", hint_for(cause), category, verdict.reason)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job import diagnosis, termination
+from airflow_script_provider.kube.job import diagnosis, termination, unseen
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -89,10 +89,10 @@ def conclude(
 
 
 def unread(job: str, verdict: Verdict, view: View) -> list[str]:
-    """What the result of a success lacks because no pod of the Job was seen, as one line."""
-    if not verdict.is_success or view.pods:
+    """What the result of a success lacks because its pod was not seen, as one line."""
+    if not verdict.is_success or verdict.pod_uid is not None:
         return []
-    why = view.unseen or "its pods are gone"
+    why = unseen.in_words(view) or ("the pod that succeeded is gone" if view.pods else "its pods are gone")
     return [f"Job {job}: {why}. The result has no exit code, no output and no value"]
 
 

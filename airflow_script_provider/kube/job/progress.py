@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.job import unseen
 from airflow_script_provider.kube.job.view import SUCCEEDED, View
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -156,6 +157,19 @@ def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
     return is_failure and is_doubtful and view.ended_by_itself(verdict.pod_uid)
 
 
+def is_unseen_success(view: View, verdict: Verdict) -> bool:
+    """Whether a Job has succeeded here by a script whose end was not seen."""
+    is_unseen = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {})) is None
+    return verdict.cause is Cause.JOB_SUCCEEDED and is_unseen and view.elsewhere is None
+
+
+def pod_of_unseen_code(view: View, verdict: Verdict) -> str | None:
+    """The name of the pod whose exit code only the Job's condition tells, None without one."""
+    has_code = verdict.cause is Cause.JOB_FAILED and cluster_messages.final_code(verdict.message) is not None
+    is_unseen = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {})) is None and view.elsewhere is None
+    return cluster_messages.failed_pod(verdict.message) if has_code and is_unseen else None
+
+
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:
     """Decide what the view means now: the run is over, or how long to wait."""
     if verdict := succeeded(view, now) or _job_condition(view, limits, now) or _failed_for_good(view, limits, now):
@@ -172,7 +186,7 @@ def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
     """The Job controller's decision. It says nothing about a script whose node does not answer."""
     for condition in view.true_conditions:
         if condition["type"] in SUCCEEDED:
-            uid = _succeeded_pod(view) or view.last_pod
+            uid = unseen.pod_of_success(view)
             return _stopped(view, uid) if uid and uid in view.stopped else Verdict(Cause.JOB_SUCCEEDED, uid)
         # Only the last condition says that no script runs any more where its pod is not seen.
         if condition["type"] in FAILED and not (view.elsewhere and condition["type"] != "Failed"):
@@ -180,7 +194,8 @@ def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
             cause = Cause.DEADLINE if reason == "DeadlineExceeded" else Cause.JOB_FAILED
             # A drain may give the script more time, but the follower does not wait for longer now.
             within = limits.grace_period + CONFIRMATION
-            return unreachable(view, now, within) or Verdict(cause, view.last_pod, reason, message)
+            uid = unseen.pod_of_failure(view, message)
+            return unreachable(view, now, within) or Verdict(cause, uid, reason, message)
     return None
 
 
@@ -226,14 +241,14 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
             return Verdict(Cause.NOT_EXECUTABLE, uid, end.reason, end.message, delete_job=True)
         others = pod_status.running_others(pod) if pod_status.script_end(pod) else []
         if others and now >= (_end_of_others(view, uid, limits) or math.inf):
-            is_by_deletion = pod_status.is_being_deleted(pod) and uid not in view.own_ends
-            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True, by_silence=is_by_deletion)
+            return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True, by_silence=True)
         is_last = view.failures > limits.backoff_limit and uid == view.last_pod
         is_last = is_last or is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
             until = _end_of_pod(view, uid, limits, CONFIRMATION)
             if until is None or now >= until:
-                return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=until is not None)
+                is_silent = until is not None
+                return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=is_silent, by_silence=is_silent)
     return None
 
 
@@ -378,9 +393,3 @@ def _silence(view: View, limits: Limits) -> float | None:
     if view.started_at is None or limits.deadline is None:
         return None
     return view.started_at + limits.deadline + limits.grace_period + SILENCE_GRACE
-
-
-def _succeeded_pod(view: View) -> str | None:
-    ends = {uid: pod_status.script_end(pod) for uid, pod in view.pods.items()}
-    ended_with_0 = [uid for uid, end in ends.items() if end is not None and end.exit_code == 0]
-    return next((uid for uid in ended_with_0 if uid not in view.stopped), next(iter(ended_with_0), None))

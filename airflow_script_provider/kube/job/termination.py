@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job import progress, unseen
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
@@ -36,7 +36,7 @@ def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> fl
     """
     if verdict.is_success or verdict.cause is Cause.UNREACHABLE:
         return None
-    if view.may_run_unseen:
+    if unseen.may_run(view):
         return since + limits.grace_period + MARGIN
     if not view.unended_pods:
         return None
@@ -91,7 +91,7 @@ def may_run_on(view: View, verdict: Verdict) -> bool:
     """Whether the script may still run after the verdict, so that another try must not begin."""
     if verdict.is_success:
         return False
-    return view.running_pod is not None or view.may_run_unseen or verdict.cause is Cause.UNREACHABLE
+    return view.running_pod is not None or unseen.may_run(view) or verdict.cause is Cause.UNREACHABLE
 
 
 def may_be_repeated(view: View, verdict: Verdict) -> bool:
@@ -121,7 +121,7 @@ def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
         return found
     where, hint = _where(case)
     does = "begin" if _is_waiting(running_pod(case.view, case.verdict)) else "run"
-    why = found.cause.removeprefix("outcome unknown: ").rstrip(".").removesuffix(f"; {case.view.unseen}")
+    why = found.cause.removeprefix("outcome unknown: ").rstrip(".").removesuffix(f"; {unseen.in_words(case.view)}")
     cause = f"outcome unknown: {why}; the script may still {does} in {where}, so it is not retried"
     headline, advice = headline_of(f"Job {case.job}: {cause}.", hint)
     return replace(found, cause=cause, headline=headline, advice=advice, hint=hint)

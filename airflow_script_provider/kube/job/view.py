@@ -133,8 +133,11 @@ class View:
         return replace(self, refused_since=now if self.refused_since is None else self.refused_since, refusal=refusal)
 
     def without_a_list(self) -> View:
-        """The view after the pods could not be listed: if none was seen, there may be some."""
-        return replace(self, pods_known=bool(self.pods))
+        """The view after the pods could not be listed.
+
+        There may be a newer one, unless the last one is not known to have ended.
+        """
+        return replace(self, pods_known=bool(self.unended_pods))
 
     def with_stopped(self, uid: str, reason: str, message: str) -> View:
         """The view after a message of the kubelet that it stopped the pod's script."""
@@ -183,24 +186,6 @@ class View:
         Between two pods, the Job's status counts none.
         """
         return manager_of(self.job) if self.has_unseen_pods or (self.ran_elsewhere and not self.pods) else None
-
-    @property
-    def may_run_unseen(self) -> bool:
-        """Whether the script may run in a pod that was never observed.
-
-        Its pods could not be listed, or the last status of a Job elsewhere counts one.
-        """
-        status = self.job.get("status", {})
-        is_over = any(one["type"] in ("Complete", "Failed") for one in self.true_conditions)
-        counts_one = bool(status.get("active") or status.get("terminating"))
-        return not self.pods and not is_over and (not self.pods_known or (counts_one and self.elsewhere is not None))
-
-    @property
-    def unseen(self) -> str:
-        """Where pods are that were never seen, as a clause; empty if there are none."""
-        if self.elsewhere:
-            return f"{self.elsewhere} ran it in another cluster, where its pods and logs are"
-        return "its pods and their logs are gone" if self.has_unseen_pods else ""
 
     @property
     def is_suspended(self) -> bool:

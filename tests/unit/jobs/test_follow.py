@@ -19,6 +19,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import conclude, follow, job_logs
+from airflow_script_provider.jobs.answers import doubt, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
@@ -73,6 +74,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
         monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.2)
+    monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)
     for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
         monkeypatch.setattr(progress, name, 0.1)
     monkeypatch.setattr(termination, "MARGIN", 0.4)
@@ -135,6 +138,37 @@ async def test_nothing_is_ended_for_its_silence_while_the_api_server_is_away(
     found = await followed(server, changes)
     assert found is not None
     assert found.verdict.cause is cause
+
+
+REFUSED = a_refusal(403, "Forbidden", 'pods is forbidden: User "me" cannot list resource "pods"')
+
+
+@pytest.mark.parametrize(("patience", "stands"), [(0.2, True), (60.0, False)])
+@pytest.mark.parametrize("cause", [Cause.STARTUP_TIMEOUT, Cause.UNREACHABLE])
+async def test_a_refusal_does_not_confirm_a_silence_at_once(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, cause: Cause, patience: float, stands: bool
+) -> None:
+    """A new API server refuses what it grants a little later, while the script runs (R10, R15)."""
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", patience)
+    server.unknown = REFUSED
+    changes = Fed((Kind.JOB, ours(a_job())), *SILENCES[cause], (Kind.POD, LISTED))
+    found = await followed(server, changes, reads_logs=False)
+    assert (found is not None and found.verdict.cause is cause) is stands
+    assert (requests(server, "DELETE") > 0) is stands
+
+
+@pytest.mark.parametrize(("answer", "is_green"), [(AWAY, False), (REFUSED, True)], ids=["away", "forbidden"])
+async def test_a_success_waits_for_its_pod_while_the_server_is_away(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, answer: Answer, is_green: bool
+) -> None:
+    """The pod, which the watch brings a moment later, was told to end (R1)."""
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 60.0)
+    server.unknown = answer
+    pod = a_pod(exit_code=0, being_deleted=True, grace_period=30, phase="Succeeded")
+    changes = Fed((Kind.JOB, ours(a_job("Complete"))), later=[(Kind.POD, Change(pod))])
+    found = await followed(server, changes, reads_logs=False)
+    assert found is not None
+    assert found.verdict.cause is (Cause.JOB_SUCCEEDED if is_green else Cause.STOPPED)
 
 
 @pytest.mark.parametrize("end", [{"exit_code": 0, "phase": "Succeeded"}, {"running": True}], ids=["seen", "unseen"])
@@ -322,15 +356,31 @@ async def test_a_pod_that_waits_is_deleted_before_the_verdict(
 
 @pytest.mark.parametrize("job", [ours(DEADLINE), replace(ours(a_job()), deleted=True)], ids=["timeout", "deleted"])
 @pytest.mark.parametrize("is_listed", [True, False])
-async def test_a_pod_that_cannot_be_looked_up_may_run(server: WebServer, job: Change, is_listed: bool) -> None:
+@pytest.mark.parametrize("pods", [(), (a_pod(exit_code=1, phase="Failed"),)], ids=["none seen", "one ended"])
+async def test_a_pod_that_cannot_be_looked_up_may_run(
+    server: WebServer, pods: tuple[dict[str, Any], ...], job: Change, is_listed: bool
+) -> None:
     """The API server refuses to list pods when the Job ends: no other try may begin (R5, R10)."""
     if is_listed:
-        has(server, job)
+        has(server, job, *pods)
     else:
         server.unknown = AWAY
-    found = await followed(server, Fed((Kind.JOB, job)))
+    changes = Fed((Kind.JOB, ours(a_job())), *((Kind.POD, Change(pod)) for pod in pods), later=[(Kind.JOB, job)])
+    found = await followed(server, changes, reads_logs=False)
     assert found is not None
     assert termination.may_run_on(found.view, found.verdict) is not is_listed
+
+
+async def test_an_ended_attempt_does_not_decide_for_one_that_runs(server: WebServer) -> None:
+    """The Job is deleted a moment after it has started another pod, which the watch has not brought (R10)."""
+    ended, newer = a_pod(exit_code=1, phase="Failed"), a_pod("load-x2", running=True, created="2026-01-01T00:00:30Z")
+    has(server, ours(a_job(failed=1)), ended, newer)
+    server.answers(JOB, a_refusal(404, "NotFound"))
+    deleted = replace(ours(a_job(failed=1)), deleted=True)
+    found = await followed(server, Fed((Kind.POD, Change(ended)), (Kind.JOB, deleted)), reads_logs=False)
+    assert found is not None
+    assert (found.verdict.cause, found.verdict.pod_uid) == (Cause.JOB_DELETED, "uid-load-x2")
+    assert termination.may_run_on(found.view, found.verdict)
 
 
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:

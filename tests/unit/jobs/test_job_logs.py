@@ -281,7 +281,7 @@ class TestOutputs:
         assert outputs.of("second").tail() == "second\n"
         assert outputs.of("third").tail() == "third\n"
         assert outputs.of("first").tail() == "third\n"
-        assert outputs.of(None).tail() == "third\n"
+        assert outputs.of(None).tail() == ""
 
     @pytest.mark.parametrize(
         ("uid", "lacks_end", "why"),

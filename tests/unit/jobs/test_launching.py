@@ -202,3 +202,14 @@ async def test_a_refusal_of_a_new_api_server_stays_its_own(server: WebServer) ->
         with pytest.raises(exceptions.KubernetesApiError, match="unknown field") as caught:
             await launching.launch(api, REQUEST)
     assert "is needed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [an_object(), a_refusal(403)])
+async def test_no_attempt_follows_a_verdict(answer: Answer) -> None:
+    """The Job stays to be read, and a server that refuses the change does not end the run (R12)."""
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", answer)
+        async with api_of(server) as api:
+            await launching.end_attempts(api, JobRef("etl", "load", "uid-1"), 2)
+        asked = [(request.method, request.body) for request in server.requests]
+    assert asked == [("PATCH", b'{"metadata": {"uid": "uid-1"}, "spec": {"backoffLimit": 2}}')]

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import Kind
 from airflow_script_provider.jobs.nodes.looks import confirmed, lacks_end, look
 from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
@@ -36,7 +38,7 @@ FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
     [
         (SUCCEEDED, FORBIDDEN, Wait(), SUCCEEDED),
         (LATE, AWAY, LATE, None),
-        (LATE, FORBIDDEN, LATE, LATE),
+        (LATE, FORBIDDEN, LATE, None),
         (LATE, None, LATE, LATE),
         (LATE, None, Wait(), None),
         (LOST, AWAY, LOST, None),
@@ -58,21 +60,34 @@ async def test_silence_decides_nothing_while_the_api_server_is_away(
         if answer is not None:
             raise answer
 
-    assert await confirmed(decision, ask, lambda: again) == expected
+    assert await confirmed(decision, ask, lambda: again, Doubt()) == expected
+
+
+@pytest.mark.parametrize("decision", [LATE, LOST])
+async def test_a_refusal_counts_after_a_while(monkeypatch: pytest.MonkeyPatch, decision: Any) -> None:
+    """A right may be missing for good (R15)."""
+
+    async def ask() -> None:
+        raise FORBIDDEN
+
+    looks = Doubt()
+    assert await confirmed(decision, ask, lambda: decision, looks) is None
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
+    assert await confirmed(decision, ask, lambda: decision, looks) == decision
 
 
 @pytest.mark.parametrize(
-    ("lacks_end", "answer", "again", "expected"),
+    ("is_unseen", "answer", "again", "expected"),
     [
         (True, None, SUCCEEDED, SUCCEEDED),
         (True, None, Wait(), OF_THE_JOB),
-        (True, AWAY, SUCCEEDED, OF_THE_JOB),
+        (True, AWAY, SUCCEEDED, None),
         (True, FORBIDDEN, SUCCEEDED, OF_THE_JOB),
         (False, AssertionError("nothing is to be asked"), SUCCEEDED, OF_THE_JOB),
     ],
 )
 async def test_a_pod_that_no_watch_brought_is_looked_for(
-    lacks_end: bool, answer: Exception | None, again: Any, expected: Any
+    is_unseen: bool, answer: Exception | None, again: Any, expected: Any
 ) -> None:
     """The Job's word alone has no exit code and no output (R13, R21)."""
 
@@ -80,7 +95,7 @@ async def test_a_pod_that_no_watch_brought_is_looked_for(
         if answer is not None:
             raise answer
 
-    assert await confirmed(OF_THE_JOB, ask, lambda: again, lacks_end=lacks_end) == expected
+    assert await confirmed(OF_THE_JOB, ask, lambda: again, Doubt(), is_unseen=is_unseen) == expected
 
 
 @pytest.mark.parametrize("verdict", [TIMED_OUT, DELETED])
@@ -92,15 +107,21 @@ async def test_a_look_may_bring_a_pod_that_still_ends(verdict: Verdict, again: A
         """The pod is there."""
 
     expected = None if isinstance(again, Wait) else again
-    assert await confirmed(verdict, ask, lambda: again, lacks_end=True) == expected
+    assert await confirmed(verdict, ask, lambda: again, Doubt(), is_unseen=True) == expected
 
 
 @pytest.mark.parametrize(
-    ("pods", "expected"), [((), True), ((a_pod(running=True),), True), ((a_pod(exit_code=0),), False)]
+    ("pods", "uid", "expected"),
+    [
+        ((), None, True),
+        ((a_pod(running=True),), "uid-load-x1", True),
+        ((a_pod(exit_code=0),), "uid-load-x1", False),
+        ((a_pod(exit_code=1, phase="Failed"),), None, True),
+    ],
 )
-def test_an_end_that_was_not_seen(pods: tuple[dict[str, Any], ...], expected: bool) -> None:
-    """A pod that was last seen running may have ended too (R21)."""
-    assert lacks_end(a_run(*pods)) is expected
+def test_an_end_that_was_not_seen(pods: tuple[dict[str, Any], ...], uid: str | None, expected: bool) -> None:
+    """A pod that was last seen running may have ended, or another one may have succeeded (R21)."""
+    assert lacks_end(a_run(*pods), Verdict(Cause.JOB_SUCCEEDED, uid)) is expected
 
 
 def of_run(thing: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.api import client
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
@@ -94,6 +95,21 @@ async def test_an_eviction_is_no_loss_of_a_ready_node(answer: Answer, goes_on: b
     assert run.seen.left_alive == ({"uid-load-x1"} if goes_on else set())
 
 
+@pytest.mark.parametrize("reason", ["DeletionByTaintManager", None], ids=["evicted", "silent"])
+async def test_a_node_is_not_lost_while_the_api_server_is_away(
+    monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    """It may be ready, and Kubernetes replaces the pod there (R10, R15)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.05)
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+    lost = Lost("unreachable", reason, "load-x1", "silent", is_confirmed=reason is not None)
+    with stand_in() as server:
+        server.answers("/api/v1/nodes", a_refusal(503, "ServiceUnavailable", "the server is away"))
+        async with api_of(server) as api:
+            assert await RecordWriter(api, a_launched_job()).confirmed(run, lost) is None
+    assert run.seen.left_alive == set()
+
+
 @pytest.mark.parametrize(("ready", "state"), [("True", "ready"), ("Unknown", "unreachable")])
 async def test_a_silent_kubelet_of_a_ready_node(ready: str, state: str) -> None:
     """The run is lost in both cases, and the cause is true (R10, R22)."""
@@ -165,3 +181,21 @@ async def test_events_tell_how_a_run_ended_whose_pod_was_never_seen(pod: str, ca
             confirmed = await RecordWriter(api, a_launched_job()).confirmed(run, Verdict(Cause.JOB_SUCCEEDED, None))
     assert isinstance(confirmed, Verdict)
     assert confirmed.cause is cause
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+async def test_an_exit_code_that_a_stopped_script_chose_is_not_the_runs(is_stopped: bool) -> None:
+    """Only the Job's condition has the code, and only an event says that the kubelet stopped the script (R1, R25)."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0, uid="uid-run")
+    code = "Container script for pod etl/load-node-1-0-x8k2q failed with exit code 42 matching FailJob rule at index 1"
+    concerned = {"kind": "Pod", "name": "load-node-1-0-x8k2q", "fieldPath": "spec.containers{script}"}
+    killing = an_event("Killing", "Stopping container script") | {"involvedObject": concerned}
+    with stand_in() as server:
+        server.answers("/api/v1/namespaces/etl/events", listed(*([killing] if is_stopped else [])))
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job())
+            confirmed = await writer.confirmed(run, Verdict(Cause.JOB_FAILED, None, "PodFailurePolicy", code))
+    assert isinstance(confirmed, Verdict)
+    assert (confirmed.reason, confirmed.message) == (
+        ("Killing", "Stopping container script") if is_stopped else ("PodFailurePolicy", code)
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
-from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary
+from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary, unread
 from airflow_script_provider.kube.job.progress import Cause, Verdict, decide
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PACKAGES_VARIABLE
@@ -22,6 +22,7 @@ from tests.builders import (
     a_pod,
     a_result,
     a_script,
+    a_view,
     some_limits,
     some_output,
 )
@@ -186,6 +187,34 @@ def test_the_condition_has_the_final_code_of_a_pod_that_is_gone(pods: list[dict[
     view = case.view.with_pod(pods[0], 1, deleted=True) if pods else case.view
     outcome = concluded(replace(case, limits=limits, view=view), skip_codes=frozenset({3, 143}))
     assert (outcome.skipped, outcome.retryable) == (code == 3, code is None)
+
+
+@pytest.mark.parametrize("cause", [Cause.JOB_SUCCEEDED, Cause.JOB_FAILED])
+def test_a_result_has_nothing_of_another_attempt(cause: Cause) -> None:
+    """The first attempt is left, and the one that decided is gone (R13)."""
+    case = a_case(
+        a_pod(exit_code=1, phase="Failed"), cause=cause, message="" if cause is Cause.JOB_SUCCEEDED else FINAL
+    )
+    result = concluded(replace(case, verdict=replace(case.verdict, pod_uid=None))).result
+    assert (result.pod_name, result.exit_code) == (None, None if cause is Cause.JOB_SUCCEEDED else 3)
+    assert [attempt.exit_code for attempt in result.attempts] == [1]
+
+
+@pytest.mark.parametrize(
+    ("uid", "pods", "lines"),
+    [
+        ("uid-load-x1", [a_pod(running=True)], []),
+        (None, [], ["Job etl/load: its pods are gone. The result has no exit code, no output and no value"]),
+        (
+            None,
+            [a_pod(exit_code=1)],
+            ["Job etl/load: the pod that succeeded is gone. The result has no exit code, no output and no value"],
+        ),
+    ],
+)
+def test_what_a_success_lacks_without_its_pod(uid: str | None, pods: list[dict[str, Any]], lines: list[str]) -> None:
+    """A log line says why the result is empty (R13)."""
+    assert unread("etl/load", Verdict(Cause.JOB_SUCCEEDED, uid), a_view(*pods)) == lines
 
 
 NOT_CHOSEN = {

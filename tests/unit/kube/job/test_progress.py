@@ -319,6 +319,22 @@ def test_a_failed_script_beside_a_sidecar_is_final() -> None:
     assert (verdict.cause, verdict.delete_job) == (Cause.SCRIPT_FAILED, True)
 
 
+@pytest.mark.parametrize(
+    ("pod", "until", "attempts"),
+    [
+        (a_pod(exit_code=1, others=[a_container(name="proxy", running=True)]), OTHERS_GRACE, 4),
+        (a_pod(exit_code=1, phase="Running"), 30 + CONFIRMATION, 1),
+    ],
+    ids=["another container runs", "its end is not reported"],
+)
+def test_a_failure_that_rests_on_silence_is_confirmed(pod: dict[str, Any], until: float, attempts: int) -> None:
+    """The containers may have ended while the watch was dead, and Kubernetes goes on (R7, R12)."""
+    verdict = verdict_of(a_view(pod), until, backoff_limit=attempts - 1)
+    assert (verdict.cause, verdict.delete_job, verdict.must_be_confirmed) == (Cause.SCRIPT_FAILED, True, True)
+    ended = verdict_of(a_view(a_pod(exit_code=1, phase="Failed")))
+    assert (ended.delete_job, ended.must_be_confirmed) == (False, False)
+
+
 def test_a_sidecar_that_failed_does_not_undo_success() -> None:
     """With a sidecar that ended badly Kubernetes would try again; the Job is deleted instead."""
     view = a_view(a_pod(exit_code=0, others=[a_container(name="proxy", exit_code=1)]))

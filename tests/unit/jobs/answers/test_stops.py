@@ -1,25 +1,31 @@
-"""Scripts that the cluster stopped, and Jobs that must start no other attempt."""
+"""Scripts that the kubelet stopped, by the events of their pods."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
-from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.changes import stopped_by_kubelet
+from airflow_script_provider.api import client
+from airflow_script_provider.jobs.answers import stops
+from airflow_script_provider.jobs.answers.stops import of_unseen_end, stopped_by_kubelet
 from airflow_script_provider.kube.job.launched import JobRef
-from tests.builders import a_pod, a_view, an_event
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from tests.builders import a_job, a_pod, a_view, an_event
 from tests.servers import Answer
-from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
+from tests.stand_in_api import a_refusal, api_of, stand_in
 
-EVENTS, JOB = "/api/v1/namespaces/etl/events", "/apis/batch/v1/namespaces/etl/jobs/load"
+EVENTS = "/api/v1/namespaces/etl/events"
 EVICTED = a_pod(exit_code=0, being_deleted=True, disrupted="EvictionByEvictionAPI")
 DELETED = a_pod(exit_code=0, phase="Succeeded", being_deleted="2026-01-01T00:00:34Z", grace_period=30)
 UID, OF_SCRIPT = "uid-load-x1", "spec.containers{script}"
+REF = JobRef("etl", "load", "uid-load")
 KILLING, WAS_DELETED = ("Killing", "Stopping container script"), ("", "pod load-x1 was deleted")
 FORBIDDEN, MISSING = a_refusal(403, "Forbidden", "no"), a_refusal(404, "NotFound", "no")
+AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
 
 
 def events(*reasons: str, message: str = "Stopping container script", count: int = 1) -> Answer:
@@ -114,12 +120,79 @@ async def test_a_signal_is_explained_however_short_the_script_was(code: int, sto
             assert await stopped_by_kubelet(api, "etl", a_view(pod), UID) == stop
 
 
-@pytest.mark.parametrize("answer", [an_object(), FORBIDDEN])
-async def test_no_attempt_follows_a_verdict(answer: Answer) -> None:
-    """The Job stays to be read, and a server that refuses the change does not end the run (R12)."""
+@pytest.mark.parametrize("pod", [a_pod(exit_code=0, phase="Running"), DELETED], ids=["by itself", "deleted"])
+async def test_events_are_waited_for_while_the_server_is_away(
+    pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe killed the script, which ended with 0: only its events say so (R1)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.05)
     with stand_in() as server:
-        server.answers(JOB, answer)
+        server.answers(EVENTS, AWAY, AWAY, AWAY, events("Killing", message="Container script failed liveness probe"))
         async with api_of(server) as api:
-            await launching.end_attempts(api, JobRef("etl", "load", "uid-1"), 2)
-        asked = [(request.method, request.body) for request in server.requests]
-    assert asked == [("PATCH", b'{"metadata": {"uid": "uid-1"}, "spec": {"backoffLimit": 2}}')]
+            stop = await stopped_by_kubelet(api, "etl", a_view(pod), UID)
+    assert stop == ("Killing", "Container script failed liveness probe")
+
+
+async def test_events_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pod's status says then counts (R10, R15)."""
+    monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)
+    with stand_in() as server:
+        server.answers(EVENTS, AWAY)
+        async with api_of(server) as api:
+            assert await stopped_by_kubelet(api, "etl", a_view(a_pod(exit_code=0)), UID) is None
+            assert await stopped_by_kubelet(api, "etl", a_view(DELETED), UID) == WAS_DELETED
+
+
+def of_pods(*reasons: tuple[str, str]) -> Answer:
+    """Events of scripts' containers, one a second, each with the name of its pod."""
+    items = [an_event(reason, "Stopping container script", name=name) for name, reason in reasons]
+    for second, item in enumerate(items):
+        item["involvedObject"]["fieldPath"] = OF_SCRIPT
+        item["firstTimestamp"] = f"2026-01-01T00:00:{second:02}Z"
+    return Answer(json.dumps({"kind": "EventList", "metadata": {}, "items": items}).encode())
+
+
+FIRST, LAST, SEEN = "load-aaaaa", "load-bbbbb", "load-ccccc"
+NONE, STARTS = of_pods(), of_pods((FIRST, "Started"), (LAST, "Started"), (SEEN, "Started"))
+
+
+@pytest.mark.parametrize(
+    ("killing", "started", "is_stopped"),
+    [
+        (of_pods((LAST, "Killing")), STARTS, True),
+        (of_pods((FIRST, "Killing")), STARTS, False),
+        (of_pods((FIRST, "Killing"), (LAST, "Killing")), STARTS, True),
+        (of_pods((SEEN, "Killing")), STARTS, False),
+        (of_pods((FIRST, "Killing")), NONE, True),
+        (of_pods((FIRST, "Killing")), FORBIDDEN, True),
+        (NONE, FORBIDDEN, False),
+        (FORBIDDEN, FORBIDDEN, False),
+    ],
+    ids=["the last", "an earlier", "both", "one that was seen", "expired", "forbidden", "none", "all forbidden"],
+)
+async def test_only_the_stop_of_the_last_attempt_counts(killing: Answer, started: Answer, is_stopped: bool) -> None:
+    """A drain stopped an earlier attempt; the one that succeeded was not seen (R1, R4)."""
+    view = a_view(a_pod(SEEN, exit_code=1, phase="Failed"), job=a_job("Complete", failed=1))
+    with stand_in() as server:
+        server.answers(EVENTS, killing, started)
+        async with api_of(server) as api:
+            verdict = await of_unseen_end(api, REF, view, Verdict(Cause.JOB_SUCCEEDED))
+    assert verdict == (Verdict(Cause.STOPPED, None, *KILLING) if is_stopped else Verdict(Cause.JOB_SUCCEEDED))
+
+
+@pytest.mark.parametrize("pods", [(), (a_pod(LAST, running=True),)], ids=["never seen", "seen running"])
+@pytest.mark.parametrize(("answer", "is_stopped"), [(of_pods((LAST, "Killing")), True), (NONE, False)])
+async def test_an_exit_code_that_a_stopped_script_chose_is_not_its_own(
+    pods: tuple[dict[str, Any], ...], answer: Answer, is_stopped: bool
+) -> None:
+    """It neither skips the task nor ends its tries: the Job's condition has only the code (R1, R4)."""
+    message = f"Container script for pod etl/{LAST} failed with exit code 42 matching FailJob rule at index 1"
+    view = a_view(*pods, job=a_job("Failed", reason="PodFailurePolicy", message=message, failed=1))
+    failed = Verdict(Cause.JOB_FAILED, view.last_pod, "PodFailurePolicy", message)
+    with stand_in() as server:
+        server.answers(EVENTS, answer)
+        async with api_of(server) as api:
+            verdict = await of_unseen_end(api, REF, view, failed)
+        asked = [unquote(request.path).partition("fieldSelector=")[2] for request in server.requests]
+    assert verdict == (replace(failed, reason=KILLING[0], message=KILLING[1]) if is_stopped else failed)
+    assert asked == [f"involvedObject.kind=Pod,involvedObject.name={LAST}"]

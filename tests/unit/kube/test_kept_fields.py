@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_script_provider.kube.job import kept_fields
+from airflow_script_provider.kube import kept_fields
 
 
 @pytest.mark.parametrize(

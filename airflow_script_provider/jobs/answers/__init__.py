@@ -1,0 +1,1 @@
+"""What the API server answers before a decision stands."""

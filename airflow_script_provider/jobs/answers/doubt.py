@@ -1,0 +1,39 @@
+"""How long a decision waits for the API server's answer, where a look has failed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.api.client import is_transient
+from airflow_script_provider.api.watch import REFUSAL_PATIENCE
+
+
+@dataclass
+class Doubt:
+    """The looks of a run that have failed, one after the other."""
+
+    _since: float | None = None
+
+    def waits_after(
+        self, error: exceptions.KubernetesApiError, *, must_be_confirmed: bool, is_unseen_success: bool
+    ) -> bool:
+        """Whether a decision waits for another answer after a look has failed.
+
+        One that ``must_be_confirmed`` waits for as long as the server is away. A refusal is
+        doubted only for a while, as that of a watch. A success whose pod was not seen to end
+        (``is_unseen_success``) waits as long, but not for a right that is missing.
+        """
+        if must_be_confirmed and is_transient(error):
+            self.end()
+            return True
+        if not must_be_confirmed and (not is_unseen_success or isinstance(error, exceptions.ApiForbiddenError)):
+            return False
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        return now < self._since + REFUSAL_PATIENCE
+
+    def end(self) -> None:
+        """Note that the API server has answered, or is away."""
+        self._since = None

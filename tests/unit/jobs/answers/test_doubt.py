@@ -1,0 +1,53 @@
+"""How long a decision waits for an answer."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.answers.doubt import Doubt
+
+AWAY = exceptions.ApiUnreachableError("no answer", status=0)
+FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
+
+
+@pytest.mark.parametrize(
+    ("error", "must_be_confirmed", "is_unseen_success", "at_first", "later"),
+    [
+        (AWAY, True, False, True, True),
+        (FORBIDDEN, True, False, True, False),
+        (AWAY, False, True, True, False),
+        (FORBIDDEN, False, True, False, False),
+        (AWAY, False, False, False, False),
+    ],
+)
+def test_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    error: exceptions.KubernetesApiError,
+    must_be_confirmed: bool,
+    is_unseen_success: bool,
+    at_first: bool,
+    later: bool,
+) -> None:
+    """A new API server refuses what it grants a little later; a right may be missing for good (R10, R15)."""
+    looks = Doubt()
+    facts = {"must_be_confirmed": must_be_confirmed, "is_unseen_success": is_unseen_success}
+    assert looks.waits_after(error, **facts) is at_first
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
+    assert looks.waits_after(error, **facts) is later
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_a_refusal_is_doubted_from_the_first_one_on(monkeypatch: pytest.MonkeyPatch, is_away: bool) -> None:
+    """What was refused before an answer, or before the server was away, does not count (R15)."""
+    looks = Doubt(_since=0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
+    if is_away:
+        looks.waits_after(AWAY, must_be_confirmed=True, is_unseen_success=False)
+    else:
+        looks.end()
+    assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
