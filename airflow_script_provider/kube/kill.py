@@ -17,8 +17,9 @@ class Kill:
 
 
 _OF_LATER_TRIES = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
-"""States that a task with a running try gets from Airflow, never from a user: Airflow has not
-heard of that try for too long, and counts it as failed."""
+"""States that a task with a running try gets from Airflow, not from a user: Airflow has not heard
+of that try for too long, and counts it as failed. A deferred task has them before it resumes, and
+after a clear as well."""
 
 
 def meaning_of_kill(state: str | None) -> Kill:
