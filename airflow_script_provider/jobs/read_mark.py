@@ -69,8 +69,8 @@ async def close(context: JobContext, *, is_retried: bool, has_ending_pod: bool) 
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
-    of the task follows (``is_retried``), which would reattach to it. While the pod of a success has
-    not ended (``has_ending_pod``), no other one may take its place.
+    of the task follows (``is_retried``), which would reattach to it. While the pod of a success
+    has not ended (``has_ending_pod``), no other one may take its place.
     """
     api, job, log = context.api, context.job, context.log
     if job.may_be_marked:
