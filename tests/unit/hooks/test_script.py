@@ -55,7 +55,7 @@ NO_CREDENTIALS = ApiUnreachableError("the kubeconfig does not exist", retryable=
 async def test_a_job_that_cannot_be_followed_is_left_to_the_next_try(
     interruption: Exception, try_number: int, alone: bool, is_left: bool
 ) -> None:
-    """It is healthy: only if no try follows that reattaches to it, it is deleted (R2, R33)."""
+    """It is healthy: only if no try follows that reattaches to it, it is deleted (R2, R14)."""
     task = a_task(try_number=try_number)
     meaning = partial(a_script_run().meaning_of_kill, task, alone=alone)
     with stand_in() as server:
