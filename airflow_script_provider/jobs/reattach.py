@@ -187,7 +187,8 @@ async def _delete(api: KubernetesApi, namespace: str, job: Job, log: RunLog) -> 
         await _doubting(lambda: launching.delete(api, ref))
     except exceptions.KubernetesApiError as error:
         if not earlier_tries.has_ended(job):
-            raise error.with_message(f"{why} {launching.left_over(ref)}\n{error}") from None
+            words = f"{launching.left_over(ref)}\n{why} No other Job is created beside it.\n{error}"
+            raise error.with_message(words) from None
         log.note(f"{why} {launching.left_over(ref)} ({error})", logging.WARNING)
     else:
         log.note(f"{why} It is deleted.")
