@@ -30,8 +30,7 @@ WATCH_PATIENCE = 900.0
 upgrade."""
 
 REFUSAL_PATIENCE = 60.0
-"""Seconds for which a refusal (401, 403) is doubted once the server has granted the watch
-before."""
+"""Seconds for which a refusal (401, 403) is doubted that may come from a server which restarts."""
 SHORT_LIFE = 1.0
 """Seconds that a stream must live for the next one to be opened without a pause."""
 LONGEST_PAUSE = 10.0
@@ -139,14 +138,17 @@ class Watch:
     def _is_final(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether to give up on an error.
 
-        A refusal is final at once, unless the server has granted the watch before, or other calls
-        with these credentials: while it restarts, an API server may refuse what it grants later.
+        While it restarts, an API server may refuse what it grants later. So a missing right (403)
+        is doubted, other refusals if the server has granted the watch before, and refused
+        credentials (401) also if it has granted other calls. Events only add reasons, and their
+        right is optional: without it, the run goes on.
         """
         silence = time.monotonic() - (self._answered or self._asked)
         if is_transient(error) or isinstance(error, exceptions.ApiGoneError):
             is_first = self._answered is None and self._first_patience is not None
             return silence > (self._first_patience or 0.0 if is_first else WATCH_PATIENCE)
-        is_doubted = self._answered is not None or self._api.is_doubtful(error)
+        is_needed_right = isinstance(error, exceptions.ApiForbiddenError) and self._resource != "events"
+        is_doubted = self._answered is not None or is_needed_right or self._api.is_doubtful(error)
         return not is_doubted or silence > REFUSAL_PATIENCE
 
     async def _one_stream(self) -> AsyncIterator[Change]:

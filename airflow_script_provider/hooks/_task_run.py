@@ -19,7 +19,7 @@ from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.kill import Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import NOT_FOLLOWED, Kill, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
@@ -172,9 +172,19 @@ class JobTaskRun(TaskRun):
             return launching.fate(ref, deleted=False)
         return launching.fate(ref, deleted=True)
 
-    async def meaning_of_kill(self, task: TaskIdentity | None) -> Kill | None:
-        """What a kill of a task with tries left means; None for any other interruption."""
-        if not self.interruptible.is_killed or task is None or not task.has_tries_left:
+    async def meaning_of_kill(
+        self, task: TaskIdentity | None, interruption: BaseException, *, alone: bool = True
+    ) -> Kill | None:
+        """What the end of a task with tries left means; None for an interruption that is not one.
+
+        An error of the API server ends the task if it runs nothing else (``alone``): other code
+        may catch the error and go on.
+        """
+        if task is None or not task.has_tries_left:
+            return None
+        if alone and isinstance(interruption, exceptions.KubernetesApiError) and interruption.retryable:
+            return NOT_FOLLOWED
+        if not self.interruptible.is_killed:
             return None
         return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from airflow_script_provider._airflow import masked
@@ -233,7 +234,7 @@ class NodesTaskRun(JobTaskRun):
         alone: bool = True,
     ) -> NodesTask:
         values = inputs.values if inputs else None
-        return NodesTask(api, log, lambda: self.meaning_of_kill(task), alone, values, masked)
+        return NodesTask(api, log, partial(self.meaning_of_kill, task, alone=alone), alone, values, masked)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:

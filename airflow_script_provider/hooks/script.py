@@ -121,7 +121,7 @@ class ScriptTaskRun(JobTaskRun):
         access, task = self.cluster.resolve(), task or current_task()
         request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
-        meaning = partial(self.meaning_of_kill, task)
+        meaning = partial(self.meaning_of_kill, task, alone=alone)
 
         async def main(api: KubernetesApi) -> Outcome:
             job, start = await self._begin(api, request, meaning, alone=alone)

@@ -1,4 +1,4 @@
-"""Concluding a run: follow its Job, clear up, hand the outcome over, mark the Job as read."""
+"""Concluding a run: follow its Job, clear up, hand the outcome over, mark or delete the Job."""
 
 from __future__ import annotations
 
@@ -57,10 +57,12 @@ async def conclude(
     guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
         if isinstance(start, JobEnd):
-            outcome = await _clear_up(context, await _read_left(context, start), start.seconds)
+            followed = await _read_left(context, start)
+            outcome = await _clear_up(context, followed, start.seconds)
         else:
-            outcome = await _clear_up(context, await _follower(context, start).follow())
-    return await _hand_over(guard, outcome, task, on_outcome)
+            followed = await _follower(context, start).follow()
+            outcome = await _clear_up(context, followed)
+    return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
 async def conclude_or_defer(
@@ -80,7 +82,7 @@ async def conclude_or_defer(
         if followed is None:
             return Deferral(context.job, follower.state, context.api.host)
         outcome = await _clear_up(context, followed)
-    return await _hand_over(guard, outcome, task, on_outcome)
+    return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
 async def after_timeout(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
@@ -122,11 +124,11 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
 
 
 async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
-    """Remove what a Job that is over leaves behind; its outcome.
+    """Remove the Secret of a Job that is over; its outcome.
 
     ``seconds`` is the time from the launch to the end, by default to now.
     """
-    await _remove(context, is_job_deleted=followed.verdict.delete_job)
+    await _delete_secret(context)
     outcome = _outcome(context, followed, seconds)
     unread = outcomes.unread(str(context.job.ref), followed.verdict, followed.view)
     for warning in (*outcome.value.warnings, *unread):
@@ -153,11 +155,14 @@ def _outcome(context: JobContext, followed: Followed, seconds: float | None = No
     return outcomes.conclude(case, output, job, time.time() - job.launched_at if seconds is None else seconds)
 
 
-async def _remove(context: JobContext, *, is_job_deleted: bool) -> None:
-    """Delete the Job, where Kubernetes would go on with it, and the Secret at once."""
+async def _delete_job(context: JobContext) -> None:
+    """Delete the Job, with which Kubernetes would go on."""
+    if not await launching.abandon(context.api, context.job.ref):
+        context.log.note(launching.left_over(context.job.ref), logging.WARNING)
+
+
+async def _delete_secret(context: JobContext) -> None:
     ref, secret = context.job.ref, context.job.secret_name
-    if is_job_deleted and not await launching.abandon(context.api, ref):
-        context.log.note(launching.left_over(ref), logging.WARNING)
     if secret is None:
         return
     try:
@@ -170,12 +175,24 @@ async def _remove(context: JobContext, *, is_job_deleted: bool) -> None:
 
 
 async def _hand_over(
-    guard: JobGuard, outcome: Outcome, task: TaskIdentity | None, on_outcome: OnOutcome | None
+    guard: JobGuard, outcome: Outcome, task: TaskIdentity | None, on_outcome: OnOutcome | None, *, deletes_job: bool
 ) -> Outcome:
-    """Hand the outcome over; then, as the last call, mark the Job as read."""
+    """Hand the outcome over; then, as the last call, mark the Job as read.
+
+    If this process is lost before, the next try reads the outcome from the Job. So a Job with
+    which Kubernetes would go on is deleted afterwards. If no try follows, or if the next one runs
+    the script again, it is deleted at once.
+    """
+    has_tries_left = task is not None and task.has_tries_left
+    is_retried = has_tries_left and outcome.is_retried
+    is_needed = has_tries_left and not is_retried
+    async with guard.protecting():
+        if deletes_job and not is_needed:
+            await _delete_job(guard.context)
     if on_outcome is not None:
         on_outcome(outcome)
     async with guard.protecting():
-        is_retried = task is not None and task.has_tries_left and outcome.is_retried
+        if deletes_job and is_needed:
+            await _delete_job(guard.context)
         await read_mark.close(guard.context, is_retried=is_retried, has_ending_pod=outcome.has_ending_pod)
     return outcome

@@ -13,8 +13,8 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.kill import Kill
 
-MeaningOfKill = Callable[[], Awaitable[Kill | None]]
-"""Asked when a run is interrupted; None means that it is not a kill of a task with tries left."""
+MeaningOfKill = Callable[[BaseException], Awaitable[Kill | None]]
+"""Asked with what interrupts a run; None means that it does not end a task with tries left."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class JobGuard:
         try:
             yield
         except BaseException as interruption:
-            fate = await _shielded.shielded(self._end())
+            fate = await _shielded.shielded(self._end(interruption))
             interruption.add_note(fate)
             self.context.log.note(fate, logging.WARNING)
             raise
 
-    async def _end(self) -> str:
+    async def _end(self, interruption: BaseException) -> str:
         """Delete the Job, or leave it, within ``ABANDON_TIMEOUT``; the note that says which."""
         began, ref = time.monotonic(), self.context.job.ref
-        kill = await self.meaning_of_kill() if self.meaning_of_kill is not None else None
+        kill = await self.meaning_of_kill(interruption) if self.meaning_of_kill is not None else None
         is_left = kill is not None and kill.leaves_job
         if kill is not None and is_left and not await launching.is_gone(self.context.api, ref):
             return f"{kill.reason}: Job {ref} is left to the next try, which reattaches to it."

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi, patiently
+from airflow_script_provider.api.watch import REFUSAL_PATIENCE
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube import labels
-from airflow_script_provider.kube.job import earlier_tries, manifest
+from airflow_script_provider.kube.job import earlier_tries, manifest, termination
 from airflow_script_provider.kube.job.earlier_tries import EarlierJobs, Job
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
+T = TypeVar("T")
+
+LOOK_INTERVAL = 2.0
+"""Seconds between two looks for the end of the pods of earlier tries."""
 _claims: set[tuple[str, str]] = set()
 """Jobs by the try of this process that has reattached to them: its threads may run at once."""
 _claiming = threading.Lock()
+_OF_DELETED_JOBS = Verdict(Cause.JOB_DELETED)
 
 
 @dataclass(frozen=True)
@@ -46,24 +59,69 @@ async def find(
 ) -> ReattachedJob | None:
     """The unread Job of an earlier try that this launch repeats; obsolete Jobs are deleted.
 
-    A first try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is
-    a label selector of the Jobs in question where the task instance has others. Raises
+    If there is none, no script of an earlier try runs any more, except in Jobs that other launches
+    of this try may follow. A first try makes no request. ``alone`` means that the task launches
+    nothing else, ``kind`` is a label selector of the Jobs in question where the task instance has
+    others: their pods are not waited for. Raises ``LaunchError`` if a script may still run, and
     ``KubernetesApiError``: to go on without an answer might run the script twice.
     """
     task = request.identity.task
     if task is None or task.try_number <= 1:
         return None
     selector = f"{labels.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
-    try:
-        found = (await api.list("jobs", request.namespace, labelSelector=selector))["items"]
-    except exceptions.ApiForbiddenError as error:
-        log.note(f"Jobs of earlier tries cannot be listed, so a new Job is created: {error}", logging.WARNING)
-        return None
-    jobs_of_earlier = _claimed_of(found, request, task.instance_id, alone=alone)
+    found = await _doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
+    jobs_of_earlier = _claimed_of(found["items"], request, task.instance_id, alone=alone)
     for job in jobs_of_earlier.obsolete:
         await _delete(api, request.namespace, job, log)
-    wanted = jobs_of_earlier.wanted
-    return _reattached(api, request, wanted) if wanted is not None else None
+    if jobs_of_earlier.wanted is not None:
+        return _reattached(api, request, jobs_of_earlier.wanted)
+    if not kind:
+        await _left_over_ended(api, request, task, jobs_of_earlier, log)
+    return None
+
+
+async def _doubting(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer of a call whose right is needed.
+
+    A refusal (403) is doubted: a server that restarts may refuse what it grants later.
+    """
+    return await patiently(call, REFUSAL_PATIENCE, lambda error: isinstance(error, exceptions.ApiForbiddenError))
+
+
+async def _left_over_ended(
+    api: KubernetesApi, request: JobRequest, task: TaskIdentity, jobs: EarlierJobs, log: RunLog
+) -> None:
+    """Wait for the scripts of earlier tries that no launch of this try follows.
+
+    They have a grace period after the deletion of their Jobs.
+    """
+    since, limits, view = time.monotonic(), limits_of(request), View()
+    selector, is_noted = f"{labels.TASK_INSTANCE_LABEL}={task.digest}", False
+    while True:
+        pods = (await _doubting(lambda: api.list("pods", request.namespace, labelSelector=selector)))["items"]
+        view = _with_list(view, earlier_tries.pods_left_over(pods, jobs, task))
+        pod = termination.running_pod(view, _OF_DELETED_JOBS)
+        until = termination.wait_until(view, _OF_DELETED_JOBS, limits, since)
+        if pod is None or until is None:
+            return
+        if time.monotonic() >= until:
+            what = f"{request.namespace}/{request.identity.job_name}"
+            raise exceptions.LaunchError(termination.not_beside(what, pod), retryable=False)
+        if not is_noted:
+            name, number = pod_status.name(pod), earlier_tries.try_number(pod)
+            log.note(f"Waiting for pod {name} of try {number}, whose Job is not followed: its script has not ended")
+            is_noted = True
+        await asyncio.sleep(LOOK_INTERVAL)
+
+
+def _with_list(view: View, pods: Sequence[Pod]) -> View:
+    """The view after a list of all pods."""
+    now, uids = time.monotonic(), {pod_status.uid(pod) for pod in pods}
+    for known in [pod for uid, pod in view.pods.items() if uid not in uids]:
+        view = view.with_pod(known, now, deleted=True)
+    for pod in pods:
+        view = view.with_pod(pod, now)
+    return view
 
 
 def _claimed_of(found: Sequence[Job], request: JobRequest, try_id: str, *, alone: bool) -> EarlierJobs:
@@ -126,8 +184,11 @@ async def _delete(api: KubernetesApi, namespace: str, job: Job, log: RunLog) -> 
     ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
     why = f"Job {ref} of try {earlier_tries.try_number(job)} does not match this try, and no try needs its outcome."
     try:
-        await launching.delete(api, ref)
+        await _doubting(lambda: launching.delete(api, ref))
     except exceptions.KubernetesApiError as error:
+        if not earlier_tries.has_ended(job):
+            words = f"{launching.left_over(ref)}\n{why} No other Job is created beside it.\n{error}"
+            raise error.with_message(words) from None
         log.note(f"{why} {launching.left_over(ref)} ({error})", logging.WARNING)
     else:
         log.note(f"{why} It is deleted.")

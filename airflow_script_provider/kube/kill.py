@@ -1,4 +1,4 @@
-"""What a kill of a run means: its Job is deleted, or left to the next try."""
+"""What it means that a run ends before its Job: that is deleted, or left to the next try."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kill:
-    """Why a run with tries left was killed, and whether its Job is left to the next try.
+    """Why a run with tries left has ended, and whether its Job is left to the next try.
 
     ``reason`` is a clause.
     """
@@ -17,8 +17,13 @@ class Kill:
 
 
 _OF_LATER_TRIES = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
-"""States that a task with a running try gets from Airflow, never from a user: Airflow has not
-heard of that try for too long, and counts it as failed."""
+"""States that a task with a running try gets from Airflow, not from a user: Airflow has not heard
+of that try for too long, and counts it as failed. A deferred task has them before it resumes, and
+after a clear as well."""
+
+
+NOT_FOLLOWED = Kill("The Job cannot be followed", leaves_job=True)
+"""What an error of the API server means: the Job is as healthy as it was."""
 
 
 def meaning_of_kill(state: str | None) -> Kill:

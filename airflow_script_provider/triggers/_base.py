@@ -18,8 +18,8 @@ from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterRef
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.kill import meaning_of_kill
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.logs.value import storable
 from airflow_script_provider.run_log import OUTPUT_LOGGER, CountingRunLog
@@ -146,8 +146,9 @@ class JobTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the Job, if a user acted on the task.
 
-        Airflow also calls this when another triggerer has taken over: then the task is still
-        deferred. It cancels the trigger each second until it has ended, and this call with it.
+        Airflow also calls this when another triggerer has taken over: the task is then deferred,
+        or a worker is to go on with it. It cancels the trigger each second until it has ended, and
+        this call with it.
         """
         if not self.in_one_process:
             await shielded(self._delete_in_time())
@@ -196,22 +197,21 @@ class JobTrigger(BaseTrigger):
 
     async def _delete_if_the_task_is_over(self) -> None:
         state, ref = await self._state_of_task(), self._launched.ref
-        if state in (None, "deferred", "running"):
+        if meaning_of_kill(state).leaves_job:
             return
         async with shared_cluster(await shared_access(self.cluster)) as cluster:
-            if await self._is_in_good_hands(cluster.api, state):
+            if await self._was_read(cluster.api):
                 return
             deleted = await launching.abandon(cluster.api, ref)
         self._run_log.note(f"The task is {state}. {launching.fate(ref, deleted=deleted)}")
 
-    async def _is_in_good_hands(self, api: KubernetesApi, state: str) -> bool:
-        """Whether the Job was followed to its end elsewhere, and a worker reads its outcome."""
+    async def _was_read(self, api: KubernetesApi) -> bool:
+        """Whether the Job is gone, or a worker has read its outcome."""
         try:
             job = await api.get("jobs", self._launched.ref.namespace, self._launched.ref.name)
         except exceptions.ApiNotFoundError:
             return True
-        is_read = READ_ANNOTATION in (job["metadata"].get("annotations") or {})
-        return is_read or (state in ("scheduled", "queued") and earlier_tries.has_ended(job))
+        return READ_ANNOTATION in (job["metadata"].get("annotations") or {})
 
     async def _state_of_task(self) -> str | None:
         """The task's state by Airflow, None where Airflow does not answer."""

@@ -122,7 +122,7 @@ def test_marking_a_deferred_task_ends_its_job(runs: Runs, state: str) -> None:
 
 
 def test_clearing_a_deferred_task_runs_it_again(runs: Runs) -> None:
-    """What the cleared try had goes; the Job of the new try stays and succeeds (R3, R8)."""
+    """What the cleared try had goes, at the latest when the new try begins; the Job of that one succeeds (R3, R8)."""
     task = runs["sleeps"]["cleared"]
     task.running()
     (old,) = task.jobs()

@@ -15,6 +15,7 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.hooks.script import KubernetesScriptHook
+from airflow_script_provider.jobs import reattach
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
@@ -359,12 +360,16 @@ def test_what_is_asked_about_rights_may_stay_unanswered(api: FaultyApi, flaky: d
     assert api.count(PATCH) == 1
 
 
-def test_jobs_that_may_not_be_listed(api: FaultyApi, flaky: dict[str, Any]) -> None:
-    """Without the right to list Jobs a retry goes on without looking, and says so (R17)."""
+def test_jobs_that_may_not_be_listed(
+    api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right to list Jobs a retry launches nothing: a Job of an earlier try may run (R2, R17)."""
+    monkeypatch.setattr(reattach, "REFUSAL_PATIENCE", 1.0)
     api.on(r"^GET .*/jobs\?labelSelector", Fault(status=403, message='User "x" cannot list resource "jobs"'))
-    run = retried(script="print('[1]')", **flaky).succeeded()
-    assert [line for line in run.warnings if "Jobs of earlier tries cannot be listed" in line]
-    assert "kubectl auth can-i list jobs" in run.warnings[0]
+    run = retried(script="print('[1]')", **flaky)
+    assert isinstance(run.error, exceptions.ApiForbiddenError)
+    assert "kubectl auth can-i list jobs" in str(run.error)
+    assert kubectl.names("jobs", flaky["namespace"]) == []
 
 
 def test_a_first_try_does_not_look_for_others(api: FaultyApi, flaky: dict[str, Any]) -> None:

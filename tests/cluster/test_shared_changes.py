@@ -165,8 +165,11 @@ async def test_a_lost_position_is_made_good(
     assert api.count(LIST_JOBS) == 2
 
 
-async def test_a_watch_that_may_not_be_is_an_error_for_all(api: FaultyApi, namespace: str) -> None:
+async def test_a_watch_that_may_not_be_is_an_error_for_all(
+    api: FaultyApi, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everybody who listens is told why there is nothing to hear (R17)."""
+    monkeypatch.setattr(watch, "REFUSAL_PATIENCE", 0.0)
     api.on(LIST_JOBS, Fault(status=403, message='User "x" cannot list resource "jobs"'))
     async with shared(api, namespace) as changes:
         streams = [of_job(changes, JobRef(namespace, "job", f"uid-{number}")) for number in range(3)]

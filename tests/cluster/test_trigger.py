@@ -381,7 +381,9 @@ def exists(kubectl: Kubectl, job: LaunchedJob) -> bool:
 
 
 @pytest.mark.parametrize("has_on_kill", [True, False], ids=["3.3", "3.1"])
-@pytest.mark.parametrize(("state", "stays"), [("failed", False), ("gone", False), ("deferred", True), (None, True)])
+@pytest.mark.parametrize(
+    ("state", "stays"), [("failed", False), ("gone", False), ("deferred", True), ("queued", True), (None, True)]
+)
 async def test_a_user_acts_or_does_not(
     shared: dict[str, Any],
     log: Log,

@@ -186,6 +186,7 @@ def of_lost_runs() -> list[str]:
         f"the run was killed. {launching.fate(JOB, deleted=True)}",
         f"the run was killed. {launching.fate(JOB, deleted=False)}",
         f"the run was killed. {kill.reason}: Job {JOB} is left to the next try, which reattaches to it.",
+        termination.not_beside(f"{JOB}-2", a_pod(running=True)),
     ]
 
 

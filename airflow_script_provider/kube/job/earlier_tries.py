@@ -11,8 +11,10 @@ from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import progress
+from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.job.view import SUCCEEDED, is_suspended
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_time
 
 Job = Mapping[str, Any]
@@ -34,10 +36,14 @@ _OF_THIS_NUMBER = (Likeness.SAME_NUMBER, Likeness.SAME_LAUNCH)
 
 @dataclass(frozen=True)
 class EarlierJobs:
-    """Jobs of earlier tries: follow ``wanted`` instead of a new Job, delete ``obsolete``."""
+    """Jobs of earlier tries: follow ``wanted`` instead of a new Job, delete ``obsolete``.
+
+    ``kept`` are the uids of those that a launch of this try follows, or may follow later.
+    """
 
     wanted: Job | None = None
     obsolete: tuple[Job, ...] = ()
+    kept: frozenset[str] = frozenset()
 
 
 def earlier_jobs(
@@ -59,13 +65,24 @@ def earlier_jobs(
     best, wanted = matching[-1] if matching else (Likeness.NONE, None)
     # Another launch of this try may ask for a Job of the same series that is not like this launch.
     replaced = _OF_THIS_NUMBER if best in _OF_THIS_NUMBER else ()
-    kept = [job for like, job in likeness if not alone and like not in replaced]
-    return EarlierJobs(wanted, tuple(job for job in free if job is not wanted and job not in kept))
+    others = [job for like, job in likeness if not alone and like not in replaced]
+    obsolete = tuple(job for job in free if job is not wanted and job not in others)
+    kept = frozenset(job["metadata"]["uid"] for job in unread if job not in obsolete)
+    return EarlierJobs(wanted, obsolete, kept)
 
 
-def try_number(job: Job) -> int | None:
-    """The try that launched a Job; None if the Job has no such annotation."""
-    text = _annotations(job).get(labels.TRY_NUMBER_ANNOTATION, "")
+def pods_left_over(pods: Sequence[Pod], jobs: EarlierJobs, task: TaskIdentity) -> list[Pod]:
+    """The pods of earlier tries whose Jobs no launch of this try follows.
+
+    Their Jobs are deleted, or their outcomes were read.
+    """
+    earlier = [pod for pod in pods if (number := try_number(pod)) is not None and number < task.try_number]
+    return [pod for pod in earlier if controller_of(pod) not in jobs.kept]
+
+
+def try_number(thing: Job | Pod) -> int | None:
+    """The try that launched a Job or its pod; None without such an annotation."""
+    text = _annotations(thing).get(labels.TRY_NUMBER_ANNOTATION, "")
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 

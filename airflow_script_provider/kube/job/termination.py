@@ -87,6 +87,13 @@ def running_pod(view: View, verdict: Verdict) -> Pod | None:
     return None if verdict.is_success else view.pods.get(view.running_pod or "")
 
 
+def not_beside(job: str, pod: Pod) -> str:
+    """Why a Job was not created: a script of an earlier try may still run in this pod."""
+    does, (namespace, _, _) = "begin" if _is_waiting(pod) else "run", job.partition("/")
+    why = f"the script of an earlier try may still {does} in {pod_status.name(pod)}"
+    return "\n".join(filter(None, headline_of(f"Job {job} was not created: {why}.", _how_to_end(pod, namespace))))
+
+
 def may_run_on(view: View, verdict: Verdict) -> bool:
     """Whether the script may still run after the verdict, so that another try must not begin."""
     if verdict.is_success:
@@ -140,9 +147,13 @@ def _where(case: Case) -> tuple[str, str]:
         return f"the cluster that {case.view.elsewhere} chose", f"Look there for pods of Job {name}."
     if pod is None:
         return "a pod that could not be listed", f"Run kubectl -n {namespace} get pods -l job-name={name}."
+    return pod_status.name(pod), _how_to_end(pod, namespace)
+
+
+def _how_to_end(pod: Pod, namespace: str) -> str:
     if pod_status.is_being_deleted(pod) and pod_status.node(pod):
-        return pod_status.name(pod), f"Run kubectl describe node {pod_status.node(pod)}."
-    return pod_status.name(pod), f"Run kubectl -n {namespace} delete pod {pod_status.name(pod)}."
+        return f"Run kubectl describe node {pod_status.node(pod)}."
+    return f"Run kubectl -n {namespace} delete pod {pod_status.name(pod)}."
 
 
 def _last_moment(view: View, verdict: Verdict, limits: Limits, uid: str, since: float) -> float:

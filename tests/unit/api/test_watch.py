@@ -91,6 +91,33 @@ async def test_credentials_that_were_granted_a_moment_ago(monkeypatch: pytest.Mo
             await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
 
 
+@pytest.mark.parametrize(("resource", "is_doubted"), [("jobs", True), ("pods", True), ("events", False)])
+async def test_a_right_that_is_missing_at_first(
+    monkeypatch: pytest.MonkeyPatch, resource: str, is_doubted: bool
+) -> None:
+    """A server that restarts may not know a right yet; without the optional one the run goes on at once (R14, R17)."""
+    monkeypatch.setattr(module, "backoff", lambda failures, longest: 0.0)
+    path = JOBS if resource == "jobs" else f"/api/v1/namespaces/etl/{resource}"
+    with stand_in() as server:
+        server.answers(path, *[a_refusal(403, "Forbidden", "forbidden")] * 6, Answer(ADDED, headers=JSON))
+        async with api_of(server) as api:
+            changes = Watch(api, resource, "etl", {}).changes()
+            with contextlib.nullcontext() if is_doubted else pytest.raises(exceptions.ApiForbiddenError):
+                assert await anext(changes)
+            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+
+
+async def test_a_right_that_stays_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error that names the right (R10, R17)."""
+    monkeypatch.setattr(module, "REFUSAL_PATIENCE", 0.3)
+    with stand_in() as server:
+        server.answers(JOBS, a_refusal(403, "Forbidden", 'User "me" cannot watch resource "jobs"'))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            with pytest.raises(exceptions.ApiForbiddenError, match="kubectl auth can-i watch jobs -n etl"):
+                async for _ in Watch(api, "jobs", "etl", {}).changes():
+                    pass
+
+
 async def test_a_position_that_is_always_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers lists and watches with 410 alone is not asked for ever (R14)."""
     monkeypatch.setattr(module, "WATCH_PATIENCE", 0.5)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from airflow.sdk._shared.secrets_masker import redact
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
-from airflow_script_provider.exceptions import ScriptSourceError
+from airflow_script_provider.exceptions import ApiForbiddenError, ApiUnreachableError, ScriptSourceError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptTaskRun
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job.follow_state import FollowState, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
@@ -22,13 +26,48 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.run_log import NoRunLog
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_failed_outcome, a_launched_job, a_script, a_task
+from tests.stand_in_api import an_object, api_of, requests, stand_in
 from tests.task_runs import a_script_run, inputs_and_options
 
 A_CIRCLE: dict[str, Any] = {}
 A_CIRCLE["me"] = A_CIRCLE
 A_HOOK = KubernetesScriptHook(None, config_file="/none")
+
+
+FORBIDDEN = ApiForbiddenError("the API server refused to watch pods in namespace etl (403)", status=403)
+NO_CREDENTIALS = ApiUnreachableError("the kubeconfig does not exist", retryable=False)
+
+
+@pytest.mark.parametrize(
+    ("interruption", "try_number", "alone", "is_left"),
+    [
+        (FORBIDDEN, 1, True, True),
+        (FORBIDDEN, 3, True, False),
+        (FORBIDDEN, 1, False, False),
+        (NO_CREDENTIALS, 1, True, False),
+        (RuntimeError("a defect"), 1, True, False),
+    ],
+    ids=["tries are left", "last try", "other code may go on", "not tried again", "another error"],
+)
+async def test_a_job_that_cannot_be_followed_is_left_to_the_next_try(
+    interruption: Exception, try_number: int, alone: bool, is_left: bool
+) -> None:
+    """It is healthy: only if no try follows that reattaches to it, it is deleted (R2, R14)."""
+    task = a_task(try_number=try_number)
+    meaning = partial(a_script_run().meaning_of_kill, task, alone=alone)
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object(uid="job-uid"))
+        async with api_of(server) as api:
+            guard = JobGuard(JobContext(api, a_launched_job(), NoRunLog()), meaning)
+            with pytest.raises(type(interruption)) as raised:
+                async with guard.protecting():
+                    raise copy.copy(interruption)
+        assert requests(server, "DELETE") == (not is_left)
+    fate = "The Job cannot be followed: Job etl/load is left to the next try, which reattaches to it."
+    assert raised.value.__notes__ == [fate if is_left else "Job etl/load is deleted."]
 
 
 def test_arguments_are_split_into_inputs_and_options() -> None:

@@ -36,7 +36,7 @@ def a_found_job(uid: str = "job-uid", **metadata: str) -> Answer:
     return Answer(json.dumps(found).encode(), headers=AS_JSON)
 
 
-async def worker_is_ending() -> Kill:
+async def worker_is_ending(interruption: BaseException) -> Kill:
     """What a worker's SIGTERM means while the task has tries left."""
     return Kill("Its worker is ending", leaves_job=True)
 

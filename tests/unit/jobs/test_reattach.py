@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -16,14 +18,38 @@ from airflow_script_provider.api import client as calls
 from airflow_script_provider.jobs import reattach
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.reattach import ReattachedJob
+from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.manifest import job
-from tests.builders import a_request, a_task
+from airflow_script_provider.kube.job.manifest import job, pod_template
+from airflow_script_provider.kube.labels import CONTROLLER_LABEL
+from tests.builders import REQUEST_DIGEST, a_pod, a_request, a_task
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+PODS = "/api/v1/namespaces/etl/pods"
 RETRY = a_request(task=a_task(try_number=2))
+
+
+def a_list(*items: dict[str, Any]) -> Answer:
+    """A list of these objects as an answer."""
+    return Answer(json.dumps({"items": items}).encode(), headers={"Content-Type": "application/json"})
+
+
+def a_running_job(request: str = REQUEST_DIGEST) -> dict[str, Any]:
+    """The Job that the first try has launched."""
+    first = a_request(task=a_task())
+    left = job(replace(first, identity=replace(first.identity, request=request)))
+    left["metadata"] |= {"uid": "uid-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return left | {"status": {"active": 1}}
+
+
+def a_left_pod(**state: Any) -> dict[str, Any]:
+    """The pod of that Job."""
+    pod = a_pod(**state)
+    template = pod_template(a_request(task=a_task()))["metadata"]
+    pod["metadata"] |= template | {"labels": template["labels"] | {CONTROLLER_LABEL: "uid-1"}}
+    return pod
 
 
 class KeptLog:
@@ -97,13 +123,92 @@ async def test_what_is_taken_over_keeps_its_names(server: WebServer) -> None:
     assert earlier.request.identity.config_map_name == "script-load-0123456789-script"
 
 
-async def test_without_the_right_to_list_nothing_is_taken_over(server: WebServer) -> None:
-    """One line says so, and which right it is (R17)."""
-    log = KeptLog()
-    server.answers(JOBS, a_refusal(403, "Forbidden", 'User "me" cannot list resource "jobs"'))
+NO_RIGHT = a_refusal(403, "Forbidden", 'User "me" cannot list resource "jobs"')
+
+
+async def test_without_the_right_to_list_nothing_is_launched(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Job of an earlier try may run, so the error names the right (R2, R17)."""
+    monkeypatch.setattr(reattach, "REFUSAL_PATIENCE", 0.0)
+    server.answers(JOBS, NO_RIGHT)
+    with pytest.raises(exceptions.ApiForbiddenError, match="kubectl auth can-i list jobs -n etl"):
+        await found(server, KeptLog())
+
+
+async def test_a_refusal_of_the_list_is_doubted(server: WebServer) -> None:
+    """An API server that restarts may refuse what it grants later: the Job goes on (R2, R14)."""
+    server.answers(JOBS, NO_RIGHT, NO_RIGHT, a_list(a_running_job()))
+    earlier = await found(server, KeptLog())
+    assert earlier is not None
+    assert earlier.ref.uid == "uid-1"
+
+
+@pytest.mark.parametrize("answer", [a_refusal(403, "Forbidden"), Answer(b"{}", 503)], ids=["403", "503"])
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_an_obsolete_job_that_cannot_be_deleted(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, answer: Answer, is_over: bool
+) -> None:
+    """If its script may run, no other Job is created beside it (R2); how to delete it is said in any case (R22)."""
+    monkeypatch.setattr(reattach, "REFUSAL_PATIENCE", 0.0)
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    ended = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}
+    obsolete, log = a_running_job(request="0000000000"), KeptLog()
+    obsolete["status"] = {"conditions": [ended]} if is_over else {}
+    server.answers(JOBS, a_list(obsolete))
+    server.answers(f"{JOBS}/{obsolete['metadata']['name']}", answer)
+    server.answers(PODS, a_list())
+    with contextlib.nullcontext() if is_over else pytest.raises(exceptions.KubernetesApiError) as error:
+        assert await found(server, log) is None
+    first_line = log.notes[0] if is_over else str(error and error.value).splitlines()[0]
+    assert "could not be deleted. Run: kubectl -n etl delete job script-load-0123456789" in first_line
+
+
+@pytest.mark.parametrize("is_obsolete", [True, False])
+async def test_a_script_of_an_earlier_try_is_waited_for(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, is_obsolete: bool
+) -> None:
+    """After the deletion of its Job, here or by a clear, it has its grace period; one line says so (R2, R8)."""
+    monkeypatch.setattr(reattach, "LOOK_INTERVAL", 0.01)
+    obsolete, log = a_running_job(request="0000000000"), KeptLog()
+    server.answers(JOBS, a_list(*[obsolete] * is_obsolete))
+    server.answers(f"{JOBS}/{obsolete['metadata']['name']}", an_object())
+    server.answers(PODS, *[a_list(a_left_pod(running=True))] * 3, a_list())
     assert await found(server, log) is None
-    assert len(log.notes) == 1
-    assert "kubectl auth can-i list jobs -n etl" in log.notes[0]
+    assert requests(server, "GET", PODS) == 4
+    assert [note for note in log.notes if "load-x1" in note] == [
+        "Waiting for pod load-x1 of try 1, whose Job is not followed: its script has not ended"
+    ]
+
+
+async def test_a_script_of_an_earlier_try_that_does_not_end(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow does not try again beside it (R2)."""
+    monkeypatch.setattr(reattach, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(termination, "MARGIN", 0.1)
+    server.answers(JOBS, a_list())
+    server.answers(PODS, a_list(a_left_pod(running=True)))
+    retry = a_request(task=a_task(try_number=2), termination_grace_period=0)
+    async with api_of(server) as api:
+        with pytest.raises(exceptions.LaunchError, match="may still run in load-x1") as error:
+            await reattach.find(api, retry, KeptLog(), alone=True)
+    assert not error.value.retryable
+
+
+@pytest.mark.parametrize("listed", [[], [a_pod(exit_code=1)]], ids=["none", "ended"])
+async def test_a_retry_after_an_end_waits_for_nothing(server: WebServer, listed: list[dict[str, Any]]) -> None:
+    """It asks once for the pods (R2)."""
+    log = KeptLog()
+    server.answers(JOBS, a_list())
+    server.answers(PODS, a_list(*listed))
+    assert await found(server, log) is None
+    assert (requests(server, "GET"), log.notes) == (2, [])
+
+
+async def test_a_first_try_asks_nothing(server: WebServer) -> None:
+    """There is no earlier try."""
+    async with api_of(server) as api:
+        assert await reattach.find(api, a_request(task=a_task()), KeptLog(), alone=True) is None
+    assert server.requests == []
 
 
 async def test_without_an_answer_nothing_is_launched(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:

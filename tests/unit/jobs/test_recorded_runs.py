@@ -43,11 +43,12 @@ COMBINATIONS = some.dictionaries(
 
 @pytest.fixture(scope="module", autouse=True)
 def hasty() -> Iterator[None]:
-    """Short pauses, and patience of a fraction of a second where nothing is heard."""
+    """Short pauses, patience of a fraction of a second where nothing is heard, and none with a refusal."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(random, "uniform", lambda _low, _high: 0.02)
         for module, name in ((calls, "CALL_READ_TIMEOUT"), (watch, "WATCH_SILENCE"), (log_reader, "FIRST_SILENCE")):
             patch.setattr(module, name, 0.4)
+        patch.setattr(watch, "REFUSAL_PATIENCE", 0.0)
         yield
 
 

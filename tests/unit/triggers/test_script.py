@@ -19,7 +19,7 @@ from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
@@ -95,6 +95,42 @@ async def test_a_row_that_cannot_be_read_is_handed_back(
     events = [event async for event in trigger.run()]
     assert [repr(event) for event in events] == ["Job etl/load"]
     assert events[0].payload["reason"] == "the stored Job has no 'limits'"
+
+
+@pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
+@pytest.mark.parametrize(
+    ("state", "is_read", "deletes"),
+    [
+        *((state, False, 0) for state in (None, "deferred", "scheduled", "queued", "running", "up_for_retry")),
+        ("success", True, 0),
+        *((state, False, 1) for state in ("failed", "success", "gone")),
+    ],
+)
+async def test_a_kill_deletes_the_job_only_if_no_worker_is_to_go_on(
+    kind: type[JobTrigger], state: str | None, is_read: bool, deletes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A triggerer that was frozen wakes up after another one has handed the Job back to a worker (R3, R4)."""
+
+    async def answer(trigger: JobTrigger) -> str | None:
+        return state
+
+    async def no_access(ref: Any) -> None:
+        return None
+
+    with stand_in() as server:
+        annotations = {READ_ANNOTATION: "2026-01-01T00:00:00+00:00"} if is_read else {}
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object(annotations=annotations))
+        async with api_of(server) as api:
+
+            @asynccontextmanager
+            async def the_cluster(access: Any) -> AsyncIterator[Any]:
+                yield SimpleNamespace(api=api)
+
+            monkeypatch.setattr(_base, "shared_access", no_access)
+            monkeypatch.setattr(_base, "shared_cluster", the_cluster)
+            monkeypatch.setattr(kind, "_state_of_task", answer)
+            await kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None).on_kill()
+        assert requests(server, "DELETE") == deletes
 
 
 WAITING = a_pod("load-x2", unschedulable="0/2 nodes are available: 2 Insufficient cpu.")

@@ -143,6 +143,41 @@ def test_jobs_of_nobody_are_left_alone(annotations: dict[str, str]) -> None:
     assert planned(job) == (None, [])
 
 
+def a_left_pod(job: str = "left", **changes: Any) -> dict[str, Any]:
+    """A pod of the Job that a try of the task has left."""
+    pod = a_left_job(job, **changes)["metadata"]
+    pod["labels"][labels.CONTROLLER_LABEL] = pod["uid"]
+    return {"metadata": pod}
+
+
+@pytest.mark.parametrize(
+    ("job", "alone", "is_left_over"),
+    [
+        (a_left_job(), True, False),
+        (a_left_job(request="0000000000"), True, True),
+        (a_left_job(request="0000000000"), False, False),
+        (a_left_job(read=True), True, True),
+        (a_left_job(being_deleted=True), False, True),
+        (a_left_job("other"), True, True),
+    ],
+    ids=["followed", "obsolete", "of another launch", "read", "being deleted", "gone"],
+)
+def test_a_pod_is_left_over_if_no_launch_of_this_try_follows_its_job(
+    job: dict[str, Any], alone: bool, is_left_over: bool
+) -> None:
+    """Its script may still run, and this try must not begin beside it (R2, R8)."""
+    task, pod = a_task(try_number=2), a_left_pod()
+    jobs = earlier_tries.earlier_jobs([job], a_retry(), alone=alone)
+    assert earlier_tries.pods_left_over([pod], jobs, task) == [pod] * is_left_over
+
+
+@pytest.mark.parametrize("try_number", [2, 3])
+def test_pods_of_this_try_are_not_left_over(try_number: int) -> None:
+    """Two runs in one task do not wait for each other (R2)."""
+    pod = a_left_pod(try_number=try_number)
+    assert earlier_tries.pods_left_over([pod], earlier_tries.EarlierJobs(), a_task(try_number=2)) == []
+
+
 FIRST, SECOND = REQUEST_DIGEST, "1111111111"
 """Labels of the first and the second launch of one request."""
 

@@ -41,6 +41,21 @@ def test_the_end_of_a_script_that_runs_is_waited_for(cause: Cause) -> None:
     assert waited_until(a_view(a_pod()), cause) == 100 + GRACE + termination.MARGIN
 
 
+@pytest.mark.parametrize(
+    ("pod", "does", "advice"),
+    [
+        (a_pod(running=True), "run", "kubectl -n etl delete pod load-x1"),
+        (a_pod(running=True, being_deleted=True), "run", "kubectl describe node node-1"),
+        (a_pod(), "begin", "kubectl -n etl delete pod load-x1"),
+    ],
+    ids=["running", "being deleted", "waiting"],
+)
+def test_a_script_of_an_earlier_try_is_named_with_what_to_do(pod: dict[str, Any], does: str, advice: str) -> None:
+    """A node that does not answer is to be looked at; any other pod may be deleted (R22)."""
+    why = f"the script of an earlier try may still {does} in load-x1"
+    assert termination.not_beside("etl/load-2", pod) == f"Job etl/load-2 was not created: {why}. Run {advice}."
+
+
 @pytest.mark.parametrize("pod", [a_pod(), a_pod(unschedulable="0/2 nodes are available")], ids=["node", "no node"])
 def test_the_deletion_of_a_pod_that_waits_is_waited_for(pod: dict[str, Any]) -> None:
     """Kubernetes deletes it a moment after its Job: until then its script may begin (R10)."""

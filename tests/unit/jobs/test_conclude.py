@@ -1,0 +1,53 @@
+"""The end of a run: in which order its Job goes and its outcome is saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from airflow_script_provider.jobs import conclude
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.kube.job.follow_state import JobEnd
+from airflow_script_provider.kube.job.outcomes import Outcome
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.run_log import NoRunLog
+from tests.builders import a_container, a_launched_job, a_pod, a_task, a_view, some_limits
+from tests.stand_in_api import an_object, api_of, requests, stand_in
+
+JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "task", "deletes_before"),
+    [
+        (0, a_task(), 0),
+        (0, a_task(try_number=3), 1),
+        (0, None, 1),
+        (1, a_task(), 1),
+        (4, a_task(), 0),
+        (5, a_task(), 0),
+    ],
+    ids=["success", "in the last try", "without a task", "failure", "final", "skipped"],
+)
+async def test_a_job_with_a_sidecar_is_kept_while_a_next_try_may_need_its_outcome(
+    exit_code: int, task: TaskIdentity | None, deletes_before: int
+) -> None:
+    """A worker may be lost before it has saved the outcome; a retry of a failure needs none (R1, R2)."""
+    pod = a_pod(exit_code=exit_code, phase="Running", others=[a_container(name="proxy", running=True)])
+    cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
+    end = JobEnd(Verdict(cause, "uid-load-x1", delete_job=True), a_view(pod), 1.0)
+    job = a_launched_job(get_logs=False, limits=some_limits(final_codes=frozenset({4, 5})))
+    job = replace(job, skip_codes=frozenset({5}))
+    deletes: list[int] = []
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+
+        def save(outcome: Outcome) -> None:
+            deletes.append(requests(server, "DELETE", JOB))
+
+        async with api_of(server) as api:
+            await conclude.conclude(JobContext(api, job, NoRunLog()), end, task=task, on_outcome=save)
+        deletes.append(requests(server, "DELETE", JOB))
+    assert deletes == [deletes_before, 1]
