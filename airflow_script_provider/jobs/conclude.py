@@ -194,5 +194,5 @@ async def _hand_over(
     async with guard.protecting():
         if deletes_job and is_needed:
             await _delete_job(guard.context)
-        await read_mark.close(guard.context, is_retried=is_retried, has_ending_pod=outcome.has_ending_pod)
+        await read_mark.close(guard.context, is_retried=is_retried, has_running_sidecar=outcome.has_running_sidecar)
     return outcome

@@ -65,17 +65,17 @@ async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
     return bool(found["metadata"]["uid"] == ref.uid)
 
 
-async def close(context: JobContext, *, is_retried: bool, has_ending_pod: bool) -> None:
+async def close(context: JobContext, *, is_retried: bool, has_running_sidecar: bool) -> None:
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
-    of the task follows (``is_retried``), which would reattach to it. While the pod of a success
-    has not ended (``has_ending_pod``), no other one may take its place.
+    of the task follows (``is_retried``), which would reattach to it. While a sidecar of a
+    success is stopped (``has_running_sidecar``), no other pod may take the place of this one.
     """
     api, job, log = context.api, context.job, context.log
     if job.may_be_marked:
         try:
-            await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_ending_pod)
+            await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_running_sidecar)
         except exceptions.KubernetesApiError as error:
             log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
         else:

@@ -12,7 +12,7 @@ from airflow_script_provider._airflow import AirflowFailException, AirflowSkipEx
 from airflow_script_provider.kube.job import progress
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task, wait_until_logged
-from tests.patience import LONG, wait_for
+from tests.patience import LONG, PATIENCE, wait_for
 
 FAILS_ONCE = """
 import os, sys
@@ -188,6 +188,16 @@ def _condition(kubectl: Kubectl, namespace: str) -> str:
 _REPLACED_AFTER = 15.0
 """Seconds in which Kubernetes replaces a pod that was disrupted: it takes ten."""
 STOPS_SLOWLY = "trap 'sleep 20; exit 0' TERM; while true; do sleep 0.1; done"
+
+
+def test_the_pod_of_a_success_stays(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """kubectl shows it and its log until the Job's TTL, although the task ends before Kubernetes counts it (R9)."""
+    run_task(script="print('loaded')", **own).succeeded()
+    (job,) = kubectl.names("jobs", own["namespace"])
+    kubectl("wait", f"job/{job}", "-n", own["namespace"], "--for=condition=complete", f"--timeout={PATIENCE:g}s")
+    (pod,) = kubectl.items("pods", own["namespace"])
+    assert "deletionTimestamp" not in pod["metadata"]
+    assert kubectl("logs", pod["metadata"]["name"], "-n", own["namespace"]) == "loaded\n"
 
 
 def test_a_success_is_not_repeated_while_a_sidecar_is_stopped(own: dict[str, Any], kubectl: Kubectl) -> None:

@@ -222,4 +222,4 @@ def _change_of_spec(run: NodeRun, decision: Verdict | Lost) -> dict[str, int]:
     """The change of a Job's spec that keeps Kubernetes from going on with a run that is over."""
     if isinstance(decision, Lost) or decision.delete_job:
         return manifest.STOPPED
-    return NO_OTHER_POD if termination.has_ending_pod(run.seen.view, decision) else {}
+    return NO_OTHER_POD if termination.has_running_sidecar(run.seen.view, decision) else {}

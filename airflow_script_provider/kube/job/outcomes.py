@@ -29,8 +29,8 @@ class Outcome:
     """A run that is over.
 
     ``diagnosis`` is None on success. ``skipped`` means an exit code of ``skip_on_exit_code``.
-    A run whose script may still run is not ``retryable``. With ``has_ending_pod``, the pod of a
-    success has not ended.
+    A run whose script may still run is not ``retryable``. With ``has_running_sidecar``, a native
+    sidecar of a success is still being stopped.
     """
 
     result: ScriptResult
@@ -41,7 +41,7 @@ class Outcome:
     skipped: bool = False
     is_unknown: bool = False
     retryable: bool = True
-    has_ending_pod: bool = False
+    has_running_sidecar: bool = False
 
     @property
     def is_retried(self) -> bool:
@@ -84,7 +84,7 @@ def conclude(
         skipped=code in launched.skip_codes,
         is_unknown=_is_unknown(case),
         retryable=code not in case.limits.final_codes and not _may_run_on(case),
-        has_ending_pod=termination.has_ending_pod(case.view, case.verdict),
+        has_running_sidecar=termination.has_running_sidecar(case.view, case.verdict),
     )
 
 

@@ -12,7 +12,7 @@ from airflow_script_provider.kube.job import progress, unseen
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods import pod_stages, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import headline_of
 
@@ -113,13 +113,13 @@ def may_be_repeated(view: View, verdict: Verdict) -> bool:
     return bool(pod_status.running_others(pod)) or pod_status.disruption(pod) is not None
 
 
-def has_ending_pod(view: View, verdict: Verdict) -> bool:
-    """Whether the pod of a success is not reported to have ended, as while a sidecar is stopped.
+def has_running_sidecar(view: View, verdict: Verdict) -> bool:
+    """Whether a native sidecar of a success is still being stopped.
 
-    If its node dies meanwhile, this counts as a disruption, and Kubernetes runs the script again.
+    If the node dies meanwhile, this counts as a disruption, and Kubernetes runs the script again.
     """
-    pod = view.pods.get(verdict.pod_uid or "")
-    return verdict.is_success and pod is not None and not pod_status.is_terminal(pod)
+    pod = view.pods.get(verdict.pod_uid or "", {})
+    return verdict.is_success and not pod_status.is_terminal(pod) and bool(pod_stages.running_sidecars(pod))
 
 
 def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:

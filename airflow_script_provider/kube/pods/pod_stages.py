@@ -94,9 +94,18 @@ def _has_failed_before_the_script(pod: Pod) -> bool:
     return any(end is not None and end.exit_code != 0 for end in ends)
 
 
+def running_sidecars(pod: Pod) -> list[str]:
+    """The native sidecars that are not reported to have ended."""
+    sidecars, statuses = _sidecars(pod), pod.get("status", {}).get("initContainerStatuses") or []
+    return [one["name"] for one in statuses if one["name"] in sidecars and pod_status.container_end(one) is None]
+
+
 def _init_statuses(pod: Pod) -> list[Mapping[str, Any]]:
     """The statuses of the init containers that end; a sidecar runs beside the script."""
-    containers = pod.get("spec", {}).get("initContainers") or []
-    sidecars = {container["name"] for container in containers if container.get("restartPolicy") == "Always"}
-    found = pod.get("status", {}).get("initContainerStatuses") or []
+    sidecars, found = _sidecars(pod), pod.get("status", {}).get("initContainerStatuses") or []
     return [status for status in found if status["name"] not in sidecars]
+
+
+def _sidecars(pod: Pod) -> set[str]:
+    containers = pod.get("spec", {}).get("initContainers") or []
+    return {container["name"] for container in containers if container.get("restartPolicy") == "Always"}

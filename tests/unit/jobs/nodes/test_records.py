@@ -16,6 +16,7 @@ from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.result import Category
 from tests.builders import (
+    a_container,
     a_failed_record,
     a_job,
     a_launched_job,
@@ -145,18 +146,19 @@ async def test_how_a_run_ended_is_known_before_its_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decision", "phase", "change"),
+    ("decision", "has_sidecar", "change"),
     [
-        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), "Succeeded", None),
-        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), "Running", {"parallelism": 0}),
-        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), "Running", {"activeDeadlineSeconds": 1}),
-        (Lost("unreachable", None, "load-x1", "silent", is_confirmed=False), "Running", {"activeDeadlineSeconds": 1}),
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), False, None),
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), True, {"parallelism": 0}),
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), True, {"activeDeadlineSeconds": 1}),
+        (Lost("unreachable", None, "load-x1", "silent", is_confirmed=False), False, {"activeDeadlineSeconds": 1}),
     ],
 )
-async def test_a_run_that_is_over_is_not_repeated(decision: Verdict | Lost, phase: str, change: Any) -> None:
+async def test_a_run_that_is_over_is_not_repeated(decision: Verdict | Lost, has_sidecar: bool, change: Any) -> None:
     """What Kubernetes would go on with ends in the request that writes the record (R2, R10)."""
+    sidecars = [a_container(name="proxy", running=True)] if has_sidecar else []
     run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
-    run.seen = run.seen.with_job(a_job(), 0.0).with_pod(a_pod(exit_code=0, phase=phase), 0.0)
+    run.seen = run.seen.with_job(a_job(), 0.0).with_pod(a_pod(exit_code=0, sidecars=sidecars), 0.0)
     run.uid = "uid-run"
     with stand_in() as server:
         server.answers(f"{OWNER}-node-1-0", an_object())

@@ -208,14 +208,14 @@ def test_a_script_may_be_repeated_while_other_containers_of_its_pod_run(is_runni
 @pytest.mark.parametrize(
     ("cause", "pod", "expected"),
     [
-        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "phase": "Running"}, True),
-        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "phase": "Succeeded"}, False),
-        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "phase": "Failed"}, False),
-        (Cause.SCRIPT_FAILED, {"exit_code": 3, "phase": "Running"}, False),
+        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "sidecars": [a_container(name="proxy", running=True)]}, True),
+        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0, "sidecars": [a_container(name="proxy", exit_code=0)]}, False),
+        (Cause.SCRIPT_SUCCEEDED, {"exit_code": 0}, False),
+        (Cause.SCRIPT_FAILED, {"exit_code": 3, "sidecars": [a_container(name="proxy", running=True)]}, False),
     ],
 )
-def test_the_pod_of_a_success_may_be_ending(cause: Cause, pod: dict[str, Any], expected: bool) -> None:
-    """Its native sidecars are stopped after the script's end; a node that dies meanwhile has it replaced (R2, R7)."""
+def test_a_sidecar_of_a_success_may_still_be_stopped(cause: Cause, pod: dict[str, Any], expected: bool) -> None:
+    """A node that dies meanwhile has the pod replaced; without a sidecar, its end is only still to be told (R2, R7)."""
     view = a_view(a_pod(**pod))
-    assert termination.has_ending_pod(view, Verdict(cause, view.last_pod)) is expected
-    assert not termination.has_ending_pod(view, Verdict(Cause.JOB_SUCCEEDED, None))
+    assert termination.has_running_sidecar(view, Verdict(cause, view.last_pod)) is expected
+    assert not termination.has_running_sidecar(view, Verdict(Cause.JOB_SUCCEEDED, None))
