@@ -45,7 +45,7 @@ REFUSALS = 2
 a right yet."""
 
 BURST = 100
-"""Lines within a container's last second after which its log is read once more: see
+"""Lines within a container's last two seconds after which its log is read once more: see
 ``_read_what_is_late``."""
 LATE_FLUSH = 0.25
 """Seconds that the node gets to write the end of a burst."""
@@ -155,7 +155,7 @@ class LogReader:
             if error is None or is_lost or is_refused or time.monotonic() > give_up:
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
-        if error is None and self._lines.in_last_second >= BURST:
+        if error is None and self._lines.in_last_seconds >= BURST:
             await self._read_what_is_late()
         self._finish()
         self._complete = error is None and not self._kubelet_said

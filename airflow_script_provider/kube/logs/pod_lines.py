@@ -100,6 +100,7 @@ class LogLines:
         self._newest = position.newest.encode()
         self._second = self._newest[:_SECOND]
         self._stamps = [[_earlier(self._newest, offset) for offset in position.offsets]]
+        self._in_second_before = 0
         self._replayed: Counter[bytes] = Counter()
         self._old_before = _earlier(self._newest, _DISORDER) if self._newest else b""
         self._is_old_before = b""
@@ -109,9 +110,12 @@ class LogLines:
         self._unstamped_size, self._unstamped_to_skip = position.unstamped, 0
 
     @property
-    def in_last_second(self) -> int:
-        """How many lines were delivered that bear the newest second."""
-        return sum(len(stamps) for stamps in self._stamps)
+    def in_last_seconds(self) -> int:
+        """How many lines were delivered that bear the newest second, or the one before it.
+
+        A burst may begin in one second and end in the next.
+        """
+        return self._in_second_before + self._in_second
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that this chunk completes, with their line end and without time stamp.
@@ -244,9 +248,16 @@ class LogLines:
             return
         newest = max(stamps[0], stamps[-1])
         if newest[:_SECOND] > self._second:
+            older = [stamp[:_SECOND] for stamp in stamps if stamp[:_SECOND] < newest[:_SECOND]]
+            before = max(older, default=self._second)
+            self._in_second_before = older.count(before) + (self._in_second if before == self._second else 0)
             self._second, self._newest = newest[:_SECOND], newest
             self._stamps, self._old_before = [], b""
         self._stamps.append([stamp for stamp in stamps if stamp[:_SECOND] >= self._second])
+
+    @property
+    def _in_second(self) -> int:
+        return sum(len(stamps) for stamps in self._stamps)
 
 
 def _is_stamped(line: bytes) -> bool:
