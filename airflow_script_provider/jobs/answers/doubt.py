@@ -9,6 +9,9 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import is_transient
 from airflow_script_provider.api.watch import REFUSAL_PATIENCE
 
+NEWS_PATIENCE = 5.0
+"""Seconds in which a watch has brought the pod of a Job that is over."""
+
 
 @dataclass
 class Doubt:
@@ -23,16 +26,18 @@ class Doubt:
 
         One that ``must_be_confirmed`` waits for as long as the server is away. A refusal is
         doubted only for a while, as that of a watch. A success whose pod was not seen to end
-        (``is_unseen_success``) waits as long, but not for a right that is missing.
+        (``is_unseen_success``) waits as long; if a right is missing, it waits only for what the
+        watch may still bring.
         """
         if must_be_confirmed and is_transient(error):
             self.end()
             return True
-        if not must_be_confirmed and (not is_unseen_success or isinstance(error, exceptions.ApiForbiddenError)):
+        if not (must_be_confirmed or is_unseen_success):
             return False
+        is_missing_right = not must_be_confirmed and isinstance(error, exceptions.ApiForbiddenError)
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        return now < self._since + REFUSAL_PATIENCE
+        return now < self._since + (NEWS_PATIENCE if is_missing_right else REFUSAL_PATIENCE)
 
     def end(self) -> None:
         """Note that the API server has answered, or is away."""

@@ -74,7 +74,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
         monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
-    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.2)
+    for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
+        monkeypatch.setattr(doubt, name, 0.2)
     monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)
     for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
         monkeypatch.setattr(progress, name, 0.1)
@@ -157,18 +158,19 @@ async def test_a_refusal_does_not_confirm_a_silence_at_once(
     assert (requests(server, "DELETE") > 0) is stands
 
 
-@pytest.mark.parametrize(("answer", "is_green"), [(AWAY, False), (REFUSED, True)], ids=["away", "forbidden"])
-async def test_a_success_waits_for_its_pod_while_the_server_is_away(
-    server: WebServer, monkeypatch: pytest.MonkeyPatch, answer: Answer, is_green: bool
+@pytest.mark.parametrize("answer", [AWAY, REFUSED], ids=["away", "forbidden"])
+async def test_a_success_waits_for_its_pod_where_it_cannot_be_listed(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
     """The pod, which the watch brings a moment later, was told to end (R1)."""
-    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 60.0)
+    for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
+        monkeypatch.setattr(doubt, name, 60.0)
     server.unknown = answer
     pod = a_pod(exit_code=0, being_deleted=True, grace_period=30, phase="Succeeded")
     changes = Fed((Kind.JOB, ours(a_job("Complete"))), later=[(Kind.POD, Change(pod))])
     found = await followed(server, changes, reads_logs=False)
     assert found is not None
-    assert found.verdict.cause is (Cause.JOB_SUCCEEDED if is_green else Cause.STOPPED)
+    assert found.verdict.cause is Cause.STOPPED
 
 
 @pytest.mark.parametrize("end", [{"exit_code": 0, "phase": "Succeeded"}, {"running": True}], ids=["seen", "unseen"])

@@ -20,7 +20,7 @@ FORBIDDEN = exceptions.ApiForbiddenError("forbidden", status=403)
         (AWAY, True, False, True, True),
         (FORBIDDEN, True, False, True, False),
         (AWAY, False, True, True, False),
-        (FORBIDDEN, False, True, False, False),
+        (FORBIDDEN, False, True, True, False),
         (AWAY, False, False, False, False),
     ],
 )
@@ -37,6 +37,7 @@ def test_what_is_waited_for(
     facts = {"must_be_confirmed": must_be_confirmed, "is_unseen_success": is_unseen_success}
     assert looks.waits_after(error, **facts) is at_first
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
+    monkeypatch.setattr(doubt, "NEWS_PATIENCE", 0.0)
     assert looks.waits_after(error, **facts) is later
 
 
