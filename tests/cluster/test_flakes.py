@@ -17,7 +17,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch
 from airflow_script_provider.jobs import job_logs
-from airflow_script_provider.jobs.nodes import runs as node_runs
+from airflow_script_provider.jobs.nodes import creating
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.conftest import UNHURRIED
@@ -141,7 +141,7 @@ def test_all_answers_of_creates_on_nodes_are_lost(
 ) -> None:
     """Each node runs the script once: its Job is found by its name (R6)."""
     monkeypatch.setattr(calls, "CALL_PATIENCE", 1.0)
-    monkeypatch.setattr(node_runs, "CREATE_ATTEMPTS", 2)
+    monkeypatch.setattr(creating, "CREATE_ATTEMPTS", 2)
     api.on(CREATE.format("jobs"), Fault(lost=True), numbers=ALL_BUT_THE_FIRST)
     run = run_nodes(script=SAYS_WHERE, **flaky, **on_nodes(waiting)).succeeded()
     assert run.result["succeeded"] == 2
