@@ -182,11 +182,10 @@ class JobTaskRun(TaskRun):
         """
         if task is None or not task.has_tries_left:
             return None
-        if alone and isinstance(interruption, exceptions.KubernetesApiError) and interruption.retryable:
-            return NOT_FOLLOWED
-        if not self.interruptible.is_killed:
-            return None
-        return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
+        if self.interruptible.is_killed:
+            return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
+        is_of_the_server = isinstance(interruption, exceptions.KubernetesApiError) and interruption.retryable
+        return NOT_FOLLOWED if alone and is_of_the_server else None
 
 
 async def in_session(access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:

@@ -115,7 +115,8 @@ class NodesTaskRun(JobTaskRun):
     ) -> NodesResult:
         """Run and wait; a failure is returned, not raised.
 
-        ``on_outcome`` gets it before the runs are marked as read. ``alone`` means that the task
+        Raises ``NodesFailedError`` where a retry might begin beside a script. ``on_outcome`` gets
+        the result before the runs are marked as read. ``alone`` means that the task
         runs nothing else, so this run uses or deletes what an earlier try left.
         """
         task = task or current_task()

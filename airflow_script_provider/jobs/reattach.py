@@ -106,7 +106,7 @@ async def _left_over_ended(
             return
         if time.monotonic() >= until:
             what = f"{request.namespace}/{request.identity.job_name}"
-            raise exceptions.LaunchError(termination.not_beside(what, pod), retryable=False)
+            raise exceptions.LaunchError(termination.not_beside(what, pod))
         if not is_noted:
             name, number = pod_status.name(pod), earlier_tries.try_number(pod)
             log.note(f"Waiting for pod {name} of try {number}, whose Job is not followed: its script has not ended")

@@ -18,6 +18,7 @@ class Doubt:
     """The looks of a run that have failed, one after the other."""
 
     _since: float | None = None
+    _last: float = 0.0
 
     def waits_after(
         self, error: exceptions.KubernetesApiError, *, must_be_confirmed: bool, is_unseen_success: bool
@@ -36,7 +37,9 @@ class Doubt:
             return False
         is_missing_right = not must_be_confirmed and isinstance(error, exceptions.ApiForbiddenError)
         now = time.monotonic()
-        self._since = now if self._since is None else self._since
+        # The server may have answered since: a decision that was wrong is not looked at again.
+        is_new = self._since is None or now > self._last + REFUSAL_PATIENCE
+        self._since, self._last = now if is_new or self._since is None else self._since, now
         return now < self._since + (NEWS_PATIENCE if is_missing_right else REFUSAL_PATIENCE)
 
     def end(self) -> None:

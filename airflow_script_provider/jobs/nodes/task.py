@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -100,7 +101,10 @@ class NodesTask:
     async def see_through(
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None
     ) -> NodesResult:
-        """Follow all runs to the result, from where they are now; then mark the owner as read."""
+        """Follow all runs to the result, from where they are now; then mark the owner as read.
+
+        Raises ``NodesFailedError`` where a retry might begin beside a script.
+        """
         # One for all runs: a hider gets its values ready when it first meets a line.
         hide = hiding.hider_of_launched(job.check_digits, self.values, self.mask)
         guard = self._guard(job, hide)
@@ -114,8 +118,18 @@ class NodesTask:
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
             has_records = await self._close(runs, task, is_retried=is_retried)
         if is_retried and not has_records:
-            await wait_for_scripts(self.api, job, outcome)
+            await self._wait_for_scripts(job, outcome)
         return outcome
+
+    async def _wait_for_scripts(self, job: LaunchedJob, outcome: NodesResult) -> None:
+        """Let no retry begin beside a script; if pods cannot be listed, the retry itself looks."""
+        try:
+            await wait_for_scripts(self.api, job, outcome)
+        except exceptions.KubernetesApiError as error:
+            self.log.note(f"The end of the scripts cannot be waited for: {error}", logging.WARNING)
+        except asyncio.CancelledError as cancelled:
+            cancelled.add_note(launching.fate(job.ref, deleted=True))
+            raise
 
     async def owner(self, job: LaunchedJob) -> dict[str, Any]:
         """The owner as the API server has it.

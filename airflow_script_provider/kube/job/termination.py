@@ -122,14 +122,17 @@ def has_running_sidecar(view: View, verdict: Verdict) -> bool:
     return verdict.is_success and not pod_status.is_terminal(pod) and bool(pod_stages.running_sidecars(pod))
 
 
-def diagnosed(case: Case, found: Diagnosis) -> Diagnosis:
-    """The cause of a run that failed; its outcome is unknown while its script may still run."""
+def diagnosed(case: Case, found: Diagnosis, *, hence: str = "so it is not retried") -> Diagnosis:
+    """The cause of a run that failed; its outcome is unknown while its script may still run.
+
+    ``hence`` is what follows from that.
+    """
     if case.verdict.cause is Cause.UNREACHABLE or not may_run_on(case.view, case.verdict):
         return found
     where, hint = _where(case)
     does = "begin" if _is_waiting(running_pod(case.view, case.verdict)) else "run"
     why = found.cause.removeprefix("outcome unknown: ").rstrip(".").removesuffix(f"; {unseen.in_words(case.view)}")
-    cause = f"outcome unknown: {why}; the script may still {does} in {where}, so it is not retried"
+    cause = f"outcome unknown: {why}; the script may still {does} in {where}, {hence}"
     headline, advice = headline_of(f"Job {case.job}: {cause}.", hint)
     return replace(found, cause=cause, headline=headline, advice=advice, hint=hint)
 

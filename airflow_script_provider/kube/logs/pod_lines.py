@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 from airflow_script_provider.kube.times import parse_time
@@ -250,7 +250,8 @@ class LogLines:
         if newest[:_SECOND] > self._second:
             older = [stamp[:_SECOND] for stamp in stamps if stamp[:_SECOND] < newest[:_SECOND]]
             before = max(older, default=self._second)
-            self._in_second_before = older.count(before) + (self._in_second if before == self._second else 0)
+            count = older.count(before) + (self._in_second if before == self._second else 0)
+            self._in_second_before = count if _follows(newest[:_SECOND], before) else 0
             self._second, self._newest = newest[:_SECOND], newest
             self._stamps, self._old_before = [], b""
         self._stamps.append([stamp for stamp in stamps if stamp[:_SECOND] >= self._second])
@@ -262,6 +263,11 @@ class LogLines:
 
 def _is_stamped(line: bytes) -> bool:
     return _STAMP.match(line) is not None
+
+
+def _follows(second: bytes, before: bytes) -> bool:
+    """Whether one second follows another at once."""
+    return bool(before) and parse_time(second.decode()) - parse_time(before.decode()) == timedelta(seconds=1)
 
 
 def _nanoseconds(stamp: bytes) -> int:

@@ -190,7 +190,8 @@ def of_case(case: Case, output: Output, *, may_run_on: bool = False, **facts: An
     """
     diagnosed = None if case.verdict.is_success else diagnosis.diagnose(case)
     if diagnosed and may_run_on:
-        diagnosed = replace(termination.diagnosed(case, diagnosed), category=Category.NO_ANSWER)
+        unknown = termination.diagnosed(case, diagnosed, hence="so no other run follows on that node")
+        diagnosed = replace(unknown, category=Category.NO_ANSWER)
     end = case.script_end
     attempt = pod_status.attempt(case.pod) if case.pod else None
     category = diagnosed.category if diagnosed else None

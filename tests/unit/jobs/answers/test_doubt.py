@@ -44,7 +44,7 @@ def test_what_is_waited_for(
 @pytest.mark.parametrize("is_away", [True, False])
 def test_a_refusal_is_doubted_from_the_first_one_on(monkeypatch: pytest.MonkeyPatch, is_away: bool) -> None:
     """What was refused before an answer, or before the server was away, does not count (R15)."""
-    looks = Doubt(_since=0.0)
+    looks = Doubt(_since=0.0, _last=99.0)
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
     if is_away:
@@ -52,3 +52,15 @@ def test_a_refusal_is_doubted_from_the_first_one_on(monkeypatch: pytest.MonkeyPa
     else:
         looks.end()
     assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
+
+
+def test_a_refusal_long_ago_is_not_the_same_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision of then was given up, and the server has restarted again (R15)."""
+    looks, now = Doubt(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for now[0] in (0.0, 3600.0):
+        assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
+    now[0] += 59
+    assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
+    now[0] += 2
+    assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)

@@ -124,7 +124,7 @@ async def test_our_own_clock_does_not_end_a_script() -> None:
     by_our_clock = Verdict(Cause.DEADLINE, "uid-load-x1", delete_job=True)
     _, record, _ = await ended(by_our_clock, before=a_pod(running=True))
     assert record.category is Category.NO_ANSWER
-    assert "the script may still run in load-x1" in str(record.error)
+    assert "the script may still run in load-x1, so no other run follows on that node" in str(record.error)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.nodes import task
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube import hiding
@@ -24,7 +26,7 @@ from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
 from tests.servers import WebServer
-from tests.stand_in_api import an_object, api_of, requests, stand_in
+from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
@@ -194,6 +196,34 @@ async def test_without_records_no_retry_begins_beside_a_script(
                 await NodesTask(api, NoLog()).see_through(launched, a_task(), None)
         assert requests(server, "DELETE", f"{JOBS}/load") == raises
     assert error is None or (not error.value.retryable and error.value.result["nodes"])
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_what_ends_the_wait_does_not_hide_the_result(monkeypatch: pytest.MonkeyPatch, is_killed: bool) -> None:
+    """Pods that may not be listed are a warning, and a kill says what became of the owner (R1, R22)."""
+
+    async def followed(_: NodeRuns) -> None:
+        """Nothing is left to follow."""
+
+    async def killed(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(NodeRuns, "follow", followed)
+    if is_killed:
+        monkeypatch.setattr(task, "wait_for_scripts", killed)
+    owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=1.0))))
+    owner["metadata"]["uid"] = "job-uid"
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", json.dumps(owner).encode())
+        server.answers(PODS, a_refusal(403, "Forbidden", "pods are forbidden"))
+        async with api_of(server) as api:
+            following = NodesTask(api, NoLog()).see_through(a_launched_job(), a_task(), None)
+            if is_killed:
+                with pytest.raises(asyncio.CancelledError) as error:
+                    await following
+                assert "Job etl/load" in str(error.value.__notes__)
+            else:
+                assert not (await following).is_success
 
 
 @pytest.mark.parametrize(
