@@ -38,8 +38,9 @@ class Doubt:
         is_missing_right = not must_be_confirmed and isinstance(error, exceptions.ApiForbiddenError)
         now = time.monotonic()
         # The server may have answered since: a decision that was wrong is not looked at again.
-        is_new = self._since is None or now > self._last + REFUSAL_PATIENCE
-        self._since, self._last = now if is_new or self._since is None else self._since, now
+        if self._since is None or now > self._last + REFUSAL_PATIENCE:
+            self._since = now
+        self._last = now
         return now < self._since + (NEWS_PATIENCE if is_missing_right else REFUSAL_PATIENCE)
 
     def end(self) -> None:

@@ -159,15 +159,18 @@ def may_be_stopped(view: View, verdict: Verdict, limits: Limits) -> bool:
 
 def is_unseen_success(view: View, verdict: Verdict) -> bool:
     """Whether a Job has succeeded here by a script whose end was not seen."""
-    is_unseen = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {})) is None
-    return verdict.cause is Cause.JOB_SUCCEEDED and is_unseen and view.elsewhere is None
+    return verdict.cause is Cause.JOB_SUCCEEDED and _has_unseen_end(view, verdict)
 
 
 def pod_of_unseen_code(view: View, verdict: Verdict) -> str | None:
     """The name of the pod whose exit code only the Job's condition tells, None without one."""
     has_code = verdict.cause is Cause.JOB_FAILED and cluster_messages.final_code(verdict.message) is not None
-    is_unseen = pod_status.script_end(view.pods.get(verdict.pod_uid or "", {})) is None and view.elsewhere is None
-    return cluster_messages.failed_pod(verdict.message) if has_code and is_unseen else None
+    return cluster_messages.failed_pod(verdict.message) if has_code and _has_unseen_end(view, verdict) else None
+
+
+def _has_unseen_end(view: View, verdict: Verdict) -> bool:
+    """Whether the deciding script ran here and was not seen to end."""
+    return view.elsewhere is None and pod_status.script_end(view.pods.get(verdict.pod_uid or "", {})) is None
 
 
 def decide(view: View, limits: Limits, now: float) -> Wait | Verdict:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,18 +21,12 @@ from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.run_log import LoggerRunLog
 from tests.builders import a_script
+from tests.exec_pod import NONCE, SUCCESS, serving_pod
 from tests.stand_in_api import api_of
 
-POD = {
-    "metadata": {"name": "api-x1", "namespace": "shop", "uid": "uid-x1"},
-    "spec": {"containers": [{"name": "api", "image": "api:1"}]},
-    "status": {"phase": "Running", "containerStatuses": [{"name": "api", "state": {"running": {}}}]},
-}
-SUCCESS = frame(Channel.STATUS, b'{"status": "Success"}')
 SILENCE = "silence"
 NOT_ENDED = "process 12 could not be ended. Run: kubectl exec -n shop api-x1 -c api -- sh -c 'kill -- -12'"
 UNREPORTED = "it could not be ended, because the pod has not reported its process"
-_NONCE = re.compile(rb"airflow_nonce='(\w+)'")
 
 
 @dataclass
@@ -86,7 +76,7 @@ class Node:
         self.script, sent = socket, b""
         async for message in socket:
             sent += message.data[1:]
-            if not self.nonce and sent.endswith(b"}") and (found := _NONCE.search(sent)):
+            if not self.nonce and sent.endswith(b"}") and (found := NONCE.search(sent)):
                 self.nonce = found[1]
                 place = b" 12 345" if self.announces else b""
                 await socket.send_bytes(frame(Channel.STDOUT, self.nonce + b" started" + place + b"\n"))
@@ -102,24 +92,6 @@ class Node:
         await self.script.send_bytes(frame(Channel.STDOUT, b"\x1e%s ended %d\n" % (self.nonce, code)))
 
 
-@asynccontextmanager
-async def _served(node: Node) -> AsyncIterator[Any]:
-    async def pod(request: web.Request) -> web.Response:
-        return web.json_response(POD)
-
-    app = web.Application()
-    app.router.add_get("/api/v1/namespaces/shop/pods/api-x1", pod)
-    app.router.add_get("/api/v1/namespaces/shop/pods/api-x1/exec", node.exec)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield SimpleNamespace(url=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    finally:
-        await runner.cleanup()
-
-
 def a_run(api: Any) -> ExecRun:
     """A run of a script in the pod, without a grace period."""
     options = ExecOptions(pod="api-x1", termination_grace_period=0)
@@ -131,7 +103,7 @@ def a_run(api: Any) -> ExecRun:
 
 async def outcome_after(node: Node) -> Outcome | None:
     """The outcome of a run that was interrupted as Airflow interrupts it, and was then waited for."""
-    async with _served(node) as server:
+    async with serving_pod(node.exec) as server:
         async with api_of(server) as api:
             run = a_run(api)
             running = asyncio.ensure_future(run.outcome())
@@ -214,7 +186,7 @@ async def test_a_script_that_ends_well_after_the_signal_has_timed_out(ends: list
 
 async def test_a_run_without_a_pod_may_be_tried_again() -> None:
     """Airflow's timeout may come before anything has begun (R5)."""
-    async with _served(Node([])) as server, api_of(server) as api:
+    async with serving_pod(Node([]).exec) as server, api_of(server) as api:
         run = a_run(api)
     assert not run.may_still_run
     assert run.outcome_of_timeout(Deadline(3, "execution_timeout")) is None

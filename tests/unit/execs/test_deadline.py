@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import structlog
@@ -23,15 +18,8 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.result import Status
 from airflow_script_provider.run_log import LoggerRunLog
 from tests.builders import a_script
+from tests.exec_pod import NONCE, SUCCESS, serving_pod
 from tests.stand_in_api import api_of
-
-POD = {
-    "metadata": {"name": "api-x1", "namespace": "shop", "uid": "uid-x1"},
-    "spec": {"containers": [{"name": "api", "image": "api:1"}]},
-    "status": {"phase": "Running", "containerStatuses": [{"name": "api", "state": {"running": {}}}]},
-}
-SUCCESS = frame(Channel.STATUS, b'{"status": "Success"}')
-_NONCE = re.compile(rb"airflow_nonce='(\w+)'")
 
 
 @dataclass
@@ -67,7 +55,7 @@ class Node:
     async def _run(self, socket: web.WebSocketResponse) -> None:
         async for message in socket:
             self.sent += message.data[1:]
-            if not self.nonce and self.sent.endswith(b"}") and (found := _NONCE.search(self.sent)):
+            if not self.nonce and self.sent.endswith(b"}") and (found := NONCE.search(self.sent)):
                 self.nonce = found[1]
                 await socket.send_bytes(frame(Channel.STDOUT, self.nonce + b" started 12 345\n"))
                 if self.ends_at == "its last line":
@@ -80,31 +68,13 @@ class Node:
             await self.script.send_bytes(SUCCESS)
 
 
-@asynccontextmanager
-async def _served(node: Node) -> AsyncIterator[Any]:
-    async def pod(request: web.Request) -> web.Response:
-        return web.json_response(POD)
-
-    app = web.Application()
-    app.router.add_get("/api/v1/namespaces/shop/pods/api-x1", pod)
-    app.router.add_get("/api/v1/namespaces/shop/pods/api-x1/exec", node.exec)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield SimpleNamespace(url=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    finally:
-        await runner.cleanup()
-
-
 async def outcome_of(node: Node) -> Outcome:
     """The outcome of a script with a deadline of one second."""
     options = ExecOptions(pod="api-x1", skip_on_exit_code=99, termination_grace_period=0)
     request = ExecRequest(
         Workload("pod", "api-x1", "shop"), options, ScriptInputs(script=""), a_script(), {}, Deadline(1)
     )
-    async with _served(node) as server, api_of(server) as api:
+    async with serving_pod(node.exec) as server, api_of(server) as api:
         return await ExecRun(api, request, LoggerRunLog(structlog.get_logger("script"), None), 1024).outcome()
 
 
