@@ -116,6 +116,7 @@ class JobLogs:
         self._slots, self._silence, self._if_gone = slots, silence, if_gone
         self._logs: dict[LogKey, LogReader] = {}
         self._groups: dict[LogKey, Groups] = {}
+        self._noted_of: dict[str, LogKey] = {}
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
         self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
         self._afterwards: dict[str, list[Callable[[], None]]] = {}
@@ -216,7 +217,8 @@ class JobLogs:
 
     def _reader_of(self, log: ContainerLog) -> LogReader:
         def note(text: str) -> None:
-            self._log.note(text, logging.WARNING)
+            if self._noted_of.setdefault(text, log.key) == log.key:  # once for all containers of a pod
+                self._log.note(text, logging.WARNING)
 
         position = self._start.position(*log.key)
         is_script = log.container == SCRIPT_CONTAINER

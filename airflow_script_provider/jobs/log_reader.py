@@ -41,8 +41,8 @@ GATHER = 0.1
 """Seconds in which a live stream gathers lines: a busy script would otherwise be read in
 thousands of small pieces."""
 REFUSALS = 2
-"""Refusals of the rest of a log that are doubted: an API server that has just started may not know
-a right yet."""
+"""Refusals in a row that are doubted: an API server that has just started may not know a right
+yet."""
 
 BURST = 100
 """Lines within a container's last two seconds after which its log is read once more: see
@@ -97,7 +97,7 @@ class LogReader:
         self._slots, self._silence = slots, silence
         self._lines = LogLines(LogPosition() if replays else start)
         self._new = LogLines(start) if replays else self._lines
-        self._interrupted = False
+        self._interrupted = self._refused = False
         self._delivered = 0
         self._turn_began = 0.0
         self._complete = False
@@ -125,9 +125,9 @@ class LogReader:
         failures = 0
         while not self.ended.is_set():
             error = await self._read(follow=True)
-            failures = failures + 1 if error is not None else 0
-            if error is not None:
+            if error is not None and not _is_doubted(error, failures):
                 self._note_interrupted(error)
+            failures = failures + 1 if error is not None else 0
             if not self.ended.is_set():
                 await self._pause(backoff(failures) if failures else AFTER_CLEAN_END)
         await self._read_rest()
@@ -151,7 +151,7 @@ class LogReader:
         for attempt in range(1_000):
             error = await self._read(follow=False, silence=None if attempt else FIRST_SILENCE)
             is_lost = self.gone and isinstance(error, exceptions.ApiNotFoundError)
-            is_refused = isinstance(error, exceptions.ApiForbiddenError) and attempt >= REFUSALS
+            is_refused = isinstance(error, exceptions.ApiForbiddenError) and not _is_doubted(error, attempt)
             if error is None or is_lost or is_refused or time.monotonic() > give_up:
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
@@ -275,13 +275,23 @@ class LogReader:
         self._deliver(last, [] if self._start.complete else self._new.finish() if self._replays else last)
 
     def _note_interrupted(self, error: Exception) -> None:
-        if not self._interrupted:
-            self._interrupted = True
+        if self._interrupted:
+            return
+        self._interrupted = True
+        if isinstance(error, exceptions.ApiForbiddenError):
+            self._note_refused(error)
+        else:
             self._note(f"The log of pod {self._pod_name} cannot be read, trying again: {error or type(error).__name__}")
+
+    def _note_refused(self, error: exceptions.ApiForbiddenError) -> None:
+        """Once, not again at the end: a missing right is asked for a second time all the same."""
+        if not self._refused:
+            self._refused = True
+            self._note(f"The log of pod {self._pod_name} cannot be read: {error}")
 
     def _note_resumed(self) -> None:
         if self._interrupted:
-            self._interrupted = False
+            self._interrupted = self._refused = False
             self._note(f"The log of pod {self._pod_name} goes on where it was interrupted")
 
     def _note_kubelets_messages(self) -> None:
@@ -306,5 +316,12 @@ class LogReader:
         self.is_incomplete = True
         if self._start.complete:
             self._note(f"The log of pod {self._pod_name} is gone, {self._if_gone}: {error}")
+        elif isinstance(error, exceptions.ApiForbiddenError):
+            self._note_refused(error)
         else:
             self._note(f"The log of pod {self._pod_name} is incomplete from here: {error or type(error).__name__}")
+
+
+def _is_doubted(error: Exception, refusals: int) -> bool:
+    """Whether so many refusals before this one leave a doubt of it."""
+    return isinstance(error, exceptions.ApiForbiddenError) and refusals < REFUSALS

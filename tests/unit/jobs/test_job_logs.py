@@ -24,7 +24,7 @@ from airflow_script_provider.kube.logs.output import Output, Tail
 from tests.builders import a_container, a_launched_job, a_pod, a_view
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
-from tests.stand_in_api import stand_in
+from tests.stand_in_api import a_refusal, stand_in
 
 LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
 INSTALLED = a_container(name="install", exit_code=0)
@@ -312,3 +312,34 @@ class TestOutputs:
         self.printed(outputs, "uid", "two and a half")
         assert outputs.kept("uid") == Kept("a half\n"[-6:], 15)
         assert outputs.kept("other") == Kept()
+
+
+NO_RIGHT = a_refusal(403, "Forbidden", 'pods "load-x1" is forbidden: User "me" cannot get resource "pods/log"')
+
+
+@pytest.mark.parametrize("refused_before_the_end", range(5))
+async def test_a_missing_right_is_said_once(refused_before_the_end: int, server: WebServer) -> None:
+    """However often the log was refused while the script ran, and of both containers (R17)."""
+    log = KeptLog()
+    server.answers(LOG, *[NO_RIGHT] * 50)
+    async with reading(server, log, groups_installation=False) as logs:
+        logs.see(a_view(a_pod(running=True, installers=[INSTALLED])))
+        async with asyncio.timeout(PATIENCE):
+            while len(server.requests) < 3 + refused_before_the_end:
+                await asyncio.sleep(0.01)
+        logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
+        await logs.finish()
+    (line,) = log.lines
+    assert "403" in line or "cannot get resource" in line
+
+
+async def test_a_refusal_that_passes_is_not_said(server: WebServer) -> None:
+    """An API server that has just started may not know a right yet (R8)."""
+    log = KeptLog()
+    server.answers(LOG, NO_RIGHT, NO_RIGHT, LINE)
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(running=True)))
+        await seen_until(log, "n 0")
+        logs.see(a_view(a_pod(exit_code=0)))
+        await logs.finish()
+    assert log.lines == ["n 0"]
