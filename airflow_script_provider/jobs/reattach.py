@@ -6,14 +6,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi, patiently
-from airflow_script_provider.api.watch import REFUSAL_PATIENCE
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import earlier_tries, manifest, termination
 from airflow_script_provider.kube.job.earlier_tries import EarlierJobs, Job
@@ -26,8 +25,6 @@ from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
-
-T = TypeVar("T")
 
 LOOK_INTERVAL = 2.0
 """Seconds between two looks for the end of the pods of earlier tries."""
@@ -69,7 +66,7 @@ async def find(
     if task is None or task.try_number <= 1:
         return None
     selector = f"{labels.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
-    found = await _doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
+    found = await doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
     jobs_of_earlier = _claimed_of(found["items"], request, task.instance_id, alone=alone)
     for job in jobs_of_earlier.obsolete:
         await _delete(api, request.namespace, job, log)
@@ -78,14 +75,6 @@ async def find(
     if not kind:
         await _left_over_ended(api, request, task, jobs_of_earlier, log)
     return None
-
-
-async def _doubting(call: Callable[[], Awaitable[T]]) -> T:
-    """The answer of a call whose right is needed.
-
-    A refusal (403) is doubted: a server that restarts may refuse what it grants later.
-    """
-    return await patiently(call, REFUSAL_PATIENCE, lambda error: isinstance(error, exceptions.ApiForbiddenError))
 
 
 async def _left_over_ended(
@@ -98,7 +87,7 @@ async def _left_over_ended(
     since, limits, view = time.monotonic(), limits_of(request), View()
     selector, is_noted = f"{labels.TASK_INSTANCE_LABEL}={task.digest}", False
     while True:
-        pods = (await _doubting(lambda: api.list("pods", request.namespace, labelSelector=selector)))["items"]
+        pods = (await doubting(lambda: api.list("pods", request.namespace, labelSelector=selector)))["items"]
         view = _with_list(view, earlier_tries.pods_left_over(pods, jobs, task))
         pod = termination.running_pod(view, _OF_DELETED_JOBS)
         until = termination.wait_until(view, _OF_DELETED_JOBS, limits, since)
@@ -184,7 +173,7 @@ async def _delete(api: KubernetesApi, namespace: str, job: Job, log: RunLog) -> 
     ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
     why = f"Job {ref} of try {earlier_tries.try_number(job)} does not match this try, and no try needs its outcome."
     try:
-        await _doubting(lambda: launching.delete(api, ref))
+        await doubting(lambda: launching.delete(api, ref))
     except exceptions.KubernetesApiError as error:
         if not earlier_tries.has_ended(job):
             words = f"{launching.left_over(ref)}\n{why} No other Job is created beside it.\n{error}"

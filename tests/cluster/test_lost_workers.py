@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.hooks.script import KubernetesScriptHook
-from airflow_script_provider.jobs import reattach
+from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.accounts import author
 from tests.cluster.dying import run_doomed_task
@@ -364,7 +364,7 @@ def test_jobs_that_may_not_be_listed(
     api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the right to list Jobs a retry launches nothing: a Job of an earlier try may run (R2, R17)."""
-    monkeypatch.setattr(reattach, "REFUSAL_PATIENCE", 1.0)
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 1.0)
     api.on(r"^GET .*/jobs\?labelSelector", Fault(status=403, message='User "x" cannot list resource "jobs"'))
     run = retried(script="print('[1]')", **flaky)
     assert isinstance(run.error, exceptions.ApiForbiddenError)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import is_transient
+from airflow_script_provider.api.client import is_transient, patiently
 from airflow_script_provider.api.watch import REFUSAL_PATIENCE
+
+T = TypeVar("T")
 
 NEWS_PATIENCE = 5.0
 """Seconds in which a watch has brought the pod of a Job that is over."""
+
+
+async def doubting(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer of a call whose right is needed.
+
+    A refusal (403) is doubted: a server that restarts may refuse what it grants later.
+    """
+    return await patiently(call, REFUSAL_PATIENCE, lambda error: isinstance(error, exceptions.ApiForbiddenError))
 
 
 @dataclass

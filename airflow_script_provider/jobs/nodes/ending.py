@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -36,7 +37,7 @@ async def wait_for_scripts(
     until = time.monotonic() + job.limits.grace_period + termination.MARGIN
     selector = manifest.runs_selector(manifest.owner_id(job.ref.name))
     while True:
-        pods = (await api.list("pods", job.ref.namespace, **selector))["items"]
+        pods = (await doubting(lambda: api.list("pods", job.ref.namespace, **selector)))["items"]
         left = sorted((pod for pod in pods if pod_stages.may_run(pod)), key=pod_status.name)
         if not left:
             return

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching, read_mark, reattach
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.jobs.begin import OnLaunch
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
@@ -26,6 +27,7 @@ from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import earlier_tries
+from airflow_script_provider.kube.job.earlier_tries import Job
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import (
     MAX_TRIES_ANNOTATION,
@@ -45,6 +47,8 @@ from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_wo
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import RunLog
+
+T = TypeVar("T")
 
 OnResult = Callable[[NodesResult], None]
 
@@ -207,7 +211,7 @@ class NodesTask:
         if task is None or task.try_number <= 1:
             return EarlierNodes()
         is_repeated = partial(earlier_tries.is_repeated_by_launch, identity=identity)
-        found = [job async for job in self._jobs_of(request.namespace, task) if is_repeated(job)]
+        found = await self._of_jobs(request.namespace, task, lambda job: [job] if is_repeated(job) else [])
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
         nodes = nodes_of(found, plan.runs)
@@ -221,29 +225,31 @@ class NodesTask:
         """
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
         phases = "status.phase!=Succeeded,status.phase!=Failed"
-        found: list[dict[str, Any]] = (
-            await self.api.list("pods", namespace, labelSelector=selector, fieldSelector=phases)
-        )["items"]
-        return found
+        found = await doubting(lambda: self.api.list("pods", namespace, labelSelector=selector, fieldSelector=phases))
+        pods: list[dict[str, Any]] = found["items"]
+        return pods
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
         """The records of nodes that succeeded in an earlier try, as far as they still exist."""
         records: dict[str, list[RunRecord]] = {}
         if task is None or not runs.plan.earlier:
             return records
-        nodes = frozenset(runs.plan.earlier)
-        async for job in self._jobs_of(runs.job.ref.namespace, task):
-            for node, record in records_of(job):
-                if node in nodes and not record.failures and _is_of_launch(job, runs.owner):
-                    records.setdefault(node, []).append(record)
+        for node, record in await self._of_jobs(
+            runs.job.ref.namespace, task, lambda job: records_of(job) if _is_of_launch(job, runs.owner) else []
+        ):
+            if node in runs.plan.earlier and not record.failures:
+                records.setdefault(node, []).append(record)
         return records
 
-    async def _jobs_of(self, namespace: str, task: TaskIdentity) -> AsyncIterator[Mapping[str, Any]]:
-        """All Jobs of a task instance that are for nodes."""
+    async def _of_jobs(self, namespace: str, task: TaskIdentity, pick: Callable[[Job], Iterable[T]]) -> list[T]:
+        """What is picked of all Jobs of a task instance that are for nodes, a page at a time."""
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
-        async for text in self.api.pages("jobs", namespace, JOBS_PAGE, labelSelector=selector):
-            for job in items_of(text):
-                yield job
+
+        async def once() -> list[T]:
+            pages = self.api.pages("jobs", namespace, JOBS_PAGE, labelSelector=selector)
+            return [found async for text in pages for job in items_of(text) for found in pick(job)]
+
+        return await doubting(once)
 
     async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None, hide: Hide) -> NodesResult:
         """The result on all nodes."""
@@ -291,7 +297,8 @@ class NodesTask:
         """
         job = runs.job
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
-        for owner in (await self.api.list("jobs", job.ref.namespace, labelSelector=selector))["items"]:
+        owners = await doubting(lambda: self.api.list("jobs", job.ref.namespace, labelSelector=selector))
+        for owner in owners["items"]:
             is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or _is_of_launch(owner, runs.owner))
             if is_earlier:
                 await self._mark_read(job.ref.namespace, owner["metadata"]["name"], job.ttl_when_read)

@@ -16,6 +16,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.jobs import reattach
+from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job import termination
@@ -130,7 +131,7 @@ async def test_without_the_right_to_list_nothing_is_launched(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Job of an earlier try may run, so the error names the right (R2, R17)."""
-    monkeypatch.setattr(reattach, "REFUSAL_PATIENCE", 0.0)
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
     server.answers(JOBS, NO_RIGHT)
     with pytest.raises(exceptions.ApiForbiddenError, match="kubectl auth can-i list jobs -n etl"):
         await found(server, KeptLog())
@@ -150,7 +151,7 @@ async def test_an_obsolete_job_that_cannot_be_deleted(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, answer: Answer, is_over: bool
 ) -> None:
     """If its script may run, no other Job is created beside it (R2); how to delete it is said in any case (R22)."""
-    monkeypatch.setattr(reattach, "REFUSAL_PATIENCE", 0.0)
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
     monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
     ended = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}
     obsolete, log = a_running_job(request="0000000000"), KeptLog()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.nodes import task
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
@@ -55,7 +56,7 @@ def left_owners(server: WebServer, call: str | None = None, **labels: str) -> No
     left = an_owner(call)
     left["metadata"] |= {"uid": "uid-1", "name": "left", "creationTimestamp": "2026-01-01T00:00:00Z"}
     left["metadata"]["labels"] |= labels
-    server.answers(JOBS, json.dumps({"items": [left]}).encode())
+    server.answers(JOBS, json.dumps({"kind": "JobList", "metadata": {}, "items": [left]}).encode())
 
 
 @pytest.mark.parametrize(("alone", "deletes"), [(True, 1), (False, 0)])
@@ -209,6 +210,7 @@ async def test_what_ends_the_wait_does_not_hide_the_result(monkeypatch: pytest.M
         raise asyncio.CancelledError
 
     monkeypatch.setattr(NodeRuns, "follow", followed)
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
     if is_killed:
         monkeypatch.setattr(task, "wait_for_scripts", killed)
     owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=1.0))))
