@@ -63,7 +63,9 @@ async def after_its_pods(
     takes in what the API server has of the run, ``failures`` are earlier ones of the node.
     """
     if verdict.delete_job and termination.may_run_on(run.seen.view_of_ends, verdict):
-        await records.write(run, await records.of(run, verdict, None, failures), verdict)
+        reasons = await records.reasons(run, verdict)
+        async with records.few:
+            await records.write(run, records.of(run, verdict, None, failures, reasons), verdict)
         run.seen = run.seen.ended(time.monotonic())
     await _wait_for_pods(run, verdict)
     if termination.may_run_on(run.seen.view_of_ends, verdict):

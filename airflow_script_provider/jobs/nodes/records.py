@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,19 +33,43 @@ from airflow_script_provider.kube.pods import pod_state
 from airflow_script_provider.kube.wording import MAX_HEADLINE, one_line, shortened
 from airflow_script_provider.result import Category, Status
 
+AT_ONCE = 8
+"""Runs whose reasons are asked for, or that are ended, at a time."""
 _NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What the cluster says of a run that has not begun: Warning events, and what its node lacks."""
+
+    warnings: Sequence[str] = ()
+    state_of_node: str | None = None
 
 
 @dataclass
 class RecordWriter:
-    """Writes records of runs. ``job`` is the owner of the runs, ``hide`` its context's."""
+    """Writes records of runs. ``job`` is the owner of the runs, ``hide`` its context's.
+
+    ``few`` bounds what hundreds of runs may do when all of them end at once.
+    """
 
     api: KubernetesApi
     job: LaunchedJob
     hide: Hide | None = None
+    few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE), init=False, repr=False)
     _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
 
-    async def of(self, run: NodeRun, decision: Verdict | Lost, output: Output | None, failures: int) -> RunRecord:
+    async def reasons(self, run: NodeRun, decision: Verdict | Lost) -> Reasons:
+        """What is asked for the record of a run that is over."""
+        if isinstance(decision, Lost):
+            return Reasons()
+        async with self.few:
+            is_late = decision.cause is Cause.STARTUP_TIMEOUT
+            return Reasons(await self._warnings(run, decision), await self._state_of(run.node) if is_late else None)
+
+    def of(
+        self, run: NodeRun, decision: Verdict | Lost, output: Output | None, failures: int, reasons: Reasons
+    ) -> RunRecord:
         """The record of a run that is over, of a node of which so many runs have failed before.
 
         Without its output, it has no line of the script, so that none needs to be made safe.
@@ -63,7 +88,7 @@ class RecordWriter:
             program=self.job.program,
             last_lines=output.last_lines(LAST_LINES),
             lines=output.last_lines(script_error.LINES),
-            warnings=await self._reasons(run, decision),
+            warnings=reasons.warnings,
             files=self.job.files,
             hide=hide,
         )
@@ -71,7 +96,7 @@ class RecordWriter:
         record = node_record.of_case(case, output, may_run_on=may_run_on, **facts)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
             return record
-        return node_record.with_state_of_node(record, await self._state_of(run.node))
+        return node_record.with_state_of_node(record, reasons.state_of_node)
 
     async def confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
         """The decision by what node and kubelet report; None if the run goes on.
@@ -173,7 +198,7 @@ class RecordWriter:
             "failures": failures,
         }
 
-    async def _reasons(self, run: NodeRun, verdict: Verdict) -> list[str]:
+    async def _warnings(self, run: NodeRun, verdict: Verdict) -> list[str]:
         """Events say why nothing has begun."""
         is_unclear = verdict.cause in _NEEDS_EVENTS and not run.seen.view.has_begun
         has_told = any(pod_state.trouble(pod) for pod in run.seen.view.pods.values())

@@ -294,10 +294,11 @@ class NodeRuns:
             decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
-            bare = await self._records.of(run, decision, None, before)
+            reasons = await self._records.reasons(run, decision)
+            bare = self._records.of(run, decision, None, before, reasons)
             uid = decision.pod_uid if isinstance(decision, Verdict) else run.seen.view.last_pod
             output = await self._output_of(run, result.title(run.node, self.plan, bare), uid)
-            record = await self._records.of(run, decision, output, before)
+            record = self._records.of(run, decision, output, before, reasons)
             if isinstance(decision, Verdict) and decision.is_success and uid is None:
                 self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
             for warning in output.value().warnings:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.nodes.ending import after_its_pods, wait_for_scripts
-from airflow_script_provider.jobs.nodes.records import RecordWriter
+from airflow_script_provider.jobs.nodes.records import AT_ONCE, Reasons, RecordWriter
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.nodes.board import NodeRun
@@ -79,7 +82,7 @@ async def ended(
         async with api_of(server) as api:
             writer = RecordWriter(api, a_launched_job(may_be_marked=may_be_marked))
             decision = await after_its_pods(run, verdict, writer, look, 0)
-            record = await writer.of(run, decision, some_output(), 0)
+            record = writer.of(run, decision, some_output(), 0, await writer.reasons(run, decision))
         return decision, record, server.requests
 
 
@@ -96,6 +99,37 @@ async def test_without_the_right_to_patch_a_run_is_deleted() -> None:
     """Otherwise its pod would go on to start (R5)."""
     _, _, asked = await ended(NOT_STARTED, may_be_marked=False)
     assert [one.path for one in asked if one.method == "DELETE"] == [RUN]
+
+
+async def test_hundreds_of_runs_that_end_at_once_ask_little_at_a_time() -> None:
+    """The task's time is over for all of them in the same moment (R30)."""
+    asking, most = 0, 0
+
+    class Api:
+        """An API server that counts who asks at the same time."""
+
+        now = partial(datetime.now, UTC)
+
+        async def _ask(self, *_: Any, **__: Any) -> dict[str, Any]:
+            nonlocal asking, most
+            asking += 1
+            most = max(most, asking)
+            await asyncio.sleep(0.001)
+            asking -= 1
+            return {"items": []}
+
+        list = patch = _ask
+
+    async def look() -> None:
+        """Nothing new is there."""
+
+    api: Any = Api()
+    writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+    runs = [NodeRun(Start(f"node-{n}", 0), f"load-{n}-0", OVER.limits, 0.0, uid=f"uid-{n}") for n in range(100)]
+    for run in runs:
+        run.seen = run.seen.with_job(a_job(), 0.0).with_pod(WAITS, 0.0)
+    await asyncio.gather(*(after_its_pods(run, NOT_STARTED, writer, look, 0) for run in runs))
+    assert 1 < most <= AT_ONCE
 
 
 @pytest.mark.parametrize(
@@ -136,7 +170,8 @@ async def test_a_run_has_only_what_is_left_of_the_tasks_time(name: str, bound: s
     run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(deadline_name=name), 0.0, uid="uid-load")
     run.seen = run.seen.with_pod(a_pod(running=True), 0.0).with_pod(a_pod(exit_code=143, being_deleted=True), 1.0)
     async with api_of(WebServer()) as api:
-        record = await RecordWriter(api, OVER).of(run, Verdict(Cause.DEADLINE, "uid-load-x1"), None, 0)
+        verdict = Verdict(Cause.DEADLINE, "uid-load-x1")
+        record = RecordWriter(api, OVER).of(run, verdict, None, 0, Reasons())
     assert record.error == f"ran longer than {bound} (DeadlineExceeded)."
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.api import client
-from airflow_script_provider.jobs.nodes.records import RecordWriter
+from airflow_script_provider.jobs.nodes.records import Reasons, RecordWriter
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
 from airflow_script_provider.kube.nodes.board import NodeRun
@@ -138,9 +138,9 @@ async def test_how_a_run_ended_is_known_before_its_output() -> None:
     with stand_in() as server:
         async with api_of(server) as api:
             writer = RecordWriter(api, a_launched_job(), hide)
-            bare = await writer.of(run, decision, None, 0)
+            bare = writer.of(run, decision, None, 0, Reasons())
             assert (bare.why, hidden) == ("exit 3", [])
-            whole = await writer.of(run, decision, some_output("hi"), 0)
+            whole = writer.of(run, decision, some_output("hi"), 0, Reasons())
     assert hidden == ["partition 7 is corrupt"]
     assert (whole.error, bare.category) == ("exit code 3: partition 7 is corrupt.", whole.category)
 
