@@ -40,7 +40,7 @@ _NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
 
 @dataclass(frozen=True)
 class Reasons:
-    """What the cluster says of a run that has not begun: Warning events, and what its node lacks."""
+    """What the cluster says of a run that has not begun: Warning events, the state of its node."""
 
     warnings: Sequence[str] = ()
     state_of_node: str | None = None
