@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +21,7 @@ from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.logs.output import Output, Tail
 from tests.builders import a_container, a_launched_job, a_pod, a_view
+from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, stand_in
@@ -30,21 +30,6 @@ LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
 INSTALLED = a_container(name="install", exit_code=0)
 LINE = b"2026-01-01T00:00:01.000000001Z n 0\n"
 OF_INSTALLATION = b"2026-01-01T00:00:00.000000001Z i 0\n"
-
-
-class KeptLog:
-    """A log that keeps our lines and the script's, in their order."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str, level: int = logging.INFO) -> None:
-        """Keep a line of ours."""
-        self.lines.append(text)
-
-    def output(self, lines: Sequence[str]) -> None:
-        """Keep lines of the script."""
-        self.lines.extend(lines)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import job, pod_template
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 from tests.builders import REQUEST_DIGEST, a_pod, a_request, a_task
+from tests.kept_log import KeptLog
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests, stand_in
 
@@ -51,20 +52,6 @@ def a_left_pod(**state: Any) -> dict[str, Any]:
     template = pod_template(a_request(task=a_task()))["metadata"]
     pod["metadata"] |= template | {"labels": template["labels"] | {CONTROLLER_LABEL: "uid-1"}}
     return pod
-
-
-class KeptLog:
-    """A log that keeps our lines."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str, level: int = 0) -> None:
-        """Keep a line."""
-        self.notes.append(text)
-
-    def output(self, lines: Any) -> None:
-        """No script runs here."""
 
 
 @pytest.fixture

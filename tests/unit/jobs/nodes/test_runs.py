@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,17 +16,8 @@ from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from tests.builders import a_launched_job, a_plan, a_pod, a_request, some_limits
+from tests.kept_log import KeptLog
 from tests.stand_in_api import api_of, stand_in
-
-
-class NoLog:
-    """A log of nothing."""
-
-    def note(self, text: str, level: int = logging.INFO) -> None:
-        """Drop a line."""
-
-    def output(self, lines: Sequence[str]) -> None:
-        """Drop lines."""
 
 
 async def test_a_script_keeps_its_grace_period_at_the_end_of_the_tasks_time() -> None:
@@ -36,7 +25,7 @@ async def test_a_script_keeps_its_grace_period_at_the_end_of_the_tasks_time() ->
     plan = a_plan("node-1", expires_at=time.time() + 100)
     launched = a_launched_job(limits=some_limits(grace_period=900))
     api: Any = None
-    runs = NodeRuns(JobContext(api, launched, NoLog()), job(a_request(on_nodes=OnNodes(Mode.NORMAL, plan))))
+    runs = NodeRuns(JobContext(api, launched, KeptLog()), job(a_request(on_nodes=OnNodes(Mode.NORMAL, plan))))
     now = time.monotonic()
     assert runs._expiry == pytest.approx(now + 100 + 900 + RUNS_EXPIRY_MARGIN, abs=5)
     assert runs._next_expiry(now) == pytest.approx(now + 100, abs=5)
@@ -63,7 +52,7 @@ async def test_no_run_begins_beside_a_script_that_may_have_just_begun(
         server.answers("/api/v1/namespaces/etl/pods/load-x1/log", b"2026-01-01T00:00:01.000000000Z hi\n")
         server.answers("/api/v1/namespaces/etl/pods", *(json.dumps(found).encode() for found in lists))
         async with api_of(server) as api:
-            runs = NodeRuns(JobContext(api, launched, NoLog()), owner)
+            runs = NodeRuns(JobContext(api, launched, KeptLog()), owner)
             runs.board.take_job(body, 0.0, 0.0)
             run, verdict = runs.board.runs[start], Verdict(Cause.STARTUP_TIMEOUT, delete_job=True)
             run.is_concluding = True

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -26,22 +24,13 @@ from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
+from tests.kept_log import KeptLog
 from tests.servers import WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
-
-
-class NoLog:
-    """A log of nothing."""
-
-    def note(self, text: str, level: int = logging.INFO) -> None:
-        """Drop a line."""
-
-    def output(self, lines: Sequence[str]) -> None:
-        """Drop lines."""
 
 
 def an_owner(call: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -68,7 +57,7 @@ async def test_the_runs_of_another_request_stay_in_a_task_of_code(alone: bool, d
             request = a_request(task=a_task(try_number=2), on_nodes=ON_NODES)
             with contextlib.suppress(exceptions.ScriptProviderError):
                 choice = NodeChoice(nodes=["node-1"])
-                await NodesTask(api, NoLog(), None, alone).begin(request, ON_NODES, choice, retry_failed_only=False)
+                await NodesTask(api, KeptLog(), None, alone).begin(request, ON_NODES, choice, retry_failed_only=False)
         assert requests(server, "GET", JOBS) >= 1
         assert requests(server, "DELETE", JOBS) == deletes
 
@@ -99,7 +88,7 @@ async def test_a_success_ends_the_owners_of_its_earlier_tries(alone: bool, reque
         owner = job(a_request(task=a_task(try_number=2), on_nodes=ON_NODES))
         runs: Any = SimpleNamespace(job=a_launched_job(), owner=owner)
         async with api_of(server) as api:
-            await NodesTask(api, NoLog(), None, alone)._mark_earlier(runs, a_task(try_number=2))
+            await NodesTask(api, KeptLog(), None, alone)._mark_earlier(runs, a_task(try_number=2))
         assert requests(server, "PATCH", f"{JOBS}/left") == marked
 
 
@@ -111,7 +100,7 @@ async def test_a_success_ends_no_owner_of_other_values(theirs: str | None, marke
         server.answers(f"{JOBS}/left", an_object())
         runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner("day-2", try_number=2))
         async with api_of(server) as api:
-            await NodesTask(api, NoLog(), None, alone=False)._mark_earlier(runs, a_task(try_number=2))
+            await NodesTask(api, KeptLog(), None, alone=False)._mark_earlier(runs, a_task(try_number=2))
         assert requests(server, "PATCH", f"{JOBS}/left") == marked
 
 
@@ -129,7 +118,7 @@ async def test_a_result_has_no_record_of_other_values(theirs: str | None, found:
     with stand_in() as server:
         server.answers(JOBS, json.dumps({"metadata": {}, "items": [left]}).encode())
         async with api_of(server) as api:
-            records = await NodesTask(api, NoLog(), None, alone=False)._records_of_earlier(runs, task)
+            records = await NodesTask(api, KeptLog(), None, alone=False)._records_of_earlier(runs, task)
     assert list(records) == found
 
 
@@ -150,7 +139,7 @@ async def test_a_retry_looks_for_a_script_that_may_still_run(left: list[Any], re
         server.answers(JOBS, json.dumps({"metadata": {}, "items": left}).encode())
         server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod(), its_pod(max_tries=5)]}).encode())
         async with api_of(server) as api:
-            task = NodesTask(api, NoLog())
+            task = NodesTask(api, KeptLog())
             found = await task._earlier(request, ON_NODES.plan, retry_failed_only=retry_failed_only)
     assert list(found.running) == ["node-1"]
     assert found.others == (frozenset({"node-1"}) if left else frozenset())
@@ -168,7 +157,7 @@ async def test_after_its_owner_no_retry_begins_beside_a_script(monkeypatch: pyte
         server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod()]}).encode())
         async with api_of(server) as api:
             with pytest.raises(exceptions.NodesFailedError, match=r"outcome unknown; .* on node-1 \(pod") as error:
-                await NodesTask(api, NoLog()).owner(a_launched_job())
+                await NodesTask(api, KeptLog()).owner(a_launched_job())
     assert not error.value.retryable
 
 
@@ -194,7 +183,7 @@ async def test_without_records_no_retry_begins_beside_a_script(
         server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod()]}).encode())
         async with api_of(server) as api:
             with not_ended or contextlib.nullcontext() as error:
-                await NodesTask(api, NoLog()).see_through(launched, a_task(), None)
+                await NodesTask(api, KeptLog()).see_through(launched, a_task(), None)
         assert requests(server, "DELETE", f"{JOBS}/load") == raises
     assert error is None or (not error.value.retryable and error.value.result["nodes"])
 
@@ -219,7 +208,7 @@ async def test_what_ends_the_wait_does_not_hide_the_result(monkeypatch: pytest.M
         server.answers(f"{JOBS}/load", json.dumps(owner).encode())
         server.answers(PODS, a_refusal(403, "Forbidden", "pods are forbidden"))
         async with api_of(server) as api:
-            following = NodesTask(api, NoLog()).see_through(a_launched_job(), a_task(), None)
+            following = NodesTask(api, KeptLog()).see_through(a_launched_job(), a_task(), None)
             if is_killed:
                 with pytest.raises(asyncio.CancelledError) as error:
                     await following
@@ -240,7 +229,7 @@ async def test_a_retry_that_reattaches_has_its_own_time(
     left["metadata"] |= {"uid": "uid-1", "name": "load", "creationTimestamp": "2026-01-01T00:00:00Z"}
     left["spec"] |= manifest.COMPLETE if is_complete else {}
     on_nodes = OnNodes(Mode.NORMAL, a_plan(expires_at=ours))
-    request, log = a_request(task=a_task(try_number=2), on_nodes=on_nodes), NoLog()
+    request, log = a_request(task=a_task(try_number=2), on_nodes=on_nodes), KeptLog()
     with stand_in() as server:
         server.answers(JOBS, json.dumps({"items": [left]}).encode())
         server.answers(f"{JOBS}/load", json.dumps(left).encode())
