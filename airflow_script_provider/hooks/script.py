@@ -74,7 +74,8 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
         """
 
         async def launched(api: KubernetesApi) -> JobRef:
-            return await launching.launch(api, await read_mark.within_rights(api, request, self._task_run.run_log()))
+            log = self._task_run.run_log()
+            return await launching.launch(api, await read_mark.within_rights(api, request, log), log)
 
         return self._task_run.call(launched)
 

@@ -47,7 +47,7 @@ async def begin(
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
         job = LaunchedJob.before_launch(request, time.time())
-        job, start = replace(job, ref=await launching.launch(api, request)), FollowState()
+        job, start = replace(job, ref=await launching.launch(api, request, log)), FollowState()
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
         start = FollowState(clock=earlier.clock, has_begun=None)

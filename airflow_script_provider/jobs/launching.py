@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,9 +17,10 @@ from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.run_log import RunLog
 
 
-async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
+async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef:
     """Create Job, Secret and ConfigMap, in this order, the latter two owned by the Job.
 
     If the process dies at any moment, deadline, TTL and garbage collection clear up. Launching the
@@ -31,7 +33,7 @@ async def launch(api: KubernetesApi, request: JobRequest) -> JobRef:
     job = await _create_job(api, request, asked)
     ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
     try:
-        await _check_kept(api, asked, job)
+        await _check_kept(api, asked, job, log)
         for resource, body in owned.items():
             await _create_owned(api, resource, manifest.with_owner(body, request, ref.uid), ref)
     except exceptions.ScriptProviderError as error:
@@ -150,13 +152,17 @@ async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bo
     return True
 
 
-async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any]) -> None:
-    """Raise ``LaunchError`` where the server dropped a field of the Job.
+async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any], log: RunLog) -> None:
+    """Raise ``LaunchError`` where the server dropped a field of the Job; one of its pod is a warning.
 
-    Its script cannot have started, because its ConfigMap is missing.
+    The script cannot have started, because its ConfigMap is missing.
     """
     if lost := kept_fields.lost_fields(asked, job):
         raise exceptions.LaunchError(kept_fields.not_kept(api.host, await api.version(), lost))
+    pod, kept = (one["spec"]["template"].get("spec", {}) for one in (asked, job))
+    if lost := list(kept_fields.lost_below(pod, kept, "spec.template.spec")):
+        words = kept_fields.dropped(api.host, await api.version(), lost)
+        log.note(f"The pod is not the one that was asked for: {words}", logging.WARNING)
 
 
 async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 OLDEST = (1, 31)
@@ -18,6 +18,36 @@ def lost_fields(asked: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     A server drops a field without an error where it knows it and its feature gate is off.
     """
     return [f"spec.{name}" for name, value in asked["spec"].items() if value and name not in kept["spec"]]
+
+
+def lost_below(asked: Mapping[str, Any], kept: Mapping[str, Any], path: str) -> Iterator[str]:
+    """The fields of an object that were asked for and are not in the created one, with their paths.
+
+    Elements of a list are those of the same name, otherwise those of the same place in it if there
+    are as many. Another value is none that was lost.
+    """
+    for name, value in asked.items():
+        if not value:
+            continue
+        if name not in kept:
+            yield f"{path}.{name}"
+        elif isinstance(value, Mapping) and isinstance(kept[name], Mapping):
+            yield from lost_below(value, kept[name], f"{path}.{name}")
+        elif isinstance(value, list) and isinstance(kept[name], list):
+            for place, one, its in _pairs(value, kept[name]):
+                yield from lost_below(one, its, f"{path}.{name}[{place}]")
+
+
+def _pairs(asked: Sequence[Any], kept: Sequence[Any]) -> Iterator[tuple[Any, Mapping[str, Any], Mapping[str, Any]]]:
+    """The objects of two lists that belong together, with their name or their place."""
+    if not all(isinstance(one, Mapping) for one in (*asked, *kept)):
+        return
+    names = [one.get("name") for one in asked]
+    if None not in names and len(set(names)) == len(names):
+        by_name = {one.get("name"): one for one in kept}
+        yield from ((one["name"], one, by_name[one["name"]]) for one in asked if one["name"] in by_name)
+    elif len(asked) == len(kept):
+        yield from ((place, one, kept[place]) for place, one in enumerate(asked))
 
 
 def is_too_old(version: str) -> bool:
@@ -37,7 +67,10 @@ def too_old(host: str, version: str) -> str:
 
 def not_kept(host: str, version: str, fields: list[str]) -> str:
     """The message for a server that drops fields, in one line; it may be too old for them."""
-    if is_too_old(version):
-        return too_old(host, version)
+    return too_old(host, version) if is_too_old(version) else dropped(host, version, fields)
+
+
+def dropped(host: str, version: str, fields: Sequence[str]) -> str:
+    """The message for fields that a server dropped although it is new enough, in one line."""
     runs = f"the API server {host}, Kubernetes {version.removeprefix('v') or 'of unknown version'}"
     return f"{runs}, did not keep {', '.join(fields)} of the Job. Check its feature gates and its admission webhooks."

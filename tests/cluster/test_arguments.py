@@ -284,6 +284,15 @@ def test_pod_overrides_are_merged_by_key(pod_and_job: Any) -> None:
     assert [c["name"] for c in pod["spec"]["containers"]] == ["script"]
 
 
+def test_a_field_that_the_api_server_drops_is_named(kubectl: Kubectl, shared: dict[str, Any]) -> None:
+    """1.34 knows it, but does not keep it by default; older ones refuse it, newer ones have it (R16, R22)."""
+    run = run_task(script="print(1)", pod_overrides={"spec": {"hostnameOverride": "box"}}, **shared)
+    dropped = "did not keep spec.template.spec.hostnameOverride of the Job"
+    assert any(dropped in line for line in run.warnings) is (kubectl.minor == 34)  # the version
+    assert (run.error is None) is (kubectl.minor >= 34)
+    assert run.error is None or "hostnameOverride" in str(run.error)
+
+
 def test_pod_overrides_may_remove_what_has_a_default(pod_and_job: Any) -> None:
     """Kubernetes' own value holds, and the run is followed to its end (R6)."""
     pod, _, result = pod_and_job(pod_overrides={"spec": {"terminationGracePeriodSeconds": None}})

@@ -34,6 +34,7 @@ from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.told_to_end import STEPS, UNTIL_TOLD, tell_all
 from tests.faulty_api import FaultyApi
+from tests.kept_log import KeptLog
 from tests.patience import LONG, PATIENCE, until, wait_for
 from tests.task_runs import a_script_run
 
@@ -54,7 +55,7 @@ async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> Lau
     request = await asyncio.to_thread(hook.prepare, script, namespace=shared["namespace"], **arguments)
     await asyncio.to_thread(manifest.config_map, request)  # reads what is put into the pod, which blocks
     async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
-        return LaunchedJob.of(request, await launch(api, request), time.time())
+        return LaunchedJob.of(request, await launch(api, request, KeptLog()), time.time())
 
 
 def a_trigger(job: LaunchedJob, shared: dict[str, Any], **arguments: Any) -> ScriptTrigger:

@@ -14,6 +14,7 @@ from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from tests.builders import a_request
+from tests.kept_log import KeptLog
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import CONFLICT, EXISTS, NOT_FOUND, a_refusal, an_object, api_of, requests, stand_in
 
@@ -44,7 +45,7 @@ async def test_a_conflict_is_not_an_existing_object(server: WebServer, path: str
     """After a conflict nothing exists, so the create is repeated until it is granted (R34)."""
     server.answers(path, a_refusal(409, *CONFLICT), a_refusal(409, *CONFLICT), MADE)
     async with api_of(server) as api:
-        await launching.launch(api, REQUEST)
+        await launching.launch(api, REQUEST, KeptLog())
     assert requests(server, "POST", path) == 3
     assert requests(server, "DELETE") == 0
 
@@ -56,7 +57,7 @@ async def test_conflicts_without_an_end(server: WebServer, path: str, monkeypatc
     server.answers(path, a_refusal(409, *CONFLICT))
     async with api_of(server) as api:
         with pytest.raises(exceptions.ApiConflictError, match="resourcequotas"):
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert requests(server, "DELETE", f"{JOBS}/") == (path != JOBS)
 
 
@@ -64,7 +65,7 @@ async def test_what_exists_is_made_again(server: WebServer) -> None:
     """A ConfigMap of a create whose answer was lost, and its successor's answer as well (R6)."""
     server.answers(CONFIG_MAPS, a_refusal(409, *EXISTS))
     async with api_of(server) as api:
-        await launching.launch(api, REQUEST)
+        await launching.launch(api, REQUEST, KeptLog())
     assert [one.method for one in server.requests if one.path.startswith(CONFIG_MAPS)] == ["POST", "DELETE", "POST"]
 
 
@@ -75,7 +76,7 @@ async def test_what_does_not_go_away_is_not_ours(server: WebServer) -> None:
     )
     async with api_of(server) as api:
         with pytest.raises(exceptions.ApiAlreadyExistsError, match="is being deleted"):
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert requests(server, "DELETE", f"{JOBS}/") == 1
 
 
@@ -85,7 +86,7 @@ async def test_a_job_of_the_name_that_is_not_ours(server: WebServer) -> None:
     server.answers(f"{JOBS}/{NAMES.job_name}", an_object(labels={LAUNCH_LABEL: "another"}))
     async with api_of(server) as api:
         with pytest.raises(exceptions.LaunchError, match="exists that is not ours"):
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert requests(server, "DELETE") == 0
 
 
@@ -113,7 +114,7 @@ async def test_a_job_whose_answers_are_lost_is_found(
     monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0 if len(answers) == 1 else 30.0)
     server.answers(JOBS, *answers)
     async with api_of(server) as api:
-        assert (await launching.launch(api, REQUEST)).uid == "uid-1"
+        assert (await launching.launch(api, REQUEST, KeptLog())).uid == "uid-1"
     assert requests(server, "POST", CONFIG_MAPS) == 1
 
 
@@ -135,7 +136,7 @@ async def test_a_job_of_which_nothing_is_known_is_named(
     server.answers(f"{JOBS}/{NAMES.job_name}", found)
     async with api_of(server) as api:
         with pytest.raises(exceptions.ApiUnreachableError) as caught:
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"no answer from the API server {server.url}: ")
     assert second == names.format(NAMES.job_name)
@@ -146,7 +147,7 @@ async def test_a_refusal_leaves_no_doubt(server: WebServer) -> None:
     server.answers(JOBS, QUOTA)
     async with api_of(server) as api:
         with pytest.raises(exceptions.ApiForbiddenError, match="exceeded quota"):
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert requests(server, "GET") == 0
 
 
@@ -157,7 +158,7 @@ async def test_a_server_that_is_not_there_leaves_no_doubt(monkeypatch: pytest.Mo
         pass
     async with api_of(server) as api:
         with pytest.raises(exceptions.ApiUnreachableError) as caught:
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -177,7 +178,7 @@ async def test_an_api_server_that_is_too_old(server: WebServer, answer: Answer, 
     server.answers("/version", a_version("v1.25.3-gke.7"))
     async with api_of(server) as api:
         with pytest.raises(exceptions.LaunchError) as caught:
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     first = f"the API server {server.url} runs Kubernetes 1.25.3-gke.7. 1.31 or newer is needed."
     assert str(caught.value).splitlines()[0] == first
     assert requests(server, "DELETE", f"{JOBS}/") == deletes
@@ -190,8 +191,20 @@ async def test_a_new_api_server_that_drops_a_field(server: WebServer) -> None:
     server.answers("/version", a_version("v1.34.4"))
     async with api_of(server) as api:
         with pytest.raises(exceptions.LaunchError, match=r"1\.34\.4, did not keep spec\.podFailurePolicy of the Job"):
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert requests(server, "DELETE", f"{JOBS}/") == 1
+
+
+async def test_an_api_server_that_drops_a_field_of_the_pod(server: WebServer) -> None:
+    """The script runs, and the log says what its pod does not have (R6, R22)."""
+    kept = {name: value for name, value in SPEC["template"]["spec"].items() if name != "shareProcessNamespace"}
+    server.answers(JOBS, an_object(status=201, spec={**SPEC, "template": {"spec": kept}}))
+    server.answers("/version", a_version("v1.34.4"))
+    log = KeptLog()
+    async with api_of(server) as api:
+        await launching.launch(api, REQUEST, log)
+    (note,) = log.notes
+    assert "Kubernetes 1.34.4, did not keep spec.template.spec.shareProcessNamespace of the Job." in note
 
 
 async def test_a_refusal_of_a_new_api_server_stays_its_own(server: WebServer) -> None:
@@ -200,7 +213,7 @@ async def test_a_refusal_of_a_new_api_server_stays_its_own(server: WebServer) ->
     server.answers("/version", a_version("v1.34.4"))
     async with api_of(server) as api:
         with pytest.raises(exceptions.KubernetesApiError, match="unknown field") as caught:
-            await launching.launch(api, REQUEST)
+            await launching.launch(api, REQUEST, KeptLog())
     assert "is needed" not in str(caught.value)
 
 

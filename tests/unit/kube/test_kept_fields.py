@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_script_provider.kube import kept_fields
@@ -33,3 +35,22 @@ def test_a_field_that_the_server_would_not_store_is_not_lost() -> None:
     kept = {"spec": {"template": {"spec": {}}, "parallelism": 1}}
     assert kept_fields.lost_fields(asked, kept) == ["spec.podFailurePolicy"]
     assert kept_fields.lost_fields(asked, asked) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "lost"),
+    [
+        ({"a": 1, "b": 2}, {"a": 5, "c": 3}, ["p.b"]),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {}}}, ["p.a.b.c"]),
+        ({"a": {}, "b": None, "c": False, "d": "", "e": [], "f": 0}, {}, []),
+        ({"a": [{"name": "x", "v": 1}]}, {"a": [{"name": "new"}, {"name": "x"}]}, ["p.a[x].v"]),
+        ({"a": [{"name": "x", "v": 1}]}, {"a": [{"name": "y"}]}, []),
+        ({"a": [{"k": 1}, {"k": 2, "v": 3}]}, {"a": [{"k": 1}, {"k": 2}]}, ["p.a[1].v"]),
+        ({"a": [{"k": 1, "v": 3}]}, {"a": [{"k": 9}, {"k": 1}]}, []),
+        ({"a": [{"name": "x", "v": 1}, {"name": "x"}]}, {"a": [{"name": "x"}, {"name": "x"}]}, ["p.a[0].v"]),
+        ({"a": ["x"], "b": {"c": 1}, "d": 1}, {"a": [], "b": 1, "d": {}}, []),
+    ],
+)
+def test_the_fields_of_a_pod_that_are_lost(asked: Any, kept: Any, lost: list[str]) -> None:
+    """With their paths; what others have added or changed is not lost (R22)."""
+    assert list(kept_fields.lost_below(asked, kept, "p")) == lost
