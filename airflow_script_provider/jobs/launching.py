@@ -153,7 +153,7 @@ async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bo
 
 
 async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any], log: RunLog) -> None:
-    """Raise ``LaunchError`` where the server dropped a field of the Job; one of its pod is a warning.
+    """Raise ``LaunchError`` where the server dropped a field of the Job; warn of one of its pod.
 
     The script cannot have started, because its ConfigMap is missing.
     """

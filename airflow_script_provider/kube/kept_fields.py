@@ -21,7 +21,7 @@ def lost_fields(asked: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
 
 
 def lost_below(asked: Mapping[str, Any], kept: Mapping[str, Any], path: str) -> Iterator[str]:
-    """The fields of an object that were asked for and are not in the created one, with their paths.
+    """The paths of the fields of an object that were asked for and are not in the created one.
 
     Elements of a list are those of the same name, otherwise those of the same place in it if there
     are as many. Another value is none that was lost.
