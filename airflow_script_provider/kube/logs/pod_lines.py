@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from functools import lru_cache
 from typing import Any
 
 from airflow_script_provider.kube.times import parse_time
@@ -40,7 +41,7 @@ are stamped separately."""
 class LogPosition:
     """How far a container's log was delivered, for the next reader. Only complete lines count.
 
-    ``newest`` is the newest time stamp as the kubelet spelled it, empty for none. Lines older than
+    ``newest`` is the newest time stamp, empty for none. Lines older than
     a millisecond before it were all delivered; of those since then, ``offsets`` has the
     nanoseconds before ``newest`` of each that was. ``cut`` is the stamp of an over-long line whose
     first bytes were delivered, and how many. ``unstamped`` counts the delivered bytes of a log
@@ -78,6 +79,8 @@ class LogPosition:
             unstamped=_count(given.get("unstamped", 0)),
             groups=_count(given.get("groups", 0)),
         )
+        if position.newest:
+            parse_time(position.newest)
         LogLines(position).resume()
         return position
 
@@ -97,7 +100,7 @@ class LogLines:
         self.of_kubelet: list[str] = []
         self._partial: list[bytes] = []
         self._partial_size = 0
-        self._newest = position.newest.encode()
+        self._newest = _in_utc(position.newest.encode())
         self._second = self._newest[:_SECOND]
         self._stamps = [[_earlier(self._newest, offset) for offset in position.offsets]]
         self._in_second_before = 0
@@ -141,9 +144,7 @@ class LogLines:
         self._replayed = Counter(stamp for stamps in self._stamps for stamp in stamps)
         self._is_old_before = self._old_before
         self._unstamped_to_skip = self._unstamped_size
-        # Stamps bear the zone of the pod's node.
-        newest = parse_time(self._newest.decode()).astimezone(UTC) if self._newest else None
-        return newest.strftime("%Y-%m-%dT%H:%M:%SZ") if newest else None
+        return f"{self._newest[:_SECOND].decode()}Z" if self._newest else None
 
     def position(self, *, complete: bool = False) -> LogPosition:
         """What was delivered so far."""
@@ -178,8 +179,9 @@ class LogLines:
         if self._is_of_unstamped_log(start):
             self._partial, self._partial_size = [], 0
             return self._not_yet_delivered([start])
-        stamp, _, text = start.partition(b" ")
-        self._partial, self._partial_size = [stamp + b" "], len(stamp) + 1
+        written, _, text = start.partition(b" ")
+        self._partial, self._partial_size = [written + b" "], len(written) + 1
+        stamp = _in_utc(written)
         if self._replayed[stamp] or stamp < self._is_old_before:
             return []
         if stamp != self._cut_stamp:
@@ -221,7 +223,7 @@ class LogLines:
             if not _is_stamped(stamp):
                 self.of_kubelet.append(line.decode("utf-8", "replace").strip())
                 continue
-            stamps.append(stamp)
+            stamps.append(_in_utc(stamp))
             texts.append(text)
         if self._cut_stamp:
             texts = [self._without_delivered(stamp, text) for stamp, text in zip(stamps, texts, strict=True)]
@@ -295,4 +297,17 @@ def _count(given: Any) -> int:
 
 def _encoded(cut: tuple[str, int]) -> tuple[bytes, int]:
     stamp, size = cut
-    return stamp.encode(), size
+    return _in_utc(stamp.encode()), size
+
+
+def _in_utc(stamp: bytes) -> bytes:
+    """A time stamp in UTC, where stamps never go back; one of a node bears the node's zone."""
+    if stamp.endswith(b"Z") or not _is_stamped(stamp):
+        return stamp
+    fraction = slice(_SECOND, _NANOSECONDS.stop)
+    return _second_in_utc(stamp[:_SECOND] + stamp[_NANOSECONDS.stop :]) + stamp[fraction] + b"Z"
+
+
+@lru_cache(maxsize=16)
+def _second_in_utc(second: bytes) -> bytes:
+    return parse_time(second.decode()).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
 
@@ -16,11 +16,25 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 BERLIN = timezone(timedelta(hours=1))
 
 
+class EndOfSummer(tzinfo):
+    """A zone whose clocks go back by an hour, two seconds after the start of the log."""
+
+    def fromutc(self, moment: datetime) -> datetime:
+        """The time there, with the offset of that moment."""
+        hours = 2 if moment.replace(tzinfo=UTC) < START + timedelta(seconds=2) else 1
+        return moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+
+    def utcoffset(self, _: datetime | None) -> None:
+        """Times of this zone have a fixed offset: see ``fromutc``."""
+
+    dst = tzname = utcoffset
+
+
 @dataclass
 class Kubelet:
     """A container's log, served as the kubelet does: with time stamps, from a whole second on."""
 
-    zone: timezone = UTC
+    zone: tzinfo = UTC
     lines: list[tuple[int, bytes]] = field(default_factory=list)
     dropped: int = 0
 
@@ -54,7 +68,7 @@ def pieces_of(data: bytes, rng: random.Random, largest: int) -> Iterator[bytes]:
 
 def a_random_log(rng: random.Random, count: int, *, long_lines: bool = False) -> Kubelet:
     """Bursts and pauses, blank lines, bytes that are no text, multi-byte characters, perhaps lines of megabytes."""
-    kubelet, now = Kubelet(zone=rng.choice([UTC, BERLIN])), 0
+    kubelet, now = Kubelet(zone=rng.choice([UTC, BERLIN, EndOfSummer()])), 0
     for number in range(count):
         now += rng.choice([1, 1, 1, 50_000_000, 400_000_000])
         body = rng.choice([b"", "ünï 😀".encode(), b"\xff\0\r", b"2026-01-01T00:00:00.0Z x"])
