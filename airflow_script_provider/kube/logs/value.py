@@ -36,9 +36,10 @@ class Value:
 
 
 def parse_json(text: bytes) -> Value | None:
-    """The JSON document in these bytes, None if they are none or nested too deep.
+    """The JSON document in these bytes, None if they are none.
 
-    What Airflow cannot keep of it is changed, with a warning.
+    What Airflow cannot keep of it is changed, with a warning. One that is nested too deep has no
+    value.
     """
     changes = _Changes()
     try:
@@ -50,8 +51,12 @@ def parse_json(text: bytes) -> Value | None:
             parse_int=changes.integer,
         )
         return Value(changes.kept(parsed), tuple(changes.warnings))
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    except RecursionError:
+        if text.rstrip()[-1:] not in (b"}", b"]"):
+            return None
+        return Value(None, (f"value: it is nested more than {MAX_LEVELS} levels deep, so the result has none",))
 
 
 def storable(value: Any) -> Value:

@@ -94,12 +94,17 @@ def test_characters_that_databases_refuse_are_replaced() -> None:
     assert value == Value({"a\ufffd": ["?"]}, ("value: characters that no database can store were replaced",))
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"hello", b"{", b"\xff", b"[" * 100_000, b"[" * 500 + b"]" * 500, b"1\0", b"\0\0\0001"]
-)
+@pytest.mark.parametrize("text", [b"", b"hello", b"{", b"\xff", b"[" * 100_000, b"1\0", b"\0\0\0001"])
 def test_what_is_no_json_is_none(text: bytes) -> None:
     """Nothing that a script prints can break the search (R35)."""
     assert parse_json(text) is None
+
+
+@pytest.mark.parametrize("levels", [101, 500, 100_000])
+def test_a_value_that_is_nested_too_deep_is_none(levels: int) -> None:
+    """With a warning: a document that the script printed before is not its value (R21, R35)."""
+    value = parse_json(b"[" * levels + b"]" * levels + b"\n")
+    assert value == Value(None, ("value: it is nested more than 100 levels deep, so the result has none",))
 
 
 def test_a_byte_order_mark_is_no_part_of_a_value() -> None:
