@@ -156,6 +156,14 @@ def test_packages_need_root(own: dict[str, Any]) -> None:
     assert "the container does not run as root" in run.headline
 
 
+def test_variables_that_no_shell_sets_are_there_behind_the_prelude(own: dict[str, Any]) -> None:
+    """dash, which runs the prelude, does not pass them on (R16)."""
+    script = "import json, os; print(json.dumps([os.environ.get(n) for n in ('spring.url', 'db-key', 'OK')]))"
+    env = {"spring.url": "a b\n$(OK)", "db-key": "$HOME", "OK": "z"}
+    install: Any = {"install_dependencies": ["-r more.txt"], "files": {"more.txt": "# nothing"}}
+    assert run_task(script=script, env=env, **install, **own).succeeded().xcoms["value"] == ["a b\n$(OK)", "$HOME", "z"]
+
+
 def test_signals_reach_the_script_behind_the_prelude(own: dict[str, Any]) -> None:
     """The prelude becomes the interpreter: SIGTERM reaches the script's handler (R27)."""
     script = "import signal, sys, time\nsignal.signal(15, lambda *_: (print('bye'), sys.exit(0)))\n"

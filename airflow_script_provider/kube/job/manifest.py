@@ -184,11 +184,11 @@ def _pod_spec(request: JobRequest) -> dict[str, Any]:
 
 
 def _script_container(request: JobRequest) -> dict[str, Any]:
-    words = [*request.provision.prelude(), *request.interpreter.argv]
+    prelude, restoring = request.provision.prelude(), request.provision.restoring(request.payload.variables)
     variables = _secret_environment(request, request.payload.variables)
     return {
         "name": SCRIPT_CONTAINER,
-        "command": [_literal(word) for word in words],
+        "command": [*prelude, *restoring, *(_literal(word) for word in request.interpreter.argv)],
         "args": [f"{SCRIPT_FOLDER}/{request.script_file}", *request.payload.argv],
         "env": [
             *_user_environment(request),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -26,6 +26,7 @@ MESSAGE_PREFIX = "airflow-script: "
 """The start of a termination message of the prelude. A script's message has no such start."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
+_NAME_OF_SHELL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CAUSE = re.compile(r'(?P<what>could not install(?: packages)?(?: "[A-Za-z0-9._-]+")?)(?: ".*")?: (?P<why>.+)')
 _FILE_OPTION = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
@@ -66,6 +67,14 @@ class Provision:
     def prelude(self) -> list[str]:
         """The words before the interpreter in the container's command."""
         return ["sh", f"{SCRIPT_FOLDER}/{TOOLS}/prelude.sh"] if self.needs_prelude else []
+
+    def restoring(self, variables: Iterable[str]) -> list[str]:
+        """The words after the prelude that set variables again which a shell drops.
+
+        dash passes on only variables whose names are a shell's. Kubernetes expands the values.
+        """
+        dropped = [name for name in variables if not _NAME_OF_SHELL.fullmatch(name)]
+        return ["env", "--", *(f"{name}=$({name})" for name in dropped)] if self.needs_prelude and dropped else []
 
     def script_environment(self, mark: str) -> list[dict[str, str]]:
         """Variables for the prelude, which unsets them.
