@@ -243,13 +243,13 @@ class JobLogs:
         )
 
     def _script_lines(self, log: ContainerLog) -> Deliver:
-        output, groups = self._output_of(log.uid), self._groups[log.key]
+        groups = self._groups[log.key]
         # An earlier reader may have read the prelude's last line.
         is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
-        prelude = Prelude(None if is_continued else self._job.mark)
+        prelude = Prelude(None if is_continued else self._job.mark, self._output_of(log.uid))
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
-            output.add(prelude.of_script(lines))
+            prelude.add(lines)
             self._log.output(groups.shown(new))
 
         return deliver

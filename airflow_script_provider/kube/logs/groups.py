@@ -22,6 +22,10 @@ AFTER_A_LOSS = (END_OF_GROUP,) * (MAX_OPEN + 1)
 _MAY_HAVE_A_MARKER = re.compile(rb"::|[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
+BEGIN_OF_INSTALLATION = f"{GROUP}Installing packages: ".encode()
+"""How the first line of an installation in the script's container begins."""
+
+
 def end_of_installation(mark: str) -> bytes:
     """The last line of an installation in the script's container."""
     return f"{END_OF_GROUP}{mark}\n".encode()
@@ -52,7 +56,9 @@ class Groups:
         """The next lines of a stream as text; those without a line end are pieces of a line."""
         texts: list[str] = []
         for line in lines:
-            if line == self._last_of_installation:
+            if self._last_of_installation is not None and line.endswith(self._last_of_installation):
+                # The last line before it may lack a line end.
+                texts += self.shown([head], stream) if (head := line.removesuffix(self._last_of_installation)) else []
                 texts += self._end_installation()
             elif self._folds and _MAY_HAVE_A_MARKER.search(line):
                 texts += self._marked(text_of(line), is_start=stream not in self._torn)

@@ -24,6 +24,11 @@ class Tail:
         self._blocks: deque[bytes] = deque()
         self._kept = 0
 
+    def restart(self) -> None:
+        """Forget all lines: they were not the script's."""
+        self._blocks.clear()
+        self.size = self._kept = 0
+
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends."""
         block = b"".join(lines)
@@ -58,6 +63,12 @@ class Output:
         self._torn_size = 0
         self._lacks_start = False
         self.no_value_because = ""
+
+    def restart(self) -> None:
+        """Forget all lines: they were not the script's."""
+        self._blocks.clear()
+        self.size = self._kept = 0
+        self._older_document, self._torn_start, self._torn_size = None, b"", 0
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends; one without is continued by the next."""

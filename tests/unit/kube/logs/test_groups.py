@@ -83,6 +83,14 @@ def test_the_end_of_an_installation_ends_all_groups_in_it() -> None:
     assert lines == ["::group::Installing", "::group::apt", "::endgroup::", "::endgroup::", BROKEN_END]
 
 
+@pytest.mark.parametrize("folds", [True, False])
+def test_an_installation_may_end_without_a_line_end(folds: bool) -> None:
+    """The mark then stands in its last line, whose words are shown before the group ends (R22)."""
+    groups = Groups(mark="abc", folds=folds)
+    lines = [b"::group::Installing packages: jq\n", b"done::endgroup::abc\n", b"mine\n"]
+    assert groups.shown(lines) == ["::group::Installing packages: jq", "done", "::endgroup::", "mine"]
+
+
 def test_a_log_that_is_no_page_has_the_lines_as_printed() -> None:
     """A terminal gets what the script has written; only our mark is not shown."""
     groups = Groups(mark="abc", folds=False)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from airflow_script_provider.kube.logs.groups import BEGIN_OF_INSTALLATION, end_of_installation
+from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.prelude import Prelude
 from airflow_script_provider.kube.request.interpreters import Interpreter
 from airflow_script_provider.kube.request.logins import logins_in
 from airflow_script_provider.kube.request.provision import Provision, install_failure
+
+HEAD, END = BEGIN_OF_INSTALLATION + b"jq\n", end_of_installation("abc")
 
 
 def test_nothing_to_install_changes_nothing() -> None:
@@ -59,17 +65,50 @@ def test_the_scripts_own_python_installs(argv: tuple[str, ...], python: str) -> 
     assert command == [python, "-u", "/scripts/.airflow/install.py"]
 
 
-def test_the_prelude_ends_at_its_own_mark() -> None:
-    """Lines up to the mark are the installation's; a script that prints the like is not mistaken (R35)."""
-    prelude = Prelude("abc")
-    assert prelude.of_script([b"apt\n", b"::endgroup::\n"]) == []
-    assert prelude.of_script([b"more\n", b"::endgroup::abc\n", b"mine\n"]) == [b"mine\n"]
-    assert prelude.of_script([b"::endgroup::abc\n"]) == [b"::endgroup::abc\n"]
+@pytest.mark.parametrize("kept", [Output, lambda: Tail(100)])
+@pytest.mark.parametrize(
+    ("chunks", "mine"),
+    [
+        ([[HEAD, b"::endgroup::\n"], [b"more\n", END, b"mine\n"], [END]], b"mine\n" + END),
+        ([[HEAD], [b"more\n"]], b""),
+        ([[HEAD, b"no line end" + END, b"mine\n"]], b"mine\n"),
+        ([[b"rotated\n"], [b"[1]\n"]], b"rotated\n[1]\n"),
+        ([[b"sh: warning\n", HEAD], [b"more\n", END], [b"mine\n"]], b"mine\n"),
+        ([[], [HEAD, b"more\n"]], b""),
+    ],
+    ids=["marks of others", "killed", "no line end", "rotated", "a line before", "nothing yet"],
+)
+def test_the_scripts_lines_begin_after_the_mark(
+    chunks: list[list[bytes]], mine: bytes, kept: Callable[[], Output | Tail]
+) -> None:
+    """Also if it stands in a line of an installer; if the log's start is rotated away, all are the script's (R35)."""
+    output = kept()
+    prelude = Prelude("abc", output)
+    for lines in chunks:
+        prelude.add(lines)
+    text = output.tail() if isinstance(output, Output) else output.text()
+    assert text.encode() == mine
+    assert output.size == len(mine)
 
 
 def test_without_a_prelude_every_line_is_the_scripts() -> None:
     """No mark: nothing comes before the script."""
-    assert Prelude(None).of_script([b"a\n"]) == [b"a\n"]
+    output = Output()
+    Prelude(None, output).add([b"a\n"])
+    assert output.tail() == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["A", "_b2"], []),
+        (["A", "a.b", "c-d", "2x"], ["env", "--", "a.b=$(a.b)", "c-d=$(c-d)", "2x=$(2x)"]),
+    ],
+)
+def test_variables_that_a_shell_drops_are_set_again(names: list[str], words: list[str]) -> None:
+    """Behind the prelude, which dash runs; without one no shell comes between (R16)."""
+    assert Provision.of(None, ["jq"]).restoring(names) == words
+    assert Provision.of(None, None).restoring(names) == []
 
 
 def test_only_our_termination_message_is_an_installations() -> None:
