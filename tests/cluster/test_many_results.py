@@ -12,7 +12,7 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.test_flakes import CONFLICT, CREATE
 from tests.cluster.test_trigger import Log, a_trigger, event_of, launched, lines
 from tests.faulty_api import TWO_OF_THREE, FaultyApi
-from tests.patience import wait_for
+from tests.patience import LONG, wait_for
 from tests.task_runs import a_script_run
 
 AT_ONCE = 20
@@ -53,7 +53,8 @@ async def test_launches_that_conflict_all_end_right(
 
     async def value(number: int) -> Any:
         async with slots:
-            job = await launched(flaky, "import os\nprint(os.environ['N'])", env={"N": str(number)})
+            script, env = "import os\nprint(os.environ['N'])", {"N": str(number)}
+            job = await launched(flaky, script, env=env, ttl_seconds_after_finished=LONG)
             event = await event_of(a_trigger(job, flaky))
             return (await asyncio.to_thread(a_script_run(flaky["config_file"]).resume, event)).result.value
 
