@@ -300,10 +300,7 @@ class KubernetesApi:
 
     def _unreachable(self, error: BaseException) -> exceptions.ApiUnreachableError:
         raise_interruption_behind(error)
-        what = str(error) or type(error).__name__
-        # Its text would quote the proxy's URL, with its password.
-        if isinstance(error, aiohttp.ClientResponseError):
-            what = f"{error.status} {error.message}"
+        what = cause_of(error)
         return exceptions.ApiUnreachableError(
             f"no answer from the API server {self.host}: {what}. Check the Kubernetes connection and the network.",
             status=0,
@@ -314,6 +311,22 @@ class KubernetesApi:
 def _headers(session: Session) -> list[tuple[str, str]]:
     """Who asks, and with which program."""
     return [("User-Agent", _USER_AGENT), *session.headers]
+
+
+def cause_of(error: BaseException) -> str:
+    """What kept a call from its answer, without the URL that some texts of the client quote.
+
+    The URL of an exec has its command; that of a proxy may have a password.
+    """
+    match error:
+        case aiohttp.ClientResponseError():
+            return f"{error.status} {error.message}"
+        case aiohttp.ConnectionTimeoutError():
+            return "connection timed out"
+        case aiohttp.InvalidURL():
+            return "its URL is not valid"
+        case _:
+            return str(error) or type(error).__name__
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

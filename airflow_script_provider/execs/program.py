@@ -115,7 +115,7 @@ class Program:
         return {"running": True, "gone": False}.get(reply or "")
 
     async def end(self, grace: float, within: float) -> Termination:
-        """End the process and its group; return after at most ``within`` seconds.
+        """End the process and its session; return after at most ``within`` seconds.
 
         A program that has not begun will not begin. A helper in the pod sends SIGKILL after
         ``grace`` seconds, even if this call has returned.
@@ -129,7 +129,7 @@ class Program:
         process = self.own_lines.process
         if process is None:
             return self.not_ended
-        had_ended = self.own_lines.exit_code is not None  # what it has left in its group may remain
+        had_ended = self.own_lines.exit_code is not None  # what it has left in its session may remain
         was_signalled = self._may_be_signalled  # then the exit code is not the program's own
         self._may_be_signalled = was_signalled or not had_ended
         reply = await reply_of(self.api, self.target, program.end_argv(process, self.invocation, grace), within)

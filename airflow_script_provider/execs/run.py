@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, read_again, why_gone
@@ -165,15 +167,24 @@ class ExecRun:
                 logging.WARNING,
             )
             end = await self._run_until_deadline(program, program.run_without_shell)
-        return await self._with_reason(end, program, begun.chosen)
+        if isinstance(end, NotStarted):
+            return await self._with_reason(end, program, begun.chosen)
+        async with self._ended_if_interrupted(program):
+            return await self._with_reason(end, program, begun.chosen)
 
     async def _run_until_deadline(self, program: Program, run: Callable[[], Coroutine[Any, Any, ExecEnd]]) -> ExecEnd:
         """Run to the end or to the deadline. An interruption ends the process first."""
         running = asyncio.ensure_future(run())
         try:
             async with self._ended_if_interrupted(program):
+                began = time.monotonic()
                 await asyncio.wait({running}, timeout=self.request.deadline.seconds)
-                return running.result() if running.done() else await self._time_out(program, running)
+                if not running.done():
+                    return await self._time_out(program, running)
+                fault = running.exception()
+                if isinstance(fault, Exception) and not isinstance(fault, exceptions.ScriptProviderError):
+                    return await self._end_after_fault(program, fault, time.monotonic() - began)
+                return running.result()
         finally:
             running.cancel()
             await asyncio.wait({running})
@@ -204,6 +215,16 @@ class ExecRun:
             self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
         return end
 
+    async def _end_after_fault(self, program: Program, fault: Exception, seconds: float) -> ExecEnd:
+        """End the process after an error that is not foreseen; a known exit code counts."""
+        raise_interruption_behind(fault)
+        if end := program.reported_end:
+            return end
+        trace = "".join(traceback.format_tb(fault.__traceback__))
+        self.log.note(f"{type(fault).__name__}: {self.request.noun} gets SIGTERM\n{trace}", logging.ERROR)
+        await program.end(self.request.options.grace, self.request.options.grace + TERMINATION_MARGIN)
+        return ConnectionBroken(f"{type(fault).__name__} in the worker", seconds)
+
     async def _end_quickly(self, program: Program) -> str:
         """End the process in the few seconds that Airflow leaves; return how that went."""
         termination = await program.end(self.request.options.grace, ABANDON_TIMEOUT)
@@ -230,8 +251,7 @@ class ExecRun:
 
     async def _with_look(self, end: ConnectionBroken | ShellKilled, program: Program, chosen: ChosenPod) -> ExecEnd:
         """The end, with whether the process still runs; or that of the pod, which has ended it."""
-        async with self._ended_if_interrupted(program):
-            seen = await look(self.api, chosen, program.is_running)
+        seen = await look(self.api, chosen, program.is_running)
         if over := seen.pod_end:
             return PodEnded(over.why, end.code if isinstance(end, ShellKilled) else None, over.reason)
         if seen.why:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from socket import SHUT_RDWR
@@ -13,7 +13,7 @@ import aiohttp
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._event_loop import raise_interruption_behind
-from airflow_script_provider.api.client import KubernetesApi, patiently
+from airflow_script_provider.api.client import KubernetesApi, is_transient, patiently
 from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube.exec import protocol
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
@@ -51,6 +51,8 @@ class ExecSession:
             message = await self._socket.receive()
             if message.type is not aiohttp.WSMsgType.BINARY:
                 raise self._broken(message)
+            if not message.data:  # an empty frame names no channel
+                continue
             channel, data = message.data[0], bytes(message.data[1:])
             if channel == Channel.STATUS and data:
                 self.status = protocol.parse_status(data)
@@ -100,14 +102,16 @@ async def open_exec(
     tty: bool = False,
     patience: float = 0,
     protocols: Sequence[str] = protocol.PROTOCOLS,
+    may_pass: Callable[[exceptions.KubernetesApiError], bool] | None = None,
 ) -> AsyncIterator[ExecSession]:
     """Start a program in a container.
 
     Leaving the block closes the connection; the program goes on.
 
     With ``tty``, all output comes as stdout. While the API server is overloaded or unreachable,
-    the start is repeated for ``patience`` seconds. That is only safe for a program that does
-    nothing before it is fed, or that may run twice. Raises ``KubernetesApiError``.
+    or after an error that ``may_pass``, the start is repeated for ``patience`` seconds. That is
+    only safe for a program that does nothing before it is fed, or that may run twice. Raises
+    ``KubernetesApiError``.
     """
     flags = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
     query = [("container", target.container), *(("command", word) for word in argv)]
@@ -117,7 +121,7 @@ async def open_exec(
     async def connect() -> aiohttp.ClientWebSocketResponse:
         return await api.connect("pods/exec", target.namespace, target.pod, query, upgrade)
 
-    socket = await patiently(connect, patience)
+    socket = await patiently(connect, patience, may_pass)
     connection = socket.get_extra_info("socket")
     try:
         yield ExecSession(socket, target)
@@ -138,13 +142,21 @@ async def reply_of(api: KubernetesApi, target: ExecTarget, argv: Sequence[str], 
     return reply
 
 
+def _may_pass_for_a_helper(error: exceptions.KubernetesApiError) -> bool:
+    """Whether a helper may be started a little later.
+
+    A server that restarts may refuse what it has granted to the script's own exec.
+    """
+    return is_transient(error) or isinstance(error, exceptions.ApiForbiddenError)
+
+
 async def ask_helper(
     api: KubernetesApi, target: ExecTarget, argv: Sequence[str], within: float
 ) -> tuple[str | None, ExecStatus | None]:
     """The reply of a program to which nothing is sent, as in ``reply_of``, and its status."""
     reply: str | None = None
     with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
-        connection = open_exec(api, target, argv, stdin=False, patience=within)
+        connection = open_exec(api, target, argv, stdin=False, patience=within, may_pass=_may_pass_for_a_helper)
         async with asyncio.timeout(within), connection as session:
             reply = ""
             async for channel, data in session:

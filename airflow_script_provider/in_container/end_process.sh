@@ -1,5 +1,5 @@
-# Ends a process and its group, or only checks whether the process is running.
-# $1: end or look; $2: the group; $3: start time of its leader;
+# Ends a process and its session, or only checks whether they are running.
+# $1: end or look; $2: the process, which leads a group and a session; $3: its start time;
 # $4: tenths of a second until KILL; $5: folder to remove.
 # Prints gone, running, ended, killed or left.
 
@@ -13,20 +13,32 @@ airflow_is_replaced() { # whether another process has the number now
     [ "${20}" != "$airflow_started" ]
 }
 
-airflow_lives() { # whether the group has a process that is not a zombie
+# A program such as timeout puts itself into a group of its own, in the same session.
+airflow_find() { # whether a process is left that is not a zombie; sets the groups of them all
+    airflow_found=
     for airflow_file in /proc/[0-9]*/stat; do
         { IFS= read -r airflow_stat < "$airflow_file"; } 2>/dev/null || continue
         # shellcheck disable=SC2086
         set -- ${airflow_stat##*) }
-        [ "$3" = "$airflow_group" ] && [ "$1" != Z ] && [ "$1" != X ] && return 0
+        [ "$3" = "$airflow_group" ] || [ "$4" = "$airflow_group" ] || continue
+        case "$1 $airflow_found " in
+            [ZX]\ * | *" -$3 "*) ;;
+            *) airflow_found="$airflow_found -$3" ;;
+        esac
     done
-    return 1
+    [ -n "$airflow_found" ]
 }
 
-airflow_wait() { # $1: tenths of a second in which the group must end
+airflow_signal() { # $1: the signal for the groups that were found
+    # shellcheck disable=SC2086
+    kill -s "$1" -- $airflow_found 2>/dev/null
+}
+
+airflow_wait() { # $1: tenths of a second in which they must end; $2: a signal to repeat
     airflow_left=$1
-    while airflow_lives; do
+    while airflow_find; do
         [ "$airflow_left" -gt 0 ] || return 1
+        [ -z "$2" ] || airflow_signal "$2"
         if sleep 0.1 2>/dev/null; then
             airflow_left=$((airflow_left - 1))
         else
@@ -37,13 +49,13 @@ airflow_wait() { # $1: tenths of a second in which the group must end
 }
 
 airflow_end() { # $1: tenths of a second until KILL
-    kill -s TERM -- "-$airflow_group" 2>/dev/null
+    airflow_signal TERM
     airflow_wait "$1" && echo ended && return
-    kill -s KILL -- "-$airflow_group" 2>/dev/null
-    if airflow_wait 20; then echo killed; else echo left; fi
+    # What is started meanwhile gets it as well.
+    if airflow_wait 20 KILL; then echo killed; else echo left; fi
 }
 
-if airflow_is_replaced || ! airflow_lives; then
+if airflow_is_replaced || ! airflow_find; then
     airflow_state=gone
 elif [ "$1" = look ]; then
     airflow_state=running

@@ -71,8 +71,8 @@ class KubernetesExecScriptOperator(ScriptTask):
         ``python3 -u``.
     :param namespace: str: namespace of the pod. None means the connection's, otherwise the worker
         pod's own, otherwise ``default``. (templated)
-    :param timeout: seconds or ``timedelta``: time after which the process group is ended. None
-        sets no limit.
+    :param timeout: seconds or ``timedelta``: time after which the process and its session are
+        ended. None sets no limit.
     :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL.
     :param skip_on_exit_code: int or list of int: exit codes from 1 to 255 that skip the task. None
         skips it at no exit code.

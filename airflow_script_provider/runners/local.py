@@ -1,4 +1,4 @@
-"""Run a script on this machine, with its own interpreter and in its own process group."""
+"""Run a script on this machine, with its own interpreter and in its own session."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def _run(argv: Sequence[str], env: dict[str, str], script_run: ScriptRun, 
 
 @contextlib.contextmanager
 def _started_process(argv: Sequence[str], env: dict[str, str], script_run: ScriptRun) -> Iterator[LocalProcess]:
-    """A running process, whose whole group is killed at the end."""
+    """A running process, whose whole session is killed at the end."""
     process = LocalProcess(argv, env, script_run)
     try:
         yield process
@@ -122,7 +122,7 @@ class LocalProcess:
     async def follow(self, on_output: OnOutput) -> ProcessEnd:
         """Pass on the output until the child has ended.
 
-        Then the rest of its group is killed, which also ends the output.
+        Then the rest of its session is killed, which also ends the output.
         """
         loop = asyncio.get_running_loop()
         closed = {descriptor: loop.create_future() for descriptor in self._outputs}
@@ -139,7 +139,7 @@ class LocalProcess:
         try:
             await asyncio.to_thread(self._child.wait)
             self._signal(signal.SIGKILL)
-            # A process that has left the group may hold the output open.
+            # A process that has left the session may hold the output open.
             await asyncio.wait(closed.values(), timeout=_DRAIN_TIMEOUT)
         finally:
             for descriptor in self._outputs:
@@ -171,7 +171,7 @@ class LocalProcess:
         return None if self._child.returncode is None else _process_end(self._child.returncode)
 
     async def end(self, grace: float) -> Termination:
-        """Send SIGTERM to the group, and SIGKILL to what is left of it after ``grace`` seconds."""
+        """Send SIGTERM to the session, and SIGKILL to what is left after ``grace`` seconds."""
         had_ended = self._has_ended()
         self._signal(signal.SIGTERM)
         until = time.monotonic() + grace
@@ -182,7 +182,7 @@ class LocalProcess:
         return Termination("it was ended", may_still_run=False, was_signalled=not had_ended)
 
     def close(self) -> None:
-        """Kill the group and close all descriptors."""
+        """Kill the session and close all descriptors."""
         self._signal(signal.SIGKILL)
         self._child.wait()
         for descriptor in {*self._outputs, *([self._input] if self._input is not None else [])}:
@@ -198,13 +198,15 @@ class LocalProcess:
             return True
 
     def _signal(self, number: int) -> None:
-        """Signal the group while it exists; afterwards its number may belong to another group."""
+        """Signal the groups of the session while it exists.
+
+        Afterwards its number may belong to another one.
+        """
         if self._is_gone:
             return
-        try:
-            os.killpg(self._child.pid, number)
-        except (ProcessLookupError, PermissionError):
-            self._is_gone = True
+        groups = {self._child.pid, *_groups_of(self._child.pid)}
+        were_signalled = [_signal_group(group, number) for group in groups]
+        self._is_gone = not any(were_signalled)
 
     def _open_pipes(self, interactive: bool) -> tuple[int, int, int]:
         """Open our ends of the pipes; return the child's stdin, stdout and stderr."""
@@ -223,6 +225,30 @@ class LocalProcess:
         self._outputs = {own_end: Channel.STDOUT}
         self._input = own_end
         return child_end, child_end, child_end
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal a group; return False if it cannot get the signal."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _groups_of(session: int) -> set[int]:
+    """The process groups of a session; empty where the system has no /proc to read them from.
+
+    A program such as ``timeout`` puts itself into a group of its own.
+    """
+    groups = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # The name in brackets may contain any character.
+            state, _, group, its_session, *_ = file.read_bytes().rpartition(b") ")[2].split()
+            if int(its_session) == session and state not in (b"Z", b"X"):
+                groups.add(int(group))
+    return groups
 
 
 def _set_size(descriptor: int, size: Size) -> None:

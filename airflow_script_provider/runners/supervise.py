@@ -43,7 +43,7 @@ class Process(Protocol):
         """
 
     async def end(self, grace: float) -> Termination:
-        """End the process and its group: SIGTERM, and SIGKILL after ``grace`` seconds."""
+        """End the process and its session: SIGTERM, and SIGKILL after ``grace`` seconds."""
 
 
 async def supervise(process: Process, script_run: ScriptRun, on_output: OnOutput, grace: float = GRACE) -> ProcessEnd:

@@ -182,7 +182,7 @@ OF_OUTPUT = (
     _sign(
         "operation not permitted",
         Category.MISSING_CAPABILITY,
-        "The container has no capabilities; add the one it needs in pod_overrides.",
+        "The container may lack a capability: add the one it needs in pod_overrides.",
         _ANY_CASE,
     ),
     _sign(r"Permission denied \([\w,-]+\)\.?$", Category.AUTHENTICATION_FAILED),
@@ -328,6 +328,26 @@ def advice(signs: Iterable[Sign], text: str) -> str:
     """What the first sign advises, empty without advice."""
     found = first(signs, text)
     return found.advice if found else ""
+
+
+_OF_A_POD_OF_OURS = re.compile(
+    r"\b(install_dependencies|install_packages|run_as_uid|pod_overrides|container_resources|node_selector)\b"
+)
+_IN_A_RUNNING_POD = {
+    Category.MODULE_NOT_FOUND: "The image lacks it.",
+    Category.MEMORY_ERROR: "The container's memory limit may be too low.",
+    Category.MISSING_CAPABILITY: "The container may lack a capability.",
+    Category.PERMISSION_DENIED: "The container's user may not.",
+    Category.NOT_EXECUTABLE: "It is built for other processors.",
+}
+
+
+def advice_in_a_running_pod(advice: str, category: Category) -> str:
+    """The advice for a pod that has its image, user and limits from its author.
+
+    The arguments that shape the pod of a Job do not exist there.
+    """
+    return _IN_A_RUNNING_POD.get(category, "") if _OF_A_POD_OF_OURS.search(advice) else advice
 
 
 def category_of_word(word: str | None) -> Category | None:

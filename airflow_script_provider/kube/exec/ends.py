@@ -57,7 +57,7 @@ class ConnectionBroken:
     """The connection broke after so many seconds.
 
     ``is_running`` says whether the process was seen afterwards, None where that is unknown.
-    ``process_group`` is the number of its process group.
+    ``process_group`` is the number of its process group and session.
     """
 
     why: str
@@ -159,11 +159,11 @@ def _failed_start(status: ExecStatus) -> NotStarted:
 
 
 def termination_of(reply: str | None, group: int, grace: float, enter: str, *, had_ended: bool) -> Termination:
-    """What the reply of the program that ends a process group means.
+    """What the reply of the program that ends a process and its session means.
 
     The reply is None if the program could not be run, and empty if it takes longer than it may.
     ``enter`` is the command that runs another one in the container. With ``had_ended``, the shell
-    had reported the exit code before; what the process has left in its group may remain.
+    had reported the exit code before; what the process has left in its session may remain.
     """
     descriptions = {
         "gone": "it had already ended",

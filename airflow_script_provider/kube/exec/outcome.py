@@ -181,7 +181,8 @@ def _diagnose_exit(case: ExecCase, code: int) -> Diagnosis:
     found = script_error.of_output(code, output, output[-LAST_LINES:])
     if shown := case.hide(found.line) if case.hide and found.line else "":
         cause = f"{cause}: {shown}"
-    return _diagnosis(case, cause, _advice(case, code) or found.advice, found.category)
+    advice = _advice(case, code) or signs.advice_in_a_running_pod(found.advice, found.category)
+    return _diagnosis(case, cause, advice, found.category)
 
 
 def _advice(case: ExecCase, code: int) -> str:

@@ -133,7 +133,7 @@ def encode(invocation: Invocation) -> bytes:
 
 
 def end_argv(process: RemoteProcess, invocation: Invocation, grace: float) -> list[str]:
-    """The command line of the exec that ends a process and its group.
+    """The command line of the exec that ends a process and its session.
 
     It sends TERM, and KILL after ``grace`` seconds, and removes the folder. It prints ``gone``
     (the process had ended before), ``ended``, ``killed``, or ``left`` (the process cannot be

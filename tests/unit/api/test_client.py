@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from airflow_script_provider.api import client as calls
@@ -190,3 +191,18 @@ def test_a_conflict_is_tried_again_soon() -> None:
     """In the patience of one call there are dozens of tries, however often another's change wins (R34)."""
     pauses = [calls.backoff(attempt, longest=calls.AFTER_CONFLICT) for attempt in range(50)]
     assert sum(pauses) < calls.CALL_PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (aiohttp.ConnectionTimeoutError("Connection timeout to host http://x/exec?command=hunter2"), "timed out"),
+        (aiohttp.InvalidURL("http://x/exec?command=hunter2"), "not valid"),
+        (aiohttp.ServerDisconnectedError(), "Server disconnected"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_no_cause_quotes_a_url(error: Exception, cause: str) -> None:
+    """The URL of an exec has its command (R26)."""
+    said = calls.cause_of(error)
+    assert (cause in said, "hunter2" in said) == (True, False)

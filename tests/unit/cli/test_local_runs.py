@@ -159,14 +159,15 @@ def test_json_is_the_result_on_stdout(tmp_path: Path) -> None:
     assert done.stderr == b'{"rows": 3}\nwarned\nairflow-script: script failed: exit code 4\n'
 
 
-def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
+@pytest.mark.parametrize("child", ["sleep 3600", "timeout 3600 sleep 3600"], ids=["one group", "a group of its own"])
+def test_a_timeout_ends_the_whole_session(child: str, tmp_path: Path) -> None:
     """``--timeout`` ends the script and its children with TERM, and the exit code is 124."""
-    script = "trap 'echo ended; exit 0' TERM; sleep 3600 & echo $!; wait"
+    script = f"trap 'echo ended; exit 0' TERM; {child} & echo $!; wait"
     run = ("run", a_file(tmp_path, script, "x.sh"), "--timeout")
     seconds, done = with_time_to_begin(lambda seconds: airflow_script(*run, str(seconds)), lambda run: run.stdout, 0.5)
-    child, *last_words = done.stdout.decode().split()
+    pid, *last_words = done.stdout.decode().split()
     assert (done.returncode, last_words) == (124, ["ended"])
-    wait_until_gone(int(child))
+    wait_until_gone(int(pid))
     assert f"ended after its timeout of {seconds:g} s" in done.stderr.decode()
 
 

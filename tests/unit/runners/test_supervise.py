@@ -113,6 +113,7 @@ def test_an_end_that_is_never_known(termination: Termination, error: str) -> Non
     [
         (["sh", "-c", "setsid sleep 2 & exit 4"], ProcessEnd(4)),
         (["sh", "-c", "trap 'exit 0' TERM; sleep 9 & wait"], TIMED_OUT),
+        (["sh", "-c", "timeout 9 sleep 9 & exit 4"], ProcessEnd(4)),
     ],
 )
 async def test_a_child_at_its_timeout(argv: Sequence[str], end: ProcessEnd) -> None:

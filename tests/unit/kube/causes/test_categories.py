@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from airflow_script_provider.kube.causes import signs
 from airflow_script_provider.kube.causes.script_error import advice_for, category_of
+from airflow_script_provider.kube.exec.request import ExecOptions
+from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.result import Category, ScriptResult
 from tests.builders import a_failed_result
 from tests.causes import EXAMPLES, Example
@@ -222,3 +226,11 @@ def test_a_result_of_a_newer_version_can_be_read() -> None:
     assert ScriptResult.from_dict(result.to_dict() | {"category": "Newer"}).category is Category.UNKNOWN
     without = {name: value for name, value in result.to_dict().items() if name != "category"}
     assert ScriptResult.from_dict(without).category is None
+
+
+@pytest.mark.parametrize("sign", [*signs.OF_AN_ERROR, *signs.OF_A_CRASH, *signs.OF_OUTPUT])
+def test_advice_for_a_running_pod_has_no_argument_of_a_job(sign: signs.Sign) -> None:
+    """Image, user and limits of the pod are its author's (R37)."""
+    of_a_job = set(JobOptions.__dataclass_fields__) - set(ExecOptions.__dataclass_fields__) - {"image", "name"}
+    advice = signs.advice_in_a_running_pod(sign.advice, sign.category or Category.ERROR)
+    assert not of_a_job & set(re.findall(r"[a-z_]+", advice))

@@ -53,6 +53,26 @@ def test_the_scripts_own_error_is_in_the_first_line() -> None:
     assert error_of(shown).message.splitlines()[0] == f"{ended}: ValueError: *** is wrong."
 
 
+@pytest.mark.parametrize(
+    ("printed", "advice"),
+    [
+        ("ModuleNotFoundError: No module named 'pandas'", "The image lacks it."),
+        ("MemoryError", "The container's memory limit may be too low."),
+        ("PermissionError: [Errno 1] Operation not permitted", "The container may lack a capability."),
+        ("PermissionError: [Errno 13] Permission denied: '/x'", "The container's user may not."),
+        ("OSError: [Errno 8] Exec format error: './x'", "It is built for other processors."),
+        ("E: Unable to lock database: Permission denied", "The container's user may not."),
+        ("OSError: [Errno 30] Read-only file system: '/x'", "Write to /tmp, or mount a volume."),
+    ],
+)
+def test_advice_names_no_argument_that_shapes_a_pod(printed: str, advice: str) -> None:
+    """The pod runs already, and its image, user and limits are its author's (R37)."""
+    output = ExecOutput.of(500)
+    output.both.add([f"{printed}\n".encode()])
+    case = ExecCase(an_exec_request(), "python3", PLACE, Exited(1), output, 2.0)
+    assert str(error_of(exec_outcome.conclude(case))).splitlines()[0].endswith(f" {advice}")
+
+
 def error_of(outcome_: Outcome) -> ScriptFailedError:
     """The error that a failure raises."""
     error = outcomes.failure(outcome_)

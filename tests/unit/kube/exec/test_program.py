@@ -413,6 +413,45 @@ def test_the_whole_group_ends(shell: str, files: dict[str, Script], first: str, 
     assert not left_over(invocation)
 
 
+@pytest.mark.parametrize("ignored", [False, True], ids=["ended", "killed"])
+def test_a_child_with_a_group_of_its_own_ends_as_well(shell: str, ignored: bool) -> None:
+    """Programs such as ``timeout`` lead a group of their own in the script's session (R2, R27)."""
+    first = "import os; signal.signal(signal.SIGTERM, signal.SIG_IGN)" if ignored else "import os"
+    script = WAITS.format(first=first).replace("'60']", "'60'], preexec_fn=os.setpgrp")
+    invocation = an_invocation(script)
+    process = started(shell, encode(invocation))
+    remote = announced(process, invocation)
+    assert ends(shell, stdin_program.end_argv(remote, invocation, 0.2)) == ("killed" if ignored else "ended")
+    process.communicate(timeout=2)  # the child would hold the output open
+    assert ends(shell, stdin_program.check_argv(remote)) == "gone"
+
+
+def test_a_child_that_outlives_the_script_in_a_group_of_its_own_is_running(shell: str) -> None:
+    """Work goes on there, so a retry would run beside it (R2, R36)."""
+    script = "import os, subprocess\nchild = subprocess.Popen(['sleep', '60'], preexec_fn=os.setpgrp)\nprint('up')"
+    invocation = an_invocation(script)
+    process = started(shell, encode(invocation))
+    remote = announced(process, invocation)
+    process.wait()
+    assert ends(shell, stdin_program.check_argv(remote)) == "running"
+    assert ends(shell, stdin_program.end_argv(remote, invocation, 5)) == "ended"
+    process.communicate(timeout=2)
+
+
+def test_each_group_gets_a_signal_once(shell: str) -> None:
+    """A script counts the signals that it gets, whatever number of children it has (R27)."""
+    first = (
+        "import time; got = []; signal.signal(signal.SIGTERM, lambda *_: got.append(1))\n"
+        "[subprocess.Popen(['sleep', '0.3']) for _ in range(3)]"
+    )
+    script = WAITS.format(first=first).replace("'60'", "'0.3'") + "time.sleep(0.5)\nprint(len(got))"
+    invocation = an_invocation(script)
+    process = started(shell, encode(invocation))
+    remote = announced(process, invocation)
+    assert ends(shell, stdin_program.end_argv(remote, invocation, 5)) == "ended"
+    assert without_our_lines(invocation, process.communicate()[0]) == b"1"
+
+
 def test_script_that_handles_term_clears_up_and_its_code_counts(shell: str) -> None:
     """A script with a folder also has its grace period and its own exit code (R27)."""
     first = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))"
