@@ -54,6 +54,8 @@ OnResult = Callable[[NodesResult], None]
 
 JOBS_PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of its script's output."""
+RESULT_MARGIN = 5.0
+"""Seconds that are left of the task's own time for its result."""
 _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
 
@@ -141,7 +143,7 @@ class NodesTask:
         Raises ``NodesFailedError`` where it was deleted, after the end of the scripts.
         """
         try:
-            found = await self.api.get("jobs", job.ref.namespace, job.ref.name)
+            found = await doubting(lambda: self.api.get("jobs", job.ref.namespace, job.ref.name))
         except exceptions.ApiNotFoundError:
             found = {"metadata": {}}
         if found["metadata"].get("uid") != job.ref.uid:
@@ -230,13 +232,26 @@ class NodesTask:
         return pods
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
-        """The records of nodes that succeeded in an earlier try, as far as they still exist."""
+        """The records of nodes that succeeded in an earlier try, as far as they still exist.
+
+        The result is good without them: an error is a warning, and the task's own time bounds the
+        wait for an answer.
+        """
         records: dict[str, list[RunRecord]] = {}
         if task is None or not runs.plan.earlier:
             return records
-        for node, record in await self._of_jobs(
-            runs.job.ref.namespace, task, lambda job: records_of(job) if _is_of_launch(job, runs.owner) else []
-        ):
+
+        def pick(job: Job) -> Iterable[tuple[str, RunRecord]]:
+            return records_of(job) if _is_of_launch(job, runs.owner) else ()
+
+        try:
+            async with asyncio.timeout(_patience_until(runs.plan.expires_at)):
+                found = await self._of_jobs(runs.job.ref.namespace, task, pick)
+        except (TimeoutError, exceptions.KubernetesApiError) as error:
+            what = "The result lacks the runs of earlier tries"
+            self.log.note(f"{what}, which cannot be read: {error or 'no answer'}", logging.WARNING)
+            return records
+        for node, record in found:
             if node in runs.plan.earlier and not record.failures:
                 records.setdefault(node, []).append(record)
         return records
@@ -319,6 +334,11 @@ def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
         on_launch(ref)
 
 
+def _patience_until(expires_at: float | None) -> float | None:
+    """Seconds for a request that the result can do without, before the task's own time is over."""
+    return None if expires_at is None else max(RESULT_MARGIN, expires_at - time.time() - RESULT_MARGIN)
+
+
 def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     """Whether a Job is of a try of the launch that an owner is of, and not of another series."""
     return _series(job) == _series(owner) and not earlier_tries.has_other_values(job, earlier_tries.call_digest(owner))
@@ -326,8 +346,8 @@ def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
 
 def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """What is the same of all tries of a launch; a clear begins another series."""
-    metadata = job["metadata"]
-    return metadata["labels"].get(REQUEST_LABEL), metadata["annotations"].get(MAX_TRIES_ANNOTATION)
+    labels, annotations = (job["metadata"].get(kind) or {} for kind in ("labels", "annotations"))
+    return labels.get(REQUEST_LABEL), annotations.get(MAX_TRIES_ANNOTATION)
 
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:

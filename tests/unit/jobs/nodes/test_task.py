@@ -14,6 +14,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.nodes import task
+from airflow_script_provider.jobs.nodes.creating import JobCreator
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube import hiding
@@ -21,6 +22,7 @@ from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, REQUEST_LABEL
 from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
@@ -30,6 +32,7 @@ from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
+NO_RIGHT = 'jobs.batch is forbidden: User "x" cannot use resource "jobs"'
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
 
 
@@ -238,3 +241,47 @@ async def test_a_retry_that_reattaches_has_its_own_time(
         patches = [json.loads(one.body) for one in server.requests if one.method == "PATCH"]
     assert begun.ref.uid == "uid-1"
     assert [manifest.plan_of(one).expires_at for one in patches] == [ours] * patched
+
+
+async def test_an_owner_that_a_new_server_refuses_is_read_again() -> None:
+    """Its runs are over and recorded: one refusal does not make a failure of them (R1, R15)."""
+    owner = an_owner()
+    owner["metadata"]["uid"] = "job-uid"
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", a_refusal(403, "Forbidden", NO_RIGHT), json.dumps(owner).encode())
+        async with api_of(server) as api:
+            found = await NodesTask(api, KeptLog()).owner(a_launched_job())
+    assert found["metadata"]["uid"] == "job-uid"
+
+
+@pytest.mark.parametrize("expires_at", [None, 1.0])
+async def test_a_result_does_without_the_records_of_earlier_tries(
+    monkeypatch: pytest.MonkeyPatch, expires_at: float | None
+) -> None:
+    """They only add to a success, which a refusal or a slow answer must not lose (R1, R15)."""
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 60.0 if expires_at else 0.0)
+    monkeypatch.setattr(task, "RESULT_MARGIN", 0.1)
+    plan, log = replace(ON_NODES.plan, earlier=("node-1",), expires_at=expires_at), KeptLog()
+    runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner(try_number=2), plan=plan)
+    with stand_in() as server:
+        server.answers(JOBS, a_refusal(403, "Forbidden", NO_RIGHT))
+        async with api_of(server) as api:
+            assert await NodesTask(api, log)._records_of_earlier(runs, a_task(try_number=2)) == {}
+    assert "The result lacks the runs of earlier tries" in str(log.lines)
+
+
+@pytest.mark.parametrize(
+    ("message", "creates"), [(None, 2), ("exceeded quota: q", 1), ('admission webhook "w" denied it', 1)]
+)
+async def test_a_create_that_a_new_server_refuses_is_sent_again(message: str | None, creates: int) -> None:
+    """Not one that a quota or a policy refuses (R15, R16)."""
+    owner = an_owner()
+    owner["metadata"]["uid"] = "job-uid"
+    refused = a_refusal(403, "Forbidden", message or NO_RIGHT)
+    with stand_in() as server:
+        server.answers(JOBS, refused, an_object())
+        async with api_of(server) as api:
+            run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+            with pytest.raises(exceptions.ApiForbiddenError) if message else contextlib.nullcontext():
+                await JobCreator(api, owner).create(run, 600)
+        assert requests(server, "POST", JOBS) == creates
