@@ -217,7 +217,11 @@ class NodesTask:
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
         nodes = nodes_of(found, plan.runs)
-        pods = [pod for pod in await self._unended_pods(request.namespace, task) if is_repeated(pod)]
+        pods = [
+            pod
+            for pod in await self._unended_pods(request.namespace, task)
+            if is_repeated(pod) or _is_bare(pod, identity.request)
+        ]
         return replace(nodes if retry_failed_only else EarlierNodes(), running=still_running(pods))
 
     async def _unended_pods(self, namespace: str, task: TaskIdentity) -> list[dict[str, Any]]:
@@ -337,6 +341,11 @@ def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
 def _patience_until(expires_at: float | None) -> float | None:
     """Seconds for a request that the result can do without, before the task's own time is over."""
     return None if expires_at is None else max(RESULT_MARGIN, expires_at - time.time() - RESULT_MARGIN)
+
+
+def _is_bare(pod: Mapping[str, Any], request: str) -> bool:
+    """Whether a pod of this request lacks its try, because a webhook has replaced annotations."""
+    return earlier_tries.try_number(pod) is None and (pod["metadata"].get("labels") or {}).get(REQUEST_LABEL) == request
 
 
 def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:

@@ -148,6 +148,21 @@ async def test_a_retry_looks_for_a_script_that_may_still_run(left: list[Any], re
     assert found.others == (frozenset({"node-1"}) if left else frozenset())
 
 
+async def test_a_retry_sees_a_pod_without_its_annotations() -> None:
+    """A webhook may have replaced them: the script may still run there (R1, R10)."""
+    request, pod, other = a_request(task=a_task(try_number=2), on_nodes=ON_NODES), its_pod(), its_pod()
+    for one in (pod, other):
+        one["metadata"]["annotations"] = {"sidecar/injected": "true"}
+    other["metadata"]["labels"] = other["metadata"]["labels"] | {REQUEST_LABEL: "0000000000"}
+    other["spec"] = other["spec"] | {"nodeName": "node-2"}
+    with stand_in() as server:
+        server.answers(JOBS, json.dumps({"metadata": {}, "items": []}).encode())
+        server.answers(PODS, json.dumps({"metadata": {}, "items": [pod, other]}).encode())
+        async with api_of(server) as api:
+            found = await NodesTask(api, KeptLog())._earlier(request, ON_NODES.plan, retry_failed_only=False)
+    assert list(found.running) == ["node-1"]
+
+
 def ready_for_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the grace period of a script be over at once."""
     monkeypatch.setattr(termination, "MARGIN", -some_limits().grace_period)

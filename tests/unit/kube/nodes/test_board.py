@@ -11,7 +11,6 @@ import pytest
 
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, FOLLOW_STATE_ANNOTATION, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes import board as node_board
@@ -280,7 +279,42 @@ def test_little_is_kept() -> None:
     pod = its_pod(running=True)
     pod["spec"]["tolerations"] = [{}]
     assert "tolerations" not in node_board.kept_pod(pod)["spec"]
-    assert controller_of(node_board.kept_pod(pod)) == ""
+
+
+CONTROLLER = "batch.kubernetes.io/controller-uid"
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "is_found"),
+    [
+        ({CONTROLLER: "uid-load", "airflow-script-provider/run": "0"}, None, True),
+        ({CONTROLLER: "uid-load"}, {"sidecar/injected": "true"}, True),
+        ({CONTROLLER: "uid-load", "airflow-script-provider/run": "x"}, {}, True),
+        ({CONTROLLER: "uid-other"}, {}, False),
+        ({CONTROLLER: "uid-other", "airflow-script-provider/run": "0"}, {"airflow-script-provider/node": "a"}, False),
+        (None, None, False),
+    ],
+)
+def test_a_pod_is_known_by_its_job(labels: Any, annotations: Any, is_found: bool) -> None:
+    """A webhook may have replaced its annotations or labels; a pod of another Job is left alone (R15, R21)."""
+    board, pod = a_board("a"), a_pod(running=True)
+    board.take_job(node_board.kept_job(a_run(), with_output=True), 0.0, 0.0)
+    pod["metadata"] |= {"labels": labels, "annotations": annotations}
+    run = board.take_pod(node_board.kept_pod(pod), 1.0)
+    assert run is (board.runs[FIRST] if is_found else None)
+
+
+@pytest.mark.parametrize(
+    ("of_job", "of_template", "is_found"), [({}, True, True), (None, True, True), ({"x": "y"}, False, False)]
+)
+def test_a_job_is_known_by_the_template_of_its_pods(of_job: Any, of_template: bool, is_found: bool) -> None:
+    """A webhook may have replaced its annotations; without any of ours it is not taken for the owner (R2, R15)."""
+    board, job = a_board("a"), a_run(FIRST)
+    job["metadata"] |= {"annotations": of_job, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    if of_template:
+        job["spec"]["template"] = {"metadata": {"annotations": {"airflow-script-provider/node": "a"}}}
+    board.take_job(node_board.kept_job(job, with_output=True), 0.0, 0.0)
+    assert (FIRST in board.runs, board.is_owner_deleted) == (is_found, False)
 
 
 ASKED_AT = 100.0

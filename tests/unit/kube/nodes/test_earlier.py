@@ -94,6 +94,11 @@ def test_a_script_whose_end_was_not_reported_may_still_run(pod: dict[str, Any], 
     assert found == ({"a": "the script of try 1 may still run in pod load-x1"} if runs else {})
 
 
+def test_a_pod_without_its_annotations_is_known_by_its_node() -> None:
+    """A webhook may have replaced them (R1, R10)."""
+    assert list(still_running([a_pod(running=True, node="b")])) == ["b"]
+
+
 def test_no_retry_begins_beside_a_script_that_may_still_run() -> None:
     """Its node is left out, also if it is ready, and counts as failed (R1, R10)."""
     earlier = EarlierNodes(frozenset("c"), frozenset("ab"), {"a": "may still run"})
