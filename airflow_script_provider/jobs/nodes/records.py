@@ -94,6 +94,8 @@ class RecordWriter:
         )
         may_run_on = termination.may_run_on(run.seen.view_of_ends, decision)
         record = node_record.of_case(case, output, may_run_on=may_run_on, **facts)
+        if run.limits.deadline_name == board.OWN_DEADLINE:
+            record = node_record.with_own_deadline(record, board.OWN_DEADLINE)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
             return record
         return node_record.with_state_of_node(record, reasons.state_of_node)
@@ -245,6 +247,7 @@ class RecordWriter:
 
 def _change_of_spec(run: NodeRun, decision: Verdict | Lost) -> dict[str, int]:
     """The change of a Job's spec that keeps Kubernetes from going on with a run that is over."""
-    if isinstance(decision, Lost) or decision.delete_job:
+    is_repeated = isinstance(decision, Verdict) and not decision.is_success and run.may_be_repeated
+    if isinstance(decision, Lost) or decision.delete_job or is_repeated:
         return manifest.STOPPED
     return NO_OTHER_POD if termination.has_running_sidecar(run.seen.view, decision) else {}

@@ -34,7 +34,8 @@ from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Verdict, Wait
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.progress import Verdict, Wait, other_failures
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result
@@ -56,7 +57,7 @@ EXPLAIN_AFTER = 5.0
 """Seconds without a pod after which a run's Warning events are shown: they say why there is
 none."""
 EXPLAINED = 3
-"""Runs whose events are shown: mostly the reason is the same for all."""
+"""Runs whose events or suspension are shown: mostly the reason is the same for all."""
 
 _UNSEEN = "its pod cannot be read, so the result has neither its exit code nor its output"
 
@@ -94,6 +95,7 @@ class NodeRuns:
         self._tasks = asyncio.TaskGroup()
         self._others: list[asyncio.Task[None]] = []
         self._explained: set[Start] = set()
+        self._paused: set[Start] = set()
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
         self._looks = Looks(self._api, self.job.ref.namespace, self._take, with_output=keeps_output)
@@ -160,6 +162,8 @@ class NodeRuns:
             clock = board.clock_of(change.object, self._api.now())
             if self.board.take_job(change.object, now, clock, deleted=change.deleted):
                 self._others.append(self._tasks.create_task(self._delete_late(change.object["metadata"])))
+            elif run := self.board.run_of(change.object):
+                self._announce_job(run)
         elif kind is Kind.POD and (run := self.board.take_pod(change.object, now, deleted=change.deleted)):
             self._announce(run, change.object, deleted=change.deleted)
             self._show_live(run)
@@ -305,6 +309,9 @@ class NodeRuns:
             return
         before = self.board.failures_before(run.node)
         if isinstance(decision, Verdict) and run.uid is not None:
+            if run.may_be_repeated and not decision.is_success:
+                others = other_failures(run.seen.view, decision.pod_uid)
+                await launching.end_attempts(self._api, JobRef(self.job.ref.namespace, run.name, run.uid), others)
             decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
@@ -361,6 +368,13 @@ class NodeRuns:
             name = manifest.run_name(self.owner, Start(run.node, old))
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._api.delete("jobs", self.job.ref.namespace, name)
+
+    def _announce_job(self, run: NodeRun) -> None:
+        """Whether a run's Job is suspended; where many run, of the first ones."""
+        for line in run.announcer.job(run.job):
+            if self.plan.is_live or run.start in self._paused or len(self._paused) < EXPLAINED:
+                self._paused.add(run.start)
+                self._log.note(line.text, line.level)
 
     def _announce(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
         """A pod's state; where many run, only what is wrong with one."""

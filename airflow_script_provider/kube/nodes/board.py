@@ -30,6 +30,9 @@ from airflow_script_provider.kube.nodes.progress import Lost, NodeView
 from airflow_script_provider.kube.nodes.record import RunRecord, of_job, of_owner
 from airflow_script_provider.kube.times import parse_time
 
+OWN_DEADLINE = "activeDeadlineSeconds"
+"""What sets the deadline of a Job in place of our arguments."""
+
 
 @dataclass
 class NodeRun:
@@ -61,6 +64,12 @@ class NodeRun:
     def node(self) -> str:
         """The name of the node."""
         return self.start.node
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether Kubernetes may run the script again after a failure, as admission may have set."""
+        limit: int = self.job.get("spec", {}).get("backoffLimit", self.limits.backoff_limit)
+        return limit > self.limits.backoff_limit
 
 
 @dataclass
@@ -140,6 +149,11 @@ class Board:
         run.seen = run.seen.with_job(job, now, deleted=deleted)
         run.look_at = now
         return False
+
+    def run_of(self, thing: Mapping[str, Any]) -> NodeRun | None:
+        """The run under way that a Job or pod names, None if it names none."""
+        index = manifest.index_of(thing)
+        return None if index is None else self.runs.get(Start(manifest.node_of(thing) or "", index))
 
     def take_pod(self, pod: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeRun | None:
         """Note a pod as it is now. Returns its run, None if that is over or not known."""
@@ -225,8 +239,7 @@ class Board:
 
     def _run_of(self, pod: Mapping[str, Any]) -> NodeRun | None:
         """The run whose Job made a pod; before that Job was seen, the run that the pod names."""
-        uid, index = controller_of(pod), manifest.index_of(pod)
-        named = None if index is None else self.runs.get(Start(manifest.node_of(pod) or "", index))
+        uid, named = controller_of(pod), self.run_of(pod)
         if named is not None and (not uid or named.uid in (None, uid)):
             return named
         return next((run for run in self.runs.values() if uid and run.uid == uid), None)
@@ -240,9 +253,10 @@ class Board:
                 self.end(start, record, now)
 
     def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The Job's deadline, which admission may have lowered, and the argument that sets it."""
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")
-        name = "timeout" if seconds == self.plan.timeout else "execution_timeout"
-        return {"deadline": seconds, "deadline_name": name}
+        of_task = OWN_DEADLINE if self.plan.expires_at is None else "execution_timeout"
+        return {"deadline": seconds, "deadline_name": "timeout" if seconds == self.plan.timeout else of_task}
 
 
 def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:

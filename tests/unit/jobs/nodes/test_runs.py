@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.watch import Change
+from airflow_script_provider.jobs.changes import Kind
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.nodes.runs import RUNS_EXPIRY_MARGIN, NodeRuns
+from airflow_script_provider.jobs.nodes.runs import EXPLAINED, RUNS_EXPIRY_MARGIN, NodeRuns
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes import board, manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from tests.builders import a_launched_job, a_plan, a_pod, a_request, some_limits
 from tests.kept_log import KeptLog
@@ -114,3 +117,41 @@ async def test_a_run_that_no_watch_has_brought_is_looked_for(
     assert verdict.cause is Cause.STARTUP_TIMEOUT  # type: ignore[union-attr]
     assert runs.board.runs.get(FIRST) is (run if record is None else None)
     assert not run.is_concluding or record is not None
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+async def test_no_script_runs_again_after_its_verdict(limit: int) -> None:
+    """Admission may have raised the limit of attempts, which a run does not have (R1, R10)."""
+    owner, body = an_owner_and_a_run()
+    body["spec"]["backoffLimit"] = limit
+    launched = a_launched_job(limits=some_limits(grace_period=0), get_logs=False)
+    path = f"{JOBS}/{body['metadata']['name']}"
+    with stand_in() as server:
+        server.answers(path, json.dumps(body).encode())
+        server.answers(f"{PODS}/load-x1/log", b"2026-01-01T00:00:01.000000000Z hi\n")
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, KeptLog()), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            runs.board.take_pod(board.kept_pod(its_pod(body, exit_code=3)), time.monotonic())
+            ((run, verdict),) = runs.board.due(time.monotonic(), None)
+            run.is_concluding = True
+            await runs._conclude(run, verdict)
+        changes = [json.loads(one.body).get("spec") for one in server.requests if one.method == "PATCH"]
+    assert changes == ([{"backoffLimit": 0}, {"activeDeadlineSeconds": 1}] if limit else [None])
+
+
+@pytest.mark.parametrize(("number", "noted"), [(1, 1), (9, EXPLAINED)])
+async def test_a_suspended_run_is_announced(number: int, noted: int) -> None:
+    """A queue may hold it for hours; of many, the first ones are named (R11, R22)."""
+    names = [f"node-{index}" for index in range(number)]
+    owner, log, api = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan(*names)))), KeptLog(), KubernetesApi(None)  # type: ignore[arg-type]
+    owner["metadata"] |= {"uid": "job-uid"}
+    runs = NodeRuns(JobContext(api, a_launched_job(), log), owner)
+    for is_suspended in (True, True, False):
+        for name in names:
+            body = manifest.run_job(owner, Start(name, 0), 600)
+            body["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+            body["spec"]["suspend"] = is_suspended
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+    assert sum("is suspended; waiting for it to be resumed" in line for line in log.notes) == noted
+    assert sum("is resumed" in line for line in log.notes) == noted

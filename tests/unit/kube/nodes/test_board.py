@@ -249,11 +249,31 @@ def test_after_the_tasks_time_everything_is_over() -> None:
     assert board.next_step(20.0, is_expired=True).starts == ()
 
 
-def test_which_bound_ended_a_run_is_said_by_its_name() -> None:
-    """Its own, or what was left of the task's."""
-    board = a_board("a", timeout=900)
+@pytest.mark.parametrize(
+    ("timeout", "expires_at", "name"),
+    [
+        (600, None, "timeout"),
+        (600, 1e9, "timeout"),
+        (900, 1e9, "execution_timeout"),
+        (900, None, "activeDeadlineSeconds"),
+        (None, None, "activeDeadlineSeconds"),
+    ],
+)
+def test_which_bound_ended_a_run_is_said_by_its_name(timeout: int | None, expires_at: float | None, name: str) -> None:
+    """Its own, or what was left of the task's; without these, admission has changed it (R5, R22)."""
+    board = a_board("a", timeout=timeout, expires_at=expires_at)
     board.take_job(a_run(), 0.0, 0.0)
-    assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, "execution_timeout")
+    assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, name)
+
+
+@pytest.mark.parametrize(("limit", "is_repeated"), [(0, False), (2, True), (None, False)])
+def test_a_job_may_run_a_script_again_if_admission_allows_it(limit: int | None, is_repeated: bool) -> None:
+    """Its own limit counts, which a webhook may have raised (R1, R10)."""
+    board, job = a_board("a"), a_run()
+    job["spec"].pop("backoffLimit", None)
+    job["spec"] |= {} if limit is None else {"backoffLimit": limit}
+    board.take_job(node_board.kept_job(job, with_output=True), 0.0, 0.0)
+    assert board.runs[FIRST].may_be_repeated is is_repeated
 
 
 @pytest.mark.parametrize("is_concluding", [True, False])
