@@ -216,7 +216,7 @@ class NodesTask:
         found = await self._of_jobs(request.namespace, task, lambda job: [job] if is_repeated(job) else [])
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
-        nodes = nodes_of(found, plan.runs)
+        nodes = nodes_of(found, plan)
         pods = [
             pod
             for pod in await self._unended_pods(request.namespace, task)
