@@ -56,6 +56,7 @@ JOBS_PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of its script's output."""
 RESULT_MARGIN = 5.0
 """Seconds that are left of the task's own time for its result."""
+_UNCHECKED = "Nodes may not be listed (403): the named ones are taken as they are, also if cordoned or not ready"
 _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
 
@@ -101,6 +102,8 @@ class NodesTask:
             return job
         earlier = await self._earlier(request, on_nodes.plan, retry_failed_only=retry_failed_only)
         selection = await node_choice.choose(self.api, choice, request.options.tolerations)
+        if not selection.is_checked:
+            self.log.note(_UNCHECKED)
         plan = plan_of_try(on_nodes.plan, selection, earlier)
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes import task
 from airflow_script_provider.jobs.nodes.creating import JobCreator
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
@@ -25,7 +26,7 @@ from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
+from tests.builders import REQUEST_DIGEST, a_launched_job, a_node, a_plan, a_pod, a_request, a_task, some_limits
 from tests.kept_log import KeptLog
 from tests.servers import WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
@@ -300,3 +301,26 @@ async def test_a_create_that_a_new_server_refuses_is_sent_again(message: str | N
             with pytest.raises(exceptions.ApiForbiddenError) if message else contextlib.nullcontext():
                 await JobCreator(api, owner).create(run, 600)
         assert requests(server, "POST", JOBS) == creates
+
+
+@pytest.mark.parametrize(("answers", "names", "is_noted"), [(2, ["node-1"], False), (1, ["node-1", "node-2"], True)])
+async def test_a_refusal_of_the_list_of_nodes_is_doubted(
+    monkeypatch: pytest.MonkeyPatch, answers: int, names: list[str], is_noted: bool
+) -> None:
+    """A node that the author excludes is not taken for one refusal; unchecked ones are noted (R15, R22)."""
+    if is_noted:
+        monkeypatch.setattr(node_choice, "NAMED_PATIENCE", 0.0)
+    found = json.dumps({"metadata": {}, "items": [a_node("node-1"), a_node("node-2", cordoned=True)]}).encode()
+    plans, log = [], KeptLog()
+
+    async def launched(_: NodesTask, request: Any, on_nodes: OnNodes, on_launch: Any) -> Any:
+        plans.append(on_nodes.plan)
+
+    monkeypatch.setattr(NodesTask, "_launch", launched)
+    choice = NodeChoice(nodes=["node-1", "node-2"], include_cordoned=False)
+    with stand_in() as server:
+        server.answers("/api/v1/nodes", *[a_refusal(403, "Forbidden", NO_RIGHT), found][:answers])
+        async with api_of(server) as api:
+            await NodesTask(api, log).begin(a_request(on_nodes=ON_NODES), ON_NODES, choice, retry_failed_only=True)
+    assert list(plans[0].nodes) == names
+    assert ("Nodes may not be listed (403)" in str(log.notes)) is is_noted
