@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -174,6 +175,13 @@ class RecordWriter:
         except exceptions.KubernetesApiError as error:
             return f"The outcome of Job {self.job.ref.namespace}/{run.name} cannot be written: {error}"
         return None
+
+    async def keep(self, node: str, record: RunRecord) -> None:
+        """Keep the record of a run whose Job was deleted on the owner, if that is possible."""
+        if self.job.may_be_marked:
+            async with self.few:
+                with contextlib.suppress(exceptions.KubernetesApiError):
+                    await self._write_on_owner(node, record)
 
     async def warnings_of(self, run: NodeRun) -> list[str]:
         """The lines of Warning events of a run's Job and pods, oldest first, each once."""

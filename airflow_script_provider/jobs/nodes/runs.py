@@ -164,6 +164,8 @@ class NodeRuns:
                 self._others.append(self._tasks.create_task(self._delete_late(change.object["metadata"])))
             elif run := self.board.run_of(change.object):
                 self._announce_job(run)
+            elif change.deleted and (kept := self.board.record_without_job(change.object)):
+                self._others.append(self._tasks.create_task(self._records.keep(*kept)))
         elif kind is Kind.POD and (run := self.board.take_pod(change.object, now, deleted=change.deleted)):
             self._announce(run, change.object, deleted=change.deleted)
             self._show_live(run)

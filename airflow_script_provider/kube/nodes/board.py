@@ -150,6 +150,19 @@ class Board:
         run.look_at = now
         return False
 
+    def record_without_job(self, job: Mapping[str, Any]) -> tuple[str, RunRecord] | None:
+        """Node and record of a run whose Job was deleted, None where the owner needs no record.
+
+        The owner needs none after its own end, or of a run that is no longer history.
+        """
+        node, index = manifest.node_of(job), manifest.index_of(job)
+        record = None if node is None or index is None else self.records.get(Start(node, index))
+        if node is None or record is None or self.is_owner_deleted or self.is_owner_complete:
+            return None
+        newest = max(start.index for start in self.records if start.node == node)
+        is_history = record.index > newest - self.plan.history_limit
+        return (node, record) if is_history and Start(node, record.index) not in self.never_seen else None
+
     def run_of(self, thing: Mapping[str, Any]) -> NodeRun | None:
         """The run under way that a Job or pod names, None if it names none."""
         index = manifest.index_of(thing)

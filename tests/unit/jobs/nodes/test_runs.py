@@ -18,7 +18,8 @@ from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.nodes import board, manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
-from tests.builders import a_launched_job, a_plan, a_pod, a_request, some_limits
+from airflow_script_provider.kube.nodes.record import of_owner
+from tests.builders import a_failed_record, a_launched_job, a_plan, a_pod, a_request, some_limits
 from tests.kept_log import KeptLog
 from tests.stand_in_api import a_refusal, api_of, stand_in
 
@@ -155,3 +156,18 @@ async def test_a_suspended_run_is_announced(number: int, noted: int) -> None:
             runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
     assert sum("is suspended; waiting for it to be resumed" in line for line in log.notes) == noted
     assert sum("is resumed" in line for line in log.notes) == noted
+
+
+async def test_the_record_of_a_deleted_job_is_kept_on_the_owner() -> None:
+    """A cleaner may delete Jobs that have ended: the next follower reads the record there (R1, R2)."""
+    owner, body = an_owner_and_a_run(runs=2)
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", json.dumps(owner).encode())
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, a_launched_job(may_be_marked=True), KeptLog()), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            runs.board.end(FIRST, a_failed_record(0), 1.0)
+            async with runs._tasks:
+                runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True), deleted=True)))
+        (change,) = [json.loads(one.body) for one in server.requests if one.method == "PATCH"]
+    assert dict(of_owner({"metadata": change["metadata"]})) == {"node-1": a_failed_record(0).without_output()}

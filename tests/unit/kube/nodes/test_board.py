@@ -409,3 +409,27 @@ def test_a_record_without_its_node_is_none(node: object) -> None:
     board = a_board("a")
     board.take_job(owner, 0.0, 0.0)
     assert board.records == {}
+
+
+@pytest.mark.parametrize(
+    ("newest", "changes", "is_kept"),
+    [
+        (0, {}, True),
+        (1, {}, True),
+        (2, {}, False),
+        (0, {"is_owner_deleted": True}, False),
+        (0, {"is_owner_complete": True}, False),
+        (0, {"never_seen": {FIRST}}, False),
+    ],
+)
+def test_a_record_survives_its_job(newest: int, changes: dict[str, Any], is_kept: bool) -> None:
+    """Another follower may go on without it; what is no longer history is deleted here (R1, R2)."""
+    board = a_board("a", runs=3, history_limit=2)
+    for index in range(newest + 1):
+        board.take_job(a_run(Start("a", index)), 0.0, 0.0)
+        board.end(Start("a", index), a_record(index), 1.0)
+    for name, value in changes.items():
+        setattr(board, name, value)
+    assert not board.take_job(a_run(FIRST), 2.0, 2.0, deleted=True)
+    assert board.record_without_job(a_run(FIRST)) == (("a", a_record(0)) if is_kept else None)
+    assert board.record_without_job({"metadata": {"name": "load"}}) is None
