@@ -67,7 +67,7 @@ class NodeRun:
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether Kubernetes may run the script again after a failure, as admission may have set."""
+        """Whether Kubernetes may run the script again after a failure: admission may allow it."""
         limit: int = self.job.get("spec", {}).get("backoffLimit", self.limits.backoff_limit)
         return limit > self.limits.backoff_limit
 
@@ -127,7 +127,7 @@ class Board:
         """
         node, index = manifest.node_of(job), manifest.index_of(job)
         if node is None or index is None:
-            if node is index:
+            if node is None and index is None:
                 self._take_owner(job, now, deleted=deleted)
             return False
         start = Start(node, index)

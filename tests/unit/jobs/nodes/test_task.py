@@ -319,7 +319,7 @@ async def test_a_refusal_of_the_list_of_nodes_is_doubted(
     monkeypatch.setattr(NodesTask, "_launch", launched)
     choice = NodeChoice(nodes=["node-1", "node-2"], include_cordoned=False)
     with stand_in() as server:
-        server.answers("/api/v1/nodes", *[a_refusal(403, "Forbidden", NO_RIGHT), found][:answers])
+        server.answers("/api/v1/nodes", a_refusal(403, "Forbidden", NO_RIGHT), *[found] * (answers - 1))
         async with api_of(server) as api:
             await NodesTask(api, log).begin(a_request(on_nodes=ON_NODES), ON_NODES, choice, retry_failed_only=True)
     assert list(plans[0].nodes) == names
