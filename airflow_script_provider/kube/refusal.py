@@ -33,6 +33,8 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 _OTHER_UID = re.compile(r"\bUID in (?:the )?precondition\b|\bmetadata\.uid: Invalid value\b")
 _QUOTA_NOT_COUNTED = "status unknown for quota"
 _USER = re.compile(r'User "([^"]+)" cannot')
+_NO_RIGHT = re.compile(r'(?:\S+(?: "[^"]*")? is forbidden: )?User "[^"]*" cannot ')
+"""What a refusal for a missing right begins with. A quota's or a policy's has another reason."""
 
 
 def message(verb: str, resource: str, namespace: str | None, status: int, said: str) -> str:
@@ -63,6 +65,11 @@ def is_passing(status: int, reason: str, said: str) -> bool:
     if status == 409:
         return reason == "Conflict" and not is_of_another_uid(said)
     return status in _PASSING or (status == 403 and _QUOTA_NOT_COUNTED in said)
+
+
+def is_of_missing_right(status: int, said: str) -> bool:
+    """Whether a call was refused for a missing right, and not by a quota or at admission."""
+    return status == 403 and _NO_RIGHT.match(said) is not None
 
 
 def is_of_another_uid(said: str) -> bool:

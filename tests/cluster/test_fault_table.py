@@ -13,6 +13,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch, websocket
 from airflow_script_provider.jobs import log_reader
+from airflow_script_provider.jobs.answers import doubt
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.execs import run_exec
 from tests.cluster.kubectl import Kubectl
@@ -125,7 +126,8 @@ def test_what_does_not_pass(
     """A refusal for good ends the run with nothing left, or changes no verdict, and is told (R1, R6, R13)."""
     monkeypatch.setattr(log_reader, "FINAL_PATIENCE", 2.0)
     if column.kinds.keys() & ENDS[column.subject]:  # otherwise the run is over before the refusal is believed
-        monkeypatch.setattr(watch, "REFUSAL_PATIENCE", 0.0)
+        for module in (watch, doubt):
+            monkeypatch.setattr(module, "REFUSAL_PATIENCE", 0.0)
     for call, name in column.kinds.items():
         api.on(CALLS[column.subject][call], REFUSALS[name])
     run = run_of(column, flaky)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import is_transient, patiently
 from airflow_script_provider.api.watch import REFUSAL_PATIENCE
+from airflow_script_provider.kube import refusal
 
 T = TypeVar("T")
 
@@ -17,12 +18,23 @@ NEWS_PATIENCE = 5.0
 """Seconds in which a watch has brought the pod of a Job that is over."""
 
 
-async def doubting(call: Callable[[], Awaitable[T]]) -> T:
+IsDoubted = Callable[[exceptions.KubernetesApiError], bool]
+
+
+def is_forbidden(error: exceptions.KubernetesApiError) -> bool:
+    """Whether a call was refused (403)."""
+    return isinstance(error, exceptions.ApiForbiddenError)
+
+
+async def doubting(
+    call: Callable[[], Awaitable[T]], patience: float | None = None, is_doubted: IsDoubted = is_forbidden
+) -> T:
     """The answer of a call whose right is needed.
 
-    A refusal (403) is doubted: a server that restarts may refuse what it grants later.
+    A refusal (403) is doubted: a server that restarts may refuse what it grants later. By default
+    it is doubted for ``REFUSAL_PATIENCE``.
     """
-    return await patiently(call, REFUSAL_PATIENCE, lambda error: isinstance(error, exceptions.ApiForbiddenError))
+    return await patiently(call, REFUSAL_PATIENCE if patience is None else patience, is_doubted)
 
 
 @dataclass
@@ -54,6 +66,14 @@ class Doubt:
             self._since = now
         self._last = now
         return now < self._since + (NEWS_PATIENCE if is_missing_right else REFUSAL_PATIENCE)
+
+    def doubts_right(self, error: exceptions.KubernetesApiError) -> bool:
+        """Whether a refusal for a missing right is doubted, for many calls of the same kind.
+
+        They share the time for that: hundreds of refusals must not be waited for one by one.
+        """
+        is_right = refusal.is_of_missing_right(error.status, error.server_message)
+        return is_right and self.waits_after(error, must_be_confirmed=True, is_unseen_success=False)
 
     def end(self) -> None:
         """Note that the API server has answered, or is away."""

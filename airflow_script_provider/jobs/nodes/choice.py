@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import wording
 from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.nodes import selection as nodes
@@ -15,21 +16,25 @@ from airflow_script_provider.kube.nodes.selection import Node, NodeChoice, Selec
 NODES_PAGE = 250
 """Nodes of one answer: each has some ten KiB."""
 
+NAMED_PATIENCE = 5.0
+"""Seconds for which a refusal is doubted where nodes are named: most accounts lack that right."""
+
 
 async def choose(api: KubernetesApi, choice: NodeChoice, tolerations: Sequence[Mapping[str, Any]]) -> Selection:
     """The nodes to run on.
 
     Raises ``LaunchError`` where none is left, ``ApiForbiddenError`` where nodes may not be listed.
-    Those that are named need no such right: without it they are taken as they are.
+    Those that are named need no such right: without it they are taken as they are, unchecked.
     """
+    patience = None if choice.nodes is None else NAMED_PATIENCE
     try:
-        found = await _nodes(api, choice.label_selector)
+        found = await doubting(lambda: _nodes(api, choice.label_selector), patience)
         if not found and choice.label_selector:
             raise exceptions.LaunchError(nodes.no_match(choice, await _nodes(api, "")), retryable=False)
     except exceptions.ApiForbiddenError as error:
         if choice.nodes is None:
             raise _explained(error) from None
-        return Selection(tuple(sorted(set(choice.nodes))))
+        return Selection(tuple(sorted(set(choice.nodes))), is_checked=False)
     except exceptions.KubernetesApiError as error:
         if error.status == 400 and choice.label_selector:
             raise ValueError(

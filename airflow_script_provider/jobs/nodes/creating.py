@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi, is_transient
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers.doubt import Doubt, doubting
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.board import NodeRun
 
@@ -23,6 +24,7 @@ class JobCreator:
 
     api: KubernetesApi
     owner: Mapping[str, Any]
+    _doubt: Doubt = field(default_factory=Doubt, init=False, repr=False)
 
     @property
     def namespace(self) -> str:
@@ -33,17 +35,21 @@ class JobCreator:
     async def create(self, run: NodeRun, deadline: int | None) -> None:
         """Create the Job of a run; one that is there already is the same.
 
-        Raises ``KubernetesApiError``.
+        A missing right is doubted, because the owner was created with it. Raises
+        ``KubernetesApiError``.
         """
         body, may_have_acted = manifest.run_job(self.owner, run.start, deadline), False
         for attempt in range(CREATE_ATTEMPTS):
             try:
-                await self.api.create("jobs", self.namespace, body)
+                await doubting(
+                    lambda: self.api.create("jobs", self.namespace, body), is_doubted=self._doubt.doubts_right
+                )
             except exceptions.KubernetesApiError as error:
                 error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
                 if not is_transient(error) or attempt == CREATE_ATTEMPTS - 1:
                     raise
             else:
+                self._doubt.end()
                 return
 
     async def may_exist(self, run: NodeRun, error: exceptions.KubernetesApiError) -> bool:

@@ -44,6 +44,11 @@ class Looks:
         look_at, doubt = partial(self.look, run), self._doubts[run.start]
         return await confirmed(decision, look_at, decide_again, doubt, is_unseen=lacks_end(run, decision))
 
+    def is_awaited(self, run: NodeRun, decision: Verdict | Lost, error: exceptions.KubernetesApiError) -> bool:
+        """Whether a decision about a run without a Job waits for another answer."""
+        must = decision.must_be_confirmed
+        return self._doubts[run.start].waits_after(error, must_be_confirmed=must, is_unseen_success=False)
+
     async def look(self, run: NodeRun) -> None:
         """Take in what the API server has of a run now."""
         async with self._looking:

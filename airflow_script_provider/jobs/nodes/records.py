@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,8 @@ class RecordWriter:
         )
         may_run_on = termination.may_run_on(run.seen.view_of_ends, decision)
         record = node_record.of_case(case, output, may_run_on=may_run_on, **facts)
+        if run.limits.deadline_name == board.OWN_DEADLINE:
+            record = node_record.with_own_deadline(record, board.OWN_DEADLINE)
         if decision.cause is not Cause.STARTUP_TIMEOUT:
             return record
         return node_record.with_state_of_node(record, reasons.state_of_node)
@@ -173,6 +176,13 @@ class RecordWriter:
             return f"The outcome of Job {self.job.ref.namespace}/{run.name} cannot be written: {error}"
         return None
 
+    async def keep(self, node: str, record: RunRecord) -> None:
+        """Keep the record of a run whose Job was deleted on the owner, if that is possible."""
+        if self.job.may_be_marked:
+            async with self.few:
+                with contextlib.suppress(exceptions.KubernetesApiError):
+                    await self._write_on_owner(node, record)
+
     async def warnings_of(self, run: NodeRun) -> list[str]:
         """The lines of Warning events of a run's Job and pods, oldest first, each once."""
         return event_lines(await self.events_of(run))
@@ -245,6 +255,7 @@ class RecordWriter:
 
 def _change_of_spec(run: NodeRun, decision: Verdict | Lost) -> dict[str, int]:
     """The change of a Job's spec that keeps Kubernetes from going on with a run that is over."""
-    if isinstance(decision, Lost) or decision.delete_job:
+    is_repeated = isinstance(decision, Verdict) and not decision.is_success and run.may_be_repeated
+    if isinstance(decision, Lost) or decision.delete_job or is_repeated:
         return manifest.STOPPED
     return NO_OTHER_POD if termination.has_running_sidecar(run.seen.view, decision) else {}

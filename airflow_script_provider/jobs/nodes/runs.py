@@ -34,7 +34,8 @@ from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Verdict
+from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.progress import Verdict, Wait, other_failures
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result
@@ -56,7 +57,7 @@ EXPLAIN_AFTER = 5.0
 """Seconds without a pod after which a run's Warning events are shown: they say why there is
 none."""
 EXPLAINED = 3
-"""Runs whose events are shown: mostly the reason is the same for all."""
+"""Runs whose events or suspension are shown: mostly the reason is the same for all."""
 
 _UNSEEN = "its pod cannot be read, so the result has neither its exit code nor its output"
 
@@ -94,6 +95,7 @@ class NodeRuns:
         self._tasks = asyncio.TaskGroup()
         self._others: list[asyncio.Task[None]] = []
         self._explained: set[Start] = set()
+        self._paused: set[Start] = set()
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
         self._looks = Looks(self._api, self.job.ref.namespace, self._take, with_output=keeps_output)
@@ -160,6 +162,10 @@ class NodeRuns:
             clock = board.clock_of(change.object, self._api.now())
             if self.board.take_job(change.object, now, clock, deleted=change.deleted):
                 self._others.append(self._tasks.create_task(self._delete_late(change.object["metadata"])))
+            elif run := self.board.run_of(change.object):
+                self._announce_job(run)
+            elif change.deleted and (kept := self.board.record_without_job(change.object)):
+                self._others.append(self._tasks.create_task(self._records.keep(*kept)))
         elif kind is Kind.POD and (run := self.board.take_pod(change.object, now, deleted=change.deleted)):
             self._announce(run, change.object, deleted=change.deleted)
             self._show_live(run)
@@ -234,22 +240,17 @@ class NodeRuns:
             return
         self._explain_later(run)
 
-    async def _end_create(self, run: NodeRun) -> str:
+    async def _end_create(self, run: NodeRun) -> None:
         """End the create of a run whose Job was never seen; look for that Job and its pods.
 
-        Returns what stays unknown, as text.
+        Raises ``KubernetesApiError`` where it stays unknown whether there is a Job.
         """
         if (starting := self._starting.pop(run.start, None)) is not None:
             starting.cancel()
             await asyncio.wait({starting})
-        try:
-            found = await self._creator.find(run)
-        except exceptions.KubernetesApiError:
-            return f" {launching.unknown(self.job.ref.namespace, run.name)}"
-        if found is not None:
+        if (found := await self._creator.find(run)) is not None:
             self._take((Kind.JOB, Change(board.kept_job(found, with_output=self._keeps_output))))
             await self._looks.last_look(run)
-        return ""
 
     def _explain_later(self, run: NodeRun) -> None:
         """Look why a run gets no pod: the first ones, or all once one is refused."""
@@ -274,23 +275,45 @@ class NodeRuns:
             for other in list(self.board.runs.values()):
                 self._explain_later(other)
 
-    async def _confirmed(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
-        """The decision by what the API server has now, None if the run goes on."""
-        seen: Verdict | Lost | None = decision
+    async def _confirmed(self, run: NodeRun, decision: Verdict | Lost) -> tuple[Verdict | Lost | None, str]:
+        """The decision by what the API server has now, None if the run goes on.
+
+        Also what stays unknown, as text.
+        """
+        doubt, seen = "", None
         if run.uid is not None:
             seen = await self._looks.confirmed(run, decision, lambda: self.board.decision(run, time.monotonic()))
-        return None if seen is None else await self._records.confirmed(run, seen)
+        else:
+            try:
+                await self._end_create(run)
+                seen = decision if run.uid is None else self._of_found_job(run, decision)
+            except exceptions.KubernetesApiError as error:
+                seen = None if self._looks.is_awaited(run, decision, error) else decision
+                doubt = f" {launching.unknown(self.job.ref.namespace, run.name)}"
+        return None if seen is None else await self._records.confirmed(run, seen), doubt
+
+    def _of_found_job(self, run: NodeRun, decision: Verdict | Lost) -> Verdict | Lost | None:
+        """The decision about a run whose Job no watch had brought, None if the run goes on.
+
+        Nothing but the silence of the watches may have ended it. A Job without an owner ends.
+        """
+        again = self.board.decision(run, time.monotonic())
+        if isinstance(again, Wait):
+            return decision if self.board.is_owner_deleted else None
+        return again
 
     async def _conclude(self, run: NodeRun, due: Verdict | Lost) -> None:
         """Read what the run printed, show how it ended, write its outcome."""
-        decision = await self._confirmed(run, due)
+        decision, doubt = await self._confirmed(run, due)
         if decision is None:
             run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
             self._wake()
             return
         before = self.board.failures_before(run.node)
-        doubt = await self._end_create(run) if run.uid is None else ""
         if isinstance(decision, Verdict) and run.uid is not None:
+            if run.may_be_repeated and not decision.is_success:
+                others = other_failures(run.seen.view, decision.pod_uid)
+                await launching.end_attempts(self._api, JobRef(self.job.ref.namespace, run.name, run.uid), others)
             decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
@@ -347,6 +370,13 @@ class NodeRuns:
             name = manifest.run_name(self.owner, Start(run.node, old))
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._api.delete("jobs", self.job.ref.namespace, name)
+
+    def _announce_job(self, run: NodeRun) -> None:
+        """Whether a run's Job is suspended; where many run, of the first ones."""
+        for line in run.announcer.job(run.job):
+            if self.plan.is_live or run.start in self._paused or len(self._paused) < EXPLAINED:
+                self._paused.add(run.start)
+                self._log.note(line.text, line.level)
 
     def _announce(self, run: NodeRun, pod: pod_status.Pod, *, deleted: bool) -> None:
         """A pod's state; where many run, only what is wrong with one."""

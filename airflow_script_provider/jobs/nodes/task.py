@@ -54,6 +54,9 @@ OnResult = Callable[[NodesResult], None]
 
 JOBS_PAGE = 100
 """Jobs of one answer: each may hold 32 KiB of its script's output."""
+RESULT_MARGIN = 5.0
+"""Seconds that are left of the task's own time for its result."""
+_UNCHECKED = "Nodes may not be listed (403): the named ones are taken as they are, also if cordoned or not ready"
 _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
 
@@ -99,6 +102,8 @@ class NodesTask:
             return job
         earlier = await self._earlier(request, on_nodes.plan, retry_failed_only=retry_failed_only)
         selection = await node_choice.choose(self.api, choice, request.options.tolerations)
+        if not selection.is_checked:
+            self.log.note(_UNCHECKED)
         plan = plan_of_try(on_nodes.plan, selection, earlier)
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
@@ -141,7 +146,7 @@ class NodesTask:
         Raises ``NodesFailedError`` where it was deleted, after the end of the scripts.
         """
         try:
-            found = await self.api.get("jobs", job.ref.namespace, job.ref.name)
+            found = await doubting(lambda: self.api.get("jobs", job.ref.namespace, job.ref.name))
         except exceptions.ApiNotFoundError:
             found = {"metadata": {}}
         if found["metadata"].get("uid") != job.ref.uid:
@@ -214,8 +219,12 @@ class NodesTask:
         found = await self._of_jobs(request.namespace, task, lambda job: [job] if is_repeated(job) else [])
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
-        nodes = nodes_of(found, plan.runs)
-        pods = [pod for pod in await self._unended_pods(request.namespace, task) if is_repeated(pod)]
+        nodes = nodes_of(found, plan)
+        pods = [
+            pod
+            for pod in await self._unended_pods(request.namespace, task)
+            if is_repeated(pod) or _is_bare(pod, identity.request)
+        ]
         return replace(nodes if retry_failed_only else EarlierNodes(), running=still_running(pods))
 
     async def _unended_pods(self, namespace: str, task: TaskIdentity) -> list[dict[str, Any]]:
@@ -230,13 +239,26 @@ class NodesTask:
         return pods
 
     async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
-        """The records of nodes that succeeded in an earlier try, as far as they still exist."""
+        """The records of nodes that succeeded in an earlier try, as far as they still exist.
+
+        The result is good without them: an error is a warning, and the task's own time bounds the
+        wait for an answer.
+        """
         records: dict[str, list[RunRecord]] = {}
         if task is None or not runs.plan.earlier:
             return records
-        for node, record in await self._of_jobs(
-            runs.job.ref.namespace, task, lambda job: records_of(job) if _is_of_launch(job, runs.owner) else []
-        ):
+
+        def pick(job: Job) -> Iterable[tuple[str, RunRecord]]:
+            return records_of(job) if _is_of_launch(job, runs.owner) else ()
+
+        try:
+            async with asyncio.timeout(_patience_until(runs.plan.expires_at)):
+                found = await self._of_jobs(runs.job.ref.namespace, task, pick)
+        except (TimeoutError, exceptions.KubernetesApiError) as error:
+            what = "The result lacks the runs of earlier tries"
+            self.log.note(f"{what}, which cannot be read: {error or 'no answer'}", logging.WARNING)
+            return records
+        for node, record in found:
             if node in runs.plan.earlier and not record.failures:
                 records.setdefault(node, []).append(record)
         return records
@@ -319,6 +341,16 @@ def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
         on_launch(ref)
 
 
+def _patience_until(expires_at: float | None) -> float | None:
+    """Seconds for a request that the result can do without, before the task's own time is over."""
+    return None if expires_at is None else max(RESULT_MARGIN, expires_at - time.time() - RESULT_MARGIN)
+
+
+def _is_bare(pod: Mapping[str, Any], request: str) -> bool:
+    """Whether a pod of this request lacks its try, because a webhook has replaced annotations."""
+    return earlier_tries.try_number(pod) is None and (pod["metadata"].get("labels") or {}).get(REQUEST_LABEL) == request
+
+
 def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     """Whether a Job is of a try of the launch that an owner is of, and not of another series."""
     return _series(job) == _series(owner) and not earlier_tries.has_other_values(job, earlier_tries.call_digest(owner))
@@ -326,8 +358,8 @@ def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
 
 def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """What is the same of all tries of a launch; a clear begins another series."""
-    metadata = job["metadata"]
-    return metadata["labels"].get(REQUEST_LABEL), metadata["annotations"].get(MAX_TRIES_ANNOTATION)
+    labels, annotations = (job["metadata"].get(kind) or {} for kind in ("labels", "annotations"))
+    return labels.get(REQUEST_LABEL), annotations.get(MAX_TRIES_ANNOTATION)
 
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:

@@ -15,7 +15,7 @@ from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.announcements import Announcer
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, Wait
-from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
+from airflow_script_provider.kube.job.pruning import controller_of, pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import (
     ENDED_ANNOTATION_PREFIX,
     FOLLOW_STATE_ANNOTATION,
@@ -29,6 +29,9 @@ from airflow_script_provider.kube.nodes.plan import NextRuns, NodePlan, NodeStat
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView
 from airflow_script_provider.kube.nodes.record import RunRecord, of_job, of_owner
 from airflow_script_provider.kube.times import parse_time
+
+OWN_DEADLINE = "activeDeadlineSeconds"
+"""What sets the deadline of a Job in place of our arguments."""
 
 
 @dataclass
@@ -61,6 +64,12 @@ class NodeRun:
     def node(self) -> str:
         """The name of the node."""
         return self.start.node
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether Kubernetes may run the script again after a failure: admission may allow it."""
+        limit: int = self.job.get("spec", {}).get("backoffLimit", self.limits.backoff_limit)
+        return limit > self.limits.backoff_limit
 
 
 @dataclass
@@ -116,11 +125,12 @@ class Board:
 
         Returns whether it comes too late: its run was ended before its Job was ever seen.
         """
-        node = manifest.node_of(job)
-        if node is None:
-            self._take_owner(job, now, deleted=deleted)
+        node, index = manifest.node_of(job), manifest.index_of(job)
+        if node is None or index is None:
+            if node is None and index is None:
+                self._take_owner(job, now, deleted=deleted)
             return False
-        start = Start(node, manifest.index_of(job))
+        start = Start(node, index)
         record, run = of_job(job), self.runs.get(start)
         # A run that is concluded here has a record until its pods have ended.
         if start in self.records or (record is not None and not (run and run.is_concluding)):
@@ -140,11 +150,27 @@ class Board:
         run.look_at = now
         return False
 
+    def record_without_job(self, job: Mapping[str, Any]) -> tuple[str, RunRecord] | None:
+        """Node and record of a run whose Job was deleted, None where the owner needs no record.
+
+        The owner needs none after its own end, or of a run that is no longer history.
+        """
+        node, index = manifest.node_of(job), manifest.index_of(job)
+        record = None if node is None or index is None else self.records.get(Start(node, index))
+        if node is None or record is None or self.is_owner_deleted or self.is_owner_complete:
+            return None
+        newest = max(start.index for start in self.records if start.node == node)
+        is_history = record.index > newest - self.plan.history_limit
+        return (node, record) if is_history and Start(node, record.index) not in self.never_seen else None
+
+    def run_of(self, thing: Mapping[str, Any]) -> NodeRun | None:
+        """The run under way that a Job or pod names, None if it names none."""
+        index = manifest.index_of(thing)
+        return None if index is None else self.runs.get(Start(manifest.node_of(thing) or "", index))
+
     def take_pod(self, pod: Mapping[str, Any], now: float, *, deleted: bool = False) -> NodeRun | None:
-        """Note a pod as it is now. Returns its run, None if that is already over."""
-        metadata = pod["metadata"]
-        start = Start(metadata["annotations"][NODE_ANNOTATION], int(metadata["labels"][RUN_LABEL]))
-        run = self.runs.get(start)
+        """Note a pod as it is now. Returns its run, None if that is over or not known."""
+        run = self._run_of(pod)
         if run is not None:
             run.seen = run.seen.with_pod(pod, now, deleted=deleted)
             run.look_at = now
@@ -224,6 +250,13 @@ class Board:
             found.setdefault(start.node, []).append(record)
         return found
 
+    def _run_of(self, pod: Mapping[str, Any]) -> NodeRun | None:
+        """The run whose Job made a pod; before that Job was seen, the run that the pod names."""
+        uid, named = controller_of(pod), self.run_of(pod)
+        if named is not None and (not uid or named.uid in (None, uid)):
+            return named
+        return next((run for run in self.runs.values() if uid and run.uid == uid), None)
+
     def _take_owner(self, owner: Mapping[str, Any], now: float, *, deleted: bool) -> None:
         self.is_owner_deleted = self.is_owner_deleted or deleted or "deletionTimestamp" in owner["metadata"]
         self.is_owner_complete = self.is_owner_complete or manifest.is_complete(owner)
@@ -233,9 +266,10 @@ class Board:
                 self.end(start, record, now)
 
     def _deadline(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The Job's deadline, which admission may have lowered, and the argument that sets it."""
         seconds = job.get("spec", {}).get("activeDeadlineSeconds")
-        name = "timeout" if seconds == self.plan.timeout else "execution_timeout"
-        return {"deadline": seconds, "deadline_name": name}
+        of_task = OWN_DEADLINE if self.plan.expires_at is None else "execution_timeout"
+        return {"deadline": seconds, "deadline_name": "timeout" if seconds == self.plan.timeout else of_task}
 
 
 def clock_of(job: Mapping[str, Any], now: datetime) -> float | None:
@@ -261,26 +295,25 @@ def kept_job(job: Mapping[str, Any], *, with_output: bool) -> dict[str, Any]:
     annotations = job["metadata"].get("annotations") or {}
     if "completions" in job.get("spec", {}):
         kept["spec"]["completions"] = job["spec"]["completions"]
-    names = [
-        name
-        for name in annotations
-        if name in (NODE_ANNOTATION, FOLLOW_STATE_ANNOTATION) or name.startswith(ENDED_ANNOTATION_PREFIX)
-    ]
-    kept_annotations = {name: annotations[name] for name in names}
+    names = [name for name in annotations if name.startswith((FOLLOW_STATE_ANNOTATION, ENDED_ANNOTATION_PREFIX))]
+    kept_annotations = {name: annotations[name] for name in names} | _of_run(NODE_ANNOTATION, manifest.node_of(job))
     if (record := of_job(job)) is not None:
         kept_annotations[OUTCOME_ANNOTATION] = (record if with_output else record.without_output()).to_text()
-    labels = job["metadata"].get("labels") or {}
-    kept_labels = {key: labels[key] for key in (RUN_LABEL,) if key in labels}
-    kept["metadata"] |= {"annotations": kept_annotations, "labels": kept_labels}
+    kept["metadata"] |= {"annotations": kept_annotations, "labels": _of_run(RUN_LABEL, manifest.index_of(job))}
     return kept
 
 
 def kept_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
     """A pod with what the board reads."""
-    kept = pruned_pod(pod)
-    kept["metadata"]["annotations"] = {NODE_ANNOTATION: pod["metadata"]["annotations"][NODE_ANNOTATION]}
-    kept["metadata"]["labels"] = {RUN_LABEL: pod["metadata"]["labels"][RUN_LABEL]}
+    kept, labels = pruned_pod(pod), _of_run(RUN_LABEL, manifest.index_of(pod))
+    kept["metadata"]["annotations"] = _of_run(NODE_ANNOTATION, manifest.node_of(pod))
+    kept["metadata"]["labels"] = {**kept["metadata"].get("labels", {}), **labels}
     return kept
+
+
+def _of_run(name: str, value: str | int | None) -> dict[str, str]:
+    """The label or annotation with what is known of a run."""
+    return {} if value is None else {name: str(value)}
 
 
 def _follow_state(job: Mapping[str, Any]) -> str | None:

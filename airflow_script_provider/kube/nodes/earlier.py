@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_script_provider.kube.labels import TRY_NUMBER_ANNOTATION
+from airflow_script_provider.kube.labels import NODES_LABEL, TRY_NUMBER_ANNOTATION
 from airflow_script_provider.kube.nodes import manifest, record
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
@@ -30,16 +30,21 @@ class EarlierNodes:
     running: Mapping[str, str] = field(default_factory=dict)
 
 
-def nodes_of(jobs: Iterable[Mapping[str, Any]], runs: int) -> EarlierNodes:
-    """The nodes of these Jobs, owners and runs alike; ``runs`` are those of each node."""
-    succeeded: set[str] = set()
+def nodes_of(jobs: Iterable[Mapping[str, Any]], plan: NodePlan) -> EarlierNodes:
+    """The nodes of these Jobs, owners and runs alike, which have the runs of this plan.
+
+    A node succeeded if a try has a record of its last run that knows of no failure, and no earlier
+    run of that try is unknown.
+    """
     others: set[str] = set()
+    ended: dict[tuple[str, str], dict[int, bool]] = {}
     for job in jobs:
         node = manifest.node_of(job)
         others |= _planned(job) if node is None else {node}
         for of_node, outcome in records_of(job):
-            if outcome.index == runs - 1 and not outcome.failures:
-                succeeded.add(of_node)
+            runs = ended.setdefault((_owner_id(job), of_node), {})
+            runs[outcome.index] = runs.get(outcome.index, False) or not outcome.failures
+    succeeded = {node for (_, node), runs in ended.items() if runs.get(plan.runs - 1) and not plan.unknown(runs)}
     return EarlierNodes(frozenset(succeeded), frozenset(others - succeeded))
 
 
@@ -80,6 +85,10 @@ def plan_of_try(plan: NodePlan, selection: Selection, earlier: EarlierNodes) -> 
 
 def _try_of(pod: Pod) -> str:
     return str((pod["metadata"].get("annotations") or {}).get(TRY_NUMBER_ANNOTATION, "?"))
+
+
+def _owner_id(job: Mapping[str, Any]) -> str:
+    return str((job["metadata"].get("labels") or {}).get(NODES_LABEL, ""))
 
 
 def _planned(owner: Mapping[str, Any]) -> Set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -197,9 +198,14 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "batch/v1", "kind": "Job"} | {key: owner["metadata"][key] for key in ("name", "uid")}
 
 
-def node_of(job: Mapping[str, Any]) -> str | None:
-    """The node of a run's Job; None for its owner."""
-    node: str | None = (job["metadata"].get("annotations") or {}).get(NODE_ANNOTATION)
+def node_of(thing: Mapping[str, Any]) -> str | None:
+    """The node of a run's Job or pod; None for the owner, and for a pod that has no node yet.
+
+    A webhook may replace annotations. The template of the Job also names the node, and the
+    scheduler does it for the pod.
+    """
+    named = (text for of in _metadata_of(thing) if (text := (of.get("annotations") or {}).get(NODE_ANNOTATION)))
+    node: str | None = next(named, None) or thing.get("spec", {}).get("nodeName")
     return node
 
 
@@ -208,9 +214,10 @@ def is_complete(owner: Mapping[str, Any]) -> bool:
     return bool(owner.get("spec", {}).get("completions") == COMPLETE["completions"])
 
 
-def index_of(job: Mapping[str, Any]) -> int:
-    """The number of the run on its node, from 0."""
-    return int(job["metadata"]["labels"][RUN_LABEL])
+def index_of(thing: Mapping[str, Any]) -> int | None:
+    """The number of a run on its node, from 0, by its Job or pod; None for all others."""
+    texts = [(of.get("labels") or {}).get(RUN_LABEL, "") for of in _metadata_of(thing)]
+    return next((int(text) for text in texts if re.fullmatch("[0-9]{1,9}", text)), None)
 
 
 def owner_id(name: str) -> str:
@@ -237,6 +244,11 @@ def on_node(affinity: Mapping[str, Any] | None, node: str) -> dict[str, Any]:
         term | {"matchFields": [*(term.get("matchFields") or []), by_name]} for term in terms
     ]
     return merged
+
+
+def _metadata_of(thing: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The metadata of a Job and of its pods' template, or of a pod."""
+    return [thing["metadata"], thing.get("spec", {}).get("template", {}).get("metadata", {})]
 
 
 def _template(template: Mapping[str, Any], start: Start, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
@@ -71,6 +71,14 @@ class NodePlan:
     def at_once(self) -> int:
         """How many nodes may run the script at the same time."""
         return min(self.max_parallel or len(self.nodes), len(self.nodes))
+
+    def unknown(self, ended: Collection[int]) -> list[int]:
+        """The runs of a node that must have a record, and that are not among those that have one.
+
+        These are the ones before the last run, as far back as ``history_limit``.
+        """
+        last = max(ended, default=-1)
+        return [index for index in range(max(0, last + 1 - self.history_limit), last) if index not in ended]
 
     def longest(self, grace_period: int) -> int | None:
         """Seconds that all runs take at most; None if a run has no limit, or if it is decades."""

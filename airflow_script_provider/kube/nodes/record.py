@@ -44,6 +44,7 @@ _STATES = {
     selection.GONE: Category.NODE_GONE,
     selection.READY: Category.NO_ANSWER,
 }
+_CHANGED_DEADLINE = "The Job has another deadline than it was launched with: see what changes Jobs at admission."
 _BY_CODE = (None, Category.ERROR, Category.KILLED, Category.SIGNALED)
 _SAYS_LITTLE = (None, "Error", "BackoffLimitExceeded", "PodFailurePolicy")
 _OLD_REASONS = {**_STATES, "unschedulable": Category.UNSCHEDULABLE}
@@ -237,6 +238,12 @@ def with_state_of_node(record: RunRecord, state_of_node: str | None) -> RunRecor
         return record
     error = f"{record.error} The node is {state_of_node}."
     return replace(record, category=_STATES[state_of_node], error=error, advice="")
+
+
+def with_own_deadline(record: RunRecord, argument: str) -> RunRecord:
+    """The record of a run whose deadline no argument of ours has set, with that as the advice."""
+    is_raised = record.advice == f"Raise {argument}."
+    return replace(record, advice=_CHANGED_DEADLINE) if is_raised else record
 
 
 def _kept_line(line: str, output: Output, case: Case) -> str:

@@ -12,10 +12,13 @@ from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import nodes_in_words
+from airflow_script_provider.kube.wording import MAX_HEADLINE, MAX_NAMES, first_of, shortened
 from airflow_script_provider.result import NodesResult, Status
 
 MAX_RESULT = 4 * 1024 * 1024
 """Bytes that the result may have as JSON."""
+ROOM_FOR_NAMES = 60
+"""Characters of the first line that the names of nodes have beside an error."""
 SKIPPED = "skipped"
 NOT_STARTED = "not started"
 
@@ -58,7 +61,8 @@ def conclude(
 def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> str | None:
     """Which nodes failed and why, in one line; None if no node failed.
 
-    If the script's own error is the same on all of them, it stands first.
+    If the script's own error is the same on all of them, it stands first. Of many nodes, the first
+    ones are named; the result has all of them.
     """
     failed = {node: why for node in plan.nodes if (why := _why_failed(records.get(node, ()), plan, missing))}
     failed |= {node: _why_owed(node, plan) for node in plan.owed}
@@ -66,13 +70,27 @@ def headline(plan: NodePlan, records: Records, missing: str = NOT_STARTED) -> st
     if not failed and not not_run:
         return None
     total = len(plan.nodes) + len(plan.earlier) + len(plan.owed)
-    words = ", ".join(f"{node} ({why})" for node, why in failed.items())
-    if shared := _shared_error(failed, records):
-        words = f"{shared.rstrip('.')}. Failed: {', '.join(failed)}"
-    first = f"{len(failed)} of {nodes_in_words(total)} failed" + (f": {words}" if failed else "")
-    if not not_run:
-        return first
-    return f"{first}; {len(not_run)} {missing}"
+    first = f"{len(failed)} of {nodes_in_words(total)} failed"
+    rest = f"; {len(not_run)} {missing}" if not_run else ""
+    if not failed:
+        return f"{first}{rest}"
+    room = MAX_HEADLINE - len(first) - len(rest) - len(": ")
+    return f"{first}: {_failures_in(room, failed, _shared_error(failed, records))}{rest}"
+
+
+def _failures_in(room: int, failed: Mapping[str, str], shared: str | None) -> str:
+    """The nodes that failed and why, in so many characters."""
+    if not shared:
+        return _fitting([f"{node} ({why})" for node, why in failed.items()], room)
+    error, then = shared.rstrip("."), ". Failed: "
+    names = _fitting(list(failed), max(room - len(error) - len(then), ROOM_FOR_NAMES))
+    return f"{shortened(error, room - len(then) - len(names))}{then}{names}"
+
+
+def _fitting(words: Sequence[str], room: int) -> str:
+    """As many of the words as have room, and how many there are if that is not all."""
+    forms = (first_of(words, most) for most in range(min(len(words), MAX_NAMES), 0, -1))
+    return next((form for form in forms if len(form) <= room), shortened(first_of(words, 1), room))
 
 
 def successful(result: NodesResult) -> NodesResult:
@@ -125,12 +143,15 @@ def _why_owed(node: str, plan: NodePlan) -> str:
 def _why_failed(runs: Sequence[RunRecord], plan: NodePlan, missing: str) -> str | None:
     """Why a node counts as failed, None if it does not.
 
-    The reason is its last failed run, a failed run that was dropped, or runs that did not start.
+    The reason is its last failed run, a failed run that was dropped, a run whose Job was deleted
+    with its record, or runs that did not start.
     """
     if failed := _last_failed(runs):
         return failed.why
     if runs and max(run.failures for run in runs):
         return "an earlier run failed"
+    if unknown := plan.unknown([run.index for run in runs]):
+        return f"{len(unknown)} of {plan.runs} runs of unknown outcome (their Jobs were deleted)"
     ended = max((run.index + 1 for run in runs), default=plan.runs)
     return f"{ended} of {plan.runs} runs, the others {missing}" if ended < plan.runs else None
 

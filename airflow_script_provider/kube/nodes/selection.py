@@ -76,10 +76,14 @@ class NodeChoice:
 
 @dataclass(frozen=True)
 class Selection:
-    """The nodes to run on, sorted by name, and why other chosen nodes are left out."""
+    """The nodes to run on, sorted by name, and why other chosen nodes are left out.
+
+    Unless ``is_checked``, their state is unknown, because nodes may not be listed.
+    """
 
     names: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+    is_checked: bool = True
 
 
 def select(nodes: Iterable[Node], choice: NodeChoice, tolerations: Sequence[Mapping[str, Any]]) -> Selection:

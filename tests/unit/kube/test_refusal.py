@@ -189,3 +189,20 @@ def test_another_uid_is_told_in_three_ways() -> None:
     fixed = 'Job.batch "x" is invalid: [metadata.uid: Invalid value: "1": field is immutable, spec.selector: Invalid'
     assert all(map(refusal.is_of_another_uid, (UID_OF_DELETE, UID_OF_PATCH, fixed)))
     assert not refusal.is_of_another_uid(CHANGED)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "is_right"),
+    [
+        (403, 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"', True),
+        (403, 'jobs.batch "load" is forbidden: User "system:serviceaccount:a:b" cannot get resource "jobs"', True),
+        (403, 'jobs.batch "load" is forbidden: exceeded quota: jobs, requested: count/jobs.batch=1', False),
+        (403, 'admission webhook "w" denied the request: User "x" cannot run here', False),
+        (403, "jobs.batch \"load\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: User cannot", False),
+        (403, "", False),
+        (422, 'jobs.batch is forbidden: User "x" cannot create resource "jobs"', False),
+    ],
+)
+def test_a_missing_right_is_not_a_quota_or_a_policy(status: int, said: str, is_right: bool) -> None:
+    """Only a right may be known a little later, when an API server has just started (R15, R16)."""
+    assert refusal.is_of_missing_right(status, said) is is_right

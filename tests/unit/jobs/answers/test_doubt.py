@@ -64,3 +64,15 @@ def test_a_refusal_long_ago_is_not_the_same_doubt(monkeypatch: pytest.MonkeyPatc
     assert looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
     now[0] += 2
     assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
+
+
+def test_many_calls_share_one_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of Jobs are refused in a minute if a right is missing for good; a quota counts at once (R15, R16)."""
+    shared, now = Doubt(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    words = 'jobs.batch is forbidden: User "x" cannot create resource "jobs"'
+    no_right = exceptions.ApiForbiddenError("forbidden", status=403, server_message=words)
+    quota = exceptions.ApiForbiddenError("f", status=403, server_message='jobs.batch "x" is forbidden: exceeded quota')
+    assert not shared.doubts_right(quota)
+    for now[0], is_doubted in ((0.0, True), (59.0, True), (61.0, False), (62.0, False)):
+        assert shared.doubts_right(no_right) is is_doubted

@@ -162,10 +162,14 @@ async def test_our_own_clock_does_not_end_a_script() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bound"),
-    [("timeout", "its timeout of 600 s"), ("execution_timeout", "the 600 s that were left of its execution_timeout")],
+    ("name", "bound", "advice"),
+    [
+        ("timeout", "its timeout of 600 s", "Raise timeout."),
+        ("execution_timeout", "the 600 s that were left of its execution_timeout", "Raise execution_timeout."),
+        ("activeDeadlineSeconds", "its activeDeadlineSeconds of 600 s", "see what changes Jobs at admission."),
+    ],
 )
-async def test_a_run_has_only_what_is_left_of_the_tasks_time(name: str, bound: str) -> None:
+async def test_a_run_has_only_what_is_left_of_the_tasks_time(name: str, bound: str, advice: str) -> None:
     """The author has written another number, which the run does not have (R5, R11)."""
     run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(deadline_name=name), 0.0, uid="uid-load")
     run.seen = run.seen.with_pod(a_pod(running=True), 0.0).with_pod(a_pod(exit_code=143, being_deleted=True), 1.0)
@@ -173,6 +177,7 @@ async def test_a_run_has_only_what_is_left_of_the_tasks_time(name: str, bound: s
         verdict = Verdict(Cause.DEADLINE, "uid-load-x1")
         record = RecordWriter(api, OVER).of(run, verdict, None, 0, Reasons())
     assert record.error == f"ran longer than {bound} (DeadlineExceeded)."
+    assert record.advice.endswith(advice)
 
 
 async def test_a_pod_that_ended_without_a_start_is_not_waited_for() -> None:

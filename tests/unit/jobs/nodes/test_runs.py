@@ -8,16 +8,25 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.watch import Change
+from airflow_script_provider.jobs.changes import Kind
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.nodes.runs import RUNS_EXPIRY_MARGIN, NodeRuns
+from airflow_script_provider.jobs.nodes.runs import EXPLAINED, RUNS_EXPIRY_MARGIN, NodeRuns
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes import board, manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
-from tests.builders import a_launched_job, a_plan, a_pod, a_request, some_limits
+from airflow_script_provider.kube.nodes.record import of_owner
+from tests.builders import a_failed_record, a_launched_job, a_plan, a_pod, a_request, some_limits
 from tests.kept_log import KeptLog
-from tests.stand_in_api import api_of, stand_in
+from tests.stand_in_api import a_refusal, api_of, stand_in
+
+FIRST = Start("node-1", 0)
+JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+PODS = "/api/v1/namespaces/etl/pods"
+NO_RIGHT = 'jobs.batch is forbidden: User "x" cannot get resource "jobs"'
 
 
 async def test_a_script_keeps_its_grace_period_at_the_end_of_the_tasks_time() -> None:
@@ -59,3 +68,106 @@ async def test_no_run_begins_beside_a_script_that_may_have_just_begun(
             await runs._conclude(run, verdict)
     assert error in str(runs.board.records[start].error)
     assert runs.board.next_step(time.monotonic(), is_expired=False).is_over == (error != "None")
+
+
+def an_owner_and_a_run(**settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The owner, and the Job of its first run, as the API server has them."""
+    owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", **settings))))
+    owner["metadata"] |= {"uid": "job-uid"}
+    body = manifest.run_job(owner, FIRST, 600)
+    body["metadata"] |= {"uid": "uid-run", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return owner, body
+
+
+def its_pod(body: dict[str, Any], **state: Any) -> dict[str, Any]:
+    """The pod of a run's Job."""
+    pod, template = a_pod(**state), body["spec"]["template"]["metadata"]
+    labels = template["labels"] | {"batch.kubernetes.io/controller-uid": body["metadata"]["uid"]}
+    return pod | {"metadata": pod["metadata"] | template | {"labels": labels}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_owner_deleted", "record"),
+    [
+        (True, False, None),
+        (True, True, "the Job was deleted"),
+        (False, False, None),
+    ],
+)
+async def test_a_run_that_no_watch_has_brought_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, answers: bool, is_owner_deleted: bool, record: str | None
+) -> None:
+    """A watch that is silent does not end a healthy script at ``startup_timeout`` (R10, R15)."""
+    monkeypatch.setattr(termination, "MARGIN", 0.0)
+    owner, body = an_owner_and_a_run()
+    launched = a_launched_job(limits=some_limits(startup_timeout=300, grace_period=0), get_logs=False)
+    with stand_in() as server:
+        if answers:
+            server.answers(f"{PODS}/load-x1/log", b"2026-01-01T00:00:01.000000000Z hi\n")
+            server.answers(f"{JOBS}/{body['metadata']['name']}", json.dumps(body).encode())
+            server.answers(PODS, json.dumps({"metadata": {}, "items": [its_pod(body, running=True)]}).encode())
+        else:
+            server.answers(f"{JOBS}/{body['metadata']['name']}", a_refusal(403, "Forbidden", NO_RIGHT))
+        async with api_of(server) as api:
+            runs, now = NodeRuns(JobContext(api, launched, KeptLog()), owner), time.monotonic()
+            run = runs.board.begin(FIRST, body["metadata"]["name"], now - 301)
+            runs.board.ask(run, now - 301)
+            ((run, verdict),) = runs.board.due(now, None)
+            run.is_concluding, runs.board.is_owner_deleted = True, is_owner_deleted
+            await runs._conclude(run, verdict)
+    assert verdict.cause is Cause.STARTUP_TIMEOUT  # type: ignore[union-attr]
+    assert runs.board.runs.get(FIRST) is (run if record is None else None)
+    assert not run.is_concluding or record is not None
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+async def test_no_script_runs_again_after_its_verdict(limit: int) -> None:
+    """Admission may have raised the limit of attempts, which a run does not have (R1, R10)."""
+    owner, body = an_owner_and_a_run()
+    body["spec"]["backoffLimit"] = limit
+    launched = a_launched_job(limits=some_limits(grace_period=0), get_logs=False)
+    path = f"{JOBS}/{body['metadata']['name']}"
+    with stand_in() as server:
+        server.answers(path, json.dumps(body).encode())
+        server.answers(f"{PODS}/load-x1/log", b"2026-01-01T00:00:01.000000000Z hi\n")
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, KeptLog()), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            runs.board.take_pod(board.kept_pod(its_pod(body, exit_code=3)), time.monotonic())
+            ((run, verdict),) = runs.board.due(time.monotonic(), None)
+            run.is_concluding = True
+            await runs._conclude(run, verdict)
+        changes = [json.loads(one.body).get("spec") for one in server.requests if one.method == "PATCH"]
+    assert changes == ([{"backoffLimit": 0}, {"activeDeadlineSeconds": 1}] if limit else [None])
+
+
+@pytest.mark.parametrize(("number", "noted"), [(1, 1), (9, EXPLAINED)])
+async def test_a_suspended_run_is_announced(number: int, noted: int) -> None:
+    """A queue may hold it for hours; of many, the first ones are named (R11, R22)."""
+    names = [f"node-{index}" for index in range(number)]
+    owner, log, api = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan(*names)))), KeptLog(), KubernetesApi(None)  # type: ignore[arg-type]
+    owner["metadata"] |= {"uid": "job-uid"}
+    runs = NodeRuns(JobContext(api, a_launched_job(), log), owner)
+    for is_suspended in (True, True, False):
+        for name in names:
+            body = manifest.run_job(owner, Start(name, 0), 600)
+            body["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+            body["spec"]["suspend"] = is_suspended
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+    assert sum("is suspended; waiting for it to be resumed" in line for line in log.notes) == noted
+    assert sum("is resumed" in line for line in log.notes) == noted
+
+
+async def test_the_record_of_a_deleted_job_is_kept_on_the_owner() -> None:
+    """A cleaner may delete Jobs that have ended: the next follower reads the record there (R1, R2)."""
+    owner, body = an_owner_and_a_run(runs=2)
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", json.dumps(owner).encode())
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, a_launched_job(may_be_marked=True), KeptLog()), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            runs.board.end(FIRST, a_failed_record(0), 1.0)
+            async with runs._tasks:
+                runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True), deleted=True)))
+        (change,) = [json.loads(one.body) for one in server.requests if one.method == "PATCH"]
+    assert dict(of_owner({"metadata": change["metadata"]})) == {"node-1": a_failed_record(0).without_output()}

@@ -13,7 +13,9 @@ import pytest
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes import task
+from airflow_script_provider.jobs.nodes.creating import JobCreator
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube import hiding
@@ -21,15 +23,17 @@ from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, OUTCOME_ANNOTATION, REQUEST_LABEL
 from airflow_script_provider.kube.nodes import manifest
+from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.selection import NodeChoice
-from tests.builders import REQUEST_DIGEST, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
+from tests.builders import REQUEST_DIGEST, a_launched_job, a_node, a_plan, a_pod, a_request, a_task, some_limits
 from tests.kept_log import KeptLog
 from tests.servers import WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
+NO_RIGHT = 'jobs.batch is forbidden: User "x" cannot use resource "jobs"'
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
 
 
@@ -145,6 +149,21 @@ async def test_a_retry_looks_for_a_script_that_may_still_run(left: list[Any], re
     assert found.others == (frozenset({"node-1"}) if left else frozenset())
 
 
+async def test_a_retry_sees_a_pod_without_its_annotations() -> None:
+    """A webhook may have replaced them: the script may still run there (R1, R10)."""
+    request, pod, other = a_request(task=a_task(try_number=2), on_nodes=ON_NODES), its_pod(), its_pod()
+    for one in (pod, other):
+        one["metadata"]["annotations"] = {"sidecar/injected": "true"}
+    other["metadata"]["labels"] = other["metadata"]["labels"] | {REQUEST_LABEL: "0000000000"}
+    other["spec"] = other["spec"] | {"nodeName": "node-2"}
+    with stand_in() as server:
+        server.answers(JOBS, json.dumps({"metadata": {}, "items": []}).encode())
+        server.answers(PODS, json.dumps({"metadata": {}, "items": [pod, other]}).encode())
+        async with api_of(server) as api:
+            found = await NodesTask(api, KeptLog())._earlier(request, ON_NODES.plan, retry_failed_only=False)
+    assert list(found.running) == ["node-1"]
+
+
 def ready_for_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the grace period of a script be over at once."""
     monkeypatch.setattr(termination, "MARGIN", -some_limits().grace_period)
@@ -238,3 +257,70 @@ async def test_a_retry_that_reattaches_has_its_own_time(
         patches = [json.loads(one.body) for one in server.requests if one.method == "PATCH"]
     assert begun.ref.uid == "uid-1"
     assert [manifest.plan_of(one).expires_at for one in patches] == [ours] * patched
+
+
+async def test_an_owner_that_a_new_server_refuses_is_read_again() -> None:
+    """Its runs are over and recorded: one refusal does not make a failure of them (R1, R15)."""
+    owner = an_owner()
+    owner["metadata"]["uid"] = "job-uid"
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", a_refusal(403, "Forbidden", NO_RIGHT), json.dumps(owner).encode())
+        async with api_of(server) as api:
+            found = await NodesTask(api, KeptLog()).owner(a_launched_job())
+    assert found["metadata"]["uid"] == "job-uid"
+
+
+@pytest.mark.parametrize("expires_at", [None, 1.0])
+async def test_a_result_does_without_the_records_of_earlier_tries(
+    monkeypatch: pytest.MonkeyPatch, expires_at: float | None
+) -> None:
+    """They only add to a success, which a refusal or a slow answer must not lose (R1, R15)."""
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 60.0 if expires_at else 0.0)
+    monkeypatch.setattr(task, "RESULT_MARGIN", 0.1)
+    plan, log = replace(ON_NODES.plan, earlier=("node-1",), expires_at=expires_at), KeptLog()
+    runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner(try_number=2), plan=plan)
+    with stand_in() as server:
+        server.answers(JOBS, a_refusal(403, "Forbidden", NO_RIGHT))
+        async with api_of(server) as api:
+            assert await NodesTask(api, log)._records_of_earlier(runs, a_task(try_number=2)) == {}
+    assert "The result lacks the runs of earlier tries" in str(log.lines)
+
+
+@pytest.mark.parametrize(
+    ("message", "creates"), [(None, 2), ("exceeded quota: q", 1), ('admission webhook "w" denied it', 1)]
+)
+async def test_a_create_that_a_new_server_refuses_is_sent_again(message: str | None, creates: int) -> None:
+    """Not one that a quota or a policy refuses (R15, R16)."""
+    owner = an_owner()
+    owner["metadata"]["uid"] = "job-uid"
+    refused = a_refusal(403, "Forbidden", message or NO_RIGHT)
+    with stand_in() as server:
+        server.answers(JOBS, refused, an_object())
+        async with api_of(server) as api:
+            run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0)
+            with pytest.raises(exceptions.ApiForbiddenError) if message else contextlib.nullcontext():
+                await JobCreator(api, owner).create(run, 600)
+        assert requests(server, "POST", JOBS) == creates
+
+
+@pytest.mark.parametrize(("answers", "names", "is_noted"), [(2, ["node-1"], False), (1, ["node-1", "node-2"], True)])
+async def test_a_refusal_of_the_list_of_nodes_is_doubted(
+    monkeypatch: pytest.MonkeyPatch, answers: int, names: list[str], is_noted: bool
+) -> None:
+    """A node that the author excludes is not taken for one refusal; unchecked ones are noted (R15, R22)."""
+    if is_noted:
+        monkeypatch.setattr(node_choice, "NAMED_PATIENCE", 0.0)
+    found = json.dumps({"metadata": {}, "items": [a_node("node-1"), a_node("node-2", cordoned=True)]}).encode()
+    plans, log = [], KeptLog()
+
+    async def launched(_: NodesTask, request: Any, on_nodes: OnNodes, on_launch: Any) -> Any:
+        plans.append(on_nodes.plan)
+
+    monkeypatch.setattr(NodesTask, "_launch", launched)
+    choice = NodeChoice(nodes=["node-1", "node-2"], include_cordoned=False)
+    with stand_in() as server:
+        server.answers("/api/v1/nodes", a_refusal(403, "Forbidden", NO_RIGHT), *[found] * (answers - 1))
+        async with api_of(server) as api:
+            await NodesTask(api, log).begin(a_request(on_nodes=ON_NODES), ON_NODES, choice, retry_failed_only=True)
+    assert list(plans[0].nodes) == names
+    assert ("Nodes may not be listed (403)" in str(log.notes)) is is_noted

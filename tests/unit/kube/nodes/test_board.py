@@ -11,7 +11,6 @@ import pytest
 
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, FOLLOW_STATE_ANNOTATION, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes import board as node_board
@@ -250,11 +249,31 @@ def test_after_the_tasks_time_everything_is_over() -> None:
     assert board.next_step(20.0, is_expired=True).starts == ()
 
 
-def test_which_bound_ended_a_run_is_said_by_its_name() -> None:
-    """Its own, or what was left of the task's."""
-    board = a_board("a", timeout=900)
+@pytest.mark.parametrize(
+    ("timeout", "expires_at", "name"),
+    [
+        (600, None, "timeout"),
+        (600, 1e9, "timeout"),
+        (900, 1e9, "execution_timeout"),
+        (900, None, "activeDeadlineSeconds"),
+        (None, None, "activeDeadlineSeconds"),
+    ],
+)
+def test_which_bound_ended_a_run_is_said_by_its_name(timeout: int | None, expires_at: float | None, name: str) -> None:
+    """Its own, or what was left of the task's; without these, admission has changed it (R5, R22)."""
+    board = a_board("a", timeout=timeout, expires_at=expires_at)
     board.take_job(a_run(), 0.0, 0.0)
-    assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, "execution_timeout")
+    assert (board.runs[FIRST].limits.deadline, board.runs[FIRST].limits.deadline_name) == (600, name)
+
+
+@pytest.mark.parametrize(("limit", "is_repeated"), [(0, False), (2, True), (None, False)])
+def test_a_job_may_run_a_script_again_if_admission_allows_it(limit: int | None, is_repeated: bool) -> None:
+    """Its own limit counts, which a webhook may have raised (R1, R10)."""
+    board, job = a_board("a"), a_run()
+    job["spec"].pop("backoffLimit", None)
+    job["spec"] |= {} if limit is None else {"backoffLimit": limit}
+    board.take_job(node_board.kept_job(job, with_output=True), 0.0, 0.0)
+    assert board.runs[FIRST].may_be_repeated is is_repeated
 
 
 @pytest.mark.parametrize("is_concluding", [True, False])
@@ -280,7 +299,42 @@ def test_little_is_kept() -> None:
     pod = its_pod(running=True)
     pod["spec"]["tolerations"] = [{}]
     assert "tolerations" not in node_board.kept_pod(pod)["spec"]
-    assert controller_of(node_board.kept_pod(pod)) == ""
+
+
+CONTROLLER = "batch.kubernetes.io/controller-uid"
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "is_found"),
+    [
+        ({CONTROLLER: "uid-load", "airflow-script-provider/run": "0"}, None, True),
+        ({CONTROLLER: "uid-load"}, {"sidecar/injected": "true"}, True),
+        ({CONTROLLER: "uid-load", "airflow-script-provider/run": "x"}, {}, True),
+        ({CONTROLLER: "uid-other"}, {}, False),
+        ({CONTROLLER: "uid-other", "airflow-script-provider/run": "0"}, {"airflow-script-provider/node": "a"}, False),
+        (None, None, False),
+    ],
+)
+def test_a_pod_is_known_by_its_job(labels: Any, annotations: Any, is_found: bool) -> None:
+    """A webhook may have replaced its annotations or labels; a pod of another Job is left alone (R15, R21)."""
+    board, pod = a_board("a"), a_pod(running=True)
+    board.take_job(node_board.kept_job(a_run(), with_output=True), 0.0, 0.0)
+    pod["metadata"] |= {"labels": labels, "annotations": annotations}
+    run = board.take_pod(node_board.kept_pod(pod), 1.0)
+    assert run is (board.runs[FIRST] if is_found else None)
+
+
+@pytest.mark.parametrize(
+    ("of_job", "of_template", "is_found"), [({}, True, True), (None, True, True), ({"x": "y"}, False, False)]
+)
+def test_a_job_is_known_by_the_template_of_its_pods(of_job: Any, of_template: bool, is_found: bool) -> None:
+    """A webhook may have replaced its annotations; without any of ours it is not taken for the owner (R2, R15)."""
+    board, job = a_board("a"), a_run(FIRST)
+    job["metadata"] |= {"annotations": of_job, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    if of_template:
+        job["spec"]["template"] = {"metadata": {"annotations": {"airflow-script-provider/node": "a"}}}
+    board.take_job(node_board.kept_job(job, with_output=True), 0.0, 0.0)
+    assert (FIRST in board.runs, board.is_owner_deleted) == (is_found, False)
 
 
 ASKED_AT = 100.0
@@ -355,3 +409,27 @@ def test_a_record_without_its_node_is_none(node: object) -> None:
     board = a_board("a")
     board.take_job(owner, 0.0, 0.0)
     assert board.records == {}
+
+
+@pytest.mark.parametrize(
+    ("newest", "changes", "is_kept"),
+    [
+        (0, {}, True),
+        (1, {}, True),
+        (2, {}, False),
+        (0, {"is_owner_deleted": True}, False),
+        (0, {"is_owner_complete": True}, False),
+        (0, {"never_seen": {FIRST}}, False),
+    ],
+)
+def test_a_record_survives_its_job(newest: int, changes: dict[str, Any], is_kept: bool) -> None:
+    """Another follower may go on without it; what is no longer history is deleted here (R1, R2)."""
+    board = a_board("a", runs=3, history_limit=2)
+    for index in range(newest + 1):
+        board.take_job(a_run(Start("a", index)), 0.0, 0.0)
+        board.end(Start("a", index), a_record(index), 1.0)
+    for name, value in changes.items():
+        setattr(board, name, value)
+    assert not board.take_job(a_run(FIRST), 2.0, 2.0, deleted=True)
+    assert board.record_without_job(a_run(FIRST)) == (("a", a_record(0)) if is_kept else None)
+    assert board.record_without_job({"metadata": {"name": "load"}}) is None

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_script_provider.kube.labels import (
     NODE_ANNOTATION,
+    NODES_LABEL,
     OUTCOME_ANNOTATION,
     PLAN_ANNOTATION,
     TRY_NUMBER_ANNOTATION,
@@ -29,10 +30,11 @@ def an_owner(plan: NodePlan | str, **records: RunRecord) -> dict[str, Any]:
     return {"metadata": {"name": "load", "annotations": annotations}}
 
 
-def of_node(node: str, record: Any = None) -> dict[str, Any]:
+def of_node(node: str, record: Any = None, owner: str = "x") -> dict[str, Any]:
     """The Job of a run."""
     outcome = {OUTCOME_ANNOTATION: record.to_text()} if record else {}
-    return {"metadata": {"name": f"load-{node}", "annotations": {NODE_ANNOTATION: node} | outcome}}
+    annotations = {NODE_ANNOTATION: node} | outcome
+    return {"metadata": {"name": f"load-{node}", "labels": {NODES_LABEL: owner}, "annotations": annotations}}
 
 
 UNREACHABLE = a_failed_record(exit_code=None, category=Category.NODE_UNREACHABLE)
@@ -59,7 +61,22 @@ NO_ANSWER = a_failed_record(exit_code=None, category=Category.NO_ANSWER)
 )
 def test_where_the_script_has_not_succeeded_yet(jobs: list[dict[str, Any]], runs: int, found: EarlierNodes) -> None:
     """Also where an earlier try has not come to it, or could not any more (R1)."""
-    assert nodes_of(jobs, runs) == found
+    assert nodes_of(jobs, a_plan("a", runs=runs)) == found
+
+
+@pytest.mark.parametrize(
+    ("jobs", "history_limit", "succeeded"),
+    [
+        ([of_node("a", a_record(1))], 10, ""),
+        ([of_node("a", a_record(1))], 1, "a"),
+        ([of_node("a", a_record(0)), of_node("a", a_record(1))], 10, "a"),
+        ([of_node("a", a_record(0), "y"), of_node("a", a_record(1))], 10, ""),
+    ],
+)
+def test_a_run_without_a_record_is_no_success(jobs: list[Any], history_limit: int, succeeded: str) -> None:
+    """Its Job was deleted, and it may have failed; a record of another try says nothing about it (R1)."""
+    found = nodes_of(jobs, a_plan("a", runs=2, history_limit=history_limit))
+    assert found.succeeded == frozenset(succeeded)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +109,11 @@ def test_a_script_whose_end_was_not_reported_may_still_run(pod: dict[str, Any], 
     """Unless its pod has ended by now; one without a node may still get it (R1, R10)."""
     found = still_running([of_try(pod)])
     assert found == ({"a": "the script of try 1 may still run in pod load-x1"} if runs else {})
+
+
+def test_a_pod_without_its_annotations_is_known_by_its_node() -> None:
+    """A webhook may have replaced them (R1, R10)."""
+    assert list(still_running([a_pod(running=True, node="b")])) == ["b"]
 
 
 def test_no_retry_begins_beside_a_script_that_may_still_run() -> None:

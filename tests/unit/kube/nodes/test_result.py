@@ -12,6 +12,7 @@ from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.nodes import result as node_result
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.result import conclude, headline, successful, title
+from airflow_script_provider.kube.wording import MAX_HEADLINE
 from airflow_script_provider.result import Category, NodesResult
 from tests.builders import a_failed_record, a_plan, a_record
 
@@ -87,6 +88,29 @@ def test_a_failure_that_is_forgotten_still_counts() -> None:
     plan = a_plan("a", runs=9, history_limit=2)
     outcome = conclude(plan, {"a": [a_record(7, failures=1), a_record(8, failures=1)]}, str, seconds=1)
     assert outcome.error == "1 of 1 node failed: a (an earlier run failed)"
+
+
+def test_a_run_whose_job_was_deleted_is_not_forgotten() -> None:
+    """The follower of then may be gone; the run may have failed (R1, R2)."""
+    outcome = conclude(a_plan("a", runs=3), {"a": [a_record(0), a_record(2)]}, str, seconds=1)
+    assert outcome.error == "1 of 1 node failed: a (1 of 3 runs of unknown outcome (their Jobs were deleted))"
+    assert outcome.nodes["a"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("number", [2, 9, 500])
+@pytest.mark.parametrize("changes", [{}, {"line": "x" * 400}, {"category": Category.MODULE_NOT_FOUND}])
+@pytest.mark.parametrize("not_run", [0, 3])
+def test_a_first_line_stays_short(number: int, changes: dict[str, Any], not_run: int) -> None:
+    """It has the number of nodes that failed, and the first of them (R22)."""
+    names = [f"ip-10-0-{index // 250}-{index % 250}.eu-west-1.compute.internal" for index in range(number)]
+    record = a_failed_record(error="the script ended with exit code 3.", **changes)
+    plan = a_plan(*names, *(f"node-{index}" for index in range(not_run)))
+    outcome = conclude(plan, {name: [record] for name in names}, str, seconds=1)
+    assert len(str(outcome.error)) <= MAX_HEADLINE
+    assert str(outcome.error).startswith(f"{number} of {number + not_run} nodes failed: ")
+    assert names[0] in str(outcome.error)
+    assert "in all" in str(outcome.error) or number == 2
+    assert ("3 not started" in str(outcome.error)) == (not_run > 0)
 
 
 def test_the_history_is_bounded() -> None:
