@@ -17,6 +17,8 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import launching, reattach
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.kill import NOT_FOLLOWED, Kill, meaning_of_kill
@@ -110,13 +112,21 @@ class JobTaskRun(TaskRun):
         """Delete a Job with everything that belongs to it; False if it was gone already."""
         return self.call(lambda api: launching.delete(api, ref))
 
-    def killed(self, ref: JobRef) -> exceptions.RunKilledError:
-        """Delete the Job of a run that was killed before it was followed; the error to raise."""
-        return exceptions.RunKilledError(f"the run was killed. {self._delete_if_possible(ref)}")
+    def killed(self, ref: JobRef, task: TaskIdentity | None = None) -> exceptions.RunKilledError:
+        """End a run that was killed while no ``JobGuard`` protected its Job; the error to raise.
+
+        The Job is deleted, or left to the task's next try, as a ``JobGuard`` does.
+        """
+        error = exceptions.RunKilledError("the run was killed.")
+        kill = _event_loop.run(self.meaning_of_kill(task, error))
+        if kill is None:
+            return error.with_message(f"{error} {self._delete_if_possible(ref)}")
+        fate = kill.left(str(ref)) if kill.leaves_job else f"{kill.reason}: {self._delete_if_possible(ref)}"
+        return error.with_message(f"{error} {fate}")
 
     def followed(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``follow``. A kill before it begins also deletes the Job."""
-        with self.deleting_if_killed(ref) as unguarded:
+        with self.unguarded(ref) as unguarded:
 
             async def main() -> T:
                 unguarded.ref = None
@@ -150,19 +160,43 @@ class JobTaskRun(TaskRun):
             raise
 
     @contextmanager
-    def deleting_if_killed(self, ref: JobRef | None = None) -> Iterator[Unguarded]:
-        """Delete the Job of ``Unguarded.ref`` if a kill ends the block.
+    def unguarded(self, ref: JobRef | None = None, task: TaskIdentity | None = None) -> Iterator[Unguarded]:
+        """Care for the Job of ``Unguarded.ref``, which no ``JobGuard`` protects in the block.
 
-        A kill may come while credentials are loaded or while the session is closed: then no guard
-        sees it.
+        A kill may come while credentials are loaded or while the session is closed: then the Job
+        is deleted, or left to the next try. Another error leaves it. If no try follows, the error
+        says how to delete it.
         """
-        unguarded = Unguarded(ref)
+        unguarded, has_tries_left = Unguarded(ref), task is not None and task.has_tries_left
         try:
             yield unguarded
         except exceptions.RunKilledError:
             if unguarded.ref is not None:
-                raise self.killed(unguarded.ref) from None
+                raise self.killed(unguarded.ref, task) from None
             raise
+        except exceptions.ScriptProviderError as error:
+            if unguarded.ref is None or has_tries_left:
+                raise
+            raise error.with_message(f"{error}\n{launching.left_over(unguarded.ref)}") from None
+
+    @staticmethod
+    async def check_server(
+        context: JobContext, server: str | None, unguarded: Unguarded, meaning: MeaningOfKill | None
+    ) -> None:
+        """Raise ``KubernetesApiError`` where the session is not with the Job's own API server.
+
+        From then on no error is one of ``unguarded``. A kill deletes the Job, or leaves it.
+        """
+        refusal: exceptions.KubernetesApiError | None = None
+        ref, unguarded.ref = unguarded.ref, None
+        async with JobGuard(context, meaning).protecting():
+            try:
+                await launching.check_server(context.api, context.job.ref, server)
+            except exceptions.KubernetesApiError as error:
+                refusal = error  # the Job is as healthy as it was
+        if refusal is not None:
+            unguarded.ref = ref
+            raise refusal
 
     def _delete_if_possible(self, ref: JobRef) -> str:
         """Delete the Job; how to do it by hand where that fails."""

@@ -148,7 +148,7 @@ class ScriptTaskRun(JobTaskRun):
         access, task = self.cluster.resolve(), task or current_task()
         request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
         meaning = partial(self.meaning_of_kill, task)
-        with self.deleting_if_killed() as unguarded:
+        with self.unguarded(task=task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome | Deferral:
                 job, start = await self._begin(api, request, meaning, alone=True)
@@ -176,23 +176,20 @@ class ScriptTaskRun(JobTaskRun):
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
         messages have only the name of the script's error, and nothing of it without ``inputs``.
         """
-        access = self.cluster.resolve()
         job, start = from_event(event)
         self._job = job
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
-        log = self.run_log(get_logs=job.get_logs)
+        log, meaning = self.run_log(get_logs=job.get_logs), partial(self.meaning_of_kill, task)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
-        with self.deleting_if_killed(job.ref) as unguarded:
+        with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
-                await launching.check_server(api, job.ref, event.get("server"))
-                unguarded.ref = None
-                meaning = partial(self.meaning_of_kill, task)
                 context = JobContext(api, job, log, hide)
+                await self.check_server(context, event.get("server"), unguarded, meaning)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(access, main, after_timeout)
+            return self.outlasting_timeout(self.cluster.resolve(), main, after_timeout)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""

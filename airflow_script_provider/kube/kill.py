@@ -15,6 +15,10 @@ class Kill:
     reason: str
     leaves_job: bool
 
+    def left(self, job: str) -> str:
+        """What becomes of a Job that is left, as a note."""
+        return f"{self.reason}: Job {job} is left to the next try, which reattaches to it."
+
 
 _OF_LATER_TRIES = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
 """States that a task with a running try gets from Airflow, not from a user: Airflow has not heard
