@@ -21,7 +21,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.kill import NOT_FOLLOWED, Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, Kill, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
@@ -90,8 +90,8 @@ class JobTaskRun(TaskRun):
         """The result of ``do``.
 
         After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
-        the end of the deleted Job's pods. If a script may still run, it returns or raises what is
-        not tried again.
+        the end of the Job's pods. It returns or raises what is not tried again: that a script may
+        still run, or how it has ended by itself.
         """
         try:
             return self.run(access, do)
@@ -99,10 +99,12 @@ class JobTaskRun(TaskRun):
             if self._job is None:
                 raise
             job = self._job
-            self.log.info("execution_timeout has ended Job %s; waiting for the end of its pods", job.ref)
+            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", job.ref)
+            self.interruptible.begin_again()
             try:
                 outcome = self.run(access, lambda api: after_timeout(api, job))
             except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+                self.log.warning(self._delete_if_possible(job.ref))
                 outcome = None
             if outcome is None:
                 raise
@@ -207,13 +209,22 @@ class JobTaskRun(TaskRun):
         return launching.fate(ref, deleted=True)
 
     async def meaning_of_kill(
-        self, task: TaskIdentity | None, interruption: BaseException, *, alone: bool = True
+        self,
+        task: TaskIdentity | None,
+        interruption: BaseException,
+        *,
+        alone: bool = True,
+        outlasts_timeout: bool = False,
     ) -> Kill | None:
         """What the end of a task with tries left means; None for an interruption that is not one.
 
         An error of the API server ends the task if it runs nothing else (``alone``): other code
-        may catch the error and go on.
+        may catch the error and go on. ``outlasts_timeout`` means that ``execution_timeout`` is
+        followed by a conclusion of the Job.
         """
+        is_timeout = isinstance(self.interruptible.stray or interruption, AirflowTaskTimeout)
+        if is_timeout and outlasts_timeout and self._job is not None:
+            return TIMED_OUT
         if task is None or not task.has_tries_left:
             return None
         if self.interruptible.is_killed:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 class Kill:
     """Why a run with tries left has ended, and whether its Job is left to the next try.
 
-    ``reason`` is a clause.
+    ``reason`` and ``fate``, of a Job that is left, are clauses.
     """
 
     reason: str
     leaves_job: bool
+    fate: str = "is left to the next try, which reattaches to it"
 
     def left(self, job: str) -> str:
         """What becomes of a Job that is left, as a note."""
-        return f"{self.reason}: Job {job} is left to the next try, which reattaches to it."
+        return f"{self.reason}: Job {job} {self.fate}."
 
 
 _OF_LATER_TRIES = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
@@ -28,6 +29,10 @@ after a clear as well."""
 
 NOT_FOLLOWED = Kill("The Job cannot be followed", leaves_job=True)
 """What an error of the API server means: the Job is as healthy as it was."""
+
+
+TIMED_OUT = Kill("The task has no time left", leaves_job=True, fate="is ended, unless its script has ended by itself")
+"""What ``execution_timeout`` means in a worker that then concludes the Job, or ends it."""
 
 
 def meaning_of_kill(state: str | None) -> Kill:

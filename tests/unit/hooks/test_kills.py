@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, RunKilledError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.kube.job.follow_state import FollowState, to_event
-from airflow_script_provider.kube.kill import meaning_of_kill
+from airflow_script_provider.kube.kill import TIMED_OUT, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_launched_job, a_task
 from tests.servers import WebServer
@@ -95,3 +97,17 @@ def test_a_resumed_task_without_access_names_its_job(
     with pytest.raises(ApiUnreachableError) as error:
         run.resume(EVENT, task=task)  # type: ignore[attr-defined]  # both kinds have it
     assert ("kubectl -n etl delete job load" in str(error.value)) == (task is LAST_TRY)
+
+
+@pytest.mark.parametrize("outlasts_timeout", [True, False])
+@pytest.mark.parametrize("is_stray", [True, False])
+async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(outlasts_timeout: bool, is_stray: bool) -> None:
+    """Python may raise it in the coroutine, or outside of it and then cancel the coroutine (R5)."""
+    run = a_script_run()
+    seen: BaseException = AirflowTaskTimeout()
+    if is_stray:
+        run.interruptible._stray, seen = seen, asyncio.CancelledError()
+    assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
+    run._job = a_launched_job()
+    meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
+    assert meaning is (TIMED_OUT if outlasts_timeout else None)
