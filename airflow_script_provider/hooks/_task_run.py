@@ -200,6 +200,35 @@ class JobTaskRun(TaskRun):
             unguarded.ref = ref
             raise refusal
 
+    @contextmanager
+    def instead_of_earlier(
+        self, access: ClusterAccess, namespace: str | None, task: TaskIdentity | None
+    ) -> Iterator[None]:
+        """Delete what earlier tries left unread, if a user's kill ends the block before it has a Job.
+
+        The task is over, so no try follows these Jobs any more.
+        """
+        self._job = None
+        try:
+            yield
+        except exceptions.RunKilledError as killed:
+            if self._job is not None or task is None or task.try_number <= 1:
+                raise
+            notes = _event_loop.run(self._end_earlier(access, namespace, task, killed))
+            raise killed.with_message(" ".join([str(killed), *notes])) from None
+
+    async def _end_earlier(
+        self, access: ClusterAccess, namespace: str | None, task: TaskIdentity, killed: exceptions.RunKilledError
+    ) -> list[str]:
+        kill = await self.meaning_of_kill(task, killed)
+        if kill is not None and kill.leaves_job:
+            return []
+        where = await asyncio.to_thread(access.namespace_for, namespace)
+        try:
+            return await in_session(access, lambda api: reattach.delete_unread(api, where, task))
+        except exceptions.KubernetesApiError:
+            return [reattach.may_be_left(where, task)]
+
     def _delete_if_possible(self, ref: JobRef) -> str:
         """Delete the Job; how to do it by hand where that fails."""
         try:

@@ -216,16 +216,17 @@ class NodesTaskRun(JobTaskRun):
         alone: bool,
     ) -> T:
         access = self.cluster.resolve()
-        request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
-        log_origins(self.log, request.request.script, request.request.files)
-        log = self.run_log(get_logs=request.request.get_logs)
+        with self.instead_of_earlier(access, call.inputs.namespace, task):
+            request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
+            log_origins(self.log, request.request.script, request.request.files)
+            log = self.run_log(get_logs=request.request.get_logs)
 
-        async def main(api: KubernetesApi) -> T:
-            nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
-            self._job = await self._begin(nodes, request)
-            return await do(nodes, self._job)
+            async def main(api: KubernetesApi) -> T:
+                nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
+                self._job = await self._begin(nodes, request)
+                return await do(nodes, self._job)
 
-        return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
+            return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
 
     def _nodes_task(
         self,

@@ -123,19 +123,17 @@ class ScriptTaskRun(JobTaskRun):
         deletes what an earlier try left.
         """
         access, task = self.cluster.resolve(), task or current_task()
-        request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
-
         meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=alone)
+        with self.instead_of_earlier(access, inputs.namespace, task):
+            request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
-        async def main(api: KubernetesApi) -> Outcome:
-            job, start = await self._begin(api, request, meaning, alone=alone)
-            return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+            async def main(api: KubernetesApi) -> Outcome:
+                job, start = await self._begin(api, request, meaning, alone=alone)
+                return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-        return (
-            self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
-            if alone
-            else self.run(access, main)
-        )
+            if not alone:
+                return self.run(access, main)
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
 
     def outcome_or_deferral(
         self,
@@ -153,9 +151,9 @@ class ScriptTaskRun(JobTaskRun):
         ``resume`` takes that trigger's event.
         """
         access, task = self.cluster.resolve(), task or current_task()
-        request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
-        with self.unguarded(task=task) as unguarded:
+        with self.instead_of_earlier(access, inputs.namespace, task), self.unguarded(task=task) as unguarded:
+            request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
             async def main(api: KubernetesApi) -> Outcome | Deferral:
                 job, start = await self._begin(api, request, meaning, alone=True)

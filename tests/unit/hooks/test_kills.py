@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,15 +14,20 @@ from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, RunKilledError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks._task_run import JobTaskRun
+from airflow_script_provider.hooks.node import node_arguments
+from airflow_script_provider.hooks.script import ScriptTaskRun
 from airflow_script_provider.kube.job.follow_state import FollowState, to_event
+from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.kill import TIMED_OUT, meaning_of_kill
+from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.names import TaskIdentity
-from tests.builders import a_launched_job, a_task
-from tests.servers import WebServer
+from tests.builders import a_launched_job, a_request, a_task
+from tests.servers import Answer, WebServer
 from tests.stand_in_api import an_object, requests, stand_in
-from tests.task_runs import a_nodes_run, a_script_run
+from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
 
-JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
+JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+JOB = f"{JOBS}/load"
 EVENT = to_event(a_launched_job().to_dict(), FollowState(), "")
 LAST_TRY = a_task(try_number=3)
 
@@ -111,3 +117,41 @@ async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(outlasts_time
     run._job = a_launched_job()
     meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
     assert meaning is (TIMED_OUT if outlasts_timeout else None)
+
+
+def listed(*jobs: dict[str, Any]) -> Answer:
+    """These Jobs as the API server lists them."""
+    return Answer(json.dumps({"items": list(jobs)}).encode(), headers={"Content-Type": "application/json"})
+
+
+def a_left_job(name: str, try_number: int, **annotations: str) -> dict[str, Any]:
+    """A Job of a try of the task."""
+    left = job(a_request(task=a_task(try_number=try_number)))
+    left["metadata"] |= {"name": name, "uid": f"uid-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    left["metadata"]["annotations"] |= annotations
+    return left
+
+
+@pytest.mark.parametrize(
+    ("state", "try_number", "is_deleted"),
+    [("failed", 2, True), ("running", 2, False), ("running", 3, True), ("failed", 1, False)],
+    ids=["marked by a user", "worker ends", "last try", "first try"],
+)
+def test_a_kill_before_a_retry_reattaches(
+    server: WebServer, run: Any, state: str, try_number: int, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Job of a lost worker must not outlive a task that a user has ended (R2, R3)."""
+    earlier, later = a_left_job("earlier", 1), a_left_job("later", try_number)
+    server.answers(JOBS, listed(earlier, later, a_left_job("read", 1, **{READ_ANNOTATION: "2026-01-01T00:00:00Z"})))
+    server.answers(f"{JOBS}/earlier", an_object(name="earlier", uid="uid-earlier"))
+    monkeypatch.setattr(ClusterRef, "resolve", lambda _: access_to(server))
+    monkeypatch.setattr(_task_run, "task_state", lambda _: state)
+    task = a_task(try_number=try_number)
+    run.kill()
+    arguments: Any = {"script": "echo", "namespace": "etl"}
+    is_of_a_script = isinstance(run, ScriptTaskRun)
+    given = inputs_and_options(**arguments) if is_of_a_script else [node_arguments(nodes=["node-1"], **arguments)]
+    with pytest.raises(RunKilledError) as killed:
+        run.outcome(*given, task=task)
+    assert requests(server, "DELETE", f"{JOBS}/earlier") == requests(server, "DELETE") == is_deleted
+    assert ("Job etl/earlier is deleted, of try 1." in str(killed.value)) == is_deleted
