@@ -204,7 +204,7 @@ class JobTaskRun(TaskRun):
     def instead_of_earlier(
         self, access: ClusterAccess, namespace: str | None, task: TaskIdentity | None
     ) -> Iterator[None]:
-        """Delete what earlier tries left unread, if a user's kill ends the block before it has a Job.
+        """Delete what earlier tries left unread, if a user's kill ends the block before its launch.
 
         The task is over, so no try follows these Jobs any more.
         """
