@@ -204,7 +204,7 @@ class JobTaskRun(TaskRun):
     def instead_of_earlier(
         self, access: ClusterAccess, namespace: str | None, task: TaskIdentity | None
     ) -> Iterator[None]:
-        """Delete what earlier tries left unread, if a user's kill ends the block before its launch.
+        """Delete what earlier tries left unread, if a user's kill ends the block before a launch.
 
         The task is over, so no try follows these Jobs any more.
         """

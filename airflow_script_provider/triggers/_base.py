@@ -202,7 +202,7 @@ class JobTrigger(BaseTrigger):
 
     async def _delete_if_the_task_is_over(self) -> None:
         state, ref = await self._state_of_task(), self._launched.ref
-        if meaning_of_kill(state).leaves_job:
+        if meaning_of_kill(state, is_deferred=True).leaves_job:
             return
         async with shared_cluster(await shared_access(self.cluster)) as cluster:
             if await self._was_read(cluster.api):

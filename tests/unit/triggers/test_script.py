@@ -20,6 +20,7 @@ from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.kill import NO_STATE
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.triggers import _base, script
@@ -106,7 +107,7 @@ async def test_a_row_that_cannot_be_read_is_handed_back(
     [
         *((state, False, 0) for state in (None, "deferred", "scheduled", "queued", "running", "up_for_retry")),
         ("success", True, 0),
-        *((state, False, 1) for state in ("failed", "success", "gone")),
+        *((state, False, 1) for state in ("failed", "success", "gone", NO_STATE)),
     ],
 )
 async def test_a_kill_deletes_the_job_only_if_no_worker_is_to_go_on(
