@@ -11,6 +11,7 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 from asgiref.sync import sync_to_async
 
+from airflow_script_provider.kube.kill import NO_STATE
 from airflow_script_provider.kube.names import TaskIdentity
 
 try:
@@ -279,7 +280,9 @@ def current_context() -> dict[str, Any] | None:
 
 
 def task_state(task: TaskIdentity) -> str:
-    """The state of a task instance in Airflow now, ``gone`` if there is none.
+    """The state of a task instance in Airflow now, ``gone`` without the instance.
+
+    An instance without a state has ``NO_STATE``.
 
     Raises if Airflow does not answer. Blocks until the supervisor answers. Never call it in a
     signal handler, which may have interrupted another question.
@@ -290,7 +293,7 @@ def task_state(task: TaskIdentity) -> str:
         task.dag_id, map_index=task.map_index, task_ids=[task.task_id], run_ids=[task.run_id]
     )
     key = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
-    return str(states.get(task.run_id, {}).get(key) or "gone")
+    return str(states.get(task.run_id, {}).get(key, "gone") or NO_STATE)
 
 
 def dag_folder(context: Mapping[str, Any]) -> str | None:

@@ -32,6 +32,15 @@ class InterruptibleRun:
         self._stray: BaseException | None = None
 
     @property
+    def stray(self) -> BaseException | None:
+        """What Airflow or Python raised outside of the coroutine, which it then cancels."""
+        return self._stray
+
+    def begin_again(self) -> None:
+        """Forget what has interrupted the last coroutine; a kill also ends the next one."""
+        self._stray = None
+
+    @property
     def is_killed(self) -> bool:
         """Whether a kill ends the run.
 
@@ -57,7 +66,7 @@ class InterruptibleRun:
             with asyncio.Runner() as runner:
                 loop = runner.get_loop()
                 loop.set_exception_handler(self._on_stray)
-                return runner.run(self._main(main))
+                return self._run_in(runner, main)
         except asyncio.CancelledError as error:
             raise self._cause_of(error) from None
         except BaseExceptionGroup as group:
@@ -65,6 +74,21 @@ class InterruptibleRun:
         finally:
             if loop is not None:
                 self._tasks.pop(loop, None)
+
+    def _run_in(self, runner: asyncio.Runner, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run to the end, or to what a signal handler raises while the loop waits.
+
+        The runner then cancels the coroutine, which may ask for the reason.
+        """
+        try:
+            return runner.run(self._main(main))
+        except Exception:
+            raise
+        except BaseException as error:
+            is_of_the_coroutine = isinstance(error, asyncio.CancelledError | BaseExceptionGroup)
+            if not is_of_the_coroutine and not self._killed.is_set():
+                self._stray = error
+            raise
 
     async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if (task := asyncio.current_task()) is not None:

@@ -17,9 +17,11 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import launching, reattach
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.kill import NOT_FOLLOWED, Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, Kill, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
@@ -88,8 +90,8 @@ class JobTaskRun(TaskRun):
         """The result of ``do``.
 
         After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
-        the end of the deleted Job's pods. If a script may still run, it returns or raises what is
-        not tried again.
+        the end of the Job's pods. It returns or raises what is not tried again: that a script may
+        still run, or how it has ended by itself.
         """
         try:
             return self.run(access, do)
@@ -97,10 +99,12 @@ class JobTaskRun(TaskRun):
             if self._job is None:
                 raise
             job = self._job
-            self.log.info("execution_timeout has ended Job %s; waiting for the end of its pods", job.ref)
+            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", job.ref)
+            self.interruptible.begin_again()
             try:
                 outcome = self.run(access, lambda api: after_timeout(api, job))
             except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+                self.log.warning(self._delete_if_possible(job.ref))
                 outcome = None
             if outcome is None:
                 raise
@@ -110,13 +114,21 @@ class JobTaskRun(TaskRun):
         """Delete a Job with everything that belongs to it; False if it was gone already."""
         return self.call(lambda api: launching.delete(api, ref))
 
-    def killed(self, ref: JobRef) -> exceptions.RunKilledError:
-        """Delete the Job of a run that was killed before it was followed; the error to raise."""
-        return exceptions.RunKilledError(f"the run was killed. {self._delete_if_possible(ref)}")
+    def killed(self, ref: JobRef, task: TaskIdentity | None = None) -> exceptions.RunKilledError:
+        """End a run that was killed while no ``JobGuard`` protected its Job; the error to raise.
+
+        The Job is deleted, or left to the task's next try, as a ``JobGuard`` does.
+        """
+        error = exceptions.RunKilledError("the run was killed.")
+        kill = _event_loop.run(self.meaning_of_kill(task, error))
+        if kill is None:
+            return error.with_message(f"{error} {self._delete_if_possible(ref)}")
+        fate = kill.left(str(ref)) if kill.leaves_job else f"{kill.reason}: {self._delete_if_possible(ref)}"
+        return error.with_message(f"{error} {fate}")
 
     def followed(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``follow``. A kill before it begins also deletes the Job."""
-        with self.deleting_if_killed(ref) as unguarded:
+        with self.unguarded(ref) as unguarded:
 
             async def main() -> T:
                 unguarded.ref = None
@@ -150,19 +162,72 @@ class JobTaskRun(TaskRun):
             raise
 
     @contextmanager
-    def deleting_if_killed(self, ref: JobRef | None = None) -> Iterator[Unguarded]:
-        """Delete the Job of ``Unguarded.ref`` if a kill ends the block.
+    def unguarded(self, ref: JobRef | None = None, task: TaskIdentity | None = None) -> Iterator[Unguarded]:
+        """Care for the Job of ``Unguarded.ref``, which no ``JobGuard`` protects in the block.
 
-        A kill may come while credentials are loaded or while the session is closed: then no guard
-        sees it.
+        A kill may come while credentials are loaded or while the session is closed: then the Job
+        is deleted, or left to the next try. Another error leaves it. If no try follows, the error
+        says how to delete it.
         """
-        unguarded = Unguarded(ref)
+        unguarded, has_tries_left = Unguarded(ref), task is not None and task.has_tries_left
         try:
             yield unguarded
         except exceptions.RunKilledError:
             if unguarded.ref is not None:
-                raise self.killed(unguarded.ref) from None
+                raise self.killed(unguarded.ref, task) from None
             raise
+        except exceptions.ScriptProviderError as error:
+            if unguarded.ref is None or has_tries_left:
+                raise
+            raise error.with_message(f"{error}\n{launching.left_over(unguarded.ref)}") from None
+
+    @staticmethod
+    async def check_server(
+        context: JobContext, server: str | None, unguarded: Unguarded, meaning: MeaningOfKill | None
+    ) -> None:
+        """Raise ``KubernetesApiError`` where the session is not with the Job's own API server.
+
+        From then on no error is one of ``unguarded``. A kill deletes the Job, or leaves it.
+        """
+        refusal: exceptions.KubernetesApiError | None = None
+        ref, unguarded.ref = unguarded.ref, None
+        async with JobGuard(context, meaning).protecting():
+            try:
+                await launching.check_server(context.api, context.job.ref, server)
+            except exceptions.KubernetesApiError as error:
+                refusal = error  # the Job is as healthy as it was
+        if refusal is not None:
+            unguarded.ref = ref
+            raise refusal
+
+    @contextmanager
+    def instead_of_earlier(
+        self, access: ClusterAccess, namespace: str | None, task: TaskIdentity | None
+    ) -> Iterator[None]:
+        """Delete what earlier tries left unread, if a user's kill ends the block before a launch.
+
+        The task is over, so no try follows these Jobs any more.
+        """
+        self._job = None
+        try:
+            yield
+        except exceptions.RunKilledError as killed:
+            if self._job is not None or task is None or task.try_number <= 1:
+                raise
+            notes = _event_loop.run(self._end_earlier(access, namespace, task, killed))
+            raise killed.with_message(" ".join([str(killed), *notes])) from None
+
+    async def _end_earlier(
+        self, access: ClusterAccess, namespace: str | None, task: TaskIdentity, killed: exceptions.RunKilledError
+    ) -> list[str]:
+        kill = await self.meaning_of_kill(task, killed)
+        if kill is not None and kill.leaves_job:
+            return []
+        where = await asyncio.to_thread(access.namespace_for, namespace)
+        try:
+            return await in_session(access, lambda api: reattach.delete_unread(api, where, task))
+        except exceptions.KubernetesApiError:
+            return [reattach.may_be_left(where, task)]
 
     def _delete_if_possible(self, ref: JobRef) -> str:
         """Delete the Job; how to do it by hand where that fails."""
@@ -173,13 +238,22 @@ class JobTaskRun(TaskRun):
         return launching.fate(ref, deleted=True)
 
     async def meaning_of_kill(
-        self, task: TaskIdentity | None, interruption: BaseException, *, alone: bool = True
+        self,
+        task: TaskIdentity | None,
+        interruption: BaseException,
+        *,
+        alone: bool = True,
+        outlasts_timeout: bool = False,
     ) -> Kill | None:
         """What the end of a task with tries left means; None for an interruption that is not one.
 
         An error of the API server ends the task if it runs nothing else (``alone``): other code
-        may catch the error and go on.
+        may catch the error and go on. ``outlasts_timeout`` means that ``execution_timeout`` is
+        followed by a conclusion of the Job.
         """
+        is_timeout = isinstance(self.interruptible.stray or interruption, AirflowTaskTimeout)
+        if is_timeout and outlasts_timeout and self._job is not None:
+            return TIMED_OUT
         if task is None or not task.has_tries_left:
             return None
         if self.interruptible.is_killed:

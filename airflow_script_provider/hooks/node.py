@@ -16,7 +16,7 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
-from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
 from airflow_script_provider.kube import hiding
@@ -140,7 +140,7 @@ class NodesTaskRun(JobTaskRun):
         Without the right to patch Jobs a trigger could not store the records of runs. Then a
         worker waits.
         """
-        with self.deleting_if_killed() as unguarded:
+        with self.unguarded(task=task) as unguarded:
 
             async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult | NodesDeferral:
                 if not job.may_be_marked:
@@ -164,19 +164,21 @@ class NodesTaskRun(JobTaskRun):
         The values of ``inputs`` are hidden in messages. If the runs were launched with others, or
         without ``inputs``, messages have only the name of the script's error.
         """
-        access, job = self.cluster.resolve(), LaunchedJob.from_dict(event["job"])
+        job = LaunchedJob.from_dict(event["job"])
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
         self._job = job
-        with self.deleting_if_killed(job.ref) as unguarded:
+        with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> NodesResult:
-                await launching.check_server(api, job.ref, event.get("server"))
-                unguarded.ref = None
-                return await self._nodes_task(api, log, task, inputs).see_through(job, task, on_outcome)
+                nodes = self._nodes_task(api, log, task, inputs)
+                await self.check_server(
+                    JobContext(api, job, log), event.get("server"), unguarded, nodes.meaning_of_kill
+                )
+                return await nodes.see_through(job, task, on_outcome)
 
-            return self.outlasting_timeout(access, main, wait_for_scripts)
+            return self.outlasting_timeout(self.cluster.resolve(), main, wait_for_scripts)
 
     async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start and follow the runs of a launched request. Cancelled, it deletes all Jobs."""
@@ -214,16 +216,17 @@ class NodesTaskRun(JobTaskRun):
         alone: bool,
     ) -> T:
         access = self.cluster.resolve()
-        request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
-        log_origins(self.log, request.request.script, request.request.files)
-        log = self.run_log(get_logs=request.request.get_logs)
+        with self.instead_of_earlier(access, call.inputs.namespace, task):
+            request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
+            log_origins(self.log, request.request.script, request.request.files)
+            log = self.run_log(get_logs=request.request.get_logs)
 
-        async def main(api: KubernetesApi) -> T:
-            nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
-            self._job = await self._begin(nodes, request)
-            return await do(nodes, self._job)
+            async def main(api: KubernetesApi) -> T:
+                nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
+                self._job = await self._begin(nodes, request)
+                return await do(nodes, self._job)
 
-        return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
+            return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
 
     def _nodes_task(
         self,

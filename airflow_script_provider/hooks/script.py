@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, after_tim
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, from_event
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
@@ -96,6 +97,8 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 class ScriptTaskRun(JobTaskRun):
     """A script as a Job in the place of a task: what operators need beyond the hook."""
 
+    _hide: Hide | None = None
+
     def prepare(
         self, inputs: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
     ) -> JobRequest:
@@ -120,15 +123,17 @@ class ScriptTaskRun(JobTaskRun):
         deletes what an earlier try left.
         """
         access, task = self.cluster.resolve(), task or current_task()
-        request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
+        meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=alone)
+        with self.instead_of_earlier(access, inputs.namespace, task):
+            request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
-        meaning = partial(self.meaning_of_kill, task, alone=alone)
+            async def main(api: KubernetesApi) -> Outcome:
+                job, start = await self._begin(api, request, meaning, alone=alone)
+                return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-        async def main(api: KubernetesApi) -> Outcome:
-            job, start = await self._begin(api, request, meaning, alone=alone)
-            return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
-
-        return self.outlasting_timeout(access, main, after_timeout) if alone else self.run(access, main)
+            if not alone:
+                return self.run(access, main)
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
 
     def outcome_or_deferral(
         self,
@@ -146,9 +151,9 @@ class ScriptTaskRun(JobTaskRun):
         ``resume`` takes that trigger's event.
         """
         access, task = self.cluster.resolve(), task or current_task()
-        request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
-        meaning = partial(self.meaning_of_kill, task)
-        with self.deleting_if_killed() as unguarded:
+        meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
+        with self.instead_of_earlier(access, inputs.namespace, task), self.unguarded(task=task) as unguarded:
+            request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
             async def main(api: KubernetesApi) -> Outcome | Deferral:
                 job, start = await self._begin(api, request, meaning, alone=True)
@@ -161,7 +166,7 @@ class ScriptTaskRun(JobTaskRun):
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
                 return replace(followed, job=replace(followed.job, check_digits=digits))
 
-            return self.outlasting_timeout(access, main, after_timeout)
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
 
     def resume(
         self,
@@ -176,23 +181,21 @@ class ScriptTaskRun(JobTaskRun):
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
         messages have only the name of the script's error, and nothing of it without ``inputs``.
         """
-        access = self.cluster.resolve()
         job, start = from_event(event)
-        self._job = job
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
+        self._job, self._hide = job, hide
         log = self.run_log(get_logs=job.get_logs)
+        meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
-        with self.deleting_if_killed(job.ref) as unguarded:
+        with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
-                await launching.check_server(api, job.ref, event.get("server"))
-                unguarded.ref = None
-                meaning = partial(self.meaning_of_kill, task)
                 context = JobContext(api, job, log, hide)
+                await self.check_server(context, event.get("server"), unguarded, meaning)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(access, main, after_timeout)
+            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome))
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -225,5 +228,17 @@ class ScriptTaskRun(JobTaskRun):
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
         begun = await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)
-        self._job = begun[0].job
+        self._job, self._hide = begun[0].job, begun[0].hide
         return begun
+
+    def _after_timeout(
+        self, task: TaskIdentity | None, on_outcome: OnOutcome | None
+    ) -> Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, Outcome | None]]:
+        """What concludes the Job, or ends it, after ``execution_timeout``."""
+        meaning = partial(self.meaning_of_kill, task)
+
+        async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
+            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._hide)
+            return await after_timeout(context, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+
+        return settled

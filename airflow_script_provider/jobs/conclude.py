@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.changes import OwnChanges
 from airflow_script_provider.jobs.context import JobContext
@@ -28,6 +28,9 @@ from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 
 OnOutcome = Callable[[Outcome], None]
+
+READ_TIMEOUT = 60.0
+"""Seconds for the output of a script that has ended, where its task has no time left."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +88,54 @@ async def conclude_or_defer(
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
-async def after_timeout(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-    """The outcome of a Job that the task's own time ended; None once its script has ended.
+async def after_timeout(
+    context: JobContext,
+    *,
+    task: TaskIdentity | None = None,
+    on_outcome: OnOutcome | None = None,
+    meaning_of_kill: MeaningOfKill | None = None,
+) -> Outcome | None:
+    """The outcome of a Job whose task has no time left; None if another try runs the script again.
 
-    Waits for the end of its pods. What they print meanwhile is not read.
+    A script that has ended by itself is concluded: a success, and an exit code that ends the
+    tries. Everything else ends now, and the end of its pods is waited for. What they print
+    meanwhile is not read.
     """
-    context = JobContext(api, replace(job, get_logs=False), NoRunLog())
-    start = FollowState(clock=job.launched_at, has_begun=None)
-    follower = Follower(context, OwnChanges(api, lists_pods=True), start, keeps_output=False)
-    followed = await follower.follow_or_end(time.monotonic())
-    if not termination.may_run_on(followed.view, followed.verdict):
-        return None
-    if followed.verdict.cause is not Cause.UNREACHABLE:
-        followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
-    return _outcome(context, followed)
+    job = context.job
+    quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
+    follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
+    async with JobGuard(context).protecting():
+        followed = await follower.follow_or_end(time.monotonic())
+        may_run_on = termination.may_run_on(followed.view, followed.verdict)
+        if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
+            followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
+        outcome = _outcome(quiet, followed)
+        if may_run_on or outcome.is_retried:
+            await _delete_job(context)
+            return outcome if may_run_on else None
+    context.log.note("The task has no time left, but its script has ended by itself. The rest of its log is not shown")
+    guard = JobGuard(context, meaning_of_kill)
+    async with guard.protecting():
+        followed = await _read_in_time(quiet, followed)
+        outcome = await _clear_up(context, followed)
+    return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
-def _follower(context: JobContext, start: FollowState) -> Follower:
-    return Follower(context, OwnChanges(context.api, lists_pods=start.clock is not None), start)
+async def _read_in_time(context: JobContext, followed: Followed) -> Followed:
+    """Read the output that a result needs; without an end if that takes too long."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT):
+            return replace(
+                followed, output=(await _read_left(context, JobEnd(followed.verdict, followed.view, 0))).output
+            )
+    except TimeoutError:
+        outputs = Outputs(context.job.max_output_bytes, whole=True)
+        return replace(followed, output=outputs.of(followed.verdict.pod_uid, lacks_end=True))
+
+
+def _follower(context: JobContext, start: FollowState, *, keeps_output: bool = True) -> Follower:
+    changes = OwnChanges(context.api, lists_pods=start.clock is not None)
+    return Follower(context, changes, start, keeps_output=keeps_output)
 
 
 async def _read_left(context: JobContext, end: JobEnd) -> Followed:

@@ -45,7 +45,7 @@ class JobGuard:
         kill = await self.meaning_of_kill(interruption) if self.meaning_of_kill is not None else None
         is_left = kill is not None and kill.leaves_job
         if kill is not None and is_left and not await launching.is_gone(self.context.api, ref):
-            return f"{kill.reason}: Job {ref} is left to the next try, which reattaches to it."
+            return kill.left(str(ref))
         left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
         fate = launching.fate(ref, deleted=await launching.abandon(self.context.api, ref, left))
         return f"{kill.reason}: {fate}" if kill is not None else fate

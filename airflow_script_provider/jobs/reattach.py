@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._shielded import ABANDON_TIMEOUT
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers.doubt import doubting
@@ -20,7 +21,7 @@ from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.request.request import JobRequest
@@ -65,7 +66,7 @@ async def find(
     task = request.identity.task
     if task is None or task.try_number <= 1:
         return None
-    selector = f"{labels.TASK_INSTANCE_LABEL}={task.digest}{kind and ','}{kind}"
+    selector = f"{_of_task(task)}{kind and ','}{kind}"
     found = await doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
     jobs_of_earlier = _claimed_of(found["items"], request, task.instance_id, alone=alone)
     for job in jobs_of_earlier.obsolete:
@@ -85,7 +86,7 @@ async def _left_over_ended(
     They have a grace period after the deletion of their Jobs.
     """
     since, limits, view = time.monotonic(), limits_of(request), View()
-    selector, is_noted = f"{labels.TASK_INSTANCE_LABEL}={task.digest}", False
+    selector, is_noted = _of_task(task), False
     while True:
         pods = (await doubting(lambda: api.list("pods", request.namespace, labelSelector=selector)))["items"]
         view = _with_list(view, earlier_tries.pods_left_over(pods, jobs, task))
@@ -101,6 +102,17 @@ async def _left_over_ended(
             log.note(f"Waiting for pod {name} of try {number}, whose Job is not followed: its script has not ended")
             is_noted = True
         await asyncio.sleep(LOOK_INTERVAL)
+
+
+async def _unread(api: KubernetesApi, namespace: str, task: TaskIdentity, *, before: int) -> tuple[Job, ...]:
+    """The unread Jobs of all tries before one, without those that are for one node."""
+    found = await api.list("jobs", namespace, labelSelector=f"{_of_task(task)},!{labels.RUN_LABEL}")
+    of_any_request = LaunchIdentity("", task=replace(task, try_number=before))
+    return earlier_tries.earlier_jobs(found["items"], of_any_request, alone=True).obsolete
+
+
+def _of_task(task: TaskIdentity) -> str:
+    return f"{labels.TASK_INSTANCE_LABEL}={task.digest}"
 
 
 def _with_list(view: View, pods: Sequence[Pod]) -> View:
@@ -136,6 +148,28 @@ async def to_launched(api: KubernetesApi, request: JobRequest, ref: JobRef) -> t
         return LaunchedJob.of(request, ref, time.time()), FollowState()
     earlier = _reattached(api, request, found)
     return LaunchedJob.of(request, ref, earlier.launched_at), FollowState(clock=earlier.clock, has_begun=None)
+
+
+async def delete_unread(api: KubernetesApi, namespace: str, task: TaskIdentity, *, own: bool = False) -> list[str]:
+    """Delete the unread Jobs of earlier tries, or with ``own`` also of this one; a note on each.
+
+    For a task that ends before it follows one of them: no try is to do so any more.
+    """
+    notes: list[str] = []
+    try:
+        async with asyncio.timeout(ABANDON_TIMEOUT):
+            for job in await _unread(api, namespace, task, before=task.try_number + own):
+                ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
+                deleted = await launching.abandon(api, ref)
+                notes.append(f"{launching.fate(ref, deleted=deleted)[:-1]}, of try {earlier_tries.try_number(job)}.")
+    except (TimeoutError, exceptions.KubernetesApiError):
+        notes.append(may_be_left(namespace, task))
+    return notes
+
+
+def may_be_left(namespace: str, task: TaskIdentity) -> str:
+    """How to remove Jobs of a task that could not be listed."""
+    return f"Jobs of earlier tries may be left. Run: kubectl -n {namespace} delete jobs -l {_of_task(task)}"
 
 
 async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:

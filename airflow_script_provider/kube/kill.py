@@ -9,11 +9,16 @@ from dataclasses import dataclass
 class Kill:
     """Why a run with tries left has ended, and whether its Job is left to the next try.
 
-    ``reason`` is a clause.
+    ``reason`` and ``fate``, of a Job that is left, are clauses.
     """
 
     reason: str
     leaves_job: bool
+    fate: str = "is left to the next try, which reattaches to it"
+
+    def left(self, job: str) -> str:
+        """What becomes of a Job that is left, as a note."""
+        return f"{self.reason}: Job {job} {self.fate}."
 
 
 _OF_LATER_TRIES = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
@@ -22,20 +27,30 @@ of that try for too long, and counts it as failed. A deferred task has them befo
 after a clear as well."""
 
 
+NO_STATE = "without a state"
+"""What stands for the state of a task instance that has none: its scheduler has reset it, after
+its executor was lost, or a user has cleared it before it ran. A running task that a user clears
+gets another state."""
+
 NOT_FOLLOWED = Kill("The Job cannot be followed", leaves_job=True)
 """What an error of the API server means: the Job is as healthy as it was."""
 
 
-def meaning_of_kill(state: str | None) -> Kill:
+TIMED_OUT = Kill("The task has no time left", leaves_job=True, fate="is ended, unless its script has ended by itself")
+"""What ``execution_timeout`` means in a worker that then concludes the Job, or ends it."""
+
+
+def meaning_of_kill(state: str | None, *, is_deferred: bool = False) -> Kill:
     """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
 
     A user's action changes the state. If the task is still running, or Airflow does not answer,
-    the worker goes away. If Airflow has given the try up, the next one needs the Job.
+    the worker goes away. If Airflow has given the try up, the next one needs the Job. A task that
+    a trigger waits for (``is_deferred``) has no state after a user's clear.
     """
     if state is None:
         return Kill("Airflow does not answer what the state of the task is", leaves_job=True)
     if state == "running":
         return Kill("For Airflow the task is still running, so its worker is ending", leaves_job=True)
-    if state in _OF_LATER_TRIES:
+    if state in _OF_LATER_TRIES or (state == NO_STATE and not is_deferred):
         return Kill(f"For Airflow the task is {state}, so it has given this try up", leaves_job=True)
     return Kill(f"For Airflow the task is {state}", leaves_job=False)

@@ -16,6 +16,8 @@ from airflow_script_provider._airflow import (
     is_in_one_process,
     is_mapped_at_run_time,
     job_url_setting,
+    task_instance,
+    task_state,
 )
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
@@ -81,6 +83,8 @@ class ScriptTask(BaseOperator):
         XCom, it is pushed without the value.
         """
         if not self.do_xcom_push:
+            if self.launched_job is not None:
+                _check_airflow_answers(context)
             return
         parts = result if getattr(self, "multiple_outputs", False) else {}
         for key, pushed in {**parts, "value": value, "return_value": result}.items():
@@ -213,6 +217,17 @@ def hook_log() -> Logger:
 def job_links() -> tuple[KubernetesJobLink, ...]:
     """The links of an operator that launches Jobs; none without the setting ``job_url``."""
     return (KubernetesJobLink(),) if job_url_setting() else ()
+
+
+def _check_airflow_answers(context: Context) -> None:
+    """Raise what Airflow raises if it does not answer and a next try may follow.
+
+    It could not hear of the task's end then. The next try needs the Job unread, as it does where
+    a push fails.
+    """
+    task = task_instance(context["ti"])
+    if task.has_tries_left:
+        task_state(task)
 
 
 def _copy_of_script(script: Any) -> Any:

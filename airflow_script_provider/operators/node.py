@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.nodes import manifest
@@ -284,7 +284,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
                 on_outcome=partial(self._hand_over, context),
             )
         if isinstance(outcome, NodesDeferral):
-            self._defer(outcome, expires_at)
+            self._defer(outcome, expires_at, context)
         return self.as_pushed(self._result_or_raise(outcome))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -304,11 +304,11 @@ class KubernetesNodeScriptOperator(ScriptTask):
         request = self._new_run().prepare(self.node_arguments(), folder=self.dag_folder)
         print(manifest.as_yaml(request.owner()), end="")  # noqa: T201  # what a dry run is for
 
-    def _defer(self, deferral: NodesDeferral, expires_at: float | None) -> NoReturn:
+    def _defer(self, deferral: NodesDeferral, expires_at: float | None, context: Context) -> NoReturn:
         from airflow_script_provider.triggers.node import NodeScriptTrigger
 
         if self._killed:
-            raise self._new_run().killed(deferral.job.ref)
+            raise self._started(self._new_run()).killed(deferral.job.ref, task_instance(context["ti"]))
         trigger = NodeScriptTrigger(
             job=deferral.job.to_dict(),
             server=deferral.server,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
 from airflow_script_provider.kube.job import manifest
@@ -297,7 +297,9 @@ class KubernetesScriptOperator(ScriptTask):
         """Run the script. Returns the result dict if it succeeds."""
         with airflow_errors():
             followed = self._run(context)
-        return self.as_pushed(result_or_raise(followed)) if isinstance(followed, Outcome) else self._defer(followed)
+        if isinstance(followed, Outcome):
+            return self.as_pushed(result_or_raise(followed))
+        return self._defer(followed, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Continue in a worker where the trigger has stopped."""
@@ -324,7 +326,7 @@ class KubernetesScriptOperator(ScriptTask):
             inputs, options, after, folder=folder, task=task, seconds_left=left, on_outcome=on_outcome
         )
 
-    def _defer(self, deferral: Deferral) -> NoReturn:
+    def _defer(self, deferral: Deferral, context: Context) -> NoReturn:
         from airflow_script_provider.triggers.script import ScriptTrigger
 
         handover = replace(deferral.state, deferral=uuid.uuid4().hex[:8])
@@ -336,7 +338,7 @@ class KubernetesScriptOperator(ScriptTask):
             **self.trigger_arguments,
         )
         if self._killed:
-            raise self._new_run().killed(deferral.job.ref)
+            raise self._started(self._new_run()).killed(deferral.job.ref, task_instance(context["ti"]))
         self.log.info("Job %s is still running; the triggerer follows it", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 

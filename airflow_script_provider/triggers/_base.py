@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterRef
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.kill import meaning_of_kill
 from airflow_script_provider.kube.labels import READ_ANNOTATION
@@ -157,8 +159,7 @@ class JobTrigger(BaseTrigger):
         """Before Airflow 3.3 and its ``on_kill``: delete the Job, if a user acted on the task."""
         if HAS_ON_KILL or self._is_over or not self._has_begun:
             return
-        with contextlib.suppress(exceptions.ScriptProviderError):
-            await shielded(self._delete_in_time())
+        await shielded(self._delete_in_time())
 
     def _open_log(self) -> CountingRunLog:
         """Where our lines and the script's go; without ``get_logs`` the script's are dropped."""
@@ -191,26 +192,35 @@ class JobTrigger(BaseTrigger):
             await asyncio.get_running_loop().create_future()
 
     async def _delete_in_time(self) -> None:
-        with contextlib.suppress(TimeoutError):
+        """Delete the Job if the task is over; the task's log says so where that fails."""
+        try:
             async with asyncio.timeout(KILL_TIMEOUT):
                 await self._delete_if_the_task_is_over()
+        except Exception as error:  # noqa: BLE001  # Airflow would show it only in the triggerer's own log
+            why = str(error) or type(error).__name__
+            self._run_log.note(f"{launching.left_over(self._launched.ref)} ({why})", logging.WARNING)
 
     async def _delete_if_the_task_is_over(self) -> None:
         state, ref = await self._state_of_task(), self._launched.ref
-        if meaning_of_kill(state).leaves_job:
+        if meaning_of_kill(state, is_deferred=True).leaves_job:
             return
         async with shared_cluster(await shared_access(self.cluster)) as cluster:
             if await self._was_read(cluster.api):
                 return
-            deleted = await launching.abandon(cluster.api, ref)
-        self._run_log.note(f"The task is {state}. {launching.fate(ref, deleted=deleted)}")
+            await doubting(lambda: launching.delete(cluster.api, ref))
+        self._run_log.note(f"The task is {state}. {launching.fate(ref, deleted=True)}")
 
     async def _was_read(self, api: KubernetesApi) -> bool:
-        """Whether the Job is gone, or a worker has read its outcome."""
+        """Whether the Job is gone, or a worker has read its outcome.
+
+        Without an answer it counts as unread. The delete names its uid, so it meets no other Job.
+        """
         try:
             job = await api.get("jobs", self._launched.ref.namespace, self._launched.ref.name)
         except exceptions.ApiNotFoundError:
             return True
+        except exceptions.KubernetesApiError:
+            return False
         return READ_ANNOTATION in (job["metadata"].get("annotations") or {})
 
     async def _state_of_task(self) -> str | None:

@@ -270,3 +270,29 @@ async def test_a_question_that_fails_has_no_answer() -> None:
 def time_out() -> None:
     """What Airflow's alarm raises wherever Python happens to be."""
     raise AirflowTaskTimeout
+
+
+def test_a_coroutine_learns_what_a_handler_raised_while_it_waited() -> None:
+    """Airflow's timeout mostly comes while the loop waits, and cancels the coroutine afterwards (R5)."""
+
+    def expire(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    run, seen = InterruptibleRun(), []
+
+    async def main() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            await for_ever()
+        finally:
+            seen.append(run.stray)
+
+    before = signal.signal(signal.SIGALRM, expire)
+    try:
+        with pytest.raises(AirflowTaskTimeout):
+            run.run(main)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert [type(stray) for stray in seen] == [AirflowTaskTimeout]
+    run.begin_again()
+    assert run.stray is None

@@ -27,7 +27,7 @@ from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause
-from tests.builders import a_container, a_job, a_launched_job, a_pod, an_event, some_limits
+from tests.builders import a_container, a_job, a_launched_job, a_pod, a_task, an_event, some_limits
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, requests, stand_in
@@ -430,8 +430,41 @@ async def test_a_pod_that_was_not_seen_yet_may_run(
             patch.setattr(
                 conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, replace(ours(a_job()), deleted=True)))
             )
-            outcome = await conclude.after_timeout(api, job)
+            outcome = await conclude.after_timeout(JobContext(api, job, Silent()))
     assert (outcome is not None) is is_unknown
     if outcome is not None:
         assert (outcome.is_unknown, outcome.retryable) == (True, False)
         assert "outcome unknown: ran longer than its timeout of 600 s" in str(outcome.result.error)
+
+
+@pytest.mark.parametrize(
+    ("pod", "condition", "is_concluded"),
+    [
+        (a_pod(exit_code=0), {"condition": "Complete"}, True),
+        (a_pod(exit_code=0), {}, True),
+        (a_pod(exit_code=4), {"condition": "Failed", "reason": "PodFailurePolicy"}, True),
+        (a_pod(exit_code=5), {"condition": "Failed", "reason": "PodFailurePolicy"}, True),
+        (a_pod(exit_code=1), {"condition": "Failed", "reason": "BackoffLimitExceeded"}, False),
+    ],
+    ids=["success", "success of the pod", "final", "skipped", "failure"],
+)
+async def test_a_script_that_has_ended_by_itself_counts_after_the_tasks_time(
+    server: WebServer, pod: dict[str, Any], condition: dict[str, Any], is_concluded: bool
+) -> None:
+    """The task may have no time left for the log: a retry would run a success again (R1, R5)."""
+    changed = ours(a_job(started="2026-01-01T00:00:00Z", **condition))
+    has(server, changed, pod)
+    server.answers(LOG, Answer(b'2026-01-01T00:00:01.000000001Z {"rows": 1}\n'))
+    limits = some_limits(grace_period=0, final_codes=frozenset({4, 5}))
+    job = a_launched_job(limits=limits, launched_at=time.time(), skip_codes=frozenset({5}))
+    saved: list[Any] = []
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, changed), (Kind.POD, LISTED)))
+            context = JobContext(api, job, Silent())
+            outcome = await conclude.after_timeout(context, task=a_task(), on_outcome=saved.append)
+    assert (outcome is not None, len(saved)) == (is_concluded, is_concluded)
+    assert bool(requests(server, "DELETE", JOB)) == (not is_concluded)
+    assert bool(requests(server, "PATCH", JOB)) == is_concluded
+    if outcome is not None:
+        assert (outcome.is_retried, outcome.value.value) == (False, {"rows": 1})

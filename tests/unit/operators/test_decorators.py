@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ from airflow.sdk.bases.decorator import DecoratedMappedOperator
 from airflow_script_provider.decorators.exec import kubernetes_exec_script_task
 from airflow_script_provider.decorators.node import kubernetes_node_script_task
 from airflow_script_provider.decorators.script import DecoratedKubernetesScriptOperator, kubernetes_script_task
+from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.operators import _base
 from airflow_script_provider.sources import InlineScript, S3Script
 from tests.builders import a_launched_job
 
@@ -226,3 +229,23 @@ def test_where_airflow_takes_nothing_the_outcome_is_left_to_the_next_try() -> No
     """Then it is not the value that Airflow does not take (R35)."""
     with pytest.raises(OverflowError, match="can't serialize it"):
         a_task(lambda: "echo").push_result(in_a_context(ti=AnXComBackend(100)), 1, {"value": 1})
+
+
+@pytest.mark.parametrize(
+    ("max_tries", "has_job", "asks"), [(2, True, True), (0, True, False), (2, False, False)], ids=str
+)
+def test_without_xcoms_airflow_is_asked_before_the_job_is_read(
+    max_tries: int, has_job: bool, asks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow may be away: then it does not hear of the success, and the next try needs the Job unread (R2)."""
+
+    def away(_: TaskIdentity) -> str:
+        raise OSError("Airflow's API server does not answer")
+
+    monkeypatch.setattr(_base, "task_state", away)
+    operator = a_task(lambda: "echo", do_xcom_push=False)
+    operator.launched_job = a_launched_job().ref if has_job else None
+    ids = {"dag_id": "etl", "task_id": "load", "run_id": "r1", "map_index": -1, "try_number": 1}
+    context = in_a_context(ti=SimpleNamespace(max_tries=max_tries, **ids))
+    with pytest.raises(OSError, match="does not answer") if asks else nullcontext():
+        operator.push_result(context, 1, {"value": 1})

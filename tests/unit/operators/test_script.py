@@ -7,6 +7,7 @@ import traceback
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,16 @@ from airflow.serialization.helpers import serialize_template_field
 
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError, ScriptSourceError
+from airflow_script_provider.hooks import _task_run
+from airflow_script_provider.hooks._task_run import JobTaskRun
+from airflow_script_provider.jobs.conclude import Deferral
 from airflow_script_provider.kube.job.diagnosis import Diagnosis
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.operators import _errors, _fields
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.result import Category
 from airflow_script_provider.sources import FileScript, HttpScript, InlineScript
-from tests.builders import a_failed_outcome, a_failed_result
+from tests.builders import a_failed_outcome, a_failed_result, a_launched_job
 
 A_CIRCLE: list[Any] = []
 A_CIRCLE.append(A_CIRCLE)
@@ -290,6 +295,21 @@ def test_a_kill_before_execute_keeps_the_run_from_beginning() -> None:
     operator.on_kill()
     with pytest.raises(RunKilledError):
         operator.execute({"ti": TaskInstance()})  # type: ignore[typeddict-item]  # all of it that is read
+
+
+@pytest.mark.parametrize(("state", "is_left"), [("running", True), ("failed", False)])
+def test_a_kill_before_the_deferral(state: str, is_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker may end before the task is deferred: only a user's kill deletes the Job (R1, R3)."""
+    monkeypatch.setattr(_task_run, "task_state", lambda _: state)
+    monkeypatch.setattr(JobTaskRun, "delete", lambda *_: True)
+    operator = an_operator(deferrable=True)
+    operator.on_kill()
+    ti = SimpleNamespace(
+        dag_id="etl", task_id="load", run_id="r1", map_index=-1, try_number=1, max_tries=2, id="killed-late"
+    )
+    context: Any = {"ti": ti}
+    with pytest.raises(RunKilledError, match="is left to the next try" if is_left else "is deleted"):
+        operator._defer(Deferral(a_launched_job(), FollowState(), "https://server"), context)
 
 
 def test_a_failure_may_be_tried_again() -> None:

@@ -14,11 +14,13 @@ import pytest
 from airflow.triggers.base import DiscrimatedTriggerEvent
 from pydantic import TypeAdapter
 
+from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.kill import NO_STATE
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.triggers import _base, script
@@ -26,7 +28,9 @@ from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.builders import a_container, a_launched_job, a_pod, a_view, some_limits
-from tests.stand_in_api import an_object, api_of, requests, stand_in
+from tests.kept_log import KeptLog
+from tests.servers import Answer
+from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 PAYLOAD: dict[str, Any] = {
     "job": {"ref": {"namespace": "etl", "name": "script-load-7f3c", "uid": "1"}},
@@ -103,7 +107,7 @@ async def test_a_row_that_cannot_be_read_is_handed_back(
     [
         *((state, False, 0) for state in (None, "deferred", "scheduled", "queued", "running", "up_for_retry")),
         ("success", True, 0),
-        *((state, False, 1) for state in ("failed", "success", "gone")),
+        *((state, False, 1) for state in ("failed", "success", "gone", NO_STATE)),
     ],
 )
 async def test_a_kill_deletes_the_job_only_if_no_worker_is_to_go_on(
@@ -131,6 +135,47 @@ async def test_a_kill_deletes_the_job_only_if_no_worker_is_to_go_on(
             monkeypatch.setattr(kind, "_state_of_task", answer)
             await kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None).on_kill()
         assert requests(server, "DELETE") == deletes
+
+
+FORBIDDEN = a_refusal(403, "Forbidden", "jobs is forbidden")
+UNREAD = an_object(name="load", uid="job-uid")
+
+
+@pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
+@pytest.mark.parametrize(
+    ("answers", "is_deleted"),
+    [([FORBIDDEN, UNREAD], True), ([UNREAD, FORBIDDEN, UNREAD], True), ([FORBIDDEN] * 50, False)],
+    ids=["read refused once", "delete refused once", "always refused"],
+)
+async def test_a_kill_is_not_lost_on_a_refusal(
+    kind: type[JobTrigger], answers: list[Answer], is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that restarts may refuse what it grants later; the task's log has what fails (R3, R14)."""
+
+    async def answer(trigger: JobTrigger) -> str | None:
+        return "failed"
+
+    async def no_access(ref: Any) -> None:
+        return None
+
+    monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 10.0 if is_deleted else 0.1)
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
+        async with api_of(server) as api:
+
+            @asynccontextmanager
+            async def the_cluster(access: Any) -> AsyncIterator[Any]:
+                yield SimpleNamespace(api=api)
+
+            monkeypatch.setattr(_base, "shared_access", no_access)
+            monkeypatch.setattr(_base, "shared_cluster", the_cluster)
+            monkeypatch.setattr(kind, "_state_of_task", answer)
+            trigger = kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None)
+            log = KeptLog()
+            monkeypatch.setattr(trigger, "_run_log", log)
+            await trigger.on_kill()
+    assert ("Job etl/load is deleted." in log.notes[-1]) == is_deleted
+    assert ("kubectl -n etl delete job load" in log.notes[-1]) == (not is_deleted)
 
 
 WAITING = a_pod("load-x2", unschedulable="0/2 nodes are available: 2 Insufficient cpu.")

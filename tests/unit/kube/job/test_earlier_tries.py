@@ -306,12 +306,17 @@ def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
     [
         ("running", True), (None, True),
         ("up_for_retry", True), ("scheduled", True), ("queued", True), ("deferred", True),
-        ("failed", False), ("success", False), ("restarting", False), ("gone", False),
+        ("failed", False), ("success", False), ("restarting", False), ("gone", False), (kill.NO_STATE, True),
     ],
 )  # fmt: skip
 def test_what_a_kill_means(state: str | None, leaves_job: bool) -> None:
     """A user who acts has changed the state; else the worker goes, or Airflow does not hear from it (R2, R3)."""
     assert kill.meaning_of_kill(state).leaves_job is leaves_job
+
+
+def test_a_deferred_task_without_a_state_was_cleared() -> None:
+    """The scheduler resets only tasks of lost executors, and a deferred task has none (R3)."""
+    assert not kill.meaning_of_kill(kill.NO_STATE, is_deferred=True).leaves_job
 
 
 def test_the_state_that_was_seen_is_said() -> None:

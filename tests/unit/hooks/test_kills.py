@@ -1,0 +1,157 @@
+"""Runs that are killed while no guard protects their Jobs, and what becomes of these."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
+from airflow_script_provider.exceptions import ApiUnreachableError, RunKilledError
+from airflow_script_provider.hooks import _task_run
+from airflow_script_provider.hooks._task_run import JobTaskRun
+from airflow_script_provider.hooks.node import node_arguments
+from airflow_script_provider.hooks.script import ScriptTaskRun
+from airflow_script_provider.kube.job.follow_state import FollowState, to_event
+from airflow_script_provider.kube.job.manifest import job
+from airflow_script_provider.kube.kill import TIMED_OUT, meaning_of_kill
+from airflow_script_provider.kube.labels import READ_ANNOTATION
+from airflow_script_provider.kube.names import TaskIdentity
+from tests.builders import a_launched_job, a_request, a_task
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import an_object, requests, stand_in
+from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
+
+JOBS = "/apis/batch/v1/namespaces/etl/jobs"
+JOB = f"{JOBS}/load"
+EVENT = to_event(a_launched_job().to_dict(), FollowState(), "")
+LAST_TRY = a_task(try_number=3)
+
+Resolve = Callable[[ClusterRef], ClusterAccess]
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    """What is asked as the API server. It has the Job."""
+    with stand_in() as server:
+        server.answers(JOB, an_object(name="load", uid="job-uid"))
+        yield server
+
+
+@pytest.fixture(params=[a_script_run, a_nodes_run], ids=["script", "nodes"])
+def run(request: pytest.FixtureRequest) -> Any:
+    """A run of each kind of Job."""
+    return request.param()
+
+
+def access_to(server: WebServer) -> ClusterAccess:
+    """The stand-in's address and credentials."""
+    clusters = [{"name": "c", "cluster": {"server": server.url}}]
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "etl"}}]
+    users = [{"name": "u", "user": {"token": "t"}}]
+    return ClusterAccess(config={"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users})
+
+
+@pytest.mark.parametrize(
+    ("state", "task", "is_left"),
+    [
+        ("running", a_task(), True),
+        ("up_for_retry", a_task(), True),
+        ("failed", a_task(), False),
+        ("running", LAST_TRY, False),
+        ("running", None, False),
+    ],
+    ids=["worker ends", "given up", "marked by a user", "last try", "no task"],
+)
+def test_a_kill_while_a_deferred_task_is_resumed(
+    server: WebServer,
+    run: JobTaskRun,
+    state: str,
+    task: TaskIdentity | None,
+    is_left: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A script that has succeeded must not run again: only a user's kill deletes its Job (R1, R2, R3)."""
+
+    def killed_meanwhile(_: ClusterRef) -> ClusterAccess:
+        run.kill()
+        return access_to(server)
+
+    monkeypatch.setattr(ClusterRef, "resolve", killed_meanwhile)
+    monkeypatch.setattr(_task_run, "task_state", lambda _: state)
+    with pytest.raises(RunKilledError) as killed:
+        run.resume(EVENT, task=task)  # type: ignore[attr-defined]  # both kinds have it
+    assert requests(server, "DELETE", JOB) == (not is_left)
+    fate = meaning_of_kill(state).left("etl/load") if is_left else "Job etl/load is deleted."
+    assert str(killed.value).endswith(fate)
+
+
+@pytest.mark.parametrize("task", [a_task(), LAST_TRY], ids=["tries left", "last try"])
+def test_a_resumed_task_without_access_names_its_job(
+    run: JobTaskRun, task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If no try follows, the Job is left to the reader of the error (R3, R16)."""
+
+    def refused(_: ClusterRef) -> ClusterAccess:
+        raise ApiUnreachableError("no credentials for a Kubernetes cluster")
+
+    monkeypatch.setattr(ClusterRef, "resolve", refused)
+    with pytest.raises(ApiUnreachableError) as error:
+        run.resume(EVENT, task=task)  # type: ignore[attr-defined]  # both kinds have it
+    assert ("kubectl -n etl delete job load" in str(error.value)) == (task is LAST_TRY)
+
+
+@pytest.mark.parametrize("outlasts_timeout", [True, False])
+@pytest.mark.parametrize("is_stray", [True, False])
+async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(outlasts_timeout: bool, is_stray: bool) -> None:
+    """Python may raise it in the coroutine, or outside of it and then cancel the coroutine (R5)."""
+    run = a_script_run()
+    seen: BaseException = AirflowTaskTimeout()
+    if is_stray:
+        run.interruptible._stray, seen = seen, asyncio.CancelledError()
+    assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
+    run._job = a_launched_job()
+    meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
+    assert meaning is (TIMED_OUT if outlasts_timeout else None)
+
+
+def listed(*jobs: dict[str, Any]) -> Answer:
+    """These Jobs as the API server lists them."""
+    return Answer(json.dumps({"items": list(jobs)}).encode(), headers={"Content-Type": "application/json"})
+
+
+def a_left_job(name: str, try_number: int, **annotations: str) -> dict[str, Any]:
+    """A Job of a try of the task."""
+    left = job(a_request(task=a_task(try_number=try_number)))
+    left["metadata"] |= {"name": name, "uid": f"uid-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    left["metadata"]["annotations"] |= annotations
+    return left
+
+
+@pytest.mark.parametrize(
+    ("state", "try_number", "is_deleted"),
+    [("failed", 2, True), ("running", 2, False), ("running", 3, True), ("failed", 1, False)],
+    ids=["marked by a user", "worker ends", "last try", "first try"],
+)
+def test_a_kill_before_a_retry_reattaches(
+    server: WebServer, run: Any, state: str, try_number: int, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Job of a lost worker must not outlive a task that a user has ended (R2, R3)."""
+    earlier, later = a_left_job("earlier", 1), a_left_job("later", try_number)
+    server.answers(JOBS, listed(earlier, later, a_left_job("read", 1, **{READ_ANNOTATION: "2026-01-01T00:00:00Z"})))
+    server.answers(f"{JOBS}/earlier", an_object(name="earlier", uid="uid-earlier"))
+    monkeypatch.setattr(ClusterRef, "resolve", lambda _: access_to(server))
+    monkeypatch.setattr(_task_run, "task_state", lambda _: state)
+    task = a_task(try_number=try_number)
+    run.kill()
+    arguments: Any = {"script": "echo", "namespace": "etl"}
+    is_of_a_script = isinstance(run, ScriptTaskRun)
+    given = inputs_and_options(**arguments) if is_of_a_script else [node_arguments(nodes=["node-1"], **arguments)]
+    with pytest.raises(RunKilledError) as killed:
+        run.outcome(*given, task=task)
+    assert requests(server, "DELETE", f"{JOBS}/earlier") == requests(server, "DELETE") == is_deleted
+    assert ("Job etl/earlier is deleted, of try 1." in str(killed.value)) == is_deleted
