@@ -12,7 +12,7 @@ from aiohttp import web
 
 from airflow_script_provider.kube.exec.protocol import Channel, frame
 
-POD = {
+POD: dict[str, Any] = {
     "metadata": {"name": "api-x1", "namespace": "shop", "uid": "uid-x1"},
     "spec": {"containers": [{"name": "api", "image": "api:1"}]},
     "status": {"phase": "Running", "containerStatuses": [{"name": "api", "state": {"running": {}}}]},

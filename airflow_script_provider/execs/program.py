@@ -98,12 +98,13 @@ class Program:
         return end_of_bare(self.own_lines, status, why, time.monotonic() - began)
 
     @property
-    def reported_end(self) -> ExecEnd | None:
+    def reported_end(self) -> Exited | None:
         """The end by the exit code that the shell has reported, None without one.
 
         A process that the program has left behind may still hold its output open.
         """
-        return None if self.own_lines.exit_code is None else Exited(self.own_lines.exit_code)
+        code = self.own_lines.exit_code
+        return None if code is None else Exited(code, self.own_lines.got_sigterm)
 
     async def is_running(self) -> bool | None:
         """Whether the process still runs, None where that is unknown."""

@@ -46,6 +46,8 @@ DRAIN_TIMEOUT = 5.0
 """Seconds for the last output of a process that was ended."""
 TERMINATION_MARGIN = 10.0
 """Seconds beyond the grace period for ending a process."""
+SIGTERM_CHECKS = 8
+"""Looks at the pod after a SIGTERM, a second apart: its container ends after all processes."""
 POLL = 2.0
 """Seconds between two looks at a process that is being ended."""
 
@@ -131,7 +133,9 @@ class ExecRun:
             return None
         own_end = begun.program.reported_end
         if own_end is not None and begun.termination is not None and not begun.termination.was_signalled:
-            return self._concluded(begun, own_end)
+            unlooked = f"{deadline.argument} was over before the pod was looked at"
+            end = ends.end_with_pod(own_end.code, unlooked, None) if own_end.got_sigterm else own_end
+            return self._concluded(begun, end)
         if not self.may_still_run:
             return None
         self.request = replace(self.request, deadline=deadline)
@@ -235,9 +239,9 @@ class ExecRun:
     async def _with_reason(self, end: ExecEnd, program: Program, chosen: ChosenPod) -> ExecEnd:
         """The end, completed by the state of pod and process where the end itself is unclear."""
         match end:
-            case Exited(code) if signal_name(code):
-                why = await self._why_gone(chosen)
-                return PodEnded(why.why, code, why.reason) if why else end
+            case Exited(code, got_sigterm) if got_sigterm or signal_name(code):
+                why = await self._why_gone(chosen, SIGTERM_CHECKS if got_sigterm else CHECKS)
+                return ends.end_with_pod(code, why.why, why.reason) if why else end
             case NotStarted("killed"):
                 why = await self._why_gone(chosen)
                 return PodEnded(why.why, reason=why.reason) if why else end
@@ -260,9 +264,9 @@ class ExecRun:
         process = program.own_lines.process
         return replace(end, is_running=seen.is_running, process_group=process.group if process else None)
 
-    async def _why_gone(self, chosen: ChosenPod) -> Gone | None:
+    async def _why_gone(self, chosen: ChosenPod, checks: int = CHECKS) -> Gone | None:
         """Why the pod or container ended. Kubelet reports a container's end a moment later."""
-        for check in range(CHECKS):
+        for check in range(checks):
             await asyncio.sleep(CHECK_PAUSE if check else 0)
             if why := await why_gone(self.api, chosen):
                 return why

@@ -33,7 +33,7 @@ airflow_make_folder() {
     airflow_fail folder
 }
 
-airflow_report() { # $1: the program's exit code
+airflow_report() { # $1: the program's exit code, and TERM if this shell got SIGTERM
     trap - PIPE # a closed stdout ends this shell, instead of failing for a minute
     # A program may leave stdout full and non-blocking: then printf fails, and writes nothing.
     airflow_tries=600

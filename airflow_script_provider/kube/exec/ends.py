@@ -13,9 +13,13 @@ from airflow_script_provider.kube.wording import signal_name
 
 @dataclass(frozen=True)
 class Exited:
-    """The process ended by itself, or a signal ended it."""
+    """The process ended by itself, or a signal ended it.
+
+    ``got_sigterm`` says that its shell also got SIGTERM, by which the process may have stopped.
+    """
 
     code: int
+    got_sigterm: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,18 @@ class PodEnded:
     why: str
     code: int | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The process ended with 0 after a SIGTERM, as its pod or container did.
+
+    It may have stopped half-way. ``why`` and ``reason`` are those of ``PodEnded``.
+    """
+
+    why: str
+    reason: str | None = None
+    code: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ class Termination(NamedTuple):
     is_certain: bool = True
 
 
-ExecEnd = Exited | NotStarted | TimedOut | PodEnded | ConnectionBroken | ShellKilled
+ExecEnd = Exited | NotStarted | TimedOut | PodEnded | Stopped | ConnectionBroken | ShellKilled
 
 
 def end_of(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: float) -> ExecEnd:
@@ -113,7 +129,7 @@ def end_of(own_lines: OwnLines, status: ExecStatus | None, why: str, seconds: fl
     if own_lines.failure is not None:
         return NotStarted(own_lines.failure)
     if own_lines.exit_code is not None:
-        return Exited(own_lines.exit_code)
+        return Exited(own_lines.exit_code, own_lines.got_sigterm)
     if status is not None and status.exit_code == 0:
         return ConnectionBroken("the connection to the node broke: the pod has reported no exit code", seconds)
     end = end_of_bare(own_lines, status, why, seconds)
@@ -177,6 +193,11 @@ def termination_of(reply: str | None, group: int, grace: float, enter: str, *, h
     may_still_run = reply not in ("gone", "ended", "killed")
     was_signalled = not had_ended and reply != "gone"
     return Termination(description, may_still_run, was_signalled, is_certain=reply in descriptions)
+
+
+def end_with_pod(code: int, why: str, reason: str | None) -> PodEnded | Stopped:
+    """The end of a process that a signal may have ended, with the pod or container."""
+    return PodEnded(why, code, reason) if code else Stopped(why, reason)
 
 
 def end_at_deadline(found: ExecEnd | None, timed_out: TimedOut, *, was_signalled: bool) -> ExecEnd:

@@ -13,6 +13,7 @@ from airflow_script_provider.kube.exec.ends import (
     NotStarted,
     PodEnded,
     ShellKilled,
+    Stopped,
     TimedOut,
 )
 from airflow_script_provider.kube.exec.request import ExecRequest
@@ -100,8 +101,8 @@ class ExecCase:
 
 def conclude(case: ExecCase) -> Outcome:
     """The outcome of a run; only exit code 0 is success."""
-    diagnosed = None if case.end == Exited(0) else _diagnose(case)
-    code = case.end.code if isinstance(case.end, Exited | PodEnded) else None
+    diagnosed = None if isinstance(case.end, Exited) and case.end.code == 0 else _diagnose(case)
+    code = case.end.code if isinstance(case.end, Exited | PodEnded | Stopped) else None
     value = case.output.stdout.value()
     return Outcome(
         _result(case, code, diagnosed, value.value),
@@ -109,7 +110,7 @@ def conclude(case: ExecCase) -> Outcome:
         value,
         last_lines=case.output.both.last_lines(LAST_LINES) if diagnosed else (),
         skipped=isinstance(case.end, Exited) and code in exit_codes(case.request.options.skip_on_exit_code, ""),
-        is_unknown=isinstance(case.end, ConnectionBroken | ShellKilled),
+        is_unknown=isinstance(case.end, ConnectionBroken | ShellKilled | Stopped),
         retryable=_is_retryable(case.end),
     )
 
@@ -167,7 +168,7 @@ def _diagnose(case: ExecCase) -> Diagnosis:
             return _diagnose_start(case, case.end)
         case TimedOut():
             return _diagnose_timeout(case, case.end)
-        case PodEnded():
+        case PodEnded() | Stopped():
             return _diagnose_end_of_pod(case, case.end)
         case ConnectionBroken():
             return _diagnose_broken_connection(case, case.end)
@@ -228,9 +229,18 @@ def _diagnose_start(case: ExecCase, end: NotStarted) -> Diagnosis:
     return _diagnosis(case, cause, advice, _STEPS[end.failed_step])
 
 
-def _diagnose_end_of_pod(case: ExecCase, end: PodEnded) -> Diagnosis:
+def _diagnose_end_of_pod(case: ExecCase, end: PodEnded | Stopped) -> Diagnosis:
     category = signs.category_of_word(end.reason) or Category.POD_ENDED
+    if isinstance(end, Stopped):
+        return _diagnose_stopped(case, end, category)
     return _diagnosis(case, one_line(end.why), _RETRY, category, end.reason)
+
+
+def _diagnose_stopped(case: ExecCase, end: Stopped, category: Category) -> Diagnosis:
+    ended = f"{case.request.noun} in pod {case.location} ended with exit code 0 after a SIGTERM"
+    cause = f"outcome unknown: {ended}; {one_line(end.why)}"
+    headline, advice = headline_of(f"{_capitalized(cause)}.", _RETRY)
+    return Diagnosis(cause, headline, category, end.reason, advice)
 
 
 def _diagnose_timeout(case: ExecCase, end: TimedOut) -> Diagnosis:

@@ -16,7 +16,7 @@ _MAX_START = 200
 _MARK = b"\x1e"
 """Begins the last line: a byte that no terminal shows, and that no output has to be held back for
 as often as for a digit."""
-_LONGEST_CODE = len(b"255\r\n")
+_LONGEST_CODE = len(b"255 TERM\r\n")
 
 
 class RemoteProcess(NamedTuple):
@@ -32,7 +32,9 @@ class OwnLines:
     ``is_ready`` says that a terminal awaits the code. ``process`` is the process that runs, None
     where it does not lead its group. ``failure`` is the step at which the start failed:
     ``working_dir``, ``folder`` or ``write``. While ``is_silent``, nothing has begun. ``exit_code``
-    is the program's, None while the shell has not reported it.
+    is the program's, None while the shell has not reported it. ``got_sigterm`` says that the shell
+    got SIGTERM: where it was sent to all processes or to the group, it may have stopped the
+    program.
     """
 
     def __init__(self, nonce: str) -> None:
@@ -41,9 +43,10 @@ class OwnLines:
         self.process: RemoteProcess | None = None
         self.failure: str | None = None
         self.exit_code: int | None = None
+        self.got_sigterm = False
         self._first = nonce.encode() + b" "
         self._last = _MARK + nonce.encode() + b" ended "
-        self._whole_last = re.compile(re.escape(self._last) + rb"(\d{1,3})\r?\n")
+        self._whole_last = re.compile(re.escape(self._last) + rb"(\d{1,3})( TERM)?\r?\n")
         self._waiting: bytes | None = b""
         self._held = b""
 
@@ -99,7 +102,7 @@ class OwnLines:
         """
         data = self._held + data
         for found in self._whole_last.finditer(data):
-            self.exit_code = int(found[1])
+            self.exit_code, self.got_sigterm = int(found[1]), found[2] is not None
         data = self._whole_last.sub(b"", data)
         mark = data.rfind(_MARK)
         cut = mark if mark >= 0 and self._may_be_last(data[mark:]) else len(data)

@@ -162,10 +162,11 @@ def _code_lines(invocation: Invocation) -> list[bytes]:
         lines += [opened, b'rm -rf -- "$airflow_folder"']
     # A signal to the group is meant for the program. The shell stays to report the exit code and to
     # remove the folder, and prints no message about the signal. The program inherits no trap, but
-    # would inherit a signal that is ignored.
+    # would inherit a signal that is ignored. SIGTERM is reported: it may have stopped the program.
     lines += [
         b"airflow_say",
-        b"trap : INT TERM HUP QUIT USR1 USR2 ALRM PIPE",
+        b"airflow_term= && trap 'airflow_term=\" TERM\"' TERM",
+        b"trap : INT HUP QUIT USR1 USR2 ALRM PIPE",
         b"exec 4>&2 2>/dev/null",
         b"(",
         b"exec 2>&4 4>&-",
@@ -174,7 +175,7 @@ def _code_lines(invocation: Invocation) -> list[bytes]:
         b"airflow_code=$?",
     ]
     lines += [b'rm -rf -- "$airflow_folder"'] if invocation.has_folder else []
-    return [*lines, b'airflow_report "$airflow_code"', b'exit "$airflow_code"']
+    return [*lines, b'airflow_report "$airflow_code$airflow_term"', b'exit "$airflow_code"']
 
 
 def _exec_lines(invocation: Invocation) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.result import Status
 from airflow_script_provider.run_log import LoggerRunLog
 from tests.builders import a_script
-from tests.exec_pod import NONCE, SUCCESS, serving_pod
+from tests.exec_pod import NONCE, POD, SUCCESS, serving_pod
 from tests.stand_in_api import api_of
 
 
@@ -33,13 +33,16 @@ from tests.stand_in_api import api_of
 class Node:
     """The API server of one pod, whose script prints ``printed`` and ends with ``code``, None for never.
 
-    The first ``refusals`` helpers are refused with 403.
+    The first ``refusals`` helpers are refused with 403. With ``sigterm`` its shell has got SIGTERM;
+    ``before_end`` is called before the end.
     """
 
     code: int | None = 0
     printed: bytes = b""
     first_frame: bytes | None = None
     refusals: int = 0
+    sigterm: bool = False
+    before_end: Callable[[], None] = lambda: None
     helpers: list[str] = field(default_factory=list)
     has_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,7 +73,9 @@ class Node:
                 continue
             await socket.send_bytes(frame(Channel.STDOUT, found[1] + b" started 12 345\n" + self.printed))
             if self.code is not None:
-                await socket.send_bytes(frame(Channel.STDOUT, b"\x1e%s ended %d\n" % (found[1], self.code)))
+                self.before_end()
+                words = b"%d TERM" % self.code if self.sigterm else b"%d" % self.code
+                await socket.send_bytes(frame(Channel.STDOUT, b"\x1e%s ended %s\n" % (found[1], words)))
                 await socket.send_bytes(SUCCESS)
                 self.has_ended.set()
 
@@ -132,3 +137,29 @@ async def test_a_kill_while_the_pod_is_asked_says_that_the_script_had_run(monkey
         with pytest.raises(asyncio.CancelledError) as caught:
             await running
     assert caught.value.__notes__ == ["In pod shop/api-x1 it was ended."]
+
+
+@pytest.mark.parametrize(("code", "category"), [(0, "PodEnded"), (3, "PodEnded")])
+@pytest.mark.parametrize("change", ["deletion", "restart"])
+async def test_a_script_that_stops_with_its_pod_has_not_succeeded(
+    monkeypatch: pytest.MonkeyPatch, change: str, code: int, category: str
+) -> None:
+    """PID 1 may send SIGTERM to all processes; the script may stop half-way, and end with 0 (R1, R36)."""
+    monkeypatch.setattr(run_module, "CHECK_PAUSE", 0.01)
+
+    def end_pod() -> None:
+        if change == "deletion":
+            monkeypatch.setitem(POD["metadata"], "deletionTimestamp", "2026-01-01T00:00:00Z")
+        else:
+            monkeypatch.setitem(POD["status"]["containerStatuses"][0], "containerID", "containerd://2")
+
+    outcome = await outcome_of(Node(code=code, sigterm=True, before_end=end_pod))
+    assert (outcome.result.status, outcome.result.category, outcome.result.exit_code) == (Status.FAILED, category, code)
+    assert (outcome.is_unknown, outcome.retryable) == (code == 0, True)
+
+
+@pytest.mark.parametrize("sigterm", [True, False])
+async def test_a_script_whose_pod_goes_on_has_its_own_end(monkeypatch: pytest.MonkeyPatch, sigterm: bool) -> None:
+    """It may have signalled its own group (R1)."""
+    monkeypatch.setattr(run_module, "CHECK_PAUSE", 0.01)
+    assert (await outcome_of(Node(sigterm=sigterm))).result.status is Status.COMPLETED

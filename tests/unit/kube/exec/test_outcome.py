@@ -16,6 +16,7 @@ from airflow_script_provider.kube.exec.ends import (
     NotStarted,
     PodEnded,
     ShellKilled,
+    Stopped,
     TimedOut,
 )
 from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput, PodLocation
@@ -51,6 +52,23 @@ def test_the_scripts_own_error_is_in_the_first_line() -> None:
     assert error_of(exec_outcome.conclude(case)).message.splitlines()[0] == f"{ended}."
     shown = exec_outcome.conclude(replace(case, hide=lambda line: line.replace("hunter2", "***")))
     assert error_of(shown).message.splitlines()[0] == f"{ended}: ValueError: *** is wrong."
+
+
+def test_an_end_with_0_after_a_sigterm_is_unknown_if_the_pod_ends() -> None:
+    """The script may have stopped half-way, and has ended, so a retry is safe (R1, R2, R36)."""
+    concluded = an_outcome(Stopped("the pod is being deleted, perhaps by a rollout"))
+    error = error_of(concluded)
+    assert " ".join(str(error).split()) == (
+        "Outcome unknown: the script in pod shop/api-x1 ended with exit code 0 after a SIGTERM; "
+        "the pod is being deleted, perhaps by a rollout. A retry chooses a ready pod again."
+    )
+    result = concluded.result
+    assert (isinstance(error, OutcomeUnknownError), error.retryable, result.category) == (True, True, "PodEnded")
+
+
+def test_an_end_with_0_after_a_sigterm_is_a_success_if_the_pod_goes_on() -> None:
+    """A script may signal its own group (R1)."""
+    assert an_outcome(Exited(0, got_sigterm=True)).diagnosis is None
 
 
 @pytest.mark.parametrize(

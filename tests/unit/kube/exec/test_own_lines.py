@@ -24,6 +24,7 @@ def read(data: bytes, size: int) -> tuple[bytes, OwnLines]:
     [
         (b"hi\n\x1eabc ended 0\n", b"hi\n", 0),
         (b"\x1eabc ended 137\n", b"", 137),
+        (b"hi\x1eabc ended 0 TERM\n", b"hi", 0),
         (b"no line end\x1eabc ended 1\n", b"no line end", 1),
         (b"on a terminal\r\n\x1eabc ended 3\r\n", b"on a terminal\r\n", 3),
         (b"hi\n\x1eabc ended 0\nof a descendant\n", b"hi\nof a descendant\n", 0),
@@ -43,6 +44,14 @@ def test_the_last_line_is_read_and_not_shown(output: bytes, shown: bytes, code: 
     """The exit code is that of our last line only, wherever the stream is cut (R1)."""
     found, own_lines = read(FIRST + output, size)
     assert (found, own_lines.exit_code) == (shown, code)
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("got_sigterm", [True, False])
+def test_the_last_line_says_whether_the_shell_got_sigterm(got_sigterm: bool, size: int) -> None:
+    """It may have stopped the program as well (R1)."""
+    _, own_lines = read(FIRST + b"\x1eabc ended 0" + b" TERM" * got_sigterm + b"\r\n", size)
+    assert (own_lines.exit_code, own_lines.got_sigterm) == (0, got_sigterm)
 
 
 def test_only_the_start_of_our_last_line_is_held_back() -> None:

@@ -273,6 +273,7 @@ def test_a_signal_to_the_group_leaves_the_shell(shell: str, name: str) -> None:
     script = f"import os, signal\nsignal.signal(signal.SIG{name}, lambda *_: None)\nos.killpg(0, signal.SIG{name})\n"
     ended = run(shell, an_invocation(script + "raise SystemExit(3)"))
     assert (ended.code, ended.own_lines.exit_code, ended.out, ended.err) == (3, 3, b"", "")
+    assert ended.own_lines.got_sigterm == (name == "TERM")
 
 
 def test_a_script_ignores_no_signal(shell: str) -> None:
