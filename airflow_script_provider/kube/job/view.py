@@ -275,6 +275,24 @@ class View:
         own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
         return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
 
+    def backoff_limit(self, asked: int) -> int:
+        """The Job's own back-off limit: a policy or a user may have changed the one asked for."""
+        return int(self.job.get("spec", {}).get("backoffLimit", asked))
+
+    def deadline(self, asked: float | None) -> float | None:
+        """The seconds on the Job's clock by which the Job must be reported to end, None for never.
+
+        A policy or a user may have given the Job more time than was asked for. With less, the
+        report comes earlier.
+        """
+        own = self.job["spec"].get("activeDeadlineSeconds") if "spec" in self.job else asked
+        return None if own is None or asked is None else max(own, asked)
+
+    def changed_deadline(self, asked: float | None) -> float | None:
+        """The Job's own deadline if it is not the one asked for, None otherwise."""
+        own: float | None = self.job.get("spec", {}).get("activeDeadlineSeconds")
+        return None if own == asked else own
+
     @property
     def has_unseen_pods(self) -> bool:
         """Whether the Job had pods that were never observed, because they were gone before."""
