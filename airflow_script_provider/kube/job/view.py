@@ -73,13 +73,16 @@ class View:
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run.
 
+        A Job that is being deleted gets no other pod and no condition, however long a finalizer
+        holds it.
+
         Another start time means that it was suspended and resumed, although this was not seen.
         """
         known, new = (one.get("status", {}).get("startTime") for one in (self.job, job))
         is_new = self.started_at is None or (known and new and known != new)
         started_at = None if is_suspended(job) else now if is_new else self.started_at
         seen_since = now if self.seen_since is None else self.seen_since
-        deleted = self.job_deleted or deleted
+        deleted = self.job_deleted or deleted or "deletionTimestamp" in job.get("metadata", {})
         seen = replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
         return replace(seen, ran_elsewhere=True) if seen.elsewhere else seen
 

@@ -452,6 +452,22 @@ def test_a_deleted_job_leaves_the_outcome_unknown() -> None:
     assert (verdict.cause, verdict.is_unknown) == (Cause.JOB_DELETED, True)
 
 
+@pytest.mark.parametrize(
+    ("pod", "cause"),
+    [
+        (a_pod(running=True), Cause.JOB_DELETED),
+        (a_pod(exit_code=1), Cause.SCRIPT_FAILED),
+        (a_pod(exit_code=0), Cause.SCRIPT_SUCCEEDED),
+    ],
+    ids=["runs", "has failed", "has succeeded"],
+)
+def test_a_job_that_a_finalizer_holds_is_deleted(pod: dict[str, Any], cause: Cause) -> None:
+    """It gets no other attempt and no condition, so waiting for one would have no end (R10)."""
+    leaving = a_job()
+    leaving["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:09Z", "finalizers": ["example.com/keep"]}
+    assert verdict_of(a_view(pod, job=leaving), backoff_limit=3).cause is cause
+
+
 def test_a_condition_outlives_the_job() -> None:
     """What the Job said before it was deleted still holds (R9)."""
     assert verdict_of(a_view(job=a_job("Complete"), job_deleted=True)).is_success
