@@ -174,13 +174,16 @@ def a_job(
     failed: int = 0,
     suspended: bool = False,
     started: str | None = None,
+    deadline: int | None = 600,
+    backoff_limit: int | None = None,
 ) -> dict[str, Any]:
-    """The Job ``load``, perhaps with a condition that is true."""
+    """The Job ``load``, perhaps with a condition that is true; without ``backoff_limit`` it is the one asked for."""
+    limits = {"activeDeadlineSeconds": deadline, "backoffLimit": backoff_limit}
     times = {"startTime": started} if started else {}
     conditions = [_condition(condition, "True", reason, message)] if condition else []
     return {
         "metadata": {"name": "load", "uid": "uid-load"},
-        "spec": {"suspend": suspended},
+        "spec": {"suspend": suspended} | {name: limit for name, limit in limits.items() if limit is not None},
         "status": {"failed": failed, "conditions": conditions} | times,
     }
 

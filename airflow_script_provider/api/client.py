@@ -141,20 +141,25 @@ class KubernetesApi:
 
         Its dependents are deleted in the background.
         """
+        return await self.deleted(resource, namespace, name, uid=uid, grace_period=grace_period) is not None
+
+    async def deleted(
+        self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None
+    ) -> dict[str, Any] | None:
+        """As ``delete``, with the server's answer: the object, if it is not gone yet."""
         options: dict[str, Any] = {"propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         if grace_period is not None:
             options["gracePeriodSeconds"] = grace_period
         try:
-            await self._call(Call("delete", resource, namespace, name, body=options))
+            return await self._call(Call("delete", resource, namespace, name, body=options))
         except exceptions.ApiNotFoundError:
-            return False
+            return None
         except exceptions.ApiConflictError as error:
             if not refusal.is_of_another_uid(error.server_message):
                 raise
-            return False
-        return True
+            return None
 
     @asynccontextmanager
     async def stream(self, call: Call, *, read_timeout: float) -> AsyncIterator[aiohttp.StreamReader]:

@@ -32,7 +32,11 @@ upgrade."""
 REFUSAL_PATIENCE = 60.0
 """Seconds for which a refusal (401, 403) is doubted that may come from a server which restarts."""
 SHORT_LIFE = 1.0
-"""Seconds that a stream must live for the next one to be opened without a pause."""
+"""Seconds that a stream must live to count as an answer without any news, and for the next one to
+be opened without a pause."""
+EMPTY_ROUNDS = 3
+"""Streams in a row that end at once and bring nothing, after which the watch lists again: what
+answers in the API server's place may never pass on a stream."""
 LONGEST_PAUSE = 10.0
 """Seconds between two tries at the most."""
 LIST_PAGE = 250
@@ -66,11 +70,12 @@ def _whole(thing: dict[str, Any]) -> dict[str, Any]:
 class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
-    The first answer brings the objects that exist. After a lost position the watch lists, and
-    passes on what was deleted in the meantime. ``keep`` makes of an object what is passed on and
-    remembered of it. With ``lists_first`` it begins with a list, so that after ``LISTED`` it is
-    known what does not exist. A list brings the oldest objects first. ``first_patience`` are the
-    seconds to wait for the first answer, by default ``WATCH_PATIENCE``.
+    The first answer brings the objects that exist. After a lost position, or where streams bring
+    nothing, the watch lists, and passes on what was deleted in the meantime. ``keep`` makes of an
+    object what is passed on and remembered of it. With ``lists_first`` it begins with a list, so
+    that after ``LISTED`` it is known what does not exist. A list brings the oldest objects first.
+    ``first_patience`` are the seconds to wait for the first answer, by default
+    ``WATCH_PATIENCE``.
     """
 
     def __init__(
@@ -108,20 +113,31 @@ class Watch:
         Raises ``KubernetesApiError`` when the right is missing or the server has been silent for
         ``WATCH_PATIENCE``.
         """
-        failures = 0
+        failures = empty = 0
         while True:
-            self._opened = None
+            self._opened, began, error = None, time.monotonic(), None
             try:
                 async for change in self._one_round():
                     yield change
-            except exceptions.KubernetesApiError as error:
-                self._must_list = self._must_list or isinstance(error, exceptions.ApiGoneError)
-                if self._is_final(error):
-                    raise
-            has_lived = self._opened is not None and time.monotonic() - self._opened > SHORT_LIFE
+            except exceptions.KubernetesApiError as raised:
+                error = raised
+            has_lived = self._has_lived()
+            is_answered = self._answered is not None and self._answered >= began
+            empty = empty + 1 if self._opened is not None and not is_answered else 0
+            is_lost = isinstance(error, exceptions.ApiGoneError) or empty >= EMPTY_ROUNDS
+            self._must_list = self._must_list or is_lost
+            if error is not None and self._is_final(error):
+                raise error
             failures = 0 if has_lived else failures + 1
             if failures:
                 await asyncio.sleep(backoff(failures, longest=LONGEST_PAUSE))
+
+    def _has_lived(self) -> bool:
+        """Whether the last stream was healthy by its life alone, which counts as an answer."""
+        if self._opened is None or time.monotonic() - self._opened <= SHORT_LIFE:
+            return False
+        self._answered = max(self._opened, self._answered or 0.0)
+        return True
 
     async def _one_round(self) -> AsyncIterator[Change]:
         """A list, where one is due, and a stream to its end."""
@@ -162,14 +178,14 @@ class Watch:
             query["resourceVersion"] = self._version
         call = Call("watch", self._resource, self._namespace, query=query)
         async with self._api.stream(call, read_timeout=WATCH_SILENCE) as content:
-            answered, self._opened, self._answered = self._answered, time.monotonic(), time.monotonic()
+            self._opened = time.monotonic()
             async for line in _lines(content):
                 try:
                     change = self._change(json.loads(line))
                 except _OF_ANOTHER_FORM as error:
-                    self._opened, self._answered = None, answered
+                    self._opened = None
                     raise self._not_kubernetes(line.decode(errors="replace")) from error
-                answered = self._answered = time.monotonic()
+                self._answered = time.monotonic()
                 if change:
                     yield change
 

@@ -190,8 +190,8 @@ def _outcome(context: JobContext, followed: Followed, seconds: float | None = No
 
 async def _delete_job(context: JobContext) -> None:
     """Delete the Job, with which Kubernetes would go on."""
-    if not await launching.abandon(context.api, context.job.ref):
-        context.log.note(launching.left_over(context.job.ref), logging.WARNING)
+    if not (deleted := await launching.abandon(context.api, context.job.ref)):
+        context.log.note(launching.fate(context.job.ref, deleted=deleted), logging.WARNING)
 
 
 async def _delete_secret(context: JobContext) -> None:

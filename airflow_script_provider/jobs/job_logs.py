@@ -24,7 +24,7 @@ from airflow_script_provider.kube.pods import pod_status
 
 LOG_MARGIN = 25.0
 """Seconds without progress after which the rest of a log is given up, once its container has
-ended."""
+ended; and all the seconds for the log of one that was not seen to end."""
 MAX_KEPT = 64 * 1024
 """Bytes at most of an output that travel where its log goes with its pod."""
 
@@ -170,22 +170,38 @@ class JobLogs:
         for log in logs:
             self._begin(log)
             self._logs[log.key].gone = True  # a 404 is final: the same pod is never made again
+            if log.exit_code is not None:
+                self._logs[log.key].ended.set()
         await self.finish()
 
     async def finish(self) -> None:
-        """Read the logs of containers that have ended, as long as there is progress."""
+        """Read the logs of containers that have ended, as long as there is progress.
+
+        One that was not seen to end may print for ever, so its log is given up in any case.
+        """
+        running = [key for key, log in self._logs.items() if not log.ended.is_set()]
         for log in self._logs.values():
             log.ended.set()
         began = time.monotonic()
         while unread := [reader for reader in self._readers.values() if not reader.done()]:
+            if running and time.monotonic() >= began + LOG_MARGIN:
+                self._leave(running)
+                running = []
             newest = max(log.progressed_at for log in self._logs.values())
             left = max(began, newest) + LOG_MARGIN - time.monotonic()
             if left <= 0:
                 break
-            await asyncio.wait(unread, timeout=min(left, 1.0))
+            await asyncio.wait(unread, timeout=min(left, LOG_MARGIN, 1.0))
         for key, reader in self._readers.items():
             if not reader.done():
                 self._logs[key].give_up()
+
+    def _leave(self, running: Iterable[LogKey]) -> None:
+        """Stop reading the logs of containers that were not seen to end."""
+        for key in running:
+            if not self._readers[key].done():
+                self._logs[key].give_up("its container was not seen to end")
+                self._readers[key].cancel()
 
     def _begin(self, log: ContainerLog) -> None:
         """Read a log after those begun before: of its pod, or all ``in_sequence``."""

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
-from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi, patiently
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.kube import kept_fields, refusal
 from airflow_script_provider.kube.job import manifest
@@ -18,6 +19,9 @@ from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
+
+_FOREGROUND = "foregroundDeletion"
+"""The finalizer of a Job whose pods Kubernetes deletes first."""
 
 
 async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef:
@@ -37,17 +41,36 @@ async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef
         for resource, body in owned.items():
             await _create_owned(api, resource, manifest.with_owner(body, request, ref.uid), ref)
     except exceptions.ScriptProviderError as error:
-        if await abandon(api, ref):
+        if deleted := await abandon(api, ref):
             raise
-        raise exceptions.LaunchError(f"{error}\n{left_over(ref)}") from error
+        raise exceptions.LaunchError(f"{error}\n{fate(ref, deleted=deleted)}") from error
     except BaseException as interruption:
         interruption.add_note(fate(ref, deleted=await abandon(api, ref)))
         raise
     return ref
 
 
-def fate(ref: JobRef, *, deleted: bool) -> str:
+@dataclass(frozen=True)
+class Held:
+    """A Job that stays until others remove their finalizers. Its pods run on until then."""
+
+    finalizers: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether the Job is deleted."""
+        return False
+
+
+Deleted = bool | Held
+"""Whether a Job was deleted."""
+
+
+def fate(ref: JobRef, *, deleted: Deleted) -> str:
     """Whether the Job of an interrupted run was deleted, as a note."""
+    if isinstance(deleted, Held):
+        names = ", ".join(deleted.finalizers)
+        how = f"kubectl -n {ref.namespace} delete pods -l job-name={ref.name}"
+        return f"Job {ref} is not deleted before its finalizers are removed ({names}), and its pods run on. Run: {how}"
     return f"Job {ref} is deleted." if deleted else left_over(ref)
 
 
@@ -125,9 +148,12 @@ async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:
             await api.patch("jobs", ref.namespace, ref.name, limit)
 
 
-async def abandon(api: KubernetesApi, ref: JobRef, within: float = ABANDON_TIMEOUT) -> bool:
-    """Delete the Job in time, despite interruptions; False if it could not be deleted."""
-    return await shielded(_deleted_in_time(api, ref, within))
+async def abandon(api: KubernetesApi, ref: JobRef, within: float | None = None) -> Deleted:
+    """Delete the Job in time, despite interruptions; false if it could not be deleted.
+
+    ``within`` is ``ABANDON_TIMEOUT`` by default.
+    """
+    return await shielded(_deleted_in_time(api, ref, ABANDON_TIMEOUT if within is None else within))
 
 
 async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
@@ -143,13 +169,24 @@ async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
     return metadata["uid"] != ref.uid or "deletionTimestamp" in metadata
 
 
-async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
+async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> Deleted:
     try:
         async with asyncio.timeout(within):
-            await delete(api, ref)
+            return await _deleted(api, ref, within)
     except (TimeoutError, exceptions.KubernetesApiError):
         return False
-    return True
+
+
+async def _deleted(api: KubernetesApi, ref: JobRef, within: float) -> Deleted:
+    """Delete the Job. A refusal (403) is doubted: it may come from a server that restarts."""
+
+    def may_pass(error: exceptions.KubernetesApiError) -> bool:
+        return api.may_pass(error) or isinstance(error, exceptions.ApiForbiddenError)
+
+    answer = await patiently(lambda: api.deleted("jobs", ref.namespace, ref.name, uid=ref.uid), within, may_pass)
+    finalizers = ((answer or {}).get("metadata") or {}).get("finalizers") or ()
+    held_by = tuple(name for name in finalizers if name != _FOREGROUND)
+    return Held(held_by) if held_by else True
 
 
 async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any], log: RunLog) -> None:
@@ -222,8 +259,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
             if found is None:
                 return "No Job was created."
             ref = JobRef(request.namespace, name, found["metadata"]["uid"])
-            await delete(api, ref)
-            return fate(ref, deleted=True)
+            return fate(ref, deleted=await _deleted(api, ref, ABANDON_TIMEOUT))
     except (TimeoutError, exceptions.KubernetesApiError):
         return unknown(request.namespace, name)
 

@@ -116,10 +116,10 @@ class LogReader:
         except Exception as error:  # noqa: BLE001  # logs are best effort, whatever went wrong
             self._note_incomplete(error)
 
-    def give_up(self) -> None:
+    def give_up(self, why: str = "nothing more came") -> None:
         """Deliver what came of the last line, and note that more may be missing."""
         self._finish()
-        self._note_incomplete(TimeoutError("nothing more came"))
+        self._note_incomplete(TimeoutError(why))
 
     async def _follow(self) -> None:
         failures = 0

@@ -193,8 +193,10 @@ def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> Reattached
     metadata, now = job["metadata"], api.now()
     launch_id = metadata["labels"][labels.LAUNCH_LABEL]
     on_the_clock = earlier_tries.seconds_on_the_clock(job, now)
+    identity = replace(request.identity, launch_id=launch_id)
+    deadline = earlier_tries.deadline_of(job, request.deadline, request.options.timeout)
     return ReattachedJob(
-        replace(request, identity=replace(request.identity, launch_id=launch_id)),
+        replace(request, identity=identity, deadline=deadline),
         JobRef(request.namespace, metadata["name"], metadata["uid"]),
         earlier_tries.try_number(job) or 0,
         launched_at=time.time() - earlier_tries.seconds_since_launch(job, now),

@@ -125,3 +125,9 @@ def limit_in_words(name: str, seconds: float | None, *, is_rest: bool) -> str:
     if seconds is None:
         return f"its {name}"
     return f"the {seconds:g} s that were left of its {name}" if is_rest else f"its {name} of {seconds:g} s"
+
+
+def changed_limit_in_words(name: str, asked: float | None, own: float) -> str:
+    """The limit that ended a run, where it is not the one that was asked for."""
+    ours = "None" if asked is None else f"{asked:g} s"
+    return f"the Job's activeDeadlineSeconds of {own:g} s (its {name} is {ours})"

@@ -118,7 +118,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
         all have ended. None keeps them for ever.
     :param unread_ttl: seconds or ``timedelta``: least time that the Jobs are kept while a retry
         may need their outcomes.
-    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL.
+    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL. 0
+        counts as 1, because Kubernetes does not wait for the end of a pod without a grace period.
     :param get_logs: bool: show the script's output in the task's log, a group for each run.
     :param max_output_bytes: int, in bytes: how much of the end of a run's output the result keeps,
         and how large a value may be; at most 16 KiB.

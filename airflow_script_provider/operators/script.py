@@ -110,7 +110,8 @@ class KubernetesScriptOperator(ScriptTask):
         kept. None keeps it for ever.
     :param unread_ttl: seconds or ``timedelta``: least time that the finished Job is kept while
         Airflow has not read its outcome: a retry after a lost worker reads it.
-    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL.
+    :param termination_grace_period: seconds or ``timedelta``: time between SIGTERM and SIGKILL. 0
+        counts as 1, because Kubernetes does not wait for the end of a pod without a grace period.
     :param skip_on_exit_code: int or list of int: exit codes from 1 to 255 that skip the task. None
         skips it at no exit code.
     :param fail_on_exit_code: int or list of int: exit codes from 1 to 255 after which neither

@@ -18,10 +18,11 @@ from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAI
 from airflow_script_provider.kube.pods import ending, pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
 from airflow_script_provider.kube.request import provision
-from airflow_script_provider.kube.wording import headline_of, limit_in_words, one_line
+from airflow_script_provider.kube.wording import changed_limit_in_words, headline_of, limit_in_words, one_line
 from airflow_script_provider.result import Category
 
 _MORE_MEMORY = "Raise container_resources limits memory."
+_FIND_OUT = "Find out what sets activeDeadlineSeconds in this namespace."
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -109,8 +110,10 @@ def _could_not_start(container: str, why: str) -> str:
 
 
 def _deadline(case: Case) -> Diagnosis:
-    name, reason, raise_it = case.limits.deadline_name, case.verdict.reason, f"Raise {case.limits.deadline_name}."
-    limit = limit_in_words(name, case.limits.deadline, is_rest=case.had_the_rest)
+    name, reason, asked = case.limits.deadline_name, case.verdict.reason, case.limits.deadline
+    limit, raise_it = limit_in_words(name, asked, is_rest=case.had_the_rest), f"Raise {name}."
+    if reason == Category.DEADLINE_EXCEEDED and (own := case.view.changed_deadline(asked)) is not None:
+        limit, raise_it = changed_limit_in_words(name, asked, own), _FIND_OUT
     if case.view.is_suspended:
         cause = f"was still suspended at the end of {limit} ({Category.DEADLINE_EXCEEDED})"
         if not case.verdict.delete_job:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
 from airflow_script_provider.kube import labels
+from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.job.view import SUCCEEDED, is_suspended
@@ -106,6 +107,17 @@ def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
         return None
     started = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
     return max(0.0, (now - parse_time(started)).total_seconds())
+
+
+def deadline_of(job: Job, asked: Deadline, timeout: int | None) -> Deadline:
+    """The deadline of a Job that was launched with the same ``timeout`` as this try asks for.
+
+    What is left of ``execution_timeout`` differs from try to try.
+    """
+    own = job.get("spec", {}).get("activeDeadlineSeconds")
+    if own is None or own == timeout:
+        return Deadline(own)
+    return replace(asked, seconds=own) if asked.argument == "execution_timeout" else asked
 
 
 def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:

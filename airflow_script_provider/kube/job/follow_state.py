@@ -181,10 +181,11 @@ class JobEnd:
 
 
 def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result needs of a Job: its status and, if it is not Kubernetes, its manager."""
-    manager = manager_of(job)
-    spec = {} if manager is None else {"spec": {"managedBy": manager}}
-    return {"status": pruned_job(job)["status"]} | spec
+    """What a result needs of a Job: its status, its deadline and its manager."""
+    manager, deadline = manager_of(job), job.get("spec", {}).get("activeDeadlineSeconds")
+    spec = {"managedBy": manager, "activeDeadlineSeconds": deadline}
+    kept = {name: value for name, value in spec.items() if value is not None}
+    return {"status": pruned_job(job)["status"]} | ({"spec": kept} if kept else {})
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:

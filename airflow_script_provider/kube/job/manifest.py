@@ -23,6 +23,10 @@ from airflow_script_provider.kube.request.sizes import check_job_size
 NO_OTHER_POD = {"parallelism": 0}
 """The change of a Job's spec after which it starts no pod. It completes if its pod succeeds."""
 
+SHORTEST_GRACE_PERIOD = 1
+"""Seconds of a pod that asks for 0: each deletion of it would be forced, and a forced deletion
+removes the pod before its script has ended."""
+
 HOME = "/home/script"
 TMP = "/tmp"  # noqa: S108  # a folder of the container
 
@@ -151,6 +155,8 @@ def _as_the_author_asks(request: JobRequest, template: dict[str, Any]) -> dict[s
     overrides.check_overrides(given, request.identity.labels())
     patch = {key: given[key] for key in ("metadata", "spec") if given.get(key) is not None}
     merged: dict[str, Any] = overrides.merge(template | {"spec": spec | own}, patch)
+    if merged["spec"].get("terminationGracePeriodSeconds") == 0:
+        merged["spec"]["terminationGracePeriodSeconds"] = SHORTEST_GRACE_PERIOD
     return merged
 
 

@@ -245,7 +245,7 @@ def _failed_for_good(view: View, limits: Limits, now: float) -> Verdict | None:
         others = pod_status.running_others(pod) if pod_status.script_end(pod) else []
         if others and now >= (_end_of_others(view, uid, limits) or math.inf):
             return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=True, by_silence=True)
-        is_last = view.failures > limits.backoff_limit and uid == view.last_pod
+        is_last = view.failures > view.backoff_limit(limits.backoff_limit) and uid == view.last_pod
         is_last = is_last or is_final(view, uid, limits) or pod_status.has_hopeless_installation(pod)
         if is_last and not others and not pod_status.is_being_deleted(pod):
             until = _end_of_pod(view, uid, limits, CONFIRMATION)
@@ -393,6 +393,7 @@ def _next_look(view: View, limits: Limits, now: float) -> float | None:
 
 
 def _silence(view: View, limits: Limits) -> float | None:
-    if view.started_at is None or limits.deadline is None:
+    deadline = view.deadline(limits.deadline)
+    if view.started_at is None or deadline is None:
         return None
-    return view.started_at + limits.deadline + limits.grace_period + SILENCE_GRACE
+    return view.started_at + deadline + limits.grace_period + SILENCE_GRACE

@@ -73,13 +73,16 @@ class View:
     def with_job(self, job: Mapping[str, Any], now: float, *, deleted: bool = False) -> View:
         """The view after a change of the Job. While it is suspended its clock does not run.
 
+        A Job that is being deleted gets no other pod and no condition, however long a finalizer
+        holds it.
+
         Another start time means that it was suspended and resumed, although this was not seen.
         """
         known, new = (one.get("status", {}).get("startTime") for one in (self.job, job))
         is_new = self.started_at is None or (known and new and known != new)
         started_at = None if is_suspended(job) else now if is_new else self.started_at
         seen_since = now if self.seen_since is None else self.seen_since
-        deleted = self.job_deleted or deleted
+        deleted = self.job_deleted or deleted or "deletionTimestamp" in job.get("metadata", {})
         seen = replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
         return replace(seen, ran_elsewhere=True) if seen.elsewhere else seen
 
@@ -274,6 +277,24 @@ class View:
         """
         own = [uid for uid, pod in self.pods.items() if uid not in self.gone and _failed_by_itself(pod)]
         return max(len(own), int(self.job.get("status", {}).get("failed") or 0))
+
+    def backoff_limit(self, asked: int) -> int:
+        """The Job's own back-off limit: a policy or a user may have changed the one asked for."""
+        return int(self.job.get("spec", {}).get("backoffLimit", asked))
+
+    def deadline(self, asked: float | None) -> float | None:
+        """The seconds on the Job's clock by which the Job must be reported to end, None for never.
+
+        A policy or a user may have given the Job more time than was asked for. With less, the
+        report comes earlier.
+        """
+        own = self.job["spec"].get("activeDeadlineSeconds") if "spec" in self.job else asked
+        return None if own is None or asked is None else max(own, asked)
+
+    def changed_deadline(self, asked: float | None) -> float | None:
+        """The Job's own deadline if it is not the one asked for, None otherwise."""
+        own: float | None = self.job.get("spec", {}).get("activeDeadlineSeconds")
+        return None if own == asked else own
 
     @property
     def has_unseen_pods(self) -> bool:

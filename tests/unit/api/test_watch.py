@@ -127,3 +127,52 @@ async def test_a_position_that_is_always_too_old(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(exceptions.ApiGoneError):
                 async for _ in Watch(api, "jobs", "etl", {}).changes():
                     pass
+
+
+NOTHING = Answer(b"", headers=JSON)
+BROKEN = Answer(b'{"type":"ERROR","object":{"code":500,"reason":"InternalError","message":"decoding"}}\n', headers=JSON)
+REVOKED = Answer(b'{"type":"ERROR","object":{"code":401,"message":"Unauthorized"}}\n', headers=JSON)
+ITEM = b'{"metadata":{"uid":"u1","name":"x","resourceVersion":"2"}}'
+ONE = Answer(b'{"kind":"JobList","metadata":{"resourceVersion":"2"},"items":[' + ITEM + b"]}", headers=JSON)
+
+
+@pytest.mark.parametrize("answer", [NOTHING, BROKEN, REVOKED], ids=["nothing", "errors", "refusals"])
+async def test_streams_that_bring_nothing_are_replaced_by_lists(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may answer 200 and pass on no event: lists then bring the end of a run (R10, R14)."""
+    monkeypatch.setattr(module, "backoff", lambda failures, longest: 0.0)
+    with stand_in() as server:
+        of_the_first_round = answer  # in which the list is an answer
+        server.answers(JOBS, LIST, of_the_first_round, *[answer] * module.EMPTY_ROUNDS, ONE, answer)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            changes = Watch(api, "jobs", "etl", {}, lists_first=True).changes()
+            found = [await anext(changes) for _ in range(2)]
+            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+    assert [change.object.get("metadata", {}).get("uid") for change in found] == [None, "u1"]
+
+
+async def test_a_stream_that_brings_nothing_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without lists either, the watch gives up when its patience is over (R10, R14)."""
+    monkeypatch.setattr(module, "backoff", lambda failures, longest: 0.01)
+    monkeypatch.setattr(module, "WATCH_PATIENCE", 0.3)
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    down = a_refusal(503, "ServiceUnavailable", "restarting")
+    with stand_in() as server:
+        server.answers(JOBS, *[NOTHING] * module.EMPTY_ROUNDS, down)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            with pytest.raises(exceptions.KubernetesApiError, match="restarting"):
+                async for _ in Watch(api, "jobs", "etl", {}).changes():
+                    pass
+
+
+async def test_a_quiet_stream_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may run for long without any change of its Job: no list is needed (R14)."""
+    monkeypatch.setattr(module, "SHORT_LIFE", -1.0)
+    with stand_in() as server:
+        server.answers(JOBS, *[NOTHING] * 2 * module.EMPTY_ROUNDS, Answer(ADDED, headers=JSON))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            changes = Watch(api, "jobs", "etl", {}).changes()
+            assert (await anext(changes)).object["metadata"]["uid"] == "u1"
+            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+        assert all("watch=1" in request.path for request in server.requests)

@@ -18,7 +18,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
-from airflow_script_provider.jobs import conclude, follow, job_logs
+from airflow_script_provider.jobs import conclude, follow, job_logs, launching
 from airflow_script_provider.jobs.answers import doubt, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
@@ -74,6 +74,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
         monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 0.2)
     for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
         monkeypatch.setattr(doubt, name, 0.2)
     monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)

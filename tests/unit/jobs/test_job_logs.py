@@ -195,6 +195,28 @@ async def test_a_log_without_progress_is_given_up(server: WebServer, monkeypatch
     assert log.lines == ["n 0", "The log of pod load-x1 is incomplete from here: nothing more came"]
 
 
+async def test_a_script_that_prints_for_ever_does_not_hold_the_task(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod of a Job that was deleted without it runs on, while the task is to end with an error (R10, R13)."""
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", 0.5)
+    log, over = KeptLog(), threading.Event()
+
+    def chatter() -> Iterator[bytes]:
+        while not over.wait(0.01):
+            yield LINE
+
+    server.answers(LOG, Answer(chatter()))
+    async with reading(server, log) as logs:
+        logs.see(a_view(a_pod(running=True)))
+        await seen_until(log, "n 0")
+        await logs.finish()
+        assert logs.lacks_end("uid-load-x1")
+    over.set()
+    assert set(log.lines[:-1]) == {"n 0"}
+    assert log.lines[-1] == "The log of pod load-x1 is incomplete from here: its container was not seen to end"
+
+
 async def test_a_log_that_was_read_is_not_given_up(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The installation's log is whole, whatever becomes of the script's (R13)."""
     monkeypatch.setattr(job_logs, "LOG_MARGIN", 2.0)

@@ -101,6 +101,43 @@ async def test_a_delete_that_conflicts_is_repeated(server: WebServer) -> None:
     assert requests(server, "DELETE") == 3
 
 
+@pytest.mark.parametrize("answers", [[a_refusal(403)], [a_refusal(403), a_refusal(403)]])
+async def test_a_refused_delete_is_repeated(server: WebServer, answers: list[Answer]) -> None:
+    """A server that restarts may refuse for a moment, and no other process removes the Job of a killed task (R5)."""
+    server.answers(f"{JOBS}/{NAMES.job_name}", *answers, REMOVED)
+    async with api_of(server) as api:
+        assert await launching.abandon(api, JobRef("etl", NAMES.job_name, "uid-1"))
+    assert requests(server, "DELETE") == len(answers) + 1
+
+
+async def test_a_delete_that_stays_refused_has_an_end(server: WebServer) -> None:
+    """The note then says how to delete the Job (R5, R17)."""
+    ref = JobRef("etl", NAMES.job_name, "uid-1")
+    server.answers(f"{JOBS}/{NAMES.job_name}", a_refusal(403))
+    async with api_of(server) as api:
+        deleted = await launching.abandon(api, ref, within=0.5)
+    assert launching.fate(ref, deleted=deleted).startswith(f"Job {ref} could not be deleted. Run: kubectl")
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "note"),
+    [
+        (["example.com/keep", "foregroundDeletion"], "finalizers are removed (example.com/keep), and its pods run on"),
+        (["foregroundDeletion"], "is deleted."),
+        ([], "is deleted."),
+    ],
+)
+async def test_a_job_that_a_finalizer_holds_is_not_called_deleted(
+    server: WebServer, finalizers: list[str], note: str
+) -> None:
+    """Kubernetes deletes the pods of a Job once the Job itself is gone, or before, in the foreground (R3, R5)."""
+    ref = JobRef("etl", NAMES.job_name, "uid-1")
+    held = {"kind": "Job", "metadata": {"name": ref.name, "uid": "uid-1", "finalizers": finalizers}}
+    server.answers(f"{JOBS}/{NAMES.job_name}", json.dumps(held).encode())
+    async with api_of(server) as api:
+        assert note in launching.fate(ref, deleted=await launching.abandon(api, ref))
+
+
 LOST = Answer(reset=True)
 QUOTA = a_refusal(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1')
 DOWN = a_refusal(503, "ServiceUnavailable", "restarting")

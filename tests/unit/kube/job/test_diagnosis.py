@@ -110,6 +110,28 @@ def test_an_exit_code_is_said() -> None:
     assert (found.headline, found.reason) == ("Job etl/load failed: the script ended with exit code 3.", "Error")
 
 
+@pytest.mark.parametrize(
+    ("own", "asked", "reason", "headline"),
+    [
+        (60, 600, "DeadlineExceeded", "the Job's activeDeadlineSeconds of 60 s (its timeout is 600 s)"),
+        (60, None, "DeadlineExceeded", "the Job's activeDeadlineSeconds of 60 s (its timeout is None)"),
+        (600, 600, "DeadlineExceeded", "its timeout of 600 s"),
+        (None, 600, "DeadlineExceeded", "its timeout of 600 s"),
+        (3600, 600, None, "its timeout of 600 s"),
+    ],
+    ids=["a policy's", "a policy's alone", "ours", "not known", "this provider ended the Job"],
+)
+def test_a_deadline_is_named_after_what_sets_it(
+    own: int | None, asked: int | None, reason: str | None, headline: str
+) -> None:
+    """No raise of ``timeout`` helps against a policy that sets the Job's deadline (R5, R22)."""
+    job, limits = a_job(deadline=own), some_limits(deadline=asked)
+    found = diagnose(a_case(a_pod(running=True), cause=Cause.DEADLINE, reason=reason, job=job, limits=limits))
+    assert found.headline.startswith(f"Job etl/load ran longer than {headline} (DeadlineExceeded).")
+    advice = "Raise timeout." if headline.startswith("its") else "Find out what sets activeDeadlineSeconds"
+    assert advice in found.headline + found.advice
+
+
 def test_several_attempts_are_counted() -> None:
     """With more than one attempt the headline says how many (R7, R22)."""
     case = a_case(a_pod("first", exit_code=1), a_pod("second", exit_code=2), limits=some_limits(backoff_limit=1))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube import kill, labels
+from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.names import LaunchIdentity
 from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
@@ -322,3 +323,21 @@ def test_a_deferred_task_without_a_state_was_cleared() -> None:
 def test_the_state_that_was_seen_is_said() -> None:
     """The log must say why a Job was deleted."""
     assert kill.meaning_of_kill("restarting").reason == "For Airflow the task is restarting"
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "timeout", "deadline"),
+    [
+        (600, Deadline(290, "execution_timeout"), 600, Deadline(600)),
+        (280, Deadline(290, "execution_timeout"), 600, Deadline(280, "execution_timeout")),
+        (None, Deadline(290, "execution_timeout"), None, Deadline(None)),
+        (60, Deadline(600), 600, Deadline(600)),
+    ],
+    ids=["of timeout", "of the time left then", "none", "of a policy"],
+)
+def test_a_job_keeps_the_deadline_of_its_launch(
+    own: int | None, asked: Deadline, timeout: int | None, deadline: Deadline
+) -> None:
+    """A try that takes a Job over has another rest of ``execution_timeout`` than the one before (R5)."""
+    left = a_left_job() | {"spec": {"activeDeadlineSeconds": own} if own else {}}
+    assert earlier_tries.deadline_of(left, asked, timeout) == deadline

@@ -106,6 +106,7 @@ def test_an_ended_job_arrives() -> None:
     assert (arrived.verdict, arrived.seconds, arrived.state) == (ended.verdict, 4.5, a_state())
     assert list(arrived.view.pods.values()) == [pruned_pod(pod)]
     assert arrived.view.failures == view.failures
+    assert arrived.view.job["spec"] == {"activeDeadlineSeconds": 600}
     assert (arrived.view.own_ends, arrived.view.stopped) == (frozenset({"uid-load-x1"}), view.stopped)
 
 

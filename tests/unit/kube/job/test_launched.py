@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
+from airflow_script_provider.kube.job.manifest import pod_template
 from airflow_script_provider.kube.job.progress import Limits
 from tests.builders import IMAGE, LAUNCH_ID, a_request, a_script
 
@@ -75,6 +76,18 @@ def test_an_override_sets_the_grace_period() -> None:
     """The pod has it, so it is waited for (R27)."""
     request = a_request(pod_overrides={"spec": {"terminationGracePeriodSeconds": 3}})
     assert limits_of(request).grace_period == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"termination_grace_period": 0}, {"pod_overrides": {"spec": {"terminationGracePeriodSeconds": 0}}}],
+    ids=["argument", "override"],
+)
+def test_no_deletion_of_a_pod_is_a_forced_one(options: dict[str, Any]) -> None:
+    """Without a grace period the pod would be gone before its script's end, and a retry would begin beside it (R5)."""
+    request = a_request(**options)
+    assert pod_template(request)["spec"]["terminationGracePeriodSeconds"] == 1
+    assert limits_of(request).grace_period == 1
 
 
 def test_check_digits_of_values_travel_where_there_are_some() -> None:

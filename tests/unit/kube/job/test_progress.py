@@ -84,6 +84,14 @@ def test_a_failed_attempt_with_others_left_is_waited_for() -> None:
     assert isinstance(decide(a_view(a_pod(exit_code=1)), some_limits(backoff_limit=1), 1), Wait)
 
 
+def test_the_jobs_own_back_off_limit_counts() -> None:
+    """A policy or a user may change it: while Kubernetes goes on, no retry may begin beside it (R7)."""
+    view = a_view(a_pod(exit_code=1), job=a_job(backoff_limit=1))
+    assert isinstance(decide(view, some_limits(backoff_limit=0), 1), Wait)
+    lowered = a_view(a_pod(exit_code=1), job=a_job(backoff_limit=0))
+    assert verdict_of(lowered, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+
+
 def test_the_last_attempt_decides() -> None:
     """Of several failed attempts the verdict names the last: its exit code and output are the result's (R7)."""
     view = a_view(a_pod("first", exit_code=1), a_pod("second", exit_code=2))
@@ -444,6 +452,22 @@ def test_a_deleted_job_leaves_the_outcome_unknown() -> None:
     assert (verdict.cause, verdict.is_unknown) == (Cause.JOB_DELETED, True)
 
 
+@pytest.mark.parametrize(
+    ("pod", "cause"),
+    [
+        (a_pod(running=True), Cause.JOB_DELETED),
+        (a_pod(exit_code=1), Cause.SCRIPT_FAILED),
+        (a_pod(exit_code=0), Cause.SCRIPT_SUCCEEDED),
+    ],
+    ids=["runs", "has failed", "has succeeded"],
+)
+def test_a_job_that_a_finalizer_holds_is_deleted(pod: dict[str, Any], cause: Cause) -> None:
+    """It gets no other attempt and no condition, so waiting for one would have no end (R10)."""
+    leaving = a_job()
+    leaving["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:09Z", "finalizers": ["example.com/keep"]}
+    assert verdict_of(a_view(pod, job=leaving), backoff_limit=3).cause is cause
+
+
 def test_a_condition_outlives_the_job() -> None:
     """What the Job said before it was deleted still holds (R9)."""
     assert verdict_of(a_view(job=a_job("Complete"), job_deleted=True)).is_success
@@ -546,6 +570,17 @@ def test_silence_after_the_deadline_ends_the_wait() -> None:
     """When nobody tells the Job's end long after its deadline, the outcome is unknown: no wait is endless (R10)."""
     verdict = verdict_of(a_view(a_pod(running=True)), 600 + 30 + SILENCE_GRACE)
     assert (verdict.cause, verdict.is_unknown) == (Cause.SILENCE, True)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "until"),
+    [(3600, 3600 + 30 + SILENCE_GRACE), (None, None), (600, 600 + 30 + SILENCE_GRACE), (1, 600 + 30 + SILENCE_GRACE)],
+    ids=["more time", "no deadline", "the one asked for", "less time"],
+)
+def test_a_user_may_give_a_running_job_more_time(deadline: int | None, until: float | None) -> None:
+    """A healthy script is not ended for a deadline that its Job no longer has (R5)."""
+    running = a_view(a_pod(running=True)).with_job(a_job(deadline=deadline), 10)
+    assert decide(running, some_limits(), 20) == Wait(until)
 
 
 def test_without_a_deadline_a_running_script_may_run_for_ever() -> None:
