@@ -34,9 +34,13 @@ KILL_STATE_TIMEOUT = 2.0
 
 
 class TaskRun:
-    """A run on a cluster, for a task or for plain code, which a kill may end at any moment."""
+    """A run on a cluster, for a task or for plain code, which a kill may end at any moment.
+
+    ``recovers`` means that this try has launched its Job before, and no trigger could follow it.
+    """
 
     nothing_begun = "No Job was created."
+    recovers = False
 
     def __init__(self, cluster: ClusterRef, log: Logger) -> None:
         self.cluster = cluster
@@ -212,7 +216,8 @@ class JobTaskRun(TaskRun):
         try:
             yield
         except exceptions.RunKilledError as killed:
-            if self._job is not None or task is None or task.try_number <= 1:
+            has_earlier = task is not None and (task.try_number > 1 or self.recovers)
+            if self._job is not None or task is None or not has_earlier:
                 raise
             notes = _event_loop.run(self._end_earlier(access, namespace, task, killed))
             raise killed.with_message(" ".join([str(killed), *notes])) from None
@@ -225,7 +230,7 @@ class JobTaskRun(TaskRun):
             return []
         where = await asyncio.to_thread(access.namespace_for, namespace)
         try:
-            return await in_session(access, lambda api: reattach.delete_unread(api, where, task))
+            return await in_session(access, lambda api: reattach.delete_unread(api, where, task, own=self.recovers))
         except exceptions.KubernetesApiError:
             return [reattach.may_be_left(where, task)]
 

@@ -16,6 +16,7 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
+from airflow_script_provider.jobs import reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
@@ -196,7 +197,15 @@ class NodesTaskRun(JobTaskRun):
         return await self._begin(self._nodes_task(api, log, None), request)
 
     async def _begin(self, nodes: NodesTask, request: NodesRequest) -> LaunchedJob:
-        """Adopt the owner of an earlier try, or choose nodes and create one."""
+        """Adopt the owner of an earlier try, or choose nodes and create one.
+
+        With ``recovers``, it is the one that this try has created.
+        """
+        if self.recovers:
+            left = await reattach.of_this_try(nodes.api, request.request)
+            if self.on_launch is not None:
+                self.on_launch(left.ref)
+            return LaunchedJob.of(left.request, left.ref, left.launched_at)
         return await nodes.begin(
             request.request,
             request.on_nodes,

@@ -23,7 +23,7 @@ from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import outcomes
-from airflow_script_provider.kube.job.follow_state import FollowState, from_event
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, from_event
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.names import TaskIdentity
@@ -33,6 +33,11 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
 
 T = TypeVar("T")
+
+_OF_ANOTHER_VERSION = (
+    "The triggerer reports an end that this version does not know, so a worker follows the Job again. "
+    "Install the same version of airflow-script-provider on workers and triggerers"
+)
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -186,6 +191,8 @@ class ScriptTaskRun(JobTaskRun):
         self._job, self._hide = job, hide
         log = self.run_log(get_logs=job.get_logs)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
+        if "ended" in event and not isinstance(start, JobEnd):
+            log.note(_OF_ANOTHER_VERSION, logging.WARNING)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
         with self.unguarded(job.ref, task) as unguarded:
@@ -227,7 +234,16 @@ class ScriptTaskRun(JobTaskRun):
     ) -> tuple[JobContext, FollowState]:
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
-        begun = await begin(api, request, log, mask=masked, alone=alone, on_launch=on_launch, meaning_of_kill=meaning)
+        begun = await begin(
+            api,
+            request,
+            log,
+            mask=masked,
+            alone=alone,
+            recovers=self.recovers,
+            on_launch=on_launch,
+            meaning_of_kill=meaning,
+        )
         self._job, self._hide = begun[0].job, begun[0].hide
         return begun
 

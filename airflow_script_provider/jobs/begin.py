@@ -28,6 +28,7 @@ async def begin(
     *,
     mask: Hide = str,
     alone: bool = False,
+    recovers: bool = False,
     on_launch: OnLaunch | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> tuple[JobContext, FollowState]:
@@ -36,14 +37,16 @@ async def begin(
     ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside
     them. A Job of an earlier try may have other values: of its error only the name is shown.
     ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
-    followed are deleted. ``on_launch`` is called with the Job, new or not. ``meaning_of_kill`` is
-    ``JobGuard``'s. Raises as ``reattach.find`` and ``launching.launch`` do; what ``on_launch``
-    raises counts as an interruption.
+    followed are deleted. ``recovers`` means that this try has launched its Job before: that one is
+    followed. ``on_launch`` is called with the Job, new or not. ``meaning_of_kill`` is
+    ``JobGuard``'s. Raises as ``reattach.find``, ``reattach.of_this_try`` and ``launching.launch``
+    do; what ``on_launch`` raises counts as an interruption.
 
     No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
     kill there would leave the Job behind.
     """
-    earlier = await reattach.find(api, request, log, alone=alone)
+    finding = reattach.of_this_try(api, request) if recovers else reattach.find(api, request, log, alone=alone)
+    earlier = await finding
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
         job = LaunchedJob.before_launch(request, time.time())
@@ -53,14 +56,19 @@ async def begin(
         start = FollowState(clock=earlier.clock, has_begun=None)
     context = JobContext(api, job, log, _hide(request, mask, earlier))
     async with JobGuard(context, meaning_of_kill).protecting():
-        if earlier is None:
-            _note_launched(context, request)
-        else:
-            await reattach.complete(api, earlier, log)
-            _note_reattached(earlier, log)
+        await _complete(context, request, earlier, recovers=recovers)
         if on_launch is not None:
             on_launch(context.job.ref)
     return context, start
+
+
+async def _complete(context: JobContext, request: JobRequest, earlier: ReattachedJob | None, *, recovers: bool) -> None:
+    """Complete a Job that was launched before, and say which Job is followed."""
+    if earlier is None:
+        _note_launched(context, request)
+    else:
+        await reattach.complete(context.api, earlier, context.log)
+        _note_reattached(earlier, context.log, recovers=recovers)
 
 
 def _hide(request: JobRequest, mask: Hide, earlier: ReattachedJob | None) -> Hide:
@@ -68,7 +76,10 @@ def _hide(request: JobRequest, mask: Hide, earlier: ReattachedJob | None) -> Hid
     return name_of_error if earlier and values else hider(values_in(values), mask)
 
 
-def _note_reattached(earlier: ReattachedJob, log: RunLog) -> None:
+def _note_reattached(earlier: ReattachedJob, log: RunLog, *, recovers: bool) -> None:
+    if recovers:
+        log.note(f"Job {earlier.ref} of this try is followed again. Its log is repeated from the start")
+        return
     log.note(
         f"Reattached to Job {earlier.ref} of try {earlier.try_number}, whose worker was lost. Its log is repeated from "
         f"the start. Look at it: {_kubectl('describe', earlier.ref)}"

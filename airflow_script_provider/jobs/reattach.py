@@ -172,6 +172,20 @@ def may_be_left(namespace: str, task: TaskIdentity) -> str:
     return f"Jobs of earlier tries may be left. Run: kubectl -n {namespace} delete jobs -l {_of_task(task)}"
 
 
+async def of_this_try(api: KubernetesApi, request: JobRequest) -> ReattachedJob:
+    """The unread Job that this try launched before it was deferred.
+
+    Raises ``LaunchError`` if there is none, and ``KubernetesApiError``.
+    """
+    task, own = request.identity.task, []
+    if task is not None:
+        left = await doubting(lambda: _unread(api, request.namespace, task, before=task.try_number + 1))
+        own = [job for job in left if earlier_tries.try_number(job) == task.try_number]
+    if not own:
+        raise exceptions.LaunchError(f"namespace {request.namespace} has no unread Job of this try")
+    return _reattached(api, request, max(own, key=lambda job: str(job["metadata"]["creationTimestamp"])))
+
+
 async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:
     """Create what the lost worker did not: Secret or ConfigMap, which the script waits for.
 

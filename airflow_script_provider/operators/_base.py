@@ -54,9 +54,11 @@ class ScriptTask(BaseOperator):
     in_cluster: bool | None
     config_file: str | None
     cluster_context: str | None
+    deferrable: bool
     launched_job: JobRef | None = None
     _task_run: TaskRun | None = None
     _killed: bool = False
+    _recovers: bool = False
     _lacks_value: bool = False
 
     def on_kill(self) -> None:
@@ -64,6 +66,21 @@ class ScriptTask(BaseOperator):
         self._killed = True
         if self._task_run is not None:
             self._task_run.kill()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue with a trigger's event; without one, find the Job of this try and follow it."""
+        from airflow_script_provider._airflow_triggers import failure_of_trigger
+
+        why = failure_of_trigger(next_method, next_kwargs)
+        if why is None:
+            return super().resume_execution(next_method, next_kwargs, context)
+        self.log.warning(
+            "No trigger could follow the Job, so a worker does. Install the same version of airflow-script-provider on "
+            "workers and triggerers. Airflow's reason:\n%s",
+            why,
+        )
+        self.deferrable, self._recovers = False, True
+        return self.execute(context)
 
     def announce_job(self, context: Context, ref: JobRef) -> None:
         """Show the link to the Job now; Airflow itself would show it when the task ends."""
@@ -197,6 +214,7 @@ class ScriptTask(BaseOperator):
     def _started(self, task_run: R) -> R:
         """The run, which learns of a kill whether the kill came before or comes later."""
         self._task_run = task_run
+        task_run.recovers = self._recovers
         if self._killed:
             task_run.kill()
         return task_run

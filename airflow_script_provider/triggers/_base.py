@@ -58,7 +58,8 @@ class JobTrigger(BaseTrigger):
     Wait for a launched Job.
 
     All arguments are names, positions and times of day. The credentials come from the connection,
-    which the triggerer looks up.
+    which the triggerer looks up. Other arguments are ignored: a worker of a later version may give
+    them.
 
     :param job: the launched Job, as ``LaunchedJob.to_dict`` returns it.
     :param handover: how far the worker followed it, as ``FollowState.to_dict`` returns it.
@@ -85,6 +86,7 @@ class JobTrigger(BaseTrigger):
         expires_at: float | None = None,
         execution_timeout: float | None = None,
         in_one_process: bool = False,
+        **of_a_later_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # not annotated in Airflow
         self._job: Mapping[str, Any] | LaunchedJob = job

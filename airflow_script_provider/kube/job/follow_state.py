@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from airflow_script_provider.kube.job.announcements import Announced, texts
@@ -161,9 +161,12 @@ class JobEnd:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> JobEnd:
-        """From ``to_dict``."""
-        verdict = Verdict(**given["verdict"] | {"cause": Cause(given["verdict"]["cause"])})
-        state, kept = FollowState.from_dict(given["handover"]), Kept(**given.get("kept", {}))
+        """From ``to_dict``; what a newer version has added is left out.
+
+        Raises an error of ``INVALID_TEXT`` for anything else, such as an unknown cause.
+        """
+        verdict = Verdict(**_known(Verdict, given["verdict"]) | {"cause": Cause(given["verdict"]["cause"])})
+        state, kept = FollowState.from_dict(given["handover"]), Kept(**_known(Kept, given.get("kept", {})))
         own_ends = [pod["metadata"]["uid"] for pod in given["pods"] if pod_status.ends_by_itself(pod)]
         view = View(
             job=given["job"],
@@ -178,6 +181,11 @@ class JobEnd:
             ran_elsewhere=state.ran_elsewhere,
         )
         return cls(verdict, view, given["seconds"], state, kept)
+
+
+def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    names = {known.name for known in fields(kind)}
+    return {name: value for name, value in given.items() if name in names}
 
 
 def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,8 +209,15 @@ def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = 
 
 
 def from_event(event: Mapping[str, Any]) -> tuple[LaunchedJob, JobEnd | FollowState]:
-    """From ``to_event``."""
+    """From ``to_event``.
+
+    The end of another version may have an unknown cause: then the Job is to be followed from its
+    beginning. Raises ``ValueError`` if an entry of the Job is missing.
+    """
     job = LaunchedJob.from_dict(event["job"])
-    if "ended" in event:
-        return job, JobEnd.from_dict(event["ended"])
-    return job, FollowState.from_dict(event["handed_back"])
+    try:
+        return job, JobEnd.from_dict(event["ended"]) if "ended" in event else FollowState.from_dict(
+            event["handed_back"]
+        )
+    except INVALID_TEXT:
+        return job, FollowState(clock=job.launched_at, has_begun=None)

@@ -32,7 +32,7 @@ class NotesAnswers(KubernetesScriptOperator):
             notes.write_text(str(state))
             return meaning_of_kill(state)
 
-        _task_run.meaning_of_kill = note  # type: ignore[attr-defined]  # it is imported there
+        _task_run.meaning_of_kill = note  # type: ignore[attr-defined,assignment]  # it is imported there, and takes more
 
 
 with DAG("sleeps", schedule=None):

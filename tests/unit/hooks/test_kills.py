@@ -11,7 +11,7 @@ import pytest
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
-from airflow_script_provider.exceptions import ApiUnreachableError, RunKilledError
+from airflow_script_provider.exceptions import ApiUnreachableError, LaunchError, RunKilledError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.node import node_arguments
@@ -155,3 +155,19 @@ def test_a_kill_before_a_retry_reattaches(
         run.outcome(*given, task=task)
     assert requests(server, "DELETE", f"{JOBS}/earlier") == requests(server, "DELETE") == is_deleted
     assert ("Job etl/earlier is deleted, of try 1." in str(killed.value)) == is_deleted
+
+
+def test_a_task_that_no_trigger_could_follow_launches_nothing(
+    server: WebServer, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the Job of its try is gone, or its outcome was read, another try decides (R2, R4)."""
+    read = a_left_job("read", 2, **{READ_ANNOTATION: "2026-01-01T00:00:00Z"})
+    server.answers(JOBS, listed(a_left_job("earlier", 1), read))
+    monkeypatch.setattr(ClusterRef, "resolve", lambda _: access_to(server))
+    run.recovers = True
+    arguments: Any = {"script": "echo", "namespace": "etl"}
+    is_of_a_script = isinstance(run, ScriptTaskRun)
+    given = inputs_and_options(**arguments) if is_of_a_script else [node_arguments(nodes=["node-1"], **arguments)]
+    with pytest.raises(LaunchError, match="namespace etl has no unread Job of this try"):
+        run.outcome(*given, task=a_task(try_number=2), alone=True)
+    assert requests(server, "POST") == requests(server, "DELETE") == 0

@@ -217,3 +217,16 @@ async def test_what_the_lost_worker_did_not_create(server: WebServer, answers: l
     async with api_of(server) as api:
         await reattach.complete(api, earlier, log)
     assert (requests(server, "POST", path), log.notes) == (creates, [])
+
+
+async def test_a_try_finds_the_job_that_it_has_launched(server: WebServer) -> None:
+    """A worker follows it where no trigger could, whatever the script has become since (R2, R4)."""
+    earlier, own = a_running_job(), job(a_request(task=a_task(try_number=2)))
+    own["metadata"] |= {"name": "own", "uid": "uid-2", "creationTimestamp": "2026-01-01T00:01:00Z"}
+    server.answers(JOBS, a_list(own, earlier))
+    async with api_of(server) as api:
+        found = await reattach.of_this_try(api, RETRY)
+        assert (found.ref, found.try_number) == (JobRef("etl", "own", "uid-2"), 2)
+        server.answers(JOBS, a_list(earlier))
+        with pytest.raises(exceptions.LaunchError, match="no unread Job of this try"):
+            await reattach.of_this_try(api, RETRY)

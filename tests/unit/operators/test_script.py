@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.helpers import serialize_template_field
 
-from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
+from airflow_script_provider._airflow import AirflowException, AirflowFailException, AirflowSkipException
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError, ScriptSourceError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks._task_run import JobTaskRun
@@ -310,6 +311,32 @@ def test_a_kill_before_the_deferral(state: str, is_left: bool, monkeypatch: pyte
     context: Any = {"ti": ti}
     with pytest.raises(RunKilledError, match="is left to the next try" if is_left else "is deleted"):
         operator._defer(Deferral(a_launched_job(), FollowState(), "https://server"), context)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "recovers"),
+    [
+        ("__fail__", {"error": "Trigger failure", "traceback": ["ModuleNotFoundError: airflow_script_provider"]}, True),
+        ("__fail__", {"error": "unknown argument"}, True),
+        ("__fail__", None, True),
+        ("__fail__", {"error": "Trigger timeout"}, False),
+        ("execute_complete", {"event": {}}, False),
+    ],
+)
+def test_a_worker_follows_the_job_where_no_trigger_could(
+    method: str, given: dict[str, Any] | None, recovers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The triggerer may lack the provider, or have another version of it (R4)."""
+    seen: list[tuple[bool, bool]] = []
+    operator = an_operator(deferrable=True)
+    as_run = {"execute": lambda _: seen.append((operator.deferrable, operator._recovers))}
+    monkeypatch.setattr(operator, "execute", as_run["execute"], raising=False)
+    monkeypatch.setattr(operator, "execute_complete", lambda *_, **__: None)
+    context: Any = {}
+    is_timeout = given == {"error": "Trigger timeout"}
+    with pytest.raises(AirflowException, match="Trigger timeout") if is_timeout else nullcontext():
+        operator.resume_execution(method, given, context)
+    assert seen == ([(False, True)] if recovers else [])
 
 
 def test_a_failure_may_be_tried_again() -> None:

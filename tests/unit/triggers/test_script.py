@@ -65,6 +65,13 @@ def test_a_trigger_can_be_stored_whatever_is_in_it(kind: type[JobTrigger]) -> No
 
 
 @pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
+def test_a_trigger_takes_the_arguments_of_a_later_version(kind: type[JobTrigger]) -> None:
+    """A triggerer may be older than its workers: Airflow would fail the task otherwise (R4)."""
+    trigger = kind(job=a_launched_job().to_dict(), of_tomorrow=1)
+    assert "of_tomorrow" not in trigger.serialize()[1]
+
+
+@pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
 async def test_a_triggerer_leaves_a_task_that_is_tried_alone(
     kind: type[JobTrigger], monkeypatch: pytest.MonkeyPatch
 ) -> None:

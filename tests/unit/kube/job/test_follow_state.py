@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.job.announcements import Announced, Announcer
-from airflow_script_provider.kube.job.follow_state import MAX_PODS, FollowState, JobEnd, saved_state
+from airflow_script_provider.kube.job.follow_state import (
+    MAX_PODS,
+    FollowState,
+    JobEnd,
+    from_event,
+    saved_state,
+    to_event,
+)
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_pod
@@ -142,6 +149,25 @@ def test_what_a_newer_version_adds_is_left_out() -> None:
     given = travelled(a_launched_job().to_dict())
     given["new"], given["limits"]["new"] = 1, 2
     assert LaunchedJob.from_dict(given) == a_launched_job()
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "is_known"),
+    [
+        ("verdict", "of_tomorrow", True, True),
+        ("kept", "of_tomorrow", True, True),
+        ("verdict", "cause", "of tomorrow", False),
+        ("handover", "logs", 5, False),
+    ],
+)
+def test_the_event_of_another_version_arrives(part: str, key: str, value: Any, is_known: bool) -> None:
+    """An end that is not understood hands the Job back to the worker, which then follows it (R4)."""
+    job, end = a_launched_job(), JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), a_view(a_pod(exit_code=0)), 1.0)
+    event = to_event(job.to_dict(), end)
+    event["ended"][part][key] = value
+    arrived, start = from_event(event)
+    again = FollowState(clock=job.launched_at, has_begun=None)
+    assert (arrived, getattr(start, "verdict", start)) == (job, end.verdict if is_known else again)
 
 
 def test_what_was_announced_is_not_announced_again() -> None:
