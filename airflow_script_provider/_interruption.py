@@ -70,7 +70,7 @@ class InterruptibleRun:
         except asyncio.CancelledError as error:
             raise self._cause_of(error) from None
         except BaseExceptionGroup as group:
-            raise _interruption_in(group) from None
+            raise interruption_in(group) from None
         finally:
             if loop is not None:
                 self._tasks.pop(loop, None)
@@ -188,11 +188,17 @@ async def answer_of(question: Callable[[], T], seconds: float) -> T | None:
         return None
 
 
-def _interruption_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first interruption in a group: what Airflow raised wherever Python happened to be."""
+def interruption_in(group: BaseException) -> BaseException:
+    """The first interruption in a group: what Airflow raised wherever Python happened to be.
+
+    An error that is not a group is returned as it is.
+    """
+    if not isinstance(group, BaseExceptionGroup):
+        return group
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            return _interruption_in(error)
-        if not isinstance(error, Exception):
+            return interruption_in(error)
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
             return error
-    return group.exceptions[0]
+    first: BaseException = group.exceptions[0]
+    return first

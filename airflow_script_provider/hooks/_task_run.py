@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill, output_logger, task_state
-from airflow_script_provider._interruption import InterruptibleRun, answer_of, end_all, ended_by_sigterm
+from airflow_script_provider._interruption import (
+    InterruptibleRun,
+    answer_of,
+    end_all,
+    ended_by_sigterm,
+    interruption_in,
+)
 from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
@@ -102,17 +108,33 @@ class JobTaskRun(TaskRun):
         except AirflowTaskTimeout:
             if self._job is None:
                 raise
-            job = self._job
-            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", job.ref)
-            self.interruptible.begin_again()
-            try:
-                outcome = self.run(access, lambda api: after_timeout(api, job))
-            except (exceptions.KubernetesApiError, exceptions.RunKilledError):
-                self.log.warning(self._delete_if_possible(job.ref))
-                outcome = None
+            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", self._job.ref)
+            outcome = self._outcome_after_timeout(access, self._job, after_timeout)
             if outcome is None:
                 raise
             return outcome
+
+    def _outcome_after_timeout(
+        self,
+        access: ClusterAccess,
+        job: LaunchedJob,
+        after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
+    ) -> R | None:
+        """The result of ``after_timeout``, None if it fails. Before it, no guard has the Job."""
+        has_begun = False
+
+        async def main(api: KubernetesApi) -> R | None:
+            nonlocal has_begun
+            has_begun = True
+            return await after_timeout(api, job)
+
+        self.interruptible.begin_again()
+        try:
+            return self.run(access, main)
+        except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+            if not has_begun:
+                self.log.warning(self._delete_if_possible(job.ref))
+            return None
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with everything that belongs to it; False if it was gone already."""
@@ -256,7 +278,7 @@ class JobTaskRun(TaskRun):
         may catch the error and go on. ``outlasts_timeout`` means that ``execution_timeout`` is
         followed by a conclusion of the Job.
         """
-        is_timeout = isinstance(self.interruptible.stray or interruption, AirflowTaskTimeout)
+        is_timeout = isinstance(self.interruptible.stray or interruption_in(interruption), AirflowTaskTimeout)
         if is_timeout and outlasts_timeout and self._job is not None:
             return TIMED_OUT
         if task is None or not task.has_tries_left:

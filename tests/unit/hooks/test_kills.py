@@ -17,6 +17,7 @@ from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.node import node_arguments
 from airflow_script_provider.hooks.script import ScriptTaskRun
 from airflow_script_provider.kube.job.follow_state import FollowState, to_event
+from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.kill import TIMED_OUT, meaning_of_kill
 from airflow_script_provider.kube.labels import READ_ANNOTATION
@@ -106,13 +107,21 @@ def test_a_resumed_task_without_access_names_its_job(
 
 
 @pytest.mark.parametrize("outlasts_timeout", [True, False])
-@pytest.mark.parametrize("is_stray", [True, False])
-async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(outlasts_timeout: bool, is_stray: bool) -> None:
-    """Python may raise it in the coroutine, or outside of it and then cancel the coroutine (R5)."""
+@pytest.mark.parametrize(
+    ("seen", "stray"),
+    [
+        (AirflowTaskTimeout(), None),
+        (BaseExceptionGroup("", [AirflowTaskTimeout()]), None),
+        (asyncio.CancelledError(), AirflowTaskTimeout()),
+    ],
+    ids=["in the coroutine", "in a task of it", "outside"],
+)
+async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(
+    outlasts_timeout: bool, seen: BaseException, stray: BaseException | None
+) -> None:
+    """Python may raise it wherever it happens to be, and then cancel the coroutine (R5)."""
     run = a_script_run()
-    seen: BaseException = AirflowTaskTimeout()
-    if is_stray:
-        run.interruptible._stray, seen = seen, asyncio.CancelledError()
+    run.interruptible._stray = stray
     assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
     run._job = a_launched_job()
     meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
@@ -171,3 +180,27 @@ def test_a_task_that_no_trigger_could_follow_launches_nothing(
     with pytest.raises(LaunchError, match="namespace etl has no unread Job of this try"):
         run.outcome(*given, task=a_task(try_number=2), alone=True)
     assert requests(server, "POST") == requests(server, "DELETE") == 0
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_after_a_timeout_the_job_is_left_only_to_a_guard(has_begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill may come before its conclusion has begun, or while it hands a success over (R1, R5)."""
+    run, calls = a_script_run(), [AirflowTaskTimeout()]
+    deleted: list[JobRef] = []
+
+    async def concluded(*_: Any) -> None:
+        raise RunKilledError("the run was killed. Job etl/load is left to the next try.")
+
+    def in_a_session(_: Any, do: Callable[[Any], Any]) -> None:
+        if calls:
+            raise calls.pop()
+        if has_begun:
+            asyncio.run(do(None))
+        raise RunKilledError("the run was killed")
+
+    monkeypatch.setattr(run, "run", in_a_session)
+    monkeypatch.setattr(run, "delete", deleted.append)
+    run._job = a_launched_job()
+    with pytest.raises(AirflowTaskTimeout):
+        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded)
+    assert deleted == ([] if has_begun else [a_launched_job().ref])
