@@ -13,7 +13,8 @@ airflow_is_replaced() { # whether another process has the number now
     [ "${20}" != "$airflow_started" ]
 }
 
-# A program such as timeout puts itself into a group of its own, in the same session.
+# A program such as timeout puts itself into a group of its own, in the same session. The script's
+# own group comes first: it would see its children end before it is told to end itself.
 airflow_find() { # whether a process is left that is not a zombie; sets the groups of them all
     airflow_found=
     for airflow_file in /proc/[0-9]*/stat; do
@@ -22,9 +23,13 @@ airflow_find() { # whether a process is left that is not a zombie; sets the grou
         set -- ${airflow_stat##*) }
         [ "$3" = "$airflow_group" ] || [ "$4" = "$airflow_group" ] || continue
         case "$1 $airflow_found " in
-            [ZX]\ * | *" -$3 "*) ;;
-            *) airflow_found="$airflow_found -$3" ;;
+            [ZX]\ * | *" -$3 "*) continue ;;
         esac
+        if [ "$3" = "$airflow_group" ]; then
+            airflow_found="-$3 $airflow_found"
+        else
+            airflow_found="$airflow_found -$3"
+        fi
     done
     [ -n "$airflow_found" ]
 }

@@ -198,13 +198,14 @@ class LocalProcess:
             return True
 
     def _signal(self, number: int) -> None:
-        """Signal the groups of the session while it exists.
+        """Signal the groups of the session while it exists, the script's own first.
 
-        Afterwards its number may belong to another one.
+        Otherwise it may see its children end before it is told to end itself. Afterwards the
+        session's number may belong to another one.
         """
         if self._is_gone:
             return
-        groups = {self._child.pid, *_groups_of(self._child.pid)}
+        groups = dict.fromkeys([self._child.pid, *_groups_of(self._child.pid)])
         were_signalled = [_signal_group(group, number) for group in groups]
         self._is_gone = not any(were_signalled)
 
