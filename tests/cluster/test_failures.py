@@ -158,7 +158,7 @@ def test_restricted_namespace_needs_run_as_uid_and_nothing_else(kubectl: Kubectl
 def test_dropped_capability_is_suspected(shared: dict[str, Any]) -> None:
     """A failure that smells of a dropped capability says so (R18)."""
     run = run_task(script="import os\nos.chown('/etc/passwd', 1, 1)", backoff_limit=0, **shared)
-    assert run.headline.endswith("The container may lack a capability: add the one it needs in pod_overrides.")
+    assert run.headline.endswith("The container may lack a capability: add it in pod_overrides.")
 
 
 def test_sidecar_that_never_ends(own: dict[str, Any], kubectl: Kubectl) -> None:

@@ -182,7 +182,7 @@ OF_OUTPUT = (
     _sign(
         "operation not permitted",
         Category.MISSING_CAPABILITY,
-        "The container may lack a capability: add the one it needs in pod_overrides.",
+        "The container may lack a capability: add it in pod_overrides.",
         _ANY_CASE,
     ),
     _sign(r"Permission denied \([\w,-]+\)\.?$", Category.AUTHENTICATION_FAILED),

@@ -325,7 +325,7 @@ def test_without_a_way_to_hide_secrets_no_line_is_shown() -> None:
 @pytest.mark.parametrize(
     ("line", "advice"),
     [
-        ("chown: changing ownership of '/x': Operation not permitted", "add the one it needs in pod_overrides."),
+        ("chown: changing ownership of '/x': Operation not permitted", "add it in pod_overrides."),
         ("sh: 1: cannot create /work/x: Permission denied", "set run_as_uid, or add the capability DAC_OVERRIDE"),
         ("PermissionError: [Errno 13] Permission denied: '/work/x'", "set run_as_uid, or add the capability"),
         ("Error: EACCES: permission denied, open '/work/x'", "set run_as_uid, or add the capability"),

@@ -158,7 +158,7 @@ def test_a_kill_without_oom_has_a_guess() -> None:
 def test_a_missing_capability_has_a_hint() -> None:
     """The container drops all capabilities; what the script printed tells that it needs one."""
     case = a_case(a_pod(exit_code=1), last_lines=["chown: Operation not permitted"])
-    assert "add the one it needs in pod_overrides" in diagnose(case).headline
+    assert "add it in pod_overrides" in diagnose(case).headline
 
 
 @pytest.mark.parametrize(
