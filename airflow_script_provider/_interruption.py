@@ -82,11 +82,10 @@ class InterruptibleRun:
         """
         try:
             return runner.run(self._main(main))
-        except Exception:
-            raise
+        except (Exception, asyncio.CancelledError, BaseExceptionGroup):
+            raise  # of the coroutine
         except BaseException as error:
-            is_of_the_coroutine = isinstance(error, asyncio.CancelledError | BaseExceptionGroup)
-            if not is_of_the_coroutine and not self._killed.is_set():
+            if not self._killed.is_set():
                 self._stray = error
             raise
 

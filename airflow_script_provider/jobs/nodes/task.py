@@ -248,8 +248,11 @@ class NodesTask:
         if task is None or not runs.plan.earlier:
             return records
 
+        nodes = frozenset(runs.plan.earlier)
+
         def pick(job: Job) -> Iterable[tuple[str, RunRecord]]:
-            return records_of(job) if _is_of_launch(job, runs.owner) else ()
+            found = records_of(job) if _is_of_launch(job, runs.owner) else ()
+            return ((node, record) for node, record in found if node in nodes and not record.failures)
 
         try:
             async with asyncio.timeout(_patience_until(runs.plan.expires_at)):
@@ -259,8 +262,7 @@ class NodesTask:
             self.log.note(f"{what}, which cannot be read: {error or 'no answer'}", logging.WARNING)
             return records
         for node, record in found:
-            if node in runs.plan.earlier and not record.failures:
-                records.setdefault(node, []).append(record)
+            records.setdefault(node, []).append(record)
         return records
 
     async def _of_jobs(self, namespace: str, task: TaskIdentity, pick: Callable[[Job], Iterable[T]]) -> list[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +29,7 @@ from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.builders import a_container, a_launched_job, a_pod, a_view, some_limits
 from tests.kept_log import KeptLog
-from tests.servers import Answer
+from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 PAYLOAD: dict[str, Any] = {
@@ -108,6 +108,36 @@ async def test_a_row_that_cannot_be_read_is_handed_back(
     assert events[0].payload["reason"] == "the stored Job has no 'limits'"
 
 
+@asynccontextmanager
+async def a_killed_trigger(
+    kind: type[JobTrigger], state: str | None, answers: Sequence[Answer], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[WebServer, list[str]]]:
+    """A user has acted on a task of this state, for whose Job the server answers so; its requests and our lines."""
+
+    async def answer(trigger: JobTrigger) -> str | None:
+        return state
+
+    async def no_access(ref: Any) -> None:
+        return None
+
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
+        async with api_of(server) as api:
+
+            @asynccontextmanager
+            async def the_cluster(access: Any) -> AsyncIterator[Any]:
+                yield SimpleNamespace(api=api)
+
+            monkeypatch.setattr(_base, "shared_access", no_access)
+            monkeypatch.setattr(_base, "shared_cluster", the_cluster)
+            monkeypatch.setattr(kind, "_state_of_task", answer)
+            trigger = kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None)
+            log = KeptLog()
+            monkeypatch.setattr(trigger, "_run_log", log)
+            await trigger.on_kill()
+            yield server, log.notes
+
+
 @pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
 @pytest.mark.parametrize(
     ("state", "is_read", "deletes"),
@@ -121,26 +151,8 @@ async def test_a_kill_deletes_the_job_only_if_no_worker_is_to_go_on(
     kind: type[JobTrigger], state: str | None, is_read: bool, deletes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A triggerer that was frozen wakes up after another one has handed the Job back to a worker (R3, R4)."""
-
-    async def answer(trigger: JobTrigger) -> str | None:
-        return state
-
-    async def no_access(ref: Any) -> None:
-        return None
-
-    with stand_in() as server:
-        annotations = {READ_ANNOTATION: "2026-01-01T00:00:00+00:00"} if is_read else {}
-        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object(annotations=annotations))
-        async with api_of(server) as api:
-
-            @asynccontextmanager
-            async def the_cluster(access: Any) -> AsyncIterator[Any]:
-                yield SimpleNamespace(api=api)
-
-            monkeypatch.setattr(_base, "shared_access", no_access)
-            monkeypatch.setattr(_base, "shared_cluster", the_cluster)
-            monkeypatch.setattr(kind, "_state_of_task", answer)
-            await kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None).on_kill()
+    annotations = {READ_ANNOTATION: "2026-01-01T00:00:00+00:00"} if is_read else {}
+    async with a_killed_trigger(kind, state, [an_object(annotations=annotations)], monkeypatch) as (server, _):
         assert requests(server, "DELETE") == deletes
 
 
@@ -158,31 +170,10 @@ async def test_a_kill_is_not_lost_on_a_refusal(
     kind: type[JobTrigger], answers: list[Answer], is_deleted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that restarts may refuse what it grants later; the task's log has what fails (R3, R14)."""
-
-    async def answer(trigger: JobTrigger) -> str | None:
-        return "failed"
-
-    async def no_access(ref: Any) -> None:
-        return None
-
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 10.0 if is_deleted else 0.1)
-    with stand_in() as server:
-        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
-        async with api_of(server) as api:
-
-            @asynccontextmanager
-            async def the_cluster(access: Any) -> AsyncIterator[Any]:
-                yield SimpleNamespace(api=api)
-
-            monkeypatch.setattr(_base, "shared_access", no_access)
-            monkeypatch.setattr(_base, "shared_cluster", the_cluster)
-            monkeypatch.setattr(kind, "_state_of_task", answer)
-            trigger = kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None)
-            log = KeptLog()
-            monkeypatch.setattr(trigger, "_run_log", log)
-            await trigger.on_kill()
-    assert ("Job etl/load is deleted." in log.notes[-1]) == is_deleted
-    assert ("kubectl -n etl delete job load" in log.notes[-1]) == (not is_deleted)
+    async with a_killed_trigger(kind, "failed", answers, monkeypatch) as (_, notes):
+        assert ("Job etl/load is deleted." in notes[-1]) == is_deleted
+        assert ("kubectl -n etl delete job load" in notes[-1]) == (not is_deleted)
 
 
 WAITING = a_pod("load-x2", unschedulable="0/2 nodes are available: 2 Insufficient cpu.")
