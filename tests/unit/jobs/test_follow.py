@@ -18,7 +18,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
-from airflow_script_provider.jobs import conclude, follow, job_logs, launching
+from airflow_script_provider.jobs import conclude, follow, launching
 from airflow_script_provider.jobs.answers import doubt, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
@@ -71,7 +71,7 @@ class Fed:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     """What is asked as the API server, by a follower with little patience."""
-    for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT"), (job_logs, "LOG_MARGIN")):
+    for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT")):
         monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
     monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 0.2)
@@ -133,6 +133,7 @@ async def test_nothing_is_ended_for_its_silence_while_the_api_server_is_away(
     server: WebServer, cause: Cause, items: list[Item]
 ) -> None:
     """The image may have been pulled, the policy changed, or the script begun or ended meanwhile (R10, R15)."""
+    server.answers(LOG, b"")
     changes = Fed((Kind.JOB, ours(a_job())), *items, (Kind.POD, LISTED))
     server.unknown = AWAY
     assert await followed(server, changes) is None
@@ -398,11 +399,8 @@ async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize(("is_deleted", "text"), [(True, "[1]\n"), (False, "")])
-async def test_the_output_of_a_deleted_pod_is_kept(
-    server: WebServer, monkeypatch: pytest.MonkeyPatch, is_deleted: bool, text: str
-) -> None:
+async def test_the_output_of_a_deleted_pod_is_kept(server: WebServer, is_deleted: bool, text: str) -> None:
     """Also that of a success: another process could no longer read it (R13)."""
-    monkeypatch.setattr(job_logs, "LOG_MARGIN", 5)
     before: dict[str, Any] = {"being_deleted": "2026-01-01T00:10:30Z", "grace_period": 30}
     pod = a_pod(exit_code=0, **(before if is_deleted else {}))
     has(server, ours(a_job()), pod)
