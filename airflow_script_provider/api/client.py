@@ -54,6 +54,8 @@ _NOT_SENT = (
     aiohttp.InvalidURL,
 )
 """Errors that come before a request is sent."""
+_OF_GARBAGE_COLLECTION = ("foregroundDeletion", "orphan")
+"""The finalizers of Kubernetes' own garbage collector."""
 _USER_AGENT = f"airflow-script-provider/{__version__}"
 
 
@@ -134,32 +136,28 @@ class KubernetesApi:
             return ""
         return str(answer.get("gitVersion", ""))
 
-    async def delete(
-        self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None
-    ) -> bool:
+    async def delete(self, resource: str, namespace: str, name: str, *, uid: str | None = None) -> bool:
         """Delete an object, only if it has this uid; False if it is already gone.
 
-        Its dependents are deleted in the background.
+        Kubernetes deletes its dependents in the background once it is gone. They do not wait for
+        an object that another program's finalizer holds.
         """
-        return await self.deleted(resource, namespace, name, uid=uid, grace_period=grace_period) is not None
-
-    async def deleted(
-        self, resource: str, namespace: str, name: str, *, uid: str | None = None, grace_period: int | None = None
-    ) -> dict[str, Any] | None:
-        """As ``delete``, with the server's answer: the object, if it is not gone yet."""
-        options: dict[str, Any] = {"propagationPolicy": "Background"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
-        if grace_period is not None:
-            options["gracePeriodSeconds"] = grace_period
+        options = {} if uid is None else {"preconditions": {"uid": uid}}
+        is_known = False
         try:
-            return await self._call(Call("delete", resource, namespace, name, body=options))
+            for policy in ("Background", "Foreground"):
+                body = {"propagationPolicy": policy, **options}
+                answer = await self._call(Call("delete", resource, namespace, name, body=body))
+                is_known = True
+                if not _is_held(answer):
+                    break
         except exceptions.ApiNotFoundError:
-            return None
+            return is_known
         except exceptions.ApiConflictError as error:
             if not refusal.is_of_another_uid(error.server_message):
                 raise
-            return None
+            return is_known
+        return True
 
     @asynccontextmanager
     async def stream(self, call: Call, *, read_timeout: float) -> AsyncIterator[aiohttp.StreamReader]:
@@ -364,6 +362,12 @@ async def patiently(
                 raise
         attempt += 1
         await asyncio.sleep(pause)
+
+
+def _is_held(deleted: dict[str, Any]) -> bool:
+    """Whether a deleted object stays, for the finalizer of another program."""
+    finalizers = deleted.get("metadata", {}).get("finalizers") or ()
+    return any(name not in _OF_GARBAGE_COLLECTION for name in finalizers)
 
 
 def is_transient(error: exceptions.KubernetesApiError) -> bool:

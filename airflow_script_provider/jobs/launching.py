@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -19,9 +18,6 @@ from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
-
-_FOREGROUND = "foregroundDeletion"
-"""The finalizer of a Job whose pods Kubernetes deletes first."""
 
 
 async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef:
@@ -50,27 +46,8 @@ async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef
     return ref
 
 
-@dataclass(frozen=True)
-class Held:
-    """A Job that stays until others remove their finalizers. Its pods run on until then."""
-
-    finalizers: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        """Whether the Job is deleted."""
-        return False
-
-
-Deleted = bool | Held
-"""Whether a Job was deleted."""
-
-
-def fate(ref: JobRef, *, deleted: Deleted) -> str:
+def fate(ref: JobRef, *, deleted: bool) -> str:
     """Whether the Job of an interrupted run was deleted, as a note."""
-    if isinstance(deleted, Held):
-        names = ", ".join(deleted.finalizers)
-        how = f"kubectl -n {ref.namespace} delete pods -l job-name={ref.name}"
-        return f"Job {ref} is not deleted before its finalizers are removed ({names}), and its pods run on. Run: {how}"
     return f"Job {ref} is deleted." if deleted else left_over(ref)
 
 
@@ -122,7 +99,7 @@ def not_found(ref: JobRef, host: str, server: str | None) -> exceptions.Kubernet
 async def delete(api: KubernetesApi, ref: JobRef) -> bool:
     """Delete the Job; False if it was already gone.
 
-    Kubernetes deletes its pods, ConfigMap and Secret in the background.
+    Kubernetes deletes its pods, ConfigMap and Secret.
     """
     return await api.delete("jobs", ref.namespace, ref.name, uid=ref.uid)
 
@@ -148,8 +125,8 @@ async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:
             await api.patch("jobs", ref.namespace, ref.name, limit)
 
 
-async def abandon(api: KubernetesApi, ref: JobRef, within: float | None = None) -> Deleted:
-    """Delete the Job in time, despite interruptions; false if it could not be deleted.
+async def abandon(api: KubernetesApi, ref: JobRef, within: float | None = None) -> bool:
+    """Delete the Job in time, despite interruptions; False if it could not be deleted.
 
     ``within`` is ``ABANDON_TIMEOUT`` by default.
     """
@@ -169,24 +146,22 @@ async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
     return metadata["uid"] != ref.uid or "deletionTimestamp" in metadata
 
 
-async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> Deleted:
+async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
     try:
         async with asyncio.timeout(within):
-            return await _deleted(api, ref, within)
+            await _delete_patiently(api, ref, within)
     except (TimeoutError, exceptions.KubernetesApiError):
         return False
+    return True
 
 
-async def _deleted(api: KubernetesApi, ref: JobRef, within: float) -> Deleted:
+async def _delete_patiently(api: KubernetesApi, ref: JobRef, within: float) -> None:
     """Delete the Job. A refusal (403) is doubted: it may come from a server that restarts."""
 
     def may_pass(error: exceptions.KubernetesApiError) -> bool:
         return api.may_pass(error) or isinstance(error, exceptions.ApiForbiddenError)
 
-    answer = await patiently(lambda: api.deleted("jobs", ref.namespace, ref.name, uid=ref.uid), within, may_pass)
-    finalizers = ((answer or {}).get("metadata") or {}).get("finalizers") or ()
-    held_by = tuple(name for name in finalizers if name != _FOREGROUND)
-    return Held(held_by) if held_by else True
+    await patiently(lambda: delete(api, ref), within, may_pass)
 
 
 async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any], log: RunLog) -> None:
@@ -259,7 +234,8 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
             if found is None:
                 return "No Job was created."
             ref = JobRef(request.namespace, name, found["metadata"]["uid"])
-            return fate(ref, deleted=await _deleted(api, ref, ABANDON_TIMEOUT))
+            await _delete_patiently(api, ref, ABANDON_TIMEOUT)
+            return fate(ref, deleted=True)
     except (TimeoutError, exceptions.KubernetesApiError):
         return unknown(request.namespace, name)
 

@@ -125,6 +125,22 @@ def test_deleted_job_is_gone(kubeconfig: str, namespace: str, kubectl: Kubectl) 
     assert hook.delete(ref) is False
 
 
+def test_a_deleted_job_that_a_finalizer_holds_has_no_pods(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """Another program may hold the Job for as long as it likes: its script ends now (R3, R5)."""
+    hook = KubernetesScriptHook(config_file=kubeconfig)
+    ref = hook.launch(hook.prepare(ENDLESS, termination_grace_period=1, namespace=namespace))
+    wait_for(lambda: kubectl.names("pods", namespace), "the pod")
+    of_the_job = ("patch", f"job/{ref.name}", "-n", namespace, "--type=merge", "-p")
+    kubectl(*of_the_job, '{"metadata": {"finalizers": ["example.com/keep"]}}')
+    try:
+        assert hook.delete(ref) is True
+        wait_for(lambda: not kubectl.names("pods", namespace), "the end of the pod")
+        assert kubectl.names("jobs", namespace) == [ref.name]
+    finally:
+        kubectl(*of_the_job, '{"metadata": {"finalizers": null}}')
+    wait_for(lambda: not kubectl.names("jobs", namespace), "the end of the Job")
+
+
 def test_two_runs_in_one_task_are_two_jobs(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
     """Each run in a task is a launch of its own, and both Jobs are found by the task instance (R2)."""
     context: Any = {"ti": FakeTaskInstance()}

@@ -120,22 +120,37 @@ async def test_a_delete_that_stays_refused_has_an_end(server: WebServer) -> None
 
 
 @pytest.mark.parametrize(
-    ("finalizers", "note"),
+    ("finalizers", "policies"),
     [
-        (["example.com/keep", "foregroundDeletion"], "finalizers are removed (example.com/keep), and its pods run on"),
-        (["foregroundDeletion"], "is deleted."),
-        ([], "is deleted."),
+        (["example.com/keep"], ["Background", "Foreground"]),
+        (["example.com/keep", "foregroundDeletion"], ["Background", "Foreground"]),
+        (["foregroundDeletion"], ["Background"]),
+        (["orphan"], ["Background"]),
+        ([], ["Background"]),
     ],
 )
-async def test_a_job_that_a_finalizer_holds_is_not_called_deleted(
-    server: WebServer, finalizers: list[str], note: str
+async def test_the_pods_of_a_job_that_a_finalizer_holds_are_deleted(
+    server: WebServer, finalizers: list[str], policies: list[str]
 ) -> None:
-    """Kubernetes deletes the pods of a Job once the Job itself is gone, or before, in the foreground (R3, R5)."""
+    """In the background, Kubernetes deletes the pods of a Job only once the Job itself is gone (R3, R5)."""
     ref = JobRef("etl", NAMES.job_name, "uid-1")
     held = {"kind": "Job", "metadata": {"name": ref.name, "uid": "uid-1", "finalizers": finalizers}}
     server.answers(f"{JOBS}/{NAMES.job_name}", json.dumps(held).encode())
     async with api_of(server) as api:
-        assert note in launching.fate(ref, deleted=await launching.abandon(api, ref))
+        assert await launching.abandon(api, ref)
+    bodies = [json.loads(request.body) for request in server.requests if request.method == "DELETE"]
+    assert [body["propagationPolicy"] for body in bodies] == policies
+    assert {body["preconditions"]["uid"] for body in bodies} == {"uid-1"}
+
+
+async def test_a_held_job_that_is_gone_meanwhile_was_deleted(server: WebServer) -> None:
+    """Its finalizer may be removed between the two deletes (R5)."""
+    ref = JobRef("etl", NAMES.job_name, "uid-1")
+    held = {"kind": "Job", "metadata": {"name": ref.name, "uid": "uid-1", "finalizers": ["example.com/keep"]}}
+    server.answers(f"{JOBS}/{NAMES.job_name}", json.dumps(held).encode(), a_refusal(404, "NotFound"))
+    async with api_of(server) as api:
+        assert await launching.delete(api, ref)
+        assert not await launching.delete(api, ref)
 
 
 LOST = Answer(reset=True)
