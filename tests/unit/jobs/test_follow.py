@@ -18,7 +18,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
-from airflow_script_provider.jobs import conclude, follow, launching
+from airflow_script_provider.jobs import conclude, follow
 from airflow_script_provider.jobs.answers import doubt, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
@@ -74,10 +74,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT")):
         monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
-    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 0.2)
     for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
         monkeypatch.setattr(doubt, name, 0.2)
-    monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)
     for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
         monkeypatch.setattr(progress, name, 0.1)
     monkeypatch.setattr(termination, "MARGIN", 0.4)
@@ -167,6 +165,7 @@ async def test_a_success_waits_for_its_pod_where_it_cannot_be_listed(
     """The pod, which the watch brings a moment later, was told to end (R1)."""
     for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
         monkeypatch.setattr(doubt, name, 60.0)
+    monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)
     server.unknown = answer
     pod = a_pod(exit_code=0, being_deleted=True, grace_period=30, phase="Succeeded")
     changes = Fed((Kind.JOB, ours(a_job("Complete"))), later=[(Kind.POD, Change(pod))])
@@ -178,9 +177,10 @@ async def test_a_success_waits_for_its_pod_where_it_cannot_be_listed(
 @pytest.mark.parametrize("end", [{"exit_code": 0, "phase": "Succeeded"}, {"running": True}], ids=["seen", "unseen"])
 @pytest.mark.parametrize("is_away", [False, True])
 async def test_a_job_that_succeeds_with_a_deleted_pod_is_not_green(
-    server: WebServer, end: dict[str, Any], is_away: bool
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, end: dict[str, Any], is_away: bool
 ) -> None:
     """Its script may have been told to end; neither events nor the pod can be read (R1)."""
+    monkeypatch.setattr(stops, "EVENTS_PATIENCE", 0.2)
     pod, complete = a_pod(being_deleted=True, grace_period=30, **end), ours(a_job("Complete"))
     if is_away:
         server.unknown = AWAY
@@ -284,7 +284,9 @@ async def test_an_end_counts_that_comes_after_the_watch_broke(
 ) -> None:
     """The pod ends in its grace period, so a retry begins beside nothing (R5, R10)."""
     pod, ended = a_pod(running=True, being_deleted=True), a_pod(exit_code=143, being_deleted=True, phase="Failed")
-    monkeypatch.setattr(termination, "MARGIN", 3.0)
+    for module, name in ((termination, "MARGIN"), (progress, "CONFIRMATION"), (progress, "NODE_PATIENCE")):
+        monkeypatch.setattr(module, name, PATIENCE)
+    monkeypatch.setattr(follow, "LOOK_INTERVAL", 1.0)
     has(server, ours(DEADLINE), pod)
     asyncio.get_running_loop().call_later(0.5, has, server, ours(DEADLINE), ended)
     error = exceptions.ApiUnreachableError("the watch broke", status=0)
@@ -326,8 +328,12 @@ async def test_what_has_begun_is_passed_on(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize("ends", [True, False])
-async def test_the_end_of_the_tasks_own_time_waits_for_the_script(server: WebServer, ends: bool) -> None:
+async def test_the_end_of_the_tasks_own_time_waits_for_the_script(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
     """The Job is deleted first; a pod that stays makes the outcome unknown (R5, R10)."""
+    if ends:
+        monkeypatch.setattr(termination, "MARGIN", PATIENCE)
     pod = a_pod(running=True, being_deleted=True)
     has(server, ours(a_job()), pod)
     changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
