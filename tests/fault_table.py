@@ -67,7 +67,11 @@ REFUSALS: Mapping[str, Fault] = {
 _ALWAYS, _BUT_GONE = frozenset(REFUSALS), frozenset(REFUSALS) - {"410"}
 _OF_A_LAUNCH = dict.fromkeys(("create the Job", "create the Secret", "create the ConfigMap"), _ALWAYS)
 ENDS: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "job": {**_OF_A_LAUNCH, "list the Job": _BUT_GONE, "watch its pods": _BUT_GONE, "list its pods": frozenset()},
+    "job": {
+        **_OF_A_LAUNCH,
+        **dict.fromkeys(("watch the Job", "watch its pods"), _BUT_GONE),
+        **dict.fromkeys(("list the Job", "list its pods"), frozenset[str]()),
+    },
     "nodes": {
         **_OF_A_LAUNCH,
         **dict.fromkeys(("list the Job", "read the Job", "list nodes"), _ALWAYS),
@@ -76,8 +80,8 @@ ENDS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "exec": dict.fromkeys(OF_EXECS, _ALWAYS),
 }
 """The calls of which these refusals end the run. After the others the run goes on: 410 says that a position in the
-changes is too old, and events, marks and logs are not the verdict. Lists of pods are not refused together with them: it
-depends on the moment whether one is asked for. Pods of nodes are not in this table: their refusal is doubted for longer
+changes is too old, and events, marks and logs are not the verdict. Lists are not refused together with them: it depends
+on the moment whether one is asked for. Pods of nodes are not in this table: their refusal is doubted for longer
 than a test may take."""
 CALLS: Mapping[str, Mapping[str, str]] = {"job": OF_JOBS, "nodes": OF_NODES, "exec": OF_EXECS}
 

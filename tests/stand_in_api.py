@@ -40,7 +40,7 @@ def an_object(
 ) -> Answer:
     """An object as an answer."""
     body: dict[str, Any] = {"kind": kind, "apiVersion": "batch/v1"}
-    body |= {"metadata": {"name": "x", "uid": "uid-1"} | metadata, "spec": dict(spec or {})}
+    body |= {"metadata": {"name": "x", "namespace": "etl", "uid": "uid-1"} | metadata, "spec": dict(spec or {})}
     body |= {"items": []} if kind.endswith("List") else {}
     return Answer(json.dumps(body).encode(), status, {"Content-Type": "application/json"})
 

@@ -107,6 +107,15 @@ class Watch:
         self._known[thing["metadata"]["uid"]] = thing
         self._must_list = True
 
+    def go_on_from(self, thing: dict[str, Any]) -> None:
+        """Pass on what happens to this object after the server answered with it, also its deletion.
+
+        For a selector that chooses only this object.
+        """
+        metadata = thing["metadata"]
+        self._known[metadata["uid"]], self._version = thing, metadata["resourceVersion"]
+        self._answered = time.monotonic()
+
     async def changes(self) -> AsyncIterator[Change]:
         """Changes for as long as they are asked for.
 

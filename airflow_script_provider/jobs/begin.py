@@ -46,15 +46,16 @@ async def begin(
     kill there would leave the Job behind.
     """
     finding = reattach.of_this_try(api, request) if recovers else reattach.find(api, request, log, alone=alone)
-    earlier = await finding
+    earlier, created = await finding, None
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
         job = LaunchedJob.before_launch(request, time.time())
-        job, start = replace(job, ref=await launching.launch(api, request, log)), FollowState()
+        created = await launching.launch(api, request, log)
+        job, start = replace(job, ref=JobRef.of(created)), FollowState()
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
         start = FollowState(clock=earlier.clock, has_begun=None)
-    context = JobContext(api, job, log, _hide(request, mask, earlier))
+    context = JobContext(api, job, log, _hide(request, mask, earlier), created=created)
     async with JobGuard(context, meaning_of_kill).protecting():
         await _complete(context, request, earlier, recovers=recovers)
         if on_launch is not None:

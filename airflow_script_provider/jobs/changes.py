@@ -67,10 +67,14 @@ class Changes(Protocol):
 
 @dataclass(frozen=True)
 class OwnChanges:
-    """Watches for one Job. With ``lists_pods``, ``LISTED`` comes after all its earlier pods."""
+    """Watches for one Job. With ``lists_pods``, ``LISTED`` comes after all its earlier pods.
+
+    ``created`` is the Job as it was a moment ago: then it is watched from there, and not listed.
+    """
 
     api: KubernetesApi
     lists_pods: bool = False
+    created: Mapping[str, Any] | None = None
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[WatchEvents]:
@@ -82,6 +86,8 @@ class OwnChanges:
                 stops.append(tasks.create_task(_feed(watch, partial(listener, kind))).cancel)
                 return stops[-1]
 
+            if self.created is not None:
+                listener(Kind.JOB, Change(dict(self.created)))
             begin(Kind.JOB, self._job(ref))
             begin(Kind.POD, self._pods(ref))
             try:
@@ -92,7 +98,10 @@ class OwnChanges:
 
     def _job(self, ref: JobRef) -> Watch:
         watch = Watch(self.api, "jobs", ref.namespace, {"fieldSelector": f"metadata.name={ref.name}"})
-        watch.expect({"metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}})
+        if self.created is not None:
+            watch.go_on_from(dict(self.created))
+        else:
+            watch.expect({"metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}})
         return watch
 
     def _pods(self, ref: JobRef) -> Watch:

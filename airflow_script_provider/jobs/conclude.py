@@ -134,7 +134,8 @@ async def _read_in_time(context: JobContext, followed: Followed) -> Followed:
 
 
 def _follower(context: JobContext, start: FollowState, *, keeps_output: bool = True) -> Follower:
-    changes = OwnChanges(context.api, lists_pods=start.clock is not None)
+    is_new = start.clock is None
+    changes = OwnChanges(context.api, lists_pods=not is_new, created=context.created if is_new else None)
     return Follower(context, changes, start, keeps_output=keeps_output)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.kube.hiding import Hide, knows_values
@@ -17,6 +19,7 @@ class JobContext:
     ``hide`` makes a line of the script safe for a message. Without it, as where the script's
     secrets are unknown, no line of the script stands in one.
     ``folds_groups`` says whether the log is shown on Airflow's page, which folds groups.
+    ``created`` is the Job as it was when this process launched it.
     """
 
     api: KubernetesApi
@@ -24,6 +27,7 @@ class JobContext:
     log: RunLog
     hide: Hide | None = None
     folds_groups: bool = True
+    created: Mapping[str, Any] | None = None
 
     @property
     def has_values(self) -> bool:

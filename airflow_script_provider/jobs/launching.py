@@ -20,8 +20,8 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
 
-async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef:
-    """Create Job, Secret and ConfigMap, in this order, the latter two owned by the Job.
+async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> dict[str, Any]:
+    """The Job; created before its Secret and ConfigMap, which it owns.
 
     If the process dies at any moment, deadline, TTL and garbage collection clear up. Launching the
     same request again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with
@@ -31,7 +31,7 @@ async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef
     owned = manifest.owned(request)  # before the create: what cannot be made leaves nothing behind
     asked = manifest.job(request)
     job = await _create_job(api, request, asked)
-    ref = JobRef(request.namespace, job["metadata"]["name"], job["metadata"]["uid"])
+    ref = JobRef.of(job)
     try:
         await _check_kept(api, asked, job, log)
         for resource, body in owned.items():
@@ -43,7 +43,7 @@ async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRef
     except BaseException as interruption:
         interruption.add_note(fate(ref, deleted=await abandon(api, ref)))
         raise
-    return ref
+    return job
 
 
 def fate(ref: JobRef, *, deleted: bool) -> str:
@@ -233,7 +233,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
             found = await _created(api, request, creating)
             if found is None:
                 return "No Job was created."
-            ref = JobRef(request.namespace, name, found["metadata"]["uid"])
+            ref = JobRef.of(found)
             await _delete_patiently(api, ref, ABANDON_TIMEOUT)
             return fate(ref, deleted=True)
     except (TimeoutError, exceptions.KubernetesApiError):

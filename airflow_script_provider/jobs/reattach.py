@@ -70,7 +70,7 @@ async def find(
     found = await doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
     jobs_of_earlier = _claimed_of(found["items"], request, task.instance_id, alone=alone)
     for job in jobs_of_earlier.obsolete:
-        await _delete(api, request.namespace, job, log)
+        await _delete(api, job, log)
     if jobs_of_earlier.wanted is not None:
         return _reattached(api, request, jobs_of_earlier.wanted)
     if not kind:
@@ -159,7 +159,7 @@ async def delete_unread(api: KubernetesApi, namespace: str, task: TaskIdentity, 
     try:
         async with asyncio.timeout(ABANDON_TIMEOUT):
             for job in await _unread(api, namespace, task, before=task.try_number + own):
-                ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
+                ref = JobRef.of(job)
                 deleted = await launching.abandon(api, ref)
                 notes.append(f"{launching.fate(ref, deleted=deleted)[:-1]}, of try {earlier_tries.try_number(job)}.")
     except (TimeoutError, exceptions.KubernetesApiError):
@@ -211,7 +211,7 @@ def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> Reattached
     deadline = earlier_tries.deadline_of(job, request.deadline, request.options.timeout)
     return ReattachedJob(
         replace(request, identity=identity, deadline=deadline),
-        JobRef(request.namespace, metadata["name"], metadata["uid"]),
+        JobRef.of(job),
         earlier_tries.try_number(job) or 0,
         launched_at=time.time() - earlier_tries.seconds_since_launch(job, now),
         clock=None if on_the_clock is None else time.time() - on_the_clock,
@@ -219,8 +219,8 @@ def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> Reattached
     )
 
 
-async def _delete(api: KubernetesApi, namespace: str, job: Job, log: RunLog) -> None:
-    ref = JobRef(namespace, job["metadata"]["name"], job["metadata"]["uid"])
+async def _delete(api: KubernetesApi, job: Job, log: RunLog) -> None:
+    ref = JobRef.of(job)
     why = f"Job {ref} of try {earlier_tries.try_number(job)} does not match this try, and no try needs its outcome."
     try:
         await doubting(lambda: launching.delete(api, ref))

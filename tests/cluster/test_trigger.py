@@ -23,7 +23,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.launching import launch
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
-from airflow_script_provider.kube.job.launched import LaunchedJob
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INSTALL_CONTAINER
 from airflow_script_provider.run_log import LoggerRunLog
@@ -55,7 +55,7 @@ async def launched(shared: dict[str, Any], script: str, **arguments: Any) -> Lau
     request = await asyncio.to_thread(hook.prepare, script, namespace=shared["namespace"], **arguments)
     await asyncio.to_thread(manifest.config_map, request)  # reads what is put into the pod, which blocks
     async with open_api(ClusterAccess(config_file=shared["config_file"])) as api:
-        return LaunchedJob.of(request, await launch(api, request, KeptLog()), time.time())
+        return LaunchedJob.of(request, JobRef.of(await launch(api, request, KeptLog())), time.time())
 
 
 def a_trigger(job: LaunchedJob, shared: dict[str, Any], **arguments: Any) -> ScriptTrigger:

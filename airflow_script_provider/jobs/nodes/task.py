@@ -188,7 +188,7 @@ class NodesTask:
         request = await read_mark.within_rights(self.api, _owning(request, on_nodes), self.log)
         job = LaunchedJob.before_launch(request, time.time())
         digits = hiding.check_digits(self.values or ())
-        job = replace(job, ref=await launching.launch(self.api, request, self.log), check_digits=digits)
+        job = replace(job, ref=JobRef.of(await launching.launch(self.api, request, self.log)), check_digits=digits)
         async with self._guard(job).protecting():
             self._note_launched(request, on_nodes, str(job.ref))
             _call(on_launch, job.ref)

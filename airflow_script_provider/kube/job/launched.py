@@ -27,6 +27,12 @@ class JobRef:
     name: str
     uid: str
 
+    @classmethod
+    def of(cls, job: Mapping[str, Any]) -> JobRef:
+        """A Job as the API server has it."""
+        metadata = job["metadata"]
+        return cls(metadata["namespace"], metadata["name"], metadata["uid"])
+
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 

@@ -176,3 +176,24 @@ async def test_a_quiet_stream_is_healthy(monkeypatch: pytest.MonkeyPatch) -> Non
             assert (await anext(changes)).object["metadata"]["uid"] == "u1"
             await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
         assert all("watch=1" in request.path for request in server.requests)
+
+
+@pytest.mark.parametrize("answers", [["DELETED"], ["410", "LIST"]])
+async def test_an_object_is_watched_from_the_answer_that_brought_it(
+    answers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is listed, unless the position is lost, and a deletion in between is not missed (R10, R31)."""
+    monkeypatch.setattr(module, "backoff", lambda *_, **__: 0.0)
+    gone = ADDED.replace(b"ADDED", b"DELETED")
+    said = {"DELETED": Answer(gone, headers=JSON), "410": a_refusal(410, "Expired"), "LIST": LIST}
+    with stand_in() as server:
+        server.answers(JOBS, *(said[answer] for answer in answers))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            watch = Watch(api, "jobs", "etl", {"fieldSelector": "metadata.name=x"})
+            watch.go_on_from({"metadata": {"uid": "u1", "name": "x", "resourceVersion": "1"}})
+            change = await anext(aiter(watch.changes()))
+    assert (change.object["metadata"]["uid"], change.deleted) == ("u1", True)
+    asked = [request.path for request in server.requests]
+    assert "watch=1" in asked[0]
+    assert asked[0].endswith("resourceVersion=1")
+    assert len(asked) == len(answers)

@@ -166,7 +166,7 @@ async def test_a_job_whose_answers_are_lost_is_found(
     monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0 if len(answers) == 1 else 30.0)
     server.answers(JOBS, *answers)
     async with api_of(server) as api:
-        assert (await launching.launch(api, REQUEST, KeptLog())).uid == "uid-1"
+        assert JobRef.of(await launching.launch(api, REQUEST, KeptLog())).uid == "uid-1"
     assert requests(server, "POST", CONFIG_MAPS) == 1
 
 
