@@ -15,7 +15,6 @@ ALWAYS = {
     "POST selfsubjectaccessreviews": 1,  # may the Job be marked as read
     "POST jobs": 1,
     "POST configmaps": 1,
-    "GET jobs": 1,
     "WATCH jobs": 1,
     "WATCH pods": 1,
     "GET pods/log follow": 1,
@@ -28,6 +27,7 @@ AT_TIMES = {
     "GET events": 1,  # the script ran for two seconds: has the kubelet stopped it
 }
 DEFERRED = {
+    "GET jobs": 1,
     "GET pods": 1,  # all that the triggerer's watch shares
     "PATCH jobs": 1,  # how far the log was shown
     "GET pods/log": 1,  # the output, for the result
