@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
+from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS, END_OF_GROUP, GROUP
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.run_log import RunLog
 
 BUFFER = 1024 * 1024
 """Bytes of a run's lines that wait for those of another run; a longer log is read when its turn
 has come."""
+EARLY = 16
+"""Runs whose log is read while their pods are ended."""
+
+_CUT = f"Later lines are not shown: the pod was deleted, and {BUFFER // 1024} KiB are kept of its log"
 
 
 class RunLines:
@@ -96,12 +103,59 @@ class _Waiting:
             self.lines.extend(lines)
 
 
+class _Buffered:
+    """The lines of a run that wait until they may be shown."""
+
+    def __init__(self, context: JobContext, view: View) -> None:
+        self.waiting = _Waiting(context.log)
+        self.lines = RunLines(replace(context, log=self.waiting), FollowState())
+        self.lines.see(view)
+        self.reading = asyncio.create_task(self.lines.follow())
+
+    async def read_rest(self, view: View, until: asyncio.Event | None) -> bool:
+        """Read to the end of a run that is over; False if ``until`` was set before."""
+        self.lines.see(view, is_over=True)
+        if until is None:
+            await self.reading
+            return True
+        stopped = asyncio.create_task(until.wait())
+        try:
+            await asyncio.wait({self.reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if until.is_set():
+                return False
+            await self.reading
+            return True
+        finally:
+            for task in (self.reading, stopped):
+                task.cancel()
+            await asyncio.wait({self.reading, stopped})
+
+
 class NodeLines:
     """Shows the lines of all runs in one log, those of different runs never mixed."""
 
     def __init__(self, context: JobContext, slots: StreamSlots | None = None, silence: float = SILENCE) -> None:
         self._context, self._slots, self._silence = context, slots, silence
         self._turn = asyncio.Lock()
+        self._early: dict[Start, _Buffered] = {}
+
+    def begin(self, run: NodeRun, verdict: Verdict) -> None:
+        """Begin to read the log of a run whose script is still to be ended.
+
+        With the pod, its log may be gone a moment after the script's end.
+        """
+        if termination.may_run_on(run.seen.view_of_ends, verdict) and len(self._early) < EARLY:
+            self._early[run.start] = _Buffered(self._context, run.seen.view)
+
+    def see(self, run: NodeRun) -> None:
+        """The run as it is now, if the reading of its log has begun."""
+        if run.start in self._early:
+            self._early[run.start].lines.see(run.seen.view)
+
+    @property
+    def early(self) -> list[asyncio.Task[None]]:
+        """What has begun to read, and is not shown yet."""
+        return [buffered.reading for buffered in self._early.values()]
 
     def live(self, start: FollowState) -> RunLines:
         """The lines of the only run of its time."""
@@ -119,20 +173,25 @@ class NodeLines:
         finally:
             self.close()
 
-    async def whole(self, view: View, title: str, uid: str | None) -> Output:
+    async def whole(self, run: NodeRun, title: str, uid: str | None) -> Output:
         """Show a run that has ended, as one group; the output of the pod that decided."""
-        waiting = _Waiting(self._context.log)
-        output = await _unless(waiting.is_full, _output_of(view, replace(self._context, log=waiting), uid))
+        view, early = run.seen.view, self._early.pop(run.start, None)
+        buffered = early or _Buffered(self._context, view)
+        is_read = await buffered.read_rest(view, until=None if early else buffered.waiting.is_full)
         async with self._turn:
             self.open(title)
             try:
-                if output is None:
-                    output = await _output_of(view, self._context, uid)
-                else:
-                    self._context.log.output(waiting.lines)
+                if is_read:
+                    self._context.log.output(buffered.waiting.lines)
+                    if buffered.waiting.is_full.is_set():
+                        self._context.log.note(_CUT, logging.WARNING)
+                    return buffered.lines.output_of(uid)
+                lines = RunLines(self._context, FollowState())
+                lines.see(view, is_over=True)
+                await lines.follow()
+                return lines.output_of(uid)
             finally:
                 self.close()
-        return output
 
     def open(self, title: str) -> None:
         """Begin a group."""
@@ -141,23 +200,3 @@ class NodeLines:
     def close(self) -> None:
         """End it."""
         self._context.log.output([END_OF_GROUP])
-
-
-async def _output_of(view: View, context: JobContext, uid: str | None) -> Output:
-    """The output of a run that has ended, whose lines are shown."""
-    lines = RunLines(context, FollowState())
-    lines.see(view, is_over=True)
-    await lines.follow()
-    return lines.output_of(uid)
-
-
-async def _unless(event: asyncio.Event, reading: Coroutine[Any, Any, Output]) -> Output | None:
-    """What is read, None if the event comes first."""
-    read, stopped = asyncio.ensure_future(reading), asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({read, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return await read if read.done() and not event.is_set() else None
-    finally:
-        for task in (read, stopped):
-            task.cancel()
-        await asyncio.wait({read, stopped})

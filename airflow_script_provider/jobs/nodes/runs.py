@@ -186,7 +186,7 @@ class NodeRuns:
         try:
             yield
         finally:
-            for task in (*feeding, *self._others, *(task for _, task in self._live.values())):
+            for task in (*feeding, *self._others, *self._lines.early, *(task for _, task in self._live.values())):
                 task.cancel()
 
     async def _feed(self, kind: Kind, watch: Watch) -> None:
@@ -314,6 +314,8 @@ class NodeRuns:
             if run.may_be_repeated and not decision.is_success:
                 others = other_failures(run.seen.view, decision.pod_uid)
                 await launching.end_attempts(self._api, JobRef(self.job.ref.namespace, run.name, run.uid), others)
+            if run.start not in self._live:
+                self._lines.begin(run, decision)
             decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
@@ -334,7 +336,7 @@ class NodeRuns:
         if run.start not in self._live:
             if not self.job.get_logs:
                 self._log.note(title)
-            return await self._lines.whole(run.seen.view, title, uid)
+            return await self._lines.whole(run, title, uid)
         lines, task = self._live[run.start]
         lines.see(run.seen.view, is_over=True)
         await asyncio.wait({task})
@@ -347,9 +349,7 @@ class NodeRuns:
             self._log.note(f"Node {run.node}: {self._records.error_of(record)}", logging.WARNING)
         if problem := await self._records.write(run, record, decision):
             self._log.note(problem, logging.WARNING)
-        if not self._keeps_output:
-            record = record.without_output()
-        self.board.end(run.start, record, time.monotonic())
+        self.board.end(run.start, record if self._keeps_output else record.without_output(), time.monotonic())
         self._starting.pop(run.start, None)
         self._wake()
         await self._forget(run)
@@ -386,6 +386,7 @@ class NodeRuns:
 
     def _show_live(self, run: NodeRun) -> None:
         """Show the lines of the only run as they come."""
+        self._lines.see(run)
         if not self.plan.is_live or run.is_concluding:
             return
         if run.start not in self._live:

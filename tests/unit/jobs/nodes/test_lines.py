@@ -1,0 +1,86 @@
+"""The lines of runs on nodes: read while there is a pod, shown run by run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.nodes import lines as module
+from airflow_script_provider.jobs.nodes.lines import NodeLines
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
+from tests.builders import a_launched_job, a_pod, some_limits
+from tests.kept_log import KeptLog
+from tests.patience import PATIENCE
+from tests.servers import Answer, WebServer
+from tests.stand_in_api import NOT_FOUND, api_of, stand_in
+
+LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
+DEADLINE = Verdict(Cause.DEADLINE, "uid-load-x1")
+BEGUN = b"2026-01-01T00:00:01.000000001Z begun\n"
+
+
+def a_run(**pod: Any) -> NodeRun:
+    """A run whose pod was seen so."""
+    run = NodeRun(Start("node-1", 0), "load", some_limits(), time.monotonic())
+    run.seen = run.seen.with_pod(a_pod(**pod), time.monotonic())
+    return run
+
+
+async def shown(server: WebServer, *, end: threading.Event, ended: dict[str, Any]) -> tuple[str, list[str]]:
+    """The output of a run that its deadline ends, and all lines: its pod is gone right after its script."""
+    log = KeptLog()
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        lines, run = NodeLines(JobContext(api, a_launched_job(), log)), a_run(running=True)
+        lines.begin(run, DEADLINE)
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        end.set()
+        server.answers(LOG, NOT_FOUND)
+        run.seen = run.seen.with_pod(a_pod(**ended), time.monotonic())
+        run.seen = run.seen.with_pod(a_pod(**ended), time.monotonic(), deleted=True)
+        lines.see(run)
+        output = await lines.whole(run, "Node node-1: failed", "uid-load-x1")
+    return output.tail(), log.lines
+
+
+async def test_a_log_that_goes_with_its_pod_was_read_before() -> None:
+    """The kubelet removes a pod that is being deleted as soon as its script has ended (R5, R13)."""
+    end = threading.Event()
+
+    def printed() -> Iterator[bytes]:
+        yield BEGUN
+        end.wait(PATIENCE)
+
+    with stand_in() as server:
+        server.answers(LOG, Answer(printed()))
+        text, said = await shown(server, end=end, ended={"exit_code": 143})
+    assert text == "begun\n"
+    assert said[-3:] == ["::group::Node node-1: failed", "begun", "::endgroup::"]
+
+
+async def test_only_some_logs_are_read_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of runs may have the same deadline, and each reading is a connection (R30)."""
+    monkeypatch.setattr(module, "EARLY", 1)
+    with stand_in() as server:
+        server.answers(LOG, BEGUN)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            lines = NodeLines(JobContext(api, a_launched_job(), KeptLog()))
+            runs = [replace(a_run(running=True), start=Start(node, 0)) for node in ("node-1", "node-2")]
+            for run in (replace(a_run(exit_code=1), start=Start("node-0", 0)), *runs):
+                lines.begin(run, DEADLINE)
+            (reading,) = lines.early
+            for run in runs:
+                run.seen = run.seen.with_pod(a_pod(exit_code=143), time.monotonic())
+                lines.see(run)
+                output = await lines.whole(run, run.node, "uid-load-x1")
+                assert output.tail() == "begun\n"
+            assert (reading.done(), lines.early) == (True, [])
