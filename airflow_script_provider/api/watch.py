@@ -108,7 +108,7 @@ class Watch:
         self._must_list = True
 
     def go_on_from(self, thing: dict[str, Any]) -> None:
-        """Pass on what happens to this object after the server answered with it, also its deletion.
+        """Pass on what happens to this object after the server answered so, also its deletion.
 
         For a selector that chooses only this object.
         """

@@ -129,6 +129,7 @@ class JobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when the work is over or cannot be followed here."""
         await self._leave_to_the_task()
+        self._has_begun = True
         try:
             async with shared_cluster(await shared_access(self.cluster)) as cluster:
                 event = await self._follow(cluster)

@@ -33,7 +33,6 @@ class NodeScriptTrigger(JobTrigger):
             slots=cluster.slots,
             log_silence=LOG_SILENCE,
         )
-        self._has_begun = True
         async with self._saving_at_the_end(runs.save_positions):
             await runs.follow()
         await nodes.complete(self._launched)

@@ -57,7 +57,6 @@ class ScriptTrigger(JobTrigger):
         log = self._open_log()
         start = self._start(found, cluster.api.now())
         self._follower, self._has_waited = self._new_follower(cluster, start), start.waited > 0
-        self._has_begun = True
         save_at_the_end = partial(self._save, cluster.api, is_final=True)
         savings = [self._save_waits(cluster.api, self._follower)]
         savings += [self._save_along(cluster.api)] if log.lines is not None else []

@@ -156,6 +156,33 @@ async def test_a_kill_deletes_the_job_only_if_no_worker_is_to_go_on(
         assert requests(server, "DELETE") == deletes
 
 
+@pytest.mark.parametrize("kind", [ScriptTrigger, NodeScriptTrigger])
+async def test_a_kill_counts_before_the_api_server_has_answered(
+    kind: type[JobTrigger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.3, Airflow calls ``cleanup`` only, perhaps while a connection is still looked up (R3)."""
+    killed: list[JobTrigger] = []
+
+    async def waits(ref: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def delete(trigger: JobTrigger) -> None:
+        killed.append(trigger)
+
+    monkeypatch.setattr(_base, "HAS_ON_KILL", False)
+    monkeypatch.setattr(_base, "shared_access", waits)
+    monkeypatch.setattr(kind, "_delete_in_time", delete)
+    trigger = kind(job=a_launched_job().to_dict(), kubernetes_conn_id=None)
+    await trigger.cleanup()
+    assert killed == []
+    following = asyncio.ensure_future(anext(trigger.run()))
+    await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.wait({following})
+    await trigger.cleanup()
+    assert killed == [trigger]
+
+
 FORBIDDEN = a_refusal(403, "Forbidden", "jobs is forbidden")
 UNREAD = an_object(name="load", uid="job-uid")
 
