@@ -70,8 +70,8 @@ def _whole(thing: dict[str, Any]) -> dict[str, Any]:
 class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
-    The first answer brings the objects that exist. After a lost position, or where streams bring
-    nothing, the watch lists, and passes on what was deleted in the meantime. ``keep`` makes of an
+    The first answer brings the objects that exist. After a lost position, after a silence, or where
+    streams bring nothing, the watch lists, and passes on what was deleted in the meantime. ``keep`` makes of an
     object what is passed on and remembered of it. With ``lists_first`` it begins with a list, so
     that after ``LISTED`` it is known what does not exist. A list brings the oldest objects first.
     ``first_patience`` are the seconds to wait for the first answer, by default
@@ -130,10 +130,11 @@ class Watch:
                     yield change
             except exceptions.KubernetesApiError as raised:
                 error = raised
-            has_lived = self._has_lived()
+            is_silent = error is not None and isinstance(error.__cause__, TimeoutError)
+            has_lived = not is_silent and self._has_lived()
             is_answered = self._answered is not None and self._answered >= began
             empty = empty + 1 if self._opened is not None and not is_answered else 0
-            is_lost = isinstance(error, exceptions.ApiGoneError) or empty >= EMPTY_ROUNDS
+            is_lost = is_silent or isinstance(error, exceptions.ApiGoneError) or empty >= EMPTY_ROUNDS
             self._must_list = self._must_list or is_lost
             if error is not None and self._is_final(error):
                 raise error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -59,7 +61,6 @@ async def test_a_page_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
         async with api_of(server) as api, asyncio.timeout(PATIENCE):
             changes = Watch(api, "jobs", "etl", {}).changes()
             change = await anext(changes)
-            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
     assert isinstance(change, Change)
     assert change.object["metadata"]["uid"] == "u1"
 
@@ -88,7 +89,6 @@ async def test_credentials_that_were_granted_a_moment_ago(monkeypatch: pytest.Mo
             changes = Watch(api, "jobs", "etl", {}).changes()
             with contextlib.nullcontext() if is_granted else pytest.raises(exceptions.ApiUnauthorizedError):
                 assert await anext(changes)
-            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
 
 
 @pytest.mark.parametrize(("resource", "is_doubted"), [("jobs", True), ("pods", True), ("events", False)])
@@ -104,7 +104,6 @@ async def test_a_right_that_is_missing_at_first(
             changes = Watch(api, resource, "etl", {}).changes()
             with contextlib.nullcontext() if is_doubted else pytest.raises(exceptions.ApiForbiddenError):
                 assert await anext(changes)
-            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
 
 
 async def test_a_right_that_stays_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +147,6 @@ async def test_streams_that_bring_nothing_are_replaced_by_lists(
         async with api_of(server) as api, asyncio.timeout(PATIENCE):
             changes = Watch(api, "jobs", "etl", {}, lists_first=True).changes()
             found = [await anext(changes) for _ in range(2)]
-            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
     assert [change.object.get("metadata", {}).get("uid") for change in found] == [None, "u1"]
 
 
@@ -174,7 +172,6 @@ async def test_a_quiet_stream_is_healthy(monkeypatch: pytest.MonkeyPatch) -> Non
         async with api_of(server) as api, asyncio.timeout(PATIENCE):
             changes = Watch(api, "jobs", "etl", {}).changes()
             assert (await anext(changes)).object["metadata"]["uid"] == "u1"
-            await changes.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
         assert all("watch=1" in request.path for request in server.requests)
 
 
@@ -197,3 +194,28 @@ async def test_an_object_is_watched_from_the_answer_that_brought_it(
     assert "watch=1" in asked[0]
     assert asked[0].endswith("resourceVersion=1")
     assert len(asked) == len(answers)
+
+
+async def test_a_stream_that_stays_silent_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy may keep what it is to pass on: what exists is listed, also what has changed meanwhile (R10, R14)."""
+    end = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        yield b""
+        end.wait(PATIENCE)
+
+    monkeypatch.setattr(module, "WATCH_SILENCE", 0.2)
+    monkeypatch.setattr(module, "SHORT_LIFE", 0.05)
+    monkeypatch.setattr(module, "backoff", lambda *_, **__: 0.0)
+    with stand_in() as server:
+        server.answers(JOBS, Answer(nothing()), ONE, Answer(nothing()), LIST, Answer(nothing()))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            changes = aiter(Watch(api, "jobs", "etl", {}).changes())
+            found = [await anext(changes) for _ in range(4)]
+        end.set()
+    assert [(change.object.get("metadata", {}).get("uid"), change.deleted) for change in found] == [
+        ("u1", False),
+        (None, False),
+        ("u1", True),
+        (None, False),
+    ]
