@@ -228,7 +228,8 @@ class Follower:
                 if is_of_the_job:
                     self.view = self.view.without_a_list()
             again = progress.decide(self.view, self._job.limits, time.monotonic())
-            if not isinstance(again, Verdict) and verdict.is_by_time:
+            is_refuted = verdict.cause is Cause.JOB_DELETED and not self.view.job_deleted
+            if not isinstance(again, Verdict) and (verdict.is_by_time or is_refuted):
                 return None
             verdict = again if isinstance(again, Verdict) else verdict
         return await self._unless_stopped(verdict)
@@ -260,8 +261,11 @@ class Follower:
         ref, seen = self._job.ref, self.view
         job = seen.job or {"metadata": {"uid": ref.uid}}  # nothing of it was seen yet
         pods = {uid: pod for uid, pod in seen.pods.items() if uid not in seen.gone}
-        for item in await as_they_are(self._api, ref, job=job, pods=pods):
-            self._take(item)
+        for kind, change in await as_they_are(self._api, ref, job=job, pods=pods):
+            if kind is Kind.JOB and not change.deleted:
+                # A watch by labels also calls deleted what has only lost them.
+                self.view = replace(self.view, job_deleted=False)
+            self._take((kind, change))
         self.view = replace(self.view, pods_known=True)
         self._doubt.end()
 

@@ -393,10 +393,22 @@ async def test_an_ended_attempt_does_not_decide_for_one_that_runs(server: WebSer
     assert termination.may_run_on(found.view, found.verdict)
 
 
+@pytest.mark.parametrize("is_leaving", [False, True])
+async def test_a_job_that_is_still_there_was_not_deleted(server: WebServer, is_leaving: bool) -> None:
+    """A shared watch selects by labels: what loses them is reported as deleted (R10)."""
+    pod, job = a_pod(running=True), a_job()
+    job["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:09Z"} if is_leaving else {}
+    has(server, ours(job), pod)
+    changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, replace(ours(a_job()), deleted=True)))
+    found = await followed(server, changes, reads_logs=False)
+    assert (found is not None) is is_leaving
+
+
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
     """``kubectl delete job --cascade=orphan``: what its script ends with meanwhile is the outcome (R9, R10)."""
     pod = a_pod(running=True)
     has(server, ours(a_job()), pod)
+    server.answers(JOB, a_refusal(404, "NotFound"))
     deleted = replace(ours(a_job()), deleted=True)
     changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, deleted))
     assert (await followed(server, changes, reads_logs=False)).verdict.cause is Cause.JOB_DELETED  # type: ignore[union-attr]
