@@ -18,7 +18,7 @@ from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.clusters import exec_plugin, identity, oidc
 from airflow_script_provider.clusters.access import ClusterAccess, chosen_by, names_of
 from airflow_script_provider.clusters.addresses import Address, proxy_address, proxy_route, server_address
-from airflow_script_provider.clusters.kubeconfig import Chosen, Entry
+from airflow_script_provider.clusters.kubeconfig import Chosen, Entry, PassingError, passing_errors
 from airflow_script_provider.clusters.plugin_processes import PluginProcess
 
 LOAD_TIMEOUT = 60.0
@@ -70,7 +70,8 @@ async def load(access: ClusterAccess) -> Credentials:
     """The credentials of a cluster.
 
     Files are read and plugins run in a thread. Raises ``ApiUnreachableError``. If the connection
-    itself holds a kubeconfig that is not valid, another try cannot help.
+    itself holds a kubeconfig that is not valid, another try cannot help. A plugin or an issuer
+    that fails is asked again by the next try.
     """
     try:
         return await _load(access)
@@ -79,7 +80,8 @@ async def load(access: ClusterAccess) -> Credentials:
             f"no credentials for a Kubernetes cluster: {_reason(error, access)}. "
             "Set them in the Kubernetes connection, config_file or KUBECONFIG."
         )
-        is_permanent = access.config is not None and isinstance(error, ValueError)
+        is_invalid = isinstance(error, ValueError) and not isinstance(error, PassingError)
+        is_permanent = access.config is not None and is_invalid
         raise exceptions.ApiUnreachableError(message, retryable=not is_permanent) from None
 
 
@@ -108,7 +110,7 @@ async def _next_token(provider: oidc.Provider) -> str:
         async with asyncio.timeout(LOAD_TIMEOUT):
             return await oidc.next_token(provider)
     except TimeoutError:
-        raise ValueError(f"oidc: the issuer has not answered within {LOAD_TIMEOUT:g} s") from None
+        raise PassingError(f"oidc: the issuer has not answered within {LOAD_TIMEOUT:g} s") from None
 
 
 def _known(chosen: Chosen, process: PluginProcess) -> exec_plugin.Answer | oidc.Provider:
@@ -118,7 +120,8 @@ def _known(chosen: Chosen, process: PluginProcess) -> exec_plugin.Answer | oidc.
         return exec_plugin.NOTHING
     if (plugin := user.entry("exec")) is not None:
         command = exec_plugin.command_of(plugin, chosen.cluster, os.environ)
-        return exec_plugin.answer_in(process.output(command, LOAD_TIMEOUT), command.version)
+        with passing_errors():
+            return exec_plugin.answer_in(process.output(command, LOAD_TIMEOUT), command.version)
     if (settings := identity.oidc_settings(user)) is not None:
         provider = oidc.Provider.of(settings)
         return exec_plugin.Answer(token, None) if (token := provider.valid_token) else provider
