@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.clusters import exec_plugin, identity, oidc
 from airflow_script_provider.clusters.access import ClusterAccess, chosen_by, names_of
@@ -42,16 +43,19 @@ class Credentials:
 
 
 @asynccontextmanager
-async def open_api(access: ClusterAccess, *, connections: int = 100) -> AsyncIterator[KubernetesApi]:
+async def open_api(
+    access: ClusterAccess, *, connections: int = 100, patience: float = 0.0
+) -> AsyncIterator[KubernetesApi]:
     """A session with the cluster's API server, of at most so many connections.
 
-    Raises ``ApiUnreachableError`` where the credentials cannot be loaded.
+    Raises ``ApiUnreachableError`` where the credentials cannot be loaded. For ``patience`` seconds
+    a plugin or an issuer that fails is asked again.
     """
 
-    async def session() -> Session:
-        return _session(await load(access), connections)
+    async def session(patience: float = 0.0) -> Session:
+        return _session(await load(access, patience), connections)
 
-    api = KubernetesApi(await session(), session)
+    api = KubernetesApi(await session(patience), session)
     try:
         yield api
     finally:
@@ -66,15 +70,15 @@ def _session(credentials: Credentials, connections: int) -> Session:
     return Session(host=credentials.server, http=http, route=credentials.route, headers=credentials.headers)
 
 
-async def load(access: ClusterAccess) -> Credentials:
+async def load(access: ClusterAccess, patience: float = 0.0) -> Credentials:
     """The credentials of a cluster.
 
     Files are read and plugins run in a thread. Raises ``ApiUnreachableError``. If the connection
     itself holds a kubeconfig that is not valid, another try cannot help. A plugin or an issuer
-    that fails is asked again by the next try.
+    that fails is asked again for ``patience`` seconds, and by the next try.
     """
     try:
-        return await _load(access)
+        return await _load_patiently(access, patience)
     except Exception as error:  # noqa: BLE001  # anything that a kubeconfig holds
         message = (
             f"no credentials for a Kubernetes cluster: {_reason(error, access)}. "
@@ -90,6 +94,19 @@ def _reason(error: Exception, access: ClusterAccess) -> str:
     if isinstance(error, UnicodeError) or not isinstance(error, ValueError | OSError):
         return f"{names_of(access)} is not a valid kubeconfig ({type(error).__name__})"
     return " ".join(str(error).split())
+
+
+async def _load_patiently(access: ClusterAccess, patience: float) -> Credentials:
+    give_up, attempt = time.monotonic() + patience, 0
+    while True:
+        try:
+            return await _load(access)
+        except PassingError:
+            pause = backoff(attempt)
+            if time.monotonic() + pause > give_up:
+                raise
+        attempt += 1
+        await asyncio.sleep(pause)
 
 
 async def _load(access: ClusterAccess) -> Credentials:
