@@ -8,20 +8,41 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _SIGNALS = 4096
-_handled: ContextVar[BaseException | None] = ContextVar("_handled", default=None)
-"""What the caller of the event loop is handling; Python puts it behind every error of the loop."""
+_handled: ContextVar[Sequence[BaseException | None]] = ContextVar("_handled", default=())
+"""What is handled outside of the event loop; Python puts it behind every error of the loop."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """``asyncio.run``, with signal handlers that run at once."""
-    return asyncio.run(_attentive(main))
+    with new_runner() as runner:
+        return runner.run(_attentive(main))
+
+
+@contextlib.contextmanager
+def new_runner() -> Iterator[asyncio.Runner]:
+    """A runner whose event loop knows what is handled outside of it.
+
+    That is what the caller handles, and later what has interrupted the loop: the runner then
+    cancels its tasks, which clear up while it handles the interruption.
+    """
+    handled = [sys.exc_info()[1]]
+    before = _handled.set(handled)
+    try:
+        with asyncio.Runner() as runner:
+            try:
+                yield runner
+            except BaseException as error:
+                handled.append(error)
+                raise
+    finally:
+        _handled.reset(before)
 
 
 async def _attentive(main: Coroutine[Any, Any, T]) -> T:
@@ -38,7 +59,6 @@ def woken_by_signals() -> Iterator[None]:
     lock. The handler would then wait until something else wakes the loop. Outside of the main
     thread no handler runs in any case.
     """
-    _handled.set(sys.exc_info()[1])
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -60,10 +80,11 @@ def raise_interruption_behind(error: BaseException | None) -> None:
     """Raise what has interrupted this thread, if that stands behind a client's error.
 
     Airflow's timeout is raised wherever Python happens to be. aiohttp's parser catches all that is
-    raised while it hands bytes on, and makes a client's error of it. What an author's code has
-    caught already, and handles by a run of ours, interrupts nothing any more.
+    raised while it hands bytes on, and makes a client's error of it. What is handled already
+    interrupts nothing any more: an author's code may handle it by a run of ours, and the runner
+    by clearing up.
     """
-    seen = {id(_handled.get())}
+    seen = {id(handled) for handled in _handled.get()}
     while error is not None and id(error) not in seen:
         if not isinstance(error, Exception | asyncio.CancelledError | GeneratorExit):
             raise error

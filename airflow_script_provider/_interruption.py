@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._event_loop import woken_by_signals
+from airflow_script_provider._event_loop import new_runner, woken_by_signals
 
 T = TypeVar("T")
 _unfinished: list[InterruptibleRun] = []
@@ -63,7 +63,7 @@ class InterruptibleRun:
             raise self._killed_error()
         loop = None
         try:
-            with asyncio.Runner() as runner:
+            with new_runner() as runner:
                 loop = runner.get_loop()
                 loop.set_exception_handler(self._on_stray)
                 return self._run_in(runner, main)

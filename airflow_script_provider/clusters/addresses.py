@@ -10,6 +10,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from airflow_script_provider.clusters.kubeconfig import passing_errors
+
 _SCHEMES = ("http", "https")
 
 
@@ -47,7 +49,8 @@ def proxy_address(server: str, proxy_url: str, environ: Mapping[str, str]) -> Ad
     for variable in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()):
         if url := environ.get(variable, "").strip():
             exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-            return None if _is_exempt(parts, exempt) else _proxy(url, variable)
+            with passing_errors():
+                return None if _is_exempt(parts, exempt) else _proxy(url, variable)
     return None
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.clusters import exec_plugin, identity, oidc
 from airflow_script_provider.clusters.access import ClusterAccess, chosen_by, names_of
 from airflow_script_provider.clusters.addresses import Address, proxy_address, proxy_route, server_address
-from airflow_script_provider.clusters.kubeconfig import Chosen, Entry
+from airflow_script_provider.clusters.kubeconfig import Chosen, Entry, PassingError, passing_errors
 from airflow_script_provider.clusters.plugin_processes import PluginProcess
 
 LOAD_TIMEOUT = 60.0
@@ -42,16 +43,19 @@ class Credentials:
 
 
 @asynccontextmanager
-async def open_api(access: ClusterAccess, *, connections: int = 100) -> AsyncIterator[KubernetesApi]:
+async def open_api(
+    access: ClusterAccess, *, connections: int = 100, patience: float = 0.0
+) -> AsyncIterator[KubernetesApi]:
     """A session with the cluster's API server, of at most so many connections.
 
-    Raises ``ApiUnreachableError`` where the credentials cannot be loaded.
+    Raises ``ApiUnreachableError`` where the credentials cannot be loaded. For ``patience`` seconds
+    a plugin or an issuer that fails is asked again.
     """
 
-    async def session() -> Session:
-        return _session(await load(access), connections)
+    async def session(patience: float = 0.0) -> Session:
+        return _session(await load(access, patience), connections)
 
-    api = KubernetesApi(await session(), session)
+    api = KubernetesApi(await session(patience), session)
     try:
         yield api
     finally:
@@ -66,20 +70,22 @@ def _session(credentials: Credentials, connections: int) -> Session:
     return Session(host=credentials.server, http=http, route=credentials.route, headers=credentials.headers)
 
 
-async def load(access: ClusterAccess) -> Credentials:
+async def load(access: ClusterAccess, patience: float = 0.0) -> Credentials:
     """The credentials of a cluster.
 
     Files are read and plugins run in a thread. Raises ``ApiUnreachableError``. If the connection
-    itself holds a kubeconfig that is not valid, another try cannot help.
+    itself holds a kubeconfig that is not valid, another try cannot help. A plugin or an issuer
+    that fails is asked again for ``patience`` seconds, and by the next try.
     """
     try:
-        return await _load(access)
+        return await _load_patiently(access, patience)
     except Exception as error:  # noqa: BLE001  # anything that a kubeconfig holds
         message = (
             f"no credentials for a Kubernetes cluster: {_reason(error, access)}. "
             "Set them in the Kubernetes connection, config_file or KUBECONFIG."
         )
-        is_permanent = access.config is not None and isinstance(error, ValueError)
+        is_invalid = isinstance(error, ValueError) and not isinstance(error, PassingError)
+        is_permanent = access.config is not None and is_invalid
         raise exceptions.ApiUnreachableError(message, retryable=not is_permanent) from None
 
 
@@ -88,6 +94,19 @@ def _reason(error: Exception, access: ClusterAccess) -> str:
     if isinstance(error, UnicodeError) or not isinstance(error, ValueError | OSError):
         return f"{names_of(access)} is not a valid kubeconfig ({type(error).__name__})"
     return " ".join(str(error).split())
+
+
+async def _load_patiently(access: ClusterAccess, patience: float) -> Credentials:
+    give_up, attempt = time.monotonic() + patience, 0
+    while True:
+        try:
+            return await _load(access)
+        except PassingError:
+            pause = backoff(attempt)
+            if time.monotonic() + pause > give_up:
+                raise
+        attempt += 1
+        await asyncio.sleep(pause)
 
 
 async def _load(access: ClusterAccess) -> Credentials:
@@ -108,7 +127,7 @@ async def _next_token(provider: oidc.Provider) -> str:
         async with asyncio.timeout(LOAD_TIMEOUT):
             return await oidc.next_token(provider)
     except TimeoutError:
-        raise ValueError(f"oidc: the issuer has not answered within {LOAD_TIMEOUT:g} s") from None
+        raise PassingError(f"oidc: the issuer has not answered within {LOAD_TIMEOUT:g} s") from None
 
 
 def _known(chosen: Chosen, process: PluginProcess) -> exec_plugin.Answer | oidc.Provider:
@@ -118,7 +137,8 @@ def _known(chosen: Chosen, process: PluginProcess) -> exec_plugin.Answer | oidc.
         return exec_plugin.NOTHING
     if (plugin := user.entry("exec")) is not None:
         command = exec_plugin.command_of(plugin, chosen.cluster, os.environ)
-        return exec_plugin.answer_in(process.output(command, LOAD_TIMEOUT), command.version)
+        with passing_errors():
+            return exec_plugin.answer_in(process.output(command, LOAD_TIMEOUT), command.version)
     if (settings := identity.oidc_settings(user)) is not None:
         provider = oidc.Provider.of(settings)
         return exec_plugin.Answer(token, None) if (token := provider.valid_token) else provider

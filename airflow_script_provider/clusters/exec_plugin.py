@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider.clusters.identity import Certificate
-from airflow_script_provider.clusters.kubeconfig import Entry
+from airflow_script_provider.clusters.kubeconfig import Entry, PassingError
 
 _EXTENSION = "client.authentication.k8s.io/exec"
 """The extension of a cluster that holds its plugin's settings."""
@@ -98,5 +98,5 @@ def answer_in(output: bytes, version: str) -> Answer:
 def _found(command: str, environ: Mapping[str, str]) -> str:
     found = shutil.which(command, path=environ.get("PATH", os.defpath))
     if found is None:
-        raise ValueError(f"exec: the kubeconfig's plugin {command!r} is not in PATH")
+        raise PassingError(f"exec: the kubeconfig's plugin {command!r} is not in PATH")
     return found

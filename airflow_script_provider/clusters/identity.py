@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from airflow_script_provider.clusters.addresses import basic
-from airflow_script_provider.clusters.kubeconfig import Entry
+from airflow_script_provider.clusters.kubeconfig import Entry, PassingError
 
 _LEGAL_IN_NAMES = "!#$&'*+-.^_`|~"
 """Characters of a header's name beside letters and digits; ``%`` is escaped."""
@@ -57,7 +57,7 @@ def authorization(user: Entry) -> str | None:
     if token := (file.read_text() if file else user.text("token")).strip():
         return f"Bearer {token}"
     if file is not None:
-        raise ValueError(f"tokenFile of {user.title} is empty")
+        raise PassingError(f"tokenFile of {user.title} is empty")
     if user.text("username") or user.text("password"):
         return basic(user.text("username"), user.text("password"))
     return None

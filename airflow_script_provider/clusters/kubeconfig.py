@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,24 @@ from typing import Any
 from airflow_script_provider.spec.text import read_yaml
 
 _TRUE = ("1", "true", "yes", "on")
+
+
+class PassingError(ValueError):
+    """A fault outside of the kubeconfig: in a plugin, an issuer, a file or the environment.
+
+    Another try may succeed with the same kubeconfig.
+    """
+
+
+@contextmanager
+def passing_errors() -> Iterator[None]:
+    """Make a ``PassingError`` of a ``ValueError`` in the block."""
+    try:
+        yield
+    except UnicodeError:
+        raise  # its text may quote a credential
+    except ValueError as error:
+        raise PassingError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from airflow_script_provider.clusters.addresses import basic, proxy_address, proxy_route
-from airflow_script_provider.clusters.kubeconfig import Entry
+from airflow_script_provider.clusters.kubeconfig import Entry, passing_errors
 
 if TYPE_CHECKING:
     import aiohttp
@@ -67,7 +67,10 @@ def _is_expired(token: str, now: float) -> bool:
 
 
 async def next_token(provider: Provider) -> str:
-    """Another token, for the refresh token. ``ValueError`` quotes no answer and no address."""
+    """Another token, for the refresh token. ``ValueError`` quotes no answer and no address.
+
+    It is a ``PassingError`` if the provider has what the request needs.
+    """
     import aiohttp
 
     for name, value in (("refresh-token", provider.refresh_token), ("idp-issuer-url", provider.issuer)):
@@ -75,11 +78,12 @@ async def next_token(provider: Provider) -> str:
             raise ValueError(f"oidc: No valid id-token, and cannot refresh without {name}")
     text = provider.authority.decode("ascii", "replace") if provider.authority else None
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=text))
-    try:
-        async with aiohttp.ClientSession(connector=connector) as session:
-            return await _refreshed(session, provider)
-    except (aiohttp.ClientError, OSError) as error:
-        raise ValueError(f"oidc: the issuer cannot be asked: {type(error).__name__}") from None
+    with passing_errors():
+        try:
+            async with aiohttp.ClientSession(connector=connector) as session:
+                return await _refreshed(session, provider)
+        except (aiohttp.ClientError, OSError) as error:
+            raise ValueError(f"oidc: the issuer cannot be asked: {type(error).__name__}") from None
 
 
 async def _refreshed(session: aiohttp.ClientSession, provider: Provider) -> str:

@@ -38,6 +38,10 @@ R = TypeVar("R")
 KILL_STATE_TIMEOUT = 2.0
 """Seconds for Airflow to answer with a killed task's state; SIGKILL comes 5 s after SIGTERM."""
 
+LOAD_PATIENCE = 5.0
+"""Seconds for which a run asks a kubeconfig's plugin, or the issuer of its tokens, again after a
+failure: the task may have no other try."""
+
 
 class TaskRun:
     """A run on a cluster, for a task or for plain code, which a kill may end at any moment.
@@ -71,7 +75,7 @@ class TaskRun:
 
     def run(self, access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:
         """The result of ``do`` in a session with the cluster. Raises ``RunKilledError``."""
-        return self.interruptible.run(lambda: in_session(access, do))
+        return self.interruptible.run(lambda: in_session(access, do, LOAD_PATIENCE))
 
     def call(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:
         """The result of a short call in a session of its own, which a kill does not interrupt."""
@@ -181,7 +185,7 @@ class JobTaskRun(TaskRun):
             return await do(api, job, start)
 
         try:
-            return await in_session(await asyncio.to_thread(self.cluster.resolve), main)
+            return await in_session(await asyncio.to_thread(self.cluster.resolve), main, LOAD_PATIENCE)
         except asyncio.CancelledError as cancelled:
             if not is_protected:
                 cancelled.add_note(await shielded(asyncio.to_thread(self._delete_if_possible, ref)))
@@ -289,7 +293,9 @@ class JobTaskRun(TaskRun):
         return NOT_FOLLOWED if alone and is_of_the_server else None
 
 
-async def in_session(access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:
-    """The result of ``do`` in a session with the cluster."""
-    async with open_api(access) as api:
+async def in_session(
+    access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]], patience: float = 0.0
+) -> T:
+    """The result of ``do`` in a session with the cluster, opened as ``open_api`` does."""
+    async with open_api(access, patience=patience) as api:
         return await do(api)

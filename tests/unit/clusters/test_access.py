@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from airflow_script_provider.clusters import credentials
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from tests.command_line import wait_until_gone
-from tests.patience import wait_for
-from tests.servers import web_server
+from tests.patience import PATIENCE, wait_for
+from tests.servers import Answer, web_server
 
 CONFIG = {"current-context": "a", "clusters": []}
 
@@ -220,6 +221,73 @@ async def test_whether_another_try_can_help(tmp_path: Path, in_connection: bool)
         async with open_api(access):
             pass
     assert caught.value.retryable != in_connection
+
+
+def an_oidc_user(**settings: str) -> dict[str, Any]:
+    """A user whose tokens come from an issuer."""
+    return {"auth-provider": {"name": "oidc", "config": {"client-id": "c", **settings}}}
+
+
+NOT_IN_PATH = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin"}}
+
+
+@pytest.mark.parametrize(
+    ("user_in", "words", "is_passing"),
+    [
+        (lambda folder, _: a_plugin(folder, "exit 1"), "process returned 1", True),
+        (lambda folder, _: a_plugin(folder, "exec sleep 3600"), "plugin has not answered within", True),
+        (lambda folder, _: a_plugin(folder, "echo 503 Service Unavailable"), "it is not JSON", True),
+        (lambda folder, _: NOT_IN_PATH, "is not in PATH", True),
+        (lambda folder, _: {"tokenFile": a_file(folder, "", "token")}, "tokenFile of user .* is empty", True),
+        (lambda _, url: an_oidc_user(**{"idp-issuer-url": url, "refresh-token": "r"}), r"its settings \(503\)", True),
+        (lambda *_: an_oidc_user(**{"idp-issuer-url": "http://127.0.0.1:1", "refresh-token": "r"}), "be asked", True),
+        (lambda _, url: an_oidc_user(**{"idp-issuer-url": url}), "without refresh-token", False),
+        (lambda *_: {"exec": {"apiVersion": "v1"}}, "missing key 'command'", False),
+    ],
+    ids=["fails", "hangs", "output", "PATH", "token file", "issuer", "no issuer", "no refresh token", "no command"],
+)
+async def test_what_fails_outside_of_the_connection_may_pass(
+    user_in: Callable[[Path, str], dict[str, Any]],
+    words: str,
+    is_passing: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next try asks a plugin or an issuer again; what is missing in the connection stays so (R15, R16)."""
+    if "has not answered" in words:
+        monkeypatch.setattr(credentials, "LOAD_TIMEOUT", 0.25)
+    with web_server() as issuer:
+        issuer.unknown = Answer(b"away", 503)
+        access = ClusterAccess(config=a_kubeconfig(**user_in(tmp_path, issuer.url)))
+        with pytest.raises(exceptions.ApiUnreachableError, match=words) as caught:
+            await credentials.load(access)
+    assert caught.value.retryable == is_passing
+
+
+async def test_an_issuer_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next try asks it again (R10, R16)."""
+    monkeypatch.setattr(credentials, "LOAD_TIMEOUT", 0.25)
+    with web_server() as issuer:
+        issuer.unknown = Answer(b"late", delay=PATIENCE)
+        user = an_oidc_user(**{"idp-issuer-url": issuer.url, "refresh-token": "r"})
+        with pytest.raises(exceptions.ApiUnreachableError, match="has not answered within") as caught:
+            await credentials.load(ClusterAccess(config=a_kubeconfig(**user)))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(("of_kubeconfig", "is_passing"), [(False, True), (True, False)])
+async def test_a_proxy_of_the_environment_may_be_mended(
+    of_kubeconfig: bool, is_passing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker may have another one; that of the kubeconfig in the connection is the same (R16)."""
+    config = a_kubeconfig()
+    if of_kubeconfig:
+        config["clusters"][0]["cluster"]["proxy-url"] = "socks5://a"
+    else:
+        monkeypatch.setenv("HTTPS_PROXY", "socks5://a")
+    with pytest.raises(exceptions.ApiUnreachableError, match="names a SOCKS proxy") as caught:
+        await credentials.load(ClusterAccess(config=config))
+    assert caught.value.retryable == is_passing
 
 
 async def test_an_incomplete_user_is_not_quoted(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import logging
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,8 +16,10 @@ import pytest
 from airflow.sdk._shared.secrets_masker import redact
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiForbiddenError, ApiUnreachableError, ScriptSourceError
+from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptTaskRun
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard
@@ -29,6 +33,7 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import NoRunLog
 from airflow_script_provider.sources import FileScript
 from tests.builders import a_failed_outcome, a_launched_job, a_script, a_task
+from tests.patience import PATIENCE
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 from tests.task_runs import a_script_run, inputs_and_options
 
@@ -68,6 +73,42 @@ async def test_a_job_that_cannot_be_followed_is_left_to_the_next_try(
         assert requests(server, "DELETE") == (not is_left)
     fate = "The Job cannot be followed: Job etl/load is left to the next try, which reattaches to it."
     assert raised.value.__notes__ == [fate if is_left else "Job etl/load is deleted."]
+
+
+def a_plugin_that_fails_once(folder: Path) -> dict[str, Any]:
+    """A user of a kubeconfig."""
+    answer = json.dumps({"apiVersion": "v1", "kind": "ExecCredential", "status": {"token": "t"}})
+    plugin = folder / "plugin"
+    plugin.write_text(f"#!/bin/sh\ncd {folder}\ntest -e asked && echo '{answer}' && exit\ntouch asked\nexit 1\n")
+    plugin.chmod(0o755)
+    return {"exec": {"apiVersion": "v1", "command": str(plugin)}}
+
+
+@pytest.mark.parametrize("patience", [PATIENCE, 0.0], ids=["asked again", "given up"])
+def test_a_plugin_that_fails_once_need_not_cost_a_try(
+    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is resumed after its script's success may have no other try (R15, R16)."""
+    monkeypatch.setattr(_task_run, "LOAD_PATIENCE", patience)
+    access, asked = an_access(**a_plugin_that_fails_once(tmp_path)), []
+
+    async def ask(api: KubernetesApi) -> None:
+        asked.append(api.host)
+
+    with nullcontext() if patience else pytest.raises(ApiUnreachableError, match="process returned 1") as error:
+        a_script_run().run(access, ask)
+    assert asked == (["https://a:6443"] if patience else [])
+    assert error is None or error.value.retryable
+
+
+def an_access(**user: Any) -> ClusterAccess:
+    """The access of a connection that holds a kubeconfig of this user."""
+    named = {
+        "clusters": [{"name": "a", "cluster": {"server": "https://a:6443"}}],
+        "users": [{"name": "a", "user": user}],
+    }
+    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
+    return ClusterAccess(config={"current-context": "a", "contexts": contexts, **named})
 
 
 def test_arguments_are_split_into_inputs_and_options() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -11,19 +12,25 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_script_provider import _event_loop
+from airflow_script_provider import _event_loop, _shielded
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider._interruption import InterruptibleRun
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.api.watch import Watch
+from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.guard import JobGuard
 from airflow_script_provider.jobs.log_reader import LogReader
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
+from tests.builders import a_launched_job
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer, web_server
+from tests.stand_in_api import NOT_FOUND, a_refusal, api_of, requests
+from tests.unit.jobs.test_guard import Silent
 
 LINE = b"2026-01-01T00:00:01.000000001Z n 0\n"
+RESET, AWAY, DONE = Answer(reset=True), a_refusal(503, "ServiceUnavailable"), a_refusal(200)
 EVENT = json.dumps({"type": "ADDED", "object": {"metadata": {"uid": "u", "resourceVersion": "1"}}}).encode() + b"\n"
 
 
@@ -96,6 +103,41 @@ def test_the_timeout_ends_the_run(
     with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
         InterruptibleRun().run(main)
     assert len(server.requests) == 1
+
+
+@pytest.fixture
+def alarm_is_a_timeout() -> Iterator[None]:
+    """``SIGALRM`` raises Airflow's timeout."""
+
+    def expire(*_: object) -> None:
+        raise AirflowTaskTimeout("execution_timeout")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarm_is_a_timeout")
+@pytest.mark.parametrize("answers", [[RESET, DONE], [RESET, RESET, DONE], [AWAY, DONE]], ids=["reset", "twice", "503"])
+@pytest.mark.parametrize("run", [InterruptibleRun().run, lambda of: _event_loop.run(of())], ids=["a run", "a call"])
+def test_the_clearing_up_after_a_timeout_outlasts_a_broken_connection(
+    run: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+    answers: list[Answer],
+    server: WebServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow's timeout ends the loop while it waits; the runner clears up while it handles that (R5, R14)."""
+    monkeypatch.setattr(_shielded, "ABANDON_TIMEOUT", PATIENCE)
+    server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers, NOT_FOUND)
+
+    async def main() -> None:
+        async with api_of(server) as api, JobGuard(JobContext(api, a_launched_job(), Silent())).protecting():
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            await asyncio.sleep(PATIENCE)
+
+    with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
+        run(main)
+    assert requests(server, "DELETE") == len(answers)
 
 
 def an_error(behind: BaseException | None = None, *, as_context: bool = False) -> aiohttp.ClientError:
