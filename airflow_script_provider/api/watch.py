@@ -71,11 +71,12 @@ class Watch:
     """Objects of ``resource`` that ``selector`` chooses (``labelSelector`` or ``fieldSelector``).
 
     The first answer brings the objects that exist. After a lost position or a silence, or where
-    streams bring nothing, the watch lists, and passes on what was deleted in the meantime. ``keep``
-    makes of an object what is passed on and remembered of it. With ``lists_first`` it begins with a
-    list, so that after ``LISTED`` it is known what does not exist. A list brings the oldest objects
-    first. ``first_patience`` are the seconds to wait for the first answer, by default
-    ``WATCH_PATIENCE``.
+    streams bring nothing, the watch lists, and passes on what was deleted in the meantime.
+
+    ``keep`` makes of an object what is passed on and remembered of it. With ``lists_first`` it
+    begins with a list, so that after ``LISTED`` it is known what does not exist. A list brings the
+    oldest objects first. ``first_patience`` are the seconds to wait for the first answer, by
+    default ``WATCH_PATIENCE``.
     """
 
     def __init__(

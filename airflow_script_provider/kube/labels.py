@@ -21,6 +21,9 @@ TASK_INSTANCE_LABEL = f"{MANAGER}/task-instance"
 REQUEST_LABEL = f"{MANAGER}/request"
 """Digest of what is asked for: a later try finds the Job of an earlier one by it."""
 
+TRY_NUMBER_LABEL = f"{MANAGER}/try-number"
+"""The try that launched it, also where a webhook has replaced the annotations."""
+
 # Annotations of a Job.
 
 TRY_NUMBER_ANNOTATION = f"{MANAGER}/try-number"

@@ -22,6 +22,7 @@ from airflow_script_provider.kube.labels import (
     TASK_ANNOTATIONS,
     TASK_ID_LABEL,
     TASK_INSTANCE_LABEL,
+    TRY_NUMBER_LABEL,
 )
 from airflow_script_provider.kube.syntax import MAX_LABEL
 
@@ -77,11 +78,12 @@ class TaskIdentity:
         return {key: str(value) for key, value in values.items() if value is not None}
 
     def labels(self) -> dict[str, str]:
-        """Label values for people and selectors. Only the digest is exact."""
+        """Label values for people and selectors. Only digest and try are exact."""
         return {
             DAG_ID_LABEL: label_value(self.dag_id),
             TASK_ID_LABEL: label_value(self.task_id),
             TASK_INSTANCE_LABEL: self.digest,
+            TRY_NUMBER_LABEL: str(self.try_number),
         }
 
 

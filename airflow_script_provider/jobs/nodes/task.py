@@ -350,7 +350,7 @@ def _patience_until(expires_at: float | None) -> float | None:
 
 def _is_bare(pod: Mapping[str, Any], request: str) -> bool:
     """Whether a pod of this request lacks its try, because a webhook has replaced annotations."""
-    return earlier_tries.try_number(pod) is None and (pod["metadata"].get("labels") or {}).get(REQUEST_LABEL) == request
+    return earlier_tries.is_bare(pod) and (pod["metadata"].get("labels") or {}).get(REQUEST_LABEL) == request
 
 
 def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:

@@ -82,9 +82,18 @@ def pods_left_over(pods: Sequence[Pod], jobs: EarlierJobs, task: TaskIdentity) -
 
 
 def try_number(thing: Job | Pod) -> int | None:
-    """The try that launched a Job or its pod; None without such an annotation."""
-    text = _annotations(thing).get(labels.TRY_NUMBER_ANNOTATION, "")
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
+    """The try that launched a Job or its pod; None without such a label and annotation.
+
+    Objects of earlier versions have only the annotation, which a webhook may have replaced.
+    """
+    label = (thing["metadata"].get("labels") or {}).get(labels.TRY_NUMBER_LABEL, "")
+    texts = (label, _annotations(thing).get(labels.TRY_NUMBER_ANNOTATION, ""))
+    return next((int(text) for text in texts if re.fullmatch("[0-9]{1,9}", text)), None)
+
+
+def is_bare(thing: Job | Pod) -> bool:
+    """Whether a Job or pod lacks our annotations, because a webhook has replaced them."""
+    return labels.TRY_NUMBER_ANNOTATION not in (thing["metadata"].get("annotations") or {})
 
 
 def has_ended(job: Job) -> bool:
@@ -122,7 +131,8 @@ def deadline_of(job: Job, asked: Deadline, timeout: int | None) -> Deadline:
 
 def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
     metadata, number = job["metadata"], try_number(job)
-    is_read = labels.READ_ANNOTATION in _annotations(job)
+    # A webhook that has replaced the annotations may also have removed the mark.
+    is_read = labels.READ_ANNOTATION in _annotations(job) or (is_bare(job) and has_ended(job))
     return number is not None and number < task.try_number and not is_read and "deletionTimestamp" not in metadata
 
 
@@ -177,9 +187,17 @@ def _request(job: Job) -> str | None:
     return label
 
 
-def _annotations(job: Job) -> Mapping[str, str]:
-    annotations: Mapping[str, str] = job["metadata"].get("annotations") or {}
-    return annotations
+def _annotations(thing: Job | Pod) -> Mapping[str, str]:
+    """The annotations. A webhook may have replaced a Job's, which its pods' template also has.
+
+    An owner that lacks its own cannot be followed, because its plan is only there.
+    """
+    metadata = thing["metadata"]
+    own: dict[str, str] = metadata.get("annotations") or {}
+    if labels.NODES_LABEL in (metadata.get("labels") or {}):
+        return own
+    template = thing.get("spec", {}).get("template", {}).get("metadata", {})
+    return (template.get("annotations") or {}) | own
 
 
 def _age_key(job: Job) -> tuple[str, int]:

@@ -168,7 +168,9 @@ def run_job(owner: Mapping[str, Any], start: Start, deadline: int | None) -> dic
         RUN_LABEL: str(start.index),
     }
     annotations = {k: text for k, text in metadata.get("annotations", {}).items() if not k.startswith(_NOT_COPIED)}
-    kept = {key: spec[key] for key in ("backoffLimit", "podFailurePolicy") if key in spec}
+    # Admission may have raised the owner's limit, but a run has one attempt.
+    one_attempt = {"backoffLimit": 0}
+    kept = {"podFailurePolicy": spec["podFailurePolicy"]} if "podFailurePolicy" in spec else {}
     body: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -179,7 +181,7 @@ def run_job(owner: Mapping[str, Any], start: Start, deadline: int | None) -> dic
             "annotations": annotations | {NODE_ANNOTATION: start.node},
             "ownerReferences": [owner_reference(owner)],
         },
-        "spec": kept | {"template": _template(spec["template"], start, labels)},
+        "spec": one_attempt | kept | {"template": _template(spec["template"], start, labels)},
     }
     if deadline is not None:
         body["spec"]["activeDeadlineSeconds"] = deadline

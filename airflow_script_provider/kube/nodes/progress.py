@@ -136,7 +136,7 @@ class NodeView:
 
 def decide(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost:
     """Decide whether the run is over, its node is lost, or until when to wait."""
-    decision = progress.decide(seen.view, limits, now)
+    decision = progress.decide(_of_one_attempt(seen.view), limits, now)
     if isinstance(decision, Verdict):
         decision = _without_start(seen, decision, limits)
         goes_on = _while_pods_end(seen, limits, now) if decision.cause in _LEAVES_PODS else None
@@ -159,7 +159,7 @@ def settled(seen: NodeView, verdict: Verdict, limits: Limits, now: float) -> Ver
 
     The script may have ended by itself before anything ended its pod, or its kubelet is silent.
     """
-    found = termination.settled(seen.view_of_ends, verdict, limits, now)
+    found = termination.settled(_of_one_attempt(seen.view_of_ends), verdict, limits, now)
     pod = seen.view.pods.get(found.pod_uid or "")
     is_lost = found.cause is Cause.UNREACHABLE and pod is not None
     return _lost(pod, is_dead=False) if is_lost and pod is not None else found
@@ -174,8 +174,17 @@ def _without_start(seen: NodeView, verdict: Verdict, limits: Limits) -> Verdict:
     is_unstarted = pod is not None and not pod_status.has_started(pod)
     if verdict.cause is not Cause.UNREACHABLE or seen.over_since is None or not is_unstarted:
         return verdict
-    original = progress.decide(seen.view, limits, seen.over_since)
+    original = progress.decide(_of_one_attempt(seen.view), limits, seen.over_since)
     return original if isinstance(original, Verdict) else verdict
+
+
+def _of_one_attempt(view: View) -> View:
+    """The view without the Job's own limit of attempts, which admission may have raised.
+
+    What counts for a run is the limit that was asked for.
+    """
+    spec = {name: value for name, value in view.job.get("spec", {}).items() if name != "backoffLimit"}
+    return replace(view, job={**view.job, "spec": spec}) if "spec" in view.job else view
 
 
 def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost | None:

@@ -152,6 +152,37 @@ async def test_an_obsolete_job_that_cannot_be_deleted(
     assert "could not be deleted. Run: kubectl -n etl delete job script-load-0123456789" in first_line
 
 
+WEBHOOKS = {"policy/injected": "1"}
+"""The annotations that a webhook leaves."""
+
+
+@pytest.mark.parametrize("is_pod_bare", [True, False])
+async def test_a_running_job_whose_annotations_a_webhook_has_replaced(server: WebServer, is_pod_bare: bool) -> None:
+    """A retry follows it; the script does not run twice (R2)."""
+    left, pod = a_running_job(), a_left_pod(running=True)
+    left["metadata"]["annotations"] = WEBHOOKS
+    pod["metadata"] |= {"annotations": WEBHOOKS} if is_pod_bare else {}
+    server.answers(JOBS, a_list(left))
+    server.answers(PODS, a_list(pod))
+    earlier = await found(server, KeptLog())
+    assert earlier is not None
+    assert (earlier.ref.uid, earlier.try_number) == ("uid-1", 1)
+
+
+async def test_a_script_whose_pod_lacks_its_annotations_is_waited_for(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Job was deleted, and a webhook has replaced the annotations of the pod (R2, R8)."""
+    monkeypatch.setattr(reattach, "LOOK_INTERVAL", 0.01)
+    pod, log = a_left_pod(running=True), KeptLog()
+    pod["metadata"]["annotations"] = WEBHOOKS
+    server.answers(JOBS, a_list())
+    server.answers(PODS, *[a_list(pod)] * 3, a_list())
+    assert await found(server, log) is None
+    assert requests(server, "GET", PODS) == 4
+    assert sum("load-x1 of try 1" in note for note in log.notes) == 1
+
+
 @pytest.mark.parametrize("is_obsolete", [True, False])
 async def test_a_script_of_an_earlier_try_is_waited_for(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, is_obsolete: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -122,9 +123,10 @@ async def test_a_run_that_no_watch_has_brought_is_looked_for(
 
 @pytest.mark.parametrize("limit", [0, 2])
 async def test_no_script_runs_again_after_its_verdict(limit: int) -> None:
-    """Admission may have raised the limit of attempts, which a run does not have (R1, R10)."""
+    """Admission may have raised the limit of attempts, which a run does not have (R1, R2, R10)."""
     owner, body = an_owner_and_a_run()
     body["spec"]["backoffLimit"] = limit
+    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()
     launched = a_launched_job(limits=some_limits(grace_period=0), get_logs=False)
     path = f"{JOBS}/{body['metadata']['name']}"
     with stand_in() as server:
@@ -137,6 +139,8 @@ async def test_no_script_runs_again_after_its_verdict(limit: int) -> None:
             ((run, verdict),) = runs.board.due(time.monotonic(), None)
             run.is_concluding = True
             await runs._conclude(run, verdict)
+        assert isinstance(verdict, Verdict)
+        assert verdict.cause is Cause.SCRIPT_FAILED
         changes = [json.loads(one.body).get("spec") for one in server.requests if one.method == "PATCH"]
     assert changes == ([{"backoffLimit": 0}, {"activeDeadlineSeconds": 1}] if limit else [None])
 

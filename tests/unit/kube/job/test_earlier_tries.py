@@ -141,7 +141,49 @@ def test_jobs_of_nobody_are_left_alone(annotations: dict[str, str]) -> None:
     """A Job with our label that no try of ours has launched (R33)."""
     job = a_left_job()
     job["metadata"]["annotations"] = annotations
+    del job["metadata"]["labels"][labels.TRY_NUMBER_LABEL]
     assert planned(job) == (None, [])
+
+
+def a_bare_job(*, in_template: bool = True, **changes: Any) -> dict[str, Any]:
+    """A Job whose annotations a webhook has replaced, perhaps also those of its pods' template."""
+    job = a_left_job(**changes)
+    kept = {"annotations": job["metadata"]["annotations"]} if in_template else {}
+    job["metadata"]["annotations"] = {"sidecar/injected": "true"}
+    job["spec"]["template"] = {"metadata": kept}
+    return job
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize(
+    ("job", "plan"),
+    [
+        (a_bare_job(), ("left", [])),
+        (a_bare_job(max_tries=1), (None, ["left"])),
+        (a_bare_job(in_template=False), (None, ["left"])),
+        (a_bare_job(try_number=2, in_template=False), (None, [])),
+        (a_bare_job(ended="2026-01-01T00:05:00Z"), (None, [])),
+    ],
+    ids=["whole in the template", "before a clear", "of unknown series", "of this try", "ended"],
+)
+def test_a_job_without_its_annotations(alone: bool, job: dict[str, Any], plan: tuple[str | None, list[str]]) -> None:
+    """No script begins beside its script; whether an outcome was read is unknown then (R2, R8)."""
+    assert planned(job, alone=alone) == plan
+
+
+def test_an_owner_without_its_annotations_is_not_followed() -> None:
+    """Its plan was one of them, so the runs that it owns end with it (R2)."""
+    owner = a_bare_job()
+    owner["metadata"]["labels"][labels.NODES_LABEL] = LAUNCH_ID
+    assert planned(owner) == (None, ["left"])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_job_of_an_earlier_version_has_its_try_in_annotations(alone: bool) -> None:
+    """A rollout between two tries changes nothing, also where the Job lacks its own ones (R2)."""
+    for job in (a_left_job(), a_bare_job()):
+        del job["metadata"]["labels"][labels.TRY_NUMBER_LABEL]
+        assert planned(job, alone=alone) == ("left", [])
 
 
 def a_left_pod(job: str = "left", **changes: Any) -> dict[str, Any]:
@@ -170,6 +212,15 @@ def test_a_pod_is_left_over_if_no_launch_of_this_try_follows_its_job(
     task, pod = a_task(try_number=2), a_left_pod()
     jobs = earlier_tries.earlier_jobs([job], a_retry(), alone=alone)
     assert earlier_tries.pods_left_over([pod], jobs, task) == [pod] * is_left_over
+
+
+@pytest.mark.parametrize("annotations", [{}, {"sidecar/injected": "true"}])
+def test_a_pod_without_its_annotations_is_waited_for(annotations: dict[str, str]) -> None:
+    """A webhook may have replaced them: the label says which try it is of (R2, R8)."""
+    pod = a_left_pod()
+    pod["metadata"]["annotations"] = annotations
+    assert earlier_tries.pods_left_over([pod], earlier_tries.EarlierJobs(), a_task(try_number=2)) == [pod]
+    assert earlier_tries.pods_left_over([pod], earlier_tries.EarlierJobs(), a_task(try_number=1)) == []
 
 
 @pytest.mark.parametrize("try_number", [2, 3])
@@ -263,6 +314,8 @@ def test_a_try_number_that_somebody_changed_is_none(text: str) -> None:
     """Every account that may patch Jobs can write there; a retry goes on (R2)."""
     job = a_left_job()
     job["metadata"]["annotations"][labels.TRY_NUMBER_ANNOTATION] = text
+    assert earlier_tries.try_number(job) == 1
+    job["metadata"]["labels"][labels.TRY_NUMBER_LABEL] = text
     assert earlier_tries.try_number(job) is None
 
 

@@ -111,6 +111,7 @@ FULL_LABELS = {
     "airflow-script-provider/dag-id": "etl",
     "airflow-script-provider/task-id": "load",
     "airflow-script-provider/task-instance": a_task().digest,
+    "airflow-script-provider/try-number": "1",
     "airflow-script-provider/request": "abcdef0123",
 }
 FULL_ANNOTATIONS = {

@@ -51,6 +51,19 @@ def ends(board: Board, now: float, expires_at: float | None = None) -> list[tupl
     return [(run.start, decision) for run, decision in board.due(now, expires_at)]
 
 
+@pytest.mark.parametrize("limit", [0, 6])
+@pytest.mark.parametrize("failed", [0, 1])
+def test_a_run_is_over_at_its_first_failure(limit: int, failed: int) -> None:
+    """A limit that admission has raised would run the script on its node again (R1, R2)."""
+    board, job = a_board("a"), a_run()
+    job["spec"]["backoffLimit"], job["status"]["failed"] = limit, failed
+    board.take_job(job, 0.0, 0.0)
+    board.take_pod(its_pod(exit_code=3, phase="Failed"), 1.0)
+    ((start, verdict),) = ends(board, 1.0)
+    assert (start, verdict.cause) == (FIRST, Cause.SCRIPT_FAILED)
+    assert board.runs[FIRST].may_be_repeated is (limit > 0)
+
+
 def test_an_empty_board_starts_everything() -> None:
     """Nothing is there yet."""
     assert a_board("a", "b").next_step(0.0, is_expired=False).starts == [FIRST, Start("b", 0)]

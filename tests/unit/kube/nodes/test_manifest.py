@@ -240,6 +240,14 @@ def test_a_run_has_a_deadline_and_no_ttl() -> None:
     assert "activeDeadlineSeconds" not in a_run(deadline=None)["spec"]
 
 
+@pytest.mark.parametrize("limit", [0, 6])
+def test_a_run_has_one_attempt(limit: int) -> None:
+    """Admission may have raised the limit of the owner (R2)."""
+    owner = an_owner()
+    owner["spec"]["backoffLimit"] = limit
+    assert node_manifest.run_job(owner, FIRST, 60)["spec"]["backoffLimit"] == 0
+
+
 def test_names_are_legal_and_their_own() -> None:
     """At most 63 characters, another one for each node and run, the same each time (R28)."""
     owner = an_owner()
