@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._event_loop import woken_by_signals
+from airflow_script_provider._event_loop import woken_at_intervals, woken_by_signals
 
 T = TypeVar("T")
 _unfinished: list[InterruptibleRun] = []
@@ -28,7 +28,7 @@ class InterruptibleRun:
     def __init__(self, nothing_begun: str = "No Job was created.") -> None:
         self._nothing_begun = nothing_begun
         self._killed = threading.Event()
-        self._tasks: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._stray: BaseException | None = None
 
     @property
@@ -53,27 +53,34 @@ class InterruptibleRun:
         if self._killed.is_set():
             return  # a second cancellation would disturb the clearing up
         self._killed.set()
-        for loop, task in [*self._tasks.items()]:
+        for task in [*self._tasks]:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
-                loop.call_soon_threadsafe(task.cancel)
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run to the end; ``RunKilledError`` if it was killed."""
         if self._killed.is_set():
             raise self._killed_error()
-        loop = None
         try:
             with asyncio.Runner() as runner:
-                loop = runner.get_loop()
-                loop.set_exception_handler(self._on_stray)
+                runner.get_loop().set_exception_handler(self._on_stray)
                 return self._run_in(runner, main)
         except asyncio.CancelledError as error:
             raise self._cause_of(error) from None
         except BaseExceptionGroup as group:
             raise interruption_in(group) from None
-        finally:
-            if loop is not None:
-                self._tasks.pop(loop, None)
+
+    async def run_in_loop(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """``run`` in the running event loop, whose other tasks a kill does not end."""
+        caller, task = asyncio.current_task(), asyncio.ensure_future(self._main(main))
+        cancelled_before = caller.cancelling() if caller is not None else 0
+        try:
+            with woken_at_intervals():
+                return await task
+        except asyncio.CancelledError as error:
+            if not self._killed.is_set() or (caller is not None and caller.cancelling() > cancelled_before):
+                raise
+            raise self._killed_error(error) from None
 
     def _run_in(self, runner: asyncio.Runner, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run to the end, or to what a signal handler raises while the loop waits.
@@ -81,7 +88,7 @@ class InterruptibleRun:
         The runner then cancels the coroutine, which may ask for the reason.
         """
         try:
-            return runner.run(self._main(main))
+            return runner.run(self._woken(main))
         except (Exception, asyncio.CancelledError, BaseExceptionGroup):
             raise  # of the coroutine
         except BaseException as error:
@@ -89,13 +96,21 @@ class InterruptibleRun:
                 self._stray = error
             raise
 
-    async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        if (task := asyncio.current_task()) is not None:
-            self._tasks[asyncio.get_running_loop()] = task
-        if self._killed.is_set():
-            raise self._killed_error()
+    async def _woken(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         with woken_by_signals():
+            return await self._main(main)
+
+    async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+        try:
+            if self._killed.is_set():
+                raise self._killed_error()
             return await main()
+        finally:
+            if task is not None:
+                self._tasks.discard(task)
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take an interruption that Python raised in a callback of the loop.
@@ -105,8 +120,9 @@ class InterruptibleRun:
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, Exception):
             self._stray = error
-            if loop in self._tasks:
-                self._tasks[loop].cancel()
+            for task in [*self._tasks]:
+                if task.get_loop() is loop:
+                    task.cancel()
         else:
             loop.default_exception_handler(context)
 
@@ -124,15 +140,18 @@ class InterruptibleRun:
 
 
 @contextlib.contextmanager
-def ended_by_sigterm(run: InterruptibleRun) -> Iterator[None]:
+def ended_by_sigterm(run: InterruptibleRun, *, in_loop: bool = False) -> Iterator[None]:
     """End the run at SIGTERM, and beside it all others of this process.
 
     An operator has ``on_kill`` for that. Code in a ``@task`` does not. Only the main thread can
-    handle signals; another thread's run is ended by ``end_all``.
+    handle signals; another thread's run is ended by ``end_all``. Where SIGTERM would end the
+    process, a run in an event loop (``in_loop``) leaves that as it is: the loop may do other work.
     """
+    is_main = threading.current_thread() is threading.main_thread()
+    is_handled = is_main and (not in_loop or callable(signal.getsignal(signal.SIGTERM)))
     _unfinished.append(run)
     try:
-        with _handling_sigterm() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
+        with _handler if is_handled else contextlib.nullcontext():
             yield
     finally:
         _unfinished.remove(run)
@@ -157,7 +176,32 @@ def _handling_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if signal.getsignal(signal.SIGTERM) is end:  # the code of an event loop may have set another one
+            signal.signal(signal.SIGTERM, previous)
+
+
+class _SigtermHandler:
+    """The handler of SIGTERM, for blocks of the main thread that may overlap.
+
+    Coroutines of one event loop do: the last of them to end gives the handler back.
+    """
+
+    def __init__(self) -> None:
+        self._blocks = 0
+        self._installed = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        if self._blocks == 0:
+            self._installed.enter_context(_handling_sigterm())
+        self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks -= 1
+        if self._blocks == 0:
+            self._installed.close()
+
+
+_handler = _SigtermHandler()
 
 
 async def answer_of(question: Callable[[], T], seconds: float) -> T | None:

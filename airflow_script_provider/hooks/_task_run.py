@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,11 +57,13 @@ class TaskRun:
         self.interruptible.kill()
 
     @contextmanager
-    def ended_by_kill(self) -> Iterator[None]:
-        """End the run when the ``@task`` or the process that waits for it is killed."""
-        if threading.current_thread() is not threading.main_thread():
-            before_on_kill(end_all)
-        with ended_by_sigterm(self.interruptible):
+    def ended_by_kill(self, *, in_loop: bool = False) -> Iterator[None]:
+        """End the run when the ``@task`` or the process that waits for it is killed.
+
+        ``in_loop`` means that a coroutine waits for it, in an event loop that is not ours.
+        """
+        before_on_kill(end_all)
+        with ended_by_sigterm(self.interruptible, in_loop=in_loop):
             yield
 
     def run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
@@ -161,6 +162,27 @@ class JobTaskRun(TaskRun):
                 return await follow()
 
             return self.interruptible.run(main)
+
+    async def followed_in_loop(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """``followed`` for code in an event loop, which may also cancel it."""
+        has_begun = False
+
+        async def main() -> T:
+            nonlocal has_begun
+            has_begun = True
+            return await follow()
+
+        try:
+            with self.ended_by_kill(in_loop=True):
+                return await self.interruptible.run_in_loop(main)
+        except exceptions.RunKilledError:
+            if has_begun:
+                raise
+            raise await shielded(asyncio.to_thread(self.killed, ref)) from None
+        except asyncio.CancelledError as cancelled:
+            if not has_begun:
+                cancelled.add_note(await shielded(asyncio.to_thread(self._delete_if_possible, ref)))
+            raise
 
     async def with_launched(
         self,

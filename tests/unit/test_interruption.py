@@ -7,9 +7,10 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from airflow.sdk import BaseOperator
@@ -239,6 +240,74 @@ def test_a_signal_ends_the_runs_of_other_threads_also(run: InterruptibleRun) -> 
         with pytest.raises(RunKilledError):
             run.run(main)
         assert other.result(PATIENCE) is None
+
+
+async def test_a_signal_ends_a_run_in_a_loop_whose_others_ended(run: InterruptibleRun) -> None:
+    """Runs of one event loop overlap: the handler stays until the last of them has ended (R3)."""
+    own, over = [], asyncio.Event()
+    handler = signal.signal(signal.SIGTERM, lambda *_: own.append("SIGTERM"))
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def follow(main: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        with ended_by_sigterm(run, in_loop=True):
+            return await run.run_in_loop(main)
+
+    try:
+        first, second = asyncio.create_task(follow(over.wait)), asyncio.create_task(follow(for_ever))
+        await asyncio.sleep(0)
+        over.set()
+        assert await first is True
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(RunKilledError):
+            await asyncio.wait_for(second, PATIENCE)
+        assert (own, signal.getsignal(signal.SIGTERM)) == (["SIGTERM"], before)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize(("killed", "error"), [(True, RunKilledError), (False, asyncio.CancelledError)])
+async def test_a_run_in_a_loop_clears_up_first(run: InterruptibleRun, killed: bool, error: type[BaseException]) -> None:
+    """A kill, or the code of the event loop itself, cancels it; only a kill is reported as one (R3)."""
+    began, deleted = asyncio.Event(), []
+
+    async def main() -> None:
+        try:
+            began.set()
+            await for_ever()
+        finally:
+            await asyncio.sleep(0)
+            deleted.append("job")
+
+    waiting = asyncio.create_task(run.run_in_loop(main))
+    await began.wait()
+    (run.kill if killed else waiting.cancel)()
+    with pytest.raises(error):
+        await asyncio.wait_for(waiting, PATIENCE)
+    assert deleted == ["job"]
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+async def test_a_run_in_a_loop_does_not_keep_sigterm_from_ending_a_process(
+    run: InterruptibleRun, handler: signal.Handlers
+) -> None:
+    """The event loop may do other work, which would go on."""
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with ended_by_sigterm(run, in_loop=True):
+            assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_that_was_set_meanwhile_stays(run: InterruptibleRun) -> None:
+    """A run takes away only its own."""
+    before, other = signal.getsignal(signal.SIGTERM), lambda *_: None
+    try:
+        with ended_by_sigterm(run):
+            signal.signal(signal.SIGTERM, other)
+        assert signal.getsignal(signal.SIGTERM) is other
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_outside_a_task_there_is_no_on_kill() -> None:
