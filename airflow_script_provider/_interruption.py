@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -14,8 +15,10 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._event_loop import woken_at_intervals, woken_by_signals
 
 T = TypeVar("T")
-_unfinished: list[InterruptibleRun] = []
-"""The runs of this process that a SIGTERM ends."""
+_unfinished: list[tuple[InterruptibleRun, Hashable]] = []
+"""The runs of this process that a SIGTERM ends, each with the task's try that it belongs to."""
+_killed_tries: set[Hashable] = set()
+"""The tries that were killed in this process; None stands for code outside of a task."""
 
 
 class InterruptibleRun:
@@ -48,6 +51,11 @@ class InterruptibleRun:
         """
         return self._killed.is_set() and self._stray is None
 
+    def raise_if_killed(self) -> None:
+        """Raise ``RunKilledError`` after a kill."""
+        if self._killed.is_set():
+            raise self._killed_error()
+
     def kill(self) -> None:
         """Interrupt the run, or prevent it from beginning."""
         if self._killed.is_set():
@@ -59,8 +67,7 @@ class InterruptibleRun:
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run to the end; ``RunKilledError`` if it was killed."""
-        if self._killed.is_set():
-            raise self._killed_error()
+        self.raise_if_killed()
         try:
             with asyncio.Runner() as runner:
                 runner.get_loop().set_exception_handler(self._on_stray)
@@ -105,8 +112,7 @@ class InterruptibleRun:
         if task is not None:
             self._tasks.add(task)
         try:
-            if self._killed.is_set():
-                raise self._killed_error()
+            self.raise_if_killed()
             return await main()
         finally:
             if task is not None:
@@ -140,27 +146,51 @@ class InterruptibleRun:
 
 
 @contextlib.contextmanager
-def ended_by_sigterm(run: InterruptibleRun, *, in_loop: bool = False) -> Iterator[None]:
+def ended_by_sigterm(run: InterruptibleRun, of_try: Hashable = None, *, in_loop: bool = False) -> Iterator[None]:
     """End the run at SIGTERM, and beside it all others of this process.
 
     An operator has ``on_kill`` for that. Code in a ``@task`` does not. Only the main thread can
     handle signals; another thread's run is ended by ``end_all``. Where SIGTERM would end the
     process, a run in an event loop (``in_loop``) leaves that as it is: the loop may do other work.
+    The run of a try that was killed before does not begin.
     """
     is_main = threading.current_thread() is threading.main_thread()
     is_handled = is_main and (not in_loop or callable(signal.getsignal(signal.SIGTERM)))
-    _unfinished.append(run)
+    entry = (run, of_try)
+    _unfinished.append(entry)
     try:
+        end_if_killed(run, of_try)
         with _handler if is_handled else contextlib.nullcontext():
             yield
     finally:
-        _unfinished.remove(run)
+        _unfinished.remove(entry)
+
+
+def end_if_killed(run: InterruptibleRun, of_try: Hashable) -> None:
+    """End a run whose try was killed before: its code may have caught the error."""
+    if of_try in _killed_tries:
+        run.kill()
 
 
 def end_all() -> None:
-    """End all runs of this process. May be called from a signal handler."""
-    for run in [*_unfinished]:
+    """End all runs of this process, and the later ones of their tries.
+
+    May be called from a signal handler.
+    """
+    for run, of_try in [*_unfinished]:
+        _killed_tries.add(of_try)
         run.kill()
+
+
+@dataclass(frozen=True)
+class EndOfTry:
+    """``end_all`` for a task's try, which may have no run at the moment."""
+
+    of_try: Hashable
+
+    def __call__(self) -> None:
+        _killed_tries.add(self.of_try)
+        end_all()
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
             log = self._task_run.run_log(get_logs=request.request.get_logs)
             return (await self._task_run.begin(api, request, log)).ref
 
-        return self._task_run.call(launched)
+        return self._task_run.launch(launched)
 
     def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start the runs of a launched request and wait for all; returns and raises as ``run``."""

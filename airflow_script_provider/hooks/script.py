@@ -84,7 +84,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
             request_within = await read_mark.within_rights(api, request, log)
             return JobRef.of(await launching.launch(api, request_within, log))
 
-        return self._task_run.call(launched)
+        return self._task_run.launch(launched)
 
     def follow(self, request: JobRequest, ref: JobRef) -> ScriptResult:
         """Wait for a launched Job, and show its log; returns and raises as ``run``."""

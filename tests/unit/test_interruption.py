@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill
-from airflow_script_provider._interruption import InterruptibleRun, answer_of, end_all, ended_by_sigterm
+from airflow_script_provider._interruption import EndOfTry, InterruptibleRun, answer_of, end_all, ended_by_sigterm
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
 from tests.patience import PATIENCE
 
@@ -215,6 +216,33 @@ def test_a_killed_task_ends_the_runs_of_its_threads(shared: bool) -> None:
         operator.on_kill()
         assert [run.result(PATIENCE) for run in runs] == [None] * 3
     assert own == ["on_kill"]
+
+
+@pytest.mark.parametrize(
+    ("of_try", "kill", "later", "is_refused"),
+    [
+        ("a", end_all, "a", True),
+        (None, end_all, None, True),
+        ("a", end_all, "b", False),
+        ("a", end_all, None, False),
+        (None, EndOfTry("a"), "a", True),
+        (None, EndOfTry("a"), "b", False),
+        ("a", lambda: os.kill(os.getpid(), signal.SIGTERM), "a", True),
+    ],
+)
+def test_a_kill_is_remembered_for_its_try(
+    run: InterruptibleRun, of_try: str | None, kill: Callable[[], None], later: str | None, is_refused: bool
+) -> None:
+    """Code that catches the error and goes on gets no new run; another try of this process does (R1, R3)."""
+
+    async def main() -> str:
+        return "done"
+
+    with ended_by_sigterm(run, of_try):
+        kill()
+    new = InterruptibleRun()
+    with ended_by_sigterm(new, later), pytest.raises(RunKilledError) if is_refused else contextlib.nullcontext():
+        assert new.run(main) == "done"
 
 
 def test_a_signal_ends_the_runs_of_other_threads_also(run: InterruptibleRun) -> None:
