@@ -87,6 +87,7 @@ class InterruptibleRun:
         except asyncio.CancelledError as error:
             if not self._killed.is_set() or (caller is not None and caller.cancelling() > cancelled_before):
                 raise
+            await _killed_runs_of_this_loop()
             raise self._killed_error(error) from None
 
     def _run_in(self, runner: asyncio.Runner, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -180,6 +181,16 @@ def end_all() -> None:
     for run, of_try in [*_unfinished]:
         _killed_tries.add(of_try)
         run.kill()
+
+
+async def _killed_runs_of_this_loop() -> None:
+    """Wait until all killed runs of the running event loop have cleared up.
+
+    Its code may end the loop as soon as it gets the error of one of them, as Airflow's does.
+    """
+    killed = [task for run, _ in [*_unfinished] if run.is_killed for task in [*run._tasks]]
+    if of_this_loop := [task for task in killed if task.get_loop() is asyncio.get_running_loop()]:
+        await asyncio.wait(of_this_loop)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from airflow.sdk.execution_time.context import set_current_context
 from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill
 from airflow_script_provider._interruption import EndOfTry, InterruptibleRun, answer_of, end_all, ended_by_sigterm
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 
 @pytest.fixture
@@ -312,6 +313,37 @@ async def test_a_run_in_a_loop_clears_up_first(run: InterruptibleRun, killed: bo
     with pytest.raises(error):
         await asyncio.wait_for(waiting, PATIENCE)
     assert deleted == ["job"]
+
+
+def test_a_killed_loop_ends_when_all_its_runs_have_cleared_up() -> None:
+    """Airflow closes the loop of an async ``@task`` at the first error that the task gets (R3)."""
+    began, deleted = [], []
+
+    async def main(name: str, steps: int) -> None:
+        try:
+            began.append(name)
+            await for_ever()
+        finally:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            deleted.append(name)
+
+    async def follow(name: str, steps: int) -> None:
+        run = InterruptibleRun()
+        with ended_by_sigterm(run, in_loop=True):
+            await run.run_in_loop(partial(main, name, steps))
+
+    async def task() -> None:
+        both = asyncio.gather(follow("quick", 1), follow("slow", 100))
+        await until(lambda: len(began) == 2, "two runs")
+        end_all()
+        await both
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(RunKilledError):
+        loop.run_until_complete(task())
+    loop.close()
+    assert deleted == ["quick", "slow"]
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
