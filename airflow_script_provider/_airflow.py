@@ -99,7 +99,7 @@ def before_on_kill(do: Callable[[], None]) -> None:
     except (RuntimeError, KeyError, AttributeError):
         return
     on_kill = task.on_kill
-    if getattr(on_kill, "_before", None) is do:
+    if getattr(on_kill, "_before", None) == do:
         return
 
     def both() -> None:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _SIGNALS = 4096
+_WAKING_INTERVAL = 0.5
+"""Seconds; SIGKILL comes 5 s after SIGTERM."""
 _handled: ContextVar[Sequence[BaseException | None]] = ContextVar("_handled", default=())
 """What is handled outside of the event loop; Python puts it behind every error of the loop."""
 
@@ -74,6 +76,26 @@ def woken_by_signals() -> Iterator[None]:
         finally:
             signal.set_wakeup_fd(before)
             loop.remove_reader(reader)
+
+
+@contextlib.contextmanager
+def woken_at_intervals() -> Iterator[None]:
+    """Wake the running event loop, which is not ours, often enough for the handlers of signals.
+
+    It may use its wakeup descriptor itself, as ``loop.add_signal_handler`` does.
+    """
+    loop = asyncio.get_running_loop()
+    next_time: asyncio.TimerHandle
+
+    def wake() -> None:
+        nonlocal next_time
+        next_time = loop.call_later(_WAKING_INTERVAL, wake)
+
+    next_time = loop.call_later(_WAKING_INTERVAL, wake)
+    try:
+        yield
+    finally:
+        next_time.cancel()
 
 
 def raise_interruption_behind(error: BaseException | None) -> None:

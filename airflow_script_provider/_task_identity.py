@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -57,6 +57,12 @@ def current_task() -> TaskIdentity | None:
         return None
     task = task_identity(context)
     return replace(task, key=_key(context.get("task_state_store"), task))
+
+
+def current_try() -> Hashable:
+    """The try of a task that this code runs in, None outside of one."""
+    ti = (_airflow.current_context() or {}).get("ti")
+    return None if ti is None else (getattr(ti, "id", None), getattr(ti, "try_number", None))
 
 
 def _origin(context: Mapping[str, Any], task: TaskIdentity) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from typing import Any
 
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """End a test that hangs: later than its own waits end, which say for what."""
     for item in items:
         item.add_marker(pytest.mark.timeout(2 * PATIENCE))
+
+
+def pytest_runtest_teardown() -> None:
+    """Let no test's kill end the runs of another one: a process remembers what was killed in it."""
+    if interruption := sys.modules.get("airflow_script_provider._interruption"):
+        interruption._killed_tries.clear()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,14 +24,18 @@ def stand_in() -> Iterator[WebServer]:
         yield server
 
 
+def access_to(server: WebServer) -> ClusterAccess:
+    """The stand-in's address and credentials."""
+    clusters = [{"name": "c", "cluster": {"server": server.url}}]
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "etl"}}]
+    users = [{"name": "u", "user": {"token": "t"}}]
+    return ClusterAccess(config={"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users})
+
+
 @asynccontextmanager
 async def api_of(server: WebServer) -> AsyncIterator[KubernetesApi]:
     """The client of a stand-in server."""
-    clusters = [{"name": "c", "cluster": {"server": server.url}}]
-    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
-    users = [{"name": "u", "user": {"token": "t"}}]
-    config = {"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users}
-    async with open_api(ClusterAccess(config=config)) as api:
+    async with open_api(access_to(server)) as api:
         yield api
 
 

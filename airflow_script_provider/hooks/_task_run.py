@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,13 +11,15 @@ from typing import Any, TypeVar
 from airflow_script_provider import _event_loop, exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill, output_logger, task_state
 from airflow_script_provider._interruption import (
+    EndOfTry,
     InterruptibleRun,
     answer_of,
-    end_all,
+    end_if_killed,
     ended_by_sigterm,
     interruption_in,
 )
 from airflow_script_provider._shielded import shielded
+from airflow_script_provider._task_identity import current_try
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
@@ -62,11 +63,12 @@ class TaskRun:
         self.interruptible.kill()
 
     @contextmanager
-    def ended_by_kill(self) -> Iterator[None]:
-        """End the run when the ``@task`` or the process that waits for it is killed."""
-        if threading.current_thread() is not threading.main_thread():
-            before_on_kill(end_all)
-        with ended_by_sigterm(self.interruptible):
+    def ended_by_kill(self, *, in_loop: bool = False) -> Iterator[None]:
+        """End the run when the ``@task`` or the process that waits for it is killed.
+
+        ``in_loop`` means that a coroutine waits for it, in an event loop that is not ours.
+        """
+        with ended_by_sigterm(self.interruptible, notice_kills(), in_loop=in_loop):
             yield
 
     def run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
@@ -140,6 +142,12 @@ class JobTaskRun(TaskRun):
                 self.log.warning(self._delete_if_possible(job.ref))
             return None
 
+    def launch(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, JobRef]]) -> JobRef:
+        """The result of ``do``, which a kill does not interrupt but prevents."""
+        end_if_killed(self.interruptible, notice_kills())
+        self.interruptible.raise_if_killed()
+        return self.call(do)
+
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with everything that belongs to it; False if it was gone already."""
         return self.call(lambda api: launching.delete(api, ref))
@@ -165,6 +173,27 @@ class JobTaskRun(TaskRun):
                 return await follow()
 
             return self.interruptible.run(main)
+
+    async def followed_in_loop(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """``followed`` for code in an event loop, which may also cancel it."""
+        has_begun = False
+
+        async def main() -> T:
+            nonlocal has_begun
+            has_begun = True
+            return await follow()
+
+        try:
+            with self.ended_by_kill(in_loop=True):
+                return await self.interruptible.run_in_loop(main)
+        except exceptions.RunKilledError:
+            if has_begun:
+                raise
+            raise await shielded(asyncio.to_thread(self.killed, ref)) from None
+        except asyncio.CancelledError as cancelled:
+            if not has_begun:
+                cancelled.add_note(await shielded(asyncio.to_thread(self._delete_if_possible, ref)))
+            raise
 
     async def with_launched(
         self,
@@ -291,6 +320,14 @@ class JobTaskRun(TaskRun):
             return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
         is_of_the_server = isinstance(interruption, exceptions.KubernetesApiError) and interruption.retryable
         return NOT_FOLLOWED if alone and is_of_the_server else None
+
+
+def notice_kills() -> Hashable:
+    """The try that this code runs in; from now on a kill of its task ends all runs."""
+    of_try = current_try()
+    if of_try is not None:
+        before_on_kill(EndOfTry(of_try))
+    return of_try
 
 
 async def in_session(

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from airflow_script_provider._airflow import BaseHook
 from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterRef
-from airflow_script_provider.hooks._task_run import TaskRun
+from airflow_script_provider.hooks._task_run import TaskRun, notice_kills
 
 R = TypeVar("R", bound=TaskRun)
 
@@ -40,6 +40,7 @@ class ScriptHook(BaseHook, Generic[R]):
         self.kubernetes_conn_id = kubernetes_conn_id
         self.cluster = ClusterRef(kubernetes_conn_id, in_cluster, config_file, cluster_context)
         self._task_run = self._new_task_run()
+        notice_kills()
 
     def kill(self) -> None:
         """End the run that is under way. May be called from a signal handler.

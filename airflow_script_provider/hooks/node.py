@@ -79,16 +79,17 @@ class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
             log = self._task_run.run_log(get_logs=request.request.get_logs)
             return (await self._task_run.begin(api, request, log)).ref
 
-        return self._task_run.call(launched)
+        return self._task_run.launch(launched)
 
     def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start the runs of a launched request and wait for all; returns and raises as ``run``."""
         with self._task_run.ended_by_kill():
-            return self._task_run.followed(ref, lambda: self.afollow(request, ref))
+            return nodes_result.successful(self._task_run.followed(ref, lambda: self._task_run.follow(request, ref)))
 
     async def afollow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """``follow`` for code in an event loop. Cancelled, it deletes all Jobs of the request."""
-        return nodes_result.successful(await self._task_run.follow(request, ref))
+        follow = partial(self._task_run.follow, request, ref)
+        return nodes_result.successful(await self._task_run.followed_in_loop(ref, follow))
 
     def delete(self, ref: JobRef) -> bool:
         """Delete the owner with the Jobs of all runs; False if it was gone already."""

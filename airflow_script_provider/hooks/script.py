@@ -84,16 +84,17 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
             request_within = await read_mark.within_rights(api, request, log)
             return JobRef.of(await launching.launch(api, request_within, log))
 
-        return self._task_run.call(launched)
+        return self._task_run.launch(launched)
 
     def follow(self, request: JobRequest, ref: JobRef) -> ScriptResult:
         """Wait for a launched Job, and show its log; returns and raises as ``run``."""
         with self._task_run.ended_by_kill():
-            return self._task_run.followed(ref, lambda: self.afollow(request, ref))
+            return outcomes.successful(self._task_run.followed(ref, lambda: self._task_run.follow(request, ref)))
 
     async def afollow(self, request: JobRequest, ref: JobRef) -> ScriptResult:
         """``follow`` for code in an event loop. Cancelled, it deletes the Job."""
-        return outcomes.successful(await self._task_run.follow(request, ref))
+        follow = partial(self._task_run.follow, request, ref)
+        return outcomes.successful(await self._task_run.followed_in_loop(ref, follow))
 
     def delete(self, ref: JobRef) -> bool:
         """Delete a Job with everything that belongs to it; False if it was gone already."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill
-from airflow_script_provider._interruption import InterruptibleRun, answer_of, end_all, ended_by_sigterm
+from airflow_script_provider._interruption import EndOfTry, InterruptibleRun, answer_of, end_all, ended_by_sigterm
 from airflow_script_provider.exceptions import RunKilledError, ScriptSourceError
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 
 @pytest.fixture
@@ -216,6 +219,33 @@ def test_a_killed_task_ends_the_runs_of_its_threads(shared: bool) -> None:
     assert own == ["on_kill"]
 
 
+@pytest.mark.parametrize(
+    ("of_try", "kill", "later", "is_refused"),
+    [
+        ("a", end_all, "a", True),
+        (None, end_all, None, True),
+        ("a", end_all, "b", False),
+        ("a", end_all, None, False),
+        (None, EndOfTry("a"), "a", True),
+        (None, EndOfTry("a"), "b", False),
+        ("a", lambda: os.kill(os.getpid(), signal.SIGTERM), "a", True),
+    ],
+)
+def test_a_kill_is_remembered_for_its_try(
+    run: InterruptibleRun, of_try: str | None, kill: Callable[[], None], later: str | None, is_refused: bool
+) -> None:
+    """Code that catches the error and goes on gets no new run; another try of this process does (R1, R3)."""
+
+    async def main() -> str:
+        return "done"
+
+    with ended_by_sigterm(run, of_try):
+        kill()
+    new = InterruptibleRun()
+    with ended_by_sigterm(new, later), pytest.raises(RunKilledError) if is_refused else contextlib.nullcontext():
+        assert new.run(main) == "done"
+
+
 def test_a_signal_ends_the_runs_of_other_threads_also(run: InterruptibleRun) -> None:
     """A SIGTERM that the main thread's run handles ends all others (R3)."""
     began = threading.Barrier(2)
@@ -239,6 +269,105 @@ def test_a_signal_ends_the_runs_of_other_threads_also(run: InterruptibleRun) -> 
         with pytest.raises(RunKilledError):
             run.run(main)
         assert other.result(PATIENCE) is None
+
+
+async def test_a_signal_ends_a_run_in_a_loop_whose_others_ended(run: InterruptibleRun) -> None:
+    """Runs of one event loop overlap: the handler stays until the last of them has ended (R3)."""
+    own, over = [], asyncio.Event()
+    handler = signal.signal(signal.SIGTERM, lambda *_: own.append("SIGTERM"))
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def follow(main: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        with ended_by_sigterm(run, in_loop=True):
+            return await run.run_in_loop(main)
+
+    try:
+        first, second = asyncio.create_task(follow(over.wait)), asyncio.create_task(follow(for_ever))
+        await asyncio.sleep(0)
+        over.set()
+        assert await first is True
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(RunKilledError):
+            await asyncio.wait_for(second, PATIENCE)
+        assert (own, signal.getsignal(signal.SIGTERM)) == (["SIGTERM"], before)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize(("killed", "error"), [(True, RunKilledError), (False, asyncio.CancelledError)])
+async def test_a_run_in_a_loop_clears_up_first(run: InterruptibleRun, killed: bool, error: type[BaseException]) -> None:
+    """A kill, or the code of the event loop itself, cancels it; only a kill is reported as one (R3)."""
+    began, deleted = asyncio.Event(), []
+
+    async def main() -> None:
+        try:
+            began.set()
+            await for_ever()
+        finally:
+            await asyncio.sleep(0)
+            deleted.append("job")
+
+    waiting = asyncio.create_task(run.run_in_loop(main))
+    await began.wait()
+    (run.kill if killed else waiting.cancel)()
+    with pytest.raises(error):
+        await asyncio.wait_for(waiting, PATIENCE)
+    assert deleted == ["job"]
+
+
+def test_a_killed_loop_ends_when_all_its_runs_have_cleared_up() -> None:
+    """Airflow closes the loop of an async ``@task`` at the first error that the task gets (R3)."""
+    began, deleted = [], []
+
+    async def main(name: str, steps: int) -> None:
+        try:
+            began.append(name)
+            await for_ever()
+        finally:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            deleted.append(name)
+
+    async def follow(name: str, steps: int) -> None:
+        run = InterruptibleRun()
+        with ended_by_sigterm(run, in_loop=True):
+            await run.run_in_loop(partial(main, name, steps))
+
+    async def task() -> None:
+        both = asyncio.gather(follow("quick", 1), follow("slow", 100))
+        await until(lambda: len(began) == 2, "two runs")
+        end_all()
+        await both
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(RunKilledError):
+        loop.run_until_complete(task())
+    loop.close()
+    assert deleted == ["quick", "slow"]
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+async def test_a_run_in_a_loop_does_not_keep_sigterm_from_ending_a_process(
+    run: InterruptibleRun, handler: signal.Handlers
+) -> None:
+    """The event loop may do other work, which would go on."""
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with ended_by_sigterm(run, in_loop=True):
+            assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_that_was_set_meanwhile_stays(run: InterruptibleRun) -> None:
+    """A run takes away only its own."""
+    before, other = signal.getsignal(signal.SIGTERM), lambda *_: None
+    try:
+        with ended_by_sigterm(run):
+            signal.signal(signal.SIGTERM, other)
+        assert signal.getsignal(signal.SIGTERM) is other
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_outside_a_task_there_is_no_on_kill() -> None:

@@ -24,7 +24,7 @@ from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_launched_job, a_request, a_task
 from tests.servers import Answer, WebServer
-from tests.stand_in_api import an_object, requests, stand_in
+from tests.stand_in_api import access_to, an_object, requests, stand_in
 from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
@@ -47,14 +47,6 @@ def server() -> Iterator[WebServer]:
 def run(request: pytest.FixtureRequest) -> Any:
     """A run of each kind of Job."""
     return request.param()
-
-
-def access_to(server: WebServer) -> ClusterAccess:
-    """The stand-in's address and credentials."""
-    clusters = [{"name": "c", "cluster": {"server": server.url}}]
-    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "etl"}}]
-    users = [{"name": "u", "user": {"token": "t"}}]
-    return ClusterAccess(config={"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users})
 
 
 @pytest.mark.parametrize(
