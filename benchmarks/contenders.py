@@ -65,18 +65,14 @@ def log_as_a_task(path: str) -> None:
 
 
 def contenders() -> dict[str, Callable[[Task], None]]:
-    """All of them by name; what they import is imported here."""
-    from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
-    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-
-    in_job = {"wait_until_job_complete": True, "ttl_seconds_after_finished": 300}
+    """All of them by name. Each imports what it needs when it runs."""
     return {
         OURS: run_ours,
-        POD_OPERATOR: partial(_run_peer, KubernetesPodOperator, {}),
-        JOB_OPERATOR: partial(_run_peer, KubernetesJobOperator, in_job),
+        POD_OPERATOR: _run_pod_operator,
+        JOB_OPERATOR: _run_job_operator,
         OURS_DEFERRED: partial(run_ours, deferrable=True),
-        POD_OPERATOR_DEFERRED: partial(_run_peer, KubernetesPodOperator, {"deferrable": True}),
-        JOB_OPERATOR_DEFERRED: partial(_run_peer, KubernetesJobOperator, in_job | {"deferrable": True}),
+        POD_OPERATOR_DEFERRED: partial(_run_pod_operator, deferrable=True),
+        JOB_OPERATOR_DEFERRED: partial(_run_job_operator, deferrable=True),
         BARE_JOB: run_bare_job,
     }
 
@@ -99,7 +95,19 @@ def run_ours(task: Task, *, deferrable: bool = False) -> None:
     )
 
 
-def _run_peer(operator_class: Any, more: Mapping[str, Any], task: Task) -> None:
+def _run_pod_operator(task: Task, **more: Any) -> None:
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+    _run_peer(KubernetesPodOperator, task, more)
+
+
+def _run_job_operator(task: Task, **more: Any) -> None:
+    from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
+
+    _run_peer(KubernetesJobOperator, task, {"wait_until_job_complete": True, "ttl_seconds_after_finished": 300} | more)
+
+
+def _run_peer(operator_class: Any, task: Task, more: Mapping[str, Any]) -> None:
     """An operator of the cncf.kubernetes provider, with the arguments that all of them share."""
     _execute(
         lambda: operator_class(
@@ -162,17 +170,18 @@ def new_name() -> str:
 
 
 def _context() -> Context:
-    """The least that the operators read of a task's context; no database is behind it."""
+    """The least that the operators read of a task's context, in a run of its own; no database is behind it."""
+    run_id = f"manual-{secrets.token_hex(4)}"
     instance = SimpleNamespace(
         id=str(uuid.uuid4()),
         dag_id="benchmark",
         task_id="benchmark",
-        run_id="manual",
+        run_id=run_id,
         map_index=-1,
         try_number=1,
         start_date=datetime.now(UTC),
         xcom_push=lambda *_, **__: None,
     )
     dag = SimpleNamespace(dag_id="benchmark", parent_dag=None, folder=None)
-    context: Any = {"ti": instance, "task_instance": instance, "dag": dag, "run_id": "manual"}
+    context: Any = {"ti": instance, "task_instance": instance, "dag": dag, "run_id": run_id}
     return context  # type: ignore[no-any-return]  # a TypedDict with far more keys
