@@ -36,7 +36,6 @@ WATCH_JOBS = r"^GET .*/jobs\?.*watch=1"
 LIST_PODS = r"^GET .*/pods\?(?!.*watch=1)"
 GET_JOB = r"^GET .*/jobs/"
 REVIEW = r"^POST .*/selfsubjectaccessreviews"
-LIST_JOB = r"^GET .*/jobs\?(?!.*watch=1).*fieldSelector"
 LOG = r"^GET .*/log\?"
 DELETE = r"^DELETE "
 
@@ -200,7 +199,7 @@ def test_the_owner_of_runs_that_are_never_created_is_deleted(
 
 @pytest.mark.parametrize(
     "request_line",
-    [CREATE.format("jobs"), CREATE.format("configmaps"), REVIEW, WATCH_PODS, LIST_JOB, LOG, "^PATCH .*/jobs/"],
+    [CREATE.format("jobs"), CREATE.format("configmaps"), REVIEW, WATCH_PODS, WATCH_JOBS, LOG, "^PATCH .*/jobs/"],
 )
 @pytest.mark.parametrize("status", [200, 404])
 def test_a_proxy_answers_for_a_moment(
@@ -350,16 +349,16 @@ def test_watch_is_refused_once(api: FaultyApi, flaky: dict[str, Any], kubectl: K
 
 @pytest.mark.parametrize(
     "request_line",
-    [CREATE.format("jobs"), CREATE.format("configmaps"), "^PATCH .*/jobs/", LIST_JOB],
+    [CREATE.format("jobs"), CREATE.format("configmaps"), "^PATCH .*/jobs/", WATCH_JOBS],
 )
 def test_credentials_are_refused_for_a_moment(
     api: FaultyApi, flaky: dict[str, Any], kubectl: Kubectl, request_line: str
 ) -> None:
     """An authenticator that flaps, also right after the credentials were renewed, ends nothing (R14, R16)."""
     api.on(request_line, Fault(status=401, message="Unauthorized"), numbers=range(4))
-    if request_line == LIST_JOB:  # a script that ends earlier needs no list
+    if request_line == WATCH_JOBS:  # a script that ends earlier needs no watch
         script = f"{UNTIL_TOLD}print([1])"
-        run = run_until(lambda: api.count(request_line) > 4, "a granted list", kubectl, script=script, **flaky)
+        run = run_until(lambda: api.count(request_line) > 4, "a granted watch", kubectl, script=script, **flaky)
     else:
         run = run_task(script="print([1])", **flaky)
     assert (run.succeeded().result["value"], run.warnings) == ([1], [])
