@@ -103,6 +103,7 @@ class Follower:
         self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
+        self._has_ended_job = False
         self._doubt = Doubt()
 
     @property
@@ -313,9 +314,13 @@ class Follower:
             self._log.note(f"Events cannot be read, so reasons may be missing: {error}", logging.WARNING)
 
     def _take_pod(self, pod: pod_status.Pod, now: float, *, deleted: bool) -> None:
-        """Announce a pod's state; its end after the lines of its log."""
+        """Announce a pod's state; its end after the lines of its log.
+
+        That a pod goes with the Job that this follower has ended is no news.
+        """
         self.view = self.view.with_pod(pod, now, deleted=deleted)
-        announce = partial(self._announce, self._announcer.pod(pod, deleted=deleted))
+        is_news = not (deleted and self._has_ended_job and pod_status.script_end(pod) is None)
+        announce = partial(self._announce, self._announcer.pod(pod, deleted=deleted) if is_news else [])
         is_end = bool(pod_status.script_end(pod) or pod_status.failed_end(pod))
         if not is_end:
             announce()
@@ -366,6 +371,7 @@ class Follower:
         """
         is_left = verdict.pod_uid in self.view.pods and verdict.pod_uid not in self.view.gone
         if self.view.unended_pods or not is_left:
+            self._has_ended_job = True
             await launching.abandon(self._api, self._job.ref)
         else:
             failures = progress.other_failures(self.view, verdict.pod_uid)

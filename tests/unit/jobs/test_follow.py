@@ -18,7 +18,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
-from airflow_script_provider.jobs import conclude, follow
+from airflow_script_provider.jobs import conclude, follow, launching
 from airflow_script_provider.jobs.answers import doubt, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
@@ -28,6 +28,7 @@ from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.progress import Cause
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_task, an_event, some_limits
+from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, requests, stand_in
@@ -310,6 +311,34 @@ async def test_a_pod_that_outlives_its_grace_period_makes_a_timeout_unknown(
     found = await followed(server, changes, reads_logs=reads_logs)
     assert found is not None
     assert found.verdict.cause is cause
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+async def test_that_a_pod_goes_with_the_ended_job_is_no_news(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, is_ended: bool
+) -> None:
+    """Whether it is seen depends on the moment; a script's end is told in any case (R29)."""
+    pod, log = a_pod(), KeptLog()
+    has(server, ours(a_job()), pod)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
+    gone = a_pod(exit_code=143) if is_ended else pod
+
+    async def abandon(api: Any, ref: JobRef) -> bool:
+        follower._hear(Kind.POD, Change(gone, deleted=True))
+        return True
+
+    monkeypatch.setattr(launching, "abandon", abandon)
+    monkeypatch.setattr(termination, "MARGIN", PATIENCE)
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        limits = some_limits(startup_timeout=0.3, grace_period=0)
+        job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=False)
+        follower = Follower(JobContext(api, job, log), changes, FollowState(), keeps_output=False)
+        found = await follower.follow()
+    assert found.verdict.delete_job
+    assert found.view.gone == {"uid-load-x1"}
+    assert [note for note in log.notes if "load-x1" in note][1:] == (
+        ["Pod load-x1 ended on node-1: exit code 143"] if is_ended else []
+    )
 
 
 async def test_what_has_begun_is_passed_on(server: WebServer) -> None:
