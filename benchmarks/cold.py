@@ -43,11 +43,14 @@ def _used() -> tuple[float, float, int]:
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3, len(sys.modules)
 
 
-def run_here(name: str, task: Task) -> None:
-    """In a process of its own: run once, and print the cost."""
+def run_here(name: str, task: Task, *, waits: bool) -> None:
+    """In a process of its own: run once, and print the cost. One that ``waits`` begins when it is told to."""
     import airflow.sdk  # noqa: F401  # every task has it
 
     log_as_a_task("/dev/null")
+    if waits:
+        print("ready", flush=True)
+        sys.stdin.readline()
     before = _used()
     if name == TRANSPORT:
         import aiohttp  # noqa: F401
@@ -57,10 +60,11 @@ def run_here(name: str, task: Task) -> None:
     print(json.dumps([*(late - early for late, early in zip(after, before, strict=True)), ended]))
 
 
-def started(name: str, task: Task) -> subprocess.Popen[str]:
+def started(name: str, task: Task, *words: str) -> subprocess.Popen[str]:
     """A fresh process for one run."""
-    command = [sys.executable, "-m", "benchmarks.cold", "--one", name, "--namespace", task.namespace]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "benchmarks.cold", "--one", name, "--namespace", task.namespace, *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=pipe, stdout=pipe, text=True)
 
 
 def cost_of(process: subprocess.Popen[str]) -> Cost:
@@ -91,10 +95,16 @@ def measure_all(rounds: int, task: Task) -> dict[str, list[Cost]]:
 
 
 def last_created(name: str) -> float | None:
-    """Seconds until the last of some tasks that start at once has created its Job or pod; None without an audit log."""
+    """Seconds until the last of some tasks that begin at once has created its Job or pod; None without an audit log."""
     with cluster.own_namespace() as namespace:
-        task, began = Task(SCRIPT, namespace), time.time()
-        for process in [started(name, task) for _ in range(AT_ONCE)]:
+        processes = [started(name, Task(SCRIPT, namespace), "--waits") for _ in range(AT_ONCE)]
+        for process in processes:
+            process.stdout.readline()  # type: ignore[union-attr]
+        began = time.time()
+        for process in processes:
+            process.stdin.write("\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+        for process in processes:
             cost_of(process)
         requests = cluster.AuditLog.beside_kubeconfig().requests(namespace)
     if requests is None:
@@ -155,9 +165,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one", choices=COMPARED, help=argparse.SUPPRESS)
     parser.add_argument("--namespace", help=argparse.SUPPRESS)
+    parser.add_argument("--waits", action="store_true", help=argparse.SUPPRESS)
     asked: Any = parser.parse_args()
     if asked.one:
-        run_here(asked.one, Task(SCRIPT, asked.namespace))
+        run_here(asked.one, Task(SCRIPT, asked.namespace), waits=asked.waits)
         return
     with own_airflow_home():
         with cluster.own_namespace() as namespace:
