@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -81,7 +81,7 @@ def measure(name: str, task: Task, observer: Observer) -> Cost:
     if name == TRANSPORT:
         return cost
     seen = observer.take(with_job=name != POD_OPERATOR)
-    return Cost(cost.cpu, cost.memory, cost.modules, cost.ended, cost.ended - seen["container"])
+    return replace(cost, delay=cost.ended - seen["container"])
 
 
 def measure_all(rounds: int, task: Task) -> dict[str, list[Cost]]:

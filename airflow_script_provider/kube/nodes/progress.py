@@ -179,12 +179,9 @@ def _without_start(seen: NodeView, verdict: Verdict, limits: Limits) -> Verdict:
 
 
 def _of_one_attempt(view: View) -> View:
-    """The view without the Job's own limit of attempts, which admission may have raised.
-
-    What counts for a run is the limit that was asked for.
-    """
-    spec = {name: value for name, value in view.job.get("spec", {}).items() if name != "backoffLimit"}
-    return replace(view, job={**view.job, "spec": spec}) if "spec" in view.job else view
+    """The view with the one attempt that was asked for: admission may have raised the limit."""
+    spec = view.job.get("spec", {})
+    return replace(view, job={**view.job, "spec": {**spec, "backoffLimit": 0}}) if spec.get("backoffLimit") else view
 
 
 def _while_pods_end(seen: NodeView, limits: Limits, now: float) -> Wait | Verdict | Lost | None:
