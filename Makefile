@@ -10,6 +10,8 @@ READY := .venv/.ready
 CLUSTER_UP := $(PYTHON) dev/cluster up $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CONTAINERD),--containerd $(CONTAINERD))
 # More processes than cores: cluster tests wait more than they work.
 JOBS ?= 3
+# Airflow starts a process for each task: without compiled modules each would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

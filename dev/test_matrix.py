@@ -125,8 +125,8 @@ class Packages:
         dated = ("--exclude-newer", self.until) if self.until else ()
         lowest = ("-c", self._lowest(bench)) if self.is_lowest else ()
         (wheel,) = bench.folder.glob("*.whl")
-        command = [UV, "pip", "install", "--python", python, *dated, *lowest, "--group", "matrix", *self.requirements]
-        bench.run("install", [*command, f"{wheel}[all]"])
+        command = [UV, "pip", "install", "--compile-bytecode", "--python", python, *dated, *lowest]
+        bench.run("install", [*command, "--group", "matrix", *self.requirements, f"{wheel}[all]"])
         if self.despite:
             bench.run("install-despite", [UV, "pip", "install", "--python", python, *self.despite])
 
