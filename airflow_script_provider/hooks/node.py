@@ -25,8 +25,7 @@ from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import result as nodes_result
-from airflow_script_provider.kube.nodes.plan import NodeSettings
-from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
+from airflow_script_provider.kube.nodes.plan import DEFAULT_MAX_RUN_OUTPUT, NodeSettings
 from airflow_script_provider.kube.nodes.request import NodeArguments, NodesRequest, identity_on_nodes
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs, split

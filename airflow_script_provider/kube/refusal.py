@@ -5,17 +5,17 @@ It names the missing right or namespace, or the argument to check.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Collection, Iterable
 
 from airflow_script_provider.exceptions import KubernetesApiError
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.wording import MAX_HEADLINE, first_of, with_advice
 
-_PATH = re.compile(r"\bspec(?:\.[A-Za-z]\w*(?:\[[^\]\s]*\])?)+")
+_PATH = compiled_later(r"\bspec(?:\.[A-Za-z]\w*(?:\[[^\]\s]*\])?)+")
 _CONTAINER = r"spec\.template\.spec\.(?:c|initC)ontainers(?:\[\d+\])?\."
 _ARGUMENTS = tuple(
-    (re.compile(rf"{path}\b"), argument)
+    (compiled_later(rf"{path}\b"), argument)
     for path, argument in {
         r"spec\.template\.spec\.tolerations": "tolerations",
         r"spec\.template\.spec\.affinity": "affinity",
@@ -30,10 +30,10 @@ _ARGUMENTS = tuple(
 INVALID = (400, 422)
 """Statuses of a refusal for what the object says."""
 _PASSING = frozenset({429, 500, 502, 503, 504})
-_OTHER_UID = re.compile(r"\bUID in (?:the )?precondition\b|\bmetadata\.uid: Invalid value\b")
+_OTHER_UID = compiled_later(r"\bUID in (?:the )?precondition\b|\bmetadata\.uid: Invalid value\b")
 _QUOTA_NOT_COUNTED = "status unknown for quota"
-_USER = re.compile(r'User "([^"]+)" cannot')
-_NO_RIGHT = re.compile(r'(?:\S+(?: "[^"]*")? is forbidden: )?User "[^"]*" cannot ')
+_USER = compiled_later(r'User "([^"]+)" cannot')
+_NO_RIGHT = compiled_later(r'(?:\S+(?: "[^"]*")? is forbidden: )?User "[^"]*" cannot ')
 """What a refusal for a missing right begins with. A quota's or a policy's has another reason."""
 
 

@@ -145,6 +145,8 @@ def check_resources(resources: Mapping[str, Any], argument: str) -> None:
 
 def check_depth(value: Any, argument: str) -> None:
     """Refuse mappings and lists that contain themselves or are nested too deeply to render."""
+    if value is None:
+        return
     level = _containers([value])
     for _ in range(MAX_DEPTH):
         if not level:

@@ -19,8 +19,6 @@ from airflow_script_provider._airflow import (
     task_instance,
     task_state,
 )
-from airflow_script_provider.clusters.access import ClusterRef
-from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators.links import KubernetesJobLink
 from airflow_script_provider.run_log import Logger
@@ -30,7 +28,9 @@ from airflow_script_provider.sources.inline import InlineScript
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_script_provider.clusters.access import ClusterRef
     from airflow_script_provider.hooks._task_run import TaskRun
+    from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 
 R = TypeVar("R", bound="TaskRun")
 A = TypeVar("A")
@@ -141,6 +141,8 @@ class ScriptTask(BaseOperator):
     @property
     def cluster(self) -> ClusterRef:
         """The cluster that the connection's arguments name."""
+        from airflow_script_provider.clusters.access import ClusterRef
+
         return ClusterRef(self.kubernetes_conn_id, self.in_cluster, self.config_file, self.cluster_context)
 
     @property
@@ -221,6 +223,8 @@ class ScriptTask(BaseOperator):
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
         """The Job of a trigger's event, which is this try's."""
+        from airflow_script_provider.kube.job.launched import LaunchedJob
+
         job = LaunchedJob.from_dict(event["job"])
         self.launched_job = job.ref
         return job

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import XComArg
 
+    from airflow_script_provider.spec.arguments import PlaybookNames
     from airflow_script_provider.types import ScriptMapping
 
     ScriptLike = str | ScriptSource | ScriptMapping | Mapping[str, Any] | XComArg
@@ -76,6 +77,15 @@ def source_or_later(script: Any, *, template: bool, conn_id: str | None = None) 
     if _is_known_later(script):
         return script
     return parse(script, template=template, conn_id=conn_id)
+
+
+def names_of_the_tool(script: Any) -> PlaybookNames | None:
+    """The names of templates in a script in the Script tool's format, None of any other script."""
+    if not isinstance(script, Mapping):
+        return None
+    from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens
+
+    return PlaybookNames(short_lived=names_of_tokens(script))
 
 
 def sources_or_later(files: Any, *, template: bool) -> Any:

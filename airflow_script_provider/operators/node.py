@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration
-from airflow_script_provider.kube.nodes import manifest
-from airflow_script_provider.kube.nodes import result as nodes_result
-from airflow_script_provider.kube.nodes.plan import NodeSettings
-from airflow_script_provider.kube.nodes.record import DEFAULT_MAX_RUN_OUTPUT
-from airflow_script_provider.kube.nodes.request import NodeArguments
+from airflow_script_provider.kube.nodes.plan import DEFAULT_MAX_RUN_OUTPUT, NodeSettings
 from airflow_script_provider.kube.nodes.selection import NodeChoice
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, JobOptions
@@ -22,13 +18,14 @@ from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _arguments, _fields
 from airflow_script_provider.operators._base import ScriptTask, hook_log, job_links
 from airflow_script_provider.operators._errors import airflow_errors
-from airflow_script_provider.result import NodesResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from kubernetes.client import V1Affinity, V1PodTemplateSpec, V1ResourceRequirements
 
     from airflow_script_provider.hooks.node import NodesDeferral, NodesTaskRun
+    from airflow_script_provider.kube.nodes.request import NodeArguments
+    from airflow_script_provider.result import NodesResult
     from airflow_script_provider.types import ContainerResources
 
 
@@ -302,6 +299,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
 
         Reads the script, but sends no request to the cluster.
         """
+        from airflow_script_provider.kube.nodes import manifest
+
         request = self._new_run().prepare(self.node_arguments(), folder=self.dag_folder)
         print(manifest.as_yaml(request.owner()), end="")  # noqa: T201  # what a dry run is for
 
@@ -324,6 +323,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
 
     @staticmethod
     def _result_or_raise(outcome: NodesResult) -> dict[str, Any]:
+        from airflow_script_provider.kube.nodes import result as nodes_result
+
         with airflow_errors():
             return nodes_result.successful(outcome).to_dict()
 
@@ -334,6 +335,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
 
     def node_arguments(self) -> NodeArguments:
         """The arguments for script, Jobs and nodes. The pods have no ``node_selector``."""
+        from airflow_script_provider.kube.nodes.request import NodeArguments
+
         return NodeArguments(
             self.arguments_as(ScriptInputs, script_conn_id=self.conn_id_of_text),
             self.arguments_as(JobOptions, node_selector=None),

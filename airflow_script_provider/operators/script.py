@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
-from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.options import DEFAULT_IMAGE, ExitCodes, JobOptions
@@ -21,11 +19,8 @@ from airflow_script_provider.kube.syntax import check_flag
 from airflow_script_provider.operators import _arguments, _fields
 from airflow_script_provider.operators._base import ScriptTask, hook_log, job_links
 from airflow_script_provider.operators._errors import airflow_errors, result_or_raise
-from airflow_script_provider.sources.parse import source_of
-from airflow_script_provider.spec.arguments import PlaybookNames, names_of_tokens, operator_settings
 from airflow_script_provider.spec.job import NUMBERS, TEMPLATES_OF_A_SPEC
 from airflow_script_provider.spec.settings import as_number, has_template
-from airflow_script_provider.spec.source import SourceSettings
 
 if TYPE_CHECKING:
     import jinja2
@@ -34,6 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_script_provider.hooks.script import ScriptTaskRun
     from airflow_script_provider.jobs.conclude import Deferral
+    from airflow_script_provider.kube.job.outcomes import Outcome
     from airflow_script_provider.types import ContainerResources
 
 
@@ -248,8 +244,7 @@ class KubernetesScriptOperator(ScriptTask):
         self.deferrable = deferrable
         positive_seconds(defer_after, "defer_after", zero_allowed=True)
         self.defer_after = defer_after
-        is_in_the_tools_format = isinstance(script, Mapping)
-        self._names = PlaybookNames(short_lived=names_of_tokens(script)) if is_in_the_tools_format else None
+        self._names = _fields.names_of_the_tool(script)
         self._expires_at: float | None = None
         self.job_options().check_before_rendering()
         self.inputs().check_before_rendering()
@@ -279,6 +274,10 @@ class KubernetesScriptOperator(ScriptTask):
             ``airflow`` uses this operator's own.
         :param overrides: arguments of this operator, which take precedence over the spec.
         """
+        from airflow_script_provider.sources.parse import source_of
+        from airflow_script_provider.spec.arguments import operator_settings
+        from airflow_script_provider.spec.source import SourceSettings
+
         given = overrides | ({} if task_id is None else {"task_id": task_id})
         settings = operator_settings(spec, step=step, variables=variables, style=style, overrides=given)
         arguments = dict(settings.arguments)
@@ -296,6 +295,8 @@ class KubernetesScriptOperator(ScriptTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script. Returns the result dict if it succeeds."""
+        from airflow_script_provider.kube.job.outcomes import Outcome
+
         with airflow_errors():
             followed = self._run(context)
         if isinstance(followed, Outcome):
@@ -348,6 +349,8 @@ class KubernetesScriptOperator(ScriptTask):
 
         Reads the script, but sends no request to the cluster.
         """
+        from airflow_script_provider.kube.job import manifest
+
         request = self._new_run().prepare(self.inputs(), self.job_options(), folder=self.dag_folder)
         print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
 

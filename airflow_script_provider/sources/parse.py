@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_script_provider import sources
 from airflow_script_provider.kube.request.interpreters import has_known_extension
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import FileScript
-from airflow_script_provider.sources.gcs import GCSScript
-from airflow_script_provider.sources.http import HttpScript
 from airflow_script_provider.sources.inline import InlineScript
-from airflow_script_provider.sources.s3 import S3Script
-from airflow_script_provider.sources.web.url import redacted
 from airflow_script_provider.spec.source import LATER, SourceSettings, source_settings
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://[^\n]*", re.IGNORECASE)
-_SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
-    "file": FileScript,
-    "http": HttpScript,
-    "https": HttpScript,
-    "s3": S3Script,
-    "gs": GCSScript,
-}
-_SPEC_SOURCES: Mapping[str, Callable[..., ScriptSource]] = {
-    "file": FileScript,
-    "http": HttpScript,
-    "s3": S3Script,
-    "gcs": GCSScript,
-}
+# By name: a DAG file that is parsed needs few of them.
+_SOURCES = {"file": "FileScript", "http": "HttpScript", "https": "HttpScript", "s3": "S3Script", "gs": "GCSScript"}
+_SPEC_SOURCES = {"file": "FileScript", "http": "HttpScript", "s3": "S3Script", "gcs": "GCSScript"}
 _WITHOUT_CONNECTION = ("file",)
 _ONE_EXPRESSION = re.compile(r"\{\{[^{}\n]*\}\}")
 
@@ -42,13 +29,8 @@ def parse(script: Any, *, template: bool = False, conn_id: str | None = None) ->
     ``conn_id`` is the connection of a URI's source, None for the source's default. ``ValueError``
     says why it is not a script, ``TypeError`` that it has the wrong type.
     """
-    if isinstance(script, Mapping):
-        script = source_of(source_settings(script), template=template)
-    if isinstance(script, ScriptSource):
-        _refuse_connection(conn_id, f"{type(script).__name__}(…) has its own conn_id")
-        return script
     if not isinstance(script, str):
-        raise TypeError(f"script must be text, a URI or a source such as FileScript(…), not {type(script).__name__}")
+        return _given_source(script, template=template, conn_id=conn_id)
     line = script.strip()
     if not line:
         raise ValueError("script is empty")
@@ -61,6 +43,15 @@ def parse(script: Any, *, template: bool = False, conn_id: str | None = None) ->
         )
     _refuse_connection(conn_id, "the script is text")
     return InlineScript(script, template=template)
+
+
+def _given_source(script: Any, *, template: bool, conn_id: str | None) -> ScriptSource:
+    if isinstance(script, Mapping):
+        script = source_of(source_settings(script), template=template)
+    if not isinstance(script, ScriptSource):
+        raise TypeError(f"script must be text, a URI or a source such as FileScript(…), not {type(script).__name__}")
+    _refuse_connection(conn_id, f"{type(script).__name__}(…) has its own conn_id")
+    return script
 
 
 def parse_file(file: Any, path: str, *, template: bool = False) -> ScriptSource:
@@ -84,7 +75,7 @@ def source_of(settings: SourceSettings, *, template: bool = False) -> ScriptSour
     if settings.kind == "inline":
         text = settings.arguments["text"]
         return InlineScript(text, template=template or is_one_expression(text))
-    return _SPEC_SOURCES[settings.kind](**settings.arguments)
+    return _made(_SPEC_SOURCES[settings.kind], **settings.arguments)
 
 
 class RenderedScript:
@@ -130,12 +121,19 @@ def is_one_expression(script: Any) -> bool:
 
 def _source_of(scheme: str, uri: str, conn_id: str | None) -> ScriptSource:
     if scheme not in _SOURCES:
+        from airflow_script_provider.sources.web.url import redacted
+
         known = ", ".join(f"{name}://" for name in _SOURCES)
         raise ValueError(f"script={redacted(uri)!r} has the unknown scheme {scheme}://; known schemes: {known}")
     if scheme in _WITHOUT_CONNECTION:
         _refuse_connection(conn_id, f"a {scheme}:// script needs no connection")
         conn_id = None
-    return _SOURCES[scheme](uri, conn_id=conn_id) if conn_id else _SOURCES[scheme](uri)
+    return _made(_SOURCES[scheme], uri, **({"conn_id": conn_id} if conn_id else {}))
+
+
+def _made(name: str, *given: Any, **arguments: Any) -> ScriptSource:
+    source: ScriptSource = getattr(sources, name)(*given, **arguments)
+    return source
 
 
 def _refuse_connection(conn_id: str | None, why: str) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.wording import one_line
 
 # Layers of kubelet, containerd and CRI-O around a registry's answer.
-_PULL_WRAPPING = re.compile(
+_PULL_WRAPPING = compiled_later(
     r"^(rpc error: code = \w+ desc = |"
     r'(Back-off pulling image "[^"]*"(: ErrImagePull)?|failed to pull (and unpack )?image "[^"]*"|'
     r'failed to resolve (reference "[^"]*"|image)|failed to copy|failed to do request|failed to authorize|'
@@ -24,27 +25,27 @@ _PULL_WRAPPING = re.compile(
     r'initializing source docker://\S+|Failed to apply default image tag "[^"]*")(: ?|$))'
 )
 # CRI-O's other attempt, after the image itself could not be pulled.
-_OTHER_ATTEMPT = re.compile(r"; artifact err: .*")
-_REFERENCE = re.compile(r"^(?:(?=\S+?[/:]\S(?! ))\S+: (?=not found)|[\w.:-]+(?:/[\w.-]+)+(?:[:@][\w.:-]+)?: )")
+_OTHER_ATTEMPT = compiled_later(r"; artifact err: .*")
+_REFERENCE = compiled_later(r"^(?:(?=\S+?[/:]\S(?! ))\S+: (?=not found)|[\w.:-]+(?:/[\w.-]+)+(?:[:@][\w.:-]+)?: )")
 # An @ before a digest belongs to an image. Each pattern first looks once whether a word has what
 # closes it, so that a long message takes no longer for its many colons.
-_LOGIN = re.compile(
+_LOGIN = compiled_later(
     r"""(?<![^\s"@])(?=[^\s"@]*+@(?!sha256:))([^\s"@]*?://)[^\s"/?\#@:]*+(?::[^\s"@]*+)?@""",
 )
-_QUERY = re.compile(r'(?<![^\s?"])(?=[^\s?"]*+\?)([^\s?"]*?://[^\s?"]+)\?[^\s"]*?(?=:?[\s"]|$)')
+_QUERY = compiled_later(r'(?<![^\s?"])(?=[^\s?"]*+\?)([^\s?"]*?://[^\s?"]+)\?[^\s"]*?(?=:?[\s"]|$)')
 # An option of a mount or a program. Its value may have a comma, before which no other option begins.
-_OPTION = re.compile(
+_OPTION = compiled_later(
     r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|key|credentials?)=)("[^"]*"|'[^']*'|[^\s"']+?(?=,\w+=|[\s"']|$))""",
     re.IGNORECASE,
 )
 
-_FAIL_JOB = re.compile(
+_FAIL_JOB = compiled_later(
     r"Container (?P<container>\S+) for pod [^\s/]+/(?P<pod>\S+) failed with exit code (?P<code>\d+) "
     r"matching FailJob rule"
 )
 
 # Layers of the API server, containerd, Docker, CRI-O and runc around the cause of a failed start.
-_START_WRAPPING = re.compile(
+_START_WRAPPING = compiled_later(
     r"^(failed to (create|start) containerd task|failed to create task for container|failed to create shim task|"
     r"container create failed|Internal error occurred|error executing command in container|"
     r'failed to exec in container|failed to (start|create) exec "[^"]*"|failed to load task|(runc |crun )?exec failed|'
@@ -52,29 +53,33 @@ _START_WRAPPING = re.compile(
     r"unable to start container process|"
     r"starting container process caused|error during container init|rpc error: code = \w+ desc = .*?): "
 )
-_LOGGED = re.compile(r'^(?:container create failed: )?time="[^"]*" level=\w+ msg="(?P<message>.*?)"?$')
+_LOGGED = compiled_later(r'^(?:container create failed: )?time="[^"]*" level=\w+ msg="(?P<message>.*?)"?$')
 _MISSING = r"(?:executable file not found|no such file or directory|permission denied|exec format error|is a directory)"
 # runc, crun and gVisor about the program itself. Hooks, mounts and folders have the same errors.
 _PROGRAM_FAULTS = (
-    re.compile(rf'^exec:? "(?P<program>[^"]+)": .*{_MISSING}', re.IGNORECASE),
-    re.compile(rf"^exec(?: container process)? [`'\"]?(?P<program>[^\s`'\":]+)[`'\"]?: .*{_MISSING}", re.IGNORECASE),
-    re.compile(r"^executable file [`'\"](?P<program>[^`'\"]+)[`'\"] not found", re.IGNORECASE),
-    re.compile(r"^error finding executable [`'\"](?P<program>[^`'\"]+)[`'\"] in PATH", re.IGNORECASE),
+    compiled_later(rf'^exec:? "(?P<program>[^"]+)": .*{_MISSING}', re.IGNORECASE),
+    compiled_later(
+        rf"^exec(?: container process)? [`'\"]?(?P<program>[^\s`'\":]+)[`'\"]?: .*{_MISSING}", re.IGNORECASE
+    ),
+    compiled_later(r"^executable file [`'\"](?P<program>[^`'\"]+)[`'\"] not found", re.IGNORECASE),
+    compiled_later(r"^error finding executable [`'\"](?P<program>[^`'\"]+)[`'\"] in PATH", re.IGNORECASE),
 )
-_QUOTED = re.compile(r"""(["'`])(?:\\.|(?!\1).)*[`'"]""")
-_NOT_THERE = re.compile(r"executable file|not found|no such file|finding executable", re.IGNORECASE)
+_QUOTED = compiled_later(r"""(["'`])(?:\\.|(?!\1).)*[`'"]""")
+_NOT_THERE = compiled_later(r"executable file|not found|no such file|finding executable", re.IGNORECASE)
 
 # What admission answers in the same way again. A quota may be freed, a webhook may come back.
-_CREATING = re.compile(r'^Error creating: (pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: )?')
-_POLICY = re.compile(r"^ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request: (?P<text>.+)")
-_WEBHOOK = re.compile(r'^admission webhook "(?P<name>[^"]+)" denied the request: (?P<text>.+)')
-_FINAL = re.compile(
+_CREATING = compiled_later(r'^Error creating: (pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: )?')
+_POLICY = compiled_later(
+    r"^ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request: (?P<text>.+)"
+)
+_WEBHOOK = compiled_later(r'^admission webhook "(?P<name>[^"]+)" denied the request: (?P<text>.+)')
+_FINAL = compiled_later(
     r"violates PodSecurity|(maximum|minimum) \S+ usage per (Container|Pod) is|max limit to request ratio per|"
     r"unable to validate against any security context constraint|no PriorityClass with name"
 )
 
 # Layers of the Job controller, kubelets, runtimes and network plugins around the cause of an event.
-_EVENT_WRAPPING = re.compile(
+_EVENT_WRAPPING = compiled_later(
     r"^(\(combined from similar events\): |Error creating: |Internal error occurred: |"
     r'pods "[^"]*" is forbidden: |Pod "[^"]*" is invalid: |error looking up service account \S+: |'
     r"Failed (to )?create pod sandbox: |rpc error: code = \w+ desc = |"
@@ -87,12 +92,12 @@ _EVENT_WRAPPING = re.compile(
     re.IGNORECASE,
 )
 # What these layers are about is part of the cause.
-_SUBJECT = re.compile(
+_SUBJECT = compiled_later(
     r'^(?:\w+Volume\.\w+ failed for (?P<volume>volume "[^"]*") ?|(?P<webhook>failed calling webhook "[^"]*")): '
 )
 
 # A readiness probe ends nothing. What follows is what the probe printed.
-_FAILED_PROBE = re.compile(r"(Liveness|Startup) probe (failed|errored)")
+_FAILED_PROBE = compiled_later(r"(Liveness|Startup) probe (failed|errored)")
 # Events that say that the kubelet ended a container, the more telling ones first.
 _STOPS = ("Evicted", "Preempting", "NodeShutdown", "Killing")
 _MOST_EVENTS = 25

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_script_provider.kube.causes import cluster_messages, signs
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import Category
 
-_EVENT = re.compile(r"^\S+ \S+: (?P<reason>\w+): ")
+_EVENT = compiled_later(r"^\S+ \S+: (?P<reason>\w+): ")
 
 
 class NotStarted(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.causes import signs
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.causes.signs import Sign
 from airflow_script_provider.kube.labels import SCRIPT_FOLDER
 from airflow_script_provider.kube.wording import signal_name
@@ -29,54 +30,56 @@ _STOPPING = frozenset(
     {"SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGXCPU", "SIGXFSZ", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS"}
 )
 
-_FRAME = re.compile(r'^[\s|]*File ".*", line \d+')
-_IN_GROUP = re.compile(r"^\s*\| ")
-_NODE_FRAME = re.compile(r"^\s+at .+[:)]")
-_NAMED = re.compile(r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*(_*[A-Z]\w*)?(Error|Exception|Interrupt|Exit)\b")
-_RAISED = re.compile(r"^(\w+\.)*[A-Z]\w*[a-z]\w*: ")
+_FRAME = compiled_later(r'^[\s|]*File ".*", line \d+')
+_IN_GROUP = compiled_later(r"^\s*\| ")
+_NODE_FRAME = compiled_later(r"^\s+at .+[:)]")
+_NAMED = compiled_later(
+    r"^(Uncaught |Caused by: )?([A-Za-z_$][\w$]*\.)*(_*[A-Z]\w*)?(Error|Exception|Interrupt|Exit)\b"
+)
+_RAISED = compiled_later(r"^(\w+\.)*[A-Z]\w*[a-z]\w*: ")
 _HEAD = "Traceback (most recent call last):"
 # A record of a logger before a traceback: its error was handled.
-_LOGGED = re.compile(
+_LOGGED = compiled_later(
     r"(^|[\s\[|])(WARN|WARNING|ERROR|CRITICAL|EXCEPTION)([\s\]:|,]|$)|\[(warning|error|critical)\s*\]|"
     r"^(warning|error|critical):|^\[?[WEFC] ?\d{4}|\b(level|severity)\W{1,4}(warning|error|critical)\b",
 )
-_NOT_THE_END = re.compile(r"^Exception ignored |^future: |exception was never retrieved")
+_NOT_THE_END = compiled_later(r"^Exception ignored |^future: |exception was never retrieved")
 _ENDS = (
-    re.compile(r"^\S+: (-c: )?(line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
-    re.compile(r"^(\S*/)?\w*sh: syntax error\b"),  # BusyBox
-    re.compile(r"^ERROR \d+ \(\w{5}\)"),  # MySQL
-    re.compile(r"^(\S+: )?(ERROR|FATAL|PANIC|error|fatal|E): +\S.*"),  # psql, git, apt
-    re.compile(r"^curl: \(\d+\) .+"),
-    re.compile(r"^\S*python[\d.]*: (No module named|can't open file) .+"),
-    re.compile(r".+ at \S+ line \d+\.$"),  # Perl
-    re.compile(r"^\S+:\d+:(in .+:)? .+ \([A-Z]\w*(::\w+)*\)$"),  # Ruby
-    re.compile(r"^(PHP )?(Fatal|Parse|Compile) error: +\S.*"),
+    compiled_later(r"^\S+: (-c: )?(line )?\d+: \S.*"),  # a shell: "script.sh: line 3: foo: not found"
+    compiled_later(r"^(\S*/)?\w*sh: syntax error\b"),  # BusyBox
+    compiled_later(r"^ERROR \d+ \(\w{5}\)"),  # MySQL
+    compiled_later(r"^(\S+: )?(ERROR|FATAL|PANIC|error|fatal|E): +\S.*"),  # psql, git, apt
+    compiled_later(r"^curl: \(\d+\) .+"),
+    compiled_later(r"^\S*python[\d.]*: (No module named|can't open file) .+"),
+    compiled_later(r".+ at \S+ line \d+\.$"),  # Perl
+    compiled_later(r"^\S+:\d+:(in .+:)? .+ \([A-Z]\w*(::\w+)*\)$"),  # Ruby
+    compiled_later(r"^(PHP )?(Fatal|Parse|Compile) error: +\S.*"),
 )
 # What a program prints below its error: Perl, psql, bash with the line it could not read, R, PHP.
-_BELOW = re.compile(
+_BELOW = compiled_later(
     r"^\s|^LINE \d+:|^BEGIN failed--|^Execution of \S+ aborted|^\S+: line \d+: `.*'$|"
     r"^Execution halted$|^Calls: |^Stack trace:$|^#\d+ "
 )
 # How Go and Rust end a process that panics: exit codes, the error's line, and one below it.
 _PANICS = (
-    ((1, 2), re.compile(r"^(panic|fatal error): "), re.compile(r"^goroutine \d+ ")),
-    ((101, 134), re.compile(r"^thread '.*' (\(\d+\) )?panicked at "), re.compile("")),
+    ((1, 2), compiled_later(r"^(panic|fatal error): "), compiled_later(r"^goroutine \d+ ")),
+    ((101, 134), compiled_later(r"^thread '.*' (\(\d+\) )?panicked at "), compiled_later("")),
 )
-_DETAIL = re.compile(r"[}{]|- |Require stack:")
-_NODE_VERSION = re.compile(r"^Node\.js v\d")
+_DETAIL = compiled_later(r"[}{]|- |Require stack:")
+_NODE_VERSION = compiled_later(r"^Node\.js v\d")
 # Errors whose text is data of the script.
-_OF_DATA = re.compile(r"^(\w+\.)*(KeyError|IndexError|AssertionError|ValueError|\w*ValidationError)\b")
-_MISSING_SIGNS = re.compile(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
+_OF_DATA = compiled_later(r"^(\w+\.)*(KeyError|IndexError|AssertionError|ValueError|\w*ValidationError)\b")
+_MISSING_SIGNS = compiled_later(r"no such file|not found|cannot open|can't open|enoent", re.IGNORECASE)
 # The home of a user without an entry in the image's passwd is /, as in '//.cache' and '/.local/bin'.
-_HOME_IS_ROOT = re.compile(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
-_DENIED_SIGNS = re.compile(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
+_HOME_IS_ROOT = compiled_later(r"(?:^|[\s'‘\":])//?\.[a-z]", re.IGNORECASE)
+_DENIED_SIGNS = compiled_later(r"permission denied|cannot create|read-only file system", re.IGNORECASE)
 _MAX_WRITTEN = 20
 # Bytes of a message that Kubernetes has cut at its start: of a log, and of a file. A character
 # that is cut there makes it a few bytes longer.
 _TORN_SIZES = ((2048, 2060), (4096, sys.maxsize))
 _TORN_FROM = 512
 """Bytes from which a single line may be cut: all containers of a pod together have 12 KiB."""
-_WRAPPERS = re.compile(r"^(subprocess\.)?CalledProcessError\b")
+_WRAPPERS = compiled_later(r"^(subprocess\.)?CalledProcessError\b")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.result import Category
 
 
@@ -25,7 +26,7 @@ class Sign:
 
 
 def _sign(pattern: str, category: Category | None, advice: str = "", flags: int = 0) -> Sign:
-    return Sign(re.compile(pattern, flags), category, advice)
+    return Sign(compiled_later(pattern, flags), category, advice)
 
 
 _ANY_CASE = re.IGNORECASE
@@ -330,7 +331,7 @@ def advice(signs: Iterable[Sign], text: str) -> str:
     return found.advice if found else ""
 
 
-_OF_A_POD_OF_OURS = re.compile(
+_OF_A_POD_OF_OURS = compiled_later(
     r"\b(install_dependencies|install_packages|run_as_uid|pod_overrides|container_resources|node_selector)\b"
 )
 _IN_A_RUNNING_POD = {

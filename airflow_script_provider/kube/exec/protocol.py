@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from enum import IntEnum
 
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
+from airflow_script_provider.kube.causes.patterns import compiled_later
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 """The newest protocol stands first; only it can end stdin."""
@@ -21,15 +21,15 @@ without a status: ``StreamTranslatorHandler`` in k8s.io/apiserver.
 MAX_FRAME = 32 * 1024
 """Bytes of stdin in one frame."""
 
-_MISSING = re.compile(r'exec: \\?"([^"\\]+)\\?": (?:executable file not found|stat \S+: no such file)')
-_REFUSED = re.compile(r"unable to upgrade connection")
-_NOT_CONNECTED = re.compile(r"\bdial (?:tcp|unix)\b|error dialing backend")
+_MISSING = compiled_later(r'exec: \\?"([^"\\]+)\\?": (?:executable file not found|stat \S+: no such file)')
+_REFUSED = compiled_later(r"unable to upgrade connection")
+_NOT_CONNECTED = compiled_later(r"\bdial (?:tcp|unix)\b|error dialing backend")
 # Not every "failed to exec in container": containerd reports so also that it lost a process.
-_NOT_STARTED = re.compile(
+_NOT_STARTED = compiled_later(
     r"OCI runtime exec failed|failed to (?:start exec|create exec|load task)|container is in \w+ state"
 )
 # The call that starts the process got no answer, so the process may have begun.
-_START_UNANSWERED = re.compile(r"ttrpc: closed|context (?:canceled|deadline exceeded)")
+_START_UNANSWERED = compiled_later(r"ttrpc: closed|context (?:canceled|deadline exceeded)")
 
 
 class Channel(IntEnum):

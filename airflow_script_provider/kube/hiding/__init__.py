@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding.known_values import ERROR_NAME, KnownValues
 from airflow_script_provider.kube.hiding.logins import MASK, without_logins, without_open_login
 from airflow_script_provider.kube.wording import one_line, shortened, without_controls
@@ -23,7 +23,7 @@ MAX_LINE = 300
 _READ = 2000
 """Characters of a line that are read; a longer one is cut in any case."""
 _ROUNDS = 4
-_GROUP = re.compile(r"::(end)?group::")
+_GROUP = compiled_later(r"::(end)?group::")
 
 Hide = Callable[[str], str]
 """Makes a line of the script safe for a message."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 
+from airflow_script_provider.kube.causes.patterns import compiled_later
+
 Span = tuple[int, int]
 
 _ROUNDS = 4
 """Escapes in escapes that are read."""
 # The first class keeps the search fast. Backslashes may stand before others.
-_ESCAPED = re.compile(
+_ESCAPED = compiled_later(
     r"""[%\\+\s'](?:
         (?<=%)(?P<percent>[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*)
         |(?<=\\)\\*(?:(?P<hex>x[0-9A-Fa-f]{2}(?:\\+x[0-9A-Fa-f]{2})*)|(?P<octal>[0-3][0-7]{2}(?:\\+[0-3][0-7]{2})*)
@@ -24,7 +26,7 @@ _ESCAPED = re.compile(
         |(?<=')(?P<apostrophe>(?:\\*'|\\*"\\*'\\*"\\*')+))""",
     re.VERBOSE,
 )
-_HEX, _OCTAL = re.compile(r"[0-9A-Fa-f]{2}"), re.compile(r"[0-7]{3}")
+_HEX, _OCTAL = compiled_later(r"[0-9A-Fa-f]{2}"), compiled_later(r"[0-7]{3}")
 
 
 def unescaped(text: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from urllib.parse import unquote_plus
 
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding.escapes import Span, unescaped, with_places
 
 MIN_VALUE = 5
@@ -26,34 +27,34 @@ _CACHED = 1 << 14
 _MAX_PARTS = 128 * 1024
 """Characters of values whose parts are found, the shortest first: passwords are short."""
 # Behind a user, which may be an address of mail. A further URL may follow on the same line.
-_LOGIN = re.compile(r"(?<=://)[^\s/?#:]*:(?!//)((?:(?!://).){1,256})@")
+_LOGIN = compiled_later(r"(?<=://)[^\s/?#:]*:(?!//)((?:(?!://).){1,256})@")
 _MAX_SIGNS = 8
 """At signs of a login of which each may end the password."""
 # What follows a name such as password=. The first class keeps the search fast.
-_NAMED_SECRET = re.compile(
+_NAMED_SECRET = compiled_later(
     r"""[pstkacPSTKAC](?i:(?<=p)(?:ass|wd)|(?<=s)(?:ecret|ig)|(?<=t)oken|(?<=k)ey|(?<=a)uth|(?<=c)red)
     [\w-]{0,32}+["']?\s*+[=:]\s*+("[^"]+"|'[^']+'|[^\s&;,]+)""",
     re.VERBOSE,
 )
 # The host of a URL is no secret. Where an @ comes later, it may be a part of a password.
-_HOST = re.compile(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
-_OF_WORDS = re.compile(r"[\s./]")
+_HOST = compiled_later(r"(://(?:[^\s/?#]*@)?)[\w.-]+(?::\d{1,5})?(?=[/?#,;\s]|$)(?!\S{0,256}@)")
+_OF_WORDS = compiled_later(r"[\s./]")
 
-ERROR_NAME = re.compile(r"(?:[A-Za-z_]\w*\.)*_*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?=:|$)")
+ERROR_NAME = compiled_later(r"(?:[A-Za-z_]\w*\.)*_*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?=:|$)")
 # A name, perhaps with a digit at the end as in psycopg2; a date or a time.
-_NAME = re.compile(
+_NAME = compiled_later(
     r"""(?<!\w)(?:[^\W\d]{1,40}\d?|(?:19|20)\d\d-?\d\d-?\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?
     |\d\d:\d\d(?::\d\d)?)(?!\w)""",
     re.VERBOSE,
 )
 # Letters of one case, perhaps with a digit at the end; the name of an error; or anything short.
-_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{1,15}\d?|[A-Z]{1,16}|[A-Z][A-Za-z]{1,40}(?:Error|Exception)|[^\W_]{1,4}")
-_BETWEEN_WORDS = re.compile(r"[\s./:,+_-]+")
-_STRETCH = re.compile(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
-_WORD_BEFORE = re.compile(r"[^\W_]*$")
-_WORD_AFTER = re.compile(r"[^\W_]*")
+_PLAIN_WORD = compiled_later(r"[A-Z]?[a-z]{1,15}\d?|[A-Z]{1,16}|[A-Z][A-Za-z]{1,40}(?:Error|Exception)|[^\W_]{1,4}")
+_BETWEEN_WORDS = compiled_later(r"[\s./:,+_-]+")
+_STRETCH = compiled_later(r"[^\s:=,;'\"].{3,}[^\s:=,;'\"]")
+_WORD_BEFORE = compiled_later(r"[^\W_]*$")
+_WORD_AFTER = compiled_later(r"[^\W_]*")
 # An apostrophe in a word is no quotation mark; one behind the prefix of a literal is.
-_QUOTE = re.compile(r"""(?<![^\W_])(?:[bBuUrRfF]{1,2}|[EN])?['"`‘’“”]|['"`‘’“”](?![^\W_])""")
+_QUOTE = compiled_later(r"""(?<![^\W_])(?:[bBuUrRfF]{1,2}|[EN])?['"`‘’“”]|['"`‘’“”](?![^\W_])""")
 
 
 class KnownValues:

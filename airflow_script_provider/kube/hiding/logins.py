@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 
+from airflow_script_provider.kube.causes.patterns import compiled_later
+
 MASK = "***"
 _ANY_HOST = "@h:1"
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
-_URL = re.compile(rf"(?P<scheme>{_SCHEME})(?P<rest>\S+)")
-_URL_WITHOUT_LOGIN = re.compile(rf"(?=(?P<scheme>{_SCHEME})(?P<rest>[^\s@]*)(?:\s|$))")
-_AUTHORITY = re.compile(r"[^/?#]*")
+_URL = compiled_later(rf"(?P<scheme>{_SCHEME})(?P<rest>\S+)")
+_URL_WITHOUT_LOGIN = compiled_later(rf"(?=(?P<scheme>{_SCHEME})(?P<rest>[^\s@]*)(?:\s|$))")
+_AUTHORITY = compiled_later(r"[^/?#]*")
 # Hosts with their ports, and what closes a sentence or a quotation after them.
-_HOSTS = re.compile(r"(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?(?:,(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?)*[^\w\s]*")
+_HOSTS = compiled_later(r"(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?(?:,(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?)*[^\w\s]*")
 _DIGEST = "sha256:[0-9a-f]{12}"
 # What a URL begins with; USER:PASSWORD@HOST, as in the DSNs of Go's drivers; USER/PASSWORD@HOST,
 # Oracle's form. An image's digest, a package's version and a path have an @ as well.
-_BARE_LOGIN = re.compile(
+_BARE_LOGIN = compiled_later(
     rf"""(?P<url>{_SCHEME}[^\s/?\#]*)
     |(?<![^\s:/@'"])[^\s:/@'"]+:(?!//)\S+@(?!{_DIGEST})
     |(?<![^\s:'"])(?=[^\s:/@'"]*\w)[^\s:/@'"]+/(?:
@@ -26,13 +28,13 @@ _BARE_LOGIN = re.compile(
 )
 # A query behind a path or a host; without an equals sign only where an HTTP client names it, because
 # a path with wildcards has a question mark as well.
-_BARE_QUERY = re.compile(
+_BARE_QUERY = compiled_later(
     r"""((?:/|(?<![\w.-])[\w-]+(?:(?:\.[\w-]+)+(?::\d+)?|:\d+)(?=\?\w))[^\s?]*)\?[^\s?=]*=\S*
     |(\b(?:[Uu][Rr][Ll]:?|GET|HEAD|POST|PUT|PATCH|DELETE)[ ]["']?[^\s?]+)\?\S+""",
     re.VERBOSE,
 )
 # The login of a URL that another one has as a parameter, perhaps encoded twice.
-_ENCODED_LOGIN = re.compile(r"(?i:(%(?:25)*3A(?:%(?:25)*2F){2})(?:(?!%(?:25)*(?:2F|3F|23))[^\s/?#&])*(%(?:25)*40))")
+_ENCODED_LOGIN = compiled_later(r"(?i:(%(?:25)*3A(?:%(?:25)*2F){2})(?:(?!%(?:25)*(?:2F|3F|23))[^\s/?#&])*(%(?:25)*40))")
 
 
 def without_logins(line: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_script_provider.kube.causes.events import event_line, without_printed_text
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.view import View, is_suspended, manager_of
@@ -37,7 +37,7 @@ _KNOWN_BY_STATUS = frozenset(
         "DeadlineExceeded",
     ]
 )
-_RANDOM_SUFFIX = re.compile(r"-[a-z0-9]{5}(?=[\"' ]|$)")
+_RANDOM_SUFFIX = compiled_later(r"-[a-z0-9]{5}(?=[\"' ]|$)")
 
 
 @dataclass(frozen=True)

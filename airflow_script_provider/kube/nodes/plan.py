@@ -19,6 +19,9 @@ MAX_PLAN = 200 * 1024
 OWNER_MARGIN = 600
 """Seconds beyond the longest time of all runs. Then Kubernetes ends runs without a follower."""
 
+DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
+"""Bytes of output of a run that its record keeps."""
+
 
 class Mode(StrEnum):
     """What the script may do on its node."""

@@ -24,7 +24,6 @@ from airflow_script_provider.kube.times import parse_time
 from airflow_script_provider.kube.wording import one_line, shortened
 from airflow_script_provider.result import Category, Status, category_named
 
-DEFAULT_MAX_RUN_OUTPUT = 2 * 1024
 MAX_RUN_OUTPUT_LIMIT = 16 * 1024
 """Bytes of output, and as many of the value: they fit into an annotation as JSON of any text."""
 

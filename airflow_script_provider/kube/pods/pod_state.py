@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from airflow_script_provider.kube.causes import cluster_messages, signs
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.hiding import Hide, shown_report
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import pod_status
@@ -18,7 +18,7 @@ _WILL_NOT_APPEAR = (
     Category.IMAGE_NOT_FOUND, Category.IMAGE_UNAUTHORIZED, Category.INVALID_IMAGE_NAME, Category.ERR_IMAGE_NEVER_PULL,
 )  # fmt: skip
 # What the scheduler adds to its reasons where ending other pods would not help either.
-_NO_PREEMPTION = re.compile(
+_NO_PREEMPTION = compiled_later(
     r" (no new claims to deallocate, )?preemption: \d+/\d+ nodes are available: "
     r"(\d+ (Preemption is not helpful for scheduling|No preemption victims found for incoming pods?)[.,] ?)+$"
 )

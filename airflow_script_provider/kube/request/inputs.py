@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from airflow_script_provider.kube.hiding import values_in
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.request import other_operators
 from airflow_script_provider.kube.syntax import check_depth, check_env_names, check_flag, check_relative_path
@@ -37,6 +36,8 @@ class ScriptInputs:
     @property
     def values(self) -> list[str]:
         """Every text and number that the script gets, to be hidden in messages."""
+        from airflow_script_provider.kube.hiding import values_in
+
         return list(values_in(self.env, self.args, self.arguments))
 
     def check_before_rendering(self) -> None:

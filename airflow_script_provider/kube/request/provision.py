@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from airflow_script_provider.kube.causes.patterns import compiled_later
 from airflow_script_provider.kube.labels import PACKAGES_VOLUME, SCRIPT_FOLDER
 from airflow_script_provider.kube.request.interpreters import Interpreter
 
@@ -25,10 +25,10 @@ TOOLS = ".airflow"
 MESSAGE_PREFIX = "airflow-script: "
 """The start of a termination message of the prelude. A script's message has no such start."""
 
-_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
-_NAME_OF_SHELL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CAUSE = re.compile(r'(?P<what>could not install(?: packages)?(?: "[A-Za-z0-9._-]+")?)(?: ".*")?: (?P<why>.+)')
-_FILE_OPTION = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
+_PACKAGE = compiled_later(r"[A-Za-z0-9][A-Za-z0-9.+_:=~@/^*-]*")
+_NAME_OF_SHELL = compiled_later(r"[A-Za-z_][A-Za-z0-9_]*")
+_CAUSE = compiled_later(r'(?P<what>could not install(?: packages)?(?: "[A-Za-z0-9._-]+")?)(?: ".*")?: (?P<why>.+)')
+_FILE_OPTION = compiled_later(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
 @dataclass(frozen=True)
