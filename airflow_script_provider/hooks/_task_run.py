@@ -102,12 +102,14 @@ class JobTaskRun(TaskRun):
         access: ClusterAccess,
         do: Callable[[KubernetesApi], Coroutine[Any, Any, T]],
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
+        task: TaskIdentity | None = None,
     ) -> T | R:
         """The result of ``do``.
 
         After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
         the end of the Job's pods. It returns or raises what is not tried again: that a script may
-        still run, or how it has ended by itself.
+        still run, or how it has ended by itself. A kill before it begins deletes the Job, or
+        leaves it to the next try of ``task``.
         """
         try:
             return self.run(access, do)
@@ -115,7 +117,7 @@ class JobTaskRun(TaskRun):
             if self._job is None:
                 raise
             self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", self._job.ref)
-            outcome = self._outcome_after_timeout(access, self._job, after_timeout)
+            outcome = self._outcome_after_timeout(access, self._job, after_timeout, task)
             if outcome is None:
                 raise
             return outcome
@@ -125,6 +127,7 @@ class JobTaskRun(TaskRun):
         access: ClusterAccess,
         job: LaunchedJob,
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
+        task: TaskIdentity | None,
     ) -> R | None:
         """The result of ``after_timeout``, None if it fails. Before it, no guard has the Job."""
         has_begun = False
@@ -137,9 +140,9 @@ class JobTaskRun(TaskRun):
         self.interruptible.begin_again()
         try:
             return self.run(access, main)
-        except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+        except (exceptions.KubernetesApiError, exceptions.RunKilledError) as error:
             if not has_begun:
-                self.log.warning(self._delete_if_possible(job.ref))
+                self.log.warning(self._end_or_leave(job.ref, task, error))
             return None
 
     def launch(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, JobRef]]) -> JobRef:
@@ -158,11 +161,14 @@ class JobTaskRun(TaskRun):
         The Job is deleted, or left to the task's next try, as a ``JobGuard`` does.
         """
         error = exceptions.RunKilledError("the run was killed.")
-        kill = _event_loop.run(self.meaning_of_kill(task, error))
+        return error.with_message(f"{error} {self._end_or_leave(ref, task, error)}")
+
+    def _end_or_leave(self, ref: JobRef, task: TaskIdentity | None, interruption: BaseException) -> str:
+        """Delete the Job, or leave it to the task's next try; the note that says which."""
+        kill = _event_loop.run(self.meaning_of_kill(task, interruption))
         if kill is None:
-            return error.with_message(f"{error} {self._delete_if_possible(ref)}")
-        fate = kill.left(str(ref)) if kill.leaves_job else f"{kill.reason}: {self._delete_if_possible(ref)}"
-        return error.with_message(f"{error} {fate}")
+            return self._delete_if_possible(ref)
+        return kill.left(str(ref)) if kill.leaves_job else f"{kill.reason}: {self._delete_if_possible(ref)}"
 
     def followed(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``follow``. A kill before it begins also deletes the Job."""

@@ -140,7 +140,7 @@ class ScriptTaskRun(JobTaskRun):
 
             if not alone:
                 return self.run(access, main)
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
 
     def outcome_or_deferral(
         self,
@@ -173,7 +173,7 @@ class ScriptTaskRun(JobTaskRun):
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
                 return replace(followed, job=replace(followed.job, check_digits=digits))
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
 
     def resume(
         self,
@@ -204,7 +204,7 @@ class ScriptTaskRun(JobTaskRun):
                 await self.check_server(context, event.get("server"), unguarded, meaning)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome), task)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""

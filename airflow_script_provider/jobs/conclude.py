@@ -99,12 +99,12 @@ async def after_timeout(
 
     A script that has ended by itself is concluded: a success, and an exit code that ends the
     tries. Everything else ends now, and the end of its pods is waited for. What they print
-    meanwhile is not read.
+    meanwhile is not read. For ``meaning_of_kill`` see ``JobGuard``.
     """
-    job = context.job
+    job, guard = context.job, JobGuard(context, meaning_of_kill)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
-    async with JobGuard(context).protecting():
+    async with guard.protecting():
         followed = await follower.follow_or_end(time.monotonic())
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
@@ -114,7 +114,6 @@ async def after_timeout(
             await _delete_job(context)
             return outcome if may_run_on else None
     context.log.note("The task has no time left, but its script has ended by itself. The rest of its log is not shown")
-    guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
         followed = await _read_in_time(quiet, followed)
         outcome = await _clear_up(context, followed)
