@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, Kill, meaning_of_kill
@@ -91,11 +93,24 @@ class Unguarded:
     ref: JobRef | None = None
 
 
+class _Launched(threading.local):
+    """The Job of a thread's run, None before there is one, and what hides its values.
+
+    Threads may run scripts at the same time, with the same hook.
+    """
+
+    job: LaunchedJob | None = None
+    hide: Hide | None = None
+
+
 class JobTaskRun(TaskRun):
     """A run that launches Jobs. ``on_launch`` is called with the Job as soon as it exists."""
 
     on_launch: Callable[[JobRef], None] | None = None
-    _job: LaunchedJob | None = None
+
+    def __init__(self, cluster: ClusterRef, log: Logger) -> None:
+        super().__init__(cluster, log)
+        self._launched = _Launched()
 
     def outlasting_timeout(
         self,
@@ -114,10 +129,11 @@ class JobTaskRun(TaskRun):
         try:
             return self.run(access, do)
         except AirflowTaskTimeout:
-            if self._job is None:
+            job = self._launched.job
+            if job is None:
                 raise
-            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", self._job.ref)
-            outcome = self._outcome_after_timeout(access, self._job, after_timeout, task)
+            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", job.ref)
+            outcome = self._outcome_after_timeout(access, job, after_timeout, task)
             if outcome is None:
                 raise
             return outcome
@@ -273,12 +289,12 @@ class JobTaskRun(TaskRun):
 
         The task is over, so no try follows these Jobs any more.
         """
-        self._job = None
+        self._launched.job = None
         try:
             yield
         except exceptions.RunKilledError as killed:
             has_earlier = task is not None and (task.try_number > 1 or self.recovers)
-            if self._job is not None or task is None or not has_earlier:
+            if self._launched.job is not None or task is None or not has_earlier:
                 raise
             notes = _event_loop.run(self._end_earlier(access, namespace, task, killed))
             raise killed.with_message(" ".join([str(killed), *notes])) from None
@@ -318,7 +334,7 @@ class JobTaskRun(TaskRun):
         followed by a conclusion of the Job.
         """
         is_timeout = isinstance(self.interruptible.stray or interruption_in(interruption), AirflowTaskTimeout)
-        if is_timeout and outlasts_timeout and self._job is not None:
+        if is_timeout and outlasts_timeout and self._launched.job is not None:
             return TIMED_OUT
         if task is None or not task.has_tries_left:
             return None

@@ -170,7 +170,7 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
-        self._job = job
+        self._launched.job = job
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> NodesResult:
@@ -233,8 +233,8 @@ class NodesTaskRun(JobTaskRun):
 
             async def main(api: KubernetesApi) -> T:
                 nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
-                self._job = await self._begin(nodes, request)
-                return await do(nodes, self._job)
+                job = self._launched.job = await self._begin(nodes, request)
+                return await do(nodes, job)
 
             return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
 

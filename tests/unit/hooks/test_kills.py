@@ -115,7 +115,7 @@ async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(
     run = a_script_run()
     run.interruptible._stray = stray
     assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
-    run._job = a_launched_job()
+    run._launched.job = a_launched_job()
     meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
     assert meaning is (TIMED_OUT if outlasts_timeout else None)
 
@@ -200,7 +200,7 @@ def test_a_kill_after_a_timeout(
     monkeypatch.setattr(run, "run", in_a_session)
     monkeypatch.setattr(run, "delete", deleted.append)
     monkeypatch.setattr(_task_run, "task_state", lambda _: "running")
-    run._job = a_launched_job()
+    run._launched.job = a_launched_job()
     with pytest.raises(AirflowTaskTimeout):
         run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded, task)
     assert deleted == ([a_launched_job().ref] if is_deleted else [])

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import logging
+import threading
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -314,6 +315,7 @@ class TimedOut(ScriptTaskRun):
         """Airflow's timeout at first, then the look at the pods."""
         self.asked += 1
         if self.asked == 1:
+            self._launched.job = a_launched_job()
             raise AirflowTaskTimeout
         return self.after
 
@@ -329,3 +331,22 @@ def test_a_timeout_in_a_worker_is_no_retry_beside_the_script() -> None:
         run.asked, run.after = 0, a_failed_outcome(retryable=False)
         assert run.resume(event) is run.after
     assert run.asked == 2
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_code_looks_at_its_script_after_a_timeout(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an operator does: a script that has succeeded must not run again (R1, R2, R5)."""
+    monkeypatch.setattr(ClusterRef, "resolve", lambda _: ClusterAccess(config={}))
+    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    with pytest.raises(AirflowTaskTimeout):
+        run.outcome(*inputs_and_options(script="print(1)", namespace="etl"), alone=alone)
+    assert run.asked == 2
+
+
+def test_threads_of_one_hook_have_jobs_of_their_own() -> None:
+    """Only that of the main thread meets Airflow's timeout (R5)."""
+    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    other = threading.Thread(target=partial(setattr, run._launched, "job", a_launched_job()))
+    other.start()
+    other.join()
+    assert run._launched.job is None
