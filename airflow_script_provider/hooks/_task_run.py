@@ -30,7 +30,7 @@ from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, EarlyEnd, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
@@ -181,10 +181,10 @@ class JobTaskRun(TaskRun):
 
     def _end_or_leave(self, ref: JobRef, task: TaskIdentity | None, interruption: BaseException) -> str:
         """Delete the Job, or leave it to the task's next try; the note that says which."""
-        kill = _event_loop.run(self.meaning_of_kill(task, interruption))
-        if kill is None:
+        end = _event_loop.run(self.meaning_of_kill(task, interruption))
+        if end is None:
             return self._delete_if_possible(ref)
-        return kill.left(str(ref)) if kill.leaves_job else f"{kill.reason}: {self._delete_if_possible(ref)}"
+        return end.left(str(ref)) if end.leaves_job else f"{end.reason}: {self._delete_if_possible(ref)}"
 
     def followed(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``follow``. A kill before it begins also deletes the Job."""
@@ -302,8 +302,8 @@ class JobTaskRun(TaskRun):
     async def _end_earlier(
         self, access: ClusterAccess, namespace: str | None, task: TaskIdentity, killed: exceptions.RunKilledError
     ) -> list[str]:
-        kill = await self.meaning_of_kill(task, killed)
-        if kill is not None and kill.leaves_job:
+        end = await self.meaning_of_kill(task, killed)
+        if end is not None and end.leaves_job:
             return []
         where = await asyncio.to_thread(access.namespace_for, namespace)
         try:
@@ -326,7 +326,7 @@ class JobTaskRun(TaskRun):
         *,
         alone: bool = True,
         outlasts_timeout: bool = False,
-    ) -> Kill | None:
+    ) -> EarlyEnd | None:
         """What the end of a task with tries left means; None for an interruption that is not one.
 
         An error of the API server ends the task if it runs nothing else (``alone``): other code

@@ -15,7 +15,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.follow_state import JobEnd
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.kill import Kill
+from airflow_script_provider.kube.kill import EarlyEnd
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_container, a_launched_job, a_pod, a_task, a_view, some_limits
@@ -72,8 +72,8 @@ class Interrupted:
 async def test_a_kill_at_the_look_after_the_tasks_time(is_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script may have succeeded: only a kill that ends the task for good deletes its Job (R1, R2, R5)."""
 
-    async def meaning(_: BaseException) -> Kill:
-        return Kill("Its worker is ending", leaves_job=is_left)
+    async def meaning(_: BaseException) -> EarlyEnd:
+        return EarlyEnd("Its worker is ending", leaves_job=is_left)
 
     monkeypatch.setattr(conclude, "OwnChanges", lambda *_, **__: Interrupted())
     with stand_in() as server:
