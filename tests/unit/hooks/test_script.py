@@ -33,7 +33,7 @@ from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import NoRunLog
 from airflow_script_provider.sources import FileScript
-from tests.builders import a_failed_outcome, a_launched_job, a_script, a_task
+from tests.builders import a_failed_outcome, a_kubeconfig, a_launched_job, a_script, a_task
 from tests.patience import PATIENCE
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 from tests.task_runs import a_script_run, inputs_and_options
@@ -91,7 +91,7 @@ def test_a_plugin_that_fails_once_need_not_cost_a_try(
 ) -> None:
     """A task that is resumed after its script's success may have no other try (R15, R16)."""
     monkeypatch.setattr(_task_run, "LOAD_PATIENCE", patience)
-    access, asked = an_access(**a_plugin_that_fails_once(tmp_path)), []
+    access, asked = ClusterAccess(config=a_kubeconfig(**a_plugin_that_fails_once(tmp_path))), []
 
     async def ask(api: KubernetesApi) -> None:
         asked.append(api.host)
@@ -100,16 +100,6 @@ def test_a_plugin_that_fails_once_need_not_cost_a_try(
         a_script_run().run(access, ask)
     assert asked == (["https://a:6443"] if patience else [])
     assert error is None or error.value.retryable
-
-
-def an_access(**user: Any) -> ClusterAccess:
-    """The access of a connection that holds a kubeconfig of this user."""
-    named = {
-        "clusters": [{"name": "a", "cluster": {"server": "https://a:6443"}}],
-        "users": [{"name": "a", "user": user}],
-    }
-    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
-    return ClusterAccess(config={"current-context": "a", "contexts": contexts, **named})
 
 
 def test_arguments_are_split_into_inputs_and_options() -> None:
