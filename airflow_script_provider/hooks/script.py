@@ -80,8 +80,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 
         async def launched(api: KubernetesApi) -> JobRef:
             log = self._task_run.run_log()
-            request_within = await read_mark.within_rights(api, request, log)
-            return JobRef.of(await launching.launch(api, request_within, log))
+            return JobRef.of(await launching.launch(api, await read_mark.within_rights(api, request, log), log))
 
         return self._task_run.launch(launched)
 
