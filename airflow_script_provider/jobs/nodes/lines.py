@@ -66,6 +66,8 @@ class RunLines:
 
     def see(self, view: View, *, is_over: bool = False) -> None:
         """The run as it is now; ``is_over``: nothing more will be printed."""
+        if self._is_over:
+            self._logs.see_gone(view)
         self._view, self._is_over = view, self._is_over or is_over
         self._changed.set()
 
@@ -177,10 +179,11 @@ class NodeLines:
 
     async def whole(self, run: NodeRun, title: str, uid: str | None) -> Output:
         """Show a run that has ended, as one group; the output of the pod that decided."""
-        view, early = run.seen.view, self._early.pop(run.start, None)
+        view, early = run.seen.view, self._early.get(run.start)
         buffered, is_read = early or _Buffered(self._context, view), True
         if early is not None:
             await early.read_rest(view)
+            del self._early[run.start]
         else:
             is_read = await buffered.fits(view)
         async with self._turn:
