@@ -21,7 +21,6 @@ from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, after_tim
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
-from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, from_event
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
@@ -81,8 +80,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 
         async def launched(api: KubernetesApi) -> JobRef:
             log = self._task_run.run_log()
-            request_within = await read_mark.within_rights(api, request, log)
-            return JobRef.of(await launching.launch(api, request_within, log))
+            return JobRef.of(await launching.launch(api, await read_mark.within_rights(api, request, log), log))
 
         return self._task_run.launch(launched)
 
@@ -103,8 +101,6 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 
 class ScriptTaskRun(JobTaskRun):
     """A script as a Job in the place of a task: what operators need beyond the hook."""
-
-    _hide: Hide | None = None
 
     def prepare(
         self, inputs: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
@@ -130,7 +126,7 @@ class ScriptTaskRun(JobTaskRun):
         deletes what an earlier try left.
         """
         access, task = self.cluster.resolve(), task or current_task()
-        meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=alone)
+        meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=True)
         with self.instead_of_earlier(access, inputs.namespace, task):
             request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
@@ -138,9 +134,7 @@ class ScriptTaskRun(JobTaskRun):
                 job, start = await self._begin(api, request, meaning, alone=alone)
                 return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            if not alone:
-                return self.run(access, main)
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome, alone=alone), task)
 
     def outcome_or_deferral(
         self,
@@ -173,7 +167,7 @@ class ScriptTaskRun(JobTaskRun):
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
                 return replace(followed, job=replace(followed.job, check_digits=digits))
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
 
     def resume(
         self,
@@ -190,7 +184,7 @@ class ScriptTaskRun(JobTaskRun):
         """
         job, start = from_event(event)
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
-        self._job, self._hide = job, hide
+        self._launched.job, self._launched.hide = job, hide
         log = self.run_log(get_logs=job.get_logs)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
         if "ended" in event and not isinstance(start, JobEnd):
@@ -204,7 +198,7 @@ class ScriptTaskRun(JobTaskRun):
                 await self.check_server(context, event.get("server"), unguarded, meaning)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome), task)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -246,17 +240,17 @@ class ScriptTaskRun(JobTaskRun):
             on_launch=on_launch,
             meaning_of_kill=meaning,
         )
-        self._job, self._hide = begun[0].job, begun[0].hide
+        self._launched.job, self._launched.hide = begun[0].job, begun[0].hide
         return begun
 
     def _after_timeout(
-        self, task: TaskIdentity | None, on_outcome: OnOutcome | None
+        self, task: TaskIdentity | None, on_outcome: OnOutcome | None, *, alone: bool = True
     ) -> Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, Outcome | None]]:
         """What concludes the Job, or ends it, after ``execution_timeout``."""
         meaning = partial(self.meaning_of_kill, task)
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._hide)
-            return await after_timeout(context, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._launched.hide)
+            return await after_timeout(context, task=task, on_outcome=on_outcome, meaning_of_kill=meaning, alone=alone)
 
         return settled

@@ -94,27 +94,32 @@ async def after_timeout(
     task: TaskIdentity | None = None,
     on_outcome: OnOutcome | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
+    alone: bool = True,
 ) -> Outcome | None:
-    """The outcome of a Job whose task has no time left; None if another try runs the script again.
+    """The outcome of a Job whose task has no time left; None if only another try can have one.
 
     A script that has ended by itself is concluded: a success, and an exit code that ends the
-    tries. Everything else ends now, and the end of its pods is waited for. What they print
-    meanwhile is not read.
+    tries. If the task runs other code (not ``alone``), no time is left for that, so the Job is
+    left to the next try. Everything else ends now, and the end of its pods is waited for. What
+    they print meanwhile is not read. For ``meaning_of_kill`` see ``JobGuard``.
     """
-    job = context.job
+    job, guard = context.job, JobGuard(context, meaning_of_kill)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
-    async with JobGuard(context).protecting():
+    async with guard.protecting():
         followed = await follower.follow_or_end(time.monotonic())
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
             followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
         outcome = _outcome(quiet, followed)
-        if may_run_on or outcome.is_retried:
+        is_needed = alone or (task is not None and task.has_tries_left)
+        if may_run_on or outcome.is_retried or not is_needed:
             await _delete_job(context)
-            return outcome if may_run_on else None
-    context.log.note("The task has no time left, but its script has ended by itself. The rest of its log is not shown")
-    guard = JobGuard(context, meaning_of_kill)
+            return outcome if may_run_on and alone else None
+    fate = "The rest of its log is not shown" if alone else f"Job {job.ref} is left to the next try"
+    context.log.note(f"The task has no time left, but its script has ended by itself. {fate}")
+    if not alone:
+        return None
     async with guard.protecting():
         followed = await _read_in_time(quiet, followed)
         outcome = await _clear_up(context, followed)

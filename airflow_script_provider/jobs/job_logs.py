@@ -153,10 +153,15 @@ class JobLogs:
         for log in logs_to_begin(seen, self._logs, self._start.logs, **wanted):
             self._begin(log)
         ended = {log.key for log in seen if log.exit_code is not None}
+        self.see_gone(view)
         for key, log_reader in self._logs.items():
-            log_reader.gone = key[0] in view.gone
             if log_reader.gone or key in ended:
                 log_reader.ended.set()
+
+    def see_gone(self, view: View) -> None:
+        """Wait no longer for the log of a pod that is gone, also while the rest is read."""
+        for key, log_reader in self._logs.items():
+            log_reader.gone = key[0] in view.gone
 
     def afterwards(self, uid: str, do: Callable[[], None]) -> None:
         """Do something when the logs of a pod were read; at once, where none is being read."""

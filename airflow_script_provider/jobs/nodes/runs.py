@@ -387,9 +387,9 @@ class NodeRuns:
     def _show_live(self, run: NodeRun) -> None:
         """Show the lines of the only run as they come."""
         self._lines.see(run)
-        if not self.plan.is_live or run.is_concluding:
-            return
         if run.start not in self._live:
+            if not self.plan.is_live or run.is_concluding:
+                return
             start = FollowState.from_text(run.follow_state)
             lines = self._lines.live(start or FollowState())
             title = f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else "")

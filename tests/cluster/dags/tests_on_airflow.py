@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
 from airflow_script_provider.hooks import _task_run
-from airflow_script_provider.kube.kill import Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import EarlyEnd, meaning_of_kill
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
 from tests.cluster.told_to_end import UNTIL_TOLD
@@ -28,7 +28,7 @@ class NotesAnswers(KubernetesScriptOperator):
         """Do so in the process of this try."""
         notes = Path(os.environ["AIRFLOW_HOME"]) / f"answer-{context['run_id']}"
 
-        def note(state: str | None) -> Kill:
+        def note(state: str | None) -> EarlyEnd:
             notes.write_text(str(state))
             return meaning_of_kill(state)
 

@@ -115,7 +115,7 @@ async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(
     run = a_script_run()
     run.interruptible._stray = stray
     assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
-    run._job = a_launched_job()
+    run._launched.job = a_launched_job()
     meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
     assert meaning is (TIMED_OUT if outlasts_timeout else None)
 
@@ -174,9 +174,15 @@ def test_a_task_that_no_trigger_could_follow_launches_nothing(
     assert requests(server, "POST") == requests(server, "DELETE") == 0
 
 
-@pytest.mark.parametrize("has_begun", [True, False])
-def test_after_a_timeout_the_job_is_left_only_to_a_guard(has_begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill may come before its conclusion has begun, or while it hands a success over (R1, R5)."""
+@pytest.mark.parametrize(
+    ("has_begun", "task", "is_deleted"),
+    [(True, None, False), (False, None, True), (False, a_task(), False), (False, LAST_TRY, True)],
+    ids=["in its conclusion", "no task", "tries left", "last try"],
+)
+def test_a_kill_after_a_timeout(
+    has_begun: bool, task: TaskIdentity | None, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come before the Job's conclusion has begun, or while that hands a success over (R1, R2, R5)."""
     run, calls = a_script_run(), [AirflowTaskTimeout()]
     deleted: list[JobRef] = []
 
@@ -188,11 +194,13 @@ def test_after_a_timeout_the_job_is_left_only_to_a_guard(has_begun: bool, monkey
             raise calls.pop()
         if has_begun:
             asyncio.run(do(None))
+        run.kill()
         raise RunKilledError("the run was killed")
 
     monkeypatch.setattr(run, "run", in_a_session)
     monkeypatch.setattr(run, "delete", deleted.append)
-    run._job = a_launched_job()
+    monkeypatch.setattr(_task_run, "task_state", lambda _: "running")
+    run._launched.job = a_launched_job()
     with pytest.raises(AirflowTaskTimeout):
-        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded)
-    assert deleted == ([] if has_begun else [a_launched_job().ref])
+        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded, task)
+    assert deleted == ([a_launched_job().ref] if is_deleted else [])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.follow_state import JobEnd
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.kill import EarlyEnd
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_container, a_launched_job, a_pod, a_task, a_view, some_limits
@@ -51,3 +56,30 @@ async def test_a_job_with_a_sidecar_is_kept_while_a_next_try_may_need_its_outcom
             await conclude.conclude(JobContext(api, job, NoRunLog()), end, task=task, on_outcome=save)
         deletes.append(requests(server, "DELETE", JOB))
     assert deletes == [deletes_before, 1]
+
+
+class Interrupted:
+    """Changes whose follower is interrupted before it has seen one."""
+
+    @asynccontextmanager
+    async def subscribe(self, *_: object) -> AsyncIterator[Any]:
+        """Be killed."""
+        raise asyncio.CancelledError
+        yield
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+async def test_a_kill_at_the_look_after_the_tasks_time(is_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script may have succeeded: only a kill that ends the task for good deletes its Job (R1, R2, R5)."""
+
+    async def meaning(_: BaseException) -> EarlyEnd:
+        return EarlyEnd("Its worker is ending", leaves_job=is_left)
+
+    monkeypatch.setattr(conclude, "OwnChanges", lambda *_, **__: Interrupted())
+    with stand_in() as server:
+        server.answers(JOB, an_object(uid="job-uid"))
+        async with api_of(server) as api:
+            context = JobContext(api, a_launched_job(), NoRunLog())
+            with pytest.raises(asyncio.CancelledError):
+                await conclude.after_timeout(context, task=a_task(), meaning_of_kill=meaning)
+        assert requests(server, "DELETE", JOB) == (not is_left)

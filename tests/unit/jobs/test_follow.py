@@ -26,7 +26,9 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_task, an_event, some_limits
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
@@ -483,6 +485,21 @@ async def test_a_pod_that_was_not_seen_yet_may_run(
         assert "outcome unknown: ran longer than its timeout of 600 s" in str(outcome.result.error)
 
 
+async def timed_out(
+    server: WebServer, pod: dict[str, Any], condition: dict[str, Any], saved: list[Any], **how: Any
+) -> Outcome | None:
+    """What becomes of the Job ``etl/load`` after the task's time; ``saved`` are handed-over outcomes."""
+    changed = ours(a_job(started="2026-01-01T00:00:00Z", **condition))
+    has(server, changed, pod)
+    server.answers(LOG, Answer(b'2026-01-01T00:00:01.000000001Z {"rows": 1}\n'))
+    limits = some_limits(grace_period=0, final_codes=frozenset({4, 5}))
+    job = a_launched_job(limits=limits, launched_at=time.time(), skip_codes=frozenset({5}))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, changed), (Kind.POD, LISTED)))
+            return await conclude.after_timeout(JobContext(api, job, Silent()), on_outcome=saved.append, **how)
+
+
 @pytest.mark.parametrize(
     ("pod", "condition", "is_concluded"),
     [
@@ -498,19 +515,35 @@ async def test_a_script_that_has_ended_by_itself_counts_after_the_tasks_time(
     server: WebServer, pod: dict[str, Any], condition: dict[str, Any], is_concluded: bool
 ) -> None:
     """The task may have no time left for the log: a retry would run a success again (R1, R5)."""
-    changed = ours(a_job(started="2026-01-01T00:00:00Z", **condition))
-    has(server, changed, pod)
-    server.answers(LOG, Answer(b'2026-01-01T00:00:01.000000001Z {"rows": 1}\n'))
-    limits = some_limits(grace_period=0, final_codes=frozenset({4, 5}))
-    job = a_launched_job(limits=limits, launched_at=time.time(), skip_codes=frozenset({5}))
     saved: list[Any] = []
-    async with api_of(server) as api, asyncio.timeout(PATIENCE):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, changed), (Kind.POD, LISTED)))
-            context = JobContext(api, job, Silent())
-            outcome = await conclude.after_timeout(context, task=a_task(), on_outcome=saved.append)
+    outcome = await timed_out(server, pod, condition, saved, task=a_task())
     assert (outcome is not None, len(saved)) == (is_concluded, is_concluded)
     assert bool(requests(server, "DELETE", JOB)) == (not is_concluded)
     assert bool(requests(server, "PATCH", JOB)) == is_concluded
     if outcome is not None:
         assert (outcome.is_retried, outcome.value.value) == (False, {"rows": 1})
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "task", "is_left"),
+    [
+        (0, a_task(), True),
+        (4, a_task(), True),
+        (1, a_task(), False),
+        (None, a_task(), False),
+        (0, a_task(try_number=3), False),
+        (0, None, False),
+    ],
+    ids=["success", "final", "failure", "running", "in the last try", "without a task"],
+)
+async def test_code_has_no_time_left_for_what_its_script_ended_with(
+    server: WebServer, exit_code: int | None, task: TaskIdentity | None, is_left: bool
+) -> None:
+    """In a ``@task`` the next try reads the outcome of its Job, which stays unread; otherwise it goes (R1, R2, R5)."""
+    pod = a_pod(running=True) if exit_code is None else a_pod(exit_code=exit_code)
+    failed = {"condition": "Failed", "reason": "BackoffLimitExceeded"} if exit_code else {}
+    saved: list[Any] = []
+    assert await timed_out(server, pod, failed, saved, task=task, alone=False) is None
+    assert not saved
+    assert bool(requests(server, "DELETE", JOB)) == (not is_left)
+    assert requests(server, "PATCH", JOB) == 0

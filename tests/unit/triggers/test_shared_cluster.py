@@ -9,6 +9,7 @@ from pathlib import Path
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.exceptions import ApiUnreachableError
 from airflow_script_provider.triggers.shared_cluster import shared_cluster
+from tests.builders import a_kubeconfig
 
 
 def a_kubeconfig_whose_plugin_fails(folder: Path) -> Path:
@@ -19,14 +20,8 @@ def a_kubeconfig_whose_plugin_fails(folder: Path) -> Path:
         "args": ["-c", f"echo asked >> {folder}/asked; exit 1"],
         "interactiveMode": "Never",
     }
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
-        "users": [{"name": "u", "user": {"exec": plugin}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
     path = folder / "config"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(a_kubeconfig("https://127.0.0.1:1", exec=plugin)))
     return path
 
 
