@@ -122,7 +122,7 @@ class NodesTaskRun(JobTaskRun):
         """
         task = task or current_task()
 
-        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult:
+        async def main(nodes: NodesTask, job: LaunchedJob, _: NodesRequest) -> NodesResult:
             return await nodes.see_through(job, task, on_outcome)
 
         return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=alone)
@@ -143,12 +143,12 @@ class NodesTaskRun(JobTaskRun):
         """
         with self.unguarded(task=task) as unguarded:
 
-            async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult | NodesDeferral:
+            async def main(nodes: NodesTask, job: LaunchedJob, request: NodesRequest) -> NodesResult | NodesDeferral:
                 if not job.may_be_marked:
                     self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
                     return await nodes.see_through(job, task, on_outcome)
                 unguarded.ref = job.ref
-                return NodesDeferral(job, nodes.api.host)
+                return NodesDeferral(replace(job, holds_lines=_knows_secrets(request)), nodes.api.host)
 
             return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=True)
 
@@ -177,7 +177,10 @@ class NodesTaskRun(JobTaskRun):
                 await self.check_server(
                     JobContext(api, job, log), event.get("server"), unguarded, nodes.meaning_of_kill
                 )
-                return await nodes.see_through(job, task, on_outcome)
+                outcome = await nodes.see_through(job, task, on_outcome)
+                if job.holds_lines and not event.get("reason"):
+                    log.output(nodes_result.lines(outcome))
+                return outcome
 
             return self.outlasting_timeout(self.cluster.resolve(), main, wait_for_scripts)
 
@@ -217,7 +220,7 @@ class NodesTaskRun(JobTaskRun):
     def _begun(
         self,
         call: NodeArguments,
-        do: Callable[[NodesTask, LaunchedJob], Coroutine[Any, Any, T]],
+        do: Callable[[NodesTask, LaunchedJob, NodesRequest], Coroutine[Any, Any, T]],
         *,
         folder: str | None,
         task: TaskIdentity | None,
@@ -233,7 +236,7 @@ class NodesTaskRun(JobTaskRun):
             async def main(api: KubernetesApi) -> T:
                 nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
                 self._job = await self._begin(nodes, request)
-                return await do(nodes, self._job)
+                return await do(nodes, self._job, request)
 
             return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
 
@@ -255,6 +258,10 @@ def node_arguments(**arguments: Any) -> NodeArguments:
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
     choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
     return NodeArguments(inputs, options, choice, settings)
+
+
+def _knows_secrets(request: NodesRequest) -> bool:
+    return hiding.has_secrets(request.request.known_texts(), masked)
 
 
 def _nodes_request(

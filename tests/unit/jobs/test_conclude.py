@@ -8,12 +8,13 @@ import pytest
 
 from airflow_script_provider.jobs import conclude
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.kube.job.follow_state import JobEnd
+from airflow_script_provider.kube.job.follow_state import JobEnd, Kept
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_container, a_launched_job, a_pod, a_task, a_view, some_limits
+from tests.kept_log import KeptLog
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
 JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
@@ -51,3 +52,19 @@ async def test_a_job_with_a_sidecar_is_kept_while_a_next_try_may_need_its_outcom
             await conclude.conclude(JobContext(api, job, NoRunLog()), end, task=task, on_outcome=save)
         deletes.append(requests(server, "DELETE", JOB))
     assert deletes == [deletes_before, 1]
+
+
+@pytest.mark.parametrize("holds_lines", [False, True])
+async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(holds_lines: bool) -> None:
+    """A trigger shows no lines of a script that knows secrets; the pod may go before a worker comes (R22, R26)."""
+    pod = a_pod(exit_code=1)
+    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), a_view(pod), 1.0, kept=Kept("one\n::group::two\n", 16))
+    log = KeptLog()
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            job = a_launched_job(holds_lines=holds_lines)
+            outcome = await conclude.conclude(JobContext(api, job, log), end)
+    assert outcome.result.output == "one\n::group::two\n"
+    shown = [line for line in log.lines if line not in log.notes]
+    assert shown == (["one", "::group::two", "::endgroup::"] if holds_lines else [])
