@@ -121,7 +121,7 @@ class NodesTaskRun(JobTaskRun):
         """
         task = task or current_task()
 
-        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult:
+        async def main(nodes: NodesTask, job: LaunchedJob, _: NodesRequest) -> NodesResult:
             return await nodes.see_through(job, task, on_outcome)
 
         return self._begun(
@@ -144,12 +144,12 @@ class NodesTaskRun(JobTaskRun):
         """
         with self.unguarded(task=task) as unguarded:
 
-            async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult | NodesDeferral:
+            async def main(nodes: NodesTask, job: LaunchedJob, request: NodesRequest) -> NodesResult | NodesDeferral:
                 if not job.may_be_marked:
                     self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
                     return await nodes.see_through(job, task, on_outcome)
                 unguarded.ref = job.ref
-                return NodesDeferral(job, nodes.api.host)
+                return NodesDeferral(replace(job, holds_lines=_knows_secrets(request)), nodes.api.host)
 
             return self._begun(
                 call, main, folder=folder, task=task, seconds_left=seconds_left, on_outcome=on_outcome, alone=True
@@ -180,7 +180,10 @@ class NodesTaskRun(JobTaskRun):
                 await self.check_server(
                     JobContext(api, job, log), event.get("server"), unguarded, nodes.meaning_of_kill
                 )
-                return await nodes.see_through(job, task, on_outcome)
+                outcome = await nodes.see_through(job, task, on_outcome)
+                if job.holds_lines and not event.get("reason"):
+                    log.output(nodes_result.lines(outcome))
+                return outcome
 
             after_timeout = self._after_timeout(task, on_outcome, inputs)
             return self.outlasting_timeout(self.cluster.resolve(), main, after_timeout, task)
@@ -221,7 +224,7 @@ class NodesTaskRun(JobTaskRun):
     def _begun(
         self,
         call: NodeArguments,
-        do: Callable[[NodesTask, LaunchedJob], Coroutine[Any, Any, T]],
+        do: Callable[[NodesTask, LaunchedJob, NodesRequest], Coroutine[Any, Any, T]],
         *,
         folder: str | None,
         task: TaskIdentity | None,
@@ -238,7 +241,7 @@ class NodesTaskRun(JobTaskRun):
             async def main(api: KubernetesApi) -> T:
                 nodes = self._nodes_task(api, log, task, call.inputs, alone=alone, outlasts_timeout=alone)
                 job = self._launched.job = await self._begin(nodes, request)
-                return await do(nodes, job)
+                return await do(nodes, job, request)
 
             if not alone:
                 return self.run(access, main)
@@ -275,6 +278,10 @@ def node_arguments(**arguments: Any) -> NodeArguments:
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
     choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
     return NodeArguments(inputs, options, choice, settings)
+
+
+def _knows_secrets(request: NodesRequest) -> bool:
+    return hiding.has_secrets(request.request.known_texts(), masked)
 
 
 def _nodes_request(

@@ -165,7 +165,9 @@ class ScriptTaskRun(JobTaskRun):
                     return followed
                 unguarded.ref = followed.job.ref
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
-                return replace(followed, job=replace(followed.job, check_digits=digits))
+                holds_lines = hiding.has_secrets(request.known_texts(), masked)
+                left = replace(followed.job, check_digits=digits, holds_lines=holds_lines)
+                return replace(followed, job=left)
 
             return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
 

@@ -22,8 +22,8 @@ from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.progress import Cause
-from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
+from airflow_script_provider.kube.logs.groups import shown_text
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 
@@ -157,8 +157,9 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     uid = end.verdict.pod_uid
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
     if end.kept.text and (logs.lacks_end(uid) or not output.size):
-        is_whole = end.state.position(uid or "", SCRIPT_CONTAINER).complete
-        output = outputs.of_kept(end.kept, lacks_end=not is_whole)
+        if context.job.holds_lines and not output.size:
+            context.log.output(shown_text(end.kept.text))
+        output = outputs.of_kept(end.kept, lacks_end=end.kept.lacks_end)
     return Followed(end.verdict, end.view, output, tuple(end.state.announced.warnings.values()))
 
 

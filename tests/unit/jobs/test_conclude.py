@@ -12,13 +12,14 @@ import pytest
 
 from airflow_script_provider.jobs import conclude
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.kube.job.follow_state import JobEnd
+from airflow_script_provider.kube.job.follow_state import JobEnd, Kept
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.kill import EarlyEnd
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_container, a_launched_job, a_pod, a_task, a_view, some_limits
+from tests.kept_log import KeptLog
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
 JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
@@ -83,3 +84,19 @@ async def test_a_kill_at_the_look_after_the_tasks_time(is_left: bool, monkeypatc
             with pytest.raises(asyncio.CancelledError):
                 await conclude.after_timeout(context, task=a_task(), meaning_of_kill=meaning)
         assert requests(server, "DELETE", JOB) == (not is_left)
+
+
+@pytest.mark.parametrize("holds_lines", [False, True])
+async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(holds_lines: bool) -> None:
+    """A trigger shows no lines of a script that knows secrets; the pod may go before a worker comes (R22, R26)."""
+    pod = a_pod(exit_code=1)
+    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), a_view(pod), 1.0, kept=Kept("one\n::group::two\n", 16))
+    log = KeptLog()
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            job = a_launched_job(holds_lines=holds_lines)
+            outcome = await conclude.conclude(JobContext(api, job, log), end)
+    assert outcome.result.output == "one\n::group::two\n"
+    shown = [line for line in log.lines if line not in log.notes]
+    assert shown == (["one", "::group::two", "::endgroup::"] if holds_lines else [])

@@ -18,6 +18,7 @@ from hypothesis import strategies as some
 from airflow_script_provider.kube.hiding import (
     MAX_LINE,
     check_digits,
+    has_secrets,
     hider,
     hider_of_launched,
     name_of_error,
@@ -451,3 +452,9 @@ def test_a_flag_is_no_secret() -> None:
     hide = hider(values_in({"dry_run": False}, '{"dry_run": false}'))
     assert hide("ValueError: False is false, not 12345") == "ValueError: False is false, not 12345"
     assert hider(values_in({"pin": 12345}))("ValueError: 12345") == "ValueError: ***"
+
+
+@pytest.mark.parametrize(("texts", "has_some"), [(["plain", "a password"], True), (["plain"], False), ([], False)])
+def test_whether_texts_have_a_secret(texts: list[str], has_some: bool) -> None:
+    """What the masker changes is one (R26)."""
+    assert has_secrets(texts, lambda text: text.replace("password", "***")) == has_some
