@@ -31,6 +31,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import RunLog
+from airflow_script_provider.sources.fetching import mask_secrets_of
 
 T = TypeVar("T")
 
@@ -169,6 +170,8 @@ class NodesTaskRun(JobTaskRun):
         without ``inputs``, messages have only the name of the script's error.
         """
         job = LaunchedJob.from_dict(event["job"])
+        if inputs is not None:
+            mask_secrets_of(inputs)
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)

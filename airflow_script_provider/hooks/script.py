@@ -30,6 +30,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.sources.fetching import mask_secrets_of
 
 T = TypeVar("T")
 
@@ -185,6 +186,8 @@ class ScriptTaskRun(JobTaskRun):
         messages have only the name of the script's error, and nothing of it without ``inputs``.
         """
         job, start = from_event(event)
+        if inputs is not None:
+            mask_secrets_of(inputs)
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
         self._launched.job, self._launched.hide = job, hide
         log = self.run_log(get_logs=job.get_logs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider._airflow import AirflowTaskTimeout, masked
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, LaunchError, RunKilledError
 from airflow_script_provider.hooks import _task_run
@@ -22,6 +22,7 @@ from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.kill import TIMED_OUT, meaning_of_kill
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from tests.builders import a_launched_job, a_request, a_task
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import access_to, an_object, requests, stand_in
@@ -96,6 +97,19 @@ def test_a_resumed_task_without_access_names_its_job(
     with pytest.raises(ApiUnreachableError) as error:
         run.resume(EVENT, task=task)  # type: ignore[attr-defined]  # both kinds have it
     assert ("kubectl -n etl delete job load" in str(error.value)) == (task is LAST_TRY)
+
+
+def test_a_resumed_task_masks_its_secrets_again(run: JobTaskRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process than the one that launched the script shows its lines (R26)."""
+
+    def refused(_: ClusterRef) -> ClusterAccess:
+        raise ApiUnreachableError("no credentials for a Kubernetes cluster")
+
+    secret = f"secret-of-{type(run).__name__}"
+    monkeypatch.setattr(ClusterRef, "resolve", refused)
+    with pytest.raises(ApiUnreachableError):
+        run.resume(EVENT, ScriptInputs(script="x", env={"API_KEY": secret}))  # type: ignore[attr-defined]  # both have it
+    assert masked(f"the key is {secret}") == "the key is ***"
 
 
 @pytest.mark.parametrize("outlasts_timeout", [True, False])
