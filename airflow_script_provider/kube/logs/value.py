@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Container
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,15 +120,14 @@ class _Changes:
     def _mapping(self, value: dict[str, Any], levels: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         names = {self._text(key): item for key, item in value.items()}
+        free = _FreeNames(names)
         for key, item in names.items():
-            name = self._renamed(key, {*names, *kept}) if _is_airflows(key) else key
+            name = self._renamed(key, free) if _is_airflows(key) else key
             kept[name] = self.kept(item, levels - 1)
         return kept
 
-    def _renamed(self, key: str, taken: Container[str]) -> str:
-        bare = key.strip("_") or "_"
-        numbered = (f"{bare}_{number}" for number in itertools.count(2))
-        name = next(name for name in itertools.chain([bare], numbered) if name not in taken)
+    def _renamed(self, key: str, free: _FreeNames) -> str:
+        name = free.take(key.strip("_") or "_")
         self._warn(f"key {_shown(key)} is reserved in Airflow, so it became {_shown(name)}")
         return name
 
@@ -140,6 +139,26 @@ class _Changes:
 
     def _warn(self, what: str) -> None:
         self.warnings[f"value: {reported(what)}"] = None
+
+
+class _FreeNames:
+    """Names that no key of a mapping has.
+
+    Each is found without a search from the start: a mapping may have thousands of reserved keys.
+    """
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._numbers: dict[str, Iterator[int]] = {}
+
+    def take(self, bare: str) -> str:
+        """The name itself, or the first free one with a number; from now on it is taken."""
+        numbers = self._numbers.setdefault(bare, itertools.count(2))
+        name = bare
+        while name in self._taken:
+            name = f"{bare}_{next(numbers)}"
+        self._taken.add(name)
+        return name
 
 
 def _is_airflows(key: str) -> bool:

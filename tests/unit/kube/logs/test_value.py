@@ -80,6 +80,27 @@ def test_keys_that_airflow_reserves_lose_their_underscores() -> None:
     )
 
 
+def test_no_two_reserved_keys_become_one() -> None:
+    """The number counts on for each name, and leaves out those that another key has (R35)."""
+    keys = ["__x__", "___x__", "x_2", "__x___", "__y__", "y", "____", "_____"]
+    kept = storable({key: place for place, key in enumerate(keys)}).value
+    assert list(kept.items()) == list(zip(["x", "x_3", "x_2", "x_4", "y_2", "y", "_", "__2"], range(8), strict=True))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [f"__{number:x}__" for number in range(60_000)],
+        [f"{'_' * before}x{'_' * after}" for before in range(2, 90) for after in range(2, 90)],
+    ],
+)
+def test_many_reserved_keys_do_not_take_long(keys: list[str]) -> None:
+    """A triggerer reads the value in its event loop, which stands still meanwhile (R30, R35)."""
+    value = parse_json(json.dumps(dict.fromkeys(keys)).encode())
+    assert value is not None
+    assert len(value.value) == len(keys)
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_numbers_that_json_lacks_become_none(number: str) -> None:
     """No database column takes them; a warning says so (R35)."""
