@@ -109,6 +109,34 @@ def test_numbers_that_json_lacks_become_none(number: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("printed", "first", "more"),
+    [
+        (
+            [2**70 + number for number in range(40_000)],
+            f"{2**70} does not fit into 64 bits, so it became a string",
+            "39,995 more integers do not fit into 64 bits, so they became strings",
+        ),
+        (
+            {f"__{number}__": 1 for number in range(2000)},
+            "key __0__ is reserved in Airflow, so it became 0",
+            "1,995 more keys are reserved in Airflow, so they became others",
+        ),
+    ],
+)
+def test_many_changes_have_few_warnings(printed: Any, first: str, more: str) -> None:
+    """The first five of a kind, then how many follow (R22, R35)."""
+    warnings = storable(printed).warnings
+    assert (len(warnings), warnings[0], warnings[-1]) == (6, f"value: {first}", f"value: … and {more}")
+
+
+def test_five_changes_have_a_warning_each() -> None:
+    """A change of another kind is not lost among them; what is changed often counts once (R22, R35)."""
+    text = ", ".join(f"1e99{number}" for number in range(5))
+    warnings = parse_json(f"[{text}, {text}, {2**64}]".encode()).warnings  # type: ignore[union-attr]
+    assert [warning.split()[1] for warning in warnings] == ["1e990", "1e991", "1e992", "1e993", "1e994", str(2**64)]
+
+
 def test_characters_that_databases_refuse_are_replaced() -> None:
     """NUL and halves of surrogate pairs are replaced in keys and values, with a warning (R35)."""
     value = parse_json(rb'{"a\u0000": ["\ud800"]}')
