@@ -26,6 +26,9 @@ LOAD_TIMEOUT = 60.0
 
 A plugin that waits for keyboard input never answers.
 """
+LOAD_PATIENCE = 5.0
+"""Seconds for which a run, and a trigger for all that start with it, asks a kubeconfig's plugin,
+or the issuer of its tokens, again after a failure: the task may have no other try."""
 
 
 @dataclass(frozen=True)

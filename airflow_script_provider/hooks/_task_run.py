@@ -23,7 +23,7 @@ from airflow_script_provider._shielded import shielded
 from airflow_script_provider._task_identity import current_try
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
-from airflow_script_provider.clusters.credentials import open_api
+from airflow_script_provider.clusters.credentials import LOAD_PATIENCE, open_api
 from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
@@ -40,10 +40,6 @@ R = TypeVar("R")
 
 KILL_STATE_TIMEOUT = 2.0
 """Seconds for Airflow to answer with a killed task's state; SIGKILL comes 5 s after SIGTERM."""
-
-LOAD_PATIENCE = 5.0
-"""Seconds for which a run asks a kubeconfig's plugin, or the issuer of its tokens, again after a
-failure: the task may have no other try."""
 
 
 class TaskRun:

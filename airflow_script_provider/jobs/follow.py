@@ -19,6 +19,7 @@ from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers import stops
+from airflow_script_provider.jobs.answers.deletions import Deletions
 from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import (
     Changes,
@@ -105,7 +106,7 @@ class Follower:
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
         self._has_ended_job = False
-        self._doubt = Doubt()
+        self._doubt, self._deletions = Doubt(), Deletions()
 
     @property
     def state(self) -> FollowState:
@@ -212,7 +213,13 @@ class Follower:
         self._watch_events(now, watch_events)
         unexplained = (self._launched_at + after for after in announcements.UNEXPLAINED_AFTER)
         moments = [look_at, stop, *(moment for moment in unexplained if moment > now)]
-        await take_all(self._queue, self._take, min((m for m in moments if m is not None), default=None))
+        await self._take_all(min((m for m in moments if m is not None), default=None))
+
+    async def _take_all(self, until: float | None) -> None:
+        """Take in what changes until then; a pod's deletion as the API server confirms it."""
+        await take_all(self._queue, self._take, until)
+        for pod in await self._deletions.look(self._look, lambda: self.view):
+            self._take_pod(pod, time.monotonic(), deleted=True)
 
     async def _confirmed(self, verdict: Verdict) -> Verdict | None:
         """The verdict by what the API server has now, where a late or dead watch could mislead us.
@@ -268,14 +275,14 @@ class Follower:
             if kind is Kind.JOB and not change.deleted:
                 # A watch by labels also calls deleted what has only lost them.
                 self.view = replace(self.view, job_deleted=False)
-            self._take((kind, change))
+            self._take((kind, change), is_looked_up=True)
         self.view = replace(self.view, pods_known=True)
         self._doubt.end()
 
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
 
-    def _take(self, item: Item) -> None:
+    def _take(self, item: Item, *, is_looked_up: bool = False) -> None:
         kind, change = item
         now = time.monotonic()
         if isinstance(change, exceptions.KubernetesApiError):
@@ -286,7 +293,8 @@ class Follower:
             self.view = self.view.with_event(change.object, now)
             self._announce(self._announcer.event(change.object, now - self._launched_at))
         elif kind is Kind.POD:
-            self._take_pod(change.object, now, deleted=change.deleted)
+            if is_looked_up or not self._deletions.hold(change, self.view):
+                self._take_pod(change.object, now, deleted=change.deleted)
         elif change.object["metadata"]["uid"] == self._job.ref.uid:
             self._take_job(change, now)
         else:
@@ -357,8 +365,8 @@ class Follower:
         is_watching, limits = True, self._job.limits
         while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
             try:
-                if is_watching:
-                    await take_all(self._queue, self._take, until)
+                if is_watching and not self._deletions.has_unwatched(self.view):
+                    await self._take_all(until)
                     continue
                 await asyncio.sleep(min(LOOK_INTERVAL, until - time.monotonic()))
                 async with asyncio.timeout(LOOK_INTERVAL):

@@ -217,6 +217,15 @@ def test_the_login_of_a_url_in_env_is_masked() -> None:
     assert redact("index-hunter2") == "***"
 
 
+def test_a_secret_of_several_lines_is_masked_in_each_of_them() -> None:
+    """A script's output comes line by line, so the whole key is never in one (R26)."""
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEhookslines\nQIBADhookslines\n-----END PRIVATE KEY-----\n"
+    a_prepared(env={"PRIVATE_KEY": key, "QUERY": "SELECT a FROM hooks\nWHERE b = 'readable'"})
+    shown = ["-----BEGIN PRIVATE KEY-----", "***", "***", "-----END PRIVATE KEY-----"]
+    assert [redact(line) for line in key.splitlines()] == shown
+    assert redact("WHERE b = 'readable'") == "WHERE b = 'readable'"
+
+
 def test_files_are_fetched_beside_the_script(tmp_path: Path) -> None:
     """Each file comes from a source of its own."""
     (tmp_path / "util.py").write_text("x = 1\n")

@@ -7,10 +7,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_task, an_event, some_limits
 from tests.kept_log import KeptLog
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, requests, stand_in
 
@@ -56,16 +57,21 @@ class Silent:
 
 
 class Fed:
-    """Changes that a test writes down: those at once, and those that come a moment later."""
+    """Changes that a test writes down: those at once, and those that come a moment later.
+
+    ``then`` is called before the later ones.
+    """
 
     def __init__(self, *items: Item, later: Sequence[Item] = (), after: float = 0.2) -> None:
         self.items, self.later, self.after = items, later, after
+        self.then: Callable[[], object] = lambda: None
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[Any]:
         """Pass them on."""
         for kind, news in self.items:
             listener(kind, news)
+        asyncio.get_running_loop().call_later(self.after, self.then)
         for kind, news in self.later:
             asyncio.get_running_loop().call_later(self.after, listener, kind, news)
         yield lambda uid: lambda: None
@@ -326,6 +332,7 @@ async def test_that_a_pod_goes_with_the_ended_job_is_no_news(
     gone = a_pod(exit_code=143) if is_ended else pod
 
     async def abandon(api: Any, ref: JobRef) -> bool:
+        has(server, ours(a_job()))
         follower._hear(Kind.POD, Change(gone, deleted=True))
         return True
 
@@ -369,7 +376,7 @@ async def test_the_end_of_the_tasks_own_time_waits_for_the_script(
     has(server, ours(a_job()), pod)
     changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
     if ends:
-        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+        changes.then, changes.later = partial(has, server, ours(a_job())), [(Kind.POD, Change(pod, deleted=True))]
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
         job = a_launched_job(limits=some_limits(grace_period=0), launched_at=time.time(), get_logs=False)
         follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
@@ -387,7 +394,7 @@ async def test_a_pod_that_waits_is_deleted_before_the_verdict(
     has(server, ours(a_job()), pod)
     changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED), after=0.5)
     if is_deleted:
-        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+        changes.then, changes.later = partial(has, server, ours(a_job())), [(Kind.POD, Change(pod, deleted=True))]
     found = await followed(server, changes, reads_logs=False)
     assert found is not None
     assert found.verdict.cause is Cause.STARTUP_TIMEOUT
@@ -433,6 +440,48 @@ async def test_a_job_that_is_still_there_was_not_deleted(server: WebServer, is_l
     changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, replace(ours(a_job()), deleted=True)))
     found = await followed(server, changes, reads_logs=False)
     assert (found is not None) is is_leaving
+
+
+@pytest.mark.parametrize(
+    ("pods", "answer", "gone"),
+    [
+        ([a_pod(running=True)], None, False),
+        ([], None, True),
+        ([a_pod(running=True)], a_refusal(403, "Forbidden"), True),
+    ],
+    ids=["lost its label", "deleted", "unknown"],
+)
+async def test_a_pod_that_is_still_there_was_not_deleted(
+    server: WebServer, pods: list[dict[str, Any]], answer: Answer | None, gone: bool
+) -> None:
+    """A shared watch selects by our label: what loses it is reported as deleted, and runs on (R1, R10)."""
+    has(server, ours(a_job()), *pods)
+    if answer is not None:
+        server.answers(PODS, answer)
+    running = a_pod(running=True)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(running)), (Kind.POD, Change(running, deleted=True)))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(), launched_at=time.time(), get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        following = asyncio.create_task(follower.follow())
+        await until(lambda: requests(server, "GET", PODS) and bool(follower.view.gone) is gone, "the look")
+        following.cancel()
+
+
+async def test_the_end_of_a_pod_without_our_label_is_waited_for(server: WebServer) -> None:
+    """No watch brings it after the Job's timeout, and no other try may begin beside it (R1, R5)."""
+    running, timed_out = a_pod(running=True), ours(DEADLINE)
+    has(server, timed_out, running)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(running)), (Kind.POD, Change(running, deleted=True)))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(grace_period=PATIENCE), launched_at=time.time(), get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        following = asyncio.create_task(follower.follow())
+        await until(lambda: requests(server, "GET", PODS) > 2, "a look after the verdict")
+        has(server, timed_out, a_pod(exit_code=3))
+        found = await following
+    assert (found.verdict.cause, found.view.gone) == (Cause.DEADLINE, frozenset())
+    assert not termination.may_run_on(found.view, found.verdict)
 
 
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
