@@ -38,7 +38,6 @@ from airflow_script_provider.kube.job import announcements, earlier_tries, progr
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.pods import pod_status
 
@@ -163,8 +162,8 @@ class Follower:
         pod = self.view.pods.get(verdict.pod_uid or "")
         is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
         is_lost = verdict.ends_pods or is_deleted or termination.may_be_repeated(self.view, verdict)
-        lacks_end = not self.state.position(verdict.pod_uid or "", SCRIPT_CONTAINER).complete
-        return replace(self._outputs.kept(verdict.pod_uid), lacks_end=lacks_end) if is_lost else Kept()
+        kept, lacks_end = self._outputs.kept(verdict.pod_uid), self.state.lacks_end(verdict.pod_uid)
+        return replace(kept, lacks_end=lacks_end) if is_lost else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))

@@ -54,6 +54,10 @@ class FollowState:
         """Where reading the log of a pod's container stopped."""
         return self.logs.get((uid, container), LogPosition())
 
+    def lacks_end(self, uid: str | None) -> bool:
+        """Whether the log of a pod's script was not read to its end."""
+        return not self.position(uid or "", SCRIPT_CONTAINER).complete
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         logs = {f"{uid}/{container}": position.to_dict() for (uid, container), position in self.logs.items()}
@@ -171,8 +175,8 @@ class JobEnd:
         """
         verdict = Verdict(**_known(Verdict, given["verdict"]) | {"cause": Cause(given["verdict"]["cause"])})
         state = FollowState.from_dict(given["handover"])
-        lacks_end = not state.position(verdict.pod_uid or "", SCRIPT_CONTAINER).complete  # as of an earlier version
-        kept = Kept(**{"lacks_end": lacks_end} | _known(Kept, given.get("kept", {})))
+        kept_before = {"lacks_end": state.lacks_end(verdict.pod_uid)}  # in an event of an earlier version
+        kept = Kept(**kept_before | _known(Kept, given.get("kept", {})))
         own_ends = [pod["metadata"]["uid"] for pod in given["pods"] if pod_status.ends_by_itself(pod)]
         view = View(
             job=given["job"],
