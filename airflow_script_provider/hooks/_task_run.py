@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,11 +243,17 @@ class JobTaskRun(TaskRun):
 
     @staticmethod
     async def check_server(
-        context: JobContext, server: str | None, unguarded: Unguarded, meaning: MeaningOfKill | None
+        context: JobContext,
+        server: str | None,
+        unguarded: Unguarded,
+        meaning: MeaningOfKill | None,
+        *,
+        is_over: bool = False,
     ) -> None:
         """Raise ``KubernetesApiError`` where the session is not with the Job's own API server.
 
-        From then on no error is one of ``unguarded``. A kill deletes the Job, or leaves it.
+        With ``is_over``, the Job's end is known, and this is only a warning. From then on no error
+        is one of ``unguarded``. A kill deletes the Job, or leaves it.
         """
         refusal: exceptions.KubernetesApiError | None = None
         ref, unguarded.ref = unguarded.ref, None
@@ -255,7 +262,10 @@ class JobTaskRun(TaskRun):
                 await launching.check_server(context.api, context.job.ref, server)
             except exceptions.KubernetesApiError as error:
                 refusal = error  # the Job is as healthy as it was
-        if refusal is not None:
+        if refusal is not None and is_over:
+            text = f"{refusal}. The triggerer has seen how its script ended, so the task ends with that"
+            context.log.note(text, logging.WARNING)
+        elif refusal is not None:
             unguarded.ref = ref
             raise refusal
 

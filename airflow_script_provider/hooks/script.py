@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
@@ -17,7 +18,14 @@ from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.begin import begin
-from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, after_timeout, conclude, conclude_or_defer
+from airflow_script_provider.jobs.conclude import (
+    Deferral,
+    OnOutcome,
+    after_timeout,
+    conclude,
+    conclude_or_defer,
+    conclude_without_cluster,
+)
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
@@ -185,6 +193,9 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """The outcome from the event of a trigger; follows on where the trigger could not.
 
+        An end that the trigger has seen is concluded without the cluster, where the credentials
+        cannot be loaded and no other try would load them.
+
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
         messages have only the name of the script's error, and nothing of it without ``inputs``.
         """
@@ -197,14 +208,21 @@ class ScriptTaskRun(JobTaskRun):
             log.note(_OF_ANOTHER_VERSION, logging.WARNING)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
+        end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
                 context = JobContext(api, job, log, hide)
-                await self.check_server(context, event.get("server"), unguarded, meaning)
+                await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome))
+            try:
+                return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome))
+            except (exceptions.KubernetesApiError, exceptions.ConnectionFieldError) as error:
+                is_retried = task is not None and task.has_tries_left and error.retryable
+                if end is None or unguarded.ref is None or is_retried:
+                    raise
+                return conclude_without_cluster(job, end, log, hide=hide, why=str(error), on_outcome=on_outcome)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""

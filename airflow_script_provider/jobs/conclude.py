@@ -17,15 +17,18 @@ from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.causes import script_error
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
+from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.names import TaskIdentity
-from airflow_script_provider.run_log import NoRunLog
+from airflow_script_provider.run_log import NoRunLog, RunLog
 
 OnOutcome = Callable[[Outcome], None]
 
@@ -88,6 +91,31 @@ async def conclude_or_defer(
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
+def conclude_without_cluster(
+    job: LaunchedJob,
+    end: JobEnd,
+    log: RunLog,
+    *,
+    hide: Hide | None = None,
+    why: str,
+    on_outcome: OnOutcome | None = None,
+) -> Outcome:
+    """The outcome of an end that an earlier follower saw, where the cluster cannot be asked.
+
+    ``why`` says why not. The output is what that follower kept. The Job stays as it is.
+    """
+    outputs, uid = Outputs(job.max_output_bytes, whole=True), end.verdict.pod_uid
+    output = _kept_output(outputs, end) if end.kept.text else outputs.of(uid, lacks_end=True)
+    outcome = _outcome(job, hide, Followed(end.verdict, end.view, output, end.warnings), end.seconds)
+    has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
+    log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
+    log.note(f"What is left of Job {job.ref} is not removed. Run: {launching.how_to_delete(job.ref)}", logging.WARNING)
+    _note(outcome, job, end.verdict, end.view, log)
+    if on_outcome is not None:
+        on_outcome(outcome)
+    return outcome
+
+
 async def after_timeout(
     context: JobContext,
     *,
@@ -109,7 +137,7 @@ async def after_timeout(
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
             followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
-        outcome = _outcome(quiet, followed)
+        outcome = _outcome(job, quiet.hide, followed)
         if may_run_on or outcome.is_retried:
             await _delete_job(context)
             return outcome if may_run_on else None
@@ -152,9 +180,14 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     uid = end.verdict.pod_uid
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
     if end.kept.text and (logs.lacks_end(uid) or not output.size):
-        is_whole = end.state.position(uid or "", SCRIPT_CONTAINER).complete
-        output = outputs.of_kept(end.kept, lacks_end=not is_whole)
-    return Followed(end.verdict, end.view, output, tuple(end.state.announced.warnings.values()))
+        output = _kept_output(outputs, end)
+    return Followed(end.verdict, end.view, output, end.warnings)
+
+
+def _kept_output(outputs: Outputs, end: JobEnd) -> Output:
+    """What an earlier follower kept of the output."""
+    is_whole = end.state.position(end.verdict.pod_uid or "", SCRIPT_CONTAINER).complete
+    return outputs.of_kept(end.kept, lacks_end=not is_whole)
 
 
 async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
@@ -163,16 +196,20 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     ``seconds`` is the time from the launch to the end, by default to now.
     """
     await _delete_secret(context)
-    outcome = _outcome(context, followed, seconds)
-    unread = outcomes.unread(str(context.job.ref), followed.verdict, followed.view)
-    for warning in (*outcome.value.warnings, *unread):
-        context.log.note(warning, logging.WARNING)
-    context.log.note(outcomes.summary(outcome.result))
+    outcome = _outcome(context.job, context.hide, followed, seconds)
+    _note(outcome, context.job, followed.verdict, followed.view, context.log)
     return outcome
 
 
-def _outcome(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
-    job, output = context.job, followed.output
+def _note(outcome: Outcome, job: LaunchedJob, verdict: Verdict, view: View, log: RunLog) -> None:
+    """Log how the run ended, below what its result lacks."""
+    for warning in (*outcome.value.warnings, *outcomes.unread(str(job.ref), verdict, view)):
+        log.note(warning, logging.WARNING)
+    log.note(outcomes.summary(outcome.result))
+
+
+def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: float | None = None) -> Outcome:
+    output = followed.output
     case = diagnosis.Case(
         str(job.ref),
         followed.verdict,
@@ -184,7 +221,7 @@ def _outcome(context: JobContext, followed: Followed, seconds: float | None = No
         lines=() if followed.verdict.is_success else output.last_lines(script_error.LINES),
         warnings=followed.warnings,
         files=job.files,
-        hide=context.hide,
+        hide=hide,
     )
     return outcomes.conclude(case, output, job, time.time() - job.launched_at if seconds is None else seconds)
 

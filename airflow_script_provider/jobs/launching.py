@@ -53,7 +53,12 @@ def fate(ref: JobRef, *, deleted: bool) -> str:
 
 def left_over(ref: JobRef) -> str:
     """How to remove a Job that could not be deleted."""
-    return f"Job {ref} could not be deleted. Run: kubectl -n {ref.namespace} delete job {ref.name}"
+    return f"Job {ref} could not be deleted. Run: {how_to_delete(ref)}"
+
+
+def how_to_delete(ref: JobRef) -> str:
+    """The command that deletes a Job with everything that belongs to it."""
+    return f"kubectl -n {ref.namespace} delete job {ref.name}"
 
 
 def unknown(namespace: str, name: str) -> str:

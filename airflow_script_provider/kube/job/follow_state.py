@@ -134,6 +134,11 @@ class JobEnd:
     state: FollowState = field(default_factory=FollowState)
     kept: Kept = Kept()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The Warning events that were announced."""
+        return tuple(self.state.announced.warnings.values())
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         verdict = {
