@@ -22,11 +22,11 @@ from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.value import Value
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog, RunLog
 
@@ -34,6 +34,7 @@ OnOutcome = Callable[[Outcome], None]
 
 READ_TIMEOUT = 60.0
 """Seconds for the output of a script that has ended, where its task has no time left."""
+_MAY_LACK_VALUE = "Only the end of the output was kept, so the result may lack its value"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ async def conclude(
 
 async def conclude_or_defer(
     context: JobContext,
-    start: FollowState,
+    start: FollowState | JobEnd,
     defer_after: float,
     *,
     task: TaskIdentity | None = None,
@@ -81,6 +82,8 @@ async def conclude_or_defer(
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> Outcome | Deferral:
     """As ``conclude``; but a Job that runs after ``defer_after`` seconds is left to a trigger."""
+    if isinstance(start, JobEnd):
+        return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning_of_kill)
     guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
         follower = _follower(context, start)
@@ -104,13 +107,12 @@ def conclude_without_cluster(
 
     ``why`` says why not. The output is what that follower kept. The Job stays as it is.
     """
-    outputs, uid = Outputs(job.max_output_bytes, whole=True), end.verdict.pod_uid
-    output = _kept_output(outputs, end) if end.kept.text else outputs.of(uid, lacks_end=True)
-    outcome = _outcome(job, hide, Followed(end.verdict, end.view, output, end.warnings), end.seconds)
+    followed = Followed(end.verdict, end.view, _output_of(job, end), end.warnings)
+    outcome = _outcome(job, hide, followed, end.seconds)
     has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
     log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
     log.note(f"What is left of Job {job.ref} is not removed. Run: {launching.how_to_delete(job.ref)}", logging.WARNING)
-    _note(outcome, job, end.verdict, end.view, log)
+    _note(outcome, job, followed, log)
     if on_outcome is not None:
         on_outcome(outcome)
     return outcome
@@ -118,6 +120,7 @@ def conclude_without_cluster(
 
 async def after_timeout(
     context: JobContext,
+    end: JobEnd | None = None,
     *,
     task: TaskIdentity | None = None,
     on_outcome: OnOutcome | None = None,
@@ -127,13 +130,16 @@ async def after_timeout(
 
     A script that has ended by itself is concluded: a success, and an exit code that ends the
     tries. Everything else ends now, and the end of its pods is waited for. What they print
-    meanwhile is not read.
+    meanwhile is not read. ``end`` is the one that an earlier follower saw.
     """
     job = context.job
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
     async with JobGuard(context).protecting():
-        followed = await follower.follow_or_end(time.monotonic())
+        if end is None:
+            followed = await follower.follow_or_end(time.monotonic())
+        else:
+            followed = Followed(end.verdict, end.view, Output(0), end.warnings)
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
             followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
@@ -144,21 +150,19 @@ async def after_timeout(
     context.log.note("The task has no time left, but its script has ended by itself. The rest of its log is not shown")
     guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
-        followed = await _read_in_time(quiet, followed)
-        outcome = await _clear_up(context, followed)
+        seen = end or JobEnd(followed.verdict, followed.view, time.time() - job.launched_at)
+        followed = replace(await _read_in_time(quiet, seen), warnings=followed.warnings)
+        outcome = await _clear_up(context, followed, seen.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
-async def _read_in_time(context: JobContext, followed: Followed) -> Followed:
-    """Read the output that a result needs; without an end if that takes too long."""
+async def _read_in_time(context: JobContext, end: JobEnd) -> Followed:
+    """Read the output that a result needs; what is known of it if that takes too long."""
     try:
         async with asyncio.timeout(READ_TIMEOUT):
-            return replace(
-                followed, output=(await _read_left(context, JobEnd(followed.verdict, followed.view, 0))).output
-            )
+            return await _read_left(context, end)
     except TimeoutError:
-        outputs = Outputs(context.job.max_output_bytes, whole=True)
-        return replace(followed, output=outputs.of(followed.verdict.pod_uid, lacks_end=True))
+        return Followed(end.verdict, end.view, _output_of(context.job, end), end.warnings)
 
 
 def _follower(context: JobContext, start: FollowState, *, keeps_output: bool = True) -> Follower:
@@ -180,14 +184,15 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     uid = end.verdict.pod_uid
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
     if end.kept.text and (logs.lacks_end(uid) or not output.size):
-        output = _kept_output(outputs, end)
+        output = _output_of(context.job, end)
     return Followed(end.verdict, end.view, output, end.warnings)
 
 
-def _kept_output(outputs: Outputs, end: JobEnd) -> Output:
+def _output_of(job: LaunchedJob, end: JobEnd) -> Output:
     """What an earlier follower kept of the output."""
-    is_whole = end.state.position(end.verdict.pod_uid or "", SCRIPT_CONTAINER).complete
-    return outputs.of_kept(end.kept, lacks_end=not is_whole)
+    outputs, uid = Outputs(job.max_output_bytes, whole=True), end.verdict.pod_uid
+    is_whole = end.state.position(uid or "", SCRIPT_CONTAINER).complete
+    return outputs.of_kept(end.kept, lacks_end=not is_whole) if end.kept.text else outputs.of(uid, lacks_end=True)
 
 
 async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
@@ -197,13 +202,16 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     """
     await _delete_secret(context)
     outcome = _outcome(context.job, context.hide, followed, seconds)
-    _note(outcome, context.job, followed.verdict, followed.view, context.log)
+    _note(outcome, context.job, followed, context.log)
     return outcome
 
 
-def _note(outcome: Outcome, job: LaunchedJob, verdict: Verdict, view: View, log: RunLog) -> None:
+def _note(outcome: Outcome, job: LaunchedJob, followed: Followed, log: RunLog) -> None:
     """Log how the run ended, below what its result lacks."""
-    for warning in (*outcome.value.warnings, *outcomes.unread(str(job.ref), verdict, view)):
+    may_lack_value = followed.verdict.is_success and followed.output.lacks_start and outcome.value == Value()
+    lacking = [_MAY_LACK_VALUE] if may_lack_value else []
+    lacking += outcomes.unread(str(job.ref), followed.verdict, followed.view)
+    for warning in (*outcome.value.warnings, *lacking):
         log.note(warning, logging.WARNING)
     log.note(outcomes.summary(outcome.result))
 

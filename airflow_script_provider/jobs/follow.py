@@ -31,13 +31,14 @@ from airflow_script_provider.jobs.changes import (
     take_all,
 )
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
+from airflow_script_provider.jobs.job_logs import MAX_KEPT, JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job import announcements, earlier_tries, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.output import Output, Tail
+from airflow_script_provider.kube.logs.value import MAX_VALUE
 from airflow_script_provider.kube.pods import pod_status
 
 V = TypeVar("V", bound=Verdict | None)
@@ -97,7 +98,7 @@ class Follower:
         self._announcer = announcements.Announcer(start.announced, job.own_objects, context.hide)
         self._outputs = Outputs(job.max_output_bytes, whole=keeps_output)
         self._logs = JobLogs(
-            context, start, self._outputs.begin, keeps_output=keeps_output, slots=slots, silence=log_silence
+            context, start, self._output_of, keeps_output=keeps_output, slots=slots, silence=log_silence
         )
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
@@ -161,7 +162,13 @@ class Follower:
         pod = self.view.pods.get(verdict.pod_uid or "")
         is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
         is_lost = verdict.ends_pods or is_deleted or termination.may_be_repeated(self.view, verdict)
-        return self._outputs.kept(verdict.pod_uid) if is_lost else Kept()
+        max_bytes = MAX_VALUE if verdict.is_success else MAX_KEPT
+        return self._outputs.kept(verdict.pod_uid, max_bytes) if is_lost else Kept()
+
+    def _output_of(self, uid: str) -> Output | Tail:
+        """What the lines of a pod's script are added to."""
+        has_sidecars = bool(pod_status.unfinished_others(self.view.pods.get(uid, {})))
+        return self._outputs.begin(uid, has_sidecars=has_sidecars)
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))

@@ -20,13 +20,15 @@ from airflow_script_provider.kube.logs.groups import END_OF_GROUP, GROUP, Groups
 from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.logs.prelude import Prelude
+from airflow_script_provider.kube.logs.value import MAX_VALUE
 from airflow_script_provider.kube.pods import pod_status
 
 LOG_MARGIN = 25.0
 """Seconds without progress after which the rest of a log is given up, once its container has
 ended; and all the seconds for the log of one that was not seen to end."""
 MAX_KEPT = 64 * 1024
-"""Bytes at most of an output that travel where its log goes with its pod."""
+"""Bytes at most of an output that travel where its log goes with its pod. Of a success with a
+sidecar, whose value would go as well, it is ``MAX_VALUE``."""
 
 _LACKS_END = "The end of the log could not be read"
 _GROUP = f"{GROUP}Installing dependencies"
@@ -45,13 +47,13 @@ class Outputs:
         self._outputs: dict[str, Output] = {}
         self._tails: dict[str, Tail] = {}
 
-    def begin(self, uid: str) -> Output | Tail:
+    def begin(self, uid: str, *, has_sidecars: bool = False) -> Output | Tail:
         """What the lines of a pod are to be added to."""
         if self._whole:
             newest_before = list(self._outputs)[-1:]
             self._outputs = {old: self._outputs[old] for old in newest_before} | {uid: Output(self._max_bytes)}
             return self._outputs[uid]
-        self._tails = {uid: Tail(min(self._max_bytes, MAX_KEPT))}
+        self._tails = {uid: Tail(MAX_VALUE if has_sidecars else MAX_KEPT)}
         return self._tails[uid]
 
     def of(self, uid: str | None, *, lacks_end: bool = False) -> Output:
@@ -72,14 +74,15 @@ class Outputs:
     def of_kept(self, kept: Kept, *, lacks_end: bool) -> Output:
         """The output that an earlier follower kept, of a log that has gone with its pod."""
         output = Output(self._max_bytes)
+        output.lacks_start = kept.lacks_start
         output.add_end(kept.text, kept.size)
         output.no_value_because = _LACKS_END if lacks_end else ""
         return output
 
-    def kept(self, uid: str | None) -> Kept:
+    def kept(self, uid: str | None, max_bytes: int = MAX_VALUE) -> Kept:
         """The end of a pod's output, for a result that another process makes."""
         tail = self._tails.get(uid or "")
-        return Kept() if tail is None else Kept(tail.text(), tail.size)
+        return Kept() if tail is None else Kept(tail.text(max_bytes), tail.size, tail.lacks_start)
 
 
 class JobLogs:
@@ -262,7 +265,9 @@ class JobLogs:
         groups = self._groups[log.key]
         # An earlier reader may have read the prelude's last line.
         is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
-        prelude = Prelude(None if is_continued else self._job.mark, self._output_of(log.uid))
+        output = self._output_of(log.uid)
+        output.lacks_start = output.lacks_start or is_continued
+        prelude = Prelude(None if is_continued else self._job.mark, output)
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
             prelude.add(lines)

@@ -115,10 +115,14 @@ def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
 
 @dataclass(frozen=True)
 class Kept:
-    """The end of an output whose log goes with its pod, and the size of all that was read."""
+    """The end of an output whose log goes with its pod, and the size of all that was read.
+
+    ``lacks_start`` says that a process before has read lines of it as well.
+    """
 
     text: str = ""
     size: int = 0
+    lacks_start: bool = False
 
 
 @dataclass(frozen=True)
