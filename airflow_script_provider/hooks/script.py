@@ -113,6 +113,7 @@ class ScriptTaskRun(JobTaskRun):
     """A script as a Job in the place of a task: what operators need beyond the hook."""
 
     _hide: Hide | None = None
+    _end: JobEnd | None = None
 
     def prepare(
         self, inputs: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
@@ -208,7 +209,7 @@ class ScriptTaskRun(JobTaskRun):
             log.note(_OF_ANOTHER_VERSION, logging.WARNING)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
-        end = start if isinstance(start, JobEnd) else None
+        self._end = end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
@@ -251,7 +252,7 @@ class ScriptTaskRun(JobTaskRun):
 
     async def _begin(
         self, api: KubernetesApi, request: JobRequest, meaning: MeaningOfKill, *, alone: bool
-    ) -> tuple[JobContext, FollowState]:
+    ) -> tuple[JobContext, FollowState | JobEnd]:
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
         begun = await begin(
@@ -265,6 +266,7 @@ class ScriptTaskRun(JobTaskRun):
             meaning_of_kill=meaning,
         )
         self._job, self._hide = begun[0].job, begun[0].hide
+        self._end = begun[1] if isinstance(begun[1], JobEnd) else None
         return begun
 
     def _after_timeout(
@@ -275,6 +277,6 @@ class ScriptTaskRun(JobTaskRun):
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
             context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._hide)
-            return await after_timeout(context, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+            return await after_timeout(context, self._end, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
         return settled

@@ -6,10 +6,12 @@ seconds since 1970. The keys are stored in databases and on Jobs, so they stay a
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from airflow_script_provider.kube.job.announcements import Announced, texts
@@ -17,13 +19,16 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.job.view import View, manager_of
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INVALID_TEXT
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, INVALID_TEXT
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.pods import pod_status
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
+
+MAX_SAVED_END = 128 * 1024
+"""Bytes at most of an end on its Job, packed; all annotations of an object may have 256 KiB."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,11 @@ class Kept:
     size: int = 0
     lacks_start: bool = False
 
+    def shortened(self) -> Kept:
+        """The last third of the text, in whole lines where there are some."""
+        text = self.text[-(len(self.text) // 3) :] if len(self.text) > 2 else ""
+        return replace(self, text=text.partition("\n")[2] if "\n" in text[:-1] else text)
+
 
 @dataclass(frozen=True)
 class JobEnd:
@@ -168,6 +178,12 @@ class JobEnd:
             "kept": asdict(self.kept),
         }
 
+    def to_text(self) -> str:
+        """As an annotation's text, packed; with less of the output where it is too long."""
+        text = base64.b64encode(zlib.compress(json.dumps(self.to_dict()).encode(), 9)).decode()
+        is_too_long = len(text) > MAX_SAVED_END and self.kept.text
+        return replace(self, kept=self.kept.shortened()).to_text() if is_too_long else text
+
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> JobEnd:
         """From ``to_dict``; what a newer version has added is left out.
@@ -192,6 +208,15 @@ class JobEnd:
         return cls(verdict, view, given["seconds"], state, kept)
 
 
+def saved_end(job: Mapping[str, Any]) -> JobEnd | None:
+    """The end that a follower saved on the Job; None without one, or if it was changed."""
+    text = (job["metadata"].get("annotations") or {}).get(END_ANNOTATION)
+    try:
+        return JobEnd.from_dict(json.loads(zlib.decompress(base64.b64decode(text)))) if text else None
+    except (*INVALID_TEXT, zlib.error):
+        return None
+
+
 def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     names = {known.name for known in fields(kind)}
     return {name: value for name, value in given.items() if name in names}
@@ -202,7 +227,7 @@ def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
     manager, deadline = manager_of(job), job.get("spec", {}).get("activeDeadlineSeconds")
     spec = {"managedBy": manager, "activeDeadlineSeconds": deadline}
     kept = {name: value for name, value in spec.items() if value is not None}
-    return {"status": pruned_job(job)["status"]} | ({"spec": kept} if kept else {})
+    return {"status": pruned_job({"metadata": {}} | dict(job))["status"]} | ({"spec": kept} if kept else {})
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:
