@@ -303,16 +303,13 @@ def dag_folder(context: Mapping[str, Any]) -> str | None:
 
 
 def mask_by_name(values: Any) -> None:
-    """Mask the values whose name Airflow calls sensitive in the task's log.
-
-    Others stay readable.
-    """
+    """Mask the values whose name Airflow calls sensitive, and their lines, in the task's log."""
     if values:
         _mask(_sensitive_candidates(values))
 
 
 def mask_values(values: Iterable[str]) -> None:
-    """Mask these values in the task's log, whatever their names are."""
+    """Mask these values and their lines in the task's log, whatever their names are."""
     _mask((None, value) for value in values)
 
 
@@ -331,10 +328,13 @@ def masked(text: str) -> str:
 def _mask(named: Iterable[tuple[str | None, str]]) -> None:
     from airflow.sdk.log import mask_secret
 
+    from airflow_script_provider.kube.hiding.secret_lines import secret_lines
+
     shortest = _configuration().getint("logging", "min_length_masked_secret", fallback=5)
     for name, value in named:
-        if len(value) >= shortest:  # Airflow warns of shorter ones, whatever their name
-            mask_secret(value, name)
+        # Airflow warns of shorter ones, whatever their name.
+        if known := [text for text in (value, *secret_lines(value)) if len(text) >= shortest]:
+            mask_secret([*known], name)
 
 
 def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:

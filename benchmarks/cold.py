@@ -14,7 +14,16 @@ from statistics import median
 from typing import Any
 
 from benchmarks import cluster
-from benchmarks.contenders import JOB_OPERATOR, OURS, POD_OPERATOR, Task, contenders, log_as_a_task, own_airflow_home
+from benchmarks.contenders import (
+    JOB_OPERATOR,
+    OURS,
+    POD_OPERATOR,
+    Task,
+    contenders,
+    log_as_a_task,
+    own_airflow_home,
+    own_environment,
+)
 from benchmarks.latency import SCRIPT, Observer
 from benchmarks.report import ratio, spread, table, target
 
@@ -64,7 +73,8 @@ def started(name: str, task: Task, *words: str) -> subprocess.Popen[str]:
     """A fresh process for one run."""
     command = [sys.executable, "-m", "benchmarks.cold", "--one", name, "--namespace", task.namespace, *words]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=pipe, stdout=pipe, text=True)
+    folder, environment = Path(__file__).parents[1], own_environment()
+    return subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
 def cost_of(process: subprocess.Popen[str]) -> Cost:

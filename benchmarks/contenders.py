@@ -56,6 +56,11 @@ def own_airflow_home() -> Iterator[None]:
         yield
 
 
+def own_environment() -> dict[str, str]:
+    """The environment of a fresh process that is measured: it finds its modules compiled, as in an image."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def log_as_a_task(path: str) -> None:
     """Write all logs as a task does, as JSON without a buffer, but into a file instead of the supervisor's socket."""
     from airflow.sdk.log import configure_logging

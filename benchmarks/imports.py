@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.contenders import own_airflow_home
+from benchmarks.contenders import own_airflow_home, own_environment
 from benchmarks.report import spread, table, target
 
 ALONE = "airflow.sdk"
@@ -46,7 +46,7 @@ class Import:
 def measure(module: str) -> Import:
     """Import in a fresh interpreter."""
     command = [sys.executable, "-c", _PROBE, module]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=own_environment()).stdout
     start, alone, end = json.loads(output.splitlines()[-1])
     added = [after - before for after, before in zip(end, alone, strict=True)]
     return Import(module, end[0] - start[0], end[1], end[2], *added)

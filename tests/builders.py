@@ -45,6 +45,17 @@ def a_task(**changes: Any) -> TaskIdentity:
     return TaskIdentity(**(values | {"max_tries": 2} | changes))
 
 
+def a_kubeconfig(server: str = "https://a:6443", *, namespace: str | None = None, **user: Any) -> dict[str, Any]:
+    """A kubeconfig of one server and one user."""
+    context = {"cluster": "a", "user": "a"} | ({} if namespace is None else {"namespace": namespace})
+    return {
+        "clusters": [{"name": "a", "cluster": {"server": server}}],
+        "users": [{"name": "a", "user": user}],
+        "contexts": [{"name": "a", "context": context}],
+        "current-context": "a",
+    }
+
+
 def a_request(
     script: Script | str = "print('hi')\n",
     *,

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.clusters.credentials import open_api
+from tests.builders import a_kubeconfig
 from tests.servers import Answer, WebServer, web_server
 
 EXISTS = ("AlreadyExists", 'configmaps "x" already exists')
@@ -26,10 +27,7 @@ def stand_in() -> Iterator[WebServer]:
 
 def access_to(server: WebServer) -> ClusterAccess:
     """The stand-in's address and credentials."""
-    clusters = [{"name": "c", "cluster": {"server": server.url}}]
-    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "etl"}}]
-    users = [{"name": "u", "user": {"token": "t"}}]
-    return ClusterAccess(config={"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users})
+    return ClusterAccess(config=a_kubeconfig(server.url, namespace="etl", token="t"))
 
 
 @asynccontextmanager

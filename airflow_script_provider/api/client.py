@@ -348,7 +348,8 @@ async def patiently(
     """The answer of a call, which is repeated for ``patience`` seconds while there is none.
 
     ``may_pass`` says after which errors it is repeated, by default after those that are transient.
-    The error of the last attempt says also whether an earlier one may have acted.
+    If the server asks for a longer pause than is left, there is one last try at the end. The last
+    error also says whether an earlier attempt may have acted.
     """
     give_up, attempt, may_have_acted = time.monotonic() + patience, 0, False
     while True:
@@ -356,9 +357,10 @@ async def patiently(
             return await call()
         except exceptions.KubernetesApiError as error:
             error.may_have_acted = may_have_acted = may_have_acted or error.may_have_acted
-            is_conflict = isinstance(error, exceptions.ApiConflictError)
-            pause = error.retry_after or backoff(attempt, longest=AFTER_CONFLICT if is_conflict else LONGEST_PAUSE)
-            if not (may_pass or is_transient)(error) or time.monotonic() + pause > give_up:
+            longest = AFTER_CONFLICT if isinstance(error, exceptions.ApiConflictError) else LONGEST_PAUSE
+            own, left = backoff(attempt, longest=longest), give_up - time.monotonic()
+            pause = min(error.retry_after, max(own, left)) if error.retry_after else own
+            if not (may_pass or is_transient)(error) or pause > left:
                 raise
         attempt += 1
         await asyncio.sleep(pause)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import ssl
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider.api.client import KubernetesApi, backoff
+from airflow_script_provider.api.client import KubernetesApi, patiently
 from airflow_script_provider.api.sessions import Session
 from airflow_script_provider.clusters import exec_plugin, identity, oidc
 from airflow_script_provider.clusters.access import ClusterAccess, chosen_by, names_of
@@ -27,6 +26,9 @@ LOAD_TIMEOUT = 60.0
 
 A plugin that waits for keyboard input never answers.
 """
+LOAD_PATIENCE = 5.0
+"""Seconds for which a run, and a trigger for all that start with it, asks a kubeconfig's plugin,
+or the issuer of its tokens, again after a failure: the task may have no other try."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,17 @@ async def load(access: ClusterAccess, patience: float = 0.0) -> Credentials:
     itself holds a kubeconfig that is not valid, another try cannot help. A plugin or an issuer
     that fails is asked again for ``patience`` seconds, and by the next try.
     """
+    return await patiently(lambda: _loaded(access), patience, _may_pass)
+
+
+def _may_pass(error: exceptions.KubernetesApiError) -> bool:
+    """Whether a plugin or an issuer has failed, which may answer a little later."""
+    return isinstance(error.__context__, PassingError)
+
+
+async def _loaded(access: ClusterAccess) -> Credentials:
     try:
-        return await _load_patiently(access, patience)
+        return await _load(access)
     except Exception as error:  # noqa: BLE001  # anything that a kubeconfig holds
         message = (
             f"no credentials for a Kubernetes cluster: {_reason(error, access)}. "
@@ -94,19 +105,6 @@ def _reason(error: Exception, access: ClusterAccess) -> str:
     if isinstance(error, UnicodeError) or not isinstance(error, ValueError | OSError):
         return f"{names_of(access)} is not a valid kubeconfig ({type(error).__name__})"
     return " ".join(str(error).split())
-
-
-async def _load_patiently(access: ClusterAccess, patience: float) -> Credentials:
-    give_up, attempt = time.monotonic() + patience, 0
-    while True:
-        try:
-            return await _load(access)
-        except PassingError:
-            pause = backoff(attempt)
-            if time.monotonic() + pause > give_up:
-                raise
-        attempt += 1
-        await asyncio.sleep(pause)
 
 
 async def _load(access: ClusterAccess) -> Credentials:

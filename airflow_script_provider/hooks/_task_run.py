@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from airflow_script_provider._shielded import shielded
 from airflow_script_provider._task_identity import current_try
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
-from airflow_script_provider.clusters.credentials import open_api
+from airflow_script_provider.clusters.credentials import LOAD_PATIENCE, open_api
 from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
-from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, EarlyEnd, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
@@ -39,10 +41,6 @@ R = TypeVar("R")
 
 KILL_STATE_TIMEOUT = 2.0
 """Seconds for Airflow to answer with a killed task's state; SIGKILL comes 5 s after SIGTERM."""
-
-LOAD_PATIENCE = 5.0
-"""Seconds for which a run asks a kubeconfig's plugin, or the issuer of its tokens, again after a
-failure: the task may have no other try."""
 
 
 class TaskRun:
@@ -92,31 +90,48 @@ class Unguarded:
     ref: JobRef | None = None
 
 
+class _Launched(threading.local):
+    """The Job of a thread's run, None before there is one, what hides its values, and its end.
+
+    Threads may run scripts at the same time, with the same hook.
+    """
+
+    job: LaunchedJob | None = None
+    hide: Hide | None = None
+    end: JobEnd | None = None
+
+
 class JobTaskRun(TaskRun):
     """A run that launches Jobs. ``on_launch`` is called with the Job as soon as it exists."""
 
     on_launch: Callable[[JobRef], None] | None = None
-    _job: LaunchedJob | None = None
+
+    def __init__(self, cluster: ClusterRef, log: Logger) -> None:
+        super().__init__(cluster, log)
+        self._launched = _Launched()
 
     def outlasting_timeout(
         self,
         access: ClusterAccess,
         do: Callable[[KubernetesApi], Coroutine[Any, Any, T]],
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
+        task: TaskIdentity | None = None,
     ) -> T | R:
         """The result of ``do``.
 
         After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
         the end of the Job's pods. It returns or raises what is not tried again: that a script may
-        still run, or how it has ended by itself.
+        still run, or how it has ended by itself. A kill before it begins deletes the Job, or
+        leaves it to the next try of ``task``.
         """
         try:
             return self.run(access, do)
         except AirflowTaskTimeout:
-            if self._job is None:
+            job = self._launched.job
+            if job is None:
                 raise
-            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", self._job.ref)
-            outcome = self._outcome_after_timeout(access, self._job, after_timeout)
+            self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", job.ref)
+            outcome = self._outcome_after_timeout(access, job, after_timeout, task)
             if outcome is None:
                 raise
             return outcome
@@ -126,6 +141,7 @@ class JobTaskRun(TaskRun):
         access: ClusterAccess,
         job: LaunchedJob,
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
+        task: TaskIdentity | None,
     ) -> R | None:
         """The result of ``after_timeout``, None if it fails. Before it, no guard has the Job."""
         has_begun = False
@@ -138,9 +154,9 @@ class JobTaskRun(TaskRun):
         self.interruptible.begin_again()
         try:
             return self.run(access, main)
-        except (exceptions.KubernetesApiError, exceptions.RunKilledError):
+        except (exceptions.KubernetesApiError, exceptions.RunKilledError) as error:
             if not has_begun:
-                self.log.warning(self._delete_if_possible(job.ref))
+                self.log.warning(self._end_or_leave(job.ref, task, error))
             return None
 
     def launch(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, JobRef]]) -> JobRef:
@@ -159,11 +175,14 @@ class JobTaskRun(TaskRun):
         The Job is deleted, or left to the task's next try, as a ``JobGuard`` does.
         """
         error = exceptions.RunKilledError("the run was killed.")
-        kill = _event_loop.run(self.meaning_of_kill(task, error))
-        if kill is None:
-            return error.with_message(f"{error} {self._delete_if_possible(ref)}")
-        fate = kill.left(str(ref)) if kill.leaves_job else f"{kill.reason}: {self._delete_if_possible(ref)}"
-        return error.with_message(f"{error} {fate}")
+        return error.with_message(f"{error} {self._end_or_leave(ref, task, error)}")
+
+    def _end_or_leave(self, ref: JobRef, task: TaskIdentity | None, interruption: BaseException) -> str:
+        """Delete the Job, or leave it to the task's next try; the note that says which."""
+        end = _event_loop.run(self.meaning_of_kill(task, interruption))
+        if end is None:
+            return self._delete_if_possible(ref)
+        return end.left(str(ref)) if end.leaves_job else f"{end.reason}: {self._delete_if_possible(ref)}"
 
     def followed(self, ref: JobRef, follow: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``follow``. A kill before it begins also deletes the Job."""
@@ -277,12 +296,12 @@ class JobTaskRun(TaskRun):
 
         The task is over, so no try follows these Jobs any more.
         """
-        self._job = None
+        self._launched.job = None
         try:
             yield
         except exceptions.RunKilledError as killed:
             has_earlier = task is not None and (task.try_number > 1 or self.recovers)
-            if self._job is not None or task is None or not has_earlier:
+            if self._launched.job is not None or task is None or not has_earlier:
                 raise
             notes = _event_loop.run(self._end_earlier(access, namespace, task, killed))
             raise killed.with_message(" ".join([str(killed), *notes])) from None
@@ -290,8 +309,8 @@ class JobTaskRun(TaskRun):
     async def _end_earlier(
         self, access: ClusterAccess, namespace: str | None, task: TaskIdentity, killed: exceptions.RunKilledError
     ) -> list[str]:
-        kill = await self.meaning_of_kill(task, killed)
-        if kill is not None and kill.leaves_job:
+        end = await self.meaning_of_kill(task, killed)
+        if end is not None and end.leaves_job:
             return []
         where = await asyncio.to_thread(access.namespace_for, namespace)
         try:
@@ -314,7 +333,7 @@ class JobTaskRun(TaskRun):
         *,
         alone: bool = True,
         outlasts_timeout: bool = False,
-    ) -> Kill | None:
+    ) -> EarlyEnd | None:
         """What the end of a task with tries left means; None for an interruption that is not one.
 
         An error of the API server ends the task if it runs nothing else (``alone``): other code
@@ -322,7 +341,7 @@ class JobTaskRun(TaskRun):
         followed by a conclusion of the Job.
         """
         is_timeout = isinstance(self.interruptible.stray or interruption_in(interruption), AirflowTaskTimeout)
-        if is_timeout and outlasts_timeout and self._job is not None:
+        if is_timeout and outlasts_timeout and self._launched.job is not None:
             return TIMED_OUT
         if task is None or not task.has_tries_left:
             return None

@@ -18,7 +18,6 @@ from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import reattach
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.follow_state import FollowState
@@ -32,6 +31,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import RunLog
+from airflow_script_provider.sources.fetching import mask_secrets_of
 
 T = TypeVar("T")
 
@@ -122,10 +122,12 @@ class NodesTaskRun(JobTaskRun):
         """
         task = task or current_task()
 
-        async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult:
+        async def main(nodes: NodesTask, job: LaunchedJob, _: NodesRequest) -> NodesResult:
             return await nodes.see_through(job, task, on_outcome)
 
-        return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=alone)
+        return self._begun(
+            call, main, folder=folder, task=task, seconds_left=seconds_left, on_outcome=on_outcome, alone=alone
+        )
 
     def outcome_or_deferral(
         self,
@@ -143,14 +145,16 @@ class NodesTaskRun(JobTaskRun):
         """
         with self.unguarded(task=task) as unguarded:
 
-            async def main(nodes: NodesTask, job: LaunchedJob) -> NodesResult | NodesDeferral:
+            async def main(nodes: NodesTask, job: LaunchedJob, request: NodesRequest) -> NodesResult | NodesDeferral:
                 if not job.may_be_marked:
                     self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
                     return await nodes.see_through(job, task, on_outcome)
                 unguarded.ref = job.ref
-                return NodesDeferral(job, nodes.api.host)
+                return NodesDeferral(replace(job, holds_lines=_knows_secrets(request)), nodes.api.host)
 
-            return self._begun(call, main, folder=folder, task=task, seconds_left=seconds_left, alone=True)
+            return self._begun(
+                call, main, folder=folder, task=task, seconds_left=seconds_left, on_outcome=on_outcome, alone=True
+            )
 
     def resume(
         self,
@@ -166,20 +170,26 @@ class NodesTaskRun(JobTaskRun):
         without ``inputs``, messages have only the name of the script's error.
         """
         job = LaunchedJob.from_dict(event["job"])
+        if inputs is not None:
+            mask_secrets_of(inputs)
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
-        self._job = job
+        self._launched.job = job
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> NodesResult:
-                nodes = self._nodes_task(api, log, task, inputs)
+                nodes = self._nodes_task(api, log, task, inputs, outlasts_timeout=True)
                 await self.check_server(
                     JobContext(api, job, log), event.get("server"), unguarded, nodes.meaning_of_kill
                 )
-                return await nodes.see_through(job, task, on_outcome)
+                outcome = await nodes.see_through(job, task, on_outcome)
+                if job.holds_lines and not event.get("reason"):
+                    log.output(nodes_result.lines(outcome))
+                return outcome
 
-            return self.outlasting_timeout(self.cluster.resolve(), main, wait_for_scripts)
+            after_timeout = self._after_timeout(task, on_outcome, inputs)
+            return self.outlasting_timeout(self.cluster.resolve(), main, after_timeout, task)
 
     async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start and follow the runs of a launched request. Cancelled, it deletes all Jobs."""
@@ -217,13 +227,14 @@ class NodesTaskRun(JobTaskRun):
     def _begun(
         self,
         call: NodeArguments,
-        do: Callable[[NodesTask, LaunchedJob], Coroutine[Any, Any, T]],
+        do: Callable[[NodesTask, LaunchedJob, NodesRequest], Coroutine[Any, Any, T]],
         *,
         folder: str | None,
         task: TaskIdentity | None,
         seconds_left: float | None,
+        on_outcome: OnResult | None,
         alone: bool,
-    ) -> T:
+    ) -> T | NodesResult:
         access = self.cluster.resolve()
         with self.instead_of_earlier(access, call.inputs.namespace, task):
             request = _nodes_request(access, call, folder=folder, task=task, seconds_left=seconds_left)
@@ -231,11 +242,24 @@ class NodesTaskRun(JobTaskRun):
             log = self.run_log(get_logs=request.request.get_logs)
 
             async def main(api: KubernetesApi) -> T:
-                nodes = self._nodes_task(api, log, task, call.inputs, alone=alone)
-                self._job = await self._begin(nodes, request)
-                return await do(nodes, self._job)
+                nodes = self._nodes_task(api, log, task, call.inputs, alone=alone, outlasts_timeout=alone)
+                job = self._launched.job = await self._begin(nodes, request)
+                return await do(nodes, job, request)
 
-            return self.outlasting_timeout(access, main, wait_for_scripts) if alone else self.run(access, main)
+            if not alone:
+                return self.run(access, main)
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome, call.inputs), task)
+
+    def _after_timeout(
+        self, task: TaskIdentity | None, on_outcome: OnResult | None, inputs: ScriptInputs | None
+    ) -> Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, NodesResult | None]]:
+        """What concludes the runs, or ends them, after ``execution_timeout``."""
+
+        async def settled(api: KubernetesApi, job: LaunchedJob) -> NodesResult | None:
+            nodes = self._nodes_task(api, self.run_log(get_logs=job.get_logs), task, inputs)
+            return await nodes.after_timeout(job, task, on_outcome)
+
+        return settled
 
     def _nodes_task(
         self,
@@ -245,9 +269,11 @@ class NodesTaskRun(JobTaskRun):
         inputs: ScriptInputs | None = None,
         *,
         alone: bool = True,
+        outlasts_timeout: bool = False,
     ) -> NodesTask:
         values = inputs.values if inputs else None
-        return NodesTask(api, log, partial(self.meaning_of_kill, task, alone=alone), alone, values, masked)
+        meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=outlasts_timeout)
+        return NodesTask(api, log, meaning, alone, values, masked)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:
@@ -255,6 +281,10 @@ def node_arguments(**arguments: Any) -> NodeArguments:
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
     choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
     return NodeArguments(inputs, options, choice, settings)
+
+
+def _knows_secrets(request: NodesRequest) -> bool:
+    return hiding.has_secrets(request.request.known_texts(), masked)
 
 
 def _nodes_request(

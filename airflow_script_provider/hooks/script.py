@@ -29,7 +29,6 @@ from airflow_script_provider.jobs.conclude import (
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
-from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, from_event
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
@@ -39,6 +38,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.sources.fetching import mask_secrets_of
 
 T = TypeVar("T")
 
@@ -89,8 +89,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 
         async def launched(api: KubernetesApi) -> JobRef:
             log = self._task_run.run_log()
-            request_within = await read_mark.within_rights(api, request, log)
-            return JobRef.of(await launching.launch(api, request_within, log))
+            return JobRef.of(await launching.launch(api, await read_mark.within_rights(api, request, log), log))
 
         return self._task_run.launch(launched)
 
@@ -111,9 +110,6 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
 
 class ScriptTaskRun(JobTaskRun):
     """A script as a Job in the place of a task: what operators need beyond the hook."""
-
-    _hide: Hide | None = None
-    _end: JobEnd | None = None
 
     def prepare(
         self, inputs: ScriptInputs, options: JobOptions, *, folder: str | None = None, task: TaskIdentity | None = None
@@ -139,7 +135,7 @@ class ScriptTaskRun(JobTaskRun):
         deletes what an earlier try left.
         """
         access, task = self.cluster.resolve(), task or current_task()
-        meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=alone)
+        meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=True)
         with self.instead_of_earlier(access, inputs.namespace, task):
             request = self._read(access, inputs, options, folder=folder, task=task, seconds_left=seconds_left)
 
@@ -147,9 +143,7 @@ class ScriptTaskRun(JobTaskRun):
                 job, start = await self._begin(api, request, meaning, alone=alone)
                 return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            if not alone:
-                return self.run(access, main)
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome, alone=alone), task)
 
     def outcome_or_deferral(
         self,
@@ -180,9 +174,11 @@ class ScriptTaskRun(JobTaskRun):
                     return followed
                 unguarded.ref = followed.job.ref
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
-                return replace(followed, job=replace(followed.job, check_digits=digits))
+                holds_lines = hiding.has_secrets(request.known_texts(), masked)
+                left = replace(followed.job, check_digits=digits, holds_lines=holds_lines)
+                return replace(followed, job=left)
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome))
+            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
 
     def resume(
         self,
@@ -194,22 +190,21 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """The outcome from the event of a trigger; follows on where the trigger could not.
 
-        An end that the trigger has seen is concluded without the cluster, where the credentials
-        cannot be loaded and no other try would load them.
-
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
         messages have only the name of the script's error, and nothing of it without ``inputs``.
         """
         job, start = from_event(event)
+        if inputs is not None:
+            mask_secrets_of(inputs)
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
-        self._job, self._hide = job, hide
+        self._launched.job, self._launched.hide = job, hide
         log = self.run_log(get_logs=job.get_logs)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
         if "ended" in event and not isinstance(start, JobEnd):
             log.note(_OF_ANOTHER_VERSION, logging.WARNING)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
-        self._end = end = start if isinstance(start, JobEnd) else None
+        self._launched.end = end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
@@ -218,7 +213,8 @@ class ScriptTaskRun(JobTaskRun):
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
             try:
-                return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome))
+                settled = self._after_timeout(task, on_outcome)
+                return self.outlasting_timeout(self.cluster.resolve(), main, settled, task)
             except (exceptions.KubernetesApiError, exceptions.ConnectionFieldError) as error:
                 is_retried = task is not None and task.has_tries_left and error.retryable
                 if end is None or unguarded.ref is None or is_retried:
@@ -265,18 +261,21 @@ class ScriptTaskRun(JobTaskRun):
             on_launch=on_launch,
             meaning_of_kill=meaning,
         )
-        self._job, self._hide = begun[0].job, begun[0].hide
-        self._end = begun[1] if isinstance(begun[1], JobEnd) else None
+        self._launched.job, self._launched.hide = begun[0].job, begun[0].hide
+        self._launched.end = begun[1] if isinstance(begun[1], JobEnd) else None
         return begun
 
     def _after_timeout(
-        self, task: TaskIdentity | None, on_outcome: OnOutcome | None
+        self, task: TaskIdentity | None, on_outcome: OnOutcome | None, *, alone: bool = True
     ) -> Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, Outcome | None]]:
         """What concludes the Job, or ends it, after ``execution_timeout``."""
         meaning = partial(self.meaning_of_kill, task)
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._hide)
-            return await after_timeout(context, self._end, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._launched.hide)
+            end, kill = self._launched.end, meaning
+            return await after_timeout(
+                context, end, task=task, on_outcome=on_outcome, meaning_of_kill=kill, alone=alone
+            )
 
         return settled

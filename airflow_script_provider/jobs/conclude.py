@@ -23,8 +23,8 @@ from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.progress import Cause
-from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
+from airflow_script_provider.kube.logs.groups import shown_text
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value
 from airflow_script_provider.kube.names import TaskIdentity
@@ -125,34 +125,38 @@ async def after_timeout(
     task: TaskIdentity | None = None,
     on_outcome: OnOutcome | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
+    alone: bool = True,
 ) -> Outcome | None:
-    """The outcome of a Job whose task has no time left; None if another try runs the script again.
+    """The outcome of a Job whose task has no time left; None if only another try can have one.
 
     A script that has ended by itself is concluded: a success, and an exit code that ends the
-    tries. Everything else ends now, and the end of its pods is waited for. What they print
-    meanwhile is not read. ``end`` is the one that an earlier follower saw.
+    tries. If the task runs other code (not ``alone``), no time is left for that, so the Job is
+    left to the next try. Everything else ends now, and the end of its pods is waited for. What
+    they print meanwhile is not read. ``end`` is the one that an earlier follower saw. For
+    ``meaning_of_kill`` see ``JobGuard``.
     """
-    job = context.job
+    job, guard = context.job, JobGuard(context, meaning_of_kill)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
-    async with JobGuard(context).protecting():
-        if end is None:
-            followed = await follower.follow_or_end(time.monotonic())
-        else:
-            followed = Followed(end.verdict, end.view, Output(0), end.warnings)
+    async with guard.protecting():
+        seen = None if end is None else Followed(end.verdict, end.view, Output(0), end.warnings)
+        followed = seen or await follower.follow_or_end(time.monotonic())
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
             followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
         outcome = _outcome(job, quiet.hide, followed)
-        if may_run_on or outcome.is_retried:
+        is_needed = alone or (task is not None and task.has_tries_left)
+        if may_run_on or outcome.is_retried or not is_needed:
             await _delete_job(context)
-            return outcome if may_run_on else None
-    context.log.note("The task has no time left, but its script has ended by itself. The rest of its log is not shown")
-    guard = JobGuard(context, meaning_of_kill)
+            return outcome if may_run_on and alone else None
+    fate = "The rest of its log is not shown" if alone else f"Job {job.ref} is left to the next try"
+    context.log.note(f"The task has no time left, but its script has ended by itself. {fate}")
+    if not alone:
+        return None
     async with guard.protecting():
-        seen = end or JobEnd(followed.verdict, followed.view, time.time() - job.launched_at)
-        followed = replace(await _read_in_time(quiet, seen), warnings=followed.warnings)
-        outcome = await _clear_up(context, followed, seen.seconds)
+        end = end or JobEnd(followed.verdict, followed.view, time.time() - job.launched_at)
+        followed = replace(await _read_in_time(quiet, end), warnings=followed.warnings)
+        outcome = await _clear_up(context, followed, end.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
@@ -184,15 +188,18 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     uid = end.verdict.pod_uid
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
     if end.kept.text and (logs.lacks_end(uid) or not output.size):
+        if context.job.holds_lines and not output.size:
+            context.log.output(shown_text(end.kept.text))
         output = _output_of(context.job, end)
     return Followed(end.verdict, end.view, output, end.warnings)
 
 
 def _output_of(job: LaunchedJob, end: JobEnd) -> Output:
     """What an earlier follower kept of the output."""
-    outputs, uid = Outputs(job.max_output_bytes, whole=True), end.verdict.pod_uid
-    is_whole = end.state.position(uid or "", SCRIPT_CONTAINER).complete
-    return outputs.of_kept(end.kept, lacks_end=not is_whole) if end.kept.text else outputs.of(uid, lacks_end=True)
+    outputs, kept = Outputs(job.max_output_bytes, whole=True), end.kept
+    if not kept.text:
+        return outputs.of(end.verdict.pod_uid, lacks_end=True)
+    return outputs.of_kept(kept, lacks_end=kept.lacks_end)
 
 
 async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:

@@ -19,6 +19,7 @@ from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers import stops
+from airflow_script_provider.jobs.answers.deletions import Deletions
 from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import (
     Changes,
@@ -31,14 +32,14 @@ from airflow_script_provider.jobs.changes import (
     take_all,
 )
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.job_logs import MAX_KEPT, JobLogs, Outputs
+from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job import announcements, earlier_tries, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.logs.output import Output, Tail
-from airflow_script_provider.kube.logs.value import MAX_VALUE
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.pods import pod_status
 
 V = TypeVar("V", bound=Verdict | None)
@@ -89,23 +90,21 @@ class Follower:
             waited=start.waited,
         )
         if start.clock is not None:
-            # The previous follower's pods are unknown until listed.
-            # No timeout may fire before that.
+            # The previous follower's pods are unknown until listed: no timeout may fire before that.
             self.view = replace(self.view, started_at=_monotonic(start.clock), pods_known=False)
         self._api, self._job, self._log = context.api, job, context.log
-        self._changes = changes
-        self._start = start
+        self._changes, self._start = changes, start
         self._announcer = announcements.Announcer(start.announced, job.own_objects, context.hide)
-        self._outputs = Outputs(job.max_output_bytes, whole=keeps_output)
+        self._outputs = Outputs(job.max_output_bytes, whole=keeps_output, pod_of=lambda u: self.view.pods.get(u, {}))
         self._logs = JobLogs(
-            context, start, self._output_of, keeps_output=keeps_output, slots=slots, silence=log_silence
+            context, start, self._outputs.begin, keeps_output=keeps_output, slots=slots, silence=log_silence
         )
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
         self._has_ended_job = False
-        self._doubt = Doubt()
+        self._doubt, self._deletions = Doubt(), Deletions()
 
     @property
     def state(self) -> FollowState:
@@ -162,13 +161,9 @@ class Follower:
         pod = self.view.pods.get(verdict.pod_uid or "")
         is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
         is_lost = verdict.ends_pods or is_deleted or termination.may_be_repeated(self.view, verdict)
-        max_bytes = MAX_VALUE if verdict.is_success else MAX_KEPT
-        return self._outputs.kept(verdict.pod_uid, max_bytes) if is_lost else Kept()
-
-    def _output_of(self, uid: str) -> Output | Tail:
-        """What the lines of a pod's script are added to."""
-        has_sidecars = bool(pod_status.unfinished_others(self.view.pods.get(uid, {})))
-        return self._outputs.begin(uid, has_sidecars=has_sidecars)
+        lacks_end = not self.state.position(verdict.pod_uid or "", SCRIPT_CONTAINER).complete
+        kept = self._outputs.kept(verdict.pod_uid, is_success=verdict.is_success)
+        return replace(kept, lacks_end=lacks_end) if is_lost else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))
@@ -217,7 +212,13 @@ class Follower:
         self._watch_events(now, watch_events)
         unexplained = (self._launched_at + after for after in announcements.UNEXPLAINED_AFTER)
         moments = [look_at, stop, *(moment for moment in unexplained if moment > now)]
-        await take_all(self._queue, self._take, min((m for m in moments if m is not None), default=None))
+        await self._take_all(min((m for m in moments if m is not None), default=None))
+
+    async def _take_all(self, until: float | None) -> None:
+        """Take in what changes until then; a pod's deletion as the API server confirms it."""
+        await take_all(self._queue, self._take, until)
+        for pod in await self._deletions.look(self._look, lambda: self.view):
+            self._take_pod(pod, time.monotonic(), deleted=True)
 
     async def _confirmed(self, verdict: Verdict) -> Verdict | None:
         """The verdict by what the API server has now, where a late or dead watch could mislead us.
@@ -273,14 +274,14 @@ class Follower:
             if kind is Kind.JOB and not change.deleted:
                 # A watch by labels also calls deleted what has only lost them.
                 self.view = replace(self.view, job_deleted=False)
-            self._take((kind, change))
+            self._take((kind, change), is_looked_up=True)
         self.view = replace(self.view, pods_known=True)
         self._doubt.end()
 
     def _hear(self, kind: Kind, news: News) -> None:
         self._queue.put_nowait((kind, news))
 
-    def _take(self, item: Item) -> None:
+    def _take(self, item: Item, *, is_looked_up: bool = False) -> None:
         kind, change = item
         now = time.monotonic()
         if isinstance(change, exceptions.KubernetesApiError):
@@ -291,7 +292,8 @@ class Follower:
             self.view = self.view.with_event(change.object, now)
             self._announce(self._announcer.event(change.object, now - self._launched_at))
         elif kind is Kind.POD:
-            self._take_pod(change.object, now, deleted=change.deleted)
+            if is_looked_up or not self._deletions.hold(change, self.view):
+                self._take_pod(change.object, now, deleted=change.deleted)
         elif change.object["metadata"]["uid"] == self._job.ref.uid:
             self._take_job(change, now)
         else:
@@ -362,8 +364,8 @@ class Follower:
         is_watching, limits = True, self._job.limits
         while (until := termination.wait_until(self.view, verdict, limits, since)) and time.monotonic() < until:
             try:
-                if is_watching:
-                    await take_all(self._queue, self._take, until)
+                if is_watching and not self._deletions.has_unwatched(self.view):
+                    await self._take_all(until)
                     continue
                 await asyncio.sleep(min(LOOK_INTERVAL, until - time.monotonic()))
                 async with asyncio.timeout(LOOK_INTERVAL):

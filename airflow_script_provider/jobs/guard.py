@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from airflow_script_provider import _shielded
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.kube.kill import Kill
+from airflow_script_provider.kube.kill import EarlyEnd
 
-MeaningOfKill = Callable[[BaseException], Awaitable[Kill | None]]
+MeaningOfKill = Callable[[BaseException], Awaitable[EarlyEnd | None]]
 """Asked with what interrupts a run; None means that it does not end a task with tries left."""
 
 
@@ -42,10 +42,10 @@ class JobGuard:
     async def _end(self, interruption: BaseException) -> str:
         """Delete the Job, or leave it, within ``ABANDON_TIMEOUT``; the note that says which."""
         began, ref = time.monotonic(), self.context.job.ref
-        kill = await self.meaning_of_kill(interruption) if self.meaning_of_kill is not None else None
-        is_left = kill is not None and kill.leaves_job
-        if kill is not None and is_left and not await launching.is_gone(self.context.api, ref):
-            return kill.left(str(ref))
+        end = await self.meaning_of_kill(interruption) if self.meaning_of_kill is not None else None
+        is_left = end is not None and end.leaves_job
+        if end is not None and is_left and not await launching.is_gone(self.context.api, ref):
+            return end.left(str(ref))
         left = _shielded.ABANDON_TIMEOUT - (time.monotonic() - began)
         fate = launching.fate(ref, deleted=await launching.abandon(self.context.api, ref, left))
-        return f"{kill.reason}: {fate}" if kill is not None else fate
+        return f"{end.reason}: {fate}" if end is not None else fate

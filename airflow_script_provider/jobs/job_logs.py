@@ -41,18 +41,20 @@ class Outputs:
     needed where the pod, and its log with it, is gone before the other process can read it.
     """
 
-    def __init__(self, max_bytes: int, *, whole: bool) -> None:
+    def __init__(self, max_bytes: int, *, whole: bool, pod_of: Callable[[str], pod_status.Pod] = lambda _: {}) -> None:
         self._max_bytes = max_bytes
+        self._pod_of = pod_of
         self._whole = whole
         self._outputs: dict[str, Output] = {}
         self._tails: dict[str, Tail] = {}
 
-    def begin(self, uid: str, *, has_sidecars: bool = False) -> Output | Tail:
+    def begin(self, uid: str) -> Output | Tail:
         """What the lines of a pod are to be added to."""
         if self._whole:
             newest_before = list(self._outputs)[-1:]
             self._outputs = {old: self._outputs[old] for old in newest_before} | {uid: Output(self._max_bytes)}
             return self._outputs[uid]
+        has_sidecars = bool(pod_status.unfinished_others(self._pod_of(uid)))
         self._tails = {uid: Tail(MAX_VALUE if has_sidecars else MAX_KEPT)}
         return self._tails[uid]
 
@@ -79,9 +81,9 @@ class Outputs:
         output.no_value_because = _LACKS_END if lacks_end else ""
         return output
 
-    def kept(self, uid: str | None, max_bytes: int = MAX_VALUE) -> Kept:
+    def kept(self, uid: str | None, *, is_success: bool = True) -> Kept:
         """The end of a pod's output, for a result that another process makes."""
-        tail = self._tails.get(uid or "")
+        tail, max_bytes = self._tails.get(uid or ""), MAX_VALUE if is_success else MAX_KEPT
         return Kept() if tail is None else Kept(tail.text(max_bytes), tail.size, tail.lacks_start)
 
 
@@ -156,10 +158,15 @@ class JobLogs:
         for log in logs_to_begin(seen, self._logs, self._start.logs, **wanted):
             self._begin(log)
         ended = {log.key for log in seen if log.exit_code is not None}
+        self.see_gone(view)
         for key, log_reader in self._logs.items():
-            log_reader.gone = key[0] in view.gone
             if log_reader.gone or key in ended:
                 log_reader.ended.set()
+
+    def see_gone(self, view: View) -> None:
+        """Wait no longer for the log of a pod that is gone, also while the rest is read."""
+        for key, log_reader in self._logs.items():
+            log_reader.gone = key[0] in view.gone
 
     def afterwards(self, uid: str, do: Callable[[], None]) -> None:
         """Do something when the logs of a pod were read; at once, where none is being read."""

@@ -12,6 +12,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi, patiently
 from airflow_script_provider.api.namespaces import missing_namespace
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import kept_fields, refusal
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
@@ -172,19 +173,10 @@ async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
 async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
     try:
         async with asyncio.timeout(within):
-            await _delete_patiently(api, ref, within)
+            await doubting(lambda: delete(api, ref), within)
     except (TimeoutError, exceptions.KubernetesApiError):
         return False
     return True
-
-
-async def _delete_patiently(api: KubernetesApi, ref: JobRef, within: float) -> None:
-    """Delete the Job. A refusal (403) is doubted: it may come from a server that restarts."""
-
-    def may_pass(error: exceptions.KubernetesApiError) -> bool:
-        return api.may_pass(error) or isinstance(error, exceptions.ApiForbiddenError)
-
-    await patiently(lambda: delete(api, ref), within, may_pass)
 
 
 async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any], log: RunLog) -> None:
@@ -257,7 +249,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
             if found is None:
                 return "No Job was created."
             ref = JobRef.of(found)
-            await _delete_patiently(api, ref, ABANDON_TIMEOUT)
+            await doubting(lambda: delete(api, ref), ABANDON_TIMEOUT)
             return fate(ref, deleted=True)
     except (TimeoutError, exceptions.KubernetesApiError):
         return unknown(request.namespace, name)

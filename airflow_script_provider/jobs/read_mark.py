@@ -10,12 +10,16 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
+
+RIGHT_PATIENCE = 2.0
+"""Seconds for which a missing right is doubted that a run can do without."""
 
 _OTHER_UID = (409, 422)
 """What the server may answer to a change of a Job with another uid: a conflict, or fields that
@@ -24,7 +28,7 @@ cannot be changed."""
 
 async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) -> JobRequest:
     """The request within this account's rights: without ``patch`` its Job is never marked."""
-    if request.ttl_when_read is None or await api.can_i("patch", "jobs", request.namespace):
+    if request.ttl_when_read is None or await _may_patch(api, request.namespace):
         return request
     log.note(
         "The right to patch jobs is missing, so the Job is not kept longer until its outcome is read. "
@@ -32,6 +36,20 @@ async def within_rights(api: KubernetesApi, request: JobRequest, log: RunLog) ->
         logging.WARNING,
     )
     return replace(request, may_be_marked=False)
+
+
+async def _may_patch(api: KubernetesApi, namespace: str) -> bool:
+    """Whether Jobs may be patched. A refusal is doubted, but not for long."""
+
+    async def ask() -> None:
+        if not await api.can_i("patch", "jobs", namespace):
+            raise exceptions.ApiForbiddenError(f"no right to patch jobs in namespace {namespace}", status=403)
+
+    try:
+        await doubting(ask, RIGHT_PATIENCE)
+    except exceptions.ApiForbiddenError:
+        return False
+    return True
 
 
 async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None, *, starts_nothing: bool = False) -> None:

@@ -14,25 +14,21 @@ from airflow_script_provider._shielded import ABANDON_TIMEOUT
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers.doubt import doubting
+from airflow_script_provider.jobs.answers.left_scripts import scripts_left
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import earlier_tries, manifest, termination
 from airflow_script_provider.kube.job.earlier_tries import EarlierJobs, Job
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
-LOOK_INTERVAL = 2.0
-"""Seconds between two looks for the end of the pods of earlier tries."""
 _claims: set[tuple[str, str]] = set()
 """Jobs by the try of this process that has reattached to them: its threads may run at once."""
 _claiming = threading.Lock()
-_OF_DELETED_JOBS = Verdict(Cause.JOB_DELETED)
 
 
 @dataclass(frozen=True)
@@ -87,23 +83,20 @@ async def _left_over_ended(
 
     They have a grace period after the deletion of their Jobs.
     """
-    since, limits, view = time.monotonic(), limits_of(request), View()
-    selector, is_noted = _of_task(task), False
-    while True:
-        pods = (await doubting(lambda: api.list("pods", request.namespace, labelSelector=selector)))["items"]
-        view = _with_list(view, earlier_tries.pods_left_over(pods, jobs, task))
-        pod = termination.running_pod(view, _OF_DELETED_JOBS)
-        until = termination.wait_until(view, _OF_DELETED_JOBS, limits, since)
-        if pod is None or until is None:
-            return
-        if time.monotonic() >= until:
-            what = f"{request.namespace}/{request.identity.job_name}"
-            raise exceptions.LaunchError(termination.not_beside(what, pod))
-        if not is_noted:
-            name, number = pod_status.name(pod), earlier_tries.try_number(pod)
-            log.note(f"Waiting for pod {name} of try {number}, whose Job is not followed: its script has not ended")
-            is_noted = True
-        await asyncio.sleep(LOOK_INTERVAL)
+    selector = _of_task(task)
+
+    async def pods() -> list[Pod]:
+        found = await api.list("pods", request.namespace, labelSelector=selector)
+        return earlier_tries.pods_left_over(found["items"], jobs, task)
+
+    def note(left: Sequence[Pod]) -> None:
+        pod = max(left, key=pod_status.created_at)
+        name, number = pod_status.name(pod), earlier_tries.try_number(pod)
+        log.note(f"Waiting for pod {name} of try {number}, whose Job is not followed: its script has not ended")
+
+    if left := await scripts_left(pods, limits_of(request).grace_period, note):
+        what = f"{request.namespace}/{request.identity.job_name}"
+        raise exceptions.LaunchError(termination.not_beside(what, max(left, key=pod_status.created_at)))
 
 
 async def _unread(api: KubernetesApi, namespace: str, task: TaskIdentity, *, before: int) -> tuple[Job, ...]:
@@ -115,16 +108,6 @@ async def _unread(api: KubernetesApi, namespace: str, task: TaskIdentity, *, bef
 
 def _of_task(task: TaskIdentity) -> str:
     return f"{labels.TASK_INSTANCE_LABEL}={task.digest}"
-
-
-def _with_list(view: View, pods: Sequence[Pod]) -> View:
-    """The view after a list of all pods."""
-    now, uids = time.monotonic(), {pod_status.uid(pod) for pod in pods}
-    for known in [pod for uid, pod in view.pods.items() if uid not in uids]:
-        view = view.with_pod(known, now, deleted=True)
-    for pod in pods:
-        view = view.with_pod(pod, now)
-    return view
 
 
 def _claimed_of(found: Sequence[Job], request: JobRequest, try_id: str, *, alone: bool) -> EarlierJobs:

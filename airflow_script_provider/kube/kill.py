@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Kill:
-    """Why a run with tries left has ended, and whether its Job is left to the next try.
+class EarlyEnd:
+    """Why a run ends before its Job with tries left, and whether the next try gets the Job.
 
     ``reason`` and ``fate``, of a Job that is left, are clauses.
     """
@@ -32,15 +32,17 @@ NO_STATE = "without a state"
 its executor was lost, or a user has cleared it before it ran. A running task that a user clears
 gets another state."""
 
-NOT_FOLLOWED = Kill("The Job cannot be followed", leaves_job=True)
+NOT_FOLLOWED = EarlyEnd("The Job cannot be followed", leaves_job=True)
 """What an error of the API server means: the Job is as healthy as it was."""
 
 
-TIMED_OUT = Kill("The task has no time left", leaves_job=True, fate="is ended, unless its script has ended by itself")
+TIMED_OUT = EarlyEnd(
+    "The task has no time left", leaves_job=True, fate="is ended, unless its script has ended by itself"
+)
 """What ``execution_timeout`` means in a worker that then concludes the Job, or ends it."""
 
 
-def meaning_of_kill(state: str | None, *, is_deferred: bool = False) -> Kill:
+def meaning_of_kill(state: str | None, *, is_deferred: bool = False) -> EarlyEnd:
     """Why a run was killed, by the state of its task instance; None if Airflow does not answer.
 
     A user's action changes the state. If the task is still running, or Airflow does not answer,
@@ -48,9 +50,9 @@ def meaning_of_kill(state: str | None, *, is_deferred: bool = False) -> Kill:
     a trigger waits for (``is_deferred``) has no state after a user's clear.
     """
     if state is None:
-        return Kill("Airflow does not answer what the state of the task is", leaves_job=True)
+        return EarlyEnd("Airflow does not answer what the state of the task is", leaves_job=True)
     if state == "running":
-        return Kill("For Airflow the task is still running, so its worker is ending", leaves_job=True)
+        return EarlyEnd("For Airflow the task is still running, so its worker is ending", leaves_job=True)
     if state in _OF_LATER_TRIES or (state == NO_STATE and not is_deferred):
-        return Kill(f"For Airflow the task is {state}, so it has given this try up", leaves_job=True)
-    return Kill(f"For Airflow the task is {state}", leaves_job=False)
+        return EarlyEnd(f"For Airflow the task is {state}, so it has given this try up", leaves_job=True)
+    return EarlyEnd(f"For Airflow the task is {state}", leaves_job=False)

@@ -21,9 +21,7 @@ def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict
     Secret values of the inputs are masked first. Raises ``ScriptSourceError`` if a source cannot
     be read, or if the script has another digest than the expected one.
     """
-    mask_by_name(inputs.env)
-    mask_by_name(inputs.args)
-    mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
+    mask_secrets_of(inputs)
     script = None
     files = inputs.files or {}
     try:
@@ -34,6 +32,13 @@ def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict
         return script, {path: fetch_file(_source_of_file(file, path), path, folder) for path, file in files.items()}
     except exceptions.ScriptSourceError as error:  # it may quote a server
         raise error.with_message(reported(error.message)) from error.__cause__
+
+
+def mask_secrets_of(inputs: ScriptInputs) -> None:
+    """Mask the secret values of the inputs in the log of this process."""
+    mask_by_name(inputs.env)
+    mask_by_name(inputs.args)
+    mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
 
 
 def _source_of(inputs: ScriptInputs) -> ScriptSource:

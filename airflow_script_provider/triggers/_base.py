@@ -36,6 +36,7 @@ SAVE_TIMEOUT = 5.0
 LOG_SILENCE = 300.0
 """Seconds without a byte after which a log stream is opened again."""
 
+_HELD = "The script knows secrets that only a worker masks: a worker shows its lines when it has ended"
 _EXPECTED = (exceptions.ScriptProviderError, AirflowNotFoundException, ValueError)
 
 
@@ -165,9 +166,15 @@ class JobTrigger(BaseTrigger):
         await shielded(self._delete_in_time())
 
     def _open_log(self) -> CountingRunLog:
-        """Where our lines and the script's go; without ``get_logs`` the script's are dropped."""
-        lines = output_logger(OUTPUT_LOGGER) if self._launched.get_logs else None
+        """Where our lines and the script's go; without ``get_logs`` the script's are dropped.
+
+        So are those that only a worker can mask: this process knows none of the task's secrets.
+        """
+        job = self._launched
+        lines = output_logger(OUTPUT_LOGGER) if job.get_logs and not job.holds_lines else None
         self._run_log = CountingRunLog(self.log, lines)
+        if job.get_logs and job.holds_lines:
+            self._run_log.note(_HELD)
         return self._run_log
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from airflow_script_provider.jobs.context import JobContext
@@ -26,8 +27,9 @@ class NodeScriptTrigger(JobTrigger):
         log = self._open_log()
         nodes = NodesTask(cluster.api, log)
         owner = await nodes.owner(self._launched)
+        shows_lines = self._launched.get_logs and not self._launched.holds_lines
         runs = NodeRuns(
-            JobContext(cluster.api, self._launched, log),
+            JobContext(cluster.api, replace(self._launched, get_logs=shows_lines), log),
             owner,
             keeps_output=False,
             slots=cluster.slots,

@@ -92,7 +92,7 @@ class ScriptTrigger(JobTrigger):
         start = given if saved is None else saved
         if job is not None and (on_the_clock := earlier_tries.seconds_on_the_clock(job, now)) is not None:
             start = replace(start, clock=time.time() - on_the_clock)
-        if saved is not None and not saved.is_final and saved.logs:
+        if saved is not None and not saved.is_final and saved.logs and not self._launched.holds_lines:
             self._run_log.output(AFTER_A_LOSS)
             self._run_log.note(
                 "The triggerer that followed this script is gone; what it logged last is repeated below.",
@@ -101,7 +101,11 @@ class ScriptTrigger(JobTrigger):
         return start
 
     def _position(self) -> FollowState:
-        return self._follower.state if self._follower is not None else FollowState.from_dict(self.handover)
+        """How far this follower came; lines that are held are still to be shown."""
+        given = FollowState.from_dict(self.handover)
+        if self._follower is None:
+            return given
+        return replace(self._follower.state, logs=given.logs) if self._launched.holds_lines else self._follower.state
 
     async def _followed(self, follower: Follower) -> Followed:
         """The Job followed to its end, or to the end of the task's own time."""
@@ -116,7 +120,7 @@ class ScriptTrigger(JobTrigger):
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
-        end = JobEnd(verdict, follower.view, seconds, follower.state, follower.kept_for(verdict))
+        end = JobEnd(verdict, follower.view, seconds, self._position(), follower.kept_for(verdict))
         is_kept = _is_kept_for_its_output(verdict, follower.view, reads_logs=self._launched.get_logs)
         if verdict.delete_job and not is_kept:
             # Now, not when a worker has time: what should not start must not start meanwhile.

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
-from airflow_script_provider.clusters.credentials import open_api
+from airflow_script_provider.clusters.credentials import LOAD_PATIENCE, open_api
 from airflow_script_provider.jobs.shared_changes import SharedChanges
 
 LOG_STREAMS = 256
@@ -137,7 +137,7 @@ async def _opened(entry: _Entry, access: ClusterAccess) -> SharedCluster:
     async with entry.lock:
         if entry.cluster is None:
             with Failure.remembered(entry):
-                opened = open_api(access, connections=LOG_STREAMS + OTHER_CONNECTIONS)
+                opened = open_api(access, connections=LOG_STREAMS + OTHER_CONNECTIONS, patience=LOAD_PATIENCE)
                 entry.cluster = SharedCluster(await entry.stack.enter_async_context(opened))
         return entry.cluster
 

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import set_current_context
+from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
+from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptTaskRun
+from airflow_script_provider.jobs import read_mark
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import FakeTaskInstance
 from tests.patience import PATIENCE, wait_for
@@ -169,3 +172,32 @@ def test_a_retry_that_skips_a_run_takes_over_the_right_one(kubeconfig: str, name
     assert {day: result.value for day, result in results.items()} == {2: {"day": 2}, 3: {"day": 3}}
     assert results[2].job_name == lost.name
     assert len(kubectl.names("jobs", namespace)) == 2
+
+
+def test_code_without_time_leaves_a_success_to_the_next_try(
+    kubeconfig: str, namespace: str, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``execution_timeout`` of a ``@task`` whose script has ended: it does not run again (R1, R2, R5)."""
+    hook, store = KubernetesScriptHook(config_file=kubeconfig), StateStore()
+    tries = [FakeTaskInstance(try_number=number, max_tries=1, store=store) for number in (1, 2)]
+    contexts: list[Any] = [{"ti": ti, "task_state_store": store} for ti in tries]
+
+    async def too_late(*_: Any, **__: Any) -> None:
+        raise AirflowTaskTimeout
+
+    with monkeypatch.context() as patch, set_current_context(contexts[0]):
+        patch.setattr(read_mark, "close", too_late)
+        with pytest.raises(AirflowTaskTimeout):
+            hook.run("print('[1]')", namespace=namespace)
+    left = kubectl.names("jobs", namespace)
+    with set_current_context(contexts[1]):
+        result = hook.run("print('[1]')", namespace=namespace)
+    assert (result.value, [result.job_name]) == ([1], left)
+
+
+def test_code_without_time_ends_its_script(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """``execution_timeout`` of a ``@task``: the Job and its pod are gone when the next try may begin (R5, R10)."""
+    context: Any = {"ti": FakeTaskInstance(max_tries=1)}
+    with set_current_context(context), pytest.raises(AirflowTaskTimeout), airflow_timeout(8):  # type: ignore[no-untyped-call]  # not in the SDK
+        KubernetesScriptHook(config_file=kubeconfig).run(ENDLESS, termination_grace_period=1, namespace=namespace)
+    wait_for(lambda: not kubectl.names("jobs,pods", namespace), "the end of Job and pods")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_script_provider.kube.labels import LAUNCH_LABEL
+from airflow_script_provider.kube.labels import LAUNCH_LABEL, NODES_LABEL
 from tests.cluster.airflow_start import Airflow
 from tests.cluster.airflow_tasks import Run, RunningTask
 from tests.cluster.kubectl import Kubectl
@@ -138,19 +138,27 @@ def test_what_a_script_prints_reaches_its_reader(airflow: Airflow) -> None:
 
 
 def test_secrets_are_hidden_and_harmless_values_are_not(airflow: Airflow, kubectl: Kubectl) -> None:
-    """Values of connections and of sensitive names are masked in the log and absent elsewhere (R26)."""
+    """Values of connections and of sensitive names are masked in the log and absent elsewhere (R26, R29).
+
+    A triggerer, which cannot mask them, shows no lines; a worker does afterwards.
+    """
     run = airflow.trigger("hides")
-    assert airflow.final_state("hides", run, "hide") == "success"
-    secrets = ("environment-secret", "argument-secret", "connection-secret")
-    log = str(airflow.log("hides", run, "hide"))
-    shown = str(airflow.rendered_fields("hides", run, "hide"))
-    objects = kubectl("get", "jobs,pods,configmaps,secrets", "-n", airflow.namespace, "-o", "yaml")
-    for secret in secrets:
-        assert secret not in log
-        assert secret not in shown
-        assert secret not in objects
-    assert "DEBUG is DEBUG" in log
-    assert "LOG_LEVEL, API_KEY, PARTNER (values hidden)" in shown
+    kinds = "jobs,pods,configmaps,secrets"
+    # A Job on a node keeps what its script has printed, for the result.
+    selector = f"!{NODES_LABEL}"
+    for task_id in ("hide", "hide_deferred", "hide_on_nodes"):
+        assert airflow.final_state("hides", run, task_id) == "success"
+        log = str(airflow.log("hides", run, task_id))
+        shown = str(airflow.rendered_fields("hides", run, task_id))
+        objects = kubectl("get", kinds, "-n", airflow.namespace, "-l", selector, "-o", "yaml")
+        for secret in ("environment-secret", "argument-secret", "connection-secret"):
+            assert secret not in log
+            assert secret not in shown
+            assert secret not in objects
+        assert "DEBUG is DEBUG" in log
+        assert "once more ***" in log
+        assert ("a worker shows its lines" in log) == (task_id != "hide")
+        assert "LOG_LEVEL, API_KEY, PARTNER, SECONDS_LEFT (values hidden)" in shown
 
 
 def _counting(airflow: Airflow, kubectl: Kubectl) -> tuple[RunningTask, int]:

@@ -11,8 +11,10 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.node_tasks import BOTH, SAYS_WHERE, SLEEPS, run_nodes
 from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator, run_task
 from tests.patience import LONG, wait_for, with_time_to_begin
 
@@ -129,6 +131,35 @@ def test_execution_timeout_in_a_busy_log_deletes_the_job(own: dict[str, Any], ku
         run = run_operator(operator)
     assert isinstance(run.error, AirflowTaskTimeout)
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
+
+
+def test_execution_timeout_ends_the_scripts_on_nodes(own: dict[str, Any], kubectl: Kubectl) -> None:
+    """Their ends are waited for, and what is known of them is the result, as it is while deferred (R5, R29)."""
+    with airflow_timeout(15):  # type: ignore[no-untyped-call]  # not annotated in the SDK
+        run = run_nodes(**SLEEPS, **own)
+    if not isinstance(run.error, AirflowTaskTimeout):  # which came before the launch, or took too long
+        assert isinstance(run.error, exceptions.NodesFailedError)
+        assert set(run.result["nodes"]) == set(BOTH["nodes"])
+    states = [pod["status"]["containerStatuses"][0]["state"] for pod in kubectl.items("pods", own["namespace"])]
+    assert not any("running" in state for state in states)
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Jobs and pods")
+
+
+def test_a_success_on_nodes_outlasts_execution_timeout(
+    own: dict[str, Any], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when all runs have ended and their logs are still being read: nothing runs again (R1, R2, R5)."""
+    followed, times = NodeRuns.follow, iter([AirflowTaskTimeout()])
+
+    async def too_late(runs: NodeRuns) -> None:
+        await followed(runs)
+        for timeout in times:
+            raise timeout
+
+    monkeypatch.setattr(NodeRuns, "follow", too_late)
+    run = run_nodes(script=SAYS_WHERE, **own).succeeded()
+    assert run.xcoms["value"] == {name: {"node": name, "run": 0} for name in BOTH["nodes"]}
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Jobs and pods")
 
 
 def test_on_kill_deletes_the_job(own: dict[str, Any], kubectl: Kubectl) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs.answers.doubt import doubting
+from airflow_script_provider.jobs.answers.left_scripts import scripts_left
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -16,41 +16,37 @@ from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.nodes import manifest, progress
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.progress import Lost
-from airflow_script_provider.kube.pods import pod_stages, pod_status
+from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import first_of
 from airflow_script_provider.result import NodesResult
 
-LIST_INTERVAL = 2.0
-"""Seconds between two lists of the pods."""
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at what the watches have brought of a run."""
 
 
-async def wait_for_scripts(
-    api: KubernetesApi, job: LaunchedJob, outcome: NodesResult | None = None, *, interval: float = LIST_INTERVAL
-) -> None:
+async def wait_for_scripts(api: KubernetesApi, job: LaunchedJob, outcome: NodesResult | None = None) -> None:
     """Wait for the end of the scripts of an owner that was deleted, and their records with it.
 
     ``outcome`` is that of the runs, None if it is unknown. Raises ``NodesFailedError``, which is
     not tried again, if a script may still run after its grace period, and ``KubernetesApiError``.
     """
-    until = time.monotonic() + job.limits.grace_period + termination.MARGIN
     selector = manifest.runs_selector(manifest.owner_id(job.ref.name))
-    while True:
-        pods = (await doubting(lambda: api.list("pods", job.ref.namespace, **selector)))["items"]
-        left = sorted((pod for pod in pods if pod_stages.may_run(pod)), key=pod_status.name)
-        if not left:
-            return
-        if time.monotonic() >= until:
-            why = f"Job {job.ref}: outcome unknown" if outcome is None else str(outcome.error).rstrip(".")
-            where = first_of([f"{manifest.node_of(pod)} (pod {pod_status.name(pod)})" for pod in left])
-            raise exceptions.NodesFailedError(
-                f"{why}; the script may still run on {where}, so it is not retried. "
-                f"Run kubectl -n {job.ref.namespace} describe pod {pod_status.name(left[0])}.",
-                result=None if outcome is None else outcome.to_dict(),
-                retryable=False,
-            )
-        await asyncio.sleep(interval)
+
+    async def pods() -> list[Pod]:
+        found: list[Pod] = (await api.list("pods", job.ref.namespace, **selector))["items"]
+        return found
+
+    left = sorted(await scripts_left(pods, job.limits.grace_period), key=pod_status.name)
+    if left:
+        why = f"Job {job.ref}: outcome unknown" if outcome is None else str(outcome.error).rstrip(".")
+        where = first_of([f"{manifest.node_of(pod)} (pod {pod_status.name(pod)})" for pod in left])
+        raise exceptions.NodesFailedError(
+            f"{why}; the script may still run on {where}, so it is not retried. "
+            f"Run kubectl -n {job.ref.namespace} describe pod {pod_status.name(left[0])}.",
+            result=None if outcome is None else outcome.to_dict(),
+            retryable=False,
+        )
 
 
 async def after_its_pods(

@@ -66,6 +66,8 @@ class RunLines:
 
     def see(self, view: View, *, is_over: bool = False) -> None:
         """The run as it is now; ``is_over``: nothing more will be printed."""
+        if self._is_over:
+            self._logs.see_gone(view)
         self._view, self._is_over = view, self._is_over or is_over
         self._changed.set()
 
@@ -112,23 +114,25 @@ class _Buffered:
         self.lines.see(view)
         self.reading = asyncio.create_task(self.lines.follow())
 
-    async def read_rest(self, view: View, until: asyncio.Event | None) -> bool:
-        """Read to the end of a run that is over; False if ``until`` was set before."""
+    async def read_rest(self, view: View) -> None:
+        """Read to the end of a run that is over. Lines that are too many to wait are lost."""
         self.lines.see(view, is_over=True)
-        if until is None:
-            await self.reading
-            return True
-        stopped = asyncio.create_task(until.wait())
+        await self.reading
+
+    async def fits(self, view: View) -> bool:
+        """``read_rest``, but False as soon as the lines are too many to wait."""
+        self.lines.see(view, is_over=True)
+        full = asyncio.create_task(self.waiting.is_full.wait())
         try:
-            await asyncio.wait({self.reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if until.is_set():
+            await asyncio.wait({self.reading, full}, return_when=asyncio.FIRST_COMPLETED)
+            if self.waiting.is_full.is_set():
                 return False
             await self.reading
             return True
         finally:
-            for task in (self.reading, stopped):
+            for task in (self.reading, full):
                 task.cancel()
-            await asyncio.wait({self.reading, stopped})
+            await asyncio.wait({self.reading, full})
 
 
 class NodeLines:
@@ -175,9 +179,13 @@ class NodeLines:
 
     async def whole(self, run: NodeRun, title: str, uid: str | None) -> Output:
         """Show a run that has ended, as one group; the output of the pod that decided."""
-        view, early = run.seen.view, self._early.pop(run.start, None)
-        buffered = early or _Buffered(self._context, view)
-        is_read = await buffered.read_rest(view, until=None if early else buffered.waiting.is_full)
+        view, early = run.seen.view, self._early.get(run.start)
+        buffered, is_read = early or _Buffered(self._context, view), True
+        if early is not None:
+            await early.read_rest(view)
+            del self._early[run.start]
+        else:
+            is_read = await buffered.fits(view)
         async with self._turn:
             self.open(title)
             try:

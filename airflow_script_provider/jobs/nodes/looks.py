@@ -52,9 +52,12 @@ class Looks:
     async def look(self, run: NodeRun) -> None:
         """Take in what the API server has of a run now."""
         async with self._looking:
+            gone = run.seen.view.gone
             items = await look(self._api, self._namespace, run, with_output=self._with_output)
-        for item in items:
-            self._take(item)
+        for kind, change in items:
+            # What a watch has reported as deleted since then, the answer may still have.
+            if kind is not Kind.POD or pod_status.uid(change.object) not in run.seen.view.gone - gone:
+                self._take((kind, change))
 
     async def last_look(self, run: NodeRun) -> None:
         """The same for a decision that also stands without an answer."""

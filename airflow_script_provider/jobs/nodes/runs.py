@@ -119,7 +119,8 @@ class NodeRuns:
 
         These are the live lines that were shown, and the time that runs have waited for a pod.
         """
-        states = self.board.waits(time.monotonic()) | {start: lines.state for start, (lines, _) in self._live.items()}
+        live = self._live if self.job.get_logs else {}
+        states = self.board.waits(time.monotonic()) | {start: lines.state for start, (lines, _) in live.items()}
         runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
         await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
 
@@ -387,13 +388,13 @@ class NodeRuns:
     def _show_live(self, run: NodeRun) -> None:
         """Show the lines of the only run as they come."""
         self._lines.see(run)
-        if not self.plan.is_live or run.is_concluding:
-            return
         if run.start not in self._live:
+            if not self.plan.is_live or run.is_concluding:
+                return
             start = FollowState.from_text(run.follow_state)
             lines = self._lines.live(start or FollowState())
             title = f"Node {run.node}" + (f", run {run.start.index + 1}" if self.plan.runs > 1 else "")
-            is_repeated = run.is_taken_over and not (start and start.logs)
+            is_repeated = run.is_taken_over and not (self.job.holds_lines or (start and start.logs))
             following = self._lines.follow(lines, title, is_repeated=is_repeated)
             self._live[run.start] = lines, self._tasks.create_task(following)
         self._live[run.start][0].see(run.seen.view)

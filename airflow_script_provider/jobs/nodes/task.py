@@ -17,16 +17,17 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.jobs.begin import OnLaunch
+from airflow_script_provider.jobs.conclude import READ_TIMEOUT
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
-from airflow_script_provider.jobs.nodes.runs import NodeRuns
+from airflow_script_provider.jobs.nodes.runs import RUNS_EXPIRY_MARGIN, NodeRuns
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job import earlier_tries
+from airflow_script_provider.kube.job import earlier_tries, termination
 from airflow_script_provider.kube.job.earlier_tries import Job
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import (
@@ -46,7 +47,7 @@ from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import NodesResult
-from airflow_script_provider.run_log import RunLog
+from airflow_script_provider.run_log import NoRunLog, RunLog
 
 T = TypeVar("T")
 
@@ -108,17 +109,19 @@ class NodesTask:
         return await self._launch(request, replace(on_nodes, plan=plan), on_launch)
 
     async def see_through(
-        self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None
+        self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None, *, has_time: bool = True
     ) -> NodesResult:
         """Follow all runs to the result, from where they are now; then mark the owner as read.
 
-        Raises ``NodesFailedError`` where a retry might begin beside a script.
+        If the task no longer ``has_time``, what still runs is ended, and nothing more is started
+        or shown. Raises ``NodesFailedError`` where a retry might begin beside a script.
         """
         # One for all runs: a hider gets its values ready when it first meets a line.
         hide = hiding.hider_of_launched(job.check_digits, self.values, self.mask)
         guard = self._guard(job, hide)
         async with guard.protecting():
-            runs = NodeRuns(guard.context, await self.owner(job))
+            owner = await self.owner(job)
+            runs = NodeRuns(guard.context, owner) if has_time else _ended_now(guard.context, owner)
             await runs.follow()
             outcome = await self._conclude(runs, task, hide)
         if on_outcome is not None:
@@ -129,6 +132,18 @@ class NodesTask:
         if is_retried and not has_records:
             await self._wait_for_scripts(job, outcome)
         return outcome
+
+    async def after_timeout(
+        self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None
+    ) -> NodesResult | None:
+        """The result of a task that has no time left; None if it takes too long to read."""
+        limit = READ_TIMEOUT + 2 * (job.limits.grace_period + termination.MARGIN)
+        try:
+            async with asyncio.timeout(limit):
+                return await self.see_through(job, task, on_outcome, has_time=False)
+        except TimeoutError:
+            await wait_for_scripts(self.api, job)
+            return None
 
     async def _wait_for_scripts(self, job: LaunchedJob, outcome: NodesResult) -> None:
         """Let no retry begin beside a script; if pods cannot be listed, the retry itself looks."""
@@ -346,6 +361,14 @@ def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
 def _patience_until(expires_at: float | None) -> float | None:
     """Seconds for a request that the result can do without, before the task's own time is over."""
     return None if expires_at is None else max(RESULT_MARGIN, expires_at - time.time() - RESULT_MARGIN)
+
+
+def _ended_now(context: JobContext, owner: Mapping[str, Any]) -> NodeRuns:
+    """The runs of an owner at the end of the task's time: those that still run are ended."""
+    ends_at = time.time() - context.job.limits.grace_period - RUNS_EXPIRY_MARGIN
+    plan = replace(manifest.plan_of(owner), expires_at=ends_at)
+    quiet = replace(context, job=replace(context.job, get_logs=False), log=NoRunLog())
+    return NodeRuns(quiet, manifest.with_plan(owner, plan))
 
 
 def _is_bare(pod: Mapping[str, Any], request: str) -> bool:

@@ -73,6 +73,17 @@ _POLICY = compiled_later(
     r"^ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request: (?P<text>.+)"
 )
 _WEBHOOK = compiled_later(r'^admission webhook "(?P<name>[^"]+)" denied the request: (?P<text>.+)')
+# A webhook that asks a registry or another server denies while that does not answer. The word
+# timeout alone may be a field that a policy wants.
+_UNANSWERED = compiled_later(
+    r"deadline ?exceeded|\b(i/o|handshake|gateway) timeout\b|client\.timeout|timeout (exceeded|awaiting)|"
+    r"\b(request|connection|operation|call) timed out|request canceled|context canceled|\bdial (tcp|udp)\b|"
+    r"connection (was )?(refused|reset|lost|closed)|broken pipe|no such host|server misbehaving|"
+    r"temporary failure in name resolution|network is unreachable|no route to host|(?<!\w)EOF\b|"
+    r"too ?many ?requests|rate limit(ed)? exceeded|internal server error|bad gateway|service unavailable|"
+    r"\bcode = (unavailable|resourceexhausted)\b|\b(status( code)?|HTTP|HTTP/[\d.]+)[ :=]*(429|5\d\d)\b",
+    re.IGNORECASE,
+)
 _FINAL = compiled_later(
     r"violates PodSecurity|(maximum|minimum) \S+ usage per (Container|Pod) is|max limit to request ratio per|"
     r"unable to validate against any security context constraint|no PriorityClass with name"
@@ -159,7 +170,8 @@ def refusal(event: Mapping[str, Any]) -> str | None:
     if found := _POLICY.search(text):
         return f"ValidatingAdmissionPolicy {found['name']} denied its pod: {found['text']}"
     if found := _WEBHOOK.search(text):
-        return f"admission webhook {found['name']} denied its pod: {found['text']}"
+        is_passing = _UNANSWERED.search(found["text"])
+        return None if is_passing else f"admission webhook {found['name']} denied its pod: {found['text']}"
     return f"its pod is refused: {text}" if _FINAL.search(text) else None
 
 

@@ -69,6 +69,11 @@ def check_digits(values: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:3] if known else ""
 
 
+def has_secrets(texts: Iterable[str], mask: Hide) -> bool:
+    """Whether any of the texts has what ``mask`` hides."""
+    return any(mask(text) != text for text in texts)
+
+
 def hider_of_launched(digits: str, values: Iterable[str] | None, mask: Hide = str) -> Hide:
     """What hides lines of a Job that was launched with values of these check digits.
 

@@ -19,7 +19,12 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.job.view import View, manager_of
-from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, INVALID_TEXT
+from airflow_script_provider.kube.labels import (
+    END_ANNOTATION,
+    FOLLOW_STATE_ANNOTATION,
+    INVALID_TEXT,
+    SCRIPT_CONTAINER,
+)
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.pods import pod_status
@@ -122,12 +127,14 @@ def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
 class Kept:
     """The end of an output whose log goes with its pod, and the size of all that was read.
 
-    ``lacks_start`` says that a process before has read lines of it as well.
+    ``lacks_start`` says that a process before has read lines of it as well, ``lacks_end`` that the
+    log could not be read to its end.
     """
 
     text: str = ""
     size: int = 0
     lacks_start: bool = False
+    lacks_end: bool = False
 
     def shortened(self) -> Kept:
         """The last third of the text, in whole lines where there are some."""
@@ -191,7 +198,9 @@ class JobEnd:
         Raises an error of ``INVALID_TEXT`` for anything else, such as an unknown cause.
         """
         verdict = Verdict(**_known(Verdict, given["verdict"]) | {"cause": Cause(given["verdict"]["cause"])})
-        state, kept = FollowState.from_dict(given["handover"]), Kept(**_known(Kept, given.get("kept", {})))
+        state = FollowState.from_dict(given["handover"])
+        lacks_end = not state.position(verdict.pod_uid or "", SCRIPT_CONTAINER).complete  # as of an earlier version
+        kept = Kept(**{"lacks_end": lacks_end} | _known(Kept, given.get("kept", {})))
         own_ends = [pod["metadata"]["uid"] for pod in given["pods"] if pod_status.ends_by_itself(pod)]
         view = View(
             job=given["job"],

@@ -18,6 +18,9 @@ from airflow_script_provider.script import ScriptFacts
 DEFAULT_GRACE_PERIOD = 30
 """Kubernetes' own terminationGracePeriodSeconds."""
 
+_LEFT_OUT = ("check_digits", "holds_lines")
+"""Entries that a row lacks where they are empty."""
+
 
 @dataclass(frozen=True)
 class JobRef:
@@ -46,7 +49,9 @@ class LaunchedJob:
     container, None if there is none. ``ttl_when_read`` is the Job's TTL once its outcome was read,
     None if the TTL stays; without ``may_be_marked`` nothing is changed then. ``files`` is the
     result's entry. ``check_digits`` are those of the values of ``env`` and ``args``, see
-    ``hiding.check_digits``; empty where there are none or where they are unknown.
+    ``hiding.check_digits``; empty where there are none or where they are unknown. ``holds_lines``
+    says that the script knows secrets that only a worker can mask: a trigger shows none of its
+    lines.
     """
 
     ref: JobRef
@@ -65,6 +70,7 @@ class LaunchedJob:
     ttl_when_read: int | None = None
     may_be_marked: bool = True
     check_digits: str = ""
+    holds_lines: bool = False
 
     @classmethod
     def of(cls, request: JobRequest, ref: JobRef, launched_at: float) -> LaunchedJob:
@@ -104,7 +110,7 @@ class LaunchedJob:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         limits = asdict(self.limits) | {"final_codes": sorted(self.limits.final_codes)}
-        facts = {name: fact for name, fact in asdict(self).items() if name != "check_digits" or fact}
+        facts = {name: fact for name, fact in asdict(self).items() if name not in _LEFT_OUT or fact}
         return facts | {"limits": limits, "skip_codes": sorted(self.skip_codes)}
 
     @classmethod

@@ -89,7 +89,8 @@ class View:
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance.
 
-        A script's end is final: a look may bring it before a watch brings an older state.
+        A script's end is final: a look may bring it before a watch brings an older state. A pod
+        that is found again was not deleted: a watch by labels says so of what has lost its label.
         """
         uid = pod_status.uid(pod)
         known = self.pods.get(uid)
@@ -111,8 +112,7 @@ class View:
         if uid not in self.pods:
             in_order = sorted(changes["pods"].items(), key=lambda entry: pod_status.created_at(entry[1]))
             changes |= {"pods": dict(in_order), "refused_since": None}
-        if deleted:
-            changes["gone"] = self.gone | {uid}
+        changes["gone"] = self.gone | {uid} if deleted else self.gone - {uid}
         if pod_stages.has_run(pod) or (self._is_new_end(pod) and self.had_begun is None):
             changes["had_begun"] = True
         if pod_status.ends_by_itself(pod):

@@ -31,6 +31,12 @@ def end_of_installation(mark: str) -> bytes:
     return f"{END_OF_GROUP}{mark}\n".encode()
 
 
+def shown_text(text: str) -> list[str]:
+    """A script's output, as the log page may have its lines."""
+    groups = Groups()
+    return [*groups.shown(text.encode("utf-8", "replace").splitlines(keepends=True)), *groups.close()]
+
+
 class Groups:
     """The lines of a container as the log page may have them.
 

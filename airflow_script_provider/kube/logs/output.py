@@ -63,6 +63,7 @@ class Output:
         self._blocks: deque[bytes] = deque()
         self._kept = 0
         self._older_document: Value | None = None
+        self._found: Value | None = None
         self._torn_start = b""
         self._torn_size = 0
         self.lacks_start = False
@@ -73,10 +74,12 @@ class Output:
         self._blocks.clear()
         self.size = self._kept = 0
         self._older_document, self._torn_start, self._torn_size = None, b"", 0
+        self._found = None
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Append lines with their line ends; one without is continued by the next."""
         block = b"".join(lines)
+        self._found = None
         self.size += len(block)
         self._kept += len(block)
         # Blocks of some size: a short line by itself costs several times its bytes.
@@ -121,9 +124,9 @@ class Output:
         """The JSON that the script printed.
 
         The whole output if it is one document, else the last line that is an object or array, else
-        the last line.
+        the last line. It is read once, because an event loop stands still meanwhile.
         """
-        found = self._printed_value()
+        found = self._found = self._found or self._printed_value()
         if found.value is None or not self.no_value_because:
             return found
         return Value(None, (f"{self.no_value_because}, so the result has no value",))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Container
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from airflow_script_provider.kube.wording import reported
@@ -25,6 +26,8 @@ _AIRFLOWS_KEYS = frozenset(["__type", "__var", "__source"])
 """Keys with a meaning of Airflow's own, besides those that end with two underscores."""
 _SHOWN = 40
 """Characters of a key or number that a warning shows."""
+_MOST_WARNINGS = 5
+"""Changes of one kind that have a warning each: a list may have thousands of them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def parse_json(text: bytes) -> Value | None:
             parse_float=changes.finite,
             parse_int=changes.integer,
         )
-        return Value(changes.kept(parsed), tuple(changes.warnings))
+        return Value(changes.kept(parsed), changes.warnings())
     except ValueError:
         return None
     except RecursionError:
@@ -70,7 +73,7 @@ def storable(value: Any) -> Value:
     ``RecursionError`` if it is nested too deep.
     """
     changes = _Changes()
-    return Value(changes.kept(value), tuple(changes.warnings))
+    return Value(changes.kept(value), changes.warnings())
 
 
 def clean_text(text: str) -> str:
@@ -78,15 +81,33 @@ def clean_text(text: str) -> str:
     return text.replace("\0", _REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
 
 
+class _Kind(Enum):
+    """A kind of change, in words for many of it."""
+
+    NO_NUMBER = "numbers are not valid JSON, so they became null"
+    INTEGER = "integers do not fit into 64 bits, so they became strings"
+    KEY = "keys are reserved in Airflow, so they became others"
+    TEXT = "characters that no database can store were replaced"
+
+
 @dataclass
 class _Changes:
-    """What is changed of a value; ``warnings`` is a set in the order of its making."""
+    """What is changed of a value: the different changes of each kind, in their order."""
 
-    warnings: dict[str, None] = field(default_factory=dict)
+    _found: dict[_Kind, dict[str, None]] = field(default_factory=dict)
+
+    def warnings(self) -> tuple[str, ...]:
+        """A line for each change; of many of one kind for the first ones, and their number."""
+        lines: list[str] = []
+        for kind, found in self._found.items():
+            lines += itertools.islice(found, _MOST_WARNINGS)
+            left = len(found) - _MOST_WARNINGS
+            lines += [f"… and {left:,} more {kind.value}"] if left > 0 else []
+        return tuple(f"value: {reported(line)}" for line in lines)
 
     def no_number(self, name: str) -> None:
         """NaN or Infinity."""
-        self._warn(f"{_shown(name)} is not valid JSON, so it became null")
+        self._warn(_Kind.NO_NUMBER, f"{_shown(name)} is not valid JSON, so it became null")
 
     def finite(self, text: str) -> float | None:
         """A number with a fraction or exponent, None if it is too large."""
@@ -100,7 +121,7 @@ class _Changes:
         """A whole number, as text where it has more than 64 bits."""
         if len(text.lstrip("-")) <= _MAX_DIGITS and int(text) in _INTEGERS:
             return int(text)
-        self._warn(f"{_shown(text)} does not fit into 64 bits, so it became a string")
+        self._warn(_Kind.INTEGER, f"{_shown(text)} does not fit into 64 bits, so it became a string")
         return text
 
     def kept(self, value: Any, levels: int = MAX_LEVELS) -> Any:
@@ -120,26 +141,45 @@ class _Changes:
     def _mapping(self, value: dict[str, Any], levels: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         names = {self._text(key): item for key, item in value.items()}
+        free = _FreeNames(names)
         for key, item in names.items():
-            name = self._renamed(key, {*names, *kept}) if _is_airflows(key) else key
+            name = self._renamed(key, free) if _is_airflows(key) else key
             kept[name] = self.kept(item, levels - 1)
         return kept
 
-    def _renamed(self, key: str, taken: Container[str]) -> str:
-        bare = key.strip("_") or "_"
-        numbered = (f"{bare}_{number}" for number in itertools.count(2))
-        name = next(name for name in itertools.chain([bare], numbered) if name not in taken)
-        self._warn(f"key {_shown(key)} is reserved in Airflow, so it became {_shown(name)}")
+    def _renamed(self, key: str, free: _FreeNames) -> str:
+        name = free.take(key.strip("_") or "_")
+        self._warn(_Kind.KEY, f"key {_shown(key)} is reserved in Airflow, so it became {_shown(name)}")
         return name
 
     def _text(self, text: str) -> str:
         clean = clean_text(text)
         if clean != text:
-            self._warn("characters that no database can store were replaced")
+            self._warn(_Kind.TEXT, _Kind.TEXT.value)
         return clean
 
-    def _warn(self, what: str) -> None:
-        self.warnings[f"value: {reported(what)}"] = None
+    def _warn(self, kind: _Kind, what: str) -> None:
+        self._found.setdefault(kind, {})[what] = None
+
+
+class _FreeNames:
+    """Names that no key of a mapping has.
+
+    Each is found without a search from the start: a mapping may have thousands of reserved keys.
+    """
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._numbers: dict[str, Iterator[int]] = {}
+
+    def take(self, bare: str) -> str:
+        """The name itself, or the first free one with a number; from now on it is taken."""
+        numbers = self._numbers.setdefault(bare, itertools.count(2))
+        name = bare
+        while name in self._taken:
+            name = f"{bare}_{next(numbers)}"
+        self._taken.add(name)
+        return name
 
 
 def _is_airflows(key: str) -> bool:

@@ -110,6 +110,12 @@ def replanned(plan: NodePlan, grace_period: float, clock: float | None) -> dict[
     }
 
 
+def with_plan(owner: Mapping[str, Any], plan: NodePlan) -> dict[str, Any]:
+    """The owner with another plan, for a follower; in the cluster it keeps its own."""
+    annotations = owner["metadata"]["annotations"] | {PLAN_ANNOTATION: plan.to_text()}
+    return {**owner, "metadata": owner["metadata"] | {"annotations": annotations}}
+
+
 def as_yaml(request: JobRequest) -> str:
     """The objects of an owner as ``kubectl apply`` takes them, then the Job of its first run.
 

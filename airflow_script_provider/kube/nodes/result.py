@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.logs.groups import END_OF_GROUP, GROUP, shown_text
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import nodes_in_words
@@ -112,6 +113,16 @@ def summary(result: NodesResult) -> str:
     numbers = {"succeeded": result.succeeded, "failed": result.failed, SKIPPED: result.skipped}
     counts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
     return f"{nodes_in_words(len(result.nodes))} in {result.execution_time:.1f} s: {counts or 'none'}"
+
+
+def lines(result: NodesResult) -> list[str]:
+    """The end of what each run printed, as the result has it, in a group for each."""
+    shown: list[str] = []
+    for name, node in result.nodes.items():
+        for run in node["runs"]:
+            number = f", run {run['index'] + 1}" if run["index"] else ""
+            shown += [f"{GROUP}Node {name}{number}: {run['status']}", *shown_text(run["output"]), END_OF_GROUP]
+    return shown
 
 
 def _of_node(name: str, plan: NodePlan, records: Records, before: Records, missing: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -72,6 +72,11 @@ class JobRequest:
     def secret_variables(self) -> dict[str, str]:
         """All values of the Secret, by variable."""
         return {**self.payload.variables, **self.provision.secret_variables()}
+
+    def known_texts(self) -> Iterator[str]:
+        """Everything that the script may print because the task has given it."""
+        yield from (self.script.text, *(file.text for file in self.files.values()))
+        yield from self.secret_variables.values()
 
     @property
     def script_file(self) -> str:

@@ -11,7 +11,8 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
 from airflow_script_provider.hooks import _task_run
-from airflow_script_provider.kube.kill import Kill, meaning_of_kill
+from airflow_script_provider.kube.kill import EarlyEnd, meaning_of_kill
+from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from airflow_script_provider.sources import HttpScript
 from tests.cluster.told_to_end import UNTIL_TOLD
@@ -28,7 +29,7 @@ class NotesAnswers(KubernetesScriptOperator):
         """Do so in the process of this try."""
         notes = Path(os.environ["AIRFLOW_HOME"]) / f"answer-{context['run_id']}"
 
-        def note(state: str | None) -> Kill:
+        def note(state: str | None) -> EarlyEnd:
             notes.write_text(str(state))
             return meaning_of_kill(state)
 
@@ -79,18 +80,23 @@ with DAG("prints", schedule=None):
     read(printed.output["value"])
 
 with DAG("hides", schedule=None):
-    KubernetesScriptOperator(
-        task_id="hide",
-        namespace=NAMESPACE,
-        script="import os, sys\nprint('DEBUG is', os.environ['LOG_LEVEL'])\n"
-        "print('key', os.environ['API_KEY'], 'named', os.environ['PARTNER'])\nprint(sys.argv[1])",
-        args={"password": "argument-secret", "plain": "readable", "conn": "{{ conn.partner_api.password }}"},
-        env={
+    secretive: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "script": "import os, sys, time\nprint('DEBUG is', os.environ['LOG_LEVEL'])\n"
+        "print('key', os.environ['API_KEY'], 'named', os.environ['PARTNER'])\nprint(sys.argv[1])\n"
+        "time.sleep(int(os.environ['SECONDS_LEFT']))\nprint('once more', os.environ['API_KEY'])",
+        "args": {"password": "argument-secret", "plain": "readable", "conn": "{{ conn.partner_api.password }}"},
+        "env": {
             "LOG_LEVEL": "DEBUG",
             "API_KEY": "environment-secret",
             "PARTNER": "{{ conn.partner_api.password }}",
+            "SECONDS_LEFT": "0",
         },
-    )
+    }
+    KubernetesScriptOperator(task_id="hide", **secretive)
+    secretive["env"] = secretive["env"] | {"SECONDS_LEFT": "6"}
+    KubernetesScriptOperator(task_id="hide_deferred", deferrable=True, defer_after=0, **secretive)
+    KubernetesNodeScriptOperator(task_id="hide_on_nodes", nodes=["node-1"], deferrable=True, **secretive)
 
 with DAG("fetches", schedule=None):
     scripts: dict[str, Any] = {

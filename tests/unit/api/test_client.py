@@ -84,9 +84,24 @@ async def test_the_server_says_when_to_ask_again(pauses: list[float]) -> None:
 
 async def test_patience_ends(pauses: list[float]) -> None:
     """The error is raised where the next pause would be too long (R14)."""
+    call = Answers(UNREACHABLE, UNREACHABLE)
+    with pytest.raises(ApiUnreachableError):
+        await patiently(call, 0.01)
+    assert (call.calls, pauses) == (1, [])
+
+
+async def test_a_long_pause_ends_with_the_patience(pauses: list[float]) -> None:
+    """A server that wants to be left alone for longer is asked a last time (R14)."""
+    assert await patiently(Answers(KubernetesApiError("overloaded", status=429, retry_after=3600.0)), 300) == "answer"
+    assert pauses == [pytest.approx(300.0, abs=60)]
+
+
+async def test_there_is_one_last_try() -> None:
+    """A server that goes on refusing is not asked for ever (R10, R14)."""
+    call = Answers(*[KubernetesApiError("overloaded", status=429, retry_after=3600.0)] * 9)
     with pytest.raises(KubernetesApiError):
-        await patiently(Answers(KubernetesApiError("overloaded", status=429, retry_after=31.0)), 30)
-    assert pauses == []
+        await patiently(call, 0.5)
+    assert call.calls <= 2
 
 
 JOB = "/apis/batch/v1/namespaces/etl/jobs/x"

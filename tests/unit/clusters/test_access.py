@@ -18,6 +18,7 @@ from airflow_script_provider.api import client as calls
 from airflow_script_provider.clusters import credentials
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
+from tests.builders import a_kubeconfig
 from tests.command_line import wait_until_gone
 from tests.patience import PATIENCE, wait_for
 from tests.servers import Answer, web_server
@@ -132,16 +133,6 @@ def test_in_cluster_is_true_or_false() -> None:
     """A text that reads like no would be true."""
     with pytest.raises(ValueError, match="in_cluster='no' must be True or False or None"):
         ClusterAccess.from_extra({}, ClusterRef(in_cluster="no"))  # type: ignore[arg-type]  # the mistake
-
-
-def a_kubeconfig(server: str = "https://a:6443", **user: Any) -> dict[str, Any]:
-    """A kubeconfig of one server and one user."""
-    return {
-        "clusters": [{"name": "a", "cluster": {"server": server}}],
-        "users": [{"name": "a", "user": user}],
-        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
-        "current-context": "a",
-    }
 
 
 def a_file(folder: Path, text: str | dict[str, Any], name: str = "config") -> str:

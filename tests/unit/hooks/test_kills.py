@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider._airflow import AirflowTaskTimeout, masked
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, LaunchError, RunKilledError
 from airflow_script_provider.hooks import _task_run
@@ -22,6 +22,7 @@ from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.kill import TIMED_OUT, meaning_of_kill
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.names import TaskIdentity
+from airflow_script_provider.kube.request.inputs import ScriptInputs
 from tests.builders import a_launched_job, a_request, a_task
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import access_to, an_object, requests, stand_in
@@ -98,6 +99,19 @@ def test_a_resumed_task_without_access_names_its_job(
     assert ("kubectl -n etl delete job load" in str(error.value)) == (task is LAST_TRY)
 
 
+def test_a_resumed_task_masks_its_secrets_again(run: JobTaskRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process than the one that launched the script shows its lines (R26)."""
+
+    def refused(_: ClusterRef) -> ClusterAccess:
+        raise ApiUnreachableError("no credentials for a Kubernetes cluster")
+
+    secret = f"secret-of-{type(run).__name__}"
+    monkeypatch.setattr(ClusterRef, "resolve", refused)
+    with pytest.raises(ApiUnreachableError):
+        run.resume(EVENT, ScriptInputs(script="x", env={"API_KEY": secret}))  # type: ignore[attr-defined]  # both have it
+    assert masked(f"the key is {secret}") == "the key is ***"
+
+
 @pytest.mark.parametrize("outlasts_timeout", [True, False])
 @pytest.mark.parametrize(
     ("seen", "stray"),
@@ -115,7 +129,7 @@ async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(
     run = a_script_run()
     run.interruptible._stray = stray
     assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
-    run._job = a_launched_job()
+    run._launched.job = a_launched_job()
     meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
     assert meaning is (TIMED_OUT if outlasts_timeout else None)
 
@@ -174,9 +188,15 @@ def test_a_task_that_no_trigger_could_follow_launches_nothing(
     assert requests(server, "POST") == requests(server, "DELETE") == 0
 
 
-@pytest.mark.parametrize("has_begun", [True, False])
-def test_after_a_timeout_the_job_is_left_only_to_a_guard(has_begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill may come before its conclusion has begun, or while it hands a success over (R1, R5)."""
+@pytest.mark.parametrize(
+    ("has_begun", "task", "is_deleted"),
+    [(True, None, False), (False, None, True), (False, a_task(), False), (False, LAST_TRY, True)],
+    ids=["in its conclusion", "no task", "tries left", "last try"],
+)
+def test_a_kill_after_a_timeout(
+    has_begun: bool, task: TaskIdentity | None, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come before the Job's conclusion has begun, or while that hands a success over (R1, R2, R5)."""
     run, calls = a_script_run(), [AirflowTaskTimeout()]
     deleted: list[JobRef] = []
 
@@ -188,11 +208,13 @@ def test_after_a_timeout_the_job_is_left_only_to_a_guard(has_begun: bool, monkey
             raise calls.pop()
         if has_begun:
             asyncio.run(do(None))
+        run.kill()
         raise RunKilledError("the run was killed")
 
     monkeypatch.setattr(run, "run", in_a_session)
     monkeypatch.setattr(run, "delete", deleted.append)
-    run._job = a_launched_job()
+    monkeypatch.setattr(_task_run, "task_state", lambda _: "running")
+    run._launched.job = a_launched_job()
     with pytest.raises(AirflowTaskTimeout):
-        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded)
-    assert deleted == ([] if has_begun else [a_launched_job().ref])
+        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded, task)
+    assert deleted == ([a_launched_job().ref] if is_deleted else [])

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import logging
+import threading
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -32,7 +33,7 @@ from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import NoRunLog
 from airflow_script_provider.sources import FileScript
-from tests.builders import a_failed_outcome, a_launched_job, a_script, a_task
+from tests.builders import a_failed_outcome, a_kubeconfig, a_launched_job, a_script, a_task
 from tests.patience import PATIENCE
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 from tests.task_runs import a_script_run, inputs_and_options
@@ -90,7 +91,7 @@ def test_a_plugin_that_fails_once_need_not_cost_a_try(
 ) -> None:
     """A task that is resumed after its script's success may have no other try (R15, R16)."""
     monkeypatch.setattr(_task_run, "LOAD_PATIENCE", patience)
-    access, asked = an_access(**a_plugin_that_fails_once(tmp_path)), []
+    access, asked = ClusterAccess(config=a_kubeconfig(**a_plugin_that_fails_once(tmp_path))), []
 
     async def ask(api: KubernetesApi) -> None:
         asked.append(api.host)
@@ -99,16 +100,6 @@ def test_a_plugin_that_fails_once_need_not_cost_a_try(
         a_script_run().run(access, ask)
     assert asked == (["https://a:6443"] if patience else [])
     assert error is None or error.value.retryable
-
-
-def an_access(**user: Any) -> ClusterAccess:
-    """The access of a connection that holds a kubeconfig of this user."""
-    named = {
-        "clusters": [{"name": "a", "cluster": {"server": "https://a:6443"}}],
-        "users": [{"name": "a", "user": user}],
-    }
-    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
-    return ClusterAccess(config={"current-context": "a", "contexts": contexts, **named})
 
 
 def test_arguments_are_split_into_inputs_and_options() -> None:
@@ -226,6 +217,15 @@ def test_the_login_of_a_url_in_env_is_masked() -> None:
     assert redact("index-hunter2") == "***"
 
 
+def test_a_secret_of_several_lines_is_masked_in_each_of_them() -> None:
+    """A script's output comes line by line, so the whole key is never in one (R26)."""
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEhookslines\nQIBADhookslines\n-----END PRIVATE KEY-----\n"
+    a_prepared(env={"PRIVATE_KEY": key, "QUERY": "SELECT a FROM hooks\nWHERE b = 'readable'"})
+    shown = ["-----BEGIN PRIVATE KEY-----", "***", "***", "-----END PRIVATE KEY-----"]
+    assert [redact(line) for line in key.splitlines()] == shown
+    assert redact("WHERE b = 'readable'") == "WHERE b = 'readable'"
+
+
 def test_files_are_fetched_beside_the_script(tmp_path: Path) -> None:
     """Each file comes from a source of its own."""
     (tmp_path / "util.py").write_text("x = 1\n")
@@ -314,6 +314,7 @@ class TimedOut(ScriptTaskRun):
         """Airflow's timeout at first, then the look at the pods."""
         self.asked += 1
         if self.asked == 1:
+            self._launched.job = a_launched_job()
             raise AirflowTaskTimeout
         return self.after
 
@@ -329,3 +330,22 @@ def test_a_timeout_in_a_worker_is_no_retry_beside_the_script() -> None:
         run.asked, run.after = 0, a_failed_outcome(retryable=False)
         assert run.resume(event) is run.after
     assert run.asked == 2
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_code_looks_at_its_script_after_a_timeout(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an operator does: a script that has succeeded must not run again (R1, R2, R5)."""
+    monkeypatch.setattr(ClusterRef, "resolve", lambda _: ClusterAccess(config={}))
+    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    with pytest.raises(AirflowTaskTimeout):
+        run.outcome(*inputs_and_options(script="print(1)", namespace="etl"), alone=alone)
+    assert run.asked == 2
+
+
+def test_threads_of_one_hook_have_jobs_of_their_own() -> None:
+    """Only that of the main thread meets Airflow's timeout (R5)."""
+    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    other = threading.Thread(target=partial(setattr, run._launched, "job", a_launched_job()))
+    other.start()
+    other.join()
+    assert run._launched.job is None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.kill import EarlyEnd
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.names import TaskIdentity
@@ -91,3 +96,46 @@ def test_a_value_may_be_in_the_part_that_is_gone(kept: Kept, exit_code: int, is_
     end = JobEnd(Verdict(cause, "uid-load-x1"), a_view(a_pod(exit_code=exit_code)), 1.0, READ, kept)
     conclude.conclude_without_cluster(a_launched_job(), end, log, why="No credentials.")
     assert any("may lack its value" in note for note in log.notes) == is_said
+
+
+class Interrupted:
+    """Changes whose follower is interrupted before it has seen one."""
+
+    @asynccontextmanager
+    async def subscribe(self, *_: object) -> AsyncIterator[Any]:
+        """Be killed."""
+        raise asyncio.CancelledError
+        yield
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+async def test_a_kill_at_the_look_after_the_tasks_time(is_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script may have succeeded: only a kill that ends the task for good deletes its Job (R1, R2, R5)."""
+
+    async def meaning(_: BaseException) -> EarlyEnd:
+        return EarlyEnd("Its worker is ending", leaves_job=is_left)
+
+    monkeypatch.setattr(conclude, "OwnChanges", lambda *_, **__: Interrupted())
+    with stand_in() as server:
+        server.answers(JOB, an_object(uid="job-uid"))
+        async with api_of(server) as api:
+            context = JobContext(api, a_launched_job(), NoRunLog())
+            with pytest.raises(asyncio.CancelledError):
+                await conclude.after_timeout(context, task=a_task(), meaning_of_kill=meaning)
+        assert requests(server, "DELETE", JOB) == (not is_left)
+
+
+@pytest.mark.parametrize("holds_lines", [False, True])
+async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(holds_lines: bool) -> None:
+    """A trigger shows no lines of a script that knows secrets; the pod may go before a worker comes (R22, R26)."""
+    pod = a_pod(exit_code=1)
+    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), a_view(pod), 1.0, kept=Kept("one\n::group::two\n", 16))
+    log = KeptLog()
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            job = a_launched_job(holds_lines=holds_lines)
+            outcome = await conclude.conclude(JobContext(api, job, log), end)
+    assert outcome.result.output == "one\n::group::two\n"
+    shown = [line for line in log.lines if line not in log.notes]
+    assert shown == (["one", "::group::two", "::endgroup::"] if holds_lines else [])

@@ -7,10 +7,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,10 +27,12 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_task, an_event, some_limits
 from tests.kept_log import KeptLog
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, requests, stand_in
 
@@ -54,16 +57,21 @@ class Silent:
 
 
 class Fed:
-    """Changes that a test writes down: those at once, and those that come a moment later."""
+    """Changes that a test writes down: those at once, and those that come a moment later.
+
+    ``then`` is called before the later ones.
+    """
 
     def __init__(self, *items: Item, later: Sequence[Item] = (), after: float = 0.2) -> None:
         self.items, self.later, self.after = items, later, after
+        self.then: Callable[[], object] = lambda: None
 
     @asynccontextmanager
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[Any]:
         """Pass them on."""
         for kind, news in self.items:
             listener(kind, news)
+        asyncio.get_running_loop().call_later(self.after, self.then)
         for kind, news in self.later:
             asyncio.get_running_loop().call_later(self.after, listener, kind, news)
         yield lambda uid: lambda: None
@@ -324,6 +332,7 @@ async def test_that_a_pod_goes_with_the_ended_job_is_no_news(
     gone = a_pod(exit_code=143) if is_ended else pod
 
     async def abandon(api: Any, ref: JobRef) -> bool:
+        has(server, ours(a_job()))
         follower._hear(Kind.POD, Change(gone, deleted=True))
         return True
 
@@ -367,7 +376,7 @@ async def test_the_end_of_the_tasks_own_time_waits_for_the_script(
     has(server, ours(a_job()), pod)
     changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
     if ends:
-        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+        changes.then, changes.later = partial(has, server, ours(a_job())), [(Kind.POD, Change(pod, deleted=True))]
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
         job = a_launched_job(limits=some_limits(grace_period=0), launched_at=time.time(), get_logs=False)
         follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
@@ -385,7 +394,7 @@ async def test_a_pod_that_waits_is_deleted_before_the_verdict(
     has(server, ours(a_job()), pod)
     changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED), after=0.5)
     if is_deleted:
-        changes.later = [(Kind.POD, Change(pod, deleted=True))]
+        changes.then, changes.later = partial(has, server, ours(a_job())), [(Kind.POD, Change(pod, deleted=True))]
     found = await followed(server, changes, reads_logs=False)
     assert found is not None
     assert found.verdict.cause is Cause.STARTUP_TIMEOUT
@@ -431,6 +440,48 @@ async def test_a_job_that_is_still_there_was_not_deleted(server: WebServer, is_l
     changes = Fed((Kind.POD, Change(pod)), (Kind.JOB, replace(ours(a_job()), deleted=True)))
     found = await followed(server, changes, reads_logs=False)
     assert (found is not None) is is_leaving
+
+
+@pytest.mark.parametrize(
+    ("pods", "answer", "gone"),
+    [
+        ([a_pod(running=True)], None, False),
+        ([], None, True),
+        ([a_pod(running=True)], a_refusal(403, "Forbidden"), True),
+    ],
+    ids=["lost its label", "deleted", "unknown"],
+)
+async def test_a_pod_that_is_still_there_was_not_deleted(
+    server: WebServer, pods: list[dict[str, Any]], answer: Answer | None, gone: bool
+) -> None:
+    """A shared watch selects by our label: what loses it is reported as deleted, and runs on (R1, R10)."""
+    has(server, ours(a_job()), *pods)
+    if answer is not None:
+        server.answers(PODS, answer)
+    running = a_pod(running=True)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(running)), (Kind.POD, Change(running, deleted=True)))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(), launched_at=time.time(), get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        following = asyncio.create_task(follower.follow())
+        await until(lambda: requests(server, "GET", PODS) and bool(follower.view.gone) is gone, "the look")
+        following.cancel()
+
+
+async def test_the_end_of_a_pod_without_our_label_is_waited_for(server: WebServer) -> None:
+    """No watch brings it after the Job's timeout, and no other try may begin beside it (R1, R5)."""
+    running, timed_out = a_pod(running=True), ours(DEADLINE)
+    has(server, timed_out, running)
+    changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(running)), (Kind.POD, Change(running, deleted=True)))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(grace_period=PATIENCE), launched_at=time.time(), get_logs=False)
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        following = asyncio.create_task(follower.follow())
+        await until(lambda: requests(server, "GET", PODS) > 2, "a look after the verdict")
+        has(server, timed_out, a_pod(exit_code=3))
+        found = await following
+    assert (found.verdict.cause, found.view.gone) == (Cause.DEADLINE, frozenset())
+    assert not termination.may_run_on(found.view, found.verdict)
 
 
 async def test_an_orphaned_pod_is_not_forgotten(server: WebServer) -> None:
@@ -498,6 +549,21 @@ async def test_a_pod_that_was_not_seen_yet_may_run(
         assert "outcome unknown: ran longer than its timeout of 600 s" in str(outcome.result.error)
 
 
+async def timed_out(
+    server: WebServer, pod: dict[str, Any], condition: dict[str, Any], saved: list[Any], **how: Any
+) -> Outcome | None:
+    """What becomes of the Job ``etl/load`` after the task's time; ``saved`` are handed-over outcomes."""
+    changed = ours(a_job(started="2026-01-01T00:00:00Z", **condition))
+    has(server, changed, pod)
+    server.answers(LOG, Answer(b'2026-01-01T00:00:01.000000001Z {"rows": 1}\n'))
+    limits = some_limits(grace_period=0, final_codes=frozenset({4, 5}))
+    job = a_launched_job(limits=limits, launched_at=time.time(), skip_codes=frozenset({5}))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, changed), (Kind.POD, LISTED)))
+            return await conclude.after_timeout(JobContext(api, job, Silent()), on_outcome=saved.append, **how)
+
+
 @pytest.mark.parametrize(
     ("pod", "condition", "is_concluded"),
     [
@@ -513,19 +579,35 @@ async def test_a_script_that_has_ended_by_itself_counts_after_the_tasks_time(
     server: WebServer, pod: dict[str, Any], condition: dict[str, Any], is_concluded: bool
 ) -> None:
     """The task may have no time left for the log: a retry would run a success again (R1, R5)."""
-    changed = ours(a_job(started="2026-01-01T00:00:00Z", **condition))
-    has(server, changed, pod)
-    server.answers(LOG, Answer(b'2026-01-01T00:00:01.000000001Z {"rows": 1}\n'))
-    limits = some_limits(grace_period=0, final_codes=frozenset({4, 5}))
-    job = a_launched_job(limits=limits, launched_at=time.time(), skip_codes=frozenset({5}))
     saved: list[Any] = []
-    async with api_of(server) as api, asyncio.timeout(PATIENCE):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(conclude, "OwnChanges", lambda *_, **__: Fed((Kind.JOB, changed), (Kind.POD, LISTED)))
-            context = JobContext(api, job, Silent())
-            outcome = await conclude.after_timeout(context, task=a_task(), on_outcome=saved.append)
+    outcome = await timed_out(server, pod, condition, saved, task=a_task())
     assert (outcome is not None, len(saved)) == (is_concluded, is_concluded)
     assert bool(requests(server, "DELETE", JOB)) == (not is_concluded)
     assert bool(requests(server, "PATCH", JOB)) == is_concluded
     if outcome is not None:
         assert (outcome.is_retried, outcome.value.value) == (False, {"rows": 1})
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "task", "is_left"),
+    [
+        (0, a_task(), True),
+        (4, a_task(), True),
+        (1, a_task(), False),
+        (None, a_task(), False),
+        (0, a_task(try_number=3), False),
+        (0, None, False),
+    ],
+    ids=["success", "final", "failure", "running", "in the last try", "without a task"],
+)
+async def test_code_has_no_time_left_for_what_its_script_ended_with(
+    server: WebServer, exit_code: int | None, task: TaskIdentity | None, is_left: bool
+) -> None:
+    """In a ``@task`` the next try reads the outcome of its Job, which stays unread; otherwise it goes (R1, R2, R5)."""
+    pod = a_pod(running=True) if exit_code is None else a_pod(exit_code=exit_code)
+    failed = {"condition": "Failed", "reason": "BackoffLimitExceeded"} if exit_code else {}
+    saved: list[Any] = []
+    assert await timed_out(server, pod, failed, saved, task=task, alone=False) is None
+    assert not saved
+    assert bool(requests(server, "DELETE", JOB)) == (not is_left)
+    assert requests(server, "PATCH", JOB) == 0

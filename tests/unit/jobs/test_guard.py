@@ -11,7 +11,7 @@ import pytest
 
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard
-from airflow_script_provider.kube.kill import Kill
+from airflow_script_provider.kube.kill import EarlyEnd
 from tests.builders import a_launched_job
 from tests.servers import Answer
 from tests.stand_in_api import a_refusal, api_of, requests, stand_in
@@ -36,9 +36,9 @@ def a_found_job(uid: str = "job-uid", **metadata: str) -> Answer:
     return Answer(json.dumps(found).encode(), headers=AS_JSON)
 
 
-async def worker_is_ending(interruption: BaseException) -> Kill:
+async def worker_is_ending(interruption: BaseException) -> EarlyEnd:
     """What a worker's SIGTERM means while the task has tries left."""
-    return Kill("Its worker is ending", leaves_job=True)
+    return EarlyEnd("Its worker is ending", leaves_job=True)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.api.watch import Change
 from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.answers.doubt import Doubt
-from airflow_script_provider.jobs.changes import Kind
+from airflow_script_provider.jobs.changes import Item, Kind
+from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.looks import confirmed, lacks_end, look
 from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.board import Board, NodeRun
@@ -70,11 +72,11 @@ async def test_a_refusal_counts_after_a_while(monkeypatch: pytest.MonkeyPatch, d
     async def ask() -> None:
         raise FORBIDDEN
 
-    looks = Doubt()
-    assert await confirmed(decision, ask, lambda: decision, looks) is None
+    doubts = Doubt()
+    assert await confirmed(decision, ask, lambda: decision, doubts) is None
     for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
         monkeypatch.setattr(doubt, name, 0.0)
-    assert await confirmed(decision, ask, lambda: decision, looks) == decision
+    assert await confirmed(decision, ask, lambda: decision, doubts) == decision
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,26 @@ async def test_a_look_brings_what_the_watch_missed(is_there: bool) -> None:
             items = await look(api, "etl", a_run(a_pod("load-x1")), with_output=True)
     found = [(kind, change.object["metadata"]["name"], change.deleted) for kind, change in items]
     assert found == [(Kind.POD, "load-x1", True), (Kind.POD, "load-x2", False), (Kind.JOB, "load", not is_there)]
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["before the look", "during the look"])
+async def test_a_look_is_not_newer_than_a_deletion_meanwhile(monkeypatch: pytest.MonkeyPatch, is_known: bool) -> None:
+    """A pod that was reported as deleted before is found again: it has only lost its label (R1, R10)."""
+    run = a_run(a_pod("load-x1", running=True))
+    taken: list[Item] = []
+
+    def report_deletion() -> None:
+        run.seen = run.seen.with_pod(of_run(a_pod("load-x1", running=True)), 1.0, deleted=True)
+
+    async def answer(*_: Any, **__: Any) -> Any:
+        if not is_known:
+            report_deletion()
+        return [(Kind.POD, Change(of_run(a_pod("load-x1", running=True)))), (Kind.JOB, Change(of_run(a_job())))]
+
+    if is_known:
+        report_deletion()
+    monkeypatch.setattr(looks, "look", answer)
+    with stand_in() as server:
+        async with api_of(server) as api:
+            await looks.Looks(api, "etl", taken.append, with_output=True).look(run)
+    assert [kind for kind, _ in taken] == ([Kind.POD, Kind.JOB] if is_known else [Kind.JOB])

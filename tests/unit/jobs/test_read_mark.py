@@ -11,8 +11,12 @@ from airflow_script_provider.jobs import read_mark
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.run_log import NoRunLog
-from tests.builders import a_launched_job
-from tests.stand_in_api import an_object, api_of, stand_in
+from tests.builders import a_launched_job, a_request
+from tests.patience import PATIENCE
+from tests.servers import Answer
+from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @pytest.mark.parametrize(("has_running_sidecar", "change"), [(False, {}), (True, {"parallelism": 0})])
@@ -27,3 +31,30 @@ async def test_a_marked_job_starts_no_other_pod(has_running_sidecar: bool, chang
     body = json.loads(request.body)
     assert body["spec"] == {"ttlSecondsAfterFinished": 60} | change
     assert READ_ANNOTATION in body["metadata"]["annotations"]
+
+
+def a_review(*, allowed: bool) -> Answer:
+    """The API server's answer to the question whether something is allowed."""
+    body = {"kind": "SelfSubjectAccessReview", "status": {"allowed": allowed}}
+    return Answer(json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("answers", "patience", "may_be_marked"),
+    [
+        ([a_review(allowed=False), a_review(allowed=True)], PATIENCE, True),
+        ([a_review(allowed=False)], 0.3, False),
+        ([a_refusal(403)], 0.3, True),
+    ],
+    ids=["a no that passes", "a right that is missing", "no answer"],
+)
+async def test_a_right_that_is_refused_once_is_not_missing(
+    answers: list[Answer], patience: float, may_be_marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that restarts may refuse what it grants a moment later (R9, R15, R17)."""
+    monkeypatch.setattr(read_mark, "RIGHT_PATIENCE", patience)
+    with stand_in() as server:
+        server.answers(REVIEWS, *answers)
+        async with api_of(server) as api:
+            request = await read_mark.within_rights(api, a_request(unread_ttl=600), NoRunLog())
+    assert request.may_be_marked is may_be_marked

@@ -16,7 +16,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.jobs import reattach
-from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.answers import doubt, left_scripts
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job import termination
@@ -191,7 +191,7 @@ async def test_a_script_whose_pod_lacks_its_annotations_is_waited_for(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its Job was deleted, and a webhook has replaced the annotations of the pod (R2, R8)."""
-    monkeypatch.setattr(reattach, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(left_scripts, "LIST_INTERVAL", 0.01)
     pod, log = a_left_pod(running=True), KeptLog()
     pod["metadata"]["annotations"] = WEBHOOKS
     server.answers(JOBS, a_list())
@@ -206,7 +206,7 @@ async def test_a_script_of_an_earlier_try_is_waited_for(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, is_obsolete: bool
 ) -> None:
     """After the deletion of its Job, here or by a clear, it has its grace period; one line says so (R2, R8)."""
-    monkeypatch.setattr(reattach, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(left_scripts, "LIST_INTERVAL", 0.01)
     obsolete, log = a_running_job(request="0000000000"), KeptLog()
     server.answers(JOBS, a_list(*[obsolete] * is_obsolete))
     server.answers(f"{JOBS}/{obsolete['metadata']['name']}", an_object())
@@ -220,7 +220,7 @@ async def test_a_script_of_an_earlier_try_is_waited_for(
 
 async def test_a_script_of_an_earlier_try_that_does_not_end(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing runs beside it; the next try waits for it as well (R2)."""
-    monkeypatch.setattr(reattach, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(left_scripts, "LIST_INTERVAL", 0.01)
     monkeypatch.setattr(termination, "MARGIN", 0.1)
     server.answers(JOBS, a_list())
     server.answers(PODS, a_list(a_left_pod(running=True)))

@@ -22,6 +22,7 @@ from airflow_script_provider.api import watch
 from airflow_script_provider.hooks.script import KubernetesScriptHook
 from airflow_script_provider.jobs import log_reader
 from airflow_script_provider.result import ScriptResult
+from tests.builders import a_kubeconfig
 from tests.fault_table import ENDS, KINDS, OF_JOBS, REFUSALS
 from tests.faulty_api import ALWAYS, FaultyApi, faulty_api
 from tests.recorded_api import FAILING_SCRIPT, LINES, PODS_OF_FAILURE, SCRIPT, RecordedApi
@@ -109,13 +110,8 @@ def test_a_refusal_for_good(
 
 
 def _kubeconfig(folder: Path, server: str) -> str:
-    clusters = [{"name": "c", "cluster": {"server": server}}]
-    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
-    users = [{"name": "u", "user": {"token": "t"}}]
     path = folder / "kubeconfig"
-    path.write_text(
-        yaml.safe_dump({"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users})
-    )
+    path.write_text(yaml.safe_dump(a_kubeconfig(server, token="t")))
     return str(path)
 
 

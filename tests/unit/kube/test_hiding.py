@@ -18,12 +18,14 @@ from hypothesis import strategies as some
 from airflow_script_provider.kube.hiding import (
     MAX_LINE,
     check_digits,
+    has_secrets,
     hider,
     hider_of_launched,
     name_of_error,
     values_in,
 )
 from airflow_script_provider.kube.hiding.known_values import MIN_VALUE, KnownValues
+from airflow_script_provider.kube.hiding.secret_lines import MOST_LINES, secret_lines
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from tests.builders import a_case, a_pod
@@ -451,3 +453,28 @@ def test_a_flag_is_no_secret() -> None:
     hide = hider(values_in({"dry_run": False}, '{"dry_run": false}'))
     assert hide("ValueError: False is false, not 12345") == "ValueError: False is false, not 12345"
     assert hider(values_in({"pin": 12345}))("ValueError: 12345") == "ValueError: ***"
+
+
+@pytest.mark.parametrize(("texts", "has_some"), [(["plain", "a password"], True), (["plain"], False), ([], False)])
+def test_whether_texts_have_a_secret(texts: list[str], has_some: bool) -> None:
+    """What the masker changes is one (R26)."""
+    assert has_secrets(texts, lambda text: text.replace("password", "***")) == has_some
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        ("hunter2-hunter2", []),
+        ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\nBKcwggSjAgEA\n-----END PRIVATE KEY-----\n",
+         ["MIIEvQIBADAN", "BKcwggSjAgEA"]),
+        ("-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADAN\r\nshort\r\n", ["MIIEvQIBADAN"]),
+        ('{"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADAN\\n-----END PRIVATE KEY-----\\n"}',
+         ['{"private_key": "-----BEGIN PRIVATE KEY-----', "MIIEvQIBADAN"]),
+        ("user: bob\n  password: hunter2\n----------\n\n  password: hunter2\n", ["user: bob", "password: hunter2"]),
+        ("\n".join(f"line-{number:05}" for number in range(1000)),
+         [f"line-{number:05}" for number in range(MOST_LINES)]),
+    ],
+)  # fmt: skip
+def test_the_secret_lines_of_a_value(value: str, lines: list[str]) -> None:
+    """What frames a key is in every key, and a short line in any text (R23, R26)."""
+    assert secret_lines(value) == lines

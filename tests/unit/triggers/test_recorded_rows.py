@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from airflow_script_provider.operators.node import KubernetesNodeScriptOperator
 from airflow_script_provider.operators.script import KubernetesScriptOperator
+from tests.builders import a_kubeconfig
 from tests.servers import WebServer
 from tests.stand_in_api import stand_in
 
@@ -55,12 +56,8 @@ def server() -> Iterator[WebServer]:
 @pytest.fixture
 def config_file(server: WebServer, tmp_path: Path) -> str:
     """A kubeconfig of that server."""
-    clusters = [{"name": "c", "cluster": {"server": server.url}}]
-    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "etl"}}]
-    users = [{"name": "u", "user": {"token": "t"}}]
-    config = {"current-context": "x", "clusters": clusters, "contexts": contexts, "users": users}
     path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(a_kubeconfig(server.url, namespace="etl", token="t")))
     return str(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,12 +20,14 @@ from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
+from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.kill import NO_STATE
 from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
@@ -362,3 +365,39 @@ async def test_a_wait_for_a_pod_is_saved_for_the_next_triggerer(
         annotations = [json.loads(one.body)["metadata"]["annotations"] for one in server.requests]
     states = [FollowState.from_text(one[FOLLOW_STATE_ANNOTATION]) for one in annotations]
     assert [state and state.waited for state in states] == saved
+
+
+@pytest.mark.parametrize(
+    ("job", "shows_lines", "says_so"),
+    [
+        (a_launched_job(), True, False),
+        (a_launched_job(holds_lines=True), False, True),
+        (a_launched_job(holds_lines=True, get_logs=False), False, False),
+    ],
+    ids=["no secrets", "secrets", "secrets, and no log wanted"],
+)
+def test_a_trigger_shows_no_lines_that_only_a_worker_masks(
+    job: LaunchedJob,
+    shows_lines: bool,
+    says_so: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The triggerer knows none of the task's secrets (R26)."""
+    monkeypatch.setattr(ScriptTrigger, "log", logging.getLogger("trigger"))
+    trigger = ScriptTrigger(job=job.to_dict())
+    with caplog.at_level("INFO"):
+        log = trigger._open_log()
+    assert (log.lines is not None) == shows_lines
+    assert ("a worker shows its lines when it has ended" in caplog.text) == says_so
+
+
+@pytest.mark.parametrize("holds_lines", [False, True])
+async def test_held_lines_are_left_to_the_worker(holds_lines: bool) -> None:
+    """A worker shows what comes after the lines that a worker has shown before (R22, R26)."""
+    shown, read = LogPosition(unstamped=1), LogPosition(unstamped=9, complete=True)
+    given = FollowState({("uid", "script"): shown})
+    trigger = ScriptTrigger(job=a_launched_job(holds_lines=holds_lines).to_dict(), handover=given.to_dict())
+    follower: Any = SimpleNamespace(state=FollowState({("uid", "script"): read}))
+    trigger._follower = follower
+    assert trigger._position().position("uid", "script").unstamped == (1 if holds_lines else 9)

@@ -54,7 +54,7 @@ async def test_a_script_that_does_not_end_is_not_tried_again(pods: list[dict[str
         server.answers(PODS, json.dumps({"metadata": {}, "items": pods}).encode())
         async with api_of(server) as api:
             with refused as error:
-                await wait_for_scripts(api, OVER, interval=0)
+                await wait_for_scripts(api, OVER)
         assert requests(server, "GET", f"{PODS}?labelSelector=airflow-script-provider") == 1
     assert error is None or not error.value.retryable
 

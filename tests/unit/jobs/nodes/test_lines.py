@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.jobs import job_logs, log_reader
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes import lines as module
 from airflow_script_provider.jobs.nodes.lines import NodeLines
@@ -19,7 +20,7 @@ from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from tests.builders import a_launched_job, a_pod, some_limits
 from tests.kept_log import KeptLog
-from tests.patience import PATIENCE
+from tests.patience import LONG, PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import NOT_FOUND, api_of, stand_in
 
@@ -84,3 +85,32 @@ async def test_only_some_logs_are_read_early(monkeypatch: pytest.MonkeyPatch) ->
                 output = await lines.whole(run, run.node, "uid-load-x1")
                 assert output.tail() == "begun\n"
             assert (reading.done(), lines.early) == (True, [])
+
+
+async def test_a_log_that_goes_while_its_rest_is_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pod of a script that the task has ended is removed a moment after its end (R5, R10)."""
+    monkeypatch.setattr(log_reader, "FINAL_PATIENCE", LONG)
+    monkeypatch.setattr(job_logs, "LOG_MARGIN", LONG)
+    end = threading.Event()
+
+    def printed() -> Iterator[bytes]:
+        yield BEGUN
+        end.wait(PATIENCE)
+
+    with stand_in() as server:
+        server.answers(LOG, Answer(printed()))
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            lines, run = NodeLines(JobContext(api, a_launched_job(), KeptLog())), a_run(running=True)
+            lines.begin(run, DEADLINE)
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            server.answers(LOG, NOT_FOUND)
+            run.seen = run.seen.with_pod(a_pod(exit_code=143), time.monotonic())
+            whole = asyncio.create_task(lines.whole(run, "Node node-1: failed", "uid-load-x1"))
+            await asyncio.sleep(0)
+            end.set()
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.01)
+            run.seen = run.seen.with_pod(a_pod(exit_code=143), time.monotonic(), deleted=True)
+            lines.see(run)
+            assert (await whole).tail() == "begun\n"

@@ -183,6 +183,39 @@ def test_what_admission_refuses_for_good(message: str, found: str | None) -> Non
     assert (said or "").startswith(found) if found else said is None
 
 
+@pytest.mark.parametrize(
+    ("text", "is_final"),
+    [
+        ('failed policy: images: image ghcr.io/x/etl: Get "https://ghcr.io/v2/": context deadline exceeded', False),
+        ("verify-image: failed to fetch image descriptor: dial tcp: lookup r.example.com: i/o timeout", False),
+        ('Get "https://r.example.com/v2/": net/http: TLS handshake timeout', False),
+        ("Client.Timeout exceeded while awaiting headers", False),
+        ("[k8sexternaldata] system error: TOOMANYREQUESTS: rate limit exceeded", False),
+        ("unexpected status code 429 Too Many Requests", False),
+        ("GET https://r.example.com/v2/: unexpected status code 503 Service Unavailable", False),
+        ("fetching signatures: HTTP 502", False),
+        ("read tcp 10.0.0.1:5: read: connection reset by peer", False),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", False),
+        ("rpc error: code = DeadlineExceeded desc = stream timeout", False),
+        ("rpc error: code = Unavailable desc = upstream connect error", False),
+        ('Post "https://rekor.example.com": EOF', False),
+        ("unexpected EOF", False),
+        ("timeoutSeconds must be set", True),
+        ("spec.activeDeadlineSeconds: a timeout is required", True),
+        ("set request-timeout-seconds and connectionTimeouts", True),
+        ("a deadline must be set for each Job of team 503", True),
+        ("port 502 is not allowed; end scripts with EOF_MARK", True),
+        ("images from docker.io are refused", True),
+        ("signature keyless validation failed: no matching signatures", True),
+        ("GET https://r.example.com/v2/: unexpected status code 404 Not Found", True),
+    ],
+)  # fmt: skip
+def test_a_webhook_denies_for_a_while_what_it_cannot_ask(text: str, is_final: bool) -> None:
+    """Its registry does not answer, or asks it to wait: the pod may be admitted a little later (R11, R15)."""
+    event = an_event("FailedCreate", f'Error creating: admission webhook "v.example.com" denied the request: {text}')
+    assert refusal(event) == (f"admission webhook v.example.com denied its pod: {text}" if is_final else None)
+
+
 def killing(container: str) -> dict[str, Any]:
     """The event that a kubelet stops a container."""
     event = an_event("Killing", f"Stopping container {container}")

@@ -31,3 +31,12 @@ def test_a_container_that_started_has_its_own_end() -> None:
     view = a_view(a_pod(waiting=WAITS)).with_pod(a_pod(exit_code=143, being_deleted=True, phase="Failed"), 10)
     assert pod_status.script_end(view.pods["uid-load-x1"]) is not None
     assert pod_state.trouble(view.pods["uid-load-x1"]) is None
+
+
+def test_a_pod_that_is_found_again_is_not_gone() -> None:
+    """A watch by labels reports as deleted what has lost its label (R1, R10)."""
+    pod = a_pod(running=True)
+    gone = a_view(pod).with_pod(pod, 1, deleted=True)
+    assert (gone.gone, gone.unended_pods) == (frozenset({"uid-load-x1"}), [])
+    found = gone.with_pod(pod, 2)
+    assert (found.gone, found.unended_pods) == (frozenset(), ["uid-load-x1"])

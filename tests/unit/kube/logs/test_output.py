@@ -48,6 +48,16 @@ def test_a_value_in_pieces_is_one() -> None:
     assert output.value() == Value({"a": 1})
 
 
+def test_a_value_is_read_once() -> None:
+    """It may have a megabyte; output that comes later may have another one (R30)."""
+    output = some_output("[1]")
+    assert output.value() is output.value()
+    output.add([b"[2]\n"])
+    assert output.value() == Value([2])
+    output.restart()
+    assert output.value() == Value()
+
+
 def test_a_value_of_a_megabyte_is_exact() -> None:
     """The largest value arrives whole, however little of the output is kept (R21)."""
     value = ["x" * (MAX_VALUE - len('[""]'))]

@@ -80,12 +80,61 @@ def test_keys_that_airflow_reserves_lose_their_underscores() -> None:
     )
 
 
+def test_no_two_reserved_keys_become_one() -> None:
+    """The number counts on for each name, and leaves out those that another key has (R35)."""
+    keys = ["__x__", "___x__", "x_2", "__x___", "__y__", "y", "____", "_____"]
+    kept = storable({key: place for place, key in enumerate(keys)}).value
+    assert list(kept.items()) == list(zip(["x", "x_3", "x_2", "x_4", "y_2", "y", "_", "__2"], range(8), strict=True))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [f"__{number:x}__" for number in range(60_000)],
+        [f"{'_' * before}x{'_' * after}" for before in range(2, 90) for after in range(2, 90)],
+    ],
+)
+def test_many_reserved_keys_do_not_take_long(keys: list[str]) -> None:
+    """A triggerer reads the value in its event loop, which stands still meanwhile (R30, R35)."""
+    value = parse_json(json.dumps(dict.fromkeys(keys)).encode())
+    assert value is not None
+    assert len(value.value) == len(keys)
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_numbers_that_json_lacks_become_none(number: str) -> None:
     """No database column takes them; a warning says so (R35)."""
     assert parse_json(f"[{number}, 1.5]".encode()) == Value(
         [None, 1.5], (f"value: {number} is not valid JSON, so it became null",)
     )
+
+
+@pytest.mark.parametrize(
+    ("printed", "first", "more"),
+    [
+        (
+            [2**70 + number for number in range(40_000)],
+            f"{2**70} does not fit into 64 bits, so it became a string",
+            "39,995 more integers do not fit into 64 bits, so they became strings",
+        ),
+        (
+            {f"__{number}__": 1 for number in range(2000)},
+            "key __0__ is reserved in Airflow, so it became 0",
+            "1,995 more keys are reserved in Airflow, so they became others",
+        ),
+    ],
+)
+def test_many_changes_have_few_warnings(printed: Any, first: str, more: str) -> None:
+    """The first five of a kind, then how many follow (R22, R35)."""
+    warnings = storable(printed).warnings
+    assert (len(warnings), warnings[0], warnings[-1]) == (6, f"value: {first}", f"value: … and {more}")
+
+
+def test_five_changes_have_a_warning_each() -> None:
+    """A change of another kind is not lost among them; what is changed often counts once (R22, R35)."""
+    text = ", ".join(f"1e99{number}" for number in range(5))
+    warnings = parse_json(f"[{text}, {text}, {2**64}]".encode()).warnings  # type: ignore[union-attr]
+    assert [warning.split()[1] for warning in warnings] == ["1e990", "1e991", "1e992", "1e993", "1e994", str(2**64)]
 
 
 def test_characters_that_databases_refuse_are_replaced() -> None:

@@ -11,7 +11,7 @@ import pytest
 from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.kube.nodes import result as node_result
 from airflow_script_provider.kube.nodes.plan import NodePlan
-from airflow_script_provider.kube.nodes.result import conclude, headline, successful, title
+from airflow_script_provider.kube.nodes.result import conclude, headline, lines, successful, title
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from airflow_script_provider.result import Category, NodesResult
 from tests.builders import a_failed_record, a_plan, a_record
@@ -224,3 +224,18 @@ def test_a_result_is_read_again() -> None:
     """``to_dict`` and ``from_dict`` are inverse, and keys of a newer version are dropped."""
     result = conclude(a_plan("a"), {"a": [a_record()]}, str, seconds=2)
     assert NodesResult.from_dict(json.loads(json.dumps(result.to_dict() | {"newer": 1}))) == result
+
+
+def test_the_result_has_the_lines_that_a_trigger_has_held() -> None:
+    """A worker shows them, in a group for each run (R22, R26)."""
+    records = {"a": [a_record(0, output="one\n"), a_record(1, output="::endgroup::\ntwo\n")], "b": []}
+    shown = lines(conclude(a_plan("a", "b", runs=2), records, str, seconds=2))
+    assert shown == [
+        "::group::Node a: completed",
+        "one",
+        "::endgroup::",
+        "::group::Node a, run 2: completed",
+        ":\u200b:endgroup::",
+        "two",
+        "::endgroup::",
+    ]
