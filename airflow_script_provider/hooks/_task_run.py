@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, EarlyEnd, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
@@ -90,13 +91,14 @@ class Unguarded:
 
 
 class _Launched(threading.local):
-    """The Job of a thread's run, None before there is one, and what hides its values.
+    """The Job of a thread's run, None before there is one, what hides its values, and its end.
 
     Threads may run scripts at the same time, with the same hook.
     """
 
     job: LaunchedJob | None = None
     hide: Hide | None = None
+    end: JobEnd | None = None
 
 
 class JobTaskRun(TaskRun):
@@ -260,11 +262,17 @@ class JobTaskRun(TaskRun):
 
     @staticmethod
     async def check_server(
-        context: JobContext, server: str | None, unguarded: Unguarded, meaning: MeaningOfKill | None
+        context: JobContext,
+        server: str | None,
+        unguarded: Unguarded,
+        meaning: MeaningOfKill | None,
+        *,
+        is_over: bool = False,
     ) -> None:
         """Raise ``KubernetesApiError`` where the session is not with the Job's own API server.
 
-        From then on no error is one of ``unguarded``. A kill deletes the Job, or leaves it.
+        With ``is_over``, the Job's end is known, and this is only a warning. From then on no error
+        is one of ``unguarded``. A kill deletes the Job, or leaves it.
         """
         refusal: exceptions.KubernetesApiError | None = None
         ref, unguarded.ref = unguarded.ref, None
@@ -273,7 +281,10 @@ class JobTaskRun(TaskRun):
                 await launching.check_server(context.api, context.job.ref, server)
             except exceptions.KubernetesApiError as error:
                 refusal = error  # the Job is as healthy as it was
-        if refusal is not None:
+        if refusal is not None and is_over:
+            text = f"{refusal}. The triggerer has seen how its script ended, so the task ends with that"
+            context.log.note(text, logging.WARNING)
+        elif refusal is not None:
             unguarded.ref = ref
             raise refusal
 

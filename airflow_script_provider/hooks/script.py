@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
@@ -17,7 +18,14 @@ from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.begin import begin
-from airflow_script_provider.jobs.conclude import Deferral, OnOutcome, after_timeout, conclude, conclude_or_defer
+from airflow_script_provider.jobs.conclude import (
+    Deferral,
+    OnOutcome,
+    after_timeout,
+    conclude,
+    conclude_or_defer,
+    conclude_without_cluster,
+)
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
@@ -196,14 +204,22 @@ class ScriptTaskRun(JobTaskRun):
             log.note(_OF_ANOTHER_VERSION, logging.WARNING)
         if event.get("reason"):
             log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
+        self._launched.end = end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
                 context = JobContext(api, job, log, hide)
-                await self.check_server(context, event.get("server"), unguarded, meaning)
+                await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(self.cluster.resolve(), main, self._after_timeout(task, on_outcome), task)
+            try:
+                settled = self._after_timeout(task, on_outcome)
+                return self.outlasting_timeout(self.cluster.resolve(), main, settled, task)
+            except (exceptions.KubernetesApiError, exceptions.ConnectionFieldError) as error:
+                is_retried = task is not None and task.has_tries_left and error.retryable
+                if end is None or unguarded.ref is None or is_retried:
+                    raise
+                return conclude_without_cluster(job, end, log, hide=hide, why=str(error), on_outcome=on_outcome)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -232,7 +248,7 @@ class ScriptTaskRun(JobTaskRun):
 
     async def _begin(
         self, api: KubernetesApi, request: JobRequest, meaning: MeaningOfKill, *, alone: bool
-    ) -> tuple[JobContext, FollowState]:
+    ) -> tuple[JobContext, FollowState | JobEnd]:
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
         begun = await begin(
@@ -246,6 +262,7 @@ class ScriptTaskRun(JobTaskRun):
             meaning_of_kill=meaning,
         )
         self._launched.job, self._launched.hide = begun[0].job, begun[0].hide
+        self._launched.end = begun[1] if isinstance(begun[1], JobEnd) else None
         return begun
 
     def _after_timeout(
@@ -256,6 +273,9 @@ class ScriptTaskRun(JobTaskRun):
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
             context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._launched.hide)
-            return await after_timeout(context, task=task, on_outcome=on_outcome, meaning_of_kill=meaning, alone=alone)
+            end, kill = self._launched.end, meaning
+            return await after_timeout(
+                context, end, task=task, on_outcome=on_outcome, meaning_of_kill=kill, alone=alone
+            )
 
         return settled

@@ -13,7 +13,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.hiding import Hide, hider, name_of_error, values_in
-from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
@@ -31,21 +31,21 @@ async def begin(
     recovers: bool = False,
     on_launch: OnLaunch | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
-) -> tuple[JobContext, FollowState]:
-    """The Job to follow: one that an earlier try left, or a new one; and what is known of it.
+) -> tuple[JobContext, FollowState | JobEnd]:
+    """The Job to follow, of an earlier try or new; and what is known of it, or its script's end.
 
     ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside
     them. A Job of an earlier try may have other values: of its error only the name is shown.
     ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
     followed are deleted. ``recovers`` means that this try has launched its Job before: that one is
-    followed. ``on_launch`` is called with the Job, new or not. ``meaning_of_kill`` is
-    ``JobGuard``'s. Raises as ``reattach.find``, ``reattach.of_this_try`` and ``launching.launch``
-    do; what ``on_launch`` raises counts as an interruption.
+    followed. ``on_launch`` is called with each. ``meaning_of_kill`` is ``JobGuard``'s. Raises as
+    ``find`` and ``of_this_try`` do, and ``launch``; an error of ``on_launch`` is an interruption.
 
     No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
     kill there would leave the Job behind.
     """
     finding = reattach.of_this_try(api, request) if recovers else reattach.find(api, request, log, alone=alone)
+    start: FollowState | JobEnd
     earlier, created = await finding, None
     if earlier is None:
         request = await read_mark.within_rights(api, request, log)
@@ -54,7 +54,7 @@ async def begin(
         job, start = replace(job, ref=JobRef.of(created)), FollowState()
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
-        start = FollowState(clock=earlier.clock, has_begun=None)
+        start = earlier.end or FollowState(clock=earlier.clock, has_begun=None)
     context = JobContext(api, job, log, _hide(request, mask, earlier), created=created)
     async with JobGuard(context, meaning_of_kill).protecting():
         await _complete(context, request, earlier, recovers=recovers)
@@ -78,6 +78,10 @@ def _hide(request: JobRequest, mask: Hide, earlier: ReattachedJob | None) -> Hid
 
 
 def _note_reattached(earlier: ReattachedJob, log: RunLog, *, recovers: bool) -> None:
+    if earlier.end is not None:
+        whose = f"try {earlier.try_number}, whose worker was lost," if not recovers else "this try"
+        log.note(f"The script of Job {earlier.ref} of {whose} has ended: its outcome counts. It does not run again")
+        return
     if recovers:
         log.note(f"Job {earlier.ref} of this try is followed again. Its log is repeated from the start")
         return

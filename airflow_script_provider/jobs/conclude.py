@@ -17,6 +17,7 @@ from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.causes import script_error
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -24,13 +25,16 @@ from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.progress import Cause
 from airflow_script_provider.kube.logs.container_logs import logs_left
 from airflow_script_provider.kube.logs.groups import shown_text
+from airflow_script_provider.kube.logs.output import Output
+from airflow_script_provider.kube.logs.value import Value
 from airflow_script_provider.kube.names import TaskIdentity
-from airflow_script_provider.run_log import NoRunLog
+from airflow_script_provider.run_log import NoRunLog, RunLog
 
 OnOutcome = Callable[[Outcome], None]
 
 READ_TIMEOUT = 60.0
 """Seconds for the output of a script that has ended, where its task has no time left."""
+_MAY_LACK_VALUE = "Only the end of the output was kept, so the result may lack its value"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ async def conclude(
 
 async def conclude_or_defer(
     context: JobContext,
-    start: FollowState,
+    start: FollowState | JobEnd,
     defer_after: float,
     *,
     task: TaskIdentity | None = None,
@@ -78,6 +82,8 @@ async def conclude_or_defer(
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> Outcome | Deferral:
     """As ``conclude``; but a Job that runs after ``defer_after`` seconds is left to a trigger."""
+    if isinstance(start, JobEnd):
+        return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning_of_kill)
     guard = JobGuard(context, meaning_of_kill)
     async with guard.protecting():
         follower = _follower(context, start)
@@ -88,8 +94,33 @@ async def conclude_or_defer(
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
+def conclude_without_cluster(
+    job: LaunchedJob,
+    end: JobEnd,
+    log: RunLog,
+    *,
+    hide: Hide | None = None,
+    why: str,
+    on_outcome: OnOutcome | None = None,
+) -> Outcome:
+    """The outcome of an end that an earlier follower saw, where the cluster cannot be asked.
+
+    ``why`` says why not. The output is what that follower kept. The Job stays as it is.
+    """
+    followed = Followed(end.verdict, end.view, _output_of(job, end), end.warnings)
+    outcome = _outcome(job, hide, followed, end.seconds)
+    has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
+    log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
+    log.note(f"What is left of Job {job.ref} is not removed. Run: {launching.how_to_delete(job.ref)}", logging.WARNING)
+    _note(outcome, job, followed, log)
+    if on_outcome is not None:
+        on_outcome(outcome)
+    return outcome
+
+
 async def after_timeout(
     context: JobContext,
+    end: JobEnd | None = None,
     *,
     task: TaskIdentity | None = None,
     on_outcome: OnOutcome | None = None,
@@ -101,17 +132,19 @@ async def after_timeout(
     A script that has ended by itself is concluded: a success, and an exit code that ends the
     tries. If the task runs other code (not ``alone``), no time is left for that, so the Job is
     left to the next try. Everything else ends now, and the end of its pods is waited for. What
-    they print meanwhile is not read. For ``meaning_of_kill`` see ``JobGuard``.
+    they print meanwhile is not read. ``end`` is the one that an earlier follower saw. For
+    ``meaning_of_kill`` see ``JobGuard``.
     """
     job, guard = context.job, JobGuard(context, meaning_of_kill)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
     async with guard.protecting():
-        followed = await follower.follow_or_end(time.monotonic())
+        seen = None if end is None else Followed(end.verdict, end.view, Output(0), end.warnings)
+        followed = seen or await follower.follow_or_end(time.monotonic())
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
             followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
-        outcome = _outcome(quiet, followed)
+        outcome = _outcome(job, quiet.hide, followed)
         is_needed = alone or (task is not None and task.has_tries_left)
         if may_run_on or outcome.is_retried or not is_needed:
             await _delete_job(context)
@@ -121,21 +154,19 @@ async def after_timeout(
     if not alone:
         return None
     async with guard.protecting():
-        followed = await _read_in_time(quiet, followed)
-        outcome = await _clear_up(context, followed)
+        end = end or JobEnd(followed.verdict, followed.view, time.time() - job.launched_at)
+        followed = replace(await _read_in_time(quiet, end), warnings=followed.warnings)
+        outcome = await _clear_up(context, followed, end.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
 
 
-async def _read_in_time(context: JobContext, followed: Followed) -> Followed:
-    """Read the output that a result needs; without an end if that takes too long."""
+async def _read_in_time(context: JobContext, end: JobEnd) -> Followed:
+    """Read the output that a result needs; what is known of it if that takes too long."""
     try:
         async with asyncio.timeout(READ_TIMEOUT):
-            return replace(
-                followed, output=(await _read_left(context, JobEnd(followed.verdict, followed.view, 0))).output
-            )
+            return await _read_left(context, end)
     except TimeoutError:
-        outputs = Outputs(context.job.max_output_bytes, whole=True)
-        return replace(followed, output=outputs.of(followed.verdict.pod_uid, lacks_end=True))
+        return Followed(end.verdict, end.view, _output_of(context.job, end), end.warnings)
 
 
 def _follower(context: JobContext, start: FollowState, *, keeps_output: bool = True) -> Follower:
@@ -159,8 +190,16 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     if end.kept.text and (logs.lacks_end(uid) or not output.size):
         if context.job.holds_lines and not output.size:
             context.log.output(shown_text(end.kept.text))
-        output = outputs.of_kept(end.kept, lacks_end=end.kept.lacks_end)
-    return Followed(end.verdict, end.view, output, tuple(end.state.announced.warnings.values()))
+        output = _output_of(context.job, end)
+    return Followed(end.verdict, end.view, output, end.warnings)
+
+
+def _output_of(job: LaunchedJob, end: JobEnd) -> Output:
+    """What an earlier follower kept of the output."""
+    outputs, kept = Outputs(job.max_output_bytes, whole=True), end.kept
+    if not kept.text:
+        return outputs.of(end.verdict.pod_uid, lacks_end=True)
+    return outputs.of_kept(kept, lacks_end=kept.lacks_end)
 
 
 async def _clear_up(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
@@ -169,16 +208,23 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     ``seconds`` is the time from the launch to the end, by default to now.
     """
     await _delete_secret(context)
-    outcome = _outcome(context, followed, seconds)
-    unread = outcomes.unread(str(context.job.ref), followed.verdict, followed.view)
-    for warning in (*outcome.value.warnings, *unread):
-        context.log.note(warning, logging.WARNING)
-    context.log.note(outcomes.summary(outcome.result))
+    outcome = _outcome(context.job, context.hide, followed, seconds)
+    _note(outcome, context.job, followed, context.log)
     return outcome
 
 
-def _outcome(context: JobContext, followed: Followed, seconds: float | None = None) -> Outcome:
-    job, output = context.job, followed.output
+def _note(outcome: Outcome, job: LaunchedJob, followed: Followed, log: RunLog) -> None:
+    """Log how the run ended, below what its result lacks."""
+    may_lack_value = followed.verdict.is_success and followed.output.lacks_start and outcome.value == Value()
+    lacking = [_MAY_LACK_VALUE] if may_lack_value else []
+    lacking += outcomes.unread(str(job.ref), followed.verdict, followed.view)
+    for warning in (*outcome.value.warnings, *lacking):
+        log.note(warning, logging.WARNING)
+    log.note(outcomes.summary(outcome.result))
+
+
+def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: float | None = None) -> Outcome:
+    output = followed.output
     case = diagnosis.Case(
         str(job.ref),
         followed.verdict,
@@ -190,7 +236,7 @@ def _outcome(context: JobContext, followed: Followed, seconds: float | None = No
         lines=() if followed.verdict.is_success else output.last_lines(script_error.LINES),
         warnings=followed.warnings,
         files=job.files,
-        hide=context.hide,
+        hide=hide,
     )
     return outcomes.conclude(case, output, job, time.time() - job.launched_at if seconds is None else seconds)
 

@@ -89,14 +89,12 @@ class Follower:
             waited=start.waited,
         )
         if start.clock is not None:
-            # The previous follower's pods are unknown until listed.
-            # No timeout may fire before that.
+            # The previous follower's pods are unknown until listed: no timeout may fire before that.
             self.view = replace(self.view, started_at=_monotonic(start.clock), pods_known=False)
         self._api, self._job, self._log = context.api, job, context.log
-        self._changes = changes
-        self._start = start
+        self._changes, self._start = changes, start
         self._announcer = announcements.Announcer(start.announced, job.own_objects, context.hide)
-        self._outputs = Outputs(job.max_output_bytes, whole=keeps_output)
+        self._outputs = Outputs(job.max_output_bytes, whole=keeps_output, pod_of=lambda u: self.view.pods.get(u, {}))
         self._logs = JobLogs(
             context, start, self._outputs.begin, keeps_output=keeps_output, slots=slots, silence=log_silence
         )
@@ -162,7 +160,8 @@ class Follower:
         pod = self.view.pods.get(verdict.pod_uid or "")
         is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
         is_lost = verdict.ends_pods or is_deleted or termination.may_be_repeated(self.view, verdict)
-        kept, lacks_end = self._outputs.kept(verdict.pod_uid), self.state.lacks_end(verdict.pod_uid)
+        lacks_end = self.state.lacks_end(verdict.pod_uid)
+        kept = self._outputs.kept(verdict.pod_uid, is_success=verdict.is_success)
         return replace(kept, lacks_end=lacks_end) if is_lost else Kept()
 
     def _followed(self, verdict: Verdict) -> Followed:

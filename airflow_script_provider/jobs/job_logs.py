@@ -20,13 +20,15 @@ from airflow_script_provider.kube.logs.groups import END_OF_GROUP, GROUP, Groups
 from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.logs.prelude import Prelude
+from airflow_script_provider.kube.logs.value import MAX_VALUE
 from airflow_script_provider.kube.pods import pod_status
 
 LOG_MARGIN = 25.0
 """Seconds without progress after which the rest of a log is given up, once its container has
 ended; and all the seconds for the log of one that was not seen to end."""
 MAX_KEPT = 64 * 1024
-"""Bytes at most of an output that travel where its log goes with its pod."""
+"""Bytes at most of an output that travel where its log goes with its pod. Of a success with a
+sidecar, whose value would go as well, it is ``MAX_VALUE``."""
 
 _LACKS_END = "The end of the log could not be read"
 _GROUP = f"{GROUP}Installing dependencies"
@@ -39,8 +41,9 @@ class Outputs:
     needed where the pod, and its log with it, is gone before the other process can read it.
     """
 
-    def __init__(self, max_bytes: int, *, whole: bool) -> None:
+    def __init__(self, max_bytes: int, *, whole: bool, pod_of: Callable[[str], pod_status.Pod] = lambda _: {}) -> None:
         self._max_bytes = max_bytes
+        self._pod_of = pod_of
         self._whole = whole
         self._outputs: dict[str, Output] = {}
         self._tails: dict[str, Tail] = {}
@@ -51,7 +54,8 @@ class Outputs:
             newest_before = list(self._outputs)[-1:]
             self._outputs = {old: self._outputs[old] for old in newest_before} | {uid: Output(self._max_bytes)}
             return self._outputs[uid]
-        self._tails = {uid: Tail(min(self._max_bytes, MAX_KEPT))}
+        has_sidecars = bool(pod_status.unfinished_others(self._pod_of(uid)))
+        self._tails = {uid: Tail(MAX_VALUE if has_sidecars else MAX_KEPT)}
         return self._tails[uid]
 
     def of(self, uid: str | None, *, lacks_end: bool = False) -> Output:
@@ -72,14 +76,15 @@ class Outputs:
     def of_kept(self, kept: Kept, *, lacks_end: bool) -> Output:
         """The output that an earlier follower kept, of a log that has gone with its pod."""
         output = Output(self._max_bytes)
+        output.lacks_start = kept.lacks_start
         output.add_end(kept.text, kept.size)
         output.no_value_because = _LACKS_END if lacks_end else ""
         return output
 
-    def kept(self, uid: str | None) -> Kept:
+    def kept(self, uid: str | None, *, is_success: bool = True) -> Kept:
         """The end of a pod's output, for a result that another process makes."""
-        tail = self._tails.get(uid or "")
-        return Kept() if tail is None else Kept(tail.text(), tail.size)
+        tail, max_bytes = self._tails.get(uid or ""), MAX_VALUE if is_success else MAX_KEPT
+        return Kept() if tail is None else Kept(tail.text(max_bytes), tail.size, tail.lacks_start)
 
 
 class JobLogs:
@@ -267,7 +272,9 @@ class JobLogs:
         groups = self._groups[log.key]
         # An earlier reader may have read the prelude's last line.
         is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
-        prelude = Prelude(None if is_continued else self._job.mark, self._output_of(log.uid))
+        output = self._output_of(log.uid)
+        output.lacks_start = output.lacks_start or is_continued
+        prelude = Prelude(None if is_continued else self._job.mark, output)
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
             prelude.add(lines)

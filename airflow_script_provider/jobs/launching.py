@@ -10,13 +10,14 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
-from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.api.client import KubernetesApi, patiently
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import kept_fields, refusal
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.labels import LAUNCH_LABEL
+from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
+from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
@@ -54,7 +55,12 @@ def fate(ref: JobRef, *, deleted: bool) -> str:
 
 def left_over(ref: JobRef) -> str:
     """How to remove a Job that could not be deleted."""
-    return f"Job {ref} could not be deleted. Run: kubectl -n {ref.namespace} delete job {ref.name}"
+    return f"Job {ref} could not be deleted. Run: {how_to_delete(ref)}"
+
+
+def how_to_delete(ref: JobRef) -> str:
+    """The command that deletes a Job with everything that belongs to it."""
+    return f"kubectl -n {ref.namespace} delete job {ref.name}"
 
 
 def unknown(namespace: str, name: str) -> str:
@@ -124,6 +130,23 @@ async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:
     with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
         async with asyncio.timeout(ABANDON_TIMEOUT):
             await api.patch("jobs", ref.namespace, ref.name, limit)
+
+
+async def leave_ended(api: KubernetesApi, ref: JobRef, end: str, deadline: int | None) -> bool:
+    """Save on the Job how its script has ended, and let it start no other pod, in one change.
+
+    Kubernetes deletes the pod that still runs. The Job stays for a worker or the next try, until
+    its own deadline or ``deadline``. False if it may not be so: also a webhook may drop a part.
+    """
+    spec = NO_OTHER_POD | ({} if deadline is None else {"activeDeadlineSeconds": deadline})
+    body = {"metadata": {"uid": ref.uid, "annotations": {END_ANNOTATION: end}}, "spec": spec}
+    try:
+        async with asyncio.timeout(ABANDON_TIMEOUT):
+            left = await patiently(lambda: api.patch("jobs", ref.namespace, ref.name, body), ABANDON_TIMEOUT)
+    except (TimeoutError, exceptions.KubernetesApiError):
+        return False
+    is_saved = (left["metadata"].get("annotations") or {}).get(END_ANNOTATION) == end
+    return is_saved and left["spec"].items() >= spec.items()
 
 
 async def abandon(api: KubernetesApi, ref: JobRef, within: float | None = None) -> bool:

@@ -18,7 +18,7 @@ from airflow_script_provider.jobs.answers.left_scripts import scripts_left
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.job import earlier_tries, manifest, termination
 from airflow_script_provider.kube.job.earlier_tries import EarlierJobs, Job
-from airflow_script_provider.kube.job.follow_state import FollowState
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.pods import pod_status
@@ -38,6 +38,7 @@ class ReattachedJob:
     ``launched_at`` is when the run began, and ``clock`` when the Job's deadline began to count; it
     is None while the Job is suspended. Both are times of day of this machine in seconds since
     1970, computed from the API server's own times: the clocks of the two may differ.
+    ``end`` is the script's end that a trigger saved.
     """
 
     request: JobRequest
@@ -46,6 +47,7 @@ class ReattachedJob:
     launched_at: float
     clock: float | None
     has_ended: bool
+    end: JobEnd | None = None
 
 
 async def find(
@@ -189,7 +191,7 @@ async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> N
 def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> ReattachedJob:
     metadata, now = job["metadata"], api.now()
     launch_id = metadata["labels"][labels.LAUNCH_LABEL]
-    on_the_clock = earlier_tries.seconds_on_the_clock(job, now)
+    on_the_clock, end = earlier_tries.seconds_on_the_clock(job, now), saved_end(job)
     identity = replace(request.identity, launch_id=launch_id)
     deadline = earlier_tries.deadline_of(job, request.deadline, request.options.timeout)
     return ReattachedJob(
@@ -198,7 +200,8 @@ def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> Reattached
         earlier_tries.try_number(job) or 0,
         launched_at=time.time() - earlier_tries.seconds_since_launch(job, now),
         clock=None if on_the_clock is None else time.time() - on_the_clock,
-        has_ended=earlier_tries.has_ended(job),
+        has_ended=end is not None or earlier_tries.has_ended(job),
+        end=end,
     )
 
 

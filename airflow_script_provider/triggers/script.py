@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import earlier_tries, termination
-from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_state, to_event
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end, saved_state, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
@@ -35,6 +36,8 @@ SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
 SAVED_WAITS = 5
 """How often at most a wait for a pod is saved until its ``startup_timeout``."""
+UNREAD_TIMEOUT = 3600
+"""Seconds for a worker, after which a Job ends that has no deadline of its own."""
 
 
 class ScriptTrigger(JobTrigger):
@@ -54,6 +57,8 @@ class ScriptTrigger(JobTrigger):
         found = await cluster.changes_in(ref.namespace).job(ref)
         if found is None:  # deleted, or this is another cluster, which may have the same address
             raise launching.not_found(ref, cluster.api.host, self.server)
+        if (end := saved_end(found)) is not None:  # the triggerer that saw it was lost before its event
+            return to_event(self.job, end)
         log = self._open_log()
         start = self._start(found, cluster.api.now())
         self._follower, self._has_waited = self._new_follower(cluster, start), start.waited > 0
@@ -115,11 +120,26 @@ class ScriptTrigger(JobTrigger):
             deadline = self.execution_timeout or round(seconds)
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
+        end = JobEnd(verdict, follower.view, seconds, self._position(), follower.kept_for(verdict))
         is_kept = _is_kept_for_its_output(verdict, follower.view, reads_logs=self._launched.get_logs)
         if verdict.delete_job and not is_kept:
             # Now, not when a worker has time: what should not start must not start meanwhile.
-            await launching.abandon(api, self._launched.ref)
-        return JobEnd(verdict, follower.view, seconds, self._position(), follower.kept_for(verdict))
+            await self._end_job(api, end)
+        return end
+
+    async def _end_job(self, api: KubernetesApi, end: JobEnd) -> None:
+        """Let nothing of the Job start any more.
+
+        It is deleted, unless a worker may be lost before it has saved an outcome that is not tried
+        again: then the next try takes it from the Job.
+        """
+        ref = self._launched.ref
+        if termination.ends_the_tries(end.view, end.verdict, self._launched.limits):
+            has_deadline = "activeDeadlineSeconds" in end.view.job.get("spec", {})
+            deadline = None if has_deadline else math.ceil(end.seconds) + UNREAD_TIMEOUT
+            if await launching.leave_ended(api, ref, end.to_text(), deadline):
+                return
+        await launching.abandon(api, ref)
 
     async def _save_along(self, api: KubernetesApi) -> None:
         """Save the position of a script that prints, for the case that this process is killed."""
@@ -173,7 +193,7 @@ async def _in_the_background(works: Iterable[Coroutine[Any, Any, None]]) -> Asyn
 def _is_kept_for_its_output(verdict: Verdict, view: View, *, reads_logs: bool) -> bool:
     """Whether the Job stays until a worker has read the output of its deciding pod.
 
-    Where Kubernetes may go on with other pods, the follower keeps the output, and the Job goes. A
+    Where Kubernetes may go on with other pods, the follower keeps the output, and the pod goes. A
     follower that does not read the log has nothing to keep.
     """
     if verdict.ends_pods or (reads_logs and termination.may_be_repeated(view, verdict)):

@@ -10,8 +10,9 @@ import pytest
 
 from airflow_script_provider._airflow import AirflowFailException, AirflowSkipException
 from airflow_script_provider.kube.job import progress
+from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_task, wait_until_logged
+from tests.cluster.tasks import FakeTaskInstance, meanwhile, run_operator, run_task, wait_until_logged
 from tests.patience import LONG, PATIENCE, wait_for
 
 FAILS_ONCE = """
@@ -223,3 +224,38 @@ def test_a_success_is_not_repeated_while_a_sidecar_is_stopped(own: dict[str, Any
     time.sleep(_REPLACED_AFTER)
     starts = ("--field-selector", "reason=SuccessfulCreate,involvedObject.kind=Job")
     assert len(kubectl.names("events", own["namespace"], *starts)) == 1
+
+
+class ResumedInVain(KubernetesScriptOperator):
+    """An operator whose worker is lost as soon as it resumes the task."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
+        """Nothing is done."""
+        raise MemoryError("the worker is lost")
+
+
+@pytest.mark.parametrize("exit_code", [0, 4])
+def test_an_end_beside_a_sidecar_outlives_its_pod_and_its_worker(
+    exit_code: int, own: dict[str, Any], kubectl: Kubectl
+) -> None:
+    """The trigger has seen it: the next try takes value or code from the Job, and no other pod starts (R1, R2, R7)."""
+    sidecar = {"name": "proxy", "image": "python:3.11-slim", "command": ["sleep", "3600"]}
+    script = f"import time\ntime.sleep(4)\nprint(list(range(20_000)))\nraise SystemExit({exit_code})"
+    arguments: dict[str, Any] = {
+        "script": script,
+        "pod_overrides": {"spec": {"containers": [sidecar]}},
+        "fail_on_exit_code": 4,
+    }
+    arguments |= {"deferrable": True, "defer_after": 0, "termination_grace_period": 1, "max_output_bytes": 10} | own
+    lost = run_operator(ResumedInVain(task_id="task", **arguments), ti=FakeTaskInstance(max_tries=2))
+    assert isinstance(lost.error, MemoryError)
+    wait_for(lambda: not kubectl.names("pods", own["namespace"]), "the end of the pod")
+    time.sleep(_REPLACED_AFTER)
+    run = run_task(ti=FakeTaskInstance(try_number=2, max_tries=2), **arguments)
+    if exit_code:
+        assert "exit code 4" in run.headline
+    else:
+        assert run.succeeded().xcoms["value"] == [*range(20_000)]
+    starts = ("--field-selector", "reason=SuccessfulCreate,involvedObject.kind=Job")
+    assert len(kubectl.names("events", own["namespace"], *starts)) == 1
+    wait_for(lambda: not kubectl.names("jobs", own["namespace"]), "the end of the Job")

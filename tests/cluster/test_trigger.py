@@ -132,7 +132,7 @@ async def test_a_triggerer_without_the_kubeconfig_hands_back(shared: dict[str, A
 
 
 async def test_no_attempt_follows_while_a_worker_is_awaited(shared: dict[str, Any], kubectl: Kubectl) -> None:
-    """A helper that still runs might fail and have the script started again: the Job is deleted at once (R12)."""
+    """A helper that still runs might fail and have the script started again; the Job keeps the end (R4, R12)."""
     helper = {"name": "helper", "image": "python:3.11-slim", "command": ["sh", "-c", "sleep 5; exit 143"]}
     overrides = {"spec": {"containers": [helper]}}
     job = await launched(shared, "print('[1]')", backoff_limit=3, pod_overrides=overrides)
@@ -141,10 +141,11 @@ async def test_no_attempt_follows_while_a_worker_is_awaited(shared: dict[str, An
     starts = f"reason=SuccessfulCreate,involvedObject.name={job.ref.name}"
 
     def is_gone() -> bool:
-        left = [kubectl.names(kind, shared["namespace"]) for kind in ("jobs", "pods")]
-        return job.ref.name not in str(left)
+        return job.ref.name not in str(kubectl.names("pods", shared["namespace"]))
 
-    await asyncio.to_thread(wait_for, is_gone, "the end of the Job and its pod")
+    await asyncio.to_thread(wait_for, is_gone, "the end of the pod")
+    of_the_next_triggerer = await event_of(a_trigger(job, shared))
+    assert of_the_next_triggerer["ended"]["verdict"] == event["ended"]["verdict"]
     of_pods = await asyncio.to_thread(kubectl.names, "events", shared["namespace"], "--field-selector", starts)
     assert len(of_pods) == 1
 

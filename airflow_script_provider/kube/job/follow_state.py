@@ -6,10 +6,12 @@ seconds since 1970. The keys are stored in databases and on Jobs, so they stay a
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from airflow_script_provider.kube.job.announcements import Announced, texts
@@ -17,13 +19,21 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
 from airflow_script_provider.kube.job.view import View, manager_of
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INVALID_TEXT, SCRIPT_CONTAINER
+from airflow_script_provider.kube.labels import (
+    END_ANNOTATION,
+    FOLLOW_STATE_ANNOTATION,
+    INVALID_TEXT,
+    SCRIPT_CONTAINER,
+)
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.pods import pod_status
 
 MAX_PODS = 16
 """Pods of a Job that travel in an event, the last ones; a Job may have many attempts."""
+
+MAX_SAVED_END = 128 * 1024
+"""Bytes at most of an end on its Job, packed; all annotations of an object may have 256 KiB."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +131,19 @@ def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
 class Kept:
     """The end of an output whose log goes with its pod, and the size of all that was read.
 
-    ``lacks_end`` says that the log could not be read to its end.
+    ``lacks_start`` says that a process before has read lines of it as well, ``lacks_end`` that the
+    log could not be read to its end.
     """
 
     text: str = ""
     size: int = 0
+    lacks_start: bool = False
     lacks_end: bool = False
+
+    def shortened(self) -> Kept:
+        """The last third of the text, in whole lines where there are some."""
+        text = self.text[-(len(self.text) // 3) :] if len(self.text) > 2 else ""
+        return replace(self, text=text.partition("\n")[2] if "\n" in text[:-1] else text)
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,11 @@ class JobEnd:
     seconds: float
     state: FollowState = field(default_factory=FollowState)
     kept: Kept = Kept()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The Warning events that were announced."""
+        return tuple(self.state.announced.warnings.values())
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -166,6 +188,12 @@ class JobEnd:
             "handover": self.state.to_dict(),
             "kept": asdict(self.kept),
         }
+
+    def to_text(self) -> str:
+        """As an annotation's text, packed; with less of the output where it is too long."""
+        text = base64.b64encode(zlib.compress(json.dumps(self.to_dict()).encode(), 9)).decode()
+        is_too_long = len(text) > MAX_SAVED_END and self.kept.text
+        return replace(self, kept=self.kept.shortened()).to_text() if is_too_long else text
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> JobEnd:
@@ -193,6 +221,15 @@ class JobEnd:
         return cls(verdict, view, given["seconds"], state, kept)
 
 
+def saved_end(job: Mapping[str, Any]) -> JobEnd | None:
+    """The end that a follower saved on the Job; None without one, or if it was changed."""
+    text = (job["metadata"].get("annotations") or {}).get(END_ANNOTATION)
+    try:
+        return JobEnd.from_dict(json.loads(zlib.decompress(base64.b64decode(text)))) if text else None
+    except (*INVALID_TEXT, zlib.error):
+        return None
+
+
 def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     names = {known.name for known in fields(kind)}
     return {name: value for name, value in given.items() if name in names}
@@ -203,7 +240,7 @@ def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
     manager, deadline = manager_of(job), job.get("spec", {}).get("activeDeadlineSeconds")
     spec = {"managedBy": manager, "activeDeadlineSeconds": deadline}
     kept = {name: value for name, value in spec.items() if value is not None}
-    return {"status": pruned_job(job)["status"]} | ({"spec": kept} if kept else {})
+    return {"status": pruned_job({"metadata": {}} | dict(job))["status"]} | ({"spec": kept} if kept else {})
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_script_provider.kube.labels import CONTROLLER_LABEL, FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION, FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 
 _METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
@@ -26,7 +26,7 @@ def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     spec, status = job.get("spec", {}), job.get("status", {})
     kept = _picked(status, _COUNTS)
     return {
-        "metadata": _metadata(job, "annotations", FOLLOW_STATE_ANNOTATION),
+        "metadata": _metadata(job, "annotations", FOLLOW_STATE_ANNOTATION, END_ANNOTATION),
         "spec": _picked(spec, _SPEC),
         "status": kept | _conditions(status),
     }
@@ -64,11 +64,11 @@ def controller_of(pod: Mapping[str, Any]) -> str:
     return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_LABEL, ""))
 
 
-def _metadata(thing: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
-    """The object's names and times, and the one label or annotation of it that is read."""
+def _metadata(thing: Mapping[str, Any], kind: str, *names: str) -> dict[str, Any]:
+    """The object's names and times, and the labels or annotations of it that are read."""
     given = thing["metadata"]
-    value = (given.get(kind) or {}).get(name)
-    return _picked(given, _METADATA) | ({kind: {name: value}} if value else {})
+    read = {name: value for name in names if (value := (given.get(kind) or {}).get(name))}
+    return _picked(given, _METADATA) | ({kind: read} if read else {})
 
 
 def _variables(container: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,12 @@ def may_be_repeated(view: View, verdict: Verdict) -> bool:
     return bool(pod_status.running_others(pod)) or pod_status.disruption(pod) is not None
 
 
+def ends_the_tries(view: View, verdict: Verdict, limits: Limits) -> bool:
+    """Whether no other try is to run the script again: it has succeeded, or its code is final."""
+    is_of_the_script = verdict.cause is Cause.SCRIPT_FAILED and verdict.pod_uid in view.pods
+    return verdict.is_success or (is_of_the_script and progress.is_final(view, verdict.pod_uid or "", limits))
+
+
 def has_running_sidecar(view: View, verdict: Verdict) -> bool:
     """Whether a native sidecar of a success is still being stopped.
 

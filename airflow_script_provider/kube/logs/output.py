@@ -15,12 +15,14 @@ _BLOCK = 64 * 1024
 class Tail:
     """The last ``max_bytes`` of lines, for the case that their log goes with its pod.
 
-    ``size`` is the number of bytes of all lines.
+    ``size`` is the number of bytes of all lines. ``lacks_start`` says that there were others
+    before, which another process has read.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.size = 0
+        self.lacks_start = False
         self._blocks: deque[bytes] = deque()
         self._kept = 0
 
@@ -38,10 +40,11 @@ class Tail:
         while self._kept - len(self._blocks[0]) >= self.max_bytes and len(self._blocks) > 1:
             self._kept -= len(self._blocks.popleft())
 
-    def text(self) -> str:
-        """In whole lines, where more than one fits."""
-        data = b"".join(self._blocks)[-self.max_bytes :] if self.max_bytes else b""
-        if self.size > self.max_bytes and b"\n" in data[:-1]:
+    def text(self, max_bytes: int | None = None) -> str:
+        """In whole lines, where more than one fits; at most ``max_bytes``."""
+        most = self.max_bytes if max_bytes is None else min(max_bytes, self.max_bytes)
+        data = b"".join(self._blocks)[-most:] if most else b""
+        if self.size > most and b"\n" in data[:-1]:
             data = data.partition(b"\n")[2]
         return data.decode("utf-8", "replace")
 
@@ -50,6 +53,7 @@ class Output:
     """Collects lines in bounded memory: the last ``max_bytes``, and what may hold a value.
 
     ``no_value_because`` is a clause that says why what looks like a value may not be the script's.
+    ``lacks_start`` says that there were other lines before those that were added.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_OUTPUT) -> None:
@@ -62,7 +66,7 @@ class Output:
         self._found: Value | None = None
         self._torn_start = b""
         self._torn_size = 0
-        self._lacks_start = False
+        self.lacks_start = False
         self.no_value_because = ""
 
     def restart(self) -> None:
@@ -91,7 +95,7 @@ class Output:
         """Append the end of ``size`` bytes that can no longer be read."""
         self.add([text.encode("utf-8", "replace")])
         kept = len(text.encode("utf-8", "replace"))
-        self._lacks_start = self._lacks_start or size > kept
+        self.lacks_start = self.lacks_start or size > kept
         self.size += max(0, size - kept)
 
     def tail(self) -> str:
@@ -100,7 +104,7 @@ class Output:
         Bytes that are not valid UTF-8 are replaced.
         """
         data = b"".join(self._blocks)[-self.max_bytes :] if self.max_bytes else b""
-        is_cut = self._kept > self.max_bytes or (self.size > self.max_bytes and not self._lacks_start)
+        is_cut = self._kept > self.max_bytes or (self.size > self.max_bytes and not self.lacks_start)
         if is_cut and b"\n" in data[:-1]:
             data = data.partition(b"\n")[2]
         return clean_text(data.decode("utf-8", "replace"))
@@ -108,7 +112,7 @@ class Output:
     @property
     def truncated(self) -> bool:
         """Whether ``tail`` is less than everything."""
-        return self._lacks_start or self.size > self.max_bytes
+        return self.lacks_start or self.size > self.max_bytes
 
     def last_lines(self, count: int) -> list[str]:
         """The last lines that are not blank, as text."""

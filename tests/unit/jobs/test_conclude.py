@@ -12,16 +12,20 @@ import pytest
 
 from airflow_script_provider.jobs import conclude
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.kube.job.follow_state import JobEnd, Kept
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.kill import EarlyEnd
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_container, a_launched_job, a_pod, a_task, a_view, some_limits
 from tests.kept_log import KeptLog
 from tests.stand_in_api import an_object, api_of, requests, stand_in
 
+KEPT = Kept("[1]\n", 4)
+READ = FollowState({("uid-load-x1", SCRIPT_CONTAINER): LogPosition(complete=True)})
 JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
 
 
@@ -57,6 +61,41 @@ async def test_a_job_with_a_sidecar_is_kept_while_a_next_try_may_need_its_outcom
             await conclude.conclude(JobContext(api, job, NoRunLog()), end, task=task, on_outcome=save)
         deletes.append(requests(server, "DELETE", JOB))
     assert deletes == [deletes_before, 1]
+
+
+@pytest.mark.parametrize("has_time", [True, False])
+async def test_a_known_end_is_concluded_as_it_is(has_time: bool) -> None:
+    """Also after ``execution_timeout``; its Job may look as if nothing had run (R1, R5)."""
+    end = JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), a_view(a_pod(exit_code=0)), 1.0, kept=KEPT, state=READ)
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            context = JobContext(api, a_launched_job(), NoRunLog())
+            if has_time:
+                found: object = await conclude.conclude_or_defer(context, end, 0.0, task=a_task())
+            else:
+                found = await conclude.after_timeout(context, end, task=a_task())
+    assert isinstance(found, Outcome)
+    assert (found.diagnosis, found.value.value, found.result.execution_time) == (None, [1], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kept", "exit_code", "is_said"),
+    [
+        (Kept("bye\n", 4), 0, False),
+        (Kept("bye\n", 5000), 0, True),
+        (Kept("bye\n", 4, lacks_start=True), 0, True),
+        (Kept("[1]\n", 5000), 0, False),
+        (Kept("bye\n", 5000), 3, False),
+    ],
+    ids=["whole", "cut", "read by another process before", "with a value", "failure"],
+)
+def test_a_value_may_be_in_the_part_that_is_gone(kept: Kept, exit_code: int, is_said: bool) -> None:
+    """Without a warning it would look as if the script had printed none (R21)."""
+    cause, log = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED, KeptLog()
+    end = JobEnd(Verdict(cause, "uid-load-x1"), a_view(a_pod(exit_code=exit_code)), 1.0, READ, kept)
+    conclude.conclude_without_cluster(a_launched_job(), end, log, why="No credentials.")
+    assert any("may lack its value" in note for note in log.notes) == is_said
 
 
 class Interrupted:

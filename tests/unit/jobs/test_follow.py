@@ -512,6 +512,21 @@ async def test_the_output_of_a_deleted_pod_is_kept(server: WebServer, is_deleted
         assert follower.kept_for(found.verdict).text == text
 
 
+@pytest.mark.parametrize("exit_code", [0, 3])
+async def test_of_a_success_beside_a_sidecar_enough_is_kept_for_its_value(server: WebServer, exit_code: int) -> None:
+    """Its log goes with its pod, before a worker can read it (R12, R21)."""
+    sidecars = [a_container(name="proxy", running=True)]
+    value = f'["{"x" * 100_000}"]\n'
+    has(server, ours(a_job()), pod := a_pod(exit_code=exit_code, phase="Running", others=sidecars))
+    server.answers(LOG, Answer(f"2026-01-01T00:00:01.000000001Z {value}".encode()))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(), launched_at=time.time(), max_output_bytes=10)
+        changes = Fed((Kind.POD, Change(a_pod(running=True, others=sidecars))), later=[(Kind.POD, Change(pod))])
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
+        found = await follower.follow()
+        assert len(follower.kept_for(found.verdict).text) == (64 * 1024 if exit_code else len(value))
+
+
 @pytest.mark.parametrize(
     ("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False), ([], False)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -270,6 +271,9 @@ def test_which_logs_there_are(view: View, found: list[tuple[str, int | None]]) -
     assert [(log.container, log.exit_code) for log in container_logs(view)] == found
 
 
+PROXY = a_container(name="proxy", running=True)
+
+
 class TestOutputs:
     """What is kept of the output of a Job's pods."""
 
@@ -317,8 +321,23 @@ class TestOutputs:
         outputs = Outputs(6, whole=False)
         self.printed(outputs, "uid", "one")
         self.printed(outputs, "uid", "two and a half")
-        assert outputs.kept("uid") == Kept("a half\n"[-6:], 15)
+        assert outputs.kept("uid") == Kept("two and a half\n", 15)
         assert outputs.kept("other") == Kept()
+
+    def test_what_a_process_before_has_read_is_missing(self) -> None:
+        """The result says so (R21)."""
+        output = Outputs(100, whole=True).of_kept(Kept("bye\n", 4, lacks_start=True), lacks_end=False)
+        assert (output.truncated, output.lacks_start) == (True, True)
+
+    @pytest.mark.parametrize("has_sidecars", [False, True])
+    def test_of_a_pod_with_sidecars_enough_is_kept_for_a_value(self, has_sidecars: bool) -> None:
+        """Its log goes with its pod, however little of the output is asked for (R12, R21)."""
+        value = list(range(20_000))
+        outputs = Outputs(6, whole=False, pod_of=lambda _: a_pod(others=[PROXY] if has_sidecars else []))
+        outputs.begin("uid").add([f"{json.dumps(value)}\n".encode()])
+        output = Outputs(6, whole=True).of_kept(outputs.kept("uid"), lacks_end=False)
+        assert output.value().value == (value if has_sidecars else None)
+        assert len(output.tail()) <= 6
 
 
 NO_RIGHT = a_refusal(403, "Forbidden", 'pods "load-x1" is forbidden: User "me" cannot get resource "pods/log"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -21,16 +22,17 @@ from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.pruning import pruned_job
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.kill import NO_STATE
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.triggers import _base, script
 from airflow_script_provider.triggers._base import JobEvent, JobTrigger
 from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
-from tests.builders import a_container, a_launched_job, a_pod, a_view, some_limits
+from tests.builders import a_container, a_job, a_launched_job, a_pod, a_view, some_limits
 from tests.kept_log import KeptLog
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
@@ -240,6 +242,75 @@ async def test_a_job_with_a_running_sidecar_goes_before_a_worker_has_a_slot(
     trigger = ScriptTrigger(job=a_launched_job(get_logs=get_logs).to_dict())
     _, deletes = await expired(pod, trigger, Cause.SCRIPT_FAILED if code else Cause.SCRIPT_SUCCEEDED)
     assert deletes == (is_running and get_logs)
+
+
+SIDECAR = a_container(name="proxy", running=True)
+MARK: dict[str, Any] = {"annotations": {END_ANNOTATION: "the end"}}
+
+
+async def ended_beside_a_sidecar(
+    exit_code: int, monkeypatch: pytest.MonkeyPatch, *answers: Answer, deadline: int | None = 600
+) -> list[dict[str, Any]]:
+    """What a trigger changes of a Job that it saw end so; empty for a delete."""
+    monkeypatch.setattr(JobEnd, "to_text", lambda _: "the end")
+    view = a_view(a_pod(exit_code=exit_code, phase="Running", others=[SIDECAR]), job=a_job(deadline=deadline))
+    follower: Any = create_autospec(Follower, instance=True, view=view, state=FollowState())
+    follower.kept_for.return_value = Kept()
+    cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
+    verdict = Verdict(cause, view.last_pod, delete_job=True, by_silence=bool(exit_code))
+    job = a_launched_job(limits=some_limits(final_codes=frozenset({4})), launched_at=time.time() - 90)
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
+        async with api_of(server) as api:
+            trigger = ScriptTrigger(job=job.to_dict())
+            await trigger._ended(api, follower, Followed(verdict, view, Output(0)))
+        return [json.loads(one.body) if one.method == "PATCH" else {} for one in server.requests]
+
+
+@pytest.mark.parametrize(("exit_code", "is_left"), [(0, True), (4, True), (3, False)])
+async def test_an_outcome_that_is_not_tried_again_stays_on_its_job(
+    exit_code: int, is_left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that resumes may be lost before it has saved it; no other pod may start meanwhile (R1, R2, R7)."""
+    changes = await ended_beside_a_sidecar(exit_code, monkeypatch, an_object(spec={"parallelism": 0}, **MARK))
+    kept = {"metadata": {"uid": "job-uid", **MARK}, "spec": {"parallelism": 0}}
+    assert changes == [kept if is_left else {}]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        a_refusal(403, "Forbidden", "jobs is forbidden"),
+        an_object(spec={"parallelism": 0}),
+        an_object(spec={"parallelism": 1}, **MARK),
+    ],
+    ids=["refused", "without the annotation", "another pod may start"],
+)
+async def test_an_outcome_that_cannot_stay_on_its_job_goes_with_it(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right to patch Jobs, or with a webhook that drops a part, no other pod may start either (R1, R7)."""
+    changes = await ended_beside_a_sidecar(0, monkeypatch, answer)
+    assert changes[0].keys() == {"metadata", "spec"}
+    assert changes[-1] == {}
+
+
+async def test_a_job_without_a_deadline_gets_one_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stay for ever if no worker came (R6)."""
+    changes = await ended_beside_a_sidecar(0, monkeypatch, an_object(), deadline=None)
+    assert changes[0]["spec"]["activeDeadlineSeconds"] >= 90 + script.UNREAD_TIMEOUT
+
+
+async def test_the_next_triggerer_reports_the_end_that_the_last_one_saved() -> None:
+    """The last one may be killed before its event; the pod is gone by then (R1, R4)."""
+    end = JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), a_view(a_pod(exit_code=0)), 2.0)
+
+    async def job(ref: Any) -> dict[str, Any]:
+        return pruned_job(a_job() | {"metadata": {"annotations": {END_ANNOTATION: end.to_text()}}})
+
+    cluster: Any = SimpleNamespace(changes_in=lambda namespace: SimpleNamespace(job=job))
+    event = await ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster)
+    assert event["ended"]["verdict"] == end.to_dict()["verdict"]
 
 
 async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_the_way() -> None:

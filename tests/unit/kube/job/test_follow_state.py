@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
+import zlib
 from typing import Any
 
 import pytest
@@ -10,16 +13,19 @@ import pytest
 from airflow_script_provider.kube.job.announcements import Announced, Announcer
 from airflow_script_provider.kube.job.follow_state import (
     MAX_PODS,
+    MAX_SAVED_END,
     FollowState,
     JobEnd,
+    Kept,
     from_event,
+    saved_end,
     saved_state,
     to_event,
 )
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.pruning import pruned_pod
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from tests.builders import a_job, a_launched_job, a_pod, a_view, some_limits
 
@@ -134,6 +140,43 @@ def test_of_many_attempts_the_last_ones_travel() -> None:
     ended = JobEnd(Verdict(Cause.JOB_FAILED, "load-x39"), a_view(*pods), 1.0)
     kept = [pod["metadata"]["name"] for pod in ended.to_dict()["pods"]]
     assert kept == [f"load-x{number}" for number in range(40 - MAX_PODS, 40)]
+
+
+def an_end(kept: str = "") -> JobEnd:
+    """That of a script that has succeeded."""
+    return JobEnd(
+        Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), a_view(a_pod(exit_code=0)), 1.0, kept=Kept(kept, 10**7)
+    )
+
+
+def with_end(text: str) -> dict[str, Any]:
+    """A Job with this annotation."""
+    return {"metadata": {"annotations": {END_ANNOTATION: text}}}
+
+
+def test_an_end_that_was_saved_on_the_job_is_found() -> None:
+    """A next try takes the outcome from it, also the value that the script printed (R1, R2, R21)."""
+    found = saved_end(with_end(an_end('{"a": 1}\n').to_text()))
+    assert found is not None
+    assert (found.verdict, found.kept) == (an_end().verdict, Kept('{"a": 1}\n', 10**7))
+
+
+def test_an_end_on_the_job_has_as_much_output_as_fits() -> None:
+    """All annotations of an object have 256 KiB; the last lines matter most (R21)."""
+    lines = [f"{random.Random(number).random()}\n" for number in range(50_000)]
+    text = an_end("".join(lines)).to_text()
+    found = saved_end(with_end(text))
+    assert len(text) <= MAX_SAVED_END
+    assert found is not None
+    assert len(found.kept.text) > 10_000
+    assert "".join(lines).endswith(f"\n{found.kept.text}")
+
+
+@pytest.mark.parametrize("text", ["", "no base64 é", "bm8gemxpYg==", base64.b64encode(zlib.compress(b"[]")).decode()])
+def test_an_end_that_somebody_else_wrote_is_nothing(text: str) -> None:
+    """The Job is then followed as any other (R4)."""
+    assert saved_end(with_end(text)) is None
+    assert saved_end({"metadata": {}}) is None
 
 
 def test_a_launched_job_arrives() -> None:

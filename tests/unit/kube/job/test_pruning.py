@@ -11,7 +11,7 @@ from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.progress import decide
 from airflow_script_provider.kube.job.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from tests.builders import a_case, a_container, a_job, a_pod, a_view, an_event, some_limits
 
@@ -72,8 +72,8 @@ def test_what_is_of_no_use_is_dropped() -> None:
 def test_where_a_triggerer_stopped_is_kept() -> None:
     """The position that it saved with the Job is what the next one begins with."""
     job = a_job()
-    job["metadata"]["annotations"] = {"theirs": "x", FOLLOW_STATE_ANNOTATION: "{}"}
-    assert pruned_job(job)["metadata"]["annotations"] == {FOLLOW_STATE_ANNOTATION: "{}"}
+    job["metadata"]["annotations"] = {"theirs": "x", FOLLOW_STATE_ANNOTATION: "{}", END_ANNOTATION: "e"}
+    assert pruned_job(job)["metadata"]["annotations"] == {FOLLOW_STATE_ANNOTATION: "{}", END_ANNOTATION: "e"}
 
 
 def test_an_empty_job_stays_one() -> None:

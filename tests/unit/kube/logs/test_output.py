@@ -149,6 +149,7 @@ def test_a_tail_keeps_whole_lines_and_counts_all() -> None:
     for number in range(1000):
         tail.add([b"line %d\n" % number])
     assert tail.text() == "line 998\nline 999\n"
+    assert tail.text(10) == "line 999\n"
     assert tail.size == sum(len(b"line %d\n" % number) for number in range(1000))
 
 

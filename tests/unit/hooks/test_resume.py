@@ -1,0 +1,121 @@
+"""Resuming a task whose trigger has seen how the script ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
+from airflow_script_provider.exceptions import ApiUnreachableError, ConnectionFieldError, KubernetesApiError
+from airflow_script_provider.hooks import _task_run
+from airflow_script_provider.hooks.script import ScriptTaskRun
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
+from airflow_script_provider.kube.job.outcomes import Outcome
+from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
+from airflow_script_provider.kube.names import TaskIdentity
+from tests.builders import a_launched_job, a_pod, a_task, a_view
+from tests.kept_log import KeptLog
+from tests.stand_in_api import access_to, stand_in
+
+NO_TRY_LEFT = a_task(try_number=3)
+
+
+def an_event(exit_code: int = 0, kept: str = "", *, server: str | None = None) -> dict[str, Any]:
+    """A trigger's event of a script that has ended, with what the trigger kept of its output."""
+    cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
+    state = FollowState({("uid-load-x1", SCRIPT_CONTAINER): LogPosition(complete=True)})
+    end = JobEnd(Verdict(cause, "uid-load-x1"), a_view(a_pod(exit_code=exit_code)), 1.0, state, Kept(kept, len(kept)))
+    event: dict[str, Any] = json.loads(json.dumps(to_event(a_launched_job().to_dict(), end)))
+    return event | {"server": server}
+
+
+def resumed(
+    access: ClusterAccess | Exception, event: dict[str, Any], task: TaskIdentity | None = NO_TRY_LEFT
+) -> tuple[Outcome, list[str], list[Outcome]]:
+    """The outcome with this access, our lines, and what was handed over."""
+    run, log = ScriptTaskRun(ClusterRef(None, config_file="/none"), object()), KeptLog()  # type: ignore[arg-type]
+    handed_over: list[Outcome] = []
+
+    def resolve(_: ClusterRef) -> ClusterAccess:
+        if isinstance(access, Exception):
+            raise access
+        return access
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClusterRef, "resolve", resolve)
+        patch.setattr(ScriptTaskRun, "run_log", lambda *_, **__: log)
+        patch.setattr(_task_run, "LOAD_PATIENCE", 0.0)
+        return run.resume(event, task=task, on_outcome=handed_over.append), log.notes, handed_over
+
+
+def a_plugin_that_fails() -> ClusterAccess:
+    """The access of a kubeconfig whose plugin has a bad moment."""
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/false"}}
+    clusters = [{"name": "a", "cluster": {"server": "https://a:6443"}}]
+    contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
+    users = [{"name": "a", "user": user}]
+    return ClusterAccess(config={"current-context": "a", "clusters": clusters, "contexts": contexts, "users": users})
+
+
+BAD_FIELD = ConnectionFieldError("connection x: not a valid field")
+
+
+@pytest.mark.parametrize(
+    ("access", "task", "event", "value", "words"),
+    [
+        (a_plugin_that_fails(), NO_TRY_LEFT, an_event(kept='{"rows": 3}\n'), {"rows": 3}, "only the output that"),
+        (a_plugin_that_fails(), NO_TRY_LEFT, an_event(), None, "the result has no output and no value"),
+        (a_plugin_that_fails(), None, an_event(), None, "the result has no output and no value"),
+        (BAD_FIELD, a_task(), an_event(), None, "the result has no output and no value"),
+    ],
+    ids=["output kept", "no output kept", "without a task", "not tried again"],
+)
+def test_a_known_success_needs_no_credentials(
+    access: ClusterAccess | Exception, task: TaskIdentity | None, event: dict[str, Any], value: Any, words: str
+) -> None:
+    """In the last try it would fail for good; what is left of the Job is said (R1, R16)."""
+    outcome, notes, handed_over = resumed(access, event, task)
+    assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, value, [outcome])
+    assert words in notes[0]
+    assert notes[1].endswith("is not removed. Run: kubectl -n etl delete job load")
+    assert "could not be deleted" not in "".join(notes)
+
+
+def test_a_known_failure_without_credentials_says_why_the_script_failed() -> None:
+    """Not why the cluster could not be asked (R16, R22)."""
+    outcome, notes, _ = resumed(a_plugin_that_fails(), an_event(3))
+    assert outcome.result.exit_code == 3
+    assert "process returned 1" in notes[0]
+
+
+def test_without_credentials_a_next_try_reads_the_outcome_from_the_job() -> None:
+    """It finds output and value there (R2, R16)."""
+    with pytest.raises(ApiUnreachableError, match="process returned 1"):
+        resumed(a_plugin_that_fails(), an_event(), a_task())
+
+
+def test_without_an_end_the_cluster_is_needed() -> None:
+    """A Job that no trigger could follow must be followed (R16)."""
+    event = to_event(a_launched_job().to_dict(), FollowState())
+    with pytest.raises(ApiUnreachableError, match="process returned 1"):
+        resumed(a_plugin_that_fails(), event)
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["ended", "handed back"])
+def test_a_job_that_this_server_does_not_have_fails_no_known_success(is_over: bool, tmp_path: Path) -> None:
+    """A cluster may have several addresses, and its Job may be gone (R9, R16)."""
+    event = an_event(kept='{"rows": 3}\n') if is_over else to_event(a_launched_job().to_dict(), FollowState())
+    with stand_in() as server:
+        access = access_to(server)
+        if not is_over:
+            with pytest.raises(KubernetesApiError, match="has no Job etl/load"):
+                resumed(access, event | {"server": "https://other:6443"})
+            return
+        outcome, notes, _ = resumed(access, event | {"server": "https://other:6443"})
+    assert (outcome.diagnosis, outcome.value.value) == (None, {"rows": 3})
+    assert "has no Job etl/load, which the worker launched on https://other:6443. The triggerer has seen" in notes[0]
