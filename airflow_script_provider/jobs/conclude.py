@@ -107,7 +107,7 @@ def conclude_without_cluster(
 
     ``why`` says why not. The output is what that follower kept. The Job stays as it is.
     """
-    followed = Followed(end.verdict, end.view, _output_of(job, end), end.warnings)
+    followed = Followed(end.verdict, end.view, _output_of(job, end, log), end.warnings)
     outcome = _outcome(job, hide, followed, end.seconds)
     has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
     log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
@@ -166,7 +166,7 @@ async def _read_in_time(context: JobContext, end: JobEnd) -> Followed:
         async with asyncio.timeout(READ_TIMEOUT):
             return await _read_left(context, end)
     except TimeoutError:
-        return Followed(end.verdict, end.view, _output_of(context.job, end), end.warnings)
+        return Followed(end.verdict, end.view, _output_of(context.job, end, context.log), end.warnings)
 
 
 def _follower(context: JobContext, start: FollowState, *, keeps_output: bool = True) -> Follower:
@@ -188,14 +188,14 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     uid = end.verdict.pod_uid
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
     if end.kept.text and (logs.lacks_end(uid) or not output.size):
-        if context.job.holds_lines and not output.size:
-            context.log.output(shown_text(end.kept.text))
-        output = _output_of(context.job, end)
+        output = _output_of(context.job, end, context.log)
     return Followed(end.verdict, end.view, output, end.warnings)
 
 
-def _output_of(job: LaunchedJob, end: JobEnd) -> Output:
-    """What an earlier follower kept of the output."""
+def _output_of(job: LaunchedJob, end: JobEnd, log: RunLog) -> Output:
+    """What an earlier follower kept of the output; the log gets lines that it has held."""
+    if job.holds_lines:
+        log.output(shown_text(end.kept.text))
     outputs, kept = Outputs(job.max_output_bytes, whole=True), end.kept
     if not kept.text:
         return outputs.of(end.verdict.pod_uid, lacks_end=True)

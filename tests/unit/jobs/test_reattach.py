@@ -111,8 +111,9 @@ async def test_a_script_whose_end_is_on_its_job_is_not_followed_again(server: We
     server.answers(JOBS, a_list(left))
     request, log = RETRY if not recovers else a_request(task=a_task()), KeptLog()
     async with api_of(server) as api:
-        _, start = await begin(api, request, log, alone=True, recovers=recovers)
+        context, start = await begin(api, request, log, alone=True, recovers=recovers)
     assert isinstance(start, JobEnd)
+    assert context.job.holds_lines  # this try's log has none of them
     assert (start.verdict, start.seconds) == (end.verdict, 2.0)
     assert "has ended: its outcome counts. It does not run again" in log.notes[0]
     assert {one.method for one in server.requests} == {"GET"}
