@@ -10,6 +10,8 @@ READY := .venv/.ready
 CLUSTER_UP := $(PYTHON) dev/cluster up $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CONTAINERD),--containerd $(CONTAINERD))
 # More processes than cores: cluster tests wait more than they work.
 JOBS ?= 3
+# In the order of their names the long files, of cluster tests, come first, and no process is idle at the end.
+SPREAD := --dist loadfile --no-loadscope-reorder
 # Airflow starts a process for each task: without compiled modules each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -69,13 +71,13 @@ test-unit: lint types imports busybox-for-tests  ## lint, types, import contract
 	@$(BIN)/pytest -q -m "not nightly" -n 2 tests/unit tests/contract
 
 test: lint types imports cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## everything that CI runs
-	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) $(SPREAD)
 
 test-cluster: $(READY) cluster-for-tests database-for-tests docker-for-tests browser-for-tests  ## the cluster tests alone
-	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) --dist loadfile tests/cluster
+	@$(BIN)/pytest -q -m "not nightly" -n $(JOBS) $(SPREAD) tests/cluster
 
 test-nightly: $(READY) cluster-for-tests database-for-tests docker-for-tests busybox-for-tests browser-for-tests  ## what takes long: tests of scale and endurance, then other versions
-	@$(BIN)/pytest -q -m "nightly and not alone" -n $(JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m "nightly and not alone" -n $(JOBS) $(SPREAD)
 	@$(BIN)/pytest -q -m alone
 	@$(MAKE) -s test-matrix
 
