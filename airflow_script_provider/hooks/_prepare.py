@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_script_provider._airflow import mask_values
+from airflow_script_provider._airflow import mask_values, masked
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.kube import names
+from airflow_script_provider.kube.hiding import has_secrets
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.request import interpreters, provenance
@@ -69,6 +70,11 @@ def log_origins(log: Logger, script: Script, files: Mapping[str, Script]) -> Non
     """Log where script and files come from, their sizes and digests."""
     for line in provenance.lines(script, files):
         log.info("%s", line)
+
+
+def knows_secrets(request: JobRequest) -> bool:
+    """Whether Airflow would mask anything of what the script is given."""
+    return has_secrets(request.known_texts(), masked)
 
 
 def _identity(

@@ -13,7 +13,7 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, log_origins
+from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import reattach
@@ -150,7 +150,7 @@ class NodesTaskRun(JobTaskRun):
                     self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
                     return await nodes.see_through(job, task, on_outcome)
                 unguarded.ref = job.ref
-                return NodesDeferral(replace(job, holds_lines=_knows_secrets(request)), nodes.api.host)
+                return NodesDeferral(replace(job, holds_lines=knows_secrets(request.request)), nodes.api.host)
 
             return self._begun(
                 call, main, folder=folder, task=task, seconds_left=seconds_left, on_outcome=on_outcome, alone=True
@@ -281,10 +281,6 @@ def node_arguments(**arguments: Any) -> NodeArguments:
     given = {"max_output_bytes": DEFAULT_MAX_RUN_OUTPUT} | arguments
     choice, settings, inputs, options = split(given, NodeChoice, NodeSettings, ScriptInputs, JobOptions)
     return NodeArguments(inputs, options, choice, settings)
-
-
-def _knows_secrets(request: NodesRequest) -> bool:
-    return hiding.has_secrets(request.request.known_texts(), masked)
 
 
 def _nodes_request(

@@ -13,7 +13,7 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, log_origins
+from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching, read_mark
@@ -174,8 +174,7 @@ class ScriptTaskRun(JobTaskRun):
                     return followed
                 unguarded.ref = followed.job.ref
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
-                holds_lines = hiding.has_secrets(request.known_texts(), masked)
-                left = replace(followed.job, check_digits=digits, holds_lines=holds_lines)
+                left = replace(followed.job, check_digits=digits, holds_lines=knows_secrets(request))
                 return replace(followed, job=left)
 
             return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)

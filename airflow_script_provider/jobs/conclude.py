@@ -137,10 +137,8 @@ async def after_timeout(
     """
     job, guard = context.job, JobGuard(context, meaning_of_kill)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
-    follower = _follower(quiet, FollowState(clock=job.launched_at, has_begun=None), keeps_output=False)
     async with guard.protecting():
-        seen = None if end is None else Followed(end.verdict, end.view, Output(0), end.warnings)
-        followed = seen or await follower.follow_or_end(time.monotonic())
+        followed = await _ended(quiet, end)
         may_run_on = termination.may_run_on(followed.view, followed.verdict)
         if may_run_on and followed.verdict.cause is not Cause.UNREACHABLE:
             followed = replace(followed, verdict=replace(followed.verdict, cause=Cause.DEADLINE))
@@ -158,6 +156,14 @@ async def after_timeout(
         followed = replace(await _read_in_time(quiet, end), warnings=followed.warnings)
         outcome = await _clear_up(context, followed, end.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
+
+
+async def _ended(context: JobContext, end: JobEnd | None) -> Followed:
+    """The end that an earlier follower saw, otherwise the one that there is now."""
+    if end is not None:
+        return Followed(end.verdict, end.view, Output(0), end.warnings)
+    start = FollowState(clock=context.job.launched_at, has_begun=None)
+    return await _follower(context, start, keeps_output=False).follow_or_end(time.monotonic())
 
 
 async def _read_in_time(context: JobContext, end: JobEnd) -> Followed:

@@ -165,15 +165,18 @@ class JobTrigger(BaseTrigger):
             return
         await shielded(self._delete_in_time())
 
-    def _open_log(self) -> CountingRunLog:
-        """Where our lines and the script's go; without ``get_logs`` the script's are dropped.
+    @property
+    def _shows_lines(self) -> bool:
+        """Whether the script's lines are shown here.
 
-        So are those that only a worker can mask: this process knows none of the task's secrets.
+        This process cannot mask them: it knows none of the task's secrets.
         """
-        job = self._launched
-        lines = output_logger(OUTPUT_LOGGER) if job.get_logs and not job.holds_lines else None
-        self._run_log = CountingRunLog(self.log, lines)
-        if job.get_logs and job.holds_lines:
+        return self._launched.get_logs and not self._launched.holds_lines
+
+    def _open_log(self) -> CountingRunLog:
+        """Where our lines and the script's go; the script's are dropped if they are not shown."""
+        self._run_log = CountingRunLog(self.log, output_logger(OUTPUT_LOGGER) if self._shows_lines else None)
+        if self._launched.get_logs and not self._shows_lines:
             self._run_log.note(_HELD)
         return self._run_log
 

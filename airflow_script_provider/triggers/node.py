@@ -27,9 +27,8 @@ class NodeScriptTrigger(JobTrigger):
         log = self._open_log()
         nodes = NodesTask(cluster.api, log)
         owner = await nodes.owner(self._launched)
-        shows_lines = self._launched.get_logs and not self._launched.holds_lines
         runs = NodeRuns(
-            JobContext(cluster.api, replace(self._launched, get_logs=shows_lines), log),
+            JobContext(cluster.api, replace(self._launched, get_logs=self._shows_lines), log),
             owner,
             keeps_output=False,
             slots=cluster.slots,

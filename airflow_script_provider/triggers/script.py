@@ -102,10 +102,10 @@ class ScriptTrigger(JobTrigger):
 
     def _position(self) -> FollowState:
         """How far this follower came; lines that are held are still to be shown."""
-        given = FollowState.from_dict(self.handover)
         if self._follower is None:
-            return given
-        return replace(self._follower.state, logs=given.logs) if self._launched.holds_lines else self._follower.state
+            return FollowState.from_dict(self.handover)
+        state = self._follower.state
+        return replace(state, logs=FollowState.from_dict(self.handover).logs) if self._launched.holds_lines else state
 
     async def _followed(self, follower: Follower) -> Followed:
         """The Job followed to its end, or to the end of the task's own time."""

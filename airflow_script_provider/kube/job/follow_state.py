@@ -17,7 +17,7 @@ from typing import Any
 from airflow_script_provider.kube.job.announcements import Announced, texts
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.pruning import pruned_job, pruned_pod
+from airflow_script_provider.kube.job.pruning import pruned_pod, pruned_status
 from airflow_script_provider.kube.job.view import View, manager_of
 from airflow_script_provider.kube.labels import (
     END_ANNOTATION,
@@ -240,7 +240,7 @@ def _kept_job(job: Mapping[str, Any]) -> dict[str, Any]:
     manager, deadline = manager_of(job), job.get("spec", {}).get("activeDeadlineSeconds")
     spec = {"managedBy": manager, "activeDeadlineSeconds": deadline}
     kept = {name: value for name, value in spec.items() if value is not None}
-    return {"status": pruned_job({"metadata": {}} | dict(job))["status"]} | ({"spec": kept} if kept else {})
+    return {"status": pruned_status(job)} | ({"spec": kept} if kept else {})
 
 
 def to_event(job: Mapping[str, Any], state: JobEnd | FollowState, reason: str = "") -> dict[str, Any]:

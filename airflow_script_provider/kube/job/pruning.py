@@ -23,13 +23,17 @@ _CONTAINER_STATUS = ("name", "state")
 
 def pruned_job(job: Mapping[str, Any]) -> dict[str, Any]:
     """A Job with the fields that following, reattaching and diagnosing read."""
-    spec, status = job.get("spec", {}), job.get("status", {})
-    kept = _picked(status, _COUNTS)
     return {
         "metadata": _metadata(job, "annotations", FOLLOW_STATE_ANNOTATION, END_ANNOTATION),
-        "spec": _picked(spec, _SPEC),
-        "status": kept | _conditions(status),
+        "spec": _picked(job.get("spec", {}), _SPEC),
+        "status": pruned_status(job),
     }
+
+
+def pruned_status(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What followers and results read of a Job's status."""
+    status = job.get("status", {})
+    return _picked(status, _COUNTS) | _conditions(status)
 
 
 def pruned_pod(pod: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,16 +53,17 @@ async def shown(server: WebServer, *, end: threading.Event, ended: dict[str, Any
     return output.tail(), log.lines
 
 
+def begun_until(end: threading.Event) -> Iterator[bytes]:
+    """The log of a script that has begun, open until it ends."""
+    yield BEGUN
+    end.wait(PATIENCE)
+
+
 async def test_a_log_that_goes_with_its_pod_was_read_before() -> None:
     """The kubelet removes a pod that is being deleted as soon as its script has ended (R5, R13)."""
     end = threading.Event()
-
-    def printed() -> Iterator[bytes]:
-        yield BEGUN
-        end.wait(PATIENCE)
-
     with stand_in() as server:
-        server.answers(LOG, Answer(printed()))
+        server.answers(LOG, Answer(begun_until(end)))
         text, said = await shown(server, end=end, ended={"exit_code": 143})
     assert text == "begun\n"
     assert said[-3:] == ["::group::Node node-1: failed", "begun", "::endgroup::"]
@@ -92,13 +93,8 @@ async def test_a_log_that_goes_while_its_rest_is_read_is_not_waited_for(monkeypa
     monkeypatch.setattr(log_reader, "FINAL_PATIENCE", LONG)
     monkeypatch.setattr(job_logs, "LOG_MARGIN", LONG)
     end = threading.Event()
-
-    def printed() -> Iterator[bytes]:
-        yield BEGUN
-        end.wait(PATIENCE)
-
     with stand_in() as server:
-        server.answers(LOG, Answer(printed()))
+        server.answers(LOG, Answer(begun_until(end)))
         async with api_of(server) as api, asyncio.timeout(PATIENCE):
             lines, run = NodeLines(JobContext(api, a_launched_job(), KeptLog())), a_run(running=True)
             lines.begin(run, DEADLINE)
