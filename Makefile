@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 CLUSTER_UP := $(PYTHON) dev/cluster up $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CONTAINERD),--containerd $(CONTAINERD))
 # More processes than cores: cluster tests wait more than they work.
-JOBS ?= 3
+JOBS ?= 4
 # In the order of their names the long files, of cluster tests, come first, and no process is idle at the end.
 SPREAD := --dist loadfile --no-loadscope-reorder
 # Airflow starts a process for each task: without compiled modules each would compile them again.

@@ -41,7 +41,7 @@ TENTH = tuple(
     for subject in ("result", "bytes", "attempts", "failures", "trigger", "exec", "nodes", "both_ways")
 )
 """Of each subject what depends most on Kubernetes: ends of pods and Jobs, logs, watches, websockets."""
-JOBS = "3"
+JOBS = "4"
 MODELS = (
     "tests/unit/kube/test_client_models.py",
     "tests/unit/hooks/test_digests.py",
@@ -88,7 +88,7 @@ class Bench:
 
     def pytest(self, python: str | Path, *words: str, **settings: str) -> str:
         """Run tests; pytest's last line. Warnings of other versions are not errors."""
-        shared_out = ("-m", "not nightly", "-n", JOBS, "--dist", "loadfile")
+        shared_out = ("-m", "not nightly", "-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder")
         command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *shared_out, "-W", "default", *words]
         return self.run("tests", command, **settings).strip().splitlines()[-1].strip("= ")
 
