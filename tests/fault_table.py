@@ -34,7 +34,6 @@ KINDS: Mapping[str, Fault] = {
 _JOBS, _PODS = r".*/jobs\?", r".*/pods\?"
 _WATCH, _LIST = r".*watch=1", r"(?!.*watch=1)"
 OF_JOBS: Mapping[str, str] = {
-    "ask for rights": r"^POST .*/selfsubjectaccessreviews",
     "create the Job": rf"^POST {_JOBS}",
     "create the Secret": r"^POST .*/secrets\?",
     "create the ConfigMap": r"^POST .*/configmaps\?",
@@ -49,7 +48,11 @@ OF_JOBS: Mapping[str, str] = {
     "mark the Job": r"^PATCH .*/jobs/",
     "delete the Secret": r"^DELETE .*/(secrets|configmaps)/",
 }
-OF_NODES: Mapping[str, str] = {**OF_JOBS, "list nodes": r"^GET .*/nodes\?"}
+OF_NODES: Mapping[str, str] = {
+    "ask for rights": r"^POST .*/selfsubjectaccessreviews",
+    **OF_JOBS,
+    "list nodes": r"^GET .*/nodes\?",
+}
 OF_EXECS: Mapping[str, str] = {
     "read the Deployment": r"^GET .*/deployments/",
     "list ReplicaSets": r"^GET .*/replicasets\?",

@@ -16,7 +16,7 @@ from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
-from airflow_script_provider.jobs import launching, read_mark
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.conclude import (
     Deferral,
@@ -88,8 +88,7 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
         """
 
         async def launched(api: KubernetesApi) -> JobRef:
-            log = self._task_run.run_log()
-            return JobRef.of(await launching.launch(api, await read_mark.within_rights(api, request, log), log))
+            return JobRef.of(await launching.launch(api, request, self._task_run.run_log()))
 
         return self._task_run.launch(launched)
 

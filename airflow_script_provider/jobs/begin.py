@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.jobs import launching, read_mark, reattach
+from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.reattach import ReattachedJob
@@ -48,7 +48,6 @@ async def begin(
     start: FollowState | JobEnd
     earlier, created = await finding, None
     if earlier is None:
-        request = await read_mark.within_rights(api, request, log)
         job = LaunchedJob.before_launch(request, time.time())
         created = await launching.launch(api, request, log)
         job, start = replace(job, ref=JobRef.of(created)), FollowState()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
-from airflow_script_provider.api.watch import Change, Watch
+from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL
 from airflow_script_provider.kube.pods import pod_status
@@ -34,6 +35,11 @@ Listener = Callable[[Kind, News], None]
 """Gets changes. It must not raise or wait: listeners of the same watch are called one after the
 other."""
 Stop = Callable[[], object]
+
+JOB_UNWATCHED = 5.0
+"""Seconds after its creation in which a Job is not watched unless its pod needs it: a short script
+is over by then."""
+
 Item = tuple[Kind, News]
 WatchEvents = Callable[[str], Stop]
 """Adds the Warning events of the object with a uid to the changes, until the returned function is
@@ -70,6 +76,7 @@ class OwnChanges:
     """Watches for one Job. With ``lists_pods``, ``LISTED`` comes after all its earlier pods.
 
     ``created`` is the Job as it was a moment ago: then it is watched from there, and not listed.
+    That begins only after ``JOB_UNWATCHED``, or when a pod of it ends otherwise than by success.
     """
 
     api: KubernetesApi
@@ -80,21 +87,35 @@ class OwnChanges:
     async def subscribe(self, ref: JobRef, listener: Listener) -> AsyncIterator[WatchEvents]:
         """Run each watch as a task."""
         stops: list[Stop] = []
+        needs_job = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
 
-            def begin(kind: Kind, watch: Watch) -> Stop:
-                stops.append(tasks.create_task(_feed(watch, partial(listener, kind))).cancel)
+            def begin(feeding: Coroutine[Any, Any, None]) -> Stop:
+                stops.append(tasks.create_task(feeding).cancel)
                 return stops[-1]
+
+            def hear_pod(news: News) -> None:
+                if _needs_job(news):
+                    needs_job.set()
+                listener(Kind.POD, news)
 
             if self.created is not None:
                 listener(Kind.JOB, Change(dict(self.created)))
-            begin(Kind.JOB, self._job(ref))
-            begin(Kind.POD, self._pods(ref))
+            begin(self._feed_job(ref, partial(listener, Kind.JOB), needs_job))
+            begin(_feed(self._pods(ref), hear_pod))
             try:
-                yield lambda uid: begin(Kind.EVENT, self._events(ref, uid))
+                yield lambda uid: begin(_feed(self._events(ref, uid), partial(listener, Kind.EVENT)))
             finally:
                 for stop in stops:
                     stop()
+
+    async def _feed_job(self, ref: JobRef, listener: Callable[[News], None], needs_job: asyncio.Event) -> None:
+        """Pass the Job on, from its creation, but not before it is needed."""
+        if self.created is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(JOB_UNWATCHED):
+                    await needs_job.wait()
+        await _feed(self._job(ref), listener)
 
     def _job(self, ref: JobRef) -> Watch:
         watch = Watch(self.api, "jobs", ref.namespace, {"fieldSelector": f"metadata.name={ref.name}"})
@@ -112,6 +133,13 @@ class OwnChanges:
     def _events(self, ref: JobRef, uid: str) -> Watch:
         selector = {"fieldSelector": f"involvedObject.uid={uid},type!=Normal"}
         return Watch(self.api, "events", ref.namespace, selector)
+
+
+def _needs_job(news: News) -> bool:
+    """Whether what is said of a pod leaves open what its Job does next."""
+    if isinstance(news, exceptions.KubernetesApiError) or news is LISTED:
+        return True
+    return news.deleted or pod_status.is_being_deleted(news.object) or pod_status.has_failed(news.object)
 
 
 def pod_selector(ref: JobRef) -> str:

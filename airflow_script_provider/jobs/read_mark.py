@@ -12,6 +12,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.labels import READ_ANNOTATION
@@ -87,17 +88,22 @@ async def close(context: JobContext, *, is_retried: bool, has_running_sidecar: b
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
-    of the task follows (``is_retried``), which would reattach to it. While a sidecar of a
+    of the task follows (``is_retried``), which would reattach to it; and where the right is
+    missing, because no Job of this account would go before ``unread_ttl``. While a sidecar of a
     success is stopped (``has_running_sidecar``), no other pod may take the place of this one.
     """
     api, job, log = context.api, context.job, context.log
-    if job.may_be_marked:
-        try:
-            await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_running_sidecar)
-        except exceptions.KubernetesApiError as error:
-            log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
-        else:
-            return
-    if is_retried:
-        fate = launching.fate(job.ref, deleted=await launching.abandon(api, job.ref))
-        log.note(f"Without the mark the next try would reattach to this Job. {fate}")
+
+    async def mark() -> None:
+        await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_running_sidecar)
+
+    try:
+        await doubting(mark, RIGHT_PATIENCE)
+    except exceptions.KubernetesApiError as error:
+        log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
+        has_no_right = refusal.is_of_missing_right(error.status, error.server_message)
+    else:
+        return
+    if is_retried or (has_no_right and job.ttl_when_read is not None):
+        why = "the next try would reattach to this Job" if is_retried else "this Job would be kept for unread_ttl"
+        log.note(f"Without the mark {why}. {launching.fate(job.ref, deleted=await launching.abandon(api, job.ref))}")

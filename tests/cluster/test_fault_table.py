@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch, websocket
-from airflow_script_provider.jobs import log_reader
+from airflow_script_provider.jobs import changes, log_reader
 from airflow_script_provider.jobs.answers import doubt
 from tests.cluster.apps import a_deployment, rolled_out
 from tests.cluster.execs import run_exec
@@ -43,9 +43,10 @@ OURS = ("-l", "app.kubernetes.io/managed-by=airflow-script-provider")
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection without a byte is given up after two seconds."""
+    """A connection without a byte is given up after two seconds. A short script's Job is watched as well."""
     for module, name in ((calls, "CALL_READ_TIMEOUT"), (watch, "WATCH_SILENCE"), (websocket, "UPGRADE_TIMEOUT")):
         monkeypatch.setattr(module, name, 2.0)
+    monkeypatch.setattr(changes, "JOB_UNWATCHED", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ SPELT = [
     "no answer from the API server {}. Check the Kubernetes connection and the network.",
     "not a Kubernetes API answer from {} to {}an HTML page{} (status {}). "
     "Check the Kubernetes connection and proxies on the way.",
+    "Job {} could not be marked as read: {}",
     "The right to patch jobs is missing, so the Job is not kept longer until its outcome is read. "
     "Check: kubectl auth can-i patch jobs -n {}",
     "Events cannot be read, so reasons may be missing: {}",

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.jobs import read_mark
+from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_launched_job, a_request
 from tests.patience import PATIENCE
 from tests.servers import Answer
-from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
+from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -58,3 +58,31 @@ async def test_a_right_that_is_refused_once_is_not_missing(
         async with api_of(server) as api:
             request = await read_mark.within_rights(api, a_request(unread_ttl=600), NoRunLog())
     assert request.may_be_marked is may_be_marked
+
+
+NO_RIGHT = a_refusal(403, "Forbidden", 'jobs.batch "x" is forbidden: User "u" cannot patch resource "jobs"')
+DENIED = a_refusal(403, "Forbidden", 'admission webhook "w" denied the request: no')
+
+
+@pytest.mark.parametrize(
+    ("answers", "changes", "is_deleted"),
+    [
+        ([NO_RIGHT, an_object()], {}, False),
+        ([NO_RIGHT], {}, True),
+        ([NO_RIGHT], {"ttl_when_read": None}, False),
+        ([DENIED], {}, False),
+    ],
+    ids=["a refusal that passes", "no right", "no right and no other time to keep it", "denied at admission"],
+)
+async def test_a_job_that_may_not_be_marked(
+    answers: list[Answer], changes: dict[str, Any], is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right all Jobs of the account would stay for a day, so each is deleted once it was read (R8, R17)."""
+    monkeypatch.setattr(read_mark, "RIGHT_PATIENCE", PATIENCE if len(answers) > 1 else 0.3)
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 0.3)
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
+        async with api_of(server) as api:
+            context = JobContext(api, a_launched_job(**{"ttl_when_read": 60} | changes), NoRunLog())
+            await read_mark.close(context, is_retried=False, has_running_sidecar=False)
+    assert (requests(server, "DELETE") > 0) is is_deleted

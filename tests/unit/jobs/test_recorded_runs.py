@@ -20,12 +20,14 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client as calls
 from airflow_script_provider.api import watch
 from airflow_script_provider.hooks.script import KubernetesScriptHook
-from airflow_script_provider.jobs import log_reader
+from airflow_script_provider.jobs import changes, log_reader
 from airflow_script_provider.result import ScriptResult
 from tests.builders import a_kubeconfig
 from tests.fault_table import ENDS, KINDS, OF_JOBS, REFUSALS
 from tests.faulty_api import ALWAYS, FaultyApi, faulty_api
+from tests.patience import PATIENCE
 from tests.recorded_api import FAILING_SCRIPT, LINES, PODS_OF_FAILURE, SCRIPT, RecordedApi
+from tests.requests_made import kind_of
 from tests.servers import serving
 
 QUICK = {
@@ -33,6 +35,7 @@ QUICK = {
     for name, fault in KINDS.items()
 }
 """The kinds, with the shorter times of these runs."""
+ENV = {"A": "b"}
 NUMBERS = [{0}, {1}, {0, 1}]
 """The first request of a call, the second one, or both."""
 COMBINATIONS = some.dictionaries(
@@ -44,22 +47,28 @@ COMBINATIONS = some.dictionaries(
 
 @pytest.fixture(scope="module", autouse=True)
 def hasty() -> Iterator[None]:
-    """Short pauses, patience of a fraction of a second where nothing is heard, and none with a refusal."""
+    """Short pauses, patience of a fraction of a second where nothing is heard, and none with a refusal.
+
+    The Job is watched from its creation, so that its watch meets the faults.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(random, "uniform", lambda _low, _high: 0.02)
         for module, name in ((calls, "CALL_READ_TIMEOUT"), (watch, "WATCH_SILENCE"), (log_reader, "FIRST_SILENCE")):
             patch.setattr(module, name, 0.4)
         patch.setattr(watch, "REFUSAL_PATIENCE", 0.0)
+        patch.setattr(changes, "JOB_UNWATCHED", 0.0)
         yield
 
 
-def run_through(folder: Path, recorded: RecordedApi, faults: dict[str, Any], script: str) -> ScriptResult:
+def run_through(
+    folder: Path, recorded: RecordedApi, faults: dict[str, Any], script: str, env: dict[str, str] | None = ENV
+) -> ScriptResult:
     """Run a script on the recorded API server, with these faults on the way."""
     with faulty_api(_kubeconfig(folder, recorded.url), folder) as api:
         _make(api, faults)
         hook = KubernetesScriptHook(config_file=api.kubeconfig)
         try:
-            return hook.run(script, namespace="etl", image="python:3.11-slim", env={"A": "b"}, backoff_limit=1)
+            return hook.run(script, namespace="etl", image="python:3.11-slim", env=env, backoff_limit=1)
         finally:
             recorded.is_over = True
 
@@ -85,6 +94,21 @@ def test_a_failure_stays_one(tmp_path_factory: pytest.TempPathFactory, faults: d
     assert (result.exit_code, len(result.attempts)) == (7, PODS_OF_FAILURE)
     assert result.output.splitlines() == LINES
     assert _is_tidy(recorded)
+
+
+@pytest.mark.parametrize(
+    ("env", "more"), [(None, []), ({"A": "b"}, ["POST secrets", "DELETE secrets"])], ids=["without env", "with env"]
+)
+def test_what_a_short_success_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: dict[str, str] | None, more: list[str]
+) -> None:
+    """Its Job is not watched, and no right asked for beforehand; a log is followed only while its script runs (R31)."""
+    monkeypatch.setattr(changes, "JOB_UNWATCHED", PATIENCE)
+    with serving(RecordedApi("success")) as recorded:
+        run_through(tmp_path, recorded, {}, SCRIPT, env)
+    always = ["POST jobs", "POST configmaps", "WATCH pods", "GET pods/log", "PATCH jobs"]
+    asked = [kind_of(f"{request.method} {request.path}") for request in recorded.requests]
+    assert sorted(one for one in asked if one != "GET pods/log follow") == sorted([*always, *more])
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
