@@ -48,12 +48,19 @@ class Logger(Protocol):
         """Log at WARNING."""
 
 
+class Lines(Protocol):
+    """Where a script's lines are written to."""
+
+    def write(self, lines: Sequence[str], level: int, /) -> object:
+        """Write them in this order."""
+
+
 @dataclass
 class LoggerRunLog:
-    """Writes notes to one logger and the script's lines to another; None drops the lines."""
+    """Writes notes to a logger and the script's lines elsewhere; None drops the lines."""
 
     logger: Logger
-    lines: Logger | None
+    lines: Lines | None
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """A line of ours."""
@@ -65,9 +72,7 @@ class LoggerRunLog:
         A pod's log does not separate the streams.
         """
         if self.lines is not None:
-            write = self.lines.info if level < logging.WARNING else self.lines.warning
-            for line in lines:
-                write(line)
+            self.lines.write(lines, level)
 
 
 class NoRunLog:

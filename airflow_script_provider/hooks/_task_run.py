@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_script_provider import _event_loop, exceptions
-from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill, output_logger, task_state
+from airflow_script_provider._airflow import AirflowTaskTimeout, before_on_kill, task_state
+from airflow_script_provider._airflow.lines import ScriptLines
 from airflow_script_provider._interruption import (
     EndOfTry,
     InterruptibleRun,
@@ -72,7 +73,7 @@ class TaskRun:
 
     def run_log(self, *, get_logs: bool = True) -> LoggerRunLog:
         """Where our lines and the script's go; without ``get_logs`` the script's are dropped."""
-        return LoggerRunLog(self.log, output_logger(OUTPUT_LOGGER) if get_logs else None)
+        return LoggerRunLog(self.log, ScriptLines(OUTPUT_LOGGER) if get_logs else None)
 
     def run(self, access: ClusterAccess, do: Callable[[KubernetesApi], Coroutine[Any, Any, T]]) -> T:
         """The result of ``do`` in a session with the cluster. Raises ``RunKilledError``."""

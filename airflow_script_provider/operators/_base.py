@@ -69,7 +69,7 @@ class ScriptTask(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue with a trigger's event; without one, find the Job of this try and follow it."""
-        from airflow_script_provider._airflow_triggers import failure_of_trigger
+        from airflow_script_provider._airflow.triggers import failure_of_trigger
 
         why = failure_of_trigger(next_method, next_kwargs)
         if why is None:

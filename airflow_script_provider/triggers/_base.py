@@ -13,8 +13,9 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import AirflowNotFoundException, output_logger, task_instance, task_state
-from airflow_script_provider._airflow_triggers import HAS_ON_KILL, BaseTrigger, TriggerEvent
+from airflow_script_provider._airflow import AirflowNotFoundException, task_instance, task_state
+from airflow_script_provider._airflow.lines import ScriptLines
+from airflow_script_provider._airflow.triggers import HAS_ON_KILL, BaseTrigger, TriggerEvent
 from airflow_script_provider._shielded import shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import DEFAULT_CONN_ID, ClusterRef
@@ -175,7 +176,7 @@ class JobTrigger(BaseTrigger):
 
     def _open_log(self) -> CountingRunLog:
         """Where our lines and the script's go; the script's are dropped if they are not shown."""
-        self._run_log = CountingRunLog(self.log, output_logger(OUTPUT_LOGGER) if self._shows_lines else None)
+        self._run_log = CountingRunLog(self.log, ScriptLines(OUTPUT_LOGGER) if self._shows_lines else None)
         if self._launched.get_logs and not self._shows_lines:
             self._run_log.note(_HELD)
         return self._run_log

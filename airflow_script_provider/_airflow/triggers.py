@@ -1,6 +1,6 @@
 """What triggers need of Airflow.
 
-This module is apart from ``_airflow``, so that parsing a DAG file does not load it.
+This module is apart, so that parsing a DAG file does not load it.
 """
 
 from __future__ import annotations

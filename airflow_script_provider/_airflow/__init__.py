@@ -1,4 +1,4 @@
-"""The only module that knows where Airflow keeps things, and in which version."""
+"""The only package that knows where Airflow keeps things, and in which version."""
 
 from __future__ import annotations
 
@@ -78,7 +78,6 @@ __all__ = [
     "mask_by_name",
     "mask_values",
     "masked",
-    "output_logger",
     "s3_hook_class",
     "set_variable",
     "task_decorator_factory",
@@ -344,25 +343,6 @@ def _sensitive_candidates(values: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(values, list | tuple):
         return [pair for value in values for pair in _sensitive_candidates(value, name)]
     return [(name, values)] if isinstance(values, str) and name else []
-
-
-def output_logger(name: str) -> Any:
-    """A logger for a script's lines.
-
-    It is Airflow's, without the processors that cost time and add nothing. It leaves out the call
-    site (a walk over the stack for each line) and exceptions. It masks as Airflow does.
-    """
-    import structlog
-    from structlog import processors
-
-    idle = (
-        processors.CallsiteParameterAdder,
-        processors.StackInfoRenderer,
-        processors.ExceptionRenderer,
-        processors.UnicodeDecoder,
-    )
-    kept = [processor for processor in structlog.get_config()["processors"] if not isinstance(processor, idle)]
-    return structlog.wrap_logger(None, processors=kept, logger_factory_args=(name,)).bind()
 
 
 def is_resolved_at_run_time(value: Any) -> bool:
