@@ -11,7 +11,7 @@ from airflow_script_provider._airflow import AirflowTaskTimeout, masked
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.execs.run import ExecRun
-from airflow_script_provider.hooks._prepare import log_origins
+from airflow_script_provider.hooks._prepare import log_origins, mask_secrets_of
 from airflow_script_provider.hooks._task_run import TaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.kube.durations import Deadline, positive_seconds
@@ -139,6 +139,7 @@ def _exec_request(
     namespace = access.namespace_for(inputs.namespace)
     check_dns_label(namespace, "namespace")
     workload = workloads.named(namespace, **options.places)
+    mask_secrets_of(inputs)
     script, files = fetch(inputs, folder)
     timeout = positive_seconds(options.timeout, "timeout", none_allowed=True)
     return ExecRequest(workload, options, inputs, script, files, Deadline.within(timeout, seconds_left))

@@ -13,7 +13,7 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins
+from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, mask_secrets_of
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import reattach
@@ -31,7 +31,6 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import RunLog
-from airflow_script_provider.sources.fetching import mask_secrets_of
 
 T = TypeVar("T")
 

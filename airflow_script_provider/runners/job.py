@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider import _event_loop
+from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.result import ScriptResult
 from airflow_script_provider.runners.script_run import Screen, ScriptRun
 
@@ -33,11 +34,13 @@ class JobRunner:
 
 def request_of(script_run: ScriptRun) -> JobRequest:
     """Read the script and check everything; nothing is created."""
-    from airflow_script_provider.hooks.script import KubernetesScriptHook
+    from airflow_script_provider.hooks._request import job_request
+    from airflow_script_provider.kube.request.inputs import ScriptInputs, split
+    from airflow_script_provider.kube.request.options import JobOptions
 
-    target = script_run.target
-    hook = KubernetesScriptHook(target.conn_id, cluster_context=target.context)
-    return hook.prepare(folder=script_run.folder, **_arguments(script_run))
+    inputs, options = split(_arguments(script_run), ScriptInputs, JobOptions)
+    access = _cluster(script_run).resolve()
+    return job_request(access, inputs, options.checked(), folder=script_run.folder, task=None)
 
 
 def _arguments(script_run: ScriptRun) -> dict[str, Any]:
@@ -57,14 +60,16 @@ def _arguments(script_run: ScriptRun) -> dict[str, Any]:
     return {"backoff_limit": 0} | dict(script_run.job_arguments) | given | {"script": script_run.source}
 
 
+def _cluster(script_run: ScriptRun) -> ClusterRef:
+    return ClusterRef(script_run.target.conn_id, cluster_context=script_run.target.context)
+
+
 async def _run(request: JobRequest, script_run: ScriptRun, log: _ScreenLog) -> ScriptResult:
-    from airflow_script_provider.clusters.access import ClusterRef
     from airflow_script_provider.clusters.credentials import open_api
     from airflow_script_provider.jobs.begin import begin
     from airflow_script_provider.jobs.conclude import conclude
 
-    cluster = ClusterRef(script_run.target.conn_id, cluster_context=script_run.target.context)
-    access = await asyncio.to_thread(cluster.resolve)
+    access = await asyncio.to_thread(_cluster(script_run).resolve)
     async with open_api(access) as api:
         context, start = await begin(api, request, log)
         outcome = await conclude(replace(context, folds_groups=False), start)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import mask_by_name, mask_values
 from airflow_script_provider.kube.request.inputs import ScriptInputs
-from airflow_script_provider.kube.request.logins import logins_in
 from airflow_script_provider.kube.wording import reported
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import ScriptSource, fetch_file
@@ -18,10 +15,9 @@ from airflow_script_provider.sources.parse import parse, parse_file
 def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict[str, Script]]:
     """Read the script, None if there is none, and the files by path.
 
-    Secret values of the inputs are masked first. Raises ``ScriptSourceError`` if a source cannot
-    be read, or if the script has another digest than the expected one.
+    Raises ``ScriptSourceError`` if a source cannot be read, or if the script has another digest
+    than the expected one.
     """
-    mask_secrets_of(inputs)
     script = None
     files = inputs.files or {}
     try:
@@ -32,13 +28,6 @@ def fetch(inputs: ScriptInputs, folder: str | None) -> tuple[Script | None, dict
         return script, {path: fetch_file(_source_of_file(file, path), path, folder) for path, file in files.items()}
     except exceptions.ScriptSourceError as error:  # it may quote a server
         raise error.with_message(reported(error.message)) from error.__cause__
-
-
-def mask_secrets_of(inputs: ScriptInputs) -> None:
-    """Mask the secret values of the inputs in the log of this process."""
-    mask_by_name(inputs.env)
-    mask_by_name(inputs.args)
-    mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
 
 
 def _source_of(inputs: ScriptInputs) -> ScriptSource:

@@ -97,7 +97,7 @@ def test_a_line_has_a_time_of_its_own() -> None:
 
 @pytest.mark.parametrize(("length", "most"), [(1, 5), (70, 10), (4 * module.WRITE_BYTES, 500)])
 def test_entries_are_written_together(length: int, most: int) -> None:
-    """As many as a socket takes in one piece; a longer one alone (R31)."""
+    """As many as a socket takes in one piece; a longer one alone (R39)."""
     with supervised() as entries:
         ScriptLines(NAME).write(["x" * length] * 500)
         assert all(len(write) <= module.WRITE_BYTES or write.count(b"\n") == 1 for write in entries.writes)

@@ -58,7 +58,7 @@ def job_watches(server: WebServer) -> list[str]:
 async def test_a_new_job_is_watched_when_its_pod_does_not_succeed(
     news: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its controller decides what happens next; nothing since the creation is missed (R1, R10, R31)."""
+    """Its controller decides what happens next; nothing since the creation is missed (R1, R10, R39)."""
     monkeypatch.setattr(changes, "JOB_UNWATCHED", LONG)
     with stand_in() as server:
         server.answers(PODS, told(a_pod(running=True)), news)
@@ -72,7 +72,7 @@ async def test_a_new_job_is_watched_when_its_pod_does_not_succeed(
 async def test_a_job_whose_pod_is_well_is_not_watched_at_first(
     pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A short script is over before its Job says anything that matters (R31)."""
+    """A short script is over before its Job says anything that matters (R39)."""
     monkeypatch.setattr(changes, "JOB_UNWATCHED", LONG)
     with stand_in() as server:
         server.answers(PODS, told(pod))

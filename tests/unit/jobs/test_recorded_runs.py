@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -102,13 +105,29 @@ def test_a_failure_stays_one(tmp_path_factory: pytest.TempPathFactory, faults: d
 def test_what_a_short_success_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: dict[str, str] | None, more: list[str]
 ) -> None:
-    """Its Job is not watched, and no right asked for beforehand; a log is followed only while its script runs (R31)."""
+    """Its Job is not watched, and no right asked for beforehand; a log is followed only while its script runs (R39)."""
     monkeypatch.setattr(changes, "JOB_UNWATCHED", PATIENCE)
     with serving(RecordedApi("success")) as recorded:
         run_through(tmp_path, recorded, {}, SCRIPT, env)
     always = ["POST jobs", "POST configmaps", "WATCH pods", "GET pods/log", "PATCH jobs"]
     asked = [kind_of(f"{request.method} {request.path}") for request in recorded.requests]
     assert sorted(one for one in asked if one != "GET pods/log follow") == sorted([*always, *more])
+
+
+def test_the_command_line_runs_a_job_without_airflow(tmp_path: Path) -> None:
+    """Its import takes seconds, and a run with a kubeconfig needs nothing of it (R39)."""
+    program = (
+        "import sys; from airflow_script_provider.cli.main import main; code = main(sys.argv[1:]); "
+        "print('airflow' in sys.modules, code, file=sys.stderr)"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    with serving(RecordedApi("success")) as recorded:
+        environment = {**os.environ, "KUBECONFIG": _kubeconfig(tmp_path, recorded.url)}
+        command = [sys.executable, "-c", program, "run", "-x", "job", "-n", "etl", "-e", "A=b", str(script)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == LINES
+    assert done.stderr.endswith("False 0\n")
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
