@@ -61,11 +61,12 @@ def own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def log_as_a_task(path: str) -> None:
-    """Write all logs as a task does, as JSON without a buffer, but into a file instead of the supervisor's socket."""
+def log_as_a_task(to: str | int) -> None:
+    """Write all logs as a task does, as JSON without a buffer, into a file or to the socket of a supervisor."""
     from airflow.sdk.log import configure_logging
 
-    configure_logging(json_output=True, output=open(path, "wb", buffering=0), sending_to_supervisor=True)  # noqa: SIM115  # open until the process ends
+    output = open(to, "wb", buffering=0)  # noqa: SIM115  # open until the process ends
+    configure_logging(json_output=True, output=output, sending_to_supervisor=True)
     sys.excepthook = sys.__excepthook__  # which Airflow has replaced by one that writes into the log
 
 

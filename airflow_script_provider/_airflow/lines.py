@@ -6,10 +6,11 @@ This module is apart, so that parsing a DAG file does not load it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
+from msgspec.json import encode
 from structlog import contextvars, processors, stdlib
 
 WRITE_BYTES = 16 * 1024
@@ -32,6 +33,8 @@ _KNOWN_FUNCTIONS = (contextvars.merge_contextvars, processors.add_log_level)
 _KNOWN_OF_AIRFLOW = ("respect_stdlib_disable", "positional_arguments_formatter", "logger_name", "redact_jwt")
 """All that they do to a line is the same for each, but for a JWT."""
 _BEGIN_OF_JWT = "eyJ"
+_ODD = '"\\/\t\x00\x7fäπ😀\u2028</'
+"""A text of what encoders of JSON write in different ways."""
 
 
 class ScriptLines:
@@ -62,16 +65,32 @@ class ScriptLines:
                 getattr(self._logger._logger, method)(text)
 
     def _entries(self, lines: Sequence[str], method: str) -> Iterator[bytes]:
-        stamp, render = self._stamps[0], self._render
+        stamp = self._stamps[0]
         try:
             of_all = self._facts(method)
         except structlog.DropEvent:
             return
+        frame = self._frame(of_all, method)
         for line in lines:
+            time = stamp(None, method, {})
             if _BEGIN_OF_JWT in line:
                 yield self._logger._process_event(method, line, {})[0][0]
+            elif frame is None:
+                yield self._render(None, method, of_all | time | {"event": line})
             else:
-                yield render(None, method, of_all | stamp(None, method, {}) | {"event": line})
+                yield frame[0] + time["timestamp"].encode() + frame[1] + encode(line) + frame[2]
+
+    def _frame(self, of_all: Mapping[str, Any], method: str) -> tuple[bytes, bytes, bytes] | None:
+        """What stands in an entry before, between and after its time and its text.
+
+        None if an entry is not made of these.
+        """
+        entry = self._render(None, method, {**of_all, "timestamp": "TIME", "event": "EVENT"})
+        head, is_first, rest = entry.partition(b'"TIME"')
+        between, is_second, tail = rest.partition(b'"EVENT"')
+        odd = self._render(None, method, {**of_all, "timestamp": "TIME", "event": _ODD})
+        is_made_so = odd == head + b'"TIME"' + between + encode(_ODD) + tail
+        return (head + b'"', b'"' + between, tail) if is_first and is_second and is_made_so else None
 
     def _facts(self, method: str) -> dict[str, Any]:
         """What the entry of any line has, beside its text and its time."""

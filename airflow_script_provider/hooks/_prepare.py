@@ -1,4 +1,4 @@
-"""What a hook does before a run: masks what is secret, makes the request, and logs what will run."""
+"""What a hook does before a run: mask what is secret, make the request, log what will run."""
 
 from __future__ import annotations
 

@@ -120,6 +120,14 @@ def test_no_script_hides_what_follows_it(readers: Sequence[list[str]], is_nested
     assert (outside[-1], groups_left) == ("Job failed", [])
 
 
+@given(some.lists(some.binary(max_size=20).map(lambda text: text.replace(b"\n", b"")), max_size=5), some.booleans())
+def test_lines_that_come_together_are_shown_as_one_by_one(texts: list[bytes], folds: bool) -> None:
+    """Whatever the bytes are (R20)."""
+    lines = [text + b"\n" for text in texts]
+    together, alone = (Groups(folds=folds, mark="m") for _ in range(2))
+    assert together.shown(lines) == [text for line in lines for text in alone.shown([line])]
+
+
 @given(_PRINTED)
 def test_a_lost_reader_hides_nothing(printed: list[str]) -> None:
     """A triggerer that is killed closes nothing; the next one does, before its first line."""
