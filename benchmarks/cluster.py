@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 IMAGE = "docker.io/library/python:3.11-slim"
 OBSERVER = "benchmark-observer"
 """User agent of requests that belong to the measuring, not to what is measured."""
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _NOT_MEASURED = (OBSERVER, "kwok/")
 
 
@@ -51,6 +53,46 @@ def own_namespace() -> Iterator[str]:
         yield name
     finally:
         core.delete_namespace(name)
+
+
+@contextmanager
+def account_of_a_pod(namespace: str) -> Iterator[None]:
+    """The files that a pod has of its service account, on this machine; it may do all in the namespace."""
+    if _ACCOUNT.exists():
+        raise FileExistsError(f"{_ACCOUNT} exists: this is a pod")
+    from kubernetes import client
+
+    core, name = core_api(user_agent=OBSERVER), "benchmark"
+    core.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"}
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    binding = {"metadata": {"name": name}, "roleRef": role, "subjects": [subject]}
+    client.RbacAuthorizationV1Api(core.api_client).create_namespaced_role_binding(namespace, binding)
+    token = core.create_namespaced_service_account_token(name, namespace, {"spec": {"expirationSeconds": 7200}})
+    authority = Path(core.api_client.configuration.ssl_ca_cert).read_text()
+    _ACCOUNT.mkdir(parents=True)
+    try:
+        for file, text in {"token": token.status.token, "ca.crt": authority, "namespace": namespace}.items():
+            (_ACCOUNT / file).write_text(text)
+        yield
+    finally:
+        shutil.rmtree(_ACCOUNT)
+
+
+def use_pods_account() -> None:
+    """Let this process use the account of ``account_of_a_pod``, at the server of KUBECONFIG."""
+    from urllib.parse import urlsplit
+
+    import yaml
+
+    server = urlsplit(
+        yaml.safe_load(Path(os.environ.pop("KUBECONFIG")).read_text())["clusters"][0]["cluster"]["server"]
+    )
+    os.environ |= {
+        "KUBERNETES_SERVICE_HOST": str(server.hostname),
+        "KUBERNETES_SERVICE_PORT": str(server.port),
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes", "extra": {"in_cluster": true}}',
+    }
 
 
 def ready_node() -> str:

@@ -28,7 +28,8 @@ from benchmarks.latency import SCRIPT, Observer
 from benchmarks.report import ratio, spread, table, target
 
 TRANSPORT = "import of aiohttp alone"
-COMPARED = (OURS, POD_OPERATOR, JOB_OPERATOR, TRANSPORT)
+IN_CLUSTER = {f"{name}, in-cluster": name for name in (OURS, POD_OPERATOR)}
+COMPARED = (OURS, POD_OPERATOR, JOB_OPERATOR, *IN_CLUSTER, TRANSPORT)
 AT_ONCE = 8
 ALLOWED_CPU, ALLOWED_MEMORY, ALLOWED_MODULES, ALLOWED_DELAY = 0.4, 30.0, 350, 0.3
 
@@ -57,6 +58,8 @@ def run_here(name: str, task: Task, *, waits: bool) -> None:
     import airflow.sdk  # noqa: F401  # every task has it
 
     log_as_a_task("/dev/null")
+    if name in IN_CLUSTER:
+        cluster.use_pods_account()
     if waits:
         print("ready", flush=True)
         sys.stdin.readline()
@@ -64,7 +67,7 @@ def run_here(name: str, task: Task, *, waits: bool) -> None:
     if name == TRANSPORT:
         import aiohttp  # noqa: F401
     else:
-        contenders()[name](task)
+        contenders()[IN_CLUSTER.get(name, name)](task)
     ended, after = time.monotonic(), _used()
     print(json.dumps([*(late - early for late, early in zip(after, before, strict=True)), ended]))
 
@@ -90,7 +93,7 @@ def measure(name: str, task: Task, observer: Observer) -> Cost:
     cost = cost_of(started(name, task))
     if name == TRANSPORT:
         return cost
-    seen = observer.take(with_job=name != POD_OPERATOR)
+    seen = observer.take(with_job=IN_CLUSTER.get(name, name) != POD_OPERATOR)
     return replace(cost, delay=cost.ended - seen["container"])
 
 
@@ -181,7 +184,7 @@ def main() -> None:
         run_here(asked.one, Task(SCRIPT, asked.namespace), waits=asked.waits)
         return
     with own_airflow_home():
-        with cluster.own_namespace() as namespace:
+        with cluster.own_namespace() as namespace, cluster.account_of_a_pod(namespace):
             found = measure_all(asked.rounds, Task(SCRIPT, namespace))
         turns = [(name, last_created(name)) for _ in range(asked.rounds) for name in _CREATES]
     at_once = {name: [seconds for one, seconds in turns if one == name and seconds is not None] for name in _CREATES}
