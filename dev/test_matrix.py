@@ -89,7 +89,7 @@ class Bench:
     def pytest(self, python: str | Path, *words: str, **settings: str) -> str:
         """Run tests; pytest's last line. Warnings of other versions are not errors."""
         shared_out = ("-m", "not nightly", "-n", JOBS, "--dist", "loadfile", "--no-loadscope-reorder")
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *shared_out, "-W", "default", *words]
+        command = [python, "-m", "pytest", "-v", "-p", "no:cacheprovider", *shared_out, "-W", "default", *words]
         return self.run("tests", command, **settings).strip().splitlines()[-1].strip("= ")
 
 
