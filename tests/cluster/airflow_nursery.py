@@ -15,6 +15,7 @@ A line of input is a command, a line of output its answer:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -149,14 +150,16 @@ def _make_the_execution_api() -> None:
 def _import_for_dags_test() -> None:
     """What each ``airflow dags test`` would import anew, and its DAG."""
     import airflow.cli.commands.dag_command
-    import airflow.dag_processing.dagbag
     import airflow.providers.cncf.kubernetes.operators.job
-    import airflow.providers.standard.decorators.python  # noqa: F401  # all of these
+    import airflow.providers.standard.decorators.python  # all of these
 
     import airflow_script_provider.hooks.node
     import airflow_script_provider.operators.exec
     import airflow_script_provider.operators.node
     import airflow_script_provider.operators.script  # noqa: F401
+
+    with contextlib.suppress(ModuleNotFoundError):  # Airflow 3.1 has it elsewhere
+        import airflow.dag_processing.dagbag  # noqa: F401
 
 
 def serve(folder: Path | None) -> None:
