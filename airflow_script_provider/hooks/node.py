@@ -17,7 +17,7 @@ from airflow_script_provider.hooks._prepare import job_request, knows_secrets, l
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import reattach
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.follow_state import FollowState
@@ -174,7 +174,7 @@ class NodesTaskRun(JobTaskRun):
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
-        self._launched.job = job
+        self._launched.job, self._launched.known = job, Known()
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> NodesResult:
@@ -272,7 +272,7 @@ class NodesTaskRun(JobTaskRun):
     ) -> NodesTask:
         values = inputs.values if inputs else None
         meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=outlasts_timeout)
-        return NodesTask(api, log, meaning, alone, values, masked)
+        return NodesTask(api, log, meaning, alone, values, masked, self._launched.known)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:

@@ -26,7 +26,7 @@ from airflow_script_provider.jobs.conclude import (
     conclude_or_defer,
     conclude_without_cluster,
 )
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job import outcomes
@@ -194,7 +194,7 @@ class ScriptTaskRun(JobTaskRun):
         if inputs is not None:
             mask_secrets_of(inputs)
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
-        self._launched.job, self._launched.hide = job, hide
+        self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
         log = self.run_log(get_logs=job.get_logs)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
         if "ended" in event and not isinstance(start, JobEnd):
@@ -205,7 +205,7 @@ class ScriptTaskRun(JobTaskRun):
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
-                context = JobContext(api, job, log, hide)
+                context = JobContext(api, job, log, hide, known=self._launched.known)
                 await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
@@ -248,7 +248,7 @@ class ScriptTaskRun(JobTaskRun):
     ) -> tuple[JobContext, FollowState | JobEnd]:
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
-        begun = await begin(
+        context, start = await begin(
             api,
             request,
             log,
@@ -258,9 +258,9 @@ class ScriptTaskRun(JobTaskRun):
             on_launch=on_launch,
             meaning_of_kill=meaning,
         )
-        self._launched.job, self._launched.hide = begun[0].job, begun[0].hide
-        self._launched.end = begun[1] if isinstance(begun[1], JobEnd) else None
-        return begun
+        self._launched.job, self._launched.hide, self._launched.known = context.job, context.hide, context.known
+        self._launched.end = start if isinstance(start, JobEnd) else None
+        return context, start
 
     def _after_timeout(
         self, task: TaskIdentity | None, on_outcome: OnOutcome | None, *, alone: bool = True
@@ -269,7 +269,8 @@ class ScriptTaskRun(JobTaskRun):
         meaning = partial(self.meaning_of_kill, task)
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._launched.hide)
+            log, hide, known = self.run_log(get_logs=job.get_logs), self._launched.hide, self._launched.known
+            context = JobContext(api, job, log, hide, known=known)
             end, kill = self._launched.end, meaning
             return await after_timeout(
                 context, end, task=task, on_outcome=on_outcome, meaning_of_kill=kill, alone=alone

@@ -132,10 +132,12 @@ async def after_timeout(
     A script that has ended by itself is concluded: a success, and an exit code that ends the
     tries. If the task runs other code (not ``alone``), no time is left for that, so the Job is
     left to the next try. Everything else ends now, and the end of its pods is waited for. What
-    they print meanwhile is not read. ``end`` is the one that an earlier follower saw. For
-    ``meaning_of_kill`` see ``JobGuard``.
+    they print meanwhile is not read. ``end`` is the one that an earlier follower saw. A known
+    outcome counts as it is: its Job may be deleted. For ``meaning_of_kill`` see ``JobGuard``.
     """
     job, guard = context.job, JobGuard(context, meaning_of_kill)
+    if alone and context.known.outcome is not None:
+        return await _conclude_known(guard, context.known.outcome, task, on_outcome)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     async with guard.protecting():
         followed = await _ended(quiet, end)
@@ -156,6 +158,17 @@ async def after_timeout(
         followed = replace(await _read_in_time(quiet, end), warnings=followed.warnings)
         outcome = await _clear_up(context, followed, end.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
+
+
+async def _conclude_known(
+    guard: JobGuard, outcome: Outcome, task: TaskIdentity | None, on_outcome: OnOutcome | None
+) -> Outcome:
+    """Do what is left to do with an outcome that was known before the task's time was over."""
+    context = guard.context
+    context.log.note("The task has no time left, but its outcome is known already")
+    async with guard.protecting():
+        await _delete_secret(context)
+    return await _hand_over(guard, outcome, task, on_outcome, deletes_job=context.known.deletes_job)
 
 
 async def _ended(context: JobContext, end: JobEnd | None) -> Followed:
@@ -213,8 +226,9 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
 
     ``seconds`` is the time from the launch to the end, by default to now.
     """
-    await _delete_secret(context)
     outcome = _outcome(context.job, context.hide, followed, seconds)
+    context.known.outcome, context.known.deletes_job = outcome, followed.verdict.delete_job
+    await _delete_secret(context)
     _note(outcome, context.job, followed, context.log)
     return outcome
 
@@ -278,11 +292,13 @@ async def _hand_over(
     has_tries_left = task is not None and task.has_tries_left
     is_retried = has_tries_left and outcome.is_retried
     is_needed = has_tries_left and not is_retried
+    known = guard.context.known
     async with guard.protecting():
         if deletes_job and not is_needed:
             await _delete_job(guard.context)
-    if on_outcome is not None:
+    if on_outcome is not None and not known.is_handed_over:
         on_outcome(outcome)
+        known.is_handed_over = True
     async with guard.protecting():
         if deletes_job and is_needed:
             await _delete_job(guard.context)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, ConnectionFieldError, KubernetesApiError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks.script import ScriptTaskRun
+from airflow_script_provider.jobs import read_mark
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -38,7 +41,7 @@ def resumed(
     access: ClusterAccess | Exception, event: dict[str, Any], task: TaskIdentity | None = NO_TRY_LEFT
 ) -> tuple[Outcome, list[str], list[Outcome]]:
     """The outcome with this access, our lines, and what was handed over."""
-    run, log = ScriptTaskRun(ClusterRef(None, config_file="/none"), object()), KeptLog()  # type: ignore[arg-type]
+    run, log = ScriptTaskRun(ClusterRef(None, config_file="/none"), logging.getLogger(__name__)), KeptLog()
     handed_over: list[Outcome] = []
 
     def resolve(_: ClusterRef) -> ClusterAccess:
@@ -119,3 +122,25 @@ def test_a_job_that_this_server_does_not_have_fails_no_known_success(is_over: bo
         outcome, notes, _ = resumed(access, event | {"server": "https://other:6443"})
     assert (outcome.diagnosis, outcome.value.value) == (None, {"rows": 3})
     assert "has no Job etl/load, which the worker launched on https://other:6443. The triggerer has seen" in notes[0]
+
+
+@pytest.mark.parametrize("has_session", [True, False])
+@pytest.mark.parametrize("task", [NO_TRY_LEFT, a_task()], ids=["last try", "tries left"])
+def test_an_outcome_that_was_handed_over_is_the_end_of_the_task(
+    has_session: bool, task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``execution_timeout`` while the Job is marked as read: its XComs are there, it may be gone (R1, R2, R5)."""
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.undo()
+        if not has_session:
+            monkeypatch.setattr(_task_run, "in_session", refused)
+        raise AirflowTaskTimeout
+
+    async def refused(*_: Any) -> None:
+        raise ApiUnreachableError("no answer")
+
+    monkeypatch.setattr(read_mark, "close", interrupted)
+    with stand_in() as server:
+        outcome, _, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task)
+    assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
