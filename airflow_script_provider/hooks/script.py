@@ -38,6 +38,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.run_log import RunLog
 
 T = TypeVar("T")
 
@@ -45,6 +46,11 @@ _OF_ANOTHER_VERSION = (
     "The triggerer reports an end that this version does not know, so a worker follows the Job again. "
     "Install the same version of airflow-script-provider on workers and triggerers"
 )
+
+
+_OF_THE_CLUSTER = (exceptions.KubernetesApiError, exceptions.ConnectionFieldError)
+"""Errors because of which the cluster cannot be asked. Any other one may come where its connection
+is looked up: after a secrets backend's bad moment, Airflow raises that there is no connection."""
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -197,10 +203,7 @@ class ScriptTaskRun(JobTaskRun):
         self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
         log = self.run_log(get_logs=job.get_logs)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
-        if "ended" in event and not isinstance(start, JobEnd):
-            log.note(_OF_ANOTHER_VERSION, logging.WARNING)
-        if event.get("reason"):
-            log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
+        _note_why_followed(event, start, log)
         self._launched.end = end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
@@ -209,14 +212,16 @@ class ScriptTaskRun(JobTaskRun):
                 await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
+            access: ClusterAccess | None = None
             try:
-                settled = self._after_timeout(task, on_outcome)
-                return self.outlasting_timeout(self.cluster.resolve(), main, settled, task)
-            except (exceptions.KubernetesApiError, exceptions.ConnectionFieldError) as error:
-                is_retried = task is not None and task.has_tries_left and error.retryable
-                if end is None or unguarded.ref is None or is_retried:
+                access = self.cluster.resolve()
+                return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
+            except Exception as error:
+                lacks_cluster = access is None or isinstance(error, _OF_THE_CLUSTER)
+                if not lacks_cluster or end is None or unguarded.ref is None or _may_read_later(end, task, error):
                     raise
-                return conclude_without_cluster(job, end, log, hide=hide, why=str(error), on_outcome=on_outcome)
+                why = str(error) or type(error).__name__
+                return conclude_without_cluster(job, end, log, hide=hide, why=why, on_outcome=on_outcome)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -277,3 +282,17 @@ class ScriptTaskRun(JobTaskRun):
             )
 
         return settled
+
+
+def _note_why_followed(event: Mapping[str, Any], start: FollowState | JobEnd, log: RunLog) -> None:
+    """Say why a worker follows a Job that a trigger was to follow to its end."""
+    if "ended" in event and not isinstance(start, JobEnd):
+        log.note(_OF_ANOTHER_VERSION, logging.WARNING)
+    if event.get("reason"):
+        log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
+
+
+def _may_read_later(end: JobEnd, task: TaskIdentity | None, error: Exception) -> bool:
+    """Whether a next try may read the outcome from the Job, after an error that may be over."""
+    has_next_try = task is not None and task.has_tries_left and getattr(error, "retryable", True)
+    return has_next_try and not end.view.job_deleted

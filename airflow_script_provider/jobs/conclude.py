@@ -111,7 +111,9 @@ def conclude_without_cluster(
     outcome = _outcome(job, hide, followed, end.seconds)
     has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
     log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
-    log.note(f"What is left of Job {job.ref} is not removed. Run: {launching.how_to_delete(job.ref)}", logging.WARNING)
+    if not end.view.job_deleted:
+        how = launching.how_to_delete(job.ref)
+        log.note(f"What is left of Job {job.ref} is not removed. Run: {how}", logging.WARNING)
     _note(outcome, job, followed, log)
     if on_outcome is not None:
         on_outcome(outcome)
