@@ -1,14 +1,16 @@
-"""What a hook does before a run: masks what is secret, makes the request, and logs what will run."""
+"""What a hook does before a run: mask what is secret, make the request, log what will run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_script_provider._airflow import mask_by_name, mask_values, masked
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks import _request
 from airflow_script_provider.kube.hiding import has_secrets
+from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.kube.request.logins import logins_in
@@ -41,3 +43,16 @@ def log_origins(log: Logger, script: Script, files: Mapping[str, Script]) -> Non
 def knows_secrets(request: JobRequest) -> bool:
     """Whether Airflow would mask anything of what the script is given."""
     return has_secrets(request.known_texts(), masked)
+
+
+def resumed_job(job: LaunchedJob, inputs: ScriptInputs | None, log: Logger) -> LaunchedJob:
+    """The Job of a trigger's event. Masks what is secret in the inputs that it was launched with.
+
+    Without them nothing can be masked: then no line is shown that a trigger has held.
+    """
+    if inputs is not None:
+        mask_secrets_of(inputs)
+    elif job.holds_lines and job.get_logs:
+        log.warning("The script knows secrets that cannot be masked now, so its lines are not shown")
+        return replace(job, get_logs=False)
+    return job

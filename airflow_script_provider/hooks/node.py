@@ -13,7 +13,7 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, mask_secrets_of
+from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, resumed_job
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import reattach
@@ -166,11 +166,10 @@ class NodesTaskRun(JobTaskRun):
         """The result from the event of a trigger; goes on where the trigger could not.
 
         The values of ``inputs`` are hidden in messages. If the runs were launched with others, or
-        without ``inputs``, messages have only the name of the script's error.
+        without ``inputs``, messages have only the name of the script's error. Without ``inputs``
+        lines that a trigger has held are not shown.
         """
-        job = LaunchedJob.from_dict(event["job"])
-        if inputs is not None:
-            mask_secrets_of(inputs)
+        job = resumed_job(LaunchedJob.from_dict(event["job"]), inputs, self.log)
         log = self.run_log(get_logs=job.get_logs)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)

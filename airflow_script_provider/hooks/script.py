@@ -13,7 +13,7 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, mask_secrets_of
+from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, resumed_job
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
@@ -194,11 +194,11 @@ class ScriptTaskRun(JobTaskRun):
         """The outcome from the event of a trigger; follows on where the trigger could not.
 
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
-        messages have only the name of the script's error, and nothing of it without ``inputs``.
+        messages have only the name of the script's error. Without ``inputs`` they have nothing of
+        it, and lines that a trigger has held are not shown.
         """
         job, start = from_event(event)
-        if inputs is not None:
-            mask_secrets_of(inputs)
+        job = resumed_job(job, inputs, self.log)
         hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
         self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
         log = self.run_log(get_logs=job.get_logs)

@@ -247,6 +247,7 @@ def _note(outcome: Outcome, job: LaunchedJob, followed: Followed, log: RunLog) -
 
 def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: float | None = None) -> Outcome:
     output = followed.output
+    is_secret = job.holds_lines and hide is None
     case = diagnosis.Case(
         str(job.ref),
         followed.verdict,
@@ -254,7 +255,7 @@ def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: f
         job.limits,
         image=job.image,
         program=job.program,
-        last_lines=output.last_lines(LAST_LINES),
+        last_lines=() if is_secret else output.last_lines(LAST_LINES),
         lines=() if followed.verdict.is_success else output.last_lines(script_error.LINES),
         warnings=followed.warnings,
         files=job.files,

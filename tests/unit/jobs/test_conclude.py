@@ -189,3 +189,14 @@ async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(hol
     assert outcome.result.output == "one\n::group::two\n"
     shown = [line for line in log.lines if line not in log.notes]
     assert shown == (["one", "::group::two", "::endgroup::"] if holds_lines else [])
+
+
+@pytest.mark.parametrize(
+    ("holds_lines", "hide", "is_shown"), [(True, None, False), (True, str, True), (False, None, True)]
+)
+def test_a_failure_has_no_line_of_unknown_secrets(holds_lines: bool, hide: Any, is_shown: bool) -> None:
+    """A trigger has held them because only a worker that knows the secrets can mask them (R22, R26)."""
+    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), a_view(a_pod(exit_code=1)), 1.0, READ, Kept("one\n", 4))
+    job = a_launched_job(holds_lines=holds_lines)
+    outcome = conclude.conclude_without_cluster(job, end, KeptLog(), hide=hide, why="No credentials.")
+    assert bool(outcome.last_lines) == is_shown
