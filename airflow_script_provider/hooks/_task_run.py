@@ -106,6 +106,9 @@ class _Launched(threading.local):
         self.known: Known[Any] = Known()
 
 
+_NOT_SHOWN = "The script's lines are not shown, because the secrets in them cannot be masked"
+
+
 class JobTaskRun(TaskRun):
     """A run that launches Jobs. ``on_launch`` is called with the Job as soon as it exists."""
 
@@ -114,6 +117,13 @@ class JobTaskRun(TaskRun):
     def __init__(self, cluster: ClusterRef, log: Logger) -> None:
         super().__init__(cluster, log)
         self._launched = _Launched()
+
+    def log_of_resumed(self, job: LaunchedJob, hidden: str) -> LoggerRunLog:
+        """The log of a Job that a trigger had; ``hidden`` says why no line of it is shown."""
+        log = self.run_log(get_logs=job.get_logs and not hidden)
+        if hidden and job.get_logs:
+            log.note(f"{_NOT_SHOWN}: {hidden}", logging.WARNING)
+        return log
 
     def outlasting_timeout(
         self,

@@ -13,7 +13,8 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, resumed_job
+from airflow_script_provider.hooks._held import left_to_trigger, why_not_shown
+from airflow_script_provider.hooks._prepare import job_request, log_origins, mask_secrets_of
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
@@ -178,7 +179,7 @@ class ScriptTaskRun(JobTaskRun):
                     return followed
                 unguarded.ref = followed.job.ref
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
-                left = replace(followed.job, check_digits=digits, holds_lines=knows_secrets(request))
+                left = left_to_trigger(replace(followed.job, check_digits=digits), request)
                 return replace(followed, job=left)
 
             return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
@@ -194,16 +195,17 @@ class ScriptTaskRun(JobTaskRun):
         """The outcome from the event of a trigger; follows on where the trigger could not.
 
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
-        messages have only the name of the script's error. Without ``inputs`` they have nothing of
-        it, and lines that a trigger has held are not shown.
+        messages have only the name of the script's error, and nothing of it without ``inputs``.
+        Lines that a trigger has held are shown if the secrets in them are masked here.
         """
         job, start = from_event(event)
-        job = resumed_job(job, inputs, self.log)
-        hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
+        mask_secrets_of(inputs)
+        hidden = why_not_shown(job, inputs)
+        hide = hiding.hider_of_launched(job.check_digits, None if hidden else inputs.values, masked) if inputs else None
         self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
-        log = self.run_log(get_logs=job.get_logs)
+        log = self.log_of_resumed(job, hidden)
+        _note_resumed(log, event, start)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
-        _note_why_followed(event, start, log)
         self._launched.end = end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
@@ -212,16 +214,16 @@ class ScriptTaskRun(JobTaskRun):
                 await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            access: ClusterAccess | None = None
+            is_resolved = False
             try:
-                access = self.cluster.resolve()
-                return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
+                access, is_resolved = self.cluster.resolve(), True
+                outcome = self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
             except Exception as error:
-                lacks_cluster = access is None or isinstance(error, _OF_THE_CLUSTER)
-                if not lacks_cluster or end is None or unguarded.ref is None or _may_read_later(end, task, error):
+                lacks_cluster = not is_resolved or isinstance(error, _OF_THE_CLUSTER)
+                if end is None or unguarded.ref is None or not lacks_cluster or _may_read_later(end, task, error):
                     raise
-                why = str(error) or type(error).__name__
-                return conclude_without_cluster(job, end, log, hide=hide, why=why, on_outcome=on_outcome)
+                outcome = conclude_without_cluster(job, end, log, hide=hide, why=error, on_outcome=on_outcome)
+        return replace(outcome, last_lines=()) if hidden else outcome
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -284,8 +286,8 @@ class ScriptTaskRun(JobTaskRun):
         return settled
 
 
-def _note_why_followed(event: Mapping[str, Any], start: FollowState | JobEnd, log: RunLog) -> None:
-    """Say why a worker follows a Job that a trigger was to follow to its end."""
+def _note_resumed(log: RunLog, event: Mapping[str, Any], start: FollowState | JobEnd) -> None:
+    """Log why a worker follows a Job again that a trigger had."""
     if "ended" in event and not isinstance(start, JobEnd):
         log.note(_OF_ANOTHER_VERSION, logging.WARNING)
     if event.get("reason"):

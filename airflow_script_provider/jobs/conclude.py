@@ -17,7 +17,7 @@ from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.causes import script_error
-from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -100,7 +100,7 @@ def conclude_without_cluster(
     log: RunLog,
     *,
     hide: Hide | None = None,
-    why: str,
+    why: Exception | str,
     on_outcome: OnOutcome | None = None,
 ) -> Outcome:
     """The outcome of an end that an earlier follower saw, where the cluster cannot be asked.
@@ -110,11 +110,14 @@ def conclude_without_cluster(
     followed = Followed(end.verdict, end.view, _output_of(job, end, log), end.warnings)
     outcome = _outcome(job, hide, followed, end.seconds)
     has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
-    log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
+    log.note(
+        f"{str(why) or type(why).__name__}\nThe triggerer has seen how the script ended, so the result has {has}",
+        logging.WARNING,
+    )
     if not end.view.job_deleted:
         how = launching.how_to_delete(job.ref)
         log.note(f"What is left of Job {job.ref} is not removed. Run: {how}", logging.WARNING)
-    _note(outcome, job, followed, log)
+    _note(outcome, followed, log, may_quote=knows_values(hide) or not job.holds_lines)
     if on_outcome is not None:
         on_outcome(outcome)
     return outcome
@@ -231,23 +234,23 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     outcome = _outcome(context.job, context.hide, followed, seconds)
     context.known.outcome, context.known.deletes_job = outcome, followed.verdict.delete_job
     await _delete_secret(context)
-    _note(outcome, context.job, followed, context.log)
+    _note(outcome, followed, context.log, may_quote=context.may_quote)
     return outcome
 
 
-def _note(outcome: Outcome, job: LaunchedJob, followed: Followed, log: RunLog) -> None:
+def _note(outcome: Outcome, followed: Followed, log: RunLog, *, may_quote: bool) -> None:
     """Log how the run ended, below what its result lacks."""
+    job = f"{outcome.result.namespace}/{outcome.result.job_name}"
     may_lack_value = followed.verdict.is_success and followed.output.lacks_start and outcome.value == Value()
     lacking = [_MAY_LACK_VALUE] if may_lack_value else []
-    lacking += outcomes.unread(str(job.ref), followed.verdict, followed.view)
-    for warning in (*outcome.value.warnings, *lacking):
+    lacking += outcomes.unread(job, followed.verdict, followed.view)
+    for warning in (*outcome.value.notes(may_quote=may_quote), *lacking):
         log.note(warning, logging.WARNING)
     log.note(outcomes.summary(outcome.result))
 
 
 def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: float | None = None) -> Outcome:
     output = followed.output
-    is_secret = job.holds_lines and hide is None
     case = diagnosis.Case(
         str(job.ref),
         followed.verdict,
@@ -255,7 +258,7 @@ def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: f
         job.limits,
         image=job.image,
         program=job.program,
-        last_lines=() if is_secret else output.last_lines(LAST_LINES),
+        last_lines=output.last_lines(LAST_LINES),
         lines=() if followed.verdict.is_success else output.last_lines(script_error.LINES),
         warnings=followed.warnings,
         files=job.files,

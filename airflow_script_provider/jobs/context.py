@@ -54,3 +54,8 @@ class JobContext:
     def has_values(self) -> bool:
         """Whether the values that the Job was launched with are known, and so can be hidden."""
         return knows_values(self.hide)
+
+    @property
+    def may_quote(self) -> bool:
+        """Whether a line of ours may quote what the script printed: it has no unmasked secret."""
+        return self.has_values or not self.job.holds_lines

@@ -137,7 +137,8 @@ class ScriptTrigger(JobTrigger):
         if termination.ends_the_tries(end.view, end.verdict, self._launched.limits):
             has_deadline = "activeDeadlineSeconds" in end.view.job.get("spec", {})
             deadline = None if has_deadline else math.ceil(end.seconds) + UNREAD_TIMEOUT
-            if await launching.leave_ended(api, ref, end.to_text(), deadline):
+            text = await asyncio.to_thread(end.to_text)
+            if await launching.leave_ended(api, ref, text, deadline):
                 return False
         return await launching.abandon(api, ref)
 

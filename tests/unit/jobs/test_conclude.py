@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import conclude, launching, read_mark
 from airflow_script_provider.jobs.context import JobContext, Known
+from airflow_script_provider.kube.hiding import Hide, hider, name_of_error
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
+from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.kill import EarlyEnd
@@ -192,11 +196,24 @@ async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(hol
 
 
 @pytest.mark.parametrize(
-    ("holds_lines", "hide", "is_shown"), [(True, None, False), (True, str, True), (False, None, True)]
+    ("job", "hide", "is_quoted"),
+    [
+        (a_launched_job(), None, True),
+        (a_launched_job(holds_lines=True), None, False),
+        (a_launched_job(holds_lines=True), name_of_error, False),
+        (a_launched_job(holds_lines=True), hider(["a value"]), True),
+    ],
+    ids=["no secret", "a trigger", "other values", "a worker"],
 )
-def test_a_failure_has_no_line_of_unknown_secrets(holds_lines: bool, hide: Any, is_shown: bool) -> None:
-    """A trigger has held them because only a worker that knows the secrets can mask them (R22, R26)."""
-    end = JobEnd(Verdict(Cause.SCRIPT_FAILED, "uid-load-x1"), a_view(a_pod(exit_code=1)), 1.0, READ, Kept("one\n", 4))
-    job = a_launched_job(holds_lines=holds_lines)
-    outcome = conclude.conclude_without_cluster(job, end, KeptLog(), hide=hide, why="No credentials.")
-    assert bool(outcome.last_lines) == is_shown
+def test_a_value_is_only_quoted_where_its_secrets_are_masked(
+    job: LaunchedJob, hide: Hide | None, is_quoted: bool
+) -> None:
+    """A trigger masks nothing, and a worker may know another value than the script (R26)."""
+    number, log = "98765432109876543210987", KeptLog()
+    kept = Kept(json.dumps({"id": int(number), "__key__": 1}) + "\n", 50)
+    end = JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), a_view(a_pod(exit_code=0)), 1.0, READ, kept)
+    conclude.conclude_without_cluster(job, end, log, hide=hide, why="No credentials.")
+    notes = "\n".join(log.notes)
+    assert (number in notes, "__key__" in notes) == (is_quoted, is_quoted)
+    assert ("integers do not fit into 64 bits" in notes) != is_quoted
+    assert JobContext(KubernetesApi(None), job, log, hide).may_quote == is_quoted  # type: ignore[arg-type]
