@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-__all__ = ["HAS_ON_KILL", "BaseTrigger", "TriggerEvent", "failure_of_trigger"]
+__all__ = ["HAS_ON_KILL", "BaseTrigger", "TriggerEvent", "failure_of_trigger", "is_resumed"]
 
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow reports a user's action to a trigger (since 3.3).
@@ -33,3 +33,13 @@ def failure_of_trigger(next_method: str, next_kwargs: Mapping[str, Any] | None) 
         return None
     why = given.get("traceback") or str(given.get("error", "unknown"))
     return why if isinstance(why, str) else "\n".join(map(str, why))
+
+
+def is_resumed(context: Mapping[str, Any]) -> bool:
+    """Whether the task of this context was deferred and is resumed.
+
+    Airflow 3.1 to 3.3 render the task's fields before they call the method that resumes it. What
+    they then know of it is private.
+    """
+    known = getattr(context.get("ti"), "_ti_context_from_server", None)
+    return bool(getattr(known, "next_method", None))

@@ -79,6 +79,7 @@ class ExecRun:
         inputs = request.inputs
         self._hide = hider(values_in(inputs.env, inputs.args, inputs.arguments), mask)
         self._begun: _Begun | None = None
+        self._outcome: Outcome | None = None
 
     async def outcome(self) -> Outcome:
         """Run and wait. An interruption ends the process, and gets a note that says how that went.
@@ -95,12 +96,13 @@ class ExecRun:
             end = await self._run(begun)
         except exceptions.ApiForbiddenError as error:
             raise _with_exec_rights(error, chosen.location.namespace) from None
-        return self._concluded(begun, end)
+        self._outcome = self._concluded(begun, end)
+        return self._outcome
 
     @property
     def may_still_run(self) -> bool:
         """Whether the process of a run that was interrupted is not known to have ended."""
-        begun = self._begun
+        begun = self._begun if self._outcome is None else None
         return begun is not None and (begun.termination is None or begun.termination.may_still_run)
 
     async def outlast_timeout(self, api: KubernetesApi) -> None:
@@ -126,8 +128,10 @@ class ExecRun:
         """The outcome of a run that the task's own time has interrupted.
 
         None if the process is gone, unless it had ended by itself before: then its own exit code
-        counts.
+        counts. An outcome that was known before is returned as it is.
         """
+        if self._outcome is not None:
+            return self._outcome
         begun = self._begun
         if begun is None:
             return None

@@ -25,8 +25,10 @@ def job_request(access: ClusterAccess, inputs: ScriptInputs, options: CheckedOpt
     return _request.job_request(access, inputs, options, **others)
 
 
-def mask_secrets_of(inputs: ScriptInputs) -> None:
-    """Mask the secret values of the inputs in the log of this process."""
+def mask_secrets_of(inputs: ScriptInputs | None) -> None:
+    """Mask the secret values of the inputs, if they are known, in the log of this process."""
+    if inputs is None:
+        return
     mask_by_name(inputs.env)
     mask_by_name(inputs.args)
     mask_values(logins_in(inputs.env.values() if isinstance(inputs.env, Mapping) else ()))
@@ -40,4 +42,4 @@ def log_origins(log: Logger, script: Script, files: Mapping[str, Script]) -> Non
 
 def knows_secrets(request: JobRequest) -> bool:
     """Whether Airflow would mask anything of what the script is given."""
-    return has_secrets(request.known_texts(), masked)
+    return has_secrets(request.known_to_script(), masked)

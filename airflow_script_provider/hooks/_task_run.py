@@ -27,7 +27,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import LOAD_PATIENCE, open_api
 from airflow_script_provider.jobs import launching, reattach
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
@@ -94,12 +94,19 @@ class Unguarded:
 class _Launched(threading.local):
     """The Job of a thread's run, None before there is one, what hides its values, and its end.
 
-    Threads may run scripts at the same time, with the same hook.
+    ``end`` is what an earlier follower saw, ``known`` what this run has come to. Threads may run
+    scripts at the same time, with the same hook.
     """
 
     job: LaunchedJob | None = None
     hide: Hide | None = None
     end: JobEnd | None = None
+
+    def __init__(self) -> None:
+        self.known: Known[Any] = Known()
+
+
+_NOT_SHOWN = "The script's lines are not shown, because the secrets in them cannot be masked"
 
 
 class JobTaskRun(TaskRun):
@@ -110,6 +117,13 @@ class JobTaskRun(TaskRun):
     def __init__(self, cluster: ClusterRef, log: Logger) -> None:
         super().__init__(cluster, log)
         self._launched = _Launched()
+
+    def log_of_resumed(self, job: LaunchedJob, hidden: str) -> LoggerRunLog:
+        """The log of a Job that a trigger had; ``hidden`` says why no line of it is shown."""
+        log = self.run_log(get_logs=job.get_logs and not hidden)
+        if hidden and job.get_logs:
+            log.note(f"{_NOT_SHOWN}: {hidden}", logging.WARNING)
+        return log
 
     def outlasting_timeout(
         self,
@@ -123,7 +137,8 @@ class JobTaskRun(TaskRun):
         After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
         the end of the Job's pods. It returns or raises what is not tried again: that a script may
         still run, or how it has ended by itself. A kill before it begins deletes the Job, or
-        leaves it to the next try of ``task``.
+        leaves it to the next try of ``task``. An outcome that was handed over before is the result
+        in any case.
         """
         try:
             return self.run(access, do)
@@ -144,7 +159,10 @@ class JobTaskRun(TaskRun):
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
         task: TaskIdentity | None,
     ) -> R | None:
-        """The result of ``after_timeout``, None if it fails. Before it, no guard has the Job."""
+        """The result of ``after_timeout``; if it fails, what was handed over before, or None.
+
+        Before it, no guard has the Job.
+        """
         has_begun = False
 
         async def main(api: KubernetesApi) -> R | None:
@@ -158,7 +176,8 @@ class JobTaskRun(TaskRun):
         except (exceptions.KubernetesApiError, exceptions.RunKilledError) as error:
             if not has_begun:
                 self.log.warning(self._end_or_leave(job.ref, task, error))
-            return None
+            handed_over: R | None = self._launched.known.handed_over
+            return handed_over
 
     def launch(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, JobRef]]) -> JobRef:
         """The result of ``do``, which a kill does not interrupt but prevents."""
@@ -297,7 +316,7 @@ class JobTaskRun(TaskRun):
 
         The task is over, so no try follows these Jobs any more.
         """
-        self._launched.job = None
+        self._launched.job, self._launched.known = None, Known()
         try:
             yield
         except exceptions.RunKilledError as killed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow_script_provider import exceptions
@@ -91,12 +91,14 @@ class ExecTaskRun(TaskRun):
         *,
         folder: str | None = None,
         seconds_left: float | None = None,
+        on_outcome: Callable[[Outcome], None] | None = None,
     ) -> Outcome:
         """Run and wait; a failure is returned, not raised.
 
         ``seconds_left`` is the task's own time, if the task runs nothing else. After it another
         try may follow at once, so the end of the process is waited for. The outcome of a process
-        that may still run is not tried again.
+        that may still run is not tried again. ``on_outcome`` gets the outcome. If the time is over
+        meanwhile, it gets the outcome again: a next try would run the script again.
         """
         access = self.cluster.resolve()
         request = _exec_request(access, inputs, options, folder, seconds_left)
@@ -108,13 +110,18 @@ class ExecTaskRun(TaskRun):
             self._exec = ExecRun(api, request, log, inputs.max_output_bytes, mask=masked)
             return await self._exec.outcome()
 
-        try:
-            return self.run(access, main)
-        except AirflowTaskTimeout:
-            outcome = self._after_timeout(access, Deadline.within(None, seconds_left))
-            if outcome is None:
-                raise
+        def hand_over(outcome: Outcome) -> Outcome:
+            if on_outcome is not None:
+                on_outcome(outcome)
             return outcome
+
+        try:
+            return hand_over(self.run(access, main))
+        except AirflowTaskTimeout:
+            found = self._after_timeout(access, Deadline.within(None, seconds_left))
+            if found is None:
+                raise
+        return hand_over(found)
 
     def _after_timeout(self, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
         """The outcome at the deadline of the task itself; None if another try may follow."""

@@ -13,11 +13,12 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, mask_secrets_of
+from airflow_script_provider.hooks._held import left_to_trigger, why_not_shown
+from airflow_script_provider.hooks._prepare import job_request, log_origins, mask_secrets_of
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import reattach
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.nodes.task import NodesTask, OnResult
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job.follow_state import FollowState
@@ -149,7 +150,7 @@ class NodesTaskRun(JobTaskRun):
                     self.log.warning("Without the right to patch jobs the task cannot be deferred; a worker waits")
                     return await nodes.see_through(job, task, on_outcome)
                 unguarded.ref = job.ref
-                return NodesDeferral(replace(job, holds_lines=knows_secrets(request.request)), nodes.api.host)
+                return NodesDeferral(left_to_trigger(job, request.request), nodes.api.host)
 
             return self._begun(
                 call, main, folder=folder, task=task, seconds_left=seconds_left, on_outcome=on_outcome, alone=True
@@ -166,19 +167,21 @@ class NodesTaskRun(JobTaskRun):
         """The result from the event of a trigger; goes on where the trigger could not.
 
         The values of ``inputs`` are hidden in messages. If the runs were launched with others, or
-        without ``inputs``, messages have only the name of the script's error.
+        without ``inputs``, messages have only the name of the script's error. Lines that a trigger
+        has held are shown if the secrets in them are masked here.
         """
         job = LaunchedJob.from_dict(event["job"])
-        if inputs is not None:
-            mask_secrets_of(inputs)
-        log = self.run_log(get_logs=job.get_logs)
+        mask_secrets_of(inputs)
+        hidden = why_not_shown(job, inputs)
+        known = None if hidden else inputs
+        log = self.log_of_resumed(job, hidden)
         if event.get("reason"):
             log.note(f"The triggerer could not go on, so a worker does: {event['reason']}", logging.WARNING)
-        self._launched.job = job
+        self._launched.job, self._launched.known = job, Known()
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> NodesResult:
-                nodes = self._nodes_task(api, log, task, inputs, outlasts_timeout=True)
+                nodes = self._nodes_task(api, log, task, known, outlasts_timeout=True)
                 await self.check_server(
                     JobContext(api, job, log), event.get("server"), unguarded, nodes.meaning_of_kill
                 )
@@ -187,7 +190,7 @@ class NodesTaskRun(JobTaskRun):
                     log.output(nodes_result.lines(outcome))
                 return outcome
 
-            after_timeout = self._after_timeout(task, on_outcome, inputs)
+            after_timeout = self._after_timeout(task, on_outcome, known)
             return self.outlasting_timeout(self.cluster.resolve(), main, after_timeout, task)
 
     async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
@@ -272,7 +275,7 @@ class NodesTaskRun(JobTaskRun):
     ) -> NodesTask:
         values = inputs.values if inputs else None
         meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=outlasts_timeout)
-        return NodesTask(api, log, meaning, alone, values, masked)
+        return NodesTask(api, log, meaning, alone, values, masked, self._launched.known)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:

@@ -13,7 +13,8 @@ from airflow_script_provider._airflow import masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
-from airflow_script_provider.hooks._prepare import job_request, knows_secrets, log_origins, mask_secrets_of
+from airflow_script_provider.hooks._held import left_to_trigger, why_not_shown
+from airflow_script_provider.hooks._prepare import job_request, log_origins, mask_secrets_of
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
@@ -26,7 +27,7 @@ from airflow_script_provider.jobs.conclude import (
     conclude_or_defer,
     conclude_without_cluster,
 )
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import MeaningOfKill
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job import outcomes
@@ -38,6 +39,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs, split
 from airflow_script_provider.kube.request.options import JobOptions
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.result import ScriptResult
+from airflow_script_provider.run_log import RunLog
 
 T = TypeVar("T")
 
@@ -45,6 +47,11 @@ _OF_ANOTHER_VERSION = (
     "The triggerer reports an end that this version does not know, so a worker follows the Job again. "
     "Install the same version of airflow-script-provider on workers and triggerers"
 )
+
+
+_OF_THE_CLUSTER = (exceptions.KubernetesApiError, exceptions.ConnectionFieldError)
+"""Errors because of which the cluster cannot be asked. Any other one may come where its connection
+is looked up: after a secrets backend's bad moment, Airflow raises that there is no connection."""
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -172,7 +179,7 @@ class ScriptTaskRun(JobTaskRun):
                     return followed
                 unguarded.ref = followed.job.ref
                 digits = hiding.check_digits(inputs.values) if job.has_values else ""
-                left = replace(followed.job, check_digits=digits, holds_lines=knows_secrets(request))
+                left = left_to_trigger(replace(followed.job, check_digits=digits), request)
                 return replace(followed, job=left)
 
             return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
@@ -189,34 +196,34 @@ class ScriptTaskRun(JobTaskRun):
 
         The values of ``inputs`` are hidden in messages. If the Job was launched with others,
         messages have only the name of the script's error, and nothing of it without ``inputs``.
+        Lines that a trigger has held are shown if the secrets in them are masked here.
         """
         job, start = from_event(event)
-        if inputs is not None:
-            mask_secrets_of(inputs)
-        hide = hiding.hider_of_launched(job.check_digits, inputs.values, mask=masked) if inputs else None
-        self._launched.job, self._launched.hide = job, hide
-        log = self.run_log(get_logs=job.get_logs)
+        mask_secrets_of(inputs)
+        hidden = why_not_shown(job, inputs)
+        hide = hiding.hider_of_launched(job.check_digits, None if hidden else inputs.values, masked) if inputs else None
+        self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
+        log = self.log_of_resumed(job, hidden)
+        _note_resumed(log, event, start)
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
-        if "ended" in event and not isinstance(start, JobEnd):
-            log.note(_OF_ANOTHER_VERSION, logging.WARNING)
-        if event.get("reason"):
-            log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
         self._launched.end = end = start if isinstance(start, JobEnd) else None
         with self.unguarded(job.ref, task) as unguarded:
 
             async def main(api: KubernetesApi) -> Outcome:
-                context = JobContext(api, job, log, hide)
+                context = JobContext(api, job, log, hide, known=self._launched.known)
                 await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
                 return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
+            is_resolved = False
             try:
-                settled = self._after_timeout(task, on_outcome)
-                return self.outlasting_timeout(self.cluster.resolve(), main, settled, task)
-            except (exceptions.KubernetesApiError, exceptions.ConnectionFieldError) as error:
-                is_retried = task is not None and task.has_tries_left and error.retryable
-                if end is None or unguarded.ref is None or is_retried:
+                access, is_resolved = self.cluster.resolve(), True
+                outcome = self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
+            except Exception as error:
+                lacks_cluster = not is_resolved or isinstance(error, _OF_THE_CLUSTER)
+                if end is None or unguarded.ref is None or not lacks_cluster or _may_read_later(end, task, error):
                     raise
-                return conclude_without_cluster(job, end, log, hide=hide, why=str(error), on_outcome=on_outcome)
+                outcome = conclude_without_cluster(job, end, log, hide=hide, why=error, on_outcome=on_outcome)
+        return replace(outcome, last_lines=()) if hidden else outcome
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -248,7 +255,7 @@ class ScriptTaskRun(JobTaskRun):
     ) -> tuple[JobContext, FollowState | JobEnd]:
         log = self.run_log(get_logs=request.get_logs)
         on_launch = self.on_launch
-        begun = await begin(
+        context, start = await begin(
             api,
             request,
             log,
@@ -258,9 +265,9 @@ class ScriptTaskRun(JobTaskRun):
             on_launch=on_launch,
             meaning_of_kill=meaning,
         )
-        self._launched.job, self._launched.hide = begun[0].job, begun[0].hide
-        self._launched.end = begun[1] if isinstance(begun[1], JobEnd) else None
-        return begun
+        self._launched.job, self._launched.hide, self._launched.known = context.job, context.hide, context.known
+        self._launched.end = start if isinstance(start, JobEnd) else None
+        return context, start
 
     def _after_timeout(
         self, task: TaskIdentity | None, on_outcome: OnOutcome | None, *, alone: bool = True
@@ -269,10 +276,25 @@ class ScriptTaskRun(JobTaskRun):
         meaning = partial(self.meaning_of_kill, task)
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-            context = JobContext(api, job, self.run_log(get_logs=job.get_logs), self._launched.hide)
+            log, hide, known = self.run_log(get_logs=job.get_logs), self._launched.hide, self._launched.known
+            context = JobContext(api, job, log, hide, known=known)
             end, kill = self._launched.end, meaning
             return await after_timeout(
                 context, end, task=task, on_outcome=on_outcome, meaning_of_kill=kill, alone=alone
             )
 
         return settled
+
+
+def _note_resumed(log: RunLog, event: Mapping[str, Any], start: FollowState | JobEnd) -> None:
+    """Log why a worker follows a Job again that a trigger had."""
+    if "ended" in event and not isinstance(start, JobEnd):
+        log.note(_OF_ANOTHER_VERSION, logging.WARNING)
+    if event.get("reason"):
+        log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
+
+
+def _may_read_later(end: JobEnd, task: TaskIdentity | None, error: Exception) -> bool:
+    """Whether a next try may read the outcome from the Job, after an error that may be over."""
+    has_next_try = task is not None and task.has_tries_left and getattr(error, "retryable", True)
+    return has_next_try and not end.view.job_deleted

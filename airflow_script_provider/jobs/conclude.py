@@ -17,7 +17,7 @@ from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.causes import script_error
-from airflow_script_provider.kube.hiding import Hide
+from airflow_script_provider.kube.hiding import Hide, knows_values
 from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -100,7 +100,7 @@ def conclude_without_cluster(
     log: RunLog,
     *,
     hide: Hide | None = None,
-    why: str,
+    why: Exception | str,
     on_outcome: OnOutcome | None = None,
 ) -> Outcome:
     """The outcome of an end that an earlier follower saw, where the cluster cannot be asked.
@@ -110,9 +110,14 @@ def conclude_without_cluster(
     followed = Followed(end.verdict, end.view, _output_of(job, end, log), end.warnings)
     outcome = _outcome(job, hide, followed, end.seconds)
     has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
-    log.note(f"{why}\nThe triggerer has seen how the script ended, so the result has {has}", logging.WARNING)
-    log.note(f"What is left of Job {job.ref} is not removed. Run: {launching.how_to_delete(job.ref)}", logging.WARNING)
-    _note(outcome, job, followed, log)
+    log.note(
+        f"{str(why) or type(why).__name__}\nThe triggerer has seen how the script ended, so the result has {has}",
+        logging.WARNING,
+    )
+    if not end.view.job_deleted:
+        how = launching.how_to_delete(job.ref)
+        log.note(f"What is left of Job {job.ref} is not removed. Run: {how}", logging.WARNING)
+    _note(outcome, followed, log, may_quote=knows_values(hide) or not job.holds_lines)
     if on_outcome is not None:
         on_outcome(outcome)
     return outcome
@@ -132,10 +137,12 @@ async def after_timeout(
     A script that has ended by itself is concluded: a success, and an exit code that ends the
     tries. If the task runs other code (not ``alone``), no time is left for that, so the Job is
     left to the next try. Everything else ends now, and the end of its pods is waited for. What
-    they print meanwhile is not read. ``end`` is the one that an earlier follower saw. For
-    ``meaning_of_kill`` see ``JobGuard``.
+    they print meanwhile is not read. ``end`` is the one that an earlier follower saw. A known
+    outcome counts as it is: its Job may be deleted. For ``meaning_of_kill`` see ``JobGuard``.
     """
     job, guard = context.job, JobGuard(context, meaning_of_kill)
+    if alone and context.known.outcome is not None:
+        return await _conclude_known(guard, context.known.outcome, task, on_outcome)
     quiet = replace(context, job=replace(job, get_logs=False), log=NoRunLog())
     async with guard.protecting():
         followed = await _ended(quiet, end)
@@ -156,6 +163,17 @@ async def after_timeout(
         followed = replace(await _read_in_time(quiet, end), warnings=followed.warnings)
         outcome = await _clear_up(context, followed, end.seconds)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=followed.verdict.delete_job)
+
+
+async def _conclude_known(
+    guard: JobGuard, outcome: Outcome, task: TaskIdentity | None, on_outcome: OnOutcome | None
+) -> Outcome:
+    """Do what is left to do with an outcome that was known before the task's time was over."""
+    context = guard.context
+    context.log.note("The task has no time left, but its outcome is known already")
+    async with guard.protecting():
+        await _delete_secret(context)
+    return await _hand_over(guard, outcome, task, on_outcome, deletes_job=context.known.deletes_job)
 
 
 async def _ended(context: JobContext, end: JobEnd | None) -> Followed:
@@ -213,18 +231,20 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
 
     ``seconds`` is the time from the launch to the end, by default to now.
     """
-    await _delete_secret(context)
     outcome = _outcome(context.job, context.hide, followed, seconds)
-    _note(outcome, context.job, followed, context.log)
+    context.known.outcome, context.known.deletes_job = outcome, followed.verdict.delete_job
+    await _delete_secret(context)
+    _note(outcome, followed, context.log, may_quote=context.may_quote)
     return outcome
 
 
-def _note(outcome: Outcome, job: LaunchedJob, followed: Followed, log: RunLog) -> None:
+def _note(outcome: Outcome, followed: Followed, log: RunLog, *, may_quote: bool) -> None:
     """Log how the run ended, below what its result lacks."""
+    job = f"{outcome.result.namespace}/{outcome.result.job_name}"
     may_lack_value = followed.verdict.is_success and followed.output.lacks_start and outcome.value == Value()
     lacking = [_MAY_LACK_VALUE] if may_lack_value else []
-    lacking += outcomes.unread(str(job.ref), followed.verdict, followed.view)
-    for warning in (*outcome.value.warnings, *lacking):
+    lacking += outcomes.unread(job, followed.verdict, followed.view)
+    for warning in (*outcome.value.notes(may_quote=may_quote), *lacking):
         log.note(warning, logging.WARNING)
     log.note(outcomes.summary(outcome.result))
 
@@ -278,11 +298,13 @@ async def _hand_over(
     has_tries_left = task is not None and task.has_tries_left
     is_retried = has_tries_left and outcome.is_retried
     is_needed = has_tries_left and not is_retried
+    known = guard.context.known
     async with guard.protecting():
         if deletes_job and not is_needed:
             await _delete_job(guard.context)
-    if on_outcome is not None:
+    if on_outcome is not None and not known.is_handed_over:
         on_outcome(outcome)
+        known.is_handed_over = True
     async with guard.protecting():
         if deletes_job and is_needed:
             await _delete_job(guard.context)

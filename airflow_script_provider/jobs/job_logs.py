@@ -77,14 +77,17 @@ class Outputs:
         """The output that an earlier follower kept, of a log that has gone with its pod."""
         output = Output(self._max_bytes)
         output.lacks_start = kept.lacks_start
-        output.add_end(kept.text, kept.size)
+        output.add_end(kept.text, kept.size, is_torn=kept.is_torn)
         output.no_value_because = _LACKS_END if lacks_end else ""
         return output
 
     def kept(self, uid: str | None, *, is_success: bool = True) -> Kept:
         """The end of a pod's output, for a result that another process makes."""
         tail, max_bytes = self._tails.get(uid or ""), MAX_VALUE if is_success else MAX_KEPT
-        return Kept() if tail is None else Kept(tail.text(max_bytes), tail.size, tail.lacks_start)
+        if tail is None:
+            return Kept()
+        end = tail.end(max_bytes)
+        return Kept(end.text, tail.size, tail.lacks_start, is_torn=end.is_torn)
 
 
 class JobLogs:
@@ -271,9 +274,11 @@ class JobLogs:
     def _script_lines(self, log: ContainerLog) -> Deliver:
         groups = self._groups[log.key]
         # An earlier reader may have read the prelude's last line.
-        is_continued = not self._keeps_output and bool(self._start.position(*log.key).newest)
+        position = self._start.position(*log.key)
+        is_continued = not self._keeps_output and bool(position.newest)
         output = self._output_of(log.uid)
         output.lacks_start = output.lacks_start or is_continued
+        output.is_torn = output.is_torn or (is_continued and position.cut is not None)
         prelude = Prelude(None if is_continued else self._job.mark, output)
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import timedelta
@@ -60,6 +60,7 @@ class ScriptTask(BaseOperator):
     _killed: bool = False
     _recovers: bool = False
     _lacks_value: bool = False
+    _rendering_error: Exception | None = None
 
     def on_kill(self) -> None:
         """Let the run end what it started. No I/O: Airflow calls this from a signal handler."""
@@ -79,6 +80,8 @@ class ScriptTask(BaseOperator):
             "workers and triggerers. Airflow's reason:\n%s",
             why,
         )
+        if self._rendering_error is not None:
+            raise self._rendering_error
         self.deferrable, self._recovers = False, True
         return self.execute(context)
 
@@ -173,14 +176,24 @@ class ScriptTask(BaseOperator):
             self.render_template(source, context, self.get_template_env())
         return source
 
-    def _do_render_template_fields(self, parent: Any, *others: Any, **named: Any) -> None:
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, *others: Any, **named: Any
+    ) -> None:
         """Render copies of sources and hidden fields: the DAG's own keep their templates.
 
         For a mapped task Airflow 3.1 to 3.3 makes a new operator and calls only this method, which
-        is private there.
+        is private there. A task that is resumed only needs its secrets, to mask them: it goes on
+        without them where a secrets backend has a bad moment.
         """
-        with self._rendering() if parent is self else contextlib.nullcontext():
-            super()._do_render_template_fields(parent, *others, **named)
+        try:
+            with self._rendering() if parent is self else contextlib.nullcontext():
+                super()._do_render_template_fields(parent, template_fields, context, *others, **named)
+        except Exception as error:
+            from airflow_script_provider._airflow.triggers import is_resumed
+
+            if parent is not self or not is_resumed(context):
+                raise
+            self._rendering_error = error
 
     @contextmanager
     def _rendering(self) -> Iterator[None]:
@@ -220,6 +233,14 @@ class ScriptTask(BaseOperator):
         if self._killed:
             task_run.kill()
         return task_run
+
+    def _has_values(self) -> bool:
+        """Whether a resumed task knows its arguments; otherwise the log says why not."""
+        error = self._rendering_error
+        if error is not None:
+            why = str(error) or type(error).__name__
+            self.log.warning("The arguments cannot be rendered, but the Job has them already: %s", why)
+        return error is None
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:
         """The Job of a trigger's event, which is this try's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider._airflow import dag_folder, depend_on_xcoms_in
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_script_provider.hooks.exec import ExecTaskRun
+    from airflow_script_provider.kube.job.outcomes import Outcome
 
 
 class KubernetesExecScriptOperator(ScriptTask):
@@ -166,11 +168,12 @@ class KubernetesExecScriptOperator(ScriptTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script or command. Returns the result dict if it succeeds."""
-        left = self.execution_seconds
-        task_run = self._started(self._new_run())
+        left, on_outcome = self.execution_seconds, partial(self._hand_over, context)
+        folder, task_run = dag_folder(context), self._started(self._new_run())
         with airflow_errors():
-            outcome = task_run.outcome(self.inputs(), self.options(), folder=dag_folder(context), seconds_left=left)
-        self.push_result(context, outcome.result.value, outcome.result.to_dict())
+            outcome = task_run.outcome(
+                self.inputs(), self.options(), folder=folder, seconds_left=left, on_outcome=on_outcome
+            )
         return self.as_pushed(result_or_raise(outcome))
 
     def dry_run(self) -> None:
@@ -182,6 +185,9 @@ class KubernetesExecScriptOperator(ScriptTask):
 
         request = self._new_run().prepare(self.inputs(), self.options(), folder=self.dag_folder)
         print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
+
+    def _hand_over(self, context: Context, outcome: Outcome) -> None:
+        self.push_result(context, outcome.result.value, outcome.result.to_dict())
 
     def _new_run(self) -> ExecTaskRun:
         from airflow_script_provider.hooks.exec import ExecTaskRun

@@ -290,7 +290,8 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self._resumed(event)
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
-            task_run, inputs = self._started(self._new_run()), self.node_arguments().inputs
+            task_run = self._started(self._new_run())
+            inputs = self.node_arguments().inputs if self._has_values() else None
             outcome = task_run.resume(event, inputs, task=task, on_outcome=on_outcome)
         return self.as_pushed(self._result_or_raise(outcome))
 

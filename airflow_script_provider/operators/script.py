@@ -309,7 +309,8 @@ class KubernetesScriptOperator(ScriptTask):
         task, on_outcome = task_identity(context), partial(self._hand_over, context)
         with airflow_errors():
             task_run = self._started(self._new_run())
-            outcome = task_run.resume(event, self.inputs(), task=task, on_outcome=on_outcome)
+            inputs = self.inputs() if self._has_values() else None
+            outcome = task_run.resume(event, inputs, task=task, on_outcome=on_outcome)
         return self.as_pushed(result_or_raise(outcome))
 
     def _run(self, context: Context) -> Outcome | Deferral:

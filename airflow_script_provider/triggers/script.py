@@ -122,13 +122,13 @@ class ScriptTrigger(JobTrigger):
             self._job = replace(self._launched, limits=limits)
         end = JobEnd(verdict, follower.view, seconds, self._position(), follower.kept_for(verdict))
         is_kept = _is_kept_for_its_output(verdict, follower.view, reads_logs=self._launched.get_logs)
-        if verdict.delete_job and not is_kept:
-            # Now, not when a worker has time: what should not start must not start meanwhile.
-            await self._end_job(api, end)
+        # Now, not when a worker has time: what should not start must not start meanwhile.
+        if verdict.delete_job and not is_kept and await self._end_job(api, end):
+            return replace(end, view=replace(end.view, job_deleted=True))
         return end
 
-    async def _end_job(self, api: KubernetesApi, end: JobEnd) -> None:
-        """Let nothing of the Job start any more.
+    async def _end_job(self, api: KubernetesApi, end: JobEnd) -> bool:
+        """Let nothing of the Job start any more; whether it is deleted.
 
         It is deleted, unless a worker may be lost before it has saved an outcome that is not tried
         again: then the next try takes it from the Job.
@@ -137,9 +137,10 @@ class ScriptTrigger(JobTrigger):
         if termination.ends_the_tries(end.view, end.verdict, self._launched.limits):
             has_deadline = "activeDeadlineSeconds" in end.view.job.get("spec", {})
             deadline = None if has_deadline else math.ceil(end.seconds) + UNREAD_TIMEOUT
-            if await launching.leave_ended(api, ref, end.to_text(), deadline):
-                return
-        await launching.abandon(api, ref)
+            text = await asyncio.to_thread(end.to_text)
+            if await launching.leave_ended(api, ref, text, deadline):
+                return False
+        return await launching.abandon(api, ref)
 
     async def _save_along(self, api: KubernetesApi) -> None:
         """Save the position of a script that prints, for the case that this process is killed."""

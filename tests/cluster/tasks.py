@@ -133,6 +133,7 @@ def _resume(operator: Operator, context: Any, deferred: TaskDeferred) -> BaseExc
         module, _, name = path.rpartition(".")
         trigger = getattr(importlib.import_module(module), name)
         event = asyncio.run(_event_of(trigger(**json.loads(json.dumps(arguments)))))
+        context["ti"]._ti_context_from_server = SimpleNamespace(next_method=deferred.method_name)
         operator.render_template_fields(context)
         context["ti"].xcoms["return_value"] = operator.execute_complete(context, event)
     except BaseException as caught:  # noqa: BLE001  # the test looks at it

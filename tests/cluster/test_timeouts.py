@@ -11,11 +11,12 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import BOTH, SAYS_WHERE, SLEEPS, run_nodes
-from tests.cluster.tasks import TaskRun, meanwhile, run_and_kill, run_operator, run_task
+from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, run_operator, run_task
 from tests.patience import LONG, wait_for, with_time_to_begin
 
 TALKATIVE = """
@@ -143,6 +144,28 @@ def test_execution_timeout_ends_the_scripts_on_nodes(own: dict[str, Any], kubect
     states = [pod["status"]["containerStatuses"][0]["state"] for pod in kubectl.items("pods", own["namespace"])]
     assert not any("running" in state for state in states)
     wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Jobs and pods")
+
+
+@pytest.mark.parametrize("max_tries", [0, 2], ids=["last try", "tries left"])
+def test_a_success_with_a_sidecar_outlasts_execution_timeout(
+    own: dict[str, Any], kubectl: Kubectl, max_tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the worker has just deleted the Job: the outcome is known, nothing runs again (R1, R2, R5, R12)."""
+    abandon, times = launching.abandon, iter([AirflowTaskTimeout()])
+
+    async def too_late(*arguments: Any) -> bool:
+        deleted = await abandon(*arguments)
+        for timeout in times:
+            raise timeout
+        return deleted
+
+    monkeypatch.setattr(launching, "abandon", too_late)
+    sidecar = {"name": "proxy", "image": "python:3.11-slim", "command": ["sleep", str(LONG)]}
+    settings: dict[str, Any] = {"pod_overrides": {"spec": {"containers": [sidecar]}}, "termination_grace_period": 1}
+    ti = FakeTaskInstance(max_tries=max_tries)
+    run = run_task(script="print('{\"rows\": 3}')", ti=ti, **settings, **own).succeeded()
+    assert run.xcoms["value"] == {"rows": 3}
+    wait_for(lambda: not kubectl.names("jobs,pods", own["namespace"]), "the end of Job and pods")
 
 
 def test_a_success_on_nodes_outlasts_execution_timeout(

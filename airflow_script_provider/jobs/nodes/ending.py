@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers.left_scripts import scripts_left
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import termination
@@ -20,6 +22,7 @@ from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import first_of
 from airflow_script_provider.result import NodesResult
+from airflow_script_provider.run_log import RunLog
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at what the watches have brought of a run."""
@@ -47,6 +50,17 @@ async def wait_for_scripts(api: KubernetesApi, job: LaunchedJob, outcome: NodesR
             result=None if outcome is None else outcome.to_dict(),
             retryable=False,
         )
+
+
+async def wait_before_retry(api: KubernetesApi, job: LaunchedJob, log: RunLog, outcome: NodesResult) -> None:
+    """Let no retry begin beside a script; if pods cannot be listed, the retry itself looks."""
+    try:
+        await wait_for_scripts(api, job, outcome)
+    except exceptions.KubernetesApiError as error:
+        log.note(f"The end of the scripts cannot be waited for: {error}", logging.WARNING)
+    except asyncio.CancelledError as cancelled:
+        cancelled.add_note(launching.fate(job.ref, deleted=True))
+        raise
 
 
 async def after_its_pods(

@@ -83,7 +83,7 @@ class NodeRuns:
         self.owner = owner
         self.plan: NodePlan = manifest.plan_of(owner)
         self.board = Board(self.plan, self.job.limits)
-        self._api, self._log = context.api, context.log
+        self._api, self._log, self._may_quote = context.api, context.log, context.may_quote
         self._keeps_output = keeps_output
         self._lines = NodeLines(context, slots, log_silence)
         self._records = RecordWriter(context.api, context.job, context.hide)
@@ -327,7 +327,7 @@ class NodeRuns:
             record = self._records.of(run, decision, output, before, reasons)
             if isinstance(decision, Verdict) and decision.is_success and uid is None:
                 self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
-            for warning in output.value().warnings:
+            for warning in output.value().notes(may_quote=self._may_quote):
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)
             record = replace(record, error=f"{record.error}{doubt}") if doubt else record
             await self._close(run, record, decision)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -18,10 +18,10 @@ from airflow_script_provider.jobs import launching, read_mark, reattach
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.jobs.begin import OnLaunch
 from airflow_script_provider.jobs.conclude import READ_TIMEOUT
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
-from airflow_script_provider.jobs.nodes.ending import wait_for_scripts
+from airflow_script_provider.jobs.nodes.ending import wait_before_retry, wait_for_scripts
 from airflow_script_provider.jobs.nodes.runs import RUNS_EXPIRY_MARGIN, NodeRuns
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube import hiding
@@ -31,17 +31,23 @@ from airflow_script_provider.kube.job import earlier_tries, termination
 from airflow_script_provider.kube.job.earlier_tries import Job
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.labels import (
-    MAX_TRIES_ANNOTATION,
     NODES_LABEL,
     READ_ANNOTATION,
-    REQUEST_LABEL,
     RUN_LABEL,
     TASK_INSTANCE_LABEL,
 )
 from airflow_script_provider.kube.listing import items_of
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
-from airflow_script_provider.kube.nodes.earlier import EarlierNodes, nodes_of, plan_of_try, records_of, still_running
+from airflow_script_provider.kube.nodes.earlier import (
+    EarlierNodes,
+    is_bare,
+    is_of_launch,
+    nodes_of,
+    plan_of_try,
+    records_of,
+    still_running,
+)
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
@@ -68,7 +74,7 @@ class NodesTask:
     ``alone`` means that the task runs nothing else. For ``meaning_of_kill`` see ``JobGuard``.
     ``values`` are those of ``env`` and ``args``, which messages hide with what ``mask`` knows. If
     they are unknown (None), or others than those of the launch, messages have of a script's error
-    only the name.
+    only the name. ``known`` outlasts the session.
     """
 
     api: KubernetesApi
@@ -77,6 +83,7 @@ class NodesTask:
     alone: bool = True
     values: Collection[str] | None = None
     mask: Hide = str
+    known: Known[NodesResult] = field(default_factory=Known)
 
     async def begin(
         self,
@@ -123,20 +130,24 @@ class NodesTask:
             owner = await self.owner(job)
             runs = NodeRuns(guard.context, owner) if has_time else _ended_now(guard.context, owner)
             await runs.follow()
-            outcome = await self._conclude(runs, task, hide)
-        if on_outcome is not None:
-            on_outcome(outcome)
+            outcome = self.known.outcome = await self._conclude(runs, task, hide)
+        self._hand_over(outcome, on_outcome)
         async with guard.protecting():
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
             has_records = await self._close(runs, task, is_retried=is_retried)
         if is_retried and not has_records:
-            await self._wait_for_scripts(job, outcome)
+            await wait_before_retry(self.api, job, self.log, outcome)
         return outcome
 
     async def after_timeout(
         self, job: LaunchedJob, task: TaskIdentity | None, on_outcome: OnResult | None
     ) -> NodesResult | None:
-        """The result of a task that has no time left; None if it takes too long to read."""
+        """The result of a task that has no time left; None if it takes too long to read.
+
+        An outcome that was known before is the result, also if its owner is already deleted.
+        """
+        if self.known.outcome is not None:
+            return await self._conclude_known(job, self.known.outcome, task, on_outcome)
         limit = READ_TIMEOUT + 2 * (job.limits.grace_period + termination.MARGIN)
         try:
             async with asyncio.timeout(limit):
@@ -145,15 +156,22 @@ class NodesTask:
             await wait_for_scripts(self.api, job)
             return None
 
-    async def _wait_for_scripts(self, job: LaunchedJob, outcome: NodesResult) -> None:
-        """Let no retry begin beside a script; if pods cannot be listed, the retry itself looks."""
-        try:
-            await wait_for_scripts(self.api, job, outcome)
-        except exceptions.KubernetesApiError as error:
-            self.log.note(f"The end of the scripts cannot be waited for: {error}", logging.WARNING)
-        except asyncio.CancelledError as cancelled:
-            cancelled.add_note(launching.fate(job.ref, deleted=True))
-            raise
+    def _hand_over(self, outcome: NodesResult, on_outcome: OnResult | None) -> None:
+        if on_outcome is not None and not self.known.is_handed_over:
+            on_outcome(outcome)
+            self.known.is_handed_over = True
+
+    async def _conclude_known(
+        self, job: LaunchedJob, outcome: NodesResult, task: TaskIdentity | None, on_outcome: OnResult | None
+    ) -> NodesResult:
+        """Do what is left to do with an outcome that was known before the task's time was over."""
+        self._hand_over(outcome, on_outcome)
+        async with self._guard(job).protecting():
+            fate = launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref))
+            self.log.note(f"The task has no time left, but its outcome is known already. {fate}")
+        if task is not None and task.has_tries_left and not outcome.is_success:
+            await wait_before_retry(self.api, job, self.log, outcome)
+        return outcome
 
     async def owner(self, job: LaunchedJob) -> dict[str, Any]:
         """The owner as the API server has it.
@@ -238,7 +256,7 @@ class NodesTask:
         pods = [
             pod
             for pod in await self._unended_pods(request.namespace, task)
-            if is_repeated(pod) or _is_bare(pod, identity.request)
+            if is_repeated(pod) or is_bare(pod, identity.request)
         ]
         return replace(nodes if retry_failed_only else EarlierNodes(), running=still_running(pods))
 
@@ -266,7 +284,7 @@ class NodesTask:
         nodes = frozenset(runs.plan.earlier)
 
         def pick(job: Job) -> Iterable[tuple[str, RunRecord]]:
-            found = records_of(job) if _is_of_launch(job, runs.owner) else ()
+            found = records_of(job) if is_of_launch(job, runs.owner) else ()
             return ((node, record) for node, record in found if node in nodes and not record.failures)
 
         try:
@@ -338,7 +356,7 @@ class NodesTask:
         selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
         owners = await doubting(lambda: self.api.list("jobs", job.ref.namespace, labelSelector=selector))
         for owner in owners["items"]:
-            is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or _is_of_launch(owner, runs.owner))
+            is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or is_of_launch(owner, runs.owner))
             if is_earlier:
                 await self._mark_read(job.ref.namespace, owner["metadata"]["name"], job.ttl_when_read)
 
@@ -369,22 +387,6 @@ def _ended_now(context: JobContext, owner: Mapping[str, Any]) -> NodeRuns:
     plan = replace(manifest.plan_of(owner), expires_at=ends_at)
     quiet = replace(context, job=replace(context.job, get_logs=False), log=NoRunLog())
     return NodeRuns(quiet, manifest.with_plan(owner, plan))
-
-
-def _is_bare(pod: Mapping[str, Any], request: str) -> bool:
-    """Whether a pod of this request lacks its try, because a webhook has replaced annotations."""
-    return earlier_tries.is_bare(pod) and (pod["metadata"].get("labels") or {}).get(REQUEST_LABEL) == request
-
-
-def _is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
-    """Whether a Job is of a try of the launch that an owner is of, and not of another series."""
-    return _series(job) == _series(owner) and not earlier_tries.has_other_values(job, earlier_tries.call_digest(owner))
-
-
-def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """What is the same of all tries of a launch; a clear begins another series."""
-    labels, annotations = (job["metadata"].get(kind) or {} for kind in ("labels", "annotations"))
-    return labels.get(REQUEST_LABEL), annotations.get(MAX_TRIES_ANNOTATION)
 
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:

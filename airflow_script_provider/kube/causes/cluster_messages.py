@@ -73,15 +73,23 @@ _POLICY = compiled_later(
     r"^ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '[^']+' denied request: (?P<text>.+)"
 )
 _WEBHOOK = compiled_later(r'^admission webhook "(?P<name>[^"]+)" denied the request: (?P<text>.+)')
+# The status of a request that may succeed later. A policy may be about such a status.
+_PASSING_STATUS = r"\b(status( code)?|HTTP( error| status)?( code)?|HTTP/[\d.]+)[ :=]*(429|5\d\d)\b"
 # A webhook that asks a registry or another server denies while that does not answer. The word
 # timeout alone may be a field that a policy wants.
 _UNANSWERED = compiled_later(
-    r"deadline ?exceeded|\b(i/o|handshake|gateway) timeout\b|client\.timeout|timeout (exceeded|awaiting)|"
-    r"\b(request|connection|operation|call) timed out|request canceled|context canceled|\bdial (tcp|udp)\b|"
-    r"connection (was )?(refused|reset|lost|closed)|broken pipe|no such host|server misbehaving|"
+    r"deadline ?exceeded|\b(i/o|handshake|gateway) time-?out\b|client\.timeout|timeout (exceeded|awaiting)|"
+    r"\b(request|connection|operation|call) timed out|timed out waiting|request canceled|context canceled|"
+    r"\bdial (tcp|udp)\b|connection (was )?(refused|reset|lost|closed)|closed (idle|network) connection|"
+    r"sent goaway|stream error: stream id|broken pipe|no such host|server misbehaving|"
     r"temporary failure in name resolution|network is unreachable|no route to host|(?<!\w)EOF\b|"
-    r"too ?many ?requests|rate limit(ed)? exceeded|internal server error|bad gateway|service unavailable|"
-    r"\bcode = (unavailable|resourceexhausted)\b|\b(status( code)?|HTTP|HTTP/[\d.]+)[ :=]*(429|5\d\d)\b",
+    r"too ?many ?requests|rate (limit(ed)? )?exceeded|internal server error|internal error occurred|bad gateway|"
+    r"service (temporarily )?unavailable|unable to (handle the request|return a response in the time allotted)|"
+    r"\betcdserver: (leader changed|no leader)|cache (is )?not (yet )?synced|"
+    r"\bcode = (unavailable|resourceexhausted)\b|"
+    rf"(^|: ){_PASSING_STATUS}(?=$|[:;,.)\"])|{_PASSING_STATUS} (from|while|returned|received)\b|"
+    r"\b(unexpected|unsuccessful|bad|non-2\w\w|got|received|returned|responded|answered|replied|failed with)( with)?:? "
+    rf"(an? )?((HTTP|response|error) )*{_PASSING_STATUS}|\bstatus from \w+ request to \S+: (429|5\d\d)\b",
     re.IGNORECASE,
 )
 _FINAL = compiled_later(

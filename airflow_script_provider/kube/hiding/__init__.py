@@ -12,9 +12,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.causes.patterns import compiled_later
+from airflow_script_provider.kube.hiding.escapes import unescaped
 from airflow_script_provider.kube.hiding.known_values import ERROR_NAME, KnownValues
 from airflow_script_provider.kube.hiding.logins import MASK, without_logins, without_open_login
 from airflow_script_provider.kube.wording import one_line, shortened, without_controls
@@ -69,9 +71,14 @@ def check_digits(values: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:3] if known else ""
 
 
-def has_secrets(texts: Iterable[str], mask: Hide) -> bool:
-    """Whether any of the texts has what ``mask`` hides."""
-    return any(mask(text) != text for text in texts)
+def has_secrets(given: Iterable[Any], mask: Hide) -> bool:
+    """Whether ``mask`` hides anything of texts or mappings, or of the values in them.
+
+    A secret may stand there in another form than the one that is masked: escaped, or encoded for a
+    URL. A script prints it as it is.
+    """
+    forms = (form for text in values_in(*given) for form in {text, unquote(text), unescaped(text)})
+    return any(mask(form) != form for form in forms)
 
 
 def hider_of_launched(digits: str, values: Iterable[str] | None, mask: Hide = str) -> Hide:
@@ -98,7 +105,7 @@ def values_in(*things: Any) -> Iterator[str]:
                 continue
             _, is_assignment, value = thing.partition("=")  # psql's variables, and options of programs
             if is_assignment:
-                yield value
+                yield from values_in(value) if value[:1] in ("{", "[") else (value,)
         elif isinstance(thing, Mapping):
             yield from values_in(*thing.values())
         elif isinstance(thing, list | tuple | set | frozenset):

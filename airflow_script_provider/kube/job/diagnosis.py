@@ -273,19 +273,13 @@ def _ended_from_outside(case: Case, cause: str, why: str, reason: str | None) ->
 
 
 def _install_failed(case: Case, pod: Pod, why: str) -> Diagnosis:
-    """The installation's failure; its message may quote a value of ``env``, such as an index."""
-    end = pod_status.failed_end(pod)
-    if end is not None and end.reason in pod_status.START_ERRORS:
-        shown = _could_not_start(INSTALL_CONTAINER, shown_report(case.hide, cluster_messages.start_error(end.message)))
-    elif end is not None and why in one_line(end.message):
-        shown = case.hide(why) if case.hide else provision.cause_in_our_words(why)
-    else:
-        shown = why
+    """The installation's failure; ``why`` is its message, which may quote a value of ``env``."""
+    end, shown = pod_status.failed_end(pod), pod_state.install_failure(pod, case.hide)
     reason = end.reason if end else None
     told = () if end is not None and end.exit_code == provision.PERMANENT else signs.OF_AN_INSTALLATION
     category = signs.category_of(told, why, reason) or Category.INSTALL_FAILED
     advice = _MORE_MEMORY if category is Category.OOM_KILLED else ""
-    return _diagnosis(case, f"failed: {shown or provision.cause_in_our_words(why)}", advice, category, reason)
+    return _diagnosis(case, f"failed: {shown}", advice, category, reason)
 
 
 def _script_failed(case: Case, end: ContainerEnd) -> Diagnosis:

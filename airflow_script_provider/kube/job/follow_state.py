@@ -26,6 +26,7 @@ from airflow_script_provider.kube.labels import (
     SCRIPT_CONTAINER,
 )
 from airflow_script_provider.kube.logs.container_logs import LogKey
+from airflow_script_provider.kube.logs.output import End
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.pods import pod_status
 
@@ -34,6 +35,8 @@ MAX_PODS = 16
 
 MAX_SAVED_END = 128 * 1024
 """Bytes at most of an end on its Job, packed; all annotations of an object may have 256 KiB."""
+_EXACT = 4 * 1024
+"""Bytes of an output by which it may be shorter than what fits."""
 
 
 @dataclass(frozen=True)
@@ -131,19 +134,21 @@ def saved_state(job: Mapping[str, Any], deferral: str) -> FollowState | None:
 class Kept:
     """The end of an output whose log goes with its pod, and the size of all that was read.
 
-    ``lacks_start`` says that a process before has read lines of it as well, ``lacks_end`` that the
-    log could not be read to its end.
+    ``lacks_start`` says that there were lines before, ``is_torn`` that the first line lacks its
+    beginning, ``lacks_end`` that the log could not be read to its end.
     """
 
     text: str = ""
     size: int = 0
     lacks_start: bool = False
     lacks_end: bool = False
+    is_torn: bool = False
 
-    def shortened(self) -> Kept:
-        """The last third of the text, in whole lines where there are some."""
-        text = self.text[-(len(self.text) // 3) :] if len(self.text) > 2 else ""
-        return replace(self, text=text.partition("\n")[2] if "\n" in text[:-1] else text)
+    def shortened(self, max_bytes: int) -> Kept:
+        """Less of the text: the last ``max_bytes``, in whole lines where more than one fits."""
+        data = self.text.encode("utf-8", "replace")
+        end = End.cut(data[-max_bytes:] if max_bytes else b"")
+        return replace(self, text=end.text, lacks_start=True, is_torn=end.is_torn)
 
 
 @dataclass(frozen=True)
@@ -190,10 +195,23 @@ class JobEnd:
         }
 
     def to_text(self) -> str:
-        """As an annotation's text, packed; with less of the output where it is too long."""
-        text = base64.b64encode(zlib.compress(json.dumps(self.to_dict()).encode(), 9)).decode()
-        is_too_long = len(text) > MAX_SAVED_END and self.kept.text
-        return replace(self, kept=self.kept.shortened()).to_text() if is_too_long else text
+        """As an annotation's text, packed; where it is too long, with as much output as fits.
+
+        That may take a second, so an event loop does it in a thread.
+        """
+        text = _packed(self.to_dict())
+        if len(text) <= MAX_SAVED_END:
+            return text
+        fits, too_much = 0, len(self.kept.text.encode("utf-8", "replace"))
+        text = _packed(replace(self, kept=self.kept.shortened(fits)).to_dict())
+        while too_much - fits > _EXACT:
+            most = (fits + too_much) // 2
+            shorter = _packed(replace(self, kept=self.kept.shortened(most)).to_dict())
+            if len(shorter) <= MAX_SAVED_END:
+                fits, text = most, shorter
+            else:
+                too_much = most
+        return text
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> JobEnd:
@@ -228,6 +246,10 @@ def saved_end(job: Mapping[str, Any]) -> JobEnd | None:
         return JobEnd.from_dict(json.loads(zlib.decompress(base64.b64decode(text)))) if text else None
     except (*INVALID_TEXT, zlib.error):
         return None
+
+
+def _packed(end: Mapping[str, Any]) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(end).encode(), 9)).decode()
 
 
 def _known(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from airflow_script_provider.script import ScriptFacts
 DEFAULT_GRACE_PERIOD = 30
 """Kubernetes' own terminationGracePeriodSeconds."""
 
-_LEFT_OUT = ("check_digits", "holds_lines")
+_LEFT_OUT = ("check_digits", "holds_lines", "held_by_script")
 """Entries that a row lacks where they are empty."""
 
 
@@ -51,7 +51,7 @@ class LaunchedJob:
     result's entry. ``check_digits`` are those of the values of ``env`` and ``args``, see
     ``hiding.check_digits``; empty where there are none or where they are unknown. ``holds_lines``
     says that the script knows secrets that only a worker can mask: a trigger shows none of its
-    lines.
+    lines. ``held_by_script`` says that one of them is in the script or its files.
     """
 
     ref: JobRef
@@ -71,6 +71,7 @@ class LaunchedJob:
     may_be_marked: bool = True
     check_digits: str = ""
     holds_lines: bool = False
+    held_by_script: bool = False
 
     @classmethod
     def of(cls, request: JobRequest, ref: JobRef, launched_at: float) -> LaunchedJob:

@@ -32,10 +32,18 @@ _MOST_WARNINGS = 5
 
 @dataclass(frozen=True)
 class Value:
-    """A value found in the output; ``warnings`` say what could not be kept of it."""
+    """A value found in the output; ``warnings`` say what could not be kept of it.
+
+    ``kinds`` say the same where the warnings quote what was printed.
+    """
 
     value: Any = None
     warnings: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = field(default=(), compare=False)
+
+    def notes(self, *, may_quote: bool) -> tuple[str, ...]:
+        """The warnings; they quote nothing that was printed unless they ``may_quote``."""
+        return self.warnings if may_quote else self.kinds or self.warnings
 
 
 def parse_json(text: bytes) -> Value | None:
@@ -53,7 +61,7 @@ def parse_json(text: bytes) -> Value | None:
             parse_float=changes.finite,
             parse_int=changes.integer,
         )
-        return Value(changes.kept(parsed), changes.warnings())
+        return Value(changes.kept(parsed), changes.warnings(), changes.kinds())
     except ValueError:
         return None
     except RecursionError:
@@ -104,6 +112,10 @@ class _Changes:
             left = len(found) - _MOST_WARNINGS
             lines += [f"… and {left:,} more {kind.value}"] if left > 0 else []
         return tuple(f"value: {reported(line)}" for line in lines)
+
+    def kinds(self) -> tuple[str, ...]:
+        """A line for each kind of change."""
+        return tuple(f"value: {kind.value}" for kind in self._found)
 
     def no_number(self, name: str) -> None:
         """NaN or Infinity."""

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_script_provider.kube.labels import NODES_LABEL, TRY_NUMBER_ANNOTATION
+from airflow_script_provider.kube.job import earlier_tries
+from airflow_script_provider.kube.labels import (
+    MAX_TRIES_ANNOTATION,
+    NODES_LABEL,
+    REQUEST_LABEL,
+    TRY_NUMBER_ANNOTATION,
+)
 from airflow_script_provider.kube.nodes import manifest, record
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
@@ -81,6 +87,22 @@ def plan_of_try(plan: NodePlan, selection: Selection, earlier: EarlierNodes) -> 
         skipped=dict(sorted((dict.fromkeys(owed, MISSING) | dict(selection.skipped) | dict(earlier.running)).items())),
         owed=tuple(sorted(owed)),
     )
+
+
+def is_bare(pod: Mapping[str, Any], request: str) -> bool:
+    """Whether a pod of this request lacks its try, because a webhook has replaced annotations."""
+    return earlier_tries.is_bare(pod) and (pod["metadata"].get("labels") or {}).get(REQUEST_LABEL) == request
+
+
+def is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether a Job is of a try of the launch that an owner is of, and not of another series."""
+    return _series(job) == _series(owner) and not earlier_tries.has_other_values(job, earlier_tries.call_digest(owner))
+
+
+def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """What is the same of all tries of a launch; a clear begins another series."""
+    labels, annotations = (job["metadata"].get(kind) or {} for kind in ("labels", "annotations"))
+    return labels.get(REQUEST_LABEL), annotations.get(MAX_TRIES_ANNOTATION)
 
 
 def _try_of(pod: Pod) -> str:

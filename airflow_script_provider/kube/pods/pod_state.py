@@ -10,6 +10,8 @@ from airflow_script_provider.kube.hiding import Hide, shown_report
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
+from airflow_script_provider.kube.request import provision
+from airflow_script_provider.kube.wording import one_line
 from airflow_script_provider.result import Category
 
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
@@ -94,7 +96,7 @@ def state(pod: Pod, hide: Hide | None = None) -> PodState:
     if end := pod_status.script_end(pod):
         cause = f", {failed}" if (failed := pod_status.failure(pod)) else ""
         return PodState("ended", f"ended{pod_status.where(pod)}: {pod_status.end_text(end)}{cause}")
-    if failed := pod_status.install_failure(pod):
+    if failed := install_failure(pod, hide):
         return PodState("ended", f"failed{pod_status.where(pod)}: {pod_status.failure(pod) or failed}")
     if pod_status.is_being_deleted(pod):
         cause = f": {disrupted}" if (disrupted := pod_status.disruption(pod)) else ""
@@ -104,6 +106,22 @@ def state(pod: Pod, hide: Hide | None = None) -> PodState:
     if pod_status.script_has_started(pod):
         return PodState("running", f"is running{pod_status.where(pod)}")
     return _state_before_the_script(pod, hide)
+
+
+def install_failure(pod: Pod, hide: Hide | None) -> str | None:
+    """What could not be installed, safe for a message; None if no installation failed.
+
+    An installer may quote a value of ``env`` or of a requirement, such as the URL of an index.
+    """
+    end, why = pod_status.failed_end(pod), one_line(pod_status.install_failure(pod) or "")
+    if end is None or not why:
+        return None
+    if end.reason in pod_status.START_ERRORS:
+        reported = cluster_messages.start_error(end.message)
+        return f"{why.removesuffix(reported)}{shown_report(hide, reported)}".removesuffix(":")
+    if why not in one_line(end.message):
+        return why
+    return (hide(why) if hide else "") or provision.cause_in_our_words(why)
 
 
 def _state_before_the_script(pod: Pod, hide: Hide | None) -> PodState:

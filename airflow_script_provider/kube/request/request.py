@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,10 +73,14 @@ class JobRequest:
         """All values of the Secret, by variable."""
         return {**self.payload.variables, **self.provision.secret_variables()}
 
-    def known_texts(self) -> Iterator[str]:
-        """Everything that the script may print because the task has given it."""
-        yield from (self.script.text, *(file.text for file in self.files.values()))
-        yield from self.secret_variables.values()
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The script and its files."""
+        return (self.script.text, *(file.text for file in self.files.values()))
+
+    def known_to_script(self) -> tuple[Any, ...]:
+        """Everything that the script may print because the task has given it: texts, mappings."""
+        return (*self.texts, self.secret_variables, self.interpreter.argv, self.options.pod_overrides)
 
     @property
     def script_file(self) -> str:

@@ -184,6 +184,17 @@ async def test_a_script_that_ends_well_after_the_signal_has_timed_out(ends: list
     assert await outcome_after(Node(ends, late_code=0)) is None
 
 
+async def test_a_known_outcome_counts_after_the_tasks_time() -> None:
+    """Airflow's timeout may come while the outcome is handed over; the process need not be asked (R1, R2, R5)."""
+    node = Node([SILENCE], code=0, breaks=True)
+    async with serving_pod(node.exec) as server, api_of(server) as api:
+        run = a_run(api)
+        outcome = await run.outcome()
+    assert not run.may_still_run
+    assert run.outcome_of_timeout(Deadline(3, "execution_timeout")) is outcome
+    assert (outcomes.failure(outcome), outcome.result.exit_code) == (None, 0)
+
+
 async def test_a_run_without_a_pod_may_be_tried_again() -> None:
     """Airflow's timeout may come before anything has begun (R5)."""
     async with serving_pod(Node([]).exec) as server, api_of(server) as api:

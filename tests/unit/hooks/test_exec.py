@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +52,16 @@ class TimedOut(ExecTaskRun):
         do()
 
 
+class Ended(ExecTaskRun):
+    """A run that has ended with ``LEFT``, which is to be handed over."""
+
+    def run(self, access: Any, do: Any) -> Any:
+        """The outcome of the run; it is not asked for the end of its process."""
+        assert self._exec is None
+        self._exec = SimpleNamespace(may_still_run=False, outcome_of_timeout=lambda _: LEFT)  # type: ignore[assignment]
+        return LEFT
+
+
 def a_run(after: BaseException | None = None) -> TimedOut:
     """Such a run."""
     run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
@@ -58,12 +69,12 @@ def a_run(after: BaseException | None = None) -> TimedOut:
     return run
 
 
-def outcome_of(run: TimedOut, seconds_left: float | None) -> Any:
+def outcome_of(run: ExecTaskRun, seconds_left: float | None, on_outcome: Any = None) -> Any:
     """Its outcome in a task with so much time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClusterRef, "resolve", lambda _: ClusterAccess(config={}))
         inputs, options = ScriptInputs(script="print(1)"), ExecOptions(pod="api-x1")
-        return run.outcome(inputs, options, seconds_left=seconds_left)
+        return run.outcome(inputs, options, seconds_left=seconds_left, on_outcome=on_outcome)
 
 
 def test_a_timeout_in_a_worker_waits_for_the_process() -> None:
@@ -88,3 +99,29 @@ def test_code_around_a_hook_gets_the_timeout_at_once() -> None:
     with pytest.raises(AirflowTaskTimeout):
         outcome_of(run, None)
     assert run.asked == 1
+
+
+@pytest.mark.parametrize("seconds_left", [60, None], ids=["operator", "other code"])
+def test_a_timeout_while_the_outcome_is_handed_over(seconds_left: float | None) -> None:
+    """The script has run; another try would run it a second time (R1, R2, R5)."""
+    interruptions, saved = [AirflowTaskTimeout()], []
+
+    def save(outcome: Any) -> None:
+        if interruptions:
+            raise interruptions.pop()
+        saved.append(outcome)
+
+    run = Ended(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    if seconds_left is None:
+        with pytest.raises(AirflowTaskTimeout):
+            outcome_of(run, seconds_left, save)
+    else:
+        assert outcome_of(run, seconds_left, save) is LEFT
+    assert saved == ([] if seconds_left is None else [LEFT])
+
+
+def test_an_outcome_after_the_tasks_time_is_handed_over() -> None:
+    """Downstream tasks read it as after any other end (R5, R21)."""
+    saved: list[Any] = []
+    assert outcome_of(a_run(RunKilledError("killed")), 60, saved.append) is LEFT
+    assert saved == [LEFT]

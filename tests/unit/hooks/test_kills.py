@@ -24,6 +24,7 @@ from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from tests.builders import a_launched_job, a_request, a_task
+from tests.kept_log import KeptLog
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import access_to, an_object, requests, stand_in
 from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
@@ -110,6 +111,29 @@ def test_a_resumed_task_masks_its_secrets_again(run: JobTaskRun, monkeypatch: py
     with pytest.raises(ApiUnreachableError):
         run.resume(EVENT, ScriptInputs(script="x", env={"API_KEY": secret}))  # type: ignore[attr-defined]  # both have it
     assert masked(f"the key is {secret}") == "the key is ***"
+
+
+@pytest.mark.parametrize("inputs", [ScriptInputs(script="x"), None], ids=["known", "unknown"])
+@pytest.mark.parametrize("holds_lines", [True, False])
+def test_lines_with_secrets_that_are_not_known_are_not_shown(
+    run: JobTaskRun, holds_lines: bool, inputs: ScriptInputs | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trigger has held them for a worker, which cannot mask them either (R26)."""
+
+    def refused(_: ClusterRef) -> ClusterAccess:
+        raise ApiUnreachableError("no credentials for a Kubernetes cluster")
+
+    def a_log(_: JobTaskRun, *, get_logs: bool) -> KeptLog:
+        shown.append(get_logs)
+        return KeptLog()
+
+    shown: list[bool] = []
+    monkeypatch.setattr(ClusterRef, "resolve", refused)
+    monkeypatch.setattr(JobTaskRun, "run_log", a_log)
+    event = EVENT | {"job": a_launched_job(holds_lines=holds_lines).to_dict()}
+    with pytest.raises(ApiUnreachableError):
+        run.resume(event, inputs)  # type: ignore[attr-defined]  # both kinds have it
+    assert shown == [inputs is not None or not holds_lines]
 
 
 @pytest.mark.parametrize("outlasts_timeout", [True, False])

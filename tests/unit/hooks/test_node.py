@@ -11,7 +11,9 @@ from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import NodesFailedError
 from airflow_script_provider.hooks.node import NodesTaskRun
+from airflow_script_provider.jobs.nodes.task import NodesTask
 from tests.builders import a_launched_job
+from tests.stand_in_api import access_to, stand_in
 
 
 class TimedOut(NodesTaskRun):
@@ -39,3 +41,18 @@ def test_a_timeout_in_a_worker_is_no_retry_beside_the_scripts(after: Exception |
         with pytest.raises(AirflowTaskTimeout if after is None else NodesFailedError):
             run.resume({"job": a_launched_job().to_dict(), "reason": ""})
     assert run.asked == 2
+
+
+def test_a_result_that_was_handed_over_is_the_end_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``execution_timeout`` while the owner is marked or deleted: the XComs are there (R1, R2, R5)."""
+    given: Any = object()
+
+    async def interrupted(nodes: NodesTask, *_: Any) -> None:
+        nodes.known.outcome, nodes.known.is_handed_over = given, True
+        raise AirflowTaskTimeout
+
+    run = NodesTaskRun(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    monkeypatch.setattr(NodesTask, "see_through", interrupted)
+    with stand_in() as server:
+        monkeypatch.setattr(ClusterRef, "resolve", lambda _: access_to(server))
+        assert run.resume({"job": a_launched_job().to_dict(), "reason": ""}) is given

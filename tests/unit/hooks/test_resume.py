@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_script_provider._airflow import AirflowNotFoundException, AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, ConnectionFieldError, KubernetesApiError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks.script import ScriptTaskRun
+from airflow_script_provider.jobs import read_mark
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -25,11 +28,14 @@ from tests.stand_in_api import access_to, stand_in
 NO_TRY_LEFT = a_task(try_number=3)
 
 
-def an_event(exit_code: int = 0, kept: str = "", *, server: str | None = None) -> dict[str, Any]:
+def an_event(
+    exit_code: int = 0, kept: str = "", *, server: str | None = None, job_deleted: bool = False
+) -> dict[str, Any]:
     """A trigger's event of a script that has ended, with what the trigger kept of its output."""
+    view = a_view(a_pod(exit_code=exit_code), job_deleted=job_deleted)
     cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
     state = FollowState({("uid-load-x1", SCRIPT_CONTAINER): LogPosition(complete=True)})
-    end = JobEnd(Verdict(cause, "uid-load-x1"), a_view(a_pod(exit_code=exit_code)), 1.0, state, Kept(kept, len(kept)))
+    end = JobEnd(Verdict(cause, "uid-load-x1"), view, 1.0, state, Kept(kept, len(kept)))
     event: dict[str, Any] = json.loads(json.dumps(to_event(a_launched_job().to_dict(), end)))
     return event | {"server": server}
 
@@ -38,7 +44,7 @@ def resumed(
     access: ClusterAccess | Exception, event: dict[str, Any], task: TaskIdentity | None = NO_TRY_LEFT
 ) -> tuple[Outcome, list[str], list[Outcome]]:
     """The outcome with this access, our lines, and what was handed over."""
-    run, log = ScriptTaskRun(ClusterRef(None, config_file="/none"), object()), KeptLog()  # type: ignore[arg-type]
+    run, log = ScriptTaskRun(ClusterRef(None, config_file="/none"), logging.getLogger(__name__)), KeptLog()
     handed_over: list[Outcome] = []
 
     def resolve(_: ClusterRef) -> ClusterAccess:
@@ -63,6 +69,8 @@ def a_plugin_that_fails() -> ClusterAccess:
 
 
 BAD_FIELD = ConnectionFieldError("connection x: not a valid field")
+NO_CONNECTION = AirflowNotFoundException("The conn_id `x` isn't defined")
+OF_A_BACKEND = RuntimeError("process returned 1")
 
 
 @pytest.mark.parametrize(
@@ -72,8 +80,10 @@ BAD_FIELD = ConnectionFieldError("connection x: not a valid field")
         (a_plugin_that_fails(), NO_TRY_LEFT, an_event(), None, "the result has no output and no value"),
         (a_plugin_that_fails(), None, an_event(), None, "the result has no output and no value"),
         (BAD_FIELD, a_task(), an_event(), None, "the result has no output and no value"),
+        (NO_CONNECTION, NO_TRY_LEFT, an_event(), None, "conn_id `x` isn't defined"),
+        (OF_A_BACKEND, NO_TRY_LEFT, an_event(), None, "process returned 1"),
     ],
-    ids=["output kept", "no output kept", "without a task", "not tried again"],
+    ids=["output kept", "no output kept", "without a task", "not tried again", "no connection", "backend fails"],
 )
 def test_a_known_success_needs_no_credentials(
     access: ClusterAccess | Exception, task: TaskIdentity | None, event: dict[str, Any], value: Any, words: str
@@ -93,17 +103,35 @@ def test_a_known_failure_without_credentials_says_why_the_script_failed() -> Non
     assert "process returned 1" in notes[0]
 
 
-def test_without_credentials_a_next_try_reads_the_outcome_from_the_job() -> None:
+WITHOUT_CREDENTIALS = pytest.mark.parametrize(
+    "access", [a_plugin_that_fails(), OF_A_BACKEND], ids=["no credentials", "no connection"]
+)
+
+
+@WITHOUT_CREDENTIALS
+def test_without_credentials_a_next_try_reads_the_outcome_from_the_job(access: ClusterAccess | Exception) -> None:
     """It finds output and value there (R2, R16)."""
-    with pytest.raises(ApiUnreachableError, match="process returned 1"):
-        resumed(a_plugin_that_fails(), an_event(), a_task())
+    with pytest.raises((ApiUnreachableError, RuntimeError), match="process returned 1"):
+        resumed(access, an_event(), a_task())
 
 
-def test_without_an_end_the_cluster_is_needed() -> None:
+@WITHOUT_CREDENTIALS
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_a_next_try_would_find_no_outcome_of_a_deleted_job(access: ClusterAccess | Exception, exit_code: int) -> None:
+    """It would run a script again that has succeeded (R1, R2, R16)."""
+    event = an_event(exit_code, '{"rows": 3}\n', job_deleted=True)
+    outcome, notes, handed_over = resumed(access, event, a_task())
+    assert (outcome.result.exit_code, outcome.value.value, handed_over) == (exit_code, {"rows": 3}, [outcome])
+    assert "process returned 1" in notes[0]
+    assert "is not removed" not in "".join(notes)
+
+
+@WITHOUT_CREDENTIALS
+def test_without_an_end_the_cluster_is_needed(access: ClusterAccess | Exception) -> None:
     """A Job that no trigger could follow must be followed (R16)."""
     event = to_event(a_launched_job().to_dict(), FollowState())
-    with pytest.raises(ApiUnreachableError, match="process returned 1"):
-        resumed(a_plugin_that_fails(), event)
+    with pytest.raises((ApiUnreachableError, RuntimeError), match="process returned 1"):
+        resumed(access, event)
 
 
 @pytest.mark.parametrize("is_over", [True, False], ids=["ended", "handed back"])
@@ -119,3 +147,25 @@ def test_a_job_that_this_server_does_not_have_fails_no_known_success(is_over: bo
         outcome, notes, _ = resumed(access, event | {"server": "https://other:6443"})
     assert (outcome.diagnosis, outcome.value.value) == (None, {"rows": 3})
     assert "has no Job etl/load, which the worker launched on https://other:6443. The triggerer has seen" in notes[0]
+
+
+@pytest.mark.parametrize("has_session", [True, False])
+@pytest.mark.parametrize("task", [NO_TRY_LEFT, a_task()], ids=["last try", "tries left"])
+def test_an_outcome_that_was_handed_over_is_the_end_of_the_task(
+    has_session: bool, task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``execution_timeout`` while the Job is marked as read: its XComs are there, it may be gone (R1, R2, R5)."""
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.undo()
+        if not has_session:
+            monkeypatch.setattr(_task_run, "in_session", refused)
+        raise AirflowTaskTimeout
+
+    async def refused(*_: Any) -> None:
+        raise ApiUnreachableError("no answer")
+
+    monkeypatch.setattr(read_mark, "close", interrupted)
+    with stand_in() as server:
+        outcome, _, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task)
+    assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])

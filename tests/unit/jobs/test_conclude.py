@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_script_provider.jobs import conclude
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider._airflow import AirflowTaskTimeout
+from airflow_script_provider.api.client import KubernetesApi
+from airflow_script_provider.jobs import conclude, launching, read_mark
+from airflow_script_provider.jobs.context import JobContext, Known
+from airflow_script_provider.kube.hiding import Hide, hider, name_of_error
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
+from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.kill import EarlyEnd
@@ -79,6 +84,55 @@ async def test_a_known_end_is_concluded_as_it_is(has_time: bool) -> None:
     assert (found.diagnosis, found.value.value, found.result.execution_time) == (None, [1], 1.0)
 
 
+def interrupted_once(monkeypatch: pytest.MonkeyPatch, module: Any, step: str) -> None:
+    """Let the task's time be over when this step was done for the first time."""
+    do, done = getattr(module, step), []
+
+    async def then_interrupted(*arguments: Any, **named: Any) -> Any:
+        result = await do(*arguments, **named)
+        done.append(result)
+        if len(done) == 1:
+            raise asyncio.CancelledError
+        return result
+
+    monkeypatch.setattr(module, step, then_interrupted)
+
+
+def saver(saved: list[Outcome], *, is_interrupted: bool) -> Callable[[Outcome], None]:
+    """Keeps outcomes; the task's time may be over in the middle of the first one."""
+    interruptions = [AirflowTaskTimeout()] if is_interrupted else []
+
+    def save(outcome: Outcome) -> None:
+        if interruptions:
+            raise interruptions.pop()
+        saved.append(outcome)
+
+    return save
+
+
+@pytest.mark.parametrize("task", [a_task(), a_task(try_number=3), None], ids=["tries left", "last try", "no task"])
+@pytest.mark.parametrize("step", ["delete_secret", "abandon", "on_outcome", "close"])
+async def test_a_known_outcome_outlasts_the_tasks_time(
+    step: str, task: TaskIdentity | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Job is gone, or goes: neither may the success be lost, nor may the script run again (R1, R2, R5)."""
+    pod = a_pod(exit_code=0, phase="Running", others=[a_container(name="proxy", running=True)])
+    end = JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), a_view(pod), 1.0, kept=KEPT)
+    if step != "on_outcome":
+        interrupted_once(monkeypatch, read_mark if step == "close" else launching, step)
+    saved: list[Outcome] = []
+    save, known = saver(saved, is_interrupted=step == "on_outcome"), Known[Outcome]()
+    with stand_in() as server:  # which has no Job
+        async with api_of(server) as api:
+            context = JobContext(api, a_launched_job(secret_name="load-env"), KeptLog(), known=known)
+            with pytest.raises((asyncio.CancelledError, AirflowTaskTimeout)):
+                await conclude.conclude(context, end, task=task, on_outcome=save)
+            found = await conclude.after_timeout(replace(context), task=task, on_outcome=save)
+    assert found is not None
+    assert (found.diagnosis, found.value.value) == (None, [1])
+    assert saved == [found], "it is handed over once"
+
+
 @pytest.mark.parametrize(
     ("kept", "exit_code", "is_said"),
     [
@@ -139,3 +193,27 @@ async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(hol
     assert outcome.result.output == "one\n::group::two\n"
     shown = [line for line in log.lines if line not in log.notes]
     assert shown == (["one", "::group::two", "::endgroup::"] if holds_lines else [])
+
+
+@pytest.mark.parametrize(
+    ("job", "hide", "is_quoted"),
+    [
+        (a_launched_job(), None, True),
+        (a_launched_job(holds_lines=True), None, False),
+        (a_launched_job(holds_lines=True), name_of_error, False),
+        (a_launched_job(holds_lines=True), hider(["a value"]), True),
+    ],
+    ids=["no secret", "a trigger", "other values", "a worker"],
+)
+def test_a_value_is_only_quoted_where_its_secrets_are_masked(
+    job: LaunchedJob, hide: Hide | None, is_quoted: bool
+) -> None:
+    """A trigger masks nothing, and a worker may know another value than the script (R26)."""
+    number, log = "98765432109876543210987", KeptLog()
+    kept = Kept(json.dumps({"id": int(number), "__key__": 1}) + "\n", 50)
+    end = JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), a_view(a_pod(exit_code=0)), 1.0, READ, kept)
+    conclude.conclude_without_cluster(job, end, log, hide=hide, why="No credentials.")
+    notes = "\n".join(log.notes)
+    assert (number in notes, "__key__" in notes) == (is_quoted, is_quoted)
+    assert ("integers do not fit into 64 bits" in notes) != is_quoted
+    assert JobContext(KubernetesApi(None), job, log, hide).may_quote == is_quoted  # type: ignore[arg-type]

@@ -240,8 +240,9 @@ async def test_a_job_with_a_running_sidecar_goes_before_a_worker_has_a_slot(
     sidecar = a_container(name="proxy", running=is_running, exit_code=None if is_running else 1)
     pod = a_pod("load-x2", exit_code=code, phase="Running", others=[sidecar])
     trigger = ScriptTrigger(job=a_launched_job(get_logs=get_logs).to_dict())
-    _, deletes = await expired(pod, trigger, Cause.SCRIPT_FAILED if code else Cause.SCRIPT_SUCCEEDED)
+    ended, deletes = await expired(pod, trigger, Cause.SCRIPT_FAILED if code else Cause.SCRIPT_SUCCEEDED)
     assert deletes == (is_running and get_logs)
+    assert ended.view.job_deleted == (deletes > 0), "the worker knows that no next try finds the Job"
 
 
 SIDECAR = a_container(name="proxy", running=True)
@@ -263,8 +264,10 @@ async def ended_beside_a_sidecar(
         server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
         async with api_of(server) as api:
             trigger = ScriptTrigger(job=job.to_dict())
-            await trigger._ended(api, follower, Followed(verdict, view, Output(0)))
-        return [json.loads(one.body) if one.method == "PATCH" else {} for one in server.requests]
+            ended = await trigger._ended(api, follower, Followed(verdict, view, Output(0)))
+        changes = [json.loads(one.body) if one.method == "PATCH" else {} for one in server.requests]
+    assert not (changes[-1] and ended.view.job_deleted), "the next try finds this Job"
+    return changes
 
 
 @pytest.mark.parametrize(("exit_code", "is_left"), [(0, True), (4, True), (3, False)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.jobs.context import Known
 from airflow_script_provider.jobs.nodes import task
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
@@ -20,7 +21,7 @@ from tests.builders import a_job, a_launched_job, a_plan, a_pod, a_request, a_ta
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
-from tests.stand_in_api import an_object, api_of, requests, stand_in
+from tests.stand_in_api import NOT_FOUND, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
@@ -95,3 +96,31 @@ async def test_runs_that_take_too_long_to_read_are_ended(monkeypatch: pytest.Mon
         assert requests(server, "DELETE", f"{JOBS}/load") == 1
         assert requests(server, "GET", PODS) == 1
     assert not saved
+
+
+@pytest.mark.parametrize("is_handed_over", [True, False])
+async def test_a_known_outcome_on_nodes_outlasts_the_tasks_time(
+    is_handed_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner may be deleted by then, and with it all that another look could find (R1, R2, R5)."""
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        raise asyncio.CancelledError
+
+    def refuse(_: NodesResult) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(NodesTask, "_close", interrupted)
+    saved: list[NodesResult] = []
+    known = Known[NodesResult]()
+    with stand_in() as server:
+        has_run(server, a_pod(exit_code=0), condition="Complete")
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            nodes = NodesTask(api, KeptLog(), known=known)
+            with pytest.raises(asyncio.CancelledError):
+                await nodes.see_through(LAUNCHED, None, saved.append if is_handed_over else refuse, has_time=False)
+            server.answers(f"{JOBS}/load", NOT_FOUND)
+            outcome = await NodesTask(api, KeptLog(), known=known).after_timeout(LAUNCHED, None, saved.append)
+    assert outcome is not None
+    assert saved == [outcome], "it is handed over once"
+    assert (outcome.is_success, outcome.values["node-1"]) == (True, {"rows": 1})

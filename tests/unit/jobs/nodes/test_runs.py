@@ -175,3 +175,24 @@ async def test_the_record_of_a_deleted_job_is_kept_on_the_owner() -> None:
                 runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True), deleted=True)))
         (change,) = [json.loads(one.body) for one in server.requests if one.method == "PATCH"]
     assert dict(of_owner({"metadata": change["metadata"]})) == {"node-1": a_failed_record(0).without_output()}
+
+
+@pytest.mark.parametrize("holds_lines", [False, True])
+async def test_a_trigger_that_holds_lines_quotes_none(holds_lines: bool) -> None:
+    """The number that does not fit may be a secret, which only a worker masks (R26, R35)."""
+    number, log = "98765432109876543210987", KeptLog()
+    owner, body = an_owner_and_a_run()
+    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()
+    launched = a_launched_job(limits=some_limits(grace_period=0), get_logs=False, holds_lines=holds_lines)
+    with stand_in() as server:
+        server.answers(f"{JOBS}/{body['metadata']['name']}", json.dumps(body).encode())
+        server.answers(f"{PODS}/load-x1/log", f'2026-01-01T00:00:01.000000000Z {{"id": {number}}}\n'.encode())
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, log), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            runs.board.take_pod(board.kept_pod(its_pod(body, exit_code=0)), time.monotonic())
+            ((run, verdict),) = runs.board.due(time.monotonic(), None)
+            run.is_concluding = True
+            await runs._conclude(run, verdict)
+    (note,) = [line for line in log.notes if "64 bits" in line]
+    assert (number in note) != holds_lines

@@ -14,7 +14,7 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.nodes import choice as node_choice
-from airflow_script_provider.jobs.nodes import task
+from airflow_script_provider.jobs.nodes import ending, task
 from airflow_script_provider.jobs.nodes.creating import JobCreator
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.nodes.task import NodesTask
@@ -220,7 +220,7 @@ async def test_what_ends_the_wait_does_not_hide_the_result(monkeypatch: pytest.M
     monkeypatch.setattr(NodeRuns, "follow", followed)
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 0.0)
     if is_killed:
-        monkeypatch.setattr(task, "wait_for_scripts", killed)
+        monkeypatch.setattr(ending, "wait_for_scripts", killed)
     owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=1.0))))
     owner["metadata"]["uid"] = "job-uid"
     with stand_in() as server:

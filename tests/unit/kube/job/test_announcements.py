@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.hiding import hider
+from airflow_script_provider.kube.hiding import Hide, hider
 from airflow_script_provider.kube.job.announcements import (
     LAUNCH_GRACE,
     NO_POD_AFTER,
@@ -54,6 +54,26 @@ def test_a_pod_that_was_ended_while_installing_says_why() -> None:
     ended: dict[str, Any] = {"phase": "Failed", "pod_reason": "Evicted", "pod_message": "Low on resource: memory"}
     pod = a_pod(waiting="PodInitializing", installers=[a_container(name="install", exit_code=137)], **ended)
     assert texts(Announcer().pod(pod)) == ["Pod load-x1 failed on node-1: Evicted: Low on resource: memory"]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "hide", "shown"),
+    [
+        ("could not install: cannot fetch https://h/t0ken-t0ken/x.whl", "Error", None, "could not install"),
+        ("could not install: cannot fetch https://h/t0ken-t0ken/x.whl", "Error", hider(["t0ken-t0ken"]),
+         "could not install: cannot fetch https://h/***/x.whl"),
+        ('could not install "pandaz": no matching distribution', "Error", None,
+         'could not install "pandaz": no matching distribution'),
+        ("", "OOMKilled", None, 'container "install" was OOMKilled (exit 97)'),
+        ('exec: "t0ken-t0ken": not found', "StartError", None,
+         'container "install" could not start: exec: "…": not found'),
+    ],
+)  # fmt: skip
+def test_an_installation_quotes_no_value(message: str, reason: str, hide: Hide | None, shown: str) -> None:
+    """A triggerer knows no value, and an installer quotes the URL of a requirement (R26)."""
+    installer = a_container(name="install", exit_code=97, message=message, reason=reason)
+    pod = a_pod(waiting="PodInitializing", installers=[installer], phase="Failed")
+    assert texts(Announcer(hide=hide).pod(pod)) == [f"Pod load-x1 failed on node-1: {shown}"]
 
 
 def test_a_deleted_pod_is_said() -> None:

@@ -168,8 +168,19 @@ def test_an_end_on_the_job_has_as_much_output_as_fits() -> None:
     found = saved_end(with_end(text))
     assert len(text) <= MAX_SAVED_END
     assert found is not None
-    assert len(found.kept.text) > 10_000
     assert "".join(lines).endswith(f"\n{found.kept.text}")
+    assert (found.kept.lacks_start, found.kept.is_torn) == (True, False)
+
+
+def test_an_end_on_the_job_leaves_no_room() -> None:
+    """A value that nearly fits is kept, and of a longer line the last part, which is marked (R21)."""
+    line = base64.b64encode(random.Random(1).randbytes(MAX_SAVED_END)).decode()
+    text = an_end(line).to_text()
+    found = saved_end(with_end(text))
+    assert MAX_SAVED_END * 0.9 < len(text) <= MAX_SAVED_END
+    assert found is not None
+    assert line.endswith(found.kept.text)
+    assert (found.kept.lacks_start, found.kept.is_torn) == (True, True)
 
 
 @pytest.mark.parametrize("text", ["", "no base64 é", "bm8gemxpYg==", base64.b64encode(zlib.compress(b"[]")).decode()])

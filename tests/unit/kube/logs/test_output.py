@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.logs.output import Output, Tail
+from airflow_script_provider.kube.logs.output import End, Output, Tail
 from airflow_script_provider.kube.logs.value import MAX_VALUE, Value
 from tests.builders import some_output
 
@@ -148,8 +148,9 @@ def test_a_tail_keeps_whole_lines_and_counts_all() -> None:
     tail = Tail(20)
     for number in range(1000):
         tail.add([b"line %d\n" % number])
-    assert tail.text() == "line 998\nline 999\n"
-    assert tail.text(10) == "line 999\n"
+    assert tail.end() == End("line 998\nline 999\n", lacks_start=True)
+    assert tail.end(10) == End("line 999\n", lacks_start=True)
+    assert tail.end(5) == End(" 999\n", lacks_start=True, is_torn=True)
     assert tail.size == sum(len(b"line %d\n" % number) for number in range(1000))
 
 
@@ -159,3 +160,50 @@ def test_the_end_of_an_output_that_is_gone() -> None:
     output.add_end('line 998\n{"a": 1}\n', 5000)
     assert (output.tail(), output.value().value) == ('line 998\n{"a": 1}\n', {"a": 1})
     assert (output.size, output.truncated) == (5000, True)
+
+
+@pytest.mark.parametrize(
+    ("end", "is_torn", "value"),
+    [
+        ('bye\n{"a": 1}\n', False, {"a": 1}),
+        ('{"a": 1}\n', False, {"a": 1}),
+        ('{"a": 1}\nbye\n', False, {"a": 1}),
+        ('{"a": 1},\n{"a": 2}\n]\n', False, None),
+        ('{"a": 1}\n], "b": [2]}\n', False, None),
+        ('{"a": 1}\n', True, None),
+        ('{"a": 1}\n[2]\n', True, [2]),
+        ("bye\n0\n", False, None),
+        ("0\n", False, None),
+        ("[]\n]\n", False, None),
+    ],
+)
+def test_an_end_has_only_a_value_that_is_certain(end: str, is_torn: bool, value: Any) -> None:
+    """An element of a list, or a number below an object, would be another one (R21, R36)."""
+    output = Output(1000)
+    output.add_end(end, 5_000_000, is_torn=is_torn)
+    assert output.value() == Value(value)
+
+
+@pytest.mark.parametrize(
+    ("start", "last", "value", "warned"),
+    [
+        ("[", "]", None, True),
+        ("{", "  ] }", None, True),
+        ("hello", "]", [1], False),
+        ("[", "bye", [1], False),
+        ("[", "[2]", [2], False),
+    ],
+)
+def test_a_larger_value_of_many_lines_is_a_size_too(start: str, last: str, value: Any, warned: bool) -> None:
+    """The last element of a list is not the list (R21)."""
+    found = some_output(start, *["[0],"] * (MAX_VALUE // 4), "[1]", last).value()
+    assert (found.value, bool(found.warnings)) == (value, warned)
+
+
+def test_an_end_of_invalid_bytes_is_known_as_cut() -> None:
+    """They take more room as text than they had, perhaps more than the whole output (R13, R21)."""
+    tail = Tail(100)
+    tail.add([b'{"rows": 5}\n', b"\xff" * 150 + b"\n", b"\xff" * 60 + b"\n0\n"])
+    output = Output(1000)
+    output.add_end(tail.end().text, tail.size)
+    assert (output.truncated, output.value().value) == (True, None)

@@ -364,3 +364,12 @@ def test_a_checked_request_has_plain_options() -> None:
 def test_a_request_without_payload_has_none() -> None:
     """By default nothing is passed to the script."""
     assert a_request().payload == Payload()
+
+
+def test_what_a_script_is_given() -> None:
+    """Also what only the container has: a script may print its variables and its argv (R26)."""
+    overrides = {"spec": {"containers": [{"name": "script", "env": [{"name": "PW", "value": "in-the-pod"}]}]}}
+    request = a_request("print('in-the-script')", env={"A": "in-env"}, interpreter=["python3", "-X", "in-argv"],
+                        files={"a.txt": a_script("in-a-file")}, pod_overrides=overrides)  # fmt: skip
+    given = str(request.known_to_script())
+    assert all(text in given for text in ("in-the-script", "in-a-file", "in-env", "in-argv", "in-the-pod"))
