@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.log_reader import IF_GONE, SILENCE, Deliver, LogReader
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
+from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_to_begin
@@ -83,8 +85,8 @@ class Outputs:
 
     def kept(self, uid: str | None, *, is_success: bool = True) -> Kept:
         """The end of a pod's output, for a result that another process makes."""
-        tail, max_bytes = self._tails.get(uid or ""), MAX_VALUE if is_success else MAX_KEPT
-        return Kept() if tail is None else Kept(tail.text(max_bytes), tail.size, tail.lacks_start)
+        tail = self._tails.get(uid or "")
+        return Kept() if tail is None else _kept_of(tail, MAX_VALUE if is_success else MAX_KEPT)
 
 
 class JobLogs:
@@ -122,6 +124,7 @@ class JobLogs:
         self._logs: dict[LogKey, LogReader] = {}
         self._groups: dict[LogKey, Groups] = {}
         self._noted_of: dict[str, LogKey] = {}
+        self._new_bytes: Counter[LogKey] = Counter()
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
         self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
         self._afterwards: dict[str, list[Callable[[], None]]] = {}
@@ -150,6 +153,15 @@ class JobLogs:
         """Whether the end of the log of a pod's script could not be read."""
         log = self._logs.get((uid or "", SCRIPT_CONTAINER))
         return log is not None and log.is_incomplete
+
+    def is_lost(self, uid: str) -> bool:
+        """Whether the log of a pod's script is gone with its pod."""
+        log = self._logs.get((uid, SCRIPT_CONTAINER))
+        return log is not None and log.is_lost
+
+    def new_bytes(self, uid: str) -> int:
+        """How many bytes of a script's log came after ``start``."""
+        return self._new_bytes[uid, SCRIPT_CONTAINER]
 
     def see(self, view: View) -> None:
         """Begin the logs that are to be read now, and end those whose container has ended."""
@@ -278,6 +290,7 @@ class JobLogs:
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
             prelude.add(lines)
+            self._new_bytes[log.key] += sum(map(len, new))
             self._log.output(groups.shown(new))
 
         return deliver
@@ -294,3 +307,37 @@ class JobLogs:
 def container_logs(view: View) -> list[ContainerLog]:
     """The logs there are of a Job, in the order of its pods and of their containers."""
     return [log for pod in view.pods.values() for log in pod_status.logs_of(pod)]
+
+
+@dataclass(frozen=True)
+class LastReading:
+    """An ended script's log, read from its start while its pod is still there.
+
+    ``positions`` are how far logs are shown now. ``is_lost`` says that the pod was gone.
+    """
+
+    kept: Kept
+    positions: Mapping[LogKey, LogPosition]
+    is_lost: bool
+
+
+async def read_once_more(context: JobContext, start: FollowState, view: View, verdict: Verdict) -> LastReading:
+    """Read the log of the deciding script from its start, and show what comes after ``start``."""
+    uid, max_bytes = verdict.pod_uid or "", MAX_VALUE if verdict.is_success else MAX_KEPT
+    tail = Tail(max_bytes)
+    logs = JobLogs(context, start, lambda _: tail)
+    async with logs.reading():
+        await logs.read_left(log for log in container_logs(view) if log.key == (uid, SCRIPT_CONTAINER))
+    kept = _kept_of(tail, max_bytes, new_bytes=logs.new_bytes(uid))
+    if not logs.positions.get((uid, SCRIPT_CONTAINER), LogPosition()).complete:
+        kept = replace(kept, lacks_end=True, is_whole=False)
+    return LastReading(kept, {**start.logs, **logs.positions}, logs.is_lost(uid))
+
+
+def _kept_of(tail: Tail, max_bytes: int, *, new_bytes: int | None = None) -> Kept:
+    """What is kept of an output; all of it is new by default."""
+    most = min(max_bytes, tail.max_bytes)
+    text, is_whole = tail.text(most), tail.size <= most and not tail.lacks_start
+    # One byte more: the line end before the new lines, so that the first of them counts as whole.
+    new = "" if new_bytes == 0 else text if new_bytes is None else tail.text(min(most, new_bytes + 1))
+    return Kept(text, tail.size, tail.lacks_start, is_whole=is_whole, shown=len(text) - len(new))

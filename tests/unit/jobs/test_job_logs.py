@@ -321,8 +321,19 @@ class TestOutputs:
         outputs = Outputs(6, whole=False)
         self.printed(outputs, "uid", "one")
         self.printed(outputs, "uid", "two and a half")
-        assert outputs.kept("uid") == Kept("two and a half\n", 15)
+        assert outputs.kept("uid") == Kept("two and a half\n", 15, is_whole=True)
         assert outputs.kept("other") == Kept()
+
+    @pytest.mark.parametrize(
+        ("size", "lacks_start", "is_whole"), [(6, False, True), (7, False, False), (6, True, False)]
+    )
+    def test_an_output_that_is_kept_whole_needs_no_log(self, size: int, lacks_start: bool, is_whole: bool) -> None:
+        """The worker then asks for no log that has gone with its pod (R21, R22)."""
+        outputs = Outputs(0, whole=False)
+        tail = outputs.begin("uid")
+        tail.max_bytes, tail.lacks_start = 6, lacks_start
+        tail.add([b"x" * size])
+        assert outputs.kept("uid").is_whole is is_whole
 
     def test_what_a_process_before_has_read_is_missing(self) -> None:
         """The result says so (R21)."""
