@@ -193,7 +193,7 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     uid, kept = end.verdict.pod_uid, end.kept
     outputs = Outputs(context.job.max_output_bytes, whole=True)
     logs = JobLogs(context, end.state, outputs.begin, if_gone=IF_KEPT if kept.text else IF_GONE)
-    left = logs_left(container_logs(end.view), end.state.logs, uid)
+    left = logs_left(container_logs(end.view), end.state.logs, uid, get_logs=context.job.get_logs)
     async with logs.reading():
         await logs.read_left(log for log in left if not (kept.is_whole and log.key == (uid, SCRIPT_CONTAINER)))
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))

@@ -71,7 +71,7 @@ class Outputs:
         output = self._outputs.get(uid, next(reversed(self._outputs.values()), Output(self._max_bytes)))
         if lacks_end:
             output.no_value_because = _LACKS_END
-        elif uid not in self._outputs:
+        elif uid not in self._outputs and output.size:
             output.no_value_because = "Only an earlier attempt has printed"
         return output
 
@@ -124,6 +124,7 @@ class JobLogs:
         self._logs: dict[LogKey, LogReader] = {}
         self._groups: dict[LogKey, Groups] = {}
         self._noted_of: dict[str, LogKey] = {}
+        self._installations: set[LogKey] = set()
         self._new_bytes: Counter[LogKey] = Counter()
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
         self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
@@ -227,8 +228,8 @@ class JobLogs:
 
     def _begin(self, log: ContainerLog) -> None:
         """Read a log after those begun before: of its pod, or all ``in_sequence``."""
-        if log.container == INSTALL_CONTAINER and self._groups_installation and log.key not in self._start.logs:
-            self._log.output([_GROUP])
+        if log.container == INSTALL_CONTAINER and log.key not in self._start.logs:
+            self._open_installation(log.key)
         log_reader, before = self._reader_of(log), self._newest_of_pod.get(log.uid)
         if self._in_sequence:
             before = next(reversed(self._readers.values()), None)
@@ -243,8 +244,7 @@ class JobLogs:
             await log_reader.follow()
         finally:
             self._log.output(self._groups[log.key].close())
-            # Where another reader goes on with this log, its group goes on.
-            if log.container == INSTALL_CONTAINER and self._groups_installation and log_reader.ended.is_set():
+            if log.key in self._installations:
                 self._log.output([END_OF_GROUP])
             if self._newest_of_pod.get(log.uid) is asyncio.current_task():
                 self._do_afterwards(log.uid)
@@ -299,9 +299,20 @@ class JobLogs:
         groups = self._groups[log.key]
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+            if new:
+                self._open_installation(log.key)
             self._log.output(groups.shown(new))
 
         return deliver
+
+    def _open_installation(self, key: LogKey) -> None:
+        """Begin the group of an installation's lines, once; a group does not outlive its reader.
+
+        The next reader may show none of them, and begins its own before its first one.
+        """
+        if self._groups_installation and key not in self._installations:
+            self._installations.add(key)
+            self._log.output([_GROUP])
 
 
 def container_logs(view: View) -> list[ContainerLog]:

@@ -135,8 +135,8 @@ class ScriptTrigger(JobTrigger):
     async def _with_output(self, api: KubernetesApi, end: JobEnd, read: Container[LogKey]) -> tuple[JobEnd, bool]:
         """The end with the output of a pod that is to go; False if a worker is to read that first.
 
-        The follower may have read only a part of the log, or nothing. Of a log that was ``read`` it
-        has reported what is wrong with it.
+        The follower may have read only a part of the log, or nothing. Of a log that was ``read``
+        it has reported what is wrong with it.
         """
         pod, kept = termination.ended_pod(end.view, end.verdict), end.kept
         if pod is None or kept.is_whole or (kept.text and not (kept.lacks_start or kept.lacks_end)):
