@@ -68,9 +68,11 @@ class ScriptTrigger(JobTrigger):
         save_at_the_end = partial(self._save, cluster.api, is_final=True)
         savings = [self._save_waits(cluster.api, self._follower)]
         savings += [self._save_along(cluster.api)] if log.lines is not None else []
-        async with self._saving_at_the_end(save_at_the_end), _in_the_background(savings):
-            followed = await self._followed(self._follower)
-        return to_event(self.job, await self._ended(cluster.api, self._follower, followed))
+        async with self._saving_at_the_end(save_at_the_end):
+            async with _in_the_background(savings):
+                followed = await self._followed(self._follower)
+            end = await self._ended(cluster.api, self._follower, followed)
+        return to_event(self.job, end)
 
     def _handed_back(self, reason: str) -> dict[str, Any]:
         return to_event(self.job, self._position(), reason)

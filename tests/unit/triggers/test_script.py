@@ -35,6 +35,7 @@ from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_view, some_limits
 from tests.kept_log import KeptLog
+from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
@@ -426,6 +427,36 @@ async def test_the_next_triggerer_reports_the_end_that_the_last_one_saved() -> N
     cluster: Any = SimpleNamespace(changes_in=lambda namespace: SimpleNamespace(job=job))
     event = await ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster)
     assert event["ended"]["verdict"] == end.to_dict()["verdict"]
+
+
+async def test_a_position_is_saved_while_the_output_is_read_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggerer may end then: the next one shows no line twice (R4, R19)."""
+    is_reading = asyncio.Event()
+
+    async def job(ref: Any) -> dict[str, Any]:
+        return a_job(started="2026-01-01T00:00:00Z")
+
+    async def followed(trigger: ScriptTrigger, follower: Any) -> None:
+        trigger._run_log.output(["a line"])
+
+    async def reads(trigger: ScriptTrigger, *_: object) -> None:
+        is_reading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ScriptTrigger, "_followed", followed)
+    monkeypatch.setattr(ScriptTrigger, "_ended", reads)
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            changes = SimpleNamespace(job=job)
+            cluster: Any = SimpleNamespace(api=api, slots=None, changes_in=lambda namespace: changes)
+            following = asyncio.ensure_future(ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster))
+            async with asyncio.timeout(PATIENCE):
+                await is_reading.wait()
+            following.cancel()
+            await asyncio.wait({following})
+        saved = json.loads(server.requests[-1].body)["metadata"]["annotations"][FOLLOW_STATE_ANNOTATION]
+    assert FollowState.from_dict(json.loads(saved)).is_final
 
 
 async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_the_way() -> None:
