@@ -75,6 +75,20 @@ class LoggerRunLog:
             self.lines.write(lines, level)
 
 
+@dataclass
+class LinesOnly:
+    """Passes the script's lines on to another log, and drops our own."""
+
+    log: RunLog
+
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line of ours."""
+
+    def output(self, lines: Sequence[str]) -> None:
+        """Lines of the script."""
+        self.log.output(lines)
+
+
 class NoRunLog:
     """Drops all lines."""
 

@@ -52,20 +52,14 @@ async def begin(
         created = await launching.launch(api, request, log)
         job, start = replace(job, ref=JobRef.of(created)), FollowState()
     else:
-        job = _job_of(earlier)
-        start = earlier.end or FollowState(clock=earlier.clock, has_begun=None)
+        job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
+        start = earlier.end.for_other_log() if earlier.end else FollowState(clock=earlier.clock, has_begun=None)
     context = JobContext(api, job, log, _hide(request, mask, earlier), created=created)
     async with JobGuard(context, meaning_of_kill).protecting():
         await _complete(context, request, earlier, recovers=recovers)
         if on_launch is not None:
             on_launch(context.job.ref)
     return context, start
-
-
-def _job_of(earlier: ReattachedJob) -> LaunchedJob:
-    """The Job of an earlier try; if its script has ended, its lines are in no log of this try."""
-    job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
-    return replace(job, holds_lines=earlier.end is not None)
 
 
 async def _complete(context: JobContext, request: JobRequest, earlier: ReattachedJob | None, *, recovers: bool) -> None:

@@ -23,6 +23,7 @@ from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome
 from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import logs_left
 from airflow_script_provider.kube.logs.groups import shown_text
 from airflow_script_provider.kube.logs.output import Output
@@ -34,7 +35,7 @@ OnOutcome = Callable[[Outcome], None]
 
 READ_TIMEOUT = 60.0
 """Seconds for the output of a script that has ended, where its task has no time left."""
-_MAY_LACK_VALUE = "Only the end of the output was kept, so the result may lack its value"
+_ONLY_THE_END = "Only the end of the output was kept"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def conclude_without_cluster(
     """
     followed = Followed(end.verdict, end.view, _output_of(job, end, log), end.warnings)
     outcome = _outcome(job, hide, followed, end.seconds)
-    has = "only the output that the triggerer kept" if end.kept.text else "no output and no value"
+    is_kept = end.kept.text or end.kept.is_whole
+    has = "only the output that the triggerer kept" if is_kept else "no output and no value"
     log.note(
         f"{str(why) or type(why).__name__}\nThe triggerer has seen how the script ended, so the result has {has}",
         logging.WARNING,
@@ -203,25 +205,27 @@ async def _read_left(context: JobContext, end: JobEnd) -> Followed:
     """Read what is left of the logs of a Job that an earlier follower saw end.
 
     The log of the pod that decided is read again from its beginning, because lines do not travel.
-    Where the log has gone with its pod, the result has what the earlier follower kept.
+    Where the log has gone with its pod, the result has what the earlier follower kept. If that is
+    all of the output, the log is not read.
     """
+    uid, kept = end.verdict.pod_uid, end.kept
     outputs = Outputs(context.job.max_output_bytes, whole=True)
-    logs = JobLogs(context, end.state, outputs.begin, if_gone=IF_KEPT if end.kept.text else IF_GONE)
+    logs = JobLogs(context, end.state, outputs.begin, if_gone=IF_KEPT if kept.text else IF_GONE)
+    left = logs_left(container_logs(end.view), end.state.logs, uid, get_logs=context.job.get_logs)
     async with logs.reading():
-        await logs.read_left(logs_left(container_logs(end.view), end.state.logs, end.verdict.pod_uid))
-    uid = end.verdict.pod_uid
+        await logs.read_left(log for log in left if not (kept.is_whole and log.key == (uid, SCRIPT_CONTAINER)))
     output = outputs.of(uid, lacks_end=logs.lacks_end(uid))
-    if end.kept.text and (logs.lacks_end(uid) or not output.size):
+    if kept.is_whole or (kept.text and (logs.lacks_end(uid) or not output.size)):
         output = _output_of(context.job, end, context.log)
     return Followed(end.verdict, end.view, output, end.warnings)
 
 
 def _output_of(job: LaunchedJob, end: JobEnd, log: RunLog) -> Output:
-    """What an earlier follower kept of the output; the log gets lines that it has held."""
-    if job.holds_lines:
-        log.output(shown_text(end.kept.text))
+    """What an earlier follower kept of the output; the log gets the lines that it lacks."""
     outputs, kept = Outputs(job.max_output_bytes, whole=True), end.kept
-    if not kept.text:
+    if job.holds_lines or end.is_of_other_log:
+        log.output(shown_text(kept.text[kept.shown :]))
+    if not (kept.text or kept.is_whole):
         return outputs.of(end.verdict.pod_uid, lacks_end=True)
     return outputs.of_kept(kept, lacks_end=kept.lacks_end)
 
@@ -241,8 +245,9 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
 def _note(outcome: Outcome, followed: Followed, log: RunLog, *, may_quote: bool) -> None:
     """Log how the run ended, below what its result lacks."""
     job = f"{outcome.result.namespace}/{outcome.result.job_name}"
-    may_lack_value = followed.verdict.is_success and followed.output.lacks_start and outcome.value == Value()
-    lacking = [_MAY_LACK_VALUE] if may_lack_value else []
+    why = _ONLY_THE_END if followed.output.lacks_start else followed.output.no_value_because
+    may_lack_value = followed.verdict.is_success and outcome.value == Value() and why
+    lacking = [f"{why}, so the result may lack its value"] if may_lack_value else []
     lacking += outcomes.unread(job, followed.verdict, followed.view)
     for warning in (*outcome.value.notes(may_quote=may_quote), *lacking):
         log.note(warning, logging.WARNING)

@@ -130,13 +130,15 @@ class Follower:
         return self._followed(await self._watching(decide))
 
     async def follow_until(self, until: float) -> Followed | None:
-        """Follow to the end; None if there is none at the time ``until`` of the monotonic clock.
+        """Follow to the end; None if no end is near at the monotonic time ``until``.
 
         Raises ``KubernetesApiError`` when Job or pods cannot be watched.
         """
 
         async def decide(watch_events: WatchEvents) -> Verdict | None:
             verdict = await self._verdict_until(until, watch_events)
+            if verdict is None and (moment := termination.moment_of_end(self.view, time.monotonic())):
+                verdict = await self._verdict_until(moment, watch_events)
             return None if verdict is None else await self._drained(verdict)
 
         verdict = await self._watching(decide)
@@ -157,12 +159,11 @@ class Follower:
 
     def kept_for(self, verdict: Verdict) -> Kept:
         """The output that no other process can read any more, because its pod is deleted."""
-        pod = self.view.pods.get(verdict.pod_uid or "")
-        is_deleted = pod is not None and (self.view.job_deleted or pod_status.is_being_deleted(pod))
-        is_lost = verdict.ends_pods or is_deleted or termination.may_be_repeated(self.view, verdict)
+        if not termination.takes_log(self.view, verdict):
+            return Kept()
         lacks_end = self.state.lacks_end(verdict.pod_uid)
         kept = self._outputs.kept(verdict.pod_uid, is_success=verdict.is_success)
-        return replace(kept, lacks_end=lacks_end) if is_lost else Kept()
+        return replace(kept, lacks_end=lacks_end, is_whole=kept.is_whole and not lacks_end)
 
     def _followed(self, verdict: Verdict) -> Followed:
         output = self._outputs.of(verdict.pod_uid, lacks_end=self._logs.lacks_end(verdict.pod_uid))

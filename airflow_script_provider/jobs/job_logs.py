@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.log_reader import IF_GONE, SILENCE, Deliver, LogReader
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
+from airflow_script_provider.kube.job.progress import Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_to_begin
@@ -69,7 +71,7 @@ class Outputs:
         output = self._outputs.get(uid, next(reversed(self._outputs.values()), Output(self._max_bytes)))
         if lacks_end:
             output.no_value_because = _LACKS_END
-        elif uid not in self._outputs:
+        elif uid not in self._outputs and output.size:
             output.no_value_because = "Only an earlier attempt has printed"
         return output
 
@@ -83,11 +85,8 @@ class Outputs:
 
     def kept(self, uid: str | None, *, is_success: bool = True) -> Kept:
         """The end of a pod's output, for a result that another process makes."""
-        tail, max_bytes = self._tails.get(uid or ""), MAX_VALUE if is_success else MAX_KEPT
-        if tail is None:
-            return Kept()
-        end = tail.end(max_bytes)
-        return Kept(end.text, tail.size, tail.lacks_start, is_torn=end.is_torn)
+        tail = self._tails.get(uid or "")
+        return Kept() if tail is None else _kept_of(tail, MAX_VALUE if is_success else MAX_KEPT)
 
 
 class JobLogs:
@@ -125,6 +124,8 @@ class JobLogs:
         self._logs: dict[LogKey, LogReader] = {}
         self._groups: dict[LogKey, Groups] = {}
         self._noted_of: dict[str, LogKey] = {}
+        self._installations: set[LogKey] = set()
+        self._new_bytes: Counter[LogKey] = Counter()
         self._readers: dict[LogKey, asyncio.Task[None]] = {}
         self._newest_of_pod: dict[str, asyncio.Task[None]] = {}
         self._afterwards: dict[str, list[Callable[[], None]]] = {}
@@ -153,6 +154,15 @@ class JobLogs:
         """Whether the end of the log of a pod's script could not be read."""
         log = self._logs.get((uid or "", SCRIPT_CONTAINER))
         return log is not None and log.is_incomplete
+
+    def is_lost(self, uid: str) -> bool:
+        """Whether the log of a pod's script is gone with its pod."""
+        log = self._logs.get((uid, SCRIPT_CONTAINER))
+        return log is not None and log.is_lost
+
+    def new_bytes(self, uid: str) -> int:
+        """How many bytes of a script's log came after ``start``."""
+        return self._new_bytes[uid, SCRIPT_CONTAINER]
 
     def see(self, view: View) -> None:
         """Begin the logs that are to be read now, and end those whose container has ended."""
@@ -218,8 +228,8 @@ class JobLogs:
 
     def _begin(self, log: ContainerLog) -> None:
         """Read a log after those begun before: of its pod, or all ``in_sequence``."""
-        if log.container == INSTALL_CONTAINER and self._groups_installation and log.key not in self._start.logs:
-            self._log.output([_GROUP])
+        if log.container == INSTALL_CONTAINER and log.key not in self._start.logs:
+            self._open_installation(log.key)
         log_reader, before = self._reader_of(log), self._newest_of_pod.get(log.uid)
         if self._in_sequence:
             before = next(reversed(self._readers.values()), None)
@@ -234,8 +244,7 @@ class JobLogs:
             await log_reader.follow()
         finally:
             self._log.output(self._groups[log.key].close())
-            # Where another reader goes on with this log, its group goes on.
-            if log.container == INSTALL_CONTAINER and self._groups_installation and log_reader.ended.is_set():
+            if log.key in self._installations:
                 self._log.output([END_OF_GROUP])
             if self._newest_of_pod.get(log.uid) is asyncio.current_task():
                 self._do_afterwards(log.uid)
@@ -283,6 +292,7 @@ class JobLogs:
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
             prelude.add(lines)
+            self._new_bytes[log.key] += sum(map(len, new))
             self._log.output(groups.shown(new))
 
         return deliver
@@ -291,11 +301,57 @@ class JobLogs:
         groups = self._groups[log.key]
 
         def deliver(lines: Sequence[bytes], new: Sequence[bytes]) -> None:
+            if new:
+                self._open_installation(log.key)
             self._log.output(groups.shown(new))
 
         return deliver
+
+    def _open_installation(self, key: LogKey) -> None:
+        """Begin the group of an installation's lines, once; a group does not outlive its reader.
+
+        The next reader may show none of them, and begins its own before its first one.
+        """
+        if self._groups_installation and key not in self._installations:
+            self._installations.add(key)
+            self._log.output([_GROUP])
 
 
 def container_logs(view: View) -> list[ContainerLog]:
     """The logs there are of a Job, in the order of its pods and of their containers."""
     return [log for pod in view.pods.values() for log in pod_status.logs_of(pod)]
+
+
+@dataclass(frozen=True)
+class LastReading:
+    """An ended script's log, read from its start while its pod is still there.
+
+    ``positions`` are how far logs are shown now. ``is_lost`` says that the pod was gone.
+    """
+
+    kept: Kept
+    positions: Mapping[LogKey, LogPosition]
+    is_lost: bool
+
+
+async def read_once_more(context: JobContext, start: FollowState, view: View, verdict: Verdict) -> LastReading:
+    """Read the log of the deciding script from its start, and show what comes after ``start``."""
+    uid, max_bytes = verdict.pod_uid or "", MAX_VALUE if verdict.is_success else MAX_KEPT
+    tail = Tail(max_bytes)
+    logs = JobLogs(context, start, lambda _: tail)
+    async with logs.reading():
+        await logs.read_left(log for log in container_logs(view) if log.key == (uid, SCRIPT_CONTAINER))
+    kept = _kept_of(tail, max_bytes, new_bytes=logs.new_bytes(uid))
+    if not logs.positions.get((uid, SCRIPT_CONTAINER), LogPosition()).complete:
+        kept = replace(kept, lacks_end=True, is_whole=False)
+    return LastReading(kept, {**start.logs, **logs.positions}, logs.is_lost(uid))
+
+
+def _kept_of(tail: Tail, max_bytes: int, *, new_bytes: int | None = None) -> Kept:
+    """What is kept of an output; all of it is new by default."""
+    most = min(max_bytes, tail.max_bytes)
+    end, is_whole = tail.end(most), tail.size <= most and not tail.lacks_start
+    # One byte more: the line end before the new lines, so that the first of them counts as whole.
+    new = "" if new_bytes == 0 else end.text if new_bytes is None else tail.text(min(most, new_bytes + 1))
+    shown = len(end.text) - len(new)
+    return Kept(end.text, tail.size, tail.lacks_start, is_torn=end.is_torn, is_whole=is_whole, shown=shown)

@@ -69,7 +69,8 @@ class LogReader:
     log itself. ``if_gone`` says what it means that a log is gone which an earlier reader has read.
 
     The owner sets ``ended`` when the container has ended, and ``gone`` when its pod was deleted.
-    ``is_incomplete`` says that the end of the log could not be read.
+    ``is_incomplete`` says that the end of the log could not be read, and ``is_lost`` that this is
+    because the pod is gone.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class LogReader:
     ) -> None:
         self.ended = asyncio.Event()
         self.gone = False
-        self.is_incomplete = False
+        self.is_incomplete = self.is_lost = False
         self.progressed_at = time.monotonic()
         self._api, self._namespace, self._pod_name, self._container = api, namespace, pod_name, container
         self._deliver_lines, self._note = deliver, note
@@ -150,9 +151,9 @@ class LogReader:
         error: Exception | None = None
         for attempt in range(1_000):
             error = await self._read(follow=False, silence=None if attempt else FIRST_SILENCE)
-            is_lost = self.gone and isinstance(error, exceptions.ApiNotFoundError)
+            self.is_lost = self.gone and isinstance(error, exceptions.ApiNotFoundError)
             is_refused = isinstance(error, exceptions.ApiForbiddenError) and not _is_doubted(error, attempt)
-            if error is None or is_lost or is_refused or time.monotonic() > give_up:
+            if error is None or self.is_lost or is_refused or time.monotonic() > give_up:
                 break
             await asyncio.sleep(backoff(attempt, longest=2.0))
         if error is None and self._lines.in_last_seconds >= BURST:

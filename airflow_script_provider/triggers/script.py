@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -20,13 +20,16 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
+from airflow_script_provider.jobs.job_logs import read_once_more
 from airflow_script_provider.kube.job import earlier_tries, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end, saved_state, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
-from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, SCRIPT_CONTAINER
+from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS
 from airflow_script_provider.kube.pods import pod_status
+from airflow_script_provider.run_log import LinesOnly
 from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
 from airflow_script_provider.triggers.shared_cluster import SharedCluster
 
@@ -65,9 +68,11 @@ class ScriptTrigger(JobTrigger):
         save_at_the_end = partial(self._save, cluster.api, is_final=True)
         savings = [self._save_waits(cluster.api, self._follower)]
         savings += [self._save_along(cluster.api)] if log.lines is not None else []
-        async with self._saving_at_the_end(save_at_the_end), _in_the_background(savings):
-            followed = await self._followed(self._follower)
-        return to_event(self.job, await self._ended(cluster.api, self._follower, followed))
+        async with self._saving_at_the_end(save_at_the_end):
+            async with _in_the_background(savings):
+                followed = await self._followed(self._follower)
+            end = await self._ended(cluster.api, self._follower, followed)
+        return to_event(self.job, end)
 
     def _handed_back(self, reason: str) -> dict[str, Any]:
         return to_event(self.job, self._position(), reason)
@@ -121,11 +126,35 @@ class ScriptTrigger(JobTrigger):
             limits = replace(self._launched.limits, deadline=deadline, deadline_name="execution_timeout")
             self._job = replace(self._launched, limits=limits)
         end = JobEnd(verdict, follower.view, seconds, self._position(), follower.kept_for(verdict))
-        is_kept = _is_kept_for_its_output(verdict, follower.view, reads_logs=self._launched.get_logs)
+        if not verdict.delete_job or _is_kept_for_its_output(verdict, follower.view):
+            return end
         # Now, not when a worker has time: what should not start must not start meanwhile.
-        if verdict.delete_job and not is_kept and await self._end_job(api, end):
+        end, may_go = await self._with_output(api, end, follower.state.logs)
+        if may_go and await self._end_job(api, end):
             return replace(end, view=replace(end.view, job_deleted=True))
         return end
+
+    async def _with_output(self, api: KubernetesApi, end: JobEnd, read: Container[LogKey]) -> tuple[JobEnd, bool]:
+        """The end with the output of a pod that is to go; False if a worker is to read that first.
+
+        The follower may have read only a part of the log, or nothing. Of a log that was ``read``
+        it has reported what is wrong with it.
+        """
+        pod, kept = termination.ended_pod(end.view, end.verdict), end.kept
+        if pod is None or kept.is_whole or (kept.text and not (kept.lacks_start or kept.lacks_end)):
+            return end, True
+        is_reported = (pod_status.uid(pod), SCRIPT_CONTAINER) in read
+        context = JobContext(api, self._launched, LinesOnly(self._run_log) if is_reported else self._run_log)
+        found = await read_once_more(context, end.state, end.view, end.verdict)
+        if found.kept.size >= kept.size and not (found.kept.lacks_end and kept.text):
+            end = replace(end, kept=found.kept)
+        if not self._launched.holds_lines:
+            end = replace(end, state=replace(end.state, logs=found.positions))
+        if found.is_lost or not found.kept.lacks_end or not termination.may_be_left(end.view, end.verdict):
+            return end, True
+        where = f"The log of pod {pod_status.name(pod)} cannot be read in the triggerer"
+        self._run_log.note(f"{where}, so Job {self._launched.ref} is left to a worker", logging.WARNING)
+        return end, False
 
     async def _end_job(self, api: KubernetesApi, end: JobEnd) -> bool:
         """Let nothing of the Job start any more; whether it is deleted.
@@ -191,13 +220,12 @@ async def _in_the_background(works: Iterable[Coroutine[Any, Any, None]]) -> Asyn
             task.cancel()
 
 
-def _is_kept_for_its_output(verdict: Verdict, view: View, *, reads_logs: bool) -> bool:
+def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:
     """Whether the Job stays until a worker has read the output of its deciding pod.
 
-    Where Kubernetes may go on with other pods, the follower keeps the output, and the pod goes. A
-    follower that does not read the log has nothing to keep.
+    Where Kubernetes may go on with other pods, the trigger keeps the output, and the pod goes.
     """
-    if verdict.ends_pods or (reads_logs and termination.may_be_repeated(view, verdict)):
+    if verdict.ends_pods or termination.may_be_repeated(view, verdict):
         return False
     pod = view.pods.get(verdict.pod_uid or "")
     return pod is not None and pod_status.script_end(pod) is not None

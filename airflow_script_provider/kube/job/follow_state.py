@@ -135,7 +135,9 @@ class Kept:
     """The end of an output whose log goes with its pod, and the size of all that was read.
 
     ``lacks_start`` says that there were lines before, ``is_torn`` that the first line lacks its
-    beginning, ``lacks_end`` that the log could not be read to its end.
+    beginning, ``lacks_end`` that the log could not be read to its end. ``is_whole`` says that the
+    text is all of the output, so that the log is not needed any more. ``shown`` counts the
+    characters at the text's start that are in the task's log, where a trigger holds the others.
     """
 
     text: str = ""
@@ -143,19 +145,23 @@ class Kept:
     lacks_start: bool = False
     lacks_end: bool = False
     is_torn: bool = False
+    is_whole: bool = False
+    shown: int = 0
 
     def shortened(self, max_bytes: int) -> Kept:
         """Less of the text: the last ``max_bytes``, in whole lines where more than one fits."""
         data = self.text.encode("utf-8", "replace")
         end = End.cut(data[-max_bytes:] if max_bytes else b"")
-        return replace(self, text=end.text, lacks_start=True, is_torn=end.is_torn)
+        shown = max(0, self.shown - (len(self.text) - len(end.text)))
+        return replace(self, text=end.text, lacks_start=True, is_torn=end.is_torn, is_whole=False, shown=shown)
 
 
 @dataclass(frozen=True)
 class JobEnd:
     """A Job that is over, after so many seconds. The view has what the result is made of.
 
-    ``kept`` is empty where a worker can read the output from the pod's log.
+    ``kept`` is empty where a worker can read the output from the pod's log. ``is_of_other_log``
+    says that all lines are in the log of another try.
     """
 
     verdict: Verdict
@@ -163,11 +169,17 @@ class JobEnd:
     seconds: float
     state: FollowState = field(default_factory=FollowState)
     kept: Kept = Kept()
+    is_of_other_log: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """The Warning events that were announced."""
         return tuple(self.state.announced.warnings.values())
+
+    def for_other_log(self) -> JobEnd:
+        """The same for a try in whose log none of the lines are."""
+        state, kept = replace(self.state, logs={}), replace(self.kept, shown=0)
+        return replace(self, state=state, kept=kept, is_of_other_log=True)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

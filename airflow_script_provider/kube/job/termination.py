@@ -113,6 +113,42 @@ def may_be_repeated(view: View, verdict: Verdict) -> bool:
     return bool(pod_status.running_others(pod)) or pod_status.disruption(pod) is not None
 
 
+def takes_log(view: View, verdict: Verdict) -> bool:
+    """Whether the log of the deciding pod goes with it, before another process can read it."""
+    pod = view.pods.get(verdict.pod_uid or "")
+    is_deleted = pod is not None and (view.job_deleted or pod_status.is_being_deleted(pod))
+    return verdict.ends_pods or is_deleted or may_be_repeated(view, verdict)
+
+
+def ended_pod(view: View, verdict: Verdict) -> Pod | None:
+    """The deciding pod whose script has ended, None if there is none any more."""
+    pod = view.pods.get(verdict.pod_uid or "")
+    if pod is None or verdict.pod_uid in view.gone or pod_status.script_end(pod) is None:
+        return None
+    return pod
+
+
+def may_be_left(view: View, verdict: Verdict) -> bool:
+    """Whether the Job may stay as it is until another process has read the deciding pod's log.
+
+    Only other containers of the pod run, and nothing has asked the pod to end.
+    """
+    pod = view.pods.get(verdict.pod_uid or "", {"metadata": {}})
+    is_ending = pod_status.is_being_deleted(pod) or pod_status.disruption(pod) is not None
+    is_of_the_script = verdict.cause in (Cause.SCRIPT_SUCCEEDED, Cause.SCRIPT_FAILED)
+    return is_of_the_script and bool(pod_status.running_others(pod)) and not is_ending
+
+
+def moment_of_end(view: View, now: float) -> float | None:
+    """When a script's end becomes a verdict, whatever runs beside it; None if that is not soon."""
+    moments = [
+        view.ended_at[uid] + progress.OTHERS_GRACE
+        for uid in view.own_ends - view.gone
+        if pod_status.script_end(view.pods[uid]) and pod_status.running_others(view.pods[uid])
+    ]
+    return min((moment for moment in moments if moment > now), default=None)
+
+
 def ends_the_tries(view: View, verdict: Verdict, limits: Limits) -> bool:
     """Whether no other try is to run the script again: it has succeeded, or its code is final."""
     is_of_the_script = verdict.cause is Cause.SCRIPT_FAILED and verdict.pod_uid in view.pods

@@ -50,15 +50,26 @@ def logs_to_begin(
 
 
 def logs_left(
-    seen: Iterable[ContainerLog], earlier: Mapping[LogKey, LogPosition], deciding_pod: str | None
+    seen: Iterable[ContainerLog],
+    earlier: Mapping[LogKey, LogPosition],
+    deciding_pod: str | None,
+    *,
+    get_logs: bool,
 ) -> list[ContainerLog]:
-    """The scripts' logs that are still to be read of a Job that an earlier reader saw end.
+    """The logs that are still to be read of a Job that an earlier reader saw end.
 
-    The result needs the log of the pod that decided. The others are read where the earlier reader
-    did not finish.
+    The result needs the script's log of the pod that decided. The others are read where the
+    earlier reader did not finish; those of installations are only shown, with ``get_logs``.
     """
-    scripts = [log for log in seen if log.container == SCRIPT_CONTAINER]
-    return [log for log in scripts if log.uid == deciding_pod or not _is_complete(log, earlier)]
+    return [log for log in seen if _is_left(log, earlier, deciding_pod, get_logs=get_logs)]
+
+
+def _is_left(
+    log: ContainerLog, earlier: Mapping[LogKey, LogPosition], deciding_pod: str | None, *, get_logs: bool
+) -> bool:
+    if log.container == SCRIPT_CONTAINER:
+        return log.uid == deciding_pod or not _is_complete(log, earlier)
+    return get_logs and not _is_complete(log, earlier)
 
 
 def _is_to_be_shown(log: ContainerLog, earlier: Mapping[LogKey, LogPosition]) -> bool:

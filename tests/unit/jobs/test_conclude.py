@@ -179,6 +179,66 @@ async def test_a_kill_at_the_look_after_the_tasks_time(is_left: bool, monkeypatc
         assert requests(server, "DELETE", JOB) == (not is_left)
 
 
+LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
+
+
+async def ended_with(kept: Kept, *, state: FollowState = READ, **how: Any) -> tuple[Outcome, KeptLog, int]:
+    """The outcome of an end with a pod that is gone, the log, and how often the pod's log was asked for."""
+    end, log = (
+        JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), a_view(a_pod(exit_code=0)), 1.0, state, kept),
+        KeptLog(),
+    )
+    is_of_other_log = how.pop("is_of_other_log", False)
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            end = end.for_other_log() if is_of_other_log else end
+            outcome = await conclude.conclude(JobContext(api, a_launched_job(**how), log), end)
+        return outcome, log, requests(server, "GET", LOG)
+
+
+@pytest.mark.parametrize("text", ["", "[1]\n"])
+async def test_an_output_that_is_kept_whole_is_not_read_again(text: str) -> None:
+    """A pod that the trigger had to end is gone: there is nothing to warn of (R21, R22)."""
+    outcome, log, asked = await ended_with(Kept(text, len(text), is_whole=True))
+    assert (outcome.result.output, asked) == (text, 0)
+    assert outcome.value.value == ([1] if text else None)
+    assert log.lines == [log.notes[-1]]
+    assert log.lines[0].startswith("Job etl/load completed")
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (Kept(), "is gone, so the result has no output"),
+        (Kept(), "The end of the log could not be read, so the result may lack its value"),
+        (Kept("bye\n", 4), "is gone, so the result has the end of its output that the triggerer has kept"),
+        (Kept("bye\n", 5000), "Only the end of the output was kept, so the result may lack its value"),
+    ],
+)
+async def test_what_a_result_lacks_is_said(kept: Kept, words: str) -> None:
+    """Without a warning it would look as if the script had printed nothing (R21, R22)."""
+    _, log, asked = await ended_with(kept)
+    assert any(words in note for note in log.notes)
+    assert asked == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "how", "lines"),
+    [
+        (0, {}, []),
+        (4, {"holds_lines": True}, ["two"]),
+        (0, {"holds_lines": True}, ["one", "two"]),
+        (8, {"is_of_other_log": True}, ["one", "two"]),
+    ],
+    ids=["shown by the trigger", "held in part", "held", "another try"],
+)
+async def test_lines_that_are_kept_are_shown_once(shown: int, how: dict[str, Any], lines: list[str]) -> None:
+    """A log has each line of its try once (R19, R26)."""
+    _, log, _ = await ended_with(Kept("one\ntwo\n", 8, is_whole=True, shown=shown), **how)
+    assert [line for line in log.lines if line not in log.notes] == lines
+
+
 @pytest.mark.parametrize("holds_lines", [False, True])
 async def test_lines_that_a_trigger_has_held_are_shown_where_the_log_is_gone(holds_lines: bool) -> None:
     """A trigger shows no lines of a script that knows secrets; the pod may go before a worker comes (R22, R26)."""

@@ -528,6 +528,33 @@ async def test_of_a_success_beside_a_sidecar_enough_is_kept_for_its_value(server
 
 
 @pytest.mark.parametrize(
+    ("pod", "cause"),
+    [
+        (a_pod(exit_code=0, phase="Running", others=[a_container(name="proxy", running=True)]), Cause.SCRIPT_SUCCEEDED),
+        (a_pod(exit_code=1, phase="Running", others=[a_container(name="proxy", running=True)]), Cause.SCRIPT_FAILED),
+        (a_pod(running=True), None),
+        (a_pod(exit_code=1, phase="Failed"), None),
+    ],
+    ids=["success beside a sidecar", "failure beside a sidecar", "running", "another attempt follows"],
+)
+async def test_a_script_that_has_just_ended_is_not_left_to_a_trigger(
+    server: WebServer, pod: dict[str, Any], cause: Cause | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has its output; a trigger would have to read it again before its pod goes (R12, R21, R31)."""
+    monkeypatch.setattr(progress, "OTHERS_GRACE", 0.2)
+    has(server, ours(a_job()), pod)
+    server.answers(LOG, Answer(b"2026-01-01T00:00:01.000000001Z [1]\n"))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        job = a_launched_job(limits=some_limits(backoff_limit=3), launched_at=time.time())
+        changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)))
+        follower = Follower(JobContext(api, job, Silent()), changes, FollowState())
+        follower.view = follower.view.with_pod(pod, time.monotonic())
+        found = await follower.follow_until(time.monotonic())
+    assert (None if found is None else found.verdict.cause) is cause
+    assert found is None or found.output.value().value == [1]
+
+
+@pytest.mark.parametrize(
     ("pods", "is_unknown"), [([a_pod(running=True)], True), ([a_pod(exit_code=143)], False), ([], False)]
 )
 async def test_a_pod_that_was_not_seen_yet_may_run(

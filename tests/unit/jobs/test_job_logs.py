@@ -21,6 +21,7 @@ from airflow_script_provider.kube.job.follow_state import FollowState, Kept
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.logs.output import Output, Tail
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from tests.builders import a_container, a_launched_job, a_pod, a_view
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
@@ -84,6 +85,34 @@ async def test_containers_of_a_pod_come_one_after_the_other(server: WebServer) -
         logs.see(a_view(a_pod(exit_code=0, installers=[INSTALLED])))
         await logs.finish()
     assert log.lines == ["::group::Installing dependencies", "i 0", "::endgroup::", "n 0"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_group_of_an_installation_ends_with_its_reader(is_first: bool, ends: bool, server: WebServer) -> None:
+    """The next reader may be a trigger that shows no lines: all that follows would be hidden (R22, R26)."""
+    log, over = KeptLog(), threading.Event()
+    earlier = LogPosition("2026-01-01T00:00:00.000000001Z", (0,))
+    start = FollowState() if is_first else FollowState({("uid-load-x1", "install"): earlier})
+    server.answers(LOG, held_after(OF_INSTALLATION, LINE, until=over), LINE)
+    running, ended = ([a_container(name="install", **state)] for state in ({"running": True}, {"exit_code": 1}))
+    async with reading(server, log, start=start) as logs:
+        logs.see(a_view(a_pod(installers=running)))
+        await seen_until(log, "n 0")
+        if ends:
+            logs.see(a_view(a_pod(installers=ended)))
+            await logs.finish()
+    over.set()
+    assert log.lines == ["::group::Installing dependencies", *(["i 0"] if is_first else []), "n 0", "::endgroup::"]
+
+
+async def test_a_reader_without_a_line_of_an_installation_begins_no_group(server: WebServer) -> None:
+    """The one before has shown all lines (R22)."""
+    log, position = KeptLog(), LogPosition("2026-01-01T00:00:00.000000001Z", (0,))
+    server.answers(LOG, OF_INSTALLATION)
+    async with reading(server, log, start=FollowState({("uid-load-x1", "install"): position})) as logs:
+        await logs.read_left([ContainerLog("uid-load-x1", "load-x1", "install", 0)])
+    assert log.lines == []
 
 
 async def test_a_log_may_have_no_groups(server: WebServer) -> None:
@@ -321,8 +350,19 @@ class TestOutputs:
         outputs = Outputs(6, whole=False)
         self.printed(outputs, "uid", "one")
         self.printed(outputs, "uid", "two and a half")
-        assert outputs.kept("uid") == Kept("two and a half\n", 15)
+        assert outputs.kept("uid") == Kept("two and a half\n", 15, is_whole=True)
         assert outputs.kept("other") == Kept()
+
+    @pytest.mark.parametrize(
+        ("size", "lacks_start", "is_whole"), [(6, False, True), (7, False, False), (6, True, False)]
+    )
+    def test_an_output_that_is_kept_whole_needs_no_log(self, size: int, lacks_start: bool, is_whole: bool) -> None:
+        """The worker then asks for no log that has gone with its pod (R21, R22)."""
+        outputs = Outputs(0, whole=False)
+        tail = outputs.begin("uid")
+        tail.max_bytes, tail.lacks_start = 6, lacks_start
+        tail.add([b"x" * size])
+        assert outputs.kept("uid").is_whole is is_whole
 
     def test_what_a_process_before_has_read_is_missing(self) -> None:
         """The result says so (R21)."""

@@ -20,11 +20,12 @@ from airflow_script_provider.jobs.answers import doubt, left_scripts
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job import termination
-from airflow_script_provider.kube.job.follow_state import JobEnd
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import job, pod_template
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION
+from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from tests.builders import REQUEST_DIGEST, a_pod, a_request, a_task, a_view
 from tests.kept_log import KeptLog
 from tests.servers import Answer, WebServer
@@ -105,15 +106,17 @@ async def test_of_a_job_with_unknown_values_only_the_errors_name_is_shown(
 @pytest.mark.parametrize("recovers", [False, True])
 async def test_a_script_whose_end_is_on_its_job_is_not_followed_again(server: WebServer, recovers: bool) -> None:
     """The worker that was to resume its task was lost; the pod is gone, and the Job has no end of its own (R1, R2)."""
-    end = JobEnd(Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), a_view(a_pod(exit_code=0)), 2.0)
+    verdict, shown = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), LogPosition(complete=True)
+    state, kept = FollowState({("uid-load-x1", "script"): shown}), Kept("[1]\n", 4, is_whole=True, shown=4)
+    end = JobEnd(verdict, a_view(a_pod(exit_code=0)), 2.0, state, kept)
     left = a_running_job()
     left["metadata"]["annotations"] |= {END_ANNOTATION: end.to_text()}
     server.answers(JOBS, a_list(left))
     request, log = RETRY if not recovers else a_request(task=a_task()), KeptLog()
     async with api_of(server) as api:
-        context, start = await begin(api, request, log, alone=True, recovers=recovers)
+        _, start = await begin(api, request, log, alone=True, recovers=recovers)
     assert isinstance(start, JobEnd)
-    assert context.job.holds_lines  # this try's log has none of them
+    assert (start.state.logs, start.kept.shown, start.is_of_other_log) == ({}, 0, True)  # this log has no line of it
     assert (start.verdict, start.seconds) == (end.verdict, 2.0)
     assert "has ended: its outcome counts. It does not run again" in log.notes[0]
     assert {one.method for one in server.requests} == {"GET"}

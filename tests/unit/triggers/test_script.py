@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -34,6 +35,7 @@ from airflow_script_provider.triggers.node import NodeScriptTrigger
 from airflow_script_provider.triggers.script import ScriptTrigger
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_view, some_limits
 from tests.kept_log import KeptLog
+from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
@@ -236,16 +238,17 @@ async def test_the_end_of_the_tasks_time_is_about_the_last_pod(pod: dict[str, An
 async def test_a_job_with_a_running_sidecar_goes_before_a_worker_has_a_slot(
     code: int, is_running: bool, get_logs: bool
 ) -> None:
-    """A drain in between would run the script again; without a log in the triggerer the output counts more (R1, R7)."""
+    """A drain in between would run the script again, also where no log is wanted (R1, R7)."""
     sidecar = a_container(name="proxy", running=is_running, exit_code=None if is_running else 1)
     pod = a_pod("load-x2", exit_code=code, phase="Running", others=[sidecar])
     trigger = ScriptTrigger(job=a_launched_job(get_logs=get_logs).to_dict())
     ended, deletes = await expired(pod, trigger, Cause.SCRIPT_FAILED if code else Cause.SCRIPT_SUCCEEDED)
-    assert deletes == (is_running and get_logs)
+    assert deletes == is_running
     assert ended.view.job_deleted == (deletes > 0), "the worker knows that no next try finds the Job"
 
 
 SIDECAR = a_container(name="proxy", running=True)
+WHOLE = Kept("one\n[1]\n", 8, is_whole=True)
 MARK: dict[str, Any] = {"annotations": {END_ANNOTATION: "the end"}}
 
 
@@ -256,7 +259,7 @@ async def ended_beside_a_sidecar(
     monkeypatch.setattr(JobEnd, "to_text", lambda _: "the end")
     view = a_view(a_pod(exit_code=exit_code, phase="Running", others=[SIDECAR]), job=a_job(deadline=deadline))
     follower: Any = create_autospec(Follower, instance=True, view=view, state=FollowState())
-    follower.kept_for.return_value = Kept()
+    follower.kept_for.return_value = WHOLE
     cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
     verdict = Verdict(cause, view.last_pod, delete_job=True, by_silence=bool(exit_code))
     job = a_launched_job(limits=some_limits(final_codes=frozenset({4})), launched_at=time.time() - 90)
@@ -298,6 +301,119 @@ async def test_an_outcome_that_cannot_stay_on_its_job_goes_with_it(
     assert changes[-1] == {}
 
 
+LOG = "/api/v1/namespaces/etl/pods/load-x1/log"
+JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
+PRINTED = Answer(b"2026-01-01T00:00:01.000000001Z one\n2026-01-01T00:00:02.000000001Z [1]\n")
+NO_LOG = a_refusal(403, "Forbidden", "pods/log is forbidden")
+SCRIPT = ("uid-load-x1", "script")
+NOTHING, ALL_UNREAD = Kept(), FollowState()
+HALF_SHOWN = FollowState({SCRIPT: LogPosition("2026-01-01T00:00:01.000000001Z", (0,))})
+
+
+async def before_its_pod_goes(
+    log: Sequence[Answer],
+    *,
+    kept: Kept = NOTHING,
+    state: FollowState = ALL_UNREAD,
+    exit_code: int = 0,
+    **job: Any,
+) -> tuple[JobEnd, list[str], KeptLog]:
+    """The end of a script beside a sidecar, the requests, and the task's log; the follower has kept that much."""
+    view = a_view(a_pod(exit_code=exit_code, phase="Running", others=[SIDECAR]), job=a_job(deadline=600))
+    follower: Any = create_autospec(Follower, instance=True, view=view, state=state)
+    follower.kept_for.return_value = kept
+    cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
+    verdict = Verdict(cause, view.last_pod, delete_job=True, by_silence=bool(exit_code))
+    trigger, shown = ScriptTrigger(job=a_launched_job(**job).to_dict(), handover=state.to_dict()), KeptLog()
+    trigger._follower, trigger._run_log = follower, shown  # type: ignore[assignment]
+    with stand_in() as server:
+        server.answers(LOG, *log)
+        server.answers(JOB, an_object(spec={"parallelism": 0}, **MARK))
+        async with api_of(server) as api:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(JobEnd, "to_text", lambda _: "the end")
+                end = await trigger._ended(api, follower, Followed(verdict, view, Output(0)))
+        asked = {one.path.partition("?")[0]: one.method for one in server.requests}
+    return end, ["log" if path == LOG else method for path, method in asked.items()], shown
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+@pytest.mark.parametrize("get_logs", [True, False])
+@pytest.mark.parametrize(
+    ("kept", "state"),
+    [
+        (NOTHING, ALL_UNREAD),
+        (Kept(lacks_end=True), ALL_UNREAD),
+        (Kept(), FollowState({SCRIPT: LogPosition("2026-01-01T00:00:02.000000001Z", (0,), complete=True)})),
+        (Kept("[1]\n", 4, lacks_start=True), HALF_SHOWN),
+        (Kept("one\n", 4, lacks_end=True), HALF_SHOWN),
+    ],
+    ids=["not read", "not readable before", "read by the worker", "read in part by the worker", "without its end"],
+)
+async def test_an_output_is_kept_before_its_pod_goes(
+    kept: Kept, state: FollowState, get_logs: bool, exit_code: int
+) -> None:
+    """The value and the reason of a failure would be lost with the pod (R12, R21, R22)."""
+    end, asked, _ = await before_its_pod_goes([PRINTED], kept=kept, state=state, get_logs=get_logs, exit_code=exit_code)
+    assert end.kept == replace(WHOLE, shown=end.kept.shown)
+    assert asked == ["log", "DELETE" if exit_code else "PATCH"]
+
+
+async def test_an_output_that_is_kept_whole_is_not_read_again() -> None:
+    """The Job ends at once (R1, R31)."""
+    end, asked, _ = await before_its_pod_goes([PRINTED], kept=WHOLE)
+    assert (end.kept, asked) == (WHOLE, ["PATCH"])
+
+
+@pytest.mark.parametrize(
+    ("log", "exit_code", "asked"),
+    [
+        ([NO_LOG] * 50, 0, ["log"]),
+        ([NO_LOG] * 50, 3, ["log"]),
+        ([a_refusal(404, "NotFound", "pods not found")], 0, ["log", "PATCH"]),
+        ([a_refusal(404, "NotFound", "pods not found")], 3, ["log", "DELETE"]),
+    ],
+    ids=["success, refused", "failure, refused", "success, pod gone", "failure, pod gone"],
+)
+async def test_a_log_that_only_a_worker_may_read_stays_until_then(
+    log: list[Answer], exit_code: int, asked: list[str]
+) -> None:
+    """A pod that is gone has nothing to wait for, so no other one may start (R1, R12, R17, R21)."""
+    _, found, shown = await before_its_pod_goes(log, exit_code=exit_code)
+    assert found == asked
+    assert ("so Job etl/load is left to a worker" in shown.notes[-1]) == (asked == ["log"])
+
+
+@pytest.mark.parametrize(("state", "notes"), [(ALL_UNREAD, 2), (HALF_SHOWN, 1)], ids=["not read", "read before"])
+async def test_why_a_log_cannot_be_read_is_said_once(state: FollowState, notes: int) -> None:
+    """The follower has reported it of a log that it has begun (R17)."""
+    _, _, shown = await before_its_pod_goes([NO_LOG] * 50, state=state)
+    assert len(shown.notes) == notes
+    assert ("403" in shown.notes[0]) == (notes == 2)
+
+
+@pytest.mark.parametrize(
+    ("holds_lines", "state", "lines", "left"),
+    [
+        (False, ALL_UNREAD, ["one", "[1]"], ""),
+        (False, HALF_SHOWN, ["[1]"], ""),
+        (True, ALL_UNREAD, [], "one\n[1]\n"),
+        (True, HALF_SHOWN, [], "[1]\n"),
+    ],
+)
+async def test_lines_that_no_process_has_shown_are_shown_once(
+    holds_lines: bool, state: FollowState, lines: list[str], left: str
+) -> None:
+    """By the trigger, or by the worker if only that may show them (R19, R20, R26)."""
+    end, _, shown = await before_its_pod_goes([PRINTED], state=state, holds_lines=holds_lines)
+    if holds_lines:
+        assert end.kept.text[end.kept.shown :] == left
+        assert end.state.logs == state.logs
+    else:
+        assert shown.lines == lines
+        assert end.state.logs[SCRIPT].complete
+
+
 async def test_a_job_without_a_deadline_gets_one_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would stay for ever if no worker came (R6)."""
     changes = await ended_beside_a_sidecar(0, monkeypatch, an_object(), deadline=None)
@@ -314,6 +430,36 @@ async def test_the_next_triggerer_reports_the_end_that_the_last_one_saved() -> N
     cluster: Any = SimpleNamespace(changes_in=lambda namespace: SimpleNamespace(job=job))
     event = await ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster)
     assert event["ended"]["verdict"] == end.to_dict()["verdict"]
+
+
+async def test_a_position_is_saved_while_the_output_is_read_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggerer may end then: the next one shows no line twice (R4, R19)."""
+    is_reading = asyncio.Event()
+
+    async def job(ref: Any) -> dict[str, Any]:
+        return a_job(started="2026-01-01T00:00:00Z")
+
+    async def followed(trigger: ScriptTrigger, follower: Any) -> None:
+        trigger._run_log.output(["a line"])
+
+    async def reads(trigger: ScriptTrigger, *_: object) -> None:
+        is_reading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ScriptTrigger, "_followed", followed)
+    monkeypatch.setattr(ScriptTrigger, "_ended", reads)
+    with stand_in() as server:
+        server.answers(JOB, an_object())
+        async with api_of(server) as api:
+            changes = SimpleNamespace(job=job)
+            cluster: Any = SimpleNamespace(api=api, slots=None, changes_in=lambda namespace: changes)
+            following = asyncio.ensure_future(ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster))
+            async with asyncio.timeout(PATIENCE):
+                await is_reading.wait()
+            following.cancel()
+            await asyncio.wait({following})
+        saved = json.loads(server.requests[-1].body)["metadata"]["annotations"][FOLLOW_STATE_ANNOTATION]
+    assert FollowState.from_dict(json.loads(saved)).is_final
 
 
 async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_the_way() -> None:

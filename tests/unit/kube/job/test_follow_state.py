@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,6 +182,20 @@ def test_an_end_on_the_job_leaves_no_room() -> None:
     assert found is not None
     assert line.endswith(found.kept.text)
     assert (found.kept.lacks_start, found.kept.is_torn) == (True, True)
+
+
+@pytest.mark.parametrize(("shown", "left"), [(0, 0), (4, 0), (15, 2), (19, 6)])
+def test_a_shortened_output_has_its_last_lines(shown: int, left: int) -> None:
+    """What the log has of it, and that it is no longer whole, is known (R19, R21)."""
+    kept = Kept("one\nfour\n[1, 2, 3]\n", 19, is_whole=True, shown=shown)
+    assert kept.shortened(6) == Kept("2, 3]\n", 19, lacks_start=True, is_torn=True, shown=left)
+
+
+def test_another_try_shows_all_lines() -> None:
+    """Those that are in the log of the try before are not in its own (R19, R20)."""
+    end = replace(an_end("[1]\n"), state=FollowState({("uid", "script"): LogPosition(complete=True)}))
+    found = replace(end, kept=replace(end.kept, shown=4)).for_other_log()
+    assert (found.state.logs, found.kept, found.is_of_other_log) == ({}, end.kept, True)
 
 
 @pytest.mark.parametrize("text", ["", "no base64 é", "bm8gemxpYg==", base64.b64encode(zlib.compress(b"[]")).decode()])

@@ -73,19 +73,23 @@ def test_no_log_is_begun_twice(reader: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("earlier", "deciding_pod", "left"),
+    ("earlier", "deciding_pod", "for_result", "for_log"),
     [
-        ({}, None, ["load-1", "load-2"]),
-        ({RUNS.key: READ}, None, ["load-2"]),
-        ({RUNS.key: READ}, "uid-1", ["load-1", "load-2"]),
-        ({RUNS.key: HALF_READ, SECOND.key: READ}, "uid-2", ["load-1", "load-2"]),
-        ({RUNS.key: READ, SECOND.key: READ}, "uid-2", ["load-2"]),
-        ({RUNS.key: READ, SECOND.key: READ}, None, []),
+        ([], None, "load-1/script, load-2/script", "load-1/install, load-1/script, load-2/script"),
+        ([INSTALLED, FAILED], None, *["load-2/script"] * 2),
+        ([INSTALLED, FAILED], "uid-1", *["load-1/script, load-2/script"] * 2),
+        ([SECOND], "uid-2", "load-1/script, load-2/script", "load-1/install, load-1/script, load-2/script"),
+        ([INSTALLED, FAILED, SECOND], "uid-2", *["load-2/script"] * 2),
+        ([FAILED, SECOND], None, "", "load-1/install"),
+        ([INSTALLED, FAILED, SECOND], None, "", ""),
     ],
 )
 def test_what_is_left_of_a_job_that_has_ended(
-    earlier: dict[LogKey, LogPosition], deciding_pod: str | None, left: list[str]
+    earlier: list[ContainerLog], deciding_pod: str | None, for_result: str, for_log: str
 ) -> None:
-    """The log of the pod that decided makes the result; the installation's makes nothing (R20, R21)."""
+    """The log of the pod that decided makes the result; a trigger may have held lines of all logs (R20, R21, R26)."""
     seen = [INSTALLED, FAILED, replace(SECOND, exit_code=0)]
-    assert [log.pod_name for log in logs_left(seen, earlier, deciding_pod)] == left
+    positions = {log.key: READ if log in earlier else HALF_READ for log in [INSTALLED, FAILED, SECOND]}
+    for get_logs, expected in ((False, for_result), (True, for_log)):
+        left = logs_left(seen, positions, deciding_pod, get_logs=get_logs)
+        assert ", ".join(f"{log.pod_name}/{log.container}" for log in left) == expected
