@@ -27,7 +27,7 @@ from airflow_script_provider.jobs import changes, log_reader
 from airflow_script_provider.result import ScriptResult
 from tests.builders import a_kubeconfig
 from tests.fault_table import ENDS, KINDS, OF_JOBS, REFUSALS
-from tests.faulty_api import ALWAYS, FaultyApi, faulty_api
+from tests.faulty_api import ALWAYS, Fault, FaultyApi, faulty_api
 from tests.patience import PATIENCE
 from tests.recorded_api import FAILING_SCRIPT, LINES, PODS_OF_FAILURE, SCRIPT, RecordedApi
 from tests.requests_made import kind_of
@@ -39,6 +39,8 @@ QUICK = {
 }
 """The kinds, with the shorter times of these runs."""
 ENV = {"A": "b"}
+LATER = 20
+"""Seconds by which an answer is later than the others, also on a busy machine."""
 NUMBERS = [{0}, {1}, {0, 1}]
 """The first request of a call, the second one, or both."""
 COMBINATIONS = some.dictionaries(
@@ -141,6 +143,8 @@ def test_a_refusal_for_good(
     faults = {OF_JOBS[call]: (REFUSALS[refusal], ALWAYS)}
     with serving(RecordedApi("success")) as recorded:
         if refusal in ENDS["job"].get(call, ()):
+            if call == "watch the Job":  # the pod's success, which needs no watch of the Job, is heard of later
+                faults |= {OF_JOBS[one]: (Fault(delay=LATER), ALWAYS) for one in ("watch its pods", "list its pods")}
             with pytest.raises(exceptions.ScriptProviderError, match=f"{refusal}.*: refused for good"):
                 run_through(tmp_path, recorded, faults, SCRIPT)
             assert not any("/jobs/" in name for name in recorded.objects)
