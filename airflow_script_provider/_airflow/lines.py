@@ -60,7 +60,7 @@ class ScriptLines:
         if not self._writes_together:
             for line in lines:
                 getattr(self._logger, method)(line)
-        elif self._logger.is_enabled_for(getattr(logging, method.upper())):
+        elif lines and self._logger.is_enabled_for(getattr(logging, method.upper())):
             for text in _in_pieces(self._entries(lines, method)):
                 getattr(self._logger._logger, method)(text)
 
@@ -72,10 +72,11 @@ class ScriptLines:
             return
         frame = self._frame(of_all, method)
         for line in lines:
-            time = stamp(None, method, {})
             if _BEGIN_OF_JWT in line:
                 yield self._logger._process_event(method, line, {})[0][0]
-            elif frame is None:
+                continue
+            time = stamp(None, method, {})
+            if frame is None:
                 yield self._render(None, method, of_all | time | {"event": line})
             else:
                 yield frame[0] + time["timestamp"].encode() + frame[1] + encode(line) + frame[2]

@@ -42,6 +42,7 @@ R = TypeVar("R")
 
 KILL_STATE_TIMEOUT = 2.0
 """Seconds for Airflow to answer with a killed task's state; SIGKILL comes 5 s after SIGTERM."""
+_NOT_SHOWN = "The script's lines are not shown, because the secrets in them cannot be masked"
 
 
 class TaskRun:
@@ -104,9 +105,6 @@ class _Launched(threading.local):
 
     def __init__(self) -> None:
         self.known: Known[Any] = Known()
-
-
-_NOT_SHOWN = "The script's lines are not shown, because the secrets in them cannot be masked"
 
 
 class JobTaskRun(TaskRun):

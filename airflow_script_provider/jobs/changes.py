@@ -35,15 +35,14 @@ Listener = Callable[[Kind, News], None]
 """Gets changes. It must not raise or wait: listeners of the same watch are called one after the
 other."""
 Stop = Callable[[], object]
-
-JOB_UNWATCHED = 5.0
-"""Seconds after its creation in which a Job is not watched unless its pod needs it: a short script
-is over by then."""
-
 Item = tuple[Kind, News]
 WatchEvents = Callable[[str], Stop]
 """Adds the Warning events of the object with a uid to the changes, until the returned function is
 called."""
+
+JOB_UNWATCHED = 5.0
+"""Seconds after its creation in which a Job is not watched unless its pod needs it: a short script
+is over by then."""
 
 
 async def take_all(queue: asyncio.Queue[Item], take: Callable[[Item], None], until: float | None) -> None:

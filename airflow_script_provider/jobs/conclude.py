@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from airflow_script_provider import exceptions
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.changes import OwnChanges
-from airflow_script_provider.jobs.context import JobContext
+from airflow_script_provider.jobs.context import JobContext, may_quote
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.jobs.log_reader import IF_GONE, IF_KEPT
 from airflow_script_provider.kube.causes import script_error
-from airflow_script_provider.kube.hiding import Hide, knows_values
+from airflow_script_provider.kube.hiding import Hide
 from airflow_script_provider.kube.job import diagnosis, outcomes, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
@@ -119,7 +119,7 @@ def conclude_without_cluster(
     if not end.view.job_deleted:
         how = launching.how_to_delete(job.ref)
         log.note(f"What is left of Job {job.ref} is not removed. Run: {how}", logging.WARNING)
-    _note(outcome, followed, log, may_quote=knows_values(hide) or not job.holds_lines)
+    _note(outcome, followed, log, quotes=may_quote(job, hide))
     if on_outcome is not None:
         on_outcome(outcome)
     return outcome
@@ -238,18 +238,18 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     outcome = _outcome(context.job, context.hide, followed, seconds)
     context.known.outcome, context.known.deletes_job = outcome, followed.verdict.delete_job
     await _delete_secret(context)
-    _note(outcome, followed, context.log, may_quote=context.may_quote)
+    _note(outcome, followed, context.log, quotes=context.may_quote)
     return outcome
 
 
-def _note(outcome: Outcome, followed: Followed, log: RunLog, *, may_quote: bool) -> None:
+def _note(outcome: Outcome, followed: Followed, log: RunLog, *, quotes: bool) -> None:
     """Log how the run ended, below what its result lacks."""
     job = f"{outcome.result.namespace}/{outcome.result.job_name}"
     why = _ONLY_THE_END if followed.output.lacks_start else followed.output.no_value_because
     may_lack_value = followed.verdict.is_success and outcome.value == Value() and why
     lacking = [f"{why}, so the result may lack its value"] if may_lack_value else []
     lacking += outcomes.unread(job, followed.verdict, followed.view)
-    for warning in (*outcome.value.notes(may_quote=may_quote), *lacking):
+    for warning in (*outcome.value.notes(may_quote=quotes), *lacking):
         log.note(warning, logging.WARNING)
     log.note(outcomes.summary(outcome.result))
 
@@ -303,13 +303,10 @@ async def _hand_over(
     has_tries_left = task is not None and task.has_tries_left
     is_retried = has_tries_left and outcome.is_retried
     is_needed = has_tries_left and not is_retried
-    known = guard.context.known
     async with guard.protecting():
         if deletes_job and not is_needed:
             await _delete_job(guard.context)
-    if on_outcome is not None and not known.is_handed_over:
-        on_outcome(outcome)
-        known.is_handed_over = True
+    guard.context.known.hand_over(outcome, on_outcome)
     async with guard.protecting():
         if deletes_job and is_needed:
             await _delete_job(guard.context)

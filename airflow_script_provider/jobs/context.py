@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +25,12 @@ class Known(Generic[R]):
     outcome: R | None = None
     deletes_job: bool = False
     is_handed_over: bool = False
+
+    def hand_over(self, outcome: R, on_outcome: Callable[[R], None] | None) -> None:
+        """Give Airflow the outcome, unless it has it already."""
+        if on_outcome is not None and not self.is_handed_over:
+            on_outcome(outcome)
+            self.is_handed_over = True
 
     @property
     def handed_over(self) -> R | None:
@@ -57,5 +63,10 @@ class JobContext:
 
     @property
     def may_quote(self) -> bool:
-        """Whether a line of ours may quote what the script printed: it has no unmasked secret."""
-        return self.has_values or not self.job.holds_lines
+        """Whether a line of ours may quote what the script printed."""
+        return may_quote(self.job, self.hide)
+
+
+def may_quote(job: LaunchedJob, hide: Hide | None) -> bool:
+    """Whether what a Job's script printed has no secret that ``hide`` leaves unmasked."""
+    return knows_values(hide) or not job.holds_lines

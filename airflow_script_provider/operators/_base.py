@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_script_provider.clusters.access import ClusterRef
     from airflow_script_provider.hooks._task_run import TaskRun
     from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+    from airflow_script_provider.kube.job.outcomes import Outcome
 
 R = TypeVar("R", bound="TaskRun")
 A = TypeVar("A")
@@ -95,6 +96,10 @@ class ScriptTask(BaseOperator):
                     context["ti"].xcom_push(key=link.xcom_key, value=address)
             except Exception as error:  # noqa: BLE001  # no link is worth a run
                 self.log.warning("No link %s: %s", link.name, error)
+
+    def _push_outcome(self, context: Context, outcome: Outcome) -> None:
+        """Push what downstream tasks read of the run of one script."""
+        self.push_result(context, outcome.result.value, outcome.result.to_dict())
 
     def push_result(self, context: Context, value: Any, result: Mapping[str, Any]) -> None:
         """Push what downstream tasks read; of a task that fails Airflow itself pushes nothing.

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_script_provider.hooks.exec import ExecTaskRun
-    from airflow_script_provider.kube.job.outcomes import Outcome
 
 
 class KubernetesExecScriptOperator(ScriptTask):
@@ -168,7 +167,7 @@ class KubernetesExecScriptOperator(ScriptTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the script or command. Returns the result dict if it succeeds."""
-        left, on_outcome = self.execution_seconds, partial(self._hand_over, context)
+        left, on_outcome = self.execution_seconds, partial(self._push_outcome, context)
         folder, task_run = dag_folder(context), self._started(self._new_run())
         with airflow_errors():
             outcome = task_run.outcome(
@@ -185,9 +184,6 @@ class KubernetesExecScriptOperator(ScriptTask):
 
         request = self._new_run().prepare(self.inputs(), self.options(), folder=self.dag_folder)
         print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
-
-    def _hand_over(self, context: Context, outcome: Outcome) -> None:
-        self.push_result(context, outcome.result.value, outcome.result.to_dict())
 
     def _new_run(self) -> ExecTaskRun:
         from airflow_script_provider.hooks.exec import ExecTaskRun

@@ -306,7 +306,7 @@ class KubernetesScriptOperator(ScriptTask):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Continue in a worker where the trigger has stopped."""
         self._resumed(event)
-        task, on_outcome = task_identity(context), partial(self._hand_over, context)
+        task, on_outcome = task_identity(context), partial(self._push_outcome, context)
         with airflow_errors():
             task_run = self._started(self._new_run())
             inputs = self.inputs() if self._has_values() else None
@@ -317,7 +317,7 @@ class KubernetesScriptOperator(ScriptTask):
         task_run = self._started(self._new_run())
         task_run.on_launch = partial(self.announce_job, context)
         inputs, options = self.inputs(), self.job_options()
-        left, on_outcome = self.execution_seconds, partial(self._hand_over, context)
+        left, on_outcome = self.execution_seconds, partial(self._push_outcome, context)
         folder, task = dag_folder(context), task_identity(context)
         if not self.deferrable:
             return task_run.outcome(
@@ -373,9 +373,6 @@ class KubernetesScriptOperator(ScriptTask):
 
             context = cast("Context", template_names(context, self._names))
         super()._do_render_template_fields(parent, template_fields, context, *others, **named)
-
-    def _hand_over(self, context: Context, outcome: Outcome) -> None:
-        self.push_result(context, outcome.result.value, outcome.result.to_dict())
 
     def _new_run(self) -> ScriptTaskRun:
         from airflow_script_provider.hooks.script import ScriptTaskRun

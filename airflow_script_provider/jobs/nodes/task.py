@@ -131,7 +131,7 @@ class NodesTask:
             runs = NodeRuns(guard.context, owner) if has_time else _ended_now(guard.context, owner)
             await runs.follow()
             outcome = self.known.outcome = await self._conclude(runs, task, hide)
-        self._hand_over(outcome, on_outcome)
+        self.known.hand_over(outcome, on_outcome)
         async with guard.protecting():
             is_retried = task is not None and task.has_tries_left and not outcome.is_success
             has_records = await self._close(runs, task, is_retried=is_retried)
@@ -156,16 +156,11 @@ class NodesTask:
             await wait_for_scripts(self.api, job)
             return None
 
-    def _hand_over(self, outcome: NodesResult, on_outcome: OnResult | None) -> None:
-        if on_outcome is not None and not self.known.is_handed_over:
-            on_outcome(outcome)
-            self.known.is_handed_over = True
-
     async def _conclude_known(
         self, job: LaunchedJob, outcome: NodesResult, task: TaskIdentity | None, on_outcome: OnResult | None
     ) -> NodesResult:
         """Do what is left to do with an outcome that was known before the task's time was over."""
-        self._hand_over(outcome, on_outcome)
+        self.known.hand_over(outcome, on_outcome)
         async with self._guard(job).protecting():
             fate = launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref))
             self.log.note(f"The task has no time left, but its outcome is known already. {fate}")
