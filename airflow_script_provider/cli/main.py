@@ -84,10 +84,11 @@ def _run(options: Namespace) -> int:
 def _render(options: Namespace) -> int:
     from airflow_script_provider.kube.job import manifest
     from airflow_script_provider.runners.job import request_of
+    from airflow_script_provider.spec.text import write_yaml
 
     with stdout.take_stdout() as own_stdout:
         request = request_of(_with_namespace(plan_run(options, os.environ), options, choice.JOB))
-        stdout.write(own_stdout, manifest.as_yaml(request).encode())
+        stdout.write(own_stdout, write_yaml(*manifest.shown(request)).encode())
     return 0
 
 

@@ -180,10 +180,10 @@ class KubernetesExecScriptOperator(ScriptTask):
 
         Reads the script, but sends no request to the cluster.
         """
-        import yaml
+        from airflow_script_provider.spec.text import write_yaml
 
         request = self._new_run().prepare(self.inputs(), self.options(), folder=self.dag_folder)
-        print(yaml.safe_dump(described(request), sort_keys=False, allow_unicode=True), end="")  # noqa: T201  # what a dry run is for
+        print(write_yaml(described(request)), end="")  # noqa: T201  # what a dry run is for
 
     def _new_run(self) -> ExecTaskRun:
         from airflow_script_provider.hooks.exec import ExecTaskRun

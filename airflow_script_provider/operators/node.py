@@ -301,9 +301,10 @@ class KubernetesNodeScriptOperator(ScriptTask):
         Reads the script, but sends no request to the cluster.
         """
         from airflow_script_provider.kube.nodes import manifest
+        from airflow_script_provider.spec.text import write_yaml
 
         request = self._new_run().prepare(self.node_arguments(), folder=self.dag_folder)
-        print(manifest.as_yaml(request.owner()), end="")  # noqa: T201  # what a dry run is for
+        print(write_yaml(*manifest.shown(request.owner())), end="")  # noqa: T201  # what a dry run is for
 
     def _defer(self, deferral: NodesDeferral, expires_at: float | None, context: Context) -> NoReturn:
         from airflow_script_provider.triggers.node import NodeScriptTrigger

@@ -351,9 +351,10 @@ class KubernetesScriptOperator(ScriptTask):
         Reads the script, but sends no request to the cluster.
         """
         from airflow_script_provider.kube.job import manifest
+        from airflow_script_provider.spec.text import write_yaml
 
         request = self._new_run().prepare(self.inputs(), self.job_options(), folder=self.dag_folder)
-        print(manifest.as_yaml(request), end="")  # noqa: T201  # what a dry run is for
+        print(write_yaml(*manifest.shown(request)), end="")  # noqa: T201  # what a dry run is for
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render the template fields, then read numbers that a spec gave as templates."""

@@ -1,8 +1,12 @@
-"""Read YAML text as plain mappings and lists."""
+"""YAML text: read as plain mappings and lists, and written for any reader."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_OTHER_FOR_SOME = re.compile(r"(?:[-+]?\.?[0-9][0-9A-Fa-f_.oOxX]*(?:[eE][-+][0-9]+)?|[yYnN])$")
+"""A number or a truth value for some readers of YAML, although PyYAML writes it as plain text."""
 
 
 class _RepeatedKeyError(Exception):
@@ -28,6 +32,18 @@ def read_yaml(text: str, name: str = "spec") -> Any:
         raise ValueError(f"{name} is not valid YAML: it is nested too deeply") from None
 
 
+def write_yaml(*documents: Any) -> str:
+    """The documents as text that kubectl reads as they are.
+
+    A text is quoted where it would be another type in YAML 1.1, in YAML 1.2 or for Go, in which
+    ``0450682645`` and ``12e4567890`` are numbers and ``y`` is true.
+    """
+    import yaml
+
+    text: str = yaml.dump_all(documents, Dumper=_dumper(), sort_keys=False, allow_unicode=True)
+    return text
+
+
 def _position(error: Exception) -> str:
     """Where the text is not valid, and why if the reason quotes nothing of it."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -43,6 +59,16 @@ def _position(error: Exception) -> str:
 def _unless_quoting(reason: str | None) -> str:
     """The parser's reason, nothing if it quotes the text."""
     return reason if reason and not {"'", '"'} & set(reason) else ""
+
+
+def _dumper() -> Any:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """A safe dumper that also quotes what other readers take for a number or a truth value."""
+
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:other", _OTHER_FOR_SOME, list("+-.0123456789yYnN"))
+    return Dumper
 
 
 def _loader() -> Any:

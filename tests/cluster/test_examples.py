@@ -140,6 +140,19 @@ def test_gpu_example_is_taken_by_the_api_server(kubectl: Kubectl, capsys: pytest
     assert created.count("created (server dry run)") == 2
 
 
+def test_a_dry_run_of_names_that_look_like_numbers_is_taken_by_the_api_server(
+    kubectl: Kubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A launch id of digits only, and labels such as a short commit: kubectl reads them as text (R22)."""
+    labels = {"commit": "12e4567890", "build": "0450682645", "yes": "y"}
+    overrides = {"metadata": {"labels": labels}}
+    operator = KubernetesScriptOperator(task_id="load", script="pass", namespace="default", pod_overrides=overrides)
+    operator.dry_run()
+    printed = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=capsys.readouterr().out)
+    created = json.JSONDecoder().raw_decode(printed)[0]["spec"]["template"]["metadata"]["labels"]
+    assert {name: created[name] for name in labels} == labels
+
+
 def test_every_example_is_expected() -> None:
     """An example without an expectation would only be run, not checked."""
     assert {example.stem for example in EXAMPLES} == set(EXPECTED) | NOT_RUN

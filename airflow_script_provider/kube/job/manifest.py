@@ -121,16 +121,10 @@ def with_owner(body: Mapping[str, Any], request: JobRequest, job_uid: str) -> di
     return {**body, "metadata": body["metadata"] | {"ownerReferences": [owner]}}
 
 
-def as_yaml(request: JobRequest, *others: Mapping[str, Any]) -> str:
-    """The objects as ``kubectl apply`` takes them, then the others.
-
-    Values are hidden, and ours have no owner.
-    """
-    import yaml  # a DAG that creates Jobs need not load it
-
-    objects = (job(request), config_map(request), secret(request, hide_values=True), *others)
-    text: str = yaml.safe_dump_all([thing for thing in objects if thing], sort_keys=False, allow_unicode=True)
-    return text
+def shown(request: JobRequest) -> list[dict[str, Any]]:
+    """The objects as ``kubectl apply`` takes them. Values are hidden, and none has an owner."""
+    objects = (job(request), config_map(request), secret(request, hide_values=True))
+    return [body for body in objects if body is not None]
 
 
 def pod_template(request: JobRequest) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict
 def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
     """What an end means that only the script caused, None if it does not change the verdict.
 
-    Other containers of the pod no longer matter. A failure counts if its code is final, or if the
-    verdict says that the script has not ended.
+    Other containers of the pod no longer matter. A failure counts if its code is final, if no
+    attempt was left after it, or if the verdict says that the script has not ended.
     """
     if verdict.is_success or verdict.cause in _OF_AN_END:
         return None
@@ -76,8 +76,10 @@ def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
     uid = view.last_pod
     if uid is None or verdict.cause is Cause.JOB_FAILED or not view.ended_by_itself(uid):
         return None
-    end, is_refuted = pod_status.failed_end(view.pods[uid]), verdict.cause in _BEFORE_AN_END
-    if end is None or not (is_refuted or progress.is_final(view, uid, limits)):
+    is_last = progress.other_failures(view, uid) >= view.backoff_limit(limits.backoff_limit)
+    counts = is_last or verdict.cause in _BEFORE_AN_END or progress.is_final(view, uid, limits)
+    end = pod_status.failed_end(view.pods[uid])
+    if end is None or not counts:
         return None
     return Verdict(Cause.SCRIPT_FAILED, uid, end.reason, delete_job=verdict.delete_job)
 

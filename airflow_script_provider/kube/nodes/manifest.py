@@ -116,12 +116,12 @@ def with_plan(owner: Mapping[str, Any], plan: NodePlan) -> dict[str, Any]:
     return {**owner, "metadata": owner["metadata"] | {"annotations": annotations}}
 
 
-def as_yaml(request: JobRequest) -> str:
+def shown(request: JobRequest) -> list[dict[str, Any]]:
     """The objects of an owner as ``kubectl apply`` takes them, then the Job of its first run.
 
     Values are hidden.
     """
-    return job_manifest.as_yaml(request, first_run(job_manifest.job(request)))
+    return [*job_manifest.shown(request), first_run(job_manifest.job(request))]
 
 
 def check_variables(names: Sequence[str]) -> None:

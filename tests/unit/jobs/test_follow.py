@@ -478,7 +478,7 @@ async def test_the_end_of_a_pod_without_our_label_is_waited_for(server: WebServe
         follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=False)
         following = asyncio.create_task(follower.follow())
         await until(lambda: requests(server, "GET", PODS) > 2, "a look after the verdict")
-        has(server, timed_out, a_pod(exit_code=3))
+        has(server, timed_out, a_pod(exit_code=143, being_deleted=True, phase="Failed"))
         found = await following
     assert (found.verdict.cause, found.view.gone) == (Cause.DEADLINE, frozenset())
     assert not termination.may_run_on(found.view, found.verdict)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from typing import Any
 
-from airflow_script_provider.spec.text import read_yaml
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_script_provider.spec.text import read_yaml, write_yaml
 
 
 def test_dates_stay_text() -> None:
@@ -55,3 +61,45 @@ def test_what_cannot_be_read_is_not_quoted(text: str, position: str) -> None:
 def test_anchors_are_merged() -> None:
     """YAML's anchors and merge keys work."""
     assert read_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}
+
+
+NO_TEXT_FOR_SOME = (
+    "0450682645 08 1e5 12e4567890 1E+5 1_000 0o17 0x1F 0b101 -0b1 +.5e3 .5 1. -7 +1e9 1_0e1 08.5 1:30 "
+    "y Y n N yes No on OFF true Null ~"
+)
+"""Texts that are numbers or truth values for YAML 1.1, YAML 1.2 or Go."""
+OF_GO = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+"""A float in sigs.k8s.io/yaml, once its underscores are gone."""
+
+
+@pytest.mark.parametrize("text", NO_TEXT_FOR_SOME.split())
+def test_a_text_that_is_no_text_for_some_readers_is_quoted(text: str) -> None:
+    """``kubectl apply`` refuses a label that reads as a number (R22)."""
+    written = write_yaml({"label": text, text: [text]})
+    assert written == f"label: '{text}'\n'{text}':\n- '{text}'\n"
+
+
+@pytest.mark.parametrize("text", ["python:3.11-slim", "500m", "1Gi", "script-0450682645", "/opt/y", "no-one", "e5"])
+def test_other_text_is_plain(text: str) -> None:
+    """A dry run stays easy to read."""
+    assert write_yaml({"a": text}) == f"a: {text}\n"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(JSON, min_size=1, max_size=3))
+def test_what_is_written_is_read_as_it_was(documents: list[Any]) -> None:
+    """The extra quotes change no value."""
+    assert list(yaml.safe_load_all(write_yaml(*documents))) == documents
+
+
+@given(st.from_regex(r"[-+]?[0-9._eExobXOB]{1,12}", fullmatch=True))
+def test_a_plain_text_is_no_number_for_go(text: str) -> None:
+    """Whatever stands without quotes has neither the form of a float nor a prefix of another base."""
+    if write_yaml(text).startswith(text):
+        assert not OF_GO.fullmatch(text.replace("_", ""))

@@ -29,9 +29,10 @@ def waited_until(view: View, cause: Cause = Cause.DEADLINE, since: float = 100.0
     return termination.wait_until(view, Verdict(cause, view.last_pod), some_limits(), since)
 
 
-def settled(view: View, cause: Cause, now: float) -> Verdict:
+def settled(view: View, cause: Cause, now: float, **limits: Any) -> Verdict:
     """What the verdict becomes by what is known at this time."""
-    return termination.settled(view, Verdict(cause, view.last_pod), some_limits(final_codes=frozenset({4})), now)
+    bounds = some_limits(**{"final_codes": frozenset({4})} | limits)
+    return termination.settled(view, Verdict(cause, view.last_pod), bounds, now)
 
 
 @pytest.mark.parametrize("cause", BY_US)
@@ -149,12 +150,29 @@ def test_sidecars_do_not_delay_an_end_that_is_reported_late() -> None:
     assert settled(view, Cause.DEADLINE, 0).cause is Cause.SCRIPT_SUCCEEDED
 
 
-@pytest.mark.parametrize("cause", [*BY_SILENCE, Cause.DEADLINE])
+@pytest.mark.parametrize("cause", BY_SILENCE)
 def test_a_failure_that_is_reported_late_refutes_that_the_script_did_not_start(cause: Cause) -> None:
-    """It was only not reported; at the Job's deadline, other attempts may have followed (R5, R22)."""
+    """It was only not reported (R22)."""
     view = a_view(a_pod()).with_pod(a_pod(exit_code=1, **ENDED_BEFORE), 120)
-    expected = Cause.SCRIPT_FAILED if cause in BY_SILENCE else cause
-    assert settled(view, cause, 121).cause is expected
+    assert settled(view, cause, 121, backoff_limit=3).cause is Cause.SCRIPT_FAILED
+
+
+@pytest.mark.parametrize(
+    ("backoff_limit", "failed", "cause"),
+    [(0, 0, Cause.SCRIPT_FAILED), (2, 2, Cause.SCRIPT_FAILED), (2, 1, Cause.DEADLINE)],
+    ids=["only attempt", "last attempt", "others were left"],
+)
+def test_a_failure_just_before_the_deadline_is_the_scripts_if_no_attempt_was_left(
+    backoff_limit: int, failed: int, cause: Cause
+) -> None:
+    """The Job controller may see the deadline before the pod's end (R1, R5)."""
+    job = a_job("FailureTarget", reason="DeadlineExceeded") | {"spec": {"backoffLimit": backoff_limit}}
+    job["status"]["failed"] = failed
+    view = a_view(a_pod(exit_code=4, **ENDED_BEFORE), job=job)
+    found = settled(view, Cause.DEADLINE, 121, backoff_limit=backoff_limit, final_codes=frozenset())
+    assert (found.cause, found.pod_uid) == (cause, "uid-load-x1")
+    stopped = a_view(a_pod(**ENDED), job=job)
+    assert settled(stopped, Cause.DEADLINE, 121, backoff_limit=backoff_limit).cause is Cause.DEADLINE
 
 
 def test_a_verdict_on_an_end_stays() -> None:

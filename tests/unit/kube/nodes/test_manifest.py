@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.labels import NODE_ANNOTATION, PLAN_ANNOTATION
@@ -160,7 +159,7 @@ def test_the_patch_adds_no_container() -> None:
 def test_a_dry_run_shows_the_first_run() -> None:
     """After the owner, its ConfigMap and its Secret."""
     request = a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", timeout=60)), env={"KEY": "hunter2"})
-    shown = list(yaml.safe_load_all(node_manifest.as_yaml(request)))
+    shown = node_manifest.shown(request)
     assert [thing["kind"] for thing in shown] == ["Job", "ConfigMap", "Secret", "Job"]
     assert shown[0] == manifest.job(request)
     assert shown[3] == node_manifest.first_run(manifest.job(request))
