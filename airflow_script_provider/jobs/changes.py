@@ -45,18 +45,35 @@ JOB_UNWATCHED = 5.0
 is over by then."""
 
 
-async def take_all(queue: asyncio.Queue[Item], take: Callable[[Item], None], until: float | None) -> None:
-    """Wait for something in a queue, and take everything that has come.
+class Inbox:
+    """What has come for one follower.
 
-    ``until`` is a moment of ``time.monotonic()``, at which waiting ends.
+    There may be thousands, and a queue of ``asyncio`` takes 3 kB.
     """
-    try:
-        async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
-            take(await queue.get())
-    except TimeoutError:
-        return
-    while not queue.empty():
-        take(queue.get_nowait())
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: Item) -> None:
+        """Add something."""
+        self._items.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take_all(self, take: Callable[[Item], None], until: float | None) -> None:
+        """Wait for something, and take everything that has come, also meanwhile.
+
+        ``until`` is a moment of ``time.monotonic()``, at which waiting ends. Only one may wait.
+        """
+        if not self._items:
+            self._waiter = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+                    await self._waiter
+            self._waiter = None
+        while self._items:
+            take(self._items.pop(0))
 
 
 class Changes(Protocol):

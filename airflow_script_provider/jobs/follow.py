@@ -23,13 +23,13 @@ from airflow_script_provider.jobs.answers.deletions import Deletions
 from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import (
     Changes,
+    Inbox,
     Item,
     Kind,
     News,
     Stop,
     WatchEvents,
     as_they_are,
-    take_all,
 )
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
@@ -98,7 +98,7 @@ class Follower:
         self._logs = JobLogs(
             context, start, self._outputs.begin, keeps_output=keeps_output, slots=slots, silence=log_silence
         )
-        self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._inbox = Inbox()
         self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
@@ -216,7 +216,7 @@ class Follower:
 
     async def _take_all(self, until: float | None) -> None:
         """Take in what changes until then; a pod's deletion as the API server confirms it."""
-        await take_all(self._queue, self._take, until)
+        await self._inbox.take_all(self._take, until)
         for pod in await self._deletions.look(self._look, lambda: self.view):
             self._take_pod(pod, time.monotonic(), deleted=True)
 
@@ -279,7 +279,7 @@ class Follower:
         self._doubt.end()
 
     def _hear(self, kind: Kind, news: News) -> None:
-        self._queue.put_nowait((kind, news))
+        self._inbox.put((kind, news))
 
     def _take(self, item: Item, *, is_looked_up: bool = False) -> None:
         kind, change = item

@@ -22,7 +22,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.jobs import launching
-from airflow_script_provider.jobs.changes import Item, Kind, take_all
+from airflow_script_provider.jobs.changes import Inbox, Item, Kind
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import DOUBT
 from airflow_script_provider.jobs.log_reader import SILENCE
@@ -88,7 +88,7 @@ class NodeRuns:
         self._lines = NodeLines(context, slots, log_silence)
         self._records = RecordWriter(context.api, context.job, context.hide)
         self._creator = JobCreator(context.api, owner)
-        self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._inbox = Inbox()
         self._starting: dict[Start, asyncio.Task[None]] = {}
         self._live: dict[Start, tuple[RunLines, asyncio.Task[None]]] = {}
         self._listed = {kind: asyncio.Event() for kind in Kind}
@@ -145,12 +145,12 @@ class NodeRuns:
             if step.is_over:
                 return
             moments = [m for m in (step.until, self.board.next_look(), self._next_expiry(now)) if m is not None]
-            await take_all(self._queue, self._take, min(moments, default=None))
+            await self._inbox.take_all(self._take, min(moments, default=None))
 
     async def _take_everything_there_is(self) -> None:
         """Take in all Jobs and pods that another process may have left; then decisions begin."""
         while not all(self._listed[kind].is_set() for kind in (Kind.JOB, Kind.POD)):
-            self._take(await self._queue.get())
+            await self._inbox.take_all(self._take, None)
 
     def _take(self, item: Item) -> None:
         kind, change = item
@@ -195,9 +195,9 @@ class NodeRuns:
             await self._listed[Kind.JOB].wait()  # a pod is known by its Job
         try:
             async for change in watch.changes():
-                self._queue.put_nowait((kind, change))
+                self._inbox.put((kind, change))
         except exceptions.KubernetesApiError as error:
-            self._queue.put_nowait((kind, error))
+            self._inbox.put((kind, error))
 
     @property
     def is_expired(self) -> bool:
@@ -357,7 +357,7 @@ class NodeRuns:
 
     def _wake(self) -> None:
         """Wake up the loop that waits for a change."""
-        self._queue.put_nowait((Kind.EVENT, LISTED))
+        self._inbox.put((Kind.EVENT, LISTED))
 
     async def _delete_late(self, metadata: Mapping[str, Any]) -> None:
         """Delete a Job that was created when its run had been given up."""

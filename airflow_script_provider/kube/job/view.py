@@ -24,7 +24,7 @@ _OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
 """Reasons for which a container ends that the deletion of its pod does not cause."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything observed of a run.
 

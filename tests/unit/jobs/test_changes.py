@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
 
 from airflow_script_provider.api import watch
+from airflow_script_provider.api.watch import Change
 from airflow_script_provider.jobs import changes
-from airflow_script_provider.jobs.changes import OwnChanges
+from airflow_script_provider.jobs.changes import Inbox, Item, Kind, OwnChanges
 from airflow_script_provider.kube.job.launched import JobRef
 from tests.builders import a_job, a_pod
 from tests.patience import LONG, until
@@ -91,3 +94,54 @@ async def test_a_job_is_watched_in_the_end(is_new: bool, seconds: float, monkeyp
             changing = OwnChanges(api, created=created() if is_new else None)
             async with changing.subscribe(REF, lambda *_: None):
                 await until(lambda: job_watches(server), "a watch of the Job")
+
+
+def named(name: str) -> Item:
+    """Some news of a Job."""
+    return Kind.JOB, Change({"metadata": {"name": name}})
+
+
+async def test_everything_that_has_come_is_taken_in_order_also_what_comes_meanwhile() -> None:
+    """One change may bring the next (R9)."""
+    inbox, taken = Inbox(), list[Item]()
+
+    def take(item: Item) -> None:
+        taken.append(item)
+        if item == named("a"):
+            inbox.put(named("c"))
+
+    for name in "ab":
+        inbox.put(named(name))
+    async with asyncio.timeout(LONG):
+        await inbox.take_all(take, None)
+    assert taken == [*map(named, "abc")]
+
+
+async def test_waiting_ends_with_the_first_news_or_at_its_time() -> None:
+    """Nothing is lost that comes later, also after a wait was cancelled (R9)."""
+    inbox, taken = Inbox(), list[Item]()
+    async with asyncio.timeout(LONG):
+        await inbox.take_all(taken.append, time.monotonic() - 1)
+        assert not taken
+        waiting = asyncio.create_task(inbox.take_all(taken.append, None))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        asyncio.get_running_loop().call_later(0.01, inbox.put, named("a"))
+        await inbox.take_all(taken.append, time.monotonic() + LONG)
+    assert taken == [named("a")]
+
+
+async def test_what_comes_after_an_error_stays() -> None:
+    """The one that raises is taken (R9)."""
+    inbox, taken = Inbox(), list[Item]()
+
+    def refuse(item: Item) -> None:
+        raise ValueError(item[0])
+
+    for name in "ab":
+        inbox.put(named(name))
+    with pytest.raises(ValueError, match="Job"):
+        await inbox.take_all(refuse, None)
+    await inbox.take_all(taken.append, None)
+    assert taken == [named("b")]
