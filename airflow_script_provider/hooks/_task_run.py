@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_script_provider import _event_loop, exceptions
@@ -26,13 +24,13 @@ from airflow_script_provider._task_identity import current_try
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.clusters.credentials import LOAD_PATIENCE, open_api
+from airflow_script_provider.hooks._launched import Launched, Unguarded
 from airflow_script_provider.jobs import launching, reattach
 from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
-from airflow_script_provider.kube.hiding import Hide
-from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
+from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.kill import NOT_FOLLOWED, TIMED_OUT, EarlyEnd, meaning_of_kill
+from airflow_script_provider.kube.kill import HANDED_OVER, NOT_FOLLOWED, TIMED_OUT, EarlyEnd, meaning_of_kill
 from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import OUTPUT_LOGGER, Logger, LoggerRunLog
@@ -85,28 +83,6 @@ class TaskRun:
         return _event_loop.run(in_session(self.cluster.resolve(), do))
 
 
-@dataclass
-class Unguarded:
-    """The Job that no ``JobGuard`` protects at the moment, None if there is none."""
-
-    ref: JobRef | None = None
-
-
-class _Launched(threading.local):
-    """The Job of a thread's run, None before there is one, what hides its values, and its end.
-
-    ``end`` is what an earlier follower saw, ``known`` what this run has come to. Threads may run
-    scripts at the same time, with the same hook.
-    """
-
-    job: LaunchedJob | None = None
-    hide: Hide | None = None
-    end: JobEnd | None = None
-
-    def __init__(self) -> None:
-        self.known: Known[Any] = Known()
-
-
 class JobTaskRun(TaskRun):
     """A run that launches Jobs. ``on_launch`` is called with the Job as soon as it exists."""
 
@@ -114,7 +90,7 @@ class JobTaskRun(TaskRun):
 
     def __init__(self, cluster: ClusterRef, log: Logger) -> None:
         super().__init__(cluster, log)
-        self._launched = _Launched()
+        self._launched = Launched()
 
     def log_of_resumed(self, job: LaunchedJob, hidden: str) -> LoggerRunLog:
         """The log of a Job that a trigger had; ``hidden`` says why no line of it is shown."""
@@ -149,6 +125,11 @@ class JobTaskRun(TaskRun):
             if outcome is None:
                 raise
             return outcome
+        except exceptions.RunKilledError:
+            handed_over: T | None = self._launched.known.handed_over
+            if handed_over is None:
+                raise
+            return handed_over
 
     def _outcome_after_timeout(
         self,
@@ -159,7 +140,7 @@ class JobTaskRun(TaskRun):
     ) -> R | None:
         """The result of ``after_timeout``; if it fails, what was handed over before, or None.
 
-        Before it, no guard has the Job.
+        Before it, no guard has the Job. One whose end is known ends nothing by going on.
         """
         has_begun = False
 
@@ -172,7 +153,8 @@ class JobTaskRun(TaskRun):
         try:
             return self.run(access, main)
         except (exceptions.KubernetesApiError, exceptions.RunKilledError) as error:
-            if not has_begun:
+            is_over = self._launched.end is not None and not self.interruptible.is_killed
+            if not has_begun and not is_over:
                 self.log.warning(self._end_or_leave(job.ref, task, error))
             handed_over: R | None = self._launched.known.handed_over
             return handed_over
@@ -194,6 +176,17 @@ class JobTaskRun(TaskRun):
         """
         error = exceptions.RunKilledError("the run was killed.")
         return error.with_message(f"{error} {self._end_or_leave(ref, task, error)}")
+
+    def end_if_over(self, ref: JobRef, task: TaskIdentity) -> None:
+        """Delete the Job, and raise ``RunKilledError``, if a user has ended the task meanwhile.
+
+        To be called before the task defers: Airflow takes no deferral of such a task, starts no
+        trigger, and does not call ``on_kill`` any more.
+        """
+        end = meaning_of_kill(_event_loop.run(answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT)))
+        if not end.leaves_job:
+            fate = self._delete_if_possible(ref)
+            raise exceptions.RunKilledError(f"the task was ended before it could defer. {end.reason}: {fate}")
 
     def _end_or_leave(self, ref: JobRef, task: TaskIdentity | None, interruption: BaseException) -> str:
         """Delete the Job, or leave it to the task's next try; the note that says which."""
@@ -361,6 +354,8 @@ class JobTaskRun(TaskRun):
         is_timeout = isinstance(self.interruptible.stray or interruption_in(interruption), AirflowTaskTimeout)
         if is_timeout and outlasts_timeout and self._launched.job is not None:
             return TIMED_OUT
+        if self._launched.known.is_handed_over:
+            return HANDED_OVER
         if task is None or not task.has_tries_left:
             return None
         if self.interruptible.is_killed:

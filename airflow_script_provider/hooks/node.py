@@ -215,9 +215,11 @@ class NodesTaskRun(JobTaskRun):
         """
         if self.recovers:
             left = await reattach.of_this_try(nodes.api, request.request)
+            job = LaunchedJob.of(left.request, left.ref, left.launched_at)
+            nodes.on_begun(job)
             if self.on_launch is not None:
                 self.on_launch(left.ref)
-            return LaunchedJob.of(left.request, left.ref, left.launched_at)
+            return job
         return await nodes.begin(
             request.request,
             request.on_nodes,
@@ -245,7 +247,7 @@ class NodesTaskRun(JobTaskRun):
 
             async def main(api: KubernetesApi) -> T:
                 nodes = self._nodes_task(api, log, task, call.inputs, alone=alone, outlasts_timeout=alone)
-                job = self._launched.job = await self._begin(nodes, request)
+                job = await self._begin(nodes, request)
                 return await do(nodes, job, request)
 
             if not alone:
@@ -275,7 +277,8 @@ class NodesTaskRun(JobTaskRun):
     ) -> NodesTask:
         values = inputs.values if inputs else None
         meaning = partial(self.meaning_of_kill, task, alone=alone, outlasts_timeout=outlasts_timeout)
-        return NodesTask(api, log, meaning, alone, values, masked, self._launched.known)
+        keep = partial(setattr, self._launched, "job")
+        return NodesTask(api, log, meaning, alone, values, masked, self._launched.known, keep)
 
 
 def node_arguments(**arguments: Any) -> NodeArguments:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._airflow import masked
+from airflow_script_provider._airflow import AirflowTaskTimeout, masked
 from airflow_script_provider._task_identity import current_task
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterAccess
 from airflow_script_provider.hooks._held import left_to_trigger, why_not_shown
+from airflow_script_provider.hooks._launched import Unguarded
 from airflow_script_provider.hooks._prepare import job_request, log_origins, mask_secrets_of
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
@@ -49,9 +50,11 @@ _OF_ANOTHER_VERSION = (
 )
 
 
-_OF_THE_CLUSTER = (exceptions.KubernetesApiError, exceptions.ConnectionFieldError)
-"""Errors because of which the cluster cannot be asked. Any other one may come where its connection
-is looked up: after a secrets backend's bad moment, Airflow raises that there is no connection."""
+_OF_THE_CLUSTER = (exceptions.KubernetesApiError, exceptions.ConnectionFieldError, AirflowTaskTimeout)
+"""Errors because of which the cluster cannot be asked, in time at least. Any other one may come
+where its connection is looked up: after a secrets backend's bad moment, Airflow raises that there
+is no connection."""
+_TOO_LATE = "execution_timeout was over before the connection and its credentials were loaded"
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -205,25 +208,48 @@ class ScriptTaskRun(JobTaskRun):
         self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
         log = self.log_of_resumed(job, hidden)
         _note_resumed(log, event, start)
-        meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
         self._launched.end = end = start if isinstance(start, JobEnd) else None
+
+        def context_of(api: KubernetesApi) -> JobContext:
+            return JobContext(api, job, log, hide, known=self._launched.known)
+
         with self.unguarded(job.ref, task) as unguarded:
-
-            async def main(api: KubernetesApi) -> Outcome:
-                context = JobContext(api, job, log, hide, known=self._launched.known)
-                await self.check_server(context, event.get("server"), unguarded, meaning, is_over=end is not None)
-                return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
-
             is_resolved = False
             try:
                 access, is_resolved = self.cluster.resolve(), True
-                outcome = self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
-            except Exception as error:
+                outcome = self._resumed(access, context_of, event.get("server"), start, unguarded, task, on_outcome)
+            except (Exception, AirflowTaskTimeout) as error:
                 lacks_cluster = not is_resolved or isinstance(error, _OF_THE_CLUSTER)
                 if end is None or unguarded.ref is None or not lacks_cluster or _may_read_later(end, task, error):
                     raise
-                outcome = conclude_without_cluster(job, end, log, hide=hide, why=error, on_outcome=on_outcome)
+                why = error if isinstance(error, Exception) else _TOO_LATE
+                outcome = conclude_without_cluster(job, end, log, hide=hide, why=why, on_outcome=on_outcome)
         return replace(outcome, last_lines=()) if hidden else outcome
+
+    def _resumed(
+        self,
+        access: ClusterAccess,
+        context_of: Callable[[KubernetesApi], JobContext],
+        server: str | None,
+        start: FollowState | JobEnd,
+        unguarded: Unguarded,
+        task: TaskIdentity | None,
+        on_outcome: OnOutcome | None,
+    ) -> Outcome:
+        """The outcome of the Job that a trigger had on this API server, in a session with it."""
+        meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
+        settle = self._after_timeout(task, on_outcome)
+
+        async def main(api: KubernetesApi) -> Outcome:
+            context = context_of(api)
+            await self.check_server(context, server, unguarded, meaning, is_over=isinstance(start, JobEnd))
+            return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+
+        async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
+            unguarded.ref = None  # from here on a guard has the Job
+            return await settle(api, job)
+
+        return self.outlasting_timeout(access, main, settled, task)
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""
@@ -253,21 +279,22 @@ class ScriptTaskRun(JobTaskRun):
     async def _begin(
         self, api: KubernetesApi, request: JobRequest, meaning: MeaningOfKill, *, alone: bool
     ) -> tuple[JobContext, FollowState | JobEnd]:
-        log = self.run_log(get_logs=request.get_logs)
-        on_launch = self.on_launch
-        context, start = await begin(
+        return await begin(
             api,
             request,
-            log,
+            self.run_log(get_logs=request.get_logs),
             mask=masked,
             alone=alone,
             recovers=self.recovers,
-            on_launch=on_launch,
+            on_begun=self._keep,
+            on_launch=self.on_launch,
             meaning_of_kill=meaning,
         )
+
+    def _keep(self, context: JobContext, start: FollowState | JobEnd) -> None:
+        """Know the Job of this run from its first moment on: execution_timeout may expire then."""
         self._launched.job, self._launched.hide, self._launched.known = context.job, context.hide, context.known
         self._launched.end = start if isinstance(start, JobEnd) else None
-        return context, start
 
     def _after_timeout(
         self, task: TaskIdentity | None, on_outcome: OnOutcome | None, *, alone: bool = True
@@ -294,7 +321,7 @@ def _note_resumed(log: RunLog, event: Mapping[str, Any], start: FollowState | Jo
         log.note(f"The triggerer could not follow the Job, so a worker does: {event['reason']}", logging.WARNING)
 
 
-def _may_read_later(end: JobEnd, task: TaskIdentity | None, error: Exception) -> bool:
+def _may_read_later(end: JobEnd, task: TaskIdentity | None, error: BaseException) -> bool:
     """Whether a next try may read the outcome from the Job, after an error that may be over."""
     has_next_try = task is not None and task.has_tries_left and getattr(error, "retryable", True)
     return has_next_try and not end.view.job_deleted

@@ -19,6 +19,7 @@ from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
 OnLaunch = Callable[[JobRef], None]
+OnBegun = Callable[[JobContext, FollowState | JobEnd], None]
 
 
 async def begin(
@@ -29,6 +30,7 @@ async def begin(
     mask: Hide = str,
     alone: bool = False,
     recovers: bool = False,
+    on_begun: OnBegun = lambda *_: None,
     on_launch: OnLaunch | None = None,
     meaning_of_kill: MeaningOfKill | None = None,
 ) -> tuple[JobContext, FollowState | JobEnd]:
@@ -37,9 +39,9 @@ async def begin(
     ``mask`` hides the secrets that it knows in a line; the values of the request are hidden beside
     them. A Job of an earlier try may have other values: of its error only the name is shown.
     ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
-    followed are deleted. ``recovers`` means that this try has launched its Job before: that one is
-    followed. ``on_launch`` is called with each. ``meaning_of_kill`` is ``JobGuard``'s. Raises as
-    ``find`` and ``of_this_try`` do, and ``launch``; an error of ``on_launch`` is an interruption.
+    followed are deleted. ``recovers`` means that this try follows the Job that it launched before.
+    ``on_begun`` gets what is returned as soon as there is a Job. Raises as ``find``, ``of_this_try``
+    and ``launch``; an error of ``on_launch``, which may take its time, is an interruption.
 
     No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
     kill there would leave the Job behind.
@@ -55,6 +57,7 @@ async def begin(
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
         start = earlier.end.for_other_log() if earlier.end else FollowState(clock=earlier.clock, has_begun=None)
     context = JobContext(api, job, log, _hide(request, mask, earlier), created=created)
+    on_begun(context, start)
     async with JobGuard(context, meaning_of_kill).protecting():
         await _complete(context, request, earlier, recovers=recovers)
         if on_launch is not None:

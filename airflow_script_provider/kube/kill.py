@@ -36,6 +36,9 @@ NOT_FOLLOWED = EarlyEnd("The Job cannot be followed", leaves_job=True)
 """What an error of the API server means: the Job is as healthy as it was."""
 
 
+HANDED_OVER = EarlyEnd("Airflow has its outcome already", leaves_job=False)
+"""What a kill means for the Job of an outcome with which the task ends in any case."""
+
 TIMED_OUT = EarlyEnd(
     "The task has no time left", leaves_job=True, fate="is ended, unless its script has ended by itself"
 )

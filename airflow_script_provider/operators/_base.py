@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_script_provider.clusters.access import ClusterRef
-    from airflow_script_provider.hooks._task_run import TaskRun
+    from airflow_script_provider.hooks._task_run import JobTaskRun, TaskRun
     from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
     from airflow_script_provider.kube.job.outcomes import Outcome
 
@@ -96,6 +96,13 @@ class ScriptTask(BaseOperator):
                     context["ti"].xcom_push(key=link.xcom_key, value=address)
             except Exception as error:  # noqa: BLE001  # no link is worth a run
                 self.log.warning("No link %s: %s", link.name, error)
+
+    def end_before_deferral(self, task_run: JobTaskRun, ref: JobRef, context: Context) -> None:
+        """Raise ``RunKilledError`` if the task was killed or ended: then it must not defer."""
+        task = task_instance(context["ti"])
+        if self._killed:
+            raise task_run.killed(ref, task)
+        task_run.end_if_over(ref, task)
 
     def _push_outcome(self, context: Context, outcome: Outcome) -> None:
         """Push what downstream tasks read of the run of one script."""

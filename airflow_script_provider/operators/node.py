@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.nodes.plan import DEFAULT_MAX_RUN_OUTPUT, NodeSettings
@@ -309,8 +309,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
     def _defer(self, deferral: NodesDeferral, expires_at: float | None, context: Context) -> NoReturn:
         from airflow_script_provider.triggers.node import NodeScriptTrigger
 
-        if self._killed:
-            raise self._started(self._new_run()).killed(deferral.job.ref, task_instance(context["ti"]))
+        self.end_before_deferral(self._started(self._new_run()), deferral.job.ref, context)
         trigger = NodeScriptTrigger(
             job=deferral.job.to_dict(),
             server=deferral.server,

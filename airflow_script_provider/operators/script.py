@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
@@ -340,8 +340,7 @@ class KubernetesScriptOperator(ScriptTask):
             expires_at=self._expires_at,
             **self.trigger_arguments,
         )
-        if self._killed:
-            raise self._started(self._new_run()).killed(deferral.job.ref, task_instance(context["ti"]))
+        self.end_before_deferral(self._started(self._new_run()), deferral.job.ref, context)
         self.log.info("Job %s is still running; the triggerer follows it", deferral.job.ref)
         self.defer(trigger=trigger, method_name="execute_complete")
 

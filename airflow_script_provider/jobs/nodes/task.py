@@ -74,7 +74,8 @@ class NodesTask:
     ``alone`` means that the task runs nothing else. For ``meaning_of_kill`` see ``JobGuard``.
     ``values`` are those of ``env`` and ``args``, which messages hide with what ``mask`` knows. If
     they are unknown (None), or others than those of the launch, messages have of a script's error
-    only the name. ``known`` outlasts the session.
+    only the name. ``known`` outlasts the session. ``on_begun`` gets the owner as soon as there is
+    one.
     """
 
     api: KubernetesApi
@@ -84,6 +85,7 @@ class NodesTask:
     values: Collection[str] | None = None
     mask: Hide = str
     known: Known[NodesResult] = field(default_factory=Known)
+    on_begun: Callable[[LaunchedJob], None] = lambda _: None
 
     async def begin(
         self,
@@ -102,6 +104,7 @@ class NodesTask:
         left = await reattach.find(self.api, request, self.log, alone=self.alone, kind=_OWNERS)
         if left is not None:
             job = LaunchedJob.of(left.request, left.ref, left.launched_at)
+            self.on_begun(job)
             async with self._guard(job).protecting():
                 await reattach.complete(self.api, left, self.log)
                 await self._give_time(job, left, on_nodes.plan.expires_at)
@@ -132,8 +135,9 @@ class NodesTask:
             await runs.follow()
             outcome = self.known.outcome = await self._conclude(runs, task, hide)
         self.known.hand_over(outcome, on_outcome)
-        async with guard.protecting():
-            is_retried = task is not None and task.has_tries_left and not outcome.is_success
+        is_retried = task is not None and task.has_tries_left and not outcome.is_success
+        # A retry needs the records of this try: a kill leaves them.
+        async with contextlib.nullcontext() if is_retried else guard.protecting():
             has_records = await self._close(runs, task, is_retried=is_retried)
         if is_retried and not has_records:
             await wait_before_retry(self.api, job, self.log, outcome)
@@ -217,6 +221,7 @@ class NodesTask:
         job = LaunchedJob.before_launch(request, time.time())
         digits = hiding.check_digits(self.values or ())
         job = replace(job, ref=JobRef.of(await launching.launch(self.api, request, self.log)), check_digits=digits)
+        self.on_begun(job)
         async with self._guard(job).protecting():
             self._note_launched(request, on_nodes, str(job.ref))
             _call(on_launch, job.ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -23,7 +24,8 @@ from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_launched_job, a_pod, a_task, a_view
 from tests.kept_log import KeptLog
-from tests.stand_in_api import access_to, stand_in
+from tests.patience import LONG
+from tests.stand_in_api import access_to, requests, stand_in
 
 NO_TRY_LEFT = a_task(try_number=3)
 
@@ -40,15 +42,23 @@ def an_event(
     return event | {"server": server}
 
 
+def a_run() -> ScriptTaskRun:
+    """A run as an operator holds it."""
+    return ScriptTaskRun(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+
+
 def resumed(
-    access: ClusterAccess | Exception, event: dict[str, Any], task: TaskIdentity | None = NO_TRY_LEFT
+    access: ClusterAccess | BaseException,
+    event: dict[str, Any],
+    task: TaskIdentity | None = NO_TRY_LEFT,
+    run: ScriptTaskRun | None = None,
 ) -> tuple[Outcome, list[str], list[Outcome]]:
     """The outcome with this access, our lines, and what was handed over."""
-    run, log = ScriptTaskRun(ClusterRef(None, config_file="/none"), logging.getLogger(__name__)), KeptLog()
+    run, log = run or a_run(), KeptLog()
     handed_over: list[Outcome] = []
 
     def resolve(_: ClusterRef) -> ClusterAccess:
-        if isinstance(access, Exception):
+        if isinstance(access, BaseException):
             raise access
         return access
 
@@ -169,3 +179,53 @@ def test_an_outcome_that_was_handed_over_is_the_end_of_the_task(
     with stand_in() as server:
         outcome, _, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task)
     assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
+
+
+TOO_LATE = AirflowTaskTimeout("Timeout, PID: 1")
+
+
+@pytest.mark.parametrize("of_the_session", [False, True])
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_a_known_end_outlasts_a_timeout_before_the_cluster_is_reached(
+    of_the_session: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``execution_timeout`` while a secrets backend or a plugin hangs, in the last try (R1, R5)."""
+    answers: list[BaseException] = [TOO_LATE, ApiUnreachableError("no answer")]
+
+    async def hangs(*_: Any) -> None:
+        raise answers.pop(0)
+
+    monkeypatch.setattr(_task_run, "in_session", hangs)
+    access = ClusterAccess(config={}) if of_the_session else TOO_LATE
+    outcome, notes, handed_over = resumed(access, an_event(exit_code, kept='{"rows": 3}\n'))
+    assert (outcome.result.exit_code, outcome.value.value, handed_over) == (
+        exit_code,
+        {"rows": 3},
+        [outcome],
+    )
+    assert notes[0].startswith("execution_timeout was over before the connection")
+    assert len(answers) == (0 if of_the_session else 2), "no call deletes the Job"
+
+
+def test_a_timeout_before_the_cluster_is_reached_leaves_a_known_end_to_the_next_try() -> None:
+    """That reads the output too (R1, R2, R5)."""
+    with pytest.raises(AirflowTaskTimeout):
+        resumed(TOO_LATE, an_event(), a_task())
+
+
+@pytest.mark.parametrize("task", [NO_TRY_LEFT, a_task()], ids=["last try", "tries left"])
+def test_a_kill_after_an_outcome_was_handed_over_ends_the_task_with_it(
+    task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its XComs are there, and its Job is gone: no try takes it again (R1, R2, R3)."""
+    run = a_run()
+
+    async def killed(*_: Any, **__: Any) -> None:
+        run.kill()
+        await asyncio.sleep(LONG)
+
+    monkeypatch.setattr(read_mark, "close", killed)
+    with stand_in() as server:
+        outcome, _, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task, run)
+        assert requests(server, "DELETE") == 1
+    assert (outcome.diagnosis, handed_over) == (None, [outcome])

@@ -16,7 +16,7 @@ import yaml
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.helpers import serialize_template_field
 
-from airflow_script_provider._airflow import AirflowException, AirflowFailException, AirflowSkipException
+from airflow_script_provider._airflow import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError, ScriptSourceError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks._task_run import JobTaskRun
@@ -298,6 +298,11 @@ def test_a_kill_before_execute_keeps_the_run_from_beginning() -> None:
         operator.execute({"ti": TaskInstance()})  # type: ignore[typeddict-item]  # all of it that is read
 
 
+A_TASK_INSTANCE = SimpleNamespace(
+    dag_id="etl", task_id="load", run_id="r1", map_index=-1, try_number=1, max_tries=2, id="killed-late"
+)
+
+
 @pytest.mark.parametrize(("state", "is_left"), [("running", True), ("failed", False)])
 def test_a_kill_before_the_deferral(state: str, is_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker may end before the task is deferred: only a user's kill deletes the Job (R1, R3)."""
@@ -305,12 +310,32 @@ def test_a_kill_before_the_deferral(state: str, is_left: bool, monkeypatch: pyte
     monkeypatch.setattr(JobTaskRun, "delete", lambda *_: True)
     operator = an_operator(deferrable=True)
     operator.on_kill()
-    ti = SimpleNamespace(
-        dag_id="etl", task_id="load", run_id="r1", map_index=-1, try_number=1, max_tries=2, id="killed-late"
-    )
-    context: Any = {"ti": ti}
+    context: Any = {"ti": A_TASK_INSTANCE}
     with pytest.raises(RunKilledError, match="is left to the next try" if is_left else "is deleted"):
         operator._defer(Deferral(a_launched_job(), FollowState(), "https://server"), context)
+
+
+LIVE_STATES = ["running", "deferred", "queued", "up_for_retry", None]
+
+
+@pytest.mark.parametrize("state", [*LIVE_STATES, "failed", "success", "restarting", "gone"])
+def test_a_task_that_was_ended_does_not_defer(state: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow would refuse the deferral, start no trigger, and leave the Job to itself (R3)."""
+
+    def state_of(_: object) -> str:
+        if state is None:
+            raise TimeoutError("Airflow does not answer")
+        return state
+
+    deleted: list[Any] = []
+    monkeypatch.setattr(_task_run, "task_state", state_of)
+    monkeypatch.setattr(JobTaskRun, "delete", lambda _, ref: deleted.append(ref))
+    deferral = Deferral(a_launched_job(), FollowState(), "https://server")
+    context: Any = {"ti": A_TASK_INSTANCE}
+    with pytest.raises(TaskDeferred if state in LIVE_STATES else RunKilledError) as raised:
+        an_operator(deferrable=True)._defer(deferral, context)
+    assert deleted == ([] if state in LIVE_STATES else [deferral.job.ref])
+    assert state in LIVE_STATES or f"For Airflow the task is {state}: Job etl/load is deleted" in str(raised.value)
 
 
 @pytest.mark.parametrize(

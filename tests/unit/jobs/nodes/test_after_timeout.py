@@ -124,3 +124,24 @@ async def test_a_known_outcome_on_nodes_outlasts_the_tasks_time(
     assert outcome is not None
     assert saved == [outcome], "it is handed over once"
     assert (outcome.is_success, outcome.values["node-1"]) == (True, {"rows": 1})
+
+
+@pytest.mark.parametrize(("exit_code", "deletes"), [(0, 1), (3, 0)], ids=["success", "another try follows"])
+async def test_a_kill_after_the_result_was_handed_over_leaves_what_a_retry_needs(
+    exit_code: int, deletes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The records of nodes that have succeeded: otherwise their scripts would run again (R2, R3)."""
+
+    async def killed(*_: Any, **__: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(NodesTask, "_close", killed)
+    condition = {"condition": "Failed", "reason": "BackoffLimitExceeded"} if exit_code else {"condition": "Complete"}
+    saved: list[NodesResult] = []
+    with stand_in() as server:
+        has_run(server, a_pod(exit_code=exit_code), **condition)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            with pytest.raises(asyncio.CancelledError):
+                await NodesTask(api, KeptLog()).see_through(LAUNCHED, a_task(), saved.append)
+        assert requests(server, "DELETE", f"{JOBS}/load") == deletes
+    assert [one.is_success for one in saved] == [not exit_code]
