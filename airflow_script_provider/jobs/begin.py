@@ -40,29 +40,34 @@ async def begin(
     them. A Job of an earlier try may have other values: of its error only the name is shown.
     ``alone`` means that the task runs nothing else: then Jobs of earlier tries that are not
     followed are deleted. ``recovers`` means that this try follows the Job that it launched before.
-    ``on_begun`` gets what is returned as soon as there is a Job. Raises as ``find``, ``of_this_try``
-    and ``launch``; an error of ``on_launch``, which may take its time, is an interruption.
+    ``on_begun`` gets what is returned as soon as there is a Job; ``on_launch`` may take its time.
+    Raises as ``find``, ``of_this_try`` and ``launch``; an error of ``on_launch`` interrupts.
 
     No ``await`` may stand between the launch and the guard, nor between this and ``conclude``: a
     kill there would leave the Job behind.
     """
     finding = reattach.of_this_try(api, request) if recovers else reattach.find(api, request, log, alone=alone)
-    start: FollowState | JobEnd
     earlier, created = await finding, None
     if earlier is None:
         job = LaunchedJob.before_launch(request, time.time())
         created = await launching.launch(api, request, log)
-        job, start = replace(job, ref=JobRef.of(created)), FollowState()
+        job = replace(job, ref=JobRef.of(created))
     else:
         job = LaunchedJob.of(earlier.request, earlier.ref, earlier.launched_at)
-        start = earlier.end.for_other_log() if earlier.end else FollowState(clock=earlier.clock, has_begun=None)
-    context = JobContext(api, job, log, _hide(request, mask, earlier), created=created)
+    context, start = JobContext(api, job, log, _hide(request, mask, earlier), created=created), _start(earlier)
     on_begun(context, start)
     async with JobGuard(context, meaning_of_kill).protecting():
         await _complete(context, request, earlier, recovers=recovers)
         if on_launch is not None:
             on_launch(context.job.ref)
     return context, start
+
+
+def _start(earlier: ReattachedJob | None) -> FollowState | JobEnd:
+    """How far the Job was followed before, or the end that was saved of it."""
+    if earlier is None:
+        return FollowState()
+    return earlier.end.for_other_log() if earlier.end else FollowState(clock=earlier.clock, has_begun=None)
 
 
 async def _complete(context: JobContext, request: JobRequest, earlier: ReattachedJob | None, *, recovers: bool) -> None:
