@@ -36,7 +36,7 @@ def write_yaml(*documents: Any) -> str:
     """The documents as text that kubectl reads as they are.
 
     A text is quoted where it would be another type in YAML 1.1, in YAML 1.2 or for Go, in which
-    ``0450682645`` and ``12e4567890`` are numbers and ``y`` is true.
+    ``0450682645`` and ``1234567e89`` are numbers and ``y`` is true.
     """
     import yaml
 

@@ -144,7 +144,7 @@ def test_a_dry_run_of_names_that_look_like_numbers_is_taken_by_the_api_server(
     kubectl: Kubectl, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A launch id of digits only, and labels such as a short commit: kubectl reads them as text (R22)."""
-    labels = {"commit": "12e4567890", "build": "0450682645", "yes": "y"}
+    labels = {"commit": "1234567e89", "build": "0450682645", "yes": "y"}
     overrides = {"metadata": {"labels": labels}}
     operator = KubernetesScriptOperator(task_id="load", script="pass", namespace="default", pod_overrides=overrides)
     operator.dry_run()

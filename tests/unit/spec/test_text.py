@@ -64,7 +64,7 @@ def test_anchors_are_merged() -> None:
 
 
 NO_TEXT_FOR_SOME = (
-    "0450682645 08 1e5 12e4567890 1E+5 1_000 0o17 0x1F 0b101 -0b1 +.5e3 .5 1. -7 +1e9 1_0e1 08.5 1:30 "
+    "0450682645 08 1e5 1234567e89 1E+5 1_000 0o17 0x1F 0b101 -0b1 +.5e3 .5 1. -7 +1e9 1_0e1 08.5 1:30 "
     "y Y n N yes No on OFF true Null ~"
 )
 """Texts that are numbers or truth values for YAML 1.1, YAML 1.2 or Go."""
