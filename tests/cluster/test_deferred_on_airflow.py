@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from airflow_script_provider._airflow.triggers import HAS_ON_KILL
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from tests.cluster.airflow_start import Airflow, Triggerer
 from tests.cluster.airflow_tasks import Run, RunningTask
@@ -180,7 +181,7 @@ def test_triggerer_that_hangs_and_comes_back(airflow: Airflow, kubectl: Kubectl)
 
     def come_back(triggerer: Triggerer, scripts: Sequence[RunningTask]) -> None:
         triggerer.thaw()
-        for task in scripts:
+        for task in scripts if HAS_ON_KILL else ():  # an older Airflow only cancels the trigger, and says nothing
             wait_for(partial(_is_killed, task, triggerer), f"on_kill of {task.task_id}")
 
     for task in _scripts_that_change_hands(airflow, kubectl, Triggerer.freeze, come_back):
