@@ -19,6 +19,7 @@ from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS, END_OF_GROUP,
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
+from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.run_log import RunLog
 
 BUFFER = 1024 * 1024
@@ -143,13 +144,23 @@ class NodeLines:
         self._turn = asyncio.Lock()
         self._early: dict[Start, _Buffered] = {}
 
-    def begin(self, run: NodeRun, verdict: Verdict) -> None:
-        """Begin to read the log of a run whose script is still to be ended.
+    def begin(self, run: NodeRun, decision: Verdict | Lost, *, is_live: bool = False) -> None:
+        """Begin to read the log of a run whose pod is ended, unless it is shown already.
 
-        With the pod, its log may be gone a moment after the script's end.
+        With the pod, its log may be gone a moment after the script's end, before the API server
+        has confirmed the decision.
         """
-        if termination.may_run_on(run.seen.view_of_ends, verdict) and len(self._early) < EARLY:
-            self._early[run.start] = _Buffered(self._context, run.seen.view)
+        if is_live or isinstance(decision, Lost) or run.start in self._early or len(self._early) >= EARLY:
+            return
+        view = run.seen.view
+        goes = decision.ends_pods and decision.pod_uid in view.pods and decision.pod_uid not in view.gone
+        if goes or termination.may_run_on(run.seen.view_of_ends, decision):
+            self._early[run.start] = _Buffered(self._context, view)
+
+    def forget(self, run: NodeRun) -> None:
+        """Drop what was read of a run that goes on; it is read again."""
+        if (early := self._early.pop(run.start, None)) is not None:
+            early.reading.cancel()
 
     def see(self, run: NodeRun) -> None:
         """The run as it is now, if the reading of its log has begun."""

@@ -305,8 +305,10 @@ class NodeRuns:
 
     async def _conclude(self, run: NodeRun, due: Verdict | Lost) -> None:
         """Read what the run printed, show how it ended, write its outcome."""
+        self._lines.begin(run, due, is_live=run.start in self._live)
         decision, doubt = await self._confirmed(run, due)
         if decision is None:
+            self._lines.forget(run)
             run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
             self._wake()
             return
@@ -315,8 +317,6 @@ class NodeRuns:
             if run.may_be_repeated and not decision.is_success:
                 others = other_failures(run.seen.view, decision.pod_uid)
                 await launching.end_attempts(self._api, JobRef(self.job.ref.namespace, run.name, run.uid), others)
-            if run.start not in self._live:
-                self._lines.begin(run, decision)
             decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:

@@ -18,6 +18,7 @@ from airflow_script_provider.jobs.nodes.lines import NodeLines
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
+from airflow_script_provider.kube.nodes.progress import Lost
 from tests.builders import a_launched_job, a_pod, some_limits
 from tests.kept_log import KeptLog
 from tests.patience import LONG, PATIENCE
@@ -77,7 +78,9 @@ async def test_only_some_logs_are_read_early(monkeypatch: pytest.MonkeyPatch) ->
         async with api_of(server) as api, asyncio.timeout(PATIENCE):
             lines = NodeLines(JobContext(api, a_launched_job(), KeptLog()))
             runs = [replace(a_run(running=True), start=Start(node, 0)) for node in ("node-1", "node-2")]
-            for run in (replace(a_run(exit_code=1), start=Start("node-0", 0)), *runs):
+            gone = replace(a_run(exit_code=1), start=Start("node-0", 0))
+            gone.seen = gone.seen.with_pod(a_pod(exit_code=1), time.monotonic(), deleted=True)
+            for run in (gone, *runs, *runs):
                 lines.begin(run, DEADLINE)
             (reading,) = lines.early
             for run in runs:
@@ -110,3 +113,53 @@ async def test_a_log_that_goes_while_its_rest_is_read_is_not_waited_for(monkeypa
             run.seen = run.seen.with_pod(a_pod(exit_code=143), time.monotonic(), deleted=True)
             lines.see(run)
             assert (await whole).tail() == "begun\n"
+
+
+FAILED = Verdict(Cause.SCRIPT_FAILED, "uid-load-x1")
+LOST = Lost("not ready", None, "load-x1", "", is_confirmed=False)
+
+
+@pytest.mark.parametrize(
+    ("pod", "decision", "is_live", "is_begun"),
+    [
+        ({"exit_code": 143, "being_deleted": True}, DEADLINE, False, True),
+        ({"exit_code": 143, "being_deleted": True}, DEADLINE, True, False),
+        ({"exit_code": 1}, FAILED, False, False),
+        ({"running": True}, LOST, False, False),
+    ],
+    ids=["ended at once", "shown live", "stays", "node lost"],
+)
+async def test_the_log_of_a_pod_that_goes_is_read_before_anything_is_asked(
+    pod: dict[str, Any], decision: Verdict | Lost, is_live: bool, is_begun: bool
+) -> None:
+    """A script that takes SIGTERM at once may have ended when its deadline is heard of (R5, R13)."""
+    with stand_in() as server:
+        server.answers(LOG, BEGUN)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            lines, run = NodeLines(JobContext(api, a_launched_job(), KeptLog())), a_run(**pod)
+            lines.begin(run, decision, is_live=is_live)
+            assert len(lines.early) == is_begun
+            output = await lines.whole(run, "Node node-1: failed", "uid-load-x1")
+    assert output.tail() == "begun\n"
+
+
+async def test_what_was_read_of_a_run_that_goes_on_is_dropped() -> None:
+    """It is read as a whole later, each line once (R13)."""
+    log = KeptLog()
+    with stand_in() as server:
+        server.answers(LOG, BEGUN)
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            lines, run = NodeLines(JobContext(api, a_launched_job(), log)), a_run(running=True)
+            lines.begin(run, DEADLINE)
+            (reading,) = lines.early
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            lines.forget(run)
+            lines.forget(run)
+            assert not lines.early
+            await asyncio.wait({reading})
+            assert reading.cancelled()
+            run.seen = run.seen.with_pod(a_pod(exit_code=0), time.monotonic())
+            output = await lines.whole(run, "Node node-1: ended", "uid-load-x1")
+    assert output.tail() == "begun\n"
+    assert log.lines.count("begun") == 1

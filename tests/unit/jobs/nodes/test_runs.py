@@ -196,3 +196,24 @@ async def test_a_trigger_that_holds_lines_quotes_none(holds_lines: bool) -> None
             await runs._conclude(run, verdict)
     (note,) = [line for line in log.notes if "64 bits" in line]
     assert (number in note) != holds_lines
+
+
+async def test_a_log_is_read_while_a_deadline_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pod goes meanwhile; of a run that goes on after all, nothing is kept (R5, R13)."""
+    owner, body = an_owner_and_a_run()
+    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()
+    early: list[int] = []
+
+    async def goes_on(runs: NodeRuns, *_: Any) -> tuple[None, str]:
+        early.append(len(runs._lines.early))
+        return None, ""
+
+    monkeypatch.setattr(NodeRuns, "_confirmed", goes_on)
+    with stand_in() as server:
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, a_launched_job(), KeptLog()), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            runs.board.take_pod(board.kept_pod(its_pod(body, exit_code=143, being_deleted=True)), time.monotonic())
+            (run,) = runs.board.runs.values()
+            await runs._conclude(run, Verdict(Cause.DEADLINE, run.seen.view.last_pod))
+    assert (early, runs._lines.early) == ([1], [])
