@@ -21,7 +21,7 @@ with DAG("example_retries", schedule=None, tags=["script-provider"]):
     call = KubernetesScriptOperator(
         task_id="call",
         script=SCRIPT,
-        args={"since": "{{ ti.start_date.timestamp() }}"},
+        args={"since": "{{ macros.time.time() }}"},
         backoff_limit=2,  # Kubernetes: two more attempts in the same Job, after 10 s and 20 s
         retries=2,  # Airflow: two more tries, each with a new Job
         retry_delay=timedelta(minutes=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,6 +34,15 @@ async def until(look: Callable[[], T | None], what: str) -> T:
             raise AssertionError(f"{what} did not come about within {PATIENCE:g} s")
         await asyncio.sleep(_PAUSE)
     return found
+
+
+def wait_for_none(look: Callable[[], Collection[object]], what: str) -> None:
+    """Wait until nothing of something is left; fails with what there still is."""
+    end = time.monotonic() + PATIENCE
+    while left := look():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come about within {PATIENCE:g} s: there is still {left}")
+        time.sleep(_PAUSE)
 
 
 def with_time_to_begin(

@@ -21,7 +21,7 @@ from tests.cluster.airflow_tasks import origin
 from tests.cluster.dags.tests_of_crashes import CALLS, LAST_CALL
 from tests.cluster.kubectl import PROGRAM, Kubectl
 from tests.cluster.told_to_end import tell
-from tests.patience import LONG, wait_for
+from tests.patience import LONG, wait_for, wait_for_none
 
 DAG = "crashes"
 RUNNING = "--field-selector=status.phase=Running"
@@ -158,7 +158,7 @@ def _walk(airflows: Mapping[str, Airflow], kubectl: Kubectl, folder: Path) -> li
             for name, airflow in airflows.items()
             for walk in CALLS
         }
-        wait_for(lambda: not kubectl.names("jobs,pods,secrets,configmaps", namespace, *OF_THE_DAG), "the end of all")
+        wait_for_none(lambda: kubectl.names("jobs,pods,secrets,configmaps", namespace, *OF_THE_DAG), "the end of all")
     found = kubectl.items("configmaps", namespace, "-l", "effect-of")
     kubectl("delete", "configmaps", "-n", namespace, "-l", "effect-of")
     labels = [thing["metadata"]["labels"] for thing in found]
