@@ -72,14 +72,17 @@ async def read_again(api: KubernetesApi, chosen: ChosenPod) -> ChosenPod:
     return ChosenPod(now, replace(chosen.location, node=now["spec"].get("nodeName")))
 
 
-async def why_gone(api: KubernetesApi, chosen: ChosenPod) -> Gone | None:
-    """Why nothing can run in the pod any more, None if it is unchanged or cannot be read."""
+async def why_gone(api: KubernetesApi, chosen: ChosenPod, if_unread: Gone | None = None) -> Gone | None:
+    """Why nothing can run in the pod any more, None if it is unchanged.
+
+    ``if_unread`` is the answer if the pod cannot be read.
+    """
     try:
         now = await api.get("pods", chosen.location.namespace, chosen.location.pod)
     except exceptions.ApiNotFoundError:
         now = None
     except exceptions.KubernetesApiError:
-        return None
+        return if_unread
     return workloads.why_gone(chosen.manifest, now, chosen.location.container)
 
 

@@ -16,6 +16,8 @@ from airflow_script_provider.kube.exec.workloads import Gone
 DELETION_MARGIN = 10.0
 """Seconds beyond its grace period for a pod that is being deleted to end."""
 CHECKS, CHECK_PAUSE = 3, 1.0
+UNREAD = Gone("the pod cannot be read, so it may have ended as well")
+"""The end of a pod that may have stopped a script, and cannot be read."""
 
 
 class Look(NamedTuple):

@@ -17,13 +17,14 @@ from airflow_script_provider._event_loop import raise_interruption_behind
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, read_again, why_gone
-from airflow_script_provider.execs.look import CHECK_PAUSE, CHECKS, look
+from airflow_script_provider.execs.look import CHECK_PAUSE, CHECKS, UNREAD, look
 from airflow_script_provider.execs.program import OutputRecorder, Program
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.exec import ends
 from airflow_script_provider.kube.exec import outcome as exec_outcome
 from airflow_script_provider.kube.exec.ends import (
+    SIGTERM_CHECKS,
     ConnectionBroken,
     ExecEnd,
     Exited,
@@ -46,8 +47,6 @@ DRAIN_TIMEOUT = 5.0
 """Seconds for the last output of a process that was ended."""
 TERMINATION_MARGIN = 10.0
 """Seconds beyond the grace period for ending a process."""
-SIGTERM_CHECKS = 8
-"""Looks at the pod after a SIGTERM, a second apart: its container ends after all processes."""
 POLL = 2.0
 """Seconds between two looks at a process that is being ended."""
 
@@ -244,7 +243,8 @@ class ExecRun:
         """The end, completed by the state of pod and process where the end itself is unclear."""
         match end:
             case Exited(code, got_sigterm) if got_sigterm or signal_name(code):
-                why = await self._why_gone(chosen, SIGTERM_CHECKS if got_sigterm else CHECKS)
+                checks, if_unread = (SIGTERM_CHECKS, None if code else UNREAD) if got_sigterm else (CHECKS, None)
+                why = await self._why_gone(chosen, checks, if_unread)
                 return ends.end_with_pod(code, why.why, why.reason) if why else end
             case NotStarted("killed"):
                 why = await self._why_gone(chosen)
@@ -268,11 +268,11 @@ class ExecRun:
         process = program.own_lines.process
         return replace(end, is_running=seen.is_running, process_group=process.group if process else None)
 
-    async def _why_gone(self, chosen: ChosenPod, checks: int = CHECKS) -> Gone | None:
+    async def _why_gone(self, chosen: ChosenPod, checks: int = CHECKS, if_unread: Gone | None = None) -> Gone | None:
         """Why the pod or container ended. Kubelet reports a container's end a moment later."""
         for check in range(checks):
             await asyncio.sleep(CHECK_PAUSE if check else 0)
-            if why := await why_gone(self.api, chosen):
+            if why := await why_gone(self.api, chosen, if_unread):
                 return why
         return None
 

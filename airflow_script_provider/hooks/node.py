@@ -72,7 +72,10 @@ class KubernetesNodeScriptHook(ScriptHook["NodesTaskRun"]):
         return self._task_run.prepare(node_arguments(script=script, **arguments), folder=folder)
 
     def launch(self, request: NodesRequest) -> JobRef:
-        """Choose the nodes and create the Job that owns the runs. ``follow`` starts the runs."""
+        """Choose the nodes and create the Job that owns the runs. ``follow`` starts the runs.
+
+        Raises ``LaunchError`` if the request was launched before and its Job exists.
+        """
 
         async def launched(api: KubernetesApi) -> JobRef:
             log = self._task_run.run_log(get_logs=request.request.get_logs)

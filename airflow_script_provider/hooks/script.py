@@ -93,7 +93,8 @@ class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
     def launch(self, request: JobRequest) -> JobRef:
         """Create the Job of a request and return at once.
 
-        A Job that is not followed is kept for ``unread_ttl``.
+        A Job that is not followed is kept for ``unread_ttl``. Raises ``LaunchError`` if the
+        request was launched before and its Job exists: another run needs a request of its own.
         """
 
         async def launched(api: KubernetesApi) -> JobRef:

@@ -25,10 +25,10 @@ from airflow_script_provider.run_log import RunLog
 async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> dict[str, Any]:
     """The Job; created before its Secret and ConfigMap, which it owns.
 
-    If the process dies at any moment, deadline, TTL and garbage collection clear up. Launching the
-    same request again finds the same Job. Raises ``LaunchError`` or ``KubernetesApiError`` with
-    nothing left behind, or naming what could not be removed. An interruption gets a note that says
-    whether the Job was deleted.
+    If the process dies at any moment, deadline, TTL and garbage collection clear up. Raises
+    ``LaunchError`` or ``KubernetesApiError`` with nothing left behind, or naming what could not be
+    removed. If the request was launched before, its Job stays as it is, and ``LaunchError`` names
+    it. An interruption gets a note that says whether the Job was deleted.
     """
     owned = manifest.owned(request)  # before the create: what cannot be made leaves nothing behind
     asked = manifest.job(request)
@@ -71,6 +71,10 @@ def unknown(namespace: str, name: str) -> str:
 def _if_late(namespace: str, name: str) -> str:
     """How to remove a Job that does not exist, but that the API server may still create."""
     return f"No Job {namespace}/{name} was found. If it appears later, run: kubectl -n {namespace} delete job {name}"
+
+
+def _launched_already(namespace: str, name: str) -> str:
+    return f"Job {namespace}/{name} of this request was launched already. For another run, prepare the request again."
 
 
 async def find_created(api: KubernetesApi, namespace: str, name: str, launch_id: str) -> dict[str, Any] | None:
@@ -206,7 +210,10 @@ async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, 
 
 
 async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
-    """Create the Job, or find the Job of a create whose answer was lost."""
+    """Create the Job, or find the Job of a create whose answer was lost.
+
+    If no attempt of this call can have created it, the Job is that of an earlier launch.
+    """
     namespace, name = request.namespace, request.identity.job_name
     try:
         return await api.create("jobs", namespace, asked)
@@ -217,12 +224,13 @@ async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict
         try:
             found = await find_created(api, namespace, name, request.identity.launch_id)
         except exceptions.KubernetesApiError:
-            raise error.with_message(f"{error}\n{unknown(namespace, name)}") from None
-        if found is not None:
+            doubt = f"\n{unknown(namespace, name)}" if error.may_have_acted else ""
+            raise error.with_message(f"{error}{doubt}") from None
+        if found is not None and error.may_have_acted:
             return found
         if exists:
             what = f"a Job {namespace}/{name} exists that is not ours; delete it or set name"
-            raise exceptions.LaunchError(what) from None
+            raise exceptions.LaunchError(_launched_already(namespace, name) if found else what) from None
         raise error.with_message(f"{error}\n{_if_late(namespace, name)}") from None
 
 
@@ -258,10 +266,17 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
 async def _created(
     api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The Job, from the answer or, without one, found by its name; None if there is none."""
+    """The Job, from the answer or, without one, found by its name; None if none was created.
+
+    After a refusal, a Job of that name is not of this call.
+    """
     await asyncio.wait({creating}, timeout=ABANDON_TIMEOUT / 2)
-    if creating.done() and not creating.cancelled() and creating.exception() is None:
-        return creating.result()
+    if creating.done() and not creating.cancelled():
+        match creating.exception():
+            case None:
+                return creating.result()
+            case exceptions.LaunchError() | exceptions.KubernetesApiError(may_have_acted=False):
+                return None
     creating.cancel()
     return await find_created(api, request.namespace, request.identity.job_name, request.identity.launch_id)
 
@@ -270,7 +285,8 @@ async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any],
     """Create what the Job owns.
 
     An existing object is ours: of a create whose answer was lost, or of an earlier launch of the
-    same request. It is made again, because reading it takes a right that is not needed otherwise.
+    same request, whose Job is gone. It is made again, because reading it takes a right that is not
+    needed otherwise.
     """
     try:
         await api.create(resource, ref.namespace, body)

@@ -12,7 +12,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 # Labels of a launch: Job, pods, ConfigMap and Secret have them.
 
 LAUNCH_LABEL = f"{MANAGER}/launch-id"
-"""Digest of try, ordinal and request: a launch that is repeated finds the same Job by it."""
+"""Digest of try, ordinal and request, or random: a create that is repeated finds its Job by it."""
 DAG_ID_LABEL = f"{MANAGER}/dag-id"
 TASK_ID_LABEL = f"{MANAGER}/task-id"
 """DAG and task as label values may hold them: cut, and with other characters replaced."""

@@ -91,7 +91,7 @@ class TaskIdentity:
 class LaunchIdentity:
     """Names of what one launch creates.
 
-    ``launch_id`` decides: a launch repeated with the same id is the same Job. Another try of the
+    ``launch_id`` decides: a create repeated with the same id is the same Job. Another try of the
     task finds the launch by ``request``, and by ``call``, a ``call_digest``, where the task may
     launch several.
     ``is_for_nodes`` means that its Job owns other Jobs.

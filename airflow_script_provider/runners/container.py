@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from collections.abc import Iterator
@@ -106,6 +107,7 @@ def _running_container(engine: Any, script_run: ScriptRun, screen: Screen) -> It
     )
     try:
         container.start()
+        container.reload()
         screen.note(f"Running in a new container of {target.image}")
         yield container
     finally:
@@ -198,6 +200,7 @@ class ContainerProcess:
     def __init__(self, engine: Any, container: Any, invocation: Invocation, terminal: bool) -> None:
         self._api = engine.api
         self._container = container
+        self._started_at = container.attrs["State"]["StartedAt"]
         command = program.argv(terminal=terminal)
         self._exec = str(self._api.exec_create(container.id, command, stdin=True, tty=terminal)["Id"])
         self._decoder = None if terminal else FrameDecoder()
@@ -258,9 +261,15 @@ class ContainerProcess:
         self._socket.close()
 
     async def _with_reason(self, end: ProcessEnd, code: int | None) -> ProcessEnd:
-        """The end, with the container's as its cause, or with whether the script still runs."""
+        """The end, with the container's as its cause, or with whether the script still runs.
+
+        A script that got SIGTERM, as from the container's first process, may also end with 0
+        half-way.
+        """
         from requests import RequestException
 
+        if end.got_sigterm:
+            return await self._feed.end_after_sigterm(end, functools.partial(self._why_gone, end.exit_code))
         if not end.is_unknown:
             return end
         is_running = None
@@ -269,6 +278,17 @@ class ContainerProcess:
         if await asyncio.to_thread(self._has_ended):
             return ProcessEnd(code, cause=f"script failed: container {self._container.name} ended while it ran")
         return replace(end, cause=f"{end.cause}. {STATES[is_running]}")
+
+    async def _why_gone(self, code: int | None) -> str | None:
+        """Why the container ended after a SIGTERM, None if it goes on."""
+        name = f"container {self._container.name}"
+        match await asyncio.to_thread(self._has_ended):
+            case None if code == 0:
+                return f"the Docker engine does not answer, so {name} may have ended as well"
+            case True:
+                return f"{name} ended while the script ran"
+            case _:
+                return None
 
     async def _ask(self, argv: list[str]) -> str | None:
         _, printed = await asyncio.to_thread(self._container.exec_run, argv, stderr=False)
@@ -296,8 +316,8 @@ class ContainerProcess:
             return None
         return None if code is None else int(code)
 
-    def _has_ended(self) -> bool:
-        """Whether the container has ended, False if the engine is gone."""
+    def _has_ended(self) -> bool | None:
+        """Whether the container has ended, perhaps to start again; None if the engine is gone."""
         from docker.errors import NotFound
         from requests import RequestException
 
@@ -306,5 +326,6 @@ class ContainerProcess:
         except NotFound:
             return True
         except RequestException:
-            return False
-        return bool(self._container.status != "running")
+            return None
+        is_same = self._container.attrs["State"]["StartedAt"] == self._started_at
+        return bool(self._container.status != "running" or not is_same)

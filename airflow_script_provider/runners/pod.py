@@ -13,14 +13,14 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.clusters.access import ClusterRef
 from airflow_script_provider.clusters.credentials import open_api
 from airflow_script_provider.execs.choose import ChosenPod, choose_pod, why_gone
-from airflow_script_provider.execs.look import look
+from airflow_script_provider.execs.look import UNREAD, look
 from airflow_script_provider.execs.session import ExecSession, open_exec, reply_of
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
-from airflow_script_provider.kube.exec.workloads import named
+from airflow_script_provider.kube.exec.workloads import Gone, named
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import RunLocation, ScriptResult
 from airflow_script_provider.runners.recording import ProcessEnd, Recording
@@ -157,18 +157,26 @@ class PodProcess:
     async def _with_reason(self, end: ProcessEnd, code: int | None) -> ProcessEnd:
         """The end, with the pod's own end as its cause where the exit code does not explain it.
 
-        ``code`` is that of the exec, None without one.
+        ``code`` is that of the exec, None without one. A script that got SIGTERM, as from the
+        first process of its container, may also end with 0 half-way.
         """
+        if end.got_sigterm:
+            if_unread = None if end.exit_code else UNREAD
+            return await self._feed.end_after_sigterm(end, functools.partial(self._why_gone, if_unread))
         if end.exit_code is not None and not signal_name(end.exit_code):
             return end
         if not end.is_unknown:
-            why = await why_gone(self._api, self._chosen)
+            why = await self._why_gone()
             return ProcessEnd(code, cause=f"script failed: {why}") if why else end
         ask = functools.partial(self._ask, _REPLY_TIMEOUT)
         seen = await look(self._api, self._chosen, functools.partial(self._feed.is_running, ask))
         if seen.pod_end:
             return ProcessEnd(code, cause=f"script failed: {seen.pod_end}")
         return replace(end, cause=f"{end.cause}. {STATES[seen.is_running]}")
+
+    async def _why_gone(self, if_unread: Gone | None = None) -> str | None:
+        why = await why_gone(self._api, self._chosen, if_unread)
+        return str(why) if why else None
 
     async def _ask(self, within: float, argv: list[str]) -> str | None:
         return await reply_of(self._api, self._chosen.target, argv, within)

@@ -14,19 +14,35 @@ from airflow_script_provider.result import RunEnd, RunLocation, ScriptResult, St
 from airflow_script_provider.runners.script_run import Screen, ScriptRun
 from airflow_script_provider.script import Script
 
+_UNLOOKED = "its timeout was over before it was known whether its pod or container ended as well"
+
 
 @dataclass(frozen=True)
 class ProcessEnd:
     """How a process ended.
 
     ``cause`` says why the process has no exit code of its own, or why it was not started. With
-    ``is_unknown`` it may still run.
+    ``is_unknown`` its outcome is unknown, and without an exit code it may still run.
+    ``got_sigterm`` says that its shell also got SIGTERM, and that nothing has looked yet whether
+    its pod or container has ended with it.
     """
 
     exit_code: int | None
     timed_out: bool = False
     cause: str | None = None
     is_unknown: bool = False
+    got_sigterm: bool = False
+
+
+def ended_with_container(end: ProcessEnd, why: str) -> ProcessEnd:
+    """The end of a script whose pod or container has ended as well, for this reason.
+
+    After a SIGTERM, a script that ends with 0 may have stopped half-way.
+    """
+    if end.exit_code == 0:
+        cause = f"outcome unknown: script ended with exit code 0 after a SIGTERM; {why}"
+        return ProcessEnd(0, cause=cause, is_unknown=True)
+    return ProcessEnd(end.exit_code, cause=f"script failed: {why}")
 
 
 def end_at_deadline(found: ProcessEnd | None, termination: Termination) -> ProcessEnd:
@@ -34,10 +50,12 @@ def end_at_deadline(found: ProcessEnd | None, termination: Termination) -> Proce
 
     ``found`` is the end that was known afterwards, None without one. Its exit code counts if the
     script had ended by itself, before any signal of ours. Any exit code shows that it has ended.
+    But 0 after a SIGTERM is not a success as long as nothing has looked at pod or container.
     """
     has_ended = found is not None and found.exit_code is not None
     if found is not None and has_ended and not termination.was_signalled:
-        return found
+        is_stopped = found.got_sigterm and found.exit_code == 0
+        return ended_with_container(found, _UNLOOKED) if is_stopped else found
     if has_ended or not termination.may_still_run:
         return ProcessEnd(None, timed_out=True)
     return ProcessEnd(None, timed_out=True, cause=termination.description, is_unknown=True)
@@ -89,6 +107,6 @@ def _run_end(end: ProcessEnd, script_run: ScriptRun) -> RunEnd:
         if end.is_unknown:
             error = f"script ran longer than {timeout}, and may still be running: {end.cause}"
         return RunEnd(Status.TIMEOUT, end.exit_code, error, "Timeout")
-    if end.exit_code == 0:
+    if end.exit_code == 0 and not end.is_unknown:
         return RunEnd(Status.COMPLETED, end.exit_code)
     return RunEnd(Status.FAILED, end.exit_code, end.cause or f"script failed: exit code {end.exit_code}", "Error")

@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from airflow_script_provider.exceptions import TargetError
 from airflow_script_provider.kube.exec import program as stdin_program
-from airflow_script_provider.kube.exec.ends import Exited, NotStarted, ShellKilled, Termination, end_of, termination_of
+from airflow_script_provider.kube.exec.ends import (
+    SIGTERM_CHECKS,
+    Exited,
+    NotStarted,
+    ShellKilled,
+    Termination,
+    end_of,
+    termination_of,
+)
 from airflow_script_provider.kube.exec.own_lines import OwnLines, RemoteProcess
 from airflow_script_provider.kube.exec.program import Invocation
 from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
 from airflow_script_provider.kube.request import interpreters
-from airflow_script_provider.runners.recording import ProcessEnd
+from airflow_script_provider.runners.recording import ProcessEnd, ended_with_container
 from airflow_script_provider.runners.script_run import ScriptRun
 from airflow_script_provider.script import Script
 
@@ -27,6 +36,7 @@ STATES = {True: "It is still running", False: "It is no longer running", None: "
 """Whether the process still runs, as a sentence."""
 
 _ANNOUNCEMENT_TIMEOUT = 10.0
+_CHECK_PAUSE = 1.0
 _MAX_EARLY_OUTPUT = 4096
 
 
@@ -59,6 +69,7 @@ class StdinFeed:
         self._own_lines = OwnLines(invocation.nonce)
         self._announced = asyncio.Event()
         self._early_output = b""
+        self._is_ending = False
 
     async def begin(self) -> None:
         """Send the invocation, unless a terminal must get ready before."""
@@ -98,6 +109,7 @@ class StdinFeed:
 
         ``enter`` is the command with which a user runs another one in the container.
         """
+        self._is_ending = True
         process, had_ended = await self.process(), self.reported_end is not None
         if self._own_lines.failure is not None:
             return Termination("it had not begun", may_still_run=False, was_signalled=False)
@@ -116,7 +128,8 @@ class StdinFeed:
     @property
     def reported_end(self) -> ProcessEnd | None:
         """The end by the exit code that the container's shell has reported, None without one."""
-        return None if self._own_lines.exit_code is None else ProcessEnd(self._own_lines.exit_code)
+        code = self._own_lines.exit_code
+        return None if code is None else ProcessEnd(code, got_sigterm=self._own_lines.got_sigterm)
 
     def process_end(self, status: ExecStatus) -> ProcessEnd:
         """How the script ended; ``TargetError`` if the container has no shell to read it."""
@@ -126,8 +139,8 @@ class StdinFeed:
             )
         broken = status.message or "the connection broke while the script ran"
         match end_of(self._own_lines, status, broken, seconds=0):
-            case Exited(code):
-                return ProcessEnd(code)
+            case Exited(code, got_sigterm):
+                return ProcessEnd(code, got_sigterm=got_sigterm)
             case NotStarted(step, message):
                 why = _FAILURES[step].format(message)
                 return ProcessEnd(status.exit_code, cause=f"script was not started: {why}")
@@ -135,6 +148,20 @@ class StdinFeed:
                 return ProcessEnd(None, cause=f"outcome unknown: script {end.cause}", is_unknown=True)
             case _:
                 return ProcessEnd(None, cause=f"outcome unknown: {broken}", is_unknown=True)
+
+    async def end_after_sigterm(self, end: ProcessEnd, why_gone: Callable[[], Awaitable[str | None]]) -> ProcessEnd:
+        """The end of a script that may have stopped half-way, with its pod or container.
+
+        ``why_gone`` says why pod or container ends, None as long as it goes on. If the script is
+        being ended, the signal is our own, and there is nothing to look for.
+        """
+        for check in range(SIGTERM_CHECKS):
+            await asyncio.sleep(_CHECK_PAUSE if check else 0)
+            if self._is_ending:
+                return end
+            if why := await why_gone():
+                return ended_with_container(end, why)
+        return replace(end, got_sigterm=False)
 
     def _without_runtime_error(self, data: bytes) -> bytes:
         """The data, or nothing if it is the container runtime's message of a failed start."""

@@ -20,6 +20,19 @@ signal.signal(signal.SIGTERM, bye)
 print('up', flush=True)
 time.sleep(3600)
 """
+STOPS_HALF_WAY = HANDLES_TERM.replace("exit(9)", "exit(0)")
+PASSES_TERM_ON = """
+import os, signal, sys, time
+def end(number, frame):
+    signal.signal(number, signal.SIG_IGN)
+    os.kill(-1, number)
+    time.sleep(1)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+while True:
+    signal.pause()
+"""
+"""The first process of a container, which ends its other processes before itself."""
 IGNORES_TERM = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(3600)"
 
 

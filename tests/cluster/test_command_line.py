@@ -14,7 +14,7 @@ import yaml
 
 from tests.cluster.accounts import author, written
 from tests.cluster.apps import NO_SHELL, a_deployment, nothing_runs, pods_of, rolled_out
-from tests.cluster.execs import SLEEPS
+from tests.cluster.execs import PASSES_TERM_ON, SLEEPS, STOPS_HALF_WAY
 from tests.cluster.kubectl import Kubectl
 from tests.command_line import airflow_script, interrupted, started
 from tests.patience import PATIENCE, wait_for
@@ -227,3 +227,16 @@ def test_ctrl_c_deletes_the_job(kubectl: Kubectl, apps: str, env: dict[str, str]
     assert (ended, out) == (130, b"up\n")
     assert b"deleted" in err
     wait_for(lambda: "python" not in kubectl("get", "pods", "-n", apps, "-l", "job-name"), "the end of the Job's pod")
+
+
+def test_a_pod_that_is_deleted(kubectl: Kubectl, namespace: str, env: dict[str, str]) -> None:
+    """Its first process passes SIGTERM on, and the script ends with 0 half-way: not a success (R1, R36)."""
+    rolled_out(kubectl, a_deployment("api", namespace, command=["python3", "-c", PASSES_TERM_ON]))
+    (pod,) = pods_of(kubectl, namespace, "api")
+    process = started("run", STOPS_HALF_WAY, *IN_POD, "-n", namespace, "--deployment", "api", env=env)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    kubectl("delete", "pod", "-n", namespace, pod, "--wait=false")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (125, b"bye\n"), err
+    assert b"outcome unknown: script ended with exit code 0 after a SIGTERM; the pod is being deleted" in err

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from airflow_script_provider.runners.container import PROJECT_LABEL, SERVICE_LABEL
-from tests.cluster.execs import SLEEPS
+from tests.cluster.execs import PASSES_TERM_ON, SLEEPS, STOPS_HALF_WAY
 from tests.command_line import airflow_script, interrupted, started
 from tests.docker_engine import IMAGE, NO_SHELL
 from tests.patience import PATIENCE, wait_for, with_time_to_begin
@@ -243,3 +243,16 @@ def test_a_container_that_is_killed(compose: Callable[..., Any], env: dict[str, 
     container.kill()
     _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, b"ended while it ran" in err) == (137, True), err
+
+
+@pytest.mark.parametrize("change", ["stop", "restart"])
+def test_a_container_that_is_stopped(change: str, engine: Any, env: dict[str, str]) -> None:
+    """Its first process passes SIGTERM on, and the script ends with 0 half-way: not a success (R1, R36)."""
+    container = engine.containers.run(IMAGE, ["python3", "-c", PASSES_TERM_ON], name="shop-api-1", detach=True)
+    process = started("run", STOPS_HALF_WAY, "--container", container.name, env=env)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    getattr(container, change)()
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (125, b"bye\n"), err
+    assert b"outcome unknown: script ended with exit code 0 after a SIGTERM; container shop-api-1 ended" in err

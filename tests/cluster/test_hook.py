@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider._task_identity import current_task
-from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError
+from airflow_script_provider.exceptions import LaunchError, RunKilledError, ScriptFailedError
 from airflow_script_provider.hooks.script import KubernetesScriptHook, ScriptTaskRun
 from airflow_script_provider.jobs import read_mark
 from tests.cluster.kubectl import Kubectl
@@ -105,12 +105,18 @@ def test_a_failure_that_is_followed_is_raised_with_its_result(kubeconfig: str, n
     assert (caught.value.exit_code, caught.value.result.output) == (3, "789\n")
 
 
-def test_launch_repeated_is_the_same_job(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
-    """A request that is launched again, as after a crash, finds its Job (R2, R6)."""
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_a_request_is_launched_once(is_followed: bool, kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:
+    """No other launch gets its outcome, or deletes its Job (R2, R6, R8)."""
     hook = KubernetesScriptHook(config_file=kubeconfig)
     request = hook.prepare("print('[1]')", env={"A": "b"}, namespace=namespace)
-    assert hook.launch(request) == hook.launch(request)
-    assert len(kubectl.names("jobs", namespace)) == 1
+    ref = hook.launch(request)
+    if is_followed:
+        hook.follow(request, ref)
+    with pytest.raises(LaunchError, match=f"Job {ref} of this request was launched already"):
+        hook.launch(request)
+    assert kubectl.names("jobs", namespace) == [ref.name]
+    assert is_followed or hook.follow(request, ref).value == [1]
 
 
 def test_deleted_job_is_gone(kubeconfig: str, namespace: str, kubectl: Kubectl) -> None:

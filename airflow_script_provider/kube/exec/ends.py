@@ -10,6 +10,9 @@ from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.wording import signal_name
 
+SIGTERM_CHECKS = 8
+"""Looks at pod or container after a SIGTERM, a second apart: it ends after all its processes."""
+
 
 @dataclass(frozen=True)
 class Exited:

@@ -13,6 +13,7 @@ import pytest
 import structlog
 from aiohttp import web
 
+from airflow_script_provider.api import client as calls
 from airflow_script_provider.execs import run as run_module
 from airflow_script_provider.execs.run import ExecRun
 from airflow_script_provider.kube.durations import Deadline
@@ -156,6 +157,17 @@ async def test_a_script_that_stops_with_its_pod_has_not_succeeded(
     outcome = await outcome_of(Node(code=code, sigterm=True, before_end=end_pod))
     assert (outcome.result.status, outcome.result.category, outcome.result.exit_code) == (Status.FAILED, category, code)
     assert (outcome.is_unknown, outcome.retryable) == (code == 0, True)
+
+
+@pytest.mark.parametrize(("code", "is_unknown"), [(0, True), (3, False)])
+async def test_a_script_whose_pod_cannot_be_read_after_a_sigterm(
+    monkeypatch: pytest.MonkeyPatch, code: int, is_unknown: bool
+) -> None:
+    """It may have stopped half-way with its pod, so 0 is not a success (R1, R36)."""
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    outcome = await outcome_of(Node(code=code, sigterm=True, before_end=lambda: monkeypatch.delitem(POD, "metadata")))
+    assert (outcome.result.status, outcome.result.exit_code) == (Status.FAILED, code)
+    assert outcome.is_unknown == is_unknown
 
 
 @pytest.mark.parametrize("sigterm", [True, False])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +17,8 @@ from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 from tests.builders import a_request
 from tests.kept_log import KeptLog
-from tests.servers import Answer, WebServer
+from tests.patience import PATIENCE
+from tests.servers import Answer, Request, WebServer
 from tests.stand_in_api import CONFLICT, EXISTS, NOT_FOUND, a_refusal, an_object, api_of, requests, stand_in
 
 REQUEST = a_request(env={"KEY": "value"})
@@ -26,6 +29,9 @@ SPEC = manifest.job(REQUEST)["spec"]
 OURS = an_object(labels={LAUNCH_LABEL: NAMES.launch_id}, spec=SPEC)
 MADE = an_object(status=201, spec=SPEC)
 REMOVED = an_object("Status")
+LOST = Answer(reset=True)
+QUOTA = a_refusal(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1')
+DOWN = a_refusal(503, "ServiceUnavailable", "restarting")
 
 
 @pytest.fixture
@@ -90,6 +96,58 @@ async def test_a_job_of_the_name_that_is_not_ours(server: WebServer) -> None:
     assert requests(server, "DELETE") == 0
 
 
+@pytest.mark.parametrize("answer", [OURS, a_refusal(403), an_object(labels={LAUNCH_LABEL: NAMES.launch_id}, spec={})])
+async def test_a_request_that_was_launched_already(server: WebServer, answer: Answer) -> None:
+    """Its Job is neither taken for a new one, nor changed or deleted, whatever it lacks (R2, R8)."""
+    server.answers(JOBS, a_refusal(409, "AlreadyExists", f'jobs.batch "{NAMES.job_name}" already exists'))
+    server.answers(f"{JOBS}/{NAMES.job_name}", answer)
+    server.answers(CONFIG_MAPS, QUOTA)
+    words = "already exists" if answer.status == 403 else f"Job etl/{NAMES.job_name} of this request was launched"
+    async with api_of(server) as api:
+        with pytest.raises((exceptions.LaunchError, exceptions.ApiAlreadyExistsError), match=words) as caught:
+            await launching.launch(api, REQUEST, KeptLog())
+    assert "kubectl" not in str(caught.value)
+    assert [(one.method, one.path.partition("?")[0]) for one in server.requests] == [
+        ("POST", JOBS),
+        ("GET", f"{JOBS}/{NAMES.job_name}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "deletes"),
+    [
+        ([a_refusal(409, *EXISTS)], 0),
+        ([QUOTA], 0),
+        ([LOST, a_refusal(409, *EXISTS)], 1),
+        ([LOST, QUOTA], 1),
+        ([MADE], 1),
+    ],
+)
+async def test_a_launch_that_is_interrupted_deletes_what_it_has_created(
+    server: WebServer, answers: list[Answer], deletes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Job of an earlier launch of the request goes on (R2, R3)."""
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", PATIENCE)
+    server.answers(JOBS, *answers)
+    is_cancelled, answer_to = threading.Event(), server.answer_to
+
+    def late_answer(request: Request) -> Answer:
+        is_cancelled.wait(PATIENCE)
+        return answer_to(request)
+
+    monkeypatch.setattr(server, "answer_to", late_answer)
+    async with api_of(server) as api:
+        launched = asyncio.ensure_future(launching.launch(api, REQUEST, KeptLog()))
+        while not requests(server, "POST", JOBS):
+            await asyncio.sleep(0.01)
+        launched.cancel()
+        is_cancelled.set()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await launched
+    assert requests(server, "DELETE", f"{JOBS}/") == deletes
+    assert caught.value.__notes__ == ["Job etl/x is deleted." if deletes else "No Job was created."]
+
+
 async def test_a_delete_that_conflicts_is_repeated(server: WebServer) -> None:
     """A Job counts as gone where it has another uid, not where another writer was faster (R34)."""
     ref = JobRef("etl", NAMES.job_name, "uid-1")
@@ -151,11 +209,6 @@ async def test_a_held_job_that_is_gone_meanwhile_was_deleted(server: WebServer) 
     async with api_of(server) as api:
         assert await launching.delete(api, ref)
         assert not await launching.delete(api, ref)
-
-
-LOST = Answer(reset=True)
-QUOTA = a_refusal(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1')
-DOWN = a_refusal(503, "ServiceUnavailable", "restarting")
 
 
 @pytest.mark.parametrize("answers", [[LOST], [DOWN], [LOST, QUOTA], [DOWN, a_refusal(409, *EXISTS)]])

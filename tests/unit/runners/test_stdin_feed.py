@@ -72,6 +72,7 @@ TABLE: dict[str, tuple[ProcessEnd, ...]] = {
     ),
     BEGUN + "\x1eNONCE ended 0\n": (ProcessEnd(0),) * len(STATUSES),
     BEGUN + "\x1eNONCE ended 137\n": (ProcessEnd(137),) * len(STATUSES),
+    BEGUN + "\x1eNONCE ended 0 TERM\n": (ProcessEnd(0, got_sigterm=True),) * len(STATUSES),
 }
 
 
@@ -108,6 +109,20 @@ async def test_whether_it_still_runs(printed: str, reply: str | None, is_running
         return reply
 
     assert await (await a_feed(printed)).is_running(ask) is is_running
+
+
+async def test_a_signal_of_our_own_is_not_looked_into() -> None:
+    """A timeout does not wait for the end of a pod that goes on (R5)."""
+
+    async def ask(argv: list[str]) -> str | None:
+        return "ended"
+
+    async def why_gone() -> str | None:
+        raise AssertionError("nothing to look for")
+
+    feed, end = await a_feed(BEGUN + "\x1eNONCE ended 0 TERM\n"), ProcessEnd(0, got_sigterm=True)
+    await feed.end_process(ask, 5, "docker exec x")
+    assert await feed.end_after_sigterm(end, why_gone) == end
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.protocol import Channel
-from airflow_script_provider.result import RunLocation
+from airflow_script_provider.result import RunLocation, Status
 from airflow_script_provider.runners.local import LocalProcess
 from airflow_script_provider.runners.recording import ProcessEnd, Recording, end_at_deadline
 from airflow_script_provider.runners.script_run import ScriptRun
@@ -21,6 +21,12 @@ TIMED_OUT = ProcessEnd(None, timed_out=True)
 GONE = Termination("it had already ended", may_still_run=False, was_signalled=False)
 KILLED = Termination("it was killed", may_still_run=False)
 LEFT = Termination("process 12 cannot be killed", may_still_run=True)
+STOPPED = ProcessEnd(
+    0,
+    cause="outcome unknown: script ended with exit code 0 after a SIGTERM; "
+    "its timeout was over before it was known whether its pod or container ended as well",
+    is_unknown=True,
+)
 MAY_RUN = ProcessEnd(None, timed_out=True, cause=LEFT.description, is_unknown=True)
 
 
@@ -85,6 +91,9 @@ def a_run(timeout: float) -> ScriptRun:
         (lambda: StandInProcess(ProcessEnd(None, cause="outcome unknown", is_unknown=True)), TIMED_OUT),
         (lambda: StandInProcess(OSError("broke"), reported=ProcessEnd(3)), ProcessEnd(3)),
         (lambda: StandInProcess(OSError("broke")), TIMED_OUT),
+        (lambda: StandInProcess(OSError("broke"), reported=ProcessEnd(0, got_sigterm=True)), STOPPED),
+        (lambda: StandInProcess(ProcessEnd(3, got_sigterm=True)), ProcessEnd(3, got_sigterm=True)),
+        (lambda: StandInProcess(ProcessEnd(0, got_sigterm=True), KILLED), TIMED_OUT),
     ],
 )
 async def test_a_script_that_ended_by_itself_before_its_timeout(process: type, end: ProcessEnd) -> None:
@@ -106,6 +115,13 @@ def test_an_end_that_is_never_known(termination: Termination, error: str) -> Non
     """The timeout is what is known, and whether the script was ended (R5)."""
     run, end = a_run(5), end_at_deadline(None, termination)
     assert Recording(run, NoScreen()).result(end, run.script, RunLocation()).error == error
+
+
+def test_a_script_that_was_stopped_with_0_is_not_completed() -> None:
+    """The result has its exit code, and that its outcome is unknown (R1, R36)."""
+    run = a_run(5)
+    result = Recording(run, NoScreen()).result(STOPPED, run.script, RunLocation())
+    assert (result.status, result.exit_code, result.error) == (Status.FAILED, 0, STOPPED.cause)
 
 
 @pytest.mark.parametrize(

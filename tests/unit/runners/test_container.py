@@ -1,0 +1,93 @@
+"""A script that the command line runs in a container: how its end is explained."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import NotFound
+from requests import ConnectionError as NoConnection
+
+from airflow_script_provider.kube.exec.program import Invocation
+from airflow_script_provider.runners import stdin_feed
+from airflow_script_provider.runners.container import ContainerProcess
+from airflow_script_provider.runners.recording import ProcessEnd
+
+INVOCATION = Invocation(["true"])
+RUNNING, RESTARTED = ({"Status": "running", "StartedAt": f"2026-01-01T00:00:0{second}Z"} for second in (1, 2))
+EXITED = RUNNING | {"Status": "exited"}
+
+
+class StandInContainer:
+    """A container that has these states one after the other; the last one stays."""
+
+    id, name = "c1", "shop-api-1"
+
+    def __init__(self, *states: dict[str, str] | Exception) -> None:
+        self.attrs: dict[str, Any] = {"State": RUNNING}
+        self._states = list(states)
+
+    @property
+    def status(self) -> str:
+        """The status as it was read last."""
+        return str(self.attrs["State"]["Status"])
+
+    def reload(self) -> None:
+        """Read the next state."""
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        if isinstance(state, Exception):
+            raise state
+        self.attrs = {"State": state}
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of an exec's connection."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+STOPPED = "outcome unknown: script ended with exit code 0 after a SIGTERM; "
+ENDED = "container shop-api-1 ended while the script ran"
+SILENT = "the Docker engine does not answer, so container shop-api-1 may have ended as well"
+
+
+@pytest.mark.parametrize(
+    ("words", "states", "end"),
+    [
+        ("0 TERM", [EXITED], ProcessEnd(0, cause=STOPPED + ENDED, is_unknown=True)),
+        ("0 TERM", [RUNNING, RUNNING, EXITED], ProcessEnd(0, cause=STOPPED + ENDED, is_unknown=True)),
+        ("0 TERM", [RESTARTED], ProcessEnd(0, cause=STOPPED + ENDED, is_unknown=True)),
+        ("0 TERM", [NotFound("gone")], ProcessEnd(0, cause=STOPPED + ENDED, is_unknown=True)),
+        ("0 TERM", [NoConnection("away")], ProcessEnd(0, cause=STOPPED + SILENT, is_unknown=True)),
+        ("0 TERM", [RUNNING], ProcessEnd(0)),
+        ("3 TERM", [EXITED], ProcessEnd(3, cause=f"script failed: {ENDED}")),
+        ("3 TERM", [NoConnection("away")], ProcessEnd(3)),
+        ("0", [EXITED], ProcessEnd(0)),
+    ],
+)
+async def test_a_script_that_stops_with_its_container_has_not_succeeded(
+    words: str,
+    states: list[dict[str, str] | Exception],
+    end: ProcessEnd,
+    connection: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PID 1 passes SIGTERM on, and the script may end with 0 half-way (R1, R36)."""
+    monkeypatch.setattr(stdin_feed, "_CHECK_PAUSE", 0.0)
+    ours, theirs = connection
+    api = SimpleNamespace(
+        exec_create=lambda *_, **__: {"Id": "e1"},
+        exec_start=lambda *_, **__: ours,
+        exec_inspect=lambda _: {"ExitCode": 0},
+    )
+    printed = f"{INVOCATION.nonce} started 12 345\n\x1e{INVOCATION.nonce} ended {words}\n".encode()
+    theirs.sendall(b"\1\0\0\0" + len(printed).to_bytes(4, "big") + printed)
+    theirs.shutdown(socket.SHUT_WR)
+    container = StandInContainer(*states)
+    process = ContainerProcess(SimpleNamespace(api=api), container, INVOCATION, terminal=False)
+    assert await process.follow(lambda _, __: None) == end
