@@ -26,6 +26,8 @@ _ERRORS: Mapping[int, type[exceptions.KubernetesApiError]] = {
 }
 _ABOUT_THE_OBJECT = (403, 404, 409, 410)
 """Statuses that decide about a run. Only a Kubernetes API may give them."""
+_OF_GARBAGE_COLLECTION = ("foregroundDeletion", "orphan")
+"""The finalizers of Kubernetes' own garbage collector."""
 _PARTS: Mapping[str, Mapping[str, type]] = {
     "list": {"items": list},
     "get": {"metadata": dict, "gitVersion": str},
@@ -116,6 +118,12 @@ class Answer:
         if self.content_type == "text/plain" and not self.is_page and self.text.strip():
             return one_line(self.text)[:_MAX_QUOTED]
         return f"not a Kubernetes API answer: {self._form}"
+
+
+def is_held(deleted: Mapping[str, Any]) -> bool:
+    """Whether a deleted object stays, for the finalizer of another program."""
+    finalizers = deleted.get("metadata", {}).get("finalizers") or ()
+    return any(name not in _OF_GARBAGE_COLLECTION for name in finalizers)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

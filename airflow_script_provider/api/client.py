@@ -17,7 +17,7 @@ import aiohttp
 
 from airflow_script_provider import __version__, exceptions
 from airflow_script_provider._event_loop import raise_interruption_behind
-from airflow_script_provider.api.answers import Answer
+from airflow_script_provider.api.answers import Answer, is_held
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.sessions import Session, Sessions
 from airflow_script_provider.api.websocket import Upgrade
@@ -32,6 +32,8 @@ CALL_CONNECT_TIMEOUT = 10.0
 """Seconds for a connection to the API server."""
 CALL_READ_TIMEOUT = 30.0
 """Seconds without a byte after which a call counts as unanswered."""
+CALL_TIMEOUT = 300.0
+"""Seconds for a whole answer, which may be a large list over a slow line."""
 CALL_PATIENCE = 30.0
 """Seconds for which a call is repeated while the API server is overloaded, restarting or out of
 reach."""
@@ -54,8 +56,6 @@ _NOT_SENT = (
     aiohttp.InvalidURL,
 )
 """Errors that come before a request is sent."""
-_OF_GARBAGE_COLLECTION = ("foregroundDeletion", "orphan")
-"""The finalizers of Kubernetes' own garbage collector."""
 _USER_AGENT = f"airflow-script-provider/{__version__}"
 
 
@@ -149,7 +149,7 @@ class KubernetesApi:
                 body = {"propagationPolicy": policy, **options}
                 answer = await self._call(Call("delete", resource, namespace, name, body=body))
                 is_known = True
-                if not _is_held(answer):
+                if not is_held(answer):
                     break
         except exceptions.ApiNotFoundError:
             return is_known
@@ -275,6 +275,7 @@ class KubernetesApi:
         kinds = [("Accept", "application/json, */*"), ("Content-Type", call.content_type)]
         content = call.content()
         timeout = aiohttp.ClientTimeout(
+            total=CALL_TIMEOUT if read_timeout is None else None,
             connect=CALL_CONNECT_TIMEOUT,
             sock_connect=CALL_CONNECT_TIMEOUT,
             sock_read=CALL_READ_TIMEOUT if read_timeout is None else read_timeout,
@@ -364,12 +365,6 @@ async def patiently(
                 raise
         attempt += 1
         await asyncio.sleep(pause)
-
-
-def _is_held(deleted: dict[str, Any]) -> bool:
-    """Whether a deleted object stays, for the finalizer of another program."""
-    finalizers = deleted.get("metadata", {}).get("finalizers") or ()
-    return any(name not in _OF_GARBAGE_COLLECTION for name in finalizers)
 
 
 def is_transient(error: exceptions.KubernetesApiError) -> bool:

@@ -70,7 +70,8 @@ class JobTrigger(BaseTrigger):
     :param config_file: path of a kubeconfig on the triggerer.
     :param cluster_context: context of the kubeconfig.
     :param server: address of the API server that the worker used.
-    :param expires_at: when the task's ``execution_timeout`` ends, in seconds since 1970.
+    :param expires_at: when the task's ``execution_timeout`` ends, in seconds since 1970 by the
+        worker's clock.
     :param execution_timeout: that timeout, in seconds.
     :param in_one_process: the task awaits this trigger in its own process; no triggerer runs it.
     """

@@ -63,14 +63,15 @@ class ScriptTrigger(JobTrigger):
         if (end := saved_end(found)) is not None:  # the triggerer that saw it was lost before its event
             return to_event(self.job, end)
         log = self._open_log()
-        start = self._start(found, cluster.api.now())
+        now = cluster.api.now()
+        start, until = self._start(found, now), self._time_is_over_at(found, now)
         self._follower, self._has_waited = self._new_follower(cluster, start), start.waited > 0
         save_at_the_end = partial(self._save, cluster.api, is_final=True)
         savings = [self._save_waits(cluster.api, self._follower)]
         savings += [self._save_along(cluster.api)] if log.lines is not None else []
         async with self._saving_at_the_end(save_at_the_end):
             async with _in_the_background(savings):
-                followed = await self._followed(self._follower)
+                followed = await self._followed(self._follower, until)
             end = await self._ended(cluster.api, self._follower, followed)
         return to_event(self.job, end)
 
@@ -112,12 +113,16 @@ class ScriptTrigger(JobTrigger):
         state = self._follower.state
         return replace(state, logs=FollowState.from_dict(self.handover).logs) if self._launched.holds_lines else state
 
-    async def _followed(self, follower: Follower) -> Followed:
-        """The Job followed to its end, or to the end of the task's own time."""
+    def _time_is_over_at(self, job: Mapping[str, Any], now: datetime) -> float | None:
+        """When to end the Job, by the monotonic clock; ``now`` is the API server's time."""
         if self.expires_at is None:
-            return await follower.follow()
-        until = time.monotonic() + max(0.0, self.expires_at - time.time()) + JOB_EXPIRY_MARGIN
-        return await follower.follow_or_end(until)
+            return None
+        left = earlier_tries.seconds_until(self.expires_at, self._launched.launched_at, job, now)
+        return time.monotonic() + max(0.0, left) + JOB_EXPIRY_MARGIN
+
+    async def _followed(self, follower: Follower, until: float | None) -> Followed:
+        """The Job followed to its end, or to the end of the task's own time."""
+        return await (follower.follow() if until is None else follower.follow_or_end(until))
 
     async def _ended(self, api: KubernetesApi, follower: Follower, followed: Followed) -> JobEnd:
         seconds, verdict = time.time() - self._launched.launched_at, followed.verdict
@@ -165,7 +170,8 @@ class ScriptTrigger(JobTrigger):
         ref = self._launched.ref
         if termination.ends_the_tries(end.view, end.verdict, self._launched.limits):
             has_deadline = "activeDeadlineSeconds" in end.view.job.get("spec", {})
-            deadline = None if has_deadline else math.ceil(end.seconds) + UNREAD_TIMEOUT
+            passed = None if has_deadline else earlier_tries.seconds_on_the_clock(end.view.job, api.now())
+            deadline = None if has_deadline else math.ceil(passed or 0) + UNREAD_TIMEOUT
             text = await asyncio.to_thread(end.to_text)
             if await launching.leave_ended(api, ref, text, deadline):
                 return False

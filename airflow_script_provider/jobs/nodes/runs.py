@@ -43,6 +43,7 @@ from airflow_script_provider.kube.nodes.board import Board, NodeRun
 from airflow_script_provider.kube.nodes.plan import NodePlan, Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
+from airflow_script_provider.kube.nodes.task_time import TaskTime
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.result import Status
 
@@ -50,9 +51,6 @@ CREATES = 10
 """Jobs that are created at a time."""
 READERS = 8
 """Runs whose log is read at a time."""
-RUNS_EXPIRY_MARGIN = 30.0
-"""Seconds after the task's own time and the grace period in which its runs, whose deadline is the
-same, may end by themselves."""
 EXPLAIN_AFTER = 5.0
 """Seconds without a pod after which a run's Warning events are shown: they say why there is
 none."""
@@ -99,6 +97,8 @@ class NodeRuns:
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
         self._looks = Looks(self._api, self.job.ref.namespace, self._take, with_output=keeps_output)
+        now = time.monotonic()
+        self._task_time = TaskTime.of(self.plan.expires_at, self.job, owner, self._api.now(), now)
 
     async def follow(self) -> None:
         """Start and follow runs until nothing is left.
@@ -135,17 +135,17 @@ class NodeRuns:
         await self._take_everything_there_is()
         while True:
             now = time.monotonic()
-            for run, decision in self.board.due(now, self._expiry):
+            for run, decision in self.board.due(now, self._task_time.ends_runs_at):
                 run.is_concluding = True
                 self._tasks.create_task(self._conclude(run, decision))
-            step = self.board.next_step(now, is_expired=self.is_expired)
+            step = self.board.next_step(now, is_expired=self._task_time.is_over(now))
             for start in step.starts:
                 run = self.board.begin(start, manifest.run_name(self.owner, start), now)
                 self._starting[start] = self._tasks.create_task(self._start(run))
             if step.is_over:
                 return
-            moments = [m for m in (step.until, self.board.next_look(), self._next_expiry(now)) if m is not None]
-            await self._inbox.take_all(self._take, min(moments, default=None))
+            moments = (step.until, self.board.next_look(), self._task_time.next_moment(now))
+            await self._inbox.take_all(self._take, min((m for m in moments if m is not None), default=None))
 
     async def _take_everything_there_is(self) -> None:
         """Take in all Jobs and pods that another process may have left; then decisions begin."""
@@ -200,29 +200,14 @@ class NodeRuns:
             self._inbox.put((kind, error))
 
     @property
+    def seconds_left(self) -> float | None:
+        """Seconds of the task's own time, 0 or less once it is over; None if it has no end."""
+        return self._task_time.left(time.monotonic())
+
+    @property
     def is_expired(self) -> bool:
         """Whether the task's own time is over."""
-        return self.plan.expires_at is not None and time.time() >= self.plan.expires_at
-
-    @property
-    def _expiry(self) -> float | None:
-        """When what still runs is ended."""
-        if self.plan.expires_at is None:
-            return None
-        return time.monotonic() + self.plan.expires_at - time.time() + self._margin
-
-    @property
-    def _margin(self) -> float:
-        return self.job.limits.grace_period + RUNS_EXPIRY_MARGIN
-
-    def _next_expiry(self, now: float) -> float | None:
-        """When to look again: at the end of the task's time, and a little later.
-
-        From the first moment on nothing is started; at the second, what runs is ended.
-        """
-        ended = self._expiry
-        coming = () if ended is None else (at for at in (ended - self._margin, ended) if at > now)
-        return min(coming, default=None)
+        return self._task_time.is_over(time.monotonic())
 
     async def _start(self, run: NodeRun) -> None:
         """Create the Job of a run.
@@ -233,7 +218,7 @@ class NodeRuns:
             async with self._creating:
                 self.board.ask(run, time.monotonic())
                 self._wake()
-                await self._creator.create(run, self.plan.run_deadline(time.time()))
+                await self._creator.create(run, self.plan.run_deadline(self.seconds_left))
         except exceptions.KubernetesApiError as error:
             if not await self._creator.may_exist(run, error):
                 run.is_concluding = True

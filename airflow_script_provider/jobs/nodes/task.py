@@ -22,7 +22,7 @@ from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes.ending import wait_before_retry, wait_for_scripts
-from airflow_script_provider.jobs.nodes.runs import RUNS_EXPIRY_MARGIN, NodeRuns
+from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.durations import Deadline
@@ -288,7 +288,7 @@ class NodesTask:
             return ((node, record) for node, record in found if node in nodes and not record.failures)
 
         try:
-            async with asyncio.timeout(_patience_until(runs.plan.expires_at)):
+            async with asyncio.timeout(_patience(runs.seconds_left)):
                 found = await self._of_jobs(runs.job.ref.namespace, task, pick)
         except (TimeoutError, exceptions.KubernetesApiError) as error:
             what = "The result lacks the runs of earlier tries"
@@ -376,17 +376,16 @@ def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
         on_launch(ref)
 
 
-def _patience_until(expires_at: float | None) -> float | None:
-    """Seconds for a request that the result can do without, before the task's own time is over."""
-    return None if expires_at is None else max(RESULT_MARGIN, expires_at - time.time() - RESULT_MARGIN)
+def _patience(left: float | None) -> float | None:
+    """Seconds, of those that are ``left``, for a request that the result can do without."""
+    return None if left is None else max(RESULT_MARGIN, left - RESULT_MARGIN)
 
 
 def _ended_now(context: JobContext, owner: Mapping[str, Any]) -> NodeRuns:
     """The runs of an owner at the end of the task's time: those that still run are ended."""
-    ends_at = time.time() - context.job.limits.grace_period - RUNS_EXPIRY_MARGIN
-    plan = replace(manifest.plan_of(owner), expires_at=ends_at)
+    long_ago = replace(manifest.plan_of(owner), expires_at=0.0)
     quiet = replace(context, job=replace(context.job, get_logs=False), log=NoRunLog())
-    return NodeRuns(quiet, manifest.with_plan(owner, plan))
+    return NodeRuns(quiet, manifest.with_plan(owner, long_ago))
 
 
 def _owning(request: JobRequest, on_nodes: OnNodes) -> JobRequest:

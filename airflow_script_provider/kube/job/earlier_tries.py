@@ -107,6 +107,16 @@ def seconds_since_launch(job: Job, now: datetime) -> float:
     return max(0.0, ((_ended_at(job) or now) - created).total_seconds())
 
 
+def seconds_until(moment: float, launched_at: float, job: Job, now: datetime) -> float:
+    """Seconds from ``now`` until a moment that the worker gave which launched the Job.
+
+    ``moment`` and ``launched_at`` are times of day of that worker, ``now`` is the API server's.
+    What has passed since the launch is measured by the API server's clock alone: the clocks of
+    worker, triggerer and API server may differ.
+    """
+    return moment - launched_at - seconds_since_launch(job, now)
+
+
 def seconds_on_the_clock(job: Job, now: datetime) -> float | None:
     """Seconds that the Job's clock has run.
 

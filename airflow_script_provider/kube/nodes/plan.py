@@ -48,7 +48,8 @@ class NodePlan:
     """Which nodes the script runs on, and how often.
 
     ``timeout`` is the time of one run in seconds. ``expires_at`` is when the task's own time is
-    over, in seconds since 1970. ``skipped`` are chosen nodes that are left out, and why.
+    over, in seconds since 1970 by the clock of the worker that launched the owner or has adopted
+    it. ``skipped`` are chosen nodes that are left out, and why.
     ``earlier`` are nodes that succeeded in an earlier try of the task. ``owed`` are those of
     ``skipped`` that an earlier try had chosen and where it did not succeed: they count as failed.
     """
@@ -100,12 +101,12 @@ class NodePlan:
         left = math.ceil(self.expires_at - now) + OWNER_MARGIN
         return left if seconds is None else min(seconds, left)
 
-    def run_deadline(self, now: float) -> int | None:
-        """Seconds that a run which starts at the time of day ``now`` may take."""
-        if self.expires_at is None:
+    def run_deadline(self, left: float | None) -> int | None:
+        """Seconds that a run may take when ``left`` are left of the task's own time."""
+        if left is None:
             return self.timeout
-        left = max(1, math.ceil(self.expires_at - now))
-        return left if self.timeout is None else min(self.timeout, left)
+        seconds = max(1, math.ceil(left))
+        return seconds if self.timeout is None else min(self.timeout, seconds)
 
     def to_text(self) -> str:
         """The annotation's text, compressed because a plan may have thousands of names.

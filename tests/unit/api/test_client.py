@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -221,3 +222,24 @@ def test_no_cause_quotes_a_url(error: Exception, cause: str) -> None:
     """The URL of an exec has its command (R26)."""
     said = calls.cause_of(error)
     assert (cause in said, "hunter2" in said) == (True, False)
+
+
+def a_trickle() -> Iterator[bytes]:
+    """An object that comes a byte at a time, and never pauses for long."""
+    yield b"{"
+    for _ in range(100):
+        time.sleep(0.1)
+        yield b" "
+    yield b'"metadata": {}}'
+
+
+async def test_an_answer_that_trickles_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte is late, but the whole is; the request may have been carried out (R15)."""
+    monkeypatch.setattr(calls, "CALL_TIMEOUT", 0.5)
+    monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/x", Answer(a_trickle()))
+        async with api_of(server) as api:
+            with pytest.raises(ApiUnreachableError, match="no answer from the API server") as error:
+                await api.patch("jobs", "etl", "x", {})
+    assert error.value.may_have_acted

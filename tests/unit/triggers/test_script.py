@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -253,16 +255,22 @@ MARK: dict[str, Any] = {"annotations": {END_ANNOTATION: "the end"}}
 
 
 async def ended_beside_a_sidecar(
-    exit_code: int, monkeypatch: pytest.MonkeyPatch, *answers: Answer, deadline: int | None = 600
+    exit_code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *answers: Answer,
+    deadline: int | None = 600,
+    ahead: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """What a trigger changes of a Job that it saw end so; empty for a delete."""
+    """What a trigger changes of a Job that it saw end so; empty for a delete. The worker's clock may be ahead."""
     monkeypatch.setattr(JobEnd, "to_text", lambda _: "the end")
-    view = a_view(a_pod(exit_code=exit_code, phase="Running", others=[SIDECAR]), job=a_job(deadline=deadline))
+    started = datetime.fromtimestamp(time.time() - 90, UTC).isoformat()
+    of_cluster = a_job(deadline=deadline, started=started)
+    view = a_view(a_pod(exit_code=exit_code, phase="Running", others=[SIDECAR]), job=of_cluster)
     follower: Any = create_autospec(Follower, instance=True, view=view, state=FollowState())
     follower.kept_for.return_value = WHOLE
     cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
     verdict = Verdict(cause, view.last_pod, delete_job=True, by_silence=bool(exit_code))
-    job = a_launched_job(limits=some_limits(final_codes=frozenset({4})), launched_at=time.time() - 90)
+    job = a_launched_job(limits=some_limits(final_codes=frozenset({4})), launched_at=time.time() + ahead - 90)
     with stand_in() as server:
         server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
         async with api_of(server) as api:
@@ -416,7 +424,7 @@ async def test_lines_that_no_process_has_shown_are_shown_once(
 
 async def test_a_job_without_a_deadline_gets_one_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would stay for ever if no worker came (R6)."""
-    changes = await ended_beside_a_sidecar(0, monkeypatch, an_object(), deadline=None)
+    changes = await ended_beside_a_sidecar(0, monkeypatch, an_object(), deadline=None, ahead=7200)
     assert changes[0]["spec"]["activeDeadlineSeconds"] >= 90 + script.UNREAD_TIMEOUT
 
 
@@ -439,7 +447,7 @@ async def test_a_position_is_saved_while_the_output_is_read_once_more(monkeypatc
     async def job(ref: Any) -> dict[str, Any]:
         return a_job(started="2026-01-01T00:00:00Z")
 
-    async def followed(trigger: ScriptTrigger, follower: Any) -> None:
+    async def followed(trigger: ScriptTrigger, *_: object) -> None:
         trigger._run_log.output(["a line"])
 
     async def reads(trigger: ScriptTrigger, *_: object) -> None:
@@ -468,6 +476,40 @@ async def test_a_script_that_did_not_begin_in_the_tasks_time_says_what_was_in_th
     ended, _ = await expired(WAITING, trigger)
     cause = diagnose(Case("etl/load", ended.verdict, ended.view, trigger._launched.limits)).cause
     assert cause.startswith("did not start within its execution_timeout of 60 s (DeadlineExceeded): Unschedulable: 0/2")
+
+
+class EndGivenError(Exception):
+    """The moment at which a follower is to end its Job."""
+
+
+@pytest.mark.parametrize("worker", [-7200.0, 0.0, 7200.0])
+@pytest.mark.parametrize("here", [-7200.0, 0.0, 7200.0])
+async def test_no_clock_that_is_wrong_ends_a_script(
+    worker: float, here: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker gives the end of ``execution_timeout`` by its own clock; the triggerer has another one (R4, R5)."""
+    now, clock = time.time(), time.time
+    created = {"creationTimestamp": datetime.fromtimestamp(now - 600, UTC).isoformat()}
+    found = a_job() | {"metadata": {"name": "load", "uid": "job-uid"} | created}
+
+    async def job(ref: Any) -> dict[str, Any]:
+        return await api.get("jobs", ref.namespace, ref.name)
+
+    async def follow_or_end(follower: Follower, until: float) -> Followed:
+        raise EndGivenError(until)
+
+    monkeypatch.setattr(Follower, "follow_or_end", follow_or_end)
+    monkeypatch.setattr(time, "time", lambda: clock() + here)
+    launched = a_launched_job(launched_at=now + worker - 600, get_logs=False)
+    trigger = ScriptTrigger(job=launched.to_dict(), expires_at=now + worker + 3600)
+    with stand_in() as server:
+        server.answers(JOB, Answer(json.dumps(found).encode(), headers={"Date": formatdate(now, usegmt=True)}))
+        async with api_of(server) as api:
+            changes = SimpleNamespace(job=job)
+            cluster: Any = SimpleNamespace(api=api, slots=None, changes_in=lambda namespace: changes)
+            with pytest.raises(EndGivenError) as given:
+                await trigger._follow(cluster)
+    assert given.value.args[0] - time.monotonic() == pytest.approx(3600, abs=PATIENCE)
 
 
 class WaitingFollower:

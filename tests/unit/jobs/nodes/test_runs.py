@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change
 from airflow_script_provider.jobs.changes import Kind
 from airflow_script_provider.jobs.context import JobContext
-from airflow_script_provider.jobs.nodes.runs import EXPLAINED, RUNS_EXPIRY_MARGIN, NodeRuns
+from airflow_script_provider.jobs.nodes.runs import EXPLAINED, NodeRuns
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -22,6 +23,8 @@ from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.record import of_owner
 from tests.builders import a_failed_record, a_launched_job, a_plan, a_pod, a_request, some_limits
 from tests.kept_log import KeptLog
+from tests.patience import PATIENCE
+from tests.servers import Answer
 from tests.stand_in_api import a_refusal, api_of, stand_in
 
 FIRST = Start("node-1", 0)
@@ -30,15 +33,27 @@ PODS = "/api/v1/namespaces/etl/pods"
 NO_RIGHT = 'jobs.batch is forbidden: User "x" cannot get resource "jobs"'
 
 
-async def test_a_script_keeps_its_grace_period_at_the_end_of_the_tasks_time() -> None:
-    """The deadline of its Job is the same moment, and its end is waited for (R5)."""
-    plan = a_plan("node-1", expires_at=time.time() + 100)
-    launched = a_launched_job(limits=some_limits(grace_period=900))
-    api: Any = None
-    runs = NodeRuns(JobContext(api, launched, KeptLog()), job(a_request(on_nodes=OnNodes(Mode.NORMAL, plan))))
-    now = time.monotonic()
-    assert runs._expiry == pytest.approx(now + 100 + 900 + RUNS_EXPIRY_MARGIN, abs=5)
-    assert runs._next_expiry(now) == pytest.approx(now + 100, abs=5)
+@pytest.mark.parametrize("worker", [-7200.0, 0.0, 7200.0])
+@pytest.mark.parametrize("here", [-7200.0, 0.0, 7200.0])
+async def test_no_clock_that_is_wrong_ends_the_tasks_time(
+    worker: float, here: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker gives the end by its own clock, and the triggerer has another one (R4, R5)."""
+    now, clock = time.time(), time.time
+    launched = a_launched_job(launched_at=now + worker - 600)
+    owner = job(
+        a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", timeout=None, expires_at=now + worker + 3600)))
+    )
+    owner["metadata"] |= {"creationTimestamp": datetime.fromtimestamp(now - 600, UTC).isoformat()}
+    monkeypatch.setattr(time, "time", lambda: clock() + here)
+    with stand_in() as server:
+        server.answers(
+            f"{JOBS}/load", Answer(json.dumps(owner).encode(), headers={"Date": formatdate(now, usegmt=True)})
+        )
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, KeptLog()), await api.get("jobs", "etl", "load"))
+    assert not runs.is_expired
+    assert runs.seconds_left == pytest.approx(3600, abs=PATIENCE)
 
 
 @pytest.mark.parametrize(

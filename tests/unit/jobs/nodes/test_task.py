@@ -35,6 +35,7 @@ JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
 NO_RIGHT = 'jobs.batch is forbidden: User "x" cannot use resource "jobs"'
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
+OF_THE_OWNER = {"uid": "job-uid", "creationTimestamp": "2026-01-01T00:00:00Z"}
 
 
 def an_owner(call: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -118,7 +119,8 @@ async def test_a_result_has_no_record_of_other_values(theirs: str | None, found:
         OUTCOME_ANNOTATION: '{"index": 0, "status": "completed"}',
     }
     plan = replace(ON_NODES.plan, earlier=("node-1",))
-    runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner("day-2", try_number=2), plan=plan)
+    owner = an_owner("day-2", try_number=2)
+    runs: Any = SimpleNamespace(job=a_launched_job(), owner=owner, plan=plan, seconds_left=None)
     with stand_in() as server:
         server.answers(JOBS, json.dumps({"metadata": {}, "items": [left]}).encode())
         async with api_of(server) as api:
@@ -194,7 +196,7 @@ async def test_without_records_no_retry_begins_beside_a_script(
     ready_for_a_wait(monkeypatch)
     monkeypatch.setattr(NodeRuns, "follow", followed)
     owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=expires_at))))
-    owner["metadata"]["uid"] = "job-uid"
+    owner["metadata"] |= OF_THE_OWNER
     launched = a_launched_job(may_be_marked=may_be_marked)
     not_ended = pytest.raises(exceptions.NodesFailedError, match="may still run on node-1") if raises else None
     with stand_in() as server:
@@ -222,7 +224,7 @@ async def test_what_ends_the_wait_does_not_hide_the_result(monkeypatch: pytest.M
     if is_killed:
         monkeypatch.setattr(ending, "wait_for_scripts", killed)
     owner = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1", expires_at=1.0))))
-    owner["metadata"]["uid"] = "job-uid"
+    owner["metadata"] |= OF_THE_OWNER
     with stand_in() as server:
         server.answers(f"{JOBS}/load", json.dumps(owner).encode())
         server.answers(PODS, a_refusal(403, "Forbidden", "pods are forbidden"))
@@ -278,7 +280,8 @@ async def test_a_result_does_without_the_records_of_earlier_tries(
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 60.0 if expires_at else 0.0)
     monkeypatch.setattr(task, "RESULT_MARGIN", 0.1)
     plan, log = replace(ON_NODES.plan, earlier=("node-1",), expires_at=expires_at), KeptLog()
-    runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner(try_number=2), plan=plan)
+    left = None if expires_at is None else -1.0
+    runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner(try_number=2), plan=plan, seconds_left=left)
     with stand_in() as server:
         server.answers(JOBS, a_refusal(403, "Forbidden", NO_RIGHT))
         async with api_of(server) as api:

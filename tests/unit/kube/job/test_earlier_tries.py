@@ -349,6 +349,12 @@ def test_the_jobs_clock_does_not_start_anew(job: dict[str, Any], seconds: float 
     assert earlier_tries.seconds_on_the_clock(job, NOW) == seconds
 
 
+@pytest.mark.parametrize("launched_at", [0.0, 5000.0])
+def test_a_moment_of_another_clock_is_as_far_as_it_was_from_the_launch(launched_at: float) -> None:
+    """Less what has passed since then by the API server's clock (R5)."""
+    assert earlier_tries.seconds_until(launched_at + 700, launched_at, a_left_job(), NOW) == 100
+
+
 @pytest.mark.parametrize(("ended", "has_ended"), [(None, False), ("2026-01-01T00:05:00Z", True)])
 def test_the_end_of_a_job(ended: str | None, has_ended: bool) -> None:
     """A Job with a final condition needs nothing any more."""

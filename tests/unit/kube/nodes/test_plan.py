@@ -100,9 +100,9 @@ def test_the_longest_time() -> None:
 
 def test_a_run_has_what_is_left_of_the_tasks_time() -> None:
     """``execution_timeout`` bounds all runs together."""
-    plan = a_plan("a", timeout=100, expires_at=1000.0)
-    assert [plan.run_deadline(now) for now in (800.0, 950.0, 2000.0)] == [100, 50, 1]
-    assert a_plan("a", timeout=None).run_deadline(0.0) is None
+    plan = a_plan("a", timeout=100)
+    assert [plan.run_deadline(left) for left in (200.0, 49.5, -1000.0, None)] == [100, 50, 1, 100]
+    assert a_plan("a", timeout=None).run_deadline(None) is None
 
 
 @pytest.mark.parametrize(
