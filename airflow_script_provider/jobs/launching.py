@@ -21,6 +21,9 @@ from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
 
+_launched: set[str] = set()
+"""The launch ids of the Jobs that this process has created or found."""
+
 
 async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> dict[str, Any]:
     """The Job; created before its Secret and ConfigMap, which it owns.
@@ -33,6 +36,7 @@ async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> dict[s
     owned = manifest.owned(request)  # before the create: what cannot be made leaves nothing behind
     asked = manifest.job(request)
     job = await _create_job(api, request, asked)
+    _launched.add(request.identity.launch_id)
     ref = JobRef.of(job)
     try:
         await _check_kept(api, asked, job, log)
@@ -210,11 +214,13 @@ async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, 
 
 
 async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
-    """Create the Job, or find the Job of a create whose answer was lost.
+    """Create the Job, or find the Job of a create whose answer was lost, in this process or before it.
 
-    If no attempt of this call can have created it, the Job is that of an earlier launch.
+    Airflow may start the same try in another process. A Job that this process has launched, or that
+    belongs to no task, is that of an earlier launch of the same request.
     """
-    namespace, name = request.namespace, request.identity.job_name
+    namespace, name, identity = request.namespace, request.identity.job_name, request.identity
+    is_again = identity.launch_id in _launched or identity.task is None
     try:
         return await api.create("jobs", namespace, asked)
     except exceptions.KubernetesApiError as error:
@@ -222,11 +228,11 @@ async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict
         if not exists and not error.may_have_acted:
             raise
         try:
-            found = await find_created(api, namespace, name, request.identity.launch_id)
+            found = await find_created(api, namespace, name, identity.launch_id)
         except exceptions.KubernetesApiError:
             doubt = f"\n{unknown(namespace, name)}" if error.may_have_acted else ""
             raise error.with_message(f"{error}{doubt}") from None
-        if found is not None and error.may_have_acted:
+        if found is not None and (error.may_have_acted or not is_again):
             return found
         if exists:
             what = f"a Job {namespace}/{name} exists that is not ours; delete it or set name"

@@ -15,7 +15,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
-from tests.builders import a_request
+from tests.builders import a_request, a_task
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
 from tests.servers import Answer, Request, WebServer
@@ -111,6 +111,22 @@ async def test_a_request_that_was_launched_already(server: WebServer, answer: An
         ("POST", JOBS),
         ("GET", f"{JOBS}/{NAMES.job_name}"),
     ]
+
+
+async def test_another_process_of_the_same_try_takes_the_job_over(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow may start a try again whose worker was lost; within a process a request is launched once (R2)."""
+    monkeypatch.setattr(launching, "_launched", set())
+    server.answers(JOBS, a_refusal(409, "AlreadyExists", f'jobs.batch "{NAMES.job_name}" already exists'))
+    server.answers(f"{JOBS}/{NAMES.job_name}", OURS)
+    server.answers(CONFIG_MAPS, an_object("ConfigMap", 201))
+    request = a_request(task=a_task())
+    async with api_of(server) as api:
+        assert (await launching.launch(api, request, KeptLog()))["metadata"]["uid"] == "uid-1"
+        with pytest.raises(exceptions.LaunchError, match="of this request was launched already"):
+            await launching.launch(api, request, KeptLog())
+    assert requests(server, "DELETE") == 0
 
 
 @pytest.mark.parametrize(
