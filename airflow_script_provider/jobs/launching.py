@@ -214,10 +214,10 @@ async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, 
 
 
 async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
-    """Create the Job, or find the Job of a create whose answer was lost, in this process or before it.
+    """Create the Job, or find the one of a create whose answer was lost, here or in a lost process.
 
-    Airflow may start the same try in another process. A Job that this process has launched, or that
-    belongs to no task, is that of an earlier launch of the same request.
+    Airflow may start the same try in another process. A Job that this process has launched, or
+    that belongs to no task, is that of an earlier launch of the same request.
     """
     namespace, name, identity = request.namespace, request.identity.job_name, request.identity
     is_again = identity.launch_id in _launched or identity.task is None
