@@ -214,7 +214,7 @@ async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, 
 
 
 async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
-    """Create the Job, or find the one of a create whose answer was lost, here or in a lost process.
+    """Create the Job, or find that of a create whose answer was lost, also of a lost process.
 
     Airflow may start the same try in another process. A Job that this process has launched, or
     that belongs to no task, is that of an earlier launch of the same request.
