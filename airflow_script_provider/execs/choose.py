@@ -17,6 +17,8 @@ from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.outcome import PodLocation
 from airflow_script_provider.kube.exec.workloads import Candidates, Gone, Workload
 
+DOUBT = 1.0
+"""Seconds after which a pod that could not be read is read again."""
 OBSERVATION_TIMEOUT = 10.0
 """Seconds for a controller to see a change that was just made."""
 _OBSERVATION_PAUSE = 0.25
@@ -72,17 +74,29 @@ async def read_again(api: KubernetesApi, chosen: ChosenPod) -> ChosenPod:
     return ChosenPod(now, replace(chosen.location, node=now["spec"].get("nodeName")))
 
 
+async def _now(api: KubernetesApi, chosen: ChosenPod) -> dict[str, Any] | None:
+    """The pod as it is now, None if it is gone."""
+    try:
+        return await api.get("pods", chosen.location.namespace, chosen.location.pod)
+    except exceptions.ApiNotFoundError:
+        return None
+
+
 async def why_gone(api: KubernetesApi, chosen: ChosenPod, if_unread: Gone | None = None) -> Gone | None:
     """Why nothing can run in the pod any more, None if it is unchanged.
 
-    ``if_unread`` is the answer if the pod cannot be read.
+    ``if_unread`` is the answer if the pod cannot be read, twice in a row.
     """
     try:
-        now = await api.get("pods", chosen.location.namespace, chosen.location.pod)
-    except exceptions.ApiNotFoundError:
-        now = None
+        now = await _now(api, chosen)
     except exceptions.KubernetesApiError:
-        return if_unread
+        if if_unread is None:
+            return None
+        await asyncio.sleep(DOUBT)
+        try:
+            now = await _now(api, chosen)
+        except exceptions.KubernetesApiError:
+            return if_unread
     return workloads.why_gone(chosen.manifest, now, chosen.location.container)
 
 

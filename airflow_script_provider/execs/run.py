@@ -123,6 +123,11 @@ class ExecRun:
                     begun.termination = begun.termination._replace(may_still_run=not is_gone)
                     await asyncio.sleep(0 if is_gone else POLL)
 
+    @property
+    def known_outcome(self) -> Outcome | None:
+        """The outcome as soon as there is one, which an interruption does not undo."""
+        return self._outcome
+
     def outcome_of_timeout(self, deadline: Deadline) -> Outcome | None:
         """The outcome of a run that the task's own time has interrupted.
 

@@ -121,6 +121,10 @@ class ExecTaskRun(TaskRun):
             found = self._after_timeout(access, Deadline.within(None, seconds_left))
             if found is None:
                 raise
+        except exceptions.RunKilledError:
+            found = self._exec.known_outcome if self._exec is not None else None
+            if found is None:
+                raise
         return hand_over(found)
 
     def _after_timeout(self, access: ClusterAccess, deadline: Deadline) -> Outcome | None:

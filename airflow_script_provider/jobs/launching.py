@@ -216,11 +216,11 @@ async def _create_job(api: KubernetesApi, request: JobRequest, asked: dict[str, 
 async def _created_or_found(api: KubernetesApi, request: JobRequest, asked: dict[str, Any]) -> dict[str, Any]:
     """Create the Job, or find that of a create whose answer was lost, also of a lost process.
 
-    Airflow may start the same try in another process. A Job that this process has launched, or
-    that belongs to no task, is that of an earlier launch of the same request.
+    Airflow may start the same try in another process, and a proxy may send a create twice. A Job
+    that this process has launched before is that of an earlier launch of the same request.
     """
     namespace, name, identity = request.namespace, request.identity.job_name, request.identity
-    is_again = identity.launch_id in _launched or identity.task is None
+    is_again = identity.launch_id in _launched
     try:
         return await api.create("jobs", namespace, asked)
     except exceptions.KubernetesApiError as error:

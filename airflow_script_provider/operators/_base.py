@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_script_provider._airflow import (
+    AirflowTaskTimeout,
     BaseHook,
     BaseOperator,
     is_in_one_process,
@@ -100,9 +101,11 @@ class ScriptTask(BaseOperator):
     def end_before_deferral(self, task_run: JobTaskRun, ref: JobRef, context: Context) -> None:
         """Raise ``RunKilledError`` if the task was killed or ended: then it must not defer."""
         task = task_instance(context["ti"])
+        if not self._killed:
+            with contextlib.suppress(AirflowTaskTimeout):  # the trigger ends the Job, or finds that it has ended
+                task_run.end_if_over(ref, task)
         if self._killed:
             raise task_run.killed(ref, task)
-        task_run.end_if_over(ref, task)
 
     def _push_outcome(self, context: Context, outcome: Outcome) -> None:
         """Push what downstream tasks read of the run of one script."""

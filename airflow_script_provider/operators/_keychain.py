@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_script_provider._airflow import AirflowNotFoundException, find_connection, find_variable, mask_values
 from airflow_script_provider.exceptions import ScriptProviderError
+from airflow_script_provider.kube.hiding import values_in
 from airflow_script_provider.operators import _cloud_tokens
 from airflow_script_provider.spec.arguments import PlaybookNames
 from airflow_script_provider.spec.settings import has_template
@@ -210,14 +211,8 @@ def _fields_of(connection: Connection) -> list[str]:
 
 
 def _masked(value: Any) -> Any:
-    mask_values(_texts(value))
+    mask_values([*values_in(value)])
     return value
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _texts(item)]
-    return [value] if isinstance(value, str) else []
 
 
 def _rendered(conn_id: str, workload: Mapping[str, Any]) -> str:

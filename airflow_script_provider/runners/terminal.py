@@ -11,6 +11,7 @@ import termios
 import threading
 import tty
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError
 from typing import NamedTuple
 
 _PIECE = 32 * 1024
@@ -83,7 +84,7 @@ def stdin_pieces() -> asyncio.Queue[bytes]:
 
     def read() -> None:
         data = b"begin"
-        with contextlib.suppress(RuntimeError):  # the event loop is closed
+        with contextlib.suppress(RuntimeError, CancelledError):  # the event loop is closed, or about to be
             while data:
                 data = _read_piece()
                 asyncio.run_coroutine_threadsafe(pieces.put(data), loop).result()

@@ -20,6 +20,7 @@ from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
+from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.run_log import RunLog
 
 BUFFER = 1024 * 1024
@@ -152,8 +153,10 @@ class NodeLines:
         """
         if is_live or isinstance(decision, Lost) or run.start in self._early or len(self._early) >= EARLY:
             return
-        view = run.seen.view
-        goes = decision.ends_pods and decision.pod_uid in view.pods and decision.pod_uid not in view.gone
+        view, uid = run.seen.view, decision.pod_uid or ""
+        pod = view.pods.get(uid)
+        stays = pod is None or (pod_status.is_terminal(pod) and not pod_status.is_being_deleted(pod))
+        goes = decision.ends_pods and not stays and uid not in view.gone
         if goes or termination.may_run_on(run.seen.view_of_ends, decision):
             self._early[run.start] = _Buffered(self._context, view)
 

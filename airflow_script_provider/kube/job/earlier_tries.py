@@ -114,7 +114,8 @@ def seconds_until(moment: float, launched_at: float, job: Job, now: datetime) ->
     What has passed since the launch is measured by the API server's clock alone: the clocks of
     worker, triggerer and API server may differ.
     """
-    return moment - launched_at - seconds_since_launch(job, now)
+    created = parse_time(job["metadata"]["creationTimestamp"])
+    return moment - launched_at - (now - created).total_seconds()
 
 
 def seconds_on_the_clock(job: Job, now: datetime) -> float | None:

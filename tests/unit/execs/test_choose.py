@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.execs import choose
 from airflow_script_provider.execs.choose import FRESH, ChosenPod, read_again
+from airflow_script_provider.kube.exec import workloads
 from airflow_script_provider.kube.exec.outcome import PodLocation
-from tests.stand_in_api import api_of, requests, stand_in
+from tests.stand_in_api import a_refusal, api_of, requests, stand_in
 
 POD = "/api/v1/namespaces/shop/pods/db-0"
 
@@ -43,3 +45,20 @@ async def test_a_pod_that_cannot_be_read_is_the_chosen_one() -> None:
     with stand_in() as server:
         async with api_of(server) as api:
             assert await read_again(api, chosen) is chosen
+
+
+@pytest.mark.parametrize(("refusals", "is_unread"), [(1, False), (2, True)])
+async def test_a_refusal_to_read_a_pod_is_doubted_once(
+    refusals: int, is_unread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise one of eight looks would make a success unknown, and run it again (R1, R2, R14)."""
+    monkeypatch.setattr(choose, "DOUBT", 0.0)
+    pod = {"metadata": {"name": "api-x1", "uid": "u"}, "spec": {"containers": []}, "status": {"phase": "Running"}}
+    unread, path = workloads.Gone("cannot be read"), "/api/v1/namespaces/etl/pods/api-x1"
+    monkeypatch.setattr(workloads, "why_gone", lambda *_: None)
+    chosen = ChosenPod(pod, PodLocation("etl", "api-x1", "api", "api:1"))
+    with stand_in() as server:
+        server.answers(path, *[a_refusal(403, "Forbidden")] * refusals, json.dumps(pod).encode())
+        async with api_of(server) as api:
+            assert await choose.why_gone(api, chosen, unread) is (unread if is_unread else None)
+        assert requests(server, "GET", path) == 2

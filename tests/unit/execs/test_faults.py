@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from airflow_script_provider.api import client as calls
+from airflow_script_provider.execs import choose
 from airflow_script_provider.execs import run as run_module
 from airflow_script_provider.execs.run import ExecRun
 from airflow_script_provider.kube.durations import Deadline
@@ -165,6 +166,7 @@ async def test_a_script_whose_pod_cannot_be_read_after_a_sigterm(
 ) -> None:
     """It may have stopped half-way with its pod, so 0 is not a success (R1, R36)."""
     monkeypatch.setattr(calls, "CALL_PATIENCE", 0.0)
+    monkeypatch.setattr(choose, "DOUBT", 0.0)
     outcome = await outcome_of(Node(code=code, sigterm=True, before_end=lambda: monkeypatch.delitem(POD, "metadata")))
     assert (outcome.result.status, outcome.result.exit_code) == (Status.FAILED, code)
     assert outcome.is_unknown == is_unknown

@@ -125,3 +125,22 @@ def test_an_outcome_after_the_tasks_time_is_handed_over() -> None:
     saved: list[Any] = []
     assert outcome_of(a_run(RunKilledError("killed")), 60, saved.append) is LEFT
     assert saved == [LEFT]
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_kill_after_the_end_does_not_undo_it(has_ended: bool) -> None:
+    """The session is closed meanwhile; the script would run a second time (R1, R2)."""
+
+    class Killed(ExecTaskRun):
+        def run(self, access: Any, do: Any) -> Any:
+            self._exec = SimpleNamespace(known_outcome=LEFT if has_ended else None)  # type: ignore[assignment]
+            raise RunKilledError("the run was killed. Nothing was started.")
+
+    saved: list[Any] = []
+    run = Killed(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+    if has_ended:
+        assert outcome_of(run, 60, saved.append) is LEFT
+    else:
+        with pytest.raises(RunKilledError):
+            outcome_of(run, 60, saved.append)
+    assert saved == [LEFT] * has_ended

@@ -15,6 +15,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
+from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_request, a_task
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
@@ -97,8 +98,11 @@ async def test_a_job_of_the_name_that_is_not_ours(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize("answer", [OURS, a_refusal(403), an_object(labels={LAUNCH_LABEL: NAMES.launch_id}, spec={})])
-async def test_a_request_that_was_launched_already(server: WebServer, answer: Answer) -> None:
+async def test_a_request_that_was_launched_already(
+    server: WebServer, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its Job is neither taken for a new one, nor changed or deleted, whatever it lacks (R2, R8)."""
+    monkeypatch.setattr(launching, "_launched", {NAMES.launch_id})
     server.answers(JOBS, a_refusal(409, "AlreadyExists", f'jobs.batch "{NAMES.job_name}" already exists'))
     server.answers(f"{JOBS}/{NAMES.job_name}", answer)
     server.answers(CONFIG_MAPS, QUOTA)
@@ -113,15 +117,16 @@ async def test_a_request_that_was_launched_already(server: WebServer, answer: An
     ]
 
 
-async def test_another_process_of_the_same_try_takes_the_job_over(
-    server: WebServer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("task", [a_task(), None], ids=["a task", "other code"])
+async def test_a_job_that_this_process_has_not_launched_is_its_own(
+    server: WebServer, task: TaskIdentity | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow may start a try again whose worker was lost; within a process a request is launched once (R2)."""
+    """A proxy sends a create twice, or Airflow starts a try again; a process launches a request once (R2)."""
     monkeypatch.setattr(launching, "_launched", set())
     server.answers(JOBS, a_refusal(409, "AlreadyExists", f'jobs.batch "{NAMES.job_name}" already exists'))
     server.answers(f"{JOBS}/{NAMES.job_name}", OURS)
     server.answers(CONFIG_MAPS, an_object("ConfigMap", 201))
-    request = a_request(task=a_task())
+    request = a_request(task=task)
     async with api_of(server) as api:
         assert (await launching.launch(api, request, KeptLog()))["metadata"]["uid"] == "uid-1"
         with pytest.raises(exceptions.LaunchError, match="of this request was launched already"):

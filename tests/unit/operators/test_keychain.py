@@ -35,6 +35,8 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(warehouse))
     monkeypatch.setenv("AIRFLOW_CONN_PARTNER", json.dumps({"conn_type": "http", "password": "partner-password"}))
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_KEY", json.dumps(keyfile))
+    nested = {"conn_type": "http", "extra": {"nested": {"list": ["listed-password"], "pin": 918273645}}}
+    monkeypatch.setenv("AIRFLOW_CONN_NESTED", json.dumps(nested))
     monkeypatch.setenv("AIRFLOW_VAR_API_TOKEN", "token-of-a-variable")
     monkeypatch.setenv("AIRFLOW_VAR_PARTNER_ID", "4711-partner-id")
 
@@ -89,7 +91,15 @@ def test_secrets(template: str, text: str) -> None:
     assert rendered(template) == text
 
 
-@pytest.mark.parametrize("template", ["{{ secret.partner_id }}", "{{ keychain.warehouse.password }}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ secret.partner_id }}",
+        "{{ keychain.warehouse.password }}",
+        "{{ keychain.nested.nested.list[0] }}",
+        "{{ keychain.nested.nested.pin }}",
+    ],
+)
 def test_what_was_resolved_is_masked(template: str) -> None:
     """A value from a connection or variable is masked in the log, whatever it is called (R26)."""
     assert redact(f"it is {rendered(template)}!") == "it is ***!"

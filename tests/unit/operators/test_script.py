@@ -16,7 +16,13 @@ import yaml
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.helpers import serialize_template_field
 
-from airflow_script_provider._airflow import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow_script_provider._airflow import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 from airflow_script_provider.exceptions import RunKilledError, ScriptFailedError, ScriptSourceError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks._task_run import JobTaskRun
@@ -336,6 +342,26 @@ def test_a_task_that_was_ended_does_not_defer(state: str | None, monkeypatch: py
         an_operator(deferrable=True)._defer(deferral, context)
     assert deleted == ([] if state in LIVE_STATES else [deferral.job.ref])
     assert state in LIVE_STATES or f"For Airflow the task is {state}: Job etl/load is deleted" in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["timeout", "SIGTERM"])
+def test_what_comes_during_the_question_before_a_deferral(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trigger ends the Job of a task without time; a kill must not be forgotten (R3, R5)."""
+    operator, deleted = an_operator(deferrable=True), list[Any]()
+
+    def asked(*_: Any) -> None:
+        if kind == "timeout":
+            raise AirflowTaskTimeout("Timeout, PID: 1")
+        operator.on_kill()
+
+    monkeypatch.setattr(JobTaskRun, "end_if_over", asked)
+    monkeypatch.setattr(JobTaskRun, "delete", lambda _, ref: deleted.append(ref))
+    monkeypatch.setattr(_task_run, "task_state", lambda _: "failed")
+    deferral = Deferral(a_launched_job(), FollowState(), "https://server")
+    context: Any = {"ti": A_TASK_INSTANCE}
+    with pytest.raises(TaskDeferred if kind == "timeout" else RunKilledError):
+        operator._defer(deferral, context)
+    assert deleted == ([] if kind == "timeout" else [deferral.job.ref])
 
 
 @pytest.mark.parametrize(

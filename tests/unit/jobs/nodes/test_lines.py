@@ -125,9 +125,10 @@ LOST = Lost("not ready", None, "load-x1", "", is_confirmed=False)
         ({"exit_code": 143, "being_deleted": True}, DEADLINE, False, True),
         ({"exit_code": 143, "being_deleted": True}, DEADLINE, True, False),
         ({"exit_code": 1}, FAILED, False, False),
+        ({"exit_code": 1, "phase": "Failed"}, Verdict(Cause.JOB_FAILED, "uid-load-x1"), False, False),
         ({"running": True}, LOST, False, False),
     ],
-    ids=["ended at once", "shown live", "stays", "node lost"],
+    ids=["ended at once", "shown live", "stays", "stays with its Job", "node lost"],
 )
 async def test_the_log_of_a_pod_that_goes_is_read_before_anything_is_asked(
     pod: dict[str, Any], decision: Verdict | Lost, is_live: bool, is_begun: bool

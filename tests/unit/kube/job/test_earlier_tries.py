@@ -11,6 +11,7 @@ import pytest
 from airflow_script_provider.kube import kill, labels
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import earlier_tries
+from airflow_script_provider.kube.job.pruning import pruned_job
 from airflow_script_provider.kube.names import LaunchIdentity
 from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
 
@@ -349,10 +350,12 @@ def test_the_jobs_clock_does_not_start_anew(job: dict[str, Any], seconds: float 
     assert earlier_tries.seconds_on_the_clock(job, NOW) == seconds
 
 
+@pytest.mark.parametrize("ended", [None, "2026-01-01T00:05:00Z"])
 @pytest.mark.parametrize("launched_at", [0.0, 5000.0])
-def test_a_moment_of_another_clock_is_as_far_as_it_was_from_the_launch(launched_at: float) -> None:
-    """Less what has passed since then by the API server's clock (R5)."""
-    assert earlier_tries.seconds_until(launched_at + 700, launched_at, a_left_job(), NOW) == 100
+def test_a_moment_of_another_clock_is_as_far_as_it_was_from_the_launch(launched_at: float, ended: str | None) -> None:
+    """Less what has passed since then by the API server's clock, also of a Job that has ended (R5)."""
+    job = pruned_job(a_left_job(ended=ended))
+    assert earlier_tries.seconds_until(launched_at + 700, launched_at, job, NOW) == 100
 
 
 @pytest.mark.parametrize(("ended", "has_ended"), [(None, False), ("2026-01-01T00:05:00Z", True)])
