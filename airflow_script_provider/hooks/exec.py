@@ -117,15 +117,17 @@ class ExecTaskRun(TaskRun):
 
         try:
             return hand_over(self.run(access, main))
-        except AirflowTaskTimeout:
-            found = self._after_timeout(access, Deadline.within(None, seconds_left))
-            if found is None:
-                raise
-        except exceptions.RunKilledError:
-            found = self._exec.known_outcome if self._exec is not None else None
+        except (AirflowTaskTimeout, exceptions.RunKilledError) as interruption:
+            found = self._outlasting(interruption, access, Deadline.within(None, seconds_left))
             if found is None:
                 raise
         return hand_over(found)
+
+    def _outlasting(self, interruption: BaseException, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
+        """The outcome that an interruption does not undo, None without one."""
+        if isinstance(interruption, AirflowTaskTimeout):
+            return self._after_timeout(access, deadline)
+        return self._exec.known_outcome if self._exec is not None else None
 
     def _after_timeout(self, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
         """The outcome at the deadline of the task itself; None if another try may follow."""
