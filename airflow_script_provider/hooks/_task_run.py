@@ -183,7 +183,7 @@ class JobTaskRun(TaskRun):
         To be called before the task defers: Airflow takes no deferral of such a task, starts no
         trigger, and does not call ``on_kill`` any more.
         """
-        end = meaning_of_kill(_event_loop.run(answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT)))
+        end = _event_loop.run(_meaning_by_state(task))
         if not end.leaves_job:
             fate = self._delete_if_possible(ref)
             raise exceptions.RunKilledError(f"the task was ended before it could defer. {end.reason}: {fate}")
@@ -359,9 +359,14 @@ class JobTaskRun(TaskRun):
         if task is None or not task.has_tries_left:
             return None
         if self.interruptible.is_killed:
-            return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
+            return await _meaning_by_state(task)
         is_of_the_server = isinstance(interruption, exceptions.KubernetesApiError) and interruption.retryable
         return NOT_FOLLOWED if alone and is_of_the_server else None
+
+
+async def _meaning_by_state(task: TaskIdentity) -> EarlyEnd:
+    """What an early end means by the state of the task, for which Airflow is asked."""
+    return meaning_of_kill(await answer_of(lambda: task_state(task), KILL_STATE_TIMEOUT))
 
 
 def notice_kills() -> Hashable:

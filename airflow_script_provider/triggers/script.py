@@ -169,9 +169,10 @@ class ScriptTrigger(JobTrigger):
         """
         ref = self._launched.ref
         if termination.ends_the_tries(end.view, end.verdict, self._launched.limits):
-            has_deadline = "activeDeadlineSeconds" in end.view.job.get("spec", {})
-            passed = None if has_deadline else earlier_tries.seconds_on_the_clock(end.view.job, api.now())
-            deadline = None if has_deadline else math.ceil(passed or 0) + UNREAD_TIMEOUT
+            deadline = None
+            if "activeDeadlineSeconds" not in end.view.job.get("spec", {}):
+                passed = earlier_tries.seconds_on_the_clock(end.view.job, api.now()) or 0
+                deadline = math.ceil(passed) + UNREAD_TIMEOUT
             text = await asyncio.to_thread(end.to_text)
             if await launching.leave_ended(api, ref, text, deadline):
                 return False
