@@ -16,8 +16,10 @@ from typing import Any
 from benchmarks import cluster
 from benchmarks.contenders import (
     JOB_OPERATOR,
+    JOB_OPERATOR_TUNED,
     OURS,
     POD_OPERATOR,
+    POD_OPERATOR_TUNED,
     Task,
     contenders,
     log_as_a_task,
@@ -29,7 +31,7 @@ from benchmarks.report import ratio, spread, table, target
 
 TRANSPORT = "import of aiohttp alone"
 IN_CLUSTER = {f"{name}, in-cluster": name for name in (OURS, POD_OPERATOR)}
-COMPARED = (OURS, POD_OPERATOR, JOB_OPERATOR, *IN_CLUSTER, TRANSPORT)
+COMPARED = (OURS, POD_OPERATOR, POD_OPERATOR_TUNED, JOB_OPERATOR, JOB_OPERATOR_TUNED, *IN_CLUSTER, TRANSPORT)
 AT_ONCE = 8
 ALLOWED_CPU, ALLOWED_MEMORY, ALLOWED_MODULES, ALLOWED_DELAY = 0.4, 30.0, 350, 0.3
 
@@ -93,7 +95,7 @@ def measure(name: str, task: Task, observer: Observer) -> Cost:
     cost = cost_of(started(name, task))
     if name == TRANSPORT:
         return cost
-    seen = observer.take(with_job=IN_CLUSTER.get(name, name) != POD_OPERATOR)
+    seen = observer.take(with_job=not name.startswith(POD_OPERATOR))
     return replace(cost, delay=cost.ended - seen["container"])
 
 

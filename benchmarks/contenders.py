@@ -24,10 +24,29 @@ if TYPE_CHECKING:
 OURS = "KubernetesScriptOperator"
 POD_OPERATOR = "KubernetesPodOperator"
 JOB_OPERATOR = "KubernetesJobOperator"
+POD_OPERATOR_TUNED = f"{POD_OPERATOR}, all intervals at 0.1 s"
+JOB_OPERATOR_TUNED = f"{JOB_OPERATOR}, all intervals at 0.1 s"
 OURS_DEFERRED = f"{OURS}, deferrable"
 POD_OPERATOR_DEFERRED = f"{POD_OPERATOR}, deferrable"
 JOB_OPERATOR_DEFERRED = f"{JOB_OPERATOR}, deferrable"
 BARE_JOB = "bare Job, Complete seen"
+
+_DEFERRABLE = {"deferrable": True}
+_TUNED_POD = dict.fromkeys(
+    ("startup_check_interval_seconds", "base_container_status_polling_interval", "poll_interval"), 0.1
+)
+_TUNED_JOB = {"job_poll_interval": 0.1}
+OPERATORS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    OURS: (OURS, {}),
+    POD_OPERATOR: (POD_OPERATOR, {}),
+    POD_OPERATOR_TUNED: (POD_OPERATOR, _TUNED_POD),
+    JOB_OPERATOR: (JOB_OPERATOR, {}),
+    JOB_OPERATOR_TUNED: (JOB_OPERATOR, _TUNED_POD | _TUNED_JOB),
+    OURS_DEFERRED: (OURS, _DEFERRABLE),
+    POD_OPERATOR_DEFERRED: (POD_OPERATOR, _DEFERRABLE),
+    JOB_OPERATOR_DEFERRED: (JOB_OPERATOR, _DEFERRABLE),
+}
+"""The contenders that are operators: the class, and what is not as its defaults are."""
 
 
 @dataclass(frozen=True)
@@ -72,75 +91,55 @@ def log_as_a_task(to: str | int) -> None:
 
 def contenders() -> dict[str, Callable[[Task], None]]:
     """All of them by name. Each imports what it needs when it runs."""
-    return {
-        OURS: run_ours,
-        POD_OPERATOR: _run_pod_operator,
-        JOB_OPERATOR: _run_job_operator,
-        OURS_DEFERRED: partial(run_ours, deferrable=True),
-        POD_OPERATOR_DEFERRED: partial(_run_pod_operator, deferrable=True),
-        JOB_OPERATOR_DEFERRED: partial(_run_job_operator, deferrable=True),
-        BARE_JOB: run_bare_job,
+    return {name: partial(_execute, name) for name in OPERATORS} | {BARE_JOB: run_bare_job}
+
+
+def operator(name: str, task: Task) -> Any:
+    """The operator of a contender, new; ours, deferrable, defers at once."""
+    class_name, differing = OPERATORS[name]
+    shared: dict[str, Any] = {
+        "task_id": "benchmark",
+        "image": cluster.IMAGE,
+        "namespace": task.namespace,
+        "node_selector": task.node_selector,
     }
+    if class_name == OURS:
+        from airflow_script_provider.operators.script import KubernetesScriptOperator
 
-
-def run_ours(task: Task, *, deferrable: bool = False) -> None:
-    """Our own operator; deferrable, it defers at once."""
-    from airflow_script_provider.operators.script import KubernetesScriptOperator
-
-    _execute(
-        lambda: KubernetesScriptOperator(
-            task_id="benchmark",
-            script=task.script,
-            image=cluster.IMAGE,
-            namespace=task.namespace,
-            node_selector=task.node_selector,
-            backoff_limit=0,
-            deferrable=deferrable,
-            defer_after=0,
-        )
+        return KubernetesScriptOperator(script=task.script, backoff_limit=0, defer_after=0, **shared, **differing)
+    return _peer(class_name)(
+        name="benchmark",
+        cmds=["python3", "-u", "-c", task.script],
+        get_logs=True,
+        do_xcom_push=False,
+        **shared,
+        **differing,
     )
 
 
-def _run_pod_operator(task: Task, **more: Any) -> None:
-    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+def _peer(class_name: str) -> Callable[..., Any]:
+    """An operator of the cncf.kubernetes provider."""
+    if class_name == POD_OPERATOR:
+        from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
-    _run_peer(KubernetesPodOperator, task, more)
-
-
-def _run_job_operator(task: Task, **more: Any) -> None:
+        return KubernetesPodOperator
     from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 
-    _run_peer(KubernetesJobOperator, task, {"wait_until_job_complete": True, "ttl_seconds_after_finished": 300} | more)
+    return partial(KubernetesJobOperator, wait_until_job_complete=True, ttl_seconds_after_finished=300)
 
 
-def _run_peer(operator_class: Any, task: Task, more: Mapping[str, Any]) -> None:
-    """An operator of the cncf.kubernetes provider, with the arguments that all of them share."""
-    _execute(
-        lambda: operator_class(
-            task_id="benchmark",
-            name="benchmark",
-            image=cluster.IMAGE,
-            cmds=["python3", "-u", "-c", task.script],
-            namespace=task.namespace,
-            node_selector=task.node_selector,
-            get_logs=True,
-            do_xcom_push=False,
-            **more,
-        )
-    )
-
-
-def _execute(make: Callable[[], Any]) -> None:
+def _execute(name: str, task: Task) -> None:
     """Execute an operator; what it defers is run at once and resumed by another one, as ``airflow dags test`` does."""
     from airflow.sdk.exceptions import TaskDeferred
 
     context = _context()
     try:
-        make().execute(context)
+        operator(name, task).execute(context)
     except TaskDeferred as deferred:
         _, arguments = deferred.trigger.serialize()
         event = asyncio.run(_first_event(type(deferred.trigger)(**arguments)))
-        getattr(make(), deferred.method_name)(context, event=event, **(deferred.kwargs or {}))
+        resumed = getattr(operator(name, task), deferred.method_name)
+        resumed(context, event=event, **(deferred.kwargs or {}))
 
 
 async def _first_event(trigger: Any) -> Any:

@@ -47,7 +47,7 @@ BUT_OF_3_3 = (
 )
 """The web interface of Airflow 3.1 has other pages: the tests read those of 3.3. The supervisor of a
 task is a worker of its LocalExecutor, which takes no notice of SIGTERM."""
-JOBS = "4"
+JOBS = os.environ.get("JOBS", "4")
 MODELS = (
     "tests/unit/kube/test_client_models.py",
     "tests/unit/hooks/test_digests.py",
@@ -127,7 +127,8 @@ class Packages:
         """The wheel of this checkout, the requirements, and what the tests import, resolved together."""
         build = ("build", "--wheel", "--no-build-isolation", "--offline", "--python", sys.executable)
         bench.run("build", [UV, *build, "-o", bench.folder, ROOT])
-        bench.run("venv", [UV, "venv", "--python", self.python, python.parents[1]])
+        # The commands of pyenv, which uv tries, run no version but the one that is chosen.
+        bench.run("venv", [UV, "venv", "--python", self.python, python.parents[1]], PYENV_VERSION=self.python)
         dated = ("--exclude-newer", self.until) if self.until else ()
         lowest = ("-c", self._lowest(bench)) if self.is_lowest else ()
         (wheel,) = bench.folder.glob("*.whl")
