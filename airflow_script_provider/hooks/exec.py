@@ -78,7 +78,6 @@ class ExecTaskRun(TaskRun):
     """A run in a running pod in the place of a task: what operators need beyond the hook."""
 
     nothing_begun = "Nothing was started."
-    _exec: ExecRun | None = None
 
     def prepare(self, inputs: ScriptInputs, options: ExecOptions, *, folder: str | None = None) -> ExecRequest:
         """Read the script and check everything; nothing is started."""
@@ -105,10 +104,12 @@ class ExecTaskRun(TaskRun):
         if request.script is not None:
             log_origins(self.log, request.script, request.files)
         log = self.run_log(get_logs=inputs.get_logs)
+        begun: ExecRun | None = None  # of this call: a hook may run several scripts, also in threads
 
         async def main(api: KubernetesApi) -> Outcome:
-            self._exec = ExecRun(api, request, log, inputs.max_output_bytes, mask=masked)
-            return await self._exec.outcome()
+            nonlocal begun
+            begun = ExecRun(api, request, log, inputs.max_output_bytes, mask=masked)
+            return await begun.outcome()
 
         def hand_over(outcome: Outcome) -> Outcome:
             if on_outcome is not None:
@@ -118,26 +119,30 @@ class ExecTaskRun(TaskRun):
         try:
             return hand_over(self.run(access, main))
         except (AirflowTaskTimeout, exceptions.RunKilledError) as interruption:
-            found = self._outlasting(interruption, access, Deadline.within(None, seconds_left))
+            found = self._outlasting(interruption, begun, access, Deadline.within(None, seconds_left))
             if found is None:
                 raise
         return hand_over(found)
 
-    def _outlasting(self, interruption: BaseException, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
-        """The outcome that an interruption does not undo, None without one."""
-        if isinstance(interruption, AirflowTaskTimeout):
-            return self._after_timeout(access, deadline)
-        return self._exec.known_outcome if self._exec is not None else None
-
-    def _after_timeout(self, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
-        """The outcome at the deadline of the task itself; None if another try may follow."""
-        if self._exec is None or deadline.seconds is None:
+    def _outlasting(
+        self, interruption: BaseException, begun: ExecRun | None, access: ClusterAccess, deadline: Deadline
+    ) -> Outcome | None:
+        """The outcome of a run that an interruption does not undo, None without one."""
+        if begun is None:
             return None
-        if self._exec.may_still_run:
+        if isinstance(interruption, AirflowTaskTimeout):
+            return self._after_timeout(begun, access, deadline)
+        return begun.known_outcome
+
+    def _after_timeout(self, begun: ExecRun, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
+        """The outcome at the deadline of the task itself; None if another try may follow."""
+        if deadline.seconds is None:
+            return None
+        if begun.may_still_run:
             self.log.info("execution_timeout is over; waiting for the end of the process")
             with contextlib.suppress(exceptions.ScriptProviderError, AirflowTaskTimeout):
-                self.run(access, self._exec.outlast_timeout)
-        return self._exec.outcome_of_timeout(deadline)
+                self.run(access, begun.outlast_timeout)
+        return begun.outcome_of_timeout(deadline)
 
 
 def _exec_request(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import KubernetesApiError, RunKilledError
+from airflow_script_provider.hooks import exec as exec_hook
 from airflow_script_provider.hooks.exec import ExecTaskRun
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.exec.request import ExecOptions
@@ -18,6 +19,7 @@ from airflow_script_provider.kube.request.inputs import ScriptInputs
 
 LEFT: Any = object()
 """Stands for the outcome of a process that may still run."""
+KILLED = RunKilledError("the run was killed. Nothing was started.")
 
 
 class Interrupted:
@@ -25,7 +27,11 @@ class Interrupted:
 
     may_still_run = True
 
-    def outlast_timeout(self) -> None:
+    async def outcome(self) -> Any:
+        """What Airflow raises."""
+        raise AirflowTaskTimeout
+
+    async def outlast_timeout(self, _: Any) -> None:
         """Wait until the process has ended."""
         self.may_still_run = False
 
@@ -35,44 +41,73 @@ class Interrupted:
         return LEFT if self.may_still_run else None
 
 
-class TimedOut(ExecTaskRun):
-    """A run that ``execution_timeout`` ends; ``after`` is what ends the wait for its process."""
+class Ended:
+    """A run that has ended with ``LEFT``; ``interruption`` comes before that is returned."""
+
+    may_still_run = False
+
+    def __init__(self, interruption: BaseException | None = None) -> None:
+        self.interruption = interruption
+
+    async def outcome(self) -> Any:
+        """The outcome, unless it is interrupted."""
+        if self.interruption is not None:
+            raise self.interruption
+        return LEFT
+
+    def outcome_of_interruption(self, _: Any = None) -> Any:
+        """It is known."""
+        return LEFT
+
+    known_outcome = property(outcome_of_interruption)
+    outcome_of_timeout = outcome_of_interruption
+
+
+class Unfinished(Ended):
+    """A run that is killed before it has an outcome; ``meanwhile`` comes before that."""
+
+    def __init__(self, meanwhile: Any) -> None:
+        super().__init__(KILLED)
+        self.meanwhile = meanwhile
+
+    async def outcome(self) -> Any:
+        """What the kill raises."""
+        await asyncio.to_thread(self.meanwhile)
+        return await super().outcome()
+
+    def outcome_of_interruption(self, _: Any = None) -> Any:
+        """There is none."""
+        return None
+
+    known_outcome = property(outcome_of_interruption)
+
+
+class Unconnected(ExecTaskRun):
+    """Runs without a session; ``after`` is what each but the first comes to, or None."""
 
     asked = 0
     after: BaseException | None = None
 
     def run(self, access: Any, do: Any) -> Any:
-        """Airflow's timeout at first, then the wait for the process."""
+        """The result of a coroutine in a session."""
         self.asked += 1
-        if self.asked == 1:
-            self._exec = Interrupted()  # type: ignore[assignment]  # what the hook asks of a run
-            raise AirflowTaskTimeout
-        if self.after is not None:
+        if self.asked > 1 and self.after is not None:
             raise self.after
-        do()
+        return asyncio.run(do(None))
 
 
-class Ended(ExecTaskRun):
-    """A run that has ended with ``LEFT``, which is to be handed over."""
-
-    def run(self, access: Any, do: Any) -> Any:
-        """The outcome of the run; it is not asked for the end of its process."""
-        assert self._exec is None
-        self._exec = SimpleNamespace(may_still_run=False, outcome_of_timeout=lambda _: LEFT)  # type: ignore[assignment]
-        return LEFT
-
-
-def a_run(after: BaseException | None = None) -> TimedOut:
-    """Such a run."""
-    run = TimedOut(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
+def a_run(after: BaseException | None = None) -> Unconnected:
+    """Such runs."""
+    run = Unconnected(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
     run.after = after
     return run
 
 
-def outcome_of(run: ExecTaskRun, seconds_left: float | None, on_outcome: Any = None) -> Any:
+def outcome_of(run: ExecTaskRun, seconds_left: float | None, on_outcome: Any = None, begun: Any = None) -> Any:
     """Its outcome in a task with so much time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClusterRef, "resolve", lambda _: ClusterAccess(config={}))
+        patch.setattr(exec_hook, "ExecRun", lambda *_, **__: begun or Interrupted())
         inputs, options = ScriptInputs(script="print(1)"), ExecOptions(pod="api-x1")
         return run.outcome(inputs, options, seconds_left=seconds_left, on_outcome=on_outcome)
 
@@ -111,12 +146,11 @@ def test_a_timeout_while_the_outcome_is_handed_over(seconds_left: float | None) 
             raise interruptions.pop()
         saved.append(outcome)
 
-    run = Ended(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
     if seconds_left is None:
         with pytest.raises(AirflowTaskTimeout):
-            outcome_of(run, seconds_left, save)
+            outcome_of(a_run(), seconds_left, save, Ended())
     else:
-        assert outcome_of(run, seconds_left, save) is LEFT
+        assert outcome_of(a_run(), seconds_left, save, Ended()) is LEFT
     assert saved == ([] if seconds_left is None else [LEFT])
 
 
@@ -130,17 +164,30 @@ def test_an_outcome_after_the_tasks_time_is_handed_over() -> None:
 @pytest.mark.parametrize("has_ended", [True, False])
 def test_a_kill_after_the_end_does_not_undo_it(has_ended: bool) -> None:
     """The session is closed meanwhile; the script would run a second time (R1, R2)."""
-
-    class Killed(ExecTaskRun):
-        def run(self, access: Any, do: Any) -> Any:
-            self._exec = SimpleNamespace(known_outcome=LEFT if has_ended else None)  # type: ignore[assignment]
-            raise RunKilledError("the run was killed. Nothing was started.")
-
     saved: list[Any] = []
-    run = Killed(ClusterRef(None, config_file="/none"), logging.getLogger(__name__))
     if has_ended:
-        assert outcome_of(run, 60, saved.append) is LEFT
+        assert outcome_of(a_run(), 60, saved.append, Ended(KILLED)) is LEFT
     else:
         with pytest.raises(RunKilledError):
-            outcome_of(run, 60, saved.append)
+            outcome_of(a_run(), 60, saved.append, Unfinished(lambda: None))
     assert saved == [LEFT] * has_ended
+
+
+@pytest.mark.parametrize("seconds_left", [60, None], ids=["operator", "other code"])
+@pytest.mark.parametrize("interruption", [KILLED, AirflowTaskTimeout()], ids=repr)
+def test_a_run_that_never_began_has_no_outcome(interruption: BaseException, seconds_left: float | None) -> None:
+    """The same hook has run another script before, whose outcome it is not (R1, R3)."""
+    run, saved = a_run(after=interruption), list[Any]()
+    assert outcome_of(run, 60, begun=Ended()) is LEFT
+    with pytest.raises(type(interruption)):
+        outcome_of(run, seconds_left, saved.append, Ended())
+    assert saved == []
+
+
+def test_threads_with_one_hook_have_an_outcome_each() -> None:
+    """A kill ends one of them after the other has ended (R1, R3)."""
+    run = a_run()
+    killed = Unfinished(lambda: outcome_of(run, None, begun=Ended()))
+    with pytest.raises(RunKilledError):
+        outcome_of(run, None, begun=killed)
+    assert run.asked == 2
