@@ -262,7 +262,9 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             chunk = await content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise_interruption_behind(error)
-            raise exceptions.ApiUnreachableError(f"watch broke: {error or type(error).__name__}", status=0) from error
+            raise exceptions.ApiUnreachableError(
+                f"watch broke: {str(error) or type(error).__name__}", status=0
+            ) from error
         if not chunk and partial.strip():
             yield partial  # the end of something else than events
         if not chunk:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from airflow_script_provider import exceptions
 from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.changes import OwnChanges
 from airflow_script_provider.jobs.context import JobContext, may_quote
@@ -174,7 +173,7 @@ async def _conclude_known(
     context = guard.context
     context.log.note("The task has no time left, but its outcome is known already")
     async with guard.protecting():
-        await _delete_secret(context)
+        await launching.delete_secret(context.api, context.job, context.log)
     return await _hand_over(guard, outcome, task, on_outcome, deletes_job=context.known.deletes_job)
 
 
@@ -237,7 +236,7 @@ async def _clear_up(context: JobContext, followed: Followed, seconds: float | No
     """
     outcome = _outcome(context.job, context.hide, followed, seconds)
     context.known.outcome, context.known.deletes_job = outcome, followed.verdict.delete_job
-    await _delete_secret(context)
+    await launching.delete_secret(context.api, context.job, context.log)
     _note(outcome, followed, context.log, quotes=context.may_quote)
     return outcome
 
@@ -276,19 +275,6 @@ async def _delete_job(context: JobContext) -> None:
     """Delete the Job, with which Kubernetes would go on."""
     if not (deleted := await launching.abandon(context.api, context.job.ref)):
         context.log.note(launching.fate(context.job.ref, deleted=deleted), logging.WARNING)
-
-
-async def _delete_secret(context: JobContext) -> None:
-    ref, secret = context.job.ref, context.job.secret_name
-    if secret is None:
-        return
-    try:
-        await launching.delete_secret(context.api, ref, secret)
-    except (TimeoutError, exceptions.KubernetesApiError) as error:
-        how = f"kubectl -n {ref.namespace} delete secret {secret}"
-        context.log.note(
-            f"Secret {secret} stays until its Job is deleted: {error or 'no answer'}. Run: {how}", logging.WARNING
-        )
 
 
 async def _hand_over(

@@ -15,7 +15,7 @@ from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import kept_fields, refusal
 from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.job.launched import JobRef
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
@@ -119,13 +119,20 @@ async def delete(api: KubernetesApi, ref: JobRef) -> bool:
     return await api.delete("jobs", ref.namespace, ref.name, uid=ref.uid)
 
 
-async def delete_secret(api: KubernetesApi, ref: JobRef, name: str) -> None:
-    """Delete the Secret of a Job that is over.
+async def delete_secret(api: KubernetesApi, job: LaunchedJob, log: RunLog) -> None:
+    """Delete the Secret of a Job that is over, if it has one.
 
-    Raises ``KubernetesApiError`` or ``TimeoutError`` if it stays.
+    An error is only a warning: the Secret then goes with its Job.
     """
-    async with asyncio.timeout(ABANDON_TIMEOUT):
-        await api.delete("secrets", ref.namespace, name)
+    namespace, name = job.ref.namespace, job.secret_name
+    if name is None:
+        return
+    try:
+        async with asyncio.timeout(ABANDON_TIMEOUT):
+            await api.delete("secrets", namespace, name)
+    except (TimeoutError, exceptions.KubernetesApiError) as error:
+        why, how = str(error) or "no answer", f"kubectl -n {namespace} delete secret {name}"
+        log.note(f"Secret {name} stays until its Job is deleted: {why}. Run: {how}", logging.WARNING)
 
 
 async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:

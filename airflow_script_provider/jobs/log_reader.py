@@ -282,7 +282,9 @@ class LogReader:
         if isinstance(error, exceptions.ApiForbiddenError):
             self._note_refused(error)
         else:
-            self._note(f"The log of pod {self._pod_name} cannot be read, trying again: {error or type(error).__name__}")
+            self._note(
+                f"The log of pod {self._pod_name} cannot be read, trying again: {str(error) or type(error).__name__}"
+            )
 
     def _note_refused(self, error: exceptions.ApiForbiddenError) -> None:
         """Once, not again at the end: a missing right is asked for a second time all the same."""
@@ -320,7 +322,7 @@ class LogReader:
         elif isinstance(error, exceptions.ApiForbiddenError):
             self._note_refused(error)
         else:
-            self._note(f"The log of pod {self._pod_name} is incomplete from here: {error or type(error).__name__}")
+            self._note(f"The log of pod {self._pod_name} is incomplete from here: {str(error) or type(error).__name__}")
 
 
 def _is_doubted(error: Exception, refusals: int) -> bool:

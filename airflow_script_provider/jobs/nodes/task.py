@@ -291,8 +291,8 @@ class NodesTask:
             async with asyncio.timeout(_patience(runs.seconds_left)):
                 found = await self._of_jobs(runs.job.ref.namespace, task, pick)
         except (TimeoutError, exceptions.KubernetesApiError) as error:
-            what = "The result lacks the runs of earlier tries"
-            self.log.note(f"{what}, which cannot be read: {error or 'no answer'}", logging.WARNING)
+            what = "The result lacks the runs of earlier tries, which cannot be read"
+            self.log.note(f"{what}: {str(error) or 'no answer'}", logging.WARNING)
             return records
         for node, record in found:
             records.setdefault(node, []).append(record)
@@ -337,14 +337,13 @@ class NodesTask:
         if runs.is_expired or not job.may_be_marked:
             self.log.note(launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref)))
             return False
+        await launching.delete_secret(self.api, job, self.log)
         try:
-            if job.secret_name is not None:
-                await launching.delete_secret(self.api, job.ref, job.secret_name)
             await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
             if not is_retried and task is not None and task.try_number > 1:
                 await self._mark_earlier(runs, task)
-        except (TimeoutError, exceptions.KubernetesApiError) as error:
-            self.log.note(f"Job {job.ref} could not be marked as read: {error or 'no answer'}", logging.WARNING)
+        except exceptions.KubernetesApiError as error:
+            self.log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
         return not runs.board.is_owner_deleted
 
     async def _mark_earlier(self, runs: NodeRuns, task: TaskIdentity) -> None:

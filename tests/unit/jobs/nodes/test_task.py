@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from airflow_script_provider import exceptions
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes import choice as node_choice
 from airflow_script_provider.jobs.nodes import ending, task
 from airflow_script_provider.jobs.nodes.creating import JobCreator
@@ -33,6 +36,7 @@ from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
+SECRET = "/api/v1/namespaces/etl/secrets/load-env"
 NO_RIGHT = 'jobs.batch is forbidden: User "x" cannot use resource "jobs"'
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
 OF_THE_OWNER = {"uid": "job-uid", "creationTimestamp": "2026-01-01T00:00:00Z"}
@@ -95,6 +99,26 @@ async def test_a_success_ends_the_owners_of_its_earlier_tries(alone: bool, reque
         async with api_of(server) as api:
             await NodesTask(api, KeptLog(), None, alone)._mark_earlier(runs, a_task(try_number=2))
         assert requests(server, "PATCH", f"{JOBS}/left") == marked
+
+
+@pytest.mark.parametrize("is_retried", [True, False])
+@pytest.mark.parametrize(("within", "why"), [(4.0, r"refused to delete secrets .*"), (0.0, "no answer")])
+async def test_an_owner_is_marked_also_if_its_secret_stays(
+    monkeypatch: pytest.MonkeyPatch, within: float, why: str, is_retried: bool
+) -> None:
+    """Otherwise the next try would take over its failure, and run nothing (R1, R2)."""
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", within)
+    owner, log, launched = an_owner(), KeptLog(), a_launched_job(secret_name="load-env")
+    owner["metadata"] |= OF_THE_OWNER
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load", json.dumps(owner).encode())
+        server.answers(SECRET, a_refusal(403, "Forbidden", NO_RIGHT))
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, log), owner)
+            await NodesTask(api, log)._close(runs, a_task(), is_retried=is_retried)
+        assert requests(server, "PATCH", f"{JOBS}/load") == 1
+    how = r"Run: kubectl -n etl delete secret load-env"
+    assert re.fullmatch(rf"Secret load-env stays until its Job is deleted: .*{why}\. {how}", "\n".join(log.notes))
 
 
 @pytest.mark.parametrize(("theirs", "marked"), [("day-2", 1), (None, 1), ("day-1", 0)])
