@@ -123,31 +123,35 @@ class ExecRun:
                     begun.termination = begun.termination._replace(may_still_run=not is_gone)
                     await asyncio.sleep(0 if is_gone else POLL)
 
-    @property
-    def known_outcome(self) -> Outcome | None:
-        """The outcome as soon as there is one, which an interruption does not undo."""
-        return self._outcome
+    def own_outcome(self, interruption: str) -> Outcome | None:
+        """The outcome that an interruption, a clause in the past, does not undo; None without one.
+
+        It was known before, or the script had ended by itself before any signal of ours: then its
+        own exit code counts.
+        """
+        begun = self._begun
+        if self._outcome is not None or begun is None:
+            return self._outcome
+        own_end, termination = begun.program.reported_end, begun.termination
+        if own_end is None or termination is None or termination.was_signalled:
+            return None
+        if own_end.got_sigterm:
+            unlooked = f"{interruption} before the pod was looked at"
+            return self._concluded(begun, ends.end_with_pod(own_end.code, unlooked, None))
+        self._note_own_end()
+        return self._concluded(begun, own_end)
 
     def outcome_of_timeout(self, deadline: Deadline) -> Outcome | None:
         """The outcome of a run that the task's own time has interrupted.
 
-        None if the process is gone, unless it had ended by itself before: then its own exit code
-        counts. An outcome that was known before is returned as it is.
+        None if the process is gone, unless there is an ``own_outcome``.
         """
-        if self._outcome is not None:
-            return self._outcome
-        begun = self._begun
-        if begun is None:
-            return None
-        own_end = begun.program.reported_end
-        if own_end is not None and begun.termination is not None and not begun.termination.was_signalled:
-            unlooked = f"{deadline.argument} was over before the pod was looked at"
-            end = ends.end_with_pod(own_end.code, unlooked, None) if own_end.got_sigterm else own_end
-            return self._concluded(begun, end)
-        if not self.may_still_run:
-            return None
+        own = self.own_outcome(f"{deadline.argument} was over")
+        if own is not None or self._begun is None or not self.may_still_run:
+            return own
         self.request = replace(self.request, deadline=deadline)
-        return self._concluded(begun, TimedOut(begun.program.not_ended.description, may_still_run=True))
+        not_ended = self._begun.program.not_ended.description
+        return self._concluded(self._begun, TimedOut(not_ended, may_still_run=True))
 
     def _concluded(self, begun: _Begun, end: ExecEnd) -> Outcome:
         times = {"started_at": begun.started_at, "finished_at": _now()}
@@ -224,7 +228,7 @@ class ExecRun:
         found = running.result() if running.done() and running.exception() is None else program.reported_end
         end = ends.end_at_deadline(found, timed_out, was_signalled=termination.was_signalled)
         if isinstance(end, Exited):
-            self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
+            self._note_own_end()
         return end
 
     async def _end_after_fault(self, program: Program, fault: Exception, seconds: float) -> ExecEnd:
@@ -280,6 +284,9 @@ class ExecRun:
             if why := await why_gone(self.api, chosen, if_unread):
                 return why
         return None
+
+    def _note_own_end(self) -> None:
+        self.log.note(f"{self.request.noun} had ended by itself before that, so its exit code counts")
 
     def _log_choice(self, chosen: ChosenPod, interpreter: Interpreter | None) -> None:
         location = chosen.location

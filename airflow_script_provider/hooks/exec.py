@@ -132,7 +132,7 @@ class ExecTaskRun(TaskRun):
             return None
         if isinstance(interruption, AirflowTaskTimeout):
             return self._after_timeout(begun, access, deadline)
-        return begun.known_outcome
+        return begun.own_outcome("the run was killed")
 
     def _after_timeout(self, begun: ExecRun, access: ClusterAccess, deadline: Deadline) -> Outcome | None:
         """The outcome at the deadline of the task itself; None if another try may follow."""

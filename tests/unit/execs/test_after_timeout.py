@@ -1,4 +1,4 @@
-"""What follows ``execution_timeout`` of a script in a running pod."""
+"""What follows ``execution_timeout``, or a kill, of a script in a running pod."""
 
 from __future__ import annotations
 
@@ -101,17 +101,23 @@ def a_run(api: Any) -> ExecRun:
     return ExecRun(api, request, LoggerRunLog(structlog.get_logger("script"), None), 1024)
 
 
+async def interrupted(node: Node, server: Any) -> ExecRun:
+    """A run that was interrupted as Airflow interrupts it."""
+    async with api_of(server) as api:
+        run = a_run(api)
+        running = asyncio.ensure_future(run.outcome())
+        await node.has_begun.wait()
+        await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.wait({running})
+        assert running.cancelled()
+    return run
+
+
 async def outcome_after(node: Node) -> Outcome | None:
-    """The outcome of a run that was interrupted as Airflow interrupts it, and was then waited for."""
+    """The outcome of a run that was interrupted by a timeout, and was then waited for."""
     async with serving_pod(node.exec) as server:
-        async with api_of(server) as api:
-            run = a_run(api)
-            running = asyncio.ensure_future(run.outcome())
-            await node.has_begun.wait()
-            await asyncio.sleep(0.05)
-            running.cancel()
-            await asyncio.wait({running})
-            assert running.cancelled()
+        run = await interrupted(node, server)
         async with api_of(server) as api:
             if run.may_still_run:
                 await run.outlast_timeout(api)
@@ -201,3 +207,22 @@ async def test_a_run_without_a_pod_may_be_tried_again() -> None:
         run = a_run(api)
     assert not run.may_still_run
     assert run.outcome_of_timeout(Deadline(3, "execution_timeout")) is None
+
+
+@pytest.mark.parametrize(
+    ("node", "code"),
+    [
+        (Node(["ended"], code=0), 0),
+        (Node(["gone"], code=3), 3),
+        (Node(["ended"], late_code=0), None),
+        (Node(["ended"]), None),
+        (Node([SILENCE]), None),
+    ],
+    ids=["success", "failure", "after the signal", "no end", "no answer"],
+)
+async def test_a_kill_does_not_undo_the_scripts_own_end(node: Node, code: int | None) -> None:
+    """As after a timeout: another try would run the script a second time (R1, R2)."""
+    async with serving_pod(node.exec) as server:
+        outcome = (await interrupted(node, server)).own_outcome("the run was killed")
+    assert (outcome and outcome.result.exit_code) == code
+    assert (outcome is None) == (code is None)

@@ -55,12 +55,11 @@ class Ended:
             raise self.interruption
         return LEFT
 
-    def outcome_of_interruption(self, _: Any = None) -> Any:
+    def own_outcome(self, _: Any) -> Any:
         """It is known."""
         return LEFT
 
-    known_outcome = property(outcome_of_interruption)
-    outcome_of_timeout = outcome_of_interruption
+    outcome_of_timeout = own_outcome
 
 
 class Unfinished(Ended):
@@ -75,11 +74,9 @@ class Unfinished(Ended):
         await asyncio.to_thread(self.meanwhile)
         return await super().outcome()
 
-    def outcome_of_interruption(self, _: Any = None) -> Any:
+    def own_outcome(self, _: Any) -> Any:
         """There is none."""
         return None
-
-    known_outcome = property(outcome_of_interruption)
 
 
 class Unconnected(ExecTaskRun):
