@@ -86,13 +86,17 @@ class RunLines:
 
 
 class _Waiting:
-    """A log whose lines wait until they may be shown; ``is_full`` when they are too many."""
+    """A log whose lines wait until they may be shown; ``is_full`` when they are too many.
+
+    From then on it keeps only the ends of the groups that it has.
+    """
 
     def __init__(self, log: RunLog) -> None:
         self.lines: list[str] = []
         self.is_full = asyncio.Event()
         self._log = log
         self._size = 0
+        self._dropped_groups = 0
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """A line of ours, which does not wait."""
@@ -101,10 +105,17 @@ class _Waiting:
     def output(self, lines: Sequence[str]) -> None:
         """Lines of the script."""
         self._size += sum(map(len, lines))
-        if self._size > BUFFER:
-            self.is_full.set()
-        else:
+        if self._size <= BUFFER:
             self.lines.extend(lines)
+            return
+        self.is_full.set()
+        for line in lines:
+            if line.startswith(GROUP):
+                self._dropped_groups += 1
+            elif line == END_OF_GROUP and self._dropped_groups:
+                self._dropped_groups -= 1
+            elif line == END_OF_GROUP:
+                self.lines.append(line)
 
 
 class _Buffered:
@@ -193,27 +204,33 @@ class NodeLines:
 
     async def whole(self, run: NodeRun, title: str, uid: str | None) -> Output:
         """Show a run that has ended, as one group; the output of the pod that decided."""
-        view, early = run.seen.view, self._early.get(run.start)
-        buffered, is_read = early or _Buffered(self._context, view), True
+        early = self._early.get(run.start)
+        buffered, is_read = early or _Buffered(self._context, run.seen.view), True
         if early is not None:
-            await early.read_rest(view)
+            await early.read_rest(run.seen.view)
             del self._early[run.start]
         else:
-            is_read = await buffered.fits(view)
+            is_read = await buffered.fits(run.seen.view)
+        is_full = buffered.waiting.is_full.is_set()
         async with self._turn:
             self.open(title)
             try:
-                if is_read:
-                    self._context.log.output(buffered.waiting.lines)
-                    if buffered.waiting.is_full.is_set():
-                        self._context.log.note(_CUT, logging.WARNING)
-                    return buffered.lines.output_of(uid)
-                lines = RunLines(self._context, FollowState())
-                lines.see(view, is_over=True)
-                await lines.follow()
-                return lines.output_of(uid)
+                if is_full and (not is_read or _has_log(run.seen.view, uid)):
+                    again = await self._shown_again(run)
+                    return (buffered.lines if is_read else again).output_of(uid)
+                self._context.log.output(buffered.waiting.lines)
+                if is_full:
+                    self._context.log.note(_CUT, logging.WARNING)
+                return buffered.lines.output_of(uid)
             finally:
                 self.close()
+
+    async def _shown_again(self, run: NodeRun) -> RunLines:
+        """Read a log that is too long to wait for its turn, and show it."""
+        lines = RunLines(self._context, FollowState())
+        lines.see(run.seen.view, is_over=True)
+        await lines.follow()
+        return lines
 
     def open(self, title: str) -> None:
         """Begin a group."""
@@ -222,3 +239,9 @@ class NodeLines:
     def close(self) -> None:
         """End it."""
         self._context.log.output([END_OF_GROUP])
+
+
+def _has_log(view: View, uid: str | None) -> bool:
+    """Whether the pod stays for now, and its log with it."""
+    pod = view.pods.get(uid or "")
+    return pod is not None and uid not in view.gone and not pod_status.is_being_deleted(pod)

@@ -19,7 +19,7 @@ from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
-from tests.builders import a_launched_job, a_pod, some_limits
+from tests.builders import a_container, a_launched_job, a_pod, some_limits
 from tests.kept_log import KeptLog
 from tests.patience import LONG, PATIENCE
 from tests.servers import Answer, WebServer
@@ -164,3 +164,62 @@ async def test_what_was_read_of_a_run_that_goes_on_is_dropped() -> None:
             output = await lines.whole(run, "Node node-1: ended", "uid-load-x1")
     assert output.tail() == "begun\n"
     assert log.lines.count("begun") == 1
+
+
+LONG_LOG = ["::group::load", *(f"line {number}" for number in range(100))]
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_cut"),
+    [
+        ({"exit_code": 0, "phase": "Succeeded"}, False),
+        ({"exit_code": 0, "others": [a_container(name="proxy", running=True)]}, False),
+        ({"exit_code": 143, "phase": "Failed", "being_deleted": True}, True),
+    ],
+    ids=["stays", "stays for now", "goes"],
+)
+async def test_a_long_log_that_was_read_early_is_cut_only_if_its_pod_goes(
+    monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any], is_cut: bool
+) -> None:
+    """A script may have ended by itself when its deadline is heard of (R5, R13)."""
+    monkeypatch.setattr(module, "BUFFER", 150)
+    log = KeptLog()
+    stamped = [f"2026-01-01T00:00:01.{number + 1:09}Z {line}\n" for number, line in enumerate(LONG_LOG)]
+    with stand_in() as server:
+        server.answers(LOG, "".join(stamped).encode())
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            lines, run = NodeLines(JobContext(api, a_launched_job(), log)), a_run(running=True)
+            lines.begin(run, DEADLINE)
+            (early,) = lines._early.values()
+            await early.waiting.is_full.wait()
+            run.seen = run.seen.with_pod(a_pod(**ended), time.monotonic())
+            lines.see(run)
+            output = await lines.whole(run, "Node node-1: ended", "uid-load-x1")
+    assert output.tail() == "\n".join([*LONG_LOG, ""])
+    if is_cut:
+        assert module._CUT in log.notes
+        assert set(LONG_LOG) - set(log.lines)
+    else:
+        assert log.lines == ["::group::Node node-1: ended", *LONG_LOG, "::endgroup::", "::endgroup::"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "kept"),
+    [
+        ([["::group::a", "1"], ["x" * 20], ["::endgroup::", "2"]], ["::group::a", "1", "::endgroup::"]),
+        ([["1"], ["x" * 20], ["::group::a", "2", "::endgroup::"]], ["1"]),
+        (
+            [["::group::a"], ["x" * 20, "::group::b"], ["::endgroup::"], ["::endgroup::"]],
+            ["::group::a", "::endgroup::"],
+        ),
+    ],
+)
+def test_a_log_that_is_cut_ends_its_groups(
+    monkeypatch: pytest.MonkeyPatch, printed: list[list[str]], kept: list[str]
+) -> None:
+    """An open group hides all that comes after it, also other nodes (R13)."""
+    monkeypatch.setattr(module, "BUFFER", 20)
+    waiting = module._Waiting(KeptLog())
+    for lines in printed:
+        waiting.output(lines)
+    assert (waiting.lines, waiting.is_full.is_set()) == (kept, True)
