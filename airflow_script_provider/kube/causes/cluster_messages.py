@@ -51,7 +51,8 @@ _START_WRAPPING = compiled_later(
     r'failed to exec in container|failed to (start|create) exec "[^"]*"|failed to load task|(runc |crun )?exec failed|'
     r"(OCI|oci) runtime (create|start|exec) failed|(runc|crun) (create|start|run) failed|container_linux\.go:\d+|"
     r"unable to start container process|"
-    r"starting container process caused|error during container init|rpc error: code = \w+ desc = .*?): "
+    r"starting container process caused|error during container init|rpc error: code = \w+ desc = .*?|"
+    r'error sending request|Post "[^"]*"): '  # with our own program in the URL, or a command's words
 )
 _LOGGED = compiled_later(r'^(?:container create failed: )?time="[^"]*" level=\w+ msg="(?P<message>.*?)"?$')
 _MISSING = r"(?:executable file not found|no such file or directory|permission denied|exec format error|is a directory)"

@@ -165,9 +165,9 @@ def end_of_bare(own_lines: OwnLines, status: ExecStatus | None, why: str, second
     if status.exit_code is not None:
         return Exited(status.exit_code)
     if status.is_refused_by_node and own_lines.is_silent:
-        return NotStarted("refused", status.message)
+        return NotStarted("refused", start_error(status.message))
     if status.has_no_connection and own_lines.is_silent:
-        return NotStarted("connection", status.message)
+        return NotStarted("connection", start_error(status.message))
     return ConnectionBroken(f"{status.reason}: {start_error(status.message)}", seconds)
 
 

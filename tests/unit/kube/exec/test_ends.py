@@ -17,17 +17,18 @@ from airflow_script_provider.kube.exec.ends import (
 from airflow_script_provider.kube.exec.own_lines import OwnLines
 from airflow_script_provider.kube.exec.protocol import ExecStatus
 
-DIALED = 'error sending request: Post "https://10.0.0.2:10250/x": dial tcp 10.0.0.2:10250: connect: connection refused'
-REFUSED = 'Internal error occurred: unable to upgrade connection: container not found ("api")'
+DIALED = "dial tcp 10.0.0.2:10250: connect: connection refused"
+NOT_SENT = f'Internal error occurred: error sending request: Post "https://10.0.0.2:10250/x?command=sh": {DIALED}'
+REFUSED = 'unable to upgrade connection: container not found ("api")'
 OWN_SUCCESS = ExecStatus(0)
 MISSING = 'OCI runtime exec failed: exec: "{}": executable file not found in $PATH: unknown'
 BEGUN = b"abc started 12 345\nhi\n"
 BROKEN = ExecStatus(None, "InternalError", "websocket: close 1006")
-NO_CONNECTION = ExecStatus(None, "InternalError", DIALED)
+NO_CONNECTION = ExecStatus(None, "InternalError", NOT_SENT)
 NO_SHELL = ExecStatus(None, "InternalError", MISSING.format("sh"))
 UNREPORTED = ConnectionBroken("the connection to the node broke: the pod has reported no exit code", 2.0)
 STATUSES = (OWN_SUCCESS, ExecStatus(3), ExecStatus(137), ExecStatus(143), BROKEN, NO_CONNECTION, NO_SHELL, None)
-CUT = tuple(ConnectionBroken(f"InternalError: {one.message}", 2.0) for one in (BROKEN, NO_CONNECTION))
+CUT = tuple(ConnectionBroken(f"InternalError: {why}", 2.0) for why in (BROKEN.message, DIALED))
 NONE = ConnectionBroken("why", 2.0)
 
 # What the shell has printed; the end with each of STATUSES.
@@ -198,8 +199,8 @@ def test_an_image_without_sh_is_known_by_each_runtime() -> None:
         (OWN_SUCCESS, Exited(0)),
         (ExecStatus(3), Exited(3)),
         (None, ConnectionBroken("why", 2.0)),
-        (ExecStatus(None, "InternalError", DIALED), NotStarted("connection", DIALED)),
-        (ExecStatus(None, "InternalError", REFUSED), NotStarted("refused", REFUSED)),
+        (ExecStatus(None, "InternalError", NOT_SENT), NotStarted("connection", DIALED)),
+        (ExecStatus(None, "InternalError", f"Internal error occurred: {REFUSED}"), NotStarted("refused", REFUSED)),
         (ExecStatus(None, "InternalError", "x"), ConnectionBroken("InternalError: x", 2.0)),
         (
             ExecStatus(None, "InternalError", MISSING.format("/x")),
