@@ -352,6 +352,12 @@ EXAMPLES = (
     Example(C.CERTIFICATE_INVALID, "Error",
             _raised("ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
                     "self-signed certificate")),
+    Example(C.CERTIFICATE_INVALID, "Error",
+            _printed("curl: (60) SSL certificate problem: self-signed certificate",
+                     "More details here: https://curl.se/docs/sslcerts.html",
+                     "curl failed to verify the legitimacy of the server and therefore could not",
+                     "establish a secure connection to it. To learn more about this situation and",
+                     "how to fix it, please visit the web page mentioned above.", code=60)),
     # A script in a running pod.
     Example(C.NO_SHELL, None, NotStarted("sh")),
     Example(C.NO_WORKING_DIRECTORY, None, NotStarted("working_dir")),

@@ -55,10 +55,16 @@ _ENDS = (
     compiled_later(r"^\S+:\d+:(in .+:)? .+ \([A-Z]\w*(::\w+)*\)$"),  # Ruby
     compiled_later(r"^(PHP )?(Fatal|Parse|Compile) error: +\S.*"),
 )
-# What a program prints below its error: Perl, psql, bash with the line it could not read, R, PHP.
+# What a program prints below its error: Perl, psql, bash with the line it could not read, R, PHP,
+# curl and wget about certificates.
 _BELOW = compiled_later(
     r"^\s|^LINE \d+:|^BEGIN failed--|^Execution of \S+ aborted|^\S+: line \d+: `.*'$|"
-    r"^Execution halted$|^Calls: |^Stack trace:$|^#\d+ "
+    r"^Execution halted$|^Calls: |^Stack trace:$|^#\d+ |"
+    r"^More details here: https?://curl\.|^curl failed to verify the legitimacy of the server|"
+    r"^establish a secure connection to it\.|^how to fix it, please visit the web ?page mentioned above|"
+    r"^curl performs SSL certificate verification by default|^If this HTTPS server uses a certificate signed by|"
+    r"^If you'd like to turn off curl's verification|^HTTPS-proxy has similar options --proxy|"
+    r"^To connect to \S+ insecurely, use "
 )
 # How Go and Rust end a process that panics: exit codes, the error's line, and one below it.
 _PANICS = (

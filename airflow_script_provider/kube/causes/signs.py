@@ -201,6 +201,7 @@ OF_OUTPUT = (
     ),
     _sign(
         r"(failure in|server) name resolution|failure resolving|Name or service not known|"
+        r"unable to resolve host address|"
         r"Could not resolve (host|proxy)|Failed to fetch .*Could not resolve|getaddrinfo|"
         r"\bENOTFOUND\b|\bEAI_AGAIN\b|could not translate host name|no such host\b|"
         r"Unknown (MySQL server )?host|UnknownHostException|"
@@ -236,13 +237,16 @@ OF_OUTPUT = (
     ),
     _sign(
         r"self.signed certificate|unable to get local issuer certificate|PKIX path building failed|"
-        r"x509: certificate signed by unknown authority",
+        r"x509: certificate signed by unknown authority|unable to locally verify the issuer's authority|"
+        r"\bcertificate of \S+ (is not trusted|doesn't have a known issuer)",
         Category.CERTIFICATE_INVALID,
         "Mount the authority's certificate, and name it in SSL_CERT_FILE or REQUESTS_CA_BUNDLE.",
         _ANY_CASE,
     ),
     _sign(
-        r"CERTIFICATE_VERIFY_FAILED|certificate (has expired|verify failed)|Hostname mismatch|x509: ",
+        r"CERTIFICATE_VERIFY_FAILED|certificate (of \S+ )?(has expired|verify failed)|Hostname mismatch|x509: |"
+        r"no (alternative certificate subject name|certificate subject alternative name) matches|"
+        r"certificate's owner does not match hostname|SSL certificate problem: ",
         Category.CERTIFICATE_INVALID,
         flags=_ANY_CASE,
     ),

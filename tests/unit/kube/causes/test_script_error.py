@@ -93,6 +93,35 @@ PSQL = """\
 psql: error: connection to server at "db" (10.0.0.9), port 5432 failed: Connection refused
 \tIs the server running on that host and accepting TCP/IP connections?
 """
+CURL = """\
+curl: (60) SSL certificate problem: self-signed certificate
+More details here: https://curl.se/docs/sslcerts.html
+
+curl failed to verify the legitimacy of the server and therefore could not
+establish a secure connection to it. To learn more about this situation and
+how to fix it, please visit the web page mentioned above.
+"""
+OLD_CURL = """\
+curl: (60) SSL certificate problem: certificate has expired
+More details here: https://curl.haxx.se/docs/sslcerts.html
+
+curl performs SSL certificate verification by default, using a "bundle"
+ of Certificate Authority (CA) public keys (CA certs). If the default
+ bundle file isn't adequate, you can specify an alternate file
+ using the --cacert option.
+If this HTTPS server uses a certificate signed by a CA represented in
+ the bundle, the certificate verification probably failed due to a
+ problem with the certificate (it might be expired, or the name might
+ not match the domain name in the URL).
+If you'd like to turn off curl's verification of the certificate, use
+ the -k (or --insecure) option.
+HTTPS-proxy has similar options --proxy-cacert and --proxy-insecure.
+"""
+WGET = """\
+ERROR: cannot verify db's certificate, issued by 'CN=db':
+  Self-signed certificate encountered.
+To connect to db insecurely, use `--no-check-certificate'.
+"""
 PSQL_SYNTAX = """\
 psql:/scripts/script.sql:1: ERROR:  syntax error at or near "selec"
 LINE 1: selec 1;
@@ -227,6 +256,10 @@ HANDLED = PYTHON + "trying without pandas\nnothing to do\n"
          'psql:/scripts/script.sql:1: ERROR:  relation "x" does not exist'),
         ("/usr/bin/python3: No module named etl\n", 1, "/usr/bin/python3: No module named etl"),
         ("curl: (6) Could not resolve host: x\n", 6, "curl: (6) Could not resolve host: x"),
+        (CURL, 60, CURL.splitlines()[0]),
+        (OLD_CURL, 60, OLD_CURL.splitlines()[0]),
+        (CURL + "3 rows are invalid\n", 3, ""),
+        (WGET, 5, "ERROR: cannot verify db's certificate, issued by 'CN=db': Self-signed certificate encountered."),
         ("Can't locate JSON.pm at /scripts/script.pl line 1.\n", 2,
          "Can't locate JSON.pm at /scripts/script.pl line 1."),
         (GO, 2, "panic: runtime error: index out of range [5] with length 3"),
