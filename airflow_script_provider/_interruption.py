@@ -21,6 +21,12 @@ _killed_tries: set[Hashable] = set()
 """The tries that were killed in this process; None stands for code outside of a task."""
 
 
+class _Stray(threading.local):
+    """What Airflow or Python has raised in a thread, outside of the coroutine that it runs now."""
+
+    error: BaseException | None = None
+
+
 class InterruptibleRun:
     """Runs a coroutine to its end in this thread; a signal handler may interrupt it.
 
@@ -32,16 +38,12 @@ class InterruptibleRun:
         self._nothing_begun = nothing_begun
         self._killed = threading.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._stray: BaseException | None = None
+        self._stray = _Stray()
 
     @property
     def stray(self) -> BaseException | None:
         """What Airflow or Python raised outside of the coroutine, which it then cancels."""
-        return self._stray
-
-    def begin_again(self) -> None:
-        """Forget what has interrupted the last coroutine; a kill also ends the next one."""
-        self._stray = None
+        return self._stray.error
 
     @property
     def is_killed(self) -> bool:
@@ -49,7 +51,7 @@ class InterruptibleRun:
 
         False if an exception that Airflow or Python raised in the meantime ends it.
         """
-        return self._killed.is_set() and self._stray is None
+        return self._killed.is_set() and self.stray is None
 
     def raise_if_killed(self) -> None:
         """Raise ``RunKilledError`` after a kill."""
@@ -66,7 +68,11 @@ class InterruptibleRun:
                 task.get_loop().call_soon_threadsafe(task.cancel)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run to the end; ``RunKilledError`` if it was killed."""
+        """Run to the end; ``RunKilledError`` if it was killed.
+
+        What has interrupted an earlier coroutine is forgotten, but a kill also ends the next one.
+        """
+        self._stray.error = None
         self.raise_if_killed()
         try:
             with new_runner() as runner:
@@ -79,6 +85,7 @@ class InterruptibleRun:
 
     async def run_in_loop(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """``run`` in the running event loop, whose other tasks a kill does not end."""
+        self._stray.error = None
         caller, task = asyncio.current_task(), asyncio.ensure_future(self._main(main))
         cancelled_before = caller.cancelling() if caller is not None else 0
         try:
@@ -101,7 +108,7 @@ class InterruptibleRun:
             raise  # of the coroutine
         except BaseException as error:
             if not self._killed.is_set():
-                self._stray = error
+                self._stray.error = error
             raise
 
     async def _woken(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -126,7 +133,7 @@ class InterruptibleRun:
         """
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, Exception):
-            self._stray = error
+            self._stray.error = error
             for task in [*self._tasks]:
                 if task.get_loop() is loop:
                     task.cancel()
@@ -134,8 +141,8 @@ class InterruptibleRun:
             loop.default_exception_handler(context)
 
     def _cause_of(self, error: BaseException) -> BaseException:
-        if self._stray is not None:
-            return self._stray
+        if self.stray is not None:
+            return self.stray
         if self._killed.is_set() and isinstance(error, asyncio.CancelledError):
             return self._killed_error(error)
         return error

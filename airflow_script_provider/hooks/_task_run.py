@@ -149,7 +149,6 @@ class JobTaskRun(TaskRun):
             has_begun = True
             return await after_timeout(api, job)
 
-        self.interruptible.begin_again()
         try:
             return self.run(access, main)
         except (exceptions.KubernetesApiError, exceptions.RunKilledError) as error:

@@ -423,5 +423,31 @@ def test_a_coroutine_learns_what_a_handler_raised_while_it_waited() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     assert [type(stray) for stray in seen] == [AirflowTaskTimeout]
-    run.begin_again()
-    assert run.stray is None
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_run_is_not_ended_by_what_has_ended_the_one_before(run: InterruptibleRun, in_loop: bool) -> None:
+    """The code of a ``@task`` may catch its timeout, and run another script with the same hook (R1, R3)."""
+
+    def interrupted() -> None:
+        with pytest.raises(AirflowTaskTimeout):
+            run.run(raising)
+
+    async def raising() -> None:
+        asyncio.get_running_loop().call_soon(time_out)
+        await for_ever()
+
+    async def killed() -> None:
+        seen.append(run.stray)
+        await asyncio.to_thread(interrupted)
+        run.kill()
+        try:
+            await for_ever()
+        finally:
+            seen.append(run.is_killed)
+
+    seen: list[object] = []
+    interrupted()
+    with pytest.raises(RunKilledError):
+        asyncio.run(run.run_in_loop(killed)) if in_loop else run.run(killed)
+    assert seen == [None, True], "also if another thread is interrupted meanwhile"

@@ -151,7 +151,7 @@ async def test_a_timeout_leaves_the_job_only_to_its_own_conclusion(
 ) -> None:
     """Python may raise it wherever it happens to be, and then cancel the coroutine (R5)."""
     run = a_script_run()
-    run.interruptible._stray = stray
+    run.interruptible._stray.error = stray
     assert await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout) is None
     run._launched.job = a_launched_job()
     meaning = await run.meaning_of_kill(a_task(), seen, outlasts_timeout=outlasts_timeout)
