@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import BinaryIO
 
 _STDOUT, _STDERR = 1, 2
+_STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # in the order of their descriptors
+
+
+def open_closed_streams() -> None:
+    """Open ``/dev/null`` for each standard stream that is closed.
+
+    Python has None for such a stream. Its descriptor would go to the next file that is opened, and
+    that file would get our output.
+    """
+    for descriptor, (name, mode) in enumerate(_STREAMS.items()):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, errors="backslashreplace"))
 
 
 def take_stdout() -> BinaryIO:

@@ -306,6 +306,7 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
         (["run", "missing.py"], 2, "SCRIPT 'missing.py' is neither a file, a task nor a URI"),
         (["run", "true", "-x", "moon"], 2, "invalid choice: 'moon'"),
         (["run", "echo 1", "--args", "{"], 2, "--args is not valid JSON"),
+        (["run", "echo 1", "--args", "[" * 100_000], 2, "--args is not valid JSON: it is nested too deeply"),
         (["run", "echo 1", "--arg", "a"], 2, "--arg must be NAME=VALUE"),
         (["run", "echo 1", "--arg", "a=1", "--", "x"], 2, "exclude arguments after --"),
         (["run", "echo 1", "-e", "NOT_SET_HERE"], 2, "NOT_SET_HERE is not set in this environment"),

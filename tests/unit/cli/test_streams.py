@@ -1,0 +1,57 @@
+"""``airflow-script`` with standard streams and names that are not as usual, and with an unforeseen error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import PROGRAM, airflow_script, environment
+from tests.patience import PATIENCE
+
+LOCAL = ("-x", "local")
+
+
+def test_a_result_holds_any_name_of_a_file(tmp_path: Path) -> None:
+    """The result of a script is printed also where its path is not UTF-8 (R24)."""
+    path = os.fsencode(tmp_path) + b"/\xff.sh"
+    Path(os.fsdecode(path)).write_text("echo ran")
+    done = airflow_script("run", os.fsdecode(path), *LOCAL, "--output", "json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["output"], os.fsencode(result["script_origin"])) == (0, "ran\n", b"file://" + path)
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "out"),
+    [("<&-", (), b"''\n"), ("<&-", ("-i",), b"''\n"), (">&-", (), b""), ("2>&-", (), b"''\n")],
+)
+def test_a_closed_stream_is_an_empty_one(closed: str, arguments: tuple[str, ...], out: bytes, tmp_path: Path) -> None:
+    """Without stdin, stdout or stderr the script runs as with /dev/null, and no file takes the stream's place (R24)."""
+    script = "import sys; print(repr(sys.stdin.read())); print(1, file=sys.stderr); sys.exit(7)"
+    log = tmp_path / "log"
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", str(PROGRAM), "run", script, *LOCAL, *arguments]
+    done = subprocess.run(
+        [*command, "--log-file", str(log)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    err = b"" if closed == "2>&-" else b"1\nairflow-script: script failed: exit code 7\n"
+    assert (done.returncode, done.stdout, done.stderr) == (7, out, err)
+    assert sorted(log.read_bytes().splitlines()) == [b"''", b"1", b"airflow-script: script failed: exit code 7"]
+
+
+def test_an_unforeseen_error_is_not_an_exit_code_of_the_script() -> None:
+    """A fault of the program ends it with 125 and a traceback; 1 would be a code of the script (R1)."""
+    program = (
+        "import sys; from airflow_script_provider.cli import main; main._run = lambda options: 1 // 0; "
+        "sys.exit(main.main(['run', 'true ;']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, b"ZeroDivisionError" in done.stderr) == (125, True), done.stderr
