@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -173,7 +174,8 @@ def _airflow_errors() -> tuple[type[Exception], ...]:
 
 
 def _report_failure(message: str, code: int) -> int:
-    print(f"{arguments.PROGRAM}: {without_controls(message)}", file=sys.stderr)  # noqa: T201  # errors go to stderr
+    with contextlib.suppress(OSError):  # without a reader, the exit code still counts
+        stdout.write(sys.stderr.buffer, f"{arguments.PROGRAM}: {without_controls(message)}\n".encode(errors="replace"))
     return code
 
 

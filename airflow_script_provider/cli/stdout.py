@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import BinaryIO
 
@@ -37,17 +38,29 @@ def take_stdout() -> BinaryIO:
 
 
 def write(stream: BinaryIO, data: bytes) -> None:
-    """Write all of the data now.
+    """Write all of the data now; it takes as long as the reader needs.
 
     If that fails, the ``OSError`` names the stream, and the stream drops further data.
     """
     try:
-        stream.write(data)
         stream.flush()
+        _write_all(stream.fileno(), data)
     except OSError as error:
         _redirect_to_null(stream)
         error.filename = stream.name if isinstance(stream.name, str) else "stdout"
         raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write to a descriptor, which another program that shares it may have made non-blocking."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
 
 
 def _redirect_to_null(stream: BinaryIO) -> None:

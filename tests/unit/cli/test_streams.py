@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import PROGRAM, airflow_script, environment
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_for
 
 LOCAL = ("-x", "local")
 
@@ -55,3 +57,43 @@ def test_an_unforeseen_error_is_not_an_exit_code_of_the_script() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=PATIENCE)
     assert (done.returncode, b"ZeroDivisionError" in done.stderr) == (125, True), done.stderr
+
+
+PRINTS = "for n in range(40_000): print(n, file=sys.{}, flush=n % 5000 == 0)"
+PRINTED = "".join(f"{n}\n" for n in range(40_000)).encode()
+
+
+def through_a_full_pipe(stream: str, *arguments: str) -> tuple[int, bytes]:
+    """Run with a small, non-blocking pipe as this stream, read once it is full; exit code and what it got."""
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(theirs, False)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {stream: theirs}
+    process = subprocess.Popen([str(PROGRAM), *arguments], env=environment(), **streams)  # type: ignore[call-overload]
+    wait_for(lambda: not select.select([], [theirs], [], 0)[1] or process.poll() is not None, "a full pipe")
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as reader:
+        return (reader.read(), process.wait(PATIENCE))[::-1]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_may_be_slow_where_the_stream_does_not_block(stream: str) -> None:
+    """A program that shares the pipe may have made it non-blocking; all output still arrives (R24)."""
+    code, got = through_a_full_pipe(stream, "run", f"import sys\n{PRINTS.format(stream)}", *LOCAL)
+    assert (code, got) == (0, PRINTED)
+
+
+def test_a_result_may_be_larger_than_the_pipe() -> None:
+    """The result of ``--output json`` waits for its reader as the output does (R24)."""
+    arguments = ("run", f"import sys\n{PRINTS.format('stdout')}", *LOCAL, "--output", "json")
+    code, got = through_a_full_pipe("stdout", *arguments)
+    assert (code, json.loads(got)["output_bytes"]) == (0, len(PRINTED))
+
+
+def test_a_message_without_a_reader_changes_no_exit_code() -> None:
+    """A wrong command line ends with 2 also where stderr is a broken pipe (R1)."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run([str(PROGRAM), "run", "missing.py"], stderr=theirs, check=False, timeout=PATIENCE)
+    os.close(theirs)
+    assert done.returncode == 2
