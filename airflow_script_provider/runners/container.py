@@ -245,11 +245,11 @@ class ContainerProcess:
         """Pass on the output until the connection ends, which means that the process has ended."""
         await self._feed.begin()
         while data := await asyncio.to_thread(self._receive):
-            for channel, piece in self._split_streams(data):
-                if script_output := await self._feed.filter(channel, piece):
-                    on_output(channel, script_output)
-        if rest := self._feed.finish():
-            on_output(Channel.STDOUT, rest)
+            for channel, received in self._split_streams(data):
+                for piece in await self._feed.filter(channel, received):
+                    on_output(*piece)
+        for piece in self._feed.finish():
+            on_output(*piece)
         code = await asyncio.to_thread(self._exit_code)
         return await self._with_reason(self._feed.process_end(ExecStatus(code)), code or None)
 
