@@ -171,9 +171,11 @@ def test_a_timeout_ends_the_whole_session(child: str, tmp_path: Path) -> None:
     assert f"ended after its timeout of {seconds:g} s" in done.stderr.decode()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)]
+)
 def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int) -> None:
-    """Ctrl+C, SIGTERM and SIGHUP end the script; its last output is still shown."""
+    """Ctrl+C, SIGTERM, SIGHUP and SIGQUIT end the script; its last output is still shown."""
     script = "trap 'echo ended; exit 0' TERM; echo $$; sleep 3600 & wait"
     ended, out, _ = interrupted(started("run", a_file(tmp_path, script, "x.sh")), number)
     pid, *last_words = out.decode().split()
