@@ -58,9 +58,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
-            room = select.poll()
-            room.register(descriptor, select.POLLOUT)
-            room.poll()
+            select.select([], [descriptor], [])
 
 
 def _redirect_to_null(stream: BinaryIO) -> None:

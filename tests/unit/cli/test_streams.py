@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -88,6 +89,32 @@ def test_a_result_may_be_larger_than_the_pipe() -> None:
     arguments = ("run", f"import sys\n{PRINTS.format('stdout')}", *LOCAL, "--output", "json")
     code, got = through_a_full_pipe("stdout", *arguments)
     assert (code, json.loads(got)["output_bytes"]) == (0, len(PRINTED))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "before", "after"),
+    [
+        (("-i", "import sys; print('ready', flush=True); print(sys.stdin.read())"), b"", b"typed"),
+        (("-",), b"print('ready')\n", b"print('typed')"),
+    ],
+)
+def test_a_writer_may_be_slow_where_stdin_does_not_block(
+    arguments: tuple[str, ...], before: bytes, after: bytes
+) -> None:
+    """Nothing to read at the moment is not the end of the input, nor of the script (R24)."""
+    theirs, ours = os.pipe()
+    os.set_blocking(theirs, False)
+    os.write(ours, before)
+    command = [str(PROGRAM), "run", *LOCAL, *arguments]
+    with subprocess.Popen(command, env=environment(), stdin=theirs, stdout=subprocess.PIPE) as process:
+        os.close(theirs)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # time to read too early
+            process.wait(1)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(ours, after)
+        os.close(ours)
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (0, b"ready\ntyped\n")
 
 
 def test_a_message_without_a_reader_changes_no_exit_code() -> None:
