@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -48,8 +50,40 @@ def new_runner() -> Iterator[asyncio.Runner]:
 
 
 async def _attentive(main: Coroutine[Any, Any, T]) -> T:
-    with woken_by_signals():
+    with woken_by_signals(), cancelled_by_each_ctrl_c():
         return await main
+
+
+@contextlib.contextmanager
+def cancelled_by_each_ctrl_c() -> Iterator[None]:
+    """Let every Ctrl+C cancel the running task, as asyncio's own handler does for the first one.
+
+    At the second one, that handler raises ``KeyboardInterrupt``. This cancels all tasks of the
+    loop, also the one that deletes a Job because of the first.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if not isinstance(handler, functools.partial) or handler.keywords.get("main_task") is not asyncio.current_task():
+        yield  # it is not asyncio's, or that of another thread's task
+        return
+    first: functools.partial[None] = handler
+    task: asyncio.Task[Any] = handler.keywords["main_task"]
+    more = 0
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        nonlocal more
+        more += task.cancel()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, cancel)
+        first(number, frame)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, first)
+        for _ in range(more):  # asyncio takes the first one back, and expects no other
+            task.uncancel()
 
 
 @contextlib.contextmanager

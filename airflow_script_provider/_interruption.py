@@ -12,7 +12,12 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
-from airflow_script_provider._event_loop import new_runner, woken_at_intervals, woken_by_signals
+from airflow_script_provider._event_loop import (
+    cancelled_by_each_ctrl_c,
+    new_runner,
+    woken_at_intervals,
+    woken_by_signals,
+)
 
 T = TypeVar("T")
 _unfinished: list[tuple[InterruptibleRun, Hashable]] = []
@@ -112,7 +117,7 @@ class InterruptibleRun:
             raise
 
     async def _woken(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        with woken_by_signals():
+        with woken_by_signals(), cancelled_by_each_ctrl_c():
             return await self._main(main)
 
     async def _main(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:

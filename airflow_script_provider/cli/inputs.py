@@ -48,6 +48,8 @@ def _json(text: str) -> Any:
         value = json.loads(text)
     except ValueError as error:
         raise ValueError(f"--args is not valid JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("--args is not valid JSON: it is nested too deeply") from None
     if not isinstance(value, dict | list):
         raise ValueError("--args must be a JSON object or array")
     return value

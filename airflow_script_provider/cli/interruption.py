@@ -1,16 +1,16 @@
-"""Treat SIGTERM and SIGHUP as Ctrl+C, which every runner passes on to the script."""
+"""Treat SIGTERM, SIGHUP and SIGQUIT as Ctrl+C, which every runner passes on to the script."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _received: list[int] = []
 
 
 def treat_signals_as_ctrl_c() -> None:
-    """Treat SIGTERM and SIGHUP as Ctrl+C, except a SIGHUP that is ignored already, as by nohup."""
+    """Treat these signals as Ctrl+C, except one that is ignored already, as SIGHUP by nohup."""
     # A program that a shell script starts with & ignores SIGINT, which SIGTERM and a broken pipe
     # are turned into.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import signal
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,9 +39,22 @@ _RUNNERS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program, and return its exit code."""
+    """Run the program, and return its exit code.
+
+    After an unforeseen error, which is a fault of this program, Python's 1 would be taken for the
+    script's exit code.
+    """
+    stdout.open_closed_streams()
     options = arguments.parse(sys.argv[1:] if argv is None else argv)
     interruption.treat_signals_as_ctrl_c()
+    try:
+        return _exit_code_of_command(options)
+    except Exception:  # noqa: BLE001  # its traceback is shown
+        traceback.print_exc()
+        return NOT_RUN
+
+
+def _exit_code_of_command(options: Namespace) -> int:
     try:
         return _render(options) if options.command == "render" else _run(options)
     except KeyboardInterrupt:
@@ -77,7 +92,7 @@ def _run(options: Namespace) -> int:
         if result.error is not None:
             screen.note(result.error, important=True)
         if is_result_wanted:
-            stdout.write(own_stdout, json.dumps(result.to_dict(), ensure_ascii=False).encode() + b"\n")
+            stdout.write(own_stdout, _json_line(result))
     return _exit_code(result)
 
 
@@ -129,6 +144,15 @@ def _check_terminal(options: Namespace) -> None:
         raise ValueError("-t and --output json exclude each other: on a terminal, stdout shows the script's output")
 
 
+def _json_line(result: ScriptResult) -> bytes:
+    """The result as one line of JSON.
+
+    Python has a surrogate for each byte of a path that is not UTF-8, and ``backslashreplace``
+    writes it as JSON does.
+    """
+    return json.dumps(result.to_dict(), ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+
+
 def _exit_code(result: ScriptResult) -> int:
     if result.status is Status.TIMEOUT:
         return TIMED_OUT
@@ -150,7 +174,8 @@ def _airflow_errors() -> tuple[type[Exception], ...]:
 
 
 def _report_failure(message: str, code: int) -> int:
-    print(f"{arguments.PROGRAM}: {without_controls(message)}", file=sys.stderr)  # noqa: T201  # errors go to stderr
+    with contextlib.suppress(OSError):  # without a reader, the exit code still counts
+        stdout.write(sys.stderr.buffer, f"{arguments.PROGRAM}: {without_controls(message)}\n".encode(errors="replace"))
     return code
 
 

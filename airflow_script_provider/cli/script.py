@@ -5,6 +5,7 @@ Files and text are read without importing Airflow. The other sources need Airflo
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_script_provider.kube.request.interpreters import has_known_extension
+from airflow_script_provider.runners import terminal
 from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import ScriptSource
 from airflow_script_provider.sources.file import SCHEME as FILE_SCHEME
@@ -26,7 +28,7 @@ _BUCKET_SCHEMES = ("s3", "gs")
 def source_of_argument(text: str, conn_id: str | None) -> ScriptSource:
     """The source that an argument of the command line names; ``ValueError`` if it names none."""
     if text == "-":
-        return InlineScript(sys.stdin.read())
+        return InlineScript(_text_of_stdin())
     if _URI.fullmatch(text.strip()):
         return _source_of_uri(text.strip(), conn_id)
     if conn_id:
@@ -77,6 +79,11 @@ def source_of_step(settings: SourceSettings) -> ScriptSource:
     from airflow_script_provider.sources.parse import source_of
 
     return source_of(settings)
+
+
+def _text_of_stdin() -> str:
+    data = io.BytesIO(b"".join(iter(terminal.read_piece, b"")))
+    return io.TextIOWrapper(data, sys.stdin.encoding, sys.stdin.errors).read()
 
 
 def _is_text(text: str) -> bool:

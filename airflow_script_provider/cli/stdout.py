@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import os
+import select
+import sys
 from typing import BinaryIO
 
 _STDOUT, _STDERR = 1, 2
+_STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # in the order of their descriptors
+
+
+def open_closed_streams() -> None:
+    """Open ``/dev/null`` for each standard stream that is closed.
+
+    Python has None for such a stream. Its descriptor would go to the next file that is opened, and
+    that file would get our output.
+    """
+    for descriptor, (name, mode) in enumerate(_STREAMS.items()):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, errors="backslashreplace"))
 
 
 def take_stdout() -> BinaryIO:
@@ -19,17 +38,27 @@ def take_stdout() -> BinaryIO:
 
 
 def write(stream: BinaryIO, data: bytes) -> None:
-    """Write all of the data now.
+    """Write all of the data now; it takes as long as the reader needs.
 
     If that fails, the ``OSError`` names the stream, and the stream drops further data.
     """
     try:
-        stream.write(data)
         stream.flush()
+        _write_all(stream.fileno(), data)
     except OSError as error:
         _redirect_to_null(stream)
         error.filename = stream.name if isinstance(stream.name, str) else "stdout"
         raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write to a descriptor, which another program that shares it may have made non-blocking."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
 
 
 def _redirect_to_null(stream: BinaryIO) -> None:

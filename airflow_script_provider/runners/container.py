@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
 import os
+import secrets
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +38,7 @@ OWN_LABEL = "airflow-script"
 _PIECE = 64 * 1024
 _MAX_LIFETIME = 24 * 60 * 60
 _CALL_TIMEOUT = 60
+_UNDO_TIMEOUT = 10.0
 _RESIZE_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -98,20 +103,44 @@ def _running_container(engine: Any, script_run: ScriptRun, screen: Screen) -> It
     _pull_if_missing(engine, target.image, screen)
     # If this process is killed, the container still ends by itself.
     seconds = _MAX_LIFETIME if script_run.timeout is None else int(script_run.timeout + 2 * GRACE) + 60
-    container = engine.containers.create(
-        target.image,
-        entrypoint=["sleep", str(seconds)],
-        command=[],
-        auto_remove=True,
-        labels={OWN_LABEL: "run"},
-    )
+    name = f"{OWN_LABEL}-{secrets.token_hex(5)}"
     try:
+        container = _create(engine, target.image, name, seconds, screen)
         container.start()
         container.reload()
         screen.note(f"Running in a new container of {target.image}")
         yield container
     finally:
-        _remove(container)
+        _remove(engine, name)
+
+
+def _create(engine: Any, image: str, name: str, seconds: int, screen: Screen) -> Any:
+    """Create a container that sleeps for so many seconds.
+
+    The engine creates it also if Ctrl+C interrupts the call. The container can be removed only
+    then, so an interruption waits for the engine's answer.
+    """
+    creating: Future[Any] = Future()
+
+    def create() -> None:
+        command = ["sleep", str(seconds)]
+        settings = {"name": name, "entrypoint": command, "command": [], "labels": {OWN_LABEL: "run"}}
+        try:
+            creating.set_result(engine.containers.create(image, auto_remove=True, **settings))
+        except Exception as error:  # noqa: BLE001  # it is the caller's
+            creating.set_exception(error)
+
+    try:
+        threading.Thread(target=create, daemon=True).start()
+        return creating.result()
+    except KeyboardInterrupt:
+        try:
+            concurrent.futures.wait([creating], _UNDO_TIMEOUT)
+        finally:
+            if not creating.done():
+                words = f"Whether container {name} was created is unknown. Run: docker rm -f {name}"
+                screen.note(words, important=True)
+        raise
 
 
 def _pull_if_missing(engine: Any, image: str, screen: Screen) -> None:
@@ -130,14 +159,17 @@ def _split_tag(image: str) -> tuple[str, str | None]:
     return (image, None) if ":" in name or "@" in name else (image, "latest")
 
 
-def _remove(container: Any) -> None:
-    """Remove a container. If the engine is gone, the container removes itself later."""
+def _remove(engine: Any, name: str) -> None:
+    """Remove a container, if it exists.
+
+    If the engine is gone, the container removes itself later.
+    """
     from docker.errors import APIError, NotFound
     from requests import RequestException
 
     with contextlib.suppress(NotFound, RequestException):
         try:
-            container.remove(force=True, v=True)
+            engine.api.remove_container(name, force=True, v=True)
         except APIError as error:
             if error.status_code != 409:  # the engine is already removing it
                 raise
@@ -213,11 +245,11 @@ class ContainerProcess:
         """Pass on the output until the connection ends, which means that the process has ended."""
         await self._feed.begin()
         while data := await asyncio.to_thread(self._receive):
-            for channel, piece in self._split_streams(data):
-                if script_output := await self._feed.filter(channel, piece):
-                    on_output(channel, script_output)
-        if rest := self._feed.finish():
-            on_output(Channel.STDOUT, rest)
+            for channel, received in self._split_streams(data):
+                for piece in await self._feed.filter(channel, received):
+                    on_output(*piece)
+        for piece in self._feed.finish():
+            on_output(*piece)
         code = await asyncio.to_thread(self._exit_code)
         return await self._with_reason(self._feed.process_end(ExecStatus(code)), code or None)
 

@@ -35,6 +35,8 @@ from airflow_script_provider.script import Script
 _PIECE = 64 * 1024
 _POLL_INTERVAL = 0.05
 _DRAIN_TIMEOUT = 1.0
+_MAX_UNREAD = 1024 * 1024
+"""Bytes of a process' output that a pipe or a pseudo-terminal can hold."""
 _PROBE = 0  # the signal that only checks whether a process exists
 _NO_IMAGE = ""  # this machine has no image that could decide the interpreter
 
@@ -104,6 +106,8 @@ class LocalProcess:
 
     def __init__(self, argv: Sequence[str], env: dict[str, str], script_run: ScriptRun) -> None:
         self._outputs: dict[int, Channel] = {}
+        self._shown_bytes = 0
+        self._showing_seconds = 0.0
         self._input: int | None = None
         self._is_gone = False
         of_child = self._open_terminal() if script_run.terminal else self._open_pipes(script_run.interactive)
@@ -129,7 +133,10 @@ class LocalProcess:
 
         def read(descriptor: int) -> None:
             if data := _read(descriptor):
+                began = loop.time()
                 on_output(self._outputs[descriptor], data)
+                self._shown_bytes += len(data)
+                self._showing_seconds += loop.time() - began
             else:
                 loop.remove_reader(descriptor)
                 closed[descriptor].set_result(None)
@@ -139,12 +146,25 @@ class LocalProcess:
         try:
             await asyncio.to_thread(self._child.wait)
             self._signal(signal.SIGKILL)
-            # A process that has left the session may hold the output open.
-            await asyncio.wait(closed.values(), timeout=_DRAIN_TIMEOUT)
+            await self._wait_until_drained([*closed.values()])
         finally:
             for descriptor in self._outputs:
                 loop.remove_reader(descriptor)
         return _process_end(self._child.returncode)
+
+    async def _wait_until_drained(self, closed: Sequence[asyncio.Future[None]]) -> None:
+        """Wait until what the child has written is shown.
+
+        A process that has left the session may hold the output open and write on, so the wait is
+        bounded. The time that our own reader takes does not count.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _DRAIN_TIMEOUT - self._showing_seconds
+        most = self._shown_bytes + _MAX_UNREAD
+        while (left := until + self._showing_seconds - loop.time()) > 0 and self._shown_bytes < most:
+            _, still_open = await asyncio.wait(closed, timeout=left)
+            if not still_open:
+                return
 
     async def send(self, data: bytes) -> None:
         """Write to stdin in a thread, because the script may not read it for a while."""

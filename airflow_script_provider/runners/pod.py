@@ -19,7 +19,7 @@ from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.exec import program
 from airflow_script_provider.kube.exec.ends import Termination
 from airflow_script_provider.kube.exec.program import Invocation
-from airflow_script_provider.kube.exec.protocol import Channel, ExecStatus
+from airflow_script_provider.kube.exec.protocol import ExecStatus
 from airflow_script_provider.kube.exec.workloads import Gone, named
 from airflow_script_provider.kube.wording import signal_name
 from airflow_script_provider.result import RunLocation, ScriptResult
@@ -111,8 +111,8 @@ class PodProcess:
         finally:
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)
-        if rest := self._feed.finish():
-            on_output(Channel.STDOUT, rest)
+        for piece in self._feed.finish():
+            on_output(*piece)
         return await self._with_reason(self._feed.process_end(status), status.exit_code or None)
 
     async def send(self, data: bytes) -> None:
@@ -148,8 +148,8 @@ class PodProcess:
     async def _read(self, on_output: OnOutput) -> ExecStatus:
         try:
             async for channel, data in self._session:
-                if script_output := await self._feed.filter(channel, data):
-                    on_output(channel, script_output)
+                for piece in await self._feed.filter(channel, data):
+                    on_output(*piece)
         except exceptions.ApiUnreachableError as error:
             return ExecStatus(None, message=str(error))
         return self._session.status or ExecStatus(None)

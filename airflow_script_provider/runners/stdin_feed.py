@@ -39,6 +39,9 @@ _ANNOUNCEMENT_TIMEOUT = 10.0
 _CHECK_PAUSE = 1.0
 _MAX_EARLY_OUTPUT = 4096
 
+Piece = tuple[Channel, bytes]
+"""Output, with the stream that it belongs to."""
+
 
 def invocation_of(script: Script, image: str, script_run: ScriptRun) -> Invocation:
     """What runs in a container of this image; the image may decide the interpreter."""
@@ -69,6 +72,7 @@ class StdinFeed:
         self._own_lines = OwnLines(invocation.nonce)
         self._announced = asyncio.Event()
         self._early_output = b""
+        self._held: list[Piece] = []
         self._is_ending = False
 
     async def begin(self) -> None:
@@ -76,22 +80,22 @@ class StdinFeed:
         if not self._terminal:
             await self._send(stdin_program.encode(self.invocation))
 
-    async def filter(self, channel: Channel, data: bytes) -> bytes:
-        """Take output, and return the part of it that is the script's."""
+    async def filter(self, channel: Channel, data: bytes) -> list[Piece]:
+        """Take output, and return what of it, and of earlier output, is the script's."""
         if channel is Channel.STDERR:
-            return self._without_runtime_error(data)
+            return self._without_runtime_error(channel, data)
         was_ready = self._own_lines.is_ready
         script_output = self._own_lines.feed(data)
         if self._own_lines.is_ready and not was_ready:
             await self._send(stdin_program.encode(self.invocation))
         if self._own_lines.has_begun:
             self._announced.set()
-        return self._without_runtime_error(script_output)
+        return self._without_runtime_error(channel, script_output)
 
-    def finish(self) -> bytes:
-        """End the output, and return the part that was held back."""
+    def finish(self) -> list[Piece]:
+        """End the output, and return what was held back of it."""
         self._announced.set()
-        return self._without_runtime_error(self._own_lines.rest())
+        return self._without_runtime_error(Channel.STDOUT, self._own_lines.rest())
 
     async def wait_until_started(self) -> None:
         """Wait until the script is the reader of stdin."""
@@ -163,17 +167,28 @@ class StdinFeed:
                 return ended_with_container(end, why)
         return replace(end, got_sigterm=False)
 
-    def _without_runtime_error(self, data: bytes) -> bytes:
-        """The data, or nothing if it is the container runtime's message of a failed start."""
-        if self._own_lines.process is None and len(self._early_output) < _MAX_EARLY_OUTPUT:
-            self._early_output += data[:_MAX_EARLY_OUTPUT]
-            return b"" if self._missing_program else data
-        return data
+    def _without_runtime_error(self, channel: Channel, data: bytes) -> list[Piece]:
+        """The output, unless it may be the container runtime's message of a failed start.
+
+        Such a piece is held until the shell announces the script: stderr may be faster than
+        stdout.
+        """
+        pieces = [*self._held, *([(channel, data)] if data else [])]
+        if not self._has_started:
+            self._early_output = (self._early_output + data)[:_MAX_EARLY_OUTPUT]
+        is_held = self._missing_program is not None and sum(len(held) for _, held in pieces) <= _MAX_EARLY_OUTPUT
+        self._held = pieces if is_held else []
+        return [] if is_held else pieces
+
+    @property
+    def _has_started(self) -> bool:
+        """Whether the container has a shell, which has read the code."""
+        return self._own_lines.is_announced or self._own_lines.exit_code is not None
 
     @property
     def _missing_program(self) -> str | None:
         """The program that the image lacks, if the container runtime has reported one."""
-        if self._own_lines.process is not None:
+        if self._has_started:
             return None
         return ExecStatus(None, message=self._early_output.decode(errors="replace")).missing_program
 

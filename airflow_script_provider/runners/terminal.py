@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import sys
 import termios
@@ -86,15 +87,25 @@ def stdin_pieces() -> asyncio.Queue[bytes]:
         data = b"begin"
         with contextlib.suppress(RuntimeError, CancelledError):  # the event loop is closed, or about to be
             while data:
-                data = _read_piece()
+                data = _piece_or_end()
                 asyncio.run_coroutine_threadsafe(pieces.put(data), loop).result()
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     return pieces
 
 
-def _read_piece() -> bytes:
+def read_piece() -> bytes:
+    """The next bytes of stdin, empty at its end. Another program may have made it non-blocking."""
+    descriptor = sys.stdin.fileno()
+    while True:
+        try:
+            return os.read(descriptor, _PIECE)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
+def _piece_or_end() -> bytes:
     try:
-        return os.read(sys.stdin.fileno(), _PIECE)
+        return read_piece()
     except OSError:  # a terminal that hung up
         return b""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_OTHER_FOR_SOME = re.compile(r"(?:[-+]?\.?[0-9][0-9A-Fa-f_.oOxX]*(?:[eE][-+][0-9]+)?|[yYnN])$")
-"""A number or a truth value for some readers of YAML, although PyYAML writes it as plain text."""
+_OTHER_FOR_SOME = re.compile(
+    r"""(?:[-+]?[._]*[0-9][-+0-9A-Fa-f_.oOxX]*  # such as -_1, 1e_+5 and 2024-1-5
+    |[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[Tt\ ].*
+    |[yYnN])$""",
+    re.VERBOSE,
+)
+"""A number, a time or a truth value for some readers, which PyYAML writes as plain text."""
 
 
 class _RepeatedKeyError(Exception):
@@ -36,7 +41,8 @@ def write_yaml(*documents: Any) -> str:
     """The documents as text that kubectl reads as they are.
 
     A text is quoted where it would be another type in YAML 1.1, in YAML 1.2 or for Go, in which
-    ``0450682645`` and ``1234567e89`` are numbers and ``y`` is true.
+    ``0450682645``, ``1234567e89`` and ``-_1`` are numbers, ``2024-1-5`` is a time and ``y`` is
+    true.
     """
     import yaml
 
@@ -65,7 +71,7 @@ def _dumper() -> Any:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """A safe dumper that also quotes what other readers take for a number or a truth value."""
+        """A safe dumper that also quotes what other readers take for another type."""
 
     Dumper.add_implicit_resolver("tag:yaml.org,2002:other", _OTHER_FOR_SOME, list("+-.0123456789yYnN"))
     return Dumper

@@ -29,8 +29,9 @@ class RemoteProcess(NamedTuple):
 class OwnLines:
     """Removes our own lines from stdout, and reads them. ``nonce`` marks them.
 
-    ``is_ready`` says that a terminal awaits the code. ``process`` is the process that runs, None
-    where it does not lead its group. ``failure`` is the step at which the start failed:
+    ``is_ready`` says that a terminal awaits the code. ``is_announced`` says that the shell has
+    read the code, and begins the program or says why not. ``process`` is the process that runs,
+    None where it does not lead its group. ``failure`` is the step at which the start failed:
     ``working_dir``, ``folder`` or ``write``. While ``is_silent``, nothing has begun. ``exit_code``
     is the program's, None while the shell has not reported it. ``got_sigterm`` says that the shell
     got SIGTERM: where it was sent to all processes or to the group, it may have stopped the
@@ -40,6 +41,7 @@ class OwnLines:
     def __init__(self, nonce: str) -> None:
         self.is_ready = False
         self.is_silent = True
+        self.is_announced = False
         self.process: RemoteProcess | None = None
         self.failure: str | None = None
         self.exit_code: int | None = None
@@ -89,6 +91,7 @@ class OwnLines:
         return begins or (start.startswith(self._first) and len(start) < _MAX_START)
 
     def _read(self, line: str) -> None:
+        self.is_announced = True
         kind, *words = line.split()
         if kind == "failed":
             self.failure = " ".join(words)

@@ -171,9 +171,11 @@ def test_a_timeout_ends_the_whole_session(child: str, tmp_path: Path) -> None:
     assert f"ended after its timeout of {seconds:g} s" in done.stderr.decode()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)]
+)
 def test_whoever_ends_us_ends_the_script(tmp_path: Path, number: int, code: int) -> None:
-    """Ctrl+C, SIGTERM and SIGHUP end the script; its last output is still shown."""
+    """Ctrl+C, SIGTERM, SIGHUP and SIGQUIT end the script; its last output is still shown."""
     script = "trap 'echo ended; exit 0' TERM; echo $$; sleep 3600 & wait"
     ended, out, _ = interrupted(started("run", a_file(tmp_path, script, "x.sh")), number)
     pid, *last_words = out.decode().split()
@@ -306,6 +308,7 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
         (["run", "missing.py"], 2, "SCRIPT 'missing.py' is neither a file, a task nor a URI"),
         (["run", "true", "-x", "moon"], 2, "invalid choice: 'moon'"),
         (["run", "echo 1", "--args", "{"], 2, "--args is not valid JSON"),
+        (["run", "echo 1", "--args", "[" * 100_000], 2, "--args is not valid JSON: it is nested too deeply"),
         (["run", "echo 1", "--arg", "a"], 2, "--arg must be NAME=VALUE"),
         (["run", "echo 1", "--arg", "a=1", "--", "x"], 2, "exclude arguments after --"),
         (["run", "echo 1", "-e", "NOT_SET_HERE"], 2, "NOT_SET_HERE is not set in this environment"),

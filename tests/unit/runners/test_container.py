@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +16,13 @@ from docker.errors import NotFound
 from requests import ConnectionError as NoConnection
 
 from airflow_script_provider.kube.exec.program import Invocation
+from airflow_script_provider.runners import container as containers
 from airflow_script_provider.runners import stdin_feed
 from airflow_script_provider.runners.container import ContainerProcess
 from airflow_script_provider.runners.recording import ProcessEnd
+from airflow_script_provider.runners.script_run import ScriptRun, Target
+from airflow_script_provider.sources.inline import InlineScript
+from tests.patience import PATIENCE, wait_for
 
 INVOCATION = Invocation(["true"])
 RUNNING, RESTARTED = ({"Status": "running", "StartedAt": f"2026-01-01T00:00:0{second}Z"} for second in (1, 2))
@@ -91,3 +99,72 @@ async def test_a_script_that_stops_with_its_container_has_not_succeeded(
     container = StandInContainer(*states)
     process = ContainerProcess(SimpleNamespace(api=api), container, INVOCATION, terminal=False)
     assert await process.follow(lambda _, __: None) == end
+
+
+class StandInEngine:
+    """An engine that needs a moment to create a container, in which the user presses Ctrl+C."""
+
+    def __init__(self, answers: threading.Event | None = None) -> None:
+        self.left: set[str] = set()
+        self.images = SimpleNamespace(get=lambda image: None)
+        self.containers = SimpleNamespace(create=self._create)
+        self.api = SimpleNamespace(remove_container=self._remove)
+        self._answers = answers
+
+    def _create(self, image: str, **settings: Any) -> Any:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+            if self._answers is not None:
+                self._answers.wait(PATIENCE)
+        finally:  # also without a client the engine goes on
+            self.left.add(settings.get("name", "a name of its own"))
+        return SimpleNamespace(start=lambda: None, reload=lambda: None)
+
+    def _remove(self, name: str, **_: Any) -> None:
+        if name not in self.left:
+            raise NotFound("No such container")
+        self.left.remove(name)
+
+
+class Notes:
+    """The important lines of a screen."""
+
+    def __init__(self) -> None:
+        self.important: list[str] = []
+
+    def note(self, text: str, *, important: bool = False) -> None:
+        """Keep an important line."""
+        if important:
+            self.important.append(text)
+
+
+def enter(engine: StandInEngine) -> list[str]:
+    """Begin to run in a new container, which Ctrl+C interrupts; the important lines."""
+    screen = Notes()
+    script_run = ScriptRun(source=InlineScript("true"), target=Target(image="python:3.11-slim"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), containers._running_container(engine, script_run, screen):  # type: ignore[arg-type]
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return screen.important
+
+
+def test_a_container_that_is_being_created_is_removed() -> None:
+    """Ctrl+C waits until the engine has created the container, and removes it (R6)."""
+    engine = StandInEngine()
+    assert (enter(engine), engine.left) == ([], set())
+
+
+def test_an_engine_that_does_not_answer_may_leave_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl+C does not wait forever, and one line says how to remove the container (R6, R10)."""
+    monkeypatch.setattr(containers, "_UNDO_TIMEOUT", 0.0)
+    answers = threading.Event()
+    engine = StandInEngine(answers)
+    (line,) = enter(engine)
+    answers.set()
+    wait_for(lambda: engine.left, "the container")
+    (name,) = engine.left
+    assert line == f"Whether container {name} was created is unknown. Run: docker rm -f {name}"

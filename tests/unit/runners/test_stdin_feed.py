@@ -34,7 +34,7 @@ async def a_feed(printed: str = "") -> StdinFeed:
     await feed.begin()
     if printed:
         await feed.filter(Channel.STDOUT, printed.replace("NONCE", invocation.nonce).encode())
-    feed.finish()
+        feed.finish()
     return feed
 
 
@@ -90,6 +90,41 @@ async def test_a_container_without_a_shell() -> None:
     missing = 'OCI runtime exec failed: exec: "sh": executable file not found in $PATH: unknown'
     with pytest.raises(TargetError, match="has no 'sh'"):
         (await a_feed()).process_end(ExecStatus(None, message=missing))
+
+
+LACKS = 'exec: "git": executable file not found in $PATH\n'
+ENDED = "\x1eNONCE ended 0\n"
+
+
+@pytest.mark.parametrize(
+    ("received", "shown"),
+    [
+        (["2" + LACKS, "1" + BEGUN + ENDED], ["", f"2{LACKS}1hi\n"]),
+        (["1NONCE started\n", "2" + LACKS, "1" + ENDED], ["", f"2{LACKS}", ""]),
+        (["1a profile\n", "2" + LACKS, "1" + ENDED], ["1a profile\n", "", f"2{LACKS}"]),
+        (["2" + LACKS, "2" + "." * 5000], ["", f"2{LACKS}2{'.' * 5000}"]),
+    ],
+    ids=["stderr is faster", "no group of its own", "the first line was not ours", "too long to be a runtime's"],
+)
+async def test_what_the_script_says_of_a_program_is_its_output(received: list[str], shown: list[str]) -> None:
+    """Only a shell that never announces the script is missing; the script may lack a program as well (R24, R36)."""
+    feed = await a_feed()
+    nonce = feed.invocation.nonce
+    sent = [(Channel(int(text[0])), text[1:].replace("NONCE", nonce).encode()) for text in received]
+    pieces = [await feed.filter(*piece) for piece in sent]
+    assert ["".join(f"{channel.value}{data.decode()}" for channel, data in found) for found in pieces] == shown
+    if received[-1].endswith(ENDED):
+        assert feed.process_end(ExecStatus(0)) == ProcessEnd(0)
+
+
+@pytest.mark.parametrize("channel", [Channel.STDOUT, Channel.STDERR])
+async def test_a_runtimes_message_is_not_shown(channel: Channel) -> None:
+    """Docker writes it to an output of the exec; the error says what the image lacks (R22)."""
+    feed = await a_feed()
+    message = b'OCI runtime exec failed: exec: "sh": executable file not found in $PATH: unknown\r\n'
+    assert await feed.filter(channel, message) + feed.finish() == []
+    with pytest.raises(TargetError, match="has no 'sh'"):
+        feed.process_end(ExecStatus(127))
 
 
 @pytest.mark.parametrize(
