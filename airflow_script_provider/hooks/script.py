@@ -55,7 +55,7 @@ _OF_THE_CLUSTER = (exceptions.KubernetesApiError, exceptions.ConnectionFieldErro
 """Errors because of which the cluster cannot be asked, in time at least. Any other one may come
 where its connection is looked up: after a secrets backend's bad moment, Airflow raises that there
 is no connection."""
-_TOO_LATE = "execution_timeout was over before the connection and its credentials were loaded"
+_TOO_LATE = "execution_timeout was over before the cluster had answered all that was asked"
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -153,7 +153,8 @@ class ScriptTaskRun(JobTaskRun):
                 job, start = await self._begin(api, request, meaning, alone=alone)
                 return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome, alone=alone), task)
+            settle = self._after_timeout(task, on_outcome, alone=alone)
+            return self.outlasting_timeout(access, main, settle, task, on_outcome)
 
     def outcome_or_deferral(
         self,
@@ -187,7 +188,8 @@ class ScriptTaskRun(JobTaskRun):
                 left = left_to_trigger(replace(followed.job, check_digits=digits), request)
                 return replace(followed, job=left)
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
+            settle = self._after_timeout(task, on_outcome)
+            return self.outlasting_timeout(access, main, settle, task, on_outcome)
 
     def resume(
         self,
@@ -240,7 +242,7 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """The outcome of the Job that a trigger had on this API server, in a session with it."""
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
-        settle = self._after_timeout(task, on_outcome)
+        settle, ref, is_settled = self._after_timeout(task, on_outcome), unguarded.ref, False
 
         async def main(api: KubernetesApi) -> Outcome:
             context = context_of(api)
@@ -249,13 +251,19 @@ class ScriptTaskRun(JobTaskRun):
             return await conclude(context, known, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-            unguarded.ref = None  # from here on a guard has the Job
+            nonlocal is_settled
+            is_settled, unguarded.ref = True, None  # from here on a guard has the Job
             if self._launched.end is None:
                 async with JobGuard(context_of(api), partial(self.meaning_of_kill, task)).protecting():
                     self._launched.end = await saved_progress.end_on(api, job.ref)
             return await settle(api, job)
 
-        return self.outlasting_timeout(access, main, settled, task)
+        try:
+            return self.outlasting_timeout(access, main, settled, task, on_outcome)
+        except AirflowTaskTimeout:
+            if not (is_settled or self.interruptible.is_killed):  # the first session's guards have left the Job
+                unguarded.ref = ref
+            raise
 
     async def _last_known(
         self, context: JobContext, start: FollowState | JobEnd, meaning: MeaningOfKill

@@ -15,7 +15,7 @@ from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, ConnectionFieldError, KubernetesApiError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks.script import ScriptTaskRun
-from airflow_script_provider.jobs import read_mark
+from airflow_script_provider.jobs import conclude, read_mark
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -219,7 +219,7 @@ def test_a_known_end_outlasts_a_timeout_before_the_cluster_is_reached(
         {"rows": 3},
         [outcome],
     )
-    assert notes[0].startswith("execution_timeout was over before the connection")
+    assert notes[0].startswith("execution_timeout was over before the cluster had answered")
     assert len(answers) == (0 if of_the_session else 2), "no call deletes the Job"
 
 
@@ -275,3 +275,69 @@ def test_a_saved_end_counts_also_if_time_is_over_before_the_job_is_looked_at(mon
         server.answers(JOB, a_job_with_its_end())
         outcome, _, handed_over = resumed(access_to(server), handed_back())
     assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
+
+
+def interrupted_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``execution_timeout`` ends this step; after it, no credentials can be loaded."""
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(_task_run, "in_session", refused)
+        raise AirflowTaskTimeout
+
+    async def refused(*_: Any) -> None:
+        raise ApiUnreachableError("no credentials for a Kubernetes cluster", status=0)
+
+    monkeypatch.setattr(conclude, step, interrupted)
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+@pytest.mark.parametrize(
+    ("task", "job_deleted", "is_result"),
+    [(NO_TRY_LEFT, False, True), (a_task(), False, False), (a_task(), True, True)],
+    ids=["last try", "tries left", "deleted"],
+)
+def test_a_known_end_outlasts_a_timeout_after_which_there_are_no_credentials(
+    task: TaskIdentity, job_deleted: bool, is_result: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log stalls to the end of the task's time: the end counts, unless a next try can read more (R1, R2, R5)."""
+    interrupted_at("_read_left", monkeypatch)
+    event = an_event(exit_code, kept='{"rows": 3}\n', job_deleted=job_deleted)
+    with stand_in() as server:
+        if not is_result:
+            with pytest.raises(AirflowTaskTimeout):
+                resumed(access_to(server), event, task)
+            return
+        outcome, notes, handed_over = resumed(access_to(server), event, task)
+    assert (outcome.result.exit_code, outcome.value.value, handed_over) == (exit_code, {"rows": 3}, [outcome])
+    assert any(note.startswith("execution_timeout was over before the cluster had answered") for note in notes)
+
+
+@pytest.mark.parametrize("task", [NO_TRY_LEFT, a_task()], ids=["last try", "tries left"])
+def test_a_known_outcome_outlasts_a_timeout_after_which_there_are_no_credentials(
+    task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its output was read before the timeout, so no next try is needed (R1, R2, R5)."""
+    interrupted_at("_delete_secret", monkeypatch)
+    with stand_in() as server:
+        outcome, notes, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task)
+    assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
+    assert "only the output that the triggerer kept" not in "".join(notes)
+
+
+@pytest.mark.parametrize("event", [an_event(), an_event(job_deleted=True)], ids=["last try", "deleted"])
+def test_a_kill_after_a_timeout_hands_nothing_over(event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task was ended while the credentials were loaded again (R3, R5)."""
+    run = a_run()
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(_task_run, "in_session", killed)
+        raise AirflowTaskTimeout
+
+    async def killed(*_: Any) -> None:
+        run.kill()
+        await asyncio.sleep(LONG)
+
+    monkeypatch.setattr(conclude, "_read_left", interrupted)
+    monkeypatch.setattr(run, "delete", lambda _: True)
+    with stand_in() as server, pytest.raises(AirflowTaskTimeout):
+        resumed(access_to(server), event, NO_TRY_LEFT, run)
