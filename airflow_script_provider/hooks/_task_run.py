@@ -104,15 +104,16 @@ class JobTaskRun(TaskRun):
         access: ClusterAccess,
         do: Callable[[KubernetesApi], Coroutine[Any, Any, T]],
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
-        task: TaskIdentity | None = None,
+        task: TaskIdentity | None,
+        on_outcome: Callable[[R], None] | None,
     ) -> T | R:
         """The result of ``do``.
 
         After ``execution_timeout`` another try may follow at once, so ``after_timeout`` waits for
         the end of the Job's pods. It returns or raises what is not tried again: that a script may
         still run, or how it has ended by itself. A kill before it begins deletes the Job, or
-        leaves it to the next try of ``task``. An outcome that was handed over before is the result
-        in any case.
+        leaves it to the next try of ``task``. An outcome that was known before is the result, also
+        if there is no session for ``after_timeout``: ``on_outcome`` gets it, unless it has it.
         """
         try:
             return self.run(access, do)
@@ -121,7 +122,7 @@ class JobTaskRun(TaskRun):
             if job is None:
                 raise
             self.log.info("execution_timeout is over; waiting for the end of Job %s and its pods", job.ref)
-            outcome = self._outcome_after_timeout(access, job, after_timeout, task)
+            outcome = self._outcome_after_timeout(access, job, after_timeout, task, on_outcome)
             if outcome is None:
                 raise
             return outcome
@@ -137,8 +138,9 @@ class JobTaskRun(TaskRun):
         job: LaunchedJob,
         after_timeout: Callable[[KubernetesApi, LaunchedJob], Coroutine[Any, Any, R | None]],
         task: TaskIdentity | None,
+        on_outcome: Callable[[R], None] | None,
     ) -> R | None:
-        """The result of ``after_timeout``; if it fails, what was handed over before, or None.
+        """The result of ``after_timeout``; if it fails, what was known before, or None.
 
         Before it, no guard has the Job. One whose end is known ends nothing by going on.
         """
@@ -152,10 +154,14 @@ class JobTaskRun(TaskRun):
         try:
             return self.run(access, main)
         except (exceptions.KubernetesApiError, exceptions.RunKilledError) as error:
-            is_over = self._launched.end is not None and not self.interruptible.is_killed
+            known, is_killed = self._launched.known, self.interruptible.is_killed
+            if not has_begun and not is_killed and known.outcome is not None:
+                self.log.warning("The task has no time left, but its outcome is known already. %s", error)
+                known.hand_over(known.outcome, on_outcome)
+            is_over = self._launched.end is not None and not is_killed and not known.is_handed_over
             if not has_begun and not is_over:
                 self.log.warning(self._end_or_leave(job.ref, task, error))
-            handed_over: R | None = self._launched.known.handed_over
+            handed_over: R | None = known.handed_over
             return handed_over
 
     def launch(self, do: Callable[[KubernetesApi], Coroutine[Any, Any, JobRef]]) -> JobRef:

@@ -194,7 +194,7 @@ class NodesTaskRun(JobTaskRun):
                 return outcome
 
             after_timeout = self._after_timeout(task, on_outcome, known)
-            return self.outlasting_timeout(self.cluster.resolve(), main, after_timeout, task)
+            return self.outlasting_timeout(self.cluster.resolve(), main, after_timeout, task, on_outcome)
 
     async def follow(self, request: NodesRequest, ref: JobRef) -> NodesResult:
         """Start and follow the runs of a launched request. Cancelled, it deletes all Jobs."""
@@ -255,7 +255,8 @@ class NodesTaskRun(JobTaskRun):
 
             if not alone:
                 return self.run(access, main)
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome, call.inputs), task)
+            after_timeout = self._after_timeout(task, on_outcome, call.inputs)
+            return self.outlasting_timeout(access, main, after_timeout, task, on_outcome)
 
     def _after_timeout(
         self, task: TaskIdentity | None, on_outcome: OnResult | None, inputs: ScriptInputs | None

@@ -19,6 +19,7 @@ from airflow_script_provider.hooks._prepare import job_request, log_origins, mas
 from airflow_script_provider.hooks._task_run import JobTaskRun
 from airflow_script_provider.hooks.base import ScriptHook
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers import saved_progress
 from airflow_script_provider.jobs.begin import begin
 from airflow_script_provider.jobs.conclude import (
     Deferral,
@@ -29,7 +30,7 @@ from airflow_script_provider.jobs.conclude import (
     conclude_without_cluster,
 )
 from airflow_script_provider.jobs.context import JobContext, Known
-from airflow_script_provider.jobs.guard import MeaningOfKill
+from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.kube import hiding
 from airflow_script_provider.kube.job import outcomes
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, from_event
@@ -54,7 +55,7 @@ _OF_THE_CLUSTER = (exceptions.KubernetesApiError, exceptions.ConnectionFieldErro
 """Errors because of which the cluster cannot be asked, in time at least. Any other one may come
 where its connection is looked up: after a secrets backend's bad moment, Airflow raises that there
 is no connection."""
-_TOO_LATE = "execution_timeout was over before the connection and its credentials were loaded"
+_TOO_LATE = "execution_timeout was over before the cluster had answered all that was asked"
 
 
 class KubernetesScriptHook(ScriptHook["ScriptTaskRun"]):
@@ -152,7 +153,8 @@ class ScriptTaskRun(JobTaskRun):
                 job, start = await self._begin(api, request, meaning, alone=alone)
                 return await conclude(job, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome, alone=alone), task)
+            settle = self._after_timeout(task, on_outcome, alone=alone)
+            return self.outlasting_timeout(access, main, settle, task, on_outcome)
 
     def outcome_or_deferral(
         self,
@@ -186,7 +188,8 @@ class ScriptTaskRun(JobTaskRun):
                 left = left_to_trigger(replace(followed.job, check_digits=digits), request)
                 return replace(followed, job=left)
 
-            return self.outlasting_timeout(access, main, self._after_timeout(task, on_outcome), task)
+            settle = self._after_timeout(task, on_outcome)
+            return self.outlasting_timeout(access, main, settle, task, on_outcome)
 
     def resume(
         self,
@@ -209,7 +212,7 @@ class ScriptTaskRun(JobTaskRun):
         self._launched.job, self._launched.hide, self._launched.known = job, hide, Known()
         log = self.log_of_resumed(job, hidden)
         _note_resumed(log, event, start)
-        self._launched.end = end = start if isinstance(start, JobEnd) else None
+        self._launched.end = start if isinstance(start, JobEnd) else None
 
         def context_of(api: KubernetesApi) -> JobContext:
             return JobContext(api, job, log, hide, known=self._launched.known)
@@ -220,7 +223,7 @@ class ScriptTaskRun(JobTaskRun):
                 access, is_resolved = self.cluster.resolve(), True
                 outcome = self._resumed(access, context_of, event.get("server"), start, unguarded, task, on_outcome)
             except (Exception, AirflowTaskTimeout) as error:
-                lacks_cluster = not is_resolved or isinstance(error, _OF_THE_CLUSTER)
+                lacks_cluster, end = not is_resolved or isinstance(error, _OF_THE_CLUSTER), self._launched.end
                 if end is None or unguarded.ref is None or not lacks_cluster or _may_read_later(end, task, error):
                     raise
                 why = error if isinstance(error, Exception) else _TOO_LATE
@@ -239,18 +242,42 @@ class ScriptTaskRun(JobTaskRun):
     ) -> Outcome:
         """The outcome of the Job that a trigger had on this API server, in a session with it."""
         meaning = partial(self.meaning_of_kill, task, outlasts_timeout=True)
-        settle = self._after_timeout(task, on_outcome)
+        settle, ref, is_settled = self._after_timeout(task, on_outcome), unguarded.ref, False
 
         async def main(api: KubernetesApi) -> Outcome:
             context = context_of(api)
             await self.check_server(context, server, unguarded, meaning, is_over=isinstance(start, JobEnd))
-            return await conclude(context, start, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
+            known = await self._last_known(context, start, meaning)
+            return await conclude(context, known, task=task, on_outcome=on_outcome, meaning_of_kill=meaning)
 
         async def settled(api: KubernetesApi, job: LaunchedJob) -> Outcome | None:
-            unguarded.ref = None  # from here on a guard has the Job
+            nonlocal is_settled
+            is_settled, unguarded.ref = True, None  # from here on a guard has the Job
+            if self._launched.end is None:
+                async with JobGuard(context_of(api), partial(self.meaning_of_kill, task)).protecting():
+                    self._launched.end = await saved_progress.end_on(api, job.ref)
             return await settle(api, job)
 
-        return self.outlasting_timeout(access, main, settled, task)
+        try:
+            return self.outlasting_timeout(access, main, settled, task, on_outcome)
+        except AirflowTaskTimeout:
+            if not (is_settled or self.interruptible.is_killed):  # the first session's guards have left the Job
+                unguarded.ref = ref
+            raise
+
+    async def _last_known(
+        self, context: JobContext, start: FollowState | JobEnd, meaning: MeaningOfKill
+    ) -> FollowState | JobEnd:
+        """The Job's end, or how far the last triggerer came: both may be saved on the Job."""
+        if isinstance(start, JobEnd):
+            return start
+        job = context.job
+        async with JobGuard(context, meaning).protecting():
+            found = await saved_progress.last_known(
+                context.api, job.ref, start, context.log, holds_lines=job.holds_lines
+            )
+        self._launched.end = found if isinstance(found, JobEnd) else None
+        return found
 
     async def follow(self, request: JobRequest, ref: JobRef) -> Outcome:
         """Follow a launched Job to its outcome. Cancelled, it deletes the Job."""

@@ -158,17 +158,20 @@ def may_be_left(namespace: str, task: TaskIdentity) -> str:
 
 
 async def of_this_try(api: KubernetesApi, request: JobRequest) -> ReattachedJob:
-    """The unread Job that this try launched before it was deferred.
+    """The unread Job that this try launched, or reattached to, before it was deferred.
 
-    Raises ``LaunchError`` if there is none, and ``KubernetesApiError``.
+    The script of a Job that it launched may have changed since. Raises ``LaunchError`` if there is
+    none, and ``KubernetesApiError``.
     """
-    task, own = request.identity.task, []
+    task, followed = request.identity.task, None
     if task is not None:
         left = await doubting(lambda: _unread(api, request.namespace, task, before=task.try_number + 1))
         own = [job for job in left if earlier_tries.try_number(job) == task.try_number]
-    if not own:
+        newest = max(own, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
+        followed = newest or earlier_tries.earlier_jobs(left, request.identity, alone=True).wanted
+    if followed is None:
         raise exceptions.LaunchError(f"namespace {request.namespace} has no unread Job of this try")
-    return _reattached(api, request, max(own, key=lambda job: str(job["metadata"]["creationTimestamp"])))
+    return _reattached(api, request, followed)
 
 
 async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:

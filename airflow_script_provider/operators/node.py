@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration
 from airflow_script_provider.kube.nodes.plan import DEFAULT_MAX_RUN_OUTPUT, NodeSettings
@@ -288,7 +288,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the outcome that the trigger left in the cluster, or continue where it stopped."""
         self._resumed(event)
-        task, on_outcome = task_identity(context), partial(self._hand_over, context)
+        task, on_outcome = task_instance(context["ti"]), partial(self._hand_over, context)
         with airflow_errors():
             task_run = self._started(self._new_run())
             inputs = self.node_arguments().inputs if self._has_values() else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
-from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in
+from airflow_script_provider._airflow import dag_folder, default_deferrable, depend_on_xcoms_in, task_instance
 from airflow_script_provider._task_identity import task_identity
 from airflow_script_provider.kube.durations import Duration, positive_seconds
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
@@ -306,7 +306,7 @@ class KubernetesScriptOperator(ScriptTask):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Continue in a worker where the trigger has stopped."""
         self._resumed(event)
-        task, on_outcome = task_identity(context), partial(self._push_outcome, context)
+        task, on_outcome = task_instance(context["ti"]), partial(self._push_outcome, context)
         with airflow_errors():
             task_run = self._started(self._new_run())
             inputs = self.inputs() if self._has_values() else None

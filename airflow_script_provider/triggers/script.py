@@ -18,16 +18,16 @@ from typing import Any
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers import saved_progress
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.jobs.job_logs import read_once_more
 from airflow_script_provider.kube.job import earlier_tries, termination
-from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end, saved_state, to_event
+from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end, to_event
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import LogKey
-from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.run_log import LinesOnly
 from airflow_script_provider.triggers._base import LOG_SILENCE, JobTrigger
@@ -88,28 +88,18 @@ class ScriptTrigger(JobTrigger):
             log_silence=LOG_SILENCE,
         )
 
-    def _start(self, job: Mapping[str, Any] | None, now: datetime) -> FollowState:
-        """Where the last triggerer stopped, else the worker; ``now`` is the API server's time.
-
-        The Job itself tells what is on its clock: it may have been suspended meanwhile.
-        """
-        given = FollowState.from_dict(self.handover)
-        saved = saved_state(job, given.deferral) if job is not None else None
-        start = given if saved is None else saved
-        if job is not None and (on_the_clock := earlier_tries.seconds_on_the_clock(job, now)) is not None:
-            start = replace(start, clock=time.time() - on_the_clock)
-        if saved is not None and not saved.is_final and saved.logs and not self._launched.holds_lines:
-            self._run_log.output(AFTER_A_LOSS)
-            self._run_log.note(
-                "The triggerer that followed this script is gone; what it logged last is repeated below.",
-                logging.WARNING,
-            )
-        return start
+    def _start(self, job: Mapping[str, Any], now: datetime) -> FollowState:
+        """Where the last triggerer stopped, else the worker; ``now`` is the API server's time."""
+        given, holds_lines = FollowState.from_dict(self.handover), self._launched.holds_lines
+        return saved_progress.resumed(job, given, self._run_log, now, holds_lines=holds_lines)
 
     def _position(self) -> FollowState:
-        """How far this follower came; lines that are held are still to be shown."""
+        """How far this follower came; lines that are held are still to be shown.
+
+        Without a follower, what an earlier triggerer saved on the Job may be further.
+        """
         if self._follower is None:
-            return FollowState.from_dict(self.handover)
+            return replace(FollowState.from_dict(self.handover), is_final=False)
         state = self._follower.state
         return replace(state, logs=FollowState.from_dict(self.handover).logs) if self._launched.holds_lines else state
 

@@ -149,6 +149,9 @@ async def test_no_attempt_follows_while_a_worker_is_awaited(shared: dict[str, An
     assert of_the_next_triggerer["ended"]["verdict"] == event["ended"]["verdict"]
     of_pods = await asyncio.to_thread(kubectl.names, "events", shared["namespace"], "--field-selector", starts)
     assert len(of_pods) == 1
+    handed_back = await event_of(a_trigger(job, shared, config_file="/nowhere/kubeconfig"))
+    outcome = await asyncio.to_thread(a_script_run(shared["config_file"]).resume, handed_back)
+    assert (outcome.diagnosis, outcome.value.value) == (None, [1]), "the Job is not followed again"
 
 
 async def test_another_cluster_is_told_from_a_deleted_job(shared: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ from airflow_script_provider.kube.nodes.earlier import (
     plan_of_try,
     records_of,
     still_running,
+    task_instance_of,
 )
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
@@ -133,7 +134,7 @@ class NodesTask:
             owner = await self.owner(job)
             runs = NodeRuns(guard.context, owner) if has_time else _ended_now(guard.context, owner)
             await runs.follow()
-            outcome = self.known.outcome = await self._conclude(runs, task, hide)
+            outcome = self.known.outcome = await self._conclude(runs, hide)
         self.known.hand_over(outcome, on_outcome)
         is_retried = task is not None and task.has_tries_left and not outcome.is_success
         # A retry needs the records of this try: a kill leaves them.
@@ -249,7 +250,7 @@ class NodesTask:
         if task is None or task.try_number <= 1:
             return EarlierNodes()
         is_repeated = partial(earlier_tries.is_repeated_by_launch, identity=identity)
-        found = await self._of_jobs(request.namespace, task, lambda job: [job] if is_repeated(job) else [])
+        found = await self._of_jobs(request.namespace, task.digest, lambda job: [job] if is_repeated(job) else [])
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
         nodes = nodes_of(found, plan)
@@ -271,14 +272,14 @@ class NodesTask:
         pods: list[dict[str, Any]] = found["items"]
         return pods
 
-    async def _records_of_earlier(self, runs: NodeRuns, task: TaskIdentity | None) -> dict[str, list[RunRecord]]:
+    async def _records_of_earlier(self, runs: NodeRuns) -> dict[str, list[RunRecord]]:
         """The records of nodes that succeeded in an earlier try, as far as they still exist.
 
         The result is good without them: an error is a warning, and the task's own time bounds the
         wait for an answer.
         """
         records: dict[str, list[RunRecord]] = {}
-        if task is None or not runs.plan.earlier:
+        if not runs.plan.earlier:
             return records
 
         nodes = frozenset(runs.plan.earlier)
@@ -289,7 +290,7 @@ class NodesTask:
 
         try:
             async with asyncio.timeout(_patience(runs.seconds_left)):
-                found = await self._of_jobs(runs.job.ref.namespace, task, pick)
+                found = await self._of_jobs(runs.job.ref.namespace, task_instance_of(runs.owner), pick)
         except (TimeoutError, exceptions.KubernetesApiError) as error:
             what = "The result lacks the runs of earlier tries, which cannot be read"
             self.log.note(f"{what}: {str(error) or 'no answer'}", logging.WARNING)
@@ -298,9 +299,9 @@ class NodesTask:
             records.setdefault(node, []).append(record)
         return records
 
-    async def _of_jobs(self, namespace: str, task: TaskIdentity, pick: Callable[[Job], Iterable[T]]) -> list[T]:
+    async def _of_jobs(self, namespace: str, instance: str, pick: Callable[[Job], Iterable[T]]) -> list[T]:
         """What is picked of all Jobs of a task instance that are for nodes, a page at a time."""
-        selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
+        selector = f"{TASK_INSTANCE_LABEL}={instance},{NODES_LABEL}"
 
         async def once() -> list[T]:
             pages = self.api.pages("jobs", namespace, JOBS_PAGE, labelSelector=selector)
@@ -308,12 +309,12 @@ class NodesTask:
 
         return await doubting(once)
 
-    async def _conclude(self, runs: NodeRuns, task: TaskIdentity | None, hide: Hide) -> NodesResult:
+    async def _conclude(self, runs: NodeRuns, hide: Hide) -> NodesResult:
         """The result on all nodes."""
         ref = runs.job.ref
         outcome = result.conclude(
             runs.plan,
-            runs.board.history() | await self._records_of_earlier(runs, task),
+            runs.board.history() | await self._records_of_earlier(runs),
             hide,
             seconds=time.time() - runs.job.launched_at,
             missing=runs.board.missing(is_expired=runs.is_expired),
@@ -341,18 +342,18 @@ class NodesTask:
         try:
             await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
             if not is_retried and task is not None and task.try_number > 1:
-                await self._mark_earlier(runs, task)
-        except exceptions.KubernetesApiError as error:
-            self.log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
+                await self._mark_earlier(runs)
+        except (TimeoutError, exceptions.KubernetesApiError) as error:
+            self.log.note(f"Job {job.ref} could not be marked as read: {str(error) or 'no answer'}", logging.WARNING)
         return not runs.board.is_owner_deleted
 
-    async def _mark_earlier(self, runs: NodeRuns, task: TaskIdentity) -> None:
+    async def _mark_earlier(self, runs: NodeRuns) -> None:
         """Mark the owners of earlier tries as read, so that they are removed.
 
         Those of other launches stay, which this try may still follow.
         """
         job = runs.job
-        selector = f"{TASK_INSTANCE_LABEL}={task.digest},{_OWNERS}"
+        selector = f"{TASK_INSTANCE_LABEL}={task_instance_of(runs.owner)},{_OWNERS}"
         owners = await doubting(lambda: self.api.list("jobs", job.ref.namespace, labelSelector=selector))
         for owner in owners["items"]:
             is_earlier = owner["metadata"]["name"] != job.ref.name and (self.alone or is_of_launch(owner, runs.owner))

@@ -44,13 +44,14 @@ class FollowState:
     """How far a follower came.
 
     ``logs`` are positions by pod uid and container. ``clock`` is the time of day that the Job's
-    clock started at, None while the Job is suspended. ``is_final`` is False for a state that was
-    saved along the way, by a follower that went on afterwards. ``deferral`` distinguishes one
-    deferral of a task from another. ``disruptions`` are those of the view. ``has_begun`` says
-    whether a script of the Job was seen to begin, None if no follower has reported it. False
-    holds only for the follower that sees all pods: a script may begin between two followers, so a
-    stored False is read as None. ``waited`` are the seconds for which followers have seen that the
-    Job had no pod yet. ``ran_elsewhere`` is that of the view.
+    clock started at, None while the Job is suspended. ``is_final`` is False for a state that a
+    follower may have gone on from: it was saved along the way, or handed back by a triggerer that
+    had not looked at the Job. ``deferral`` distinguishes one deferral of a task from another.
+    ``disruptions`` are those of the view. ``has_begun`` says whether a script of the Job was seen
+    to begin, None if no follower has reported it. False holds only for the follower that sees all
+    pods: a script may begin between two followers, so a stored False is read as None. ``waited``
+    are the seconds for which followers have seen that the Job had no pod yet. ``ran_elsewhere`` is
+    that of the view.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)

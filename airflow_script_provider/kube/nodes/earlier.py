@@ -11,6 +11,7 @@ from airflow_script_provider.kube.labels import (
     MAX_TRIES_ANNOTATION,
     NODES_LABEL,
     REQUEST_LABEL,
+    TASK_INSTANCE_LABEL,
     TRY_NUMBER_ANNOTATION,
 )
 from airflow_script_provider.kube.nodes import manifest, record
@@ -97,6 +98,11 @@ def is_bare(pod: Mapping[str, Any], request: str) -> bool:
 def is_of_launch(job: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     """Whether a Job is of a try of the launch that an owner is of, and not of another series."""
     return _series(job) == _series(owner) and not earlier_tries.has_other_values(job, earlier_tries.call_digest(owner))
+
+
+def task_instance_of(owner: Mapping[str, Any]) -> str:
+    """The digest of an owner's task instance; empty if the owner has lost that label."""
+    return str((owner["metadata"].get("labels") or {}).get(TASK_INSTANCE_LABEL, ""))
 
 
 def _series(job: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""``execution_timeout`` while the link to a new Job is shown, before the Job is followed."""
+"""``execution_timeout`` before a Job is followed, or before its known outcome is handed over."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
-from airflow_script_provider.clusters.access import ClusterRef
+from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
+from airflow_script_provider.exceptions import ApiUnreachableError
 from airflow_script_provider.hooks import script
-from airflow_script_provider.hooks.node import node_arguments
+from airflow_script_provider.hooks.node import NodesTaskRun, node_arguments
+from airflow_script_provider.hooks.script import ScriptTaskRun
+from airflow_script_provider.jobs.context import Known
 from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube.job.launched import JobRef
-from tests.builders import a_node, a_task
+from airflow_script_provider.kube.names import TaskIdentity
+from tests.builders import a_launched_job, a_node, a_task
 from tests.servers import Answer, Request, WebServer
 from tests.stand_in_api import access_to, requests, stand_in
 from tests.task_runs import a_nodes_run, a_script_run, inputs_and_options
@@ -88,3 +92,41 @@ def test_a_job_is_looked_at_also_if_time_is_over_before_it_is_followed(
     assert requests(server, "DELETE") == 0
     assert len(seen) == 2
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("a_run", [a_script_run, a_nodes_run])
+@pytest.mark.parametrize("task", [a_task(), a_task(try_number=3)], ids=["tries left", "last try"])
+def test_a_known_outcome_is_handed_over_also_without_another_session(
+    a_run: Callable[[], ScriptTaskRun | NodesTaskRun], task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was lost in the last try, though the cluster was not needed any more; its Job goes (R1, R2, R5)."""
+    run, outcome, handed_over, ended = a_run(), object(), list[Any](), list[JobRef]()
+
+    def in_a_session(*_: Any) -> None:
+        if run._launched.job is not None:
+            raise ApiUnreachableError("no credentials for a Kubernetes cluster", status=0)
+        run._launched.job, run._launched.known = a_launched_job(), Known(outcome)
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(run, "run", in_a_session)
+    monkeypatch.setattr(run, "delete", ended.append)
+    access, unused = ClusterAccess(config={}), lambda *_: pytest.fail("there is no session")
+    assert run.outlasting_timeout(access, unused, unused, task, handed_over.append) is outcome
+    assert (handed_over, ended) == ([outcome], [a_launched_job().ref])
+
+
+def test_code_gets_no_outcome_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task has no time for what it does besides: the outcome stays on the Job (R2, R5)."""
+    run = a_script_run()
+
+    def in_a_session(*_: Any) -> None:
+        if run._launched.job is not None:
+            raise ApiUnreachableError("no credentials for a Kubernetes cluster", status=0)
+        run._launched.job, run._launched.known = a_launched_job(), Known(object())
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(run, "run", in_a_session)
+    monkeypatch.setattr(run, "delete", lambda _: pytest.fail("the next try needs the Job"))
+    access, unused = ClusterAccess(config={}), lambda *_: pytest.fail("there is no session")
+    with pytest.raises(AirflowTaskTimeout):
+        run.outlasting_timeout(access, unused, unused, a_task(), None)

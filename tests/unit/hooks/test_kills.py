@@ -240,5 +240,5 @@ def test_a_kill_after_a_timeout(
     monkeypatch.setattr(_task_run, "task_state", lambda _: "running")
     run._launched.job = a_launched_job()
     with pytest.raises(AirflowTaskTimeout):
-        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded, task)
+        run.outlasting_timeout(ClusterAccess(config={}), concluded, concluded, task, None)
     assert deleted == ([a_launched_job().ref] if is_deleted else [])

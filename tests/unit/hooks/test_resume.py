@@ -15,17 +15,18 @@ from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, ConnectionFieldError, KubernetesApiError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks.script import ScriptTaskRun
-from airflow_script_provider.jobs import read_mark
+from airflow_script_provider.jobs import conclude, read_mark
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
+from airflow_script_provider.kube.labels import END_ANNOTATION, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_launched_job, a_pod, a_task, a_view
 from tests.kept_log import KeptLog
 from tests.patience import LONG
-from tests.stand_in_api import access_to, requests, stand_in
+from tests.servers import Answer
+from tests.stand_in_api import access_to, an_object, requests, stand_in
 
 NO_TRY_LEFT = a_task(try_number=3)
 
@@ -40,6 +41,21 @@ def an_event(
     end = JobEnd(Verdict(cause, "uid-load-x1"), view, 1.0, state, Kept(kept, len(kept)))
     event: dict[str, Any] = json.loads(json.dumps(to_event(a_launched_job().to_dict(), end)))
     return event | {"server": server}
+
+
+def handed_back() -> dict[str, Any]:
+    """The event of a triggerer that could not look at the Job."""
+    event = to_event(a_launched_job().to_dict(), FollowState(is_final=False), "no answer")
+    stored: dict[str, Any] = json.loads(json.dumps(event))
+    return stored
+
+
+def a_job_with_its_end(exit_code: int = 0) -> Answer:
+    """The Job on which an earlier triggerer has saved this end with all of its output. It starts no other pod."""
+    verdict = Verdict(Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True)
+    kept = Kept('{"rows": 3}\n', 12, is_whole=True, shown=12)
+    end = JobEnd(verdict, a_view(a_pod(exit_code=exit_code)), 2.0, FollowState(), kept)
+    return an_object(name="load", uid="job-uid", annotations={END_ANNOTATION: end.to_text()}, spec={"parallelism": 0})
 
 
 def a_run() -> ScriptTaskRun:
@@ -203,7 +219,7 @@ def test_a_known_end_outlasts_a_timeout_before_the_cluster_is_reached(
         {"rows": 3},
         [outcome],
     )
-    assert notes[0].startswith("execution_timeout was over before the connection")
+    assert notes[0].startswith("execution_timeout was over before the cluster had answered")
     assert len(answers) == (0 if of_the_session else 2), "no call deletes the Job"
 
 
@@ -229,3 +245,99 @@ def test_a_kill_after_an_outcome_was_handed_over_ends_the_task_with_it(
         outcome, _, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task, run)
         assert requests(server, "DELETE") == 1
     assert (outcome.diagnosis, handed_over) == (None, [outcome])
+
+
+JOB = "/apis/batch/v1/namespaces/etl/jobs/load"
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_an_end_that_a_triggerer_saved_counts_where_the_next_one_hands_back(exit_code: int) -> None:
+    """The Job has no pod and gets none: a success was a timeout after all of its ``timeout`` (R1, R2, R4)."""
+    with stand_in() as server:
+        server.answers(JOB, a_job_with_its_end(exit_code))
+        outcome, notes, handed_over = resumed(access_to(server), handed_back())
+        assert requests(server, "DELETE", JOB) == 1
+    assert (outcome.result.exit_code, outcome.value.value, handed_over) == (exit_code, {"rows": 3}, [outcome])
+    assert "could not follow the Job, so a worker does: no answer" in notes[0]
+    assert "An earlier triggerer saw the script of Job etl/load end: that outcome counts" in notes[1]
+
+
+def test_a_saved_end_counts_also_if_time_is_over_before_the_job_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``execution_timeout`` while the connection or credentials are loaded, or no answer comes (R1, R4, R5)."""
+    in_session = _task_run.in_session
+
+    async def hangs(*_: Any) -> None:
+        monkeypatch.setattr(_task_run, "in_session", in_session)
+        raise TOO_LATE
+
+    monkeypatch.setattr(_task_run, "in_session", hangs)
+    with stand_in() as server:
+        server.answers(JOB, a_job_with_its_end())
+        outcome, _, handed_over = resumed(access_to(server), handed_back())
+    assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
+
+
+def interrupted_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``execution_timeout`` ends this step; after it, no credentials can be loaded."""
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(_task_run, "in_session", refused)
+        raise AirflowTaskTimeout
+
+    async def refused(*_: Any) -> None:
+        raise ApiUnreachableError("no credentials for a Kubernetes cluster", status=0)
+
+    monkeypatch.setattr(conclude, step, interrupted)
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+@pytest.mark.parametrize(
+    ("task", "job_deleted", "is_result"),
+    [(NO_TRY_LEFT, False, True), (a_task(), False, False), (a_task(), True, True)],
+    ids=["last try", "tries left", "deleted"],
+)
+def test_a_known_end_outlasts_a_timeout_after_which_there_are_no_credentials(
+    task: TaskIdentity, job_deleted: bool, is_result: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log stalls to the end of the task's time: the end counts, unless a next try can read more (R1, R2, R5)."""
+    interrupted_at("_read_left", monkeypatch)
+    event = an_event(exit_code, kept='{"rows": 3}\n', job_deleted=job_deleted)
+    with stand_in() as server:
+        if not is_result:
+            with pytest.raises(AirflowTaskTimeout):
+                resumed(access_to(server), event, task)
+            return
+        outcome, notes, handed_over = resumed(access_to(server), event, task)
+    assert (outcome.result.exit_code, outcome.value.value, handed_over) == (exit_code, {"rows": 3}, [outcome])
+    assert any(note.startswith("execution_timeout was over before the cluster had answered") for note in notes)
+
+
+@pytest.mark.parametrize("task", [NO_TRY_LEFT, a_task()], ids=["last try", "tries left"])
+def test_a_known_outcome_outlasts_a_timeout_after_which_there_are_no_credentials(
+    task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its output was read before the timeout, so no next try is needed (R1, R2, R5)."""
+    interrupted_at("_delete_secret", monkeypatch)
+    with stand_in() as server:
+        outcome, notes, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task)
+    assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
+    assert "only the output that the triggerer kept" not in "".join(notes)
+
+
+@pytest.mark.parametrize("event", [an_event(), an_event(job_deleted=True)], ids=["last try", "deleted"])
+def test_a_kill_after_a_timeout_hands_nothing_over(event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task was ended while the credentials were loaded again (R3, R5)."""
+    run = a_run()
+
+    async def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(_task_run, "in_session", killed)
+        raise AirflowTaskTimeout
+
+    async def killed(*_: Any) -> None:
+        run.kill()
+        await asyncio.sleep(LONG)
+
+    monkeypatch.setattr(conclude, "_read_left", interrupted)
+    monkeypatch.setattr(run, "delete", lambda _: True)
+    with stand_in() as server, pytest.raises(AirflowTaskTimeout):
+        resumed(access_to(server), event, NO_TRY_LEFT, run)

@@ -26,7 +26,9 @@ from airflow_script_provider.kube.job.manifest import job, pod_template
 from airflow_script_provider.kube.job.progress import Cause, Verdict
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
-from tests.builders import REQUEST_DIGEST, a_pod, a_request, a_task, a_view
+from airflow_script_provider.kube.nodes.manifest import owner_request
+from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
+from tests.builders import REQUEST_DIGEST, a_plan, a_pod, a_request, a_task, a_view
 from tests.kept_log import KeptLog
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import CONFLICT, EXISTS, a_refusal, an_object, api_of, requests, stand_in
@@ -280,6 +282,37 @@ async def test_a_try_finds_the_job_that_it_has_launched(server: WebServer) -> No
     async with api_of(server) as api:
         found = await reattach.of_this_try(api, RETRY)
         assert (found.ref, found.try_number) == (JobRef("etl", "own", "uid-2"), 2)
-        server.answers(JOBS, a_list(earlier))
-        with pytest.raises(exceptions.LaunchError, match="no unread Job of this try"):
-            await reattach.of_this_try(api, RETRY)
+
+
+ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
+ENDED = {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]}
+OTHER = "0000000000"
+
+
+@pytest.mark.parametrize(
+    ("request_of_job", "status", "on_nodes", "is_found"),
+    [
+        (REQUEST_DIGEST, {"active": 1}, None, True),
+        (REQUEST_DIGEST, ENDED, None, True),
+        (REQUEST_DIGEST, {"active": 1}, ON_NODES, True),
+        (OTHER, {"active": 1}, None, False),
+        (OTHER, ENDED, None, False),
+    ],
+    ids=["running", "ended", "on nodes", "of another script", "of another that has ended"],
+)
+async def test_a_try_finds_the_job_that_it_has_reattached_to(
+    server: WebServer, request_of_job: str, status: dict[str, Any], on_nodes: OnNodes | None, is_found: bool
+) -> None:
+    """That has the number of an earlier try; its script may have ended while no trigger followed it (R1, R2, R4)."""
+    first = a_request(task=a_task())
+    first = replace(first, identity=replace(first.identity, request=request_of_job))
+    left = job(first if on_nodes is None else owner_request(first, on_nodes))
+    left["metadata"] |= {"uid": "uid-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    server.answers(JOBS, a_list(left | {"status": status}))
+    async with api_of(server) as api:
+        if not is_found:
+            with pytest.raises(exceptions.LaunchError, match="no unread Job of this try"):
+                await reattach.of_this_try(api, RETRY)
+            return
+        found = await reattach.of_this_try(api, RETRY)
+    assert (found.ref.uid, found.try_number) == ("uid-1", 1)

@@ -19,6 +19,7 @@ import pytest
 from airflow.triggers.base import DiscrimatedTriggerEvent
 from pydantic import TypeAdapter
 
+from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.answers import doubt
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
@@ -426,6 +427,20 @@ async def test_a_job_without_a_deadline_gets_one_with_its_outcome(monkeypatch: p
     """It would stay for ever if no worker came (R6)."""
     changes = await ended_beside_a_sidecar(0, monkeypatch, an_object(), deadline=None, ahead=7200)
     assert changes[0]["spec"]["activeDeadlineSeconds"] >= 90 + script.UNREAD_TIMEOUT
+
+
+async def test_a_position_of_a_triggerer_that_has_not_looked_at_the_job_is_not_final(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An earlier triggerer may have gone on from it (R4, R19)."""
+
+    async def no_connection(ref: Any) -> None:
+        raise exceptions.ApiUnreachableError("no answer")
+
+    monkeypatch.setattr(_base, "shared_access", no_connection)
+    trigger = ScriptTrigger(job=a_launched_job().to_dict(), handover=FollowState().to_dict())
+    events = [event.payload async for event in trigger.run()]
+    assert (events[0]["handed_back"]["is_final"], events[0]["reason"]) == (False, "no answer")
 
 
 async def test_the_next_triggerer_reports_the_end_that_the_last_one_saved() -> None:

@@ -97,7 +97,7 @@ async def test_a_success_ends_the_owners_of_its_earlier_tries(alone: bool, reque
         owner = job(a_request(task=a_task(try_number=2), on_nodes=ON_NODES))
         runs: Any = SimpleNamespace(job=a_launched_job(), owner=owner)
         async with api_of(server) as api:
-            await NodesTask(api, KeptLog(), None, alone)._mark_earlier(runs, a_task(try_number=2))
+            await NodesTask(api, KeptLog(), None, alone)._mark_earlier(runs)
         assert requests(server, "PATCH", f"{JOBS}/left") == marked
 
 
@@ -129,14 +129,13 @@ async def test_a_success_ends_no_owner_of_other_values(theirs: str | None, marke
         server.answers(f"{JOBS}/left", an_object())
         runs: Any = SimpleNamespace(job=a_launched_job(), owner=an_owner("day-2", try_number=2))
         async with api_of(server) as api:
-            await NodesTask(api, KeptLog(), None, alone=False)._mark_earlier(runs, a_task(try_number=2))
+            await NodesTask(api, KeptLog(), None, alone=False)._mark_earlier(runs)
         assert requests(server, "PATCH", f"{JOBS}/left") == marked
 
 
 @pytest.mark.parametrize(("theirs", "found"), [("day-2", ["node-1"]), (None, ["node-1"]), ("day-1", [])])
 async def test_a_result_has_no_record_of_other_values(theirs: str | None, found: list[str]) -> None:
     """The same node has runs of another call with the same number (R1)."""
-    task = a_task(try_number=2)
     left = an_owner(theirs)
     left["metadata"]["annotations"] |= {
         NODE_ANNOTATION: "node-1",
@@ -148,8 +147,9 @@ async def test_a_result_has_no_record_of_other_values(theirs: str | None, found:
     with stand_in() as server:
         server.answers(JOBS, json.dumps({"metadata": {}, "items": [left]}).encode())
         async with api_of(server) as api:
-            records = await NodesTask(api, KeptLog(), None, alone=False)._records_of_earlier(runs, task)
+            records = await NodesTask(api, KeptLog(), None, alone=False)._records_of_earlier(runs)
     assert list(records) == found
+    assert f"task-instance%3D{a_task().digest}" in server.requests[0].path
 
 
 def its_pod(node: str = "node-1", **changes: Any) -> dict[str, Any]:
@@ -309,7 +309,7 @@ async def test_a_result_does_without_the_records_of_earlier_tries(
     with stand_in() as server:
         server.answers(JOBS, a_refusal(403, "Forbidden", NO_RIGHT))
         async with api_of(server) as api:
-            assert await NodesTask(api, log)._records_of_earlier(runs, a_task(try_number=2)) == {}
+            assert await NodesTask(api, log)._records_of_earlier(runs) == {}
     assert "The result lacks the runs of earlier tries" in str(log.lines)
 
 
