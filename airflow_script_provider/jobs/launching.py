@@ -261,7 +261,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
         async with asyncio.timeout(ABANDON_TIMEOUT):
             found = await _created(api, request, creating)
             if found is None:
-                return "No Job was created."
+                return "No Job was created." if _is_refused(creating) else _if_late(request.namespace, name)
             ref = JobRef.of(found)
             await doubting(lambda: delete(api, ref), ABANDON_TIMEOUT)
             return fate(ref, deleted=True)
@@ -272,19 +272,28 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
 async def _created(
     api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The Job, from the answer or, without one, found by its name; None if none was created.
+    """The Job, from the answer or, without one, found by its name; None if there is none.
 
-    After a refusal, a Job of that name is not of this call.
+    After a refusal, a Job of that name is not of this call. Without an answer, the API server may
+    still create it.
     """
     await asyncio.wait({creating}, timeout=ABANDON_TIMEOUT / 2)
-    if creating.done() and not creating.cancelled():
-        match creating.exception():
-            case None:
-                return creating.result()
-            case exceptions.LaunchError() | exceptions.KubernetesApiError(may_have_acted=False):
-                return None
+    if _is_refused(creating):
+        return None
+    if creating.done() and not creating.cancelled() and creating.exception() is None:
+        return creating.result()
     creating.cancel()
     return await find_created(api, request.namespace, request.identity.job_name, request.identity.launch_id)
+
+
+def _is_refused(creating: asyncio.Future[dict[str, Any]]) -> bool:
+    """Whether the API server has answered that it does not create the Job."""
+    if not creating.done() or creating.cancelled():
+        return False
+    error = creating.exception()
+    return isinstance(error, exceptions.LaunchError) or (
+        isinstance(error, exceptions.KubernetesApiError) and not error.may_have_acted
+    )
 
 
 async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any], ref: JobRef) -> None:

@@ -189,6 +189,32 @@ async def test_a_refused_delete_is_repeated(server: WebServer, answers: list[Ans
     assert requests(server, "DELETE") == len(answers) + 1
 
 
+async def test_a_create_that_is_still_under_way_may_make_a_job(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admission webhook takes its time, and the run does not wait for it when it is killed (R3, R6)."""
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 2.0)
+    server.answers(f"{JOBS}/{NAMES.job_name}", NOT_FOUND)
+    is_over, answer_to = threading.Event(), server.answer_to
+
+    def late_answer(request: Request) -> Answer:
+        if request.method == "POST":
+            is_over.wait(PATIENCE)
+        return answer_to(request)
+
+    monkeypatch.setattr(server, "answer_to", late_answer)
+    async with api_of(server) as api:
+        launched = asyncio.ensure_future(launching.launch(api, REQUEST, KeptLog()))
+        while not requests(server, "POST", JOBS):
+            await asyncio.sleep(0.01)
+        launched.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await launched
+    is_over.set()
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"No Job etl/{NAMES.job_name} was found. If it appears later, run: kubectl")
+
+
 async def test_a_delete_that_stays_refused_has_an_end(server: WebServer) -> None:
     """The note then says how to delete the Job (R5, R17)."""
     ref = JobRef("etl", NAMES.job_name, "uid-1")
