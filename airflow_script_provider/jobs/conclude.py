@@ -273,8 +273,8 @@ def _outcome(job: LaunchedJob, hide: Hide | None, followed: Followed, seconds: f
 
 async def _delete_job(context: JobContext) -> None:
     """Delete the Job, with which Kubernetes would go on."""
-    if not (deleted := await launching.abandon(context.api, context.job.ref)):
-        context.log.note(launching.fate(context.job.ref, deleted=deleted), logging.WARNING)
+    if not await launching.remove(context.api, context.job.ref):
+        context.log.note(launching.left_over(context.job.ref), logging.WARNING)
 
 
 async def _hand_over(
@@ -284,17 +284,19 @@ async def _hand_over(
 
     If this process is lost before, the next try reads the outcome from the Job. So a Job with
     which Kubernetes would go on is deleted afterwards. If no try follows, or if the next one runs
-    the script again, it is deleted at once.
+    the script again, it is deleted at once. Airflow does not wait long for an outcome because of
+    that: what the API server does not answer at once is repeated afterwards.
     """
+    api, ref, is_left = guard.context.api, guard.context.job.ref, deletes_job
     has_tries_left = task is not None and task.has_tries_left
     is_retried = has_tries_left and outcome.is_retried
     is_needed = has_tries_left and not is_retried
+    has_sidecar = outcome.has_running_sidecar
     async with guard.protecting():
-        if deletes_job and not is_needed:
-            await _delete_job(guard.context)
+        if is_left and not is_needed:
+            is_left = not await launching.abandon(api, ref)
     guard.context.known.hand_over(outcome, on_outcome)
     async with guard.protecting():
-        if deletes_job and is_needed:
-            await _delete_job(guard.context)
-        await read_mark.close(guard.context, is_retried=is_retried, has_running_sidecar=outcome.has_running_sidecar)
+        is_left = is_left and not await launching.remove(api, ref)
+        await read_mark.close(guard.context, is_retried=is_retried, has_running_sidecar=has_sidecar, is_left=is_left)
     return outcome

@@ -21,6 +21,7 @@ from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.jobs.answers.deletions import Deletions
 from airflow_script_provider.jobs.answers.doubt import Doubt
+from airflow_script_provider.jobs.answers.endings import Ending
 from airflow_script_provider.jobs.changes import (
     Changes,
     Inbox,
@@ -102,8 +103,9 @@ class Follower:
         self._launched_at = min(time.monotonic(), _monotonic(job.launched_at))
         self._event_watches: dict[str, Stop] = {}
         self._may_watch_events = True
-        self._has_ended_job = False
         self._doubt, self._deletions = Doubt(), Deletions()
+        call = (context.api, job.ref)
+        self._ending = Ending(partial(launching.delete_within, *call), partial(launching.end_attempts, *call))
 
     @property
     def state(self) -> FollowState:
@@ -202,9 +204,11 @@ class Follower:
     async def _decision(self) -> progress.Wait | Verdict:
         """What was seen means; a verdict only where the API server confirms it."""
         decision = progress.decide(self.view, self._job.limits, time.monotonic())
-        if isinstance(decision, Verdict):
-            return await self._confirmed(decision) or progress.Wait(time.monotonic() + DOUBT)
-        return decision
+        if not isinstance(decision, Verdict):
+            return decision
+        confirmed = await self._confirmed(decision)
+        stands = confirmed and await self._ending.confirmed(self.view, confirmed)
+        return stands or progress.Wait(time.monotonic() + DOUBT)
 
     async def _wait(self, look_at: float | None, stop: float | None, watch_events: WatchEvents) -> None:
         """Take in what changes, by the next moment at which something else is to be done."""
@@ -328,7 +332,7 @@ class Follower:
         That a pod goes with the Job that this follower has ended is no news.
         """
         self.view = self.view.with_pod(pod, now, deleted=deleted)
-        is_news = not (deleted and self._has_ended_job and pod_status.script_end(pod) is None)
+        is_news = not (deleted and self._ending.is_asked_for and pod_status.script_end(pod) is None)
         announce = partial(self._announce, self._announcer.pod(pod, deleted=deleted) if is_news else [])
         is_end = bool(pod_status.script_end(pod) or pod_status.failed_end(pod))
         if not is_end:
@@ -348,10 +352,8 @@ class Follower:
         before its end. If the kubelet does not report the end after that, the script may run on.
         Kubernetes starts nothing new meanwhile.
         """
-        since, limits = time.monotonic(), self._job.limits
-        if verdict.delete_job:
-            await self._end_job(verdict)
-        await self._pods_ended(verdict, since)
+        limits, verdict = self._job.limits, await self._with_ended_job(verdict)
+        await self._pods_ended(verdict, time.monotonic())
         await self._logs.finish()
         if termination.may_run_on(self.view, verdict) and verdict.cause is not Cause.UNREACHABLE:
             with contextlib.suppress(exceptions.KubernetesApiError):
@@ -373,18 +375,14 @@ class Follower:
             except (TimeoutError, exceptions.KubernetesApiError):
                 is_watching = False  # the verdict stays
 
-    async def _end_job(self, verdict: Verdict) -> None:
-        """Let Kubernetes start no other pod; what still runs, or may begin, is to end now.
-
-        The Job stays only for the log of a pod that has ended.
-        """
-        is_left = verdict.pod_uid in self.view.pods and verdict.pod_uid not in self.view.gone
-        if self.view.unended_pods or not is_left:
-            self._has_ended_job = True
-            await launching.abandon(self._api, self._job.ref)
-        else:
-            failures = progress.other_failures(self.view, verdict.pod_uid)
-            await launching.end_attempts(self._api, self._job.ref, failures)
+    async def _with_ended_job(self, verdict: Verdict) -> Verdict:
+        """The verdict, after the end of its Job; what the script did while that failed counts."""
+        if verdict.delete_job and await self._ending.end(self.view, verdict) is not None:
+            again = await self._verdict_after_a_look()
+            verdict = verdict if again is None or again.cause is Cause.JOB_DELETED else again
+            if verdict.delete_job:
+                await self._ending.end(self.view, verdict, launching.REMOVAL_PATIENCE)
+        return verdict
 
     def _watch_events(self, now: float, watch_events: WatchEvents) -> None:
         """Watch the Warning events of what they may explain, until it has begun."""

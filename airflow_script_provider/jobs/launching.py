@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT, shielded
-from airflow_script_provider.api.client import KubernetesApi, patiently
+from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi, patiently
 from airflow_script_provider.api.namespaces import missing_namespace
 from airflow_script_provider.jobs.answers.doubt import doubting
 from airflow_script_provider.kube import kept_fields, refusal
@@ -20,6 +20,9 @@ from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.request.request import JobRequest
 from airflow_script_provider.run_log import RunLog
+
+REMOVAL_PATIENCE = CALL_PATIENCE
+"""Seconds for ending a Job with which Kubernetes would go on, where nothing interrupts the run."""
 
 _launched: set[str] = set()
 """The launch ids of the Jobs that this process has created or found."""
@@ -39,13 +42,12 @@ async def launch(api: KubernetesApi, request: JobRequest, log: RunLog) -> dict[s
     _launched.add(request.identity.launch_id)
     ref = JobRef.of(job)
     try:
-        await _check_kept(api, asked, job, log)
-        for resource, body in owned.items():
-            await _create_owned(api, resource, manifest.with_owner(body, request, ref.uid), ref)
-    except exceptions.ScriptProviderError as error:
-        if deleted := await abandon(api, ref):
-            raise
-        raise exceptions.LaunchError(f"{error}\n{fate(ref, deleted=deleted)}") from error
+        async with _removing_what_failed(api, ref):
+            await _check_kept(api, asked, job, log)
+            for resource, body in owned.items():
+                await _create_owned(api, resource, manifest.with_owner(body, request, ref.uid), ref)
+    except exceptions.ScriptProviderError:
+        raise
     except BaseException as interruption:
         interruption.add_note(fate(ref, deleted=await abandon(api, ref)))
         raise
@@ -143,7 +145,7 @@ async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:
     """
     limit = {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": failures}}
     with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
-        async with asyncio.timeout(ABANDON_TIMEOUT):
+        async with asyncio.timeout(REMOVAL_PATIENCE):
             await api.patch("jobs", ref.namespace, ref.name, limit)
 
 
@@ -156,8 +158,8 @@ async def leave_ended(api: KubernetesApi, ref: JobRef, end: str, deadline: int |
     spec = NO_OTHER_POD | ({} if deadline is None else {"activeDeadlineSeconds": deadline})
     body = {"metadata": {"uid": ref.uid, "annotations": {END_ANNOTATION: end}}, "spec": spec}
     try:
-        async with asyncio.timeout(ABANDON_TIMEOUT):
-            left = await patiently(lambda: api.patch("jobs", ref.namespace, ref.name, body), ABANDON_TIMEOUT)
+        async with asyncio.timeout(REMOVAL_PATIENCE):
+            left = await patiently(lambda: api.patch("jobs", ref.namespace, ref.name, body), REMOVAL_PATIENCE)
     except (TimeoutError, exceptions.KubernetesApiError):
         return False
     is_saved = (left["metadata"].get("annotations") or {}).get(END_ANNOTATION) == end
@@ -165,11 +167,33 @@ async def leave_ended(api: KubernetesApi, ref: JobRef, end: str, deadline: int |
 
 
 async def abandon(api: KubernetesApi, ref: JobRef, within: float | None = None) -> bool:
-    """Delete the Job in time, despite interruptions; False if it could not be deleted.
+    """Delete the Job of an interrupted run, despite interruptions; False if that was not possible.
 
     ``within`` is ``ABANDON_TIMEOUT`` by default.
     """
-    return await shielded(_deleted_in_time(api, ref, ABANDON_TIMEOUT if within is None else within))
+    return await shielded(remove(api, ref, ABANDON_TIMEOUT if within is None else within))
+
+
+async def remove(api: KubernetesApi, ref: JobRef, within: float | None = None) -> bool:
+    """Delete a Job that should be gone; False if that was not possible.
+
+    ``within`` is ``REMOVAL_PATIENCE`` by default. An interruption stops this, because it leaves
+    less time: what guards the Job then abandons or leaves it.
+    """
+    try:
+        await delete_within(api, ref, REMOVAL_PATIENCE if within is None else within)
+    except exceptions.KubernetesApiError:
+        return False
+    return True
+
+
+async def delete_within(api: KubernetesApi, ref: JobRef, seconds: float) -> None:
+    """Delete the Job. Raises ``KubernetesApiError``, also if that takes too long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await doubting(lambda: delete(api, ref), seconds)
+    except TimeoutError:
+        raise exceptions.ApiUnreachableError(f"no answer from the API server {api.host} in time", status=0) from None
 
 
 async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
@@ -185,13 +209,15 @@ async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:
     return metadata["uid"] != ref.uid or "deletionTimestamp" in metadata
 
 
-async def _deleted_in_time(api: KubernetesApi, ref: JobRef, within: float) -> bool:
+@contextlib.asynccontextmanager
+async def _removing_what_failed(api: KubernetesApi, ref: JobRef) -> AsyncIterator[None]:
+    """Delete a Job whose launch fails; the error names it if it could not be deleted."""
     try:
-        async with asyncio.timeout(within):
-            await doubting(lambda: delete(api, ref), within)
-    except (TimeoutError, exceptions.KubernetesApiError):
-        return False
-    return True
+        yield
+    except exceptions.ScriptProviderError as error:
+        if await remove(api, ref):
+            raise
+        raise exceptions.LaunchError(f"{error}\n{left_over(ref)}") from error
 
 
 async def _check_kept(api: KubernetesApi, asked: dict[str, Any], job: dict[str, Any], log: RunLog) -> None:
@@ -268,7 +294,7 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
         async with asyncio.timeout(ABANDON_TIMEOUT):
             found = await _created(api, request, creating)
             if found is None:
-                return "No Job was created."
+                return "No Job was created." if _is_refused(creating) else _if_late(request.namespace, name)
             ref = JobRef.of(found)
             await doubting(lambda: delete(api, ref), ABANDON_TIMEOUT)
             return fate(ref, deleted=True)
@@ -279,19 +305,28 @@ async def _undo(api: KubernetesApi, request: JobRequest, creating: asyncio.Futur
 async def _created(
     api: KubernetesApi, request: JobRequest, creating: asyncio.Future[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The Job, from the answer or, without one, found by its name; None if none was created.
+    """The Job, from the answer or, without one, found by its name; None if there is none.
 
-    After a refusal, a Job of that name is not of this call.
+    After a refusal, a Job of that name is not of this call. Without an answer, the API server may
+    still create it.
     """
     await asyncio.wait({creating}, timeout=ABANDON_TIMEOUT / 2)
-    if creating.done() and not creating.cancelled():
-        match creating.exception():
-            case None:
-                return creating.result()
-            case exceptions.LaunchError() | exceptions.KubernetesApiError(may_have_acted=False):
-                return None
+    if _is_refused(creating):
+        return None
+    if creating.done() and not creating.cancelled() and creating.exception() is None:
+        return creating.result()
     creating.cancel()
     return await find_created(api, request.namespace, request.identity.job_name, request.identity.launch_id)
+
+
+def _is_refused(creating: asyncio.Future[dict[str, Any]]) -> bool:
+    """Whether the API server has answered that it does not create the Job."""
+    if not creating.done() or creating.cancelled():
+        return False
+    error = creating.exception()
+    return isinstance(error, exceptions.LaunchError) or (
+        isinstance(error, exceptions.KubernetesApiError) and not error.may_have_acted
+    )
 
 
 async def _create_owned(api: KubernetesApi, resource: str, body: dict[str, Any], ref: JobRef) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._shielded import ABANDON_TIMEOUT
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers.doubt import doubting
@@ -84,26 +85,32 @@ async def _is_there(api: KubernetesApi, ref: JobRef) -> bool:
     return bool(found["metadata"]["uid"] == ref.uid)
 
 
-async def close(context: JobContext, *, is_retried: bool, has_running_sidecar: bool) -> None:
+async def close(
+    context: JobContext, *, is_retried: bool, has_running_sidecar: bool = False, is_left: bool = False
+) -> None:
     """Mark the Job as read, which is the last thing that is done to it. A failure is a warning.
 
     An unmarked Job counts as unread. So a Job that cannot be marked is deleted where another try
     of the task follows (``is_retried``), which would reattach to it; and where the right is
     missing, because no Job of this account would go before ``unread_ttl``. While a sidecar of a
-    success is stopped (``has_running_sidecar``), no other pod may take the place of this one.
+    success is stopped (``has_running_sidecar``), no other pod may take the place of this one. Nor
+    may a pod of a Job that could not be deleted (``is_left``), with which Kubernetes would go on:
+    no later try looks for what was read. Then it is deleted, if that is possible now.
     """
     api, job, log = context.api, context.job, context.log
 
     async def mark() -> None:
-        await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_running_sidecar)
+        await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_running_sidecar or is_left)
 
     try:
         await doubting(mark, RIGHT_PATIENCE)
     except exceptions.KubernetesApiError as error:
         log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
         has_no_right = refusal.is_of_missing_right(error.status, error.server_message)
-    else:
-        return
-    if is_retried or (has_no_right and job.ttl_when_read is not None):
-        why = "the next try would reattach to this Job" if is_retried else "this Job would be kept for unread_ttl"
-        log.note(f"Without the mark {why}. {launching.fate(job.ref, deleted=await launching.abandon(api, job.ref))}")
+        if is_retried or (has_no_right and job.ttl_when_read is not None):
+            why = "the next try would reattach to this Job" if is_retried else "this Job would be kept for unread_ttl"
+            fate = launching.fate(job.ref, deleted=await launching.remove(api, job.ref))
+            log.note(f"Without the mark {why}. {fate}")
+            return
+    if is_left and not await launching.remove(api, job.ref, ABANDON_TIMEOUT):
+        log.note(launching.left_over(job.ref), logging.WARNING)

@@ -55,11 +55,12 @@ async def find(
 ) -> ReattachedJob | None:
     """The unread Job of an earlier try that this launch repeats; obsolete Jobs are deleted.
 
-    If there is none, no script of an earlier try runs any more, except in Jobs that other launches
-    of this try may follow. A first try makes no request. ``alone`` means that the task launches
-    nothing else, ``kind`` is a label selector of the Jobs in question where the task instance has
-    others: their pods are not waited for. Raises ``LaunchError`` if a script may still run, and
-    ``KubernetesApiError``: to go on without an answer might run the script twice.
+    So is what was read, but may still start a pod. If there is nothing to repeat, no script of an
+    earlier try runs any more, except in Jobs that other launches of this try may follow. A first
+    try makes no request. ``alone`` means that the task launches nothing else, ``kind`` is a label
+    selector of the Jobs in question where the task instance has others: their pods are not waited
+    for. Raises ``LaunchError`` if a script may still run, and ``KubernetesApiError``: to go on
+    without an answer might run the script twice.
     """
     task = request.identity.task
     if task is None or task.try_number <= 1:
@@ -67,7 +68,8 @@ async def find(
     selector = f"{_of_task(task)}{kind and ','}{kind}"
     found = await doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
     jobs_of_earlier = _claimed_of(found["items"], request, task.instance_id, alone=alone)
-    for job in jobs_of_earlier.obsolete:
+    in_vain = () if kind else earlier_tries.read_in_vain(found["items"], task)
+    for job in (*jobs_of_earlier.obsolete, *in_vain):
         await _delete(api, job, log)
     if jobs_of_earlier.wanted is not None:
         return _reattached(api, request, jobs_of_earlier.wanted)
@@ -210,7 +212,8 @@ def _reattached(api: KubernetesApi, request: JobRequest, job: Job) -> Reattached
 
 async def _delete(api: KubernetesApi, job: Job, log: RunLog) -> None:
     ref = JobRef.of(job)
-    why = f"Job {ref} of try {earlier_tries.try_number(job)} does not match this try, and no try needs its outcome."
+    lacks = "was read but has not ended" if earlier_tries.is_read(job) else "does not match this try"
+    why = f"Job {ref} of try {earlier_tries.try_number(job)} {lacks}, and no try needs its outcome."
     try:
         await doubting(lambda: launching.delete(api, ref))
     except exceptions.KubernetesApiError as error:

@@ -73,6 +73,8 @@ class ScriptTrigger(JobTrigger):
             async with _in_the_background(savings):
                 followed = await self._followed(self._follower, until)
             end = await self._ended(cluster.api, self._follower, followed)
+        if termination.may_be_refuted(end.view, end.verdict):
+            return self._handed_back(f"{end.verdict.cause.value}: {launching.left_over(ref)}")
         return to_event(self.job, end)
 
     def _handed_back(self, reason: str) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class ScriptTrigger(JobTrigger):
             text = await asyncio.to_thread(end.to_text)
             if await launching.leave_ended(api, ref, text, deadline):
                 return False
-        return await launching.abandon(api, ref)
+        return await launching.remove(api, ref)
 
     async def _save_along(self, api: KubernetesApi) -> None:
         """Save the position of a script that prints, for the case that this process is killed."""

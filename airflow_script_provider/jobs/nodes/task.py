@@ -167,7 +167,7 @@ class NodesTask:
         """Do what is left to do with an outcome that was known before the task's time was over."""
         self.known.hand_over(outcome, on_outcome)
         async with self._guard(job).protecting():
-            fate = launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref))
+            fate = launching.fate(job.ref, deleted=await launching.remove(self.api, job.ref))
             self.log.note(f"The task has no time left, but its outcome is known already. {fate}")
         if task is not None and task.has_tries_left and not outcome.is_success:
             await wait_before_retry(self.api, job, self.log, outcome)
@@ -336,7 +336,7 @@ class NodesTask:
         """
         job = runs.job
         if runs.is_expired or not job.may_be_marked:
-            self.log.note(launching.fate(job.ref, deleted=await launching.abandon(self.api, job.ref)))
+            self.log.note(launching.fate(job.ref, deleted=await launching.remove(self.api, job.ref)))
             return False
         await launching.delete_secret(self.api, job, self.log)
         try:

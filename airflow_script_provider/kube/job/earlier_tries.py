@@ -52,13 +52,13 @@ def earlier_jobs(
 ) -> EarlierJobs:
     """What to do with the Jobs of a task instance before the next try launches its own.
 
-    Jobs of this try and Jobs that were read stay, and so do those that other launches of this try
-    have ``claimed``, by uid. ``alone`` means that the task launches nothing more, so that no later
-    launch of this try can ask for a Job that this one does not follow.
+    Jobs of this try and Jobs that were read are left out, and so are those that other launches of
+    this try have ``claimed``, by uid. ``alone`` means that the task launches nothing more, so that
+    no later launch of this try can ask for a Job that this one does not follow.
     """
     if identity.task is None:
         return EarlierJobs()
-    unread = [job for job in jobs if _is_unread_of_an_earlier_try(job, identity.task)]
+    unread = [job for job in jobs if _is_of_an_earlier_try(job, identity.task) and not is_read(job)]
     in_series = [job for job in unread if _is_repeated_by(job, identity.task)]
     free = [job for job in unread if job["metadata"].get("uid") not in claimed]
     likeness = [(_likeness(job, identity), job) for job in free if job in in_series]
@@ -70,6 +70,20 @@ def earlier_jobs(
     obsolete = tuple(job for job in free if job is not wanted and job not in others)
     kept = frozenset(job["metadata"]["uid"] for job in unread if job not in obsolete)
     return EarlierJobs(wanted, obsolete, kept)
+
+
+def read_in_vain(jobs: Sequence[Job], task: TaskIdentity) -> list[Job]:
+    """The Jobs of earlier tries that were read, but may start a pod: they could not be deleted.
+
+    The owner of runs on nodes starts none itself.
+    """
+    return [
+        job
+        for job in jobs
+        if _is_of_an_earlier_try(job, task) and is_read(job) and not has_ended(job)
+        if labels.NODES_LABEL not in (job["metadata"].get("labels") or {})
+        if job.get("spec", {}).get("parallelism") != 0
+    ]
 
 
 def pods_left_over(pods: Sequence[Pod], jobs: EarlierJobs, task: TaskIdentity) -> list[Pod]:
@@ -140,11 +154,17 @@ def deadline_of(job: Job, asked: Deadline, timeout: int | None) -> Deadline:
     return replace(asked, seconds=own) if asked.argument == "execution_timeout" else asked
 
 
-def _is_unread_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
-    metadata, number = job["metadata"], try_number(job)
-    # A webhook that has replaced the annotations may also have removed the mark.
-    is_read = labels.READ_ANNOTATION in _annotations(job) or (is_bare(job) and has_ended(job))
-    return number is not None and number < task.try_number and not is_read and "deletionTimestamp" not in metadata
+def is_read(job: Job) -> bool:
+    """Whether the Job's outcome was read.
+
+    A webhook that has replaced the annotations may also have removed the mark.
+    """
+    return labels.READ_ANNOTATION in _annotations(job) or (is_bare(job) and has_ended(job))
+
+
+def _is_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
+    number = try_number(job)
+    return number is not None and number < task.try_number and "deletionTimestamp" not in job["metadata"]
 
 
 def is_repeated_by_launch(job: Job, identity: LaunchIdentity) -> bool:

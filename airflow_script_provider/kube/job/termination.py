@@ -43,6 +43,12 @@ def wait_until(view: View, verdict: Verdict, limits: Limits, since: float) -> fl
     return max(_last_moment(view, verdict, limits, uid, since) for uid in view.unended_pods)
 
 
+def may_be_refuted(view: View, verdict: Verdict) -> bool:
+    """Whether the script may yet begin or end against a verdict: its Job is still there."""
+    is_by_silence = verdict.cause in (*_BEFORE_AN_END, *_BEFORE_THE_START)
+    return is_by_silence and verdict.delete_job and not view.job_deleted
+
+
 def settled(view: View, verdict: Verdict, limits: Limits, now: float) -> Verdict:
     """What a verdict becomes by the ends that were reported since, or were not.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider import exceptions
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import conclude, launching, read_mark
@@ -68,6 +69,42 @@ async def test_a_job_with_a_sidecar_is_kept_while_a_next_try_may_need_its_outcom
     assert deletes == [deletes_before, 1]
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "failing", "calls"),
+    [
+        (0, 0, ["saved", "delete", "mark"]),
+        (0, 1, ["saved", "delete", "end", "delete"]),
+        (1, 0, ["delete", "saved", "mark"]),
+        (1, 1, ["delete", "saved", "delete", "mark"]),
+        (1, 2, ["delete", "saved", "delete", "end", "delete"]),
+    ],
+)
+async def test_a_job_that_cannot_be_deleted_is_not_only_marked(
+    exit_code: int, failing: int, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that is away for seconds leaves no sidecar, and no Job that starts a pod (R2, R5, R12)."""
+    pod = a_pod(exit_code=exit_code, phase="Running", others=[a_container(name="proxy", running=True)])
+    cause = Cause.SCRIPT_FAILED if exit_code else Cause.SCRIPT_SUCCEEDED
+    end = JobEnd(Verdict(cause, "uid-load-x1", delete_job=True), a_view(pod), 1.0)
+    asked: list[str] = []
+
+    async def delete_within(*_: object) -> None:
+        asked.append("delete")
+        if asked.count("delete") <= failing:
+            raise exceptions.ApiUnreachableError("no answer from the API server", status=0)
+
+    async def mark_read(*_: object, starts_nothing: bool) -> None:
+        asked.append("end" if starts_nothing else "mark")
+
+    monkeypatch.setattr(launching, "delete_within", delete_within)
+    monkeypatch.setattr(read_mark, "mark_read", mark_read)
+    with stand_in() as server:
+        async with api_of(server) as api:
+            job = JobContext(api, a_launched_job(get_logs=False), NoRunLog())
+            await conclude.conclude(job, end, task=a_task(), on_outcome=lambda _: asked.append("saved"))
+    assert asked == calls
+
+
 @pytest.mark.parametrize("has_time", [True, False])
 async def test_a_known_end_is_concluded_as_it_is(has_time: bool) -> None:
     """Also after ``execution_timeout``; its Job may look as if nothing had run (R1, R5)."""
@@ -111,7 +148,7 @@ def saver(saved: list[Outcome], *, is_interrupted: bool) -> Callable[[Outcome], 
 
 
 @pytest.mark.parametrize("task", [a_task(), a_task(try_number=3), None], ids=["tries left", "last try", "no task"])
-@pytest.mark.parametrize("step", ["delete_secret", "abandon", "on_outcome", "close"])
+@pytest.mark.parametrize("step", ["delete_secret", "delete_within", "on_outcome", "close"])
 async def test_a_known_outcome_outlasts_the_tasks_time(
     step: str, task: TaskIdentity | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.api import client
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import conclude, follow, launching
-from airflow_script_provider.jobs.answers import doubt, stops
+from airflow_script_provider.jobs.answers import doubt, endings, stops
 from airflow_script_provider.jobs.changes import Item, Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
@@ -83,6 +83,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for module, name in ((client, "CALL_PATIENCE"), (follow, "DOUBT")):
         monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(follow, "LOOK_INTERVAL", 0.2)
+    monkeypatch.setattr(endings, "ABANDON_TIMEOUT", 0.2)
+    monkeypatch.setattr(launching, "REMOVAL_PATIENCE", 0.2)
     for name in ("REFUSAL_PATIENCE", "NEWS_PATIENCE"):
         monkeypatch.setattr(doubt, name, 0.2)
     for name in ("IMAGE_GRACE", "REFUSAL_GRACE", "CONFIRMATION", "NODE_PATIENCE"):
@@ -331,12 +333,12 @@ async def test_that_a_pod_goes_with_the_ended_job_is_no_news(
     changes = Fed((Kind.JOB, ours(a_job())), (Kind.POD, Change(pod)), (Kind.POD, LISTED))
     gone = a_pod(exit_code=143) if is_ended else pod
 
-    async def abandon(api: Any, ref: JobRef) -> bool:
+    async def delete(api: Any, ref: JobRef) -> bool:
         has(server, ours(a_job()))
         follower._hear(Kind.POD, Change(gone, deleted=True))
         return True
 
-    monkeypatch.setattr(launching, "abandon", abandon)
+    monkeypatch.setattr(launching, "delete", delete)
     monkeypatch.setattr(termination, "MARGIN", PATIENCE)
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
         limits = some_limits(startup_timeout=0.3, grace_period=0)

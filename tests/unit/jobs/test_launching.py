@@ -14,7 +14,8 @@ from airflow_script_provider.api import client as calls
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.labels import LAUNCH_LABEL
+from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
+from airflow_script_provider.kube.labels import END_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_request, a_task
 from tests.kept_log import KeptLog
@@ -187,6 +188,56 @@ async def test_a_refused_delete_is_repeated(server: WebServer, answers: list[Ans
     async with api_of(server) as api:
         assert await launching.abandon(api, JobRef("etl", NAMES.job_name, "uid-1"))
     assert requests(server, "DELETE") == len(answers) + 1
+
+
+@pytest.mark.parametrize("end", ["remove", "launch", "end_attempts", "leave_ended"])
+async def test_without_an_interruption_the_end_of_a_job_is_asked_for_as_long_as_any_call(
+    server: WebServer, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The few seconds until SIGKILL are those of a kill alone (R5, R14)."""
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 0.01)
+    ref, limit = JobRef("etl", NAMES.job_name, "uid-1"), {"backoffLimit": 2}
+    kept = an_object(spec=NO_OTHER_POD | limit, annotations={END_ANNOTATION: "the end"})
+    server.answers(f"{JOBS}/{'x' if end == 'launch' else ref.name}", DOWN, DOWN, kept)
+    server.answers(CONFIG_MAPS, a_refusal(403))
+    async with api_of(server) as api:
+        match end:
+            case "remove":
+                assert await launching.remove(api, ref)
+            case "launch":
+                with pytest.raises(exceptions.ApiForbiddenError):
+                    await launching.launch(api, REQUEST, KeptLog())
+            case "end_attempts":
+                await launching.end_attempts(api, ref, 2)
+            case _:
+                assert await launching.leave_ended(api, ref, "the end", None)
+    assert requests(server, "DELETE") + requests(server, "PATCH") == 3
+
+
+async def test_a_create_that_is_still_under_way_may_make_a_job(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admission webhook takes its time, and the run does not wait for it when it is killed (R3, R6)."""
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 2.0)
+    server.answers(f"{JOBS}/{NAMES.job_name}", NOT_FOUND)
+    is_over, answer_to = threading.Event(), server.answer_to
+
+    def late_answer(request: Request) -> Answer:
+        if request.method == "POST":
+            is_over.wait(PATIENCE)
+        return answer_to(request)
+
+    monkeypatch.setattr(server, "answer_to", late_answer)
+    async with api_of(server) as api:
+        launched = asyncio.ensure_future(launching.launch(api, REQUEST, KeptLog()))
+        while not requests(server, "POST", JOBS):
+            await asyncio.sleep(0.01)
+        launched.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await launched
+    is_over.set()
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"No Job etl/{NAMES.job_name} was found. If it appears later, run: kubectl")
 
 
 async def test_a_delete_that_stays_refused_has_an_end(server: WebServer) -> None:

@@ -19,16 +19,24 @@ from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
-@pytest.mark.parametrize(("has_running_sidecar", "change"), [(False, {}), (True, {"parallelism": 0})])
-async def test_a_marked_job_starts_no_other_pod(has_running_sidecar: bool, change: dict[str, Any]) -> None:
-    """While a sidecar of a success is stopped, one request marks the Job and keeps it from another pod (R2, R7)."""
+@pytest.mark.parametrize(
+    ("state", "change", "deletes"),
+    [
+        ({}, {}, 0),
+        ({"has_running_sidecar": True}, {"parallelism": 0}, 0),
+        ({"is_left": True}, {"parallelism": 0}, 1),
+    ],
+    ids=["over", "a sidecar of a success is stopped", "the Job could not be deleted"],
+)
+async def test_a_marked_job_starts_no_other_pod(state: dict[str, bool], change: dict[str, Any], deletes: int) -> None:
+    """One request marks the Job and keeps it from another pod: no later try looks for what was read (R2, R7)."""
     with stand_in() as server:
         server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object())
         async with api_of(server) as api:
             context = JobContext(api, a_launched_job(may_be_marked=True, ttl_when_read=60), NoRunLog())
-            await read_mark.close(context, is_retried=False, has_running_sidecar=has_running_sidecar)
-    (request,) = server.requests
-    body = json.loads(request.body)
+            await read_mark.close(context, is_retried=False, **state)
+    body = json.loads(server.requests[0].body)
+    assert requests(server, "DELETE") == len(server.requests) - 1 == deletes
     assert body["spec"] == {"ttlSecondsAfterFinished": 60} | change
     assert READ_ANNOTATION in body["metadata"]["annotations"]
 
@@ -84,5 +92,5 @@ async def test_a_job_that_may_not_be_marked(
         server.answers("/apis/batch/v1/namespaces/etl/jobs/load", *answers)
         async with api_of(server) as api:
             context = JobContext(api, a_launched_job(**{"ttl_when_read": 60} | changes), NoRunLog())
-            await read_mark.close(context, is_retried=False, has_running_sidecar=False)
+            await read_mark.close(context, is_retried=False)
     assert (requests(server, "DELETE") > 0) is is_deleted

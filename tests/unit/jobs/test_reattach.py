@@ -22,9 +22,9 @@ from airflow_script_provider.jobs.reattach import ReattachedJob
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.manifest import job, pod_template
+from airflow_script_provider.kube.job.manifest import NO_OTHER_POD, job, pod_template
 from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION
+from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes.manifest import owner_request
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes
@@ -103,6 +103,39 @@ async def test_of_a_job_with_unknown_values_only_the_errors_name_is_shown(
     assert context.hide is not None
     assert context.hide("ValueError: old-token") == shown
     assert context.has_values is not bool(env)
+
+
+ENDED = {"status": {"conditions": [{"type": "Failed", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "deletes"),
+    [({}, 1), (ENDED, 0), ({"spec": NO_OTHER_POD}, 0)],
+    ids=["may start a pod", "has ended", "starts no pod"],
+)
+async def test_a_job_that_was_read_starts_no_pod_beside_the_next_try(
+    server: WebServer, change: dict[str, Any], deletes: int
+) -> None:
+    """Its deletion failed when its outcome was read, and no try follows it any more (R2, R5)."""
+    left = a_running_job() | change
+    left["metadata"]["annotations"] |= {READ_ANNOTATION: "2026-01-01T00:00:30Z"}
+    server.answers(JOBS, a_list(left))
+    server.answers(PODS, a_list())
+    server.answers(f"{JOBS}/{left['metadata']['name']}", an_object())
+    log = KeptLog()
+    assert await found(server, log) is None
+    assert requests(server, "DELETE") == deletes
+    assert any("was read but has not ended" in note for note in log.notes) is (deletes > 0)
+
+
+async def test_no_try_begins_beside_a_job_that_was_read_and_stays(server: WebServer) -> None:
+    """It may start its pod at any moment (R2, R5)."""
+    left = a_running_job()
+    left["metadata"]["annotations"] |= {READ_ANNOTATION: "2026-01-01T00:00:30Z"}
+    server.answers(JOBS, a_list(left))
+    server.answers(f"{JOBS}/{left['metadata']['name']}", a_refusal(422, "Invalid", "no"))
+    with pytest.raises(exceptions.KubernetesApiError, match="No other Job is created beside it"):
+        await found(server, KeptLog())
 
 
 @pytest.mark.parametrize("recovers", [False, True])

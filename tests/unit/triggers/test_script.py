@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import create_autospec
+from unittest.mock import AsyncMock, create_autospec
 
 import pytest
 from airflow.triggers.base import DiscrimatedTriggerEvent
@@ -453,6 +453,31 @@ async def test_the_next_triggerer_reports_the_end_that_the_last_one_saved() -> N
     cluster: Any = SimpleNamespace(changes_in=lambda namespace: SimpleNamespace(job=job))
     event = await ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster)
     assert event["ended"]["verdict"] == end.to_dict()["verdict"]
+
+
+@pytest.mark.parametrize("cause", [Cause.STARTUP_TIMEOUT, Cause.REFUSED, Cause.SCRIPT_SUCCEEDED])
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_silence_is_no_end_while_the_job_is_there(
+    cause: Cause, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script may begin before a worker has a slot, which then follows the Job (R2, R4, R5)."""
+
+    async def job(ref: Any) -> dict[str, Any]:
+        return a_job(started="2026-01-01T00:00:00Z")
+
+    async def ended(*_: object) -> JobEnd:
+        return JobEnd(Verdict(cause, None, delete_job=True), a_view(job_deleted=is_deleted), 2.0)
+
+    monkeypatch.setattr(ScriptTrigger, "_followed", AsyncMock())
+    monkeypatch.setattr(ScriptTrigger, "_ended", ended)
+    with stand_in() as server:
+        async with api_of(server) as api:
+            changes = SimpleNamespace(job=job)
+            cluster: Any = SimpleNamespace(api=api, slots=None, changes_in=lambda namespace: changes)
+            event = await ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster)
+    is_end = is_deleted or cause is Cause.SCRIPT_SUCCEEDED
+    assert ("ended" in event, "handed_back" in event) == (is_end, not is_end)
+    assert is_end or event["reason"].startswith(f"{cause.value}: Job etl/load could not be deleted. Run: kubectl")
 
 
 async def test_a_position_is_saved_while_the_output_is_read_once_more(monkeypatch: pytest.MonkeyPatch) -> None:

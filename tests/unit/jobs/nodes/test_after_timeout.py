@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.context import Known
 from airflow_script_provider.jobs.nodes import task
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
@@ -16,18 +17,20 @@ from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.nodes import manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
-from airflow_script_provider.result import NodesResult
+from airflow_script_provider.result import NodesResult, Status
 from tests.builders import a_job, a_launched_job, a_plan, a_pod, a_request, a_task, some_limits
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
-from tests.stand_in_api import NOT_FOUND, an_object, api_of, requests, stand_in
+from tests.stand_in_api import NOT_FOUND, a_refusal, an_object, api_of, requests, stand_in
 
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
 PODS = "/api/v1/namespaces/etl/pods"
 OWNER = job(a_request(on_nodes=OnNodes(Mode.NORMAL, a_plan("node-1"))))
 OWNER["metadata"] |= {"name": "load", "uid": "job-uid", "creationTimestamp": "2026-01-01T00:00:00Z"}
 LAUNCHED = a_launched_job(limits=some_limits(grace_period=0))
+RESULT = NodesResult(status=Status.COMPLETED, nodes={}, succeeded=1, failed=0, skipped=0, execution_time=1.0)
+DOWN = a_refusal(503, "ServiceUnavailable", "restarting")
 
 
 def a_list(*items: dict[str, Any]) -> Answer:
@@ -124,6 +127,27 @@ async def test_a_known_outcome_on_nodes_outlasts_the_tasks_time(
     assert outcome is not None
     assert saved == [outcome], "it is handed over once"
     assert (outcome.is_success, outcome.values["node-1"]) == (True, {"rows": 1})
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known before", "read now"])
+async def test_runs_are_deleted_as_long_as_any_call_is_repeated(
+    is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The few seconds until SIGKILL are those of a kill alone (R5, R14)."""
+    monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 0.01)
+    with stand_in() as server:
+        has_run(server, a_pod(exit_code=0), condition="Complete")
+        deletes, answer_to = [DOWN, DOWN, NOT_FOUND], server.answer_to
+        monkeypatch.setattr(
+            server, "answer_to", lambda request: deletes.pop(0) if request.method == "DELETE" else answer_to(request)
+        )
+        async with api_of(server) as api, asyncio.timeout(PATIENCE):
+            known = Known[NodesResult]()
+            known.outcome = RESULT if is_known else None
+            log = KeptLog()
+            await NodesTask(api, log, known=known).after_timeout(LAUNCHED, None, lambda _: None)
+        assert requests(server, "DELETE", f"{JOBS}/load") == 3
+    assert "Job etl/load is deleted." in log.notes[-1]
 
 
 @pytest.mark.parametrize(("exit_code", "deletes"), [(0, 1), (3, 0)], ids=["success", "another try follows"])
