@@ -318,7 +318,7 @@ async def test_a_try_finds_the_job_that_it_has_launched(server: WebServer) -> No
 
 
 ON_NODES = OnNodes(Mode.NORMAL, a_plan("node-1"))
-ENDED = {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]}
+COMPLETE = {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]}
 OTHER = "0000000000"
 
 
@@ -326,10 +326,10 @@ OTHER = "0000000000"
     ("request_of_job", "status", "on_nodes", "is_found"),
     [
         (REQUEST_DIGEST, {"active": 1}, None, True),
-        (REQUEST_DIGEST, ENDED, None, True),
+        (REQUEST_DIGEST, COMPLETE, None, True),
         (REQUEST_DIGEST, {"active": 1}, ON_NODES, True),
         (OTHER, {"active": 1}, None, False),
-        (OTHER, ENDED, None, False),
+        (OTHER, COMPLETE, None, False),
     ],
     ids=["running", "ended", "on nodes", "of another script", "of another that has ended"],
 )
