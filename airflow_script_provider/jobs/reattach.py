@@ -68,7 +68,7 @@ async def find(
     selector = f"{_of_task(task)}{kind and ','}{kind}"
     found = await doubting(lambda: api.list("jobs", request.namespace, labelSelector=selector))
     jobs_of_earlier = _claimed_of(found["items"], request, task.instance_id, alone=alone)
-    in_vain = () if kind else earlier_tries.read_in_vain(found["items"], task)
+    in_vain = [] if kind else await _read_in_vain(api, request.namespace, task, found["items"])
     for job in (*jobs_of_earlier.obsolete, *in_vain):
         await _delete(api, job, log)
     if jobs_of_earlier.wanted is not None:
@@ -76,6 +76,15 @@ async def find(
     if not kind:
         await _left_over_ended(api, request, task, jobs_of_earlier, log)
     return None
+
+
+async def _read_in_vain(api: KubernetesApi, namespace: str, task: TaskIdentity, jobs: Sequence[Job]) -> list[Job]:
+    """The Jobs of earlier tries whose outcome was read, but which may still start a script."""
+    read = earlier_tries.read_but_not_ended(jobs, task)
+    if not read:
+        return []
+    pods = (await doubting(lambda: api.list("pods", namespace, labelSelector=_of_task(task))))["items"]
+    return [job for job in read if earlier_tries.may_start(job, pods)]
 
 
 async def _left_over_ended(

@@ -15,6 +15,7 @@ from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.pruning import controller_of
 from airflow_script_provider.kube.job.view import SUCCEEDED, is_suspended
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
+from airflow_script_provider.kube.pods import pod_stages
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.times import parse_time
 
@@ -72,10 +73,11 @@ def earlier_jobs(
     return EarlierJobs(wanted, obsolete, kept)
 
 
-def read_in_vain(jobs: Sequence[Job], task: TaskIdentity) -> list[Job]:
-    """The Jobs of earlier tries that were read, but may start a pod: they could not be deleted.
+def read_but_not_ended(jobs: Sequence[Job], task: TaskIdentity) -> list[Job]:
+    """The Jobs of earlier tries whose outcome was read, but which have not ended.
 
-    The owner of runs on nodes starts none itself.
+    They could not be deleted, or their end is not reported yet: see ``may_start``. The owner of
+    runs on nodes starts nothing itself.
     """
     return [
         job
@@ -84,6 +86,15 @@ def read_in_vain(jobs: Sequence[Job], task: TaskIdentity) -> list[Job]:
         if labels.NODES_LABEL not in (job["metadata"].get("labels") or {})
         if job.get("spec", {}).get("parallelism") != 0
     ]
+
+
+def may_start(job: Job, pods: Sequence[Pod]) -> bool:
+    """Whether a script of a Job that has not ended may begin or run, by the pods of all Jobs.
+
+    Where all its pods have ended, only its own end is not reported yet.
+    """
+    own = [pod for pod in pods if controller_of(pod) == job["metadata"]["uid"]]
+    return not own or any(map(pod_stages.may_run, own))
 
 
 def pods_left_over(pods: Sequence[Pod], jobs: EarlierJobs, task: TaskIdentity) -> list[Pod]:

@@ -109,18 +109,24 @@ ENDED = {"status": {"conditions": [{"type": "Failed", "status": "True", "lastTra
 
 
 @pytest.mark.parametrize(
-    ("change", "deletes"),
-    [({}, 1), (ENDED, 0), ({"spec": NO_OTHER_POD}, 0)],
-    ids=["may start a pod", "has ended", "starts no pod"],
+    ("change", "pods", "deletes"),
+    [
+        ({}, [], 1),
+        ({}, [a_left_pod(exit_code=1, phase="Failed"), a_left_pod()], 1),
+        ({}, [a_left_pod(exit_code=0, phase="Succeeded")], 0),
+        (ENDED, [], 0),
+        ({"spec": NO_OTHER_POD}, [], 0),
+    ],
+    ids=["may start a pod", "another attempt", "its end is not reported yet", "has ended", "starts no pod"],
 )
 async def test_a_job_that_was_read_starts_no_pod_beside_the_next_try(
-    server: WebServer, change: dict[str, Any], deletes: int
+    server: WebServer, change: dict[str, Any], pods: list[dict[str, Any]], deletes: int
 ) -> None:
     """Its deletion failed when its outcome was read, and no try follows it any more (R2, R5)."""
     left = a_running_job() | change
     left["metadata"]["annotations"] |= {READ_ANNOTATION: "2026-01-01T00:00:30Z"}
     server.answers(JOBS, a_list(left))
-    server.answers(PODS, a_list())
+    server.answers(PODS, a_list(*pods), a_list())
     server.answers(f"{JOBS}/{left['metadata']['name']}", an_object())
     log = KeptLog()
     assert await found(server, log) is None
@@ -133,6 +139,7 @@ async def test_no_try_begins_beside_a_job_that_was_read_and_stays(server: WebSer
     left = a_running_job()
     left["metadata"]["annotations"] |= {READ_ANNOTATION: "2026-01-01T00:00:30Z"}
     server.answers(JOBS, a_list(left))
+    server.answers(PODS, a_list())
     server.answers(f"{JOBS}/{left['metadata']['name']}", a_refusal(422, "Invalid", "no"))
     with pytest.raises(exceptions.KubernetesApiError, match="No other Job is created beside it"):
         await found(server, KeptLog())
