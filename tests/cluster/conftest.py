@@ -17,7 +17,7 @@ from airflow_script_provider import _shielded
 from airflow_script_provider.execs import run as exec_run
 from airflow_script_provider.jobs import launching
 from tests.cluster.airflow_start import Airflow, airflow_server
-from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests
+from tests.cluster.kubectl import Kubectl, kubeconfig_of_tests, kubectl_with
 from tests.docker_engine import docker_engine
 from tests.faulty_api import Fault, FaultyApi, faulty_api
 from tests.patience import wait_for
@@ -41,9 +41,10 @@ def kubeconfig() -> str:
 
 
 @pytest.fixture(scope="session")
-def kubectl(kubeconfig: str) -> Kubectl:
+def kubectl(kubeconfig: str) -> Iterator[Kubectl]:
     """The kubectl of this cluster, without a namespace."""
-    return Kubectl(kubeconfig)
+    with kubectl_with(kubeconfig) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
