@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -26,7 +27,6 @@ _GROUPS = {
     "jobs": "apis/batch/v1",
     "statefulsets": "apis/apps/v1",
 }
-_SELECTORS = {"-l": "labelSelector", "--field-selector": "fieldSelector"}
 
 
 def kubeconfig_of_tests() -> str:
@@ -38,12 +38,11 @@ def kubeconfig_of_tests() -> str:
 
 
 def _selectors(words: tuple[str, ...]) -> dict[str, str]:
-    """The query of a list for words such as ``-l``, ``app=api``, ``--field-selector=status.phase=Running``."""
-    query, given = {}, iter(words)
-    for word in given:
-        name, _, value = word.partition("=") if word.startswith("--") else (word, "", next(given))
-        query[_SELECTORS[name]] = value
-    return query
+    """The query of a list for kubectl's words, such as ``-l app=api --field-selector=status.phase=Running``."""
+    parser = argparse.ArgumentParser(prog="kubectl get", allow_abbrev=False)
+    parser.add_argument("-l", "--selector", dest="labelSelector")
+    parser.add_argument("--field-selector", dest="fieldSelector")
+    return {name: value for name, value in vars(parser.parse_args(words)).items() if value is not None}
 
 
 @contextmanager
