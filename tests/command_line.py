@@ -38,8 +38,8 @@ def airflow_script(
 
 
 def started(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Started in pipes. It heeds SIGHUP, although the tests may have been started by nohup."""
-    command = ["env", "--default-signal=HUP", str(PROGRAM), *arguments]
+    """Started in pipes. It heeds SIGHUP and SIGQUIT, which tests that nohup or a script's & started may ignore."""
+    command = ["env", "--default-signal=HUP,QUIT", str(PROGRAM), *arguments]
     return subprocess.Popen(command, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
