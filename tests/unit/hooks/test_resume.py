@@ -15,7 +15,7 @@ from airflow_script_provider.clusters.access import ClusterAccess, ClusterRef
 from airflow_script_provider.exceptions import ApiUnreachableError, ConnectionFieldError, KubernetesApiError
 from airflow_script_provider.hooks import _task_run
 from airflow_script_provider.hooks.script import ScriptTaskRun
-from airflow_script_provider.jobs import conclude, read_mark
+from airflow_script_provider.jobs import conclude, launching, read_mark
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
 from airflow_script_provider.kube.job.progress import Cause, Verdict
@@ -277,7 +277,7 @@ def test_a_saved_end_counts_also_if_time_is_over_before_the_job_is_looked_at(mon
     assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
 
 
-def interrupted_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted_at(module: Any, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """``execution_timeout`` ends this step; after it, no credentials can be loaded."""
 
     async def interrupted(*_: Any, **__: Any) -> None:
@@ -287,7 +287,7 @@ def interrupted_at(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refused(*_: Any) -> None:
         raise ApiUnreachableError("no credentials for a Kubernetes cluster", status=0)
 
-    monkeypatch.setattr(conclude, step, interrupted)
+    monkeypatch.setattr(module, step, interrupted)
 
 
 @pytest.mark.parametrize("exit_code", [0, 3])
@@ -300,7 +300,7 @@ def test_a_known_end_outlasts_a_timeout_after_which_there_are_no_credentials(
     task: TaskIdentity, job_deleted: bool, is_result: bool, exit_code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log stalls to the end of the task's time: the end counts, unless a next try can read more (R1, R2, R5)."""
-    interrupted_at("_read_left", monkeypatch)
+    interrupted_at(conclude, "_read_left", monkeypatch)
     event = an_event(exit_code, kept='{"rows": 3}\n', job_deleted=job_deleted)
     with stand_in() as server:
         if not is_result:
@@ -317,7 +317,7 @@ def test_a_known_outcome_outlasts_a_timeout_after_which_there_are_no_credentials
     task: TaskIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of its output was read before the timeout, so no next try is needed (R1, R2, R5)."""
-    interrupted_at("_delete_secret", monkeypatch)
+    interrupted_at(launching, "delete_secret", monkeypatch)
     with stand_in() as server:
         outcome, notes, handed_over = resumed(access_to(server), an_event(kept='{"rows": 3}\n'), task)
     assert (outcome.diagnosis, outcome.value.value, handed_over) == (None, {"rows": 3}, [outcome])
