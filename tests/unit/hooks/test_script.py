@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk._shared.secrets_masker import redact
+from airflow.sdk._shared.secrets_masker import redact, reset_secrets_masker
 
 from airflow_script_provider._airflow import AirflowTaskTimeout
 from airflow_script_provider.api.client import KubernetesApi
@@ -210,6 +210,13 @@ def test_a_file_beside_the_script_keeps_its_blank_lines() -> None:
     assert a_prepared(files={"x.sh": "\n  #!/bin/sh\n"}).files["x.sh"].text == "\n  #!/bin/sh\n"
 
 
+@pytest.fixture
+def only_own_secrets() -> None:
+    """What other tests of this process have masked may be a part of what is masked here."""
+    reset_secrets_masker()
+
+
+@pytest.mark.usefixtures("only_own_secrets")
 def test_the_login_of_a_url_in_env_is_masked() -> None:
     """As that of an index is, under a name that nobody calls sensitive (R26)."""
     a_prepared(env={"PIP_INDEX_URL": "https://bob:index-hunter2@pypi.example/simple"})
@@ -217,6 +224,7 @@ def test_the_login_of_a_url_in_env_is_masked() -> None:
     assert redact("index-hunter2") == "***"
 
 
+@pytest.mark.usefixtures("only_own_secrets")
 def test_a_secret_of_several_lines_is_masked_in_each_of_them() -> None:
     """A script's output comes line by line, so the whole key is never in one (R26)."""
     key = "-----BEGIN PRIVATE KEY-----\nMIIEhookslines\nQIBADhookslines\n-----END PRIVATE KEY-----\n"
