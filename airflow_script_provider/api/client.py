@@ -24,7 +24,7 @@ from airflow_script_provider.api.websocket import Upgrade
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.durations import retry_after
 from airflow_script_provider.kube.listing import metadata_of
-from airflow_script_provider.kube.wording import reported
+from airflow_script_provider.kube.wording import message_of, reported
 
 T = TypeVar("T")
 
@@ -330,7 +330,7 @@ def cause_of(error: BaseException) -> str:
         case aiohttp.InvalidURL():
             return "its URL is not valid"
         case _:
-            return str(error) or type(error).__name__
+            return message_of(error)
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

@@ -18,7 +18,7 @@ from airflow_script_provider.api.answers import Answer
 from airflow_script_provider.api.client import KubernetesApi, backoff, is_transient
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.kube.listing import items_of, metadata_of
-from airflow_script_provider.kube.wording import reported
+from airflow_script_provider.kube.wording import message_of, reported
 
 SERVER_TIMEOUT = 290
 """Seconds after which the API server is asked to end a watch, so that none is held for ever."""
@@ -262,9 +262,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             chunk = await content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise_interruption_behind(error)
-            raise exceptions.ApiUnreachableError(
-                f"watch broke: {str(error) or type(error).__name__}", status=0
-            ) from error
+            raise exceptions.ApiUnreachableError(f"watch broke: {message_of(error)}", status=0) from error
         if not chunk and partial.strip():
             yield partial  # the end of something else than events
         if not chunk:

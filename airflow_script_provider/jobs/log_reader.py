@@ -17,7 +17,7 @@ from airflow_script_provider.api.client import KubernetesApi, backoff
 from airflow_script_provider.api.resources import Call
 from airflow_script_provider.api.stream_slots import TURN, StreamSlots
 from airflow_script_provider.kube.logs.pod_lines import LogLines, LogPosition
-from airflow_script_provider.kube.wording import one_line
+from airflow_script_provider.kube.wording import message_of, one_line
 
 SILENCE = 60.0
 """Seconds without a byte after which the stream is opened again: a silent script and a dead
@@ -282,9 +282,7 @@ class LogReader:
         if isinstance(error, exceptions.ApiForbiddenError):
             self._note_refused(error)
         else:
-            self._note(
-                f"The log of pod {self._pod_name} cannot be read, trying again: {str(error) or type(error).__name__}"
-            )
+            self._note(f"The log of pod {self._pod_name} cannot be read, trying again: {message_of(error)}")
 
     def _note_refused(self, error: exceptions.ApiForbiddenError) -> None:
         """Once, not again at the end: a missing right is asked for a second time all the same."""
@@ -322,7 +320,7 @@ class LogReader:
         elif isinstance(error, exceptions.ApiForbiddenError):
             self._note_refused(error)
         else:
-            self._note(f"The log of pod {self._pod_name} is incomplete from here: {str(error) or type(error).__name__}")
+            self._note(f"The log of pod {self._pod_name} is incomplete from here: {message_of(error)}")
 
 
 def _is_doubted(error: Exception, refusals: int) -> bool:

@@ -33,6 +33,11 @@ def one_line(text: str) -> str:
     return " ".join(reported(" ".join(text.split())).split())
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an error, or its type where it has none, as a ``TimeoutError``."""
+    return str(error) or type(error).__name__
+
+
 def reported(text: str) -> str:
     """What a server or container reports, as a terminal and Airflow's log page can only show it.
 

@@ -20,6 +20,7 @@ from airflow_script_provider._airflow import (
     task_instance,
     task_state,
 )
+from airflow_script_provider.kube.wording import message_of
 from airflow_script_provider.operators import _fields
 from airflow_script_provider.operators.links import KubernetesJobLink
 from airflow_script_provider.run_log import Logger
@@ -253,8 +254,7 @@ class ScriptTask(BaseOperator):
         """Whether a resumed task knows its arguments; otherwise the log says why not."""
         error = self._rendering_error
         if error is not None:
-            why = str(error) or type(error).__name__
-            self.log.warning("The arguments cannot be rendered, but the Job has them already: %s", why)
+            self.log.warning("The arguments cannot be rendered, but the Job has them already: %s", message_of(error))
         return error is None
 
     def _resumed(self, event: Mapping[str, Any]) -> LaunchedJob:

@@ -25,6 +25,7 @@ from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.kill import meaning_of_kill
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.logs.value import storable
+from airflow_script_provider.kube.wording import message_of
 from airflow_script_provider.run_log import OUTPUT_LOGGER, CountingRunLog
 from airflow_script_provider.triggers.shared_cluster import SharedCluster, shared_access, shared_cluster
 
@@ -139,7 +140,7 @@ class JobTrigger(BaseTrigger):
         except Exception as error:  # healthy work must not fail for what goes wrong here
             if not isinstance(error, _EXPECTED):
                 self.log.exception("Following the Job failed unexpectedly; a worker goes on with it")
-            event = self._handed_back(str(error) or type(error).__name__)
+            event = self._handed_back(message_of(error))
         self._is_over = True
         yield JobEvent(event | {"server": self.server})
 
@@ -212,8 +213,8 @@ class JobTrigger(BaseTrigger):
             async with asyncio.timeout(KILL_TIMEOUT):
                 await self._delete_if_the_task_is_over()
         except Exception as error:  # noqa: BLE001  # Airflow would show it only in the triggerer's own log
-            why = str(error) or type(error).__name__
-            self._run_log.note(f"{launching.left_over(self._launched.ref)} ({why})", logging.WARNING)
+            note = f"{launching.left_over(self._launched.ref)} ({message_of(error)})"
+            self._run_log.note(note, logging.WARNING)
 
     async def _delete_if_the_task_is_over(self) -> None:
         state, ref = await self._state_of_task(), self._launched.ref
