@@ -343,8 +343,8 @@ class NodesTask:
             await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
             if not is_retried and task is not None and task.try_number > 1:
                 await self._mark_earlier(runs)
-        except (TimeoutError, exceptions.KubernetesApiError) as error:
-            self.log.note(f"Job {job.ref} could not be marked as read: {str(error) or 'no answer'}", logging.WARNING)
+        except exceptions.KubernetesApiError as error:
+            self.log.note(f"Job {job.ref} could not be marked as read: {error}", logging.WARNING)
         return not runs.board.is_owner_deleted
 
     async def _mark_earlier(self, runs: NodeRuns) -> None:
