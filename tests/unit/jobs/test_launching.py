@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -135,6 +136,36 @@ async def test_a_job_that_this_process_has_not_launched_is_its_own(
     assert requests(server, "DELETE") == 0
 
 
+@contextmanager
+def answering_late(server: WebServer, monkeypatch: pytest.MonkeyPatch, *methods: str) -> Iterator[threading.Event]:
+    """The server answers these methods, or all, once the event is set: at the block's end at the latest."""
+    may_answer, answer_to = threading.Event(), server.answer_to
+
+    def late_answer(request: Request) -> Answer:
+        if request.method in methods or not methods:
+            may_answer.wait(PATIENCE)
+        return answer_to(request)
+
+    monkeypatch.setattr(server, "answer_to", late_answer)
+    try:
+        yield may_answer
+    finally:
+        may_answer.set()
+
+
+async def notes_when_cancelled(server: WebServer, then: Callable[[], None] = lambda: None) -> list[str]:
+    """What is noted of a launch that is cancelled while the API server has its create."""
+    async with api_of(server) as api:
+        launched = asyncio.ensure_future(launching.launch(api, REQUEST, KeptLog()))
+        while not requests(server, "POST", JOBS):
+            await asyncio.sleep(0.01)
+        launched.cancel()
+        then()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await launched
+    return caught.value.__notes__
+
+
 @pytest.mark.parametrize(
     ("answers", "deletes"),
     [
@@ -151,23 +182,10 @@ async def test_a_launch_that_is_interrupted_deletes_what_it_has_created(
     """The Job of an earlier launch of the request goes on (R2, R3)."""
     monkeypatch.setattr(launching, "ABANDON_TIMEOUT", PATIENCE)
     server.answers(JOBS, *answers)
-    is_cancelled, answer_to = threading.Event(), server.answer_to
-
-    def late_answer(request: Request) -> Answer:
-        is_cancelled.wait(PATIENCE)
-        return answer_to(request)
-
-    monkeypatch.setattr(server, "answer_to", late_answer)
-    async with api_of(server) as api:
-        launched = asyncio.ensure_future(launching.launch(api, REQUEST, KeptLog()))
-        while not requests(server, "POST", JOBS):
-            await asyncio.sleep(0.01)
-        launched.cancel()
-        is_cancelled.set()
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await launched
+    with answering_late(server, monkeypatch) as may_answer:
+        notes = await notes_when_cancelled(server, then=may_answer.set)
     assert requests(server, "DELETE", f"{JOBS}/") == deletes
-    assert caught.value.__notes__ == ["Job etl/x is deleted." if deletes else "No Job was created."]
+    assert notes == ["Job etl/x is deleted." if deletes else "No Job was created."]
 
 
 async def test_a_delete_that_conflicts_is_repeated(server: WebServer) -> None:
@@ -220,23 +238,8 @@ async def test_a_create_that_is_still_under_way_may_make_a_job(
     """An admission webhook takes its time, and the run does not wait for it when it is killed (R3, R6)."""
     monkeypatch.setattr(launching, "ABANDON_TIMEOUT", 2.0)
     server.answers(f"{JOBS}/{NAMES.job_name}", NOT_FOUND)
-    is_over, answer_to = threading.Event(), server.answer_to
-
-    def late_answer(request: Request) -> Answer:
-        if request.method == "POST":
-            is_over.wait(PATIENCE)
-        return answer_to(request)
-
-    monkeypatch.setattr(server, "answer_to", late_answer)
-    async with api_of(server) as api:
-        launched = asyncio.ensure_future(launching.launch(api, REQUEST, KeptLog()))
-        while not requests(server, "POST", JOBS):
-            await asyncio.sleep(0.01)
-        launched.cancel()
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await launched
-    is_over.set()
-    (note,) = caught.value.__notes__
+    with answering_late(server, monkeypatch, "POST"):
+        (note,) = await notes_when_cancelled(server)
     assert note.startswith(f"No Job etl/{NAMES.job_name} was found. If it appears later, run: kubectl")
 
 
