@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import urllib.error
 import urllib.parse
@@ -17,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.patience import PATIENCE, wait_for
+from tests.servers import a_program
 
 _EMBEDDED_CLUSTER = Path(__file__).parents[2] / ".cluster"
 PROGRAM = str(_EMBEDDED_CLUSTER / "kubectl") if (_EMBEDDED_CLUSTER / "kubectl").exists() else "kubectl"
 """The embedded cluster's kubectl where there is one: a fresh machine has no other."""
 
 _GROUPS = {
-    **dict.fromkeys(("pods", "configmaps", "secrets", "events", "serviceaccounts"), "api/v1"),
+    **dict.fromkeys(("pods", "configmaps", "secrets", "events", "serviceaccounts", "resourcequotas"), "api/v1"),
     "jobs": "apis/batch/v1",
     "statefulsets": "apis/apps/v1",
 }
@@ -48,15 +48,8 @@ def _selectors(words: tuple[str, ...]) -> dict[str, str]:
 @contextmanager
 def kubectl_with(kubeconfig: str) -> Iterator[Kubectl]:
     """kubectl with a kubeconfig; its proxy answers at a port of this machine until the end of the block."""
-    command = [PROGRAM, "--kubeconfig", kubeconfig, "proxy", "--port=0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as proxy:
-        try:
-            line = proxy.stdout.readline() if proxy.stdout else ""
-            if not (found := re.search(r"127\.0\.0\.1:\d+", line)):
-                raise AssertionError(f"kubectl proxy printed {line!r}")
-            yield Kubectl(kubeconfig, f"http://{found[0]}")
-        finally:
-            proxy.terminate()
+    with a_program(PROGRAM, "--kubeconfig", kubeconfig, "proxy", "--port=PORT") as url:
+        yield Kubectl(kubeconfig, url)
 
 
 @dataclass(frozen=True)
@@ -88,9 +81,6 @@ class Kubectl:
 
     def items(self, kinds: str, namespace: str, *words: str) -> list[dict[str, Any]]:
         """Objects of some kinds in a namespace; the words are those of ``kubectl get`` that select."""
-        if not all(kind in _GROUPS for kind in kinds.split(",")):
-            found: list[dict[str, Any]] = json.loads(self("get", kinds, "-n", namespace, "-o", "json", *words))["items"]
-            return found
         query = _selectors(words)
         return [item for kind in kinds.split(",") for item in self._list(kind, namespace, query)]
 

@@ -133,7 +133,7 @@ def test_quota_that_forbids_the_second_attempt_says_so(own: dict[str, Any], kube
     """A Job whose failed pod cannot be replaced tells why, in the log and in the failure (R11)."""
     quota = _object("ResourceQuota", "q", own["namespace"], spec={"hard": {"count/pods": "1"}})
     kubectl.apply(quota)
-    wait_for(lambda: kubectl.items("quota", own["namespace"])[0].get("status", {}).get("hard"), "the quota")
+    wait_for(lambda: kubectl.items("resourcequotas", own["namespace"])[0].get("status", {}).get("hard"), "the quota")
     fails: dict[str, Any] = {"script": "raise SystemExit(7)", "termination_grace_period": 1, **own}
     _, run = with_time_to_begin(
         lambda seconds: run_task(timeout=seconds, **fails), lambda run: "exceeded quota" in str(run.warnings), 25
