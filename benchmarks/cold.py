@@ -22,6 +22,7 @@ from benchmarks.contenders import (
     POD_OPERATOR_TUNED,
     Task,
     contenders,
+    in_turns,
     log_as_a_task,
     own_airflow_home,
     own_environment,
@@ -100,13 +101,9 @@ def measure(name: str, task: Task, observer: Observer) -> Cost:
 
 
 def measure_all(rounds: int, task: Task) -> dict[str, list[Cost]]:
-    """Each contender once in every round; a first round, which fills the page cache, does not count."""
-    found: dict[str, list[Cost]] = {name: [] for name in COMPARED}
+    """The costs of each contender; the round that does not count fills the page cache."""
     with Observer(task.namespace) as observer:
-        for _ in range(rounds + 1):
-            for name in COMPARED:
-                found[name].append(measure(name, task, observer))
-    return {name: costs[1:] for name, costs in found.items()}
+        return in_turns(COMPARED, rounds, lambda name: measure(name, task, observer))
 
 
 def last_created(name: str) -> float | None:

@@ -8,18 +8,20 @@ import secrets
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks import cluster
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+T = TypeVar("T")
 
 OURS = "KubernetesScriptOperator"
 POD_OPERATOR = "KubernetesPodOperator"
@@ -61,6 +63,15 @@ class Task:
     def node_selector(self) -> Mapping[str, str] | None:
         """The labels that pin the pod to the node."""
         return {"kubernetes.io/hostname": self.node} if self.node else None
+
+
+def in_turns(names: Iterable[str], rounds: int, measure: Callable[[str], T]) -> dict[str, list[T]]:
+    """What was measured of each in every round; a first round, in which much is loaded, does not count."""
+    found: dict[str, list[T]] = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        for name, measured in found.items():
+            measured.append(measure(name))
+    return {name: measured[1:] for name, measured in found.items()}
 
 
 @contextmanager

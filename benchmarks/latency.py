@@ -19,6 +19,7 @@ from benchmarks.contenders import (
     POD_OPERATOR,
     Task,
     contenders,
+    in_turns,
     log_as_a_task,
     own_airflow_home,
 )
@@ -114,14 +115,11 @@ def measure(name: str, run: Callable[[Task], None], task: Task, observer: Observ
 
 
 def measure_all(rounds: int, task: Task) -> list[Run]:
-    """Each contender once in every round; a first round, in which modules are loaded, does not count."""
+    """The runs of all contenders; the round that does not count loads their modules."""
+    runs = contenders()
     with Observer(task.namespace) as observer:
-        runs = [
-            (number, measure(name, run, task, observer))
-            for number in range(rounds + 1)
-            for name, run in contenders().items()
-        ]
-    return [run for number, run in runs if number > 0]
+        found = in_turns(runs, rounds, lambda name: measure(name, runs[name], task, observer))
+    return [run for of_name in found.values() for run in of_name]
 
 
 def rows(runs: Sequence[Run], requests: Sequence[tuple[float, str]] | None) -> list[list[str]]:

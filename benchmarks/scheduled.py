@@ -14,22 +14,13 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import cluster
-from benchmarks.contenders import (
-    JOB_OPERATOR_DEFERRED,
-    OPERATORS,
-    OURS,
-    OURS_DEFERRED,
-    POD_OPERATOR,
-    POD_OPERATOR_DEFERRED,
-    own_airflow_home,
-)
+from benchmarks.contenders import OPERATORS, OURS, OURS_DEFERRED, POD_OPERATOR, in_turns, own_airflow_home
+from benchmarks.latency import Observer
 from benchmarks.report import ratio, spread, table, target
 
 if TYPE_CHECKING:
-    from benchmarks.latency import Observer
     from tests.cluster.airflow_server import AirflowServer
 
-SCRIPT = "print('hi')"
 NOTHING = "BashOperator, echo hi"
 """What Airflow itself takes for a task."""
 COMPARED = (NOTHING, *OPERATORS)
@@ -80,15 +71,6 @@ def measure(airflow: AirflowServer, name: str, observer: Observer) -> Run:
     return Run(started - created, ended - created, container_end)
 
 
-def measure_all(airflow: AirflowServer, rounds: int, observer: Observer) -> dict[str, list[Run]]:
-    """Each contender once in every round; a first round, which fills the page cache, does not count."""
-    found: dict[str, list[Run]] = {name: [] for name in COMPARED}
-    for _ in range(rounds + 1):
-        for name in COMPARED:
-            found[name].append(measure(airflow, name, observer))
-    return {name: runs[1:] for name, runs in found.items()}
-
-
 def rows(found: dict[str, list[Run]]) -> list[list[str]]:
     """A row for each contender."""
     ours = median(run.ended for run in found[OURS])
@@ -118,7 +100,7 @@ def targets(found: dict[str, list[Run]]) -> list[str]:
 
 
 def _is_deferred(name: str) -> bool:
-    return name in (OURS_DEFERRED, POD_OPERATOR_DEFERRED, JOB_OPERATOR_DEFERRED)
+    return "deferrable" in OPERATORS[name][1]
 
 
 def main() -> None:
@@ -128,7 +110,6 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     dags = Path(__file__).parent / "dags"
     with own_airflow_home(), cluster.own_namespace() as namespace, tempfile.TemporaryDirectory() as folder:
-        from benchmarks.latency import Observer
         from tests.cluster.airflow_start import airflow_server
 
         settings = {"BENCHMARK_NAMESPACE": namespace}
@@ -136,7 +117,7 @@ def main() -> None:
             airflow_server(Path(folder), os.environ["KUBECONFIG"], dags, settings) as airflow,
             Observer(namespace) as observer,
         ):
-            found = measure_all(airflow, rounds, observer)
+            found = in_turns(COMPARED, rounds, lambda name: measure(airflow, name, observer))
     print(table(_HEADERS, rows(found)))
     print()
     print("\n".join(targets(found)))

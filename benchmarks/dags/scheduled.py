@@ -8,7 +8,8 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
 from benchmarks.contenders import OPERATORS, Task, operator
-from benchmarks.scheduled import NOTHING, SCRIPT, dag_id
+from benchmarks.latency import SCRIPT
+from benchmarks.scheduled import NOTHING, dag_id
 
 TASK = Task(SCRIPT, os.environ["BENCHMARK_NAMESPACE"])
 
