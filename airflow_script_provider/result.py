@@ -37,6 +37,7 @@ class Category(StrEnum):
 
     # The bounds of the run.
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    SCHEDULE_TIMEOUT = "ScheduleTimeout"
     STARTUP_TIMEOUT = "StartupTimeout"
     # No pod is created, or no node takes it.
     FAILED_CREATE = "FailedCreate"

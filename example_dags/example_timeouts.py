@@ -13,7 +13,8 @@ with DAG("example_timeouts", schedule=None, tags=["script-provider"]):
         task_id="hang",
         script="import time\nprint('waiting for an answer')\ntime.sleep(3600)",
         timeout=30,  # the whole Job: queueing, image pull and all attempts
-        startup_timeout=timedelta(minutes=2),  # until a container runs
+        schedule_timeout=timedelta(hours=1),  # until the pod has a node
+        startup_timeout=timedelta(minutes=2),  # from then on until the script runs
         execution_timeout=timedelta(minutes=10),  # Airflow's limit for the try
     )
 

@@ -10,9 +10,9 @@ from airflow_script_provider.kube.exec.request import ExecOptions, ExecRequest
 from airflow_script_provider.kube.exec.workloads import Workload
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.outcomes import Outcome
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
@@ -130,6 +130,7 @@ def a_pod(
     pod_reason: str | None = None,
     pod_message: str | None = None,
     unschedulable: str | None = None,
+    scheduled: str | None = None,
     disrupted: str | None = None,
     being_deleted: bool | str = False,
     grace_period: int | None = None,
@@ -148,6 +149,8 @@ def a_pod(
     resources = {"resources": {"limits": {"memory": memory}}} if memory else {}
     deleted_by = being_deleted if isinstance(being_deleted, str) else "2026-01-01T00:00:09Z"
     conditions = []
+    if scheduled:
+        conditions.append(_condition("PodScheduled", "True", "", "") | {"lastTransitionTime": scheduled})
     if unschedulable:
         conditions.append(_condition("PodScheduled", "False", "Unschedulable", unschedulable))
     if disrupted:
@@ -219,8 +222,9 @@ def a_launched_job(**changes: Any) -> LaunchedJob:
 
 
 def some_limits(**changes: Any) -> Limits:
-    """Five minutes to start, ten to run, one attempt."""
-    values: dict[str, Any] = {"startup_timeout": 300, "deadline": 600, "grace_period": 30, "backoff_limit": 0}
+    """A quarter of an hour to get a node, five minutes to start there, ten to run; one attempt."""
+    values: dict[str, Any] = {"schedule_timeout": 900, "startup_timeout": 300}
+    values |= {"deadline": 600, "grace_period": 30, "backoff_limit": 0}
     return Limits(**(values | changes))
 
 

@@ -18,14 +18,14 @@ from airflow_script_provider.kube.exec.ends import (
 from airflow_script_provider.kube.exec.outcome import ExecCase, ExecOutput, PodLocation
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis, diagnose
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.nodes import record
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.result import Category
-from tests.builders import a_case, a_container, a_pod, an_exec_request, some_output
+from tests.builders import a_case, a_container, a_job, a_pod, an_exec_request, some_limits, some_output
 
 IMAGE = "registry.example.com/etl:9"
 PLACE = PodLocation("shop", "api-x1", "api", "registry.example.com/api:4")
@@ -82,7 +82,11 @@ def _raised(error: str, code: int = 1) -> Case:
 
 def _no_pod(message: str) -> Case:
     warning = f"Job load: FailedCreate: Error creating: {message}"
-    return a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[warning])
+    return _without_a_node(warnings=[warning])
+
+
+def _without_a_node(*pods: Any, **facts: Any) -> Case:
+    return a_case(*pods, cause=Cause.SCHEDULE_TIMEOUT, limits=some_limits(schedule_timeout=3600), **facts)
 
 
 def _refused(message: str) -> Case:
@@ -96,7 +100,7 @@ def _waiting(reason: str, message: str = "", *, warnings: tuple[str, ...] = ()) 
 def _gated() -> Case:
     pod = a_pod(unschedulable="Scheduling is blocked due to non-empty scheduling gates")
     pod["status"]["conditions"][0]["reason"] = "SchedulingGated"
-    return a_case(pod, cause=Cause.STARTUP_TIMEOUT)
+    return _without_a_node(pod)
 
 
 def _image(reason: str, message: str) -> Case:
@@ -172,7 +176,9 @@ EXAMPLES = (
     Example(C.DEADLINE_EXCEEDED, "DeadlineExceeded",
             _ended("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")),
     Example(C.DEADLINE_EXCEEDED, None, TimedOut("it was ended")),
-    Example(C.STARTUP_TIMEOUT, None, a_case(cause=Cause.STARTUP_TIMEOUT)),
+    Example(C.SCHEDULE_TIMEOUT, None, _without_a_node()),
+    Example(C.SCHEDULE_TIMEOUT, None, _without_a_node(job=a_job("Suspended", suspended=True))),
+    Example(C.STARTUP_TIMEOUT, None, a_case(a_pod(), cause=Cause.STARTUP_TIMEOUT)),
     # No pod is created, or no node takes it.
     Example(C.FAILED_CREATE, "FailedCreate", _no_pod("Internal error occurred: the webhook timed out")),
     Example(C.EXCEEDED_QUOTA, "FailedCreate",
@@ -191,8 +197,7 @@ EXAMPLES = (
             _no_pod('pods "load-" is forbidden: error looking up service account etl/loader: '
                     'serviceaccount "loader" not found')),
     Example(C.UNSCHEDULABLE, "Unschedulable",
-            a_case(a_pod(unschedulable="0/2 nodes are available: 2 Insufficient memory."),
-                   cause=Cause.STARTUP_TIMEOUT)),
+            _without_a_node(a_pod(unschedulable="0/2 nodes are available: 2 Insufficient memory."))),
     Example(C.SCHEDULING_GATED, "SchedulingGated", _gated()),
     Example(C.REJECTED_BY_NODE, "OutOfcpu",
             a_case(a_pod(phase="Failed", pod_reason="OutOfcpu",

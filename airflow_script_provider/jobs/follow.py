@@ -37,8 +37,9 @@ from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job import announcements, earlier_tries, progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.pods import pod_status
 
@@ -119,7 +120,7 @@ class Follower:
             deferral=self._start.deferral,
             disruptions=self.view.disruptions,
             has_begun=self.view.has_run or self.view.had_begun,
-            waited=self.view.seconds_without_a_pod(time.monotonic()),
+            waited=clocks.seconds_for_a_node(self.view, time.monotonic()),
             ran_elsewhere=self.view.ran_elsewhere,
         )
 
@@ -201,14 +202,14 @@ class Follower:
                 return None
             await self._wait(decision.until, stop, watch_events)
 
-    async def _decision(self) -> progress.Wait | Verdict:
+    async def _decision(self) -> Wait | Verdict:
         """What was seen means; a verdict only where the API server confirms it."""
         decision = progress.decide(self.view, self._job.limits, time.monotonic())
         if not isinstance(decision, Verdict):
             return decision
         confirmed = await self._confirmed(decision)
         stands = confirmed and await self._ending.confirmed(self.view, confirmed)
-        return stands or progress.Wait(time.monotonic() + DOUBT)
+        return stands or Wait(time.monotonic() + DOUBT)
 
     async def _wait(self, look_at: float | None, stop: float | None, watch_events: WatchEvents) -> None:
         """Take in what changes, by the next moment at which something else is to be done."""

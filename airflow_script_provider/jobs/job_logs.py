@@ -14,8 +14,8 @@ from airflow_script_provider.api.stream_slots import StreamSlots
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.log_reader import IF_GONE, SILENCE, Deliver, LogReader
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
-from airflow_script_provider.kube.job.progress import Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Verdict
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import ContainerLog, LogKey, logs_to_begin
 from airflow_script_provider.kube.logs.groups import END_OF_GROUP, GROUP, Groups

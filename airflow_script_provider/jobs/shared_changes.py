@@ -15,7 +15,7 @@ from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import LISTED, Change, Watch
 from airflow_script_provider.jobs.changes import Kind, Listener, News, Stop, WatchEvents
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.pruning import controller_of, pruned_event, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_event, pruned_job, pruned_pod
 from airflow_script_provider.kube.labels import LAUNCH_LABEL
 
 _OURS = {"labelSelector": LAUNCH_LABEL}

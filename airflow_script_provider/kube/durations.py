@@ -9,6 +9,8 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 Duration = float | timedelta
+DEFAULT_SCHEDULE_TIMEOUT = 3600
+"""Seconds that a script may wait for a node, unless its author says otherwise."""
 MAX_SECONDS = 2**31 - 1
 """The largest 32-bit integer, as which Kubernetes stores durations: 68 years."""
 

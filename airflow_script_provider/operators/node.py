@@ -109,8 +109,10 @@ class KubernetesNodeScriptOperator(ScriptTask):
         pod's own, otherwise ``default``. (templated)
     :param timeout: seconds or ``timedelta``: time after which Kubernetes ends a run. It includes
         queueing, image pull and installation. None sets no limit.
-    :param startup_timeout: seconds or ``timedelta``: time within which a run's container must run.
-        A node that is lost is given up after the same time.
+    :param schedule_timeout: seconds or ``timedelta``: time that a run may wait for room on its
+        node, for quota or for the admission of its Job.
+    :param startup_timeout: seconds or ``timedelta``: time within which a run's container must run
+        once its pod has room on the node.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the Jobs are kept after
         all have ended. None keeps them for ever.
     :param unread_ttl: seconds or ``timedelta``: least time that the Jobs are kept while a retry
@@ -188,6 +190,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         name: str | None = None,
         namespace: str | None = None,
         timeout: Duration | None = 600,
+        schedule_timeout: Duration = 3600,
         startup_timeout: Duration = 300,
         ttl_seconds_after_finished: Duration | None = 300,
         unread_ttl: Duration = 24 * 60 * 60,
@@ -248,6 +251,7 @@ class KubernetesNodeScriptOperator(ScriptTask):
         self.name = name
         self.namespace = namespace
         self.timeout = timeout
+        self.schedule_timeout = schedule_timeout
         self.startup_timeout = startup_timeout
         self.ttl_seconds_after_finished = ttl_seconds_after_finished
         self.unread_ttl = unread_ttl

@@ -99,8 +99,10 @@ class KubernetesScriptOperator(ScriptTask):
         pod's own, otherwise ``default``. (templated)
     :param timeout: seconds or ``timedelta``: time after which Kubernetes ends the Job. It includes
         queueing, image pulls, the installation and all attempts. None sets no limit.
+    :param schedule_timeout: seconds or ``timedelta``: time that the script may wait for a node:
+        for the admission of its Job, for quota, and for room.
     :param startup_timeout: seconds or ``timedelta``: time within which the script's container must
-        run, queueing and image pull included, the work of init containers not.
+        run once its pod has a node, image pull included, the work of init containers not.
     :param backoff_limit: int: number of attempts after the first one, each in a new pod.
     :param ttl_seconds_after_finished: seconds or ``timedelta``: time that the finished Job is
         kept. None keeps it for ever.
@@ -173,6 +175,7 @@ class KubernetesScriptOperator(ScriptTask):
         name: str | None = None,
         namespace: str | None = None,
         timeout: Duration | None = 600,
+        schedule_timeout: Duration = 3600,
         startup_timeout: Duration = 300,
         backoff_limit: int = 3,
         ttl_seconds_after_finished: Duration | None = 300,
@@ -225,6 +228,7 @@ class KubernetesScriptOperator(ScriptTask):
         self.name = name
         self.namespace = namespace
         self.timeout = timeout
+        self.schedule_timeout = schedule_timeout
         self.startup_timeout = startup_timeout
         self.backoff_limit = backoff_limit
         self.ttl_seconds_after_finished = ttl_seconds_after_finished

@@ -24,8 +24,8 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.jobs.job_logs import read_once_more
 from airflow_script_provider.kube.job import earlier_tries, termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, saved_end, to_event
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.container_logs import LogKey
 from airflow_script_provider.kube.pods import pod_status
@@ -38,7 +38,7 @@ JOB_EXPIRY_MARGIN = 5.0
 SAVE_INTERVAL = 30.0
 """Seconds between two savings of the log position of a script that prints."""
 SAVED_WAITS = 5
-"""How often at most a wait for a pod is saved until its ``startup_timeout``."""
+"""How often at most a wait for a node is saved until its ``schedule_timeout``."""
 UNREAD_TIMEOUT = 3600
 """Seconds for a worker, after which a Job ends that has no deadline of its own."""
 
@@ -180,19 +180,16 @@ class ScriptTrigger(JobTrigger):
             await asyncio.sleep(SAVE_INTERVAL)
 
     async def _save_waits(self, api: KubernetesApi, follower: Follower) -> None:
-        """Save how long the Job has had no pod, for the same case, and that it has one at last.
-
-        A Job may be suspended before it has a pod: it then waits anew, after its resumption.
-        """
+        """Save how long the run waits for a node, for the same case, and when it has one."""
         while True:
-            await asyncio.sleep(max(SAVE_INTERVAL, self._launched.limits.startup_timeout / SAVED_WAITS))
+            await asyncio.sleep(max(SAVE_INTERVAL, self._launched.limits.schedule_timeout / SAVED_WAITS))
             is_waiting = follower.state.waited > 0
             if is_waiting or self._has_waited:
                 self._has_waited = True
                 with contextlib.suppress(exceptions.KubernetesApiError):
                     await self._save(api, is_final=False)
                     self._has_waited = is_waiting
-            if follower.view.has_had_a_pod:
+            if follower.view.has_begun:
                 return
 
     async def _save(self, api: KubernetesApi, *, is_final: bool) -> None:

@@ -131,6 +131,7 @@ FACTS: Mapping[str, Fact] = {
     "config_file": Fact('"/opt/airflow/kubeconfig"'),
     "cluster_context": Fact('"production"'),
     "timeout": Fact("timedelta(hours=2)", ("spec.activeDeadlineSeconds",)),
+    "schedule_timeout": Fact("timedelta(hours=6)"),
     "startup_timeout": Fact("900"),
     "backoff_limit": Fact("0", ("spec.backoffLimit",)),
     "termination_grace_period": Fact("120", (f"{_POD}.terminationGracePeriodSeconds",)),

@@ -78,7 +78,7 @@ def test_without_events_one_warning_and_a_result(
     arguments = {"script": "print(1)", "config_file": written(config, tmp_path), "namespace": namespace, **stuck}
 
     def run(seconds: float) -> TaskRun:
-        return run_task(**arguments, startup_timeout=seconds)
+        return run_task(**arguments, schedule_timeout=seconds)
 
     _, done = with_time_to_begin(run, lambda done: "Events cannot be read" in str(done.warnings))
     assert len([line for line in done.warnings if "Events cannot be read" in line]) == 1

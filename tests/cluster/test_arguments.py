@@ -118,7 +118,8 @@ def test_a_job_is_kept_until_its_outcome_is_read(own: dict[str, Any], kubectl: K
 
 def test_a_script_that_cannot_start(own: dict[str, Any], kubectl: Kubectl) -> None:
     """``startup_timeout`` ends it, and its Job (R5)."""
-    run = run_task(script="print(1)", node_selector={"no": "such-node"}, startup_timeout=2, **own)
+    lacks: dict[str, Any] = {"env_from": [{"secretRef": {"name": "missing"}}]}
+    run = run_task(script="print(1)", startup_timeout=2, **lacks, **own)
     assert "did not start within startup_timeout of 2 s" in run.headline
     assert kubectl.names("jobs", own["namespace"]) == []
 

@@ -32,7 +32,7 @@ LASTING: dict[str, dict[str, Any]] = {
         "backoff_limit": 0,
     },
     "no such image": {"script": "print(1)", "image": "python:no-such-tag", "startup_timeout": IN_TIME},
-    "never starts": {"script": "print(1)", "node_selector": {"no": "such-node"}, "startup_timeout": IN_TIME},
+    "never starts": {"script": "print(1)", "node_selector": {"no": "such-node"}, "schedule_timeout": IN_TIME},
     "without logs": {"script": COUNTS, "get_logs": False},
 }
 SHORT: dict[str, dict[str, Any]] = {

@@ -80,7 +80,7 @@ def test_lines_are_live_and_none_is_lost_or_doubled(runs: Runs) -> None:
     ("task_id", "headline"),
     [
         ("time_out", "ran longer than its timeout of 60 s"),
-        ("not_start", "did not start within startup_timeout of 60 s"),
+        ("not_start", "got no node within schedule_timeout of 60 s"),
         ("not_be_executed", "ran longer than its execution_timeout of"),
     ],
 )
@@ -150,12 +150,12 @@ def test_killed_triggerer(airflow: Airflow, kubectl: Kubectl) -> None:
         assert _without_what_was_repeated(task.lines()) == _numbers(task.xcom()["output"].splitlines())
 
 
-def test_startup_timeout_of_a_job_whose_triggerer_was_killed(
+def test_schedule_timeout_of_a_job_whose_triggerer_was_killed(
     airflow: Airflow, kubectl: Kubectl, late_clock: FaultyApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock goes on where it was: a trigger that starts anew does not start it anew (R5).
 
-    The Job is as old as its startup_timeout when the next triggerer comes: for the API server it is an hour later then.
+    The pod is as old as its schedule_timeout when the next triggerer comes: for the API server it is much later then.
     """
     task = Run(airflow, kubectl, "deferred_never_starts", airflow.trigger("deferred_never_starts"))["never"]
     task.deferred()
@@ -167,7 +167,7 @@ def test_startup_timeout_of_a_job_whose_triggerer_was_killed(
     first.kill()
     assert task.ended() == "failed"
     error = task.error()
-    assert f"did not start within startup_timeout of {LONG} s" in error
+    assert f"got no node within schedule_timeout of {LONG} s" in error
 
 
 def test_triggerer_that_is_told_to_end(airflow: Airflow, kubectl: Kubectl) -> None:

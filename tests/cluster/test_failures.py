@@ -19,10 +19,12 @@ SLEEP = f"import time\ntime.sleep({LONG})"
 
 
 def not_started(is_said: Callable[[TaskRun], bool], **arguments: Any) -> tuple[float, TaskRun]:
-    """A startup_timeout, and the run of a script that cannot start: the first one in which Kubernetes said why."""
-    return with_time_to_begin(
-        lambda seconds: run_task(script="print(1)", startup_timeout=seconds, **arguments), is_said, 6
-    )
+    """A bound, and the run of a script that cannot start: the first one in which Kubernetes said why."""
+
+    def run(seconds: float) -> TaskRun:
+        return run_task(script="print(1)", schedule_timeout=seconds, startup_timeout=seconds, **arguments)
+
+    return with_time_to_begin(run, is_said, 6)
 
 
 def test_exit_code_is_said_with_the_last_lines(shared: dict[str, Any]) -> None:
@@ -103,7 +105,7 @@ def test_unschedulable_pod_says_why(own: dict[str, Any]) -> None:
     seconds, run = not_started(lambda run: "Insufficient cpu" in str(run.warnings), **asks)
     told = [line for line in run.warnings if "Insufficient cpu" in line]
     assert len(told) == 1
-    assert f"did not start within startup_timeout of {seconds:g} s: Unschedulable" in run.headline
+    assert f"got no node within schedule_timeout of {seconds:g} s: Unschedulable" in run.headline
     # Below the first line where nodes that another test has cordoned make this one long.
     assert "container_resources" in str(run.error)
     assert (run.result["category"], run.result["reason"]) == ("Unschedulable", "Unschedulable")

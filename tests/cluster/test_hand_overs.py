@@ -15,7 +15,7 @@ from airflow_script_provider.api.resources import Call
 from airflow_script_provider.jobs import log_reader
 from airflow_script_provider.kube.job.follow_state import JobEnd
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.triggers import shared_cluster
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.tasks import KEEPS_LONG_LOGS, ROTATES_LOGS

@@ -203,17 +203,17 @@ def test_a_retry_after_an_eviction_makes_a_new_job(own: dict[str, Any], kubectl:
     assert run.result["job_name"] != lost.result["job_name"]
 
 
-def test_the_startup_clock_does_not_start_anew(api: FaultyApi, flaky: dict[str, Any]) -> None:
+def test_the_wait_for_a_node_does_not_start_anew(api: FaultyApi, flaky: dict[str, Any]) -> None:
     """A pod that cannot be scheduled has no more time for being followed by another worker (R5).
 
     That one comes an hour later, by the API server's clock: the time is over.
     """
-    limits = {"startup_timeout": LONG, "timeout": 2 * LONG}
+    limits = {"schedule_timeout": LONG, "timeout": 2 * LONG}
     arguments: dict[str, Any] = {"script": ENDLESS, "node_selector": {"no": "where"}, **limits, **flaky}
     run_doomed_task("create configmaps", a_try(1), **arguments)
     api.ahead = LONG
     run = retried(**arguments)
-    assert "did not start within startup_timeout" in run.headline
+    assert "got no node within schedule_timeout" in run.headline
     assert run.result["category"] == "Unschedulable"
 
 

@@ -223,8 +223,8 @@ def test_a_node_without_room(shared: dict[str, Any], waiting: dict[str, Any]) ->
     """The scheduler still checks resources; its words are in the result, and the pod does not stay (R15)."""
     arguments = {"container_resources": {"requests": {"cpu": "900"}}, "runs": 3, **shared, **waiting}
     _, run = with_time_to_begin(
-        lambda seconds: run_nodes(script="true", startup_timeout=seconds, **arguments),
-        lambda run: "StartupTimeout" not in run.headline,
+        lambda seconds: run_nodes(script="true", schedule_timeout=seconds, **arguments),
+        lambda run: "ScheduleTimeout" not in run.headline,
     )
     assert run.headline == "2 of 2 nodes failed: node-1 (Unschedulable), node-2 (Unschedulable)"
     (last,) = run.result["nodes"]["node-1"]["runs"]
@@ -333,11 +333,11 @@ class TestModes:
         assert run.warnings[0].startswith("mode='host' grants the script all capabilities, all devices, all processes")
 
     def test_a_namespace_that_forbids_it(self, kubectl: Kubectl, kubeconfig: str, waiting: dict[str, Any]) -> None:
-        """Why there is no pod is said at once, long before startup_timeout (R11, R18)."""
+        """Why there is no pod is said at once, long before schedule_timeout (R11, R18)."""
         labels = {"pod-security.kubernetes.io/enforce": "baseline"}
         with kubectl.namespace(f"t-{uuid.uuid4().hex[:8]}", labels) as namespace:
             where: dict[str, Any] = {"config_file": kubeconfig, "namespace": namespace}
-            limits: dict[str, Any] = {"startup_timeout": LONG, "timeout": LONG}
+            limits: dict[str, Any] = {"schedule_timeout": LONG, "timeout": LONG}
             run = run_nodes(script="true", mode="privileged", **limits, **waiting, **where)
         assert run.headline == "2 of 2 nodes failed: node-1 (PodSecurity), node-2 (PodSecurity)"
         assert "its pod is refused: violates PodSecurity" in run.result["nodes"]["node-1"]["runs"][0]["error"]

@@ -17,7 +17,7 @@ from tests.cluster.tasks import TaskRun, meanwhile, run_task
 from tests.patience import wait_for
 
 MANAGER = "tests.example/other-cluster"
-STARTUP_TIMEOUT = 5
+NODE_TIMEOUT = 5
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def run_there(own: dict[str, Any], *acts: Callable[[], object], **arguments: Any
 
     player = meanwhile(play)
     try:
-        return run_task(script="print('hi')", startup_timeout=STARTUP_TIMEOUT, **arguments, **own)
+        return run_task(script="print('hi')", schedule_timeout=NODE_TIMEOUT, **arguments, **own)
     finally:
         player.join()
 
@@ -67,12 +67,12 @@ def run_there(own: dict[str, Any], *acts: Callable[[], object], **arguments: Any
 def test_a_success_in_another_cluster(
     own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], sent_away: None
 ) -> None:
-    """It is not ended at ``startup_timeout``, and the log says what its result lacks (R1, R5, R11)."""
+    """It is not ended at ``schedule_timeout``, and the log says what its result lacks (R1, R5, R11)."""
     namespace, began = own["namespace"], now()
 
     def begin() -> None:
         report(kubectl, namespace, startTime=began, active=1, ready=1)
-        time.sleep(2 * STARTUP_TIMEOUT)
+        time.sleep(2 * NODE_TIMEOUT)
 
     def end() -> None:
         counts: dict[str, Any] = {"startTime": began, "active": 0, "ready": 0, "succeeded": 1}

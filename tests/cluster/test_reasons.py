@@ -170,11 +170,11 @@ def policy(kubectl: Kubectl, namespace: str) -> Iterator[str]:
 
 
 def test_a_policy_that_denies_the_pod_is_told_at_once(own: dict[str, Any], policy: str, kubectl: Kubectl) -> None:
-    """Its words are in the first line, without advice about time, long before startup_timeout (R11, R18)."""
+    """Its words are in the first line, without advice about time, long before schedule_timeout (R11, R18)."""
     wait_for(lambda: not kubectl("create", "-f", "-", "--dry-run=server", stdin=_a_pod_in(policy), check=False), "it")
-    run = run_task(script="print(1)", args={"a": 1}, startup_timeout=LONG, timeout=LONG, **own)
+    run = run_task(script="print(1)", args={"a": 1}, schedule_timeout=LONG, timeout=LONG, **own)
     assert f"ValidatingAdmissionPolicy {policy} denied its pod: mount secrets as files" in run.headline
-    assert "startup_timeout" not in run.headline
+    assert "_timeout" not in run.headline
     assert (run.result["category"], run.result["reason"]) == ("AdmissionDenied", "FailedCreate")
     wait_for(lambda: not kubectl.names("jobs", policy), "the end of the Job")
 

@@ -70,7 +70,9 @@ BEFORE_THE_SCRIPT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("stage", BEFORE_THE_SCRIPT)
-def test_startup_timeout_counts_after_a_pod_that_never_began(own: dict[str, Any], kubectl: Kubectl, stage: str) -> None:
+def test_a_wait_for_a_node_counts_after_a_pod_that_never_began(
+    own: dict[str, Any], kubectl: Kubectl, stage: str
+) -> None:
     """The pod was deleted before its script started, and a quota refuses another one (R5, R10)."""
 
     def delete() -> None:
@@ -84,9 +86,9 @@ def test_startup_timeout_counts_after_a_pod_that_never_began(own: dict[str, Any]
 
     helper = meanwhile(delete)
     settings: dict[str, Any] = {"pod_overrides": {"spec": BEFORE_THE_SCRIPT[stage]}, "termination_grace_period": 1}
-    run = run_task(script="print(1)", startup_timeout=IN_TIME, **settings, **own)
+    run = run_task(script="print(1)", schedule_timeout=IN_TIME, **settings, **own)
     helper.join()
-    assert f"did not start within startup_timeout of {IN_TIME} s" in run.headline
+    assert f"got no node within schedule_timeout of {IN_TIME} s" in run.headline
     assert len(run.result["attempts"]) == 1
 
 
@@ -208,6 +210,34 @@ def test_on_kill_before_the_launch_creates_nothing(own: dict[str, Any], kubectl:
     operator.on_kill()
     assert isinstance(run_operator(operator).error, exceptions.RunKilledError)
     assert kubectl.names("jobs", own["namespace"]) == []
+
+
+@pytest.mark.parametrize("reason", ["suspended", "quota", "node"])
+def test_a_wait_for_a_node_has_an_end(
+    own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], reason: str
+) -> None:
+    """A queue that never admits, a full quota, no room: each ends at ``schedule_timeout``, by its name (R5, R11)."""
+    arguments: dict[str, Any] = {"node_selector": {"no": "such-node"}} if reason == "node" else {}
+    if reason == "quota":
+        kubectl("create", "quota", "none", "--hard=pods=0", "-n", own["namespace"])
+
+    def run(seconds: float) -> TaskRun:
+        helper = meanwhile(partial(_suspend_the_first, kubectl, own["namespace"])) if reason == "suspended" else None
+        limits: dict[str, Any] = {"schedule_timeout": seconds, "startup_timeout": 1, "timeout": LONG}
+        done = run_task(**SLEEP, **limits, **arguments, **own, **waiting)
+        if helper:
+            helper.join()
+        return done
+
+    said = {"suspended": "the Job is suspended", "quota": "exceeded quota", "node": "Unschedulable"}[reason]
+    seconds, done = with_time_to_begin(run, lambda done: said in done.headline, 10)
+    assert f"got no node within schedule_timeout of {seconds:g} s: " in done.headline
+    assert kubectl.names("jobs", own["namespace"]) == []
+
+
+def _suspend_the_first(kubectl: Kubectl, namespace: str) -> None:
+    (job,) = wait_for(lambda: kubectl.names("jobs", namespace), "the Job")
+    _suspend(kubectl, job, namespace, suspended=True)
 
 
 def test_suspended_job_waits_without_a_clock(own: dict[str, Any], kubectl: Kubectl) -> None:

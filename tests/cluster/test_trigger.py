@@ -25,7 +25,7 @@ from airflow_script_provider.jobs.launching import launch
 from airflow_script_provider.kube.job import manifest
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, INSTALL_CONTAINER
 from airflow_script_provider.run_log import OUTPUT_LOGGER, LoggerRunLog
 from airflow_script_provider.triggers import _base as trigger_base
@@ -282,19 +282,19 @@ async def test_a_take_over_after_startup_timeout_is_harmless(shared: dict[str, A
 
 
 async def test_a_take_over_does_not_restart_the_clock(shared: dict[str, Any], api: FaultyApi, log: Log) -> None:
-    """A script that cannot begin ends at its ``startup_timeout``, whoever follows it when (R5).
+    """A script that gets no node ends at its ``schedule_timeout``, whoever follows it when (R5).
 
     The second trigger comes an hour later, by the API server's clock: the time is over.
     """
     late = shared | {"config_file": api.kubeconfig}
-    limits = {"startup_timeout": LONG, "timeout": 2 * LONG}
+    limits = {"schedule_timeout": LONG, "timeout": 2 * LONG}
     job = await launched(late, "print(1)", node_selector={"no": "such-node"}, **limits)
     async with running(a_trigger(job, late)) as following:
         await until(lambda: "Unschedulable" in str(log), "the first trigger's look at the pod")
         assert not following.done()
     api.ahead = LONG
     ended = JobEnd.from_dict((await event_of(a_trigger(job, late)))["ended"])
-    assert ended.verdict.cause is Cause.STARTUP_TIMEOUT
+    assert ended.verdict.cause is Cause.SCHEDULE_TIMEOUT
 
 
 async def test_the_worker_stopped_in_the_middle(shared: dict[str, Any], log: Log, kubectl: Kubectl) -> None:

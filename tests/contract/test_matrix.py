@@ -40,6 +40,7 @@ MATRIX = {
     "name": "test_arguments.py::test_name_pull_policy_and_pull_secrets",
     "namespace": "test_arguments.py::test_a_context_of_a_kubeconfig",
     "timeout": "test_arguments.py::test_durations_as_timedelta",
+    "schedule_timeout": "test_timeouts.py::test_a_wait_for_a_node_has_an_end",
     "startup_timeout": "test_arguments.py::test_a_script_that_cannot_start",
     "backoff_limit": "test_arguments.py::test_durations_as_timedelta",
     "ttl_seconds_after_finished": "test_arguments.py::test_durations_as_timedelta",

@@ -21,7 +21,7 @@ from airflow_script_provider.kube.job import outcomes, termination
 from airflow_script_provider.kube.job.announcements import Announcer, Line
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.kill import meaning_of_kill
 from airflow_script_provider.kube.logs.value import MAX_VALUE
 from airflow_script_provider.kube.nodes import result, selection
@@ -101,11 +101,14 @@ def of_jobs() -> list[str]:
     no_pandaz = 'could not install "pandaz": no matching distribution'
     installer = a_container(name="install", exit_code=PERMANENT, message=no_pandaz)
     resumed = a_job("Suspended")
+    late_for_a_node: dict[str, Any] = {
+        "cause": Cause.SCHEDULE_TIMEOUT, "limits": some_limits(schedule_timeout=3600)
+    }  # fmt: skip
     cases = [
-        a_case(a_pod(unschedulable=NO_ROOM), cause=Cause.STARTUP_TIMEOUT),
-        a_case(a_pod(unschedulable=NO_LABEL), cause=Cause.STARTUP_TIMEOUT),
-        a_case(cause=Cause.STARTUP_TIMEOUT),
-        a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[late]),
+        a_case(a_pod(unschedulable=NO_ROOM), **late_for_a_node),
+        a_case(a_pod(unschedulable=NO_LABEL), **late_for_a_node),
+        a_case(**late_for_a_node),
+        a_case(**late_for_a_node, warnings=[late]),
         a_case(a_pod(image=IMAGE), cause=Cause.IMAGE, reason="ErrImagePull", message=not_found),
         a_case(a_pod(waiting="ImagePullBackOff", message=back_off), cause=Cause.STARTUP_TIMEOUT),
         a_case(a_pod(exit_code=128), cause=Cause.NOT_EXECUTABLE, message=no_bash, program="bash"),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.watch import Change
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 

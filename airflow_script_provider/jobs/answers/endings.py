@@ -12,8 +12,8 @@ from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT
 from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 
 
 @dataclass

@@ -13,8 +13,8 @@ from airflow_script_provider.kube import names
 from airflow_script_provider.kube.causes import cluster_messages
 from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.wording import signal_name
 

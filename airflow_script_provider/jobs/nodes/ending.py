@@ -14,7 +14,7 @@ from airflow_script_provider.jobs.answers.left_scripts import scripts_left
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Verdict
+from airflow_script_provider.kube.job.verdict import Verdict
 from airflow_script_provider.kube.nodes import manifest, progress
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.progress import Lost

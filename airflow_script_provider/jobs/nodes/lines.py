@@ -13,8 +13,8 @@ from airflow_script_provider.jobs.job_logs import JobLogs, Outputs
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Verdict
 from airflow_script_provider.kube.logs.groups import AFTER_A_LOSS, END_OF_GROUP, GROUP
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes.board import NodeRun

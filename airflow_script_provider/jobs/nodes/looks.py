@@ -15,7 +15,7 @@ from airflow_script_provider.api.watch import Change
 from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import Item, Kind, as_they_are
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
+from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes import board
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start

@@ -22,7 +22,7 @@ from airflow_script_provider.kube.job.diagnosis import Case, hint_for
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
 from airflow_script_provider.kube.job.manifest import NO_OTHER_POD
 from airflow_script_provider.kube.job.outcomes import LAST_LINES
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, selection
@@ -36,7 +36,8 @@ from airflow_script_provider.result import Category, Status
 
 AT_ONCE = 8
 """Runs whose reasons are asked for, or that are ended, at a time."""
-_NEEDS_EVENTS = (Cause.STARTUP_TIMEOUT, Cause.DEADLINE)
+_LATE = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT)
+_NEEDS_EVENTS = (*_LATE, Cause.DEADLINE)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class RecordWriter:
         if isinstance(decision, Lost):
             return Reasons()
         async with self.few:
-            is_late = decision.cause is Cause.STARTUP_TIMEOUT
+            is_late = decision.cause in _LATE
             return Reasons(await self._warnings(run, decision), await self._state_of(run.node) if is_late else None)
 
     def of(
@@ -97,7 +98,7 @@ class RecordWriter:
         record = node_record.of_case(case, output, may_run_on=may_run_on, **facts)
         if run.limits.deadline_name == board.OWN_DEADLINE:
             record = node_record.with_own_deadline(record, board.OWN_DEADLINE)
-        if decision.cause is not Cause.STARTUP_TIMEOUT:
+        if decision.cause not in _LATE:
             return record
         return node_record.with_state_of_node(record, reasons.state_of_node)
 

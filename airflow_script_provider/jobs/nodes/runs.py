@@ -35,7 +35,8 @@ from airflow_script_provider.kube.causes.events import event_lines
 from airflow_script_provider.kube.job.diagnosis import advised
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.progress import Verdict, Wait, other_failures
+from airflow_script_provider.kube.job.progress import other_failures
+from airflow_script_provider.kube.job.verdict import Verdict, Wait
 from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_LABEL
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result

@@ -11,9 +11,9 @@ from airflow_script_provider.kube.causes.cluster_messages import ProgramFault
 from airflow_script_provider.kube.causes.events import NotStarted
 from airflow_script_provider.kube.causes.script_error import ScriptError
 from airflow_script_provider.kube.hiding import Hide, knows_values, shown_report
-from airflow_script_provider.kube.job import unseen
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed import unseen
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict
 from airflow_script_provider.kube.labels import INSTALL_CONTAINER, SCRIPT_CONTAINER
 from airflow_script_provider.kube.pods import ending, pod_stages, pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import ContainerEnd, Pod
@@ -23,6 +23,11 @@ from airflow_script_provider.result import Category
 
 _MORE_MEMORY = "Raise container_resources limits memory."
 _FIND_OUT = "Find out what sets activeDeadlineSeconds in this namespace."
+_TOO_LATE = {
+    Cause.SCHEDULE_TIMEOUT: ("got no node", "schedule_timeout", Category.SCHEDULE_TIMEOUT),
+    Cause.STARTUP_TIMEOUT: ("did not start", "startup_timeout", Category.STARTUP_TIMEOUT),
+}
+_SUSPENDED = NotStarted("the Job is suspended", "Look at what admits it, such as its queue, or raise schedule_timeout.")
 _HELPED_BY_TIME = (
     Category.UNSCHEDULABLE,
     Category.ERR_IMAGE_PULL,
@@ -139,12 +144,13 @@ def _deadline(case: Case) -> Diagnosis:
     return _diagnosis(case, cause, why.advice, why.category or Category.DEADLINE_EXCEEDED, reason)
 
 
-def _never_started(case: Case) -> Diagnosis:
-    start = _why_not_started(case)
-    cause = f"did not start within startup_timeout of {case.limits.startup_timeout:g} s: {start.why}"
+def _never_began(case: Case) -> Diagnosis:
+    missed, argument, category = _TOO_LATE[case.verdict.cause]
+    start = _SUSPENDED if case.view.is_suspended else _why_not_started(case)
+    cause = f"{missed} within {argument} of {getattr(case.limits, argument):g} s: {start.why}"
     is_helped = start.category in _HELPED_BY_TIME or (start.category is None and start.reason is None)
-    patience = "Raise startup_timeout." if is_helped else ""
-    return _diagnosis(case, cause, start.advice or patience, start.category or Category.STARTUP_TIMEOUT, start.reason)
+    patience = f"Raise {argument}." if is_helped else ""
+    return _diagnosis(case, cause, start.advice or patience, start.category or category, start.reason)
 
 
 def _why_not_started(case: Case) -> NotStarted:
@@ -379,7 +385,8 @@ def _silence(case: Case) -> Diagnosis:
 
 _DIAGNOSES = {
     Cause.DEADLINE: _deadline,
-    Cause.STARTUP_TIMEOUT: _never_started,
+    Cause.SCHEDULE_TIMEOUT: _never_began,
+    Cause.STARTUP_TIMEOUT: _never_began,
     Cause.IMAGE: _image,
     Cause.NOT_EXECUTABLE: _not_executable,
     Cause.NOT_CREATED: _not_executable,

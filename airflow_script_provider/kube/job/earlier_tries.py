@@ -11,9 +11,8 @@ from typing import Any
 
 from airflow_script_provider.kube import labels
 from airflow_script_provider.kube.durations import Deadline
-from airflow_script_provider.kube.job import progress
-from airflow_script_provider.kube.job.pruning import controller_of
-from airflow_script_provider.kube.job.view import SUCCEEDED, is_suspended
+from airflow_script_provider.kube.job.observed.pruning import controller_of
+from airflow_script_provider.kube.job.observed.view import FAILED, SUCCEEDED, is_suspended
 from airflow_script_provider.kube.names import LaunchIdentity, TaskIdentity
 from airflow_script_provider.kube.pods import pod_stages
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -21,7 +20,7 @@ from airflow_script_provider.kube.times import parse_time
 
 Job = Mapping[str, Any]
 
-_FINAL = (*SUCCEEDED, *progress.FAILED)
+_FINAL = (*SUCCEEDED, *FAILED)
 
 
 class Likeness(IntEnum):

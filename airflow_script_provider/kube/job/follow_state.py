@@ -16,9 +16,9 @@ from typing import Any
 
 from airflow_script_provider.kube.job.announcements import Announced, texts
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.pruning import pruned_pod, pruned_status
-from airflow_script_provider.kube.job.view import View, manager_of
+from airflow_script_provider.kube.job.observed.pruning import pruned_pod, pruned_status
+from airflow_script_provider.kube.job.observed.view import View, manager_of
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import (
     END_ANNOTATION,
     FOLLOW_STATE_ANNOTATION,
@@ -50,8 +50,8 @@ class FollowState:
     ``disruptions`` are those of the view. ``has_begun`` says whether a script of the Job was seen
     to begin, None if no follower has reported it. False holds only for the follower that sees all
     pods: a script may begin between two followers, so a stored False is read as None. ``waited``
-    are the seconds for which followers have seen that the Job had no pod yet. ``ran_elsewhere`` is
-    that of the view.
+    are the seconds for which followers have seen that the run waits for a node. ``ran_elsewhere``
+    is that of the view.
     """
 
     logs: Mapping[LogKey, LogPosition] = field(default_factory=dict)

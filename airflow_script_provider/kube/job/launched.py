@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from airflow_script_provider.kube.job import manifest
-from airflow_script_provider.kube.job.progress import Limits
+from airflow_script_provider.kube.job.verdict import Limits
 from airflow_script_provider.kube.labels import SCRIPT_VOLUME
 from airflow_script_provider.kube.logs.output import DEFAULT_MAX_OUTPUT
 from airflow_script_provider.kube.logs.value import storable
@@ -138,6 +138,7 @@ def limits_of(request: JobRequest) -> Limits:
     options = request.options
     return Limits(
         startup_timeout=options.startup_timeout,
+        schedule_timeout=options.schedule_timeout,
         deadline=request.deadline.seconds,
         deadline_name=request.deadline.argument,
         # As merged: pod_overrides may set another one, or with None Kubernetes' own.

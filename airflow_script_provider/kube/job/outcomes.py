@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from airflow_script_provider import exceptions
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job import diagnosis, termination, unseen
+from airflow_script_provider.kube.job import diagnosis, termination
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed import unseen
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.logs.value import Value, clean_text
 from airflow_script_provider.kube.pods import pod_status

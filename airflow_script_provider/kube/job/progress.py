@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import Enum
 
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job import unseen
-from airflow_script_provider.kube.job.view import SUCCEEDED, View
+from airflow_script_provider.kube.job.observed import clocks, unseen
+from airflow_script_provider.kube.job.observed.view import FAILED, SUCCEEDED, View
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import signal_name
@@ -31,105 +30,6 @@ NODE_PATIENCE = 300.0
 """Seconds beyond the grace period in which a node may come back and report the end of its pod."""
 SILENCE_GRACE = 120.0
 """Seconds after deadline and grace period in which the API server may still report the end."""
-
-
-FAILED = ("Failed", "FailureTarget")
-"""Conditions of a Job after which no pod of it starts.
-
-The early ones are as final as the late ones.
-"""
-
-
-class Cause(Enum):
-    """Why a run is over."""
-
-    SCRIPT_SUCCEEDED = "script succeeded"
-    SCRIPT_FAILED = "script failed"
-    JOB_SUCCEEDED = "job succeeded"
-    JOB_FAILED = "job failed"
-    DEADLINE = "deadline"
-    STARTUP_TIMEOUT = "startup timeout"
-    IMAGE = "image"
-    NOT_EXECUTABLE = "not executable"
-    NOT_CREATED = "not created"
-    STOPPED = "stopped"
-    REFUSED = "refused"
-    DISRUPTED = "disrupted"
-    UNREACHABLE = "unreachable"
-    JOB_DELETED = "job deleted"
-    SILENCE = "silence"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The bounds of a run, in seconds.
-
-    ``deadline`` is the Job's. ``deadline_name`` is the argument that sets it.
-    """
-
-    startup_timeout: float
-    deadline: float | None = None
-    deadline_name: str = "timeout"
-    grace_period: float = 30
-    backoff_limit: int = 3
-    final_codes: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The run is over.
-
-    ``pod_uid`` is the attempt that decided it. ``delete_job`` stops what Kubernetes would
-    continue. ``by_silence`` says that the pod's end was not reported in time, after its script's.
-    """
-
-    cause: Cause
-    pod_uid: str | None = None
-    reason: str | None = None
-    message: str = ""
-    delete_job: bool = False
-    by_silence: bool = False
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the script succeeded."""
-        return self.cause in (Cause.SCRIPT_SUCCEEDED, Cause.JOB_SUCCEEDED)
-
-    @property
-    def is_of_the_job(self) -> bool:
-        """Whether the Job controller decided; it may know more pods than were observed."""
-        return self.cause in (Cause.JOB_SUCCEEDED, Cause.JOB_FAILED, Cause.DEADLINE)
-
-    @property
-    def is_by_time(self) -> bool:
-        """Whether it rests on something that did not happen in time."""
-        return self.must_be_confirmed or self.cause is Cause.SILENCE
-
-    @property
-    def must_be_confirmed(self) -> bool:
-        """Whether it rests on silence, which says nothing while the API server is away."""
-        return self.by_silence or self.cause in (
-            Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED, Cause.UNREACHABLE,
-        )  # fmt: skip
-
-    @property
-    def ends_pods(self) -> bool:
-        """Whether pods may still run; Kubernetes then deletes them with their logs."""
-        return self.by_silence or self.cause in (
-            Cause.DEADLINE, Cause.JOB_FAILED, Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.SILENCE, Cause.DISRUPTED,
-        )  # fmt: skip
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether it is unknown how the script ended."""
-        return self.cause in (Cause.JOB_DELETED, Cause.UNREACHABLE, Cause.SILENCE, Cause.STOPPED)
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing is to be decided before ``until``, unless something changes."""
-
-    until: float | None = None
 
 
 def other_failures(view: View, uid: str | None) -> int:
@@ -204,7 +104,7 @@ def _job_condition(view: View, limits: Limits, now: float) -> Verdict | None:
 
 def _is_over(view: View) -> bool:
     """Whether Kubernetes has ended the Job, or is about to."""
-    return view.job_deleted or any(one["type"] in (*SUCCEEDED, *FAILED) for one in view.true_conditions)
+    return view.job_deleted or view.is_decided
 
 
 def succeeded(view: View, now: float) -> Verdict | None:
@@ -299,10 +199,8 @@ def _overdue(view: View, limits: Limits, now: float) -> Verdict | None:
     within = grace_period_of(last_pod, limits) + NODE_PATIENCE
     if verdict := unreachable(view, now, within) or _unfinished(view, limits, now):
         return verdict
-    if view.starts_at is not None and _is_idle(view) and now >= view.starts_at + limits.startup_timeout:
-        last = view.last_pod
-        why = view.pull_errors.get(last or "", "")
-        return Verdict(Cause.STARTUP_TIMEOUT, last, message=why, delete_job=True)
+    if view.pods_known and (late := _late_to_begin(view, limits, now)):
+        return late
     silence = _silence(view, limits)
     if silence is not None and now >= silence:
         return Verdict(Cause.SILENCE, view.last_pod, delete_job=True)
@@ -319,9 +217,22 @@ def _stuck(view: View, uid: str) -> Verdict:
     return Verdict(Cause.IMAGE, uid, waiting.reason, message, delete_job=True)
 
 
-def _is_idle(view: View) -> bool:
-    """Whether all pods are known, and none has begun."""
-    return view.pods_known and not view.has_begun
+def _late_to_begin(view: View, limits: Limits, now: float) -> Verdict | None:
+    """No node, or no start on the node, within the time for it."""
+    last, (node_by, start_by) = view.last_pod, _latest_begin(view, limits)
+    if node_by is not None and now >= node_by:
+        return Verdict(Cause.SCHEDULE_TIMEOUT, last, delete_job=True)
+    if start_by is not None and now >= start_by:
+        why = view.pull_errors.get(last or "", "")
+        return Verdict(Cause.STARTUP_TIMEOUT, last, message=why, delete_job=True)
+    return None
+
+
+def _latest_begin(view: View, limits: Limits) -> tuple[float | None, float | None]:
+    """By when the run must have a node, and by when its script must begin there."""
+    node, start = clocks.node_awaited_since(view), clocks.start_awaited_since(view)
+    node_by = None if node is None else node + limits.schedule_timeout
+    return node_by, None if start is None or view.has_begun else start + limits.startup_timeout
 
 
 def unreachable(view: View, now: float, within: float) -> Verdict | None:
@@ -385,8 +296,7 @@ def _next_look(view: View, limits: Limits, now: float) -> float | None:
         moments.append(view.refused_since + REFUSAL_GRACE)
     for uid, since in view.leaving_since.items():
         moments.append(since + grace_period_of(view.pods[uid], limits) + NODE_PATIENCE)
-    if view.starts_at is not None and not view.has_begun:
-        moments.append(view.starts_at + limits.startup_timeout)
+    moments += [moment for moment in _latest_begin(view, limits) if moment is not None]
     if (silence := _silence(view, limits)) is not None:
         moments.append(silence)
     return min((moment for moment in moments if moment > now), default=None)

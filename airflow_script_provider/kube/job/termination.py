@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from airflow_script_provider.kube.job import progress, unseen
+from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed import unseen
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict
 from airflow_script_provider.kube.pods import pod_stages, pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
 from airflow_script_provider.kube.wording import headline_of
@@ -21,10 +22,10 @@ MARGIN = progress.CONFIRMATION + 2.0
 After them it is known whether the kubelet reports the pods' end."""
 _OF_AN_END = (Cause.SCRIPT_FAILED, Cause.NOT_EXECUTABLE, Cause.STOPPED)
 """Causes that an end of the script already decided."""
-_BEFORE_AN_END = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
+_BEFORE_AN_END = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
 """Causes that rest on a report that did not come, and that an end of the script refutes."""
 
-_BEFORE_THE_START = (Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED)
+_BEFORE_THE_START = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED)
 """Causes that say why the script has not begun. A node that does not answer is not why."""
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from airflow_script_provider.kube.job import earlier_tries
 from airflow_script_provider.kube.job.announcements import Announcer
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Cause, Limits, Verdict, Wait
-from airflow_script_provider.kube.job.pruning import controller_of, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.labels import (
     ENDED_ANNOTATION_PREFIX,
     FOLLOW_STATE_ANNOTATION,
@@ -228,13 +229,13 @@ class Board:
         return "of unknown outcome (their Jobs were deleted)" if self.is_owner_complete else "not started"
 
     def waits(self, now: float) -> dict[Start, FollowState]:
-        """How long runs have been without a pod: those that never had one or have a state.
+        """How long runs have waited for a node: those that wait for one or have a state.
 
         What else an earlier follower has left of a run stays as it is.
         """
         states = {}
         for start, run in self.runs.items():
-            waited = run.seen.view.seconds_without_a_pod(now)
+            waited = clocks.seconds_for_a_node(run.seen.view, now)
             if waited or run.follow_state:
                 states[start] = replace(FollowState.from_text(run.follow_state) or FollowState(), waited=waited)
         return states

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_script_provider.kube.job import progress, termination
-from airflow_script_provider.kube.job.progress import CONFIRMATION, FAILED, SILENCE_GRACE, Cause, Limits, Verdict, Wait
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.view import FAILED, View
+from airflow_script_provider.kube.job.progress import CONFIRMATION, SILENCE_GRACE
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.nodes.selection import GONE, READY, UNREACHABLE
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -129,7 +131,7 @@ class NodeView:
     def taken_over(self, started_at: float, waited: float) -> NodeView:
         """The same, of a run of another follower: pods that are gone may have run.
 
-        ``waited`` are the seconds for which it had no pod yet.
+        ``waited`` are the seconds for which it waited for a node.
         """
         return replace(self, view=replace(self.view, started_at=started_at, had_begun=None, waited=waited))
 
@@ -220,13 +222,13 @@ def _until_started(seen: NodeView, uid: str, limits: Limits) -> float | None:
     start until ``startup_timeout``.
     """
     view = seen.view
-    since = view.leaving_since.get(uid, seen.over_since)
+    since, awaited = view.leaving_since.get(uid, seen.over_since), clocks.start_awaited_since(view)
     if since is None:
         return None
     until = since + limits.grace_period + CONFIRMATION
-    if uid in view.leaving_since or not view.job_deleted or view.starts_at is None:
+    if uid in view.leaving_since or not view.job_deleted or awaited is None:
         return until
-    return max(until, view.starts_at + limits.startup_timeout)
+    return max(until, awaited + limits.startup_timeout)
 
 
 def _while_leaving(view: View, uid: str, limits: Limits, now: float) -> float | Lost:

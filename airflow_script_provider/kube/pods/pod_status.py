@@ -24,6 +24,8 @@ INITIAL = ("ContainerCreating", "PodInitializing")
 """What a container waits for before anything keeps it from starting."""
 LOST = ("ContainerStatusUnknown", "Unknown")
 """Kubernetes' words for a container of which the node no longer knows."""
+SCHEDULED = "PodScheduled"
+"""The condition of a pod that says whether it has a node."""
 START_ERRORS = ("StartError", "ContainerCannotRun")
 
 
@@ -70,6 +72,12 @@ def uid(pod: Pod) -> str:
 def created_at(pod: Pod) -> str:
     """When the pod was created, in RFC 3339; texts of this form sort by time."""
     return str(pod["metadata"].get("creationTimestamp") or "")
+
+
+def scheduled_at(pod: Pod) -> str:
+    """When the pod got its node, in RFC 3339; when it was created where that is unknown."""
+    found = (one.get("lastTransitionTime") for one in conditions(pod) if one["type"] == SCHEDULED)
+    return next(filter(None, found), None) or created_at(pod)
 
 
 def node(pod: Pod) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_script_provider.kube import syntax
 from airflow_script_provider.kube.client_models import as_plain
-from airflow_script_provider.kube.durations import Deadline, Duration, positive_seconds
+from airflow_script_provider.kube.durations import DEFAULT_SCHEDULE_TIMEOUT, Deadline, Duration, positive_seconds
 from airflow_script_provider.kube.labels import MANAGED_BY_LABEL, MANAGER
 from airflow_script_provider.kube.request.overrides import check_volumes
 
@@ -17,7 +17,16 @@ MAX_UID = 2**31 - 1
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _OBJECTS = ("container_resources", "affinity", "node_selector", "labels", "annotations", "pod_overrides")
 _LISTS = ("env_from", "volumes", "volume_mounts", "tolerations", "image_pull_secrets")
-_DURATIONS = ("timeout", "startup_timeout", "ttl_seconds_after_finished", "unread_ttl", "termination_grace_period")
+_DURATIONS = (
+    "timeout",
+    "schedule_timeout",
+    "startup_timeout",
+    "ttl_seconds_after_finished",
+    "unread_ttl",
+    "termination_grace_period",
+)
+_SINCE: Mapping[str, Any] = {"schedule_timeout": DEFAULT_SCHEDULE_TIMEOUT}
+"""Arguments that earlier versions do not have, and the values that leave a Job as those made it."""
 _NONE_ALLOWED = ("timeout", "ttl_seconds_after_finished")
 _ZERO_ALLOWED = ("ttl_seconds_after_finished", "termination_grace_period")
 _EXIT_CODES = ("skip_on_exit_code", "fail_on_exit_code")
@@ -50,6 +59,7 @@ class JobOptions:
     pod_overrides: Any = None
     name: str | None = None
     timeout: Duration | None = 600
+    schedule_timeout: Duration = DEFAULT_SCHEDULE_TIMEOUT
     startup_timeout: Duration = 300
     backoff_limit: int = 3
     ttl_seconds_after_finished: Duration | None = 300
@@ -152,6 +162,7 @@ class CheckedOptions:
     pod_overrides: dict[str, Any]
     name: str | None
     timeout: int | None
+    schedule_timeout: int
     startup_timeout: int
     backoff_limit: int
     ttl_seconds_after_finished: int | None
@@ -169,12 +180,19 @@ class CheckedOptions:
 
     @property
     def by_argument(self) -> dict[str, Any]:
-        """The values by argument. Durations and exit codes are as the author wrote them.
-
-        A request's digest is made of this.
-        """
+        """The values by argument. Durations and exit codes are as the author wrote them."""
         names = JobOptions.__dataclass_fields__
         return {name: getattr(self, name) for name in names if name not in self.as_written} | dict(self.as_written)
+
+    @property
+    def telling(self) -> dict[str, Any]:
+        """The arguments that a request's digest is made of.
+
+        An argument that earlier versions do not have is one of them if it changes something: a
+        retry finds the Job that such a version has launched.
+        """
+        arguments = self.by_argument.items()
+        return {name: value for name, value in arguments if name not in _SINCE or value != _SINCE[name]}
 
     @property
     def given(self) -> list[str]:

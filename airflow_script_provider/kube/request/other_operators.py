@@ -10,7 +10,7 @@ _NEW_NAMES = {
     "env_vars": "env",
     "resources": "container_resources",
     "startup_timeout_seconds": "startup_timeout",
-    "schedule_timeout_seconds": "startup_timeout",
+    "schedule_timeout_seconds": "schedule_timeout",
     "active_deadline_seconds": "timeout",
     "cmds": "interpreter",
     "secrets": "env_from",

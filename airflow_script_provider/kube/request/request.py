@@ -103,5 +103,5 @@ def request_facts(
         "files": {path: file.sha256 for path, file in files.items()},
         "namespace": namespace,
         "variables": sorted(payload.variables),
-        "options": options.by_argument | {"install_dependencies": requirements},
+        "options": options.telling | {"install_dependencies": requirements},
     }

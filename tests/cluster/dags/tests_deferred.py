@@ -37,7 +37,7 @@ print("this is try", json.loads(sys.argv[1])["try"])
 def script(task_id: str, **arguments: Any) -> None:
     """A deferred script that is tried once, and dies as soon as it is asked to."""
     defaults: dict[str, Any] = {"deferrable": True, "defer_after": 0, "backoff_limit": 0, "termination_grace_period": 2}
-    defaults |= {"startup_timeout": LONG, "timeout": LONG}
+    defaults |= {"schedule_timeout": LONG, "startup_timeout": LONG, "timeout": LONG}
     KubernetesScriptOperator(task_id=task_id, namespace=NAMESPACE, **defaults | arguments)
 
 
@@ -54,7 +54,7 @@ with DAG("deferred_succeeds", schedule=None):
 
 with DAG("deferred_times_out", schedule=None):
     script("time_out", script=SLEEP, timeout=SOON)
-    script("not_start", script=SLEEP, startup_timeout=SOON, node_selector=NOWHERE)
+    script("not_start", script=SLEEP, schedule_timeout=SOON, node_selector=NOWHERE)
     script("not_be_executed", script=SLEEP, execution_timeout=timedelta(seconds=SOON))
 
 with DAG("deferred_sleeps", schedule=None):

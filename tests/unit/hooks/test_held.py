@@ -15,7 +15,7 @@ from airflow_script_provider.hooks.script import ScriptTaskRun
 from airflow_script_provider.kube.hiding import check_digits
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.request import provenance
 from airflow_script_provider.kube.request.inputs import ScriptInputs
 from airflow_script_provider.run_log import NoRunLog

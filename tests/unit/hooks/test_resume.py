@@ -18,7 +18,7 @@ from airflow_script_provider.hooks.script import ScriptTaskRun
 from airflow_script_provider.jobs import conclude, launching, read_mark
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept, to_event
 from airflow_script_provider.kube.job.outcomes import Outcome
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import END_ANNOTATION, SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.names import TaskIdentity

@@ -20,7 +20,7 @@ from airflow_script_provider.kube.hiding import Hide, hider, name_of_error
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.launched import LaunchedJob
 from airflow_script_provider.kube.job.outcomes import Outcome
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.kill import EarlyEnd
 from airflow_script_provider.kube.labels import SCRIPT_CONTAINER
 from airflow_script_provider.kube.logs.pod_lines import LogPosition

@@ -28,7 +28,7 @@ from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.outcomes import Outcome
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.names import TaskIdentity
 from tests.builders import a_container, a_job, a_launched_job, a_pod, a_task, an_event, some_limits
 from tests.kept_log import KeptLog
@@ -97,7 +97,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
 async def followed(server: WebServer, changes: Fed, *, reads_logs: bool = True) -> Followed | None:
     """The Job ``etl/load`` followed for a second."""
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
-        limits = some_limits(startup_timeout=0.3, grace_period=0, backoff_limit=3)
+        limits = some_limits(schedule_timeout=0.3, startup_timeout=0.3, grace_period=0, backoff_limit=3)
         job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=reads_logs)
         follower = Follower(JobContext(api, job, Silent()), changes, FollowState(), keeps_output=reads_logs)
         return await follower.follow_until(time.monotonic() + 1.0)
@@ -231,11 +231,11 @@ async def test_a_job_that_succeeded_without_a_follower_was_not_stopped(
     assert found.verdict.cause is cause
 
 
-async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer) -> None:
-    """A triggerer may restart more often than a Job without a pod has time to start (R4, R5, R10)."""
+async def test_a_wait_for_a_node_goes_on_with_the_next_follower(server: WebServer) -> None:
+    """A triggerer may restart more often than a Job has time to get a node (R4, R5, R10)."""
     waiting = ours(a_job(started=ago(0)))
     has(server, waiting)
-    job, state = a_launched_job(limits=some_limits(startup_timeout=0.5, grace_period=0)), FollowState()
+    job, state = a_launched_job(limits=some_limits(schedule_timeout=0.5, grace_period=0)), FollowState()
     seen: list[Followed | None] = []
     async with api_of(server) as api, asyncio.timeout(PATIENCE):
         while len(seen) < 10 and (not seen or seen[-1] is None):
@@ -245,7 +245,7 @@ async def test_a_wait_for_a_pod_goes_on_with_the_next_follower(server: WebServer
             state = FollowState.from_dict(json.loads(json.dumps(follower.state.to_dict())))
     assert len(seen) > 1
     assert seen[-1] is not None
-    assert seen[-1].verdict.cause is Cause.STARTUP_TIMEOUT
+    assert seen[-1].verdict.cause is Cause.SCHEDULE_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -387,10 +387,17 @@ async def test_the_end_of_the_tasks_own_time_waits_for_the_script(
     assert requests(server, "DELETE") == 1
 
 
-@pytest.mark.parametrize("pod", [a_pod(), a_pod(unschedulable="0/2 nodes are available")], ids=["node", "no node"])
+@pytest.mark.parametrize(
+    ("pod", "cause"),
+    [
+        (a_pod(), Cause.STARTUP_TIMEOUT),
+        (a_pod(unschedulable="0/2 nodes are available"), Cause.SCHEDULE_TIMEOUT),
+    ],
+    ids=["node", "no node"],
+)
 @pytest.mark.parametrize("is_deleted", [True, False])
 async def test_a_pod_that_waits_is_deleted_before_the_verdict(
-    server: WebServer, pod: dict[str, Any], is_deleted: bool
+    server: WebServer, pod: dict[str, Any], cause: Cause, is_deleted: bool
 ) -> None:
     """The garbage collector may be late: an autoscaler's node would still begin the script (R10)."""
     has(server, ours(a_job()), pod)
@@ -399,7 +406,7 @@ async def test_a_pod_that_waits_is_deleted_before_the_verdict(
         changes.then, changes.later = partial(has, server, ours(a_job())), [(Kind.POD, Change(pod, deleted=True))]
     found = await followed(server, changes, reads_logs=False)
     assert found is not None
-    assert found.verdict.cause is Cause.STARTUP_TIMEOUT
+    assert found.verdict.cause is cause
     assert (termination.running_pod(found.view, found.verdict) is None) is is_deleted
     assert (requests(server, "DELETE"), requests(server, "PATCH")) == (1, 0)
 

@@ -18,7 +18,7 @@ from airflow_script_provider.jobs import job_logs
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.job_logs import JobLogs, Outputs, container_logs
 from airflow_script_provider.kube.job.follow_state import FollowState, Kept
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.logs.container_logs import ContainerLog
 from airflow_script_provider.kube.logs.output import Output, Tail
 from airflow_script_provider.kube.logs.pod_lines import LogPosition

@@ -14,7 +14,7 @@ from airflow_script_provider.jobs.answers.doubt import Doubt
 from airflow_script_provider.jobs.changes import Item, Kind
 from airflow_script_provider.jobs.nodes import looks
 from airflow_script_provider.jobs.nodes.looks import confirmed, lacks_end, look
-from airflow_script_provider.kube.job.progress import Cause, Verdict, Wait
+from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.board import Board, NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost

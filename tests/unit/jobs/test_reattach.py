@@ -23,7 +23,7 @@ from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.launched import JobRef
 from airflow_script_provider.kube.job.manifest import NO_OTHER_POD, job, pod_template
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes.manifest import owner_request

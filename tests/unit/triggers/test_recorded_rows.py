@@ -38,6 +38,9 @@ SINCE: dict[str, dict[str, Any]] = {
 gone before its end was read: what it printed last is no value."""
 
 
+LIMITS_ADDED = {"schedule_timeout": 3600}
+
+
 @pytest.fixture(autouse=True)
 def at_the_time_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of day a few seconds after the first launch: nothing that was recorded is overdue."""
@@ -122,6 +125,11 @@ def completed(operator: Any, event: Mapping[str, Any]) -> tuple[dict[str, Any], 
     return settled(json.loads(json.dumps(pushed["return_value"]))), error
 
 
+def with_new_limits(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded Job as newer versions hand it on."""
+    return {**job, "limits": job["limits"] | LIMITS_ADDED}
+
+
 def settled(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result without what depends on the moment."""
     return {name: value for name, value in result.items() if name not in OF_THE_MOMENT}
@@ -152,7 +160,7 @@ async def test_a_row_is_resumed(server: WebServer, config_file: str) -> None:
     lines = [entry["event"] for entry in log if entry["event"].startswith("n ")]
     assert lines == [f"n {number}" for number in range(recorded["lines_logged_before"], 12)]
     before, now = recorded["event"], event
-    assert (now.keys(), now["job"]) == (before.keys(), before["job"])
+    assert (now.keys(), now["job"]) == (before.keys(), with_new_limits(before["job"]))
     assert now["ended"].keys() == before["ended"].keys() | {"disruptions", "own_ends", "pods_known", "stopped"}
     for part in ("logs", "said", "deferral"):
         assert now["ended"]["handover"][part] == before["ended"]["handover"][part]
@@ -174,7 +182,7 @@ async def test_a_row_of_nodes_is_resumed(server: WebServer, config_file: str) ->
     """What became of each node stands in the annotations of the Jobs; the event names the Job alone (R4)."""
     recorded = given_to(server, "nodes")
     event = await event_of(restored(recorded["row"], config_file=config_file))
-    assert event == recorded["event"]
+    assert event == recorded["event"] | {"job": with_new_limits(recorded["event"]["job"])}
 
 
 def test_an_event_of_nodes_is_resumed(server: WebServer, config_file: str) -> None:

@@ -25,9 +25,9 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd, Kept
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.pruning import pruned_job
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.pruning import pruned_job
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.kill import NO_STATE
 from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION, READ_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
@@ -553,7 +553,7 @@ async def test_no_clock_that_is_wrong_ends_a_script(
 
 
 class WaitingFollower:
-    """A follower of a Job that gets a pod last, and at each look has waited so long for it."""
+    """A follower of a script that begins last, and at each look has waited so long for a node."""
 
     def __init__(self, trigger: ScriptTrigger, waits: list[float]) -> None:
         self._trigger, self._waits = trigger, list(waits)
@@ -569,7 +569,7 @@ class WaitingFollower:
     @property
     def view(self) -> View:
         """What it has seen now."""
-        return a_view() if self._waits else a_view(a_pod())
+        return a_view() if self._waits else a_view(a_pod(running=True))
 
 
 @pytest.mark.parametrize(
@@ -580,14 +580,14 @@ class WaitingFollower:
         ([0.0, 0.0, 30.0, 0.0], [30.0, 0.0]),
         ([30.0, 0.0, 0.0, 20.0, 0.0], [30.0, 0.0, 20.0, 0.0]),
     ],
-    ids=["without a pod", "with a pod", "suspended first", "suspended in between"],
+    ids=["without a node", "with a node", "suspended first", "suspended in between"],
 )
-async def test_a_wait_for_a_pod_is_saved_for_the_next_triggerer(
+async def test_a_wait_for_a_node_is_saved_for_the_next_triggerer(
     waits: list[float], saved: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also for one after a kill; the pod that comes at last ends the wait there as well (R4, R5, R10)."""
+    """Also for one after a kill; the node that comes at last ends the wait there as well (R4, R5, R10)."""
     monkeypatch.setattr(script, "SAVE_INTERVAL", 0.0)
-    trigger = ScriptTrigger(job=a_launched_job(limits=some_limits(startup_timeout=0)).to_dict())
+    trigger = ScriptTrigger(job=a_launched_job(limits=some_limits(schedule_timeout=0)).to_dict())
     follower: Any = WaitingFollower(trigger, waits)
     with stand_in() as server:
         server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object())

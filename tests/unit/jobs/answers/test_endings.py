@@ -22,7 +22,7 @@ from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.run_log import NoRunLog
 from tests.builders import a_job, a_launched_job, a_pod, some_limits
 from tests.patience import PATIENCE
@@ -93,7 +93,7 @@ async def followed(
     has(server, *pods)
     changes = Watched((Kind.JOB, Change(THE_JOB)), *((Kind.POD, Change(pod)) for pod in pods), (Kind.POD, LISTED))
     async with api_of(server) as api:
-        limits = some_limits(startup_timeout=60 if is_expired else 0.2, grace_period=0)
+        limits = some_limits(schedule_timeout=60 if is_expired else 0.2, grace_period=0)
         job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=False)
         follower = Follower(JobContext(api, job, NoRunLog()), changes, FollowState(), keeps_output=False)
         return await follower.follow_or_end(time.monotonic() + (0 if is_expired else PATIENCE)), len(asked)
@@ -102,8 +102,8 @@ async def followed(
 @pytest.mark.parametrize(
     ("now_has", "cause", "deletes"),
     [
-        ({}, Cause.STARTUP_TIMEOUT, 2),
-        ({"job": None}, Cause.STARTUP_TIMEOUT, 2),
+        ({}, Cause.SCHEDULE_TIMEOUT, 2),
+        ({"job": None}, Cause.SCHEDULE_TIMEOUT, 2),
         ({"pods": [SUCCESS]}, Cause.SCRIPT_SUCCEEDED, 1),
         ({"pods": [a_pod(exit_code=143, being_deleted=True)], "job": None}, Cause.JOB_DELETED, 1),
     ],
@@ -131,7 +131,7 @@ async def test_a_job_that_is_never_deleted_has_an_end(
     """The API server answers everything else (R10, R17)."""
     monkeypatch.setattr(doubt, "REFUSAL_PATIENCE", 1.0)
     found, asked = await followed(server, monkeypatch, [partial(fails, error)], is_expired=False)
-    assert found.verdict.cause is Cause.STARTUP_TIMEOUT
+    assert found.verdict.cause is Cause.SCHEDULE_TIMEOUT
     assert (asked > 3) is is_doubted
 
 

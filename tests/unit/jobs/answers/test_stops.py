@@ -13,7 +13,7 @@ from airflow_script_provider.api import client
 from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.jobs.answers.stops import of_unseen_end, stopped_by_kubelet
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from tests.builders import a_job, a_pod, a_view, an_event
 from tests.servers import Answer
 from tests.stand_in_api import a_refusal, api_of, stand_in

@@ -16,7 +16,7 @@ from airflow_script_provider import exceptions
 from airflow_script_provider.jobs.nodes.ending import after_its_pods, wait_for_scripts
 from airflow_script_provider.jobs.nodes.records import AT_ONCE, Reasons, RecordWriter
 from airflow_script_provider.kube.job import termination
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost

@@ -15,7 +15,7 @@ from airflow_script_provider.jobs import job_logs, log_reader
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes import lines as module
 from airflow_script_provider.jobs.nodes.lines import NodeLines
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_script_provider.api import client
 from airflow_script_provider.jobs.nodes.records import Reasons, RecordWriter
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start

@@ -17,7 +17,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.runs import EXPLAINED, NodeRuns
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.nodes import board, manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
 from airflow_script_provider.kube.nodes.record import of_owner

@@ -17,7 +17,8 @@ from airflow_script_provider.kube.causes.cluster_messages import (
     stop,
 )
 from airflow_script_provider.kube.job.diagnosis import diagnose
-from airflow_script_provider.kube.job.progress import IMAGE_GRACE, Cause, Verdict, decide
+from airflow_script_provider.kube.job.progress import IMAGE_GRACE, decide
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from tests.builders import a_case, a_pod, a_view, an_event, some_limits
 
 REF = "registry.example.com:5000/team/etl:nope"

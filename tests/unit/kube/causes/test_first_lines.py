@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.job.diagnosis import Case, diagnose
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.wording import MAX_HEADLINE
 from airflow_script_provider.result import Category
 from tests.builders import a_case, a_pod
@@ -23,7 +23,8 @@ SINGLE = re.compile(r"(?<![\\w-])load(?=[-\":])")
 # Where neither the category nor Kubernetes' word is what a reader looks for.
 WORDS = {
     Category.FAILED_CREATE: "webhook timed out",
-    Category.STARTUP_TIMEOUT: "no pod was created",
+    Category.SCHEDULE_TIMEOUT: "no pod was created|is suspended",
+    Category.STARTUP_TIMEOUT: "is starting on node-1",
     Category.EXCEEDED_QUOTA: "(exceeded|failed) quota",
     Category.POD_SECURITY: "violates PodSecurity",
     Category.LIMIT_RANGE: "maximum memory usage",

@@ -15,7 +15,7 @@ from airflow_script_provider.kube.job.diagnosis import (
     diagnose,
     hint_for,
 )
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.pods import ending
 from airflow_script_provider.kube.request.provision import PERMANENT
 from airflow_script_provider.kube.wording import MAX_HEADLINE, signal_name
@@ -268,16 +268,24 @@ def test_a_deadline_before_the_start_says_what_was_in_the_way() -> None:
 def test_no_pod_is_explained_by_the_jobs_events() -> None:
     """A Job that never got a pod says why, in its own event's words (R11)."""
     warning = 'Job load: FailedCreate: Error creating: exceeded quota: q, requested: pods=1, used: pods=0, limited: "0"'
-    found = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT, warnings=[warning]))
-    assert "did not start within startup_timeout of 300 s: FailedCreate: exceeded quota: q" in found.headline
+    found = diagnose(a_case(cause=Cause.SCHEDULE_TIMEOUT, warnings=[warning]))
+    assert "got no node within schedule_timeout of 900 s: FailedCreate: exceeded quota: q" in found.headline
     assert (found.category, found.reason) == (Category.EXCEEDED_QUOTA, "FailedCreate")
 
 
 def test_no_pod_and_no_event_is_said_too() -> None:
     """Where nothing is known, the only advice is time (R11)."""
-    found = diagnose(a_case(cause=Cause.STARTUP_TIMEOUT))
-    assert found.headline.endswith("no pod was created. Raise startup_timeout.")
-    assert (found.category, found.reason) == (Category.STARTUP_TIMEOUT, None)
+    found = diagnose(a_case(cause=Cause.SCHEDULE_TIMEOUT))
+    assert found.headline.endswith("no pod was created. Raise schedule_timeout.")
+    assert (found.category, found.reason) == (Category.SCHEDULE_TIMEOUT, None)
+
+
+def test_a_job_that_stays_suspended_is_not_explained_by_its_last_pod() -> None:
+    """A queue preempted the script, and did not admit it again (R11)."""
+    pod = a_pod(exit_code=143, being_deleted=True)
+    found = diagnose(a_case(pod, cause=Cause.SCHEDULE_TIMEOUT, job=a_job("Suspended", suspended=True)))
+    assert "got no node within schedule_timeout of 900 s: the Job is suspended. Look at" in found.headline
+    assert (found.category, found.reason) == (Category.SCHEDULE_TIMEOUT, None)
 
 
 def test_a_pod_that_waits_quietly_is_explained_by_events() -> None:

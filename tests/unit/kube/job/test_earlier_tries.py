@@ -11,7 +11,7 @@ import pytest
 from airflow_script_provider.kube import kill, labels
 from airflow_script_provider.kube.durations import Deadline
 from airflow_script_provider.kube.job import earlier_tries
-from airflow_script_provider.kube.job.pruning import pruned_job
+from airflow_script_provider.kube.job.observed.pruning import pruned_job
 from airflow_script_provider.kube.names import LaunchIdentity
 from tests.builders import LAUNCH_ID, REQUEST_DIGEST, a_task
 

@@ -24,8 +24,8 @@ from airflow_script_provider.kube.job.follow_state import (
     to_event,
 )
 from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.progress import Cause, Verdict
-from airflow_script_provider.kube.job.pruning import pruned_pod
+from airflow_script_provider.kube.job.observed.pruning import pruned_pod
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from tests.builders import a_job, a_launched_job, a_pod, a_view, some_limits

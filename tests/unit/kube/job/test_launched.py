@@ -9,7 +9,7 @@ import pytest
 
 from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob, limits_of
 from airflow_script_provider.kube.job.manifest import pod_template
-from airflow_script_provider.kube.job.progress import Limits
+from airflow_script_provider.kube.job.verdict import Limits
 from tests.builders import IMAGE, LAUNCH_ID, a_request, a_script
 
 REF = JobRef("etl", "script-load-0123456789", "job-uid")

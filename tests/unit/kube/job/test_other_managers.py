@@ -13,16 +13,18 @@ from airflow_script_provider.kube.job.announcements import Announced, Announcer
 from airflow_script_provider.kube.job.diagnosis import diagnose
 from airflow_script_provider.kube.job.earlier_tries import seconds_on_the_clock
 from airflow_script_provider.kube.job.follow_state import FollowState, JobEnd
+from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.pruning import pruned_job
+from airflow_script_provider.kube.job.observed.view import View, manager_of
 from airflow_script_provider.kube.job.outcomes import conclude, unread
-from airflow_script_provider.kube.job.progress import SILENCE_GRACE, Cause, Limits, Verdict, Wait, decide
-from airflow_script_provider.kube.job.pruning import pruned_job
+from airflow_script_provider.kube.job.progress import SILENCE_GRACE, decide
 from airflow_script_provider.kube.job.termination import MARGIN, wait_until
-from airflow_script_provider.kube.job.view import View, manager_of
+from airflow_script_provider.kube.job.verdict import Cause, Limits, Verdict, Wait
 from airflow_script_provider.kube.logs.output import Output
 from tests.builders import a_case, a_job, a_launched_job, a_pod, a_view, some_limits
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
-LIMITS = some_limits(backoff_limit=3)
+LIMITS = some_limits(schedule_timeout=300, backoff_limit=3)
 STARTED = "2026-01-01T00:00:10Z"
 
 
@@ -48,13 +50,13 @@ SILENCE = 600 + 30 + SILENCE_GRACE
 @pytest.mark.parametrize(
     ("status", "meaning"),
     [
-        ({}, Cause.STARTUP_TIMEOUT),
-        ({"startTime": STARTED}, Cause.STARTUP_TIMEOUT),
+        ({}, Cause.SCHEDULE_TIMEOUT),
+        ({"startTime": STARTED}, Cause.SCHEDULE_TIMEOUT),
         ({"startTime": STARTED, "active": 1, "ready": 0}, Wait(SILENCE)),
         ({"startTime": STARTED, "active": 1, "ready": 1}, Wait(SILENCE)),
         ({"startTime": STARTED, "failed": 1}, Wait(SILENCE)),
         ({"startTime": STARTED, "uncountedTerminatedPods": {"failed": ["uid"]}}, Wait(SILENCE)),
-        ({"condition": ("Suspended", "JobSuspended", ""), "failed": 1}, Wait(None)),
+        ({"condition": ("Suspended", "JobSuspended", ""), "failed": 1}, Cause.SCHEDULE_TIMEOUT),
         ({"startTime": STARTED, "terminating": 1, "condition": TIMED_OUT}, Wait(SILENCE)),
         ({"startTime": STARTED, "failed": 1, "condition": ("Failed", *TIMED_OUT[1:])}, Cause.DEADLINE),
         ({"startTime": STARTED, "failed": 4, "condition": ("Failed", "BackoffLimitExceeded", "")}, Cause.JOB_FAILED),
@@ -73,7 +75,7 @@ def test_kubernetes_own_controller_creates_pods_here(manager: str | None) -> Non
     """A count of pods that were not seen is then no pod of another cluster (R5)."""
     job = a_copy(manager, startTime=STARTED, active=1)
     assert manager_of(job) is None
-    assert decided(job, 301.0) is Cause.STARTUP_TIMEOUT
+    assert decided(job, 301.0) is Cause.SCHEDULE_TIMEOUT
 
 
 def test_another_controller_may_create_pods_here() -> None:
@@ -87,7 +89,7 @@ def test_it_has_begun_also_between_two_pods() -> None:
     """After an eviction its status counts none for some seconds, also for the next follower (R4, R5)."""
     view = a_view(job=a_copy(active=1, startTime=STARTED)).with_job(a_copy(startTime=STARTED), 400.0)
     assert decide(view, LIMITS, 401.0) == Wait(SILENCE)
-    assert (view.elsewhere, view.seconds_without_a_pod(401.0)) == (MULTIKUEUE, 0.0)
+    assert (view.elsewhere, clocks.seconds_for_a_node(view, 401.0)) == (MULTIKUEUE, 0.0)
     state = FollowState.from_dict(json.loads(json.dumps(FollowState(ran_elsewhere=view.ran_elsewhere).to_dict())))
     next_view = View(ran_elsewhere=state.ran_elsewhere).with_job(a_copy(startTime=STARTED), 0.0)
     assert decide(next_view, LIMITS, 401.0) == Wait(SILENCE)
@@ -95,8 +97,8 @@ def test_it_has_begun_also_between_two_pods() -> None:
 
 def test_it_does_not_wait_for_a_pod() -> None:
     """The next follower sees as well that it has begun (R4, R5)."""
-    assert a_view(job=a_copy(active=1)).seconds_without_a_pod(50.0) == 0.0
-    assert a_view(job=a_copy()).seconds_without_a_pod(50.0) == 50.0
+    assert clocks.seconds_for_a_node(a_view(job=a_copy(active=1)), 50.0) == 0.0
+    assert clocks.seconds_for_a_node(a_view(job=a_copy()), 50.0) == 50.0
 
 
 def test_a_pause_in_the_other_cluster_stops_the_clock() -> None:

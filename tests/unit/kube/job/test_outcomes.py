@@ -10,7 +10,8 @@ import pytest
 from airflow_script_provider.exceptions import JobTimeoutError, OutcomeUnknownError, ScriptFailedError
 from airflow_script_provider.kube.job.diagnosis import Case, Diagnosis
 from airflow_script_provider.kube.job.outcomes import LAST_LINES, Outcome, conclude, failure, summary, unread
-from airflow_script_provider.kube.job.progress import Cause, Verdict, decide
+from airflow_script_provider.kube.job.progress import decide
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.request.provision import MESSAGE_PREFIX, PACKAGES_VARIABLE
 from airflow_script_provider.result import Attempt, Category, ScriptResult, Status

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from airflow_script_provider.kube.job.observed import clocks
+from airflow_script_provider.kube.job.observed.pruning import pruned_pod
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.progress import (
     CONFIRMATION,
     IMAGE_GRACE,
@@ -16,15 +19,11 @@ from airflow_script_provider.kube.job.progress import (
     OTHERS_GRACE,
     REFUSAL_GRACE,
     SILENCE_GRACE,
-    Cause,
-    Verdict,
-    Wait,
     decide,
     may_be_stopped,
     other_failures,
 )
-from airflow_script_provider.kube.job.pruning import pruned_pod
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.pods import pod_status
 from tests.builders import a_container, a_job, a_pod, a_view, an_event, some_limits
 
@@ -536,9 +535,65 @@ def test_a_registry_that_answers_503_is_waited_for() -> None:
 
 
 def test_nothing_started_is_a_startup_timeout() -> None:
-    """A Job without any container after ``startup_timeout`` is ended (R5, R11)."""
-    verdict = verdict_of(a_view(now=100), 100 + 300)
+    """A pod on a node without any container after ``startup_timeout`` is ended (R5, R11)."""
+    verdict = verdict_of(a_view(a_pod(), now=100), 100 + 300)
     assert (verdict.cause, verdict.delete_job) == (Cause.STARTUP_TIMEOUT, True)
+
+
+STARTED, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:20:00Z"
+UNSCHEDULABLE: dict[str, Any] = a_pod("load-x2", unschedulable="0/3 nodes are available", created=LATER)
+WAITS_FOR_A_NODE: dict[str, Callable[[], View]] = {
+    "no pod": lambda: a_view(now=100),
+    "no node": lambda: a_view(UNSCHEDULABLE, now=100),
+    "suspended": lambda: a_view(job=a_job(suspended=True), now=100),
+    "suspended again": lambda: a_view(a_pod(exit_code=143, being_deleted=True), now=5).with_job(
+        a_job(suspended=True), 100
+    ),
+    "second attempt": lambda: a_view(a_pod(exit_code=1), now=5).with_pod(UNSCHEDULABLE, 100),
+}
+
+
+@pytest.mark.parametrize("view", WAITS_FOR_A_NODE.values(), ids=WAITS_FOR_A_NODE)
+def test_no_node_is_waited_for_without_end(view: Callable[[], View]) -> None:
+    """Whether a queue, a quota or a full cluster keeps the run from a node, the wait has one bound (R5, R10, R11)."""
+    limits: dict[str, Any] = {"deadline": None, "backoff_limit": 3}
+    assert decide(view(), some_limits(**limits), 999) == Wait(100 + 900)
+    verdict = verdict_of(view(), 1000, **limits)
+    assert (verdict.cause, verdict.delete_job, verdict.must_be_confirmed) == (Cause.SCHEDULE_TIMEOUT, True, True)
+
+
+def test_the_time_to_start_begins_on_the_node() -> None:
+    """A pod that waited long for its node has as long to pull its image as any other (R5)."""
+    waiting = a_view(a_pod(unschedulable="0/3 nodes are available"))
+    assert decide(waiting, some_limits(deadline=None), 800) == Wait(900)
+    scheduled = waiting.with_pod(a_pod(created=STARTED, scheduled="2026-01-01T00:13:20Z"), 800)
+    scheduled = scheduled.with_job(a_job(started=STARTED), 800)
+    assert decide(scheduled, some_limits(deadline=None), 801) == Wait(800 + 300)
+
+
+def test_a_pod_has_waited_for_its_node_since_its_creation() -> None:
+    """By the cluster's clock, whichever follower looks at it, and when (R4, R5)."""
+    assert decide(taken_over(UNSCHEDULABLE, had_begun=None), some_limits(deadline=None), 1206) == Wait(1200 + 900)
+
+
+def test_each_wait_for_a_node_has_its_own_time() -> None:
+    """A queue may admit a script, preempt it, and admit it again much later (R5, R11)."""
+    first = a_view(UNSCHEDULABLE)
+    ran = first.with_pod(a_pod("load-x2", running=True, created=LATER), 800)
+    again = ran.with_pod(a_pod("load-x2", exit_code=143, being_deleted=True, created=LATER), 2000)
+    again = again.with_job(a_job(suspended=True), 2001)
+    assert decide(again, some_limits(deadline=None, backoff_limit=3), 2800) == Wait(2001 + 900)
+
+
+@pytest.mark.parametrize("ended", [a_job("Failed"), a_job("Complete")], ids=["failed", "complete"])
+def test_a_job_that_is_over_waits_for_no_node(ended: dict[str, Any]) -> None:
+    """Its pods may be gone (R5)."""
+    assert clocks.node_awaited_since(a_view(job=ended)) is None
+
+
+def test_between_two_attempts_no_node_is_waited_for() -> None:
+    """The Job controller pauses before the next attempt, and a short ``schedule_timeout`` may be shorter (R7)."""
+    assert decide(a_view(a_pod(exit_code=1)), some_limits(deadline=None, backoff_limit=3), 5000) == Wait()
 
 
 def test_an_installation_counts_as_started() -> None:
@@ -547,9 +602,10 @@ def test_an_installation_counts_as_started() -> None:
     assert isinstance(decide(view, some_limits(), 400), Wait)
 
 
-def test_a_suspended_job_has_no_clock() -> None:
-    """While a Job is suspended neither timeout runs (R11)."""
-    assert decide(a_view(job=a_job(suspended=True)), some_limits(), 10_000) == Wait(None)
+def test_a_suspended_job_only_waits_for_a_node() -> None:
+    """While a Job is suspended neither ``timeout`` nor ``startup_timeout`` runs (R11)."""
+    limits = some_limits(startup_timeout=1, deadline=1)
+    assert decide(a_view(job=a_job(suspended=True)), limits, 899) == Wait(900)
 
 
 def test_a_new_start_time_is_a_new_clock() -> None:
@@ -563,7 +619,7 @@ def test_a_new_start_time_is_a_new_clock() -> None:
 def test_a_resumed_job_starts_its_clock_anew() -> None:
     """The clock starts when the Job is resumed (R11)."""
     view = a_view(job=a_job(suspended=True)).with_job(a_job(), 1000)
-    assert decide(view, some_limits(), 1001) == Wait(1300)
+    assert decide(view.with_pod(a_pod(), 1000), some_limits(), 1001) == Wait(1300)
 
 
 def test_silence_after_the_deadline_ends_the_wait() -> None:
@@ -596,12 +652,11 @@ def test_failures_are_the_more_of_seen_and_counted() -> None:
 def test_no_startup_timeout_before_the_pods_are_known() -> None:
     """Who takes over a Job that is long on its way does not know yet whether its script has begun (R4)."""
     view = replace(a_view(), pods_known=False)
-    assert isinstance(decide(view, some_limits(), 301.0), Wait)
-    assert isinstance(decide(replace(view, pods_known=True), some_limits(), 301.0), Verdict)
+    assert isinstance(decide(view, some_limits(deadline=None), 901.0), Wait)
+    assert isinstance(decide(replace(view, pods_known=True), some_limits(deadline=None), 901.0), Verdict)
 
 
 HELPER = [a_container(name="proxy", running=True)]
-STARTED, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:20:00Z"
 
 
 def taken_over(*pods: Any, had_begun: bool | None, disruptions: Mapping[str, str] | None = None, **status: Any) -> View:
@@ -632,28 +687,36 @@ def test_without_an_earlier_follower_the_oldest_pod_is_waited_for() -> None:
 def test_a_run_without_a_pod_is_waited_for_from_the_first_look() -> None:
     """Its pod may have run and be gone with the node, and a quota may refuse the next one for a while (R4, R5)."""
     view = taken_over(had_begun=None)
-    assert decide(view, some_limits(deadline=None), 1206) == Wait(1205 + 300)
-    assert verdict_of(view.with_job(view.job, 1400), 1505, deadline=None).cause is Cause.STARTUP_TIMEOUT
+    assert decide(view, some_limits(deadline=None), 1206) == Wait(1205 + 900)
+    assert verdict_of(view.with_job(view.job, 1400), 2105, deadline=None).cause is Cause.SCHEDULE_TIMEOUT
 
 
 def test_followers_of_a_run_without_a_pod_count_their_waits_together() -> None:
     """A triggerer that restarts every two minutes keeps no Job alive whose pods a quota refuses (R4, R5, R10)."""
     first = View(started_at=0.0).with_job(a_job(started=STARTED), 0)
-    second = replace(taken_over(had_begun=None), waited=first.seconds_without_a_pod(120))
-    third = replace(taken_over(had_begun=None), waited=second.seconds_without_a_pod(1205 + 120))
+    second = replace(taken_over(had_begun=None), waited=clocks.seconds_for_a_node(first, 120))
+    third = replace(taken_over(had_begun=None), waited=clocks.seconds_for_a_node(second, 1205 + 120))
     assert (second.waited, third.waited) == (120, 240)
-    assert decide(third, some_limits(deadline=None), 1206) == Wait(1205 + 60)
-    assert verdict_of(third, 1265, deadline=None).cause is Cause.STARTUP_TIMEOUT
+    assert decide(third, some_limits(deadline=None), 1206) == Wait(1205 + 660)
+    assert verdict_of(third, 1865, deadline=None).cause is Cause.SCHEDULE_TIMEOUT
 
 
 def test_a_wait_that_was_not_seen_does_not_count() -> None:
-    """Before Job and pods are known, or once there was a pod; a suspended Job does not wait (R4, R5)."""
+    """Before Job and pods are known, or once a pod has a node (R4, R5)."""
     waiting = replace(taken_over(had_begun=None), waited=120.0)
-    assert replace(waiting, pods_known=False).seconds_without_a_pod(1300) == 120
-    assert View(started_at=0.0, had_begun=None, waited=120.0).seconds_without_a_pod(1300) == 120
-    assert replace(waiting, started_at=None).seconds_without_a_pod(1300) == 0
-    assert waiting.with_pod(a_pod(), 1210).seconds_without_a_pod(1300) == 0
-    assert replace(waiting, had_begun=True).seconds_without_a_pod(1300) == 0
+    assert clocks.seconds_for_a_node(replace(waiting, pods_known=False), 1300) == 120
+    assert clocks.seconds_for_a_node(View(started_at=0.0, had_begun=None, waited=120.0), 1300) == 120
+    assert clocks.seconds_for_a_node(waiting, 1300) == 120 + 95
+    assert clocks.seconds_for_a_node(waiting.with_pod(a_pod(), 1210), 1300) == 0
+    begun = replace(waiting, had_begun=True).with_job(waiting.job, 1206)
+    assert clocks.seconds_for_a_node(begun, 1300) == 0
+
+
+def test_the_wait_of_a_later_attempt_goes_on_with_the_next_follower() -> None:
+    """Its pods are listed after its Job is seen (R4, R5)."""
+    unknown = replace(View(had_begun=True, waited=120.0, pods_known=False), started_at=0.0)
+    listed = unknown.with_job(a_job(), 1205).with_pod(UNSCHEDULABLE, 1205)
+    assert clocks.seconds_for_a_node(replace(listed, pods_known=True), 1300) == 120 + 95
 
 
 ENDED_UNSEEN: dict[str, dict[str, Any]] = {
@@ -673,10 +736,10 @@ def test_a_pod_that_ended_before_the_first_look_may_have_run(pods: list[Any], ea
 
 
 def test_an_attempt_that_was_seen_to_end_before_its_start_is_no_unseen_one() -> None:
-    """A user may delete a pod that waits for a node: the next one waits for no longer than the first (R5)."""
+    """A user may delete a pod that does not start: the next one has its own time for that (R5)."""
     first, second = a_pod("load-x1", created=STARTED), a_pod("load-x2", created=LATER)
     view = taken_over(first, second, had_begun=None, failed=1).with_pod(first, 1206, deleted=True)
-    assert verdict_of(view, 1207).cause is Cause.STARTUP_TIMEOUT
+    assert verdict_of(view, 1500).cause is Cause.STARTUP_TIMEOUT
 
 
 @pytest.mark.parametrize("reference", ["proxy", "wait"])
@@ -707,18 +770,19 @@ DRAINED = a_pod(
     **INSTALLING, installers=[a_container(name="install", exit_code=143)], disrupted="EvictionByEvictionAPI",
     being_deleted=True, grace_period=30,
 )  # fmt: skip
-UNSCHEDULABLE = a_pod("load-x2", unschedulable="0/3 nodes are available", created=LATER)
 
 
-@pytest.mark.parametrize("ended", [WITH_ITS_NODE, DRAINED, None], ids=["node gone", "drained", "gone unseen"])
-def test_the_clock_of_the_start_begins_again_after_an_installation_that_was_ended(ended: Any) -> None:
+@pytest.mark.parametrize(
+    ("ended", "since"), [(WITH_ITS_NODE, 1000), (DRAINED, 1001), (None, 1000)], ids=["node gone", "drained", "unseen"]
+)
+def test_a_node_is_waited_for_again_after_an_installation_that_was_ended(ended: Any, since: float) -> None:
     """Its script never began, and no other pod may find a place: without ``timeout`` nothing else ends the run (R5)."""
     first = a_pod(**INSTALLING, installers=AT_WORK)
     view = a_view(first).with_pod(ended or first, 1000, deleted=ended is None)
     view = view.with_pod(ended or first, 1001, deleted=True).with_pod(UNSCHEDULABLE, 1002)
-    assert (view.has_begun, decide(view, some_limits(deadline=None), 1003)) == (False, Wait(1300))
-    verdict = verdict_of(view, 1300, deadline=None)
-    assert (verdict.cause, verdict.pod_uid) == (Cause.STARTUP_TIMEOUT, "uid-load-x2")
+    assert (view.has_begun, decide(view, some_limits(deadline=None), 1003)) == (False, Wait(since + 900))
+    verdict = verdict_of(view, since + 900, deadline=None)
+    assert (verdict.cause, verdict.pod_uid) == (Cause.SCHEDULE_TIMEOUT, "uid-load-x2")
 
 
 def test_an_installation_that_fails_by_itself_has_begun() -> None:
@@ -726,7 +790,7 @@ def test_an_installation_that_fails_by_itself_has_begun() -> None:
     failed = a_pod(**INSTALLING, installers=[a_container(name="install", exit_code=1)])
     deleted = a_pod(**INSTALLING, installers=[a_container(name="install", exit_code=1)], being_deleted=True)
     view = a_view(failed).with_pod(deleted, 1, deleted=True).with_pod(UNSCHEDULABLE, 2)
-    assert decide(view, some_limits(deadline=None, backoff_limit=3), 400) == Wait()
+    assert decide(view, some_limits(deadline=None, backoff_limit=3), 400) == Wait(2 + 900)
 
 
 def ended_without_a_start() -> dict[str, Any]:
@@ -741,8 +805,8 @@ def test_a_container_that_never_began_is_no_start() -> None:
     ended = ended_without_a_start()
     view = a_view(a_pod(created=STARTED)).with_pod(ended, 60).with_pod(ended, 61, deleted=True)
     view = view.with_pod(UNSCHEDULABLE, 62)
-    assert (view.has_begun, decide(view, some_limits(deadline=None), 63)) == (False, Wait(300))
-    assert verdict_of(view, 300, deadline=None).cause is Cause.STARTUP_TIMEOUT
+    assert (view.has_begun, decide(view, some_limits(deadline=None), 63)) == (False, Wait(60 + 900))
+    assert verdict_of(view, 960, deadline=None).cause is Cause.SCHEDULE_TIMEOUT
 
 
 def test_a_container_that_is_lost_after_its_start_has_begun() -> None:
@@ -750,8 +814,8 @@ def test_a_container_that_is_lost_after_its_start_has_begun() -> None:
     ended = ended_without_a_start()
     seen = a_view(a_pod(running=True, created=STARTED)).with_pod(ended, 60).with_pod(UNSCHEDULABLE, 62)
     unseen = taken_over(ended, UNSCHEDULABLE, had_begun=None)
-    for view in (seen, unseen):
-        assert decide(view, some_limits(deadline=None, backoff_limit=3), 9999) == Wait()
+    for view, since in ((seen, 62), (unseen, 1200)):
+        assert decide(view, some_limits(deadline=None, backoff_limit=3), since + 800) == Wait(since + 900)
 
 
 @pytest.mark.parametrize(
@@ -813,8 +877,8 @@ def test_a_drain_may_give_a_script_more_time_than_the_run() -> None:
 def test_a_pod_without_a_node_has_no_silent_node() -> None:
     """Another controller's finalizer may keep it: its script cannot run, so its end is known (R10)."""
     view = a_view(a_pod(being_deleted=True, unschedulable="0/2 nodes are available"), now=100)
-    verdict = verdict_of(view, 100 + 30 + NODE_PATIENCE, deadline=None)
-    assert (verdict.cause, verdict.is_unknown) == (Cause.STARTUP_TIMEOUT, False)
+    verdict = verdict_of(view, 100 + 900, deadline=None)
+    assert (verdict.cause, verdict.is_unknown) == (Cause.SCHEDULE_TIMEOUT, False)
     assert verdict_of(view.with_job(DEADLINE_EXCEEDED, 600), 600).cause is Cause.DEADLINE
 
 

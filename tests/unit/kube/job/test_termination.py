@@ -9,8 +9,9 @@ import pytest
 
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.diagnosis import diagnose
-from airflow_script_provider.kube.job.progress import CONFIRMATION, Cause, Verdict
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.progress import CONFIRMATION
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from tests.builders import a_case, a_container, a_job, a_pod, a_view, some_limits
 
 BY_US = (Cause.DEADLINE, Cause.DISRUPTED, Cause.SILENCE, Cause.JOB_DELETED, Cause.JOB_FAILED, Cause.STARTUP_TIMEOUT)

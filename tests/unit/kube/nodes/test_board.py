@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.kube.job.follow_state import FollowState
-from airflow_script_provider.kube.job.progress import Cause, Verdict
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, FOLLOW_STATE_ANNOTATION, OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.pod_lines import LogPosition
 from airflow_script_provider.kube.nodes import board as node_board
@@ -26,7 +26,7 @@ HANDOVER = "airflow-script-provider/handover"
 
 def a_board(*nodes: str, **settings: Any) -> Board:
     """A board on which nothing was seen yet."""
-    return Board(a_plan(*nodes, **settings), some_limits(startup_timeout=60))
+    return Board(a_plan(*nodes, **settings), some_limits(schedule_timeout=60, startup_timeout=60))
 
 
 def a_run(start: Start = FIRST, /, **annotations: str) -> dict[str, Any]:
@@ -117,15 +117,15 @@ def seconds_waited(board: Board, now: float) -> dict[Start, float]:
     return {start: state.waited for start, state in board.waits(now).items()}
 
 
-def test_a_wait_for_a_pod_goes_on_with_the_next_follower() -> None:
-    """A triggerer may restart more often than a run without a pod has time to start (R4, R5, R10)."""
+def test_a_wait_for_a_node_goes_on_with_the_next_follower() -> None:
+    """A triggerer may restart more often than a run without a pod has time to get a node (R4, R5, R10)."""
     state = json.dumps(FollowState(waited=20.0).to_dict())
     board = a_board("a")
     board.take_job(a_run(FIRST, **{FOLLOW_STATE_ANNOTATION: state}), 100.0, 300.0)
     assert ends(board, 100.0) == []
     assert (board.next_look(), seconds_waited(board, 110.0)) == (140.0, {FIRST: 30.0})
     ((_, verdict),) = ends(board, 140.0)
-    assert verdict.cause is Cause.STARTUP_TIMEOUT
+    assert verdict.cause is Cause.SCHEDULE_TIMEOUT
     board.take_pod(its_pod(), 140.0)
     assert seconds_waited(board, 140.0) == {FIRST: 0.0}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job.progress import CONFIRMATION, MAX_DISRUPTIONS, SILENCE_GRACE, Cause, Verdict, Wait
+from airflow_script_provider.kube.job.progress import CONFIRMATION, MAX_DISRUPTIONS, SILENCE_GRACE
+from airflow_script_provider.kube.job.verdict import Cause, Verdict, Wait
 from airflow_script_provider.kube.nodes.progress import Lost, NodeView, decide
 from airflow_script_provider.kube.pods import pod_state
 from tests.builders import a_container, a_job, a_pod, some_limits
@@ -251,10 +252,10 @@ def evicted_in_installation(name: str, created: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("others", "until"), [([], 300.0), ([a_pod("load-x2", running=True, created="2026-01-01T00:00:10Z")], None)]
+    ("others", "until"), [([], 900.0), ([a_pod("load-x2", running=True, created="2026-01-01T00:00:10Z")], None)]
 )
 def test_an_eviction_before_the_script_is_left_to_the_job(others: list[Any], until: float | None) -> None:
-    """The kubelet that ended the pod is alive: the Job makes another pod, which has its time to start (R5, R7)."""
+    """The kubelet that ended the pod is alive: the Job makes another pod, which has its time to get a node (R5, R7)."""
     view = seen(evicted_in_installation("load-x1", "2026-01-01T00:00:00Z"), *others)
     assert decide(view, some_limits(deadline=None), 100.0) == Wait(until)
 
@@ -275,6 +276,6 @@ def test_a_pod_that_told_its_end_is_not_lost() -> None:
 
 def test_a_clock_that_began_earlier() -> None:
     """Who takes over a run that never began ends it in time."""
-    verdict = decide(seen().since(-400.0), LIMITS, 1.0)
+    verdict = decide(seen(a_pod()).since(-400.0), LIMITS, 1.0)
     assert isinstance(verdict, Verdict)
     assert verdict.cause is Cause.STARTUP_TIMEOUT

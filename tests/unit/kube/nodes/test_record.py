@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job.progress import Cause
+from airflow_script_provider.kube.job.verdict import Cause
 from airflow_script_provider.kube.labels import OUTCOME_ANNOTATION
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import record as node_record

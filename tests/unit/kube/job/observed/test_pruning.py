@@ -8,9 +8,9 @@ import pytest
 
 from airflow_script_provider.kube.job import announcements
 from airflow_script_provider.kube.job.diagnosis import diagnose
+from airflow_script_provider.kube.job.observed.pruning import controller_of, pruned_event, pruned_job, pruned_pod
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.progress import decide
-from airflow_script_provider.kube.job.pruning import controller_of, pruned_event, pruned_job, pruned_pod
-from airflow_script_provider.kube.job.view import View
 from airflow_script_provider.kube.labels import END_ANNOTATION, FOLLOW_STATE_ANNOTATION
 from airflow_script_provider.kube.pods import pod_state, pod_status
 from tests.builders import a_case, a_container, a_job, a_pod, a_view, an_event, some_limits

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_script_provider.kube.causes import cluster_messages
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.pods import pod_status
 
 _BY_ITS_LAST_POD = ("BackoffLimitExceeded", "PodFailurePolicy")

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_script_provider.kube.job import unseen
-from airflow_script_provider.kube.job.progress import Cause, Verdict, decide, pod_of_unseen_code
-from airflow_script_provider.kube.job.view import View
+from airflow_script_provider.kube.job.observed import unseen
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.job.progress import decide, pod_of_unseen_code
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from tests.builders import a_job, a_pod, a_view, some_limits
 
 FAILED = a_pod("load-x1", exit_code=1, phase="Failed")

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_script_provider.kube.labels import CONTROLLER_LABEL, END_ANNOTATION, FOLLOW_STATE_ANNOTATION
+from airflow_script_provider.kube.pods.pod_status import SCHEDULED
 from airflow_script_provider.kube.request.provision import PACKAGES_VARIABLE
 
 _METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 _COUNTS = ("failed", "succeeded", "active", "terminating", "uncountedTerminatedPods", "startTime", "completionTime")
 _SPEC = ("suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "managedBy")
 _CONDITION = ("type", "status", "reason", "message")
+_TIMES = {SCHEDULED: ("lastTransitionTime",)}
+"""What is also kept of conditions of these types."""
 _CONTAINER = ("name", "image", "resources", "restartPolicy")
 _VARIABLES = (PACKAGES_VARIABLE,)
 _EVENT = ("reason", "message", "eventTime", "lastTimestamp", "series")
@@ -82,7 +85,8 @@ def _variables(container: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Any]:
-    kept = [_picked(condition, _CONDITION) for condition in status.get("conditions") or []]
+    conditions = status.get("conditions") or []
+    kept = [_picked(one, (*_CONDITION, *_TIMES.get(one["type"], ()))) for one in conditions]
     return {"conditions": kept} if kept else {}
 
 

@@ -18,6 +18,11 @@ from airflow_script_provider.kube.wording import one_line
 
 SUCCEEDED = ("Complete", "SuccessCriteriaMet")
 """Conditions of a Job that has succeeded: of its pods none runs any more."""
+FAILED = ("Failed", "FailureTarget")
+"""Conditions of a Job after which no pod of it starts.
+
+The early ones are as final as the late ones.
+"""
 JOB_CONTROLLER = "kubernetes.io/job-controller"
 """The name of Kubernetes' own controller in a Job's ``spec.managedBy``."""
 _OWN_REASONS = ("OOMKilled", *pod_status.START_ERRORS)
@@ -33,8 +38,8 @@ class View:
     pods of which nothing was seen yet. ``had_begun`` says whether this follower or an earlier one
     saw a script begin; None if no earlier follower has reported it, so that a pod which is gone
     may have run. ``ran_elsewhere`` says that the Job has had pods in another cluster.
-    ``seen_since`` is when this follower first saw the Job. ``waited`` are the seconds for which
-    earlier followers saw that it had no pod.
+    ``waits_since`` is when this follower first saw that the run waits for a node, None while it
+    does not. ``waited`` are the seconds for which earlier followers saw the same wait.
     ``own_ends`` are the pods whose script ended, or whose installation failed, before anything
     ended the pod: what happens to the pod afterwards does not matter. ``stopped`` says by
     uid why the kubelet stopped a script that seemed to end by itself. ``pull_errors`` are the last
@@ -54,7 +59,7 @@ class View:
     pods: Mapping[str, Pod] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     started_at: float | None = None
-    seen_since: float | None = None
+    waits_since: float | None = None
     waited: float = 0.0
     had_begun: bool | None = False
     ran_elsewhere: bool = False
@@ -81,10 +86,9 @@ class View:
         known, new = (one.get("status", {}).get("startTime") for one in (self.job, job))
         is_new = self.started_at is None or (known and new and known != new)
         started_at = None if is_suspended(job) else now if is_new else self.started_at
-        seen_since = now if self.seen_since is None else self.seen_since
         deleted = self.job_deleted or deleted or "deletionTimestamp" in job.get("metadata", {})
-        seen = replace(self, job=job, job_deleted=deleted, started_at=started_at, seen_since=seen_since)
-        return replace(seen, ran_elsewhere=True) if seen.elsewhere else seen
+        seen = replace(self, job=job, job_deleted=deleted, started_at=started_at)
+        return (replace(seen, ran_elsewhere=True) if seen.elsewhere else seen)._waiting_at(now)
 
     def with_pod(self, pod: Pod, now: float, *, deleted: bool = False) -> View:
         """The view after a change of a pod, or its disappearance.
@@ -123,7 +127,7 @@ class View:
         if (why := pod_status.disruption(pod)) and uid not in seen.done:
             text = f"{pod_status.name(pod)}{pod_status.where(pod)}: {one_line(str(why))}"
             seen = replace(seen, disruptions={**self.disruptions, uid: text})
-        return seen
+        return seen._waiting_at(now)
 
     def with_event(self, event: Mapping[str, Any], now: float) -> View:
         """The view after a Warning event: it may say that admission refuses the Job's pods.
@@ -196,6 +200,11 @@ class View:
         return any(one["type"] == "Suspended" for one in self.true_conditions)
 
     @property
+    def is_decided(self) -> bool:
+        """Whether the Job controller has decided how the run ends: no pod starts after that."""
+        return any(one["type"] in (*SUCCEEDED, *FAILED) for one in self.true_conditions)
+
+    @property
     def true_conditions(self) -> list[Mapping[str, Any]]:
         """The conditions of the Job that hold."""
         return [one for one in self.job.get("status", {}).get("conditions") or [] if one["status"] == "True"]
@@ -231,41 +240,31 @@ class View:
         return has_run or self._had_other_pods
 
     @property
-    def has_had_a_pod(self) -> bool:
-        """Whether the Job has a pod, or is known to have had one."""
-        return bool(self.pods) or self.has_run
-
-    @property
     def has_begun(self) -> bool:
         """Whether an attempt has run, or is at work in an init container."""
         pods = (pod for uid, pod in self.pods.items() if uid not in self.gone)
         return bool(self.has_run or self.elsewhere) or any(pod_stages.is_initializing(pod) for pod in pods)
 
     @property
-    def starts_at(self) -> float | None:
-        """The moment from which ``startup_timeout`` counts, None while the Job is suspended.
+    def waits_for_a_node(self) -> bool:
+        """Whether nothing of the run is on a node, and nothing has ended it.
 
-        This is the start of the Job's clock, or the end of the last init container, if that is
-        later. Where an earlier pod may have run, the creation of the oldest known pod replaces the
-        start of the clock; without any pod, the moment at which this follower first saw the Job
-        does, less what earlier followers have waited.
+        Its Job is suspended, a pod has no node yet, or no pod that has run was ever created, for
+        example because of a quota. The time between two attempts is the Job controller's.
         """
-        if self.started_at is None:
-            return None
-        starts_at = self.started_at + self._seconds_before_the_pods
-        if self.had_begun is None and not self.pods and self.seen_since is not None:
-            starts_at = max(starts_at, self.seen_since - self.waited)
-        return max([starts_at, *self.initialized_at.values()])
+        if not self.job or self.job_deleted or self.is_decided:
+            return False
+        if self.elsewhere:
+            return is_suspended(self.job)
+        pods = [self.pods[uid] for uid in self.unended_pods]
+        is_on_a_node = any(pod_status.node(pod) for pod in pods)
+        return not is_on_a_node and (bool(pods) or is_suspended(self.job) or not self.has_run)
 
-    def seconds_without_a_pod(self, now: float) -> float:
-        """How long this follower and earlier ones have seen that the Job had no pod yet.
-
-        0 once there was a pod. The time between two followers does not count: a pod may have run.
-        """
-        starts_at = self.starts_at
-        if starts_at is None or self.has_had_a_pod or self.elsewhere:
-            return 0.0
-        return now - starts_at if self.pods_known and self.seen_since is not None else self.waited
+    def _waiting_at(self, now: float) -> View:
+        """The view with the moment since which the run waits for a node."""
+        if not self.waits_for_a_node:
+            return replace(self, waits_since=None, waited=0.0 if self.pods_known else self.waited)
+        return self if self.waits_since is not None else replace(self, waits_since=now)
 
     @property
     def failures(self) -> int:
@@ -326,19 +325,8 @@ class View:
         return ended | self.gone
 
     @property
-    def _seconds_before_the_pods(self) -> float:
-        """How long after the Job's start its oldest known pod was created, by the cluster's clock.
-
-        0 if earlier followers are known to have seen every pod.
-        """
-        created = next((parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()), None)
-        began = self._start_time or parse_optional_time(self.job.get("metadata", {}).get("creationTimestamp"))
-        if self.had_begun is not None or began is None or created is None:
-            return 0.0
-        return max(0.0, (created - began).total_seconds())
-
-    @property
-    def _start_time(self) -> datetime | None:
+    def start_time(self) -> datetime | None:
+        """When the Job's clock started, by the cluster's clock."""
         return parse_optional_time(self.job.get("status", {}).get("startTime"))
 
     def _is_new_end(self, pod: Pod) -> bool:
@@ -350,7 +338,7 @@ class View:
 
         All these times are the cluster's.
         """
-        happened, began = _last_time(event), self._start_time
+        happened, began = _last_time(event), self.start_time
         created = [parse_optional_time(pod_status.created_at(pod)) for pod in self.pods.values()]
         if happened is None:
             return False

@@ -1,0 +1,1 @@
+"""What followers have seen of a run: its Job, its pods, and since when."""

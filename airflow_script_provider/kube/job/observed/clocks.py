@@ -1,0 +1,54 @@
+"""How long a run has waited: for a node, and then for its script to begin there."""
+
+from __future__ import annotations
+
+from airflow_script_provider.kube.job.observed.view import View
+from airflow_script_provider.kube.pods import pod_stages, pod_status
+from airflow_script_provider.kube.times import parse_optional_time
+
+
+def node_awaited_since(view: View) -> float | None:
+    """The moment from which ``schedule_timeout`` counts, None while the run waits for no node.
+
+    A pod has waited since its creation. Without one, seconds in which earlier followers saw the
+    same wait count, and the time between two followers does not.
+    """
+    if view.waits_since is None:
+        return None
+    since = view.waits_since - view.waited
+    pod = next(iter(view.unended_pods), None)
+    created = None if pod is None else _moment_of(view, pod_status.created_at(view.pods[pod]))
+    return since if created is None else min(since, created)
+
+
+def seconds_for_a_node(view: View, now: float) -> float:
+    """How long this follower and earlier ones have seen that the run waits for a node."""
+    if not view.job or not view.pods_known:
+        return view.waited
+    since = node_awaited_since(view)
+    return 0.0 if since is None else now - since
+
+
+def start_awaited_since(view: View) -> float | None:
+    """The moment from which ``startup_timeout`` counts, None while the run waits for a node.
+
+    This is when the last pod got its node, or the end of its last init container, if that is
+    later.
+    """
+    if view.started_at is None or view.waits_since is not None:
+        return None
+    pod = next((pod for pod in reversed([*view.pods.values()]) if not pod_stages.has_run(pod)), None)
+    scheduled = None if pod is None else _moment_of(view, pod_status.scheduled_at(pod))
+    return max([view.started_at if scheduled is None else scheduled, *view.initialized_at.values()])
+
+
+def _moment_of(view: View, time: str) -> float | None:
+    """The moment of a time by the cluster's clock, None if that is unknown.
+
+    It is never before the start of the Job's clock.
+    """
+    began = view.start_time or parse_optional_time(view.job.get("metadata", {}).get("creationTimestamp"))
+    happened = parse_optional_time(time)
+    if view.started_at is None or began is None or happened is None:
+        return None
+    return view.started_at + max(0.0, (happened - began).total_seconds())
