@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +24,8 @@ from airflow_script_provider.run_log import RunLog
 
 RIGHT_PATIENCE = 2.0
 """Seconds for which a missing right is doubted that a run can do without."""
+SIDECAR_PATIENCE = 3600
+"""Seconds for the sidecars of a success, after which a Job without a deadline ends as well."""
 
 _OTHER_UID = (409, 422)
 """What the server may answer to a change of a Job with another uid: a conflict, or fields that
@@ -54,15 +58,20 @@ async def _may_patch(api: KubernetesApi, namespace: str) -> bool:
     return True
 
 
-async def mark_read(api: KubernetesApi, ref: JobRef, ttl: int | None, *, starts_nothing: bool = False) -> None:
+async def mark_read(
+    api: KubernetesApi, ref: JobRef, ttl: int | None, *, starts_nothing: bool = False, deadline: int | None = None
+) -> None:
     """Write on the Job that its outcome was read, and set its TTL to ``ttl`` if that is given.
 
-    With ``starts_nothing``, the Job starts no other pod. A Job that is gone is fine. Raises
+    With ``starts_nothing``, the Job starts no other pod. Its TTL begins only when it has ended, by
+    ``deadline`` (seconds of its clock) at the latest. A Job that is gone is fine. Raises
     ``KubernetesApiError``.
     """
     read = {READ_ANNOTATION: datetime.now(UTC).isoformat(timespec="seconds")}
     body: dict[str, Any] = {"metadata": {"uid": ref.uid, "annotations": read}}
-    spec = ({} if ttl is None else {"ttlSecondsAfterFinished": ttl}) | (NO_OTHER_POD if starts_nothing else {})
+    spec = NO_OTHER_POD if starts_nothing else {}
+    times = {"ttlSecondsAfterFinished": ttl, "activeDeadlineSeconds": deadline}
+    spec = spec | {name: seconds for name, seconds in times.items() if seconds is not None}
     if spec:
         body["spec"] = spec
     try:
@@ -95,12 +104,17 @@ async def close(
     missing, because no Job of this account would go before ``unread_ttl``. While a sidecar of a
     success is stopped (``has_running_sidecar``), no other pod may take the place of this one. Nor
     may a pod of a Job that could not be deleted (``is_left``), with which Kubernetes would go on:
-    no later try looks for what was read. Then it is deleted, if that is possible now.
+    no later try looks for what was read. Then it is ended, and deleted if that is possible now.
     """
     api, job, log = context.api, context.job, context.log
+    starts_nothing, deadline = has_running_sidecar or is_left, None
+    if is_left:
+        deadline = 1
+    elif has_running_sidecar and job.limits.deadline is None:
+        deadline = math.ceil(time.time() - job.launched_at) + SIDECAR_PATIENCE
 
     async def mark() -> None:
-        await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=has_running_sidecar or is_left)
+        await mark_read(api, job.ref, job.ttl_when_read, starts_nothing=starts_nothing, deadline=deadline)
 
     try:
         await doubting(mark, RIGHT_PATIENCE)

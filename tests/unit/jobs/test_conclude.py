@@ -93,7 +93,7 @@ async def test_a_job_that_cannot_be_deleted_is_not_only_marked(
         if asked.count("delete") <= failing:
             raise exceptions.ApiUnreachableError("no answer from the API server", status=0)
 
-    async def mark_read(*_: object, starts_nothing: bool) -> None:
+    async def mark_read(*_: object, starts_nothing: bool, deadline: int | None) -> None:
         asked.append("end" if starts_nothing else "mark")
 
     monkeypatch.setattr(launching, "delete_within", delete_within)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from airflow_script_provider.jobs import launching, read_mark
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.run_log import NoRunLog
-from tests.builders import a_launched_job, a_request
+from tests.builders import a_launched_job, a_request, some_limits
 from tests.patience import PATIENCE
 from tests.servers import Answer
 from tests.stand_in_api import a_refusal, an_object, api_of, requests, stand_in
@@ -20,21 +21,27 @@ REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @pytest.mark.parametrize(
-    ("state", "change", "deletes"),
+    ("state", "deadline", "change", "deletes"),
     [
-        ({}, {}, 0),
-        ({"has_running_sidecar": True}, {"parallelism": 0}, 0),
-        ({"is_left": True}, {"parallelism": 0}, 1),
+        ({}, None, {}, 0),
+        ({"has_running_sidecar": True}, 600, {"parallelism": 0}, 0),
+        ({"has_running_sidecar": True}, None, {"parallelism": 0, "activeDeadlineSeconds": 3660}, 0),
+        ({"is_left": True}, 600, {"parallelism": 0, "activeDeadlineSeconds": 1}, 1),
+        ({"is_left": True}, None, {"parallelism": 0, "activeDeadlineSeconds": 1}, 1),
     ],
-    ids=["over", "a sidecar of a success is stopped", "the Job could not be deleted"],
+    ids=["over", "a sidecar is stopped", "a sidecar without a deadline", "could not be deleted", "nor has a deadline"],
 )
-async def test_a_marked_job_starts_no_other_pod(state: dict[str, bool], change: dict[str, Any], deletes: int) -> None:
-    """One request marks the Job and keeps it from another pod: no later try looks for what was read (R2, R7)."""
+async def test_a_marked_job_starts_no_other_pod_and_ends(
+    state: dict[str, bool], deadline: int | None, change: dict[str, Any], deletes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later try looks for what was read, and its TTL begins only with its end: one request (R2, R7)."""
+    monkeypatch.setattr(time, "time", lambda: 1060.0)
     with stand_in() as server:
         server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object())
         async with api_of(server) as api:
-            context = JobContext(api, a_launched_job(may_be_marked=True, ttl_when_read=60), NoRunLog())
-            await read_mark.close(context, is_retried=False, **state)
+            limits = some_limits(deadline=deadline)
+            job = a_launched_job(may_be_marked=True, ttl_when_read=60, limits=limits, launched_at=1000.0)
+            await read_mark.close(JobContext(api, job, NoRunLog()), is_retried=False, **state)
     body = json.loads(server.requests[0].body)
     assert requests(server, "DELETE") == len(server.requests) - 1 == deletes
     assert body["spec"] == {"ttlSecondsAfterFinished": 60} | change
