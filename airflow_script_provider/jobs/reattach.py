@@ -171,18 +171,23 @@ def may_be_left(namespace: str, task: TaskIdentity) -> str:
 async def of_this_try(api: KubernetesApi, request: JobRequest) -> ReattachedJob:
     """The unread Job that this try launched, or reattached to, before it was deferred.
 
-    The script of a Job that it launched may have changed since. Raises ``LaunchError`` if there is
-    none, and ``KubernetesApiError``.
+    Its script may have changed since. A Job that runs is one of them: this try began only when it
+    had deleted the others. Raises ``LaunchError`` if there is none, and ``KubernetesApiError``.
     """
     task, followed = request.identity.task, None
     if task is not None:
         left = await doubting(lambda: _unread(api, request.namespace, task, before=task.try_number + 1))
         own = [job for job in left if earlier_tries.try_number(job) == task.try_number]
-        newest = max(own, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
-        followed = newest or earlier_tries.earlier_jobs(left, request.identity, alone=True).wanted
+        wanted = earlier_tries.earlier_jobs(left, request.identity, alone=True).wanted
+        running = [job for job in left if not earlier_tries.has_ended(job)]
+        followed = _newest(own) or wanted or _newest(running)
     if followed is None:
         raise exceptions.LaunchError(f"namespace {request.namespace} has no unread Job of this try")
     return _reattached(api, request, followed)
+
+
+def _newest(jobs: Sequence[Job]) -> Job | None:
+    return max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
 
 
 async def complete(api: KubernetesApi, earlier: ReattachedJob, log: RunLog) -> None:

@@ -335,10 +335,10 @@ OTHER = "0000000000"
         (REQUEST_DIGEST, {"active": 1}, None, True),
         (REQUEST_DIGEST, COMPLETE, None, True),
         (REQUEST_DIGEST, {"active": 1}, ON_NODES, True),
-        (OTHER, {"active": 1}, None, False),
+        (OTHER, {"active": 1}, None, True),
         (OTHER, COMPLETE, None, False),
     ],
-    ids=["running", "ended", "on nodes", "of another script", "of another that has ended"],
+    ids=["running", "ended", "on nodes", "its script was changed", "of another that has ended"],
 )
 async def test_a_try_finds_the_job_that_it_has_reattached_to(
     server: WebServer, request_of_job: str, status: dict[str, Any], on_nodes: OnNodes | None, is_found: bool
