@@ -74,7 +74,7 @@ class ScriptTrigger(JobTrigger):
                 followed = await self._followed(self._follower, until)
             end = await self._ended(cluster.api, self._follower, followed)
         if termination.may_be_refuted(end.view, end.verdict):
-            return self._handed_back(f"{end.verdict.cause.value}: {launching.left_over(ref)}")
+            return self._handed_back(f"{end.verdict.cause.value}: Job {ref} could not be deleted")
         return to_event(self.job, end)
 
     def _handed_back(self, reason: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _DURATIONS = (
     "termination_grace_period",
 )
 _SINCE: Mapping[str, Any] = {"schedule_timeout": DEFAULT_SCHEDULE_TIMEOUT}
-"""Arguments that earlier versions do not have, and the values that leave a Job as those made it."""
+"""Arguments that earlier versions do not have, with the values that leave a Job as it was."""
 _NONE_ALLOWED = ("timeout", "ttl_seconds_after_finished")
 _ZERO_ALLOWED = ("ttl_seconds_after_finished", "termination_grace_period")
 _EXIT_CODES = ("skip_on_exit_code", "fail_on_exit_code")
