@@ -206,6 +206,7 @@ class Follower:
         """What was seen means; a verdict only where the API server confirms it."""
         decision = progress.decide(self.view, self._job.limits, time.monotonic())
         if not isinstance(decision, Verdict):
+            self._ending.withdraw()
             return decision
         confirmed = await self._confirmed(decision)
         stands = confirmed and await self._ending.confirmed(self.view, confirmed)

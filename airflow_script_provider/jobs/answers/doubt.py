@@ -59,22 +59,23 @@ class Doubt:
             return True
         if not (must_be_confirmed or is_unseen_success):
             return False
+        # The server may have answered since: a decision that was wrong is not looked at again.
+        if time.monotonic() > self._last + REFUSAL_PATIENCE:
+            self.end()
         return self._lasts(is_missing_right=not must_be_confirmed and is_forbidden(error))
 
     def waits_for_end(self, error: exceptions.KubernetesApiError) -> bool:
         """Whether a decision waits for the end of its Job, which could not be deleted.
 
-        A server that answers each look but no delete does not keep a run for ever.
+        A server that answers each look but no delete does not keep a run for ever, however long
+        each answer takes.
         """
         return not is_forbidden(error) and self._lasts(is_missing_right=False)
 
     def _lasts(self, *, is_missing_right: bool) -> bool:
         """Whether the failures in a row are not too many yet, with this one."""
-        now = time.monotonic()
-        # The server may have answered since: a decision that was wrong is not looked at again.
-        if self._since is None or now > self._last + REFUSAL_PATIENCE:
-            self._since = now
-        self._last = now
+        self._last = now = time.monotonic()
+        self._since = now if self._since is None else self._since
         return now < self._since + (NEWS_PATIENCE if is_missing_right else REFUSAL_PATIENCE)
 
     def doubts_right(self, error: exceptions.KubernetesApiError) -> bool:

@@ -46,6 +46,11 @@ class Ending:
         error = await self.end(view, verdict)
         return None if error is not None and self._doubt.waits_for_end(error) else verdict
 
+    def withdraw(self) -> None:
+        """Note that the run goes on: what ends its Job later is not this follower."""
+        self.is_asked_for, self._asked_by = False, None
+        self._doubt.end()
+
     async def end(
         self, view: View, verdict: Verdict, within: float | None = None
     ) -> exceptions.KubernetesApiError | None:

@@ -66,6 +66,15 @@ def test_a_refusal_long_ago_is_not_the_same_doubt(monkeypatch: pytest.MonkeyPatc
     assert not looks.waits_after(FORBIDDEN, must_be_confirmed=True, is_unseen_success=False)
 
 
+def test_slow_answers_do_not_keep_a_run_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look and delete takes longer than the whole patience (R10, R17)."""
+    deletes, now = Doubt(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    assert deletes.waits_for_end(AWAY)
+    now[0] += doubt.REFUSAL_PATIENCE + 1
+    assert not deletes.waits_for_end(AWAY)
+
+
 def test_many_calls_share_one_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of Jobs are refused in a minute if a right is missing for good; a quota counts at once (R15, R16)."""
     shared, now = Doubt(), [0.0]

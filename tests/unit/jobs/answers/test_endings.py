@@ -124,6 +124,40 @@ async def test_a_silence_ends_nothing_before_its_job_is_deleted(
     assert (found.verdict.cause, asked) == (cause, deletes)
 
 
+async def test_a_decision_that_is_refuted_does_not_name_a_later_deletion(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node comes back, the next attempt begins, and then a user deletes the Job (R5, R10, R21)."""
+    monkeypatch.setattr(progress, "NODE_PATIENCE", 0.3)
+    lost = a_pod("load-x1", running=True, being_deleted=True, grace_period=0, created="2026-01-01T00:00:00Z")
+    ended = a_pod("load-x1", exit_code=143, phase="Failed", being_deleted=True, created="2026-01-01T00:00:00Z")
+    second = a_pod("load-x2", running=True, created="2026-01-01T00:10:00Z")
+    at_last = a_pod("load-x2", exit_code=143, phase="Failed", being_deleted=True, created="2026-01-01T00:10:00Z")
+    asked = []
+
+    def a_user_deletes() -> None:
+        has(server, job=None)
+        changes.listener(Kind.JOB, Change(THE_JOB, deleted=True))
+        changes.listener(Kind.POD, Change(at_last, deleted=True))
+
+    async def delete_within(*_: object) -> None:
+        asked.append(time.monotonic())
+        has(server, second)
+        changes.listener(Kind.POD, Change(ended, deleted=True))
+        changes.listener(Kind.POD, Change(second))
+        asyncio.get_running_loop().call_later(0.5, a_user_deletes)
+        fails()
+
+    monkeypatch.setattr(launching, "delete_within", delete_within)
+    has(server, lost)
+    changes = Watched((Kind.JOB, Change(THE_JOB)), (Kind.POD, Change(lost)), (Kind.POD, LISTED))
+    async with api_of(server) as api, asyncio.timeout(PATIENCE):
+        limits = some_limits(grace_period=0, backoff_limit=3)
+        job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=False)
+        followed = await Follower(JobContext(api, job, NoRunLog()), changes, FollowState(), keeps_output=False).follow()
+    assert (followed.verdict.cause, followed.verdict.pod_uid, len(asked)) == (Cause.JOB_DELETED, "uid-load-x2", 1)
+
+
 @pytest.mark.parametrize(("error", "is_doubted"), [(AWAY, True), (REFUSED, False)], ids=["never answered", "no right"])
 async def test_a_job_that_is_never_deleted_has_an_end(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, error: exceptions.KubernetesApiError, is_doubted: bool
