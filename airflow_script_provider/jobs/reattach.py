@@ -110,11 +110,17 @@ async def _left_over_ended(
         raise exceptions.LaunchError(termination.not_beside(what, max(left, key=pod_status.created_at)))
 
 
-async def _unread(api: KubernetesApi, namespace: str, task: TaskIdentity, *, before: int) -> tuple[Job, ...]:
-    """The unread Jobs of all tries before one, without those that are for one node."""
-    found = await api.list("jobs", namespace, labelSelector=f"{_of_task(task)},!{labels.RUN_LABEL}")
+async def _jobs_of(api: KubernetesApi, namespace: str, task: TaskIdentity) -> list[Job]:
+    """The Jobs of all tries, without those that are for one node."""
+    selector = f"{_of_task(task)},!{labels.RUN_LABEL}"
+    jobs: list[Job] = (await api.list("jobs", namespace, labelSelector=selector))["items"]
+    return jobs
+
+
+def _unread(jobs: Sequence[Job], task: TaskIdentity, *, before: int) -> tuple[Job, ...]:
+    """The unread ones of all tries before one."""
     of_any_request = LaunchIdentity("", task=replace(task, try_number=before))
-    return earlier_tries.earlier_jobs(found["items"], of_any_request, alone=True).obsolete
+    return earlier_tries.earlier_jobs(jobs, of_any_request, alone=True).obsolete
 
 
 def _of_task(task: TaskIdentity) -> str:
@@ -154,7 +160,7 @@ async def delete_unread(api: KubernetesApi, namespace: str, task: TaskIdentity, 
     notes: list[str] = []
     try:
         async with asyncio.timeout(ABANDON_TIMEOUT):
-            for job in await _unread(api, namespace, task, before=task.try_number + own):
+            for job in _unread(await _jobs_of(api, namespace, task), task, before=task.try_number + own):
                 ref = JobRef.of(job)
                 deleted = await launching.abandon(api, ref)
                 notes.append(f"{launching.fate(ref, deleted=deleted)[:-1]}, of try {earlier_tries.try_number(job)}.")
@@ -171,16 +177,18 @@ def may_be_left(namespace: str, task: TaskIdentity) -> str:
 async def of_this_try(api: KubernetesApi, request: JobRequest) -> ReattachedJob:
     """The unread Job that this try launched, or reattached to, before it was deferred.
 
-    Its script may have changed since. A Job that runs is one of them: this try began only when it
-    had deleted the others. Raises ``LaunchError`` if there is none, and ``KubernetesApiError``.
+    Its script may have changed since. If this try launched none, a Job that runs is the one: this
+    try began only when the others were deleted. Raises ``LaunchError`` if there is none, and
+    ``KubernetesApiError``.
     """
     task, followed = request.identity.task, None
     if task is not None:
-        left = await doubting(lambda: _unread(api, request.namespace, task, before=task.try_number + 1))
-        own = [job for job in left if earlier_tries.try_number(job) == task.try_number]
+        found = await doubting(lambda: _jobs_of(api, request.namespace, task))
+        left = _unread(found, task, before=task.try_number + 1)
+        own = [job for job in found if earlier_tries.try_number(job) == task.try_number]
         wanted = earlier_tries.earlier_jobs(left, request.identity, alone=True).wanted
-        running = [job for job in left if not earlier_tries.has_ended(job)]
-        followed = _newest(own) or wanted or _newest(running)
+        running = [job for job in left if not (own or earlier_tries.has_ended(job))]
+        followed = _newest([job for job in left if job in own]) or wanted or _newest(running)
     if followed is None:
         raise exceptions.LaunchError(f"namespace {request.namespace} has no unread Job of this try")
     return _reattached(api, request, followed)
