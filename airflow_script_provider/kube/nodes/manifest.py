@@ -49,8 +49,9 @@ OWNER = {"completionMode": "Indexed", "parallelism": 0, "completions": 1}
 """The spec of an owner: it makes no pods, and ``COMPLETE`` completes it."""
 COMPLETE = {"parallelism": 0, "completions": 0}
 """The change of an owner's spec that completes it. Only an indexed Job allows it."""
-STOPPED = {"activeDeadlineSeconds": 1}
-"""The change of a run's spec that ends it. Unlike a deletion it keeps the Job and its outcome."""
+STOPPED = {"activeDeadlineSeconds": 1, "parallelism": 0}
+"""The change of a run's spec that ends it. Unlike a deletion it keeps the Job and its outcome.
+The deadline of a suspended Job counts from its resumption on, so it must not start a pod then."""
 
 
 def owner_request(request: JobRequest, on_nodes: OnNodes) -> JobRequest:

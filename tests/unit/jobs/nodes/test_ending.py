@@ -91,7 +91,7 @@ async def test_a_run_is_ended_before_its_end_is_waited_for() -> None:
     _, _, asked = await ended(NOT_STARTED)
     (patch,) = (json.loads(one.body) for one in asked if one.method == "PATCH")
     (text,) = patch["metadata"]["annotations"].values()
-    assert patch["spec"] == {"activeDeadlineSeconds": 1}
+    assert patch["spec"] == {"activeDeadlineSeconds": 1, "parallelism": 0}
     assert json.loads(text)["category"] == "NoAnswer"
 
 

@@ -145,13 +145,16 @@ async def test_how_a_run_ended_is_known_before_its_output() -> None:
     assert (whole.error, bare.category) == ("exit code 3: partition 7 is corrupt.", whole.category)
 
 
+STOPPED = {"activeDeadlineSeconds": 1, "parallelism": 0}
+
+
 @pytest.mark.parametrize(
     ("decision", "has_sidecar", "change"),
     [
         (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), False, None),
         (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1"), True, {"parallelism": 0}),
-        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), True, {"activeDeadlineSeconds": 1}),
-        (Lost("unreachable", None, "load-x1", "silent", is_confirmed=False), False, {"activeDeadlineSeconds": 1}),
+        (Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1", delete_job=True), True, STOPPED),
+        (Lost("unreachable", None, "load-x1", "silent", is_confirmed=False), False, STOPPED),
     ],
 )
 async def test_a_run_that_is_over_is_not_repeated(decision: Verdict | Lost, has_sidecar: bool, change: Any) -> None:

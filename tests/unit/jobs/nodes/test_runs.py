@@ -157,7 +157,7 @@ async def test_no_script_runs_again_after_its_verdict(limit: int) -> None:
         assert isinstance(verdict, Verdict)
         assert verdict.cause is Cause.SCRIPT_FAILED
         changes = [json.loads(one.body).get("spec") for one in server.requests if one.method == "PATCH"]
-    assert changes == ([{"backoffLimit": 0}, {"activeDeadlineSeconds": 1}] if limit else [None])
+    assert changes == ([{"backoffLimit": 0}, {"activeDeadlineSeconds": 1, "parallelism": 0}] if limit else [None])
 
 
 @pytest.mark.parametrize(("number", "noted"), [(1, 1), (9, EXPLAINED)])
