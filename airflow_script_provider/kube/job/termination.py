@@ -24,7 +24,8 @@ _OF_AN_END = (Cause.SCRIPT_FAILED, Cause.NOT_EXECUTABLE, Cause.STOPPED)
 """Causes that an end of the script already decided."""
 _BEFORE_AN_END = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
 """Causes that rest on a report that did not come, and that an end of the script refutes."""
-
+_OF_NO_END = frozenset(_BEFORE_AN_END) - {Cause.SCHEDULE_TIMEOUT}
+"""Causes that say that the script has not ended; an attempt may have, before another got no node."""
 _BEFORE_THE_START = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED)
 """Causes that say why the script has not begun. A node that does not answer is not why."""
 
@@ -84,7 +85,7 @@ def _own_end(view: View, verdict: Verdict, limits: Limits) -> Verdict | None:
     if uid is None or verdict.cause is Cause.JOB_FAILED or not view.ended_by_itself(uid):
         return None
     is_last = progress.other_failures(view, uid) >= view.backoff_limit(limits.backoff_limit)
-    counts = is_last or verdict.cause in _BEFORE_AN_END or progress.is_final(view, uid, limits)
+    counts = is_last or verdict.cause in _OF_NO_END or progress.is_final(view, uid, limits)
     end = pod_status.failed_end(view.pods[uid])
     if end is None or not counts:
         return None

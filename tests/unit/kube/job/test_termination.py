@@ -151,6 +151,13 @@ def test_sidecars_do_not_delay_an_end_that_is_reported_late() -> None:
     assert settled(view, Cause.DEADLINE, 0).cause is Cause.SCRIPT_SUCCEEDED
 
 
+def test_an_attempt_before_a_wait_for_a_node_is_not_its_cause() -> None:
+    """A queue suspends the Job between two attempts, and does not admit it again (R10, R21)."""
+    view = a_view(a_pod(exit_code=1, phase="Failed"), job=a_job(failed=1))
+    assert settled(view, Cause.SCHEDULE_TIMEOUT, 9000, backoff_limit=3).cause is Cause.SCHEDULE_TIMEOUT
+    assert settled(view, Cause.SCHEDULE_TIMEOUT, 9000, backoff_limit=0).cause is Cause.SCRIPT_FAILED
+
+
 @pytest.mark.parametrize("cause", BY_SILENCE)
 def test_a_failure_that_is_reported_late_refutes_that_the_script_did_not_start(cause: Cause) -> None:
     """It was only not reported (R22)."""
