@@ -137,16 +137,21 @@ async def delete_secret(api: KubernetesApi, job: LaunchedJob, log: RunLog) -> No
         log.note(f"Secret {name} stays until its Job is deleted: {why}. Run: {how}", logging.WARNING)
 
 
-async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> None:
-    """Let Kubernetes start no other attempt; Job and pods stay to be read.
+async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> exceptions.KubernetesApiError | None:
+    """Let Kubernetes start no other attempt; Job and pods stay to be read. Returns what prevents it.
 
     ``failures`` are those of other pods than the deciding one, which may still run. A lower limit
     would end it with its log.
     """
     limit = {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": failures}}
-    with contextlib.suppress(TimeoutError, exceptions.KubernetesApiError):
+    try:
         async with asyncio.timeout(REMOVAL_PATIENCE):
             await api.patch("jobs", ref.namespace, ref.name, limit)
+    except TimeoutError:
+        return _unanswered(api)
+    except exceptions.KubernetesApiError as error:
+        return error
+    return None
 
 
 async def leave_ended(api: KubernetesApi, ref: JobRef, end: str, deadline: int | None) -> bool:
@@ -193,7 +198,11 @@ async def delete_within(api: KubernetesApi, ref: JobRef, seconds: float) -> None
         async with asyncio.timeout(seconds):
             await doubting(lambda: delete(api, ref), seconds)
     except TimeoutError:
-        raise exceptions.ApiUnreachableError(f"no answer from the API server {api.host} in time", status=0) from None
+        raise _unanswered(api) from None
+
+
+def _unanswered(api: KubernetesApi) -> exceptions.ApiUnreachableError:
+    return exceptions.ApiUnreachableError(f"no answer from the API server {api.host} in time", status=0)
 
 
 async def is_gone(api: KubernetesApi, ref: JobRef) -> bool:

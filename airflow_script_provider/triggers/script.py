@@ -73,7 +73,8 @@ class ScriptTrigger(JobTrigger):
             async with _in_the_background(savings):
                 followed = await self._followed(self._follower, until)
             end = await self._ended(cluster.api, self._follower, followed)
-        if termination.may_be_refuted(end.view, end.verdict):
+        is_kept = _is_kept_for_its_output(end.verdict, end.view)
+        if termination.may_be_refuted(end.view, end.verdict) and not is_kept:
             return self._handed_back(f"{end.verdict.cause.value}: Job {ref} could not be deleted")
         return to_event(self.job, end)
 
@@ -224,4 +225,4 @@ def _is_kept_for_its_output(verdict: Verdict, view: View) -> bool:
     if verdict.ends_pods or termination.may_be_repeated(view, verdict):
         return False
     pod = view.pods.get(verdict.pod_uid or "")
-    return pod is not None and pod_status.script_end(pod) is not None
+    return pod is not None and verdict.pod_uid not in view.gone and pod_status.script_end(pod) is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT
-from airflow_script_provider.jobs.answers.doubt import Doubt
+from airflow_script_provider.jobs.answers.doubt import Doubt, is_forbidden
 from airflow_script_provider.kube.job import progress
 from airflow_script_provider.kube.job.observed.view import View
 from airflow_script_provider.kube.job.verdict import Cause, Verdict
@@ -21,11 +21,11 @@ class Ending:
     """The end of one Job: whether it is asked for, and whether it was answered.
 
     ``delete_within`` deletes the Job in so many seconds, or raises ``KubernetesApiError``.
-    ``end_attempts`` lets it have so many failed pods, and no more.
+    ``end_attempts`` lets it have so many failed pods, and no more, or returns why not.
     """
 
     delete_within: Callable[[float], Awaitable[None]]
-    end_attempts: Callable[[int], Awaitable[None]]
+    end_attempts: Callable[[int], Awaitable[exceptions.KubernetesApiError | None]]
     is_asked_for: bool = False
     _is_deleted: bool = False
     _asked_by: Verdict | None = None
@@ -56,15 +56,16 @@ class Ending:
     ) -> exceptions.KubernetesApiError | None:
         """Let Kubernetes start no other pod; what still runs, or may begin, is to end now.
 
-        The Job stays only for the log of a pod that has ended. Returns why it was not deleted.
-        ``within`` is short by default, because what was seen is old after a long wait.
+        The Job stays only for the log of a pod that has ended, also without the right to change it.
+        Returns why it was neither changed nor deleted. ``within`` is short by default, because what
+        was seen is old after a long wait.
         """
         if self._is_deleted:
             return None
         is_left = verdict.pod_uid in view.pods and verdict.pod_uid not in view.gone
         if is_left and not view.unended_pods:
-            await self.end_attempts(progress.other_failures(view, verdict.pod_uid))
-            return None
+            error = await self.end_attempts(progress.other_failures(view, verdict.pod_uid))
+            return None if error is not None and is_forbidden(error) else error
         self.is_asked_for = True
         try:
             await self.delete_within(ABANDON_TIMEOUT if within is None else within)

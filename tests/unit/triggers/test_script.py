@@ -481,6 +481,40 @@ async def test_a_silence_is_no_end_while_the_job_is_there(
     assert is_end or event["reason"] == f"{cause.value}: Job etl/load could not be deleted"
 
 
+@pytest.mark.parametrize(
+    ("cause", "is_gone", "requests_made"),
+    [
+        (Cause.REFUSED, False, []),
+        (Cause.SCHEDULE_TIMEOUT, False, []),
+        (Cause.SCHEDULE_TIMEOUT, True, ["DELETE"]),
+    ],
+    ids=["the next pod is denied", "the Job is suspended", "its pod went with the suspension"],
+)
+async def test_an_attempt_that_has_ended_is_no_doubt_about_what_ends_the_run(
+    cause: Cause, is_gone: bool, requests_made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker would find no Job, or one that the change of its limit has ended (R5, R11, R12, R21)."""
+    view = a_view(a_pod(exit_code=1, phase="Failed"), job=a_job(failed=1))
+    view = view.with_pod(a_pod(exit_code=1, phase="Failed"), 0.0, deleted=True) if is_gone else view
+    verdict = Verdict(cause, view.last_pod, delete_job=True)
+    follower: Any = create_autospec(Follower, instance=True, view=view, state=FollowState())
+    follower.kept_for.return_value = WHOLE
+
+    async def job(ref: Any) -> dict[str, Any]:
+        return a_job(started="2026-01-01T00:00:00Z")
+
+    monkeypatch.setattr(ScriptTrigger, "_new_follower", lambda *_: follower)
+    monkeypatch.setattr(ScriptTrigger, "_followed", AsyncMock(return_value=Followed(verdict, view, Output(0))))
+    with stand_in() as server:
+        server.answers("/apis/batch/v1/namespaces/etl/jobs/load", an_object())
+        async with api_of(server) as api:
+            changes = SimpleNamespace(job=job)
+            cluster: Any = SimpleNamespace(api=api, slots=None, changes_in=lambda namespace: changes)
+            event = await ScriptTrigger(job=a_launched_job().to_dict())._follow(cluster)
+        asked = [one.method for one in server.requests if one.method != "PATCH"]
+    assert (event["ended"]["verdict"]["cause"], asked) == (cause.value, requests_made)
+
+
 async def test_a_position_is_saved_while_the_output_is_read_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The triggerer may end then: the next one shows no line twice (R4, R19)."""
     is_reading = asyncio.Event()

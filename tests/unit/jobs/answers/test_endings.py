@@ -15,16 +15,16 @@ import pytest
 from airflow_script_provider import exceptions
 from airflow_script_provider.api.watch import LISTED, Change
 from airflow_script_provider.jobs import follow, launching
-from airflow_script_provider.jobs.answers import doubt
+from airflow_script_provider.jobs.answers import doubt, endings
 from airflow_script_provider.jobs.changes import Kind, Listener
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import Followed, Follower
 from airflow_script_provider.kube.job import progress, termination
 from airflow_script_provider.kube.job.follow_state import FollowState
 from airflow_script_provider.kube.job.launched import JobRef
-from airflow_script_provider.kube.job.verdict import Cause
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.run_log import NoRunLog
-from tests.builders import a_job, a_launched_job, a_pod, some_limits
+from tests.builders import a_job, a_launched_job, a_pod, a_view, some_limits
 from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
 from tests.stand_in_api import a_refusal, api_of, stand_in
@@ -156,6 +156,25 @@ async def test_a_decision_that_is_refuted_does_not_name_a_later_deletion(
         job = a_launched_job(limits=limits, launched_at=time.time(), get_logs=False)
         followed = await Follower(JobContext(api, job, NoRunLog()), changes, FollowState(), keeps_output=False).follow()
     assert (followed.verdict.cause, followed.verdict.pod_uid, len(asked)) == (Cause.JOB_DELETED, "uid-load-x2", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_over"), [(None, True), (REFUSED, True), (AWAY, False)], ids=["changed", "no right", "no answer"]
+)
+async def test_a_job_that_stays_for_a_log_is_over_when_it_starts_no_other_pod(
+    error: exceptions.KubernetesApiError | None, is_over: bool
+) -> None:
+    """Its next attempt would begin before a worker has a slot (R2, R10)."""
+
+    async def end_attempts(failures: int) -> exceptions.KubernetesApiError | None:
+        return error
+
+    async def delete_within(seconds: float) -> None:
+        raise AssertionError("its log is gone")
+
+    view, verdict = a_view(a_pod(exit_code=1, phase="Failed")), Verdict(Cause.REFUSED, "uid-load-x1", delete_job=True)
+    found = await endings.Ending(delete_within, end_attempts).confirmed(view, verdict)
+    assert found == (verdict if is_over else None)
 
 
 @pytest.mark.parametrize(("error", "is_doubted"), [(AWAY, True), (REFUSED, False)], ids=["never answered", "no right"])
