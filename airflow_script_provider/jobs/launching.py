@@ -138,10 +138,10 @@ async def delete_secret(api: KubernetesApi, job: LaunchedJob, log: RunLog) -> No
 
 
 async def end_attempts(api: KubernetesApi, ref: JobRef, failures: int) -> exceptions.KubernetesApiError | None:
-    """Let Kubernetes start no other attempt; Job and pods stay to be read. Returns what prevents it.
+    """Let Kubernetes start no other attempt; Job and pods stay to be read.
 
-    ``failures`` are those of other pods than the deciding one, which may still run. A lower limit
-    would end it with its log.
+    Returns what prevents it. ``failures`` are those of other pods than the deciding one, which may
+    still run. A lower limit would end it with its log.
     """
     limit = {"metadata": {"uid": ref.uid}, "spec": {"backoffLimit": failures}}
     try:

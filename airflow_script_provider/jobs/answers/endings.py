@@ -56,9 +56,9 @@ class Ending:
     ) -> exceptions.KubernetesApiError | None:
         """Let Kubernetes start no other pod; what still runs, or may begin, is to end now.
 
-        The Job stays only for the log of a pod that has ended, also without the right to change it.
-        Returns why it was neither changed nor deleted. ``within`` is short by default, because what
-        was seen is old after a long wait.
+        The Job stays only for the log of a pod that has ended, also without the right to change
+        it. Returns why it was neither changed nor deleted. ``within`` is short by default, because
+        what was seen is old after a long wait.
         """
         if self._is_deleted:
             return None

@@ -25,7 +25,7 @@ _OF_AN_END = (Cause.SCRIPT_FAILED, Cause.NOT_EXECUTABLE, Cause.STOPPED)
 _BEFORE_AN_END = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.SILENCE)
 """Causes that rest on a report that did not come, and that an end of the script refutes."""
 _OF_NO_END = frozenset(_BEFORE_AN_END) - {Cause.SCHEDULE_TIMEOUT}
-"""Causes that say that the script has not ended; an attempt may have, before another got no node."""
+"""Causes by which the script has not ended; an attempt may have, before another got no node."""
 _BEFORE_THE_START = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT, Cause.IMAGE, Cause.NOT_CREATED, Cause.REFUSED)
 """Causes that say why the script has not begun. A node that does not answer is not why."""
 

@@ -43,6 +43,11 @@ def is_initializing(pod: Pod) -> bool:
     return is_at_work and not pod_status.is_terminal(pod)
 
 
+def gets_node(before: Pod, now: Pod) -> bool:
+    """Whether a change of a pod is that it has got its node."""
+    return pod_status.node(before) is None and pod_status.node(now) is not None
+
+
 def is_initialized(pod: Pod) -> bool:
     """Whether init containers were at work, none is any more, and the script has not started."""
     states = [status.get("state", {}).keys() for status in _init_statuses(pod)]

@@ -33,13 +33,16 @@ def start_awaited_since(view: View) -> float | None:
     """The moment from which ``startup_timeout`` counts, None while the run waits for a node.
 
     This is when the last pod got its node, or the end of its last init container, if that is
-    later.
+    later. The clocks of the cluster's programs may differ, so it is not before the moment at which
+    this follower saw that.
     """
     if view.started_at is None or view.waits_since is not None:
         return None
     pod = next((pod for pod in reversed([*view.pods.values()]) if not pod_stages.has_run(pod)), None)
     scheduled = None if pod is None else _moment_of(view, pod_status.scheduled_at(pod))
-    return max([view.started_at if scheduled is None else scheduled, *view.initialized_at.values()])
+    since = view.started_at if scheduled is None else scheduled
+    seen = since if pod is None else view.scheduled_at.get(pod_status.uid(pod), since)
+    return max(since, seen, *view.initialized_at.values())
 
 
 def _moment_of(view: View, time: str) -> float | None:

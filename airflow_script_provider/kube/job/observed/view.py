@@ -50,6 +50,7 @@ class View:
 
     By uid and since when: ``ended_at`` has the scripts that have ended or never begin,
     ``stuck_since`` the images that cannot be pulled for a permanent reason or lack the program,
+    ``scheduled_at`` the pods that got their node while this follower watched,
     ``initialized_at`` the pods whose init containers are over while the script has not started,
     ``leaving_since`` the pods that are being deleted while the end of their script is unknown.
     """
@@ -65,6 +66,7 @@ class View:
     ran_elsewhere: bool = False
     ended_at: Mapping[str, float] = field(default_factory=dict)
     stuck_since: Mapping[str, float] = field(default_factory=dict)
+    scheduled_at: Mapping[str, float] = field(default_factory=dict)
     initialized_at: Mapping[str, float] = field(default_factory=dict)
     leaving_since: Mapping[str, float] = field(default_factory=dict)
     pods_known: bool = True
@@ -81,10 +83,11 @@ class View:
         A Job that is being deleted gets no other pod and no condition, however long a finalizer
         holds it.
 
-        Another start time means that it was suspended and resumed, although this was not seen.
+        Another start time means that it was suspended and resumed, although this was not seen. The
+        first one may come late, from a busy Job controller.
         """
         known, new = (one.get("status", {}).get("startTime") for one in (self.job, job))
-        is_new = self.started_at is None or (known and new and known != new)
+        is_new = self.started_at is None or (self.job and new and known != new)
         started_at = None if is_suspended(job) else now if is_new else self.started_at
         deleted = self.job_deleted or deleted or "deletionTimestamp" in job.get("metadata", {})
         seen = replace(self, job=job, job_deleted=deleted, started_at=started_at)
@@ -106,10 +109,12 @@ class View:
         is_stuck = is_hopeless or (uid in self.stuck_since and pod_state.has_image_trouble(pod))
         is_stuck = is_stuck and not pod_status.script_has_started(pod)
         is_initialized = pod_stages.is_initialized(pod) or (deleted and pod_stages.is_initializing(pod))
+        has_got_a_node = uid in self.scheduled_at or (known is not None and pod_stages.gets_node(known, pod))
         changes: dict[str, Any] = {
             "pods": {**self.pods, uid: pod},
             "ended_at": _since(self.ended_at, uid, now, holds=pod_stages.has_ended(pod)),
             "stuck_since": _since(self.stuck_since, uid, now, holds=is_stuck),
+            "scheduled_at": _since(self.scheduled_at, uid, now, holds=has_got_a_node),
             "initialized_at": _since(self.initialized_at, uid, now, holds=is_initialized),
             "leaving_since": _since(self.leaving_since, uid, now, holds=pod_stages.is_leaving(pod)),
         }

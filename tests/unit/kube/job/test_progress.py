@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -564,11 +565,29 @@ def test_no_node_is_waited_for_without_end(view: Callable[[], View]) -> None:
 
 def test_the_time_to_start_begins_on_the_node() -> None:
     """A pod that waited long for its node has as long to pull its image as any other (R5)."""
-    waiting = a_view(a_pod(unschedulable="0/3 nodes are available"))
-    assert decide(waiting, some_limits(deadline=None), 800) == Wait(900)
-    scheduled = waiting.with_pod(a_pod(created=STARTED, scheduled="2026-01-01T00:13:20Z"), 800)
-    scheduled = scheduled.with_job(a_job(started=STARTED), 800)
-    assert decide(scheduled, some_limits(deadline=None), 801) == Wait(800 + 300)
+    pod = a_pod(created=STARTED, scheduled="2026-01-01T00:13:20Z")
+    seen_waiting = a_view(a_pod(unschedulable="0/3 nodes are available"), job=a_job(started=STARTED))
+    assert decide(seen_waiting, some_limits(deadline=None), 800) == Wait(900)
+    for before in (seen_waiting, a_view(job=a_job(started=STARTED))):
+        assert decide(before.with_pod(pod, 800), some_limits(deadline=None), 801) == Wait(800 + 300)
+
+
+@pytest.mark.parametrize("late", [310, 600])
+def test_a_late_job_controller_takes_no_time_of_the_script(late: int) -> None:
+    """It may be away, or have thousands of Jobs to start before this one (R5, R10)."""
+    job = a_job(started=(datetime.fromisoformat(STARTED) + timedelta(seconds=late)).isoformat())
+    view = a_view(job=a_job()).with_job(job, late)
+    scheduled = a_pod(created=job["status"]["startTime"], scheduled=job["status"]["startTime"])
+    assert decide(view.with_pod(scheduled, late + 1), some_limits(deadline=None), late + 1) == Wait(late + 300)
+    running = view.with_pod(a_pod(running=True), late + 2)
+    assert not isinstance(decide(running, some_limits(), late + 599), Verdict)
+
+
+def test_the_time_to_start_does_not_begin_before_it_was_seen_to() -> None:
+    """The clock of the Job controller may be ahead of the scheduler's (R5, R10)."""
+    view = a_view(a_pod(unschedulable="0/3 nodes are available"), job=a_job(started=LATER))
+    scheduled = view.with_pod(a_pod(created=STARTED, scheduled="2026-01-01T00:05:20Z"), 320)
+    assert decide(scheduled, some_limits(deadline=None), 321) == Wait(320 + 300)
 
 
 def test_a_pod_has_waited_for_its_node_since_its_creation() -> None:
