@@ -16,7 +16,15 @@ from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.operators.script import KubernetesScriptOperator
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node_tasks import BOTH, SAYS_WHERE, SLEEPS, run_nodes
-from tests.cluster.tasks import FakeTaskInstance, TaskRun, meanwhile, run_and_kill, run_operator, run_task
+from tests.cluster.tasks import (
+    FakeTaskInstance,
+    TaskRun,
+    meanwhile,
+    run_and_kill,
+    run_operator,
+    run_task,
+    wait_until_logged,
+)
 from tests.patience import LONG, wait_for, with_time_to_begin
 
 TALKATIVE = """
@@ -233,6 +241,43 @@ def test_a_wait_for_a_node_has_an_end(
     seconds, done = with_time_to_begin(run, lambda done: said in done.headline, 10)
     assert f"got no node within schedule_timeout of {seconds:g} s: " in done.headline
     assert kubectl.names("jobs", own["namespace"]) == []
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["preempted", "between attempts"])
+def test_a_wait_for_another_node_has_an_end(
+    own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any], ends: bool
+) -> None:
+    """A queue takes a script's node away, or suspends it between two attempts, for good (R5, R11, R12, R22)."""
+
+    def suspend_later() -> None:
+        wait_until_logged("working")
+        if ends:
+            wait_for(lambda: kubectl.items("jobs", own["namespace"])[0]["status"].get("failed"), "the first failure")
+        _suspend_the_first(kubectl, own["namespace"])
+
+    helper = meanwhile(suspend_later)
+    script = "print('working')\nraise SystemExit(1)" if ends else SLEEP["script"]
+    run = run_task(**SLEEP | {"script": script}, schedule_timeout=8, timeout=LONG, **own, **waiting)
+    helper.join()
+    assert "got no node within schedule_timeout of 8 s: the Job is suspended" in run.headline
+    assert (run.result["category"], "working" in run.lines) == ("ScheduleTimeout", True)
+
+
+def test_a_policy_that_denies_another_attempt_is_the_cause(
+    own: dict[str, Any], kubectl: Kubectl, waiting: dict[str, Any]
+) -> None:
+    """The failure before it is not why the task is over (R12, R21)."""
+
+    def deny_later() -> None:
+        wait_for(
+            lambda: any(job["status"].get("failed") for job in kubectl.items("jobs", own["namespace"])), "a failure"
+        )
+        kubectl("label", "namespace", own["namespace"], "pod-security.kubernetes.io/enforce=restricted")
+
+    helper = meanwhile(deny_later)
+    run = run_task(script="raise SystemExit(1)", **own, **waiting)
+    helper.join()
+    assert (run.result["category"], "its pod is refused" in run.headline) == ("PodSecurity", True)
 
 
 def _suspend_the_first(kubectl: Kubectl, namespace: str) -> None:
