@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeVar
 
 from airflow_script_provider import exceptions
@@ -21,6 +20,7 @@ from airflow_script_provider.jobs.conclude import READ_TIMEOUT
 from airflow_script_provider.jobs.context import JobContext, Known
 from airflow_script_provider.jobs.guard import JobGuard, MeaningOfKill
 from airflow_script_provider.jobs.nodes import choice as node_choice
+from airflow_script_provider.jobs.nodes import earlier_runs
 from airflow_script_provider.jobs.nodes.ending import wait_before_retry, wait_for_scripts
 from airflow_script_provider.jobs.nodes.runs import NodeRuns
 from airflow_script_provider.jobs.reattach import ReattachedJob
@@ -41,12 +41,10 @@ from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, result
 from airflow_script_provider.kube.nodes.earlier import (
     EarlierNodes,
-    is_bare,
     is_of_launch,
     nodes_of,
     plan_of_try,
     records_of,
-    still_running,
     task_instance_of,
 )
 from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
@@ -249,28 +247,12 @@ class NodesTask:
         task, identity = request.identity.task, request.identity
         if task is None or task.try_number <= 1:
             return EarlierNodes()
-        is_repeated = partial(earlier_tries.is_repeated_by_launch, identity=identity)
-        found = await self._of_jobs(request.namespace, task.digest, lambda job: [job] if is_repeated(job) else [])
+        left = await self._of_jobs(request.namespace, task.digest, lambda job: [job])
+        found = [job for job in left if earlier_tries.is_repeated_by_launch(job, identity)]
         if not found and retry_failed_only:
             self.log.note("Nothing is left of an earlier try that was the same: the script runs on every node")
-        nodes = nodes_of(found, plan)
-        pods = [
-            pod
-            for pod in await self._unended_pods(request.namespace, task)
-            if is_repeated(pod) or is_bare(pod, identity.request)
-        ]
-        return replace(nodes if retry_failed_only else EarlierNodes(), running=still_running(pods))
-
-    async def _unended_pods(self, namespace: str, task: TaskIdentity) -> list[dict[str, Any]]:
-        """The pods of a task instance on nodes that are not known to have ended.
-
-        Their Jobs, and the records on these, may be gone.
-        """
-        selector = f"{TASK_INSTANCE_LABEL}={task.digest},{NODES_LABEL}"
-        phases = "status.phase!=Succeeded,status.phase!=Failed"
-        found = await doubting(lambda: self.api.list("pods", namespace, labelSelector=selector, fieldSelector=phases))
-        pods: list[dict[str, Any]] = found["items"]
-        return pods
+        nodes = nodes_of(found, plan) if retry_failed_only else EarlierNodes()
+        return replace(nodes, running=await earlier_runs.still_running(self.api, request, left, self.log))
 
     async def _records_of_earlier(self, runs: NodeRuns) -> dict[str, list[RunRecord]]:
         """The records of nodes that succeeded in an earlier try, as far as they still exist.

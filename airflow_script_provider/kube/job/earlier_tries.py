@@ -58,7 +58,7 @@ def earlier_jobs(
     """
     if identity.task is None:
         return EarlierJobs()
-    unread = [job for job in jobs if _is_of_an_earlier_try(job, identity.task) and not is_read(job)]
+    unread = [job for job in jobs if is_of_an_earlier_try(job, identity.task) and not is_read(job)]
     in_series = [job for job in unread if _is_repeated_by(job, identity.task)]
     free = [job for job in unread if job["metadata"].get("uid") not in claimed]
     likeness = [(_likeness(job, identity), job) for job in free if job in in_series]
@@ -81,7 +81,7 @@ def read_but_not_ended(jobs: Sequence[Job], task: TaskIdentity) -> list[Job]:
     return [
         job
         for job in jobs
-        if _is_of_an_earlier_try(job, task) and is_read(job) and not has_ended(job)
+        if is_of_an_earlier_try(job, task) and is_read(job) and not has_ended(job)
         if labels.NODES_LABEL not in (job["metadata"].get("labels") or {})
         if job.get("spec", {}).get("parallelism") != 0
     ]
@@ -172,7 +172,8 @@ def is_read(job: Job) -> bool:
     return labels.READ_ANNOTATION in _annotations(job) or (is_bare(job) and has_ended(job))
 
 
-def _is_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
+def is_of_an_earlier_try(job: Job, task: TaskIdentity) -> bool:
+    """Whether an earlier try launched a Job that is not being deleted."""
     number = try_number(job)
     return number is not None and number < task.try_number and "deletionTimestamp" not in job["metadata"]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_script_provider.kube.job import earlier_tries
+from airflow_script_provider.kube.job.earlier_tries import Job
 from airflow_script_provider.kube.labels import (
     MAX_TRIES_ANNOTATION,
     NODES_LABEL,
@@ -14,6 +15,7 @@ from airflow_script_provider.kube.labels import (
     TASK_INSTANCE_LABEL,
     TRY_NUMBER_ANNOTATION,
 )
+from airflow_script_provider.kube.names import TaskIdentity
 from airflow_script_provider.kube.nodes import manifest, record
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
@@ -62,6 +64,23 @@ def records_of(job: Mapping[str, Any]) -> Iterator[tuple[str, RunRecord]]:
         yield from record.of_owner(job)
     elif outcome is not None:
         yield node, outcome
+
+
+def unended(jobs: Iterable[Job], task: TaskIdentity) -> list[Job]:
+    """The Jobs of runs of earlier tries with which Kubernetes may go on, and which no try follows.
+
+    They have neither a record nor an end: they could not be ended, or were created too late. An
+    owner that was not read is followed, and its runs with it.
+    """
+    given = list(jobs)
+    followed = {_owner_id(job) for job in given if manifest.index_of(job) is None and not earlier_tries.is_read(job)}
+    return [
+        job
+        for job in given
+        if manifest.index_of(job) is not None and _owner_id(job) not in followed
+        if earlier_tries.is_of_an_earlier_try(job, task)
+        if record.of_job(job) is None and not earlier_tries.has_ended(job)
+    ]
 
 
 def still_running(pods: Iterable[Pod]) -> dict[str, str]:

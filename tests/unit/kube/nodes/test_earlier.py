@@ -11,15 +11,25 @@ from airflow_script_provider.kube.labels import (
     NODES_LABEL,
     OUTCOME_ANNOTATION,
     PLAN_ANNOTATION,
+    READ_ANNOTATION,
+    RUN_LABEL,
     TRY_NUMBER_ANNOTATION,
+    TRY_NUMBER_LABEL,
 )
 from airflow_script_provider.kube.nodes.board import owner_annotation
-from airflow_script_provider.kube.nodes.earlier import MISSING, EarlierNodes, nodes_of, plan_of_try, still_running
+from airflow_script_provider.kube.nodes.earlier import (
+    MISSING,
+    EarlierNodes,
+    nodes_of,
+    plan_of_try,
+    still_running,
+    unended,
+)
 from airflow_script_provider.kube.nodes.plan import NodePlan
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import Selection
 from airflow_script_provider.result import Category
-from tests.builders import a_failed_record, a_plan, a_pod, a_record
+from tests.builders import a_failed_record, a_plan, a_pod, a_record, a_task
 
 
 def an_owner(plan: NodePlan | str, **records: RunRecord) -> dict[str, Any]:
@@ -121,3 +131,40 @@ def test_no_retry_begins_beside_a_script_that_may_still_run() -> None:
     earlier = EarlierNodes(frozenset("c"), frozenset("ab"), {"a": "may still run"})
     plan = plan_of_try(a_plan(), Selection(("a", "b", "c")), earlier)
     assert plan == a_plan("b", earlier=("c",), skipped={"a": "may still run"}, owed=("a",))
+
+
+def of_the_try(job: dict[str, Any], number: int = 1, run: int | None = 0, *, is_read: bool = False) -> dict[str, Any]:
+    """A Job of a run of this try, or of its owner."""
+    metadata = {"labels": {}, "annotations": {}} | job["metadata"]
+    labels = {NODES_LABEL: "x", TRY_NUMBER_LABEL: str(number)} | ({} if run is None else {RUN_LABEL: str(run)})
+    marks = {TRY_NUMBER_ANNOTATION: str(number)} | ({READ_ANNOTATION: "2026-01-01T00:00:00+00:00"} if is_read else {})
+    return job | {"metadata": metadata | {"labels": labels, "annotations": metadata["annotations"] | marks}}
+
+
+def ended(condition: str) -> dict[str, Any]:
+    """The status of a Job that has ended so."""
+    moment = "2026-01-01T00:00:00Z"
+    return {"status": {"conditions": [{"type": condition, "status": "True", "lastTransitionTime": moment}]}}
+
+
+OWNER_OF_ALL = of_the_try(an_owner("changed"), run=None, is_read=True)
+BEGINS = of_the_try(of_node("a"))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "is_unended"),
+    [
+        ([BEGINS], True),
+        ([OWNER_OF_ALL, BEGINS], True),
+        ([of_the_try(an_owner("changed"), run=None), BEGINS], False),
+        ([of_the_try(of_node("a", a_failed_record()))], False),
+        ([of_the_try(of_node("a") | ended("Complete"))], False),
+        ([of_the_try(of_node("a") | ended("Failed"))], False),
+        ([of_the_try(of_node("a"), number=2)], False),
+        ([OWNER_OF_ALL], False),
+    ],
+    ids=["no owner", "read owner", "unread owner", "record", "complete", "failed", "this try", "owner"],
+)
+def test_which_runs_of_earlier_tries_kubernetes_may_go_on_with(jobs: list[dict[str, Any]], is_unended: bool) -> None:
+    """Their Jobs could not be ended, and no try follows them (R1, R10)."""
+    assert unended(jobs, a_task(try_number=2)) == ([jobs[-1]] if is_unended else [])
