@@ -6,17 +6,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._shielded import ABANDON_TIMEOUT
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.jobs import launching
+from airflow_script_provider.jobs.answers.doubt import is_forbidden
 from airflow_script_provider.jobs.answers.left_scripts import scripts_left
 from airflow_script_provider.jobs.nodes.records import RecordWriter
 from airflow_script_provider.kube.job import termination
-from airflow_script_provider.kube.job.launched import LaunchedJob
-from airflow_script_provider.kube.job.verdict import Verdict
+from airflow_script_provider.kube.job.launched import JobRef, LaunchedJob
+from airflow_script_provider.kube.job.verdict import Cause, Verdict
 from airflow_script_provider.kube.nodes import manifest, progress
 from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.pods import pod_status
 from airflow_script_provider.kube.pods.pod_status import Pod
@@ -26,6 +30,9 @@ from airflow_script_provider.run_log import RunLog
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at what the watches have brought of a run."""
+END_PATIENCE = 60.0
+"""Seconds for which a decision by silence waits for the end of its Job. One round of looks and
+changes may take as long, because each call has its own patience."""
 
 
 async def wait_for_scripts(api: KubernetesApi, job: LaunchedJob, outcome: NodesResult | None = None) -> None:
@@ -63,25 +70,89 @@ async def wait_before_retry(api: KubernetesApi, job: LaunchedJob, log: RunLog, o
         raise
 
 
+@dataclass
+class Endings:
+    """Decisions of runs that rest on silence, while their Jobs could not be ended."""
+
+    _asked: dict[Start, tuple[Verdict, bool]] = field(default_factory=dict)
+    _failing: dict[Start, tuple[float, float]] = field(default_factory=dict)
+    _left: set[Start] = field(default_factory=set)
+
+    def waits(self, run: NodeRun, verdict: Verdict, error: exceptions.KubernetesApiError) -> bool:
+        """Whether a decision waits for the end of its Job, whose script may yet begin."""
+        now = time.monotonic()
+        since, last = self._failing.get(run.start, (now, now))
+        if now > last + 2 * END_PATIENCE:
+            since = now  # it is another decision
+        self._failing[run.start] = since, now
+        self._asked[run.start] = verdict, run.seen.view.has_begun
+        waits = verdict.must_be_confirmed and not is_forbidden(error) and now < since + END_PATIENCE
+        self._left |= set() if waits else {run.start}
+        return waits
+
+    def doubt(self, run: NodeRun, namespace: str) -> str:
+        """What to do about the Job of a run that could not be ended, empty if it has ended."""
+        ref = JobRef(namespace, run.name, run.uid or "")
+        return f" {launching.left_over(ref)}" if run.start in self._left else ""
+
+    def of(self, run: NodeRun, verdict: Verdict) -> Verdict:
+        """The verdict; after a deletion that is ours, with its answer lost, the one of before.
+
+        If the script has begun meanwhile, its end is unknown.
+        """
+        asked, had_begun = self._asked.get(run.start, (verdict, None))
+        is_ours = verdict.cause is Cause.JOB_DELETED and had_begun == run.seen.view.has_begun
+        return asked if is_ours else verdict
+
+
 async def after_its_pods(
-    run: NodeRun, verdict: Verdict, records: RecordWriter, look: Callable[[], Awaitable[None]], failures: int
-) -> Verdict | Lost:
+    run: NodeRun,
+    verdict: Verdict,
+    records: RecordWriter,
+    look: Callable[[], Awaitable[None]],
+    failures: int,
+    endings: Endings,
+) -> Verdict | Lost | None:
     """The decision about a run after the end of its pods, or after the time for that end.
 
-    What Kubernetes would go on with is ended first. The record of that moment says that the script
+    What Kubernetes would go on with is ended first. The record of that moment says if the script
     may still run: a follower that goes on from there starts no other run on the node. ``look``
-    takes in what the API server has of the run, ``failures`` are earlier ones of the node.
+    takes in what the API server has of the run, ``failures`` are earlier ones of the node. None if
+    the decision rests on silence, and its Job cannot be ended: the run goes on for now.
     """
-    if verdict.delete_job and termination.may_run_on(run.seen.view_of_ends, verdict):
-        reasons = await records.reasons(run, verdict)
-        async with records.few:
-            await records.write(run, records.of(run, verdict, None, failures, reasons), verdict)
-        run.seen = run.seen.ended(time.monotonic())
+    verdict = endings.of(run, verdict)
+    may_begin = verdict.must_be_confirmed and not verdict.by_silence  # by_silence: the script has ended
+    is_to_end = may_begin or termination.may_run_on(run.seen.view_of_ends, verdict)
+    error = await _end(run, verdict, records, look, failures) if verdict.delete_job and is_to_end else None
+    if error is not None and endings.waits(run, verdict, error):
+        return None
     await _wait_for_pods(run, verdict)
     if termination.may_run_on(run.seen.view_of_ends, verdict):
         await look()
     settled = progress.settled(run.seen, verdict, run.limits, time.monotonic())
+    if error is not None:
+        run.seen = run.seen.without_a_list()  # its Job may yet start a pod
     return verdict if settled == verdict else await records.confirmed(run, settled) or verdict
+
+
+async def _end(
+    run: NodeRun, verdict: Verdict, records: RecordWriter, look: Callable[[], Awaitable[None]], failures: int
+) -> exceptions.KubernetesApiError | None:
+    """Let Kubernetes go on with nothing of a run; why that is not possible.
+
+    After a long wait for an answer, what was seen is old: the script may have begun.
+    """
+    record = records.of(run, verdict, None, failures, await records.reasons(run, verdict))
+    async with records.few:
+        since = time.monotonic()
+        try:
+            await records.end(run, record, verdict)
+        except exceptions.KubernetesApiError as error:
+            return error
+    if time.monotonic() > since + ABANDON_TIMEOUT:
+        await look()
+    run.seen = run.seen.ended(time.monotonic())
+    return None
 
 
 async def _wait_for_pods(run: NodeRun, verdict: Verdict) -> None:

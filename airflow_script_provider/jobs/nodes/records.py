@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_script_provider import exceptions
+from airflow_script_provider._shielded import ABANDON_TIMEOUT
 from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.kube import refusal
 from airflow_script_provider.kube.causes import script_error, signs
@@ -60,6 +62,8 @@ class RecordWriter:
     hide: Hide | None = None
     few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE), init=False, repr=False)
     _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
+    _deleted: set[str] = field(default_factory=set, init=False, repr=False)
+    _ended: set[str] = field(default_factory=set, init=False, repr=False)
 
     async def reasons(self, run: NodeRun, decision: Verdict | Lost) -> Reasons:
         """What is asked for the record of a run that is over."""
@@ -157,24 +161,47 @@ class RecordWriter:
         """All of a run's error, as far as this process may show it."""
         return record.with_whole_error(self.hide or name_of_error).error
 
+    async def end(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None) -> bool:
+        """Write the record on the run's Job; what Kubernetes would go on with then ends.
+
+        A Job that is to end, but cannot be changed, is deleted. Returns whether the Job has the
+        record; without the right to patch, no record is written. Raises ``KubernetesApiError`` if
+        the Job stays as it was.
+        """
+        may_go_on = self._may_go_on(run, decision)
+        if not self.job.may_be_marked:
+            if may_go_on and run.uid is not None:
+                await self._delete(run.name, run.uid)
+            return True
+        if run.uid is None or run.uid in self._deleted:
+            return False
+        try:
+            has_record = await self._write_on_job(run, record, decision)
+        except exceptions.KubernetesApiError:
+            if not may_go_on:
+                raise
+            await self._delete(run.name, run.uid)
+            return False
+        self._ended |= {run.uid} if may_go_on else set()
+        return has_record
+
     async def write(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None) -> str | None:
         """Write the record on the run's Job, otherwise on the owner; the problem if neither works.
 
         What Kubernetes would go on with after the decision ends; the Job stays, because it bears
         the record. None is a run that has no Job.
         """
-        change = {} if decision is None else _change_of_spec(run, decision)
-        if not self.job.may_be_marked:
-            return await self._delete(run) if change == manifest.STOPPED and run.uid is not None else None
-        body: dict[str, Any] = {"metadata": {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: record.to_text()}}}
-        if change:
-            body["spec"] = change
         try:
-            if run.uid is not None and await self._patched(run.name, body) is not None:
-                return None
-            await self._write_on_owner(run.node, record)
+            if not await self.end(run, record, decision):
+                await self._write_on_owner(run.node, record)
         except exceptions.KubernetesApiError as error:
-            return f"The outcome of Job {self.job.ref.namespace}/{run.name} cannot be written: {error}"
+            name = f"Job {self.job.ref.namespace}/{run.name}"
+            what = (
+                f"{name} cannot be ended"
+                if self._may_go_on(run, decision)
+                else f"The outcome of {name} cannot be written"
+            )
+            return f"{what}: {error}"
         return None
 
     async def keep(self, node: str, record: RunRecord) -> None:
@@ -226,6 +253,22 @@ class RecordWriter:
         found = (await self.api.list("nodes", None, fieldSelector=f"metadata.name={node}"))["items"]
         return selection.state_if_not_ready(found[0]) if found else selection.GONE
 
+    def _may_go_on(self, run: NodeRun, decision: Verdict | Lost | None) -> bool:
+        """Whether Kubernetes may go on with a run that is to end: its Job was not ended."""
+        is_to_end = decision is not None and _change_of_spec(run, decision) == manifest.STOPPED
+        return is_to_end and run.uid is not None and run.uid not in self._ended | self._deleted
+
+    async def _delete(self, name: str, uid: str) -> None:
+        await launching.delete_within(self.api, JobRef(self.job.ref.namespace, name, uid), ABANDON_TIMEOUT)
+        self._deleted.add(uid)
+
+    async def _write_on_job(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None) -> bool:
+        """Write the record on the run's Job; whether that is still there."""
+        body: dict[str, Any] = {"metadata": {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: record.to_text()}}}
+        if change := {} if decision is None else _change_of_spec(run, decision):
+            body["spec"] = change
+        return await self._patched(run.name, body) is not None
+
     async def _write_on_owner(self, node: str, record: RunRecord) -> None:
         """Write the record on the owner, in place of the one that is no longer history."""
         kept = node_record.for_owner(record, self._owner)
@@ -245,13 +288,6 @@ class RecordWriter:
             if not refusal.is_of_another_uid(error.server_message):
                 raise
             return None
-
-    async def _delete(self, run: NodeRun) -> str | None:
-        try:
-            await self.api.delete("jobs", self.job.ref.namespace, run.name, uid=run.uid)
-        except exceptions.KubernetesApiError as error:
-            return f"Job {self.job.ref.namespace}/{run.name} cannot be deleted: {error}"
-        return None
 
 
 def _change_of_spec(run: NodeRun, decision: Verdict | Lost) -> dict[str, int]:

@@ -27,7 +27,7 @@ from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.follow import DOUBT
 from airflow_script_provider.jobs.log_reader import SILENCE
 from airflow_script_provider.jobs.nodes.creating import JobCreator
-from airflow_script_provider.jobs.nodes.ending import after_its_pods
+from airflow_script_provider.jobs.nodes.ending import Endings, after_its_pods
 from airflow_script_provider.jobs.nodes.lines import NodeLines, RunLines
 from airflow_script_provider.jobs.nodes.looks import Looks
 from airflow_script_provider.jobs.nodes.records import RecordWriter
@@ -98,6 +98,7 @@ class NodeRuns:
         self._is_refused = False
         self._creating, self._reading = asyncio.Semaphore(CREATES), asyncio.Semaphore(READERS)
         self._looks = Looks(self._api, self.job.ref.namespace, self._take, with_output=keeps_output)
+        self._endings = Endings()
         now = time.monotonic()
         self._task_time = TaskTime.of(self.plan.expires_at, self.job, owner, self._api.now(), now)
 
@@ -293,17 +294,19 @@ class NodeRuns:
         """Read what the run printed, show how it ended, write its outcome."""
         self._lines.begin(run, due, is_live=run.start in self._live)
         decision, doubt = await self._confirmed(run, due)
-        if decision is None:
-            self._lines.forget(run)
-            run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
-            self._wake()
-            return
         before = self.board.failures_before(run.node)
         if isinstance(decision, Verdict) and run.uid is not None:
             if run.may_be_repeated and not decision.is_success:
                 others = other_failures(run.seen.view, decision.pod_uid)
                 await launching.end_attempts(self._api, JobRef(self.job.ref.namespace, run.name, run.uid), others)
-            decision = await after_its_pods(run, decision, self._records, partial(self._looks.last_look, run), before)
+            look = partial(self._looks.last_look, run)
+            decision = await after_its_pods(run, decision, self._records, look, before, self._endings)
+            doubt = self._endings.doubt(run, self.job.ref.namespace)
+        if decision is None:
+            self._lines.forget(run)
+            run.is_concluding, run.look_at = False, time.monotonic() + DOUBT
+            self._wake()
+            return
         # The log of a pod whose node is lost keeps one waiting: others must not wait for it.
         async with contextlib.nullcontext() if isinstance(decision, Lost) else self._reading:
             reasons = await self._records.reasons(run, decision)
@@ -315,7 +318,7 @@ class NodeRuns:
                 self._log.note(f"Node {run.node}: {_UNSEEN}", logging.WARNING)
             for warning in output.value().notes(may_quote=self._may_quote):
                 self._log.note(f"Node {run.node}: {warning}", logging.WARNING)
-            record = replace(record, error=f"{record.error}{doubt}") if doubt else record
+            record = replace(record, error=f"{record.error}{doubt}") if doubt and record.error else record
             await self._close(run, record, decision)
 
     async def _output_of(self, run: NodeRun, title: str, uid: str | None) -> Output:

@@ -43,7 +43,8 @@ async def written(server: WebServer, *indexes: int) -> list[dict[str, Any]]:
     async with api_of(server) as api:
         writer = RecordWriter(api, a_launched_job(may_be_marked=True))
         for index in indexes:
-            record = a_failed_record(index, exit_code=None, category=Category.EXCEEDED_QUOTA, error="exceeded quota")
+            why = {"category": Category.EXCEEDED_QUOTA, "error": "exceeded quota"}
+            record = a_failed_record(index, exit_code=None, output="", **why)
             assert await writer.write(a_refused_run(index), record, None) is None
     return [json.loads(request.body)["metadata"]["annotations"] for request in server.requests]
 
@@ -204,3 +205,25 @@ async def test_an_exit_code_that_a_stopped_script_chose_is_not_the_runs(is_stopp
     assert (confirmed.reason, confirmed.message) == (
         ("Killing", "Stopping container script") if is_stopped else ("PodFailurePolicy", code)
     )
+
+
+RUN = f"{OWNER}-node-1-0"
+AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
+
+
+@pytest.mark.parametrize(("of_job", "is_ended"), [([AWAY, an_object()], True), ([AWAY], False)])
+async def test_a_job_that_cannot_be_changed_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, of_job: list[Answer], is_ended: bool
+) -> None:
+    """Otherwise its script could begin after the end of its run (R1, R10)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0, uid="uid-run")
+    with stand_in() as server:
+        server.answers(RUN, *of_job)
+        server.answers(OWNER, an_object())
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            problem = await writer.write(run, a_failed_record(0), Verdict(Cause.SCHEDULE_TIMEOUT, delete_job=True))
+        asked = [one.path if one.path == OWNER else one.method for one in server.requests]
+    assert asked == ["PATCH", "DELETE", *([OWNER] if is_ended else [])]
+    assert problem is None if is_ended else str(problem).startswith("Job etl/load-node-1-0 cannot be ended: ")

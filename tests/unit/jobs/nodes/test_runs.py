@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_script_provider.api import client
 from airflow_script_provider.api.client import KubernetesApi
 from airflow_script_provider.api.watch import Change
 from airflow_script_provider.jobs.changes import Kind
@@ -134,6 +135,26 @@ async def test_a_run_that_no_watch_has_brought_is_looked_for(
     assert verdict.cause is Cause.STARTUP_TIMEOUT  # type: ignore[union-attr]
     assert runs.board.runs.get(FIRST) is (run if record is None else None)
     assert not run.is_concluding or record is not None
+
+
+async def test_a_run_whose_job_cannot_be_ended_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decision rests on silence, and what the API server has is looked at again (R1, R10)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    owner, body = an_owner_and_a_run()
+    launched = a_launched_job(limits=some_limits(schedule_timeout=0, grace_period=0), get_logs=False)
+    away = a_refusal(503, "ServiceUnavailable", "the server is away")
+    with stand_in() as server:
+        server.answers(f"{JOBS}/{body['metadata']['name']}", json.dumps(body).encode(), away)
+        server.answers(PODS, json.dumps({"metadata": {}, "items": []}).encode())
+        async with api_of(server) as api:
+            runs = NodeRuns(JobContext(api, launched, log := KeptLog()), owner)
+            runs._take((Kind.JOB, Change(board.kept_job(body, with_output=True))))
+            ((run, verdict),) = runs.board.due(time.monotonic(), None)
+            run.is_concluding = True
+            await runs._conclude(run, verdict)
+        assert [one.method for one in server.requests if one.path.startswith(JOBS)] == ["GET", "PATCH", "DELETE"]
+    assert verdict.cause is Cause.SCHEDULE_TIMEOUT  # type: ignore[union-attr]
+    assert (runs.board.runs.get(FIRST), run.is_concluding, log.lines) == (run, False, [])
 
 
 @pytest.mark.parametrize("limit", [0, 2])
