@@ -36,6 +36,7 @@ class NodeScriptTrigger(JobTrigger):
         )
         async with self._saving_at_the_end(runs.save_positions):
             await runs.follow()
+            await runs.write_again(is_retried=True)
         await nodes.complete(self._launched)
         return self._handed_back("")
 

@@ -9,20 +9,45 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.api import client
-from airflow_script_provider.jobs.nodes import ending
+from airflow_script_provider.jobs.nodes import ending, records
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.node_tasks import run_nodes
+from tests.cluster.node_tasks import FAILS_ON_NODE_2, run_nodes
 from tests.cluster.tasks import FakeTaskInstance
 from tests.faulty_api import Fault, FaultyApi
 
 AWAY = Fault(status=503, reason="ServiceUnavailable")
 OF_NODE_1 = r"/apis/batch/v1/namespaces/\S+/jobs/\S+-node-1-"
+OF_OWNERS = r"/apis/batch/v1/namespaces/\S+/jobs/script-task-[0-9a-f]{10}\b"
 NO_PODS = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
 
 
 def pods_by_node(kubectl: Kubectl, namespace: str) -> dict[str, int]:
     """How many pods there were on each node."""
     return Counter(pod["spec"]["nodeName"] for pod in kubectl.items("pods", namespace))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_success_that_could_not_be_written_is_not_run_again(
+    deferrable: bool,
+    kubectl: Kubectl,
+    api: FaultyApi,
+    flaky: dict[str, Any],
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next try reads it from the Job of its run; the one after it runs only where the script failed (R1, R2)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 1.0)
+    monkeypatch.setattr(records, "WRITING_AGAIN", 5.0)
+    given = {"script": FAILS_ON_NODE_2, "deferrable": deferrable} | flaky
+    api.on(f"PATCH {OF_NODE_1}", AWAY)
+    api.on(f"PATCH {OF_OWNERS}", AWAY)
+    first = run_nodes(ti=FakeTaskInstance(max_tries=2), **given)
+    api.calm()
+    second, third = (run_nodes(ti=FakeTaskInstance(try_number=number, max_tries=2), **given) for number in (2, 3))
+    assert "The success on node-1 could not be written." in "\n".join(first.lines)
+    assert "could not mark it as read" in "\n".join(second.lines)
+    assert "1 node succeeded in an earlier try, left alone in this one" in third.lines
+    assert pods_by_node(kubectl, namespace) == {"node-1": 1, "node-2": 2}
 
 
 @pytest.mark.parametrize("methods", ["PATCH", "(PATCH|DELETE)"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_script_provider import exceptions
 from airflow_script_provider._shielded import ABANDON_TIMEOUT
-from airflow_script_provider.api.client import KubernetesApi, is_transient
+from airflow_script_provider.api.client import CALL_PATIENCE, KubernetesApi, is_transient
 from airflow_script_provider.jobs import launching
 from airflow_script_provider.jobs.answers import stops
 from airflow_script_provider.kube import refusal
@@ -30,6 +30,7 @@ from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, selection
 from airflow_script_provider.kube.nodes import record as node_record
 from airflow_script_provider.kube.nodes.board import NodeRun
+from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.pods import pod_state
@@ -38,6 +39,8 @@ from airflow_script_provider.result import Category, Status
 
 AT_ONCE = 8
 """Runs whose reasons are asked for, or that are ended, at a time."""
+WRITING_AGAIN = 2 * CALL_PATIENCE
+"""Seconds for all records that could not be written at first."""
 _LATE = (Cause.SCHEDULE_TIMEOUT, Cause.STARTUP_TIMEOUT)
 _NEEDS_EVENTS = (*_LATE, Cause.DEADLINE)
 
@@ -48,6 +51,21 @@ class Reasons:
 
     warnings: Sequence[str] = ()
     state_of_node: str | None = None
+
+
+@dataclass(frozen=True)
+class _Unwritten:
+    """A record that could not be written, or whose Job could not be ended.
+
+    ``is_on_job`` says that only the run's Job tells how the run ended, and ``is_unended`` that
+    Kubernetes may go on with it.
+    """
+
+    run: NodeRun
+    record: RunRecord
+    decision: Verdict | Lost | None
+    is_on_job: bool
+    is_unended: bool
 
 
 @dataclass
@@ -64,6 +82,9 @@ class RecordWriter:
     _owner: Mapping[str, Any] = field(default_factory=lambda: {"metadata": {}}, init=False, repr=False)
     _deleted: set[str] = field(default_factory=set, init=False, repr=False)
     _ended: set[str] = field(default_factory=set, init=False, repr=False)
+    _unwritten: dict[Start, _Unwritten] = field(default_factory=dict, init=False, repr=False)
+    _unkept: dict[Start, RunRecord] = field(default_factory=dict, init=False, repr=False)
+    _without_output: dict[Start, str] = field(default_factory=dict, init=False, repr=False)
 
     async def reasons(self, run: NodeRun, decision: Verdict | Lost) -> Reasons:
         """What is asked for the record of a run that is over."""
@@ -185,31 +206,71 @@ class RecordWriter:
         self._ended |= {run.uid} if may_go_on else set()
         return has_record
 
-    async def write(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None) -> str | None:
-        """Write the record on the run's Job, otherwise on the owner; the problem if neither works.
+    async def write(
+        self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None, *, is_last: bool = False
+    ) -> str | None:
+        """Write the record on the run's Job, otherwise on the owner; what is wrong with that.
 
         What Kubernetes would go on with after the decision ends; the Job stays, because it bears
-        the record. None is a run that has no Job.
+        the record. None is a run that has no Job. A Job that the API server cannot change for the
+        moment still tells the next follower how its run ended, and its pod has the output, for
+        which the owner has no room. Its record waits for ``write_again``, unless it ``is_last``.
         """
+        has_record, is_on_job, problem = False, False, None
         try:
-            if not await self.end(run, record, decision):
-                await self._write_on_owner(run.node, record)
+            has_record = await self.end(run, record, decision)
         except exceptions.KubernetesApiError as error:
-            name = f"Job {self.job.ref.namespace}/{run.name}"
-            what = (
-                f"{name} cannot be ended"
-                if self._may_go_on(run, decision)
-                else f"The outcome of {name} cannot be written"
-            )
-            return f"{what}: {error}"
-        return None
+            is_on_job, problem = True, error
+        is_awaited = problem is not None and is_transient(problem) and not is_last
+        if self.job.may_be_marked and not has_record and not is_awaited:
+            try:
+                await self._write_on_owner(run.node, record)
+                is_on_job, problem = False, problem if self._may_go_on(run, decision) else None
+            except exceptions.KubernetesApiError as error:
+                problem = problem or error
+        if problem is None:
+            self._unwritten.pop(run.start, None)
+            return self._without_output.pop(run.start, None)
+        is_unended = self._may_go_on(run, decision)
+        self._unwritten[run.start] = _Unwritten(run, record, decision, is_on_job, is_unended)
+        name = f"Job {self.job.ref.namespace}/{run.name}"
+        what = f"{name} cannot be ended" if is_unended else f"The outcome of {name} cannot be written"
+        return f"{what}{'' if is_last else ' for now'}: {problem}"
+
+    async def write_again(self, within: float | None, *, on_owner: bool, is_retried: bool) -> list[str]:
+        """Write what could not be written; the nodes of which only a Job tells how a run ended.
+
+        ``within`` are seconds, by default ``WRITING_AGAIN``, which is also the longest time.
+        ``on_owner`` says that the owner gets what still cannot be written on a Job. Only a try
+        that ``is_retried`` needs all; otherwise this ends what Kubernetes may go on with.
+        """
+
+        async def again(one: _Unwritten) -> None:
+            async with self.few:
+                await self.write(one.run, one.record, one.decision, is_last=on_owner)
+
+        late = [again(one) for one in self._unwritten.values() if is_retried or one.is_unended]
+        kept = [self.keep(start.node, record) for start, record in self._unkept.items() if is_retried]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WRITING_AGAIN if within is None else min(within, WRITING_AGAIN)):
+                await asyncio.gather(*late, *kept)
+        return sorted({start.node for start, one in self._unwritten.items() if one.is_on_job})
+
+    def forget(self, start: Start) -> None:
+        """Note that a run is no longer history."""
+        self._unwritten.pop(start, None)
+        self._unkept.pop(start, None)
 
     async def keep(self, node: str, record: RunRecord) -> None:
         """Keep the record of a run whose Job was deleted on the owner, if that is possible."""
-        if self.job.may_be_marked:
-            async with self.few:
-                with contextlib.suppress(exceptions.KubernetesApiError):
-                    await self._write_on_owner(node, record)
+        if not self.job.may_be_marked:
+            return
+        start = Start(node, record.index)
+        self._unkept[start] = record
+        async with self.few:
+            with contextlib.suppress(exceptions.KubernetesApiError):
+                await self._write_on_owner(node, record)
+                self._unkept.pop(start, None)
 
     async def warnings_of(self, run: NodeRun) -> list[str]:
         """The lines of Warning events of a run's Job and pods, oldest first, each once."""
@@ -263,20 +324,46 @@ class RecordWriter:
         self._deleted.add(uid)
 
     async def _write_on_job(self, run: NodeRun, record: RunRecord, decision: Verdict | Lost | None) -> bool:
-        """Write the record on the run's Job; whether that is still there."""
-        body: dict[str, Any] = {"metadata": {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: record.to_text()}}}
-        if change := {} if decision is None else _change_of_spec(run, decision):
-            body["spec"] = change
-        return await self._patched(run.name, body) is not None
+        """Write the record on the run's Job; whether that is still there.
+
+        All annotations of a Job have 256 KiB together. Without room, the record has no output.
+        """
+        change = {} if decision is None else _change_of_spec(run, decision)
+
+        async def written(kept: RunRecord) -> bool:
+            metadata = {"uid": run.uid, "annotations": {OUTCOME_ANNOTATION: kept.to_text()}}
+            return (
+                await self._patched(run.name, {"metadata": metadata} | ({"spec": change} if change else {})) is not None
+            )
+
+        try:
+            return await written(record)
+        except exceptions.KubernetesApiError as error:
+            bare = record.without_output()
+            if error.status not in refusal.INVALID or bare == record:
+                raise
+            is_there, name = await written(bare), f"Job {self.job.ref.namespace}/{run.name}"
+            self._without_output[run.start] = f"The record of {name} has no room for the output: {error}"
+            return is_there
 
     async def _write_on_owner(self, node: str, record: RunRecord) -> None:
         """Write the record on the owner, in place of the one that is no longer history."""
         kept = node_record.for_owner(record, self._owner)
-        annotations: dict[str, str | None] = {**board.owner_annotation(node, kept)}
+        gone: dict[str, None] = {}
         if (old := manifest.obsolete_index(self._owner, record.index)) is not None:
-            annotations |= dict.fromkeys(board.owner_annotation(node, replace(record, index=old)))
-        body = {"metadata": {"uid": self.job.ref.uid, "annotations": annotations}}
-        self._owner = await self._patched(self.job.ref.name, body) or self._owner
+            gone = dict.fromkeys(board.owner_annotation(node, replace(record, index=old)))
+
+        async def written(kept: RunRecord) -> dict[str, Any] | None:
+            metadata = {"uid": self.job.ref.uid, "annotations": {**board.owner_annotation(node, kept), **gone}}
+            return await self._patched(self.job.ref.name, {"metadata": metadata})
+
+        try:
+            owner = await written(kept)
+        except exceptions.KubernetesApiError as error:
+            if error.status not in refusal.INVALID:
+                raise
+            owner = await written(kept.without_details())
+        self._owner = owner or self._owner
 
     async def _patched(self, name: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """The Job after the change, None if it is no longer there."""

@@ -41,7 +41,7 @@ from airflow_script_provider.kube.labels import FOLLOW_STATE_ANNOTATION, LAUNCH_
 from airflow_script_provider.kube.logs.output import Output
 from airflow_script_provider.kube.nodes import board, manifest, result
 from airflow_script_provider.kube.nodes.board import Board, NodeRun
-from airflow_script_provider.kube.nodes.plan import NodePlan, Start
+from airflow_script_provider.kube.nodes.plan import NodePlan, NodeState, Start, is_done
 from airflow_script_provider.kube.nodes.progress import Lost
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.task_time import TaskTime
@@ -125,6 +125,13 @@ class NodeRuns:
         states = self.board.waits(time.monotonic()) | {start: lines.state for start, (lines, _) in live.items()}
         runs = {start: run for start in states if (run := self.board.runs.get(start)) is not None and run.uid}
         await asyncio.gather(*(self._save_state(run, states[start]) for start, run in runs.items()))
+
+    async def write_again(self, *, is_retried: bool) -> list[str]:
+        """Write what could not be written; the nodes whose success only a Job tells."""
+        left = None if self.seconds_left is None else self.seconds_left / 2
+        nodes = await self._records.write_again(left, on_owner=self._keeps_output, is_retried=is_retried)
+        states = {node: self.board.states.get(node, NodeState()) for node in nodes}
+        return [node for node, state in states.items() if is_done(self.plan, state) and not state.failed]
 
     async def _save_state(self, run: NodeRun, state: FollowState) -> None:
         text = json.dumps(state.to_dict(), separators=(",", ":"))
@@ -358,6 +365,7 @@ class NodeRuns:
         """Delete the Job of the run that is no longer history."""
         if (old := run.start.index - self.plan.history_limit) >= 0:
             name = manifest.run_name(self.owner, Start(run.node, old))
+            self._records.forget(Start(run.node, old))
             with contextlib.suppress(exceptions.KubernetesApiError):
                 await self._api.delete("jobs", self.job.ref.namespace, name)
 

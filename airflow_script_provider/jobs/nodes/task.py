@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ from airflow_script_provider.kube.nodes.plan import NodePlan, OnNodes
 from airflow_script_provider.kube.nodes.record import RunRecord
 from airflow_script_provider.kube.nodes.selection import NodeChoice, nodes_in_words
 from airflow_script_provider.kube.request.request import JobRequest
+from airflow_script_provider.kube.wording import first_of
 from airflow_script_provider.result import NodesResult
 from airflow_script_provider.run_log import NoRunLog, RunLog
 
@@ -63,6 +64,7 @@ JOBS_PAGE = 100
 RESULT_MARGIN = 5.0
 """Seconds that are left of the task's own time for its result."""
 _UNCHECKED = "Nodes may not be listed (403): the named ones are taken as they are, also if cordoned or not ready"
+_UNREAD = "whose worker was lost or could not mark it as read"
 _OWNERS = f"{NODES_LABEL},!{RUN_LABEL}"
 
 
@@ -107,7 +109,7 @@ class NodesTask:
             async with self._guard(job).protecting():
                 await reattach.complete(self.api, left, self.log)
                 await self._give_time(job, left, on_nodes.plan.expires_at)
-                self.log.note(f"Reattached to Job {left.ref} of try {left.try_number}, whose worker was lost")
+                self.log.note(f"Reattached to Job {left.ref} of try {left.try_number}, {_UNREAD}")
                 _call(on_launch, job.ref)
             return job
         earlier = await self._earlier(request, on_nodes.plan, retry_failed_only=retry_failed_only)
@@ -314,13 +316,20 @@ class NodesTask:
 
         Returns whether the owner and the records of its runs are left. Where the task's own time
         is over everything is removed at once, and so it is where nothing can be marked. What a
-        retry wants to know of this try stays until then.
+        retry wants to know of this try stays until then. A success that only the Job of its run
+        tells would be lost with the mark.
         """
         job = runs.job
         if runs.is_expired or not job.may_be_marked:
             self.log.note(launching.fate(job.ref, deleted=await launching.remove(self.api, job.ref)))
             return False
         await launching.delete_secret(self.api, job, self.log)
+        # A task of code may fail after this launch has succeeded.
+        is_needed = is_retried or (not self.alone and task is not None and task.has_tries_left)
+        unwritten = await runs.write_again(is_retried=is_needed)
+        if unwritten and is_needed:
+            self.log.note(_not_marked(job.ref, unwritten), logging.WARNING)
+            return not runs.board.is_owner_deleted
         try:
             await self._mark_read(job.ref.namespace, job.ref.name, None if is_retried else job.ttl_when_read)
             if not is_retried and task is not None and task.try_number > 1:
@@ -356,6 +365,14 @@ class NodesTask:
 def _call(on_launch: OnLaunch | None, ref: JobRef) -> None:
     if on_launch is not None:
         on_launch(ref)
+
+
+def _not_marked(ref: JobRef, nodes: Sequence[str]) -> str:
+    """Why an owner is not marked as read although its outcome was."""
+    return (
+        f"The success on {first_of(nodes)} could not be written. So that the script does not run there again, "
+        f"Job {ref} is not marked as read: the next try takes over this result, in the place of running anything."
+    )
 
 
 def _patience(left: float | None) -> float | None:

@@ -119,8 +119,10 @@ class RunRecord:
         return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
 
     def without_output(self) -> RunRecord:
-        """The record without the script's output and value."""
-        return replace(self, output="", value=None, line="")
+        """The record without the script's output and value, which then count as cut."""
+        is_cut, has_value = self.output_truncated or self.output != "", self.value is not None
+        bare = replace(self, output="", value=None, line="", output_truncated=is_cut)
+        return replace(bare, value_truncated=self.value_truncated or has_value)
 
     def with_whole_error(self, hide: Hide) -> RunRecord:
         """The record with all of its error: the script's line, made safe, and the advice."""

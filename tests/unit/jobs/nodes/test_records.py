@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_script_provider.api import client
+from airflow_script_provider.jobs.nodes import records
 from airflow_script_provider.jobs.nodes.records import Reasons, RecordWriter
 from airflow_script_provider.kube.job.verdict import Cause, Verdict
-from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, PLAN_ANNOTATION
+from airflow_script_provider.kube.labels import ENDED_ANNOTATION_PREFIX, OUTCOME_ANNOTATION, PLAN_ANNOTATION
 from airflow_script_provider.kube.nodes.board import NodeRun
 from airflow_script_provider.kube.nodes.plan import Start
 from airflow_script_provider.kube.nodes.progress import Lost
@@ -23,12 +24,14 @@ from tests.builders import (
     a_node,
     a_plan,
     a_pod,
+    a_record,
     an_event,
     some_limits,
     some_output,
 )
+from tests.patience import PATIENCE
 from tests.servers import Answer, WebServer
-from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
+from tests.stand_in_api import NOT_FOUND, a_refusal, an_object, api_of, stand_in
 
 OWNER = "/apis/batch/v1/namespaces/etl/jobs/load"
 
@@ -209,21 +212,148 @@ async def test_an_exit_code_that_a_stopped_script_chose_is_not_the_runs(is_stopp
 
 RUN = f"{OWNER}-node-1-0"
 AWAY = a_refusal(503, "ServiceUnavailable", "the server is away")
+TOO_LONG = a_refusal(422, "Invalid", "metadata.annotations: Too long: may not be more than 262144 bytes")
+REFUSED = a_refusal(403, "Forbidden", 'admission webhook "w" denied the request')
+SUCCEEDED = Verdict(Cause.SCRIPT_SUCCEEDED, "uid-load-x1")
 
 
-@pytest.mark.parametrize(("of_job", "is_ended"), [([AWAY, an_object()], True), ([AWAY], False)])
+def a_run_with_a_job() -> NodeRun:
+    """A run whose script has ended with 0."""
+    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0, uid="uid-run")
+    run.seen = run.seen.with_job(a_job(), 0.0).with_pod(a_pod(exit_code=0), 0.0)
+    return run
+
+
+def on_job(server: WebServer) -> list[dict[str, Any]]:
+    """The records that were sent for the run's Job."""
+    bodies = [json.loads(one.body) for one in server.requests if (one.method, one.path) == ("PATCH", RUN)]
+    return [json.loads(body["metadata"]["annotations"][OUTCOME_ANNOTATION]) for body in bodies]
+
+
+@pytest.mark.parametrize(
+    ("of_job", "of_owner", "on_owner", "left", "asked"),
+    [
+        ([AWAY, an_object()], [an_object()], True, [], ["job", "job"]),
+        ([AWAY], [an_object()], True, [], ["job", "job", "owner"]),
+        ([AWAY], [an_object()], False, ["node-1"], ["job", "job"]),
+        ([AWAY], [AWAY], True, ["node-1"], ["job", "job", "owner"]),
+        ([REFUSED], [an_object()], True, [], ["job", "owner"]),
+        ([REFUSED], [AWAY, an_object()], True, [], ["job", "owner", "job", "owner"]),
+        ([NOT_FOUND], [AWAY, an_object()], True, [], ["job", "owner", "job", "owner"]),
+        ([NOT_FOUND], [AWAY], True, [], ["job", "owner", "job", "owner"]),
+    ],
+    ids=["later", "owner", "trigger", "neither", "refused", "refused and away", "gone", "gone and away"],
+)
+async def test_a_record_that_cannot_be_written_is_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+    of_job: list[Answer],
+    of_owner: list[Answer],
+    on_owner: bool,
+    left: list[str],
+    asked: list[str],
+) -> None:
+    """Its Job still tells how the run ended, with its output, unless it is gone (R1, R2, R15)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    with stand_in() as server:
+        server.answers(RUN, *of_job)
+        server.answers(OWNER, *of_owner)
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            problem = await writer.write(a_run_with_a_job(), a_record(0), SUCCEEDED)
+            assert (problem is None) == (asked == ["job", "owner"])
+            assert await writer.write_again(None, on_owner=on_owner, is_retried=True) == left
+        assert [{RUN: "job", OWNER: "owner"}[one.path] for one in server.requests] == asked
+
+
+async def test_a_task_that_is_not_tried_again_waits_for_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other try reads it, and its result is already known (R15)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    with stand_in() as server:
+        server.answers(RUN, AWAY)
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            await writer.write(a_run_with_a_job(), a_record(0), SUCCEEDED)
+            await writer.write_again(None, on_owner=True, is_retried=False)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("within", [None, 0.0])
+async def test_records_are_not_written_again_for_ever(monkeypatch: pytest.MonkeyPatch, within: float | None) -> None:
+    """The task has its result, and its own time may be over soon (R5, R15)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    monkeypatch.setattr(records, "WRITING_AGAIN", PATIENCE if within is not None else 0.0)
+    with stand_in() as server:
+        server.answers(RUN, AWAY)
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            await writer.write(a_run_with_a_job(), a_record(0), SUCCEEDED)
+            assert await writer.write_again(within, on_owner=True, is_retried=True) == ["node-1"]
+
+
+async def test_a_job_without_room_gets_a_record_without_output() -> None:
+    """The author's annotations may need most of what Kubernetes allows; the output then counts as cut (R1, R25)."""
+    with stand_in() as server:
+        server.answers(RUN, TOO_LONG, an_object())
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            problem = await writer.write(a_run_with_a_job(), a_record(0, output="hi", value=7), SUCCEEDED)
+            assert await writer.write_again(None, on_owner=True, is_retried=True) == []
+        whole, kept = on_job(server)
+        assert len(server.requests) == 2
+    assert "The record of Job etl/load-node-1-0 has no room for the output" in str(problem)
+    assert whole["output"] == "hi"
+    assert (kept["output_truncated"], kept["value_truncated"], "output" in kept) == (True, True, False)
+
+
+async def test_an_owner_without_room_gets_a_record_without_details() -> None:
+    """It must say on which nodes the script has succeeded (R2, R25)."""
+    with stand_in() as server:
+        server.answers(OWNER, TOO_LONG, an_object())
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            assert await writer.write(a_refused_run(0), a_record(0), None) is None
+        first, second = (
+            next(iter(json.loads(one.body)["metadata"]["annotations"].values())) for one in server.requests
+        )
+    assert ("job_name" in first, "job_name" in second) == (True, False)
+
+
+async def test_a_record_whose_job_is_gone_is_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cleaner deletes the Job while the owner cannot be changed (R2, R15)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    with stand_in() as server:
+        server.answers(OWNER, AWAY, an_object())
+        async with api_of(server) as api:
+            writer = RecordWriter(api, a_launched_job(may_be_marked=True))
+            await writer.keep("node-1", a_record(0))
+            for _ in range(2):
+                await writer.write_again(None, on_owner=True, is_retried=True)
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("is_retried", [True, False])
+@pytest.mark.parametrize(
+    ("of_job", "is_ended", "asked"),
+    [
+        ([AWAY, an_object()], True, ["PATCH", "DELETE", "owner"]),
+        ([TOO_LONG, TOO_LONG, an_object()], True, ["PATCH", "PATCH", "DELETE", "owner"]),
+        ([AWAY, AWAY, an_object()], False, ["PATCH", "DELETE", "PATCH"]),
+        ([REFUSED, AWAY, REFUSED, an_object()], False, ["PATCH", "DELETE", "PATCH", "DELETE", "owner"]),
+    ],
+    ids=["deleted", "deleted without room", "ended later", "deleted later"],
+)
 async def test_a_job_that_cannot_be_changed_is_deleted(
-    monkeypatch: pytest.MonkeyPatch, of_job: list[Answer], is_ended: bool
+    monkeypatch: pytest.MonkeyPatch, of_job: list[Answer], is_ended: bool, asked: list[str], is_retried: bool
 ) -> None:
     """Otherwise its script could begin after the end of its run (R1, R10)."""
     monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
-    run = NodeRun(Start("node-1", 0), "load-node-1-0", some_limits(), 0.0, uid="uid-run")
+    late = Verdict(Cause.SCHEDULE_TIMEOUT, delete_job=True)
     with stand_in() as server:
         server.answers(RUN, *of_job)
         server.answers(OWNER, an_object())
         async with api_of(server) as api:
             writer = RecordWriter(api, a_launched_job(may_be_marked=True))
-            problem = await writer.write(run, a_failed_record(0), Verdict(Cause.SCHEDULE_TIMEOUT, delete_job=True))
-        asked = [one.path if one.path == OWNER else one.method for one in server.requests]
-    assert asked == ["PATCH", "DELETE", *([OWNER] if is_ended else [])]
-    assert problem is None if is_ended else str(problem).startswith("Job etl/load-node-1-0 cannot be ended: ")
+            problem = await writer.write(a_run_with_a_job(), a_failed_record(0), late)
+            assert await writer.write_again(None, on_owner=True, is_retried=is_retried) == []
+        assert ["owner" if one.path == OWNER else one.method for one in server.requests] == asked
+    assert problem is None if is_ended else str(problem).startswith("Job etl/load-node-1-0 cannot be ended for now: ")

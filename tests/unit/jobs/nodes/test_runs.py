@@ -16,17 +16,19 @@ from airflow_script_provider.api.watch import Change
 from airflow_script_provider.jobs.changes import Kind
 from airflow_script_provider.jobs.context import JobContext
 from airflow_script_provider.jobs.nodes.runs import EXPLAINED, NodeRuns
+from airflow_script_provider.jobs.nodes.task import NodesTask
 from airflow_script_provider.kube.job import termination
 from airflow_script_provider.kube.job.manifest import job
 from airflow_script_provider.kube.job.verdict import Cause, Verdict
+from airflow_script_provider.kube.labels import READ_ANNOTATION
 from airflow_script_provider.kube.nodes import board, manifest
 from airflow_script_provider.kube.nodes.plan import Mode, OnNodes, Start
-from airflow_script_provider.kube.nodes.record import of_owner
-from tests.builders import a_failed_record, a_launched_job, a_plan, a_pod, a_request, some_limits
+from airflow_script_provider.kube.nodes.record import RunRecord, of_owner
+from tests.builders import a_failed_record, a_launched_job, a_plan, a_pod, a_record, a_request, a_task, some_limits
 from tests.kept_log import KeptLog
 from tests.patience import PATIENCE
 from tests.servers import Answer
-from tests.stand_in_api import a_refusal, api_of, stand_in
+from tests.stand_in_api import a_refusal, an_object, api_of, stand_in
 
 FIRST = Start("node-1", 0)
 JOBS = "/apis/batch/v1/namespaces/etl/jobs"
@@ -253,3 +255,46 @@ async def test_a_log_is_read_while_a_deadline_is_confirmed(monkeypatch: pytest.M
             (run,) = runs.board.runs.values()
             await runs._conclude(run, Verdict(Cause.DEADLINE, run.seen.view.last_pod))
     assert (early, runs._lines.early) == ([1], [])
+
+
+@pytest.mark.parametrize(
+    ("record", "runs", "is_retried", "alone", "is_marked"),
+    [
+        (a_record(0), 1, True, True, False),
+        (a_record(0), 1, False, True, True),
+        (a_record(0), 1, False, False, False),
+        (a_record(0), 2, True, True, True),
+        (a_failed_record(0), 1, True, True, True),
+        (None, 1, True, True, True),
+    ],
+    ids=["success", "no other try", "task of code", "not all runs", "failure", "none"],
+)
+async def test_an_owner_is_not_marked_while_a_success_is_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+    record: RunRecord | None,
+    runs: int,
+    is_retried: bool,
+    alone: bool,
+    is_marked: bool,
+) -> None:
+    """The next try would run the script again where it has succeeded; only the Job of its run tells that (R1, R2)."""
+    monkeypatch.setattr(client, "CALL_PATIENCE", 0.0)
+    away = a_refusal(503, "ServiceUnavailable", "the server is away")
+    (owner, _), log = an_owner_and_a_run(runs=runs), KeptLog()
+    owner["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    with stand_in() as server:
+        server.answers(f"{JOBS}/load-node-1-0", away)
+        server.answers(
+            f"{JOBS}/load", *([an_object()] if record is None or (alone and not is_retried) else [away, an_object()])
+        )
+        async with api_of(server) as api:
+            following = NodeRuns(JobContext(api, a_launched_job(), log), owner)
+            if record is not None:
+                run = following.board.begin(FIRST, "load-node-1-0", 0.0)
+                run.uid = "uid-run"
+                await following._close(run, record, Verdict(Cause.SCRIPT_SUCCEEDED))
+            assert await NodesTask(api, log, None, alone)._close(following, a_task(), is_retried=is_retried)
+        bodies = [json.loads(one.body) for one in server.requests if one.path == f"{JOBS}/load"]
+    assert any(READ_ANNOTATION in body["metadata"]["annotations"] for body in bodies) == is_marked
+    not_marked = "The success on node-1 could not be written. So that the script does not run there again, Job etl/load"
+    assert (not_marked in "\n".join(log.notes)) != is_marked

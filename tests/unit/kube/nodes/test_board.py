@@ -247,7 +247,7 @@ def test_the_owner_remembers_runs_without_a_job() -> None:
     owner["metadata"]["annotations"] = node_board.owner_annotation("a", a_failed_record(output="long"))
     board = a_board("a")
     board.take_job(node_board.kept_job(owner, with_output=True), 0.0, 0.0)
-    assert board.records == {FIRST: a_failed_record(output="")}
+    assert board.records == {FIRST: a_failed_record(output="", output_truncated=True)}
 
 
 def test_after_the_tasks_time_everything_is_over() -> None:

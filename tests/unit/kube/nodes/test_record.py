@@ -266,7 +266,8 @@ def test_an_owner_has_room_for_the_records_of_a_thousand_nodes() -> None:
     owner: dict[str, Any] = {"metadata": {"annotations": {}}}
     refused: dict[str, Any] = {
         "status": Status.FAILED, "job_name": "x" * 63, "exit_code": None, "error": "x" * 200, "failures": 1,
-        "category": Category.EXCEEDED_QUOTA, "reason": "Forbidden", "finished_at": "2026-01-01T00:00:00+00:00",
+        "output": "", "category": Category.EXCEEDED_QUOTA, "reason": "Forbidden",
+        "finished_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     for number in range(1000):
         kept = node_record.for_owner(a_record(**refused), owner)
