@@ -37,6 +37,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     reset: bool = False
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.requests[-1]
 
     def _send(self, answer: Answer) -> None:
-        self.send_response_only(answer.status)
+        self.send_response_only(answer.status, answer.reason)
         for name, value in ({"Date": self.date_time_string()} | answer.headers).items():
             self.send_header(name, value)
         if isinstance(answer.body, bytes):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from airflow_script_provider import _airflow
 from airflow_script_provider.sources.base import permanent_error
-from airflow_script_provider.sources.web.sensitive import is_sensitive, secrets_in_header
+from airflow_script_provider.sources.web.sensitive import secrets_in_header, secrets_in_login, secrets_in_query
 from airflow_script_provider.sources.web.url import (
     is_html,
     is_over_tls,
@@ -145,15 +145,16 @@ def _login(session: Session) -> tuple[str, str]:
 
 def _secrets(session: Session, url: str, source: HttpScript) -> Iterator[str]:
     """The secrets: the login, the connection's headers, secret headers, and a URL's signature."""
-    user, password = _login(session)
     own = {name.lower() for name in source.headers or {}}
-    yield from (word for word in (password or user,) if word)
+    yield from secrets_in_login(*_login(session))
     for name, value in session.headers.items():
-        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        yield from secrets_in_header(name, text, of_connection=name.lower() not in own)
-    for name, value in parse_qsl(urlsplit(url).query):
-        if is_sensitive(name):
-            yield from {value, quote(value, safe=""), quote(value)}
+        yield from secrets_in_header(name, header_text(value), of_connection=name.lower() not in own)
+    yield from secrets_in_query(url)
+
+
+def header_text(value: object) -> str:
+    """The value of a header, which may be bytes."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def unchanged(request: PreparedRequest) -> PreparedRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import http.client
 import time
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import CHUNK, collect, decode, permanent_error, too_large_error
 from airflow_script_provider.sources.encoding import unpacked
 from airflow_script_provider.sources.network import network_failure
-from airflow_script_provider.sources.web.access import HttpAccess, unchanged
+from airflow_script_provider.sources.web.access import HttpAccess, header_text, unchanged
+from airflow_script_provider.sources.web.sensitive import secrets_in_header, secrets_in_query
 from airflow_script_provider.sources.web.url import is_same_server, is_url, redacted
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_REDIRECTS = 5
 _EXCERPT = 200
+_MASK = "***"
 _COMPLETE = (200, 201, 203)
 _TRANSIENT = (408, 425, 429)
 
@@ -148,8 +151,9 @@ def _chunks(response: Response, origin: str) -> Iterator[bytes]:
 
 def _status_error(answer: _Answer, access: HttpAccess, until: float) -> ScriptSourceError:
     response, status = answer.response, answer.response.status_code
-    reason = response.reason or http.client.responses.get(status, "")
-    excerpt, hint = _excerpt(response, access, until), _hint(answer, access)
+    secrets = list(_secrets(answer, access))
+    reason = _without_secrets(response.reason or http.client.responses.get(status, ""), secrets)
+    excerpt, hint = _excerpt(response, access.origin, secrets, until), _hint(answer, access)
     message = f"{access.origin} answered {status} {reason}".rstrip() + (f". {hint}" if hint else "")
     return ScriptSourceError(
         message + (f"\nThe server's message: {excerpt}" if excerpt else ""),
@@ -170,20 +174,40 @@ def _hint(answer: _Answer, access: HttpAccess) -> str:
     return ""
 
 
-def _excerpt(response: Response, access: HttpAccess, until: float) -> str:
+def _secrets(answer: _Answer, access: HttpAccess) -> Iterator[str]:
+    """What the server may repeat.
+
+    This also has what another kind of login has sent, and the signature of a redirect.
+    """
+    yield from access.secrets
+    yield from secrets_in_header("Authorization", header_text(answer.response.request.headers.get("Authorization", "")))
+    yield from secrets_in_query(answer.url)
+
+
+def _excerpt(response: Response, origin: str, secrets: list[str], until: float) -> str:
     """The first bytes of the server's message on one line, with our secrets masked."""
-    data, most = b"", 4 * _EXCERPT + max(map(len, access.secrets), default=0)
+    # More than an excerpt, because a secret that is cut cannot be masked. An escape has six characters.
+    data, most, is_cut = b"", 4 * _EXCERPT + 6 * max(map(len, secrets), default=0), True
     with contextlib.suppress(ScriptSourceError):  # a message that cannot be unpacked is not shown
-        for chunk in _chunks(response, access.origin):
+        for chunk in _chunks(response, origin):
             data += chunk
-            # More than an excerpt, because a secret that is cut cannot be masked.
             if len(data) >= most or time.monotonic() > until:
                 break
-    text = "".join(letter if letter.isprintable() else " " for letter in data.decode("utf-8", "replace"))
-    text = " ".join(text.split())
-    for secret in sorted(access.secrets, key=len, reverse=True):
-        text = text.replace(secret, "***") if secret else text
-    return text[:_EXCERPT]
+        else:
+            is_cut = False
+    text = html.unescape(data[:most].decode("utf-8", "replace"))
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return _without_secrets(" ".join(text.split()), secrets, is_cut=is_cut)[:_EXCERPT]
+
+
+def _without_secrets(text: str, secrets: list[str], *, is_cut: bool = False) -> str:
+    """The text with masks in the place of secrets, also of escaped ones, as in JSON and URLs."""
+    from airflow_script_provider.kube.hiding.known_values import KnownValues  # only for an error
+
+    text = KnownValues(secrets).without_values(text, _MASK, is_cut=is_cut)
+    for secret in sorted(secrets, key=len, reverse=True):  # the shortest are not known values
+        text = text.replace(secret, _MASK) if secret else text
+    return text
 
 
 def _source_error(error: Exception, access: HttpAccess) -> ScriptSourceError:

@@ -5,8 +5,10 @@ A secret is masked everywhere in the log. So an ordinary word or a date must not
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
+from urllib.parse import parse_qsl, quote, urlsplit
 
 _SENSITIVE = ("auth", "bearer", "cookie", "credential", "jwt", "key", "pass", "secret", "session", "sig", "token")
 _HARMLESS = frozenset(
@@ -37,11 +39,42 @@ def secrets_in_header(name: str, value: str, *, of_connection: bool = False) -> 
     """The secrets in a header.
 
     The whole value is a secret if the name marks it, or if the header comes from a connection.
-    Otherwise its random words are secrets.
+    Otherwise its random words are secrets. So is the login that basic auth encodes.
     """
     if name.lower() in _HARMLESS:
         return
     if of_connection or is_sensitive(name):
         yield value
         yield value.partition(" ")[2]  # behind "Bearer" or "Basic"
+        yield from _decoded_login(value)
     yield from filter(looks_random, re.split(r"[\s,;=]+", value))
+
+
+def secrets_in_login(user: str, password: str) -> Iterator[str]:
+    """The secrets in a login: the password, and both as basic auth sends them.
+
+    A login without a password is a token.
+    """
+    if not user and not password:
+        return
+    yield password or user
+    for encoding in ("latin-1", "utf-8"):
+        yield base64.b64encode(f"{user}:{password}".encode(encoding, "replace")).decode()
+
+
+def secrets_in_query(url: str) -> Iterator[str]:
+    """The secrets in a URL's query, such as a signature."""
+    for name, value in parse_qsl(urlsplit(url).query):
+        if is_sensitive(name):
+            yield from {value, quote(value, safe=""), quote(value)}
+
+
+def _decoded_login(header: str) -> Iterator[str]:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return
+    try:
+        user, _, password = base64.b64decode(encoded).decode().partition(":")
+    except ValueError:  # not base64, or not text
+        return
+    yield password or user

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
+import html
 import itertools
+import json
 import logging
+import re
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from airflow.sdk._shared.secrets_masker import redact
@@ -251,6 +255,63 @@ def test_a_server_that_repeats_our_secrets_is_not_quoted(web: WebServer, connect
     assert "The server's message: *** and *** and *** and ***" in str(error)
     assert error.__cause__ is None
     assert error.__context__ is None
+
+
+@pytest.mark.parametrize("secret", ['p"ss\\word-é', "sig+/with=signs&more", "s3cr3t-pw-XYZ", "tür 7 öffne dich"])
+@pytest.mark.parametrize(
+    "write",
+    [str, json.dumps, lambda text: json.dumps(json.dumps(text)), repr, quote, quote_plus, html.escape],
+    ids=["plain", "JSON", "JSON in JSON", "Python", "URL", "form", "HTML"],
+)
+def test_a_server_that_escapes_our_secrets_is_not_quoted(
+    web: WebServer, secret: str, write: Callable[[str], str]
+) -> None:
+    """A message has the headers as JSON, as a part of a URL or of a page, or basic auth's login (R26)."""
+    uri = web.answers("/x.py", Answer(f"you sent {write(secret)} to us".encode(), 403))
+    login = base64.b64encode(f"bob:{secret}".encode()).decode()
+    sources = [
+        HttpScript(uri, headers={"X-Api-Key": secret}),
+        HttpScript(uri, headers={"Authorization": f"Basic {login}"}),
+        HttpScript(f"{uri}?sig={quote(secret, safe='')}"),
+        HttpScript(uri.replace("://", f"://bob:{quote(secret, safe='')}@")),
+    ]
+    for source in sources:
+        error = refusal(source)
+        assert re.search(r"The server's message: you sent \W*\*\*\*\W* to us$", str(error)), error
+
+
+@pytest.mark.parametrize(
+    ("login", "sent"),
+    [
+        ("alice:hunter22", "alice:hunter22"),
+        ("al%C3%AFce:h%C3%BCnter22", "alïce:hünter22"),
+        ("ghp_token7", "ghp_token7:"),
+    ],
+)
+def test_a_server_that_repeats_basic_auth_is_not_quoted(web: WebServer, login: str, sent: str) -> None:
+    """The header is user and password in base64: it is in no error, and is masked in the log (R26)."""
+    header = base64.b64encode(sent.encode("latin-1")).decode()
+    said = Answer(f"no such login: Basic {header}".encode(), 401, reason=f"Denied to {header}")
+    uri = web.answers("/x.py", said).replace("://", f"://{login}@")
+    error = str(refusal(HttpScript(uri)))
+    assert web.requests[0].headers["authorization"] == f"Basic {header}"
+    assert "answered 401 Denied to ***. It denies" in error
+    assert error.endswith("The server's message: no such login: ***")
+    assert redact(header) == "***"
+
+
+def test_a_redirects_signature_is_not_quoted(web: WebServer) -> None:
+    """A store repeats it in its error (R26)."""
+    uri = web.answers("/x.py", Answer(status=302, headers={"Location": "/blob?X-Amz-Signature=url-secret"}))
+    web.answers("/blob", Answer(b"SignatureProvided: url-secret", 403))
+    assert str(refusal(HttpScript(uri))).endswith("The server's message: SignatureProvided: ***")
+
+
+def test_a_secret_that_a_long_message_cuts_is_not_quoted(web: WebServer) -> None:
+    """Of a message only the first bytes are read, so that its last secret may lack its end (R26)."""
+    secret = "s3cr3t" * 60
+    uri = web.answers("/x.py", Answer(f"{secret} ".encode() * 50, 403))
+    assert "s3cr3t" not in str(refusal(HttpScript(uri, headers={"X-Api-Key": secret})))
 
 
 def test_secrets_among_the_headers_are_masked_and_words_are_not(web: WebServer, connect: Connect) -> None:
