@@ -82,10 +82,16 @@ def _connection(source: HttpScript) -> Any:
 def _session_of(connection: Any, source: HttpScript) -> tuple[Session, str | None]:
     """The session that providers-http makes for a connection, and the URL of its host."""
     hook = _airflow.http_hook_class()(method=source.method, http_conn_id=source.conn_id)
-    session: Session = hook.get_conn()
+    try:
+        session: Session = hook.get_conn()
+        base = hook.url_from_endpoint("") if connection.host else None
+        _ = urlsplit(base).port
+    except ValueError:  # its text may have a part of a password
+        message = f"{source} cannot be requested: connection {source.conn_id!r} has no valid URL; check host and extra"
+        raise permanent_error(message, str(source)) from None
     if connection.password and not connection.login:
         session.headers.setdefault("Authorization", f"Bearer {connection.password}")
-    return session, hook.url_from_endpoint("") if connection.host else None
+    return session, base
 
 
 def _full_url(source: HttpScript, base: str | None) -> str:

@@ -314,6 +314,16 @@ def test_a_secret_that_a_long_message_cuts_is_not_quoted(web: WebServer) -> None
     assert "s3cr3t" not in str(refusal(HttpScript(uri, headers={"X-Api-Key": secret})))
 
 
+@pytest.mark.parametrize("host", ["http://bob:hunter22/x@repo.example", "http://[bad", "http://repo.example:port"])
+@pytest.mark.parametrize("uri", ["http://repo.example/x.py", "/x.py"])
+def test_a_connection_whose_host_is_not_valid_is_named(connect: Connect, host: str, uri: str) -> None:
+    """The error names the connection and shows nothing of its host, which may have a password (R22, R26)."""
+    error = refusal(HttpScript(uri, conn_id=connect("repo", conn_type="http", host=host)))
+    assert "cannot be requested: connection 'repo' has no valid URL; check host and extra" in str(error)
+    assert "hunter22" not in str(error)
+    assert not error.retryable
+
+
 def test_secrets_among_the_headers_are_masked_and_words_are_not(web: WebServer, connect: Connect) -> None:
     """Secrets are masked in the log; a version or a tenant stays readable (R26)."""
     conn_id = connect("repo", conn_type="http", extra={"X-Team": "connection-secret"})
