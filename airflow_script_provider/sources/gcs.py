@@ -18,6 +18,7 @@ from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import collect, decode, permanent_error, too_large_error, with_retries
 from airflow_script_provider.sources.encoding import unpacked
 from airflow_script_provider.sources.network import network_failure
+from airflow_script_provider.sources.web.url import redacted
 
 SCHEME = "gs://"
 DEFAULT_CONN_ID = "google_cloud_default"
@@ -70,7 +71,8 @@ class GCSScript:
     def _address(self) -> tuple[str, str]:
         bucket, _, name = self.uri.strip()[len(SCHEME) :].partition("/")
         if not self.uri.strip().lower().startswith(SCHEME) or not bucket or not name:
-            raise permanent_error(f"GCSScript: uri={self.uri!r} is not of the form gs://bucket/object", self.uri)
+            uri = redacted(self.uri.strip())  # it may be a signed URL
+            raise permanent_error(f"GCSScript: uri={uri!r} is not of the form gs://bucket/object", uri)
         return bucket, name
 
     def _generation(self) -> int | None:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,6 +17,7 @@ from airflow_script_provider.script import Script
 from airflow_script_provider.sources.base import CHUNK, collect, decode, permanent_error, too_large_error, with_retries
 from airflow_script_provider.sources.encoding import unpacked
 from airflow_script_provider.sources.network import network_failure
+from airflow_script_provider.sources.web.url import redacted
 
 SCHEME = "s3://"
 DEFAULT_CONN_ID = "aws_default"
@@ -40,6 +41,13 @@ _WRONG_REGION = (
     "IllegalLocationConstraintException",
     "301",
     "307",
+)
+_BAD_REQUEST = (
+    "ParamValidationError",
+    "InvalidRegionError",
+    "NoRegionError",
+    "UnknownEndpointError",
+    "EndpointResolutionError",
 )
 _TRANSIENT = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "RequestLimitExceeded")
 
@@ -65,7 +73,7 @@ class S3Script:
     conn_id: str | None = DEFAULT_CONN_ID
     region: str | None = None
     version_id: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)  # it may have a login
     template_fields: Sequence[str] = ("uri", "conn_id", "region", "version_id", "endpoint_url")
 
     def fetch(self, *, folder: str | None = None) -> Script:
@@ -85,7 +93,8 @@ class S3Script:
     def _address(self) -> tuple[str, str]:
         bucket, _, key = self.uri.strip()[len(SCHEME) :].partition("/")
         if not self.uri.strip().lower().startswith(SCHEME) or not bucket or not key:
-            raise permanent_error(f"S3Script: uri={self.uri!r} is not of the form s3://bucket/key", self.uri)
+            uri = redacted(self.uri.strip())  # it may be a signed URL
+            raise permanent_error(f"S3Script: uri={uri!r} is not of the form s3://bucket/key", uri)
         return bucket, key
 
     def _hook(self) -> Any:
@@ -150,9 +159,15 @@ class _Client:
         The connection's ``config_kwargs`` replace our settings.
         """
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         ours = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 1})
-        return self._hook.get_client_type(region_name=self._hook.region_name, config=ours.merge(self._hook.config))
+        try:
+            return self._hook.get_client_type(region_name=self._hook.region_name, config=ours.merge(self._hook.config))
+        except ValueError as error:
+            if isinstance(error, BotoCoreError):
+                raise
+            raise self._endpoint_error() from None
 
     def _body(self, answer: Mapping[str, Any]) -> bytes:
         with closing(answer["Body"]) as body:
@@ -207,13 +222,20 @@ class _Client:
         if name == "CredentialRetrievalError":
             message = f"{self._origin} cannot be read: the credentials of {self._owner()} cannot be retrieved: {error}"
             return ScriptSourceError(message, origin=self._origin, retryable=True)
-        if name in ("ParamValidationError", "InvalidRegionError", "NoRegionError", "UnknownEndpointError"):
+        if name == "EndpointResolutionError" and "Custom endpoint" in str(error):
+            return self._endpoint_error()
+        if name in _BAD_REQUEST:
             return permanent_error(f"{self._origin} cannot be requested: {error}", self._origin)
         failure = network_failure(error)
-        host = self._client.meta.endpoint_url if self._client is not None else "S3"
+        host = redacted(self._client.meta.endpoint_url) if self._client is not None else "S3"
         return ScriptSourceError(
             f"{self._origin} cannot be read: {host} {failure.text}", origin=self._origin, retryable=failure.retryable
         )
+
+    def _endpoint_error(self) -> ScriptSourceError:
+        """The error for an endpoint that boto3 refuses; its own text has the endpoint's login."""
+        why = f"boto3 makes no client; check endpoint_url, here and of {self._owner()}"
+        return permanent_error(f"{self._origin} cannot be requested: {why}", self._origin)
 
     def _of_version(self) -> str:
         return f" of version {self._version_id!r}" if self._version else ""
@@ -239,7 +261,7 @@ class _Client:
             endpoint = self._hook.conn_config.get_service_endpoint_url("sts")
             sts = session.client("sts", endpoint_url=endpoint, config=quick, verify=self._hook.verify)
             return str(sts.get_caller_identity()["Arn"])
-        except (BotoCoreError, ClientError, ResponseParserError):
+        except (BotoCoreError, ClientError, ResponseParserError, ValueError):  # the last one for an invalid endpoint
             credentials = session.get_credentials()
             if credentials is None:
                 return f"an anonymous user (no credentials of {self._owner()})"

@@ -174,6 +174,7 @@ def test_the_content_is_that_of_the_generation(google: WebServer, anonymous: str
         ("gs://etl/none.py", "gs://etl/none.py: bucket 'etl' has no object 'none.py'"),
         ("gs://etl", "uri='gs://etl' is not of the form gs://bucket/object"),
         ("s3://etl/x.py", "is not of the form gs://bucket/object"),
+        ("https://storage.googleapis.com/etl/x.py?sig=1", "uri='https://storage.googleapis.com/etl/x.py?…' is not of"),
     ],
 )
 def test_what_is_missing_is_named(gcs: GCSServer, anonymous: str, uri: str, words: str) -> None:

@@ -185,6 +185,7 @@ def test_a_role_that_nobody_may_assume(web: WebServer, connect: Connect) -> None
         ("s3://etl/none.py", "s3://etl/none.py: bucket 'etl' has no object 'none.py'"),
         ("s3://etl", "uri='s3://etl' is not of the form s3://bucket/key"),
         ("gs://etl/x.py", "is not of the form s3://bucket/key"),
+        ("https://etl.s3.amazonaws.com/x.py?sig=1", "uri='https://etl.s3.amazonaws.com/x.py?…' is not of the form"),
     ],
 )
 def test_what_is_missing_is_named(s3: S3Server, aws: str, uri: str, words: str) -> None:
@@ -287,6 +288,43 @@ def test_a_connection_that_is_not_defined_is_named() -> None:
     assert "connection 'nobody' is not defined" in str(refusal(S3Script("s3://etl/x.py", conn_id="nobody")))
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        (
+            "http://minio:hunter22@127.0.0.1:1/",
+            "s3://etl/x.py cannot be read: http://127.0.0.1:1/ refused the connection",
+        ),
+        ("http://minio:hunter22/x@127.0.0.1:1", "check endpoint_url, here and of {}"),
+        ("http://minio:hunter22@bad host", "check endpoint_url, here and of {}"),
+        ("http://127.0.0.1:1/?token=hunter22", "check endpoint_url, here and of {}"),
+        ("http://[hunter22", "check endpoint_url, here and of {}"),
+        ("hunter22", "check endpoint_url, here and of {}"),
+    ],
+)
+def test_an_endpoint_is_shown_without_its_login(connect: Connect, endpoint: str, words: str) -> None:
+    """The error names script and argument, and has no part of a login or a query (R22, R26)."""
+    own = connect("own", S3Server(endpoint).connection())
+    error = refusal(S3Script("s3://etl/x.py", conn_id=own))
+    assert words.format("connection 'own'") in str(error)
+    assert "hunter22" not in str(error)
+    other = connect("other", S3Server("http://127.0.0.1:1").connection())
+    assert words.format("connection 'other'") in str(refusal(S3Script("s3://etl/x.py", other, endpoint_url=endpoint)))
+
+
+def test_the_endpoint_of_another_service_is_not_shown(web: WebServer, connect: Connect) -> None:
+    """The error has no part of STS' endpoint, whether the role or the caller's name needs it (R26)."""
+    services = {"sts": {"endpoint_url": "http://minio:hunter22@bad host"}}
+    path_style = {"s3": {"addressing_style": "path"}}
+    web.answers("/etl/x.py", an_error("AccessDenied", status=403))
+    conn_id = connect("denied", S3Server(web.url).connection(config_kwargs=path_style, service_config=services))
+    assert "access denied (AccessDenied) to access key test" in str(refusal(S3Script("s3://etl/x.py", conn_id)))
+    role = "arn:aws:iam::123456789012:role/reader"
+    conn_id = connect("assumed", S3Server(web.url).connection(role_arn=role, service_config=services))
+    error = refusal(S3Script("s3://etl/x.py", conn_id))
+    assert "check endpoint_url, here and of connection 'assumed'" in str(error)
+
+
 def test_a_store_with_tls_that_nobody_vouches_for(tls_web: WebServer, connect: Connect) -> None:
     """The error for an unknown CA names the solution, and is permanent."""
     conn_id = connect("aws", S3Server(tls_web.url).connection())
@@ -320,3 +358,8 @@ def test_other_bytes_than_text_are_read_as_they_are(s3: S3Server, aws: str) -> N
 def test_it_is_shown_as_its_uri() -> None:
     """The page Rendered Templates shows the URI."""
     assert str(S3Script(" s3://etl/x.py\n")) == "s3://etl/x.py"
+
+
+def test_a_list_shows_it_without_its_endpoint() -> None:
+    """An endpoint may have a login (R26)."""
+    assert "hunter22" not in str([S3Script("s3://etl/x.py", endpoint_url="http://minio:hunter22@store")])
