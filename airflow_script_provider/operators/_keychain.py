@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_script_provider._airflow import AirflowNotFoundException, find_connection, find_variable, mask_values
 from airflow_script_provider.exceptions import ScriptProviderError
 from airflow_script_provider.kube.hiding import values_in
+from airflow_script_provider.kube.hiding.logins import without_logins
 from airflow_script_provider.operators import _cloud_tokens
 from airflow_script_provider.spec.arguments import PlaybookNames
 from airflow_script_provider.spec.settings import has_template
@@ -147,7 +148,7 @@ class Credential:
             is_the_clouds = type(error).__module__.startswith(("google.auth", "botocore"))
             if not is_the_clouds and not isinstance(error, ValueError | OSError):
                 raise
-            why = f"{type(error).__name__}: {error}"
+            why = without_logins(f"{type(error).__name__}: {error}")  # boto3 names its endpoint
             raise ScriptProviderError(
                 f"keychain.{self._name}.{field}: {self._conn_id!r} gives no token: {why}"
             ) from None

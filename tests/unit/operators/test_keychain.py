@@ -212,6 +212,18 @@ def test_a_token_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         rendered("{{ keychain.google.token }}")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "bad host", "127.0.0.1:1/?token=hunter22"])
+def test_an_endpoint_that_gives_no_token_is_shown_without_its_login(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's reason names the endpoint; of that the message has neither password nor query (R26)."""
+    once = {"retries": {"total_max_attempts": 1}}
+    extra = {"endpoint_url": f"http://minio:hunter22@{host}", "region_name": "us-east-1", "config_kwargs": once}
+    connection = {"conn_type": "aws", "login": "key", "password": "secret-key", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
+    with pytest.raises(ScriptProviderError, match=r"keychain.store.token: 'store' gives no token: ") as error:
+        rendered("{{ keychain.store.token }}")
+    assert "hunter22" not in str(error.value)
+
+
 @pytest.fixture(scope="module")
 def aws_server() -> Iterator[str]:
     """AWS' protocol on loopback."""
