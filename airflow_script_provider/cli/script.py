@@ -5,10 +5,9 @@ Files and text are read without importing Airflow. The other sources need Airflo
 
 from __future__ import annotations
 
-import io
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,25 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\n]*", re.IGNORECASE)
 _BUCKET_SCHEMES = ("s3", "gs")
 
 
+@dataclass(frozen=True)
+class GivenScript:
+    """A script whose bytes the user gives: they need not be UTF-8, and keep their line ends."""
+
+    data: bytes
+    template_fields: Sequence[str] = ()
+
+    def fetch(self, *, folder: str | None = None) -> Script:
+        """The bytes as a script."""
+        return Script.from_bytes(self.data, origin="inline", name="script")
+
+    def __str__(self) -> str:
+        return f"inline script, {len(self.data):,} bytes"
+
+
 def source_of_argument(text: str, conn_id: str | None) -> ScriptSource:
     """The source that an argument of the command line names; ``ValueError`` if it names none."""
     if text == "-":
-        return InlineScript(_text_of_stdin())
+        return GivenScript(b"".join(iter(terminal.read_piece, b"")))
     if _URI.fullmatch(text.strip()):
         return _source_of_uri(text.strip(), conn_id)
     if conn_id:
@@ -36,7 +50,7 @@ def source_of_argument(text: str, conn_id: str | None) -> ScriptSource:
     if not _is_text(text) and Path(text).is_file():
         return FileScript(text)
     if len(text.split()) > 1:
-        return InlineScript(text)
+        return GivenScript(text.encode(errors="surrogateescape"))  # the bytes of the command line
     raise ValueError(f"SCRIPT {text!r} is neither a file, a task nor a URI")
 
 
@@ -79,11 +93,6 @@ def source_of_step(settings: SourceSettings) -> ScriptSource:
     from airflow_script_provider.sources.parse import source_of
 
     return source_of(settings)
-
-
-def _text_of_stdin() -> str:
-    data = io.BytesIO(b"".join(iter(terminal.read_piece, b"")))
-    return io.TextIOWrapper(data, sys.stdin.encoding, sys.stdin.errors).read()
 
 
 def _is_text(text: str) -> bool:

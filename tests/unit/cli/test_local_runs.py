@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -137,6 +138,24 @@ def test_large_input_is_passed_on_to_its_end(tmp_path: Path) -> None:
 def test_the_script_may_come_from_stdin() -> None:
     """``-`` reads the script from stdin."""
     assert airflow_script("run", "-", stdin=b"print(6 * 7)").stdout == b"42\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        b"#!/bin/sh\nprintf '%s' 'a\rb\xc3\xa9'",
+        b"#!/bin/sh\nprintf '%s' 'a\r\nb'",
+        b"#!/bin/sh\nprintf '%s' 'a\xe9\rb'",
+        b"#!/bin/sh\nprintf '%s' 'a\xe2\x80\xa8b'",
+    ],
+)
+def test_a_script_is_the_same_from_a_file_from_stdin_and_as_text(tmp_path: Path, script: bytes) -> None:
+    """Its bytes stay as they are: line ends, and what is not UTF-8 (R23, R24)."""
+    (tmp_path / "x.sh").write_bytes(script)
+    ways = [str(tmp_path / "x.sh"), "-", os.fsdecode(script)]
+    for way in ways:
+        done = airflow_script("run", way, *LOCAL, stdin=script if way == "-" else b"")
+        assert (done.returncode, done.stdout) == (0, script.split(b"'")[3]), (way, done.stderr)
 
 
 def test_json_is_the_result_on_stdout(tmp_path: Path) -> None:

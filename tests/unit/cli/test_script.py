@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_script_provider.cli.script import source_of_argument, source_of_task
+from airflow_script_provider.cli.script import GivenScript, source_of_argument, source_of_task
 from airflow_script_provider.sources import FileScript, GCSScript, HttpScript, InlineScript, S3Script
 
 FOLDER = Path("/nowhere")
@@ -15,8 +15,9 @@ FOLDER = Path("/nowhere")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("two words", InlineScript("two words")),
-        ("one\nline", InlineScript("one\nline")),
+        ("two words", GivenScript(b"two words")),
+        ("one\nline", GivenScript(b"one\nline")),
+        ("one\r\nl\udce9ne", GivenScript(b"one\r\nl\xe9ne")),
         ("file:///a.py", FileScript("file:///a.py")),
         ("https://host/a.py", HttpScript("https://host/a.py")),
         ("s3://bucket/a.py", S3Script("s3://bucket/a.py", conn_id=None)),
