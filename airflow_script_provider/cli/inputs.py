@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_script_provider.kube.syntax import is_env_name
 from airflow_script_provider.kube.wording import first_of
 
 
@@ -24,15 +25,17 @@ def env(entries: Sequence[str] | None, files: Sequence[str] | None, environ: Map
     """
     found: dict[str, str] = {}
     for file in files or ():
-        found |= _resolved(_lines(file), environ, file)
-    return found | _resolved(entries or (), environ, "--env")
+        for number, line in _lines(file):
+            found |= _of_line(line, environ, f"--env-file {file}, line {number}")
+    return found | _resolved(entries or (), environ)
 
 
 def warnings(files: Sequence[str] | None) -> list[str]:
     """A warning for each file whose values keep quotes that a shell would remove."""
     found = []
     for file in files or ():
-        names = [name for name, _, value in (line.partition("=") for line in _lines(file)) if _is_quoted(value.strip())]
+        pairs = (line.partition("=") for _, line in _lines(file))
+        names = [name for name, _, value in pairs if _is_quoted(value.strip())]
         if names:
             what = f"the quotes around {first_of(names)} are part of the value"
             found.append(f"--env-file {file}: {what}, as with docker run --env-file; write NAME=VALUE without them")
@@ -55,28 +58,43 @@ def _json(text: str) -> Any:
     return value
 
 
-def _lines(file: str) -> list[str]:
-    """The lines of a file in Docker's format: ``K=V``, no quoting, ``#`` begins a comment line."""
+def _lines(file: str) -> list[tuple[int, str]]:
+    """The lines of a file in Docker's format, with their numbers.
+
+    They are ``K=V``, without quoting; ``#`` begins a comment line.
+    """
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = Path(file).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"--env-file {file} cannot be read: {why}") from None
-    # Unlike Docker, splitlines() would also split at other characters than the line feed.
-    lines = (line.lstrip() for line in text.split("\n"))
-    return [line for line in lines if line and not line.startswith("#")]
+    # Unlike Docker, splitlines() and text mode would also split at other characters than the line feed.
+    lines = enumerate((line.removesuffix("\r").lstrip() for line in text.split("\n")), start=1)
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 
-def _resolved(entries: Iterable[str], environ: Mapping[str, str], where: str) -> dict[str, str]:
+def _of_line(line: str, environ: Mapping[str, str], where: str) -> dict[str, str]:
+    """The variable of a line. Errors show none of it: it may be the second line of a secret."""
+    name, equals, value = line.partition("=")
+    if not equals and name in environ:
+        return {name: environ[name]}
+    if not equals:
+        raise ValueError(f"{where} is neither NAME=VALUE nor a variable of this environment; a value has one line")
+    if not is_env_name(name):
+        raise ValueError(f"{where} must be NAME=VALUE, and has no legal name before =; a value has one line")
+    return {name: value}
+
+
+def _resolved(entries: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for entry in entries:
         if "=" in entry:
-            name, value = _pair(entry, where)
+            name, value = _pair(entry, "--env")
             found[name] = value
         elif entry in environ:
             found[entry] = environ[entry]
         else:
-            raise ValueError(f"{where}: {entry} is not set in this environment; write {entry}=VALUE")
+            raise ValueError(f"--env: {entry} is not set in this environment; write {entry}=VALUE")
     return found
 
 

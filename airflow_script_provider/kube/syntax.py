@@ -94,9 +94,14 @@ def check_image(value: str, argument: str) -> None:
 def check_env_names(names: Iterable[Any], argument: str) -> None:
     """Refuse names of environment variables that some version of Kubernetes does not take."""
     for name in names:
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
+        if not is_env_name(name):
             words = "letters, digits, '_', '-' and '.', neither a digit nor '..' first"
             raise ValueError(f"{argument} has an illegal name {name!r}: {words}")
+
+
+def is_env_name(name: Any) -> bool:
+    """Whether every version of Kubernetes takes this name of an environment variable."""
+    return isinstance(name, str) and _ENV_NAME.fullmatch(name) is not None
 
 
 def check_shell_names(names: Iterable[Any], argument: str, advice: str = "") -> None:

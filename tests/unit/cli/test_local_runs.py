@@ -91,6 +91,31 @@ def test_an_env_file_is_read(tmp_path: Path) -> None:
     assert done.stdout.decode().strip() == str(['"quoted" # kept\u2028and on', "2", "ours"])
 
 
+def test_an_env_file_splits_only_at_line_feeds(tmp_path: Path) -> None:
+    """A carriage return stays in a value, unless the line ends with it; Docker does the same (R24)."""
+    (tmp_path / "env").write_bytes(b"A=x\ry\r\nB=\r\n\r\nC\r\n")
+    assert inputs.env(None, [str(tmp_path / "env")], {"C": "ours"}) == {"A": "x\ry", "B": "", "C": "ours"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("hunter3secret", " is neither NAME=VALUE nor a variable of this environment"),
+        ("-----END PRIVATE KEY-----", " is neither NAME=VALUE nor a variable of this environment"),
+        ("hunter3/secret==", " must be NAME=VALUE, and has no legal name before ="),
+        ("hunter3 secret: x='y'", " must be NAME=VALUE, and has no legal name before ="),
+        ("='hunter3secret'", " must be NAME=VALUE, and has no legal name before ="),
+    ],
+)
+def test_a_line_of_an_env_file_is_not_shown(tmp_path: Path, line: str, words: str) -> None:
+    """It may be the second line of a secret, so the error has only its file and number (R26)."""
+    file = a_file(tmp_path, f"# comment\nA=first\n{line}\n", "env")
+    done = airflow_script("run", "echo 1", *LOCAL, "--env-file", file)
+    assert (done.returncode, done.stderr.decode()) == (
+        2, f"airflow-script: --env-file {file}, line 3{words}; a value has one line\n"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
